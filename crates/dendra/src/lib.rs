@@ -1,0 +1,1 @@
+//! Deep learning in pure Rust: train, evaluate, save and deploy neural networks on the CPU.

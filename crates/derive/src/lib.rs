@@ -1,0 +1,1 @@
+//! #[derive(Parameters)] for Dendra models.

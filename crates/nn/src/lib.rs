@@ -1,0 +1,1 @@
+//! Layers, initialisers, Sequential and state dicts for Dendra.

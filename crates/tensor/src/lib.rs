@@ -1,0 +1,1 @@
+//! Tensors, kernels and differentiable operations of the Dendra deep-learning framework.

@@ -1,0 +1,1 @@
+//! Trainer, metrics and progress for Dendra.

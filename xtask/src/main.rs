@@ -1,0 +1,2 @@
+//! The project's own tool: `cargo xtask check`, `cargo xtask bench`.
+fn main() {}
