@@ -1,2 +1,59 @@
-//! The project's own tool: `cargo xtask check`, `cargo xtask bench`.
-fn main() {}
+//! The project's own tool, run as `cargo xtask COMMAND`.
+//!
+//! - `check` is what every change must pass: formatting, the tidy rules, lints, tests,
+//!   documentation, the build without default features. Continuous integration runs it and
+//!   nothing else.
+//! - `tidy` runs the rules that only this project has, see [`tidy`].
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod process;
+mod tidy;
+
+/// What can go wrong, already worded for the person at the terminal.
+type Result<T = ()> = std::result::Result<T, String>;
+
+/// The project's own tool.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything a change must pass, cheapest first; stop at the first failure.
+    Check {
+        /// Run the long tests too, training on real data among them.
+        #[arg(long)]
+        full: bool,
+    },
+    /// Run the project's own rules on the source tree alone.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let root = root();
+    let outcome = match Arguments::parse().command {
+        Command::Check { full } => check::run(&root, full),
+        Command::Tidy => tidy::run(&root),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder of the workspace, wherever the command was called from.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().expect("xtask lies in the workspace").to_path_buf()
+}

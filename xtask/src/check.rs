@@ -1,0 +1,121 @@
+//! `cargo xtask check`: everything a change must pass, cheapest first.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::{Result, process, tidy};
+
+/// One thing to check, under the name that is printed.
+struct Step {
+    name: &'static str,
+    action: Action,
+}
+
+enum Action {
+    /// A function of this program.
+    Call(fn(&Path) -> Result),
+    /// Cargo with these arguments.
+    Cargo(&'static [&'static str]),
+}
+
+/// The steps in the order they run.
+fn steps(full: bool) -> Vec<Step> {
+    use Action::{Call, Cargo};
+    let step = |name, action| Step { name, action };
+    let mut steps = vec![
+        step("formatting", Cargo(&["fmt", "--all", "--check"])),
+        step("tidy rules", Call(tidy::run)),
+        step(
+            "lints",
+            Cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+        ),
+        step(
+            "facade without default features",
+            Cargo(&["clippy", "--package", "dendra", "--no-default-features", "--", "-Dwarnings"]),
+        ),
+        step("documentation", Cargo(&["doc", "--workspace", "--no-deps"])),
+        step("tests", Cargo(&["test", "--workspace"])),
+    ];
+    if full {
+        // `--tests` leaves out documentation examples marked `ignore`, which are not meant to run.
+        steps.push(step(
+            "long tests",
+            Cargo(&["test", "--workspace", "--tests", "--", "--ignored"]),
+        ));
+    }
+    steps
+}
+
+/// Runs the steps, stopping at the first that fails.
+pub(crate) fn run(root: &Path, full: bool) -> Result {
+    let start = Instant::now();
+    let steps = steps(full);
+    let count = steps.len();
+    let mut times = Vec::new();
+    for (index, step) in steps.into_iter().enumerate() {
+        eprintln!("==> {}/{count} {}", index + 1, step.name);
+        let begin = Instant::now();
+        let outcome = match step.action {
+            Action::Call(function) => function(root),
+            Action::Cargo(arguments) => process::run(&mut cargo(root, arguments)),
+        };
+        let seconds = seconds(begin.elapsed());
+        if let Err(message) = outcome {
+            return Err(format!(
+                "{message}\ncheck failed in step {}/{count}, {}, after {seconds}",
+                index + 1,
+                step.name
+            ));
+        }
+        eprintln!("    {}: passed in {seconds}", step.name);
+        times.push((step.name, seconds));
+    }
+    eprintln!("==> all {count} steps passed in {}", seconds(start.elapsed()));
+    for (name, seconds) in times {
+        eprintln!("    {seconds:>9}  {name}");
+    }
+    Ok(())
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = process::cargo(root);
+    command.args(arguments);
+    if arguments[0] == "doc" {
+        command.env("RUSTDOCFLAGS", "--deny warnings");
+    }
+    command
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_full_check_runs_the_ignored_tests() {
+        let ignored = |full| {
+            steps(full).iter().any(|step| match step.action {
+                Action::Cargo(arguments) => arguments.contains(&"--ignored"),
+                Action::Call(_) => false,
+            })
+        };
+        assert!(ignored(true));
+        assert!(!ignored(false));
+    }
+
+    #[test]
+    fn documentation_warnings_are_errors() {
+        let environment = |arguments: &[&str]| {
+            let command = cargo(Path::new("."), arguments);
+            command.get_envs().any(|(name, value)| {
+                name == "RUSTDOCFLAGS" && value.is_some_and(|value| value == "--deny warnings")
+            })
+        };
+        assert!(environment(&["doc", "--workspace"]));
+        assert!(!environment(&["test", "--workspace"]));
+    }
+}

@@ -1,0 +1,233 @@
+//! Which crate of ours may depend on which.
+//!
+//! The layers are what lets one use a part without the rest, and what keeps each crate small
+//! enough to know. Tests may look further up than the code they test, so long as no crate ends up
+//! depending on itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{Result, process};
+
+/// Each package and the packages of ours that its code may use.
+const ALLOWED: [(&str, &[&str]); 10] = [
+    ("dendra-tensor", &[]),
+    ("dendra-derive", &[]),
+    ("dendra-autograd", &["dendra-tensor"]),
+    ("dendra-nn", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
+    ("dendra-losses", &["dendra-tensor", "dendra-autograd"]),
+    ("dendra-optim", &["dendra-tensor", "dendra-autograd"]),
+    ("dendra-datasets", &["dendra-tensor"]),
+    (
+        "dendra-train",
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-derive",
+            "dendra-nn",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-datasets",
+        ],
+    ),
+    (
+        "dendra",
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-derive",
+            "dendra-nn",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-datasets",
+            "dendra-train",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// A dependency of one package of the workspace on another.
+#[derive(Debug)]
+pub(super) struct Edge {
+    from: String,
+    to: String,
+    /// Only its tests, examples and benchmarks depend on it.
+    development: bool,
+}
+
+/// All edges between packages of the workspace.
+pub(super) fn read(root: &Path) -> Result<Vec<Edge>> {
+    edges(&metadata(root)?)
+}
+
+/// The manifests of all packages, as paths from the root.
+pub(super) fn manifests(root: &Path) -> Result<Vec<String>> {
+    let paths = packages(&metadata(root)?)?
+        .iter()
+        .map(|package| {
+            let path = Path::new(text(package, "manifest_path")?);
+            let relative = path.strip_prefix(root).unwrap_or(path);
+            Ok(relative.to_string_lossy().into_owned())
+        })
+        .collect::<Result<_>>()?;
+    Ok(paths)
+}
+
+fn metadata(root: &Path) -> Result<Value> {
+    let json = process::output(process::cargo(root).args([
+        "metadata",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]))?;
+    serde_json::from_str(&json).map_err(|error| format!("cargo metadata: {error}"))
+}
+
+fn packages(metadata: &Value) -> Result<&Vec<Value>> {
+    metadata["packages"].as_array().ok_or_else(|| "cargo metadata: no packages".to_owned())
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> Result<&'a str> {
+    object[key].as_str().ok_or_else(|| format!("cargo metadata: no {key}"))
+}
+
+fn edges(metadata: &Value) -> Result<Vec<Edge>> {
+    let packages = packages(metadata)?;
+    let ours: BTreeSet<&str> =
+        packages.iter().map(|package| text(package, "name")).collect::<Result<_>>()?;
+    let mut edges = Vec::new();
+    for package in packages {
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let to = text(dependency, "name")?;
+            if ours.contains(to) {
+                edges.push(Edge {
+                    from: text(package, "name")?.to_owned(),
+                    to: to.to_owned(),
+                    development: dependency["kind"] == "dev",
+                });
+            }
+        }
+    }
+    Ok(edges)
+}
+
+/// The edges that must not be.
+pub(super) fn problems(edges: &[Edge]) -> Vec<String> {
+    let mut problems: Vec<String> = edges.iter().filter_map(forbidden).collect();
+    problems.extend(cycle(edges));
+    problems
+}
+
+fn forbidden(Edge { from, to, development }: &Edge) -> Option<String> {
+    if *development {
+        return None;
+    }
+    match ALLOWED.iter().find(|(name, _)| name == from) {
+        None => Some(format!("{from}: say in xtask/src/tidy/edges.rs what it may depend on")),
+        Some((_, allowed)) => (!allowed.contains(&to.as_str()))
+            .then(|| format!("{from}: must not depend on {to}; the layers are in {}", file!())),
+    }
+}
+
+/// One cycle, if there is one, dependencies of tests included.
+fn cycle(edges: &[Edge]) -> Option<String> {
+    let mut remaining: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for Edge { from, to, .. } in edges {
+        remaining.entry(from).or_default().insert(to);
+        remaining.entry(to).or_default();
+    }
+    // Take away packages that depend on nothing left until none is; what stays is on a cycle or
+    // above one.
+    while let Some(leaf) =
+        remaining.iter().find_map(|(name, needs)| needs.is_empty().then_some(*name))
+    {
+        remaining.remove(leaf);
+        remaining.values_mut().for_each(|needs| {
+            needs.remove(leaf);
+        });
+    }
+    let mut path = vec![*remaining.keys().next()?];
+    loop {
+        let next = *remaining[path[path.len() - 1]].first()?;
+        if let Some(start) = path.iter().position(|name| *name == next) {
+            path.push(next);
+            return Some(format!("dependencies in a circle: {}", path[start..].join(" -> ")));
+        }
+        path.push(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(from: &str, to: &str, development: bool) -> Edge {
+        Edge { from: from.to_owned(), to: to.to_owned(), development }
+    }
+
+    #[test]
+    fn the_table_itself_allows_no_circle() {
+        let all: Vec<Edge> = ALLOWED
+            .iter()
+            .flat_map(|(from, allowed)| allowed.iter().map(|to| edge(from, to, false)))
+            .collect();
+        assert_eq!(problems(&all), [""; 0]);
+    }
+
+    #[test]
+    fn forbidden_edges_are_found() {
+        for (from, to) in [
+            ("dendra-tensor", "dendra-autograd"),
+            ("dendra-autograd", "dendra-derive"),
+            ("dendra-losses", "dendra-nn"),
+            ("dendra-optim", "dendra-nn"),
+            ("dendra-datasets", "dendra-autograd"),
+            ("dendra-train", "dendra"),
+            ("dendra-new", "dendra-tensor"),
+        ] {
+            let found = problems(&[edge(from, to, false)]);
+            assert_eq!(found.len(), 1, "{from} -> {to}: {found:?}");
+            assert!(found[0].starts_with(&format!("{from}: ")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn tests_may_look_up_but_not_in_a_circle() {
+        let up = edge("dendra-losses", "dendra-nn", true);
+        assert_eq!(problems(&[up]), [""; 0]);
+        let circle = [
+            edge("dendra", "dendra-autograd", false),
+            edge("dendra-autograd", "dendra-tensor", false),
+            edge("dendra-tensor", "dendra-autograd", true),
+        ];
+        assert_eq!(
+            problems(&circle),
+            ["dependencies in a circle: dendra-autograd -> dendra-tensor -> dendra-autograd"]
+        );
+    }
+
+    #[test]
+    fn edges_are_read_from_the_manifests() {
+        let metadata = serde_json::json!({"packages": [
+            {"name": "a", "dependencies": [
+                {"name": "b", "kind": null}, {"name": "c", "kind": "dev"},
+                {"name": "rayon", "kind": null}]},
+            {"name": "b", "dependencies": []},
+            {"name": "c", "dependencies": [{"name": "b", "kind": "build"}]},
+        ]});
+        let found: Vec<_> =
+            edges(&metadata).unwrap().into_iter().map(|e| (e.from, e.to, e.development)).collect();
+        let expected = [("a", "b", false), ("a", "c", true), ("c", "b", false)];
+        assert_eq!(found, expected.map(|(from, to, dev)| (from.to_owned(), to.to_owned(), dev)));
+    }
+
+    #[test]
+    fn the_real_workspace_is_read() {
+        let found = read(&crate::root()).unwrap();
+        let known = |e: &Edge| e.from == "dendra-autograd" && e.to == "dendra-tensor";
+        assert!(found.iter().any(known), "{found:?}");
+        assert!(manifests(&crate::root()).unwrap().contains(&"crates/nn/Cargo.toml".to_owned()));
+    }
+}

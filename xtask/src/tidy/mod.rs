@@ -1,0 +1,39 @@
+//! The rules that only this project has, checked on manifests and source text.
+//!
+//! Each rule is a small function from what it looks at to a list of problems, so that its test can
+//! show it something wrong. What the compiler, clippy or rustfmt can check is left to them.
+
+use std::path::Path;
+
+use crate::Result;
+
+mod dependencies;
+mod edges;
+mod mask;
+mod source;
+mod style;
+mod unsafe_code;
+
+use source::Source;
+
+/// Applies every rule to the workspace at `root`.
+///
+/// # Errors
+///
+/// All problems found, one to a line, each with its file and how to mend it.
+pub(crate) fn run(root: &Path) -> Result {
+    let sources = source::read_all(root)?;
+    let mut problems = Vec::new();
+    for source in &sources {
+        problems.extend(style::problems(source));
+        problems.extend(unsafe_code::problems(source));
+    }
+    problems.extend(edges::problems(&edges::read(root)?));
+    problems.extend(unsafe_code::lint_problems(root)?);
+    problems.extend(dependencies::problems(&dependencies::of_facade(root)?));
+    if problems.is_empty() {
+        eprintln!("    {} source files are tidy", sources.len());
+        return Ok(());
+    }
+    Err(format!("the tree is not tidy\n  {}", problems.join("\n  ")))
+}

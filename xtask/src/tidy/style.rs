@@ -1,0 +1,126 @@
+//! Rules on single files: their front, their names, their size.
+
+use super::Source;
+
+/// A file is about one subject and fits in the head. This is a budget, not a goal.
+const MAX_LINES: usize = 500;
+
+/// Files that may be longer, each with the reason.
+const LONG_FILES: [(&str, &str); 0] = [];
+
+/// What formatting leaves alone, comments and strings, keeps to the same width.
+const MAX_COLUMNS: usize = 100;
+
+/// Module names that say nothing about what is inside.
+const EMPTY_NAMES: [&str; 4] = ["utils", "util", "helpers", "misc"];
+
+/// What is wrong with the file.
+pub(super) fn problems(source: &Source) -> Vec<String> {
+    let mut problems = wide_lines(source);
+    problems.extend(too_long(source));
+    if source.is_rust() {
+        problems.extend(without_front(source));
+        problems.extend(empty_modules(source));
+    }
+    problems
+}
+
+fn without_front(source: &Source) -> Option<String> {
+    (!source.text.starts_with("//!"))
+        .then(|| format!("{}:1: begin the file with a `//!` front: what it is for", source.path))
+}
+
+fn empty_modules(source: &Source) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (number, line) in (1..).zip(source.code.lines()) {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        if words.any(|word| word == "mod")
+            && let Some(name) = words.next()
+            && EMPTY_NAMES.contains(&name)
+        {
+            let place = format!("{}:{number}", source.path);
+            problems.push(format!("{place}: name module `{name}` after its subject"));
+        }
+    }
+    problems
+}
+
+fn too_long(source: &Source) -> Option<String> {
+    let count = source.text.lines().count();
+    let allowed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
+    (count > MAX_LINES && !allowed).then(|| {
+        format!("{}: {count} lines, the limit is {MAX_LINES}: split it by subject", source.path)
+    })
+}
+
+fn wide_lines(source: &Source) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (number, line) in (1..).zip(source.text.lines()) {
+        let columns = line.chars().count();
+        // An address cannot be broken.
+        if columns > MAX_COLUMNS && !line.contains("://") {
+            let place = format!("{}:{number}", source.path);
+            problems.push(format!("{place}: {columns} columns, the limit is {MAX_COLUMNS}"));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str, text: &str) -> Vec<String> {
+        problems(&Source::new(path, text))
+    }
+
+    #[test]
+    fn a_tidy_file_has_no_problem() {
+        assert_eq!(of("crates/nn/src/a.rs", "//! A.\nmod utilities;\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_front_is_required_of_rust_alone() {
+        for text in ["", "\n//! Late.", "// A.", "use std::fmt;"] {
+            assert_eq!(of("a.rs", text).len(), 1, "{text:?}");
+        }
+        assert_eq!(of("a.py", "import torch\n"), [""; 0]);
+    }
+
+    #[test]
+    fn an_empty_module_name_is_found_in_code_and_not_in_text() {
+        for line in ["mod utils;", "pub mod utils {}", "pub(crate) mod helpers;", "  mod misc;"] {
+            let found = of("a.rs", &format!("//! A.\n{line}\n"));
+            assert_eq!(found.len(), 1, "{line:?}");
+            assert!(found[0].starts_with("a.rs:2: name module"), "{found:?}");
+        }
+        assert_eq!(of("a.rs", "//! A.\n// mod utils;\nlet s = \"mod utils;\";\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_file_is_found() {
+        let lines = |count: usize| "//! A.\n".repeat(count);
+        assert_eq!(of("a.rs", &lines(MAX_LINES)), [""; 0]);
+        assert_eq!(of("a.rs", &lines(MAX_LINES + 1)).len(), 1);
+    }
+
+    #[test]
+    fn a_wide_line_is_found_counted_in_characters() {
+        let line = |content: &str, count: usize| format!("//! A.\n// {}\n", content.repeat(count));
+        assert_eq!(of("a.rs", &line("x", 97)), [""; 0]);
+        assert_eq!(of("a.rs", &line("x", 98)).len(), 1);
+        assert_eq!(of("a.rs", &line("é", 97)), [""; 0]);
+        assert_eq!(of("a.rs", &line("https://a.example/", 9)), [""; 0]);
+    }
+
+    #[test]
+    fn every_exception_is_needed() {
+        let sources = super::super::source::read_all(&crate::root()).unwrap();
+        for (path, reason) in LONG_FILES {
+            assert!(!reason.is_empty(), "{path}");
+            let source = sources.iter().find(|source| source.path == path);
+            let lines = source.map_or(0, |source| source.text.lines().count());
+            assert!(lines > MAX_LINES, "{path} no longer needs its exception");
+        }
+    }
+}
