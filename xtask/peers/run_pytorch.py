@@ -1,0 +1,230 @@
+"""What `cargo xtask bench --peers` runs for PyTorch. Each result is one line of JSON.
+
+    run_pytorch.py version
+    run_pytorch.py classic CASE --threads N [--data DIR]
+    run_pytorch.py kernels CASE [CASE ...] --threads N
+
+The programs are written as PyTorch's tutorials write them: a TensorDataset, a DataLoader, a
+Module, an optimizer, the loop. The kernels are timed by torch.utils.benchmark.
+"""
+
+import argparse
+import json
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils import benchmark
+from torch.utils.data import DataLoader, TensorDataset
+
+import samples
+
+EPOCHS = 3
+
+
+def regression_head():
+    network = nn.Sequential(
+        nn.Linear(5, 10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 1), nn.Sigmoid()
+    )
+    return network, nn.MSELoss()
+
+
+def binary_classifier():
+    network = nn.Sequential(
+        nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 2)
+    )
+    return network, nn.CrossEntropyLoss()
+
+
+def mnist_mlp():
+    network = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10),
+    )
+    return network, nn.CrossEntropyLoss()
+
+
+def mnist_conv():
+    network = nn.Sequential(
+        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 26 * 26, 10)
+    )
+    return network, nn.CrossEntropyLoss()
+
+
+def mnist_cnn():
+    network = nn.Sequential(
+        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(32 * 13 * 13, 128), nn.ReLU(), nn.Linear(128, 10),
+    )
+    return network, nn.CrossEntropyLoss()
+
+
+PROGRAMS = {
+    "regression_head": regression_head,
+    "binary_classifier": binary_classifier,
+    "mnist_mlp": mnist_mlp,
+    "mnist_loop": mnist_mlp,
+    "mnist_conv": mnist_conv,
+    "mnist_cnn": mnist_cnn,
+}
+
+
+def classic(case, data):
+    """Seconds for an epoch, the least of three."""
+    if case.startswith("mnist"):
+        images, digits = samples.mnist(data)
+        dataset = TensorDataset(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(digits))
+    else:
+        dataset = TensorDataset(*map(torch.from_numpy, getattr(samples, case)()))
+    loader = DataLoader(dataset, batch_size=32, shuffle=True)
+    torch.manual_seed(0)
+    network, loss_function = PROGRAMS[case]()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    network.train()
+
+    times = []
+    for _ in range(EPOCHS):
+        start = time.perf_counter()
+        for inputs, targets in loader:
+            loss = loss_function(network(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def numbers(text):
+    """`32x1x28x28` as a list."""
+    return [int(number) for number in text.split("x")]
+
+
+def settings(text):
+    """`32x1x28x28,out=8,kernel=3` as the shape and a dictionary."""
+    shape, *pairs = text.split(",")
+    return numbers(shape), {name: int(value) for name, value in (p.split("=") for p in pairs)}
+
+
+def matmul(text):
+    m, k, n = numbers(text)
+    a, b = torch.randn(m, k), torch.randn(k, n)
+    return lambda: a @ b
+
+
+def convolution(text):
+    shape, given = settings(text)
+    kernel, options = given["kernel"], {"stride": given["stride"], "padding": given["padding"]}
+    inputs = torch.randn(shape)
+    weight = torch.randn(given["out"], shape[1], kernel, kernel)
+    gradient = torch.randn_like(F.conv2d(inputs, weight, **options))
+    return inputs, weight, gradient, options
+
+
+def conv2d(text):
+    inputs, weight, _, options = convolution(text)
+    bias = torch.randn(weight.shape[0])
+    return lambda: F.conv2d(inputs, weight, bias, **options)
+
+
+def conv2d_input_gradient(text):
+    inputs, weight, gradient, options = convolution(text)
+    return lambda: torch.nn.grad.conv2d_input(inputs.shape, weight, gradient, **options)
+
+
+def conv2d_weight_gradient(text):
+    inputs, weight, gradient, options = convolution(text)
+    return lambda: torch.nn.grad.conv2d_weight(inputs, weight.shape, gradient, **options)
+
+
+def pooling(function):
+    def case(text):
+        shape, given = settings(text)
+        inputs = torch.randn(shape)
+        return lambda: function(inputs, given["kernel"], given["stride"])
+
+    return case
+
+
+def batch_norm(text):
+    inputs = torch.randn(numbers(text))
+    scale, shift = torch.rand(inputs.shape[1]), torch.rand(inputs.shape[1])
+    mean, variance = torch.zeros(inputs.shape[1]), torch.ones(inputs.shape[1])
+    return lambda: F.batch_norm(inputs, mean, variance, scale, shift, training=True)
+
+
+def unary(function, positive=False):
+    def case(text):
+        inputs = torch.randn(numbers(text))
+        inputs = inputs.abs() + 0.1 if positive else inputs
+        return lambda: function(inputs)
+
+    return case
+
+
+def binary(function):
+    def case(text):
+        a, b = torch.randn(numbers(text)), torch.randn(numbers(text))
+        return lambda: function(a, b)
+
+    return case
+
+
+KERNELS = {
+    "matmul": matmul,
+    "conv2d": conv2d,
+    "conv2d_input_gradient": conv2d_input_gradient,
+    "conv2d_weight_gradient": conv2d_weight_gradient,
+    "max_pool2d": pooling(F.max_pool2d),
+    "avg_pool2d": pooling(F.avg_pool2d),
+    "batch_norm": batch_norm,
+    "softmax": unary(lambda x: torch.softmax(x, -1)),
+    "log_softmax": unary(lambda x: torch.log_softmax(x, -1)),
+    "relu": unary(torch.relu),
+    "exp": unary(torch.exp),
+    "ln": unary(torch.log, positive=True),
+    "sqrt": unary(torch.sqrt, positive=True),
+    "tanh": unary(torch.tanh),
+    "sigmoid": unary(torch.sigmoid),
+    "gelu": unary(F.gelu),
+    "add": binary(torch.add),
+    "mul": binary(torch.mul),
+    "sum": unary(torch.sum),
+    "sum_rows": unary(lambda x: torch.sum(x, 1)),
+    "sum_columns": unary(lambda x: torch.sum(x, 0)),
+    "max_rows": unary(lambda x: torch.amax(x, 1)),
+}
+
+
+def kernel(case, threads):
+    """Seconds for a call, the median of half a second of runs."""
+    name, text = case.split("/", 1)
+    with torch.no_grad():
+        call = KERNELS[name](text)
+        timer = benchmark.Timer("call()", globals={"call": call}, num_threads=threads)
+        return timer.blocked_autorange(min_run_time=0.5).median
+
+
+def report(case, seconds):
+    print(json.dumps({"case": case, "seconds": seconds}), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("group", choices=["version", "classic", "kernels"])
+    parser.add_argument("cases", nargs="*")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--data")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.group == "version":
+        print(json.dumps({"version": torch.__version__}))
+    for case in arguments.cases:
+        if arguments.group == "classic" and case in PROGRAMS:
+            report(case, classic(case, arguments.data))
+        elif arguments.group == "kernels" and case.split("/")[0] in KERNELS:
+            report(case, kernel(case, arguments.threads))
+
+
+if __name__ == "__main__":
+    main()
