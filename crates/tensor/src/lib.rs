@@ -1,1 +1,30 @@
-//! Tensors, kernels and differentiable operations of the Dendra deep-learning framework.
+//! Tensors, kernels and differentiable operations: the floor that the other
+//! crates of Dendra stand on. It knows none of them.
+//!
+//! - [`Tensor`] is an n-dimensional array: shape, strides and a shared,
+//!   copy-on-write, recycled buffer.
+//! - [`ops`] holds the differentiable functions, one file each, and the table
+//!   of them all; [`Ops`] has them as methods.
+//! - [`kernels`] holds the loops: SIMD chosen at run time, and splitting over
+//!   threads that gives the same bits for any number of them.
+//! - [`Rng`] is a counter-based random generator.
+//! - [`Error`] is the one error type of all crates.
+
+mod buffer;
+mod display;
+mod element;
+mod error;
+mod interop;
+pub mod kernels;
+mod layout;
+pub mod ops;
+mod random;
+mod shape;
+mod tensor;
+
+pub use element::{Element, Float, Number};
+pub use error::{Error, Result};
+pub use ops::Ops;
+pub use random::Rng;
+pub use shape::Shape;
+pub use tensor::Tensor;

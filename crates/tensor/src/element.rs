@@ -1,0 +1,226 @@
+//! The number types a tensor can hold: `Element` for storage, `Number` for
+//! arithmetic, `Float` for everything that has a derivative.
+
+use std::fmt::{Debug, Display};
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+
+use crate::kernels::math;
+
+/// A value that a [`Tensor`](crate::Tensor) can hold.
+///
+/// # Safety
+///
+/// When [`ANY_BITS`](Element::ANY_BITS) is true, every bit pattern must be a
+/// valid value, because buffers are recycled between element types.
+pub unsafe trait Element:
+    bytemuck::Zeroable
+    + bytemuck::NoUninit
+    + Send
+    + Sync
+    + Default
+    + PartialEq
+    + Debug
+    + Display
+    + 'static
+{
+    /// Whether every bit pattern is a value of the type. Where it is not
+    /// (`bool`), fresh buffers are zeroed.
+    const ANY_BITS: bool;
+
+    /// The type's name, as `"f32"`.
+    const NAME: &'static str;
+}
+
+/// An element with arithmetic.
+pub trait Number:
+    Element
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+    + Sum
+{
+    /// The neutral element of addition.
+    const ZERO: Self;
+    /// The neutral element of multiplication.
+    const ONE: Self;
+    /// The smallest value (minus infinity for floats).
+    const LOWEST: Self;
+    /// The largest value (infinity for floats).
+    const HIGHEST: Self;
+
+    /// The nearest value to `x`; integers round towards zero and saturate.
+    fn from_f64(x: f64) -> Self;
+
+    /// The value as `f64`, rounded where it has more than 53 bits.
+    fn to_f64(self) -> f64;
+}
+
+/// A number with the functions of analysis, on which gradients are defined.
+///
+/// `f32` and `f64` implement it; another number type (dual numbers, say) can.
+pub trait Float: Number + Neg<Output = Self> {
+    /// A quiet not-a-number.
+    const NAN: Self;
+    /// The difference between 1 and the next larger number.
+    const EPSILON: Self;
+
+    /// Euler's number to the power of `self`.
+    fn exp(self) -> Self;
+    /// `exp(self) - 1`, accurate near 0.
+    fn exp_m1(self) -> Self;
+    /// The natural logarithm.
+    fn ln(self) -> Self;
+    /// `ln(1 + self)`, accurate near 0.
+    fn ln_1p(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// `self` to the power of `exponent`.
+    fn powf(self, exponent: Self) -> Self;
+    /// The sine of an angle in radians.
+    fn sin(self) -> Self;
+    /// The cosine of an angle in radians.
+    fn cos(self) -> Self;
+    /// The tangent of an angle in radians.
+    fn tan(self) -> Self;
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// The logistic function `1 / (1 + exp(-self))`.
+    fn sigmoid(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+    /// The largest integer not above `self`.
+    fn floor(self) -> Self;
+    /// Whether the value is neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+    /// Whether the value is NaN.
+    fn is_nan(self) -> bool;
+
+    /// The larger value, or NaN when either is NaN (unlike `f32::max`).
+    #[inline(always)]
+    fn max_nan(self, other: Self) -> Self {
+        if self > other || self.is_nan() { self } else { other }
+    }
+
+    /// The smaller value, or NaN when either is NaN (unlike `f32::min`).
+    #[inline(always)]
+    fn min_nan(self, other: Self) -> Self {
+        if self < other || self.is_nan() { self } else { other }
+    }
+
+    /// `c = alpha · a · b + beta · c` for strided matrices; see
+    /// [`kernels::gemm`](crate::kernels::gemm). The default is a plain loop;
+    /// types with a fast kernel override it.
+    fn gemm(problem: crate::kernels::gemm::Problem<'_, Self>) {
+        crate::kernels::gemm::naive(problem);
+    }
+}
+
+macro_rules! elements {
+    ($($type:ty: $any_bits:expr;)*) => {$(
+        // SAFETY: `ANY_BITS` is true for the primitive numbers only, of which
+        // every bit pattern is a value.
+        unsafe impl Element for $type {
+            const ANY_BITS: bool = $any_bits;
+            const NAME: &'static str = stringify!($type);
+        }
+    )*};
+}
+elements! {
+    f32: true; f64: true;
+    u8: true; u16: true; u32: true; u64: true; usize: true;
+    i8: true; i16: true; i32: true; i64: true;
+    bool: false;
+}
+
+macro_rules! integers {
+    ($($type:ty)*) => {$(
+        impl Number for $type {
+            const ZERO: Self = 0;
+            const ONE: Self = 1;
+            const LOWEST: Self = <$type>::MIN;
+            const HIGHEST: Self = <$type>::MAX;
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                x as $type
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        }
+    )*};
+}
+integers! { u8 u16 u32 u64 usize i8 i16 i32 i64 }
+
+macro_rules! floats {
+    ($($type:ident: exp $exp:path, tanh $tanh:path, sigmoid $sigmoid:path, ln $ln:path, erf $erf:path;)*) => {$(
+        impl Number for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const LOWEST: Self = $type::NEG_INFINITY;
+            const HIGHEST: Self = $type::INFINITY;
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                x as $type
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+        }
+
+        impl Float for $type {
+            const NAN: Self = $type::NAN;
+            const EPSILON: Self = $type::EPSILON;
+            #[inline(always)]
+            fn exp(self) -> Self { $exp(self) }
+            #[inline(always)]
+            fn exp_m1(self) -> Self { $type::exp_m1(self) }
+            #[inline(always)]
+            fn ln(self) -> Self { $ln(self) }
+            #[inline(always)]
+            fn ln_1p(self) -> Self { $type::ln_1p(self) }
+            #[inline(always)]
+            fn sqrt(self) -> Self { $type::sqrt(self) }
+            #[inline(always)]
+            fn powf(self, exponent: Self) -> Self { $type::powf(self, exponent) }
+            #[inline(always)]
+            fn sin(self) -> Self { $type::sin(self) }
+            #[inline(always)]
+            fn cos(self) -> Self { $type::cos(self) }
+            #[inline(always)]
+            fn tan(self) -> Self { $type::tan(self) }
+            #[inline(always)]
+            fn tanh(self) -> Self { $tanh(self) }
+            #[inline(always)]
+            fn sigmoid(self) -> Self { $sigmoid(self) }
+            #[inline(always)]
+            fn erf(self) -> Self { $erf(self) }
+            #[inline(always)]
+            fn abs(self) -> Self { $type::abs(self) }
+            #[inline(always)]
+            fn floor(self) -> Self { $type::floor(self) }
+            #[inline(always)]
+            fn is_finite(self) -> bool { $type::is_finite(self) }
+            #[inline(always)]
+            fn is_nan(self) -> bool { $type::is_nan(self) }
+            #[inline]
+            fn gemm(problem: crate::kernels::gemm::Problem<'_, Self>) {
+                crate::kernels::gemm::$type(problem);
+            }
+        }
+    )*};
+}
+floats! {
+    f32: exp math::exp_f32, tanh math::tanh_f32, sigmoid math::sigmoid_f32, ln f32::ln, erf libm::erff;
+    f64: exp f64::exp, tanh f64::tanh, sigmoid math::sigmoid_f64, ln f64::ln, erf libm::erf;
+}

@@ -1,0 +1,152 @@
+//! The one error type of all Dendra crates: it names the place, what was
+//! expected and what came.
+
+use std::path::{Path, PathBuf};
+
+/// A result whose error is an [`Error`] unless said otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A shape, rank or axis that does not fit.
+    #[error("{place}: {message}")]
+    Shape {
+        /// The operation, layer path or function that refused.
+        place: String,
+        /// What was expected and what came.
+        message: String,
+    },
+    /// Any other wrong argument or setting.
+    #[error("{place}: {message}")]
+    Argument {
+        /// The operation, layer path or function that refused.
+        place: String,
+        /// What was expected and what came.
+        message: String,
+    },
+    /// Data whose contents are wrong, such as a label out of range.
+    #[error("{place}: {message}")]
+    Data {
+        /// The data set or function that found it.
+        place: String,
+        /// What was expected and what came.
+        message: String,
+    },
+    /// A file whose contents are wrong.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what came.
+        message: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A state dict that does not match the model; all differences at once.
+    #[error("state dict does not match: {message}")]
+    State {
+        /// Every missing, unexpected and mismatched name.
+        message: String,
+    },
+    /// Trainable parameters that the loss does not reach.
+    #[error(
+        "no gradient for the trainable parameter{} {}: the loss does not depend on {}; use them in \
+         `forward`, freeze them, or allow missing gradients in the optimizer",
+        if names.len() == 1 { "" } else { "s" },
+        names.join(", "),
+        if names.len() == 1 { "it" } else { "them" }
+    )]
+    MissingGradient {
+        /// The parameters' names.
+        names: Vec<String>,
+    },
+    /// A NaN or an infinity where training needs a finite number.
+    #[error("{place}: {message}")]
+    NotFinite {
+        /// The step and the layer.
+        place: String,
+        /// What was found.
+        message: String,
+    },
+    /// A tape used in a way that gives no gradient.
+    #[error("{message}")]
+    Tape {
+        /// What was expected and what came.
+        message: String,
+    },
+}
+
+impl Error {
+    /// A shape, rank or axis that does not fit.
+    pub fn shape(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Shape { place: place.into(), message: message.into() }
+    }
+
+    /// A wrong argument or setting.
+    pub fn argument(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Argument { place: place.into(), message: message.into() }
+    }
+
+    /// Data whose contents are wrong.
+    pub fn data(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Data { place: place.into(), message: message.into() }
+    }
+
+    /// A file whose contents are wrong.
+    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Error::File { path: path.as_ref().into(), message: message.into() }
+    }
+
+    /// A file that could not be read or written.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Error::Io { path: path.as_ref().into(), source }
+    }
+
+    /// A state dict that does not match the model.
+    pub fn state(message: impl Into<String>) -> Self {
+        Error::State { message: message.into() }
+    }
+
+    /// A NaN or an infinity where training needs a finite number.
+    pub fn not_finite(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::NotFinite { place: place.into(), message: message.into() }
+    }
+
+    /// A tape used in a way that gives no gradient.
+    pub fn tape(message: impl Into<String>) -> Self {
+        Error::Tape { message: message.into() }
+    }
+
+    /// The same error, seen from one level further out: `outer` is put before
+    /// the place, so that nested layers spell out a path.
+    ///
+    /// ```
+    /// use dendra_tensor::Error;
+    ///
+    /// let error = Error::shape("linear", "expected 64 input features, got 32");
+    /// let error = error.within("layer 3");
+    /// assert_eq!(error.to_string(), "layer 3: linear: expected 64 input features, got 32");
+    /// ```
+    #[must_use]
+    pub fn within(mut self, outer: impl AsRef<str>) -> Self {
+        match &mut self {
+            Error::Shape { place, .. }
+            | Error::Argument { place, .. }
+            | Error::Data { place, .. }
+            | Error::NotFinite { place, .. } => *place = format!("{}: {place}", outer.as_ref()),
+            Error::State { message } | Error::Tape { message } => {
+                *message = format!("{}: {message}", outer.as_ref());
+            }
+            Error::File { .. } | Error::Io { .. } | Error::MissingGradient { .. } => {}
+        }
+        self
+    }
+}

@@ -1,0 +1,41 @@
+//! SIMD chosen at run time.
+//!
+//! Kernels are ordinary loops over slices. [`dispatch`] compiles the closure
+//! it is given once per instruction set and calls the widest that the CPU
+//! has, so that the compiler's vectoriser can use registers which the build's
+//! baseline does not have. Multiplications and additions are never contracted,
+//! so the result does not depend on the instruction set.
+
+/// Runs `kernel` compiled for the widest instruction set of this CPU.
+#[inline]
+pub fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected;
+
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn avx512<R>(kernel: impl FnOnce() -> R) -> R {
+            kernel()
+        }
+
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(kernel: impl FnOnce() -> R) -> R {
+            kernel()
+        }
+
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            // SAFETY: the features were just detected (every CPU with AVX-512
+            // has AVX2 and FMA).
+            return unsafe { avx512(kernel) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the features were just detected.
+            return unsafe { avx2(kernel) };
+        }
+    }
+    kernel()
+}

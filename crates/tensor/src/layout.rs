@@ -1,0 +1,462 @@
+//! Functions of shape and place, for every element type: reshape, permute,
+//! slice, broadcast, join, pick.
+//!
+//! What can be expressed in shape, strides and offset copies nothing. The
+//! differentiable functions of the same names in [`Ops`](crate::ops::Ops)
+//! call these.
+
+use smallvec::SmallVec;
+
+use crate::element::Element;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Strides, Tensor};
+
+impl<T: Element> Tensor<T> {
+    /// The same elements in row-major order under another shape. Copies only
+    /// when the tensor is not contiguous.
+    ///
+    /// # Errors
+    ///
+    /// When the number of elements differs.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.checked_elements() != Some(self.len()) {
+            return Err(Error::shape(
+                "reshape",
+                format!("{} has {} elements, {shape} does not", self.shape(), self.len()),
+            ));
+        }
+        let source = self.contiguous();
+        let strides = shape.contiguous_strides();
+        Ok(source.with_layout(shape, strides, source.storage().1))
+    }
+
+    /// The axes in another order: axis `i` of the result is axis `axes[i]`.
+    ///
+    /// # Errors
+    ///
+    /// When `axes` is not a permutation of the axes.
+    pub fn permute(&self, axes: &[isize]) -> Result<Self> {
+        let order = axes
+            .iter()
+            .map(|&axis| self.shape().axis("permute", axis))
+            .collect::<Result<SmallVec<[usize; 4]>>>()?;
+        self.shape().axes("permute", axes)?;
+        if order.len() != self.rank() {
+            return Err(Error::shape(
+                "permute",
+                format!("{axes:?} does not name every axis of {}", self.shape()),
+            ));
+        }
+        Ok(self.permuted(&order))
+    }
+
+    /// As [`permute`](Self::permute), for an order known to be right.
+    pub(crate) fn permuted(&self, order: &[usize]) -> Self {
+        let shape = order.iter().map(|&axis| self.shape()[axis]).collect();
+        let strides = order.iter().map(|&axis| self.strides()[axis]).collect();
+        self.with_layout(shape, strides, self.storage().1)
+    }
+
+    /// Two axes exchanged.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not exist.
+    pub fn transpose(&self, first: isize, second: isize) -> Result<Self> {
+        let first = self.shape().axis("transpose", first)?;
+        let second = self.shape().axis("transpose", second)?;
+        let mut order: SmallVec<[usize; 4]> = (0..self.rank()).collect();
+        order.swap(first, second);
+        Ok(self.permuted(&order))
+    }
+
+    /// Every `step`-th index of one axis from `start` up to, not including,
+    /// `end`. Negative bounds count from the end of the axis; `end: None` is
+    /// as far as the axis goes; a negative step walks backwards.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist, a bound lies outside it, or the step is 0.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let x = Tensor::<i64>::arange(6);
+    /// assert_eq!(x.slice(0, 1, Some(-1), 2).unwrap().to_vec(), [1, 3]);
+    /// assert_eq!(x.slice(0, -1, None, -2).unwrap().to_vec(), [5, 3, 1]);
+    /// ```
+    pub fn slice(
+        &self,
+        axis: isize,
+        start: isize,
+        end: Option<isize>,
+        step: isize,
+    ) -> Result<Self> {
+        let index = self.shape().axis("slice", axis)?;
+        let extent = self.shape()[index] as isize;
+        let absolute = |bound: isize| if bound < 0 { bound + extent } else { bound };
+        let first = absolute(start);
+        let count = match (step, end) {
+            (0, _) => return Err(Error::argument("slice", "the step must not be 0")),
+            (1.., end) => {
+                let end = end.map_or(extent, absolute);
+                ((0..=extent).contains(&first) && (0..=extent).contains(&end))
+                    .then(|| (end - first).max(0) as usize)
+            }
+            (_, end) => {
+                let end = end.map_or(-1, absolute);
+                let empty = extent == 0 && end == -1;
+                (empty || ((0..extent).contains(&first) && (-1..extent).contains(&end)))
+                    .then(|| if empty { 0 } else { (first - end).max(0) as usize })
+            }
+        };
+        let count = count.ok_or_else(|| {
+            let end = end.map_or_else(String::new, |end| end.to_string());
+            Error::shape(
+                "slice",
+                format!("{start}..{end} lies outside axis {axis} of shape {}", self.shape()),
+            )
+        })?;
+        let count = count.div_ceil(step.unsigned_abs());
+        let mut strides = Strides::from_slice(self.strides());
+        let offset = match count {
+            0 => 0,
+            _ => (self.storage().1 as isize + first * strides[index]) as usize,
+        };
+        strides[index] *= step;
+        Ok(self.with_layout(self.shape().with(index, count), strides, offset))
+    }
+
+    /// The `length` indices of one axis from `start` on.
+    ///
+    /// # Errors
+    ///
+    /// When they do not exist.
+    pub fn narrow(&self, axis: isize, start: usize, length: usize) -> Result<Self> {
+        let extent = self.shape()[self.shape().axis("narrow", axis)?];
+        match start.checked_add(length) {
+            Some(end) if end <= extent => self.slice(axis, start as isize, Some(end as isize), 1),
+            _ => Err(Error::shape(
+                "narrow",
+                format!(
+                    "{length} from {start} on lie outside axis {axis} of shape {}",
+                    self.shape()
+                ),
+            )),
+        }
+    }
+
+    /// Without one axis of extent 1.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist or its extent is not 1.
+    pub fn squeeze(&self, axis: isize) -> Result<Self> {
+        let index = self.shape().axis("squeeze", axis)?;
+        if self.shape()[index] != 1 {
+            return Err(Error::shape(
+                "squeeze",
+                format!("axis {axis} of shape {} has not the extent 1", self.shape()),
+            ));
+        }
+        let mut strides = Strides::from_slice(self.strides());
+        strides.remove(index);
+        Ok(self.with_layout(self.shape().reduced(&[index], false), strides, self.storage().1))
+    }
+
+    /// With a new axis of extent 1 before `axis`; −1 appends it.
+    ///
+    /// # Errors
+    ///
+    /// When `axis` is more than the rank.
+    pub fn unsqueeze(&self, axis: isize) -> Result<Self> {
+        let index = self.unsqueezed_axis("unsqueeze", axis)?;
+        let mut extents = self.shape().to_vec();
+        extents.insert(index, 1);
+        let mut strides = Strides::from_slice(self.strides());
+        strides.insert(index, 0);
+        Ok(self.with_layout(extents.into(), strides, self.storage().1))
+    }
+
+    /// The index of an axis in the shape that has one axis more.
+    pub(crate) fn unsqueezed_axis(&self, place: &str, axis: isize) -> Result<usize> {
+        let rank = self.rank() as isize + 1;
+        let index = if axis < 0 { axis + rank } else { axis };
+        if (0..rank).contains(&index) {
+            return Ok(index as usize);
+        }
+        Err(Error::shape(place, format!("{} has no place for an axis {axis}", self.shape())))
+    }
+
+    /// The axes from `start` to `end` (inclusive) as one axis.
+    ///
+    /// # Errors
+    ///
+    /// When they do not exist or are in the wrong order.
+    pub fn flatten(&self, start: isize, end: isize) -> Result<Self> {
+        self.reshape(self.shape().flattened(start, end)?)
+    }
+
+    /// Stretched to `shape` by NumPy's rule; nothing is copied.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor does not stretch to exactly that shape.
+    pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if self.shape().broadcast(&shape, "broadcast_to").ok().as_ref() != Some(&shape) {
+            return Err(Error::shape(
+                "broadcast_to",
+                format!("{} does not stretch to {shape}", self.shape()),
+            ));
+        }
+        Ok(self.stretched(shape))
+    }
+
+    /// As [`broadcast_to`](Self::broadcast_to), for a shape known to fit.
+    pub(crate) fn stretched(&self, shape: Shape) -> Self {
+        let mut strides = Strides::from_elem(0, shape.len());
+        let new_axes = shape.len() - self.rank();
+        for (axis, (&extent, &stride)) in self.shape().iter().zip(self.strides()).enumerate() {
+            if extent != 1 {
+                strides[new_axes + axis] = stride;
+            }
+        }
+        self.with_layout(shape, strides, self.storage().1)
+    }
+
+    /// Tensors joined along an axis.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or their other extents differ.
+    pub fn cat(tensors: &[&Self], axis: isize) -> Result<Self> {
+        let shapes: Vec<&Shape> = tensors.iter().map(|tensor| tensor.shape()).collect();
+        let (index, shape) = Shape::joined(&shapes, axis)?;
+        let mut joined = ndarray::ArrayD::from_elem(&shape[..], T::default());
+        let mut start = 0;
+        for tensor in tensors {
+            let end = start + tensor.shape()[index];
+            joined.slice_axis_mut(ndarray::Axis(index), (start..end).into()).assign(&tensor.view());
+            start = end;
+        }
+        Ok(joined.into())
+    }
+
+    /// Tensors of one shape joined along a new axis.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or their shapes differ.
+    pub fn stack(tensors: &[&Self], axis: isize) -> Result<Self> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::argument("stack", "there is no tensor to stack"));
+        };
+        if let Some(other) = tensors.iter().find(|tensor| tensor.shape() != first.shape()) {
+            return Err(Error::shape(
+                "stack",
+                format!("shapes {} and {} differ", first.shape(), other.shape()),
+            ));
+        }
+        let axis = first.unsqueezed_axis("stack", axis)? as isize;
+        let unsqueezed =
+            tensors.iter().map(|tensor| tensor.unsqueeze(axis)).collect::<Result<Vec<_>>>()?;
+        Self::cat(&unsqueezed.iter().collect::<Vec<_>>(), axis)
+    }
+
+    /// The given indices of one axis, in the given order.
+    ///
+    /// # Errors
+    ///
+    /// When the axis or an index does not exist.
+    pub fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
+        let index = self.shape().axis("index_select", axis)?;
+        self.shape().check_indices("index_select", index, indices)?;
+        Ok(self.view().select(ndarray::Axis(index), indices).into())
+    }
+
+    /// For every place of `index`, the element at that place but for the
+    /// coordinate along `axis`, which `index` holds.
+    ///
+    /// # Errors
+    ///
+    /// When the ranks differ, `index` reaches over another axis than `axis`,
+    /// or an index does not exist.
+    pub fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
+        let axis = self.shape().check_gather(axis, index)?;
+        let source = self.view();
+        let index = index.view();
+        let gathered = ndarray::ArrayD::from_shape_fn(index.raw_dim(), |mut place| {
+            place[axis] = index[place.clone()] as usize;
+            source[place]
+        });
+        Ok(gathered.into())
+    }
+}
+
+/// The shape rules that functions here share with their gradients.
+impl Shape {
+    /// The axes from `start` to `end` (inclusive) as one.
+    pub(crate) fn flattened(&self, start: isize, end: isize) -> Result<Self> {
+        if self.is_empty() {
+            return Ok([1].into());
+        }
+        let (first, last) = (self.axis("flatten", start)?, self.axis("flatten", end)?);
+        if first > last {
+            return Err(Error::argument(
+                "flatten",
+                format!("axis {start} of shape {self} comes after axis {end}"),
+            ));
+        }
+        let middle = self[first..=last].iter().product();
+        Ok(self[..first]
+            .iter()
+            .copied()
+            .chain([middle])
+            .chain(self[last + 1..].iter().copied())
+            .collect())
+    }
+
+    /// The axis and the shape of tensors of these shapes joined.
+    pub(crate) fn joined(shapes: &[&Self], axis: isize) -> Result<(usize, Self)> {
+        let Some(first) = shapes.first() else {
+            return Err(Error::argument("cat", "there is no tensor to join"));
+        };
+        let index = first.axis("cat", axis)?;
+        for other in shapes {
+            if other.len() != first.len() || other.with(index, 0) != first.with(index, 0) {
+                return Err(Error::shape(
+                    "cat",
+                    format!("shapes {first} and {other} differ outside axis {axis}"),
+                ));
+            }
+        }
+        Ok((index, first.with(index, shapes.iter().map(|shape| shape[index]).sum())))
+    }
+
+    /// Every index must exist on the axis.
+    pub(crate) fn check_indices(&self, place: &str, axis: usize, indices: &[usize]) -> Result<()> {
+        match indices.iter().find(|&&index| index >= self[axis]) {
+            None => Ok(()),
+            Some(index) => Err(Error::argument(
+                place,
+                format!("index {index} is out of range for axis {axis} of shape {self}"),
+            )),
+        }
+    }
+
+    /// The axis, when `index` can be gathered along it.
+    pub(crate) fn check_gather(&self, axis: isize, index: &Tensor<i64>) -> Result<usize> {
+        let along = self.axis("gather", axis)?;
+        let fits = index.rank() == self.len()
+            && (0..self.len()).all(|other| other == along || index.shape()[other] <= self[other]);
+        if !fits {
+            return Err(Error::shape(
+                "gather",
+                format!(
+                    "an index of shape {} does not fit shape {self} along axis {axis}",
+                    index.shape()
+                ),
+            ));
+        }
+        let extent = self[along] as i64;
+        match index.view().iter().find(|index| !(0..extent).contains(index)) {
+            None => Ok(along),
+            Some(bad) => Err(Error::argument(
+                "gather",
+                format!("index {bad} is out of range for axis {axis} of shape {self}"),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cube() -> Tensor<i64> {
+        Tensor::arange(24).reshape([2, 3, 4]).unwrap()
+    }
+
+    #[test]
+    fn views_share_the_buffer() {
+        let x = cube();
+        let start = x.storage().0.as_ptr();
+        let y = x.permute(&[2, 0, 1]).unwrap().narrow(0, 1, 2).unwrap().unsqueeze(-1).unwrap();
+        assert_eq!(y.storage().0.as_ptr(), start);
+        assert_eq!(*y.shape(), [2, 2, 3, 1]);
+        assert_eq!(y.to_vec(), [1, 5, 9, 13, 17, 21, 2, 6, 10, 14, 18, 22]);
+    }
+
+    #[test]
+    fn a_strided_tensor_reshapes_by_its_order() {
+        let x = Tensor::from([[1, 2, 3], [4, 5, 6_i64]]).transpose(0, 1).unwrap();
+        assert_eq!(x.reshape([6]).unwrap().to_vec(), [1, 4, 2, 5, 3, 6]);
+        assert_eq!(*cube().flatten(1, -1).unwrap().shape(), [2, 12]);
+        assert_eq!(*Tensor::scalar(1.0_f32).flatten(0, -1).unwrap().shape(), [1]);
+    }
+
+    #[test]
+    fn slices_step_both_ways_and_are_checked() {
+        let x = Tensor::<i64>::arange(7);
+        let slice = |start, end, step| x.slice(0, start, end, step).map(|slice| slice.to_vec());
+        assert_eq!(slice(0, None, 3).unwrap(), [0, 3, 6]);
+        assert_eq!(slice(-2, Some(0), -2).unwrap(), [5, 3, 1]);
+        assert_eq!(slice(-1, None, -3).unwrap(), [6, 3, 0]);
+        assert!(slice(3, Some(3), 1).unwrap().is_empty());
+        assert!(slice(4, Some(2), 1).unwrap().is_empty());
+        assert!(slice(7, None, 1).unwrap().is_empty());
+        for (start, end, step) in [(0, Some(8), 1), (8, None, 1), (0, None, 0), (7, None, -1)] {
+            assert!(slice(start, end, step).is_err(), "{start}..{end:?} by {step}");
+        }
+        let twice = x.slice(0, 1, None, 2).unwrap().slice(0, -1, None, -1).unwrap();
+        assert_eq!(twice.to_vec(), [5, 3, 1]);
+    }
+
+    #[test]
+    fn joining_and_picking() {
+        let x = cube();
+        let y = Tensor::cat(&[&x, &x.narrow(1, 0, 1).unwrap()], 1).unwrap();
+        assert_eq!(*y.shape(), [2, 4, 4]);
+        assert_eq!(y.narrow(1, 3, 1).unwrap().to_vec(), [0, 1, 2, 3, 12, 13, 14, 15]);
+        let rows = Tensor::stack(&[&Tensor::from([1, 2_i64]), &Tensor::from([3, 4])], -1).unwrap();
+        assert_eq!(rows.to_vec(), [1, 3, 2, 4]);
+        assert_eq!(
+            x.index_select(2, &[3, 0]).unwrap().narrow(0, 0, 1).unwrap().to_vec(),
+            [3, 0, 7, 4, 11, 8]
+        );
+        let picked = x.gather(1, &Tensor::from([[[2, 0, 1, 2_i64]]])).unwrap();
+        assert_eq!(picked.to_vec(), [8, 1, 6, 11]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_shapes() {
+        let x = cube();
+        let message = |result: Result<Tensor<i64>>| result.unwrap_err().to_string();
+        assert_eq!(message(x.reshape([5])), "reshape: [2, 3, 4] has 24 elements, [5] does not");
+        assert_eq!(
+            message(x.broadcast_to([3, 4])),
+            "broadcast_to: [2, 3, 4] does not stretch to [3, 4]"
+        );
+        assert_eq!(
+            message(x.narrow(1, 2, 2)),
+            "narrow: 2 from 2 on lie outside axis 1 of shape [2, 3, 4]"
+        );
+        assert!(message(x.permute(&[0, 1])).contains("does not name every axis"));
+        assert!(message(x.squeeze(0)).contains("extent 1"));
+        assert!(message(x.index_select(0, &[2])).contains("index 2 is out of range"));
+        assert!(message(x.gather(0, &Tensor::from([[[-1_i64]]]))).contains("index -1"));
+        assert!(message(Tensor::cat(&[&x, &cube().flatten(0, 1).unwrap()], 0)).contains("differ"));
+        assert!(message(Tensor::cat(&[], 0)).contains("no tensor"));
+    }
+
+    #[test]
+    fn empty_tensors_pass_through() {
+        let x = Tensor::<f32>::zeros([2, 0, 3]);
+        assert_eq!(*x.permute(&[1, 2, 0]).unwrap().contiguous().shape(), [0, 3, 2]);
+        assert_eq!(*x.slice(1, 0, None, 1).unwrap().reshape([0, 7]).unwrap().shape(), [0, 7]);
+        assert_eq!(*Tensor::cat(&[&x, &x], 0).unwrap().shape(), [4, 0, 3]);
+    }
+}

@@ -1,0 +1,143 @@
+//! Functions of two elements: each a function beside its two derivatives.
+
+use super::broadcast::{sum_to, zip};
+use super::{Call, Cotangents, Op};
+use crate::element::{Float, Number};
+use crate::error::Result;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Shapes that meet in every way: equal, stretched on either side, empty.
+fn sample_inputs<T: Float>(low: f64, high: f64) -> Vec<Vec<Tensor<T>>> {
+    let mut rng = Rng::seed(2);
+    let mut pair = |a: &[usize], b: &[usize]| {
+        [a, b].map(|shape| Tensor::uniform(shape, low, high, &mut rng)).into()
+    };
+    vec![
+        pair(&[3, 4], &[3, 4]),
+        pair(&[2, 3, 4], &[4]),
+        pair(&[3, 1], &[2, 1, 5]),
+        pair(&[], &[3]),
+        pair(&[2, 0], &[1, 1]),
+    ]
+}
+
+/// Defines operations: `Name in low..high: |a, b| value, |a, b, y| ∂/∂a, |a, b, y| ∂/∂b;`
+/// where the gradient is checked on `low..high`.
+macro_rules! binary {
+    ($(
+        $(#[$attribute:meta])*
+        $name:ident in $low:literal..$high:literal:
+            |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr;
+    )*) => {$(
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl<T: Float> Op<T> for $name {
+            type Saved = ();
+            const NAME: &'static str = stringify!($name);
+
+            fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+                inputs[0].broadcast(inputs[1], stringify!($name))
+            }
+
+            fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+                let shape = inputs[0]
+                    .shape()
+                    .broadcast(inputs[1].shape(), stringify!($name))
+                    .expect("the shape rule accepted the inputs");
+                (zip(inputs[0], inputs[1], &shape, #[inline(always)] |$a: T, $b: T| $value), ())
+            }
+
+            fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+                let [a, b] = [&call.inputs[0], &call.inputs[1]];
+                call.each(|index| {
+                    let derivative: Derivative<T> = if index == 0 { $by_a } else { $by_b };
+                    let gradient = match derivative {
+                        Derivative::One => call.cotangent.clone(),
+                        Derivative::MinusOne => call.cotangent.map(|g| -g),
+                        Derivative::Of(derivative) => {
+                            let slope = zip(a, b, call.output.shape(), derivative);
+                            zip(&slope, &call.cotangent, call.output.shape(), |s, g| s * g)
+                        }
+                    };
+                    sum_to(gradient, call.inputs[index].shape())
+                })
+            }
+
+            fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+                sample_inputs($low, $high).into_iter().map(|inputs| ($name, inputs)).collect()
+            }
+        }
+    )*};
+}
+
+/// The derivative by one operand.
+enum Derivative<T> {
+    One,
+    MinusOne,
+    Of(fn(T, T) -> T),
+}
+
+/// The share of the gradient that the winner `a` of a comparison gets.
+fn share<T: Number>(a: T, b: T, wins: bool) -> T {
+    match (a == b, wins) {
+        (true, _) => T::from_f64(0.5),
+        (false, true) => T::ONE,
+        (false, false) => T::ZERO,
+    }
+}
+
+binary! {
+    /// a + b
+    Add in -2.0..2.0: |a, b| a + b, Derivative::One, Derivative::One;
+    /// a − b
+    Sub in -2.0..2.0: |a, b| a - b, Derivative::One, Derivative::MinusOne;
+    /// a · b
+    Mul in -2.0..2.0: |a, b| a * b, Derivative::Of(|_, b| b), Derivative::Of(|a, _| a);
+    /// a / b
+    Div in 0.5..2.0:
+        |a, b| a / b,
+        Derivative::Of(|_, b| T::ONE / b),
+        Derivative::Of(|a, b| -a / (b * b));
+    /// the larger of a and b
+    Maximum in -2.0..2.0:
+        |a, b| a.max_nan(b),
+        Derivative::Of(|a, b| share(a, b, a > b)),
+        Derivative::Of(|a, b| share(a, b, b > a));
+    /// the smaller of a and b
+    Minimum in -2.0..2.0:
+        |a, b| a.min_nan(b),
+        Derivative::Of(|a, b| share(a, b, a < b)),
+        Derivative::Of(|a, b| share(a, b, b < a));
+    /// a to the power of b
+    Pow in 0.5..2.0:
+        |a, b| a.powf(b),
+        Derivative::Of(|a, b| b * a.powf(b - T::ONE)),
+        Derivative::Of(|a, b| a.powf(b) * a.ln());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn a_nan_on_either_side_wins_and_ties_share() {
+        let nan = f64::NAN;
+        let (a, b) = (Tensor::from([nan, 1.0, 2.0]), Tensor::from([1.0, nan, 2.0]));
+        for found in [a.maximum(&b).unwrap(), a.minimum(&b).unwrap()] {
+            let found = found.to_vec();
+            assert!(found[0].is_nan() && found[1].is_nan() && found[2] == 2.0);
+        }
+        assert_eq!(share(2.0, 2.0, false), 0.5);
+    }
+
+    #[test]
+    fn shapes_that_do_not_broadcast_are_named() {
+        let error = Tensor::<f32>::zeros([2, 3]).add(&Tensor::zeros([2])).unwrap_err();
+        assert_eq!(error.to_string(), "Add: shapes [2, 3] and [2] do not broadcast to one shape");
+    }
+}

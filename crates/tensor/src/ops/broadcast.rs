@@ -1,0 +1,177 @@
+//! Two tensors, element by element, under NumPy's broadcasting rule, and the
+//! sum that undoes a broadcast in the gradient.
+
+use smallvec::SmallVec;
+
+use crate::element::{Element, Number};
+use crate::kernels::parallel::{self, for_each_chunk};
+use crate::kernels::simd;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// One axis of the loop: extent, stride in `a`, stride in `b`.
+#[derive(Clone, Copy)]
+struct Axis {
+    extent: usize,
+    strides: [isize; 2],
+}
+
+/// The axes of the loop over `shape`, with neighbours joined wherever both
+/// tensors step through them as through one.
+fn joined_axes<A: Element, B: Element>(
+    shape: &Shape,
+    a: &Tensor<A>,
+    b: &Tensor<B>,
+) -> SmallVec<[Axis; 4]> {
+    let mut axes: SmallVec<[Axis; 4]> = SmallVec::new();
+    for (index, &extent) in shape.iter().enumerate() {
+        if extent == 1 {
+            continue;
+        }
+        let axis = Axis { extent, strides: [a.strides()[index], b.strides()[index]] };
+        match axes.last_mut() {
+            Some(outer)
+                if (0..2).all(|i| outer.strides[i] == axis.strides[i] * extent as isize) =>
+            {
+                *outer = Axis { extent: outer.extent * extent, strides: axis.strides };
+            }
+            _ => axes.push(axis),
+        }
+    }
+    axes
+}
+
+/// `f` of every pair of elements; `shape` is what both broadcast to.
+pub(crate) fn zip<A: Element, B: Element, C: Element>(
+    a: &Tensor<A>,
+    b: &Tensor<B>,
+    shape: &Shape,
+    f: impl Fn(A, B) -> C + Sync,
+) -> Tensor<C> {
+    let (a, b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
+    let mut axes = joined_axes(shape, &a, &b);
+    let inner = axes.pop().unwrap_or(Axis { extent: 1, strides: [0, 0] });
+    let ((a, a_offset), (b, b_offset)) = (a.storage(), b.storage());
+    let row = |out: &mut [C], a_start: usize, b_start: usize| {
+        let n = out.len();
+        simd::dispatch(
+            #[inline(always)]
+            || match inner.strides {
+                [1, 1] => {
+                    let (a, b) = (&a[a_start..][..n], &b[b_start..][..n]);
+                    for i in 0..n {
+                        out[i] = f(a[i], b[i]);
+                    }
+                }
+                [1, 0] => {
+                    let (a, b) = (&a[a_start..][..n], b[b_start]);
+                    for i in 0..n {
+                        out[i] = f(a[i], b);
+                    }
+                }
+                [0, 1] => {
+                    let (a, b) = (a[a_start], &b[b_start..][..n]);
+                    for i in 0..n {
+                        out[i] = f(a, b[i]);
+                    }
+                }
+                [a_stride, b_stride] => {
+                    for (i, slot) in out.iter_mut().enumerate() {
+                        let at = |start: usize, stride: isize| {
+                            (start as isize + i as isize * stride) as usize
+                        };
+                        *slot = f(a[at(a_start, a_stride)], b[at(b_start, b_stride)]);
+                    }
+                }
+            },
+        );
+    };
+    Tensor::build(shape.clone(), |out| {
+        if axes.is_empty() {
+            for_each_chunk(out, parallel::GRAIN / 2, 1, |index, out| {
+                let start = (index * (parallel::GRAIN / 2)) as isize;
+                let at = |offset: usize, stride: isize| (offset as isize + start * stride) as usize;
+                row(out, at(a_offset, inner.strides[0]), at(b_offset, inner.strides[1]));
+            });
+            return;
+        }
+        let rows = parallel::rows_per_chunk(inner.extent);
+        for_each_chunk(out, rows * inner.extent, 1, |index, out| {
+            for (i, out) in out.chunks_mut(inner.extent).enumerate() {
+                let mut place = index * rows + i;
+                let (mut a_start, mut b_start) = (a_offset as isize, b_offset as isize);
+                for axis in axes.iter().rev() {
+                    let coordinate = (place % axis.extent) as isize;
+                    place /= axis.extent;
+                    a_start += coordinate * axis.strides[0];
+                    b_start += coordinate * axis.strides[1];
+                }
+                row(out, a_start as usize, b_start as usize);
+            }
+        });
+    })
+}
+
+/// The sum over the axes along which `shape` was stretched to the tensor's.
+pub(crate) fn sum_to<T: Number>(x: Tensor<T>, shape: &Shape) -> Tensor<T> {
+    if x.shape() == shape {
+        return x;
+    }
+    let new_axes = x.rank() - shape.len();
+    let axes: SmallVec<[usize; 4]> = (0..x.rank())
+        .filter(|&axis| axis < new_axes || (shape[axis - new_axes] == 1 && x.shape()[axis] != 1))
+        .collect();
+    let summed = super::reduce::fold(&x, &axes, T::ZERO, |a, b| a + b);
+    summed.reshape(shape).expect("the sum has the elements of the shape before stretching")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Rng;
+
+    /// Every mix of layouts against ndarray's own broadcasting.
+    #[test]
+    fn zip_matches_ndarray_for_any_layout() {
+        let mut rng = Rng::seed(5);
+        let base = |shape: &[usize], rng: &mut Rng| Tensor::<f64>::uniform(shape, -1.0, 1.0, rng);
+        let a = base(&[4, 5, 6], &mut rng);
+        let operands = [
+            a.clone(),
+            base(&[6, 5, 4], &mut rng).permute(&[2, 1, 0]).unwrap(),
+            base(&[4, 5, 13], &mut rng).slice(2, -1, Some(0), -2).unwrap(),
+            base(&[5, 6], &mut rng),
+            base(&[4, 1, 1], &mut rng),
+            base(&[4, 5, 1], &mut rng),
+            base(&[1, 5, 1], &mut rng),
+            base(&[], &mut rng),
+        ];
+        for x in &operands {
+            for y in &operands {
+                let shape = x.shape().broadcast(y.shape(), "test").unwrap();
+                let found = zip(x, y, &shape, |x, y| x - 2.0 * y);
+                let wide = |t: &Tensor<f64>| t.view().broadcast(&shape[..]).unwrap().to_owned();
+                let expected = wide(x) - 2.0 * wide(y);
+                assert_eq!(found.view(), expected, "{} and {}", x.shape(), y.shape());
+            }
+        }
+    }
+
+    #[test]
+    fn large_and_empty_zips() {
+        let n = 300_000;
+        let x = Tensor::<f64>::arange(n);
+        let sum = zip(&x, &x, x.shape(), |a, b| a + b);
+        assert!(sum.to_vec().iter().enumerate().all(|(i, &s)| s == 2.0 * i as f64));
+        let empty = Tensor::<f64>::zeros([3, 0]);
+        assert!(zip(&empty, &Tensor::scalar(1.0), empty.shape(), |a, b| a + b).is_empty());
+    }
+
+    #[test]
+    fn sum_to_adds_up_what_was_stretched() {
+        let x = Tensor::<f64>::ones([2, 3, 4]);
+        assert_eq!(sum_to(x.clone(), &[3, 1].into()).to_vec(), [8.0; 3]);
+        assert_eq!(sum_to(x.clone(), &Shape::scalar()).to_vec(), [24.0]);
+        assert_eq!(sum_to(x, &[1, 1, 4].into()).to_vec(), [6.0; 4]);
+    }
+}

@@ -1,0 +1,180 @@
+//! What must hold for every operation, as functions that run over its samples.
+
+use super::{Call, Cotangents, Op};
+use crate::error::{Error, Result};
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// One operation with inputs, its types erased.
+pub struct Sample {
+    /// The operation's name.
+    pub name: &'static str,
+    /// The inputs.
+    pub inputs: Vec<Tensor<f64>>,
+    run: Box<dyn Fn(&[Tensor<f64>]) -> Result<Run>>,
+}
+
+/// What an operation gave, with its gradient still to be asked for.
+struct Run {
+    promised: Shape,
+    output: Tensor<f64>,
+    vjp: Box<dyn Fn(Tensor<f64>, &[bool]) -> Cotangents<f64>>,
+}
+
+/// The samples of an operation.
+pub fn samples<O: Op<f64>>() -> Vec<Sample> {
+    O::samples()
+        .into_iter()
+        .map(|(operation, inputs)| {
+            let operation = std::sync::Arc::new(operation);
+            let run = move |inputs: &[Tensor<f64>]| {
+                let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
+                let promised = operation.output_shape(&shapes)?;
+                let (output, saved) = operation.forward(&inputs.iter().collect::<Vec<_>>());
+                let (kept, inputs) = (output.clone(), inputs.to_vec());
+                let operation = operation.clone();
+                let vjp = move |cotangent, needs: &[bool]| {
+                    let saved = &saved;
+                    operation.vjp(Call { inputs: &inputs, output: &kept, saved, needs, cotangent })
+                };
+                Ok(Run { promised, output, vjp: Box::new(vjp) })
+            };
+            Sample { name: O::NAME, inputs, run: Box::new(run) }
+        })
+        .collect()
+}
+
+/// Checks all samples of an operation: the promised shape is the output's; the
+/// vector–Jacobian product agrees with central differences along random
+/// directions, for contiguous and for strided inputs and cotangents; and a
+/// gradient that is not needed is not computed.
+///
+/// # Errors
+///
+/// When one of these does not hold, naming the operation and the figures.
+pub fn check<O: Op<f64>>() -> Result<()> {
+    samples::<O>().iter().try_for_each(Sample::check)
+}
+
+impl Sample {
+    /// As [`check`], for one sample.
+    ///
+    /// # Errors
+    ///
+    /// When something that must hold does not.
+    pub fn check(&self) -> Result<()> {
+        let strided: Vec<Tensor<f64>> = self.inputs.iter().map(spread).collect();
+        self.check_with(&self.inputs, false)?;
+        self.check_with(&strided, true)
+    }
+
+    fn check_with(&self, inputs: &[Tensor<f64>], strided: bool) -> Result<()> {
+        let mut rng = Rng::seed(11);
+        let fail = |what: String| Err(Error::data(self.name, what));
+        let Run { promised, output, vjp } = (self.run)(inputs)?;
+        if promised != *output.shape() {
+            return fail(format!("promised shape {promised}, gave {}", output.shape()));
+        }
+        let cotangent = Tensor::<f64>::normal(output.shape(), 0.0, 1.0, &mut rng);
+        let cotangent = if strided { spread(&cotangent) } else { cotangent };
+        let needs = vec![true; inputs.len()];
+        let gradients = vjp(cotangent.clone(), &needs);
+        for (index, input) in inputs.iter().enumerate() {
+            let Some(gradient) = &gradients[index] else {
+                return fail(format!("no gradient for input {index}"));
+            };
+            if gradient.shape() != input.shape() {
+                return fail(format!(
+                    "the gradient of input {index} has shape {}, the input {}",
+                    gradient.shape(),
+                    input.shape()
+                ));
+            }
+            for _ in 0..3 {
+                let direction = Tensor::<f64>::normal(input.shape(), 0.0, 1.0, &mut rng);
+                let step = 1e-6;
+                let moved = |sign: f64| {
+                    let mut inputs = inputs.to_vec();
+                    inputs[index] = &inputs[index] + &(&direction * (sign * step));
+                    Ok::<_, Error>(dot(&(self.run)(&inputs)?.output, &cotangent))
+                };
+                let expected = (moved(1.0)? - moved(-1.0)?) / (2.0 * step);
+                let found = dot(gradient, &direction);
+                if !((expected - found).abs() <= 1e-6 * (1.0 + expected.abs().max(found.abs()))) {
+                    return fail(format!(
+                        "the derivative by input {index} of shape {} is {found}, differences give \
+                         {expected} (strided: {strided})",
+                        input.shape()
+                    ));
+                }
+            }
+            let mut only = vec![false; inputs.len()];
+            only[index] = true;
+            let alone = vjp(cotangent.clone(), &only);
+            if alone.iter().enumerate().any(|(i, g)| g.is_some() != (i == index)) {
+                return fail(format!("asked for the gradient of input {index} alone"));
+            }
+            if alone[index].as_ref() != Some(gradient) {
+                return fail(format!("the gradient of input {index} depends on who asks"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The same values with gaps between them in memory.
+fn spread(x: &Tensor<f64>) -> Tensor<f64> {
+    let mut wide: Vec<usize> = x.shape().to_vec();
+    wide.push(2);
+    let gaps = x.unsqueeze(-1).and_then(|x| x.broadcast_to(wide));
+    let gaps = gaps.map(|gaps| gaps.contiguous().slice(-1, 0, None, 2));
+    gaps.and_then(|gaps| gaps?.squeeze(-1)).expect("a new axis can be cut off again")
+}
+
+/// The inner product.
+fn dot(a: &Tensor<f64>, b: &Tensor<f64>) -> f64 {
+    a.view().iter().zip(&b.view()).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_the_right_gradient_and_an_empty_sample() {
+        for row in super::super::table() {
+            let samples = (row.samples)();
+            for sample in &samples {
+                sample.check().unwrap_or_else(|error| panic!("{}: {error}", row.name));
+            }
+            let has_empty = samples.iter().any(|sample| {
+                sample.inputs.iter().any(Tensor::is_empty)
+                    || (sample.run)(&sample.inputs).unwrap().output.is_empty()
+            });
+            assert!(has_empty, "{} has no empty sample", row.name);
+        }
+    }
+
+    #[test]
+    fn a_wrong_gradient_is_found() {
+        struct Wrong;
+        impl Op<f64> for Wrong {
+            type Saved = ();
+            const NAME: &'static str = "wrong";
+            fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+                Ok(inputs[0].clone())
+            }
+            fn forward(&self, inputs: &[&Tensor<f64>]) -> (Tensor<f64>, ()) {
+                (inputs[0].map(|x| x * x), ())
+            }
+            fn vjp(&self, call: Call<'_, f64, ()>) -> Cotangents<f64> {
+                call.each(|_| &call.inputs[0] * &call.cotangent)
+            }
+            fn samples() -> Vec<(Self, Vec<Tensor<f64>>)> {
+                vec![(Wrong, vec![Tensor::from([1.0, 2.0])])]
+            }
+        }
+        assert!(check::<Wrong>().unwrap_err().to_string().contains("differences give"));
+    }
+}

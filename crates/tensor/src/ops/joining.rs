@@ -1,0 +1,48 @@
+//! Joining tensors along an axis.
+
+use super::layout::sample;
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Any number of tensors, joined along an axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Cat {
+    /// The axis.
+    pub axis: isize,
+}
+
+impl<T: Float> Op<T> for Cat {
+    type Saved = ();
+    const NAME: &'static str = "cat";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(Shape::joined(inputs, self.axis)?.1)
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (Tensor::cat(inputs, self.axis).expect("the shape rule accepted the inputs"), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let axis = call.output.shape().axis("cat", self.axis).expect("checked by the shape rule");
+        let extent = |index: usize| call.inputs[index].shape()[axis];
+        call.each(|index| {
+            let start = (0..index).map(extent).sum();
+            call.cotangent
+                .narrow(self.axis, start, extent(index))
+                .expect("the cotangent has the output's shape")
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let inputs = |shapes: &[&[usize]]| shapes.iter().flat_map(|shape| sample(shape)).collect();
+        vec![
+            (Cat { axis: 0 }, inputs(&[&[2, 3], &[1, 3], &[4, 3]])),
+            (Cat { axis: -1 }, inputs(&[&[2, 3], &[2, 0], &[2, 1]])),
+            (Cat { axis: 0 }, inputs(&[&[3]])),
+        ]
+    }
+}

@@ -1,0 +1,190 @@
+//! Shape and place with gradients: reshape, permute, slice, broadcast.
+//!
+//! Forward is the method of [`Tensor`] of the same name.
+
+use smallvec::SmallVec;
+
+use super::broadcast::sum_to;
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A tensor of this shape without memory of its own, on which a view's shape
+/// rule costs nothing.
+pub(super) fn phantom(shape: &Shape) -> Tensor<u8> {
+    Tensor::scalar(0).stretched(shape.clone())
+}
+
+/// One random input of a shape.
+pub(super) fn sample<T: Float>(shape: &[usize]) -> Vec<Tensor<T>> {
+    vec![Tensor::normal(shape, 0.0, 1.0, &mut Rng::seed(10))]
+}
+
+const CHECKED: &str = "the shape rule accepted the input";
+
+/// The same elements in row-major order under another shape.
+#[derive(Clone, Debug)]
+pub struct Reshape {
+    /// The new shape.
+    pub shape: Shape,
+}
+
+impl<T: Float> Op<T> for Reshape {
+    type Saved = ();
+    const NAME: &'static str = "reshape";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        if self.shape.checked_elements() == Some(inputs[0].elements()) {
+            return Ok(self.shape.clone());
+        }
+        let message =
+            format!("{} and {} differ in their number of elements", inputs[0], self.shape);
+        Err(Error::shape("reshape", message))
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (inputs[0].reshape(&self.shape).expect(CHECKED), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        call.each(|_| call.cotangent.reshape(call.inputs[0].shape()).expect("the same elements"))
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        vec![
+            (Reshape { shape: [2, 6].into() }, sample(&[3, 4])),
+            (Reshape { shape: [0, 7].into() }, sample(&[2, 0])),
+        ]
+    }
+}
+
+/// The axes in another order.
+#[derive(Clone, Debug)]
+pub struct Permute {
+    /// Which axis of the input each axis of the output is.
+    pub axes: SmallVec<[isize; 4]>,
+}
+
+impl<T: Float> Op<T> for Permute {
+    type Saved = ();
+    const NAME: &'static str = "permute";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(phantom(inputs[0]).permute(&self.axes)?.shape().clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (inputs[0].permute(&self.axes).expect(CHECKED), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let mut inverse: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.axes.len());
+        for (to, &axis) in self.axes.iter().enumerate() {
+            inverse[call.inputs[0].shape().axis("permute", axis).expect(CHECKED)] = to;
+        }
+        call.each(|_| call.cotangent.permuted(&inverse))
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let permute = |axes: &[isize]| Permute { axes: axes.into() };
+        vec![
+            (permute(&[2, 0, 1]), sample(&[2, 3, 4])),
+            (permute(&[-1, 0]), sample(&[3, 2])),
+            (permute(&[1, 0]), sample(&[3, 0])),
+        ]
+    }
+}
+
+/// Every `step`-th index of an axis.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// The axis.
+    pub axis: isize,
+    /// The first index.
+    pub start: isize,
+    /// The index to stop before.
+    pub end: Option<isize>,
+    /// The distance of the indices.
+    pub step: isize,
+}
+
+impl Slice {
+    fn of<E: crate::Element>(&self, x: &Tensor<E>) -> Result<Tensor<E>> {
+        x.slice(self.axis, self.start, self.end, self.step)
+    }
+}
+
+impl<T: Float> Op<T> for Slice {
+    type Saved = ();
+    const NAME: &'static str = "slice";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(self.of(&phantom(inputs[0]))?.shape().clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (self.of(inputs[0]).expect(CHECKED), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let shape = call.inputs[0].shape();
+        let axis = shape.axis("slice", self.axis).expect(CHECKED);
+        let extent = shape[axis] as isize;
+        let first = if self.start < 0 { self.start + extent } else { self.start };
+        call.each(|_| {
+            let mut gradient = Tensor::zeros(shape);
+            let mut target = gradient.view_mut();
+            let lanes = call.cotangent.view();
+            for (i, lane) in lanes.axis_iter(ndarray::Axis(axis)).enumerate() {
+                let index = first + i as isize * self.step;
+                target.index_axis_mut(ndarray::Axis(axis), index as usize).assign(&lane);
+            }
+            gradient
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let slice = |axis, start, end, step| Slice { axis, start, end, step };
+        vec![
+            (slice(0, 1, Some(3), 1), sample(&[4, 3])),
+            (slice(1, -1, None, -2), sample(&[2, 5])),
+            (slice(-1, 0, None, 3), sample(&[2, 2, 7])),
+            (slice(0, 1, Some(1), 1), sample(&[3])),
+        ]
+    }
+}
+
+/// Stretched to a shape by NumPy's rule.
+#[derive(Clone, Debug)]
+pub struct BroadcastTo {
+    /// The new shape.
+    pub shape: Shape,
+}
+
+impl<T: Float> Op<T> for BroadcastTo {
+    type Saved = ();
+    const NAME: &'static str = "broadcast_to";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(phantom(inputs[0]).broadcast_to(&self.shape)?.shape().clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (inputs[0].stretched(self.shape.clone()), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        call.each(|_| sum_to(call.cotangent.clone(), call.inputs[0].shape()))
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        vec![
+            (BroadcastTo { shape: [2, 3, 4].into() }, sample(&[3, 1])),
+            (BroadcastTo { shape: [5].into() }, sample(&[])),
+            (BroadcastTo { shape: [0, 4].into() }, sample(&[1, 4])),
+        ]
+    }
+}

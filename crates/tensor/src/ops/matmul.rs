@@ -1,0 +1,175 @@
+//! Matrix products over broadcast leading axes.
+
+use super::broadcast::sum_to;
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::kernels::gemm::Problem;
+use crate::kernels::parallel::for_each_chunk;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// C = A·B for A of shape `[…, m, k]` and B of shape `[…, k, n]`.
+#[derive(Clone, Copy, Debug)]
+pub struct MatMul;
+
+/// The shape of the product, or what does not fit.
+fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
+    if let ([a_batch @ .., m, k], [b_batch @ .., rows, n]) = (&a[..], &b[..])
+        && k == rows
+    {
+        let batch = Shape::from(a_batch).broadcast(&b_batch.into(), "matmul")?;
+        return Ok(batch.iter().copied().chain([*m, *n]).collect());
+    }
+    Err(Error::shape(
+        "matmul",
+        format!("shapes {a} and {b} do not multiply: expected […, m, k] and […, k, n]"),
+    ))
+}
+
+/// A tensor whose last two axes have no negative strides, so that products can
+/// read it in place.
+fn readable<T: Float>(x: &Tensor<T>) -> Tensor<T> {
+    let strides = &x.strides()[x.rank() - 2..];
+    if strides.iter().any(|&stride| stride < 0) { x.contiguous() } else { x.clone() }
+}
+
+/// The product of matrices whose shapes fit, with any strides.
+pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
+    let shape = product_shape(a.shape(), b.shape()).expect("the shape rule accepted the inputs");
+    let (batch, [m, n]) =
+        (&shape[..shape.len() - 2], [shape[shape.len() - 2], shape[shape.len() - 1]]);
+    let k = a.shape()[a.rank() - 1];
+    if b.rank() == 2 && a.rank() > 2 && a.is_contiguous() {
+        // One tall product instead of a batch of small ones.
+        let rows = batch.iter().product::<usize>() * m;
+        let tall = a.reshape([rows, k]).expect("the same elements");
+        return product(&tall, b).reshape(shape).expect("the same elements");
+    }
+    let stretched = |x: &Tensor<T>, rows, columns| {
+        readable(x).stretched(batch.iter().copied().chain([rows, columns]).collect())
+    };
+    let (a, b) = (stretched(a, m, k), stretched(b, k, n));
+    let start = |x: &Tensor<T>, mut index: usize| {
+        let mut offset = x.storage().1 as isize;
+        for (&extent, &stride) in batch.iter().zip(x.strides()).rev() {
+            offset += (index % extent) as isize * stride;
+            index /= extent;
+        }
+        offset as usize
+    };
+    let strides = |x: &Tensor<T>| {
+        let last = &x.strides()[x.rank() - 2..];
+        [last[0] as usize, last[1] as usize]
+    };
+    Tensor::build(shape.clone(), |out| {
+        if out.is_empty() {
+            return;
+        }
+        for_each_chunk(out, m * n, k, |index, c| {
+            T::gemm(Problem {
+                m,
+                k,
+                n,
+                a: &a.storage().0[if k == 0 { 0 } else { start(&a, index) }..],
+                a_strides: strides(&a),
+                b: &b.storage().0[if k == 0 { 0 } else { start(&b, index) }..],
+                b_strides: strides(&b),
+                c,
+                columns: n,
+                accumulate: false,
+            });
+        });
+    })
+}
+
+/// The last two axes exchanged.
+pub(crate) fn transposed<T: Float>(x: &Tensor<T>) -> Tensor<T> {
+    x.transpose(-1, -2).expect("a matrix has two axes")
+}
+
+impl<T: Float> Op<T> for MatMul {
+    type Saved = ();
+    const NAME: &'static str = "matmul";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        product_shape(inputs[0], inputs[1])
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (product(inputs[0], inputs[1]), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let [a, b] = [&call.inputs[0], &call.inputs[1]];
+        call.each(|index| match index {
+            0 => sum_to(product(&call.cotangent, &transposed(b)), a.shape()),
+            _ => sum_to(product(&transposed(a), &call.cotangent), b.shape()),
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(7);
+        let mut pair = |a: &[usize], b: &[usize]| {
+            (MatMul, [a, b].map(|shape| Tensor::normal(shape, 0.0, 1.0, &mut rng)).into())
+        };
+        vec![
+            pair(&[3, 4], &[4, 5]),
+            pair(&[2, 3, 4], &[4, 5]),
+            pair(&[2, 1, 3, 4], &[5, 4, 2]),
+            pair(&[0, 4], &[4, 2]),
+            pair(&[3, 0], &[0, 2]),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn vectors_count_as_rows_and_columns() {
+        let matrix = Tensor::from([[1.0, 2.0], [3.0, 4.0_f32]]);
+        let vector = Tensor::from([10.0, 1.0]);
+        assert_eq!(matrix.matmul(&vector).unwrap().to_vec(), [12.0, 34.0]);
+        assert_eq!(vector.matmul(&matrix).unwrap().to_vec(), [13.0, 24.0]);
+        assert_eq!(vector.matmul(&vector).unwrap(), Tensor::scalar(101.0));
+    }
+
+    #[test]
+    fn strided_operands_are_read_in_place() {
+        let mut rng = Rng::seed(8);
+        let a = Tensor::<f64>::normal([7, 5], 0.0, 1.0, &mut rng);
+        let b = Tensor::<f64>::normal([7, 6], 0.0, 1.0, &mut rng);
+        let expected = a
+            .view()
+            .into_dimensionality::<ndarray::Ix2>()
+            .unwrap()
+            .t()
+            .dot(&b.view().into_dimensionality::<ndarray::Ix2>().unwrap());
+        let found = a.transpose(0, 1).unwrap().matmul(&b).unwrap();
+        let difference = &found.view() - &expected.into_dyn();
+        assert!(difference.iter().all(|d: &f64| d.abs() < 1e-12));
+        let backwards = a.slice(1, -1, None, -1).unwrap();
+        let again = backwards.slice(1, -1, None, -1).unwrap().transpose(0, 1).unwrap();
+        assert_eq!(again.matmul(&b).unwrap(), found);
+    }
+
+    #[test]
+    fn an_empty_inner_dimension_gives_zeros() {
+        let product = Tensor::<f32>::zeros([2, 0]).matmul(&Tensor::zeros([0, 3])).unwrap();
+        assert_eq!(product, Tensor::zeros([2, 3]));
+    }
+
+    #[test]
+    fn shapes_that_do_not_multiply_are_named() {
+        let error = Tensor::<f32>::zeros([2, 3]).matmul(&Tensor::zeros([4, 3])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "matmul: shapes [2, 3] and [4, 3] do not multiply: expected […, m, k] and […, k, n]"
+        );
+        assert!(Tensor::<f32>::scalar(1.0).matmul(&Tensor::zeros([1])).is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! Differentiable functions: what an operation is, the table of all of them,
+//! and the methods that tensors and variables share.
+//!
+//! An operation lives in one file: documentation, settings, shape rule,
+//! forward, vector–Jacobian product, sample inputs. One row of the table below
+//! registers it and gives it a method of [`Ops`], which both [`Tensor`] and the
+//! variables of automatic differentiation implement, so that metrics,
+//! preprocessing and models speak one language. Functions without a gradient
+//! (comparisons, `argmax`) are plain methods of [`Tensor`] and no operations.
+
+use smallvec::SmallVec;
+
+use crate::element::Float;
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Makes the trait [`Ops`] and the table of operations from rows that each name
+/// an operation's type and its method; methods composed of others follow.
+macro_rules! operations {
+    (
+        $(
+            $operation:ty:
+            $(#[doc = $doc:literal])*
+            fn $name:ident $arguments:tt -> $result:ty $body:block
+        )*
+        => $($composed:tt)*
+    ) => {
+        /// The differentiable functions, as methods of [`Tensor`] and of the
+        /// variables of automatic differentiation.
+        ///
+        /// Axes are counted from the front, or from the back when negative.
+        /// Two operands broadcast by NumPy's rule. A function that a caller
+        /// can call wrongly returns a `Result`; the operators `+ - * /` panic
+        /// instead, as the standard library's do.
+        pub trait Ops: Sized + Clone {
+            /// The number type.
+            type Element: Float;
+
+            /// The values.
+            fn value(&self) -> &Tensor<Self::Element>;
+
+            /// A value that needs no gradient.
+            fn constant(value: Tensor<Self::Element>) -> Self;
+
+            /// Applies an operation to inputs that fit it: its shape rule
+            /// accepts them and [`ensure_together`](Self::ensure_together)
+            /// holds. [`try_apply`](Self::try_apply) checks both.
+            fn apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Self;
+
+            /// Whether the inputs may meet in one operation.
+            ///
+            /// # Errors
+            ///
+            /// When they are recorded on different tapes.
+            fn ensure_together(inputs: &[&Self]) -> Result<()>;
+
+            /// Applies an operation after checking that the inputs fit.
+            ///
+            /// # Errors
+            ///
+            /// When the operation's shape rule refuses the inputs, or they are
+            /// recorded on different tapes.
+            fn try_apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Result<Self> {
+                let shapes: SmallVec<[&Shape; 4]> =
+                    inputs.iter().map(|input| input.value().shape()).collect();
+                operation.output_shape(&shapes)?;
+                Self::ensure_together(inputs)?;
+                Ok(Self::apply(operation, inputs))
+            }
+
+            $($(#[doc = $doc])* fn $name $arguments -> $result $body)*
+
+            $($composed)*
+        }
+
+        /// The table of all operations.
+        pub fn table() -> Vec<Row> {
+            vec![$(Row {
+                name: stringify!($name),
+                documentation: concat!($($doc, "\n"),*),
+                operation: stringify!($operation),
+                samples: check::samples::<$operation>,
+            }),*]
+        }
+    };
+}
+
+pub mod binary;
+mod broadcast;
+pub mod check;
+pub mod joining;
+pub mod layout;
+pub mod linear;
+pub mod matmul;
+mod operators;
+pub mod reduce;
+pub mod selection;
+pub mod softmax;
+mod table;
+pub mod unary;
+
+pub use table::{Ops, table};
+
+/// A differentiable function of tensors.
+///
+/// `f64` settings are converted to the element type where they are used, so an
+/// operation's struct seldom depends on `T`.
+pub trait Op<T: Float>: Send + Sync + Sized + 'static {
+    /// What `forward` keeps for the gradient besides inputs and output, such
+    /// as the places of the maxima. `()` for most.
+    type Saved: Send + Sync + 'static;
+
+    /// The name that errors and traces show.
+    const NAME: &'static str;
+
+    /// The shape of the output; the only part of an operation that can fail.
+    ///
+    /// # Errors
+    ///
+    /// When the inputs do not fit each other or the settings.
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape>;
+
+    /// The output, for inputs that `output_shape` accepts.
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Self::Saved);
+
+    /// The vector–Jacobian product: the gradient of ⟨cotangent, output⟩ with
+    /// respect to each input that needs one.
+    fn vjp(&self, call: Call<'_, T, Self::Saved>) -> Cotangents<T>;
+
+    /// Small inputs on which the gradient is checked, an empty one included
+    /// wherever the operation accepts it.
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)>;
+}
+
+/// One call of an operation, seen from its gradient.
+pub struct Call<'a, T: Float, S> {
+    /// What went in.
+    pub inputs: &'a [Tensor<T>],
+    /// What came out.
+    pub output: &'a Tensor<T>,
+    /// What `forward` kept.
+    pub saved: &'a S,
+    /// Which inputs need a gradient.
+    pub needs: &'a [bool],
+    /// The gradient of the result with respect to the output; its buffer may
+    /// be reused.
+    pub cotangent: Tensor<T>,
+}
+
+/// One gradient for each input; `None` where it is not needed.
+pub type Cotangents<T> = SmallVec<[Option<Tensor<T>>; 3]>;
+
+impl<T: Float, S> Call<'_, T, S> {
+    /// The gradients of all inputs, each computed only where it is needed.
+    fn each(&self, gradient: impl Fn(usize) -> Tensor<T>) -> Cotangents<T> {
+        self.needs.iter().enumerate().map(|(i, &needed)| needed.then(|| gradient(i))).collect()
+    }
+}
+
+/// A row of the operation table.
+pub struct Row {
+    /// The method of [`Ops`].
+    pub name: &'static str,
+    /// The method's documentation.
+    pub documentation: &'static str,
+    /// The file in `ops/`, without its ending, and the type, as
+    /// `softmax::Softmax`.
+    pub operation: &'static str,
+    /// The samples, with the types erased.
+    pub samples: fn() -> Vec<check::Sample>,
+}
+
+impl<T: Float> Ops for Tensor<T> {
+    type Element = T;
+
+    fn value(&self) -> &Tensor<T> {
+        self
+    }
+
+    fn constant(value: Tensor<T>) -> Self {
+        value
+    }
+
+    fn apply<O: Op<T>>(operation: O, inputs: &[&Self]) -> Self {
+        operation.forward(inputs).0
+    }
+
+    fn ensure_together(_: &[&Self]) -> Result<()> {
+        Ok(())
+    }
+}

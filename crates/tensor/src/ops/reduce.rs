@@ -1,0 +1,416 @@
+//! Reductions over axes: sum, product, maximum, minimum; and `argmax`.
+//!
+//! A reduction runs over chunks of a size that depends on the shape alone, and
+//! combines them in order, so the result has the same bits for any number of
+//! threads. Splitting a long sum also keeps its rounding error small.
+
+use smallvec::SmallVec;
+
+use super::broadcast::zip;
+use super::{Call, Cotangents, Op};
+use crate::element::{Element, Float, Number};
+use crate::error::{Error, Result};
+use crate::kernels::parallel::{GRAIN, for_each_chunk, map, rows_per_chunk};
+use crate::kernels::simd;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Accumulators of one row; enough to keep the adders busy.
+const LANES: usize = 32;
+
+/// Folds the given axes (ascending) away with an associative `f`.
+pub(crate) fn fold<T: Element>(
+    x: &Tensor<T>,
+    axes: &[usize],
+    identity: T,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Tensor<T> {
+    let shape = x.shape().reduced(axes, false);
+    // Axes next to each other in memory fold in place; others move to the end.
+    let adjacent = axes.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    let (x, inner) = if adjacent || axes.is_empty() {
+        let inner = axes.last().map_or(1, |&last| x.shape()[last + 1..].iter().product());
+        (x.contiguous(), inner)
+    } else {
+        let kept = (0..x.rank()).filter(|axis| !axes.contains(axis));
+        let order: SmallVec<[usize; 4]> = kept.chain(axes.iter().copied()).collect();
+        (x.permuted(&order).contiguous(), 1)
+    };
+    let values = x.as_slice().expect("made contiguous above");
+    let outer = shape.elements() / inner.max(1);
+    let length = if outer * inner == 0 { 0 } else { values.len() / (outer * inner) };
+    Tensor::build(shape, |out| {
+        if inner == 1 {
+            fold_rows(values, length, out, identity, &f);
+        } else {
+            fold_columns(values, length, inner, out, identity, &f);
+        }
+    })
+}
+
+/// Folds each row of `length` values to one.
+fn fold_rows<T: Element>(
+    values: &[T],
+    length: usize,
+    out: &mut [T],
+    identity: T,
+    f: &(impl Fn(T, T) -> T + Sync),
+) {
+    let one = |row: &[T]| {
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                let mut lanes = [identity; LANES];
+                let chunks = row.chunks_exact(LANES);
+                let rest = chunks.remainder();
+                for chunk in chunks {
+                    for (lane, &value) in lanes.iter_mut().zip(chunk) {
+                        *lane = f(*lane, value);
+                    }
+                }
+                for (lane, &value) in lanes.iter_mut().zip(rest) {
+                    *lane = f(*lane, value);
+                }
+                let mut width = LANES;
+                while width > 1 {
+                    width /= 2;
+                    for i in 0..width {
+                        lanes[i] = f(lanes[i], lanes[i + width]);
+                    }
+                }
+                lanes[0]
+            },
+        )
+    };
+    let block = GRAIN / 2;
+    if length > block {
+        for (slot, row) in out.iter_mut().zip(values.chunks(length)) {
+            let partial = map(length.div_ceil(block), block, |i| {
+                one(&row[i * block..length.min((i + 1) * block)])
+            });
+            *slot = partial.into_iter().fold(identity, f);
+        }
+        return;
+    }
+    let rows = rows_per_chunk(length);
+    for_each_chunk(out, rows, length, |index, out| {
+        for (i, slot) in out.iter_mut().enumerate() {
+            let start = (index * rows + i) * length;
+            *slot = one(&values[start..start + length]);
+        }
+    });
+}
+
+/// Folds each `length × inner` matrix to one row of `inner`.
+fn fold_columns<T: Element>(
+    values: &[T],
+    length: usize,
+    inner: usize,
+    out: &mut [T],
+    identity: T,
+    f: &(impl Fn(T, T) -> T + Sync),
+) {
+    let accumulate = |rows: &[T], out: &mut [T]| {
+        out.fill(identity);
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for row in rows.chunks_exact(inner) {
+                    for (slot, &value) in out.iter_mut().zip(row) {
+                        *slot = f(*slot, value);
+                    }
+                }
+            },
+        );
+    };
+    if out.is_empty() {
+        return;
+    }
+    if length == 0 {
+        out.fill(identity);
+        return;
+    }
+    let block = rows_per_chunk(inner);
+    for_each_chunk(out, inner, length, |index, out| {
+        let matrix = &values[index * length * inner..][..length * inner];
+        if length <= block {
+            accumulate(matrix, out);
+            return;
+        }
+        let partial = map(length.div_ceil(block), block * inner, |i| {
+            let rows = &matrix[i * block * inner..length.min((i + 1) * block) * inner];
+            let mut sum = vec![identity; inner];
+            accumulate(rows, &mut sum);
+            sum
+        });
+        accumulate(&partial.concat(), out);
+    });
+}
+
+/// The axes as a reduction's settings name them; `place` names it in errors.
+fn output_shape(place: &str, shape: &Shape, axes: &[isize], keep: bool) -> Result<Shape> {
+    Ok(shape.reduced(&shape.axes(place, axes)?, keep))
+}
+
+/// Folds and keeps the axes where asked.
+fn forward<T: Element>(
+    x: &Tensor<T>,
+    axes: &[isize],
+    keep: bool,
+    identity: T,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Tensor<T> {
+    let axes = x.shape().axes("reduction", axes).expect("the shape rule accepted the axes");
+    let folded = fold(x, &axes, identity, f);
+    if !keep {
+        return folded;
+    }
+    folded.reshape(x.shape().reduced(&axes, true)).expect("kept axes hold one element")
+}
+
+/// A reduced tensor with the extent 1 at the axes that went, so that it
+/// broadcasts against the input.
+fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize]) -> Tensor<T> {
+    let axes = shape.axes("reduction", axes).expect("the shape rule accepted the axes");
+    reduced.reshape(shape.reduced(&axes, true)).expect("kept axes hold one element")
+}
+
+macro_rules! reductions {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $identity:expr, $fold:expr, |$call:ident, $axes:ident| $gradient:expr;
+    )*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            /// The axes that go.
+            pub axes: SmallVec<[isize; 4]>,
+            /// Whether they stay with the extent 1.
+            pub keep: bool,
+        }
+
+        impl<T: Float> Op<T> for $name {
+            type Saved = ();
+            const NAME: &'static str = stringify!($name);
+
+            fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+                output_shape(stringify!($name), inputs[0], &self.axes, self.keep)
+            }
+
+            fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+                (forward(inputs[0], &self.axes, self.keep, $identity, $fold), ())
+            }
+
+            fn vjp(&self, $call: Call<'_, T, ()>) -> Cotangents<T> {
+                let $axes = &self.axes[..];
+                $call.each(|_| $gradient)
+            }
+
+            fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+                let mut rng = Rng::seed(3);
+                let cases: [(&[usize], &[isize], bool); 7] = [
+                    (&[3, 4], &[1], false),
+                    (&[3, 4], &[0], true),
+                    (&[2, 3, 4], &[0, -1], false),
+                    (&[2, 3, 4], &[1], false),
+                    (&[2, 3, 4], &[0, 1, 2], true),
+                    (&[5], &[], false),
+                    (&[2, 0], &[0], false),
+                ];
+                cases
+                    .map(|(shape, axes, keep)| {
+                        let x = Tensor::uniform(shape, 0.5, 2.0, &mut rng);
+                        ($name { axes: axes.into(), keep }, vec![x])
+                    })
+                    .into()
+            }
+        }
+    )*};
+}
+
+reductions! {
+    /// Σ x over some axes
+    Sum: T::ZERO, #[inline(always)] |a, b| a + b, |call, axes| {
+        kept(&call.cotangent, call.inputs[0].shape(), axes).stretched(call.inputs[0].shape().clone())
+    };
+    /// Π x over some axes; exact gradients where factors are 0, too
+    Prod: T::ONE, #[inline(always)] |a, b| a * b, |call, axes| {
+        prod_gradient(&call.inputs[0], &call.cotangent, axes)
+    };
+    /// max x over some axes
+    Max: T::LOWEST, #[inline(always)] |a: T, b| a.max_nan(b), |call, axes| {
+        extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
+    };
+    /// min x over some axes
+    Min: T::HIGHEST, #[inline(always)] |a: T, b| a.min_nan(b), |call, axes| {
+        extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
+    };
+}
+
+/// The product of all the other factors, times the cotangent. A quotient would
+/// fail at a factor of 0, so zeros are counted instead: with one of them only
+/// that factor has a gradient, with more none has.
+fn prod_gradient<T: Float>(x: &Tensor<T>, cotangent: &Tensor<T>, axes: &[isize]) -> Tensor<T> {
+    let shape = x.shape();
+    let is_zero = |x: T| if x == T::ZERO { T::ONE } else { T::ZERO };
+    let nonzero = |x: T| if x == T::ZERO { T::ONE } else { x };
+    let zeros = forward(&x.map(is_zero), axes, true, T::ZERO, |a, b| a + b);
+    let product = forward(&x.map(nonzero), axes, true, T::ONE, |a, b| a * b);
+    let scaled = &product * &kept(cotangent, shape, axes);
+    let others =
+        zip(
+            x,
+            &zeros,
+            shape,
+            |x, zeros| {
+                if zeros == is_zero(x) { T::ONE / nonzero(x) } else { T::ZERO }
+            },
+        );
+    &others * &scaled
+}
+
+/// The cotangent shared equally among the elements that are the extreme.
+fn extreme_gradient<T: Float>(
+    x: &Tensor<T>,
+    output: &Tensor<T>,
+    cotangent: &Tensor<T>,
+    axes: &[isize],
+) -> Tensor<T> {
+    let shape = x.shape();
+    let (y, g) = (kept(output, shape, axes), kept(cotangent, shape, axes));
+    let winner = zip(x, &y, shape, |x, y| if x == y { T::ONE } else { T::ZERO });
+    let winners = forward(&winner, axes, true, T::ZERO, |a, b| a + b);
+    let share = zip(&g, &winners, g.shape(), |g, n| if n == T::ZERO { T::ZERO } else { g / n });
+    zip(&winner, &share, shape, |w, s| w * s)
+}
+
+/// Places of extremes, which have no gradient.
+impl<T: Number> Tensor<T> {
+    /// The index of the largest element along an axis, which goes; the first
+    /// of equal ones. A NaN counts as larger than any number.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist or has no elements.
+    pub fn argmax(&self, axis: isize) -> Result<Tensor<i64>> {
+        self.extreme_index("argmax", axis, |a, b| a > b)
+    }
+
+    /// The index of the smallest element along an axis, as
+    /// [`argmax`](Self::argmax).
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist or has no elements.
+    pub fn argmin(&self, axis: isize) -> Result<Tensor<i64>> {
+        self.extreme_index("argmin", axis, |a, b| a < b)
+    }
+
+    fn extreme_index(
+        &self,
+        place: &str,
+        axis: isize,
+        beats: impl Fn(T, T) -> bool + Sync,
+    ) -> Result<Tensor<i64>> {
+        let axis = self.shape().axis(place, axis)?;
+        let length = self.shape()[axis];
+        if length == 0 {
+            return Err(Error::shape(place, format!("axis {axis} of {} is empty", self.shape())));
+        }
+        let mut order: SmallVec<[usize; 4]> = (0..self.rank()).filter(|&i| i != axis).collect();
+        order.push(axis);
+        let rows = self.permuted(&order).contiguous();
+        let values = rows.as_slice().expect("made contiguous above");
+        #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
+        let is_nan = |x: T| x != x;
+        Ok(Tensor::build(self.shape().reduced(&[axis], false), |out| {
+            for_each_chunk(out, rows_per_chunk(length), length, |index, out| {
+                let start = index * rows_per_chunk(length) * length;
+                for (slot, row) in out.iter_mut().zip(values[start..].chunks_exact(length)) {
+                    let mut best = 0;
+                    for (i, &x) in row.iter().enumerate() {
+                        if beats(x, row[best]) || (is_nan(x) && !is_nan(row[best])) {
+                            best = i;
+                        }
+                        if is_nan(row[best]) {
+                            break;
+                        }
+                    }
+                    *slot = best as i64;
+                }
+            });
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    /// Every set of axes of a strided tensor against a plain loop.
+    #[test]
+    fn sums_match_a_plain_loop() {
+        let mut rng = Rng::seed(4);
+        let x = Tensor::<f64>::normal([5, 3, 40, 2], 0.0, 1.0, &mut rng)
+            .permute(&[2, 0, 3, 1])
+            .unwrap();
+        for set in 0..16_usize {
+            let axes: Vec<isize> = (0..4).filter(|axis| set >> axis & 1 == 1).collect();
+            let found = x.sum_axes(&axes, true).unwrap();
+            let mut expected = ndarray::ArrayD::<f64>::zeros(found.view().raw_dim());
+            for (place, &value) in x.view().indexed_iter() {
+                let mut place = place;
+                axes.iter().for_each(|&axis| place[axis as usize] = 0);
+                expected[place] += value;
+            }
+            let difference = (&found.view() - &expected).mapv(f64::abs);
+            assert!(difference.iter().all(|&d| d < 1e-12), "axes {axes:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_sum_has_the_same_bits_for_any_number_of_threads_and_is_accurate() {
+        let x = Tensor::<f32>::uniform([1_000_003], 0.0, 1.0, &mut Rng::seed(5));
+        let tall = x.narrow(0, 0, 1_000_000).unwrap().reshape([100_000, 10]).unwrap();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| (x.sum().to_vec(), tall.sum_axes(&[0], false).unwrap().to_vec()))
+        };
+        let once = run(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(once, run(threads), "{threads} threads");
+        }
+        let exact: f64 = x.to_vec().iter().map(|&x| f64::from(x)).sum();
+        assert!((f64::from(once.0[0]) - exact).abs() / exact < 1e-6);
+    }
+
+    #[test]
+    fn reductions_of_nothing_are_their_neutral_elements() {
+        let x = Tensor::<f32>::zeros([0, 3]);
+        assert_eq!(x.sum_axes(&[0], false).unwrap().to_vec(), [0.0; 3]);
+        assert_eq!(x.prod_axes(&[0], false).unwrap().to_vec(), [1.0; 3]);
+        assert_eq!(x.max_axes(&[0], false).unwrap().to_vec(), [f32::NEG_INFINITY; 3]);
+        assert!(x.argmax(0).is_err());
+        assert!(x.mean().item().unwrap().is_nan());
+    }
+
+    #[test]
+    fn the_largest_is_found_first_and_nan_above_all() {
+        let x = Tensor::from([[1.0, 3.0, 3.0], [f64::NAN, 9.0, f64::NAN], [-1.0, -2.0, -0.5]]);
+        assert_eq!(x.argmax(1).unwrap().to_vec(), [1, 0, 2]);
+        assert_eq!(x.argmin(-1).unwrap().to_vec(), [0, 0, 1]);
+        assert_eq!(Tensor::from([[3, 9], [4, 1_i64]]).argmax(0).unwrap().to_vec(), [1, 0]);
+        assert!(x.max_axes(&[1], false).unwrap().to_vec()[1].is_nan());
+    }
+
+    #[test]
+    fn the_gradient_of_a_product_survives_zeros() {
+        let gradient =
+            |x: [f64; 3]| prod_gradient(&Tensor::from(x), &Tensor::scalar(2.0), &[0]).to_vec();
+        assert_eq!(gradient([3.0, 4.0, 5.0]), [40.0, 30.0, 24.0]);
+        assert_eq!(gradient([3.0, 0.0, 5.0]), [0.0, 30.0, 0.0]);
+        assert_eq!(gradient([0.0, 0.0, 5.0]), [0.0, 0.0, 0.0]);
+    }
+}

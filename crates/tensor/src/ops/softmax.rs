@@ -1,0 +1,206 @@
+//! Softmax and its logarithm along an axis.
+//!
+//! The maximum is subtracted first, so that no exponential overflows.
+
+use smallvec::SmallVec;
+
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::Result;
+use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
+use crate::kernels::simd;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// exp(x) / Σ exp(x) along an axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax {
+    /// The axis.
+    pub axis: isize,
+}
+
+/// x − ln Σ exp(x) along an axis.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSoftmax {
+    /// The axis.
+    pub axis: isize,
+}
+
+/// Elementary steps that an exponential counts as.
+const EXP_COST: usize = 8;
+
+/// Calls `row(inputs, out)` for every row along `axis`; the inputs have one
+/// shape.
+fn map_rows<T: Float, const N: usize>(
+    inputs: [&Tensor<T>; N],
+    axis: isize,
+    row: impl Fn([&[T]; N], &mut [T]) + Sync,
+) -> Tensor<T> {
+    let shape = inputs[0].shape();
+    let axis = shape.axis("softmax", axis).expect("the shape rule accepted the axis");
+    let mut order: SmallVec<[usize; 4]> = (0..shape.len()).collect();
+    order.swap(axis, shape.len() - 1);
+    let inputs = inputs.map(|input| input.permuted(&order).contiguous());
+    let rows = inputs.each_ref().map(|input| input.as_slice().expect("made contiguous"));
+    let length = shape[axis].max(1);
+    let out = Tensor::build(inputs[0].shape(), |out| {
+        let chunk = rows_per_chunk(length * EXP_COST) * length;
+        for_each_chunk(out, chunk, EXP_COST, |index, out| {
+            for (i, out) in out.chunks_exact_mut(length).enumerate() {
+                let start = index * chunk + i * length;
+                let rows = rows.map(|rows| &rows[start..start + length]);
+                simd::dispatch(
+                    #[inline(always)]
+                    || row(rows, out),
+                );
+            }
+        });
+    });
+    out.permuted(&order)
+}
+
+/// The largest element of a row, and the sum of exp(x − largest), which
+/// `keep` sees one by one.
+#[inline(always)]
+fn exponentials<T: Float>(row: &[T], mut keep: impl FnMut(usize, T)) -> (T, T) {
+    let max = row.iter().fold(T::LOWEST, |max, &x| max.max_nan(x));
+    let mut sum = T::ZERO;
+    for (i, &x) in row.iter().enumerate() {
+        let exponential = (x - max).exp();
+        keep(i, exponential);
+        sum += exponential;
+    }
+    (max, sum)
+}
+
+/// The inputs on which both are checked.
+fn sample_inputs<T: Float>() -> [(Vec<Tensor<T>>, isize); 5] {
+    let mut rng = Rng::seed(6);
+    let mut input = |shape: &[usize]| vec![Tensor::uniform(shape, -2.0, 2.0, &mut rng)];
+    [
+        (input(&[3, 5]), 1),
+        (input(&[3, 5]), 0),
+        (input(&[2, 3, 4]), -2),
+        (input(&[1, 1]), -1),
+        (input(&[0, 3]), -1),
+    ]
+}
+
+impl<T: Float> Op<T> for Softmax {
+    type Saved = ();
+    const NAME: &'static str = "softmax";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        inputs[0].axis("softmax", self.axis)?;
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let softmax = map_rows(
+            [inputs[0]],
+            self.axis,
+            #[inline(always)]
+            |[x], out| {
+                let (_, sum) = exponentials(x, |i, exponential| out[i] = exponential);
+                for y in out {
+                    *y = *y / sum;
+                }
+            },
+        );
+        (softmax, ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        call.each(|_| {
+            map_rows(
+                [call.output, &call.cotangent],
+                self.axis,
+                #[inline(always)]
+                |[y, g], out| {
+                    let dot: T = y.iter().zip(g).map(|(&y, &g)| y * g).sum();
+                    for i in 0..out.len() {
+                        out[i] = y[i] * (g[i] - dot);
+                    }
+                },
+            )
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        sample_inputs().map(|(inputs, axis)| (Softmax { axis }, inputs)).into()
+    }
+}
+
+impl<T: Float> Op<T> for LogSoftmax {
+    type Saved = ();
+    const NAME: &'static str = "log_softmax";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        inputs[0].axis("log_softmax", self.axis)?;
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let logarithms = map_rows(
+            [inputs[0]],
+            self.axis,
+            #[inline(always)]
+            |[x], out| {
+                let (max, sum) = exponentials(x, |_, _| ());
+                let log_sum = sum.ln();
+                for i in 0..out.len() {
+                    // In two steps: max + ln sum would lose the small part of
+                    // large inputs.
+                    out[i] = (x[i] - max) - log_sum;
+                }
+            },
+        );
+        (logarithms, ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        call.each(|_| {
+            map_rows(
+                [call.output, &call.cotangent],
+                self.axis,
+                #[inline(always)]
+                |[y, g], out| {
+                    let sum: T = g.iter().copied().sum();
+                    for i in 0..out.len() {
+                        out[i] = g[i] - y[i].exp() * sum;
+                    }
+                },
+            )
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        sample_inputs().map(|(inputs, axis)| (LogSoftmax { axis }, inputs)).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn large_inputs_do_not_overflow() {
+        let x = Tensor::from([[1000.0, 1001.0, f32::NEG_INFINITY], [-1000.0, -1000.0, -1000.0]]);
+        let y = x.softmax(1).unwrap().to_vec();
+        let e = 1f32.exp();
+        for (found, expected) in y.iter().zip([1.0 / (1.0 + e), e / (1.0 + e), 0.0, 1.0 / 3.0]) {
+            assert!((found - expected).abs() < 1e-6);
+        }
+        let y = x.log_softmax(1).unwrap().to_vec();
+        assert!((y[0] + (1.0 + e).ln()).abs() < 1e-6);
+        assert_eq!(y[2], f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn a_missing_axis_is_refused() {
+        let error = Tensor::<f32>::zeros([2]).softmax(1).unwrap_err();
+        assert_eq!(error.to_string(), "softmax: there is no axis 1 in shape [2]");
+    }
+}

@@ -1,0 +1,376 @@
+//! The table: one row an operation.
+
+use smallvec::SmallVec;
+
+use super::layout::{BroadcastTo, Permute, Reshape, Slice};
+use super::linear::Linear;
+use super::matmul::MatMul;
+use super::reduce::{Max, Min, Prod, Sum};
+use super::selection::{Gather, IndexSelect, Where};
+use super::softmax::{LogSoftmax, Softmax};
+use super::{Op, Row, binary, check, joining, unary};
+use crate::element::{Float, Number};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+operations! {
+    // Functions of one element.
+
+    unary::Relu:
+    /// The larger of x and 0.
+    fn relu(&self) -> Self { Self::apply(unary::Relu, &[self]) }
+
+    unary::LeakyRelu:
+    /// x where it is positive, else `negative_slope · x`.
+    fn leaky_relu(&self, negative_slope: f64) -> Self {
+        Self::apply(unary::LeakyRelu { negative_slope }, &[self])
+    }
+
+    unary::Elu:
+    /// x where it is positive, else `alpha · (exp(x) − 1)` (Clevert et al., 2015).
+    fn elu(&self, alpha: f64) -> Self { Self::apply(unary::Elu { alpha }, &[self]) }
+
+    unary::Gelu:
+    /// x·Φ(x), with the exact normal distribution function Φ (Hendrycks and
+    /// Gimpel, 2016).
+    fn gelu(&self) -> Self { Self::apply(unary::Gelu, &[self]) }
+
+    unary::GeluTanh:
+    /// GELU in its approximation by a hyperbolic tangent (PyTorch's
+    /// `approximate='tanh'`).
+    fn gelu_tanh(&self) -> Self { Self::apply(unary::GeluTanh, &[self]) }
+
+    unary::Silu:
+    /// x·σ(x), also called Swish (Ramachandran et al., 2017).
+    fn silu(&self) -> Self { Self::apply(unary::Silu, &[self]) }
+
+    unary::Softplus:
+    /// ln(1 + exp(x)), a smooth ReLU.
+    fn softplus(&self) -> Self { Self::apply(unary::Softplus, &[self]) }
+
+    unary::Sigmoid:
+    /// The logistic function 1 / (1 + exp(−x)).
+    fn sigmoid(&self) -> Self { Self::apply(unary::Sigmoid, &[self]) }
+
+    unary::LogSigmoid:
+    /// The logarithm of the logistic function, accurate at both ends.
+    fn log_sigmoid(&self) -> Self { Self::apply(unary::LogSigmoid, &[self]) }
+
+    unary::Tanh:
+    /// The hyperbolic tangent.
+    fn tanh(&self) -> Self { Self::apply(unary::Tanh, &[self]) }
+
+    unary::Exp:
+    /// The exponential function.
+    fn exp(&self) -> Self { Self::apply(unary::Exp, &[self]) }
+
+    unary::ExpM1:
+    /// exp(x) − 1, accurate near 0.
+    fn exp_m1(&self) -> Self { Self::apply(unary::ExpM1, &[self]) }
+
+    unary::Ln:
+    /// The natural logarithm; NaN below 0, −∞ at 0.
+    fn ln(&self) -> Self { Self::apply(unary::Ln, &[self]) }
+
+    unary::Ln1p:
+    /// ln(1 + x), accurate near 0.
+    fn ln_1p(&self) -> Self { Self::apply(unary::Ln1p, &[self]) }
+
+    unary::Sqrt:
+    /// The square root; NaN below 0.
+    fn sqrt(&self) -> Self { Self::apply(unary::Sqrt, &[self]) }
+
+    unary::Rsqrt:
+    /// One over the square root.
+    fn rsqrt(&self) -> Self { Self::apply(unary::Rsqrt, &[self]) }
+
+    unary::Square:
+    /// x·x.
+    fn square(&self) -> Self { Self::apply(unary::Square, &[self]) }
+
+    unary::Reciprocal:
+    /// 1 / x.
+    fn reciprocal(&self) -> Self { Self::apply(unary::Reciprocal, &[self]) }
+
+    unary::Abs:
+    /// The absolute value; its gradient at 0 is 0.
+    fn abs(&self) -> Self { Self::apply(unary::Abs, &[self]) }
+
+    unary::Negate:
+    /// −x.
+    fn neg(&self) -> Self { Self::apply(unary::Negate, &[self]) }
+
+    unary::Sin:
+    /// The sine of an angle in radians.
+    fn sin(&self) -> Self { Self::apply(unary::Sin, &[self]) }
+
+    unary::Cos:
+    /// The cosine of an angle in radians.
+    fn cos(&self) -> Self { Self::apply(unary::Cos, &[self]) }
+
+    unary::Tan:
+    /// The tangent of an angle in radians.
+    fn tan(&self) -> Self { Self::apply(unary::Tan, &[self]) }
+
+    unary::Erf:
+    /// The error function.
+    fn erf(&self) -> Self { Self::apply(unary::Erf, &[self]) }
+
+    unary::Powf:
+    /// x to the power of a constant.
+    fn powf(&self, exponent: f64) -> Self { Self::apply(unary::Powf { exponent }, &[self]) }
+
+    unary::Clamp:
+    /// x limited to `low ..= high`; no gradient flows outside it. NaN stays.
+    fn clamp(&self, low: f64, high: f64) -> Self {
+        Self::apply(unary::Clamp { low, high }, &[self])
+    }
+
+    unary::MulScalar:
+    /// `factor · x`.
+    fn mul_scalar(&self, factor: f64) -> Self { Self::apply(unary::MulScalar { factor }, &[self]) }
+
+    unary::AddScalar:
+    /// `x + term`.
+    fn add_scalar(&self, term: f64) -> Self { Self::apply(unary::AddScalar { term }, &[self]) }
+
+    // Functions of two elements, which broadcast.
+
+    binary::Add:
+    /// The sum; `+` panics where this returns an error.
+    fn add(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Add, &[self, other]) }
+
+    binary::Sub:
+    /// The difference.
+    fn sub(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Sub, &[self, other]) }
+
+    binary::Mul:
+    /// The product, element by element.
+    fn mul(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Mul, &[self, other]) }
+
+    binary::Div:
+    /// The quotient.
+    fn div(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Div, &[self, other]) }
+
+    binary::Maximum:
+    /// The larger one; NaN when either is NaN. The gradient is shared equally
+    /// where both are the same.
+    fn maximum(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::Maximum, &[self, other])
+    }
+
+    binary::Minimum:
+    /// The smaller one, as [`maximum`](Ops::maximum).
+    fn minimum(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::Minimum, &[self, other])
+    }
+
+    binary::Pow:
+    /// `self` to the power of `exponent`, with gradients for both.
+    fn pow(&self, exponent: &Self) -> Result<Self> {
+        Self::try_apply(binary::Pow, &[self, exponent])
+    }
+
+    // Reductions.
+
+    Sum:
+    /// The sum over some axes, which stay with the extent 1 or go.
+    fn sum_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
+        Self::try_apply(Sum { axes: axes.into(), keep }, &[self])
+    }
+
+    Prod:
+    /// The product over some axes.
+    fn prod_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
+        Self::try_apply(Prod { axes: axes.into(), keep }, &[self])
+    }
+
+    Max:
+    /// The maximum over some axes (PyTorch's `amax`); NaN when one element
+    /// is. Equal maxima share the gradient.
+    fn max_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
+        Self::try_apply(Max { axes: axes.into(), keep }, &[self])
+    }
+
+    Min:
+    /// The minimum over some axes, as [`max_axes`](Ops::max_axes).
+    fn min_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
+        Self::try_apply(Min { axes: axes.into(), keep }, &[self])
+    }
+
+    Softmax:
+    /// exp(x) divided by its sum along an axis.
+    fn softmax(&self, axis: isize) -> Result<Self> {
+        Self::try_apply(Softmax { axis }, &[self])
+    }
+
+    LogSoftmax:
+    /// The logarithm of the softmax along an axis, accurate where that is tiny.
+    fn log_softmax(&self, axis: isize) -> Result<Self> {
+        Self::try_apply(LogSoftmax { axis }, &[self])
+    }
+
+    // Products.
+
+    MatMul:
+    /// The matrix product of `[…, m, k]` and `[…, k, n]`, over broadcast
+    /// leading axes. A vector counts as one row on the left and as one column
+    /// on the right, and that axis goes from the result.
+    fn matmul(&self, other: &Self) -> Result<Self> {
+        let left = if self.value().rank() == 1 { self.unsqueeze(0)? } else { self.clone() };
+        let right = if other.value().rank() == 1 { other.unsqueeze(1)? } else { other.clone() };
+        let mut product = Self::try_apply(MatMul, &[&left, &right])?;
+        if other.value().rank() == 1 {
+            product = product.squeeze(-1)?;
+        }
+        if self.value().rank() == 1 {
+            product = product.squeeze(if other.value().rank() == 1 { -1 } else { -2 })?;
+        }
+        Ok(product)
+    }
+
+    Linear:
+    /// `x · weightᵀ + bias` for x of shape `[…, in]`, a weight of shape
+    /// `[out, in]` and a bias of shape `[out]`.
+    fn linear(&self, weight: &Self, bias: Option<&Self>) -> Result<Self> {
+        match bias {
+            Some(bias) => Self::try_apply(Linear, &[self, weight, bias]),
+            None => Self::try_apply(Linear, &[self, weight]),
+        }
+    }
+
+    // Shape and place.
+
+    Reshape:
+    /// The same elements in row-major order under another shape.
+    fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Self::try_apply(Reshape { shape: shape.into() }, &[self])
+    }
+
+    Permute:
+    /// The axes in another order: axis `i` of the result is axis `axes[i]`.
+    fn permute(&self, axes: &[isize]) -> Result<Self> {
+        Self::try_apply(Permute { axes: axes.into() }, &[self])
+    }
+
+    Slice:
+    /// Every `step`-th index of an axis; see [`Tensor::slice`].
+    fn slice(&self, axis: isize, start: isize, end: Option<isize>, step: isize) -> Result<Self> {
+        Self::try_apply(Slice { axis, start, end, step }, &[self])
+    }
+
+    BroadcastTo:
+    /// Stretched to a shape by NumPy's rule.
+    fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Self::try_apply(BroadcastTo { shape: shape.into() }, &[self])
+    }
+
+    joining::Cat:
+    /// Values joined along an axis.
+    fn cat(values: &[&Self], axis: isize) -> Result<Self> {
+        Self::try_apply(joining::Cat { axis }, values)
+    }
+
+    Gather:
+    /// The elements that `index` names along an axis; see [`Tensor::gather`].
+    fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
+        Self::try_apply(Gather { axis, index: index.clone() }, &[self])
+    }
+
+    IndexSelect:
+    /// The given indices of an axis, in the given order.
+    fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
+        Self::try_apply(IndexSelect { axis, indices: indices.into() }, &[self])
+    }
+
+    Where:
+    /// `self` where the mask is true, else `other`; all three broadcast.
+    fn where_mask(&self, mask: &Tensor<bool>, other: &Self) -> Result<Self> {
+        Self::try_apply(Where { mask: mask.clone() }, &[self, other])
+    }
+
+    // Composed of others, and so without a gradient of their own.
+    =>
+
+    /// The sum of all elements, as a scalar.
+    fn sum(&self) -> Self {
+        let axes = (0..self.value().rank() as isize).collect();
+        Self::apply(Sum { axes, keep: false }, &[self])
+    }
+
+    /// The mean of all elements, as a scalar; NaN when there are none.
+    fn mean(&self) -> Self {
+        self.sum().mul_scalar(1.0 / self.value().len() as f64)
+    }
+
+    /// The mean over some axes.
+    fn mean_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
+        let count = self.value().shape().count("mean_axes", axes)?;
+        Ok(self.sum_axes(axes, keep)?.mul_scalar(1.0 / count as f64))
+    }
+
+    /// The variance over some axes: squared distances from the mean, summed
+    /// and divided by their number less `correction` (1 for the unbiased
+    /// estimate, 0 for the plain mean).
+    fn var_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
+        let count = self.value().shape().count("var_axes", axes)? as f64 - correction as f64;
+        let squares = self.sub(&self.mean_axes(axes, true)?)?.square();
+        Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
+    }
+
+    /// ln Σ exp(x) along an axis, without overflow.
+    fn logsumexp(&self, axis: isize, keep: bool) -> Result<Self> {
+        let max = Self::constant(
+            self.value().max_axes(&[axis], true)?.map(|x| if x.is_finite() { x } else { Number::ZERO }),
+        );
+        let sum = self.sub(&max)?.exp().sum_axes(&[axis], true)?.ln().add(&max)?;
+        if keep { Ok(sum) } else { sum.squeeze(axis) }
+    }
+
+    /// Two axes exchanged.
+    fn transpose(&self, first: isize, second: isize) -> Result<Self> {
+        let shape = self.value().shape();
+        let mut axes: Vec<isize> = (0..shape.len() as isize).collect();
+        axes.swap(shape.axis("transpose", first)?, shape.axis("transpose", second)?);
+        self.permute(&axes)
+    }
+
+    /// The axes from `start` to `end` (inclusive) as one axis.
+    fn flatten(&self, start: isize, end: isize) -> Result<Self> {
+        self.reshape(self.value().shape().flattened(start, end)?)
+    }
+
+    /// Without one axis of extent 1.
+    fn squeeze(&self, axis: isize) -> Result<Self> {
+        self.reshape(self.value().squeeze(axis)?.shape())
+    }
+
+    /// With a new axis of extent 1 before `axis`; −1 appends it.
+    fn unsqueeze(&self, axis: isize) -> Result<Self> {
+        self.reshape(self.value().unsqueeze(axis)?.shape())
+    }
+
+    /// The `length` indices of an axis from `start` on.
+    fn narrow(&self, axis: isize, start: usize, length: usize) -> Result<Self> {
+        self.value().narrow(axis, start, length)?;
+        self.slice(axis, start as isize, Some((start + length) as isize), 1)
+    }
+
+    /// Values of one shape joined along a new axis.
+    fn stack(values: &[&Self], axis: isize) -> Result<Self> {
+        let Some(first) = values.first() else {
+            return Err(Error::argument("stack", "there is no value to stack"));
+        };
+        let axis = first.value().unsqueezed_axis("stack", axis)? as isize;
+        let unsqueezed = values.iter().map(|value| value.unsqueeze(axis)).collect::<Result<Vec<_>>>()?;
+        Self::cat(&unsqueezed.iter().collect::<Vec<_>>(), axis)
+    }
+}
+
+impl Shape {
+    /// The number of elements that a reduction over `axes` puts together.
+    fn count(&self, place: &str, axes: &[isize]) -> Result<usize> {
+        Ok(self.axes(place, axes)?.iter().map(|&axis| self[axis]).product())
+    }
+}

@@ -1,0 +1,197 @@
+//! Random numbers from a counter-based generator.
+//!
+//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2,
+//! 3", SC 2011) turns a key and a counter into four random words. A number
+//! therefore depends on seed, stream and position alone: streams never
+//! overlap, and nothing depends on which thread asks first.
+
+/// A stream of random numbers.
+///
+/// ```
+/// use dendra_tensor::Rng;
+///
+/// let mut a = Rng::seed(42);
+/// let mut b = Rng::seed(42);
+/// assert_eq!(a.next_u64(), b.next_u64());
+/// assert_ne!(a.fork(1).next_u64(), a.fork(2).next_u64());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rng {
+    seed: u64,
+    stream: u64,
+    /// How many words were drawn.
+    position: u64,
+    /// The words of the block at `position / 4`, once it is made.
+    block: Option<[u32; 4]>,
+}
+
+impl Rng {
+    /// The first stream of a seed.
+    pub fn seed(seed: u64) -> Self {
+        Self::from_state([seed, 0, 0])
+    }
+
+    /// An independent stream for `label`. It depends on this generator's seed
+    /// and stream and on the label, not on how many numbers were drawn, and
+    /// does not advance this generator.
+    pub fn fork(&self, label: u64) -> Self {
+        let mixed = philox(
+            [self.seed as u32, (self.seed >> 32) as u32],
+            [label as u32, (label >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32],
+        );
+        let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        Self::from_state([self.seed ^ join(mixed[0], mixed[1]), join(mixed[2], mixed[3]), 0])
+    }
+
+    /// Seed, stream and position: all that [`from_state`](Self::from_state)
+    /// needs to go on from here.
+    pub fn state(&self) -> [u64; 3] {
+        [self.seed, self.stream, self.position]
+    }
+
+    /// The generator in a state that [`state`](Self::state) gave.
+    pub fn from_state([seed, stream, position]: [u64; 3]) -> Self {
+        Self { seed, stream, position, block: None }
+    }
+
+    /// 32 random bits.
+    #[inline]
+    pub fn next_u32(&mut self) -> u32 {
+        let place = (self.position % 4) as usize;
+        let (seed, stream, index) = (self.seed, self.stream, self.position / 4);
+        let block = match self.block {
+            Some(block) if place != 0 => block,
+            _ => philox(
+                [seed as u32, (seed >> 32) as u32],
+                [index as u32, (index >> 32) as u32, stream as u32, (stream >> 32) as u32],
+            ),
+        };
+        self.block = Some(block);
+        self.position += 1;
+        block[place]
+    }
+
+    /// 64 random bits.
+    #[inline]
+    pub fn next_u64(&mut self) -> u64 {
+        u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
+    }
+
+    /// A number uniformly distributed in `0 .. 1`, of 53 bits.
+    #[inline]
+    pub fn uniform(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// A number of the standard normal distribution, by the method of Box and
+    /// Muller (1958).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// An integer uniformly distributed in `0 .. n`, without bias.
+    ///
+    /// # Panics
+    ///
+    /// When `n` is 0.
+    #[track_caller]
+    pub fn below(&mut self, n: usize) -> usize {
+        assert!(n > 0, "there is no integer below 0");
+        let n = n as u64;
+        // Lemire, "Fast random integer generation in an interval" (2019).
+        let reject_below = n.wrapping_neg() % n;
+        loop {
+            let product = u128::from(self.next_u64()) * u128::from(n);
+            if product as u64 >= reject_below {
+                return (product >> 64) as usize;
+            }
+        }
+    }
+
+    /// Brings the items into random order (Fisher and Yates).
+    pub fn shuffle<X>(&mut self, items: &mut [X]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+
+    /// The numbers `0 .. n` in random order.
+    pub fn permutation(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        self.shuffle(&mut order);
+        order
+    }
+}
+
+/// Ten rounds of Philox over four words.
+#[inline]
+fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
+    for _ in 0..10 {
+        let left = u64::from(counter[0]) * 0xD251_1F53;
+        let right = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            (right >> 32) as u32 ^ counter[1] ^ key[0],
+            right as u32,
+            (left >> 32) as u32 ^ counter[3] ^ key[1],
+            left as u32,
+        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known answers that the authors publish with Random123.
+    #[test]
+    fn philox_gives_the_published_answers() {
+        assert_eq!(philox([0; 2], [0; 4]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+        assert_eq!(
+            philox([u32::MAX; 2], [u32::MAX; 4]),
+            [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]
+        );
+        assert_eq!(
+            philox([0xa4093822, 0x299f31d0], [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344]),
+            [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
+        );
+    }
+
+    #[test]
+    fn a_saved_state_goes_on_where_it_was() {
+        for drawn in 0..9 {
+            let mut rng = Rng::seed(7).fork(3);
+            (0..drawn).for_each(|_| _ = rng.next_u32());
+            let mut again = Rng::from_state(rng.state());
+            for _ in 0..9 {
+                assert_eq!(rng.next_u32(), again.next_u32());
+            }
+        }
+    }
+
+    #[test]
+    fn distributions_have_their_moments() {
+        let mut rng = Rng::seed(1);
+        let n = 200_000;
+        let moments = |values: Vec<f64>| {
+            let mean = values.iter().sum::<f64>() / n as f64;
+            (mean, values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64)
+        };
+        let (mean, variance) = moments((0..n).map(|_| rng.uniform()).collect());
+        assert!((mean - 0.5).abs() < 3e-3 && (variance - 1.0 / 12.0).abs() < 1e-3);
+        let (mean, variance) = moments((0..n).map(|_| rng.normal()).collect());
+        assert!(mean.abs() < 1e-2 && (variance - 1.0).abs() < 2e-2);
+        let (mean, _) = moments((0..n).map(|_| rng.below(7) as f64).collect());
+        assert!((mean - 3.0).abs() < 2e-2);
+    }
+
+    #[test]
+    fn a_permutation_holds_every_number_once() {
+        let mut order = Rng::seed(3).permutation(1000);
+        assert_ne!(order, (0..1000).collect::<Vec<_>>());
+        order.sort_unstable();
+        assert_eq!(order, (0..1000).collect::<Vec<_>>());
+    }
+}

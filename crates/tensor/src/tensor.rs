@@ -1,0 +1,383 @@
+//! `Tensor<T>`: a shape, strides and a shared, copy-on-write buffer.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::buffer::Buffer;
+use crate::element::{Element, Float, Number};
+use crate::error::{Error, Result};
+use crate::kernels::parallel;
+use crate::random::Rng;
+use crate::shape::Shape;
+
+/// The strides of a tensor's axes, in elements; negative ones run backwards.
+pub(crate) type Strides = SmallVec<[isize; 4]>;
+
+/// An n-dimensional array of `T`.
+///
+/// A tensor is plain data: cloning it shares the buffer, and writing to a
+/// shared one copies it first. Permuting, slicing and broadcasting only change
+/// shape and strides. The rank is dynamic; a scalar has no axes.
+///
+/// ```
+/// use dendra_tensor::Tensor;
+///
+/// let x = Tensor::from([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0_f32]]);
+/// assert_eq!(*x.shape(), [2, 3]);
+/// assert_eq!(x.transpose(0, 1).unwrap().to_vec(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+/// ```
+pub struct Tensor<T: Element = f32> {
+    shape: Shape,
+    strides: Strides,
+    offset: usize,
+    buffer: Arc<Buffer<T>>,
+}
+
+impl<T: Element> Clone for Tensor<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shape: self.shape.clone(),
+            strides: self.strides.clone(),
+            offset: self.offset,
+            buffer: Arc::clone(&self.buffer),
+        }
+    }
+}
+
+/// Making tensors.
+impl<T: Element> Tensor<T> {
+    fn from_buffer(shape: Shape, buffer: Buffer<T>) -> Self {
+        let strides = shape.contiguous_strides();
+        Self { shape, strides, offset: 0, buffer: Arc::new(buffer) }
+    }
+
+    /// A tensor of the values of `vec`, in row-major order; takes the memory
+    /// over without a copy.
+    ///
+    /// # Errors
+    ///
+    /// When the number of values is not that of the shape.
+    pub fn from_vec(vec: Vec<T>, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.checked_elements() != Some(vec.len()) {
+            return Err(Error::shape(
+                "Tensor::from_vec",
+                format!("shape {shape} does not hold the {} values given", vec.len()),
+            ));
+        }
+        Ok(Self::from_buffer(shape, Buffer::from_vec(vec)))
+    }
+
+    /// A tensor whose values `fill` writes, in row-major order.
+    ///
+    /// The slice holds unspecified values at first: write all of them.
+    pub fn build(shape: impl Into<Shape>, fill: impl FnOnce(&mut [T])) -> Self {
+        let shape = shape.into();
+        let mut buffer = Buffer::new(shape.elements());
+        fill(buffer.as_mut_slice());
+        Self::from_buffer(shape, buffer)
+    }
+
+    /// A tensor whose elements all are `value`.
+    pub fn full(shape: impl Into<Shape>, value: T) -> Self {
+        Self::build(shape, |out| out.fill(value))
+    }
+
+    /// A tensor without axes that holds one value.
+    pub fn scalar(value: T) -> Self {
+        Self::full(Shape::scalar(), value)
+    }
+
+    /// A tensor whose element at row-major position `i` is `f(i)`.
+    pub fn from_fn(shape: impl Into<Shape>, mut f: impl FnMut(usize) -> T) -> Self {
+        Self::build(shape, |out| {
+            for (index, slot) in out.iter_mut().enumerate() {
+                *slot = f(index);
+            }
+        })
+    }
+}
+
+impl<T: Number> Tensor<T> {
+    /// A tensor of zeros.
+    pub fn zeros(shape: impl Into<Shape>) -> Self {
+        Self::full(shape, T::ZERO)
+    }
+
+    /// A tensor of ones.
+    pub fn ones(shape: impl Into<Shape>) -> Self {
+        Self::full(shape, T::ONE)
+    }
+
+    /// The numbers 0, 1, … `n` − 1 as a vector.
+    pub fn arange(n: usize) -> Self {
+        Self::from_fn([n], |index| T::from_f64(index as f64))
+    }
+
+    /// The identity matrix of `n` rows.
+    pub fn eye(n: usize) -> Self {
+        Self::from_fn([n, n], |index| if index / n == index % n { T::ONE } else { T::ZERO })
+    }
+}
+
+impl<T: Float> Tensor<T> {
+    /// Uniformly distributed values in `low .. high`.
+    pub fn uniform(shape: impl Into<Shape>, low: f64, high: f64, rng: &mut Rng) -> Self {
+        Self::from_fn(shape, |_| T::from_f64(low + (high - low) * rng.uniform()))
+    }
+
+    /// Normally distributed values.
+    pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, rng: &mut Rng) -> Self {
+        Self::from_fn(shape, |_| T::from_f64(mean + std * rng.normal()))
+    }
+}
+
+/// Reading and writing.
+impl<T: Element> Tensor<T> {
+    /// The extents of the axes.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.elements()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
+    }
+
+    /// The distance of neighbours along each axis, in elements.
+    pub fn strides(&self) -> &[isize] {
+        &self.strides
+    }
+
+    /// Whether the elements lie in row-major order without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        let mut expected = 1;
+        for (&extent, &stride) in self.shape.iter().zip(&self.strides).rev() {
+            if extent == 0 {
+                return true;
+            }
+            if extent != 1 {
+                if stride != expected {
+                    return false;
+                }
+                expected *= extent as isize;
+            }
+        }
+        true
+    }
+
+    /// The elements in row-major order, when they lie so in memory.
+    pub fn as_slice(&self) -> Option<&[T]> {
+        self.is_contiguous().then(|| &self.buffer.as_slice()[self.offset..][..self.len()])
+    }
+
+    /// The same values, laid out in row-major order; a cheap clone when they
+    /// are already.
+    #[must_use]
+    pub fn contiguous(&self) -> Self {
+        if self.is_contiguous() {
+            return self.clone();
+        }
+        Self::build(self.shape.clone(), |out| self.copy_to(out))
+    }
+
+    /// Writes the elements to `out` in row-major order.
+    fn copy_to(&self, out: &mut [T]) {
+        match self.as_slice() {
+            Some(values) => out.copy_from_slice(values),
+            None => {
+                let mut target = ndarray::ArrayViewMutD::from_shape(&self.shape[..], out)
+                    .expect("the output has the tensor's shape");
+                target.assign(&self.view());
+            }
+        }
+    }
+
+    /// Calls `f` with the elements as a row-major slice, copying them first
+    /// only when they do not lie so.
+    pub(crate) fn with_slice<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
+        match self.as_slice() {
+            Some(values) => f(values),
+            None => f(self.contiguous().as_slice().expect("a contiguous tensor is a slice")),
+        }
+    }
+
+    /// The elements in row-major order.
+    pub fn to_vec(&self) -> Vec<T> {
+        self.with_slice(<[T]>::to_vec)
+    }
+
+    /// The elements in row-major order, to be written; copies them first when
+    /// the buffer is shared or strided.
+    pub fn make_mut(&mut self) -> &mut [T] {
+        let length = self.len();
+        if !self.is_contiguous() || Arc::get_mut(&mut self.buffer).is_none() {
+            *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
+        }
+        let buffer = Arc::get_mut(&mut self.buffer).expect("the buffer is not shared");
+        &mut buffer.as_mut_slice()[self.offset..][..length]
+    }
+
+    /// The value of a tensor of one element.
+    ///
+    /// # Errors
+    ///
+    /// When there is not exactly one.
+    pub fn item(&self) -> Result<T> {
+        if self.len() != 1 {
+            return Err(Error::shape(
+                "item",
+                format!("expected one element, got shape {}", self.shape),
+            ));
+        }
+        Ok(self.buffer.as_slice()[self.offset])
+    }
+
+    /// The elements converted by `f`, in parallel when there are many.
+    #[must_use]
+    pub fn map<U: Element>(&self, f: impl Fn(T) -> U + Sync) -> Tensor<U> {
+        self.with_slice(|values| {
+            Tensor::build(self.shape.clone(), |out| {
+                parallel::map_slices([values], out, |[x]| f(x));
+            })
+        })
+    }
+
+    /// The memory the whole buffer starts at and the place of the first
+    /// element in it; kernels add strides to it.
+    pub(crate) fn storage(&self) -> (&[T], usize) {
+        (self.buffer.as_slice(), self.offset)
+    }
+
+    /// The same buffer seen through another shape, strides and offset.
+    ///
+    /// # Panics
+    ///
+    /// When the view reaches outside the buffer.
+    pub(crate) fn with_layout(&self, shape: Shape, strides: Strides, offset: usize) -> Self {
+        let view = Self { shape, strides, offset, buffer: Arc::clone(&self.buffer) };
+        view.assert_in_bounds();
+        view
+    }
+
+    /// The lowest and highest place that an index can reach must lie in the
+    /// buffer; `unsafe` code relies on it.
+    fn assert_in_bounds(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let (mut low, mut high) = (self.offset as isize, self.offset as isize);
+        for (&extent, &stride) in self.shape.iter().zip(&self.strides) {
+            let reach = (extent as isize - 1) * stride;
+            low += reach.min(0);
+            high += reach.max(0);
+        }
+        assert!(
+            low >= 0 && (high as usize) < self.buffer.as_slice().len(),
+            "a view must stay in its buffer"
+        );
+    }
+}
+
+impl<T: Number> Tensor<T> {
+    /// The elements converted to another number type: towards zero and
+    /// saturating to integers, to the nearest float.
+    #[must_use]
+    pub fn cast<U: Number>(&self) -> Tensor<U> {
+        self.map(|x| U::from_f64(x.to_f64()))
+    }
+}
+
+impl<T: Float> Tensor<T> {
+    /// Whether no element is infinite or NaN.
+    pub fn is_finite(&self) -> bool {
+        self.with_slice(|values| {
+            // A whole chunk at a time keeps the loop free of branches.
+            values.chunks(1024).all(|chunk| chunk.iter().fold(true, |all, x| all & x.is_finite()))
+        })
+    }
+}
+
+/// Equal shape and equal elements.
+impl<T: Element> PartialEq for Tensor<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.with_slice(|a| other.with_slice(|b| a == b))
+    }
+}
+
+impl<T: Element> From<T> for Tensor<T> {
+    fn from(value: T) -> Self {
+        Self::scalar(value)
+    }
+}
+
+impl<T: Element, const N: usize> From<[T; N]> for Tensor<T> {
+    fn from(values: [T; N]) -> Self {
+        Self::build([N], |out| out.copy_from_slice(&values))
+    }
+}
+
+impl<T: Element, const N: usize, const M: usize> From<[[T; N]; M]> for Tensor<T> {
+    fn from(values: [[T; N]; M]) -> Self {
+        Self::build([M, N], |out| out.copy_from_slice(values.as_flattened()))
+    }
+}
+
+impl<T: Element, const N: usize, const M: usize, const L: usize> From<[[[T; N]; M]; L]>
+    for Tensor<T>
+{
+    fn from(values: [[[T; N]; M]; L]) -> Self {
+        Self::build([L, M, N], |out| out.copy_from_slice(values.as_flattened().as_flattened()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_to_a_shared_buffer_copies_it() {
+        let mut a = Tensor::from([1, 2, 3_i64]);
+        let b = a.clone();
+        a.make_mut()[0] = 9;
+        assert_eq!(a.to_vec(), [9, 2, 3]);
+        assert_eq!(b.to_vec(), [1, 2, 3]);
+        let address = a.as_slice().unwrap().as_ptr();
+        assert_eq!(a.make_mut().as_ptr(), address, "unshared, so written in place");
+    }
+
+    #[test]
+    fn a_wrong_number_of_values_is_refused() {
+        let error = Tensor::from_vec(vec![1.0_f32; 5], [2, 3]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Tensor::from_vec: shape [2, 3] does not hold the 5 values given"
+        );
+        assert!(Tensor::from_vec(vec![1.0_f32; 2], [usize::MAX, 2]).is_err());
+    }
+
+    #[test]
+    fn casts_saturate() {
+        let x = Tensor::from([-1.5, 0.0, 300.7, f64::NAN]);
+        assert_eq!(x.cast::<u8>().to_vec(), [0, 0, 255, 0]);
+    }
+
+    #[test]
+    fn one_bad_value_among_many_is_found() {
+        let mut x = Tensor::<f32>::zeros([5000]);
+        assert!(x.is_finite());
+        x.make_mut()[4321] = f32::NAN;
+        assert!(!x.is_finite());
+    }
+}
