@@ -1,1 +1,36 @@
-//! Reverse-mode automatic differentiation for Dendra: tape, variables, parameters, gradients.
+//! Reverse-mode automatic differentiation.
+//!
+//! A [`Tape`] records what happens to the values put on it; [`Var`] is a value
+//! that may sit on one. Parameters join the tape of the value they meet, so
+//! inference is simply calling a model with plain values: nothing is recorded,
+//! and no global switch is involved. [`Var::backward`] walks the tape once, in
+//! reverse, and returns [`Gradients`]. This crate names no operation: it calls
+//! whatever implements [`Op`](dendra_tensor::ops::Op).
+//!
+//! ```
+//! use dendra_autograd::{Param, Tape};
+//! use dendra_tensor::{Ops, Tensor};
+//!
+//! let weight = Param::new(Tensor::from([[2.0, -1.0_f32]]));
+//! let tape = Tape::training(42, 0);
+//! let x = tape.input(Tensor::from([[3.0, 5.0]]));
+//! let loss = x.linear(&weight.on(&x), None)?.square().sum();
+//! let gradients = loss.backward()?;
+//! assert_eq!(loss.value().item()?, 1.0);
+//! assert_eq!(gradients.get(&weight).unwrap().to_vec(), [6.0, 10.0]);
+//! # Ok::<(), dendra_tensor::Error>(())
+//! ```
+
+mod functional;
+mod gradients;
+mod param;
+mod parameters;
+mod tape;
+mod var;
+
+pub use functional::{check_gradient, value_and_grad};
+pub use gradients::{Gradients, Update};
+pub use param::{Buffer, BufferId, Counter, Param, ParamId};
+pub use parameters::{Entry, EntryMut, Parameters, Path};
+pub use tape::Tape;
+pub use var::Var;

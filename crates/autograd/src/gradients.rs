@@ -1,0 +1,185 @@
+//! What comes back from `backward`: gradients and buffer updates.
+
+use dendra_tensor::{Error, Float, Result, Tensor};
+
+use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
+use crate::tape::Tape;
+use crate::var::Var;
+
+/// The gradients of one loss, and the updates of buffers that its forward pass
+/// recorded.
+pub struct Gradients<T: Float = f32> {
+    tape: Tape<T>,
+    loss: T,
+    /// Sorted by identity.
+    parameters: Vec<(ParamId, Tensor<T>)>,
+    /// Sorted by node.
+    leaves: Vec<(usize, Tensor<T>)>,
+    updates: Vec<Update<T>>,
+}
+
+/// A change of a buffer, recorded by `forward` and applied with the gradients.
+#[derive(Clone)]
+pub enum Update<T: Float = f32> {
+    /// `buffer = (1 − weight) · buffer + weight · target`
+    Towards {
+        /// Which buffer.
+        buffer: BufferId,
+        /// Where it moves.
+        target: Tensor<T>,
+        /// How far, from 0 (not at all) to 1.
+        weight: f64,
+    },
+    /// `counter = counter + 1`
+    Increment {
+        /// Which buffer.
+        buffer: BufferId,
+    },
+}
+
+impl<T: Float> Update<T> {
+    /// The buffer that changes.
+    pub fn buffer(&self) -> BufferId {
+        match self {
+            Update::Towards { buffer, .. } | Update::Increment { buffer } => *buffer,
+        }
+    }
+
+    pub(crate) fn apply(&self, buffer: &mut Buffer<T>) -> Result<()> {
+        let Update::Towards { target, weight, .. } = self else {
+            return Err(Error::argument("buffer", "only a counter can be incremented"));
+        };
+        if target.shape() != buffer.value().shape() {
+            let message = format!("expected {}, got {}", buffer.value().shape(), target.shape());
+            return Err(Error::shape("buffer", message));
+        }
+        let (keep, weight) = (T::from_f64(1.0 - weight), T::from_f64(*weight));
+        *buffer.value_mut() = buffer.value() * keep + target * weight;
+        Ok(())
+    }
+
+    pub(crate) fn apply_count(&self, counter: &mut Counter) -> Result<()> {
+        let Update::Increment { .. } = self else {
+            return Err(Error::argument("counter", "a counter can only be incremented"));
+        };
+        *counter.value_mut() += 1;
+        Ok(())
+    }
+}
+
+impl<T: Float> Gradients<T> {
+    pub(crate) fn new(
+        tape: Tape<T>,
+        loss: T,
+        mut parameters: Vec<(ParamId, Tensor<T>)>,
+        mut leaves: Vec<(usize, Tensor<T>)>,
+        updates: Vec<Update<T>>,
+    ) -> Self {
+        parameters.sort_unstable_by_key(|(id, _)| *id);
+        leaves.sort_unstable_by_key(|(node, _)| *node);
+        Self { tape, loss, parameters, leaves, updates }
+    }
+
+    /// The loss whose gradients these are; a sum after
+    /// [`accumulate`](Self::accumulate).
+    pub fn loss(&self) -> T {
+        self.loss
+    }
+
+    /// The gradient with respect to a parameter, of the parameter's shape;
+    /// `None` when the loss does not depend on it.
+    pub fn get(&self, param: &Param<T>) -> Option<&Tensor<T>> {
+        let index = self.parameters.binary_search_by_key(&param.id(), |(id, _)| *id).ok()?;
+        Some(&self.parameters[index].1)
+    }
+
+    /// The gradient with respect to a value put on the tape by
+    /// [`Tape::leaf`]; `None` for any other value, and when the loss does not
+    /// depend on it.
+    pub fn wrt(&self, leaf: &Var<T>) -> Option<&Tensor<T>> {
+        let node =
+            leaf.node().filter(|_| leaf.tape().is_some_and(|tape| tape.is_same(&self.tape)))?;
+        let index = self.leaves.binary_search_by_key(&node, |(node, _)| *node).ok()?;
+        Some(&self.leaves[index].1)
+    }
+
+    /// The updates of buffers, in the order in which they were recorded.
+    pub fn updates(&self) -> &[Update<T>] {
+        &self.updates
+    }
+
+    /// The gradients of all parameters, to be changed in place, in the order
+    /// in which the parameters were made.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Tensor<T>> {
+        self.parameters.iter_mut().map(|(_, gradient)| gradient)
+    }
+
+    /// Adds the gradients (and the loss) of another micro-batch, and appends
+    /// its updates. Gradients of leaves belong to one tape and are dropped.
+    pub fn accumulate(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.updates.extend(other.updates);
+        self.leaves.clear();
+        for (id, gradient) in other.parameters {
+            match self.parameters.binary_search_by_key(&id, |(id, _)| *id) {
+                Ok(index) => {
+                    let sum = &mut self.parameters[index].1;
+                    *sum = &*sum + &gradient;
+                }
+                Err(index) => self.parameters.insert(index, (id, gradient)),
+            }
+        }
+    }
+
+    /// Multiplies all gradients and the loss, as with `1 / n` after
+    /// accumulating `n` micro-batches.
+    pub fn scale(&mut self, factor: f64) {
+        let factor = T::from_f64(factor);
+        self.loss *= factor;
+        let leaves = self.leaves.iter_mut().map(|(_, gradient)| gradient);
+        for gradient in self.parameters.iter_mut().map(|(_, gradient)| gradient).chain(leaves) {
+            *gradient = &*gradient * factor;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Ops;
+
+    use super::*;
+    use crate::parameters::Parameters;
+
+    #[test]
+    fn micro_batches_add_up_to_the_whole_batch() {
+        let weight = Param::new(Tensor::from([[1.0, -2.0_f64]]));
+        let gradients = |rows: Tensor<f64>| {
+            let x = Tape::training(0, 0).input(rows);
+            x.linear(&weight.on(&x), None).unwrap().square().sum().backward().unwrap()
+        };
+        let whole = gradients(Tensor::from([[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]));
+        let mut parts = gradients(Tensor::from([[1.0, 2.0]]));
+        parts.accumulate(gradients(Tensor::from([[3.0, 4.0], [5.0, 7.0]])));
+        assert_eq!(whole.get(&weight), parts.get(&weight));
+        assert_eq!(whole.loss(), parts.loss());
+        parts.scale(0.5);
+        assert_eq!(parts.get(&weight).unwrap(), &(whole.get(&weight).unwrap() * 0.5));
+    }
+
+    #[test]
+    fn updates_are_applied_in_order() {
+        let mut running = Buffer::new(Tensor::from([1.0_f32]));
+        let mut count = Counter::new(0);
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::scalar(1.0));
+        tape.update_towards(&running, Tensor::from([3.0]), 0.5);
+        tape.update_towards(&running, Tensor::from([4.0]), 0.25);
+        tape.increment(&count);
+        assert_eq!(running.value().to_vec(), [1.0], "forward changes nothing");
+        let gradients = x.backward().unwrap();
+        running.apply_updates(&gradients).unwrap();
+        Parameters::<f32>::apply_updates(&mut count, &gradients).unwrap();
+        assert_eq!(running.value().to_vec(), [2.5]);
+        assert_eq!(count.value(), 1);
+    }
+}

@@ -1,0 +1,305 @@
+//! Walking through the parameters and buffers of a model, by name.
+
+use std::collections::HashMap;
+
+use dendra_tensor::{Float, Result};
+
+use crate::gradients::{Gradients, Update};
+use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
+
+/// One piece of a model's state.
+pub enum Entry<'a, T: Float> {
+    /// A parameter.
+    Param(&'a Param<T>),
+    /// A buffer.
+    Buffer(&'a Buffer<T>),
+    /// A buffer that counts.
+    Counter(&'a Counter),
+}
+
+/// One piece of a model's state, to be changed.
+pub enum EntryMut<'a, T: Float> {
+    /// A parameter.
+    Param(&'a mut Param<T>),
+    /// A buffer.
+    Buffer(&'a mut Buffer<T>),
+    /// A buffer that counts.
+    Counter(&'a mut Counter),
+}
+
+/// Where in a model a walk is: field names and indices joined by dots.
+#[derive(Default, Debug)]
+pub struct Path(String);
+
+impl Path {
+    /// The path so far, as `encoder.0.weight`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Calls `inside` with the path one level further in.
+    pub fn enter<R>(
+        &mut self,
+        name: impl std::fmt::Display,
+        inside: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        use std::fmt::Write;
+
+        let length = self.0.len();
+        let dot = if length == 0 { "" } else { "." };
+        write!(self.0, "{dot}{name}").expect("writing to a string cannot fail");
+        let result = inside(self);
+        self.0.truncate(length);
+        result
+    }
+}
+
+/// A model's state: what `#[derive(Parameters)]` implements, field by field.
+///
+/// Plain data (numbers, strings) holds no state; `Option`, `Vec`, arrays,
+/// boxes and tuples pass a walk on to what they hold.
+pub trait Parameters<T: Float = f32> {
+    /// Shows every parameter and buffer to `visitor` with its path, in the
+    /// order of the fields.
+    fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>));
+
+    /// As [`visit`](Self::visit), to change them.
+    fn visit_mut<'a>(
+        &'a mut self,
+        path: &mut Path,
+        visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
+    );
+
+    /// The parameters with their names, in the order of the fields.
+    fn named_parameters(&self) -> Vec<(String, &Param<T>)> {
+        let mut found = Vec::new();
+        self.visit(&mut Path::default(), &mut |path, entry| {
+            if let Entry::Param(param) = entry {
+                found.push((path.as_str().to_owned(), param));
+            }
+        });
+        found
+    }
+
+    /// The number of trained values.
+    fn parameter_count(&self) -> usize {
+        let parameters = self.named_parameters();
+        let trainable = parameters.iter().filter(|(_, param)| param.is_trainable());
+        trainable.map(|(_, param)| param.value().len()).sum()
+    }
+
+    /// Tells every parameter its path, so that errors can name it.
+    fn name_parameters(&mut self) {
+        self.visit_mut(&mut Path::default(), &mut |path, entry| {
+            if let EntryMut::Param(param) = entry {
+                param.set_name(path.as_str());
+            }
+        });
+    }
+
+    /// Lets training change the parameters or not; see [`Param::set_trainable`].
+    fn set_trainable(&mut self, trainable: bool) {
+        self.visit_mut(&mut Path::default(), &mut |_, entry| {
+            if let EntryMut::Param(param) = entry {
+                param.set_trainable(trainable);
+            }
+        });
+    }
+
+    /// Applies what the forward pass recorded for the buffers. An optimizer
+    /// does this in its step.
+    ///
+    /// # Errors
+    ///
+    /// When an update has another shape than its buffer.
+    fn apply_updates(&mut self, gradients: &Gradients<T>) -> Result<()> {
+        let mut updates: HashMap<BufferId, Vec<&Update<T>>> = HashMap::new();
+        for update in gradients.updates() {
+            updates.entry(update.buffer()).or_default().push(update);
+        }
+        let mut result = Ok(());
+        self.visit_mut(&mut Path::default(), &mut |path, entry| {
+            let applied = match entry {
+                EntryMut::Param(_) => Ok(()),
+                EntryMut::Buffer(buffer) => updates
+                    .get(&buffer.id())
+                    .map_or(Ok(()), |all| all.iter().try_for_each(|update| update.apply(buffer))),
+                EntryMut::Counter(counter) => updates.get(&counter.id()).map_or(Ok(()), |all| {
+                    all.iter().try_for_each(|update| update.apply_count(counter))
+                }),
+            };
+            if let (Ok(()), Err(error)) = (&result, applied) {
+                result = Err(error.within(path.as_str()));
+            }
+        });
+        result
+    }
+
+    /// The path of a parameter in this model.
+    fn name_of(&self, id: ParamId) -> Option<String> {
+        self.named_parameters()
+            .into_iter()
+            .find(|(_, param)| param.id() == id)
+            .map(|(name, _)| name)
+    }
+}
+
+/// A piece of state shows itself.
+macro_rules! entries {
+    ($($type:ty: $variant:ident;)*) => {$(
+        impl<T: Float> Parameters<T> for $type {
+            fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
+                visitor(path, Entry::$variant(self));
+            }
+
+            fn visit_mut<'a>(
+                &'a mut self,
+                path: &mut Path,
+                visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
+            ) {
+                visitor(path, EntryMut::$variant(self));
+            }
+        }
+    )*};
+}
+entries! { Param<T>: Param; Buffer<T>: Buffer; Counter: Counter; }
+
+/// The parts of a sequence are named by their indices.
+impl<T: Float, M: Parameters<T>> Parameters<T> for [M] {
+    fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
+        for (index, part) in self.iter().enumerate() {
+            path.enter(index, |path| part.visit(path, visitor));
+        }
+    }
+
+    fn visit_mut<'a>(
+        &'a mut self,
+        path: &mut Path,
+        visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
+    ) {
+        for (index, part) in self.iter_mut().enumerate() {
+            path.enter(index, |path| part.visit_mut(path, visitor));
+        }
+    }
+}
+
+/// A container passes a walk on to what it holds.
+macro_rules! containers {
+    ($([$($generics:tt)*] $type:ty: |$this:ident| $inner:expr, $inner_mut:expr;)*) => {$(
+        impl<T: Float, $($generics)*> Parameters<T> for $type {
+            fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
+                let $this = self;
+                if let Some(inner) = $inner {
+                    inner.visit(path, visitor);
+                }
+            }
+
+            fn visit_mut<'a>(
+                &'a mut self,
+                path: &mut Path,
+                visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
+            ) {
+                let $this = self;
+                if let Some(inner) = $inner_mut {
+                    inner.visit_mut(path, visitor);
+                }
+            }
+        }
+    )*};
+}
+containers! {
+    [M: Parameters<T>] Option<M>: |this| this.as_ref(), this.as_mut();
+    [M: Parameters<T>] Vec<M>: |this| Some(this.as_slice()), Some(this.as_mut_slice());
+    [M: Parameters<T>, const N: usize] [M; N]:
+        |this| Some(this.as_slice()), Some(this.as_mut_slice());
+    [M: Parameters<T> + ?Sized] Box<M>: |this| Some(&**this), Some(&mut **this);
+}
+
+/// Plain data holds no state.
+macro_rules! stateless {
+    ($($type:ty)*) => {$(
+        impl<T: Float> Parameters<T> for $type {
+            fn visit<'a>(&'a self, _: &mut Path, _: &mut dyn FnMut(&Path, Entry<'a, T>)) {}
+
+            fn visit_mut<'a>(
+                &'a mut self,
+                _: &mut Path,
+                _: &mut dyn FnMut(&Path, EntryMut<'a, T>),
+            ) {
+            }
+        }
+    )*};
+}
+stateless! { () bool u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64 String }
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Tensor;
+
+    use super::*;
+
+    struct Block {
+        weight: Param,
+        scale: Option<Param>,
+        rest: Vec<Param>,
+        running: Buffer,
+        steps: Counter,
+        width: usize,
+    }
+
+    impl Parameters for Block {
+        fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, f32>)) {
+            path.enter("weight", |path| self.weight.visit(path, visitor));
+            path.enter("scale", |path| self.scale.visit(path, visitor));
+            path.enter("rest", |path| self.rest.visit(path, visitor));
+            path.enter("running", |path| self.running.visit(path, visitor));
+            path.enter("steps", |path| self.steps.visit(path, visitor));
+            path.enter("width", |path| self.width.visit(path, visitor));
+        }
+
+        fn visit_mut<'a>(
+            &'a mut self,
+            path: &mut Path,
+            visitor: &mut dyn FnMut(&Path, EntryMut<'a, f32>),
+        ) {
+            path.enter("weight", |path| self.weight.visit_mut(path, visitor));
+            path.enter("scale", |path| self.scale.visit_mut(path, visitor));
+            path.enter("rest", |path| self.rest.visit_mut(path, visitor));
+            path.enter("running", |path| self.running.visit_mut(path, visitor));
+            path.enter("steps", |path| self.steps.visit_mut(path, visitor));
+            path.enter("width", |path| self.width.visit_mut(path, visitor));
+        }
+    }
+
+    fn block() -> Block {
+        let param = || Param::new(Tensor::zeros([2, 3]));
+        Block {
+            weight: param(),
+            scale: None,
+            rest: vec![param(), param()],
+            running: Buffer::new(Tensor::zeros([3])),
+            steps: Counter::new(0),
+            width: 7,
+        }
+    }
+
+    #[test]
+    fn a_walk_names_everything_in_order() {
+        let block = block();
+        let mut names = Vec::new();
+        block.visit(&mut Path::default(), &mut |path, _| names.push(path.as_str().to_owned()));
+        assert_eq!(names, ["weight", "rest.0", "rest.1", "running", "steps"]);
+        assert_eq!(block.parameter_count(), 18);
+        assert_eq!(block.name_of(block.rest[1].id()).as_deref(), Some("rest.1"));
+        assert_eq!(block.width, 7);
+    }
+
+    #[test]
+    fn frozen_parameters_do_not_count() {
+        let mut block = block();
+        block.name_parameters();
+        assert_eq!(block.rest[0].name(), Some("rest.0"));
+        block.rest.set_trainable(false);
+        assert_eq!(block.parameter_count(), 6);
+    }
+}

@@ -1,0 +1,388 @@
+//! The tape: what happened, in order.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dendra_tensor::ops::{Call, Cotangents, Op};
+use dendra_tensor::{Error, Float, Result, Rng, Tensor};
+use smallvec::SmallVec;
+
+use crate::gradients::{Gradients, Update};
+use crate::param::{Buffer, Counter, Param, ParamId};
+use crate::var::Var;
+
+/// The record of one forward pass, and what else a forward pass may need:
+/// training or evaluation mode, and the random stream.
+///
+/// A tape serves one step: [`Var::backward`] consumes what it recorded. A
+/// clone is another handle of the same tape.
+pub struct Tape<T: Float = f32> {
+    shared: Arc<Shared<T>>,
+}
+
+struct Shared<T: Float> {
+    training: bool,
+    random: Rng,
+    record: Mutex<Record<T>>,
+}
+
+struct Record<T: Float> {
+    nodes: Vec<Node<T>>,
+    parameters: HashMap<ParamId, usize>,
+    updates: Vec<Update<T>>,
+    /// How many random streams were handed out.
+    streams: u64,
+    /// Whether `backward` was called.
+    finished: bool,
+}
+
+/// A value that needs a gradient.
+struct Node<T: Float> {
+    value: Tensor<T>,
+    origin: Origin<T>,
+}
+
+/// Where a node's value came from.
+enum Origin<T: Float> {
+    /// [`Tape::leaf`].
+    Leaf,
+    /// [`Param::on`].
+    Param(ParamId),
+    /// An operation.
+    Operation {
+        inputs: SmallVec<[Tensor<T>; 3]>,
+        /// The nodes of the inputs; `None` for constants.
+        parents: SmallVec<[Option<usize>; 3]>,
+        rule: Box<dyn Rule<T>>,
+    },
+}
+
+/// An operation and what its forward kept, with the types erased.
+trait Rule<T: Float>: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    fn vjp(
+        &self,
+        inputs: &[Tensor<T>],
+        output: &Tensor<T>,
+        needs: &[bool],
+        cotangent: Tensor<T>,
+    ) -> Cotangents<T>;
+}
+
+struct Recorded<O, S> {
+    operation: O,
+    saved: S,
+}
+
+impl<T: Float, O: Op<T>> Rule<T> for Recorded<O, O::Saved> {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn vjp(
+        &self,
+        inputs: &[Tensor<T>],
+        output: &Tensor<T>,
+        needs: &[bool],
+        cotangent: Tensor<T>,
+    ) -> Cotangents<T> {
+        let saved = &self.saved;
+        self.operation.vjp(Call { inputs, output, saved, needs, cotangent })
+    }
+}
+
+impl<T: Float> Clone for Tape<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T: Float> Tape<T> {
+    fn new(training: bool, random: Rng) -> Self {
+        let record = Mutex::new(Record {
+            nodes: Vec::new(),
+            parameters: HashMap::new(),
+            updates: Vec::new(),
+            streams: 0,
+            finished: false,
+        });
+        Self { shared: Arc::new(Shared { training, random, record }) }
+    }
+
+    /// A tape in training mode. Whatever is random in the forward pass depends
+    /// on seed and step, and on nothing else.
+    pub fn training(seed: u64, step: u64) -> Self {
+        Self::new(true, Rng::seed(seed).fork(step))
+    }
+
+    /// A tape in evaluation mode: dropout passes values through, and batch
+    /// normalisation uses its running statistics. For gradients of a trained
+    /// model, such as saliency maps; without gradients no tape is needed.
+    pub fn evaluation() -> Self {
+        Self::new(false, Rng::seed(0))
+    }
+
+    /// Whether this is a forward pass of training.
+    pub fn is_training(&self) -> bool {
+        self.shared.training
+    }
+
+    /// Whether both are handles of one tape.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// A value on this tape whose gradient is not wanted: data.
+    pub fn input(&self, value: Tensor<T>) -> Var<T> {
+        Var::placed(value, self.clone(), None)
+    }
+
+    /// A value on this tape whose gradient is wanted; ask for it with
+    /// [`Gradients::wrt`].
+    pub fn leaf(&self, value: Tensor<T>) -> Var<T> {
+        let node = self.record().push(value.clone(), Origin::Leaf);
+        Var::placed(value, self.clone(), Some(node))
+    }
+
+    /// The parameter on this tape; the same node however often it is used.
+    pub(crate) fn parameter(&self, param: &Param<T>) -> Var<T> {
+        let mut record = self.record();
+        let node = match record.parameters.get(&param.id()) {
+            Some(&node) => node,
+            None => {
+                let node = record.push(param.value().clone(), Origin::Param(param.id()));
+                record.parameters.insert(param.id(), node);
+                node
+            }
+        };
+        drop(record);
+        Var::placed(param.value().clone(), self.clone(), Some(node))
+    }
+
+    /// A random stream of its own for the next random operation.
+    pub fn random_stream(&self) -> Rng {
+        let mut record = self.record();
+        record.streams += 1;
+        self.shared.random.fork(record.streams)
+    }
+
+    /// Moves a buffer towards `target` when the gradients are applied:
+    /// `buffer = (1 − weight) · buffer + weight · target`.
+    pub fn update_towards(&self, buffer: &Buffer<T>, target: Tensor<T>, weight: f64) {
+        self.record().updates.push(Update::Towards { buffer: buffer.id(), target, weight });
+    }
+
+    /// Counts up when the gradients are applied.
+    pub fn increment(&self, counter: &Counter) {
+        self.record().updates.push(Update::Increment { buffer: counter.id() });
+    }
+
+    /// Applies an operation and, when an input needs a gradient, records it.
+    pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
+        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
+        let (output, saved) = operation.forward(&values);
+        let parents: SmallVec<[Option<usize>; 3]> =
+            inputs.iter().map(|input| input.node()).collect();
+        if parents.iter().all(Option::is_none) {
+            return self.input(output);
+        }
+        let origin = Origin::Operation {
+            inputs: values.into_iter().cloned().collect(),
+            parents,
+            rule: Box::new(Recorded { operation, saved }),
+        };
+        let node = self.record().push(output.clone(), origin);
+        Var::placed(output, self.clone(), Some(node))
+    }
+
+    /// The gradients of a node that holds one element.
+    pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
+        let mut record = self.record();
+        if record.finished {
+            return Err(Error::tape(
+                "this tape was used already: backward consumes what it recorded; start a new tape \
+                 for every step",
+            ));
+        }
+        let Some(last) = node else {
+            return Err(Error::tape(
+                "the loss depends on no parameter and no leaf of its tape, so there is no gradient",
+            ));
+        };
+        if loss.len() != 1 {
+            let shape = loss.shape();
+            return Err(Error::tape(format!(
+                "backward needs a scalar loss, got shape {shape}; reduce it with sum() or mean()"
+            )));
+        }
+        record.finished = true;
+        let mut nodes = std::mem::take(&mut record.nodes);
+        let updates = std::mem::take(&mut record.updates);
+        drop(record);
+
+        nodes.truncate(last + 1);
+        let mut cotangents: Vec<Option<Tensor<T>>> = vec![None; nodes.len()];
+        cotangents[last] = Some(Tensor::ones(loss.shape()));
+        let mut parameters = Vec::new();
+        let mut leaves = Vec::new();
+        // Nodes were recorded in topological order, so one loop backwards does
+        // it; what is done with goes back to the pool at once.
+        while let Some(Node { value, origin }) = nodes.pop() {
+            let Some(cotangent) = cotangents.pop().flatten() else { continue };
+            match origin {
+                Origin::Leaf => leaves.push((nodes.len(), cotangent)),
+                Origin::Param(id) => parameters.push((id, cotangent)),
+                Origin::Operation { inputs, parents, rule } => {
+                    let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
+                    let gradients = rule.vjp(&inputs, &value, &needs, cotangent);
+                    for (parent, gradient) in parents.into_iter().zip(gradients) {
+                        let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
+                        let slot = &mut cotangents[parent];
+                        *slot = Some(match slot.take() {
+                            Some(sum) => sum + gradient,
+                            None => gradient,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(Gradients::new(self.clone(), loss.item()?, parameters, leaves, updates))
+    }
+
+    /// The first recorded operation that an infinity or NaN went into or came
+    /// out of, in words that name it and the parameters beside it; `name`
+    /// tells a parameter's name. `None` when everything is finite. Call it
+    /// before `backward`, which consumes the record.
+    pub fn first_not_finite(&self, name: impl Fn(ParamId) -> Option<String>) -> Option<String> {
+        let record = self.record();
+        let param_name = |id| name(id).unwrap_or_else(|| "unnamed parameter".to_owned());
+        let mut latest = None;
+        for node in &record.nodes {
+            match &node.origin {
+                Origin::Param(id) if !node.value.is_finite() => {
+                    return Some(format!("the value of `{}`", param_name(*id)));
+                }
+                Origin::Leaf if !node.value.is_finite() => return Some("a leaf".to_owned()),
+                Origin::Param(_) | Origin::Leaf => {}
+                Origin::Operation { inputs, parents, rule } => {
+                    let own = parents.iter().flatten().find_map(|&parent| {
+                        match record.nodes[parent].origin {
+                            Origin::Param(id) => Some(id),
+                            _ => None,
+                        }
+                    });
+                    let place = match (own, latest) {
+                        (Some(id), _) => format!("`{}` with `{}`", rule.name(), param_name(id)),
+                        (None, Some(id)) => format!("`{}` after `{}`", rule.name(), param_name(id)),
+                        (None, None) => format!("`{}`", rule.name()),
+                    };
+                    let constant_is_bad = inputs
+                        .iter()
+                        .zip(parents)
+                        .any(|(input, parent)| parent.is_none() && !input.is_finite());
+                    if constant_is_bad {
+                        return Some(format!("the input of {place}"));
+                    }
+                    if !node.value.is_finite() {
+                        return Some(format!("the output of {place}"));
+                    }
+                    latest = own.or(latest);
+                }
+            }
+        }
+        None
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record<T>> {
+        // A panic while recording leaves at worst a node too many.
+        self.shared.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Float> Record<T> {
+    fn push(&mut self, value: Tensor<T>, origin: Origin<T>) -> usize {
+        if self.finished {
+            // Nothing will ask for this node again: `backward` refuses.
+            return 0;
+        }
+        self.nodes.push(Node { value, origin });
+        self.nodes.len() - 1
+    }
+}
+
+impl<T: Float> fmt::Debug for Tape<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.is_training() { "training" } else { "evaluation" };
+        write!(f, "Tape ({mode}, {} nodes)", self.record().nodes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Ops;
+
+    use super::*;
+
+    #[test]
+    fn misuse_is_explained() {
+        let message = |result: Result<Gradients>| match result {
+            Ok(_) => panic!("expected an error"),
+            Err(error) => error.to_string(),
+        };
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::from([1.0, 2.0]));
+        assert!(message(x.square().backward()).contains("scalar loss, got shape [2]"));
+        assert!(message(tape.input(Tensor::scalar(1.0)).backward()).contains("no parameter"));
+        assert!(message(Var::new(Tensor::scalar(1.0)).backward()).contains("not on a tape"));
+        let other = Tape::training(0, 0).leaf(Tensor::from([1.0, 2.0]));
+        let error = x.add(&other).unwrap_err().to_string();
+        assert!(error.contains("different tapes"), "{error}");
+        let loss = x.square().sum();
+        assert!(loss.backward().is_ok());
+        assert!(message(loss.backward()).contains("used already"));
+        assert!(message(x.sum().backward()).contains("used already"));
+    }
+
+    #[test]
+    fn a_value_used_several_times_accumulates() {
+        let weight = Param::new(Tensor::scalar(3.0));
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::scalar(2.0));
+        let (a, b) = (weight.on(&x), weight.on(&x));
+        // w·x + x·w·x, so ∂w = x + x² and ∂x = w + 2wx
+        let loss = &a * &x + &x * &b * &x;
+        let gradients = loss.backward().unwrap();
+        assert_eq!(gradients.get(&weight).unwrap().item().unwrap(), 6.0);
+        assert_eq!(gradients.wrt(&x).unwrap().item().unwrap(), 15.0);
+    }
+
+    #[test]
+    fn random_streams_depend_on_seed_step_and_order_alone() {
+        let draw = |seed, step| {
+            let tape = Tape::<f32>::training(seed, step);
+            [tape.random_stream().next_u64(), tape.random_stream().next_u64()]
+        };
+        assert_eq!(draw(1, 2), draw(1, 2));
+        let [first, second] = draw(1, 2);
+        assert_ne!(first, second);
+        assert_ne!(draw(1, 3)[0], first);
+        assert_ne!(draw(2, 2)[0], first);
+    }
+
+    #[test]
+    fn the_first_bad_value_is_named() {
+        let weight = Param::new(Tensor::from([[1.0_f32, f32::MAX]]));
+        let name = |id| (id == weight.id()).then(|| "fc1.weight".to_owned());
+        let run = |input: f32| {
+            let tape = Tape::training(0, 0);
+            let x = tape.input(Tensor::from([[1.0, input]]));
+            let _ = x.linear(&weight.on(&x), None).unwrap().relu().sum();
+            tape.first_not_finite(name)
+        };
+        assert_eq!(run(1.0), None);
+        assert_eq!(run(f32::NAN).unwrap(), "the input of `linear` with `fc1.weight`");
+        assert_eq!(run(2.0).unwrap(), "the output of `linear` with `fc1.weight`");
+    }
+}

@@ -1,0 +1,245 @@
+//! A value that may sit on a tape.
+
+use std::fmt;
+use std::ops;
+
+use dendra_tensor::ops::Op;
+use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor, forward_operators};
+
+use crate::gradients::Gradients;
+use crate::tape::Tape;
+
+/// A tensor that may sit on a [`Tape`]. Cloning it is cheap.
+///
+/// Its functions are the methods of [`Ops`], which tensors have as well.
+pub struct Var<T: Float = f32> {
+    value: Tensor<T>,
+    place: Option<Place<T>>,
+}
+
+/// Where a value sits.
+struct Place<T: Float> {
+    tape: Tape<T>,
+    /// The node, when the value needs a gradient.
+    node: Option<usize>,
+}
+
+impl<T: Float> Var<T> {
+    /// A value on no tape: nothing that is done with it is recorded.
+    pub fn new(value: Tensor<T>) -> Self {
+        Self { value, place: None }
+    }
+
+    pub(crate) fn placed(value: Tensor<T>, tape: Tape<T>, node: Option<usize>) -> Self {
+        Self { value, place: Some(Place { tape, node }) }
+    }
+
+    /// The value.
+    pub fn value(&self) -> &Tensor<T> {
+        &self.value
+    }
+
+    /// The value, without the tape.
+    pub fn into_value(self) -> Tensor<T> {
+        self.value
+    }
+
+    /// The same value on no tape: no gradient flows through it.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self::new(self.value.clone())
+    }
+
+    /// The shape of the value.
+    pub fn shape(&self) -> &Shape {
+        self.value.shape()
+    }
+
+    /// The tape it sits on.
+    pub fn tape(&self) -> Option<&Tape<T>> {
+        self.place.as_ref().map(|place| &place.tape)
+    }
+
+    pub(crate) fn node(&self) -> Option<usize> {
+        self.place.as_ref()?.node
+    }
+
+    /// Whether it sits on a tape in training mode.
+    pub fn is_training(&self) -> bool {
+        self.tape().is_some_and(Tape::is_training)
+    }
+
+    /// The gradients of this value, a scalar, with respect to everything on
+    /// its tape. Consumes what the tape recorded.
+    ///
+    /// # Errors
+    ///
+    /// When the value is not a scalar, sits on no tape, depends on nothing
+    /// that needs a gradient, or the tape was used already.
+    pub fn backward(&self) -> Result<Gradients<T>> {
+        let Some(place) = &self.place else {
+            return Err(Error::tape(
+                "the loss is not on a tape, so nothing was recorded: put the input on one with \
+                 Tape::training(seed, step).input(x)",
+            ));
+        };
+        place.tape.backward(&self.value, place.node)
+    }
+}
+
+impl<T: Float> Clone for Var<T> {
+    fn clone(&self) -> Self {
+        let place = self.place.as_ref();
+        let place = place.map(|place| Place { tape: place.tape.clone(), node: place.node });
+        Self { value: self.value.clone(), place }
+    }
+}
+
+impl<T: Float> From<Tensor<T>> for Var<T> {
+    fn from(value: Tensor<T>) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: Float> fmt::Debug for Var<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Var ")?;
+        self.value.fmt(f)
+    }
+}
+
+impl<T: Float> Ops for Var<T> {
+    type Element = T;
+
+    fn value(&self) -> &Tensor<T> {
+        &self.value
+    }
+
+    fn constant(value: Tensor<T>) -> Self {
+        Self::new(value)
+    }
+
+    fn apply<O: Op<T>>(operation: O, inputs: &[&Self]) -> Self {
+        match inputs.iter().find_map(|input| input.tape()) {
+            Some(tape) => tape.apply(operation, inputs),
+            None => {
+                let values: Vec<&Tensor<T>> = inputs.iter().map(|input| input.value()).collect();
+                Self::new(operation.forward(&values).0)
+            }
+        }
+    }
+
+    fn ensure_together(inputs: &[&Self]) -> Result<()> {
+        let mut tapes = inputs.iter().filter_map(|input| input.tape());
+        let Some(first) = tapes.next() else { return Ok(()) };
+        if tapes.all(|tape| tape.is_same(first)) {
+            return Ok(());
+        }
+        Err(Error::tape(
+            "two values of different tapes met in one operation; put all inputs of a step on the \
+             same tape, or detach() one of them",
+        ))
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $scalar:ident |$x:ident| $by:expr;)*) => {$(
+        /// Broadcasts by NumPy's rule.
+        ///
+        /// # Panics
+        ///
+        /// When the shapes do not broadcast or the tapes differ; the method of
+        /// the same name in [`Ops`] returns an error instead.
+        impl<T: Float> ops::$trait for &Var<T> {
+            type Output = Var<T>;
+
+            #[track_caller]
+            fn $method(self, other: Self) -> Var<T> {
+                match Ops::$method(self, other) {
+                    Ok(value) => value,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+
+        impl<T: Float> ops::$trait<T> for &Var<T> {
+            type Output = Var<T>;
+
+            fn $method(self, other: T) -> Var<T> {
+                let $x = other.to_f64();
+                self.$scalar($by)
+            }
+        }
+
+        forward_operators! { [T: Float] Var<T>, $trait $method, T }
+    )*};
+}
+
+operators! {
+    Add add add_scalar |x| x;
+    Sub sub add_scalar |x| -x;
+    Mul mul mul_scalar |x| x;
+    Div div mul_scalar |x| 1.0 / x;
+}
+
+impl<T: Float> ops::Neg for &Var<T> {
+    type Output = Var<T>;
+
+    fn neg(self) -> Var<T> {
+        Ops::neg(self)
+    }
+}
+
+impl<T: Float> ops::Neg for Var<T> {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Ops::neg(&self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_values_record_nothing() {
+        let x = Var::new(Tensor::from([1.0, -2.0_f32]));
+        let y = (&x * 3.0).relu();
+        assert!(y.tape().is_none() && !y.is_training());
+        assert_eq!(y.into_value().to_vec(), [3.0, 0.0]);
+    }
+
+    #[test]
+    fn operators_have_gradients() {
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::from([1.0, 2.0]));
+        let y = tape.leaf(Tensor::from([4.0, 8.0]));
+        // (x·y − x) / y · 2 + 1 = 2x − 2x/y + 1
+        let loss = (((&x * &y - &x) / &y) * 2.0_f64 + 1.0).sum();
+        let gradients = loss.backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [1.5, 1.75]);
+        assert_eq!(gradients.wrt(&y).unwrap().to_vec(), [0.125, 0.0625]);
+    }
+
+    #[test]
+    fn no_gradient_flows_through_a_detached_value() {
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::scalar(3.0_f32));
+        let gradients = (&x * &x.detach()).backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap().item().unwrap(), 3.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "shapes [2] and [3] do not broadcast")]
+    fn operators_panic_on_shapes_that_do_not_broadcast() {
+        let _ = Var::new(Tensor::<f32>::zeros([2])) - Var::new(Tensor::zeros([3]));
+    }
+
+    #[test]
+    fn variables_may_cross_threads() {
+        fn crosses<X: Send + Sync>() {}
+        crosses::<Var<f32>>();
+        crosses::<Gradients<f64>>();
+    }
+}
