@@ -25,6 +25,7 @@ mod functional;
 mod gradients;
 mod param;
 mod parameters;
+mod state;
 mod tape;
 mod var;
 
@@ -32,5 +33,6 @@ pub use functional::{check_gradient, value_and_grad};
 pub use gradients::{Gradients, Update};
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
+pub use state::{AnyTensor, StateDict};
 pub use tape::Tape;
 pub use var::Var;

@@ -6,6 +6,7 @@ use dendra_tensor::{Float, Result};
 
 use crate::gradients::{Gradients, Update};
 use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
+use crate::state::{self, StateDict};
 
 /// One piece of a model's state.
 pub enum Entry<'a, T: Float> {
@@ -133,6 +134,21 @@ pub trait Parameters<T: Float = f32> {
             }
         });
         result
+    }
+
+    /// The whole state under its names, as [`StateDict`] holds it.
+    fn state_dict(&self) -> StateDict {
+        state::state_dict(self)
+    }
+
+    /// Loads a state dict.
+    ///
+    /// # Errors
+    ///
+    /// When a name is missing, unexpected, or has another shape or element
+    /// type: the error lists all of them, and the model stays as it was.
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        state::load_state_dict(self, state)
     }
 
     /// The path of a parameter in this model.

@@ -1,0 +1,274 @@
+//! State dicts: named tensors of any element type, out of a model and into it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use dendra_tensor::{Element, Error, Float, Result, Shape, Tensor};
+
+use crate::parameters::{Entry, EntryMut, Parameters, Path};
+
+/// Named tensors: the state of a model or of an optimizer, as files hold it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateDict {
+    entries: BTreeMap<String, AnyTensor>,
+}
+
+impl StateDict {
+    /// No entries.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a tensor in, in place of one of the same name.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<AnyTensor>) {
+        self.entries.insert(name.into(), value.into());
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&AnyTensor> {
+        self.entries.get(name)
+    }
+
+    /// The tensor of this name, when it holds elements of this type.
+    pub fn typed<T: Element>(&self, name: &str) -> Option<&Tensor<T>> {
+        self.get(name)?.downcast()
+    }
+
+    /// Names and tensors, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &AnyTensor)> {
+        self.entries.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The number of tensors.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes out the entries whose names begin with `prefix` and a dot, and
+    /// gives them without it.
+    #[must_use]
+    pub fn split_off(&mut self, prefix: &str) -> Self {
+        let inner = |name: &str| name.strip_prefix(prefix)?.strip_prefix('.').map(str::to_owned);
+        let mut taken = Self::new();
+        self.entries.retain(|name, value| match inner(name) {
+            Some(name) => {
+                taken.insert(name, value.clone());
+                false
+            }
+            None => true,
+        });
+        taken
+    }
+
+    /// Puts all entries of another dict in, with `prefix` and a dot before
+    /// their names.
+    pub fn extend(&mut self, prefix: &str, other: &Self) {
+        for (name, value) in other.iter() {
+            self.insert(format!("{prefix}.{name}"), value.clone());
+        }
+    }
+}
+
+/// Defines the tensor of any element type from the list of those types.
+macro_rules! any_tensor {
+    ($($variant:ident $type:ty;)*) => {
+        /// A tensor whose element type is known at run time.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum AnyTensor {$(
+            #[doc = concat!("Elements of type `", stringify!($type), "`.")]
+            $variant(Tensor<$type>),
+        )*}
+
+        impl AnyTensor {
+            /// The shape.
+            pub fn shape(&self) -> &Shape {
+                match self { $(Self::$variant(tensor) => tensor.shape(),)* }
+            }
+
+            /// The name of the element type, as `"f32"`.
+            pub fn element(&self) -> &'static str {
+                match self { $(Self::$variant(_) => <$type>::NAME,)* }
+            }
+
+            /// The tensor, when its elements are of this type.
+            pub fn downcast<T: Element>(&self) -> Option<&Tensor<T>> {
+                let tensor: &dyn std::any::Any = match self { $(Self::$variant(tensor) => tensor,)* };
+                tensor.downcast_ref()
+            }
+
+            /// The tensor with its type found out at run time; `None` for an
+            /// element type that files do not hold.
+            pub fn upcast<T: Element>(tensor: &Tensor<T>) -> Option<Self> {
+                let tensor: &dyn std::any::Any = tensor;
+                $(if let Some(tensor) = tensor.downcast_ref::<Tensor<$type>>() {
+                    return Some(Self::$variant(tensor.clone()));
+                })*
+                None
+            }
+        }
+
+        $(impl From<Tensor<$type>> for AnyTensor {
+            fn from(tensor: Tensor<$type>) -> Self {
+                Self::$variant(tensor)
+            }
+        })*
+    };
+}
+
+any_tensor! {
+    F32 f32; F64 f64;
+    U8 u8; U16 u16; U32 u32; U64 u64;
+    I8 i8; I16 i16; I32 i32; I64 i64;
+    Bool bool;
+}
+
+/// All that is wrong with a state dict, gathered before anything is changed.
+#[derive(Default)]
+struct Differences {
+    missing: Vec<String>,
+    unexpected: Vec<String>,
+    mismatched: Vec<String>,
+}
+
+impl Differences {
+    fn compare(&mut self, name: &str, found: Option<&AnyTensor>, element: &str, shape: &Shape) {
+        match found {
+            None => self.missing.push(name.to_owned()),
+            Some(found) if found.element() != element || found.shape() != shape => {
+                self.mismatched.push(format!(
+                    "{name} (expected {element} {shape}, found {} {})",
+                    found.element(),
+                    found.shape()
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn into_result(self) -> Result<()> {
+        let mut message = String::new();
+        let kinds = [
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("mismatched", self.mismatched),
+        ];
+        for (kind, names) in kinds.into_iter().filter(|(_, names)| !names.is_empty()) {
+            let separator = if message.is_empty() { "" } else { "; " };
+            write!(message, "{separator}{kind}: {}", names.join(", "))
+                .expect("writing to a string cannot fail");
+        }
+        if message.is_empty() { Ok(()) } else { Err(Error::state(message)) }
+    }
+}
+
+/// The state of a model under its names, sharing the buffers.
+pub(crate) fn state_dict<T: Float>(model: &(impl Parameters<T> + ?Sized)) -> StateDict {
+    let mut state = StateDict::new();
+    let any = |tensor| AnyTensor::upcast(tensor).expect("the library's float types are listed");
+    model.visit(&mut Path::default(), &mut |path, entry| {
+        let value = match entry {
+            Entry::Param(param) => any(param.value()),
+            Entry::Buffer(buffer) => any(buffer.value()),
+            Entry::Counter(counter) => Tensor::scalar(counter.value()).into(),
+        };
+        state.insert(path.as_str(), value);
+    });
+    state
+}
+
+/// Loads a state dict that must match the model name by name.
+pub(crate) fn load_state_dict<T: Float>(
+    model: &mut (impl Parameters<T> + ?Sized),
+    state: &StateDict,
+) -> Result<()> {
+    let mut differences = Differences::default();
+    let mut names = std::collections::HashSet::new();
+    model.visit(&mut Path::default(), &mut |path, entry| {
+        let name = path.as_str();
+        names.insert(name.to_owned());
+        let found = state.get(name);
+        match entry {
+            Entry::Param(param) => differences.compare(name, found, T::NAME, param.value().shape()),
+            Entry::Buffer(buffer) => {
+                differences.compare(name, found, T::NAME, buffer.value().shape());
+            }
+            Entry::Counter(_) => {
+                differences.compare(name, found, i64::NAME, &Shape::scalar());
+            }
+        }
+    });
+    let unknown = state.iter().map(|(name, _)| name).filter(|&name| !names.contains(name));
+    differences.unexpected.extend(unknown.map(str::to_owned));
+    differences.into_result()?;
+
+    model.visit_mut(&mut Path::default(), &mut |path, entry| {
+        const COMPARED: &str = "every entry was compared before";
+        let found = state.get(path.as_str()).expect(COMPARED);
+        match entry {
+            EntryMut::Param(param) => {
+                *param.value_mut() = found.downcast().expect(COMPARED).clone()
+            }
+            EntryMut::Buffer(buffer) => {
+                *buffer.value_mut() = found.downcast().expect(COMPARED).clone();
+            }
+            EntryMut::Counter(counter) => {
+                let value = found.downcast::<i64>().expect(COMPARED);
+                *counter.value_mut() = value.item().expect(COMPARED);
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::param::Param;
+
+    fn model() -> Vec<Param> {
+        vec![Param::new(Tensor::zeros([2])), Param::new(Tensor::zeros([3]))]
+    }
+
+    #[test]
+    fn a_state_goes_out_and_in() {
+        let mut trained = model();
+        *trained[1].value_mut() = Tensor::from([1.0, 2.0, 3.0]);
+        let mut fresh = model();
+        fresh.load_state_dict(&trained.state_dict()).unwrap();
+        assert_eq!(fresh[1].value().to_vec(), [1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn every_difference_is_reported_at_once_and_nothing_is_changed() {
+        let mut state = StateDict::new();
+        state.insert("1", Tensor::from([1.0_f64, 2.0, 3.0]));
+        state.insert("2", Tensor::from([1.0_f32]));
+        let mut fresh = model();
+        let error = fresh.load_state_dict(&state).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "state dict does not match: missing: 0; unexpected: 2; mismatched: 1 (expected f32 \
+             [3], found f64 [3])"
+        );
+        state.insert("0", Tensor::from([5.0_f32, 5.0]));
+        assert!(fresh.load_state_dict(&state).is_err());
+        assert_eq!(fresh[0].value().to_vec(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn prefixes_nest_and_come_apart_again() {
+        let mut inner = StateDict::new();
+        inner.insert("a", Tensor::from([1_i64]));
+        let mut state = StateDict::new();
+        state.insert("modelling", Tensor::scalar(true));
+        state.extend("model", &inner);
+        assert_eq!(state.typed::<i64>("model.a").unwrap().to_vec(), [1]);
+        assert_eq!(state.split_off("model"), inner);
+        assert_eq!(state.len(), 1);
+    }
+}
