@@ -3,6 +3,7 @@
 //! - `check` is what every change must pass: formatting, the tidy rules, lints, tests,
 //!   documentation, the build without default features. Continuous integration runs it and
 //!   nothing else.
+//! - `docs` writes the pages in `docs/` that are generated.
 //! - `tidy` runs the rules that only this project has, see [`tidy`].
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long)]
         full: bool,
     },
+    /// Write docs/ops.md anew from the table of operations.
+    Docs,
     /// Run the project's own rules on the source tree alone.
     Tidy,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let root = root();
     let outcome = match Arguments::parse().command {
         Command::Check { full } => check::run(&root, full),
+        Command::Docs => write_docs(&root),
         Command::Tidy => tidy::run(&root),
     };
     match outcome {
@@ -50,6 +54,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The test that compares the generated pages writes them when the environment says so.
+fn write_docs(root: &Path) -> Result {
+    let mut command = process::cargo(root);
+    command.args(["test", "--quiet", "--package", "xtask", "--test", "op_docs", "ops_md_is_fresh"]);
+    process::run(command.env("DENDRA_WRITE_DOCS", "1"))
 }
 
 /// The folder of the workspace, wherever the command was called from.

@@ -162,7 +162,10 @@ macro_rules! integers {
 integers! { u8 u16 u32 u64 usize i8 i16 i32 i64 }
 
 macro_rules! floats {
-    ($($type:ident: exp $exp:path, tanh $tanh:path, sigmoid $sigmoid:path, ln $ln:path, erf $erf:path;)*) => {$(
+    ($(
+        $type:ident:
+            exp $exp:path, tanh $tanh:path, sigmoid $sigmoid:path, ln $ln:path, erf $erf:path;
+    )*) => {$(
         impl Number for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -221,6 +224,8 @@ macro_rules! floats {
     )*};
 }
 floats! {
-    f32: exp math::exp_f32, tanh math::tanh_f32, sigmoid math::sigmoid_f32, ln f32::ln, erf libm::erff;
+    f32:
+        exp math::exp_f32, tanh math::tanh_f32, sigmoid math::sigmoid_f32, ln f32::ln,
+        erf libm::erff;
     f64: exp f64::exp, tanh f64::tanh, sigmoid math::sigmoid_f64, ln f64::ln, erf libm::erf;
 }

@@ -10,6 +10,7 @@ use crate::Result;
 mod dependencies;
 mod edges;
 mod mask;
+mod op_table;
 mod source;
 mod style;
 mod unsafe_code;
@@ -28,6 +29,7 @@ pub(crate) fn run(root: &Path) -> Result {
         problems.extend(style::problems(source));
         problems.extend(unsafe_code::problems(source));
     }
+    problems.extend(op_table::problems(&sources));
     problems.extend(edges::problems(&edges::read(root)?));
     problems.extend(unsafe_code::lint_problems(root)?);
     problems.extend(dependencies::problems(&dependencies::of_facade(root)?));

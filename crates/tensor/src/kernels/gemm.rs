@@ -128,9 +128,11 @@ macro_rules! kernels {
                     matrixmultiply::$gemm(
                         rows.len(), k, cols.len(), 1.0,
                         a.as_ptr().wrapping_offset(rows.start as isize * a_row), a_row, a_column,
-                        b.as_ptr().wrapping_offset(cols.start as isize * b_column), b_row, b_column,
+                        b.as_ptr().wrapping_offset(cols.start as isize * b_column),
+                        b_row, b_column,
                         beta,
-                        c.get().offset(rows.start as isize * columns + cols.start as isize), columns, 1,
+                        c.get().offset(rows.start as isize * columns + cols.start as isize),
+                        columns, 1,
                     );
                 }
             };

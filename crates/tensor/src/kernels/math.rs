@@ -5,6 +5,8 @@
 //! x = n·ln 2 + r with |r| ≤ ln 2 / 2, and exp(x) = 2ⁿ·exp(r). The tests
 //! state the errors.
 
+#![allow(clippy::excessive_precision, reason = "the coefficients stand as published")]
+
 /// exp(x), within 2 units in the last place; subnormal results included.
 #[inline(always)]
 pub(crate) fn exp_f32(x: f32) -> f32 {

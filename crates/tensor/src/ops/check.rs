@@ -12,14 +12,20 @@ pub struct Sample {
     pub name: &'static str,
     /// The inputs.
     pub inputs: Vec<Tensor<f64>>,
-    run: Box<dyn Fn(&[Tensor<f64>]) -> Result<Run>>,
+    run: Box<Forward>,
 }
+
+/// The shape rule and the forward pass.
+type Forward = dyn Fn(&[Tensor<f64>]) -> Result<Run>;
+
+/// The gradients of the inputs that need one, given the output's.
+type Vjp = dyn Fn(Tensor<f64>, &[bool]) -> Cotangents<f64>;
 
 /// What an operation gave, with its gradient still to be asked for.
 struct Run {
     promised: Shape,
     output: Tensor<f64>,
-    vjp: Box<dyn Fn(Tensor<f64>, &[bool]) -> Cotangents<f64>>,
+    vjp: Box<Vjp>,
 }
 
 /// The samples of an operation.
@@ -101,7 +107,9 @@ impl Sample {
                 };
                 let expected = (moved(1.0)? - moved(-1.0)?) / (2.0 * step);
                 let found = dot(gradient, &direction);
-                if !((expected - found).abs() <= 1e-6 * (1.0 + expected.abs().max(found.abs()))) {
+                let scale = 1.0 + expected.abs().max(found.abs());
+                let agrees = (expected - found).abs() <= 1e-6 * scale;
+                if !agrees {
                     return fail(format!(
                         "the derivative by input {index} of shape {} is {found}, differences give \
                          {expected} (strided: {strided})",

@@ -79,7 +79,7 @@ macro_rules! operations {
             vec![$(Row {
                 name: stringify!($name),
                 documentation: concat!($($doc, "\n"),*),
-                operation: stringify!($operation),
+                operation: std::any::type_name::<$operation>(),
                 samples: check::samples::<$operation>,
             }),*]
         }
@@ -164,8 +164,8 @@ pub struct Row {
     pub name: &'static str,
     /// The method's documentation.
     pub documentation: &'static str,
-    /// The file in `ops/`, without its ending, and the type, as
-    /// `softmax::Softmax`.
+    /// The type with its path, `dendra_tensor::ops::softmax::Softmax`; the
+    /// module is the name of the file in `ops/`.
     pub operation: &'static str,
     /// The samples, with the types erased.
     pub samples: fn() -> Vec<check::Sample>,

@@ -39,7 +39,7 @@ pub(crate) fn fold<T: Element>(
     };
     let values = x.as_slice().expect("made contiguous above");
     let outer = shape.elements() / inner.max(1);
-    let length = if outer * inner == 0 { 0 } else { values.len() / (outer * inner) };
+    let length = values.len().checked_div(outer * inner).unwrap_or(0);
     Tensor::build(shape, |out| {
         if inner == 1 {
             fold_rows(values, length, out, identity, &f);
@@ -232,7 +232,8 @@ macro_rules! reductions {
 reductions! {
     /// Σ x over some axes
     Sum: T::ZERO, #[inline(always)] |a, b| a + b, |call, axes| {
-        kept(&call.cotangent, call.inputs[0].shape(), axes).stretched(call.inputs[0].shape().clone())
+        let shape = call.inputs[0].shape();
+        kept(&call.cotangent, shape, axes).stretched(shape.clone())
     };
     /// Π x over some axes; exact gradients where factors are 0, too
     Prod: T::ONE, #[inline(always)] |a, b| a * b, |call, axes| {

@@ -104,7 +104,7 @@ impl<T: Float> Op<T> for Softmax {
             |[x], out| {
                 let (_, sum) = exponentials(x, |i, exponential| out[i] = exponential);
                 for y in out {
-                    *y = *y / sum;
+                    *y /= sum;
                 }
             },
         );

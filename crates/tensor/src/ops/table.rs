@@ -321,9 +321,8 @@ operations! {
 
     /// ln Σ exp(x) along an axis, without overflow.
     fn logsumexp(&self, axis: isize, keep: bool) -> Result<Self> {
-        let max = Self::constant(
-            self.value().max_axes(&[axis], true)?.map(|x| if x.is_finite() { x } else { Number::ZERO }),
-        );
+        let max = self.value().max_axes(&[axis], true)?;
+        let max = Self::constant(max.map(|x| if x.is_finite() { x } else { Number::ZERO }));
         let sum = self.sub(&max)?.exp().sum_axes(&[axis], true)?.ln().add(&max)?;
         if keep { Ok(sum) } else { sum.squeeze(axis) }
     }
@@ -363,7 +362,8 @@ operations! {
             return Err(Error::argument("stack", "there is no value to stack"));
         };
         let axis = first.value().unsqueezed_axis("stack", axis)? as isize;
-        let unsqueezed = values.iter().map(|value| value.unsqueeze(axis)).collect::<Result<Vec<_>>>()?;
+        let unsqueezed: Vec<Self> =
+            values.iter().map(|value| value.unsqueeze(axis)).collect::<Result<_>>()?;
         Self::cat(&unsqueezed.iter().collect::<Vec<_>>(), axis)
     }
 }

@@ -1,0 +1,76 @@
+//! Every differentiable function is in the table, for the table is what makes its method, checks
+//! its gradient and documents it.
+
+use super::Source;
+
+/// Where operations are defined, one file each.
+const FOLDER: &str = "crates/tensor/src/ops/";
+
+/// The operations and the files of operations that the table leaves out.
+pub(super) fn problems(sources: &[Source]) -> Vec<String> {
+    let Some(table) = sources.iter().find(|source| source.path == format!("{FOLDER}table.rs"))
+    else {
+        return vec![format!("{FOLDER}table.rs: the table of operations is not here")];
+    };
+    let rows: Vec<&str> = table.code.lines().filter_map(row).collect();
+    let mut problems = Vec::new();
+    for source in sources.iter().filter(|source| source.path.starts_with(FOLDER)) {
+        let names = source.code.lines().filter_map(implementation);
+        for name in names.filter(|name| !rows.contains(name)) {
+            problems.push(format!("{}: operation {name} is not in {}", source.path, table.path));
+        }
+    }
+    problems
+}
+
+/// The type of a row, from its first line: `unary::Relu:` or `Sum:`.
+fn row(line: &str) -> Option<&str> {
+    let path = line.trim().strip_suffix(':')?;
+    path.rsplit("::").next()
+}
+
+/// The type that a line implements `Op` for; `None` for a macro's variable, too.
+fn implementation(line: &str) -> Option<&str> {
+    let (before, after) = line.split_once(" for ")?;
+    let name = after.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    // Indented ones are in tests, or in macros and then nameless.
+    let implements = before.starts_with("impl") && before.contains(" Op<");
+    (implements && !name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(operation: &str) -> Vec<String> {
+        let table = "operations! {\n    unary::Relu:\n    /// Doc.\n    Sum:\n}\n";
+        let path = |name: &str| format!("{FOLDER}{name}.rs");
+        problems(&[Source::new(&path("table"), table), Source::new(&path("new"), operation)])
+    }
+
+    #[test]
+    fn an_operation_that_is_not_in_the_table_is_found() {
+        let found = of("impl<T: Float> Op<T> for Conv {");
+        let expected = format!("{FOLDER}new.rs: operation Conv is not in {FOLDER}table.rs");
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn operations_in_the_table_and_other_traits_are_fine() {
+        for line in [
+            "impl<T: Float> Op<T> for Relu {",
+            "impl<T: Float> super::Op<T> for Sum {",
+            "    impl<T: Float> Op<T> for Wrong {",
+            "impl<T: Float> Op<T> for $name {",
+            "impl Display for Conv {",
+            "// impl<T> Op<T> for Conv {",
+        ] {
+            assert_eq!(of(line), [""; 0], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_missing_table_is_said() {
+        assert_eq!(problems(&[]).len(), 1);
+    }
+}
