@@ -44,6 +44,7 @@ struct Node<T: Float> {
 }
 
 /// Where a node's value came from.
+#[expect(clippy::large_enum_variant, reason = "nearly all nodes are operations")]
 enum Origin<T: Float> {
     /// [`Tape::leaf`].
     Leaf,

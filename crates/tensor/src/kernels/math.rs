@@ -4,6 +4,7 @@
 //! Range reduction and polynomial of `exp` follow Cephes (Moshier, `expf.c`):
 //! x = n·ln 2 + r with |r| ≤ ln 2 / 2, and exp(x) = 2ⁿ·exp(r). The tests
 //! state the errors.
+#![expect(clippy::excessive_precision, reason = "the constants as the sources give them")]
 
 #![allow(clippy::excessive_precision, reason = "the coefficients stand as published")]
 
