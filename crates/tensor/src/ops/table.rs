@@ -122,7 +122,8 @@ operations! {
     fn powf(&self, exponent: f64) -> Self { Self::apply(unary::Powf { exponent }, &[self]) }
 
     unary::Clamp:
-    /// x limited to `low ..= high`; no gradient flows outside it. NaN stays.
+    /// x limited to `low ..= high`; no gradient flows at the bounds and beyond
+    /// them. NaN stays.
     fn clamp(&self, low: f64, high: f64) -> Self {
         Self::apply(unary::Clamp { low, high }, &[self])
     }

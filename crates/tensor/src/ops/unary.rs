@@ -189,7 +189,7 @@ unary! {
     /// x limited to low ..= high
     Clamp { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
-        |x, _| if x >= low && x <= high { T::ONE } else { T::ZERO };
+        |x, _| if x > low && x < high { T::ONE } else { T::ZERO };
     /// factor · x
     MulScalar { factor = -1.7 } in -2.0..2.0: |x| x * factor, |_, _| factor;
     /// x + term

@@ -1,0 +1,220 @@
+//! Every operation against PyTorch: its value on plain tensors and on
+//! variables, and the gradient of every input.
+
+use std::collections::BTreeSet;
+
+use dendra_autograd::{Tape, Var};
+use dendra_tensor::ops::{Ops, table};
+use dendra_tensor::{Error, Float, Result, Tensor};
+use serde_json::Value;
+
+#[path = "../../../tests/fixtures/reader.rs"]
+mod fixtures;
+
+use fixtures::{Case, Comparison, Fixture, Stored, integers};
+
+/// Tolerances relative to the largest value of the compared tensor.
+struct Tolerance {
+    forward: f64,
+    gradient: f64,
+}
+
+const SINGLE: Tolerance = Tolerance { forward: 1e-5, gradient: 1e-4 };
+const DOUBLE: Tolerance = Tolerance { forward: 1e-12, gradient: 1e-11 };
+
+/// Operations with reference values that are yet to be written.
+const AWAITED: [&str; 4] = ["avg_pool2d", "batch_norm", "conv2d", "max_pool2d"];
+
+#[test]
+fn operations_agree_with_pytorch() {
+    agree::<f32>(&SINGLE);
+}
+
+#[test]
+fn operations_agree_with_pytorch_in_double_precision() {
+    agree::<f64>(&DOUBLE);
+}
+
+#[test]
+fn every_operation_has_reference_values() {
+    let fixture = Fixture::open::<f32>("ops");
+    let covered = fixture.kinds();
+    let missing: BTreeSet<_> =
+        table().iter().map(|row| row.name).filter(|name| !covered.contains(name)).collect();
+    assert!(missing.is_empty(), "operations without a case in ops.safetensors: {missing:?}");
+    let arrived: Vec<_> =
+        table().iter().map(|row| row.name).filter(|name| AWAITED.contains(name)).collect();
+    assert!(arrived.is_empty(), "compare {arrived:?} with PyTorch, they are awaited no more");
+}
+
+fn agree<T: Float + Stored>(tolerance: &Tolerance) {
+    let fixture = Fixture::open::<T>("ops");
+    let mut comparison = Comparison::default();
+    for case in fixture.cases() {
+        if AWAITED.contains(&case.kind()) {
+            case.skip();
+            continue;
+        }
+        let compared = match case.kind() {
+            "argmax" => compare_argmax::<T>(&case, &mut comparison),
+            _ => compare::<T>(&case, tolerance, &mut comparison),
+        };
+        if let Err(error) = compared {
+            comparison.fail(format!("{}: {error}", case.key));
+        }
+    }
+    comparison.finish();
+    fixture.assert_all_read();
+}
+
+/// The inputs of a case that are floating-point numbers, with their positions.
+fn inputs<T: Float + Stored>(case: &Case) -> Vec<(usize, Tensor<T>)> {
+    (0..)
+        .map(|i| (i, format!("in{i}")))
+        .take_while(|(_, name)| case.has(name))
+        .filter(|(_, name)| case.holds::<T>(name))
+        .map(|(i, name)| (i, case.tensor(&name)))
+        .collect()
+}
+
+/// What the operation sees of input `i`: all, or the view that the case names.
+fn seen<V: Ops>(case: &Case, i: usize, input: &V) -> Result<V> {
+    let view = case.find_setting("views").map_or(&Value::Null, |views| &views[i]);
+    if view.is_null() {
+        Ok(input.clone())
+    } else if let Some(axes) = view.get("permute") {
+        input.permute(&integers(axes))
+    } else {
+        let [axis, start, end, step] = &view["slice"].as_array().unwrap()[..] else {
+            panic!("{}: what view is {view}?", case.key)
+        };
+        let bound = |value: &Value| value.as_i64().map(|bound| bound as isize);
+        input.slice(bound(axis).unwrap(), bound(start).unwrap(), bound(end), bound(step).unwrap())
+    }
+}
+
+fn compare<T: Float + Stored>(
+    case: &Case,
+    tolerance: &Tolerance,
+    comparison: &mut Comparison,
+) -> Result<()> {
+    let inputs = inputs::<T>(case);
+    let expected = case.tensor("out");
+    let key = case.key;
+
+    let views =
+        inputs.iter().map(|(i, input)| seen(case, *i, input)).collect::<Result<Vec<_>>>()?;
+    let out = apply(case, &views)?;
+    comparison.close(format!("{key} of tensors"), &out, &expected, tolerance.forward);
+
+    let tape = Tape::training(0, 0);
+    let leaves: Vec<(usize, Var<T>)> =
+        inputs.into_iter().map(|(i, input)| (i, tape.leaf(input))).collect();
+    let views = leaves.iter().map(|(i, leaf)| seen(case, *i, leaf)).collect::<Result<Vec<_>>>()?;
+    let out = apply(case, &views)?;
+    comparison.close(format!("{key} of variables"), out.value(), &expected, tolerance.forward);
+    let gradients = out.mul(&Var::constant(case.tensor("cotangent")))?.sum().backward()?;
+    for (i, leaf) in &leaves {
+        let Some(expected) = case.find(&format!("grad{i}")) else { continue };
+        let what = format!("{key}, gradient of input {i}");
+        match gradients.wrt(leaf) {
+            Some(gradient) => comparison.close(what, gradient, &expected, tolerance.gradient),
+            None => comparison.fail(format!("{what}: there is none")),
+        }
+    }
+    Ok(())
+}
+
+fn compare_argmax<T: Float + Stored>(case: &Case, comparison: &mut Comparison) -> Result<()> {
+    let [(_, input)] = &inputs::<T>(case)[..] else { panic!("{}: one input", case.key) };
+    let actual = seen(case, 0, input)?.argmax(case.integer("axis"))?;
+    comparison.same(case.key, &actual, &case.tensor("out"));
+    Ok(())
+}
+
+/// Applies a case's operation to its inputs, tensors or variables.
+fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
+    let all: Vec<&V> = inputs.iter().collect();
+    let keep = || case.flag("keep_dims");
+    let axes = || case.integers("axes");
+    match (case.kind(), inputs) {
+        ("relu", [x]) => Ok(x.relu()),
+        ("leaky_relu", [x]) => Ok(x.leaky_relu(case.number("slope"))),
+        ("elu", [x]) => Ok(x.elu(case.number("alpha"))),
+        ("gelu", [x]) => Ok(x.gelu()),
+        ("gelu_tanh", [x]) => Ok(x.gelu_tanh()),
+        ("silu", [x]) => Ok(x.silu()),
+        ("softplus", [x]) => Ok(x.softplus()),
+        ("sigmoid", [x]) => Ok(x.sigmoid()),
+        ("log_sigmoid", [x]) => Ok(x.log_sigmoid()),
+        ("tanh", [x]) => Ok(x.tanh()),
+        ("exp", [x]) => Ok(x.exp()),
+        ("exp_m1", [x]) => Ok(x.exp_m1()),
+        ("ln", [x]) => Ok(x.ln()),
+        ("ln_1p", [x]) => Ok(x.ln_1p()),
+        ("sqrt", [x]) => Ok(x.sqrt()),
+        ("rsqrt", [x]) => Ok(x.rsqrt()),
+        ("square", [x]) => Ok(x.square()),
+        ("reciprocal", [x]) => Ok(x.reciprocal()),
+        ("abs", [x]) => Ok(x.abs()),
+        ("neg", [x]) => Ok(x.neg()),
+        ("sin", [x]) => Ok(x.sin()),
+        ("cos", [x]) => Ok(x.cos()),
+        ("tan", [x]) => Ok(x.tan()),
+        ("erf", [x]) => Ok(x.erf()),
+        ("powf", [x]) => Ok(x.powf(case.number("exponent"))),
+        ("clamp", [x]) => Ok(x.clamp(case.number("low"), case.number("high"))),
+        ("add_scalar", [x]) => Ok(x.add_scalar(case.number("scalar"))),
+        ("mul_scalar", [x]) => Ok(x.mul_scalar(case.number("scalar"))),
+
+        ("add", [x, y]) => x.add(y),
+        ("sub", [x, y]) => x.sub(y),
+        ("mul", [x, y]) => x.mul(y),
+        ("div", [x, y]) => x.div(y),
+        ("maximum", [x, y]) => x.maximum(y),
+        ("minimum", [x, y]) => x.minimum(y),
+        ("pow", [x, y]) => x.pow(y),
+
+        ("sum", [x]) => Ok(x.sum()),
+        ("mean", [x]) => Ok(x.mean()),
+        ("sum_axes", [x]) => x.sum_axes(&axes(), keep()),
+        ("mean_axes", [x]) => x.mean_axes(&axes(), keep()),
+        ("prod_axes", [x]) => x.prod_axes(&axes(), keep()),
+        ("max_axes", [x]) => x.max_axes(&axes(), keep()),
+        ("min_axes", [x]) => x.min_axes(&axes(), keep()),
+        ("var_axes", [x]) => x.var_axes(&axes(), case.integer("correction") as usize, keep()),
+        ("softmax", [x]) => x.softmax(case.integer("axis")),
+        ("log_softmax", [x]) => x.log_softmax(case.integer("axis")),
+        ("logsumexp", [x]) => x.logsumexp(case.integer("axis"), keep()),
+
+        ("matmul", [x, y]) => x.matmul(y),
+        ("linear", [x, weight]) => x.linear(weight, None),
+        ("linear", [x, weight, bias]) => x.linear(weight, Some(bias)),
+
+        ("reshape", [x]) => x.reshape(case.sizes("shape")),
+        ("broadcast_to", [x]) => x.broadcast_to(case.sizes("shape")),
+        ("flatten", [x]) => x.flatten(case.integer("start"), case.integer("end")),
+        ("squeeze", [x]) => x.squeeze(case.integer("axis")),
+        ("unsqueeze", [x]) => x.unsqueeze(case.integer("axis")),
+        ("permute", [x]) => x.permute(&axes()),
+        ("transpose", [x]) => x.transpose(case.integer("first"), case.integer("second")),
+        ("slice", [x]) => {
+            let end = case.find_setting("end").and_then(Value::as_i64).map(|end| end as isize);
+            x.slice(case.integer("axis"), case.integer("start"), end, case.integer("step"))
+        }
+        ("narrow", [x]) => {
+            let [start, length] = ["start", "length"].map(|name| case.integer(name) as usize);
+            x.narrow(case.integer("axis"), start, length)
+        }
+        ("cat", _) => V::cat(&all, case.integer("axis")),
+        ("stack", _) => V::stack(&all, case.integer("axis")),
+        ("gather", [x]) => x.gather(case.integer("axis"), &case.tensor("in1")),
+        ("index_select", [x]) => {
+            let indices = case.tensor::<i64>("in1").to_vec();
+            let indices: Vec<usize> = indices.into_iter().map(|i| i as usize).collect();
+            x.index_select(case.integer("axis"), &indices)
+        }
+        ("where_mask", [x, other]) => x.where_mask(&case.tensor("in1"), other),
+        (op, _) => Err(Error::argument(op, "this test does not know the operation")),
+    }
+}
