@@ -33,6 +33,6 @@ pub use functional::{check_gradient, value_and_grad};
 pub use gradients::{Gradients, Update};
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
-pub use state::{AnyTensor, StateDict};
+pub use state::{AnyTensor, Differences, StateDict};
 pub use tape::Tape;
 pub use var::Var;

@@ -30,12 +30,21 @@ pub enum EntryMut<'a, T: Float> {
 
 /// Where in a model a walk is: field names and indices joined by dots.
 #[derive(Default, Debug)]
-pub struct Path(String);
+pub struct Path {
+    text: String,
+    unwritten: bool,
+}
 
 impl Path {
+    /// A path that stays empty, for walks in every step that ask for no names:
+    /// writing them would cost more than the walk.
+    pub fn unwritten() -> Self {
+        Self { text: String::new(), unwritten: true }
+    }
+
     /// The path so far, as `encoder.0.weight`.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Calls `inside` with the path one level further in.
@@ -46,11 +55,14 @@ impl Path {
     ) -> R {
         use std::fmt::Write;
 
-        let length = self.0.len();
+        if self.unwritten {
+            return inside(self);
+        }
+        let length = self.text.len();
         let dot = if length == 0 { "" } else { "." };
-        write!(self.0, "{dot}{name}").expect("writing to a string cannot fail");
+        write!(self.text, "{dot}{name}").expect("writing to a string cannot fail");
         let result = inside(self);
-        self.0.truncate(length);
+        self.text.truncate(length);
         result
     }
 }
@@ -114,6 +126,9 @@ pub trait Parameters<T: Float = f32> {
     ///
     /// When an update has another shape than its buffer.
     fn apply_updates(&mut self, gradients: &Gradients<T>) -> Result<()> {
+        if gradients.updates().is_empty() {
+            return Ok(());
+        }
         let mut updates: HashMap<BufferId, Vec<&Update<T>>> = HashMap::new();
         for update in gradients.updates() {
             updates.entry(update.buffer()).or_default().push(update);
@@ -305,6 +320,9 @@ mod tests {
         let mut names = Vec::new();
         block.visit(&mut Path::default(), &mut |path, _| names.push(path.as_str().to_owned()));
         assert_eq!(names, ["weight", "rest.0", "rest.1", "running", "steps"]);
+        names.clear();
+        block.visit(&mut Path::unwritten(), &mut |path, _| names.push(path.as_str().to_owned()));
+        assert_eq!(names, [""; 5]);
         assert_eq!(block.parameter_count(), 18);
         assert_eq!(block.name_of(block.rest[1].id()).as_deref(), Some("rest.1"));
         assert_eq!(block.width, 7);

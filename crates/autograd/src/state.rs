@@ -128,15 +128,19 @@ any_tensor! {
 }
 
 /// All that is wrong with a state dict, gathered before anything is changed.
-#[derive(Default)]
-struct Differences {
-    missing: Vec<String>,
-    unexpected: Vec<String>,
-    mismatched: Vec<String>,
+#[derive(Default, Debug)]
+pub struct Differences {
+    /// Names that are expected and not there.
+    pub missing: Vec<String>,
+    /// Names that are there and not expected.
+    pub unexpected: Vec<String>,
+    /// Names of tensors of another shape or element type, with both.
+    pub mismatched: Vec<String>,
 }
 
 impl Differences {
-    fn compare(&mut self, name: &str, found: Option<&AnyTensor>, element: &str, shape: &Shape) {
+    /// Notes whether the tensor `found` under a name is there and as expected.
+    pub fn compare(&mut self, name: &str, found: Option<&AnyTensor>, element: &str, shape: &Shape) {
         match found {
             None => self.missing.push(name.to_owned()),
             Some(found) if found.element() != element || found.shape() != shape => {
@@ -150,7 +154,10 @@ impl Differences {
         }
     }
 
-    fn into_result(self) -> Result<()> {
+    /// # Errors
+    ///
+    /// When there are differences; the error lists them all.
+    pub fn into_result(self) -> Result<()> {
         let mut message = String::new();
         let kinds = [
             ("missing", self.missing),
