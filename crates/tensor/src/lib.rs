@@ -25,6 +25,8 @@ mod tensor;
 pub use element::{Element, Float, Number};
 pub use error::{Error, Result};
 pub use ops::Ops;
+pub use ops::conv2d::Conv2dOptions;
+pub use ops::max_pool2d::Pool2dOptions;
 pub use random::Rng;
 pub use shape::Shape;
 pub use tensor::Tensor;

@@ -79,6 +79,20 @@ impl<T: Element> Tensor<T> {
         Self::from_buffer(shape, buffer)
     }
 
+    /// Two tensors whose values `fill` writes together, as
+    /// [`build`](Self::build).
+    pub(crate) fn build_pair<U: Element>(
+        shape: impl Into<Shape>,
+        other: impl Into<Shape>,
+        fill: impl FnOnce(&mut [T], &mut [U]),
+    ) -> (Self, Tensor<U>) {
+        let (shape, other) = (shape.into(), other.into());
+        let (mut first, mut second) =
+            (Buffer::new(shape.elements()), Buffer::new(other.elements()));
+        fill(first.as_mut_slice(), second.as_mut_slice());
+        (Self::from_buffer(shape, first), Tensor::from_buffer(other, second))
+    }
+
     /// A tensor whose elements all are `value`.
     pub fn full(shape: impl Into<Shape>, value: T) -> Self {
         Self::build(shape, |out| out.fill(value))

@@ -1,7 +1,10 @@
 //! The loops that do the work: SIMD dispatch, parallel splitting, matrix
-//! products, and the functions of analysis as vectorisable polynomials.
+//! products, convolutions, and the functions of analysis as vectorisable
+//! polynomials.
 
+pub(crate) mod convolution;
 pub mod gemm;
 pub(crate) mod math;
 pub mod parallel;
 pub mod simd;
+pub(crate) mod windows;

@@ -29,6 +29,30 @@ pub fn for_each_chunk<T: Send>(
     }
 }
 
+/// As [`for_each_chunk`], for two outputs that are cut into equally many
+/// chunks; `cost` is the number of elementary steps per element of `first`.
+pub fn for_each_chunk_pair<A: Send, B: Send>(
+    (first, first_length): (&mut [A], usize),
+    (second, second_length): (&mut [B], usize),
+    cost: usize,
+    work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+) {
+    let (first_length, second_length) = (first_length.max(1), second_length.max(1));
+    if pays(first.len(), cost) && first.len() > first_length {
+        first
+            .par_chunks_mut(first_length)
+            .zip(second.par_chunks_mut(second_length))
+            .enumerate()
+            .for_each(|(index, (first, second))| work(index, first, second));
+    } else {
+        first
+            .chunks_mut(first_length)
+            .zip(second.chunks_mut(second_length))
+            .enumerate()
+            .for_each(|(index, (first, second))| work(index, first, second));
+    }
+}
+
 /// Whether `elements` that cost `cost` steps each are worth more than one
 /// thread.
 pub fn pays(elements: usize, cost: usize) -> bool {

@@ -86,13 +86,16 @@ macro_rules! operations {
     };
 }
 
+pub mod avg_pool2d;
 pub mod binary;
 mod broadcast;
 pub mod check;
+pub mod conv2d;
 pub mod joining;
 pub mod layout;
 pub mod linear;
 pub mod matmul;
+pub mod max_pool2d;
 mod operators;
 pub mod reduce;
 pub mod selection;

@@ -2,13 +2,15 @@
 
 use smallvec::SmallVec;
 
+use super::conv2d::Conv2dOptions;
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
 use super::linear::Linear;
 use super::matmul::MatMul;
+use super::max_pool2d::Pool2dOptions;
 use super::reduce::{Max, Min, Prod, Sum};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
-use super::{Op, Row, binary, check, joining, unary};
+use super::{Op, Row, avg_pool2d, binary, check, conv2d, joining, max_pool2d, unary};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -239,6 +241,37 @@ operations! {
             Some(bias) => Self::try_apply(Linear, &[self, weight, bias]),
             None => Self::try_apply(Linear, &[self, weight]),
         }
+    }
+
+    // Windows over images.
+
+    conv2d::Conv2d:
+    /// The convolution of images `[N, in, height, width]` with a weight `[out,
+    /// in / groups, kernel height, kernel width]`, plus a bias `[out]`.
+    fn conv2d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: Conv2dOptions,
+    ) -> Result<Self> {
+        match bias {
+            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[self, weight, bias]),
+            None => Self::try_apply(conv2d::Conv2d { options }, &[self, weight]),
+        }
+    }
+
+    max_pool2d::MaxPool2d:
+    /// The largest element of each window over images `[N, C, height, width]`;
+    /// NaN when one is. Of equal elements the first gets the gradient.
+    fn max_pool2d(&self, options: Pool2dOptions) -> Result<Self> {
+        Self::try_apply(max_pool2d::MaxPool2d { options }, &[self])
+    }
+
+    avg_pool2d::AvgPool2d:
+    /// The mean of each window over images `[N, C, height, width]`; with
+    /// `count_include_pad` the padding counts as zeros, else not at all.
+    fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
+        Self::try_apply(avg_pool2d::AvgPool2d { options, count_include_pad }, &[self])
     }
 
     // Shape and place.

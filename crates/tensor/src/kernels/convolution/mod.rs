@@ -1,0 +1,203 @@
+//! Convolutions of images, by two methods.
+//!
+//! [`direct`] runs the kernel's taps over output rows and serves kernels with
+//! few taps, where a matrix product would spend its time on packing;
+//! [`unfolded`] copies what the taps see into a matrix and multiplies.
+//!
+//! Both cut the batch into parts that depend on the problem alone, and the
+//! parts of a weight gradient are added in order, so the result has the same
+//! bits for any number of threads.
+
+mod direct;
+mod unfolded;
+
+use std::ops::Range;
+
+use super::parallel::for_each_chunk;
+use super::windows::{Sliding, Windows};
+use crate::buffer::Buffer;
+use crate::element::Float;
+
+/// The extents of one convolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Convolution {
+    pub(crate) images: usize,
+    pub(crate) groups: usize,
+    /// Input channels of one group.
+    pub(crate) in_channels: usize,
+    /// Output channels of one group.
+    pub(crate) out_channels: usize,
+    pub(crate) windows: Windows,
+    /// Taps of all input channels of a group: the products each element of
+    /// the output sums.
+    taps: usize,
+    /// Whether a tap sees a whole image as it lies in memory.
+    pointwise: bool,
+}
+
+/// Where to find an image's group of channels in a batch: images × groups ×
+/// channels × elements.
+#[derive(Clone, Copy)]
+struct Place {
+    image: usize,
+    group: usize,
+}
+
+/// Elements that the parts of a weight gradient hold together, and the most
+/// parts there are.
+const PARTS_LENGTH: usize = 1 << 20;
+const MAX_PARTS: usize = 16;
+
+impl Convolution {
+    /// The convolution of `images` images by a kernel over `windows`, with
+    /// the channels of one group.
+    pub(crate) fn new(
+        images: usize,
+        groups: usize,
+        [in_channels, out_channels]: [usize; 2],
+        windows: Windows,
+        sliding: &Sliding,
+    ) -> Self {
+        let pointwise =
+            sliding.kernel_size == [1, 1] && sliding.stride == [1, 1] && sliding.padding == [0, 0];
+        let [height, width] = sliding.kernel_size;
+        let taps = in_channels * height * width;
+        // To a single tap, an image is one long row.
+        let windows = if pointwise { windows.flat() } else { windows };
+        Self { images, groups, in_channels, out_channels, windows, taps, pointwise }
+    }
+
+    /// Elements of the input channels of one image's group.
+    fn input_length(&self) -> usize {
+        self.in_channels * self.windows.image_length()
+    }
+
+    /// Elements of the output channels of one image's group.
+    fn output_length(&self) -> usize {
+        self.out_channels * self.windows.positions()
+    }
+
+    /// Elements of the planes of one image's group.
+    fn planes_length(&self) -> usize {
+        self.in_channels * self.windows.plane_length()
+    }
+
+    /// Elements of one group's weight.
+    fn weight_length(&self) -> usize {
+        self.out_channels * self.taps
+    }
+
+    /// Steps that an element of the output costs; several multiplications and
+    /// additions happen in one.
+    fn cost(&self) -> usize {
+        self.taps / 4 + 1
+    }
+
+    fn input<'a, T>(&self, x: &'a [T], Place { image, group }: Place) -> &'a [T] {
+        &x[(image * self.groups + group) * self.input_length()..][..self.input_length()]
+    }
+
+    fn output<'a, T>(&self, y: &'a [T], Place { image, group }: Place) -> &'a [T] {
+        &y[(image * self.groups + group) * self.output_length()..][..self.output_length()]
+    }
+
+    fn weight<'a, T>(&self, weight: &'a [T], group: usize) -> &'a [T] {
+        &weight[group * self.weight_length()..][..self.weight_length()]
+    }
+
+    /// Where in the planes of a group's channels each tap starts.
+    fn starts(&self) -> impl Iterator<Item = usize> + '_ {
+        let plane = self.windows.plane_length();
+        (0..self.in_channels).flat_map(move |channel| {
+            self.windows.starts().map(move |start| channel * plane + start)
+        })
+    }
+
+    /// Lays the channels of an image's group out as planes.
+    fn spread<T: Float>(&self, x: &[T], planes: &mut [T]) {
+        let image = self.windows.image_length();
+        for (channel, plane) in planes.chunks_exact_mut(self.windows.plane_length()).enumerate() {
+            self.windows.spread(&x[channel * image..][..image], T::ZERO, plane);
+        }
+    }
+
+    /// Lays planes out as the channels of an image's group.
+    fn collect<T: Float>(&self, planes: &[T], x: &mut [T]) {
+        let image = self.windows.image_length();
+        for (channel, plane) in planes.chunks_exact(self.windows.plane_length()).enumerate() {
+            self.windows.collect(plane, T::ZERO, &mut x[channel * image..][..image]);
+        }
+    }
+
+    /// Images that one task takes at a time.
+    fn images_per_task(&self) -> usize {
+        if direct::serves(self) { 1 } else { unfolded::images_per_task(self) }
+    }
+
+    /// The output of the convolution; `bias` holds one value for each output
+    /// channel.
+    pub(crate) fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
+        let images = self.images_per_task();
+        let task = images * self.groups * self.output_length();
+        for_each_chunk(y, task, self.cost(), |index, y| {
+            if direct::serves(self) {
+                direct::forward(self, x, weight, bias, index, y);
+            } else {
+                unfolded::forward(self, x, weight, bias, index * images, y);
+            }
+        });
+    }
+
+    /// The gradient of the input, from the cotangent `g` of the output.
+    pub(crate) fn input_gradient<T: Float>(&self, weight: &[T], g: &[T], gradient: &mut [T]) {
+        let images = self.images_per_task();
+        let task = images * self.groups * self.input_length();
+        let cost = self.cost() * self.out_channels / self.in_channels.max(1);
+        for_each_chunk(gradient, task, cost, |index, gradient| {
+            if direct::serves(self) {
+                direct::input_gradient(self, weight, g, index, gradient);
+            } else {
+                unfolded::input_gradient(self, weight, g, index * images, gradient);
+            }
+        });
+    }
+
+    /// The gradient of the weight, from the cotangent `g` of the output.
+    pub(crate) fn weight_gradient<T: Float>(&self, x: &[T], g: &[T], gradient: &mut [T]) {
+        let length = gradient.len();
+        if length == 0 {
+            return;
+        }
+        // A task of one image is one of at most `MAX_PARTS` sums, and together
+        // these take bounded memory.
+        let tasks = self.images.div_ceil(self.images_per_task());
+        let parts = (PARTS_LENGTH / length).clamp(1, MAX_PARTS).min(tasks.max(1));
+        let images = tasks.div_ceil(parts) * self.images_per_task();
+        let part = |index: usize, sum: &mut [T]| {
+            sum.fill(T::ZERO);
+            let images = index * images..self.images.min((index + 1) * images);
+            if direct::serves(self) {
+                direct::add_weight_gradient(self, x, g, images, sum);
+            } else {
+                unfolded::add_weight_gradient(self, x, g, images, sum);
+            }
+        };
+        if parts == 1 {
+            return part(0, gradient);
+        }
+        let mut sums = Buffer::new(parts * length);
+        let cost = images.saturating_mul(self.windows.positions()) / 4 + 1;
+        for_each_chunk(sums.as_mut_slice(), length, cost, part);
+        let sums = sums.as_slice();
+        gradient.copy_from_slice(&sums[..length]);
+        for sum in sums[length..].chunks_exact(length) {
+            gradient.iter_mut().zip(sum).for_each(|(total, &part)| *total += part);
+        }
+    }
+
+    /// The groups of one image or several.
+    fn places(&self, images: Range<usize>) -> impl Iterator<Item = Place> + use<> {
+        let groups = self.groups;
+        images.flat_map(move |image| (0..groups).map(move |group| Place { image, group }))
+    }
+}

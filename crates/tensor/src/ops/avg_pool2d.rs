@@ -1,0 +1,178 @@
+//! Average pooling.
+
+use super::max_pool2d::Pool2dOptions;
+use super::{Call, Cotangents, Op};
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::error::Result;
+use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
+use crate::kernels::simd;
+use crate::kernels::windows::Windows;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// The mean of each window: the sum of what its taps see of the image, divided
+/// by the number of taps that lie in the padded image or, without
+/// `count_include_pad`, in the image itself. A window beside the image is 0.
+#[derive(Clone, Copy, Debug)]
+pub struct AvgPool2d {
+    /// How the windows move.
+    pub options: Pool2dOptions,
+    /// Whether the padding counts.
+    pub count_include_pad: bool,
+}
+
+impl AvgPool2d {
+    /// The windows over images of this shape, where in a plane their taps
+    /// start, and what each sum is divided by.
+    fn plan<T: Float>(&self, shape: &Shape) -> (Windows, Vec<usize>, Vec<T>) {
+        let (windows, _) =
+            self.options.windows("avg_pool2d", shape).expect("checked by the caller");
+        let [rows, columns] = windows.output();
+        let all = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+        let count = |window| windows.taps_inside(window, self.count_include_pad).max(1);
+        let counts = all.map(|window| T::from_f64(count(window) as f64)).collect();
+        (windows, windows.starts().collect(), counts)
+    }
+}
+
+/// Runs `work` over every output row and tap: the row's start in the plane and
+/// in the output.
+#[inline(always)]
+fn for_each_tap_row(windows: &Windows, starts: &[usize], mut work: impl FnMut(usize, usize)) {
+    let [rows, columns] = windows.output();
+    for row in 0..rows {
+        for start in starts {
+            work(start + row * windows.plane_row(), row * columns);
+        }
+    }
+}
+
+impl<T: Float> Op<T> for AvgPool2d {
+    type Saved = ();
+    const NAME: &'static str = "avg_pool2d";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(self.options.windows("avg_pool2d", inputs[0])?.1)
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let shape = Op::<T>::output_shape(self, &[inputs[0].shape()]).expect("checked before");
+        let (windows, starts, counts) = self.plan::<T>(inputs[0].shape());
+        let (image, positions) = (windows.image_length(), windows.positions());
+        let [_, columns] = windows.output();
+        let images = rows_per_chunk(image);
+        let y = inputs[0].with_slice(|x| {
+            Tensor::build(shape, |y| {
+                for_each_chunk(y, images * positions, starts.len() + 1, |index, y| {
+                    let mut plane = Buffer::new(windows.plane_length());
+                    let plane = plane.as_mut_slice();
+                    for (i, y) in y.chunks_exact_mut(positions).enumerate() {
+                        let x = &x[(index * images + i) * image..][..image];
+                        windows.spread(x, T::ZERO, plane);
+                        y.fill(T::ZERO);
+                        simd::dispatch(
+                            #[inline(always)]
+                            || {
+                                for_each_tap_row(&windows, &starts, |from, to| {
+                                    let values = &plane[from..][..columns];
+                                    let sums = &mut y[to..][..columns];
+                                    sums.iter_mut().zip(values).for_each(|(sum, &x)| *sum += x);
+                                });
+                                y.iter_mut().zip(&counts).for_each(|(y, &count)| *y /= count);
+                            },
+                        );
+                    }
+                });
+            })
+        });
+        (y, ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let shape = call.inputs[0].shape();
+        let (windows, starts, counts) = self.plan::<T>(shape);
+        let (image, positions) = (windows.image_length(), windows.positions());
+        let [_, columns] = windows.output();
+        let images = rows_per_chunk(image);
+        call.each(|_| {
+            call.cotangent.with_slice(|g| {
+                Tensor::build(shape, |out| {
+                    for_each_chunk(out, images * image, 2, |index, out| {
+                        let mut plane = Buffer::new(windows.plane_length());
+                        let plane = plane.as_mut_slice();
+                        let mut shares = Buffer::new(positions);
+                        let shares = shares.as_mut_slice();
+                        for (i, out) in out.chunks_exact_mut(image).enumerate() {
+                            let g = &g[(index * images + i) * positions..][..positions];
+                            plane.fill(T::ZERO);
+                            simd::dispatch(
+                                #[inline(always)]
+                                || {
+                                    for ((share, &g), &count) in
+                                        shares.iter_mut().zip(g).zip(&counts)
+                                    {
+                                        *share = g / count;
+                                    }
+                                    for_each_tap_row(&windows, &starts, |to, from| {
+                                        let shares = &shares[from..][..columns];
+                                        let sums = &mut plane[to..][..columns];
+                                        sums.iter_mut().zip(shares).for_each(|(sum, &g)| *sum += g);
+                                    });
+                                },
+                            );
+                            windows.collect(plane, T::ZERO, out);
+                        }
+                    });
+                })
+            })
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(14);
+        let mut case = |shape: &[usize], options, count_include_pad| {
+            let x = Tensor::normal(shape, 0.0, 1.0, &mut rng);
+            (AvgPool2d { options, count_include_pad }, vec![x])
+        };
+        let overlapping =
+            Pool2dOptions { stride: [2, 1], padding: [1, 1], ..Pool2dOptions::new([3, 2]) };
+        let everything = Pool2dOptions { dilation: [2, 1], ceil_mode: true, ..overlapping };
+        vec![
+            case(&[2, 3, 4, 6], Pool2dOptions::new([2, 2]), true),
+            case(&[2, 2, 5, 6], overlapping, true),
+            case(&[2, 2, 5, 6], overlapping, false),
+            case(&[1, 2, 6, 5], everything, true),
+            case(&[1, 2, 6, 5], everything, false),
+            case(&[0, 2, 4, 4], overlapping, false),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn the_padding_counts_only_if_asked() {
+        let x = Tensor::<f64>::ones([1, 1, 3, 3]);
+        let options = Pool2dOptions { padding: [1, 1], ..Pool2dOptions::new([2, 2]) };
+        let counted = x.avg_pool2d(options, true).unwrap().to_vec();
+        assert_eq!(counted, [0.25, 0.5, 0.5, 1.0]);
+        assert_eq!(x.avg_pool2d(options, false).unwrap().to_vec(), [1.0; 4]);
+        // A window that reaches beyond the padding counts what is not beyond.
+        let ceil = Pool2dOptions { ceil_mode: true, ..Pool2dOptions::new([2, 2]) };
+        assert_eq!(x.avg_pool2d(ceil, true).unwrap().to_vec(), [1.0; 4]);
+    }
+
+    #[test]
+    fn a_whole_image_gives_its_mean() {
+        let x = Tensor::<f64>::normal([3, 2, 5, 7], 0.0, 1.0, &mut Rng::seed(1));
+        let pooled = x.avg_pool2d(Pool2dOptions::new([5, 7]), true).unwrap();
+        let means = x.mean_axes(&[2, 3], true).unwrap();
+        let difference = &pooled.view() - &means.view();
+        assert!(difference.iter().all(|d| d.abs() < 1e-14));
+    }
+}

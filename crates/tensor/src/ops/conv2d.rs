@@ -1,0 +1,390 @@
+//! Two-dimensional convolution.
+
+use super::reduce::fold;
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::kernels::convolution::Convolution;
+use crate::kernels::windows::{Sliding, Windows};
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// How a convolution's kernel moves over the image, in elements along
+/// `[height, width]`.
+///
+/// ```
+/// use dendra_tensor::Conv2dOptions;
+///
+/// let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+/// assert_eq!(options.stride, [1, 1]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Elements from one window to the next.
+    pub stride: [usize; 2],
+    /// Zeros added on both sides of the image.
+    pub padding: [usize; 2],
+    /// Elements from one tap of the kernel to the next.
+    pub dilation: [usize; 2],
+    /// Parts that input and output channels are divided into; a part of the
+    /// output sees only its part of the input.
+    pub groups: usize,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+    }
+}
+
+/// The cross-correlation of images with a kernel (which deep learning calls
+/// convolution):
+///
+/// y[n, o, i, j] = b[o] + Σ W[o, c, u, v] · x[n, c′, i·stride + u·dilation −
+/// padding, j·stride + v·dilation − padding]
+///
+/// over c, u, v, where x is 0 outside the image and c′ is the c-th channel of
+/// o's group. x has the shape `[N, in, height, width]`, W `[out, in / groups,
+/// kernel height, kernel width]`, the optional b `[out]`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conv2d {
+    /// How the kernel moves.
+    pub options: Conv2dOptions,
+}
+
+fn refuse<X>(message: String) -> Result<X> {
+    Err(Error::shape("conv2d", message))
+}
+
+impl Conv2d {
+    /// The convolution of inputs of these shapes and the shape of its output, or
+    /// what does not fit.
+    fn problem(&self, inputs: &[&Shape]) -> Result<(Convolution, Shape)> {
+        let Conv2dOptions { stride, padding, dilation, groups } = self.options;
+        let (x, weight) = (inputs[0], inputs[1]);
+        let &[images, in_channels, height, width] = &x[..] else {
+            return refuse(format!("expected an input of shape [N, C, height, width], got {x}"));
+        };
+        let &[out_channels, group_channels, kernel_height, kernel_width] = &weight[..] else {
+            return refuse(format!(
+                "the weight {weight} is not [out, in / groups, kernel height, kernel width]"
+            ));
+        };
+        if groups == 0 || in_channels % groups != 0 || out_channels % groups != 0 {
+            let message = format!(
+                "{in_channels} input and {out_channels} output channels do not divide into \
+                 {groups} groups"
+            );
+            return Err(Error::argument("conv2d", message));
+        }
+        if group_channels != in_channels / groups {
+            let of = if groups == 1 { String::new() } else { format!(" in {groups} groups") };
+            return refuse(format!("the weight {weight} does not fit an input of {x}{of}"));
+        }
+        if let Some(bias) = inputs.get(2)
+            && **bias != [out_channels]
+        {
+            return refuse(format!("expected a bias of shape [{out_channels}], got {bias}"));
+        }
+        let sliding = Sliding {
+            kernel_size: [kernel_height, kernel_width],
+            stride,
+            padding,
+            dilation,
+            ceil_mode: false,
+        };
+        let windows = Windows::new("conv2d", [height, width], &sliding)?;
+        let channels = [group_channels, out_channels / groups];
+        let problem = Convolution::new(images, groups, channels, windows, &sliding);
+        let [rows, columns] = windows.output();
+        let output = Shape::from([images, out_channels, rows, columns]);
+        let planes = Shape::from([group_channels, windows.plane_length()]);
+        if output.checked_elements().is_none() || planes.checked_elements().is_none() {
+            return refuse(format!("the output {output} is too large"));
+        }
+        Ok((problem, output))
+    }
+}
+
+impl<T: Float> Op<T> for Conv2d {
+    type Saved = ();
+    const NAME: &'static str = "conv2d";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(self.problem(inputs)?.1)
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
+        let (problem, shape) = self.problem(&shapes).expect("checked by the caller");
+        let inputs: Vec<Tensor<T>> = inputs.iter().map(|input| input.contiguous()).collect();
+        let slices: Vec<&[T]> =
+            inputs.iter().map(|input| input.as_slice().expect("made contiguous")).collect();
+        let bias = slices.get(2).copied();
+        (Tensor::build(shape, |y| problem.forward(slices[0], slices[1], bias, y)), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let (x, weight) = (&call.inputs[0], &call.inputs[1]);
+        let shapes = [x.shape(), weight.shape()];
+        let (problem, _) = self.problem(&shapes).expect("checked by the caller");
+        let g = call.cotangent.contiguous();
+        call.each(|index| match index {
+            0 => weight.with_slice(|weight| {
+                g.with_slice(|g| {
+                    Tensor::build(x.shape(), |out| problem.input_gradient(weight, g, out))
+                })
+            }),
+            1 => x.with_slice(|x| {
+                g.with_slice(|g| {
+                    Tensor::build(weight.shape(), |out| problem.weight_gradient(x, g, out))
+                })
+            }),
+            // In two steps, each over neighbouring axes, which need no copy.
+            _ => fold(&fold(&g, &[2, 3], T::ZERO, |a, b| a + b), &[0], T::ZERO, |a, b| a + b),
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(12);
+        let mut case = |x: &[usize], weight: &[usize], options: Conv2dOptions| {
+            let shapes = [x, weight, &weight[..1]];
+            let inputs = shapes.map(|shape| Tensor::normal(shape, 0.0, 1.0, &mut rng));
+            (Conv2d { options }, inputs.into())
+        };
+        let plain = Conv2dOptions::default();
+        let grouped = Conv2dOptions { padding: [1, 0], groups: 2, ..plain };
+        let everything =
+            Conv2dOptions { stride: [2, 3], padding: [2, 1], dilation: [2, 1], groups: 1 };
+        vec![
+            case(&[2, 1, 5, 19], &[5, 1, 3, 3], plain),
+            case(&[1, 2, 4, 5], &[2, 1, 3, 2], grouped),
+            case(&[2, 4, 3, 3], &[2, 4, 1, 1], plain),
+            case(&[2, 6, 7, 8], &[3, 6, 3, 3], everything),
+            case(&[2, 36, 2, 2], &[2, 36, 1, 1], plain),
+            case(&[0, 1, 4, 4], &[2, 1, 3, 3], plain),
+            case(&[2, 0, 4, 4], &[2, 0, 3, 3], plain),
+            case(&[2, 1, 4, 4], &[0, 1, 3, 3], plain),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    /// Output and gradients for the cotangent `g(y)`, by the definition.
+    fn naive(
+        x: &Tensor<f64>,
+        weight: &Tensor<f64>,
+        options: Conv2dOptions,
+        g: &Tensor<f64>,
+    ) -> [Vec<f64>; 3] {
+        let (x_view, w_view, g_view) = (x.view(), weight.view(), g.view());
+        let mut y = ndarray::ArrayD::<f64>::zeros(g_view.raw_dim());
+        let mut dx = ndarray::ArrayD::<f64>::zeros(x_view.raw_dim());
+        let mut dw = ndarray::ArrayD::<f64>::zeros(w_view.raw_dim());
+        let group_outputs = weight.shape()[0] / options.groups;
+        for (place, &g) in g_view.indexed_iter() {
+            let [n, o, i, j] = [place[0], place[1], place[2], place[3]];
+            for (tap, &w) in w_view.indexed_iter().filter(|(tap, _)| tap[0] == o) {
+                let [_, c, u, v] = [tap[0], tap[1], tap[2], tap[3]];
+                let channel = o / group_outputs * weight.shape()[1] + c;
+                let at = |axis: usize, window: usize, tap: usize| {
+                    (window * options.stride[axis] + tap * options.dilation[axis])
+                        .checked_sub(options.padding[axis])
+                        .filter(|&place| place < x.shape()[2 + axis])
+                };
+                if let (Some(row), Some(column)) = (at(0, i, u), at(1, j, v)) {
+                    let place_x = [n, channel, row, column];
+                    y[&place] += w * x_view[place_x];
+                    dx[place_x] += w * g;
+                    dw[&tap] += g * x_view[place_x];
+                }
+            }
+        }
+        [y, dx, dw].map(|array| array.into_raw_vec_and_offset().0)
+    }
+
+    /// Output and gradients by the operation.
+    fn all<T: Float>(
+        x: &Tensor<T>,
+        weight: &Tensor<T>,
+        options: Conv2dOptions,
+        g: &Tensor<T>,
+    ) -> [Vec<T>; 3] {
+        let operation = Conv2d { options };
+        let (y, ()) = operation.forward(&[x, weight]);
+        let inputs = [x.clone(), weight.clone()];
+        let gradients = operation.vjp(Call {
+            inputs: &inputs,
+            output: &y,
+            saved: &(),
+            needs: &[true, true],
+            cotangent: g.clone(),
+        });
+        let [dx, dw] = [0, 1].map(|index| gradients[index].as_ref().unwrap().to_vec());
+        [y.to_vec(), dx, dw]
+    }
+
+    /// Input, weight and cotangent of a convolution.
+    fn problem(x: &[usize], weight: &[usize], options: Conv2dOptions) -> [Tensor<f64>; 3] {
+        let mut rng = Rng::seed(2);
+        let [x, weight] = [x, weight].map(|shape| Tensor::normal(shape, 0.0, 1.0, &mut rng));
+        let shapes = [x.shape(), weight.shape()];
+        let shape = Op::<f64>::output_shape(&Conv2d { options }, &shapes).unwrap();
+        let g = Tensor::normal(shape, 0.0, 1.0, &mut rng);
+        [x, weight, g]
+    }
+
+    /// Shapes that take every path: few taps on wide, narrow and one-column
+    /// images, whole and partial blocks of channels; many taps on one image at
+    /// a time, cut into rows, and on several small ones; a tap on images as
+    /// they lie and on several; the same with groups; no images or channels.
+    #[rustfmt::skip]
+    fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
+        let plain = Conv2dOptions::default();
+        let groups = |groups| Conv2dOptions { groups, ..plain };
+        let padding = |padding| Conv2dOptions { padding, ..plain };
+        let everything = |groups| Conv2dOptions {
+            stride: [2, 3], padding: [2, 1], dilation: [2, 3], groups,
+        };
+        vec![
+            ([3, 1, 28, 28], [5, 1, 3, 3], plain),
+            ([2, 3, 9, 33], [8, 3, 3, 3], padding([1, 1])),
+            ([2, 2, 5, 16], [4, 2, 2, 2], padding([0, 1])),
+            ([2, 2, 11, 40], [4, 2, 3, 3], everything(1)),
+            ([2, 3, 5, 5], [3, 1, 3, 3], groups(3)),
+            ([2, 4, 9, 20], [6, 2, 3, 2], everything(2)),
+            ([2, 1, 4, 3], [2, 1, 4, 3], plain),
+            ([1, 2, 3, 4], [2, 2, 2, 2], padding([3, 2])),
+            ([1, 64, 24, 24], [3, 64, 3, 3], padding([1, 1])),
+            ([19, 12, 4, 5], [7, 12, 2, 2], plain),
+            ([9, 10, 7, 8], [6, 5, 3, 3], everything(2)),
+            ([2, 40, 12, 12], [5, 40, 1, 1], plain),
+            ([20, 40, 3, 4], [5, 40, 1, 1], plain),
+            ([3, 80, 3, 4], [6, 40, 1, 1], groups(2)),
+            ([2, 40, 7, 6], [5, 40, 1, 1], Conv2dOptions { stride: [2, 3], ..plain }),
+            ([2, 5, 6, 5], [3, 5, 6, 5], plain),
+            ([0, 2, 5, 5], [3, 2, 3, 3], plain),
+            ([2, 0, 5, 5], [3, 0, 3, 3], plain),
+            ([2, 2, 5, 5], [0, 2, 3, 3], plain),
+            ([1, 2, 0, 5], [3, 2, 3, 3], padding([2, 1])),
+        ]
+    }
+
+    #[test]
+    fn all_paths_match_the_plain_loop() {
+        for (x_shape, weight_shape, options) in cases() {
+            let [x, weight, g] = problem(&x_shape, &weight_shape, options);
+            let expected = naive(&x, &weight, options, &g);
+            let found = all(&x, &weight, options, &g);
+            let single = all(&x.cast::<f32>(), &weight.cast(), options, &g.cast());
+            for (part, name) in ["output", "input gradient", "weight gradient"].iter().enumerate() {
+                assert_eq!(found[part].len(), expected[part].len());
+                for (i, &expected) in expected[part].iter().enumerate() {
+                    let case = format!("{name} of {x_shape:?} * {weight_shape:?} at {i}");
+                    let error = (found[part][i] - expected).abs();
+                    assert!(error < 1e-11, "{case}: {error}");
+                    let error = (f64::from(single[part][i]) - expected).abs();
+                    assert!(error < 2e-4, "{case} in f32: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bias_is_added_to_every_path() {
+        for (x_shape, weight_shape, options) in cases() {
+            let [x, weight, _] = problem(&x_shape, &weight_shape, options);
+            let bias = Tensor::from_fn([weight_shape[0]], |i| i as f64 - 1.5);
+            let column = bias.reshape([weight_shape[0], 1, 1]).unwrap();
+            let expected = x.conv2d(&weight, None, options).unwrap().add(&column).unwrap();
+            let found = x.conv2d(&weight, Some(&bias), options).unwrap();
+            let difference = &found.view() - &expected.view();
+            assert!(difference.iter().all(|d| d.abs() < 1e-12), "{x_shape:?} * {weight_shape:?}");
+        }
+    }
+
+    #[test]
+    fn the_bits_are_the_same_for_any_number_of_threads() {
+        let padding = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+        for (x_shape, weight_shape) in [
+            ([37, 1, 28, 28], [32, 1, 3, 3]),
+            ([5, 32, 14, 14], [32, 32, 3, 3]),
+            ([70, 24, 5, 5], [24, 24, 3, 3]),
+            ([30, 64, 8, 8], [32, 64, 1, 1]),
+        ] {
+            let [x, weight, g] = problem(&x_shape, &weight_shape, padding);
+            let [x, weight, g] = [x, weight, g].map(|tensor| tensor.cast::<f32>());
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| all(&x, &weight, padding, &g))
+            };
+            let once = run(1);
+            for threads in [2, 3, 7] {
+                assert!(run(threads) == once, "{threads} threads, {weight_shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let refuse = |x: &[usize], weight: &[usize], bias: usize, options| {
+            let (weight, bias) = (Tensor::zeros(weight), Tensor::zeros([bias]));
+            let error = Tensor::<f32>::zeros(x).conv2d(&weight, Some(&bias), options);
+            error.unwrap_err().to_string()
+        };
+        let plain = Conv2dOptions::default();
+        let groups = |groups| Conv2dOptions { groups, ..plain };
+        for (found, expected) in [
+            (
+                refuse(&[3, 4, 4], &[2, 3, 3, 3], 2, plain),
+                "expected an input of shape [N, C, height, width], got [3, 4, 4]",
+            ),
+            (
+                refuse(&[1, 3, 4, 4], &[2, 3, 3], 2, plain),
+                "the weight [2, 3, 3] is not [out, in / groups, kernel height, kernel width]",
+            ),
+            (
+                refuse(&[1, 3, 4, 4], &[2, 4, 3, 3], 2, plain),
+                "the weight [2, 4, 3, 3] does not fit an input of [1, 3, 4, 4]",
+            ),
+            (
+                refuse(&[1, 4, 4, 4], &[2, 4, 3, 3], 2, groups(2)),
+                "the weight [2, 4, 3, 3] does not fit an input of [1, 4, 4, 4] in 2 groups",
+            ),
+            (
+                refuse(&[1, 4, 4, 4], &[3, 2, 3, 3], 3, groups(2)),
+                "4 input and 3 output channels do not divide into 2 groups",
+            ),
+            (
+                refuse(&[1, 4, 4, 4], &[4, 4, 3, 3], 4, groups(0)),
+                "4 input and 4 output channels do not divide into 0 groups",
+            ),
+            (
+                refuse(&[1, 1, 4, 4], &[2, 1, 3, 3], 3, plain),
+                "expected a bias of shape [2], got [3]",
+            ),
+            (
+                refuse(&[1, 1, 4, 2], &[2, 1, 3, 3], 2, plain),
+                "a kernel of [3, 3] with dilation [1, 1] does not fit an image of [4, 2] with \
+                 padding [0, 0]",
+            ),
+            (
+                refuse(&[1, 1, 4, 4], &[2, 1, 3, 3], 2, Conv2dOptions { stride: [0, 1], ..plain }),
+                "the stride must be at least 1, got [0, 1]",
+            ),
+            (
+                refuse(&[1, 1, 4, 4], &[2, 1, 0, 3], 2, plain),
+                "the kernel size must be at least 1, got [0, 3]",
+            ),
+        ] {
+            assert_eq!(found, format!("conv2d: {expected}"));
+        }
+        let huge = Conv2dOptions { padding: [usize::MAX / 8, usize::MAX / 8], ..plain };
+        assert!(refuse(&[1, 1, 4, 4], &[2, 1, 3, 3], 2, huge).contains("does not fit"));
+    }
+}

@@ -1,0 +1,435 @@
+//! Maximum pooling.
+
+use super::{Call, Cotangents, Op};
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
+use crate::kernels::simd;
+use crate::kernels::windows::{Sliding, Windows};
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// How the windows of a pooling move over the image, in elements along
+/// `[height, width]`.
+///
+/// ```
+/// use dendra_tensor::Pool2dOptions;
+///
+/// let halve = Pool2dOptions::new([2, 2]);
+/// assert_eq!(halve.stride, [2, 2]);
+/// let overlap = Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new([3, 3]) };
+/// assert_eq!(overlap.dilation, [1, 1]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool2dOptions {
+    /// Taps of a window.
+    pub kernel_size: [usize; 2],
+    /// Elements from one window to the next.
+    pub stride: [usize; 2],
+    /// Elements added on both sides of the image, at most half of the kernel.
+    pub padding: [usize; 2],
+    /// Elements from one tap to the next.
+    pub dilation: [usize; 2],
+    /// Whether the number of windows is rounded up, so that the last one may
+    /// reach beyond the padding; one that would start there does not count.
+    pub ceil_mode: bool,
+}
+
+impl Pool2dOptions {
+    /// Windows side by side, without padding.
+    pub fn new(kernel_size: [usize; 2]) -> Self {
+        Self {
+            kernel_size,
+            stride: kernel_size,
+            padding: [0, 0],
+            dilation: [1, 1],
+            ceil_mode: false,
+        }
+    }
+
+    /// The windows over images of this shape and the shape of the output, or
+    /// what does not fit.
+    pub(super) fn windows(&self, place: &str, x: &Shape) -> Result<(Windows, Shape)> {
+        let Self { kernel_size, stride, padding, dilation, ceil_mode } = *self;
+        let &[images, channels, height, width] = &x[..] else {
+            return Err(Error::shape(
+                place,
+                format!("expected an input of shape [N, C, height, width], got {x}"),
+            ));
+        };
+        if padding[0] > kernel_size[0] / 2 || padding[1] > kernel_size[1] / 2 {
+            let message = format!(
+                "the padding {padding:?} must be at most half of the kernel {kernel_size:?}"
+            );
+            return Err(Error::argument(place, message));
+        }
+        let sliding = Sliding { kernel_size, stride, padding, dilation, ceil_mode };
+        let windows = Windows::new(place, [height, width], &sliding)?;
+        let [rows, columns] = windows.output();
+        let output = Shape::from([images, channels, rows, columns]);
+        let taps = Shape::from(kernel_size).checked_elements();
+        if output.checked_elements().is_none() || taps.is_none_or(|taps| taps >= NOWHERE as usize) {
+            let message = format!("a kernel of {kernel_size:?} over {x} is too large");
+            return Err(Error::shape(place, message));
+        }
+        Ok((windows, output))
+    }
+}
+
+/// The largest element of each window; see [`Pool2dOptions`]. The padding is
+/// −∞, and a NaN is larger than any number. The gradient goes to the first of
+/// equal elements, to the last of several NaNs (as in PyTorch).
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool2d {
+    /// How the windows move.
+    pub options: Pool2dOptions,
+}
+
+/// Where each window found its largest element.
+#[derive(Debug)]
+pub enum Places {
+    /// Which of the four elements of a 2×2 window.
+    Quarters(Tensor<u8>),
+    /// The tap, in row-major order; [`NOWHERE`] for a window beside the image.
+    Taps(Tensor<u32>),
+}
+
+/// The tap of a window that sees no element of the image.
+const NOWHERE: u32 = u32::MAX;
+
+/// Whether the windows are quarters of the image: 2×2, side by side.
+fn are_quarters(options: &Pool2dOptions, windows: &Windows) -> bool {
+    let cut = Pool2dOptions { ceil_mode: options.ceil_mode, ..Pool2dOptions::new([2, 2]) };
+    *options == cut && windows.output() == windows.input().map(|extent| extent / 2)
+}
+
+/// The maximum and its place for each 2×2 block of an image of `width`
+/// columns.
+#[inline(always)]
+fn quarters_forward<T: Float>(image: &[T], width: usize, y: &mut [T], places: &mut [u8]) {
+    let columns = width / 2;
+    let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
+    for ((y, places), rows) in rows.zip(image.chunks_exact(2 * width)) {
+        let (upper, lower) = rows.split_at(width);
+        let (upper, lower) = (&upper.as_chunks().0[..columns], &lower.as_chunks().0[..columns]);
+        for i in 0..columns {
+            let ([a, b], [c, d]): ([T; 2], [T; 2]) = (upper[i], lower[i]);
+            let (mut max, mut place) = (a, 0);
+            for (value, number) in [(b, 1), (c, 2), (d, 3)] {
+                let better = (value > max) | value.is_nan();
+                max = if better { value } else { max };
+                place = if better { number } else { place };
+            }
+            y[i] = max;
+            places[i] = place;
+        }
+    }
+}
+
+/// The gradient of an image of `width` columns.
+#[inline(always)]
+fn quarters_backward<T: Float>(places: &[u8], g: &[T], width: usize, gradient: &mut [T]) {
+    let columns = width / 2;
+    let mut blocks = gradient.chunks_exact_mut(2 * width);
+    let rows = g.chunks_exact(columns).zip(places.chunks_exact(columns));
+    for ((g, places), rows) in rows.zip(&mut blocks) {
+        let (upper, lower) = rows.split_at_mut(width);
+        for (row, first) in [(upper, 0), (lower, 2)] {
+            let (pairs, rest) = row.as_chunks_mut::<2>();
+            let pairs = &mut pairs[..columns];
+            for i in 0..columns {
+                pairs[i] = [first, first + 1]
+                    .map(|number| if places[i] == number { g[i] } else { T::ZERO });
+            }
+            rest.fill(T::ZERO);
+        }
+    }
+    blocks.into_remainder().fill(T::ZERO);
+}
+
+/// The maximum and its tap for each window over a plane; `places` holds the
+/// first tap that sees the image.
+#[inline(always)]
+fn plane_forward<T: Float>(
+    windows: &Windows,
+    plane: &[T],
+    starts: &[usize],
+    y: &mut [T],
+    places: &mut [u32],
+) {
+    let [_, columns] = windows.output();
+    let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
+    for (row, (y, places)) in rows.enumerate() {
+        y.fill(T::LOWEST);
+        for (tap, &start) in starts.iter().enumerate() {
+            let values = &plane[start + row * windows.plane_row()..][..columns];
+            for i in 0..columns {
+                let better = (values[i] > y[i]) | values[i].is_nan();
+                y[i] = if better { values[i] } else { y[i] };
+                places[i] = if better { tap as u32 } else { places[i] };
+            }
+        }
+    }
+}
+
+/// The gradient of an image, from the tap that each window took.
+fn taps_backward<T: Float>(
+    windows: &Windows,
+    taps: &[u32],
+    offsets: &[usize],
+    g: &[T],
+    gradient: &mut [T],
+) {
+    let [_, columns] = windows.output();
+    gradient.fill(T::ZERO);
+    let rows = taps.chunks_exact(columns).zip(g.chunks_exact(columns));
+    for (row, (taps, g)) in rows.enumerate() {
+        for (column, (&tap, &g)) in taps.iter().zip(g).enumerate() {
+            if tap != NOWHERE {
+                let start = windows.image_start([row, column]);
+                gradient[start.wrapping_add(offsets[tap as usize])] += g;
+            }
+        }
+    }
+}
+
+/// For each window the first tap that sees the image.
+fn first_taps(windows: &Windows) -> Vec<u32> {
+    let [rows, columns] = windows.output();
+    let all = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+    all.map(|window| windows.first_tap(window).map_or(NOWHERE, |tap| tap as u32)).collect()
+}
+
+impl<T: Float> Op<T> for MaxPool2d {
+    type Saved = Places;
+    const NAME: &'static str = "max_pool2d";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(self.options.windows("max_pool2d", inputs[0])?.1)
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Places) {
+        let (windows, shape) =
+            self.options.windows("max_pool2d", inputs[0].shape()).expect("checked by the caller");
+        let (image, positions) = (windows.image_length(), windows.positions());
+        let [_, width] = windows.input();
+        inputs[0].with_slice(|x| {
+            let images = rows_per_chunk(image);
+            let length = images * positions;
+            if are_quarters(&self.options, &windows) {
+                let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
+                    for_each_chunk_pair((y, length), (places, length), 4, |index, y, places| {
+                        let x = x[index * images * image..].chunks_exact(image);
+                        let outputs =
+                            y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
+                        for (x, (y, places)) in x.zip(outputs) {
+                            simd::dispatch(
+                                #[inline(always)]
+                                || quarters_forward(x, width, y, places),
+                            );
+                        }
+                    });
+                });
+                return (y, Places::Quarters(places));
+            }
+            let starts: Vec<usize> = windows.starts().collect();
+            let first_taps = first_taps(&windows);
+            let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
+                let cost = starts.len() + 1;
+                for_each_chunk_pair((y, length), (places, length), cost, |index, y, places| {
+                    let mut plane = Buffer::new(windows.plane_length());
+                    let plane = plane.as_mut_slice();
+                    let outputs =
+                        y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
+                    for (i, (y, places)) in outputs.enumerate() {
+                        let x = &x[(index * images + i) * image..][..image];
+                        windows.spread(x, T::LOWEST, plane);
+                        places.copy_from_slice(&first_taps);
+                        simd::dispatch(
+                            #[inline(always)]
+                            || plane_forward(&windows, plane, &starts, y, places),
+                        );
+                    }
+                });
+            });
+            (y, Places::Taps(places))
+        })
+    }
+
+    fn vjp(&self, call: Call<'_, T, Places>) -> Cotangents<T> {
+        let shape = call.inputs[0].shape();
+        let (windows, _) =
+            self.options.windows("max_pool2d", shape).expect("checked by the caller");
+        let (image, positions) = (windows.image_length(), windows.positions());
+        let [_, width] = windows.input();
+        let offsets: Vec<usize> = windows.image_offsets().collect();
+        let images = rows_per_chunk(image);
+        call.each(|_| {
+            call.cotangent.with_slice(|g| {
+                Tensor::build(shape, |out| {
+                    for_each_chunk(out, images * image, 2, |index, out| {
+                        for (i, out) in out.chunks_exact_mut(image).enumerate() {
+                            let range = (index * images + i) * positions..;
+                            let g = &g[range.clone()][..positions];
+                            match call.saved {
+                                Places::Quarters(places) => {
+                                    let places = places.as_slice().expect("made contiguous");
+                                    let places = &places[range][..positions];
+                                    simd::dispatch(
+                                        #[inline(always)]
+                                        || quarters_backward(places, g, width, out),
+                                    );
+                                }
+                                Places::Taps(places) => {
+                                    let places = places.as_slice().expect("made contiguous");
+                                    let taps = &places[range][..positions];
+                                    taps_backward(&windows, taps, &offsets, g, out);
+                                }
+                            }
+                        }
+                    });
+                })
+            })
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(13);
+        // Far enough apart that no small step changes which one is the largest.
+        let mut case = |shape: &[usize], options: Pool2dOptions| {
+            let order = rng.permutation(shape.iter().product());
+            let x = Tensor::from_fn(shape, |i| T::from_f64(order[i] as f64 / 10.0 - 2.0));
+            (MaxPool2d { options }, vec![x])
+        };
+        let overlapping =
+            Pool2dOptions { stride: [2, 1], padding: [1, 1], ..Pool2dOptions::new([3, 2]) };
+        let everything = Pool2dOptions { dilation: [2, 1], ceil_mode: true, ..overlapping };
+        vec![
+            case(&[2, 3, 4, 6], Pool2dOptions::new([2, 2])),
+            case(&[1, 2, 5, 7], Pool2dOptions::new([2, 2])),
+            case(&[1, 2, 5, 7], Pool2dOptions { ceil_mode: true, ..Pool2dOptions::new([2, 2]) }),
+            case(&[2, 2, 5, 6], overlapping),
+            case(&[1, 2, 6, 5], everything),
+            case(&[0, 2, 4, 4], Pool2dOptions::new([2, 2])),
+            case(&[2, 0, 4, 4], overlapping),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    /// Maximum and gradient of one image by the definition, with PyTorch's
+    /// choice among NaNs.
+    fn naive(
+        x: &[f32],
+        [height, width]: [usize; 2],
+        options: &Pool2dOptions,
+        columns: usize,
+        g: &[f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let (mut y, mut gradient) = (Vec::new(), vec![0.0; x.len()]);
+        for (window, &g) in g.iter().enumerate() {
+            let (mut max, mut place) = (f32::NEG_INFINITY, None);
+            for tap in 0..options.kernel_size[0] * options.kernel_size[1] {
+                let [u, v] = [tap / options.kernel_size[1], tap % options.kernel_size[1]];
+                let at = |axis: usize, window: usize, tap: usize, extent: usize| {
+                    let place = window * options.stride[axis] + tap * options.dilation[axis];
+                    place.checked_sub(options.padding[axis]).filter(|&place| place < extent)
+                };
+                let row = at(0, window / columns, u, height);
+                let column = at(1, window % columns, v, width);
+                if let (Some(row), Some(column)) = (row, column) {
+                    let value = x[row * width + column];
+                    if value > max || value.is_nan() || place.is_none() {
+                        (max, place) = (value, Some(row * width + column));
+                    }
+                }
+            }
+            y.push(max);
+            if let Some(place) = place {
+                gradient[place] += g;
+            }
+        }
+        (y, gradient)
+    }
+
+    /// Bits, so that equal NaNs are equal.
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|x| if x.is_nan() { 1 } else { x.to_bits() }).collect()
+    }
+
+    /// Images with equal elements, infinities and NaNs, under many geometries.
+    #[test]
+    fn maxima_match_the_plain_loop() {
+        let mut rng = Rng::seed(1);
+        for extents in [[1, 1], [4, 6], [5, 7], [9, 35], [26, 26]] {
+            for kernel_size in [[1, 1], [2, 2], [3, 3], [2, 3], [4, 1]] {
+                for stride in [[2, 2], [1, 1], [2, 1], [3, 5]] {
+                    for (padding, dilation, ceil_mode) in
+                        [([0, 0], [1, 1], false), ([1, 1], [1, 1], true), ([1, 0], [3, 2], false)]
+                    {
+                        let options =
+                            Pool2dOptions { kernel_size, stride, padding, dilation, ceil_mode };
+                        let shape = Shape::from([2, 3, extents[0], extents[1]]);
+                        let operation = MaxPool2d { options };
+                        let Ok(output) = Op::<f32>::output_shape(&operation, &[&shape]) else {
+                            continue;
+                        };
+                        let values = [0.0, 0.0, 1.0, -1.0, f32::NAN, f32::NEG_INFINITY];
+                        let x = Tensor::from_fn(&shape, |_| values[rng.below(values.len())]);
+                        let g = Tensor::<f32>::uniform(&output, -1.0, 1.0, &mut rng);
+                        let (y, saved) = operation.forward(&[&x]);
+                        let gradient = operation
+                            .vjp(Call {
+                                inputs: std::slice::from_ref(&x),
+                                output: &y,
+                                saved: &saved,
+                                needs: &[true],
+                                cotangent: g.clone(),
+                            })
+                            .remove(0)
+                            .unwrap();
+                        let image = extents[0] * extents[1];
+                        let windows = output[2] * output[3];
+                        for plane in 0..6 {
+                            let of = |t: &Tensor<f32>, length| {
+                                t.to_vec()[plane * length..][..length].to_vec()
+                            };
+                            let expected = naive(
+                                &of(&x, image),
+                                extents,
+                                &options,
+                                output[3],
+                                &of(&g, windows),
+                            );
+                            assert_eq!(bits(&of(&y, windows)), bits(&expected.0), "{options:?}");
+                            assert_eq!(of(&gradient, image), expected.1, "{options:?} {extents:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let refuse = |shape: &[usize], options| {
+            Tensor::<f32>::zeros(shape).max_pool2d(options).unwrap_err().to_string()
+        };
+        let two = Pool2dOptions::new([2, 2]);
+        assert_eq!(
+            refuse(&[3, 4, 4], two),
+            "max_pool2d: expected an input of shape [N, C, height, width], got [3, 4, 4]"
+        );
+        assert_eq!(
+            refuse(&[1, 3, 4, 4], Pool2dOptions { padding: [0, 2], ..two }),
+            "max_pool2d: the padding [0, 2] must be at most half of the kernel [2, 2]"
+        );
+        assert!(refuse(&[1, 3, 4, 1], two).contains("does not fit an image of [4, 1]"));
+    }
+}
