@@ -97,7 +97,9 @@ macro_rules! any_tensor {
 
             /// The tensor, when its elements are of this type.
             pub fn downcast<T: Element>(&self) -> Option<&Tensor<T>> {
-                let tensor: &dyn std::any::Any = match self { $(Self::$variant(tensor) => tensor,)* };
+                let tensor: &dyn std::any::Any = match self {
+                    $(Self::$variant(tensor) => tensor,)*
+                };
                 tensor.downcast_ref()
             }
 

@@ -5,7 +5,6 @@
 //! x = n·ln 2 + r with |r| ≤ ln 2 / 2, and exp(x) = 2ⁿ·exp(r). The tests
 //! state the errors.
 #![expect(clippy::excessive_precision, reason = "the constants as the sources give them")]
-#![allow(clippy::excessive_precision, reason = "the coefficients stand as published")]
 
 /// exp(x), within 2 units in the last place; subnormal results included.
 #[inline(always)]
