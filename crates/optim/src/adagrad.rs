@@ -1,0 +1,104 @@
+//! Adagrad.
+
+use dendra_tensor::{Float, Result};
+
+use crate::descent::Descent;
+use crate::rule::{Now, Rule, elementwise, require_not_negative};
+
+/// Adagrad: steps that shrink with the gradients that a weight has seen.
+///
+/// In step t, with the gradient g (plus `weight_decay · w`):
+///
+/// ```text
+/// s = s + g²
+/// w = w − learning_rate / (1 + (t − 1)·lr_decay) · g / (√s + ε)
+/// ```
+///
+/// Source: Duchi et al., "Adaptive subgradient methods for online learning and
+/// stochastic optimization", 2011.
+///
+/// ```
+/// use dendra_optim::Adagrad;
+///
+/// let optimizer: Adagrad = Adagrad::new(0.01).initial_accumulator_value(0.1);
+/// ```
+pub type Adagrad<T = f32> = Descent<AdagradRule, T>;
+
+/// The update of [`Adagrad`].
+#[derive(Clone, Copy, Debug)]
+pub struct AdagradRule {
+    lr_decay: f64,
+    initial_accumulator_value: f64,
+    eps: f64,
+}
+
+impl<T: Float> Adagrad<T> {
+    /// Adagrad with ε = 1e-10 and no decay of the learning rate or the
+    /// weights.
+    pub fn new(learning_rate: f64) -> Self {
+        let rule = AdagradRule { lr_decay: 0.0, initial_accumulator_value: 0.0, eps: 1e-10 };
+        Self::with_rule(rule, learning_rate)
+    }
+
+    /// How fast the learning rate falls with the steps; 0 unless set.
+    #[must_use]
+    pub fn lr_decay(self, lr_decay: f64) -> Self {
+        self.change_rule(|rule| rule.lr_decay = lr_decay)
+    }
+
+    /// What the sum of squares starts from; 0 unless set.
+    #[must_use]
+    pub fn initial_accumulator_value(self, value: f64) -> Self {
+        self.change_rule(|rule| rule.initial_accumulator_value = value)
+    }
+
+    /// What keeps the denominator from 0; 1e-10 unless set.
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        self.change_rule(|rule| rule.eps = eps)
+    }
+}
+
+impl Rule for AdagradRule {
+    /// What the learning rate is divided by.
+    type AtStep = f64;
+
+    const NAME: &'static str = "Adagrad";
+
+    fn state(&self) -> &'static [&'static str] {
+        &["sum"]
+    }
+
+    fn initial_state(&self) -> f64 {
+        self.initial_accumulator_value
+    }
+
+    fn check(&self) -> Result<()> {
+        require_not_negative(Self::NAME, "lr_decay", self.lr_decay)?;
+        let initial = self.initial_accumulator_value;
+        require_not_negative(Self::NAME, "initial_accumulator_value", initial)?;
+        require_not_negative(Self::NAME, "eps", self.eps)
+    }
+
+    fn at_step(&self, step: u64) -> f64 {
+        1.0 + (step - 1) as f64 * self.lr_decay
+    }
+
+    #[inline(always)]
+    fn update<T: Float>(
+        &self,
+        now: &Now<f64>,
+        weight: &mut [T],
+        gradient: &[T],
+        state: &mut [&mut [T]],
+    ) {
+        let learning_rate = T::from_f64(now.learning_rate / now.at_step);
+        let weight_decay = T::from_f64(now.weight_decay);
+        let eps = T::from_f64(self.eps);
+        elementwise(weight, gradient, state, |w, g, [sum]| {
+            let g = g + weight_decay * w;
+            let sum = sum + g * g;
+            (w - learning_rate * g / (sum.sqrt() + eps), [sum])
+        });
+    }
+}

@@ -1,0 +1,265 @@
+//! The optimizer that all rules share: its settings, and its state going out
+//! and in.
+
+use dendra_autograd::{Differences, Gradients, Parameters, StateDict};
+use dendra_tensor::{Element, Float, Result, Shape, Tensor};
+
+use crate::clip::{Clipping, Norm};
+use crate::group::{Exception, Group};
+use crate::optimizer::Optimizer;
+use crate::rule::{Rule, require_not_negative};
+use crate::schedule::Schedule;
+use crate::slots::{self, Slots};
+use crate::step;
+
+/// Descent along the gradients by a [`Rule`].
+///
+/// The rules come with a constructor each, as [`Sgd::new`](crate::Sgd) and
+/// [`Adam::new`](crate::Adam). Constructors and settings cannot fail: the first
+/// step, or [`check`](Optimizer::check), names what is invalid.
+///
+/// Parameters are told apart by their identity. Handing over another model, or
+/// a clone of the model, is an error once there is state, since the state
+/// would not belong to it; new parameters of the same model start afresh.
+pub struct Descent<R: Rule, T: Float = f32> {
+    pub(crate) rule: R,
+    learning_rate: f64,
+    /// The settings of parameters that are in no group.
+    defaults: Group,
+    exceptions: Vec<Exception>,
+    schedule: Option<(Count, Box<dyn Schedule>)>,
+    pub(crate) clipping: Clipping,
+    pub(crate) allow_missing_gradients: bool,
+    pub(crate) steps: u64,
+    epochs: u64,
+    pub(crate) slots: Slots<T>,
+    /// Whether the settings were checked and the groups assigned.
+    ready: bool,
+}
+
+// The entries of a state dict that belong to no parameter.
+const STEPS: &str = "steps";
+const EPOCHS: &str = "epochs";
+const LEARNING_RATE: &str = "learning_rate";
+
+/// What a schedule counts.
+enum Count {
+    Steps,
+    Epochs,
+}
+
+/// Settings that every rule has.
+impl<R: Rule, T: Float> Descent<R, T> {
+    /// Descent by this rule, without weight decay.
+    pub fn with_rule(rule: R, learning_rate: f64) -> Self {
+        Self {
+            rule,
+            learning_rate,
+            defaults: Group::default(),
+            exceptions: Vec::new(),
+            schedule: None,
+            clipping: Clipping::default(),
+            allow_missing_gradients: false,
+            steps: 0,
+            epochs: 0,
+            slots: Slots::default(),
+            ready: false,
+        }
+    }
+
+    pub(crate) fn change_rule(mut self, change: impl FnOnce(&mut R)) -> Self {
+        change(&mut self.rule);
+        self.ready = false;
+        self
+    }
+
+    /// How strongly weights are pulled to 0; the rule says how.
+    #[must_use]
+    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
+        self.defaults.weight_decay = weight_decay;
+        self.ready = false;
+        self
+    }
+
+    /// Other settings for the parameters whose names `belongs` accepts. A
+    /// parameter in several groups takes all their changes, in the order in
+    /// which the groups were given.
+    ///
+    /// ```
+    /// use dendra_optim::AdamW;
+    ///
+    /// let optimizer: AdamW = AdamW::new(1e-3)
+    ///     .group(|name| name.ends_with("bias"), |group| group.weight_decay(0.0))
+    ///     .group(|name| name.starts_with("backbone."), |group| group.learning_rate_factor(0.1));
+    /// ```
+    #[must_use]
+    pub fn group(
+        mut self,
+        belongs: impl Fn(&str) -> bool + Send + Sync + 'static,
+        change: impl Fn(Group) -> Group + Send + Sync + 'static,
+    ) -> Self {
+        let exception = Exception { belongs: Box::new(belongs), change: Box::new(change) };
+        self.exceptions.push(exception);
+        self.ready = false;
+        self
+    }
+
+    /// A learning rate that changes with the steps.
+    #[must_use]
+    pub fn schedule(mut self, schedule: impl Schedule + 'static) -> Self {
+        self.schedule = Some((Count::Steps, Box::new(schedule)));
+        self.ready = false;
+        self
+    }
+
+    /// A learning rate that changes with the epochs, as
+    /// [`end_epoch`](Optimizer::end_epoch) counts them.
+    #[must_use]
+    pub fn epoch_schedule(mut self, schedule: impl Schedule + 'static) -> Self {
+        self.schedule = Some((Count::Epochs, Box::new(schedule)));
+        self.ready = false;
+        self
+    }
+
+    /// Scales the gradients, all parameters' together, down to this Euclidean
+    /// norm where theirs is larger.
+    #[must_use]
+    pub fn clip_norm(self, max_norm: f64) -> Self {
+        self.clip_norm_of(Norm::L2, max_norm)
+    }
+
+    /// As [`clip_norm`](Self::clip_norm), by another norm.
+    #[must_use]
+    pub fn clip_norm_of(mut self, norm: Norm, max_norm: f64) -> Self {
+        self.clipping.norm = Some((norm, max_norm));
+        self.ready = false;
+        self
+    }
+
+    /// Limits every element of the gradients to `-limit ..= limit`; after
+    /// clipping by norm, where both are set.
+    #[must_use]
+    pub fn clip_value(mut self, limit: f64) -> Self {
+        self.clipping.value = Some(limit);
+        self.ready = false;
+        self
+    }
+
+    /// Climbs along the gradients instead: the loss becomes a score.
+    #[must_use]
+    pub fn maximize(mut self, maximize: bool) -> Self {
+        self.clipping.negate = maximize;
+        self
+    }
+
+    /// Leaves trainable parameters as they are when the loss does not depend
+    /// on them, where it is an error otherwise.
+    #[must_use]
+    pub fn allow_missing_gradients(mut self) -> Self {
+        self.allow_missing_gradients = true;
+        self
+    }
+
+    /// The settings of the parameter of this name.
+    fn group_of(&self, name: &str) -> Group {
+        let groups = self.exceptions.iter().filter(|exception| (exception.belongs)(name));
+        groups.fold(self.defaults, |settings, exception| (exception.change)(settings))
+    }
+
+    /// Checks the settings and gives every parameter of the model its slot.
+    fn prepare(&mut self, model: &dyn Parameters<T>) -> Result<()> {
+        self.check()?;
+        let group_of = |name: &str| self.group_of(name);
+        self.slots = self.slots.bound_to(model, R::NAME, self.rule.state(), group_of)?;
+        self.ready = true;
+        Ok(())
+    }
+}
+
+impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
+    fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
+        let parameters = step::parameters(&*model, self.slots.len());
+        if !(self.ready && self.slots.fit(&parameters)) {
+            self.prepare(&*model)?;
+        }
+        let rate = self.learning_rate();
+        require_not_negative(R::NAME, "the learning rate", rate)?;
+        let gradients_of = self.choose(&parameters, gradients)?;
+        let treatment = self.treatment(&gradients_of)?;
+        drop(parameters);
+
+        // What can fail comes before the parameters change.
+        model.apply_updates(gradients)?;
+        self.update(model, &gradients_of, treatment, rate)?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        require_not_negative(R::NAME, "the learning rate", self.learning_rate)?;
+        self.rule.check()?;
+        self.defaults.check(R::NAME)?;
+        for exception in &self.exceptions {
+            (exception.change)(self.defaults).check(R::NAME)?;
+        }
+        self.clipping.check(R::NAME)?;
+        self.schedule.as_ref().map_or(Ok(()), |(_, schedule)| schedule.check())
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn learning_rate(&self) -> f64 {
+        match &self.schedule {
+            Some((Count::Steps, schedule)) => {
+                schedule.learning_rate(self.learning_rate, self.steps)
+            }
+            Some((Count::Epochs, schedule)) => {
+                schedule.learning_rate(self.learning_rate, self.epochs)
+            }
+            None => self.learning_rate,
+        }
+    }
+
+    fn base_learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.learning_rate = learning_rate;
+    }
+
+    fn end_epoch(&mut self) {
+        self.epochs += 1;
+    }
+
+    fn state_dict(&self) -> StateDict {
+        let mut state = self.slots.state_dict(self.rule.state());
+        state.insert(STEPS, Tensor::scalar(self.steps as i64));
+        state.insert(EPOCHS, Tensor::scalar(self.epochs as i64));
+        state.insert(LEARNING_RATE, Tensor::scalar(self.learning_rate));
+        state
+    }
+
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        let mut differences = Differences::default();
+        let steps = slots::count(STEPS, state.get(STEPS), &mut differences);
+        let epochs = slots::count(EPOCHS, state.get(EPOCHS), &mut differences);
+        let rate = state.get(LEARNING_RATE);
+        differences.compare(LEARNING_RATE, rate, f64::NAME, &Shape::scalar());
+        let of_parameters =
+            state.iter().filter(|(name, _)| ![STEPS, EPOCHS, LEARNING_RATE].contains(name));
+        let slots = Slots::from_state(of_parameters, self.rule.state(), &mut differences);
+        differences.into_result().map_err(|error| error.within(R::NAME))?;
+
+        if let Some(rate) = state.typed::<f64>(LEARNING_RATE) {
+            self.learning_rate = rate.item()?;
+        }
+        self.steps = steps;
+        self.epochs = epochs;
+        self.slots = slots;
+        self.ready = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! What every optimizer does.
+
+use dendra_autograd::{Gradients, Parameters, StateDict};
+use dendra_tensor::{Float, Result};
+
+/// Changes the parameters of a model along their gradients.
+///
+/// Its settings are not part of its state: whoever resumes a training makes
+/// the same optimizer again and loads the state into it. The base learning
+/// rate, which [`set_learning_rate`](Self::set_learning_rate) may have changed
+/// since, is.
+pub trait Optimizer<T: Float = f32> {
+    /// One step: updates the trainable parameters, and applies what the
+    /// forward pass recorded for the buffers. Frozen parameters stay.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is invalid, a trainable parameter has no gradient or one
+    /// of another shape, or the optimizer's state belongs to another model.
+    /// The parameters are as they were then.
+    fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()>;
+
+    /// Checks the settings, as `step` does.
+    ///
+    /// # Errors
+    ///
+    /// When one is invalid; the error names it.
+    fn check(&self) -> Result<()>;
+
+    /// The number of steps done.
+    fn steps(&self) -> u64;
+
+    /// The learning rate that the next step will use, schedule included.
+    fn learning_rate(&self) -> f64;
+
+    /// The learning rate that a schedule starts from; that of every step when
+    /// there is none.
+    fn base_learning_rate(&self) -> f64;
+
+    /// Changes the base learning rate.
+    fn set_learning_rate(&mut self, learning_rate: f64);
+
+    /// Tells schedules that count epochs that one has ended.
+    fn end_epoch(&mut self);
+
+    /// The state: `steps`, `epochs` and `learning_rate` of the optimizer, and
+    /// for each parameter, under its name, the number of its updates and its
+    /// tensors, as `fc1.weight.step` and `fc1.weight.exp_avg`.
+    fn state_dict(&self) -> StateDict;
+
+    /// Goes on from a state: the next steps are the same, bit for bit, as
+    /// those of the optimizer whose state it was. The next step finds the
+    /// parameters by their names and reports those that are missing,
+    /// unexpected or of another shape.
+    ///
+    /// # Errors
+    ///
+    /// When the state is not one of this kind of optimizer: the error lists
+    /// all that is missing, unexpected or of a wrong type, and the optimizer
+    /// stays as it was.
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()>;
+}
+
+impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
+    fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
+        (**self).step(model, gradients)
+    }
+
+    fn check(&self) -> Result<()> {
+        (**self).check()
+    }
+
+    fn steps(&self) -> u64 {
+        (**self).steps()
+    }
+
+    fn learning_rate(&self) -> f64 {
+        (**self).learning_rate()
+    }
+
+    fn base_learning_rate(&self) -> f64 {
+        (**self).base_learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        (**self).set_learning_rate(learning_rate);
+    }
+
+    fn end_epoch(&mut self) {
+        (**self).end_epoch();
+    }
+
+    fn state_dict(&self) -> StateDict {
+        (**self).state_dict()
+    }
+
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        (**self).load_state_dict(state)
+    }
+}

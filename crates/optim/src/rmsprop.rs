@@ -1,0 +1,140 @@
+//! RMSprop.
+
+use dendra_tensor::{Float, Number, Result};
+
+use crate::descent::Descent;
+use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negative};
+
+/// RMSprop: steps by the gradient over the root of the running mean of its
+/// square.
+///
+/// With the gradient g (plus `weight_decay · w`) and momentum μ:
+///
+/// ```text
+/// s = α·s + (1 − α)·g²
+/// d = √s + ε                     or, centered,
+/// a = α·a + (1 − α)·g            d = √(s − a²) + ε
+/// v = μ·v + g / d
+/// w = w − learning_rate · v
+/// ```
+///
+/// Source: Tieleman and Hinton, "Neural networks for machine learning",
+/// lecture 6, 2012; centered: Graves, "Generating sequences with recurrent
+/// neural networks", 2013.
+///
+/// ```
+/// use dendra_optim::RmsProp;
+///
+/// let optimizer: RmsProp = RmsProp::new(0.01).momentum(0.9).centered(true);
+/// ```
+pub type RmsProp<T = f32> = Descent<RmsPropRule, T>;
+
+/// The update of [`RmsProp`].
+#[derive(Clone, Copy, Debug)]
+pub struct RmsPropRule {
+    alpha: f64,
+    eps: f64,
+    momentum: f64,
+    centered: bool,
+}
+
+impl<T: Float> RmsProp<T> {
+    /// RMSprop with α = 0.99 and ε = 1e-8; not centered, without momentum and
+    /// weight decay.
+    pub fn new(learning_rate: f64) -> Self {
+        let rule = RmsPropRule { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false };
+        Self::with_rule(rule, learning_rate)
+    }
+
+    /// How much of the running means a step keeps; 0.99 unless set.
+    #[must_use]
+    pub fn alpha(self, alpha: f64) -> Self {
+        self.change_rule(|rule| rule.alpha = alpha)
+    }
+
+    /// What keeps the denominator from 0; 1e-8 unless set.
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        self.change_rule(|rule| rule.eps = eps)
+    }
+
+    /// The share of the velocity that a step keeps; 0 unless set.
+    #[must_use]
+    pub fn momentum(self, momentum: f64) -> Self {
+        self.change_rule(|rule| rule.momentum = momentum)
+    }
+
+    /// Divides by the estimated standard deviation of the gradient instead.
+    #[must_use]
+    pub fn centered(self, centered: bool) -> Self {
+        self.change_rule(|rule| rule.centered = centered)
+    }
+}
+
+impl Rule for RmsPropRule {
+    type AtStep = ();
+
+    const NAME: &'static str = "RmsProp";
+
+    fn state(&self) -> &'static [&'static str] {
+        match (self.momentum != 0.0, self.centered) {
+            (false, false) => &["square_avg"],
+            (true, false) => &["square_avg", "momentum_buffer"],
+            (false, true) => &["square_avg", "grad_avg"],
+            (true, true) => &["square_avg", "momentum_buffer", "grad_avg"],
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        require_below_one(Self::NAME, "alpha", self.alpha)?;
+        require_not_negative(Self::NAME, "eps", self.eps)?;
+        require_not_negative(Self::NAME, "momentum", self.momentum)
+    }
+
+    fn at_step(&self, _: u64) {}
+
+    #[inline(always)]
+    fn update<T: Float>(
+        &self,
+        now: &Now<()>,
+        weight: &mut [T],
+        gradient: &[T],
+        state: &mut [&mut [T]],
+    ) {
+        let learning_rate = T::from_f64(now.learning_rate);
+        let weight_decay = T::from_f64(now.weight_decay);
+        let (alpha, share) = (T::from_f64(self.alpha), T::from_f64(1.0 - self.alpha));
+        let eps = T::from_f64(self.eps);
+        let momentum = T::from_f64(self.momentum);
+
+        let decayed = |w, g| g + weight_decay * w;
+        let square = |s: T, g: T| alpha * s + share * (g * g);
+        let mean = |a: T, g: T| a + share * (g - a);
+        // Rounding may take the variance of a constant gradient below 0.
+        let deviation = |s: T, a: T| (s - a * a).max_nan(Number::ZERO).sqrt();
+        match (self.momentum != 0.0, self.centered) {
+            (false, false) => elementwise(weight, gradient, state, |w, g, [s]| {
+                let g = decayed(w, g);
+                let s = square(s, g);
+                (w - learning_rate * (g / (s.sqrt() + eps)), [s])
+            }),
+            (true, false) => elementwise(weight, gradient, state, |w, g, [s, v]| {
+                let g = decayed(w, g);
+                let s = square(s, g);
+                let v = momentum * v + g / (s.sqrt() + eps);
+                (w - learning_rate * v, [s, v])
+            }),
+            (false, true) => elementwise(weight, gradient, state, |w, g, [s, a]| {
+                let g = decayed(w, g);
+                let (s, a) = (square(s, g), mean(a, g));
+                (w - learning_rate * (g / (deviation(s, a) + eps)), [s, a])
+            }),
+            (true, true) => elementwise(weight, gradient, state, |w, g, [s, v, a]| {
+                let g = decayed(w, g);
+                let (s, a) = (square(s, g), mean(a, g));
+                let v = momentum * v + g / (deviation(s, a) + eps);
+                (w - learning_rate * v, [s, v, a])
+            }),
+        }
+    }
+}

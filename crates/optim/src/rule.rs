@@ -1,0 +1,109 @@
+//! What an algorithm is: the update of one parameter.
+
+use dendra_tensor::{Error, Float, Result};
+
+/// The update of one parameter, and its settings.
+///
+/// The result for an element may depend on that element's weight, gradient and
+/// state alone: a large parameter is handed over in pieces, on several threads.
+pub trait Rule: Send + Sync + 'static {
+    /// What depends on the count of updates alone, such as Adam's bias
+    /// corrections; computed once for all parameters that are at one count.
+    type AtStep: Copy + Send + Sync;
+
+    /// The name that errors show.
+    const NAME: &'static str;
+
+    /// The names of the state tensors, each of the parameter's shape.
+    fn state(&self) -> &'static [&'static str];
+
+    /// What the state tensors hold before the first update.
+    fn initial_state(&self) -> f64 {
+        0.0
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// When one is invalid; the error names it.
+    fn check(&self) -> Result<()>;
+
+    /// What depends on the count of updates; 1 for the first.
+    fn at_step(&self, step: u64) -> Self::AtStep;
+
+    /// Updates weights and state, in the order of [`state`](Self::state); all
+    /// slices have the same length. Implementations are `#[inline(always)]`,
+    /// so that the shared loop compiles them for each instruction set.
+    fn update<T: Float>(
+        &self,
+        now: &Now<Self::AtStep>,
+        weight: &mut [T],
+        gradient: &[T],
+        state: &mut [&mut [T]],
+    );
+}
+
+/// What an update needs to know besides the tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct Now<A> {
+    /// The learning rate: schedule and group included.
+    pub learning_rate: f64,
+    /// The weight decay of the parameter's group.
+    pub weight_decay: f64,
+    /// What the rule computed from the count of updates.
+    pub at_step: A,
+}
+
+/// Replaces each weight and its state by what `f` makes of them and of the
+/// gradient.
+///
+/// # Panics
+///
+/// When there are not `N` state tensors, or a slice is shorter than `weight`.
+#[inline(always)]
+pub fn elementwise<T: Float, const N: usize>(
+    weight: &mut [T],
+    gradient: &[T],
+    state: &mut [&mut [T]],
+    f: impl Fn(T, T, [T; N]) -> (T, [T; N]),
+) {
+    let length = weight.len();
+    // Slices of one length let the compiler drop the bounds checks.
+    let gradient = &gradient[..length];
+    let state: &mut [&mut [T]; N] = state.try_into().expect("a rule names its state tensors");
+    let mut state = state.each_mut().map(|state| &mut state[..length]);
+    for i in 0..length {
+        let (new_weight, new_state) =
+            f(weight[i], gradient[i], std::array::from_fn(|k| state[k][i]));
+        weight[i] = new_weight;
+        for (state, new) in state.iter_mut().zip(new_state) {
+            state[i] = new;
+        }
+    }
+}
+
+/// An error that names a setting, unless it is `valid`.
+pub(crate) fn require(
+    valid: bool,
+    place: &str,
+    setting: &str,
+    expected: &str,
+    value: f64,
+) -> Result<()> {
+    if valid {
+        return Ok(());
+    }
+    Err(Error::argument(place, format!("{setting} must be {expected}, got {value}")))
+}
+
+/// An error unless a setting is a finite number and not negative.
+pub(crate) fn require_not_negative(place: &str, setting: &str, value: f64) -> Result<()> {
+    let valid = value.is_finite() && value >= 0.0;
+    require(valid, place, setting, "a finite number and not negative", value)
+}
+
+/// An error unless a setting is at least 0 and less than 1.
+pub(crate) fn require_below_one(place: &str, setting: &str, value: f64) -> Result<()> {
+    require((0.0..1.0).contains(&value), place, setting, "at least 0 and less than 1", value)
+}

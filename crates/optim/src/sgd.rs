@@ -1,0 +1,125 @@
+//! Stochastic gradient descent.
+
+use dendra_tensor::{Error, Float, Result};
+
+use crate::descent::Descent;
+use crate::rule::{Now, Rule, elementwise, require_not_negative};
+
+/// Stochastic gradient descent, with momentum when asked for.
+///
+/// With the gradient g (plus `weight_decay · w`), momentum μ and dampening τ:
+///
+/// ```text
+/// v = g                      in the first step
+/// v = μ·v + (1 − τ)·g        later
+/// w = w − learning_rate · v                 or, with Nesterov's momentum,
+/// w = w − learning_rate · (g + μ·v)
+/// ```
+///
+/// Source: Sutskever et al., "On the importance of initialization and momentum
+/// in deep learning", 2013, in PyTorch's form, in which the learning rate
+/// multiplies the whole velocity.
+///
+/// ```
+/// use dendra_optim::Sgd;
+///
+/// let optimizer: Sgd = Sgd::new(0.1).momentum(0.9).nesterov(true).weight_decay(1e-4);
+/// ```
+pub type Sgd<T = f32> = Descent<SgdRule, T>;
+
+/// The update of [`Sgd`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SgdRule {
+    momentum: f64,
+    dampening: f64,
+    nesterov: bool,
+}
+
+impl<T: Float> Sgd<T> {
+    /// Plain gradient descent: no momentum, no weight decay.
+    pub fn new(learning_rate: f64) -> Self {
+        Self::with_rule(SgdRule::default(), learning_rate)
+    }
+
+    /// The share of the velocity that a step keeps; 0 unless set.
+    #[must_use]
+    pub fn momentum(self, momentum: f64) -> Self {
+        self.change_rule(|rule| rule.momentum = momentum)
+    }
+
+    /// The share of the gradient that the velocity leaves out; 0 unless set.
+    #[must_use]
+    pub fn dampening(self, dampening: f64) -> Self {
+        self.change_rule(|rule| rule.dampening = dampening)
+    }
+
+    /// Nesterov's momentum, which looks one step ahead; needs a momentum and
+    /// no dampening.
+    #[must_use]
+    pub fn nesterov(self, nesterov: bool) -> Self {
+        self.change_rule(|rule| rule.nesterov = nesterov)
+    }
+}
+
+impl Rule for SgdRule {
+    /// The factor of the gradient in the velocity.
+    type AtStep = f64;
+
+    const NAME: &'static str = "Sgd";
+
+    fn state(&self) -> &'static [&'static str] {
+        if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
+    }
+
+    fn check(&self) -> Result<()> {
+        require_not_negative(Self::NAME, "momentum", self.momentum)?;
+        require_not_negative(Self::NAME, "dampening", self.dampening)?;
+        if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
+            return Err(Error::argument(
+                Self::NAME,
+                format!(
+                    "nesterov needs a momentum above 0 and a dampening of 0, got {} and {}",
+                    self.momentum, self.dampening
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn at_step(&self, step: u64) -> f64 {
+        // The velocity starts at 0, so the first step makes it the gradient.
+        if step == 1 { 1.0 } else { 1.0 - self.dampening }
+    }
+
+    #[inline(always)]
+    fn update<T: Float>(
+        &self,
+        now: &Now<f64>,
+        weight: &mut [T],
+        gradient: &[T],
+        state: &mut [&mut [T]],
+    ) {
+        let learning_rate = T::from_f64(now.learning_rate);
+        let weight_decay = T::from_f64(now.weight_decay);
+        let momentum = T::from_f64(self.momentum);
+        let share = T::from_f64(now.at_step);
+        if self.momentum == 0.0 {
+            elementwise(weight, gradient, state, |w, g, []| {
+                let g = g + weight_decay * w;
+                (w - learning_rate * g, [])
+            });
+        } else if self.nesterov {
+            elementwise(weight, gradient, state, |w, g, [velocity]| {
+                let g = g + weight_decay * w;
+                let velocity = momentum * velocity + share * g;
+                (w - learning_rate * (g + momentum * velocity), [velocity])
+            });
+        } else {
+            elementwise(weight, gradient, state, |w, g, [velocity]| {
+                let g = g + weight_decay * w;
+                let velocity = momentum * velocity + share * g;
+                (w - learning_rate * velocity, [velocity])
+            });
+        }
+    }
+}

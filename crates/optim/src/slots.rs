@@ -1,0 +1,223 @@
+//! The state of an optimizer, parameter by parameter.
+
+use std::collections::{BTreeMap, HashMap};
+
+use dendra_autograd::{AnyTensor, Differences, Param, ParamId, Parameters, StateDict};
+use dendra_tensor::{Element, Error, Float, Result, Shape, Tensor};
+use smallvec::SmallVec;
+
+use crate::group::Group;
+
+/// What is kept for one parameter.
+#[derive(Clone)]
+pub(crate) struct Slot<T: Float> {
+    /// Its path in the model.
+    pub(crate) name: String,
+    /// Its identity; `None` from loading until it is found by its name.
+    pub(crate) id: Option<ParamId>,
+    pub(crate) group: Group,
+    /// How often it was updated.
+    pub(crate) steps: u64,
+    /// The rule's state tensors; none before the first update.
+    pub(crate) state: SmallVec<[Tensor<T>; 3]>,
+}
+
+impl<T: Float> Slot<T> {
+    /// Whether the state fits a parameter of this shape.
+    fn fits(&self, shape: &Shape) -> bool {
+        self.state.iter().all(|tensor| tensor.shape() == shape)
+    }
+
+    /// Names in a state dict, and what is under them.
+    fn entries(&self, names: &[&str]) -> Vec<(String, AnyTensor)> {
+        let steps = (key(&self.name, STEP), Tensor::scalar(self.steps as i64).into());
+        let tensors = names.iter().zip(&self.state).map(|(entry, tensor)| {
+            let any = AnyTensor::upcast(tensor).expect("the library's float types are listed");
+            (key(&self.name, entry), any)
+        });
+        std::iter::once(steps).chain(tensors).collect()
+    }
+}
+
+/// The name of a parameter's count of updates in a state dict.
+const STEP: &str = "step";
+
+/// The name of a parameter's entry in a state dict. A model that is a bare
+/// parameter has the empty path.
+fn key(name: &str, entry: &str) -> String {
+    if name.is_empty() { entry.to_owned() } else { format!("{name}.{entry}") }
+}
+
+/// A slot for every parameter of a model, in the model's order.
+pub(crate) struct Slots<T: Float>(Vec<Slot<T>>);
+
+impl<T: Float> Default for Slots<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Float> Slots<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot<T>> {
+        self.0.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot<T>> {
+        self.0.iter_mut()
+    }
+
+    /// Whether these are the slots of these parameters, in this order.
+    pub(crate) fn fit(&self, parameters: &[&Param<T>]) -> bool {
+        self.0.len() == parameters.len()
+            && self.0.iter().zip(parameters).all(|(slot, param)| {
+                slot.id == Some(param.id()) && slot.fits(param.value().shape())
+            })
+    }
+
+    /// The slots of a model's parameters: known ones are found by identity, or
+    /// by name after loading, and others are new.
+    pub(crate) fn bound_to(
+        &self,
+        model: &dyn Parameters<T>,
+        place: &str,
+        state_names: &[&str],
+        group_of: impl Fn(&str) -> Group,
+    ) -> Result<Self> {
+        let parameters = model.named_parameters();
+        if self.0.iter().any(|slot| slot.id.is_none()) {
+            self.compare(&parameters, state_names).map_err(|error| error.within(place))?;
+        } else {
+            self.ensure_same_model(&parameters, place, state_names.len())?;
+        }
+        let by_id: HashMap<ParamId, &Slot<T>> =
+            self.0.iter().filter_map(|slot| Some((slot.id?, slot))).collect();
+        let by_name: HashMap<&str, &Slot<T>> = self
+            .0
+            .iter()
+            .filter(|slot| slot.id.is_none())
+            .map(|slot| (&*slot.name, slot))
+            .collect();
+        let bound = parameters.into_iter().map(|(name, param)| {
+            let known = by_id.get(&param.id()).or_else(|| by_name.get(&*name));
+            let (steps, state) =
+                known.map_or_else(Default::default, |slot| (slot.steps, slot.state.clone()));
+            Slot { group: group_of(&name), name, id: Some(param.id()), steps, state }
+        });
+        Ok(Self(bound.collect()))
+    }
+
+    /// Compares what was loaded with the parameters, name by name.
+    fn compare(&self, parameters: &[(String, &Param<T>)], state_names: &[&str]) -> Result<()> {
+        let mut loaded: BTreeMap<&str, &Slot<T>> =
+            self.0.iter().map(|slot| (&*slot.name, slot)).collect();
+        let mut differences = Differences::default();
+        for (name, param) in parameters {
+            match loaded.remove(&**name) {
+                None => differences.missing.push(key(name, STEP)),
+                Some(slot) => {
+                    for (key, tensor) in slot.entries(state_names).iter().skip(1) {
+                        differences.compare(key, Some(tensor), T::NAME, param.value().shape());
+                    }
+                }
+            }
+        }
+        let left = loaded.values().flat_map(|slot| slot.entries(state_names));
+        differences.unexpected.extend(left.map(|(key, _)| key));
+        differences.into_result()
+    }
+
+    /// Whether all state still has its parameter and its form.
+    fn ensure_same_model(
+        &self,
+        parameters: &[(String, &Param<T>)],
+        place: &str,
+        tensors: usize,
+    ) -> Result<()> {
+        let present: HashMap<ParamId, &Param<T>> =
+            parameters.iter().map(|(_, param)| (param.id(), *param)).collect();
+        let mut absent = Vec::new();
+        for slot in self.0.iter().filter(|slot| slot.steps > 0) {
+            let param = slot.id.and_then(|id| present.get(&id));
+            let Some(param) = param else {
+                absent.push(&*slot.name);
+                continue;
+            };
+            let shape = param.value().shape();
+            if !slot.fits(shape) {
+                let before = slot.state[0].shape();
+                let message = format!("its shape changed from {before} to {shape} between steps");
+                return Err(Error::shape(place, format!("{}: {message}", slot.name)));
+            }
+            if slot.state.len() != tensors {
+                return Err(Error::argument(
+                    place,
+                    "a setting that changes the kind of state was changed after the first step",
+                ));
+            }
+        }
+        if absent.is_empty() {
+            return Ok(());
+        }
+        Err(Error::argument(
+            place,
+            format!(
+                "the optimizer holds state of parameters that are not in this model: {}. Use an \
+                 optimizer of its own for every model; to go on with a copy of a model, load the \
+                 optimizer's state_dict into a new one",
+                absent.join(", ")
+            ),
+        ))
+    }
+
+    /// The state of all parameters under their names.
+    pub(crate) fn state_dict(&self, state_names: &[&str]) -> StateDict {
+        let mut state = StateDict::new();
+        for (key, value) in self.0.iter().flat_map(|slot| slot.entries(state_names)) {
+            state.insert(key, value);
+        }
+        state
+    }
+
+    /// The slots that a state dict holds, not bound to parameters yet. What is
+    /// wrong with it goes to `differences`.
+    pub(crate) fn from_state<'a>(
+        entries: impl Iterator<Item = (&'a str, &'a AnyTensor)>,
+        state_names: &[&str],
+        differences: &mut Differences,
+    ) -> Self {
+        let mut parameters: BTreeMap<&str, BTreeMap<&str, &AnyTensor>> = BTreeMap::new();
+        for (key, value) in entries {
+            let (name, entry) = key.rsplit_once('.').unwrap_or(("", key));
+            parameters.entry(name).or_default().insert(entry, value);
+        }
+        let slots = parameters.into_iter().map(|(name, mut entries)| {
+            let steps = count(&key(name, STEP), entries.remove(STEP), differences);
+            let mut state = SmallVec::new();
+            let mut shape = None;
+            for entry in state_names.iter().filter(|_| steps > 0) {
+                let found = entries.remove(entry);
+                shape = shape.or(found.map(AnyTensor::shape));
+                let expected = shape.cloned().unwrap_or_else(Shape::scalar);
+                differences.compare(&key(name, entry), found, T::NAME, &expected);
+                state.extend(found.and_then(|found| found.downcast::<T>()).cloned());
+            }
+            differences.unexpected.extend(entries.keys().map(|entry| key(name, entry)));
+            Slot { name: name.to_owned(), id: None, group: Group::default(), steps, state }
+        });
+        Self(slots.collect())
+    }
+}
+
+/// The count under a name of a state dict.
+pub(crate) fn count(name: &str, value: Option<&AnyTensor>, differences: &mut Differences) -> u64 {
+    differences.compare(name, value, i64::NAME, &Shape::scalar());
+    let value = value.and_then(|value| value.downcast::<i64>()?.item().ok()).unwrap_or(0);
+    u64::try_from(value).unwrap_or_else(|_| {
+        differences.mismatched.push(format!("{name} (expected a count, found {value})"));
+        0
+    })
+}

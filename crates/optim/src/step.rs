@@ -1,0 +1,217 @@
+//! The loop over all parameters that every rule shares.
+
+use std::borrow::Cow;
+
+use dendra_autograd::{Entry, EntryMut, Gradients, Param, Parameters, Path};
+use dendra_tensor::kernels::parallel::{self, GRAIN};
+use dendra_tensor::kernels::simd;
+use dendra_tensor::{Error, Float, Result, Tensor};
+use smallvec::SmallVec;
+
+use crate::clip::Treatment;
+use crate::descent::Descent;
+use crate::rule::{Now, Rule};
+use crate::slots::Slots;
+
+/// Elementary steps that the update of an element counts as.
+const COST: usize = 4;
+
+/// Elements that one thread updates at a time.
+const PIECE: usize = GRAIN / COST;
+
+/// Elements whose gradients are treated at a time: few enough for the fastest
+/// cache.
+const BLOCK: usize = 1024;
+
+/// The gradient of each parameter of the model, in its order; `None` where a
+/// parameter stays as it is.
+pub(crate) type Chosen<'a, T> = Vec<Option<Cow<'a, [T]>>>;
+
+/// The parameters of a model in its order, expected to be so many.
+pub(crate) fn parameters<T: Float>(model: &dyn Parameters<T>, expected: usize) -> Vec<&Param<T>> {
+    let mut found = Vec::with_capacity(expected);
+    model.visit(&mut Path::unwritten(), &mut |_, entry| {
+        if let Entry::Param(param) = entry {
+            found.push(param);
+        }
+    });
+    found
+}
+
+impl<R: Rule, T: Float> Descent<R, T> {
+    /// The gradients of the parameters that a step changes.
+    pub(crate) fn choose<'a>(
+        &self,
+        parameters: &[&Param<T>],
+        gradients: &'a Gradients<T>,
+    ) -> Result<Chosen<'a, T>> {
+        let mut chosen = Vec::with_capacity(parameters.len());
+        let mut missing = Vec::new();
+        for (slot, param) in self.slots.iter().zip(parameters) {
+            let gradient = match gradients.get(param) {
+                Some(gradient) if param.is_trainable() => gradient,
+                None if param.is_trainable() => {
+                    missing.push(&slot.name);
+                    chosen.push(None);
+                    continue;
+                }
+                _ => {
+                    chosen.push(None);
+                    continue;
+                }
+            };
+            let shape = param.value().shape();
+            if gradient.shape() != shape {
+                let message = format!("its gradient has shape {}, not {shape}", gradient.shape());
+                return Err(Error::shape(R::NAME, format!("{}: {message}", slot.name)));
+            }
+            chosen.push(Some(match gradient.as_slice() {
+                Some(gradient) => Cow::Borrowed(gradient),
+                None => Cow::Owned(gradient.to_vec()),
+            }));
+        }
+        if !missing.is_empty() && !self.allow_missing_gradients {
+            return Err(Error::MissingGradient { names: missing.into_iter().cloned().collect() });
+        }
+        Ok(chosen)
+    }
+
+    /// What is done to the gradients before the rule sees them.
+    pub(crate) fn treatment(&self, chosen: &Chosen<'_, T>) -> Result<Option<Treatment<T>>> {
+        let Some((norm, _)) = self.clipping.norm else {
+            return Ok(self.clipping.treatment(None));
+        };
+        let norm = norm.of(chosen.iter().flatten().map(|gradient| &gradient[..]));
+        if norm.is_finite() {
+            return Ok(self.clipping.treatment(Some(norm)));
+        }
+        let bad = self.slots.iter().zip(chosen).find(|(_, gradient)| {
+            gradient.as_ref().is_some_and(|gradient| gradient.iter().any(|x| !x.is_finite()))
+        });
+        let which = bad.map_or_else(String::new, |(slot, _)| format!(" of `{}`", slot.name));
+        Err(Error::not_finite(
+            format!("{}: step {}", R::NAME, self.steps),
+            format!("the gradient{which} is not finite, so it has no norm to clip by"),
+        ))
+    }
+
+    /// Updates every parameter that has a gradient.
+    ///
+    /// # Errors
+    ///
+    /// When the model shows its parameters in another order to be changed than
+    /// to be looked at; nothing has changed then.
+    pub(crate) fn update(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        chosen: &Chosen<'_, T>,
+        treatment: Option<Treatment<T>>,
+        learning_rate: f64,
+    ) -> Result<()> {
+        let rule = &self.rule;
+        let mut pieces = gather(rule, &mut self.slots, model, chosen, learning_rate)?;
+        let elements: usize = pieces.iter().map(|piece| piece.weight.len()).sum();
+        let cost = elements * COST / pieces.len().max(1);
+        parallel::for_each_chunk(&mut pieces, 1, cost, |_, pieces| {
+            simd::dispatch(
+                #[inline(always)]
+                || pieces.iter_mut().for_each(|piece| piece.update(rule, treatment)),
+            );
+        });
+        drop(pieces);
+        for (slot, gradient) in self.slots.iter_mut().zip(chosen) {
+            slot.steps += u64::from(gradient.is_some());
+        }
+        Ok(())
+    }
+}
+
+/// All that is to be updated, in pieces.
+fn gather<'a, R: Rule, T: Float>(
+    rule: &R,
+    slots: &'a mut Slots<T>,
+    model: &'a mut dyn Parameters<T>,
+    chosen: &'a Chosen<'_, T>,
+    learning_rate: f64,
+) -> Result<Vec<Piece<'a, T, R::AtStep>>> {
+    let mut pieces = Vec::with_capacity(chosen.len());
+    let mut same_order = true;
+    // Most parameters are at one count of updates, so what depends on it is
+    // computed once.
+    let mut latest = None;
+    let mut slots = slots.iter_mut().zip(chosen);
+    model.visit_mut(&mut Path::unwritten(), &mut |_, entry| {
+        let EntryMut::Param(param) = entry else { return };
+        let slot = slots.next().filter(|(slot, _)| slot.id == Some(param.id()));
+        same_order &= slot.is_some();
+        let Some((slot, Some(gradient))) = slot else { return };
+        let step = slot.steps + 1;
+        let at_step = match latest {
+            Some((latest_step, at_step)) if latest_step == step => at_step,
+            _ => rule.at_step(step),
+        };
+        latest = Some((step, at_step));
+        let now = Now {
+            learning_rate: learning_rate * slot.group.learning_rate_factor,
+            weight_decay: slot.group.weight_decay,
+            at_step,
+        };
+        if slot.state.is_empty() {
+            let initial = T::from_f64(rule.initial_state());
+            let fresh = |_| Tensor::full(param.value().shape(), initial);
+            slot.state = rule.state().iter().map(fresh).collect();
+        }
+        let weight = param.value_mut().make_mut();
+        let state = slot.state.iter_mut().map(Tensor::make_mut).collect();
+        pieces.extend(Piece { weight, gradient, state, now }.split());
+    });
+    if same_order {
+        return Ok(pieces);
+    }
+    Err(Error::argument(
+        R::NAME,
+        "the model's visit and visit_mut show its parameters in different orders",
+    ))
+}
+
+/// Part of a parameter, with all that its update needs.
+struct Piece<'a, T, A> {
+    weight: &'a mut [T],
+    gradient: &'a [T],
+    state: SmallVec<[&'a mut [T]; 3]>,
+    now: Now<A>,
+}
+
+impl<'a, T: Float, A: Copy> Piece<'a, T, A> {
+    /// Cuts it into pieces for several threads.
+    fn split(self) -> impl Iterator<Item = Self> {
+        let now = self.now;
+        let mut states: SmallVec<[_; 3]> =
+            self.state.into_iter().map(|state| state.chunks_mut(PIECE)).collect();
+        let pairs = self.weight.chunks_mut(PIECE).zip(self.gradient.chunks(PIECE));
+        pairs.map(move |(weight, gradient)| Piece {
+            weight,
+            gradient,
+            state: states.iter_mut().filter_map(Iterator::next).collect(),
+            now,
+        })
+    }
+
+    #[inline(always)]
+    fn update<R: Rule<AtStep = A>>(&mut self, rule: &R, treatment: Option<Treatment<T>>) {
+        let Some(treatment) = treatment else {
+            return rule.update(&self.now, self.weight, self.gradient, &mut self.state);
+        };
+        let mut treated = [T::ZERO; BLOCK];
+        for start in (0..self.weight.len()).step_by(BLOCK) {
+            let block = start..self.weight.len().min(start + BLOCK);
+            let treated = &mut treated[..block.len()];
+            for (treated, &gradient) in treated.iter_mut().zip(&self.gradient[block.clone()]) {
+                *treated = treatment.of(gradient);
+            }
+            let mut state: SmallVec<[_; 3]> =
+                self.state.iter_mut().map(|state| &mut state[block.clone()]).collect();
+            rule.update(&self.now, &mut self.weight[block], treated, &mut state);
+        }
+    }
+}
