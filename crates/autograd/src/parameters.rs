@@ -71,6 +71,10 @@ impl Path {
 ///
 /// Plain data (numbers, strings) holds no state; `Option`, `Vec`, arrays,
 /// boxes and tuples pass a walk on to what they hold.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not known to hold parameters of type `{T}`, nor to hold none",
+    note = "derive `Parameters` for it, or leave it out with `#[parameters(skip)]`"
+)]
 pub trait Parameters<T: Float = f32> {
     /// Shows every parameter and buffer to `visitor` with its path, in the
     /// order of the fields.

@@ -1,1 +1,74 @@
-//! Layers, initialisers, Sequential and state dicts for Dendra.
+//! Layers, initialisers, [`Sequential`], and models on disk.
+//!
+//! - [`Module`] is what has a forward pass; `#[derive(Parameters)]` finds the
+//!   state of a struct of layers.
+//! - [`layers`] holds the layers, one file each. A layer is data plus a
+//!   function: settings first, then `init` draws the weights.
+//! - [`Init`] says how first values are drawn; the defaults are PyTorch's.
+//! - [`Sequential`] stacks layers, infers their shapes, and saves its
+//!   architecture with its weights.
+//! - [`save`] and [`load`] exchange the state of any model with PyTorch, as
+//!   safetensors files.
+//!
+//! ```
+//! use dendra_nn::autograd::{Tape, Var};
+//! use dendra_nn::tensor::{Ops, Result, Rng, Tensor};
+//! use dendra_nn::{Linear, Module, Parameters};
+//!
+//! #[derive(Parameters)]
+//! #[parameters(crate = dendra_nn)]
+//! struct Net {
+//!     fc1: Linear,
+//!     fc2: Linear,
+//! }
+//!
+//! impl Module for Net {
+//!     fn forward(&self, x: &Var) -> Result<Var> {
+//!         self.fc2.forward(&self.fc1.forward(x)?.relu())
+//!     }
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! let mut rng = Rng::seed(42);
+//! let net = Net {
+//!     fc1: Linear::new(784, 64).init(&mut rng)?,
+//!     fc2: Linear::new(64, 10).init(&mut rng)?,
+//! };
+//! let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+//! assert_eq!(names, ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]);
+//!
+//! // Training: what comes from the tape is recorded.
+//! let x = Tape::training(0, 0).input(Tensor::zeros([32, 784]));
+//! let gradients = net.forward(&x)?.square().mean().backward()?;
+//! assert!(gradients.get(&net.fc1.weight).is_some());
+//!
+//! // Inference: a plain value.
+//! let logits = net.forward(&Var::new(Tensor::zeros([1, 784])))?;
+//! assert_eq!(*logits.shape(), [1, 10]);
+//! # Ok(())
+//! # }
+//! ```
+
+// `Linear::new` gives the settings of a layer; `init` makes the layer of them.
+#![allow(clippy::new_ret_no_self)]
+
+// The derive finds this crate where it finds it for users of the facade.
+extern crate self as dendra;
+
+mod file;
+mod init;
+pub mod layers;
+mod module;
+mod place;
+mod sequential;
+
+pub use dendra_autograd as autograd;
+pub use dendra_autograd::Parameters;
+pub use dendra_derive::Parameters;
+pub use dendra_tensor as tensor;
+
+pub use file::{StateFile, load, save};
+pub use init::{Fans, Init};
+pub use layers::*;
+pub use module::Module;
+pub use sequential::{Sequential, SequentialBuilder, Summary, SummaryRow};

@@ -299,7 +299,11 @@ impl<T: Element> Tensor<T> {
 /// The shape rules that functions here share with their gradients.
 impl Shape {
     /// The axes from `start` to `end` (inclusive) as one.
-    pub(crate) fn flattened(&self, start: isize, end: isize) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When there are no such axes, or their elements are too many to count.
+    pub fn flattened(&self, start: isize, end: isize) -> Result<Self> {
         if self.is_empty() {
             return Ok([1].into());
         }
@@ -310,7 +314,9 @@ impl Shape {
                 format!("axis {start} of shape {self} comes after axis {end}"),
             ));
         }
-        let middle = self[first..=last].iter().product();
+        let middle = Shape::from(&self[first..=last]).checked_elements().ok_or_else(|| {
+            Error::shape("flatten", format!("the elements of {self} are too many to count"))
+        })?;
         Ok(self[..first]
             .iter()
             .copied()

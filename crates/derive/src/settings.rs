@@ -1,0 +1,92 @@
+//! What `#[parameters(...)]` says on a type and on a field.
+
+use syn::meta::ParseNestedMeta;
+use syn::{Attribute, LitStr, Path, Result, Type, parse_quote};
+
+/// On a type.
+pub(crate) struct TypeSettings {
+    /// Where the traits are.
+    pub(crate) root: Path,
+    /// The element type, when it is given.
+    pub(crate) element: Option<Type>,
+}
+
+impl TypeSettings {
+    pub(crate) fn of(attributes: &[Attribute]) -> Result<Self> {
+        let (mut root, mut element) = (None, None);
+        each(attributes, |meta| {
+            if meta.path.is_ident("crate") {
+                let path = meta.value()?.call(Path::parse_mod_style)?;
+                once(&mut root, path, &meta)
+            } else if meta.path.is_ident("element") {
+                let ty = meta.value()?.parse()?;
+                once(&mut element, ty, &meta)
+            } else {
+                Err(meta.error("expected `element = TYPE` or `crate = PATH`"))
+            }
+        })?;
+        Ok(Self { root: root.unwrap_or_else(|| parse_quote!(::dendra)), element })
+    }
+}
+
+/// On a field.
+#[derive(Default)]
+pub(crate) struct FieldSettings {
+    /// Whether it holds no state.
+    pub(crate) skip: bool,
+    /// Whether it has no part in a path.
+    pub(crate) flatten: bool,
+    /// Its part of a path, when that is not its name.
+    pub(crate) rename: Option<LitStr>,
+}
+
+impl FieldSettings {
+    pub(crate) fn of(attributes: &[Attribute]) -> Result<Self> {
+        let mut settings = Self::default();
+        each(attributes, |meta| {
+            if meta.path.is_ident("skip") {
+                settings.skip = true;
+            } else if meta.path.is_ident("flatten") {
+                settings.flatten = true;
+            } else if meta.path.is_ident("rename") {
+                let name: LitStr = meta.value()?.parse()?;
+                if name.value().is_empty() {
+                    return Err(syn::Error::new(name.span(), "a name must not be empty"));
+                }
+                once(&mut settings.rename, name, &meta)?;
+            } else {
+                return Err(meta.error("expected `skip`, `flatten` or `rename = \"NAME\"`"));
+            }
+            let Self { skip, flatten, rename } = &settings;
+            if u8::from(*skip) + u8::from(*flatten) + u8::from(rename.is_some()) > 1 {
+                return Err(meta.error("`skip`, `flatten` and `rename` exclude each other"));
+            }
+            Ok(())
+        })?;
+        Ok(settings)
+    }
+}
+
+/// On what can have none.
+pub(crate) fn none(attributes: &[Attribute], place: &str) -> Result<()> {
+    each(attributes, |meta| Err(meta.error(format_args!("{place} has no settings"))))
+}
+
+/// Calls `setting` with every setting of every `#[parameters(...)]`.
+fn each(
+    attributes: &[Attribute],
+    mut setting: impl FnMut(ParseNestedMeta<'_>) -> Result<()>,
+) -> Result<()> {
+    let ours = attributes.iter().filter(|attribute| attribute.path().is_ident("parameters"));
+    for attribute in ours {
+        attribute.parse_nested_meta(&mut setting)?;
+    }
+    Ok(())
+}
+
+fn once<V>(slot: &mut Option<V>, value: V, meta: &ParseNestedMeta<'_>) -> Result<()> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(meta.error("given twice")),
+    }
+}

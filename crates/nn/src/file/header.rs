@@ -1,0 +1,161 @@
+//! The header of a safetensors file: names, types, shapes and places.
+//!
+//! Nothing in it is believed before it was checked against the file's length.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use dendra_autograd::{AnyTensor, StateDict};
+use dendra_tensor::{Error, Result, Shape};
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::values;
+
+/// The longest header that the format allows, in bytes.
+const MAX_LENGTH: u64 = 100_000_000;
+
+/// The name under which the header holds texts.
+const METADATA: &str = "__metadata__";
+
+/// What a file holds, tensors in the order of their values.
+pub(super) struct Header {
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) tensors: Vec<(String, TensorInfo)>,
+}
+
+impl Header {
+    /// The header of a state dict, and the tensors in the order in which their
+    /// values follow. Larger elements come first, so that all are aligned.
+    pub(super) fn of<'a>(
+        state: &'a StateDict,
+        metadata: &BTreeMap<String, String>,
+    ) -> (Self, Vec<&'a AnyTensor>) {
+        let mut entries: Vec<(&str, &AnyTensor)> = state.iter().collect();
+        entries.sort_by_key(|(_, tensor)| std::cmp::Reverse(values::dtype(tensor)));
+        let mut start = 0;
+        let describe = |&(name, tensor): &(&str, &AnyTensor)| {
+            let (dtype, shape) = (values::dtype(tensor), tensor.shape().to_vec());
+            let end = start + tensor.shape().elements() * dtype.bitsize() / 8;
+            let data_offsets = (start, end);
+            start = end;
+            (name.to_owned(), TensorInfo { dtype, shape, data_offsets })
+        };
+        let tensors = entries.iter().map(describe).collect();
+        let header = Self { metadata: metadata.clone(), tensors };
+        (header, entries.into_iter().map(|(_, tensor)| tensor).collect())
+    }
+
+    /// The header with its length, as it begins a file, or what is wrong.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        if self.tensors.iter().any(|(name, _)| name == METADATA) {
+            return Err(format!("a tensor cannot be named {METADATA}"));
+        }
+        let mut json = serde_json::to_vec(self).map_err(|error| error.to_string())?;
+        // The values begin at a multiple of 8 bytes.
+        json.resize(json.len().next_multiple_of(8), b' ');
+        let length = json.len() as u64;
+        if length > MAX_LENGTH {
+            return Err(format!("the names and shapes take {length} bytes, which is too many"));
+        }
+        Ok([&length.to_le_bytes()[..], &json].concat())
+    }
+
+    /// Reads the header of a file of `length` bytes, and leaves `file` at the
+    /// first value.
+    pub(super) fn read(file: &mut impl Read, length: u64, path: &Path) -> Result<Self> {
+        let failed = |error| Error::io(path, error);
+        let wrong = |message: String| Error::file(path, message);
+        let Some(rest) = length.checked_sub(8) else {
+            return Err(wrong(format!("not a safetensors file: {length} bytes long")));
+        };
+        let mut bytes = [0; 8];
+        file.read_exact(&mut bytes).map_err(failed)?;
+        let header_length = u64::from_le_bytes(bytes);
+        if header_length > rest.min(MAX_LENGTH) {
+            return Err(wrong(format!(
+                "not a safetensors file, or cut off: it has {length} bytes and announces a header \
+                 of {header_length}"
+            )));
+        }
+        let mut json = vec![0; header_length as usize];
+        file.read_exact(&mut json).map_err(failed)?;
+        let header: Self = serde_json::from_slice(&json)
+            .map_err(|error| wrong(format!("not a sound safetensors header: {error}")))?;
+        let values = header.check().map_err(wrong)?;
+        if values != rest - header_length {
+            return Err(wrong(format!(
+                "cut off or damaged: the header announces {values} bytes of values, {} follow",
+                rest - header_length
+            )));
+        }
+        Ok(header)
+    }
+
+    /// The bytes of all values together, when they follow each other without
+    /// gaps or overlaps and shapes fit; or what is wrong.
+    fn check(&self) -> Result<u64, String> {
+        for (name, info) in &self.tensors {
+            // An empty tensor takes no bytes, whatever its other extents are.
+            let extents = info.shape.iter().copied().filter(|&extent| extent != 0);
+            let elements = extents.collect::<Shape>().checked_elements();
+            if elements.is_none_or(|elements| elements > isize::MAX as usize / 8) {
+                return Err(format!("tensor {name:?}: shape {:?} is too large", info.shape));
+            }
+        }
+        let metadata = Metadata::new(None, self.tensors.clone())
+            .map_err(|error| format!("not a sound safetensors header: {error}"))?;
+        Ok(metadata.data_len() as u64)
+    }
+}
+
+impl Serialize for Header {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.metadata.is_empty() {
+            map.serialize_entry(METADATA, &self.metadata)?;
+        }
+        for (name, info) in &self.tensors {
+            map.serialize_entry(name, info)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut header = Header { metadata: BTreeMap::new(), tensors: Vec::new() };
+                // JSON lets a name stand twice; which one would count?
+                let mut names = HashSet::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if !names.insert(name.clone()) {
+                        return Err(A::Error::custom(format_args!("{name:?} is there twice")));
+                    }
+                    if name == METADATA {
+                        header.metadata = map.next_value()?;
+                    } else {
+                        header.tensors.push((name, map.next_value()?));
+                    }
+                }
+                header.tensors.sort_by_key(|(_, info)| info.data_offsets);
+                Ok(header)
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}

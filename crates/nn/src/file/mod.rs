@@ -1,0 +1,121 @@
+//! Models on disk: state dicts as safetensors files, exchangeable with PyTorch.
+//!
+//! The format (<https://huggingface.co/docs/safetensors>) is the length of a
+//! JSON header, the header, and the values in little-endian order.
+
+mod atomic;
+mod header;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use dendra_autograd::{Parameters, StateDict};
+use dendra_tensor::{Error, Float, Result, Shape};
+
+use header::Header;
+
+/// Writes the state of a model, parameters and buffers under their names, to a
+/// safetensors file, which PyTorch's `safetensors.torch.load_file` reads.
+///
+/// The file is written beside and moved into place when it is complete.
+///
+/// # Errors
+///
+/// When the file cannot be written; what was there before stays.
+///
+/// ```
+/// use dendra_nn::tensor::Rng;
+/// use dendra_nn::{Linear, Parameters, load, save};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("net.safetensors");
+/// let trained = Linear::new(3, 2).init(&mut Rng::seed(1))?;
+/// save(&trained, &path)?;
+///
+/// let mut net = Linear::new(3, 2).init(&mut Rng::seed(2))?;
+/// load(&mut net, &path)?;
+/// assert_eq!(net.state_dict(), trained.state_dict());
+/// # Ok(())
+/// # }
+/// ```
+pub fn save<T: Float>(model: &(impl Parameters<T> + ?Sized), path: impl AsRef<Path>) -> Result<()> {
+    StateFile { state: model.state_dict(), metadata: BTreeMap::new() }.write(path)
+}
+
+/// Loads the state of a model from a safetensors file, as [`save`] or
+/// PyTorch's `safetensors.torch.save_file` writes it. Half-precision floats
+/// become `f32`.
+///
+/// # Errors
+///
+/// When the file cannot be read or is not a sound safetensors file, and when
+/// names, shapes or element types differ from the model's: the error lists all
+/// of them, and the model stays as it was.
+pub fn load<T: Float>(
+    model: &mut (impl Parameters<T> + ?Sized),
+    path: impl AsRef<Path>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let file = StateFile::read(path)?;
+    model.load_state_dict(&file.state).map_err(|error| error.within(path.display().to_string()))
+}
+
+/// The contents of a safetensors file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateFile {
+    /// The tensors.
+    pub state: StateDict,
+    /// Whatever else the file tells, as text by key.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl StateFile {
+    /// Reads a file. It takes about as much memory as the file has bytes,
+    /// whatever its header claims. Half-precision floats become `f32`.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is not a sound safetensors file, or holds
+    /// elements of a type that tensors do not have.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let failed = |error| Error::io(path, error);
+        let wrong = |message: String| Error::file(path, message);
+        let about = fs::metadata(path).map_err(failed)?;
+        if !about.is_file() {
+            return Err(wrong("expected a file".to_owned()));
+        }
+        let mut file = File::open(path).map_err(failed)?;
+        let Header { metadata, tensors } = Header::read(&mut file, about.len(), path)?;
+
+        let mut state = StateDict::new();
+        for (name, info) in tensors {
+            let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+            file.read_exact(&mut bytes).map_err(failed)?;
+            let tensor = values::from_bytes(info.dtype, Shape::from(info.shape), &bytes)
+                .map_err(|message| wrong(format!("tensor {name:?}: {message}")))?;
+            state.insert(name, tensor);
+        }
+        Ok(Self { state, metadata })
+    }
+
+    /// Writes the file: beside, and moved into place when it is complete. The
+    /// same contents give the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written; what was there before stays.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let (header, tensors) = Header::of(&self.state, &self.metadata);
+        let header = header.to_bytes().map_err(|message| Error::file(path, message))?;
+        atomic::write(path, |writer| {
+            writer.write_all(&header)?;
+            tensors.iter().try_for_each(|tensor| values::write(tensor, writer))
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! Tensors to and from little-endian bytes.
+
+use std::io::{self, Write};
+
+use dendra_autograd::AnyTensor;
+use dendra_tensor::{Element, Shape, Tensor};
+use safetensors::Dtype;
+
+/// The element types that files and tensors have in common, `bool` apart.
+macro_rules! stored {
+    ($($variant:ident $dtype:ident $type:ty;)*) => {
+        /// What files call the element type.
+        pub(super) fn dtype(tensor: &AnyTensor) -> Dtype {
+            match tensor {
+                $(AnyTensor::$variant(_) => Dtype::$dtype,)*
+                AnyTensor::Bool(_) => Dtype::BOOL,
+            }
+        }
+
+        /// Writes the values in row-major order.
+        pub(super) fn write(tensor: &AnyTensor, writer: &mut dyn Write) -> io::Result<()> {
+            match tensor {
+                $(AnyTensor::$variant(tensor) => write_as(tensor, writer, <$type>::to_le_bytes),)*
+                AnyTensor::Bool(tensor) => write_as(tensor, writer, |x| [u8::from(x)]),
+            }
+        }
+
+        /// A tensor of as many bytes as its shape needs, or what is wrong.
+        pub(super) fn from_bytes(
+            dtype: Dtype,
+            shape: Shape,
+            bytes: &[u8],
+        ) -> Result<AnyTensor, String> {
+            Ok(match dtype {
+                $(Dtype::$dtype => {
+                    AnyTensor::$variant(read_as(shape, bytes, <$type>::from_le_bytes)?)
+                })*
+                Dtype::BOOL => {
+                    if let Some(byte) = bytes.iter().find(|&&byte| byte > 1) {
+                        return Err(format!("{byte} is neither true nor false"));
+                    }
+                    AnyTensor::Bool(read_as(shape, bytes, |[byte]| byte == 1)?)
+                }
+                Dtype::F16 => AnyTensor::F32(read_as(shape, bytes, from_f16)?),
+                Dtype::BF16 => AnyTensor::F32(read_as(shape, bytes, from_bf16)?),
+                other => return Err(format!("elements of type {other} are not supported")),
+            })
+        }
+    };
+}
+
+stored! {
+    F32 F32 f32; F64 F64 f64;
+    U8 U8 u8; U16 U16 u16; U32 U32 u32; U64 U64 u64;
+    I8 I8 i8; I16 I16 i16; I32 I32 i32; I64 I64 i64;
+}
+
+fn write_as<T: Element, const N: usize>(
+    tensor: &Tensor<T>,
+    writer: &mut dyn Write,
+    to_bytes: impl Fn(T) -> [u8; N],
+) -> io::Result<()> {
+    let tensor = tensor.contiguous();
+    let values = tensor.as_slice().expect("made contiguous");
+    let mut bytes = Vec::new();
+    for values in values.chunks(1 << 14) {
+        bytes.clear();
+        bytes.extend(values.iter().flat_map(|&value| to_bytes(value)));
+        writer.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+fn read_as<T: Element, const N: usize>(
+    shape: Shape,
+    bytes: &[u8],
+    from_bytes: impl Fn([u8; N]) -> T,
+) -> Result<Tensor<T>, String> {
+    let values = bytes.as_chunks::<N>().0.iter().map(|&bytes| from_bytes(bytes)).collect();
+    Tensor::from_vec(values, shape).map_err(|error| error.to_string())
+}
+
+/// IEEE 754 half precision: 1 bit sign, 5 bits exponent, 10 bits fraction.
+fn from_f16(bytes: [u8; 2]) -> f32 {
+    let bits = u16::from_le_bytes(bytes);
+    let fraction = f32::from(bits & 0x3ff);
+    let magnitude = match i32::from(bits >> 10 & 0x1f) {
+        0 => fraction * 2.0_f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        exponent => (1024.0 + fraction) * 2.0_f32.powi(exponent - 25),
+    };
+    if bits >> 15 == 0 { magnitude } else { -magnitude }
+}
+
+/// The upper half of an `f32`.
+fn from_bf16(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_type_comes_back() {
+        let tensors: [AnyTensor; 11] = [
+            Tensor::from([1.5_f32, -0.0, f32::MIN_POSITIVE, f32::INFINITY]).into(),
+            Tensor::from([[1.5_f64], [f64::MAX]]).into(),
+            Tensor::from([0_u8, 255]).into(),
+            Tensor::from([0_u16, 65535]).into(),
+            Tensor::from([u32::MAX]).into(),
+            Tensor::from([u64::MAX]).into(),
+            Tensor::from([i8::MIN]).into(),
+            Tensor::from([i16::MIN]).into(),
+            Tensor::from([i32::MIN]).into(),
+            Tensor::scalar(i64::MIN).into(),
+            Tensor::from([true, false, true]).into(),
+        ];
+        for tensor in tensors {
+            let mut bytes = Vec::new();
+            write(&tensor, &mut bytes).unwrap();
+            let back = from_bytes(dtype(&tensor), tensor.shape().clone(), &bytes);
+            assert_eq!(back, Ok(tensor));
+        }
+    }
+
+    #[test]
+    fn strided_tensors_are_written_in_row_major_order() {
+        let tensor = Tensor::from([[1_u8, 2, 3], [4, 5, 6]]).transpose(0, 1).unwrap();
+        let mut bytes = Vec::new();
+        write(&tensor.into(), &mut bytes).unwrap();
+        assert_eq!(bytes, [1, 4, 2, 5, 3, 6]);
+    }
+
+    /// Values of IEEE 754-2019 and of bfloat16, by their bits.
+    #[test]
+    fn half_precision_is_read_exactly() {
+        let cases: [(u16, f32); 9] = [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0400, 6.103_515_6e-5),
+            (0x0001, 5.960_464_5e-8),
+            (0x3555, 0.333_251_95),
+            (0x7c00, f32::INFINITY),
+            (0xfc00, f32::NEG_INFINITY),
+        ];
+        for (bits, expected) in cases {
+            assert_eq!(from_f16(bits.to_le_bytes()), expected, "{bits:#06x}");
+        }
+        assert!(from_f16(0x7e00_u16.to_le_bytes()).is_nan());
+        assert!(from_f16(0x8000_u16.to_le_bytes()).is_sign_negative());
+        assert_eq!(from_bf16(0x3fc0_u16.to_le_bytes()), 1.5);
+        assert_eq!(from_bf16(0xff80_u16.to_le_bytes()), f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused() {
+        let error = from_bytes(Dtype::BOOL, Shape::from([2]), &[1, 7]).unwrap_err();
+        assert_eq!(error, "7 is neither true nor false");
+        let error = from_bytes(Dtype::F8_E4M3, Shape::from([1]), &[1]).unwrap_err();
+        assert_eq!(error, "elements of type F8_E4M3 are not supported");
+    }
+}

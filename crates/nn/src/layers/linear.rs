@@ -1,0 +1,216 @@
+//! The fully connected layer.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{Error, Float, Ops, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::{Settings, initialised_by};
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+use crate::sequential::SequentialBuilder;
+
+/// The affine map y = x·Wᵀ + b.
+///
+/// | | shape |
+/// |---|---|
+/// | input | `[…, in_features]` |
+/// | output | `[…, out_features]` |
+/// | `weight` | `[out_features, in_features]` |
+/// | `bias` | `[out_features]` |
+///
+/// Both start as U(±1/√in_features).
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{Linear, Module};
+///
+/// let layer = Linear::new(784, 64).init(&mut Rng::seed(42))?;
+/// let y = layer.forward(&Var::new(Tensor::zeros([32, 784])))?;
+/// assert_eq!(*y.shape(), [32, 64]);
+/// assert_eq!(layer.to_string(), "Linear 784 → 64");
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct Linear<T: Float = f32> {
+    /// W, of shape `[out_features, in_features]`.
+    pub weight: Param<T>,
+    /// b, of shape `[out_features]`.
+    pub bias: Option<Param<T>>,
+}
+
+impl Linear {
+    /// Settings of a layer from `in_features` to `out_features` values.
+    pub fn new(in_features: usize, out_features: usize) -> LinearSettings {
+        LinearSettings { in_features: Some(in_features), ..Self::lazy(out_features) }
+    }
+
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
+    /// out `in_features`.
+    pub fn lazy(out_features: usize) -> LinearSettings {
+        LinearSettings {
+            in_features: None,
+            out_features,
+            bias: true,
+            weight_init: Init::pytorch(),
+            bias_init: Init::pytorch(),
+        }
+    }
+}
+
+/// The settings of a [`Linear`] layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearSettings {
+    in_features: Option<usize>,
+    out_features: usize,
+    bias: bool,
+    #[serde(skip, default = "Init::pytorch")]
+    weight_init: Init,
+    #[serde(skip, default = "Init::pytorch")]
+    bias_init: Init,
+}
+
+impl LinearSettings {
+    /// Whether there is a bias (there is).
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// How the weight is drawn.
+    #[must_use]
+    pub fn weight_init(self, weight_init: Init) -> Self {
+        Self { weight_init, ..self }
+    }
+
+    /// How the bias is drawn; its fans are those of the weight.
+    #[must_use]
+    pub fn bias_init(self, bias_init: Init) -> Self {
+        Self { bias_init, ..self }
+    }
+}
+
+initialised_by!(LinearSettings => Linear);
+
+impl Settings for LinearSettings {
+    type Layer<T: Float> = Linear<T>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        let Some((&features, others)) = input.split_last() else {
+            return Err(Error::shape("Linear", "expected values along an axis, got a scalar"));
+        };
+        let expected = *self.in_features.get_or_insert(features);
+        if features != expected {
+            let message = format!("expected […, {expected}], got {input}");
+            return Err(Error::shape("Linear", message));
+        }
+        Ok(others.iter().copied().chain([self.out_features]).collect())
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Linear<T>> {
+        let (Some(in_features), out_features) = (self.in_features, self.out_features) else {
+            return Err(open_input("Linear", "in_features"));
+        };
+        let place = format!("Linear {in_features} → {out_features}");
+        let fans = Fans { fan_in: in_features, fan_out: out_features };
+        let weight = source.param(self.weight_init, [out_features, in_features], fans, &place)?;
+        let bias = match self.bias {
+            true => Some(source.param(self.bias_init, [out_features], fans, &place)?),
+            false => None,
+        };
+        Ok(Linear { weight, bias })
+    }
+}
+
+/// What a layer says whose input size nobody has found out.
+pub(super) fn open_input(kind: &str, setting: &str) -> Error {
+    Error::argument(
+        kind,
+        format!("{setting} is open: only Sequential finds it out; give it to {kind}::new"),
+    )
+}
+
+impl<T: Float> Module<T> for Linear<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let bias = self.bias.as_ref().map(|bias| bias.on(x));
+        x.linear(&self.weight.on(x), bias.as_ref())
+            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+    }
+}
+
+impl<T: Float> fmt::Display for Linear<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.weight.value().shape()[..] {
+            [out_features, in_features] => write!(f, "Linear {in_features} → {out_features}"),
+            _ => f.write_str("Linear"),
+        }
+    }
+}
+
+impl SequentialBuilder {
+    /// Adds a [`Linear`] layer, which Keras calls dense.
+    #[must_use]
+    pub fn dense(self, out_features: usize) -> Self {
+        self.layer(Linear::lazy(out_features))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::{Parameters, check_gradient};
+    use dendra_tensor::{Rng, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn a_wrong_input_is_told_by_path_and_sizes() {
+        let mut layer = vec![Linear::new(3, 2).init(&mut Rng::seed(0)).unwrap()];
+        let x = Var::new(Tensor::zeros([4, 5]));
+        let message = |layer: &Linear| layer.forward(&x).unwrap_err().to_string();
+        assert_eq!(message(&layer[0]), "Linear 3 → 2: expected input of shape […, 3], got [4, 5]");
+        layer.name_parameters();
+        assert_eq!(
+            message(&layer[0]),
+            "0 (Linear 3 → 2): expected input of shape […, 3], got [4, 5]"
+        );
+    }
+
+    #[test]
+    fn the_gradients_are_those_of_the_formula() {
+        let mut rng = Rng::seed(1);
+        let layer = Linear::new(3, 2).init_as::<f64>(&mut rng).unwrap();
+        let x = Tensor::normal([2, 4, 3], 0.0, 1.0, &mut rng);
+        let inputs = [x, layer.weight.value().clone(), layer.bias.unwrap().value().clone()];
+        check_gradient(|v| v[0].linear(&v[1], Some(&v[2])), &inputs).unwrap();
+    }
+
+    #[test]
+    fn initialisers_can_be_chosen() {
+        let settings = Linear::new(3, 2).weight_init(Init::Constant(2.0)).bias_init(Init::Zeros);
+        let layer = settings.init(&mut Rng::seed(0)).unwrap();
+        let y = layer.forward(&Var::new(Tensor::ones([1, 3]))).unwrap();
+        assert_eq!(y.value().to_vec(), [6.0, 6.0]);
+        let bare = settings.bias(false).init(&mut Rng::seed(0)).unwrap();
+        assert_eq!(bare.parameter_count(), 6);
+    }
+
+    #[test]
+    fn the_defaults_are_within_pytorchs_bounds() {
+        let layer = Linear::new(100, 400).init(&mut Rng::seed(0)).unwrap();
+        for values in [layer.weight.value().to_vec(), layer.bias.unwrap().value().to_vec()] {
+            let largest = values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            assert!(largest <= 0.1 && largest > 0.097, "{largest}");
+        }
+    }
+
+    #[test]
+    fn an_open_input_size_is_told() {
+        let error = Linear::lazy(3).init(&mut Rng::seed(0)).unwrap_err().to_string();
+        assert!(error.contains("in_features is open"), "{error}");
+    }
+}

@@ -1,0 +1,175 @@
+//! The layers, one file each, and the table of those that a
+//! [`Sequential`](crate::Sequential) can hold.
+//!
+//! Shapes are written with the batch axis N first and images as `[N, C, H, W]`.
+//! Names, settings and defaults are PyTorch's.
+
+mod activation;
+mod dropout;
+mod flatten;
+mod linear;
+
+pub use activation::{
+    Approximation, ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax,
+    Softplus, Tanh,
+};
+pub use dropout::Dropout;
+pub use flatten::Flatten;
+pub use linear::{Linear, LinearSettings};
+
+use std::fmt;
+
+use dendra_autograd::Var;
+use dendra_derive::Parameters;
+use dendra_tensor::{Float, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use crate::init::Source;
+use crate::module::Module;
+
+/// The settings of a layer: what a network is planned with, and what a file
+/// holds. A layer without state is its own settings.
+pub(crate) trait Settings {
+    /// The layer.
+    type Layer<T: Float>: Module<T> + Clone + fmt::Debug + fmt::Display + Send + Sync;
+
+    /// Fills in what the input decides and gives the shape of the output. Both
+    /// shapes are without the batch axis.
+    ///
+    /// # Errors
+    ///
+    /// When the layer does not take this input, or a setting is wrong.
+    fn infer(&mut self, input: &Shape) -> Result<Shape>;
+
+    /// The layer, with new parameters.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is wrong or still open.
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Self::Layer<T>>;
+}
+
+/// Gives settings the methods that make the layer.
+macro_rules! initialised_by {
+    ($settings:ident => $layer:ident) => {
+        impl $settings {
+            /// The layer, its parameters drawn from `rng`.
+            ///
+            /// # Errors
+            ///
+            /// When a setting is wrong or still open.
+            pub fn init(&self, rng: &mut dendra_tensor::Rng) -> dendra_tensor::Result<$layer> {
+                self.init_as(rng)
+            }
+
+            /// As [`init`](Self::init), for any number type.
+            ///
+            /// # Errors
+            ///
+            /// When a setting is wrong or still open.
+            pub fn init_as<T: dendra_tensor::Float>(
+                &self,
+                rng: &mut dendra_tensor::Rng,
+            ) -> dendra_tensor::Result<$layer<T>> {
+                crate::layers::Settings::build(self, &mut crate::init::Source::Random(rng))
+            }
+        }
+    };
+}
+pub(crate) use initialised_by;
+
+/// A layer without state is its own settings.
+macro_rules! own_settings {
+    ($layer:ident: |$this:ident, $input:ident| $output:expr) => {
+        impl crate::layers::Settings for $layer {
+            type Layer<T: dendra_tensor::Float> = Self;
+
+            fn infer(
+                &mut self,
+                $input: &dendra_tensor::Shape,
+            ) -> dendra_tensor::Result<dendra_tensor::Shape> {
+                let $this = &*self;
+                $output
+            }
+
+            fn build<T: dendra_tensor::Float>(
+                &self,
+                _: &mut crate::init::Source<'_>,
+            ) -> dendra_tensor::Result<Self> {
+                Ok(self.clone())
+            }
+        }
+    };
+}
+pub(crate) use own_settings;
+
+/// Makes the enums of all layers and of their settings from one row a layer.
+macro_rules! layers {
+    ($($kind:ident: $settings:ty;)*) => {
+        /// The settings of any layer that a [`Sequential`](crate::Sequential)
+        /// can hold.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        #[non_exhaustive]
+        pub enum LayerSettings {$(
+            #[doc = concat!("[`", stringify!($kind), "`]")]
+            $kind($settings),
+        )*}
+
+        $(impl From<$settings> for LayerSettings {
+            fn from(settings: $settings) -> Self {
+                Self::$kind(settings)
+            }
+        })*
+
+        impl LayerSettings {
+            /// The layer's name, as `Conv2d`.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$kind(_) => stringify!($kind),)* }
+            }
+
+            pub(crate) fn infer(&mut self, input: &Shape) -> Result<Shape> {
+                match self { $(Self::$kind(settings) => settings.infer(input),)* }
+            }
+
+            pub(crate) fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Layer<T>> {
+                Ok(match self { $(Self::$kind(settings) => Layer::$kind(settings.build::<T>(source)?),)* })
+            }
+        }
+
+        /// Any layer that a `Sequential` can hold.
+        #[derive(Clone, Debug, Parameters)]
+        pub(crate) enum Layer<T: Float> {$(
+            $kind(#[parameters(flatten)] <$settings as Settings>::Layer<T>),
+        )*}
+
+        impl<T: Float> Module<T> for Layer<T> {
+            fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+                match self { $(Self::$kind(layer) => layer.forward(x),)* }
+            }
+        }
+
+        impl<T: Float> fmt::Display for Layer<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $(Self::$kind(layer) => layer.fmt(f),)* }
+            }
+        }
+    };
+}
+
+layers! {
+    Linear: LinearSettings;
+    Flatten: Flatten;
+    Dropout: Dropout;
+    ReLU: ReLU;
+    LeakyReLU: LeakyReLU;
+    ELU: ELU;
+    GELU: GELU;
+    SiLU: SiLU;
+    Sigmoid: Sigmoid;
+    Tanh: Tanh;
+    Softplus: Softplus;
+    Softmax: Softmax;
+    LogSoftmax: LogSoftmax;
+    Identity: Identity;
+}

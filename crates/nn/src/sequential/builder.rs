@@ -1,0 +1,198 @@
+//! From a list of layers to a network: shapes are inferred, errors name the
+//! layer.
+
+use std::collections::HashMap;
+
+use dendra_autograd::Parameters;
+use dendra_tensor::{Error, Float, Result, Rng, Shape};
+
+use super::{Part, Sequential, part_name};
+use crate::init::Source;
+use crate::layers::LayerSettings;
+use crate::place;
+
+/// The values that one sample may have between two layers: beyond this, the
+/// settings are wrong.
+const MAX_SAMPLE: usize = 1 << 31;
+
+/// A network being put together; see [`Sequential`]. Each layer's file adds
+/// its method here.
+#[derive(Clone, Debug)]
+#[must_use = "a network is made by `build`"]
+pub struct SequentialBuilder {
+    pub(super) input: Shape,
+    pub(super) layers: Vec<PlannedLayer>,
+}
+
+/// A layer to be: its name, when that is not its index, and its settings.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedLayer {
+    pub(super) name: Option<String>,
+    pub(super) settings: LayerSettings,
+}
+
+impl SequentialBuilder {
+    pub(super) fn new(input: Shape) -> Self {
+        Self { input, layers: Vec::new() }
+    }
+
+    /// Adds a layer with all its settings, as
+    /// `.layer(Linear::lazy(64).bias(false))`.
+    pub fn layer(mut self, settings: impl Into<LayerSettings>) -> Self {
+        self.layers.push(PlannedLayer { name: None, settings: settings.into() });
+        self
+    }
+
+    /// Names the layer added last; its parameters are then `conv1.weight`
+    /// instead of `0.weight`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no layer yet.
+    #[track_caller]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        let layer = self.layers.last_mut().expect("named() names the layer before it");
+        layer.name = Some(name.into());
+        self
+    }
+
+    /// The network, its parameters drawn from `rng`.
+    ///
+    /// # Errors
+    ///
+    /// When a layer does not take what the one before it gives, or has a wrong
+    /// setting; when a name is empty, has a dot, or is used twice.
+    pub fn build(self, rng: &mut Rng) -> Result<Sequential> {
+        self.build_as(rng)
+    }
+
+    /// As [`build`](Self::build), for any number type.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_as<T: Float>(self, rng: &mut Rng) -> Result<Sequential<T>> {
+        self.build_from(&mut Source::Random(rng))
+    }
+
+    pub(super) fn build_from<T: Float>(self, source: &mut Source<'_>) -> Result<Sequential<T>> {
+        self.check_names()?;
+        check_sample(&self.input).map_err(|error| place::at(error, "Sequential::input".into()))?;
+        let mut shape = self.input.clone();
+        let mut parts = Vec::with_capacity(self.layers.len());
+        for (index, PlannedLayer { name, mut settings }) in self.layers.into_iter().enumerate() {
+            let at = |error, settings: &LayerSettings| {
+                let name = part_name(index, &name);
+                place::at(error, format!("layer {name} ({})", settings.kind()))
+            };
+            let output = settings.infer(&shape).map_err(|error| at(error, &settings))?;
+            check_sample(&output).map_err(|error| at(error, &settings))?;
+            let layer = settings.build(source).map_err(|error| at(error, &settings))?;
+            shape = output.clone();
+            parts.push(Part { name, settings, layer, output });
+        }
+        let mut model = Sequential { input: self.input, parts };
+        model.name_parameters();
+        Ok(model)
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let mut taken = HashMap::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let name = part_name(index, &layer.name);
+            let place = format!("layer {index} ({})", layer.settings.kind());
+            if name.is_empty() || name.contains('.') {
+                let message = format!("a name is not empty and has no dot, got {name:?}");
+                return Err(Error::argument(place, message));
+            }
+            if let Some(other) = taken.insert(name.clone(), index) {
+                let message = format!("layer {other} is named {name:?} already");
+                return Err(Error::argument(place, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses samples that hold nothing or that no memory holds.
+fn check_sample(shape: &Shape) -> Result<()> {
+    match shape.checked_elements() {
+        Some(0) => Err(Error::shape("", format!("a sample of shape {shape} holds no value"))),
+        Some(count) if count <= MAX_SAMPLE => Ok(()),
+        _ => {
+            let message = format!("a sample of shape {shape} has more than {MAX_SAMPLE} values");
+            Err(Error::shape("", message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Dropout, Flatten, Linear};
+
+    fn message(builder: SequentialBuilder) -> String {
+        builder.build(&mut Rng::seed(0)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn errors_name_the_layer_and_both_shapes() {
+        let input = || Sequential::input([1, 4, 4]);
+        let cases = [
+            (
+                input().flatten().layer(Linear::new(15, 3)),
+                "layer 1 (Linear): expected […, 15], got [16]",
+            ),
+            (
+                input().flatten().dropout(1.5),
+                "layer 1 (Dropout): expected a probability p in 0 ..= 1, got 1.5",
+            ),
+            (
+                input().layer(Flatten::axes(1, 7)),
+                "layer 0 (Flatten): there is no axis 7 in shape [1, 1, 4, 4]",
+            ),
+            (
+                input().layer(Flatten::axes(0, -1)),
+                "layer 0 (Flatten): the batch must stay an axis of its own",
+            ),
+            (
+                input().flatten().dense(0).named("fc"),
+                "layer fc (Linear): a sample of shape [0] holds no value",
+            ),
+            (Sequential::input([0]), "Sequential::input: a sample of shape [0] holds no value"),
+            (
+                Sequential::input([1 << 31, 1 << 31, 4]),
+                "Sequential::input: a sample of shape [2147483648, 2147483648, 4] has more than \
+                 2147483648 values",
+            ),
+            (
+                Sequential::input([]).dense(1),
+                "layer 0 (Linear): expected values along an axis, got a scalar",
+            ),
+        ];
+        for (builder, expected) in cases {
+            assert_eq!(message(builder), expected);
+        }
+    }
+
+    #[test]
+    fn names_are_checked() {
+        let input = || Sequential::input([4]).dense(3);
+        assert!(message(input().named("")).contains("a name is not empty"));
+        assert!(message(input().named("a.b")).contains("has no dot, got \"a.b\""));
+        let twice = input().named("fc").relu().dense(2).named("fc");
+        assert_eq!(message(twice), "layer 2 (Linear): layer 0 is named \"fc\" already");
+        let clash = input().named("1").relu();
+        assert_eq!(message(clash), "layer 1 (ReLU): layer 0 is named \"1\" already");
+    }
+
+    #[test]
+    fn the_seed_decides_the_weights() {
+        let build = |seed| {
+            let builder = Sequential::input([4]).dense(3).layer(Dropout::new(0.1).unwrap());
+            builder.build(&mut Rng::seed(seed)).unwrap().state_dict()
+        };
+        assert_eq!(build(1), build(1));
+        assert_ne!(build(1), build(2));
+    }
+}

@@ -1,0 +1,186 @@
+//! The table that tells what a network is.
+
+use std::fmt;
+
+use dendra_autograd::{Entry, Parameters, Path};
+use dendra_tensor::Float;
+
+use super::{Sequential, batch_of};
+
+/// The layers of a network, their output shapes and their parameters; prints
+/// as a table.
+///
+/// ```
+/// use dendra_nn::Sequential;
+/// use dendra_nn::tensor::Rng;
+///
+/// let model = Sequential::input([784]).dense(64).relu().dense(10).build(&mut Rng::seed(0))?;
+/// assert_eq!(
+///     model.summary().to_string(),
+///     "\
+/// layer               output shape  parameters
+/// --------------------------------------------
+///    input            [N, 784]
+/// 0  Linear 784 → 64  [N, 64]           50,240
+/// 1  ReLU             [N, 64]                0
+/// 2  Linear 64 → 10   [N, 10]              650
+/// --------------------------------------------
+/// 50,890 parameters (198.8 KiB), all trainable
+/// "
+/// );
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The input, then one row a layer.
+    pub rows: Vec<SummaryRow>,
+    /// The values that training changes.
+    pub trainable: usize,
+    /// The values of frozen parameters.
+    pub frozen: usize,
+    /// The memory of parameters and buffers, in bytes.
+    pub bytes: usize,
+}
+
+/// A row of a [`Summary`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SummaryRow {
+    /// The layer's part of a path; empty for the input.
+    pub name: String,
+    /// The layer and its sizes.
+    pub layer: String,
+    /// The shape of its output, as `[N, 64]`.
+    pub output: String,
+    /// The number of its parameters' values, frozen ones included; `None` for
+    /// the input.
+    pub parameters: Option<usize>,
+}
+
+impl Summary {
+    pub(super) fn of<T: Float>(model: &Sequential<T>) -> Self {
+        let (mut trainable, mut frozen, mut bytes) = (0, 0, 0);
+        let mut rows = vec![SummaryRow {
+            name: String::new(),
+            layer: "input".into(),
+            output: batch_of(&model.input),
+            parameters: None,
+        }];
+        for (name, part) in model.named_parts() {
+            let mut parameters = 0;
+            part.layer.visit(&mut Path::default(), &mut |_, entry| match entry {
+                Entry::Param(param) => {
+                    let count = param.value().len();
+                    parameters += count;
+                    bytes += count * size_of::<T>();
+                    *if param.is_trainable() { &mut trainable } else { &mut frozen } += count;
+                }
+                Entry::Buffer(buffer) => bytes += buffer.value().len() * size_of::<T>(),
+                Entry::Counter(_) => bytes += size_of::<i64>(),
+            });
+            let (layer, output) = (part.layer.to_string(), batch_of(&part.output));
+            rows.push(SummaryRow { name, layer, output, parameters: Some(parameters) });
+        }
+        Self { rows, trainable, frozen, bytes }
+    }
+}
+
+/// A number with a comma after each group of three digits.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A size in the unit that gives it few digits.
+fn memory(bytes: usize) -> String {
+    let mut size = bytes as f64;
+    for unit in ["bytes", "KiB", "MiB", "GiB"] {
+        if size < 1024.0 {
+            let digits = if unit == "bytes" { 0 } else { 1 };
+            return format!("{size:.digits$} {unit}");
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} TiB")
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |row: &SummaryRow| row.parameters.map(grouped).unwrap_or_default();
+        let widest = |column: &dyn Fn(&SummaryRow) -> usize, title: &str| {
+            self.rows.iter().map(column).max().unwrap_or(0).max(title.len())
+        };
+        let names = widest(&|row| row.name.chars().count(), "");
+        let layers = widest(&|row| row.layer.chars().count(), "");
+        let outputs = widest(&|row| row.output.chars().count(), "output shape");
+        let counts = widest(&|row| count(row).len(), "parameters");
+        let first = (names + 2 + layers).max("layer".len());
+
+        let line = |f: &mut fmt::Formatter<'_>| {
+            writeln!(f, "{}", "-".repeat(first + 2 + outputs + 2 + counts))
+        };
+        writeln!(f, "{:first$}  {:outputs$}  {:>counts$}", "layer", "output shape", "parameters")?;
+        line(f)?;
+        for row in &self.rows {
+            let text = format!(
+                "{:first$}  {:outputs$}  {:>counts$}",
+                format!("{:names$}  {}", row.name, row.layer),
+                row.output,
+                count(row)
+            );
+            writeln!(f, "{}", text.trim_end())?;
+        }
+        line(f)?;
+        let (total, memory) = (grouped(self.trainable + self.frozen), memory(self.bytes));
+        write!(f, "{total} parameters ({memory}), ")?;
+        match self.frozen {
+            0 => writeln!(f, "all trainable"),
+            frozen => {
+                writeln!(f, "{} trainable, {} frozen", grouped(self.trainable), grouped(frozen))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Rng;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_sizes_are_short() {
+        let numbers = [0, 7, 999, 1000, 123_456, 1_234_567].map(grouped);
+        assert_eq!(numbers, ["0", "7", "999", "1,000", "123,456", "1,234,567"]);
+        let sizes = [0, 1023, 1024, 1536, 5 << 20, 3 << 40].map(memory);
+        assert_eq!(sizes, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB"]);
+    }
+
+    #[test]
+    fn frozen_parameters_are_counted_apart() {
+        let builder = Sequential::input([3]).dense(2).dense(5);
+        let mut model = builder.build_as::<f64>(&mut Rng::seed(0)).unwrap();
+        model.parts[0].layer.set_trainable(false);
+        let summary = model.summary();
+        assert_eq!((summary.trainable, summary.frozen, summary.bytes), (15, 8, 23 * 8));
+        let text = summary.to_string();
+        assert!(text.contains("23 parameters (184 bytes), 15 trainable, 8 frozen"), "{text}");
+        assert_eq!(summary.rows[1].parameters, Some(8));
+    }
+
+    #[test]
+    fn every_line_of_the_table_fits_its_rule() {
+        let builder = Sequential::input([12345]).dense(678).named("a_rather_long_name").relu();
+        let text = builder.build(&mut Rng::seed(0)).unwrap().summary().to_string();
+        let lines: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
+        let rule = lines[1];
+        assert!(lines[..lines.len() - 1].iter().all(|&length| length <= rule), "{text}");
+        assert_eq!(lines[3], rule, "the row with the count of parameters is full\n{text}");
+    }
+}
