@@ -263,7 +263,12 @@ impl<T: Element> Tensor<T> {
     pub fn map<U: Element>(&self, f: impl Fn(T) -> U + Sync) -> Tensor<U> {
         self.with_slice(|values| {
             Tensor::build(self.shape.clone(), |out| {
-                parallel::map_slices([values], out, |[x]| f(x));
+                parallel::map_slice(
+                    values,
+                    out,
+                    #[inline(always)]
+                    |x| f(x),
+                );
             })
         })
     }

@@ -15,7 +15,8 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
 
     let clamped = x.clamp(-104.0, 89.0);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_199_9e-3;
@@ -25,16 +26,17 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     let p = p * r + 5.000_000_1e-1;
     let p = (p * r) * r + r + 1.0;
     // 2ⁿ in two factors, since n may lie beyond the exponents of normal
-    // numbers at both ends. NaN stays NaN through `p`.
-    let n = n as i32;
+    // numbers at both ends. Its integer stands in the low bits of `shifted`.
+    // NaN stays NaN through `p`.
+    let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let half = n >> 1;
-    p * power_of_two(half) * power_of_two(n - half)
+    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
 /// 2ⁿ for −126 ≤ n ≤ 127.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
+    f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
 /// tanh(x), within 4 units in the last place.

@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::simd;
 use crate::element::Element;
 
 /// Roughly how many elementary steps (additions, loads) a chunk should hold
@@ -15,18 +16,29 @@ pub const GRAIN: usize = 64 * 1024;
 /// Calls `work(index, chunk)` for each consecutive chunk of `chunk_length`
 /// elements of `out`, in parallel when the whole costs more than two grains;
 /// `cost` is the number of elementary steps per element of `out`.
+///
+/// `work` is called through a pointer, so that rayon's machinery is compiled
+/// once per element type and not once per kernel.
 pub fn for_each_chunk<T: Send>(
     out: &mut [T],
     chunk_length: usize,
     cost: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let chunk_length = chunk_length.max(1);
-    if pays(out.len(), cost) && out.len() > chunk_length {
-        out.par_chunks_mut(chunk_length).enumerate().for_each(|(index, chunk)| work(index, chunk));
-    } else {
-        out.chunks_mut(chunk_length).enumerate().for_each(|(index, chunk)| work(index, chunk));
+    fn run<T: Send>(
+        out: &mut [T],
+        chunk_length: usize,
+        parallel: bool,
+        work: &(dyn Fn(usize, &mut [T]) + Sync),
+    ) {
+        if parallel && out.len() > chunk_length {
+            out.par_chunks_mut(chunk_length).enumerate().for_each(|(i, chunk)| work(i, chunk));
+        } else {
+            out.chunks_mut(chunk_length).enumerate().for_each(|(i, chunk)| work(i, chunk));
+        }
     }
+    let parallel = pays(out.len(), cost);
+    run(out, chunk_length.max(1), parallel, &work);
 }
 
 /// As [`for_each_chunk`], for two outputs that are cut into equally many
@@ -37,20 +49,13 @@ pub fn for_each_chunk_pair<A: Send, B: Send>(
     cost: usize,
     work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
 ) {
-    let (first_length, second_length) = (first_length.max(1), second_length.max(1));
-    if pays(first.len(), cost) && first.len() > first_length {
-        first
-            .par_chunks_mut(first_length)
-            .zip(second.par_chunks_mut(second_length))
-            .enumerate()
-            .for_each(|(index, (first, second))| work(index, first, second));
-    } else {
-        first
-            .chunks_mut(first_length)
-            .zip(second.chunks_mut(second_length))
-            .enumerate()
-            .for_each(|(index, (first, second))| work(index, first, second));
-    }
+    let parallel = pays(first.len(), cost);
+    let pairs = first.chunks_mut(first_length.max(1)).zip(second.chunks_mut(second_length.max(1)));
+    let mut pairs: Vec<_> = pairs.collect();
+    for_each_chunk(&mut pairs, 1, if parallel { 2 * GRAIN } else { 0 }, |index, pair| {
+        let (first, second) = &mut pair[0];
+        work(index, first, second);
+    });
 }
 
 /// Whether `elements` that cost `cost` steps each are worth more than one
@@ -67,31 +72,44 @@ pub fn rows_per_chunk(row_cost: usize) -> usize {
 /// Calls `work(index)` for every index below `count`, in parallel when the
 /// whole costs more than two grains, and collects the results in order.
 pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    if pays(count, cost) && count > 1 {
-        (0..count).into_par_iter().map(&work).collect()
-    } else {
-        (0..count).map(work).collect()
-    }
+    let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
+    for_each_chunk(&mut results, 1, cost, |index, slot| slot[0] = Some(work(index)));
+    results.into_iter().map(|result| result.expect("every chunk was worked on")).collect()
 }
 
-/// Fills `out` with `f` of the elements of `inputs` at the same place, in
-/// parallel and vectorised.
-pub(crate) fn map_slices<A: Element, B: Element, const N: usize>(
-    inputs: [&[A]; N],
-    out: &mut [B],
-    f: impl Fn([A; N]) -> B + Sync,
-) {
-    // Slices of one length let the compiler drop the bounds checks.
-    for_each_chunk(out, GRAIN / 2, 1, |index, out| {
-        let start = index * (GRAIN / 2);
-        let inputs = inputs.map(|input| &input[start..start + out.len()]);
-        super::simd::dispatch(
+/// Fills `out` with `f` of the elements of `x`, in parallel and vectorised.
+pub(crate) fn map_slice<A: Element, B: Element>(x: &[A], out: &mut [B], f: impl Fn(A) -> B + Sync) {
+    for_each_chunk(out, MAP_CHUNK, 1, |index, out| {
+        let x = &x[index * MAP_CHUNK..][..out.len()];
+        simd::dispatch(
             #[inline(always)]
             || {
-                for (i, slot) in out.iter_mut().enumerate() {
-                    *slot = f(inputs.map(|input| input[i]));
+                for (slot, &x) in out.iter_mut().zip(x) {
+                    *slot = f(x);
                 }
             },
         );
     });
 }
+
+/// As [`map_slice`], of three slices.
+pub(crate) fn map_slices<A: Element, B: Element>(
+    [x, y, z]: [&[A]; 3],
+    out: &mut [B],
+    f: impl Fn(A, A, A) -> B + Sync,
+) {
+    for_each_chunk(out, MAP_CHUNK, 1, |index, out| {
+        let [x, y, z] = [x, y, z].map(|slice| &slice[index * MAP_CHUNK..][..out.len()]);
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (((slot, &x), &y), &z) in out.iter_mut().zip(x).zip(y).zip(z) {
+                    *slot = f(x, y, z);
+                }
+            },
+        );
+    });
+}
+
+/// Elements of a chunk of a map.
+const MAP_CHUNK: usize = GRAIN / 2;

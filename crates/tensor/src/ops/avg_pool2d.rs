@@ -57,6 +57,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         Ok(self.options.windows("avg_pool2d", inputs[0])?.1)
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let shape = Op::<T>::output_shape(self, &[inputs[0].shape()]).expect("checked before");
         let (windows, starts, counts) = self.plan::<T>(inputs[0].shape());
@@ -90,6 +91,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         (y, ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
         let (windows, starts, counts) = self.plan::<T>(shape);

@@ -23,8 +23,8 @@ fn sample_inputs<T: Float>(low: f64, high: f64) -> Vec<Vec<Tensor<T>>> {
     ]
 }
 
-/// Defines operations: `Name in low..high: |a, b| value, |a, b, y| ∂/∂a, |a, b, y| ∂/∂b;`
-/// where the gradient is checked on `low..high`.
+/// Defines operations: `Name in low..high: |a, b| value, gradient by a, gradient
+/// by b;` where the gradient is checked on `low..high`.
 macro_rules! binary {
     ($(
         $(#[$attribute:meta])*
@@ -43,6 +43,7 @@ macro_rules! binary {
                 inputs[0].broadcast(inputs[1], stringify!($name))
             }
 
+            #[inline(never)]
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 let shape = inputs[0]
                     .shape()
@@ -51,18 +52,12 @@ macro_rules! binary {
                 (zip(inputs[0], inputs[1], &shape, #[inline(always)] |$a: T, $b: T| $value), ())
             }
 
+            #[inline(never)]
             fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
                 let [a, b] = [&call.inputs[0], &call.inputs[1]];
+                let (shape, g) = (call.output.shape(), &call.cotangent);
                 call.each(|index| {
-                    let derivative: Derivative<T> = if index == 0 { $by_a } else { $by_b };
-                    let gradient = match derivative {
-                        Derivative::One => call.cotangent.clone(),
-                        Derivative::MinusOne => call.cotangent.map(|g| -g),
-                        Derivative::Of(derivative) => {
-                            let slope = zip(a, b, call.output.shape(), derivative);
-                            zip(&slope, &call.cotangent, call.output.shape(), |s, g| s * g)
-                        }
-                    };
+                    let gradient = if index == 0 { $by_a(a, b, g, shape) } else { $by_b(a, b, g, shape) };
                     sum_to(gradient, call.inputs[index].shape())
                 })
             }
@@ -74,11 +69,58 @@ macro_rules! binary {
     )*};
 }
 
-/// The derivative by one operand.
-enum Derivative<T> {
-    One,
-    MinusOne,
-    Of(fn(T, T) -> T),
+/// The cotangent itself: the derivative is 1.
+fn one<T: Float>(_: &Tensor<T>, _: &Tensor<T>, g: &Tensor<T>, _: &Shape) -> Tensor<T> {
+    g.clone()
+}
+
+/// The derivative is −1.
+fn minus_one<T: Float>(_: &Tensor<T>, _: &Tensor<T>, g: &Tensor<T>, _: &Shape) -> Tensor<T> {
+    -g
+}
+
+/// The derivative is the other operand: `a` for the gradient by b.
+fn times_a<T: Float>(a: &Tensor<T>, _: &Tensor<T>, g: &Tensor<T>, shape: &Shape) -> Tensor<T> {
+    zip(
+        a,
+        g,
+        shape,
+        #[inline(always)]
+        |a, g| a * g,
+    )
+}
+
+/// The derivative is the other operand: `b` for the gradient by a.
+fn times_b<T: Float>(_: &Tensor<T>, b: &Tensor<T>, g: &Tensor<T>, shape: &Shape) -> Tensor<T> {
+    zip(
+        b,
+        g,
+        shape,
+        #[inline(always)]
+        |b, g| b * g,
+    )
+}
+
+/// Any other derivative, a function of both operands.
+macro_rules! of {
+    ($derivative:expr) => {
+        |a: &Tensor<T>, b: &Tensor<T>, g: &Tensor<T>, shape: &Shape| {
+            let slope = zip(
+                a,
+                b,
+                shape,
+                #[inline(always)]
+                $derivative,
+            );
+            zip(
+                &slope,
+                g,
+                shape,
+                #[inline(always)]
+                |slope: T, g| slope * g,
+            )
+        }
+    };
 }
 
 /// The share of the gradient that the winner `a` of a comparison gets.
@@ -92,31 +134,28 @@ fn share<T: Number>(a: T, b: T, wins: bool) -> T {
 
 binary! {
     /// a + b
-    Add in -2.0..2.0: |a, b| a + b, Derivative::One, Derivative::One;
+    Add in -2.0..2.0: |a, b| a + b, one, one;
     /// a − b
-    Sub in -2.0..2.0: |a, b| a - b, Derivative::One, Derivative::MinusOne;
+    Sub in -2.0..2.0: |a, b| a - b, one, minus_one;
     /// a · b
-    Mul in -2.0..2.0: |a, b| a * b, Derivative::Of(|_, b| b), Derivative::Of(|a, _| a);
+    Mul in -2.0..2.0: |a, b| a * b, times_b, times_a;
     /// a / b
-    Div in 0.5..2.0:
-        |a, b| a / b,
-        Derivative::Of(|_, b| T::ONE / b),
-        Derivative::Of(|a, b| -a / (b * b));
+    Div in 0.5..2.0: |a, b| a / b, of!(|_, b| T::ONE / b), of!(|a: T, b| -a / (b * b));
     /// the larger of a and b
     Maximum in -2.0..2.0:
         |a, b| a.max_nan(b),
-        Derivative::Of(|a, b| share(a, b, a > b)),
-        Derivative::Of(|a, b| share(a, b, b > a));
+        of!(|a, b| share(a, b, a > b)),
+        of!(|a, b| share(a, b, b > a));
     /// the smaller of a and b
     Minimum in -2.0..2.0:
         |a, b| a.min_nan(b),
-        Derivative::Of(|a, b| share(a, b, a < b)),
-        Derivative::Of(|a, b| share(a, b, b < a));
+        of!(|a, b| share(a, b, a < b)),
+        of!(|a, b| share(a, b, b < a));
     /// a to the power of b
     Pow in 0.5..2.0:
         |a, b| a.powf(b),
-        Derivative::Of(|a, b| b * a.powf(b - T::ONE)),
-        Derivative::Of(|a, b| a.powf(b) * a.ln());
+        of!(|a: T, b| b * a.powf(b - T::ONE)),
+        of!(|a: T, b| a.powf(b) * a.ln());
 }
 
 #[cfg(test)]

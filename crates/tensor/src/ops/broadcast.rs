@@ -48,49 +48,52 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
     shape: &Shape,
     f: impl Fn(A, B) -> C + Sync,
 ) -> Tensor<C> {
-    let (a, b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
+    let (mut a, mut b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
     let mut axes = joined_axes(shape, &a, &b);
-    let inner = axes.pop().unwrap_or(Axis { extent: 1, strides: [0, 0] });
+    // The inner loop wants neighbours or one value for all; anything else is
+    // laid out anew first.
+    let is_easy = |strides: [isize; 2]| matches!(strides, [1, 1] | [1, 0] | [0, 1]);
+    if axes.last().is_some_and(|inner| !is_easy(inner.strides)) {
+        (a, b) = (a.contiguous(), b.contiguous());
+        axes = joined_axes(shape, &a, &b);
+    }
+    let inner = axes.pop().unwrap_or(Axis { extent: 1, strides: [1, 1] });
     let ((a, a_offset), (b, b_offset)) = (a.storage(), b.storage());
     let row = |out: &mut [C], a_start: usize, b_start: usize| {
         let n = out.len();
         simd::dispatch(
             #[inline(always)]
             || match inner.strides {
-                [1, 1] => {
-                    let (a, b) = (&a[a_start..][..n], &b[b_start..][..n]);
-                    for i in 0..n {
-                        out[i] = f(a[i], b[i]);
-                    }
-                }
                 [1, 0] => {
-                    let (a, b) = (&a[a_start..][..n], b[b_start]);
-                    for i in 0..n {
-                        out[i] = f(a[i], b);
+                    let b = b[b_start];
+                    for (slot, &a) in out.iter_mut().zip(&a[a_start..][..n]) {
+                        *slot = f(a, b);
                     }
                 }
                 [0, 1] => {
-                    let (a, b) = (a[a_start], &b[b_start..][..n]);
-                    for i in 0..n {
-                        out[i] = f(a, b[i]);
+                    let a = a[a_start];
+                    for (slot, &b) in out.iter_mut().zip(&b[b_start..][..n]) {
+                        *slot = f(a, b);
                     }
                 }
-                [a_stride, b_stride] => {
-                    for (i, slot) in out.iter_mut().enumerate() {
-                        let at = |start: usize, stride: isize| {
-                            (start as isize + i as isize * stride) as usize
-                        };
-                        *slot = f(a[at(a_start, a_stride)], b[at(b_start, b_stride)]);
+                _ => {
+                    let (a, b) = (&a[a_start..][..n], &b[b_start..][..n]);
+                    for ((slot, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                        *slot = f(a, b);
                     }
                 }
             },
         );
     };
     Tensor::build(shape.clone(), |out| {
+        if out.is_empty() {
+            return;
+        }
         if axes.is_empty() {
-            for_each_chunk(out, parallel::GRAIN / 2, 1, |index, out| {
-                let start = (index * (parallel::GRAIN / 2)) as isize;
-                let at = |offset: usize, stride: isize| (offset as isize + start * stride) as usize;
+            let length = parallel::GRAIN / 2;
+            for_each_chunk(out, length, 1, |index, out| {
+                let start = index * length;
+                let at = |offset: usize, stride: isize| offset + start * stride as usize;
                 row(out, at(a_offset, inner.strides[0]), at(b_offset, inner.strides[1]));
             });
             return;

@@ -115,6 +115,7 @@ impl<T: Float> Op<T> for Conv2d {
         Ok(self.problem(inputs)?.1)
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (problem, shape) = self.problem(&shapes).expect("checked by the caller");
@@ -125,6 +126,7 @@ impl<T: Float> Op<T> for Conv2d {
         (Tensor::build(shape, |y| problem.forward(slices[0], slices[1], bias, y)), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let (x, weight) = (&call.inputs[0], &call.inputs[1]);
         let shapes = [x.shape(), weight.shape()];

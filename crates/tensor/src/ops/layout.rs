@@ -45,10 +45,12 @@ impl<T: Float> Op<T> for Reshape {
         Err(Error::shape("reshape", message))
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         (inputs[0].reshape(&self.shape).expect(CHECKED), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| call.cotangent.reshape(call.inputs[0].shape()).expect("the same elements"))
     }
@@ -76,10 +78,12 @@ impl<T: Float> Op<T> for Permute {
         Ok(phantom(inputs[0]).permute(&self.axes)?.shape().clone())
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         (inputs[0].permute(&self.axes).expect(CHECKED), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let mut inverse: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.axes.len());
         for (to, &axis) in self.axes.iter().enumerate() {
@@ -125,10 +129,12 @@ impl<T: Float> Op<T> for Slice {
         Ok(self.of(&phantom(inputs[0]))?.shape().clone())
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         (self.of(inputs[0]).expect(CHECKED), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
         let axis = shape.axis("slice", self.axis).expect(CHECKED);
@@ -172,10 +178,12 @@ impl<T: Float> Op<T> for BroadcastTo {
         Ok(phantom(inputs[0]).broadcast_to(&self.shape)?.shape().clone())
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         (inputs[0].stretched(self.shape.clone()), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| sum_to(call.cotangent.clone(), call.inputs[0].shape()))
     }

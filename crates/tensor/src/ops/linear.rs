@@ -49,6 +49,7 @@ impl<T: Float> Op<T> for Linear {
         Ok(batch.iter().copied().chain([out_features]).collect())
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let (x, weight) = (inputs[0], inputs[1]);
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
@@ -66,6 +67,7 @@ impl<T: Float> Op<T> for Linear {
         (y.reshape(shape).expect("the same elements"), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let g = rows(&call.cotangent);
         let (x, weight) = (&call.inputs[0], &call.inputs[1]);

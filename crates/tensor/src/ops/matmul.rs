@@ -97,10 +97,12 @@ impl<T: Float> Op<T> for MatMul {
         product_shape(inputs[0], inputs[1])
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         (product(inputs[0], inputs[1]), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let [a, b] = [&call.inputs[0], &call.inputs[1]];
         call.each(|index| match index {

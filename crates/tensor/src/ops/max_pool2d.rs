@@ -210,6 +210,7 @@ impl<T: Float> Op<T> for MaxPool2d {
         Ok(self.options.windows("max_pool2d", inputs[0])?.1)
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Places) {
         let (windows, shape) =
             self.options.windows("max_pool2d", inputs[0].shape()).expect("checked by the caller");
@@ -258,6 +259,7 @@ impl<T: Float> Op<T> for MaxPool2d {
         })
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Places>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
         let (windows, _) =

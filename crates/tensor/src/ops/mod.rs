@@ -76,12 +76,27 @@ macro_rules! operations {
 
         /// The table of all operations.
         pub fn table() -> Vec<Row> {
+            #[allow(dead_code, reason = "rows of generic operations name it")]
+            type T = f64;
             vec![$(Row {
                 name: stringify!($name),
                 documentation: concat!($($doc, "\n"),*),
                 operation: std::any::type_name::<$operation>(),
-                samples: check::samples::<$operation>,
+                #[cfg(test)]
+                samples: super::check::samples::<$operation>,
             }),*]
+        }
+
+        /// Has every operation compiled for `f32` here, once, instead of in
+        /// each crate that uses it: `#[inline(never)]` functions are shared
+        /// between crates.
+        #[doc(hidden)]
+        pub fn compile_here() -> Vec<*const ()> {
+            type T = f32;
+            vec![$(
+                <$operation as Op<T>>::forward as *const (),
+                <$operation as Op<T>>::vjp as *const (),
+            )*]
         }
     };
 }
@@ -103,6 +118,8 @@ pub mod softmax;
 mod table;
 pub mod unary;
 
+#[doc(hidden)]
+pub use table::compile_here;
 pub use table::{Ops, table};
 
 /// A differentiable function of tensors.
@@ -171,7 +188,8 @@ pub struct Row {
     /// module is the name of the file in `ops/`.
     pub operation: &'static str,
     /// The samples, with the types erased.
-    pub samples: fn() -> Vec<check::Sample>,
+    #[cfg(test)]
+    samples: fn() -> Vec<check::Sample>,
 }
 
 impl<T: Float> Ops for Tensor<T> {

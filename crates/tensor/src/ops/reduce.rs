@@ -49,6 +49,34 @@ pub(crate) fn fold<T: Element>(
     })
 }
 
+/// Folds a row with many accumulators, in an order that depends on its length
+/// alone. Inlined, so that it is compiled for the caller's instruction set.
+#[inline(always)]
+pub(super) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [identity; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    if rest.len() == row.len() {
+        return rest.iter().fold(identity, |sum, &value| f(sum, value));
+    }
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = f(*lane, value);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = f(*lane, value);
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
+}
+
 /// Folds each row of `length` values to one.
 fn fold_rows<T: Element>(
     values: &[T],
@@ -60,27 +88,7 @@ fn fold_rows<T: Element>(
     let one = |row: &[T]| {
         simd::dispatch(
             #[inline(always)]
-            || {
-                let mut lanes = [identity; LANES];
-                let chunks = row.chunks_exact(LANES);
-                let rest = chunks.remainder();
-                for chunk in chunks {
-                    for (lane, &value) in lanes.iter_mut().zip(chunk) {
-                        *lane = f(*lane, value);
-                    }
-                }
-                for (lane, &value) in lanes.iter_mut().zip(rest) {
-                    *lane = f(*lane, value);
-                }
-                let mut width = LANES;
-                while width > 1 {
-                    width /= 2;
-                    for i in 0..width {
-                        lanes[i] = f(lanes[i], lanes[i + width]);
-                    }
-                }
-                lanes[0]
-            },
+            || fold_slice(row, identity, f),
         )
     };
     let block = GRAIN / 2;
@@ -198,10 +206,12 @@ macro_rules! reductions {
                 output_shape(stringify!($name), inputs[0], &self.axes, self.keep)
             }
 
+            #[inline(never)]
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 (forward(inputs[0], &self.axes, self.keep, $identity, $fold), ())
             }
 
+            #[inline(never)]
             fn vjp(&self, $call: Call<'_, T, ()>) -> Cotangents<T> {
                 let $axes = &self.axes[..];
                 $call.each(|_| $gradient)

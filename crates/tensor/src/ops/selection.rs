@@ -26,10 +26,12 @@ impl<T: Float> Op<T> for Gather {
         Ok(self.index.shape().clone())
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         (inputs[0].gather(self.axis, &self.index).expect("the shape rule accepted the input"), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
         let axis = shape.axis("gather", self.axis).expect("checked by the shape rule");
@@ -77,11 +79,13 @@ impl<T: Float> Op<T> for IndexSelect {
         Ok(inputs[0].with(axis, self.indices.len()))
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let selected = inputs[0].index_select(self.axis, &self.indices);
         (selected.expect("the shape rule accepted the input"), ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
         let axis = ndarray::Axis(shape.axis("index_select", self.axis).expect("checked before"));
@@ -121,6 +125,7 @@ impl<T: Float> Op<T> for Where {
         values.broadcast(self.mask.shape(), "where_mask")
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let shapes = [inputs[0].shape(), inputs[1].shape()];
         let shape = Op::<T>::output_shape(self, &shapes).expect("checked by the caller");
@@ -140,6 +145,7 @@ impl<T: Float> Op<T> for Where {
         (chosen, ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|index| {
             let wanted = index == 0;

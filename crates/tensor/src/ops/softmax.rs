@@ -4,6 +4,7 @@
 
 use smallvec::SmallVec;
 
+use super::reduce::fold_slice;
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::Result;
@@ -60,18 +61,27 @@ fn map_rows<T: Float, const N: usize>(
     out.permuted(&order)
 }
 
-/// The largest element of a row, and the sum of exp(x − largest), which
-/// `keep` sees one by one.
+/// Fills `out` with exp(x − largest x), and gives the largest and the sum.
 #[inline(always)]
-fn exponentials<T: Float>(row: &[T], mut keep: impl FnMut(usize, T)) -> (T, T) {
-    let max = row.iter().fold(T::LOWEST, |max, &x| max.max_nan(x));
-    let mut sum = T::ZERO;
-    for (i, &x) in row.iter().enumerate() {
-        let exponential = (x - max).exp();
-        keep(i, exponential);
-        sum += exponential;
+fn exponentials<T: Float>(row: &[T], out: &mut [T]) -> (T, T) {
+    let max = fold_slice(
+        row,
+        T::LOWEST,
+        #[inline(always)]
+        |a: T, b| a.max_nan(b),
+    );
+    for (slot, &x) in out.iter_mut().zip(row) {
+        *slot = (x - max).exp();
     }
-    (max, sum)
+    (
+        max,
+        fold_slice(
+            out,
+            T::ZERO,
+            #[inline(always)]
+            |a, b| a + b,
+        ),
+    )
 }
 
 /// The inputs on which both are checked.
@@ -96,13 +106,14 @@ impl<T: Float> Op<T> for Softmax {
         Ok(inputs[0].clone())
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let softmax = map_rows(
             [inputs[0]],
             self.axis,
             #[inline(always)]
             |[x], out| {
-                let (_, sum) = exponentials(x, |i, exponential| out[i] = exponential);
+                let (_, sum) = exponentials(x, out);
                 for y in out {
                     *y /= sum;
                 }
@@ -111,6 +122,7 @@ impl<T: Float> Op<T> for Softmax {
         (softmax, ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| {
             map_rows(
@@ -118,9 +130,17 @@ impl<T: Float> Op<T> for Softmax {
                 self.axis,
                 #[inline(always)]
                 |[y, g], out| {
-                    let dot: T = y.iter().zip(g).map(|(&y, &g)| y * g).sum();
-                    for i in 0..out.len() {
-                        out[i] = y[i] * (g[i] - dot);
+                    for ((slot, &y), &g) in out.iter_mut().zip(y).zip(g) {
+                        *slot = y * g;
+                    }
+                    let dot = fold_slice(
+                        out,
+                        T::ZERO,
+                        #[inline(always)]
+                        |a, b| a + b,
+                    );
+                    for ((slot, &y), &g) in out.iter_mut().zip(y).zip(g) {
+                        *slot = y * (g - dot);
                     }
                 },
             )
@@ -141,24 +161,26 @@ impl<T: Float> Op<T> for LogSoftmax {
         Ok(inputs[0].clone())
     }
 
+    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let logarithms = map_rows(
             [inputs[0]],
             self.axis,
             #[inline(always)]
             |[x], out| {
-                let (max, sum) = exponentials(x, |_, _| ());
+                let (max, sum) = exponentials(x, out);
                 let log_sum = sum.ln();
-                for i in 0..out.len() {
+                for (y, &x) in out.iter_mut().zip(x) {
                     // In two steps: max + ln sum would lose the small part of
                     // large inputs.
-                    out[i] = (x[i] - max) - log_sum;
+                    *y = (x - max) - log_sum;
                 }
             },
         );
         (logarithms, ())
     }
 
+    #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| {
             map_rows(
@@ -166,9 +188,14 @@ impl<T: Float> Op<T> for LogSoftmax {
                 self.axis,
                 #[inline(always)]
                 |[y, g], out| {
-                    let sum: T = g.iter().copied().sum();
-                    for i in 0..out.len() {
-                        out[i] = g[i] - y[i].exp() * sum;
+                    let sum = fold_slice(
+                        g,
+                        T::ZERO,
+                        #[inline(always)]
+                        |a, b| a + b,
+                    );
+                    for ((slot, &y), &g) in out.iter_mut().zip(y).zip(g) {
+                        *slot = g - y.exp() * sum;
                     }
                 },
             )

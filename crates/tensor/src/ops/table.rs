@@ -10,7 +10,7 @@ use super::max_pool2d::Pool2dOptions;
 use super::reduce::{Max, Min, Prod, Sum};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
-use super::{Op, Row, avg_pool2d, binary, check, conv2d, joining, max_pool2d, unary};
+use super::{Op, Row, avg_pool2d, binary, conv2d, joining, max_pool2d, unary};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::shape::Shape;

@@ -23,7 +23,12 @@ fn backward<T: Float>(
             call.output.with_slice(|y| {
                 call.cotangent.with_slice(|g| {
                     Tensor::build(call.output.shape(), |out| {
-                        map_slices([x, y, g], out, |[x, y, g]| g * derivative(x, y));
+                        map_slices(
+                            [x, y, g],
+                            out,
+                            #[inline(always)]
+                            |x, y, g| g * derivative(x, y),
+                        );
                     })
                 })
             })
@@ -56,11 +61,13 @@ macro_rules! unary {
                 Ok(inputs[0].clone())
             }
 
+            #[inline(never)]
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 $($(let $setting = T::from_f64(self.$setting);)*)?
                 (forward(inputs[0], #[inline(always)] |$x: T| $value), ())
             }
 
+            #[inline(never)]
             fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
                 $($(let $setting = T::from_f64(self.$setting);)* let _ = ($($setting,)*);)?
                 backward(call, #[inline(always)] |$dx: T, $dy: T| $derivative)
