@@ -1,0 +1,146 @@
+//! Digits as a hand would write them, made up on the spot.
+//!
+//! Each digit has a pen's path in several hands ([`skeletons`]). A sample
+//! draws one, shifts its points, bends it smoothly (the elastic distortion of
+//! P. Simard, D. Steinkraus and J. Platt: "Best practices for convolutional
+//! neural networks applied to visual document analysis", ICDAR 2003, applied
+//! to the path instead of the pixels), leans, turns and stretches it, and
+//! fits it into 20×20 pixels with its centre of mass in the middle of the
+//! 28×28, as MNIST does. A round pen of varying width then draws it with soft
+//! edges, and the ink gets some noise ([`pen`]).
+
+mod pen;
+mod skeletons;
+
+use dendra_tensor::{Rng, Tensor};
+use rayon::prelude::*;
+
+use crate::images::ImageDataset;
+use pen::Canvas;
+use skeletons::{Point, STYLES};
+
+/// The extent of an image in pixels.
+const SIZE: usize = 28;
+
+/// Generates `n` images of handwritten-like digits: 28×28 bytes, 0 for paper
+/// to 255 for ink, with labels 0 to 9, each as likely as another.
+///
+/// Every image depends on `seed` and its index only, so that a larger set
+/// starts with the smaller one.
+///
+/// ```
+/// use dendra_datasets::{Dataset, digits};
+///
+/// let (images, labels) = digits(100, 42).batch(&[0, 1, 2])?;
+/// assert_eq!(images.shape(), &[3, 1, 28, 28]);
+/// assert_eq!(labels.shape(), &[3]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+pub fn digits(n: usize, seed: u64) -> ImageDataset {
+    let seed = Rng::seed(seed);
+    let label = |rng: &mut Rng| rng.below(STYLES.len());
+    let images = Tensor::build([n, 1, SIZE, SIZE], |images: &mut [u8]| {
+        images.par_chunks_exact_mut(SIZE * SIZE).enumerate().for_each(|(index, image)| {
+            let mut rng = seed.fork(index as u64);
+            let digit = label(&mut rng);
+            draw(digit, &mut rng, image);
+        });
+    });
+    let labels = (0..n as u64).map(|index| label(&mut seed.fork(index)) as i64).collect();
+    Tensor::from_vec(labels, [n])
+        .and_then(|labels| ImageDataset::new(images, labels, STYLES.len()))
+        .expect("there is a label for each image, and each is a digit")
+}
+
+/// A number with mean 0 and the given standard deviation, never further out
+/// than 2.5 of them: no hand is that odd.
+fn spread(rng: &mut Rng, std: f32) -> f32 {
+    (rng.normal() as f32).clamp(-2.5, 2.5) * std
+}
+
+/// Draws one digit.
+fn draw(digit: usize, rng: &mut Rng, image: &mut [u8]) {
+    let styles = STYLES[digit];
+    let style = styles[rng.below(styles.len())];
+    let hand = Hand::new(rng);
+    let mut strokes: Vec<Vec<Point>> = Vec::with_capacity(style.len());
+    for stroke in style {
+        let mut points: Vec<Point> = Vec::with_capacity(stroke.len());
+        for (index, &(x, y)) in stroke.iter().enumerate() {
+            match points.last() {
+                // A corner stays one.
+                Some(&last) if stroke[index - 1] == (x, y) => points.push(last),
+                _ => points.push((x + spread(rng, 0.022), y + spread(rng, 0.022))),
+            }
+        }
+        strokes.push(pen::curve(&points));
+    }
+    strokes.iter_mut().flatten().for_each(|point| *point = hand.shape(*point));
+
+    let mut canvas = Canvas::new();
+    canvas.write(&mut strokes, rng);
+    canvas.print(image, rng);
+}
+
+/// How a digit is bent, stretched and leant.
+struct Hand {
+    /// The matrix that stretches, leans and turns.
+    matrix: [f32; 4],
+    /// Displacements at the knots of a grid over the digit.
+    bends: [[Point; KNOTS]; KNOTS],
+}
+
+/// The knots of the grid along each axis: a cubic spline with two intervals.
+const KNOTS: usize = 5;
+
+impl Hand {
+    fn new(rng: &mut Rng) -> Self {
+        let width = 0.78 * libm::expf(spread(rng, 0.16));
+        let lean = 0.12 + spread(rng, 0.2);
+        let turn = spread(rng, 0.08);
+        let (sin, cos) = (libm::sinf(turn), libm::cosf(turn));
+        // Turned · leant · stretched; a positive lean moves the top right.
+        let matrix = [cos * width, -cos * lean - sin, sin * width, cos - sin * lean];
+        let bends = std::array::from_fn(|_| {
+            std::array::from_fn(|_| (spread(rng, 0.06), spread(rng, 0.06)))
+        });
+        Self { matrix, bends }
+    }
+
+    fn shape(&self, (x, y): Point) -> Point {
+        let (bend_x, bend_y) = self.bend(x, y);
+        let (x, y) = (x + bend_x - 0.5, y + bend_y - 0.5);
+        let [xx, xy, yx, yy] = self.matrix;
+        (xx * x + xy * y, yx * x + yy * y)
+    }
+
+    /// The displacement at a point: a uniform cubic B-spline over the knots.
+    fn bend(&self, x: f32, y: f32) -> Point {
+        let (column, across) = weights(x);
+        let (row, down) = weights(y);
+        let mut sum = (0.0, 0.0);
+        for (knots, down) in self.bends[row..].iter().zip(down) {
+            for (&(dx, dy), across) in knots[column..].iter().zip(across) {
+                sum.0 += dx * across * down;
+                sum.1 += dy * across * down;
+            }
+        }
+        sum
+    }
+}
+
+/// The first of the four knots that matter at a position, and their weights.
+fn weights(position: f32) -> (usize, [f32; 4]) {
+    let intervals = KNOTS - 3;
+    let scaled = (position * intervals as f32).clamp(0.0, intervals as f32);
+    let first = (scaled as usize).min(intervals - 1);
+    let t = scaled - first as f32;
+    let s = 1.0 - t;
+    let weights = [
+        s * s * s,
+        3.0 * t * t * t - 6.0 * t * t + 4.0,
+        3.0 * s * s * s - 6.0 * s * s + 4.0,
+        t * t * t,
+    ];
+    (first, weights.map(|weight| weight / 6.0))
+}

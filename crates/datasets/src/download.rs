@@ -1,0 +1,353 @@
+//! Files from the network into a cache folder: from the first mirror that
+//! delivers, resumed when broken off, checked, and moved into place only when
+//! complete.
+//!
+//! The content is pinned by size and SHA-256, which is why the mirrors need
+//! not be trusted and plain http does.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dendra_tensor::Error;
+use indicatif::{ProgressBar, ProgressStyle};
+use ureq::http::{StatusCode, header};
+
+#[cfg(test)]
+pub(crate) mod server;
+#[cfg(test)]
+mod tests;
+
+/// A file as its mirrors must deliver it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemoteFile {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: u64,
+    /// In lower-case hexadecimal.
+    pub(crate) sha256: &'static str,
+}
+
+/// Why a download failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// No mirror could be reached or had the file: the reasons. Nothing was
+    /// transferred.
+    Unreachable(String),
+    /// The network is there, but the file was broken off or wrong, or the disk
+    /// refused.
+    Failed(Error),
+}
+
+/// How long to wait for a mirror.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For a name to resolve, and again for a connection.
+    pub(crate) connect: Duration,
+    /// For the response to a request.
+    pub(crate) response: Duration,
+    /// For more of a body.
+    pub(crate) read: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            response: Duration::from_secs(5),
+            read: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How often a transfer may break off in a row without having got
+/// [`PROGRESS`] further.
+const ATTEMPTS: u32 = 3;
+
+/// What counts as progress, in bytes.
+const PROGRESS: u64 = 1 << 18;
+
+/// Brings files into a folder.
+pub(crate) struct Downloader<'a> {
+    /// Where the files lie: URLs that end before the slash and the name.
+    pub(crate) mirrors: &'a [String],
+    pub(crate) folder: &'a Path,
+    pub(crate) patience: Patience,
+    /// What is downloaded, for the progress bar; nothing is shown when `None`.
+    pub(crate) title: Option<&'a str>,
+}
+
+/// Why one mirror did not deliver one file.
+enum Trouble {
+    /// No connection, no response, or no such file.
+    Unreachable(String),
+    /// The transfer began and broke off.
+    Broken(String),
+    /// What came is not the file.
+    Wrong(String),
+    /// The disk refused; no other mirror can help.
+    Disk(Error),
+}
+
+impl Downloader<'_> {
+    /// Makes sure that all `files` lie complete in the folder; those that do
+    /// already are left alone. Several processes may do this at once.
+    pub(crate) fn fetch(&self, files: &[RemoteFile]) -> Result<(), Failure> {
+        let disk = |error| Failure::Failed(Error::io(self.folder, error));
+        fs::create_dir_all(self.folder).map_err(disk)?;
+        let _lock = self.lock().map_err(disk)?;
+        let missing: Vec<_> =
+            files.iter().filter(|file| !is_complete(file, &self.folder.join(file.name))).collect();
+        let bar = self.progress_bar(missing.iter().map(|file| file.bytes).sum());
+        let agent = self.agent();
+        let mut done = 0;
+        for file in missing {
+            let one = Transfer { file, agent: &agent, bar: &bar, done, folder: self.folder };
+            self.fetch_one(&one)?;
+            done += file.bytes;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Lets one process in; the others wait, and then find the files there.
+    /// The lock goes with the returned file.
+    fn lock(&self) -> io::Result<File> {
+        let path = self.folder.join(".lock");
+        let lock = OpenOptions::new().create(true).append(true).open(path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                self.say(|title| format!("waiting for another process that downloads {title}"));
+                lock.lock()?;
+            }
+            // A file system without locks. The rename and the checksum still
+            // keep a file that is in place whole.
+            Err(TryLockError::Error(_)) => {}
+        }
+        Ok(lock)
+    }
+
+    fn fetch_one(&self, one: &Transfer<'_>) -> Result<(), Failure> {
+        let mut reasons = Vec::new();
+        let mut reached = false;
+        for mirror in self.mirrors {
+            let url = format!("{}/{}", mirror.trim_end_matches('/'), one.file.name);
+            let reason = match one.fetch_from(&url) {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Disk(error)) => return Err(Failure::Failed(error)),
+                Err(Trouble::Unreachable(reason)) => reason,
+                Err(Trouble::Broken(reason) | Trouble::Wrong(reason)) => {
+                    reached = true;
+                    reason
+                }
+            };
+            reasons.push(format!("{url}: {reason}"));
+        }
+        if reasons.is_empty() {
+            reasons.push("there is no mirror to ask".into());
+        }
+        let reasons = reasons.join("; ");
+        if reached || one.done > 0 {
+            let path = self.folder.join(one.file.name);
+            let message = format!("the download failed, run again to resume it: {reasons}");
+            return Err(Failure::Failed(Error::io(path, io::Error::other(message))));
+        }
+        Err(Failure::Unreachable(reasons))
+    }
+
+    fn agent(&self) -> ureq::Agent {
+        let config = ureq::Agent::config_builder();
+        // The mirrors of the tests are on this machine, where no proxy leads.
+        let config = if cfg!(test) { config.proxy(None) } else { config };
+        config
+            .http_status_as_error(false)
+            .timeout_resolve(Some(self.patience.connect))
+            .timeout_connect(Some(self.patience.connect))
+            .timeout_recv_response(Some(self.patience.response))
+            .timeout_per_read(Some(self.patience.read))
+            .user_agent(concat!("dendra/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into()
+    }
+
+    /// A bar on the terminal, or, where standard error is none, one line.
+    fn progress_bar(&self, bytes: u64) -> ProgressBar {
+        let Some(title) = self.title.filter(|_| bytes > 0) else { return ProgressBar::hidden() };
+        let bar = ProgressBar::new(bytes);
+        if bar.is_hidden() {
+            let megabytes = bytes as f64 / 1e6;
+            let folder = self.folder.display();
+            self.say(|title| format!("downloading {title} ({megabytes:.1} MB) to {folder}"));
+        }
+        let template = "{msg} [{bar:40}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).expect("the template is well formed");
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(format!("Downloading {title}"));
+        bar
+    }
+
+    fn say(&self, message: impl FnOnce(&str) -> String) {
+        if let Some(title) = self.title {
+            eprintln!("dendra: {}", message(title));
+        }
+    }
+}
+
+/// One file on its way.
+struct Transfer<'a> {
+    file: &'a RemoteFile,
+    folder: &'a Path,
+    agent: &'a ureq::Agent,
+    bar: &'a ProgressBar,
+    /// The bytes of the files before this one.
+    done: u64,
+}
+
+impl Transfer<'_> {
+    fn fetch_from(&self, url: &str) -> Result<(), Trouble> {
+        let path = self.folder.join(self.file.name);
+        let part = self.part();
+        let length = || fs::metadata(&part).map_or(0, |metadata| metadata.len());
+        let mut attempts = 0;
+        let mut reached = length();
+        loop {
+            let resumed = length() > 0;
+            match self.transfer(url) {
+                Ok(()) if is_complete(self.file, &part) => {
+                    return fs::rename(&part, &path).map_err(disk(&path));
+                }
+                Ok(()) => {
+                    fs::remove_file(&part).map_err(disk(&part))?;
+                    // What was there before may have been the wrong part.
+                    if !resumed {
+                        let message = format!(
+                            "its SHA-256 is not {}: this is not the file",
+                            self.file.sha256
+                        );
+                        return Err(Trouble::Wrong(message));
+                    }
+                }
+                Err(Trouble::Broken(reason)) => {
+                    let length = length();
+                    if length >= reached + PROGRESS {
+                        reached = length;
+                        attempts = 0;
+                    }
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        return Err(Trouble::Broken(reason));
+                    }
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+    }
+
+    /// Brings the part to its full length, going on from where it ends.
+    fn transfer(&self, url: &str) -> Result<(), Trouble> {
+        let path = self.part();
+        let disk = disk(&path);
+        let expected = self.file.bytes;
+        let mut part =
+            OpenOptions::new().create(true).append(true).read(true).open(&path).map_err(&disk)?;
+        let mut length = part.metadata().map_err(&disk)?.len();
+        if length > expected {
+            part.set_len(0).map_err(&disk)?;
+            length = 0;
+        }
+        if length == expected {
+            return Ok(());
+        }
+
+        let mut request = self.agent.get(url);
+        if length > 0 {
+            request = request.header(header::RANGE, format!("bytes={length}-"));
+        }
+        let mut response = request.call().map_err(|e| Trouble::Unreachable(e.to_string()))?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if length > 0 => {
+                let range = response.headers().get(header::CONTENT_RANGE);
+                let range = range.and_then(|range| range.to_str().ok()).unwrap_or("no range");
+                if !range.starts_with(&format!("bytes {length}-")) {
+                    part.set_len(0).map_err(&disk)?;
+                    let message = format!("asked for the bytes from {length} on, got {range}");
+                    return Err(Trouble::Broken(message));
+                }
+            }
+            StatusCode::OK => {
+                part.set_len(0).map_err(&disk)?;
+                length = 0;
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE if length > 0 => {
+                part.set_len(0).map_err(&disk)?;
+                return Err(Trouble::Broken(format!("it does not go on at byte {length}")));
+            }
+            status => return Err(Trouble::Unreachable(format!("it answers {status}"))),
+        }
+        if let Some(announced) = response.body().content_length()
+            && length + announced != expected
+        {
+            let announced = length + announced;
+            return Err(Trouble::Wrong(format!("it has {announced} bytes, not {expected}")));
+        }
+
+        let mut body = response.body_mut().as_reader();
+        let mut buffer = vec![0; 1 << 16];
+        while length < expected {
+            self.bar.set_position(self.done + length);
+            match body.read(&mut buffer) {
+                Ok(0) => {
+                    let message = format!("it broke off after {length} of {expected} bytes");
+                    return Err(Trouble::Broken(message));
+                }
+                Ok(count) => {
+                    // Bytes past the expected ones are not the file's.
+                    let count = count.min((expected - length) as usize);
+                    part.write_all(&buffer[..count]).map_err(&disk)?;
+                    length += count as u64;
+                }
+                Err(error) => {
+                    let message =
+                        format!("it broke off after {length} of {expected} bytes: {error}");
+                    return Err(Trouble::Broken(message));
+                }
+            }
+        }
+        self.bar.set_position(self.done + length);
+        part.sync_all().map_err(&disk)
+    }
+
+    fn part(&self) -> PathBuf {
+        self.folder.join(format!("{}.part", self.file.name))
+    }
+}
+
+fn disk(path: &Path) -> impl Fn(io::Error) -> Trouble {
+    move |error| Trouble::Disk(Error::io(path, error))
+}
+
+/// Whether a file of the right size and SHA-256 lies at `path`.
+fn is_complete(file: &RemoteFile, path: &Path) -> bool {
+    let digest = || -> io::Result<String> {
+        let mut contents = File::open(path)?;
+        if contents.seek(SeekFrom::End(0))? != file.bytes {
+            return Ok(String::new());
+        }
+        contents.rewind()?;
+        let mut hash = hmac_sha256::Hash::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match contents.read(&mut buffer)? {
+                0 => break,
+                count => hash.update(&buffer[..count]),
+            }
+        }
+        Ok(hash.finalize().iter().fold(String::new(), |mut digits, byte| {
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        }))
+    };
+    digest().is_ok_and(|digest| digest == file.sha256)
+}

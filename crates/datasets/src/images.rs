@@ -1,0 +1,217 @@
+//! [`ImageDataset`]: byte images with class labels, turned into numbers batch
+//! by batch.
+
+use dendra_tensor::{Error, Result, Shape, Tensor};
+
+use crate::dataset::{Batch, Dataset, check_indices, check_labels};
+
+/// How the bytes of an image become the network's inputs.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Normalization {
+    /// The bytes' values, 0 to 255.
+    Raw,
+    /// `byte / 255`: values in [0, 1].
+    Scale,
+    /// `(byte / 255 - mean) / std`, with one mean and one standard deviation
+    /// (both of the scaled values) for each channel.
+    Standardize {
+        /// The means, one per channel.
+        mean: Vec<f32>,
+        /// The standard deviations, one per channel.
+        std: Vec<f32>,
+    },
+}
+
+/// Byte images of shape `[samples, channels, height, width]` with a class
+/// label each.
+///
+/// Only the bytes are kept: the numbers are made when a batch is gathered, by
+/// default scaled to [0, 1].
+///
+/// ```
+/// use dendra_datasets::{Dataset, ImageDataset, Normalization};
+/// use dendra_tensor::Tensor;
+///
+/// let images = Tensor::from_vec(vec![0u8, 51, 102, 255], [2, 1, 1, 2])?;
+/// let dataset = ImageDataset::new(images, Tensor::from([4i64, 9]), 10)?;
+/// let (x, y) = dataset.batch(&[1])?;
+/// assert_eq!(x.shape(), &[1, 1, 1, 2]);
+/// assert_eq!(x.to_vec(), [0.4, 1.0]);
+/// assert_eq!(y.to_vec(), [9]);
+///
+/// let dataset = dataset.normalize(Normalization::Raw)?;
+/// assert_eq!(dataset.batch(&[1])?.0.to_vec(), [102.0, 255.0]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ImageDataset {
+    images: Tensor<u8>,
+    labels: Tensor<i64>,
+    classes: usize,
+    /// The number that stands for each byte, by channel.
+    tables: Vec<[f32; 256]>,
+}
+
+impl ImageDataset {
+    /// A data set of `images` of shape `[samples, channels, height, width]`
+    /// and `labels` of shape `[samples]`.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit, or a label is not in `0..classes`: the
+    /// error names the sample and its label.
+    pub fn new(images: Tensor<u8>, labels: Tensor<i64>, classes: usize) -> Result<Self> {
+        let place = "ImageDataset::new";
+        let &[samples, channels, ..] = &images.shape()[..] else {
+            let message = format!(
+                "expected images of shape [samples, channels, height, width], got {}",
+                images.shape()
+            );
+            return Err(Error::shape(place, message));
+        };
+        if images.rank() != 4 || labels.shape()[..] != [samples] {
+            let message = format!(
+                "expected images of shape [samples, channels, height, width] and labels of shape \
+                 [samples], got {} and {}",
+                images.shape(),
+                labels.shape()
+            );
+            return Err(Error::shape(place, message));
+        }
+        check_labels(place, &labels.to_vec(), classes)?;
+        let tables = Normalization::Scale.tables(channels)?;
+        Ok(Self { images: images.contiguous(), labels: labels.contiguous(), classes, tables })
+    }
+
+    /// The same images under another normalisation.
+    ///
+    /// # Errors
+    ///
+    /// When there is not one mean and one standard deviation for each channel,
+    /// a mean is not finite, or a standard deviation is not finite and above 0.
+    pub fn normalize(mut self, normalization: Normalization) -> Result<Self> {
+        self.tables = normalization.tables(self.tables.len())?;
+        Ok(self)
+    }
+
+    /// All images, of shape `[samples, channels, height, width]`.
+    pub fn images(&self) -> &Tensor<u8> {
+        &self.images
+    }
+
+    /// All labels, of shape `[samples]`.
+    pub fn labels(&self) -> &Tensor<i64> {
+        &self.labels
+    }
+
+    /// The mean and the standard deviation of each channel's values scaled to
+    /// [0, 1], over all samples: what [`Normalization::Standardize`] asks for.
+    ///
+    /// The values of an empty data set are NaN.
+    pub fn statistics(&self) -> Normalization {
+        let channels = self.tables.len();
+        let pixels: usize = self.images.shape()[2..].iter().product();
+        let mut counts = vec![[0u64; 256]; channels];
+        let planes = self.bytes().chunks_exact(pixels.max(1));
+        for (plane, channel) in planes.zip((0..channels).cycle()) {
+            plane.iter().for_each(|&byte| counts[channel][usize::from(byte)] += 1);
+        }
+        let average = |counts: &[u64; 256], value: &dyn Fn(f64) -> f64| {
+            let sum: f64 =
+                (0..).zip(counts).map(|(byte, &n)| value(byte as f64 / 255.0) * n as f64).sum();
+            sum / counts.iter().sum::<u64>() as f64
+        };
+        let (mean, std) = counts
+            .iter()
+            .map(|counts| {
+                let mean = average(counts, &|value| value);
+                let variance = average(counts, &|value| (value - mean) * (value - mean));
+                (mean as f32, variance.sqrt() as f32)
+            })
+            .unzip();
+        Normalization::Standardize { mean, std }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.images.as_slice().expect("the images were made contiguous")
+    }
+}
+
+impl Dataset for ImageDataset {
+    type Input = Tensor<f32>;
+    type Target = Tensor<i64>;
+
+    fn len(&self) -> usize {
+        self.images.shape()[0]
+    }
+
+    fn input_shape(&self) -> Shape {
+        Shape::from(&self.images.shape()[1..])
+    }
+
+    fn classes(&self) -> Option<usize> {
+        Some(self.classes)
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+        check_indices("ImageDataset::batch", indices, self.len())?;
+        let mut shape = self.images.shape().to_vec();
+        shape[0] = indices.len();
+        let pixels: usize = shape[2..].iter().product();
+        let sample = shape[1] * pixels;
+        let images = Tensor::build(shape, |out: &mut [f32]| {
+            if sample == 0 {
+                return;
+            }
+            for (out, &index) in out.chunks_exact_mut(sample).zip(indices) {
+                let image = &self.bytes()[index * sample..][..sample];
+                let planes = image.chunks_exact(pixels).zip(out.chunks_exact_mut(pixels));
+                for ((plane, out), table) in planes.zip(&self.tables) {
+                    for (out, &byte) in out.iter_mut().zip(plane) {
+                        *out = table[usize::from(byte)];
+                    }
+                }
+            }
+        });
+        Ok((images, self.labels.index_select(0, indices)?))
+    }
+}
+
+impl Normalization {
+    /// Refuses a normalisation that images of so many channels cannot have.
+    pub(crate) fn check(&self, channels: usize) -> Result<()> {
+        let Normalization::Standardize { mean, std } = self else { return Ok(()) };
+        if mean.len() != channels || std.len() != channels {
+            let message = format!(
+                "expected a mean and a standard deviation for each of {channels} channels, got {} \
+                 and {}",
+                mean.len(),
+                std.len()
+            );
+            return Err(Error::argument("Normalization::Standardize", message));
+        }
+        let finite = mean.iter().chain(std).all(|x| x.is_finite());
+        if !finite || std.iter().any(|&std| std <= 0.0) {
+            let message = format!(
+                "expected finite means and standard deviations above 0, got {mean:?} and {std:?}"
+            );
+            return Err(Error::argument("Normalization::Standardize", message));
+        }
+        Ok(())
+    }
+
+    /// The number that stands for each byte, for each channel.
+    fn tables(&self, channels: usize) -> Result<Vec<[f32; 256]>> {
+        self.check(channels)?;
+        let table = |value: &dyn Fn(f32) -> f32| std::array::from_fn(|byte| value(byte as f32));
+        Ok(match self {
+            Normalization::Raw => vec![table(&|byte| byte); channels],
+            Normalization::Scale => vec![table(&|byte| byte / 255.0); channels],
+            Normalization::Standardize { mean, std } => {
+                let channel = |(mean, std)| table(&|byte| (byte / 255.0 - mean) / std);
+                mean.iter().zip(std).map(channel).collect()
+            }
+        })
+    }
+}

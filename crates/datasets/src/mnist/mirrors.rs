@@ -1,0 +1,40 @@
+//! The public mirrors of MNIST and what they must deliver.
+
+use crate::download::RemoteFile;
+
+/// The folders on the public mirrors, in the order to try them.
+pub(super) const MIRRORS: [&str; 2] = if cfg!(feature = "https") {
+    [
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    ]
+} else {
+    [
+        "http://ossci-datasets.s3.amazonaws.com/mnist",
+        "http://storage.googleapis.com/cvdf-datasets/mnist",
+    ]
+};
+
+/// The official files: training images and labels, test images and labels.
+pub(super) const FILES: [RemoteFile; 4] = [
+    RemoteFile {
+        name: "train-images-idx3-ubyte.gz",
+        bytes: 9_912_422,
+        sha256: "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    },
+    RemoteFile {
+        name: "train-labels-idx1-ubyte.gz",
+        bytes: 28_881,
+        sha256: "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    },
+    RemoteFile {
+        name: "t10k-images-idx3-ubyte.gz",
+        bytes: 1_648_877,
+        sha256: "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    },
+    RemoteFile {
+        name: "t10k-labels-idx1-ubyte.gz",
+        bytes: 4_542,
+        sha256: "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    },
+];

@@ -1,0 +1,107 @@
+//! [`TensorDataset`]: samples that lie in two tensors.
+
+use dendra_tensor::{Element, Error, Result, Shape, Tensor};
+
+use crate::dataset::{Batch, Dataset, check_indices, check_labels};
+
+/// Samples held as two tensors whose first axes run over the samples.
+///
+/// `Y` is the element of the targets, `i64` for class labels or `f32` for
+/// regression; `X` that of the inputs.
+///
+/// ```
+/// use dendra_datasets::{Dataset, TensorDataset};
+/// use dendra_tensor::Tensor;
+///
+/// let inputs = Tensor::from([[0.0f32, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]);
+/// let xor = TensorDataset::classification(inputs, Tensor::from([0i64, 1, 1, 0]), 2)?;
+/// let (x, y) = xor.batch(&[3, 1])?;
+/// assert_eq!(x.to_vec(), [1.0, 1.0, 0.0, 1.0]);
+/// assert_eq!(y.to_vec(), [0, 1]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TensorDataset<Y: Element, X: Element = f32> {
+    inputs: Tensor<X>,
+    targets: Tensor<Y>,
+    classes: Option<usize>,
+}
+
+impl<Y: Element, X: Element> TensorDataset<Y, X> {
+    /// A data set of `inputs` of shape `[samples, ..]` and `targets` of shape
+    /// `[samples, ..]`.
+    ///
+    /// # Errors
+    ///
+    /// When one has no axis, or they differ in the number of samples.
+    pub fn new(inputs: Tensor<X>, targets: Tensor<Y>) -> Result<Self> {
+        let place = "TensorDataset::new";
+        match (inputs.shape().first(), targets.shape().first()) {
+            (Some(x), Some(y)) if x == y => Ok(Self {
+                inputs: inputs.contiguous(),
+                targets: targets.contiguous(),
+                classes: None,
+            }),
+            (Some(x), Some(y)) => {
+                Err(Error::shape(place, format!("got {x} inputs but {y} targets")))
+            }
+            _ => {
+                let shapes = format!("{} and {}", inputs.shape(), targets.shape());
+                let message =
+                    format!("expected a first axis over the samples, got shapes {shapes}");
+                Err(Error::shape(place, message))
+            }
+        }
+    }
+
+    /// All inputs, of shape `[samples, ..]`.
+    pub fn inputs(&self) -> &Tensor<X> {
+        &self.inputs
+    }
+
+    /// All targets, of shape `[samples, ..]`.
+    pub fn targets(&self) -> &Tensor<Y> {
+        &self.targets
+    }
+}
+
+impl<X: Element> TensorDataset<i64, X> {
+    /// A data set of `inputs` of shape `[samples, ..]` with class labels of
+    /// shape `[samples]`.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit, or a label is not in `0..classes`: the
+    /// error names the sample and its label.
+    pub fn classification(inputs: Tensor<X>, labels: Tensor<i64>, classes: usize) -> Result<Self> {
+        let place = "TensorDataset::classification";
+        if labels.rank() != 1 {
+            let message = format!("expected one label per sample, got shape {}", labels.shape());
+            return Err(Error::shape(place, message));
+        }
+        check_labels(place, &labels.to_vec(), classes)?;
+        Ok(Self { classes: Some(classes), ..Self::new(inputs, labels)? })
+    }
+}
+
+impl<Y: Element, X: Element> Dataset for TensorDataset<Y, X> {
+    type Input = Tensor<X>;
+    type Target = Tensor<Y>;
+
+    fn len(&self) -> usize {
+        self.inputs.shape()[0]
+    }
+
+    fn input_shape(&self) -> Shape {
+        Shape::from(&self.inputs.shape()[1..])
+    }
+
+    fn classes(&self) -> Option<usize> {
+        self.classes
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+        check_indices("TensorDataset::batch", indices, self.len())?;
+        Ok((self.inputs.index_select(0, indices)?, self.targets.index_select(0, indices)?))
+    }
+}
