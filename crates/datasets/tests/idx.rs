@@ -64,7 +64,7 @@ fn plain_and_gzipped_arrays_of_any_rank_are_read() {
 
 #[test]
 fn an_array_larger_than_every_buffer_survives() {
-    let elements: Vec<u8> = (0..1_000_003u64).map(|i| (i * i >> 7) as u8).collect();
+    let elements: Vec<u8> = (0..1_000_003u64).map(|i| ((i * i) >> 7) as u8).collect();
     let (_folder, path) = written(&gzip(&idx(&[1_000_003], &elements)));
     assert_eq!(read_idx(path).unwrap().to_vec(), elements);
 }
@@ -106,7 +106,7 @@ fn truncated_contents_are_refused() {
 
 #[test]
 fn a_truncated_gzip_is_refused_wherever_it_ends() {
-    let elements: Vec<u8> = (0..2000u32).map(|i| (i * i >> 5) as u8).collect();
+    let elements: Vec<u8> = (0..2000u32).map(|i| ((i * i) >> 5) as u8).collect();
     let whole = gzip(&idx(&[2000], &elements));
     for length in 2..whole.len() {
         let message = refused(&whole[..length]);
@@ -116,7 +116,7 @@ fn a_truncated_gzip_is_refused_wherever_it_ends() {
 
 #[test]
 fn a_damaged_gzip_is_refused() {
-    let elements: Vec<u8> = (0..2000u32).map(|i| (i * i >> 5) as u8).collect();
+    let elements: Vec<u8> = (0..2000u32).map(|i| ((i * i) >> 5) as u8).collect();
     let whole = gzip(&idx(&[2000], &elements));
     // Within the deflate stream or its checksum; the header's time and system
     // carry no meaning.

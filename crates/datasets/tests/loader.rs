@@ -53,10 +53,8 @@ fn lengths_are_exact() {
                 let mut batches = loader.epoch(0);
                 assert_eq!(batches.len(), loader.len());
                 assert_eq!(epoch(&loader, 0).len(), loader.len());
-                assert_eq!(loader.is_empty(), loader.len() == 0);
-                if batches.next().is_some() {
-                    assert_eq!(batches.len(), loader.len() - 1);
-                }
+                assert_eq!(loader.is_empty(), batches.next().is_none());
+                assert_eq!(batches.len(), loader.len().saturating_sub(1));
             }
         }
     }
