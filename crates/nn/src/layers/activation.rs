@@ -224,61 +224,51 @@ fn axis_of(place: &str, axis: isize, input: &Shape) -> Result<Shape> {
 /// Adding activations.
 impl SequentialBuilder {
     /// Adds a [`ReLU`].
-    #[must_use]
     pub fn relu(self) -> Self {
         self.layer(ReLU)
     }
 
     /// Adds a [`LeakyReLU`] with this slope below 0.
-    #[must_use]
     pub fn leaky_relu(self, negative_slope: f64) -> Self {
         self.layer(LeakyReLU::new(negative_slope))
     }
 
     /// Adds an [`ELU`] with this limit below 0.
-    #[must_use]
     pub fn elu(self, alpha: f64) -> Self {
         self.layer(ELU::new(alpha))
     }
 
     /// Adds an exact [`GELU`].
-    #[must_use]
     pub fn gelu(self) -> Self {
         self.layer(GELU::default())
     }
 
     /// Adds a [`SiLU`].
-    #[must_use]
     pub fn silu(self) -> Self {
         self.layer(SiLU)
     }
 
     /// Adds a [`Sigmoid`].
-    #[must_use]
     pub fn sigmoid(self) -> Self {
         self.layer(Sigmoid)
     }
 
     /// Adds a [`Tanh`].
-    #[must_use]
     pub fn tanh(self) -> Self {
         self.layer(Tanh)
     }
 
     /// Adds a [`Softplus`].
-    #[must_use]
     pub fn softplus(self) -> Self {
         self.layer(Softplus)
     }
 
     /// Adds a [`Softmax`] along the last axis.
-    #[must_use]
     pub fn softmax(self) -> Self {
         self.layer(Softmax::default())
     }
 
     /// Adds a [`LogSoftmax`] along the last axis.
-    #[must_use]
     pub fn log_softmax(self) -> Self {
         self.layer(LogSoftmax::default())
     }

@@ -92,7 +92,6 @@ impl fmt::Display for Dropout {
 impl SequentialBuilder {
     /// Adds a [`Dropout`] layer. A `p` outside `0 ..= 1` is reported by
     /// `build`.
-    #[must_use]
     pub fn dropout(self, p: f64) -> Self {
         self.layer(Dropout { p })
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::{Float, Ops, Result, Shape};
+use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::own_settings;
@@ -57,7 +57,7 @@ own_settings!(Flatten: |this, input| {
     let output = shape.flattened(this.start, this.end)?;
     match output.split_first() {
         Some((1, output)) => Ok(output.into()),
-        _ => Err(dendra_tensor::Error::argument("Flatten", "the batch must stay an axis of its own")),
+        _ => Err(Error::argument("Flatten", "the batch must stay an axis of its own")),
     }
 });
 
@@ -78,7 +78,6 @@ impl fmt::Display for Flatten {
 
 impl SequentialBuilder {
     /// Adds a [`Flatten`] of all axes but the batch.
-    #[must_use]
     pub fn flatten(self) -> Self {
         self.layer(Flatten::new())
     }

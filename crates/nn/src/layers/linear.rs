@@ -7,7 +7,7 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, initialised_by};
+use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
@@ -113,9 +113,8 @@ impl Settings for LinearSettings {
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Linear<T>> {
-        let (Some(in_features), out_features) = (self.in_features, self.out_features) else {
-            return Err(open_input("Linear", "in_features"));
-        };
+        let out_features = self.out_features;
+        let in_features = self.in_features.ok_or_else(|| open_input("Linear", "in_features"))?;
         let place = format!("Linear {in_features} → {out_features}");
         let fans = Fans { fan_in: in_features, fan_out: out_features };
         let weight = source.param(self.weight_init, [out_features, in_features], fans, &place)?;
@@ -125,14 +124,6 @@ impl Settings for LinearSettings {
         };
         Ok(Linear { weight, bias })
     }
-}
-
-/// What a layer says whose input size nobody has found out.
-pub(super) fn open_input(kind: &str, setting: &str) -> Error {
-    Error::argument(
-        kind,
-        format!("{setting} is open: only Sequential finds it out; give it to {kind}::new"),
-    )
 }
 
 impl<T: Float> Module<T> for Linear<T> {
@@ -154,7 +145,6 @@ impl<T: Float> fmt::Display for Linear<T> {
 
 impl SequentialBuilder {
     /// Adds a [`Linear`] layer, which Keras calls dense.
-    #[must_use]
     pub fn dense(self, out_features: usize) -> Self {
         self.layer(Linear::lazy(out_features))
     }

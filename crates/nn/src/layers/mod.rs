@@ -5,23 +5,31 @@
 //! Names, settings and defaults are PyTorch's.
 
 mod activation;
+mod avg_pool2d;
+mod conv2d;
 mod dropout;
 mod flatten;
+mod image;
 mod linear;
+mod max_pool2d;
 
 pub use activation::{
     Approximation, ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax,
     Softplus, Tanh,
 };
+pub use avg_pool2d::AvgPool2d;
+pub use conv2d::{Conv2d, Conv2dSettings};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
+pub use image::Pair;
 pub use linear::{Linear, LinearSettings};
+pub use max_pool2d::MaxPool2d;
 
 use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::{Float, Result, Shape};
+use dendra_tensor::{Error, Float, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::init::Source;
@@ -47,6 +55,14 @@ pub(crate) trait Settings {
     ///
     /// When a setting is wrong or still open.
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Self::Layer<T>>;
+}
+
+/// What a layer says whose input size nobody has found out.
+fn open_input(kind: &str, setting: &str) -> Error {
+    Error::argument(
+        kind,
+        format!("{setting} is open: only Sequential finds it out; give it to {kind}::new"),
+    )
 }
 
 /// Gives settings the methods that make the layer.
@@ -133,12 +149,15 @@ macro_rules! layers {
             }
 
             pub(crate) fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Layer<T>> {
-                Ok(match self { $(Self::$kind(settings) => Layer::$kind(settings.build::<T>(source)?),)* })
+                Ok(match self {
+                    $(Self::$kind(settings) => Layer::$kind(settings.build::<T>(source)?),)*
+                })
             }
         }
 
         /// Any layer that a `Sequential` can hold.
         #[derive(Clone, Debug, Parameters)]
+        #[allow(clippy::upper_case_acronyms)]
         pub(crate) enum Layer<T: Float> {$(
             $kind(#[parameters(flatten)] <$settings as Settings>::Layer<T>),
         )*}
@@ -159,6 +178,9 @@ macro_rules! layers {
 
 layers! {
     Linear: LinearSettings;
+    Conv2d: Conv2dSettings;
+    MaxPool2d: MaxPool2d;
+    AvgPool2d: AvgPool2d;
     Flatten: Flatten;
     Dropout: Dropout;
     ReLU: ReLU;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use dendra_autograd::Parameters;
 use dendra_tensor::{Error, Float, Result, Rng, Shape};
 
-use super::{Part, Sequential, part_name};
+use super::{Part, PartName, Sequential};
 use crate::init::Source;
 use crate::layers::LayerSettings;
 use crate::place;
@@ -82,7 +82,7 @@ impl SequentialBuilder {
         let mut parts = Vec::with_capacity(self.layers.len());
         for (index, PlannedLayer { name, mut settings }) in self.layers.into_iter().enumerate() {
             let at = |error, settings: &LayerSettings| {
-                let name = part_name(index, &name);
+                let name = PartName(index, name.as_deref());
                 place::at(error, format!("layer {name} ({})", settings.kind()))
             };
             let output = settings.infer(&shape).map_err(|error| at(error, &settings))?;
@@ -99,7 +99,7 @@ impl SequentialBuilder {
     fn check_names(&self) -> Result<()> {
         let mut taken = HashMap::new();
         for (index, layer) in self.layers.iter().enumerate() {
-            let name = part_name(index, &layer.name);
+            let name = PartName(index, layer.name.as_deref()).to_string();
             let place = format!("layer {index} ({})", layer.settings.kind());
             if name.is_empty() || name.contains('.') {
                 let message = format!("a name is not empty and has no dot, got {name:?}");

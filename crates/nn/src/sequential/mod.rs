@@ -80,13 +80,22 @@ impl<T: Float> Sequential<T> {
     }
 
     /// Each layer and its part of a path.
-    fn named_parts(&self) -> impl Iterator<Item = (String, &Part<T>)> {
-        self.parts.iter().enumerate().map(|(index, part)| (part_name(index, &part.name), part))
+    fn named_parts(&self) -> impl Iterator<Item = (PartName<'_>, &Part<T>)> {
+        let parts = self.parts.iter().enumerate();
+        parts.map(|(index, part)| (PartName(index, part.name.as_deref()), part))
     }
 }
 
-fn part_name(index: usize, name: &Option<String>) -> String {
-    name.clone().unwrap_or_else(|| index.to_string())
+/// A layer's part of a path: its name, or its index where it has none.
+struct PartName<'a>(usize, Option<&'a str>);
+
+impl fmt::Display for PartName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(_, Some(name)) => f.write_str(name),
+            Self(index, None) => write!(f, "{index}"),
+        }
+    }
 }
 
 /// A shape with the batch axis, as `[N, 1, 28, 28]`.
@@ -102,13 +111,13 @@ impl<T: Float> Module<T> for Sequential<T> {
             return Err(Error::shape("Sequential", message));
         }
         let mut x = x.clone();
-        for (index, part) in self.parts.iter().enumerate() {
+        for (name, part) in self.named_parts() {
             x = part.layer.forward(&x).map_err(|error| {
                 // A layer whose parameters know their path has named it.
                 let parameters = part.layer.named_parameters();
                 match parameters.iter().find_map(|(_, param)| place::path(param)) {
                     Some(_) => error,
-                    None => error.within(format!("layer {}", part_name(index, &part.name))),
+                    None => error.within(format!("layer {name}")),
                 }
             })?;
         }
@@ -129,7 +138,8 @@ impl<T: Float> Parameters<T> for Sequential<T> {
         visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
     ) {
         for (index, part) in self.parts.iter_mut().enumerate() {
-            path.enter(part_name(index, &part.name), |path| part.layer.visit_mut(path, visitor));
+            let name = PartName(index, part.name.as_deref());
+            path.enter(name, |path| part.layer.visit_mut(path, visitor));
         }
     }
 }

@@ -77,6 +77,7 @@ impl Summary {
                 Entry::Buffer(buffer) => bytes += buffer.value().len() * size_of::<T>(),
                 Entry::Counter(_) => bytes += size_of::<i64>(),
             });
+            let name = name.to_string();
             let (layer, output) = (part.layer.to_string(), batch_of(&part.output));
             rows.push(SummaryRow { name, layer, output, parameters: Some(parameters) });
         }
@@ -89,7 +90,7 @@ fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
