@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use dendra_autograd::{Tape, Var};
 use dendra_tensor::ops::{Ops, table};
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Conv2dOptions, Error, Float, Pool2dOptions, Result, Tensor};
 use serde_json::Value;
 
 #[path = "../../../tests/fixtures/reader.rs"]
@@ -23,7 +23,7 @@ const SINGLE: Tolerance = Tolerance { forward: 1e-5, gradient: 1e-4 };
 const DOUBLE: Tolerance = Tolerance { forward: 1e-12, gradient: 1e-11 };
 
 /// Operations with reference values that are yet to be written.
-const AWAITED: [&str; 4] = ["avg_pool2d", "batch_norm", "conv2d", "max_pool2d"];
+const AWAITED: [&str; 1] = ["batch_norm"];
 
 #[test]
 fn operations_agree_with_pytorch() {
@@ -191,6 +191,21 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         ("linear", [x, weight]) => x.linear(weight, None),
         ("linear", [x, weight, bias]) => x.linear(weight, Some(bias)),
 
+        ("conv2d", [x, weight, bias @ ..]) => {
+            let options = Conv2dOptions {
+                stride: case.pair("stride"),
+                padding: case.pair("padding"),
+                dilation: case.pair("dilation"),
+                groups: case.integer("groups") as usize,
+            };
+            x.conv2d(weight, bias.first(), options)
+        }
+        ("max_pool2d", [x]) => {
+            let dilation = case.pair("dilation");
+            x.max_pool2d(Pool2dOptions { dilation, ..pool2d_options(case) })
+        }
+        ("avg_pool2d", [x]) => x.avg_pool2d(pool2d_options(case), case.flag("count_include_pad")),
+
         ("reshape", [x]) => x.reshape(case.sizes("shape")),
         ("broadcast_to", [x]) => x.broadcast_to(case.sizes("shape")),
         ("flatten", [x]) => x.flatten(case.integer("start"), case.integer("end")),
@@ -216,5 +231,14 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         }
         ("where_mask", [x, other]) => x.where_mask(&case.tensor("in1"), other),
         (op, _) => Err(Error::argument(op, "this test does not know the operation")),
+    }
+}
+
+fn pool2d_options(case: &Case) -> Pool2dOptions {
+    Pool2dOptions {
+        stride: case.pair("stride"),
+        padding: case.pair("padding"),
+        ceil_mode: case.flag("ceil_mode"),
+        ..Pool2dOptions::new(case.pair("kernel_size"))
     }
 }
