@@ -1,1 +1,44 @@
-//! Loss functions for Dendra.
+//! Loss functions.
+//!
+//! A loss is a struct with settings, which implements [`Loss`], and a plain
+//! function with PyTorch's defaults. Both take a [`Var`](dendra_autograd::Var)
+//! in training and a plain [`Tensor`](dendra_tensor::Tensor) anywhere else.
+//! Names, defaults and formulas are PyTorch's.
+//!
+//! Output and target must have one shape; nothing broadcasts, where PyTorch
+//! only warns. Constructors and settings cannot fail: an invalid setting is an
+//! error of the first use.
+//!
+//! ```
+//! use dendra_autograd::Tape;
+//! use dendra_losses::{self as losses, CrossEntropy};
+//! use dendra_tensor::Tensor;
+//!
+//! let logits = Tensor::from([[2.0, 0.5, -1.0], [0.0, 3.0, 0.5_f32]]);
+//! let labels = Tensor::from([0, 2_i64]);
+//! let loss = losses::cross_entropy(&logits, &labels)?;
+//! assert!((loss.item()? - 1.4326).abs() < 1e-4);
+//!
+//! let tape = Tape::training(42, 0);
+//! let smoothed = CrossEntropy::new().label_smoothing(0.1);
+//! let gradients = smoothed.compute(&tape.leaf(logits), &labels)?.backward()?;
+//! # Ok::<(), dendra_tensor::Error>(())
+//! ```
+
+mod binary;
+mod classes;
+mod cross_entropy;
+mod loss;
+mod nll;
+mod pointwise;
+mod regression;
+
+pub use binary::{
+    BceLoss, BceWithLogitsLoss, binary_cross_entropy, binary_cross_entropy_with_logits,
+};
+pub use cross_entropy::{ClassTarget, Classes, CrossEntropy, cross_entropy};
+pub use loss::{Loss, Reduction};
+pub use nll::{NllLoss, nll_loss};
+pub use regression::{
+    HuberLoss, L1Loss, MseLoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss,
+};

@@ -1,0 +1,316 @@
+//! Losses of outputs that say yes or no.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Float, Number, Ops, Result, Tensor};
+
+use crate::loss::{Loss, Reduction};
+use crate::pointwise::{Curve, apply, ensure_same_shape};
+
+/// The binary cross-entropy of a probability x and a target y between 0 and 1:
+/// `−(y·ln x + (1 − y)·ln(1 − x))`. The logarithms are held at −100, so that a
+/// certain and wrong output costs 100 and not infinity.
+///
+/// [`BceWithLogitsLoss`] is more accurate where the probability comes from a
+/// sigmoid.
+///
+/// ```
+/// use dendra_losses::binary_cross_entropy;
+/// use dendra_tensor::Tensor;
+///
+/// let (output, target) = (Tensor::from([0.5, 1.0_f64]), Tensor::from([1.0, 0.0]));
+/// let loss = binary_cross_entropy(&output, &target)?.item()?;
+/// assert!((loss - (2_f64.ln() + 100.0) / 2.0).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct BceLoss {
+    weight: Option<Tensor<f64>>,
+    reduction: Reduction,
+}
+
+/// The binary cross-entropy of the sigmoid of x and a target y between 0 and
+/// 1, accurate for any x: `−(p·y·ln σ(x) + (1 − y)·ln(1 − σ(x)))` with the
+/// weight p of positive examples, 1 unless set.
+///
+/// ```
+/// use dendra_losses::binary_cross_entropy_with_logits;
+/// use dendra_tensor::Tensor;
+///
+/// let (logits, target) = (Tensor::from([100.0, 100.0_f32]), Tensor::from([1.0, 0.0]));
+/// assert_eq!(binary_cross_entropy_with_logits(&logits, &target)?.item()?, 50.0);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct BceWithLogitsLoss {
+    weight: Option<Tensor<f64>>,
+    pos_weight: Option<Tensor<f64>>,
+    reduction: Reduction,
+}
+
+impl BceLoss {
+    /// The mean binary cross-entropy.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What becomes of the losses of the elements; their mean unless set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// A factor for the loss of each element, which broadcasts to the shape of
+    /// the output.
+    #[must_use]
+    pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
+        self.weight = Some(weight.cast());
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When output and target differ in shape or hold a number that is no
+    /// probability, or a weight does not broadcast to them.
+    pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
+        let place = <Probabilities as Curve<1>>::NAME;
+        ensure_same_shape(place, output.value().shape(), target.shape())?;
+        ensure_probabilities(place, "target", target, false)?;
+        // A NaN passes: the loss is NaN then, and the search for its origin
+        // goes further back than here.
+        ensure_probabilities(place, "output", output.value(), true)?;
+        let constants = [target.clone()];
+        weighted(Probabilities, output, constants, self.weight.as_ref(), self.reduction)
+    }
+}
+
+impl BceWithLogitsLoss {
+    /// The mean binary cross-entropy.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What becomes of the losses of the elements; their mean unless set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// A factor for the loss of each element, which broadcasts to the shape of
+    /// the output.
+    #[must_use]
+    pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
+        self.weight = Some(weight.cast());
+        self
+    }
+
+    /// A factor for the losses of positive examples, which broadcasts to the
+    /// shape of the output: usually one number for each class.
+    #[must_use]
+    pub fn pos_weight<T: Float>(mut self, pos_weight: &Tensor<T>) -> Self {
+        self.pos_weight = Some(pos_weight.cast());
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When output and target differ in shape, the target holds a number that
+    /// is no probability, or a weight does not broadcast to them.
+    pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
+        let place = <Logits as Curve<2>>::NAME;
+        ensure_same_shape(place, output.value().shape(), target.shape())?;
+        ensure_probabilities(place, "target", target, false)?;
+        let negative = target.map(|y| V::Element::ONE - y);
+        let positive = match &self.pos_weight {
+            Some(weight) => target * &stretched(place, "pos_weight", weight, target)?,
+            None => target.clone(),
+        };
+        let constants = [positive, negative];
+        weighted(Logits, output, constants, self.weight.as_ref(), self.reduction)
+    }
+}
+
+impl<T: Float> Loss<Tensor<T>, T> for BceLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+impl<T: Float> Loss<Tensor<T>, T> for BceWithLogitsLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+/// The mean binary cross-entropy of probabilities, as [`BceLoss`].
+///
+/// # Errors
+///
+/// When output and target differ in shape or hold a number that is no
+/// probability.
+pub fn binary_cross_entropy<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
+    BceLoss::new().compute(output, target)
+}
+
+/// The mean binary cross-entropy of logits, as [`BceWithLogitsLoss`].
+///
+/// # Errors
+///
+/// When output and target differ in shape or the target holds a number that is
+/// no probability.
+pub fn binary_cross_entropy_with_logits<V: Ops>(
+    output: &V,
+    target: &Tensor<V::Element>,
+) -> Result<V> {
+    BceWithLogitsLoss::new().compute(output, target)
+}
+
+/// The loss of a probability, of the target.
+#[derive(Clone, Copy)]
+struct Probabilities;
+
+impl Curve<1> for Probabilities {
+    const NAME: &'static str = "binary_cross_entropy";
+
+    fn examples() -> Vec<Self> {
+        vec![Self]
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        let least = T::from_f64(-100.0);
+        let (yes, no) = (x.ln().max_nan(least), (-x).ln_1p().max_nan(least));
+        -(y * yes + (T::ONE - y) * no)
+    }
+
+    /// PyTorch's, which is large but finite where the output is certain.
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        (x - y) / (x * (T::ONE - x)).max_nan(T::from_f64(1e-12))
+    }
+}
+
+/// The loss of a logit, of the weights of yes and no.
+#[derive(Clone, Copy)]
+struct Logits;
+
+impl Curve<2> for Logits {
+    const NAME: &'static str = "binary_cross_entropy_with_logits";
+
+    fn examples() -> Vec<Self> {
+        vec![Self]
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [yes, no]: [T; 2]) -> T {
+        // −ln σ(x) = max(−x, 0) + ln(1 + exp(−|x|))
+        let common = (-x.abs()).exp().ln_1p();
+        yes * ((-x).max_nan(T::ZERO) + common) + no * (x.max_nan(T::ZERO) + common)
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, [yes, no]: [T; 2]) -> T {
+        no * x.sigmoid() - yes * (-x).sigmoid()
+    }
+}
+
+/// The losses of all elements times their weights, reduced.
+fn weighted<V: Ops, C: Curve<N>, const N: usize>(
+    curve: C,
+    output: &V,
+    constants: [Tensor<V::Element>; N],
+    weight: Option<&Tensor<f64>>,
+    reduction: Reduction,
+) -> Result<V> {
+    let Some(weight) = weight else { return apply(curve, output, constants, reduction) };
+    let weight = stretched(C::NAME, "weight", weight, output.value())?;
+    let losses = apply(curve, output, constants, Reduction::None)?;
+    Ok(reduction.of(&losses.mul(&V::constant(weight))?))
+}
+
+/// A weight in the type and shape of the output.
+fn stretched<T: Float>(
+    place: &str,
+    name: &str,
+    weight: &Tensor<f64>,
+    output: &Tensor<T>,
+) -> Result<Tensor<T>> {
+    let stretched = weight.cast::<T>().broadcast_to(output.shape());
+    stretched.map_err(|_| {
+        let (found, expected) = (weight.shape(), output.shape());
+        Error::shape(place, format!("{name} of shape {found} does not broadcast to {expected}"))
+    })
+}
+
+fn ensure_probabilities<T: Float>(
+    place: &str,
+    name: &str,
+    values: &Tensor<T>,
+    nan_allowed: bool,
+) -> Result<()> {
+    let valid = |x: T| (x >= T::ZERO && x <= T::ONE) || (nan_allowed && x.is_nan());
+    let found = values.view().iter().copied().find(|&x| !valid(x));
+    found.map_or(Ok(()), |x| {
+        Err(Error::data(place, format!("the {name} must lie between 0 and 1, got {x}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+    use crate::pointwise::Pointwise;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        check::<Pointwise<Probabilities, f64, 1>>().unwrap();
+        check::<Pointwise<Logits, f64, 2>>().unwrap();
+    }
+
+    #[test]
+    fn logits_of_any_size_give_the_loss_of_their_probabilities() {
+        let logits = Tensor::<f64>::from([-100.0, -5.0, -0.1, 0.0, 2.0, 100.0]);
+        let target = Tensor::from([1.0, 0.0, 0.3, 1.0, 0.9, 0.0]);
+        let apart = Reduction::None;
+        let direct = BceWithLogitsLoss::new().reduction(apart).compute(&logits, &target).unwrap();
+        let by_sigmoid =
+            BceLoss::new().reduction(apart).compute(&logits.sigmoid(), &target).unwrap();
+        assert_eq!(direct.to_vec()[0], 100.0);
+        assert_eq!(direct.to_vec()[5], 100.0);
+        for (a, b) in direct.to_vec().into_iter().zip(by_sigmoid.to_vec()) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_probability_is_refused() {
+        let half = Tensor::from([0.5_f32, 0.5]);
+        let message = |result: Result<Tensor>| result.unwrap_err().to_string();
+        for bad in [-0.1, 1.5, f32::NAN] {
+            let bad = Tensor::from([0.5, bad]);
+            assert!(message(binary_cross_entropy(&half, &bad)).contains("the target must lie"));
+            let with_logits = binary_cross_entropy_with_logits(&half, &bad);
+            assert!(message(with_logits).contains("the target must lie"));
+        }
+        let error = message(binary_cross_entropy(&Tensor::from([0.5, 1.5]), &half));
+        assert_eq!(error, "binary_cross_entropy: the output must lie between 0 and 1, got 1.5");
+        let nan = binary_cross_entropy(&Tensor::from([0.5, f32::NAN]), &half).unwrap();
+        assert!(nan.item().unwrap().is_nan());
+    }
+
+    #[test]
+    fn weights_must_broadcast_to_the_output() {
+        let x = Tensor::<f32>::zeros([2, 3]);
+        let loss = BceWithLogitsLoss::new().pos_weight(&Tensor::from([1.0, 2.0_f32]));
+        let error = loss.compute(&x, &x).unwrap_err().to_string();
+        assert!(error.contains("pos_weight of shape [2] does not broadcast to [2, 3]"), "{error}");
+        let loss = BceLoss::new().weight(&Tensor::<f32>::ones([2, 2, 3]));
+        assert!(loss.compute(&x, &x).unwrap_err().to_string().contains("weight of shape"));
+    }
+}

@@ -1,0 +1,192 @@
+//! The cross-entropy of logits.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+
+use crate::classes::{LabelSettings, class_axis, weights_along};
+use crate::loss::{Loss, Reduction};
+use crate::pointwise::ensure_same_shape;
+
+const NAME: &str = "cross_entropy";
+
+/// The cross-entropy of logits of shape `[n, classes, …]` or `[classes]`.
+///
+/// The target is either labels, of the logits' shape without the classes, or
+/// probabilities, of the logits' shape. With log-probabilities
+/// `l = log_softmax(logits)`, class weights w and label smoothing s, a sample
+/// with the label y loses
+///
+/// ```text
+/// −(1 − s)·w_y·l_y − s/classes · Σ_c w_c·l_c
+/// ```
+///
+/// and one with probabilities p loses `−Σ_c w_c·((1 − s)·p_c + s/classes)·l_c`.
+/// The mean of samples with labels is over their weights w_y, that of samples
+/// with probabilities over their number.
+///
+/// Label smoothing: Szegedy et al., "Rethinking the inception architecture for
+/// computer vision", 2015.
+///
+/// ```
+/// use dendra_losses::CrossEntropy;
+/// use dendra_tensor::Tensor;
+///
+/// let logits = Tensor::from([[0.0, 0.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0_f32]]);
+/// let ignoring = CrossEntropy::new().ignore_index(3);
+/// let loss = ignoring.compute(&logits, &Tensor::from([1, 3_i64]))?;
+/// assert_eq!(loss.item()?, 4_f32.ln());
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct CrossEntropy {
+    settings: LabelSettings,
+    label_smoothing: f64,
+}
+
+/// The target of a cross-entropy for an output of `T`: labels
+/// (`Tensor<i64>`), or probabilities (`Tensor<T>`).
+pub trait ClassTarget<T: Float> {
+    /// Which of both it is.
+    fn classes(&self) -> Classes<'_, T>;
+}
+
+/// The target of a cross-entropy.
+#[derive(Clone, Copy, Debug)]
+pub enum Classes<'a, T: Float> {
+    /// The class of each sample.
+    Labels(&'a Tensor<i64>),
+    /// The probabilities of all classes for each sample.
+    Probabilities(&'a Tensor<T>),
+}
+
+impl<T: Float> ClassTarget<T> for Tensor<i64> {
+    fn classes(&self) -> Classes<'_, T> {
+        Classes::Labels(self)
+    }
+}
+
+macro_rules! probabilities {
+    ($($type:ty)*) => {$(
+        impl ClassTarget<$type> for Tensor<$type> {
+            fn classes(&self) -> Classes<'_, $type> {
+                Classes::Probabilities(self)
+            }
+        }
+    )*};
+}
+probabilities! { f32 f64 }
+
+impl CrossEntropy {
+    /// The mean cross-entropy; the label −100 is ignored.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What becomes of the losses of the samples; their mean unless set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.settings.reduction = reduction;
+        self
+    }
+
+    /// A weight for every class.
+    #[must_use]
+    pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
+        self.settings.class_weights = Some(weights.into());
+        self
+    }
+
+    /// The label of samples that do not count; −100 unless set.
+    #[must_use]
+    pub fn ignore_index(mut self, label: i64) -> Self {
+        self.settings.ignore_index = label;
+        self
+    }
+
+    /// The share of the target, from 0 to 1, that is spread evenly over all
+    /// classes; 0 unless set.
+    #[must_use]
+    pub fn label_smoothing(mut self, share: f64) -> Self {
+        self.label_smoothing = share;
+        self
+    }
+
+    /// The loss of values or variables. The mean is NaN when no sample counts.
+    ///
+    /// # Errors
+    ///
+    /// When target and logits do not fit in shape, a label names no class, the
+    /// class weights are not as many as the classes, or the label smoothing
+    /// does not lie between 0 and 1.
+    pub fn compute<V: Ops>(&self, logits: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            let message =
+                format!("label_smoothing must lie in 0..=1, got {}", self.label_smoothing);
+            return Err(Error::argument(NAME, message));
+        }
+        match target.classes() {
+            Classes::Labels(labels) => self.by_labels(logits, labels),
+            Classes::Probabilities(probabilities) => self.by_probabilities(logits, probabilities),
+        }
+    }
+
+    fn by_labels<V: Ops>(&self, logits: &V, labels: &Tensor<i64>) -> Result<V> {
+        let shape = logits.value().shape();
+        let samples = self.settings.samples::<V::Element>(NAME, shape, labels)?;
+        let axis = class_axis(NAME, shape)?;
+        let classes = shape[axis];
+        let log_probabilities = logits.log_softmax(axis as isize)?;
+        let at_labels = samples.negative_at_labels(&log_probabilities)?;
+        if self.label_smoothing == 0.0 {
+            return Ok(at_labels);
+        }
+        let weighted = match self.settings.weights(NAME, classes)? {
+            Some(weights) => {
+                let weights = weights_along(weights, axis, shape.len())?;
+                log_probabilities.mul(&V::constant(weights))?
+            }
+            None => log_probabilities,
+        };
+        let everywhere = weighted.sum_axes(&[axis as isize], false)?.neg();
+        let everywhere = samples.reduce(&samples.counted(&everywhere)?)?;
+        let smoothing = self.label_smoothing;
+        let spread = everywhere.mul_scalar(smoothing / classes as f64);
+        at_labels.mul_scalar(1.0 - smoothing).add(&spread)
+    }
+
+    fn by_probabilities<V: Ops>(
+        &self,
+        logits: &V,
+        probabilities: &Tensor<V::Element>,
+    ) -> Result<V> {
+        let shape = logits.value().shape();
+        let axis = class_axis(NAME, shape)?;
+        let classes = shape[axis];
+        ensure_same_shape(NAME, shape, probabilities.shape())?;
+        let mut target = match self.label_smoothing {
+            0.0 => probabilities.clone(),
+            share => probabilities.mul_scalar(1.0 - share).add_scalar(share / classes as f64),
+        };
+        if let Some(weights) = self.settings.weights(NAME, classes)? {
+            target = target.mul(&weights_along(weights, axis, shape.len())?)?;
+        }
+        let log_probabilities = logits.log_softmax(axis as isize)?;
+        let products = log_probabilities.mul(&V::constant(target))?;
+        Ok(self.settings.reduction.of(&products.sum_axes(&[axis as isize], false)?.neg()))
+    }
+}
+
+impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for CrossEntropy {
+    fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+/// The mean cross-entropy of logits, as [`CrossEntropy`].
+///
+/// # Errors
+///
+/// When target and logits do not fit in shape or a label names no class.
+pub fn cross_entropy<V: Ops>(logits: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
+    CrossEntropy::new().compute(logits, target)
+}

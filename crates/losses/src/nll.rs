@@ -1,0 +1,86 @@
+//! The negative log-likelihood.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Float, Ops, Result, Tensor};
+
+use crate::classes::LabelSettings;
+use crate::loss::{Loss, Reduction};
+
+const NAME: &str = "nll_loss";
+
+/// The negative log-likelihood of the labels, for an output of
+/// log-probabilities of shape `[n, classes, …]` or `[classes]` and labels of
+/// that shape without the classes.
+///
+/// With weights of the classes each sample counts as much as its class, in the
+/// mean as well. [`CrossEntropy`](crate::CrossEntropy) takes logits instead.
+///
+/// ```
+/// use dendra_losses::nll_loss;
+/// use dendra_tensor::{Ops, Tensor};
+///
+/// let probabilities = Tensor::from([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75_f64]]);
+/// let loss = nll_loss(&probabilities.ln(), &Tensor::from([0, 1]))?;
+/// assert!((loss.item()? - 2.0 * 2_f64.ln()).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct NllLoss {
+    settings: LabelSettings,
+}
+
+impl NllLoss {
+    /// The mean negative log-likelihood; the label −100 is ignored.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What becomes of the losses of the samples; their mean unless set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.settings.reduction = reduction;
+        self
+    }
+
+    /// A weight for every class.
+    #[must_use]
+    pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
+        self.settings.class_weights = Some(weights.into());
+        self
+    }
+
+    /// The label of samples that do not count; −100 unless set.
+    #[must_use]
+    pub fn ignore_index(mut self, label: i64) -> Self {
+        self.settings.ignore_index = label;
+        self
+    }
+
+    /// The loss of values or variables. The mean is NaN when no sample counts.
+    ///
+    /// # Errors
+    ///
+    /// When the labels do not have the shape of the output without the
+    /// classes, a label names no class, or the class weights are not as many
+    /// as the classes.
+    pub fn compute<V: Ops>(&self, output: &V, labels: &Tensor<i64>) -> Result<V> {
+        let samples = self.settings.samples(NAME, output.value().shape(), labels)?;
+        samples.negative_at_labels(output)
+    }
+}
+
+impl<T: Float> Loss<Tensor<i64>, T> for NllLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+/// The mean negative log-likelihood, as [`NllLoss`].
+///
+/// # Errors
+///
+/// When the labels do not have the shape of the output without the classes, or
+/// a label names no class.
+pub fn nll_loss<V: Ops>(output: &V, labels: &Tensor<i64>) -> Result<V> {
+    NllLoss::new().compute(output, labels)
+}

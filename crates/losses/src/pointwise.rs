@@ -1,0 +1,178 @@
+//! Losses of single elements, as one operation with their reduction.
+
+use dendra_tensor::kernels::parallel::{GRAIN, for_each_chunk};
+use dendra_tensor::kernels::simd;
+use dendra_tensor::ops::{Call, Cotangents, Op};
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
+
+use crate::loss::Reduction;
+
+/// The loss of one element: a function of the output `x` and of `N` constants,
+/// which the target is made into, beside its derivative by the output.
+pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// Settings under which the derivative is checked, for outputs and
+    /// constants between 0 and 1.
+    fn examples() -> Vec<Self>;
+
+    /// Checks the settings.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn value<T: Float>(&self, x: T, constants: [T; N]) -> T;
+
+    fn derivative<T: Float>(&self, x: T, constants: [T; N]) -> T;
+}
+
+/// The losses of all elements, reduced.
+pub(crate) struct Pointwise<C, T: Float, const N: usize> {
+    pub(crate) curve: C,
+    pub(crate) constants: [Tensor<T>; N],
+    pub(crate) reduction: Reduction,
+}
+
+impl<C: Curve<N>, T: Float, const N: usize> Pointwise<C, T, N> {
+    /// `f` of every element and its constants.
+    fn map(&self, x: &Tensor<T>, f: impl Fn(T, [T; N]) -> T + Sync) -> Tensor<T> {
+        let x = x.contiguous();
+        let constants = self.constants.each_ref().map(Tensor::contiguous);
+        let slice = |tensor| Tensor::as_slice(tensor).expect("made contiguous");
+        let (x, constants) = (slice(&x), constants.each_ref().map(slice));
+        Tensor::build(self.constants[0].shape(), |out| {
+            for_each_chunk(out, GRAIN / 2, 1, |index, out| {
+                let start = index * (GRAIN / 2);
+                // Slices of one length let the compiler drop the bounds checks.
+                let part = start..start + out.len();
+                let (x, constants) = (&x[part.clone()], constants.map(|c| &c[part.clone()]));
+                simd::dispatch(
+                    #[inline(always)]
+                    || {
+                        for (i, slot) in out.iter_mut().enumerate() {
+                            *slot = f(x[i], constants.map(|constant| constant[i]));
+                        }
+                    },
+                );
+            });
+        })
+    }
+}
+
+impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
+    type Saved = ();
+    const NAME: &'static str = C::NAME;
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        self.curve.check()?;
+        ensure_same_shape(C::NAME, inputs[0], self.constants[0].shape())?;
+        Ok(match self.reduction {
+            Reduction::None => inputs[0].clone(),
+            Reduction::Mean | Reduction::Sum => Shape::scalar(),
+        })
+    }
+
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let losses = self.map(
+            inputs[0],
+            #[inline(always)]
+            |x, constants| self.curve.value(x, constants),
+        );
+        (self.reduction.of(&losses), ())
+    }
+
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let factor = match self.reduction {
+            Reduction::None => 1.0,
+            Reduction::Sum | Reduction::Mean => {
+                call.cotangent.item().expect("the output is a scalar").to_f64()
+            }
+        };
+        let count = match self.reduction {
+            Reduction::Mean => call.inputs[0].len() as f64,
+            Reduction::None | Reduction::Sum => 1.0,
+        };
+        let factor = T::from_f64(factor / count);
+        let mut gradient = self.map(
+            &call.inputs[0],
+            #[inline(always)]
+            |x, constants| factor * self.curve.derivative(x, constants),
+        );
+        if self.reduction == Reduction::None {
+            gradient = gradient * &call.cotangent;
+        }
+        [Some(gradient)].into_iter().collect()
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(7);
+        let mut samples = Vec::new();
+        for curve in C::examples() {
+            for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+                for shape in [&[3, 5][..], &[2, 0], &[]] {
+                    if shape.contains(&0) && reduction == Reduction::Mean {
+                        continue;
+                    }
+                    let mut draw = || Tensor::uniform(shape, 0.05, 0.95, &mut rng);
+                    let constants = std::array::from_fn(|_| draw());
+                    samples.push((Self { curve, constants, reduction }, vec![draw()]));
+                }
+            }
+        }
+        samples
+    }
+}
+
+/// An error unless output and target have one shape.
+pub(crate) fn ensure_same_shape(place: &str, output: &Shape, target: &Shape) -> Result<()> {
+    if output == target {
+        return Ok(());
+    }
+    Err(Error::shape(
+        place,
+        format!("output and target must have one shape, got {output} and {target}"),
+    ))
+}
+
+/// Applies a curve to the output of a model.
+pub(crate) fn apply<V: Ops, C: Curve<N>, const N: usize>(
+    curve: C,
+    output: &V,
+    constants: [Tensor<V::Element>; N],
+    reduction: Reduction,
+) -> Result<V> {
+    V::try_apply(Pointwise { curve, constants, reduction }, &[output])
+}
+
+/// What all losses of single elements have that are made of one curve and the
+/// plain target.
+macro_rules! elementwise {
+    ($($loss:ident)*) => {$(
+        impl $loss {
+            /// What becomes of the losses of the elements; their mean unless
+            /// set.
+            #[must_use]
+            pub fn reduction(mut self, reduction: Reduction) -> Self {
+                self.reduction = reduction;
+                self
+            }
+
+            /// The loss of values or variables.
+            ///
+            /// # Errors
+            ///
+            /// When output and target differ in shape, or a setting is
+            /// invalid.
+            pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
+                apply(*self, output, [target.clone()], self.reduction)
+            }
+        }
+
+        impl<T: Float> Loss<Tensor<T>, T> for $loss {
+            fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
+                self.compute(output, target)
+            }
+        }
+    )*};
+}
+pub(crate) use elementwise;
