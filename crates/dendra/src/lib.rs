@@ -1,1 +1,17 @@
-//! Deep learning in pure Rust: train, evaluate, save and deploy neural networks on the CPU.
+#![doc = include_str!("../../../README.md")]
+
+pub use dendra_autograd as autograd;
+#[cfg(feature = "datasets")]
+pub use dendra_datasets as datasets;
+#[cfg(feature = "losses")]
+pub use dendra_losses as losses;
+#[cfg(feature = "nn")]
+pub use dendra_nn as nn;
+#[cfg(feature = "optim")]
+pub use dendra_optim as optim;
+pub use dendra_tensor as tensor;
+#[cfg(feature = "train")]
+pub use dendra_train as train;
+
+pub mod prelude;
+pub use prelude::*;

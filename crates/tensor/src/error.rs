@@ -1,13 +1,17 @@
 //! The one error type of all Dendra crates: it names the place, what was
 //! expected and what came.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A result whose error is an [`Error`] unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, and where.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` form is the message too, so that a `main` that returns an error
+/// tells a person what to do.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A shape, rank or axis that does not fit.
@@ -82,6 +86,12 @@ pub enum Error {
         /// What was expected and what came.
         message: String,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

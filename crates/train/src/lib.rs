@@ -1,1 +1,31 @@
-//! Trainer, metrics and progress for Dendra.
+//! Training the way of Keras: a [`Trainer`] puts model, optimizer and loss
+//! together and offers `fit`, `evaluate` and `predict`.
+//!
+//! ```
+//! use dendra_datasets::{Dataset, moons};
+//! use dendra_losses::CrossEntropy;
+//! use dendra_nn::Sequential;
+//! use dendra_optim::Adam;
+//! use dendra_tensor::Rng;
+//! use dendra_train::{Accuracy, Fit, Trainer};
+//!
+//! let data = moons(500, 0.1, 7)?;
+//! let (train, test) = data.split(0.8, &mut Rng::seed(1))?;
+//! let model = Sequential::input([2]).dense(16).relu().dense(2).build(&mut Rng::seed(42))?;
+//! let mut trainer =
+//!     Trainer::new(model, Adam::new(1e-2), CrossEntropy::new()).metric(Accuracy::new());
+//! trainer.fit(&train, Fit::epochs(20).validate_on(&test))?;
+//! assert!(trainer.evaluate(&test)?.metric("accuracy")? > 0.9);
+//! # Ok::<(), dendra_tensor::Error>(())
+//! ```
+
+mod fit;
+mod history;
+mod metrics;
+mod progress;
+mod trainer;
+
+pub use fit::Fit;
+pub use history::{EpochReport, Evaluation, History};
+pub use metrics::{Accuracy, BinaryAccuracy, Metric, TopKAccuracy};
+pub use trainer::Trainer;

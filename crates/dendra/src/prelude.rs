@@ -1,0 +1,27 @@
+//! Everything one needs to define and train a network:
+//! `use dendra::prelude::*;`.
+
+pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Parameters, Tape, Var, value_and_grad};
+#[cfg(feature = "datasets")]
+pub use dendra_datasets::{
+    DataLoader, Dataset, ImageDataset, Mnist, Normalization, TensorDataset, blobs, digits,
+    friedman, moons, spirals,
+};
+#[cfg(feature = "losses")]
+pub use dendra_losses::{
+    BceLoss, BceWithLogitsLoss, CrossEntropy, HuberLoss, L1Loss, Loss, MseLoss, NllLoss, Reduction,
+    SmoothL1Loss,
+};
+#[cfg(feature = "nn")]
+pub use dendra_nn::{Init, Module, Parameters, Sequential, layers::*};
+#[cfg(feature = "optim")]
+pub use dendra_optim::{
+    Adagrad, Adam, AdamW, Chain, CosineAnnealingLr, ExponentialLr, LinearLr, MultiStepLr,
+    Optimizer, RmsProp, Sequence, Sgd, StepLr,
+};
+pub use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
+#[cfg(feature = "train")]
+pub use dendra_train::{Accuracy, BinaryAccuracy, Fit, Metric, TopKAccuracy, Trainer};
+
+#[cfg(feature = "losses")]
+pub use crate::losses;

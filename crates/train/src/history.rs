@@ -1,0 +1,131 @@
+//! What training and evaluation report.
+
+use std::fmt;
+
+use dendra_tensor::{Error, Result};
+
+/// Loss and metrics over a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss of the samples.
+    pub loss: f64,
+    /// The metrics with their names, in the order in which the trainer got
+    /// them.
+    pub metrics: Vec<(String, f64)>,
+}
+
+impl Evaluation {
+    /// A metric by its name.
+    ///
+    /// # Errors
+    ///
+    /// When the trainer has no such metric; the error names those it has.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let found = self.metrics.iter().find(|(found, _)| found == name);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = self.metrics.iter().map(|(name, _)| name.as_str()).collect();
+            let message = match names[..] {
+                [] => format!("there is no metric `{name}`: the trainer was given none"),
+                _ => format!("there is no metric `{name}`, only `{}`", names.join("`, `")),
+            };
+            Error::argument("Evaluation::metric", message)
+        })
+    }
+}
+
+/// Prints `loss 0.0468  accuracy 98.61%`.
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "loss {:.4}", self.loss)?;
+        for (name, value) in &self.metrics {
+            if name.ends_with("accuracy") {
+                write!(f, "  {name} {:.2}%", 100.0 * value)?;
+            } else {
+                write!(f, "  {name} {value:.4}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One pass through the training data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochReport {
+    /// Its number, from 1 on.
+    pub number: usize,
+    /// Loss and metrics on the training data, gathered while the weights
+    /// changed.
+    pub training: Evaluation,
+    /// Loss and metrics on the validation data, after the epoch.
+    pub validation: Option<Evaluation>,
+    /// How long the training part took, in seconds.
+    pub seconds: f64,
+    /// Samples trained per second.
+    pub samples_per_second: f64,
+}
+
+impl fmt::Display for EpochReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {}  {}", self.number, self.training)?;
+        if let Some(validation) = &self.validation {
+            write!(f, "  |  validation {validation}")?;
+        }
+        write!(f, "  |  {:.2} s, {:.0} samples/s", self.seconds, self.samples_per_second)
+    }
+}
+
+/// The epochs of a training run, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The epochs.
+    pub epochs: Vec<EpochReport>,
+}
+
+impl History {
+    /// The training loss of every epoch.
+    pub fn losses(&self) -> Vec<f64> {
+        self.epochs.iter().map(|epoch| epoch.training.loss).collect()
+    }
+
+    /// The last epoch; `None` when there was none.
+    pub fn last(&self) -> Option<&EpochReport> {
+        self.epochs.last()
+    }
+}
+
+/// A line for every epoch.
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.epochs.iter().try_for_each(|epoch| writeln!(f, "{epoch}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluation() -> Evaluation {
+        let metrics = vec![("accuracy".to_owned(), 0.986_149), ("perplexity".to_owned(), 1.5)];
+        Evaluation { loss: 0.04684, metrics }
+    }
+
+    #[test]
+    fn figures_print_in_one_line() {
+        assert_eq!(evaluation().to_string(), "loss 0.0468  accuracy 98.61%  perplexity 1.5000");
+        let epoch = EpochReport {
+            number: 3,
+            training: evaluation(),
+            validation: Some(Evaluation { loss: 0.5, metrics: vec![] }),
+            seconds: 2.5,
+            samples_per_second: 24_000.0,
+        };
+        assert!(epoch.to_string().ends_with("|  validation loss 0.5000  |  2.50 s, 24000 samples/s"));
+    }
+
+    #[test]
+    fn an_unknown_metric_is_answered_with_the_known_ones() {
+        assert_eq!(evaluation().metric("perplexity").unwrap(), 1.5);
+        let error = evaluation().metric("f1").unwrap_err().to_string();
+        assert!(error.ends_with("there is no metric `f1`, only `accuracy`, `perplexity`"), "{error}");
+    }
+}

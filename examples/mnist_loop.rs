@@ -1,0 +1,67 @@
+//! Reads handwritten digits with a model and a training loop written by hand,
+//! the PyTorch way.
+
+use dendra::prelude::*;
+
+mod options;
+
+#[derive(Parameters)]
+struct Net {
+    fc1: Linear,
+    fc2: Linear,
+    fc3: Linear,
+}
+
+impl Net {
+    fn new(rng: &mut Rng) -> Result<Self> {
+        Ok(Self {
+            fc1: Linear::new(784, 64).init(rng)?,
+            fc2: Linear::new(64, 64).init(rng)?,
+            fc3: Linear::new(64, 10).init(rng)?,
+        })
+    }
+}
+
+impl Module for Net {
+    fn forward(&self, x: &Var) -> Result<Var> {
+        let x = x.flatten(1, -1)?;
+        let x = self.fc1.forward(&x)?.relu();
+        let x = self.fc2.forward(&x)?.relu();
+        self.fc3.forward(&x)
+    }
+}
+
+fn main() -> Result<()> {
+    let options = options::Options::read(
+        "Trains a 784-64-64-10 network on MNIST with a loop written by hand",
+        "10",
+        "0.001",
+    );
+    let mnist = options.mnist()?;
+    let mut model = Net::new(&mut Rng::seed(options.seed))?;
+    let mut optimizer = Adam::new(options.learning_rate);
+    let loader = DataLoader::new(&mnist.train).batch_size(options.batch_size).shuffle(options.seed);
+
+    let mut step = 0;
+    for epoch in 0..options.epochs {
+        let mut sum = 0.0;
+        for batch in loader.epoch(epoch as u64) {
+            let (x, y) = batch?;
+            let tape = Tape::training(options.seed, step);
+            let logits = model.forward(&tape.input(x))?;
+            let gradients = losses::cross_entropy(&logits, &y)?.backward()?;
+            optimizer.step(&mut model, &gradients)?;
+            sum += gradients.loss();
+            step += 1;
+        }
+        println!("epoch {}  loss {:.4}", epoch + 1, sum / loader.len() as f32);
+    }
+
+    let mut accuracy = Accuracy::new();
+    for batch in DataLoader::new(&mnist.test).batch_size(1000).epoch(0) {
+        let (x, y) = batch?;
+        accuracy.update(model.forward(&Var::new(x))?.value(), &y)?;
+    }
+    println!("test accuracy: {:.2}%", 100.0 * accuracy.value());
+    Ok(())
+}
