@@ -1,7 +1,9 @@
 //! Everything one needs to define and train a network:
 //! `use dendra::prelude::*;`.
 
-pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Parameters, Tape, Var, value_and_grad};
+#[cfg(not(feature = "nn"))]
+pub use dendra_autograd::Parameters;
+pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Tape, Var, value_and_grad};
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
     DataLoader, Dataset, ImageDataset, Mnist, Normalization, TensorDataset, blobs, digits,

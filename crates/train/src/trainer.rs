@@ -30,7 +30,7 @@ pub struct Trainer<M, O, L, Y = Tensor<i64>> {
     epochs: usize,
 }
 
-impl<M: Module, O: Optimizer, L: Loss<Y>, Y> Trainer<M, O, L, Y> {
+impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
     /// Puts model, optimizer and loss together.
     pub fn new(mut model: M, optimizer: O, loss: L) -> Self {
         model.name_parameters();
@@ -149,7 +149,7 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y> Trainer<M, O, L, Y> {
         let samples = inputs.shape().first().copied().unwrap_or(1);
         let tape = Tape::training(seed, self.optimizer.steps());
         let output = self.model.forward(&tape.input(inputs))?;
-        let loss = self.loss.compute(&output, targets)?;
+        let loss = self.loss.forward(&output, targets)?;
         if !loss.value().is_finite() {
             let first = tape.first_not_finite(|id| self.model.name_of(id));
             let first = first.unwrap_or_else(|| "the loss itself".to_owned());
@@ -180,11 +180,11 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y> Trainer<M, O, L, Y> {
         let mut gathered = Gathered::new(&self.metrics);
         let loader = DataLoader::new(data).batch_size(EVALUATION_BATCH);
         for (index, batch) in loader.epoch(0).enumerate() {
-            let mut add = || {
+            let add = || {
                 let (inputs, targets) = batch?;
                 let samples = inputs.shape().first().copied().unwrap_or(1);
                 let output = self.model.forward(&Var::new(inputs))?;
-                let loss = self.loss.compute(&output, &targets)?.value().item()?;
+                let loss = self.loss.forward(&output, &targets)?.value().item()?;
                 gathered.add(f64::from(loss), samples, output.value(), &targets)
             };
             add().map_err(|error: Error| error.within(format!("evaluation, batch {}", index + 1)))?;
