@@ -7,31 +7,35 @@ use dendra::prelude::*;
 
 /// The options of an example.
 #[derive(Parser, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Folder with the four MNIST files, gzipped or not
     #[arg(long, value_name = "DIR", env = "MNIST_DIR")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// How often to go through the training data
     #[arg(long, value_name = "N")]
-    pub epochs: usize,
+    pub(crate) epochs: usize,
     /// Samples of a training step
     #[arg(long, value_name = "B", default_value_t = 32)]
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// Learning rate of the optimizer
     #[arg(long, value_name = "R")]
-    pub learning_rate: f64,
+    pub(crate) learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Generate handwritten-like digits instead of reading or downloading MNIST
     #[arg(long)]
-    pub synthetic: bool,
+    pub(crate) synthetic: bool,
 }
 
 impl Options {
     /// Reads the command line of a program that does `about`, with its default
     /// number of epochs and learning rate.
-    pub fn read(about: &'static str, epochs: &'static str, learning_rate: &'static str) -> Self {
+    pub(crate) fn read(
+        about: &'static str,
+        epochs: &'static str,
+        learning_rate: &'static str,
+    ) -> Self {
         let command = Self::command()
             .about(about)
             .mut_arg("epochs", |argument| argument.default_value(epochs))
@@ -41,7 +45,7 @@ impl Options {
 
     /// The digits that the options ask for.
     #[allow(dead_code, reason = "some examples generate their data")]
-    pub fn mnist(&self) -> Result<Mnist> {
+    pub(crate) fn mnist(&self) -> Result<Mnist> {
         Mnist::options().dir(self.data.clone()).synthetic(self.synthetic).load()
     }
 }

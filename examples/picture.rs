@@ -4,7 +4,11 @@ use dendra::prelude::*;
 
 /// Shows images of shape `[n, 1, 28, 28]` side by side, and under each what
 /// was read, how probable it is, and the truth where it is known and another.
-pub fn show(images: &Tensor, probabilities: &Tensor, labels: Option<&Tensor<i64>>) -> Result<()> {
+pub(crate) fn show(
+    images: &Tensor,
+    probabilities: &Tensor,
+    labels: Option<&Tensor<i64>>,
+) -> Result<()> {
     let pixels = images.to_vec();
     // Half blocks show two rows of pixels in one line of text.
     for row in (0..28).step_by(2) {

@@ -119,13 +119,18 @@ mod tests {
             seconds: 2.5,
             samples_per_second: 24_000.0,
         };
-        assert!(epoch.to_string().ends_with("|  validation loss 0.5000  |  2.50 s, 24000 samples/s"));
+        assert!(
+            epoch.to_string().ends_with("|  validation loss 0.5000  |  2.50 s, 24000 samples/s")
+        );
     }
 
     #[test]
     fn an_unknown_metric_is_answered_with_the_known_ones() {
         assert_eq!(evaluation().metric("perplexity").unwrap(), 1.5);
         let error = evaluation().metric("f1").unwrap_err().to_string();
-        assert!(error.ends_with("there is no metric `f1`, only `accuracy`, `perplexity`"), "{error}");
+        assert!(
+            error.ends_with("there is no metric `f1`, only `accuracy`, `perplexity`"),
+            "{error}"
+        );
     }
 }

@@ -51,7 +51,9 @@ fn check_classes(place: &str, output: &Shape, labels: &Shape) -> Result<usize> {
         [batch, classes] if **labels == [batch] && classes > 0 => Ok(classes),
         _ => Err(Error::shape(
             place,
-            format!("expected output [batch, classes] and labels [batch], got {output} and {labels}"),
+            format!(
+                "expected output [batch, classes] and labels [batch], got {output} and {labels}"
+            ),
         )),
     }
 }
@@ -182,9 +184,9 @@ impl Metric<Tensor> for BinaryAccuracy {
         }
         let threshold = self.threshold;
         let pairs = output.to_vec().into_iter().zip(target.to_vec());
-        self.share.add(pairs.map(|(found, right)| {
-            !found.is_nan() && (found > threshold) == (right > 0.5)
-        }));
+        self.share.add(
+            pairs.map(|(found, right)| !found.is_nan() && (found > threshold) == (right > 0.5)),
+        );
         Ok(())
     }
 

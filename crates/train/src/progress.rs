@@ -21,7 +21,8 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar for one epoch of `samples`.
     pub(crate) fn epoch(number: usize, last: usize, samples: usize, quiet: bool) -> Self {
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
         let style = ProgressStyle::with_template(
             "{prefix} {bar:28.cyan/dim} {pos}/{len}  {msg}  {per_sec} samples/s, {eta} left",

@@ -187,7 +187,8 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
                 let loss = self.loss.forward(&output, &targets)?.value().item()?;
                 gathered.add(f64::from(loss), samples, output.value(), &targets)
             };
-            add().map_err(|error: Error| error.within(format!("evaluation, batch {}", index + 1)))?;
+            add()
+                .map_err(|error: Error| error.within(format!("evaluation, batch {}", index + 1)))?;
         }
         Ok(gathered.evaluation())
     }
