@@ -70,7 +70,7 @@ fn draw(digit: usize, rng: &mut Rng, image: &mut [u8]) {
             match points.last() {
                 // A corner stays one.
                 Some(&last) if stroke[index - 1] == (x, y) => points.push(last),
-                _ => points.push((x + spread(rng, 0.022), y + spread(rng, 0.022))),
+                _ => points.push((x + spread(rng, 0.025), y + spread(rng, 0.025))),
             }
         }
         strokes.push(pen::curve(&points));
@@ -95,14 +95,14 @@ const KNOTS: usize = 5;
 
 impl Hand {
     fn new(rng: &mut Rng) -> Self {
-        let width = 0.78 * libm::expf(spread(rng, 0.16));
-        let lean = 0.12 + spread(rng, 0.2);
+        let width = 0.95 * libm::expf(spread(rng, 0.2));
+        let lean = 0.15 + spread(rng, 0.2);
         let turn = spread(rng, 0.08);
         let (sin, cos) = (libm::sinf(turn), libm::cosf(turn));
         // Turned · leant · stretched; a positive lean moves the top right.
         let matrix = [cos * width, -cos * lean - sin, sin * width, cos - sin * lean];
         let bends = std::array::from_fn(|_| {
-            std::array::from_fn(|_| (spread(rng, 0.06), spread(rng, 0.06)))
+            std::array::from_fn(|_| (spread(rng, 0.07), spread(rng, 0.07)))
         });
         Self { matrix, bends }
     }

@@ -50,7 +50,7 @@ impl Canvas {
     /// Fits the strokes into the canvas and draws them with a round pen of
     /// random, varying width.
     pub(super) fn write(&mut self, strokes: &mut [Vec<Point>], rng: &mut Rng) {
-        let radius = (1.3 * libm::expf(spread(rng, 0.28))).clamp(0.75, 2.3);
+        let radius = (1.3 * libm::expf(spread(rng, 0.26))).clamp(0.75, 2.1);
         fit(strokes, FIT * (1.0 + spread(rng, 0.05)) - 1.6 * radius, rng);
         for stroke in strokes {
             // Pressure swells and ebbs along a stroke.
