@@ -18,9 +18,9 @@ def regression_head():
 
 
 def binary_classifier():
-    """1,000 samples of 2 features in two classes."""
+    """3,000 samples of 2 features in two classes."""
     generator = numpy.random.default_rng(0)
-    inputs = generator.normal(size=(1000, 2)).astype("float32")
+    inputs = generator.normal(size=(3000, 2)).astype("float32")
     return inputs, (inputs.sum(axis=1) > 0).astype("int64")
 
 

@@ -1,9 +1,11 @@
 //! `cargo xtask check`: everything a change must pass, cheapest first.
 
+use std::iter;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::metadata::{self, Package};
 use crate::{Result, process, tidy};
 
 /// One thing to check, under the name that is printed.
@@ -30,10 +32,7 @@ fn steps(full: bool) -> Vec<Step> {
             "lints",
             Cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
         ),
-        step(
-            "facade without default features",
-            Cargo(&["clippy", "--package", "dendra", "--no-default-features", "--", "-Dwarnings"]),
-        ),
+        step("features one by one", Call(features)),
         step("documentation", Cargo(&["doc", "--workspace", "--no-deps"])),
         step("tests", Cargo(&["test", "--workspace"])),
     ];
@@ -74,6 +73,26 @@ pub(crate) fn run(root: &Path, full: bool) -> Result {
     eprintln!("==> all {count} steps passed in {}", seconds(start.elapsed()));
     for (name, seconds) in times {
         eprintln!("    {seconds:>9}  {name}");
+    }
+    Ok(())
+}
+
+/// Lints every crate that has features without any, and with each one alone.
+fn features(root: &Path) -> Result {
+    for Package { name, features, .. } in metadata::packages(root)? {
+        let alone = features.iter().filter(|feature| *feature != "default").map(String::as_str);
+        let sets = if features.is_empty() { vec![] } else { iter::once("").chain(alone).collect() };
+        for features in sets {
+            process::run(process::cargo(root).args([
+                "clippy",
+                "--quiet",
+                &format!("--package={name}"),
+                "--no-default-features",
+                &format!("--features={features}"),
+                "--",
+                "--deny=warnings",
+            ]))?;
+        }
     }
     Ok(())
 }

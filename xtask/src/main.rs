@@ -3,6 +3,7 @@
 //! - `check` is what every change must pass: formatting, the tidy rules, lints, tests,
 //!   documentation, the build without default features. Continuous integration runs it and
 //!   nothing else.
+//! - `bench` measures our speed, and that of other frameworks beside it, see [`bench`].
 //! - `docs` writes the pages in `docs/` that are generated.
 //! - `tidy` runs the rules that only this project has, see [`tidy`].
 
@@ -11,7 +12,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod check;
+mod metadata;
 mod process;
 mod tidy;
 
@@ -34,6 +37,8 @@ enum Command {
         #[arg(long)]
         full: bool,
     },
+    /// Measure our speed, and with --peers that of others on this machine.
+    Bench(bench::Arguments),
     /// Write docs/ops.md anew from the table of operations.
     Docs,
     /// Run the project's own rules on the source tree alone.
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
     let root = root();
     let outcome = match Arguments::parse().command {
         Command::Check { full } => check::run(&root, full),
+        Command::Bench(arguments) => bench::run(&root, &arguments),
         Command::Docs => write_docs(&root),
         Command::Tidy => tidy::run(&root),
     };

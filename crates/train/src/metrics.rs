@@ -129,7 +129,8 @@ impl Metric for TopKAccuracy {
             right.is_some_and(|&right| {
                 // Every class that is not clearly below the right one; this
                 // counts the right one itself.
-                let ahead = row.iter().filter(|&&other| !(other < right)).count();
+                let below = |other: f32| other < right;
+                let ahead = row.iter().filter(|&&other| !below(other)).count();
                 ahead <= k
             })
         }));

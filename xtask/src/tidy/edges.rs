@@ -5,14 +5,11 @@
 //! depending on itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use serde_json::Value;
-
-use crate::{Result, process};
+use crate::metadata::Package;
 
 /// Each package and the packages of ours that its code may use.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("dendra-tensor", &[]),
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
@@ -45,6 +42,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "dendra-train",
         ],
     ),
+    ("dendra-bench", &["dendra"]),
     ("xtask", &[]),
 ];
 
@@ -58,59 +56,20 @@ pub(super) struct Edge {
 }
 
 /// All edges between packages of the workspace.
-pub(super) fn read(root: &Path) -> Result<Vec<Edge>> {
-    edges(&metadata(root)?)
-}
-
-/// The manifests of all packages, as paths from the root.
-pub(super) fn manifests(root: &Path) -> Result<Vec<String>> {
-    let paths = packages(&metadata(root)?)?
+pub(super) fn between(packages: &[Package]) -> Vec<Edge> {
+    let ours = |name: &String| packages.iter().any(|package| package.name == *name);
+    let edge = |from: &Package, (to, development): &(String, bool)| Edge {
+        from: from.name.clone(),
+        to: to.clone(),
+        development: *development,
+    };
+    packages
         .iter()
-        .map(|package| {
-            let path = Path::new(text(package, "manifest_path")?);
-            let relative = path.strip_prefix(root).unwrap_or(path);
-            Ok(relative.to_string_lossy().into_owned())
+        .flat_map(|package| {
+            let among_us = package.dependencies.iter().filter(|(name, _)| ours(name));
+            among_us.map(|dependency| edge(package, dependency))
         })
-        .collect::<Result<_>>()?;
-    Ok(paths)
-}
-
-fn metadata(root: &Path) -> Result<Value> {
-    let json = process::output(process::cargo(root).args([
-        "metadata",
-        "--no-deps",
-        "--format-version",
-        "1",
-    ]))?;
-    serde_json::from_str(&json).map_err(|error| format!("cargo metadata: {error}"))
-}
-
-fn packages(metadata: &Value) -> Result<&Vec<Value>> {
-    metadata["packages"].as_array().ok_or_else(|| "cargo metadata: no packages".to_owned())
-}
-
-fn text<'a>(object: &'a Value, key: &str) -> Result<&'a str> {
-    object[key].as_str().ok_or_else(|| format!("cargo metadata: no {key}"))
-}
-
-fn edges(metadata: &Value) -> Result<Vec<Edge>> {
-    let packages = packages(metadata)?;
-    let ours: BTreeSet<&str> =
-        packages.iter().map(|package| text(package, "name")).collect::<Result<_>>()?;
-    let mut edges = Vec::new();
-    for package in packages {
-        for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            let to = text(dependency, "name")?;
-            if ours.contains(to) {
-                edges.push(Edge {
-                    from: text(package, "name")?.to_owned(),
-                    to: to.to_owned(),
-                    development: dependency["kind"] == "dev",
-                });
-            }
-        }
-    }
-    Ok(edges)
+        .collect()
 }
 
 /// The edges that must not be.
@@ -162,6 +121,7 @@ fn cycle(edges: &[Edge]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata;
 
     fn edge(from: &str, to: &str, development: bool) -> Edge {
         Edge { from: from.to_owned(), to: to.to_owned(), development }
@@ -209,25 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn edges_are_read_from_the_manifests() {
-        let metadata = serde_json::json!({"packages": [
-            {"name": "a", "dependencies": [
-                {"name": "b", "kind": null}, {"name": "c", "kind": "dev"},
-                {"name": "rayon", "kind": null}]},
-            {"name": "b", "dependencies": []},
-            {"name": "c", "dependencies": [{"name": "b", "kind": "build"}]},
-        ]});
-        let found: Vec<_> =
-            edges(&metadata).unwrap().into_iter().map(|e| (e.from, e.to, e.development)).collect();
-        let expected = [("a", "b", false), ("a", "c", true), ("c", "b", false)];
-        assert_eq!(found, expected.map(|(from, to, dev)| (from.to_owned(), to.to_owned(), dev)));
-    }
-
-    #[test]
-    fn the_real_workspace_is_read() {
-        let found = read(&crate::root()).unwrap();
+    fn edges_of_the_real_workspace_are_found_and_others_left_out() {
+        let found = between(&metadata::packages(&crate::root()).unwrap());
         let known = |e: &Edge| e.from == "dendra-autograd" && e.to == "dendra-tensor";
-        assert!(found.iter().any(known), "{found:?}");
-        assert!(manifests(&crate::root()).unwrap().contains(&"crates/nn/Cargo.toml".to_owned()));
+        assert!(found.iter().any(|e| known(e) && !e.development), "{found:?}");
+        assert!(found.iter().any(|e| e.from == "xtask" && e.development), "{found:?}");
+        assert!(found.iter().all(|e| e.to.starts_with("dendra")), "{found:?}");
     }
 }

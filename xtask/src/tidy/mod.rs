@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::Result;
+use crate::{Result, metadata};
 
 mod dependencies;
 mod edges;
@@ -30,8 +30,9 @@ pub(crate) fn run(root: &Path) -> Result {
         problems.extend(unsafe_code::problems(source));
     }
     problems.extend(op_table::problems(&sources));
-    problems.extend(edges::problems(&edges::read(root)?));
-    problems.extend(unsafe_code::lint_problems(root)?);
+    let packages = metadata::packages(root)?;
+    problems.extend(edges::problems(&edges::between(&packages)));
+    problems.extend(unsafe_code::lint_problems(root, &packages)?);
     problems.extend(dependencies::problems(&dependencies::of_facade(root)?));
     if problems.is_empty() {
         eprintln!("    {} source files are tidy", sources.len());

@@ -26,8 +26,11 @@ pub(super) fn problems(source: &Source) -> Vec<String> {
     problems
 }
 
+/// What a file may begin with: its own documentation, or another file as that.
+const FRONTS: [&str; 2] = ["//!", "#![doc = include_str!("];
+
 fn without_front(source: &Source) -> Option<String> {
-    (!source.text.starts_with("//!"))
+    (!FRONTS.iter().any(|front| source.text.starts_with(front)))
         .then(|| format!("{}:1: begin the file with a `//!` front: what it is for", source.path))
 }
 
@@ -78,6 +81,7 @@ mod tests {
     #[test]
     fn a_tidy_file_has_no_problem() {
         assert_eq!(of("crates/nn/src/a.rs", "//! A.\nmod utilities;\n"), [""; 0]);
+        assert_eq!(of("a.rs", "#![doc = include_str!(\"../README.md\")]\n"), [""; 0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::Source;
 use crate::Result;
+use crate::metadata::Package;
 
 /// Where `unsafe` may stand: these files, and the files in these folders. The trait of elements
 /// is unsafe to implement because the buffer relies on it.
@@ -64,14 +65,14 @@ fn is_documented(above: &[&str]) -> bool {
 }
 
 /// Whether the workspace denies undocumented `unsafe` blocks and every package takes its lints.
-pub(super) fn lint_problems(root: &Path) -> Result<Vec<String>> {
+pub(super) fn lint_problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
     let read = |path: &str| {
         fs::read_to_string(root.join(path)).map_err(|error| format!("cannot read {path}: {error}"))
     };
     let mut problems: Vec<String> =
         workspace_lint_problem(&read("Cargo.toml")?).into_iter().collect();
-    for path in super::edges::manifests(root)? {
-        problems.extend(package_lint_problem(&path, &read(&path)?));
+    for Package { manifest, .. } in packages {
+        problems.extend(package_lint_problem(manifest, &read(manifest)?));
     }
     Ok(problems)
 }

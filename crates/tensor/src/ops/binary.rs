@@ -57,7 +57,8 @@ macro_rules! binary {
                 let [a, b] = [&call.inputs[0], &call.inputs[1]];
                 let (shape, g) = (call.output.shape(), &call.cotangent);
                 call.each(|index| {
-                    let gradient = if index == 0 { $by_a(a, b, g, shape) } else { $by_b(a, b, g, shape) };
+                    let gradient =
+                        if index == 0 { $by_a(a, b, g, shape) } else { $by_b(a, b, g, shape) };
                     sum_to(gradient, call.inputs[index].shape())
                 })
             }

@@ -1,0 +1,54 @@
+//! Group `classic`: the example programs' training, an epoch at a time.
+
+use std::path::{Path, PathBuf};
+
+use super::peers::results;
+use super::{Group, Measurement, Row, Setting, rows};
+use crate::{Result, process};
+
+/// Measures each program on our side and then on each peer's.
+pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
+    let names = process::output(ours(setting.root).arg("list"))?;
+    let data = data_folder(setting.root);
+    let mut measured = Vec::new();
+    for name in names.lines().filter(|name| name.contains(setting.filter)) {
+        eprintln!("classic: {name}");
+        let mut command = ours(setting.root);
+        command.arg(name).env("RAYON_NUM_THREADS", setting.threads.to_string());
+        if let Some(folder) = &data {
+            command.arg("--data").arg(folder);
+        }
+        for (case, seconds) in results(&process::output(&mut command)?)? {
+            let theirs: Vec<_> = setting
+                .peers
+                .iter()
+                .flat_map(|peer| {
+                    let times = peer.try_run("classic", &[name], data.as_deref(), setting);
+                    times.into_iter().map(|(_, seconds)| (peer.name, seconds))
+                })
+                .collect();
+            let ours = Measurement { case, seconds, work: None };
+            measured.extend(rows(Group::Classic, ours, &theirs));
+        }
+    }
+    Ok(measured)
+}
+
+fn ours(root: &Path) -> std::process::Command {
+    let mut command = process::cargo(root);
+    command.args(["run", "--quiet", "--release", "--package", "dendra-bench", "--bin", "classic"]);
+    command.arg("--");
+    command
+}
+
+/// Where MNIST lies, for both sides. Without it ours finds or generates it as the examples do, and
+/// the peers train on noise, which takes them no more and no less time.
+fn data_folder(root: &Path) -> Option<PathBuf> {
+    let given = std::env::var_os("MNIST_DIR").map(PathBuf::from);
+    let beside = root.parent()?.join("shared/data/mnist");
+    let folder = given.or_else(|| beside.is_dir().then_some(beside));
+    if folder.is_none() {
+        eprintln!("note: MNIST_DIR is not set, so the peers train on noise");
+    }
+    folder
+}

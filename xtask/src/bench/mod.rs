@@ -1,0 +1,150 @@
+//! `cargo xtask bench`: our speed, and that of others on the same machine in the same run.
+//!
+//! Absolute times drift on shared machines, so each case runs on both sides in turn, with the same
+//! number of threads, and what counts is the ratio.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use clap::{Args, ValueEnum};
+
+mod classic;
+mod kernels;
+mod peers;
+mod report;
+
+use crate::Result;
+use peers::Peer;
+
+/// What to measure and where to write it.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// What to measure; everything unless given.
+    group: Option<Group>,
+    /// Run PyTorch and Keras in turn with ours, from DENDRA_PEER_PYTHON or the Python on the PATH.
+    #[arg(long)]
+    peers: bool,
+    /// Write the results to this file, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How many threads each side may use; all unless given.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Measure only the cases whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// Training runs: seconds for an epoch, loader included.
+    Classic,
+    /// Single operations: seconds for a call.
+    Kernels,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Classic => "classic",
+            Self::Kernels => "kernels",
+        })
+    }
+}
+
+/// What a group needs to know to run.
+struct Setting<'a> {
+    root: &'a Path,
+    threads: usize,
+    filter: &'a str,
+    peers: &'a [Peer],
+}
+
+/// One case, measured on our side.
+struct Measurement {
+    case: String,
+    seconds: f64,
+    /// Work per call, where it says more than the time.
+    work: Option<Work>,
+}
+
+/// How much one call does.
+#[derive(Clone, Copy)]
+enum Work {
+    /// Floating-point operations.
+    Operations(f64),
+    /// Bytes read and written.
+    Bytes(f64),
+}
+
+/// One line of the results: a case beside one peer, or alone.
+struct Row {
+    group: Group,
+    case: String,
+    seconds: f64,
+    work: Option<Work>,
+    /// The peer's name and its seconds.
+    peer: Option<(&'static str, f64)>,
+}
+
+impl Row {
+    /// How many times faster we are.
+    fn ratio(&self) -> Option<f64> {
+        self.peer.map(|(_, seconds)| seconds / self.seconds)
+    }
+}
+
+/// The case beside each peer that ran it, or alone.
+fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, f64)]) -> Vec<Row> {
+    let row =
+        |peer| Row { group, case: ours.case.clone(), seconds: ours.seconds, work: ours.work, peer };
+    if theirs.is_empty() {
+        return vec![row(None)];
+    }
+    theirs.iter().map(|&peer| row(Some(peer))).collect()
+}
+
+/// Measures, prints a table, and writes the file if one is wanted.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
+    let threads = match arguments.threads {
+        Some(0) => return Err("--threads: at least 1".to_owned()),
+        Some(count) => count,
+        None => thread::available_parallelism().map_or(1, usize::from),
+    };
+    let peers = if arguments.peers { peers::find(root) } else { Vec::new() };
+    let setting = Setting { root, threads, filter: &arguments.filter, peers: &peers };
+    let mut rows = Vec::new();
+    for (group, measure) in [
+        (Group::Classic, classic::measure as fn(&Setting<'_>) -> Result<Vec<Row>>),
+        (Group::Kernels, kernels::measure),
+    ] {
+        if arguments.group.is_none_or(|wanted| wanted == group) {
+            rows.extend(measure(&setting)?);
+        }
+    }
+    if rows.is_empty() {
+        return Err(format!("no case contains {:?}", arguments.filter));
+    }
+    println!("{}\n\n{}", report::setting(threads, &peers), report::table(&rows));
+    match &arguments.json {
+        Some(path) => report::write(path, &rows),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_has_a_row_beside_each_peer_or_one_alone() {
+        let ours = || Measurement { case: "a".to_owned(), seconds: 0.5, work: None };
+        let alone = rows(Group::Classic, ours(), &[]);
+        assert_eq!(alone.len(), 1);
+        assert_eq!(alone[0].ratio(), None);
+        let beside = rows(Group::Classic, ours(), &[("pytorch", 4.0), ("keras", 1.0)]);
+        let ratios: Vec<_> = beside.iter().map(Row::ratio).collect();
+        assert_eq!(ratios, [Some(8.0), Some(2.0)]);
+    }
+}

@@ -1,0 +1,145 @@
+//! Other frameworks, where this machine has them. Nothing is ever installed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::Setting;
+use crate::{Result, process};
+
+/// A framework that can be run for comparison.
+pub(super) struct Peer {
+    /// Its name in the results.
+    pub(super) name: &'static str,
+    /// What it says of its version.
+    pub(super) version: String,
+    python: PathBuf,
+    script: PathBuf,
+}
+
+/// The frameworks that this project has scripts for.
+const SCRIPTS: [(&str, &str); 2] = [("pytorch", "run_pytorch.py"), ("keras", "run_keras.py")];
+
+/// The frameworks found, each with the first Python that can import it. Says what is missing.
+pub(super) fn find(root: &Path) -> Vec<Peer> {
+    let pythons = pythons(std::env::var_os("DENDRA_PEER_PYTHON").map(PathBuf::from));
+    let mut peers = Vec::new();
+    for (name, file) in SCRIPTS {
+        let script = root.join("xtask/peers").join(file);
+        let found = pythons.iter().find_map(|python| {
+            let version = version(python, &script)?;
+            Some(Peer { name, version, python: python.clone(), script: script.clone() })
+        });
+        if found.is_none() {
+            eprintln!("note: no Python with {name} found; DENDRA_PEER_PYTHON may point to one");
+        }
+        peers.extend(found);
+    }
+    peers
+}
+
+/// Where to look: only where the variable points, if it is set, and to the PATH otherwise.
+fn pythons(given: Option<PathBuf>) -> Vec<PathBuf> {
+    match given {
+        Some(folder) if folder.is_dir() => vec![folder.join("bin/python")],
+        Some(program) => vec![program],
+        None => vec!["python3".into(), "python".into()],
+    }
+}
+
+fn version(python: &Path, script: &Path) -> Option<String> {
+    let output = Command::new(python)
+        .arg(script)
+        .arg("version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let line: Value = serde_json::from_str(text.lines().last()?).ok()?;
+    Some(line["version"].as_str()?.to_owned())
+}
+
+impl Peer {
+    /// Runs `cases` of `group`, those that the peer's script knows, and returns their times.
+    pub(super) fn run(
+        &self,
+        group: &str,
+        cases: &[&str],
+        data: Option<&Path>,
+        setting: &Setting<'_>,
+    ) -> Result<Vec<(String, f64)>> {
+        let threads = setting.threads.to_string();
+        let mut command = Command::new(&self.python);
+        command.arg(&self.script).arg(group).args(cases).args(["--threads", &threads]);
+        command.env("OMP_NUM_THREADS", &threads).env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(folder) = data {
+            command.arg("--data").arg(folder);
+        }
+        results(&process::output(&mut command)?)
+    }
+
+    /// As [`run`](Self::run), but a failure is only noted: what we measured of ours stays good.
+    pub(super) fn try_run(
+        &self,
+        group: &str,
+        cases: &[&str],
+        data: Option<&Path>,
+        setting: &Setting<'_>,
+    ) -> Vec<(String, f64)> {
+        self.run(group, cases, data, setting).unwrap_or_else(|message| {
+            eprintln!("note: {}: {message}", self.name);
+            Vec::new()
+        })
+    }
+}
+
+/// Reads lines of `{"case": ..., "seconds": ...}`.
+pub(super) fn results(text: &str) -> Result<Vec<(String, f64)>> {
+    text.lines()
+        .map(|line| {
+            let value: Value = serde_json::from_str(line).unwrap_or_default();
+            match (value["case"].as_str(), value["seconds"].as_f64()) {
+                (Some(case), Some(seconds)) if seconds > 0.0 => Ok((case.to_owned(), seconds)),
+                _ => Err(format!("expected a case and its seconds, got {line:?}")),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_line_by_line() {
+        let text = "{\"case\": \"a\", \"seconds\": 0.5}\n{\"case\": \"b\", \"seconds\": 2}\n";
+        assert_eq!(results(text).unwrap(), [("a".to_owned(), 0.5), ("b".to_owned(), 2.0)]);
+    }
+
+    #[test]
+    fn what_is_no_result_is_shown() {
+        for line in ["Traceback", "{\"case\": \"a\"}", "{\"case\": \"a\", \"seconds\": 0}"] {
+            let message = results(line).unwrap_err();
+            assert!(message.ends_with(&format!("{line:?}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_variable_wins_and_may_name_a_folder() {
+        assert_eq!(pythons(Some("/a/python".into())), [Path::new("/a/python")]);
+        let folder = crate::root();
+        assert_eq!(pythons(Some(folder.clone())), [folder.join("bin/python")]);
+        assert_eq!(pythons(None).len(), 2);
+    }
+
+    #[test]
+    fn a_script_that_fails_is_no_peer() {
+        assert_eq!(version(Path::new("/nowhere/python"), Path::new("a.py")), None);
+        assert!(
+            SCRIPTS.iter().all(|(_, file)| crate::root().join("xtask/peers").join(file).exists())
+        );
+    }
+}

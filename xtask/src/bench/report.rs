@@ -1,0 +1,159 @@
+//! The results as a table and as a file.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::peers::Peer;
+use super::{Row, Work};
+use crate::{Result, process};
+
+/// What the figures depend on, in one paragraph.
+pub(super) fn setting(threads: usize, peers: &[Peer]) -> String {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor =
+        processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let compiler = process::output(Command::new("rustc").arg("--version")).unwrap_or_default();
+    let mut parts = vec![
+        format!("dendra {}", env!("CARGO_PKG_VERSION")),
+        compiler.trim().to_owned(),
+        processor.map_or("processor unknown", |(_, name)| name.trim()).to_owned(),
+        format!("{threads} threads"),
+    ];
+    parts.extend(peers.iter().map(|peer| format!("{} {}", peer.name, peer.version)));
+    parts.retain(|part| !part.is_empty());
+    parts.join(", ")
+}
+
+/// A Markdown table with aligned columns.
+pub(super) fn table(rows: &[Row]) -> String {
+    let header = ["case", "ours", "rate", "peer", "peer's time", "ratio"].map(str::to_owned);
+    let mut lines = vec![header];
+    lines.extend(rows.iter().map(cells));
+    let mut widths = [0; 6];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+    let rule = format!("| {} |", rule.join(" | "));
+    let mut text: Vec<String> = lines.iter().map(|line| join(line, &widths)).collect();
+    text.insert(1, rule);
+    text.join("\n")
+}
+
+fn join(cells: &[String; 6], widths: &[usize; 6]) -> String {
+    let padded: Vec<String> =
+        cells.iter().zip(widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+    format!("| {} |", padded.join(" | "))
+}
+
+fn cells(row: &Row) -> [String; 6] {
+    let (peer, time) = row
+        .peer
+        .map_or_else(Default::default, |(name, seconds)| (name.to_owned(), duration(seconds)));
+    [
+        row.case.clone(),
+        duration(row.seconds),
+        row.work.map(|work| rate(work, row.seconds)).unwrap_or_default(),
+        peer,
+        time,
+        row.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+    ]
+}
+
+fn duration(seconds: f64) -> String {
+    let (scale, unit) = match seconds {
+        s if s >= 1.0 => (1.0, "s"),
+        s if s >= 1e-3 => (1e3, "ms"),
+        s if s >= 1e-6 => (1e6, "µs"),
+        _ => (1e9, "ns"),
+    };
+    let number = seconds * scale;
+    let digits = if number >= 100.0 {
+        0
+    } else if number >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{number:.digits$} {unit}")
+}
+
+fn rate(work: Work, seconds: f64) -> String {
+    match work {
+        Work::Operations(count) => format!("{:.1} GFLOP/s", count / seconds * 1e-9),
+        Work::Bytes(count) => format!("{:.1} GB/s", count / seconds * 1e-9),
+    }
+}
+
+/// Writes the rows as a JSON list, the peer's three fields null for a row without one.
+pub(super) fn write(path: &Path, rows: &[Row]) -> Result {
+    let mut text = format!("{:#}", Value::from_iter(rows.iter().map(entry)));
+    text.push('\n');
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+fn entry(row: &Row) -> Value {
+    json!({
+        "group": row.group.to_string(),
+        "case": row.case,
+        "seconds": row.seconds,
+        "peer": row.peer.map(|(name, _)| name),
+        "peer_seconds": row.peer.map(|(_, seconds)| seconds),
+        "ratio": row.ratio(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Group;
+    use super::*;
+
+    fn row(case: &str, peer: Option<(&'static str, f64)>) -> Row {
+        let work = Some(Work::Operations(2e6));
+        Row { group: Group::Kernels, case: case.to_owned(), seconds: 1e-3, work, peer }
+    }
+
+    #[test]
+    fn a_row_without_a_peer_has_null_fields() {
+        let entry = entry(&row("relu/10", None));
+        let expected = json!({"group": "kernels", "case": "relu/10", "seconds": 1e-3,
+            "peer": null, "peer_seconds": null, "ratio": null});
+        assert_eq!(entry, expected);
+    }
+
+    #[test]
+    fn the_ratio_says_how_many_times_faster_we_are() {
+        let entry = entry(&row("relu/10", Some(("pytorch", 4e-3))));
+        assert_eq!(entry["peer"], "pytorch");
+        assert_eq!(entry["peer_seconds"], 4e-3);
+        assert_eq!(entry["ratio"], 4.0);
+    }
+
+    #[test]
+    fn the_table_lines_up() {
+        let rows = [row("relu/10", None), row("matmul/10x10x10", Some(("pytorch", 25e-6)))];
+        let expected = "\
+            | case            | ours    | rate        | peer    | peer's time | ratio |\n\
+            | --------------- | ------- | ----------- | ------- | ----------- | ----- |\n\
+            | relu/10         | 1.00 ms | 2.0 GFLOP/s |         |             |       |\n\
+            | matmul/10x10x10 | 1.00 ms | 2.0 GFLOP/s | pytorch | 25.0 µs     | 0.03  |";
+        assert_eq!(table(&rows), expected);
+    }
+
+    #[test]
+    fn durations_have_three_digits_and_a_unit() {
+        let shown = [2.5, 0.0125, 0.000_123_4, 5e-9].map(duration);
+        assert_eq!(shown, ["2.50 s", "12.5 ms", "123 µs", "5.00 ns"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let message = write(Path::new("/nowhere/a.json"), &[]).unwrap_err();
+        assert!(message.starts_with("cannot write /nowhere/a.json: "), "{message}");
+    }
+}
