@@ -38,8 +38,10 @@ impl Options {
     ) -> Self {
         let command = Self::command()
             .about(about)
-            .mut_arg("epochs", |argument| argument.default_value(epochs))
-            .mut_arg("learning_rate", |argument| argument.default_value(learning_rate));
+            .mut_arg("epochs", |argument| argument.required(false).default_value(epochs))
+            .mut_arg("learning_rate", |argument| {
+                argument.required(false).default_value(learning_rate)
+            });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
