@@ -6,6 +6,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use crate::kernels::math;
+use crate::kernels::vector::{self, Kernel};
 
 /// A value that a [`Tensor`](crate::Tensor) can hold.
 ///
@@ -122,6 +123,13 @@ pub trait Float: Number + Neg<Output = Self> {
     fn gemm(problem: crate::kernels::gemm::Problem<'_, Self>) {
         crate::kernels::gemm::naive(problem);
     }
+
+    /// Runs a kernel with the widest vectors of the CPU; see
+    /// [`kernels::vector`](crate::kernels::vector). The default computes with
+    /// arrays; types that have vector registers override it.
+    fn vectorised<K: Kernel<Self>>(kernel: K) -> K::Output {
+        vector::portable(kernel)
+    }
 }
 
 macro_rules! elements {
@@ -219,6 +227,10 @@ macro_rules! floats {
             #[inline]
             fn gemm(problem: crate::kernels::gemm::Problem<'_, Self>) {
                 crate::kernels::gemm::$type(problem);
+            }
+            #[inline]
+            fn vectorised<K: Kernel<Self>>(kernel: K) -> K::Output {
+                vector::$type(kernel)
             }
         }
     )*};

@@ -2,9 +2,11 @@
 //! products, convolutions, and the functions of analysis as vectorisable
 //! polynomials.
 
+pub(crate) mod channels;
 pub(crate) mod convolution;
 pub mod gemm;
 pub(crate) mod math;
 pub mod parallel;
 pub mod simd;
+pub mod vector;
 pub(crate) mod windows;

@@ -11,8 +11,6 @@
 pub fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::is_x86_feature_detected;
-
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         fn avx512<R>(kernel: impl FnOnce() -> R) -> R {
             kernel()
@@ -23,19 +21,33 @@ pub fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
             kernel()
         }
 
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            // SAFETY: the features were just detected (every CPU with AVX-512
-            // has AVX2 and FMA).
+        if has_avx512() {
+            // SAFETY: the features were just detected.
             return unsafe { avx512(kernel) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if has_avx2() {
             // SAFETY: the features were just detected.
             return unsafe { avx2(kernel) };
         }
     }
     kernel()
+}
+
+/// Whether the CPU has the parts of AVX-512 that kernels are compiled for;
+/// AVX2 and FMA come with them.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && has_avx2()
+}
+
+/// Whether the CPU has AVX2 and fused multiplication and addition.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }

@@ -109,23 +109,40 @@ fn are_quarters(options: &Pool2dOptions, windows: &Windows) -> bool {
 /// columns.
 #[inline(always)]
 fn quarters_forward<T: Float>(image: &[T], width: usize, y: &mut [T], places: &mut [u8]) {
+    /// Blocks that are computed together.
+    const N: usize = 8;
     let columns = width / 2;
     let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for ((y, places), rows) in rows.zip(image.chunks_exact(2 * width)) {
         let (upper, lower) = rows.split_at(width);
         let (upper, lower) = (&upper.as_chunks().0[..columns], &lower.as_chunks().0[..columns]);
-        for i in 0..columns {
-            let ([a, b], [c, d]): ([T; 2], [T; 2]) = (upper[i], lower[i]);
-            let (mut max, mut place) = (a, 0);
-            for (value, number) in [(b, 1), (c, 2), (d, 3)] {
-                let better = (value > max) | value.is_nan();
-                max = if better { value } else { max };
-                place = if better { number } else { place };
+        if columns < N {
+            for i in 0..columns {
+                (y[i], places[i]) = quarter(upper[i], lower[i]);
             }
-            y[i] = max;
-            places[i] = place;
+            continue;
+        }
+        for start in (0..columns).step_by(N) {
+            // The last ones overlap those before them.
+            let start = start.min(columns - N);
+            let (upper, lower) = (&upper[start..][..N], &lower[start..][..N]);
+            let (y, places) = (&mut y[start..][..N], &mut places[start..][..N]);
+            for i in 0..N {
+                (y[i], places[i]) = quarter(upper[i], lower[i]);
+            }
         }
     }
+}
+
+/// The maximum of four elements and its place among them.
+#[inline(always)]
+fn quarter<T: Float>([a, b]: [T; 2], [c, d]: [T; 2]) -> (T, u8) {
+    let mut found = (a, 0);
+    for (value, place) in [(b, 1), (c, 2), (d, 3)] {
+        let better = (value > found.0) | value.is_nan();
+        found = if better { (value, place) } else { found };
+    }
+    found
 }
 
 /// The gradient of an image of `width` columns.

@@ -102,10 +102,12 @@ macro_rules! operations {
 }
 
 pub mod avg_pool2d;
+pub mod batch_norm;
 pub mod binary;
 mod broadcast;
 pub mod check;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod joining;
 pub mod layout;
 pub mod linear;

@@ -2,7 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::batch_norm::NormStatistics;
 use super::conv2d::Conv2dOptions;
+use super::cross_entropy::CrossEntropyOptions;
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
 use super::linear::Linear;
 use super::matmul::MatMul;
@@ -10,7 +12,9 @@ use super::max_pool2d::Pool2dOptions;
 use super::reduce::{Max, Min, Prod, Sum};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
-use super::{Op, Row, avg_pool2d, binary, conv2d, joining, max_pool2d, unary};
+use super::{
+    Op, Row, avg_pool2d, batch_norm, binary, conv2d, cross_entropy, joining, max_pool2d, unary,
+};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -272,6 +276,43 @@ operations! {
     /// `count_include_pad` the padding counts as zeros, else not at all.
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         Self::try_apply(avg_pool2d::AvgPool2d { options, count_include_pad }, &[self])
+    }
+
+    // Normalisation and losses.
+
+    batch_norm::BatchNorm<T>:
+    /// Each channel of a batch `[N, C, …]` brought to mean 0 and variance 1,
+    /// then multiplied by a weight `[C]` and moved by a bias `[C]`; see
+    /// [`NormStatistics`] for whose mean and variance count.
+    fn batch_norm(
+        &self,
+        weight: Option<&Self>,
+        bias: Option<&Self>,
+        statistics: NormStatistics<Self::Element>,
+        epsilon: f64,
+    ) -> Result<Self> {
+        let operation = batch_norm::BatchNorm { statistics, epsilon };
+        if weight.is_none() && bias.is_none() {
+            return Self::try_apply(operation, &[self]);
+        }
+        let constant = |value| {
+            let channels = self.value().shape().get(1).copied().unwrap_or(0);
+            Self::constant(Tensor::full([channels], value))
+        };
+        let weight = weight.cloned().unwrap_or_else(|| constant(Number::ONE));
+        let bias = bias.cloned().unwrap_or_else(|| constant(Number::ZERO));
+        Self::try_apply(operation, &[self, &weight, &bias])
+    }
+
+    cross_entropy::CrossEntropy<T>:
+    /// The cross-entropy of logits `[N, C, …]` with labels `[N, …]` that count
+    /// the classes from 0; see [`CrossEntropyOptions`].
+    fn cross_entropy(
+        &self,
+        target: &Tensor<i64>,
+        options: CrossEntropyOptions<Self::Element>,
+    ) -> Result<Self> {
+        Self::try_apply(cross_entropy::CrossEntropy { target: target.clone(), options }, &[self])
     }
 
     // Shape and place.

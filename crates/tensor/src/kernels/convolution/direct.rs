@@ -1,79 +1,39 @@
 //! Convolution by kernels of few taps: every tap adds to a piece of an output
 //! row that stays in registers, for several channels at once.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use super::{Convolution, Place};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::simd;
+use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::windows::Windows;
 
-/// Elements of an output row that are computed together.
-const LANES: usize = 16;
 /// Output channels that are computed together.
 const CHANNELS: usize = 4;
 /// Taps whose gradients are computed together.
 const TAPS: usize = 3;
-/// The most taps this method takes.
+/// The most taps this method takes: for more a matrix product is faster.
 const MAX_TAPS: usize = 32;
+/// The narrowest output for which it beats a matrix product.
+const MIN_WIDTH: usize = 8;
 
-/// Whether this method is the right one: for many taps a matrix product is
-/// faster, and a narrow image leaves most lanes idle.
+/// Whether this method is the right one.
 pub(super) fn serves(c: &Convolution) -> bool {
-    let narrow = c.windows.output()[1] < LANES / 2;
-    c.taps <= MAX_TAPS && (!narrow || c.out_channels < CHANNELS)
+    let wide = c.windows.output()[1] >= MIN_WIDTH;
+    c.taps <= MAX_TAPS && (wide || c.out_channels < CHANNELS)
 }
 
-/// A piece of an output row.
-#[derive(Clone, Copy)]
-struct Piece {
-    /// Its first element.
-    start: usize,
-    /// The lanes that hold elements which no piece before it has.
-    fresh: [usize; 2],
-}
-
-/// The pieces of a row of `width`. The last one overlaps the one before it, so
-/// that every piece is full; only a row narrower than a piece is not.
+/// `W` vectors of a piece of a row, of which the last may have numbers for
+/// some lanes only; the others are 0.
 #[inline(always)]
-fn pieces(width: usize) -> impl Iterator<Item = Piece> {
-    (0..width).step_by(LANES).map(move |first| {
-        let start = first.min(width.saturating_sub(LANES));
-        Piece { start, fresh: [first - start, LANES.min(width - start)] }
+fn load<T, V: Vector<T>, const W: usize>(from: &[T]) -> [V; W] {
+    from_fn(|i| {
+        let from = &from[i * V::LANES..];
+        if i + 1 < W { V::load(from) } else { V::load_part(from) }
     })
-}
-
-/// The lanes of a piece of `row`, zero where they are not fresh.
-#[inline(always)]
-fn fresh_lanes<T: Float>(row: &[T], piece: Piece) -> [T; LANES] {
-    let mut lanes = [T::ZERO; LANES];
-    match row[piece.start..].first_chunk::<LANES>() {
-        Some(full) if piece.fresh[1] == LANES => {
-            for i in 0..LANES {
-                lanes[i] = if i >= piece.fresh[0] { full[i] } else { T::ZERO };
-            }
-        }
-        _ => lanes[..piece.fresh[1]].copy_from_slice(&row[piece.start..][..piece.fresh[1]]),
-    }
-    lanes
-}
-
-/// What a tap sees of a piece.
-#[inline(always)]
-fn lanes_at<T>(planes: &[T], start: usize) -> &[T; LANES] {
-    planes[start..].first_chunk().expect("planes are followed by as many lanes")
-}
-
-/// Memory for the planes of a group's channels. Lanes of a narrow row reach
-/// beyond the last one; what they hold there is never used.
-fn plane_buffer<T: Float>(c: &Convolution) -> Buffer<T> {
-    Buffer::new(c.planes_length() + LANES)
-}
-
-/// The planes in a buffer, without the lanes that follow them.
-fn planes_in<'a, T: Float>(c: &Convolution, buffer: &'a mut Buffer<T>) -> &'a mut [T] {
-    &mut buffer.as_mut_slice()[..c.planes_length()]
 }
 
 /// The output of one image.
@@ -86,77 +46,96 @@ pub(super) fn forward<T: Float>(
     y: &mut [T],
 ) {
     let starts: Vec<usize> = c.starts().collect();
-    let mut buffer = plane_buffer(c);
+    let mut planes = Buffer::new(c.planes_length());
     for (group, y) in y.chunks_exact_mut(c.output_length()).enumerate() {
-        c.spread(c.input(x, Place { image, group }), planes_in(c, &mut buffer));
-        let planes = buffer.as_slice();
+        c.spread(c.input(x, Place { image, group }), planes.as_mut_slice());
+        let (planes, starts) = (planes.as_slice(), &starts[..]);
         let weight = c.weight(weight, group);
         let positions = c.windows.positions();
         for_each_chunk(y, CHANNELS * positions, c.cost(), |index, y| {
             let first = index * CHANNELS;
             let weight = &weight[first * c.taps..];
             let bias = bias.map(|bias| &bias[group * c.out_channels + first..]);
+            let windows = &c.windows;
             if y.len() == CHANNELS * positions {
-                channels_forward::<T, CHANNELS>(c, planes, &starts, weight, bias, y);
+                let (weights, bias) = channels::<T, CHANNELS>(c, weight, bias);
+                T::vectorised(Forward { windows, planes, starts, weights: &weights, bias, y });
                 return;
             }
             for (channel, y) in y.chunks_exact_mut(positions).enumerate() {
-                let weight = &weight[channel * c.taps..];
                 let bias = bias.map(|bias| &bias[channel..]);
-                channels_forward::<T, 1>(c, planes, &starts, weight, bias, y);
+                let (weights, bias) = channels::<T, 1>(c, &weight[channel * c.taps..], bias);
+                T::vectorised(Forward { windows, planes, starts, weights: &weights, bias, y });
             }
         });
     }
 }
 
-/// The output of `M` channels of one image; `weight` and `bias` start with
-/// theirs.
-fn channels_forward<T: Float, const M: usize>(
+/// The weights of `M` channels, side by side for each tap, and their biases.
+fn channels<T: Float, const M: usize>(
     c: &Convolution,
-    planes: &[T],
-    starts: &[usize],
     weight: &[T],
     bias: Option<&[T]>,
-    y: &mut [T],
-) {
-    let [height, width] = c.windows.output();
-    let row_length = c.windows.plane_row();
+) -> ([[T; M]; MAX_TAPS], [T; M]) {
     let mut weights = [[T::ZERO; M]; MAX_TAPS];
-    for (channel, weight) in weight.chunks_exact(c.taps.max(1)).take(M).enumerate() {
-        for (weights, &weight) in weights.iter_mut().zip(weight) {
-            weights[channel] = weight;
-        }
+    for (tap, weights) in weights.iter_mut().take(c.taps).enumerate() {
+        *weights = from_fn(|channel| weight[channel * c.taps + tap]);
     }
-    let bias: [T; M] = std::array::from_fn(|channel| bias.map_or(T::ZERO, |bias| bias[channel]));
-    simd::dispatch(
-        #[inline(always)]
-        || {
-            for row in 0..height {
-                for piece in pieces(width) {
-                    let mut sums = bias.map(|bias| [bias; LANES]);
-                    let place = row * row_length + piece.start;
-                    for (&start, weights) in starts.iter().zip(&weights) {
-                        let values = lanes_at(planes, start + place);
-                        for channel in 0..M {
-                            for lane in 0..LANES {
-                                sums[channel][lane] += weights[channel] * values[lane];
-                            }
-                        }
+    (weights, from_fn(|channel| bias.map_or(T::ZERO, |bias| bias[channel])))
+}
+
+/// The output of `M` channels.
+struct Forward<'a, T, const M: usize> {
+    windows: &'a Windows,
+    planes: &'a [T],
+    starts: &'a [usize],
+    weights: &'a [[T; M]],
+    bias: [T; M],
+    y: &'a mut [T],
+}
+
+impl<T: Float, const M: usize> Kernel<T> for Forward<'_, T, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(mut self) {
+        let [height, width] = self.windows.output();
+        for row in 0..height {
+            for column in (0..width).step_by(2 * V::LANES) {
+                match width - column {
+                    rest if rest > V::LANES => {
+                        self.piece::<V, 2>(row, column, rest.min(2 * V::LANES));
                     }
-                    for (sums, y) in sums.iter().zip(y.chunks_exact_mut(height * width)) {
-                        let y = &mut y[row * width + piece.start..];
-                        match y.first_chunk_mut::<LANES>() {
-                            Some(full) if piece.fresh[1] == LANES => *full = *sums,
-                            _ => {
-                                let lanes = piece.fresh[1];
-                                y[..lanes].copy_from_slice(&sums[..lanes]);
-                            }
-                        }
-                    }
+                    rest => self.piece::<V, 1>(row, column, rest),
                 }
             }
-        },
-    );
+        }
+    }
+}
+
+impl<T: Float, const M: usize> Forward<'_, T, M> {
+    /// `count` elements of a row of each channel, in `W` vectors.
+    #[inline(always)]
+    fn piece<V: Vector<T>, const W: usize>(&mut self, row: usize, column: usize, count: usize) {
+        let [height, width] = self.windows.output();
+        let place = row * self.windows.plane_row() + column;
+        let mut sums = self.bias.map(|bias| [V::splat(bias); W]);
+        for (&start, weights) in self.starts.iter().zip(self.weights) {
+            let x: [V; W] = load(&self.planes[start + place..][..count]);
+            for channel in 0..M {
+                let weight = V::splat(weights[channel]);
+                for i in 0..W {
+                    sums[channel][i] = sums[channel][i].plus_product(weight, x[i]);
+                }
+            }
+        }
+        for (channel, sums) in sums.into_iter().enumerate() {
+            let y = &mut self.y[(channel * height + row) * width + column..][..count];
+            for (i, sum) in sums.into_iter().enumerate() {
+                sum.store_part(&mut y[i * V::LANES..]);
+            }
+        }
+    }
 }
 
 /// The gradient of one image's input.
@@ -168,70 +147,63 @@ pub(super) fn input_gradient<T: Float>(
     gradient: &mut [T],
 ) {
     let starts: Vec<usize> = c.starts().collect();
-    let mut buffer = plane_buffer(c);
+    let mut planes = Buffer::new(c.planes_length());
     for (group, gradient) in gradient.chunks_exact_mut(c.input_length()).enumerate() {
-        buffer.as_mut_slice().fill(T::ZERO);
+        planes.as_mut_slice().fill(T::ZERO);
         let g = c.output(g, Place { image, group });
         let weight = c.weight(weight, group);
         for first in (0..c.taps).step_by(TAPS) {
+            // In the place of a missing tap, one adds 0 to what another has.
             let count = TAPS.min(c.taps - first);
-            // A missing tap has weight 0 and falls on another one.
-            let starts = std::array::from_fn(|i| starts[first + i.min(count - 1)]);
-            let weights = weight.chunks_exact(c.taps).map(|weight| {
-                std::array::from_fn(|i| if i < count { weight[first + i] } else { T::ZERO })
+            let weights = weight
+                .chunks_exact(c.taps)
+                .map(|weight| from_fn(|i| if i < count { weight[first + i] } else { T::ZERO }));
+            T::vectorised(InputGradient {
+                windows: &c.windows,
+                starts: from_fn(|i| starts[first + i.min(count - 1)]),
+                weights: &weights.collect::<Vec<_>>(),
+                g,
+                planes: planes.as_mut_slice(),
             });
-            taps_input_gradient(c, &weights.collect::<Vec<_>>(), g, starts, buffer.as_mut_slice());
         }
-        c.collect(planes_in(c, &mut buffer), gradient);
+        c.collect(planes.as_slice(), gradient);
     }
 }
 
-/// Adds what a few taps pass on to the planes; `weights` has those taps of
-/// every output channel.
-fn taps_input_gradient<T: Float>(
-    c: &Convolution,
-    weights: &[[T; TAPS]],
-    g: &[T],
+/// What a few taps of every channel pass on to the planes.
+struct InputGradient<'a, T> {
+    windows: &'a Windows,
     starts: [usize; TAPS],
-    planes: &mut [T],
-) {
-    let [height, width] = c.windows.output();
-    let row_length = c.windows.plane_row();
-    simd::dispatch(
-        #[inline(always)]
-        || {
-            for row in 0..height {
-                for piece in pieces(width) {
-                    let mut sums = [[T::ZERO; LANES]; TAPS];
-                    for (weights, g) in weights.iter().zip(g.chunks_exact(height * width)) {
-                        let g = fresh_lanes(&g[row * width..][..width], piece);
-                        for tap in 0..TAPS {
-                            for lane in 0..LANES {
-                                sums[tap][lane] += weights[tap] * g[lane];
-                            }
-                        }
-                    }
-                    for (&start, sums) in starts.iter().zip(&sums) {
-                        let place = start + row * row_length + piece.start;
-                        let planes = &mut planes[place..];
-                        match planes.first_chunk_mut::<LANES>() {
-                            Some(full) if piece.fresh[1] == LANES => {
-                                for lane in 0..LANES {
-                                    full[lane] += sums[lane];
-                                }
-                            }
-                            _ => {
-                                for (plane, &sum) in planes.iter_mut().zip(&sums[..piece.fresh[1]])
-                                {
-                                    *plane += sum;
-                                }
-                            }
-                        }
+    weights: &'a [[T; TAPS]],
+    g: &'a [T],
+    planes: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for InputGradient<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(self) {
+        let [height, width] = self.windows.output();
+        for row in 0..height {
+            for column in (0..width).step_by(V::LANES) {
+                let count = (width - column).min(V::LANES);
+                let mut sums = [V::splat(T::ZERO); TAPS];
+                for (channel, weights) in self.weights.iter().enumerate() {
+                    let place = (channel * height + row) * width + column;
+                    let [g]: [V; 1] = load(&self.g[place..][..count]);
+                    for (sum, &weight) in sums.iter_mut().zip(weights) {
+                        *sum = sum.plus_product(V::splat(weight), g);
                     }
                 }
+                let place = row * self.windows.plane_row() + column;
+                for (start, sum) in self.starts.into_iter().zip(sums) {
+                    let plane = &mut self.planes[start + place..][..count];
+                    V::load_part(plane).plus(sum).store_part(plane);
+                }
             }
-        },
-    );
+        }
+    }
 }
 
 /// Adds the gradient of the weight over some images to `sum`.
@@ -243,81 +215,161 @@ pub(super) fn add_weight_gradient<T: Float>(
     sum: &mut [T],
 ) {
     let starts: Vec<usize> = c.starts().collect();
-    let mut buffer = plane_buffer(c);
+    let mut planes = Buffer::new(c.planes_length());
     let positions = c.windows.positions();
     for place in c.places(images) {
-        c.spread(c.input(x, place), planes_in(c, &mut buffer));
-        let planes = buffer.as_slice();
+        c.spread(c.input(x, place), planes.as_mut_slice());
+        let planes = planes.as_slice();
         let g = c.output(g, place);
         let sum = &mut sum[place.group * c.weight_length()..][..c.weight_length()];
         let blocks = sum.chunks_mut(CHANNELS * c.taps).zip(g.chunks(CHANNELS * positions));
         for (sum, g) in blocks {
             if g.len() == CHANNELS * positions {
-                channels_weight_gradient::<T, CHANNELS>(c, planes, &starts, g, sum);
+                add_channels_gradient::<T, CHANNELS>(c, planes, &starts, g, sum);
                 continue;
             }
             for (sum, g) in sum.chunks_exact_mut(c.taps).zip(g.chunks_exact(positions)) {
-                channels_weight_gradient::<T, 1>(c, planes, &starts, g, sum);
+                add_channels_gradient::<T, 1>(c, planes, &starts, g, sum);
             }
         }
     }
 }
 
 /// Adds the gradient of the weight of `M` channels over one image to `sum`.
-fn channels_weight_gradient<T: Float, const M: usize>(
+fn add_channels_gradient<T: Float, const M: usize>(
     c: &Convolution,
     planes: &[T],
     starts: &[usize],
     g: &[T],
     sum: &mut [T],
 ) {
-    let [height, width] = c.windows.output();
-    let row_length = c.windows.plane_row();
-    for (block, block_starts) in starts.chunks(TAPS).enumerate() {
-        // What a missing tap sums is not used.
-        let starts: [usize; TAPS] =
-            std::array::from_fn(|i| block_starts[i.min(block_starts.len() - 1)]);
-        let totals = simd::dispatch(
-            #[inline(always)]
-            || {
-                let mut sums = [[[T::ZERO; LANES]; TAPS]; M];
-                for row in 0..height {
-                    for piece in pieces(width) {
-                        let g: [[T; LANES]; M] = std::array::from_fn(|channel| {
-                            let start = (channel * height + row) * width;
-                            fresh_lanes(&g[start..][..width], piece)
-                        });
-                        let place = row * row_length + piece.start;
-                        for tap in 0..TAPS {
-                            let values = lanes_at(planes, starts[tap] + place);
-                            for channel in 0..M {
-                                for lane in 0..LANES {
-                                    sums[channel][tap][lane] += g[channel][lane] * values[lane];
-                                }
-                            }
-                        }
-                    }
-                }
-                sums.map(|sums| sums.map(|lanes| total(lanes, width)))
-            },
-        );
+    for (block, starts) in starts.chunks(TAPS).enumerate() {
+        // What is computed in the place of a missing tap is not used.
+        let all = from_fn(|i| starts[i.min(starts.len() - 1)]);
+        let windows = &c.windows;
+        let totals = T::vectorised(WeightGradient::<T, M> { windows, planes, starts: all, g });
         for (sum, totals) in sum.chunks_exact_mut(c.taps).zip(totals) {
-            let sum = &mut sum[block * TAPS..];
-            sum.iter_mut().zip(totals).take(block_starts.len()).for_each(|(sum, t)| *sum += t);
+            let sum = &mut sum[block * TAPS..][..starts.len()];
+            sum.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
         }
     }
 }
 
-/// The sum of those lanes that lie in a row of `width`.
-#[inline(always)]
-fn total<T: Float>(mut lanes: [T; LANES], width: usize) -> T {
-    lanes.iter_mut().skip(width).for_each(|lane| *lane = T::ZERO);
-    let mut count = LANES;
-    while count > 1 {
-        count /= 2;
-        for lane in 0..count {
-            lanes[lane] += lanes[lane + count];
+/// The gradient of the weight of `M` channels for a few taps.
+struct WeightGradient<'a, T, const M: usize> {
+    windows: &'a Windows,
+    planes: &'a [T],
+    starts: [usize; TAPS],
+    g: &'a [T],
+}
+
+impl<T: Float, const M: usize> Kernel<T> for WeightGradient<'_, T, M> {
+    type Output = [[T; TAPS]; M];
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(self) -> Self::Output {
+        let [height, width] = self.windows.output();
+        let mut sums = [[V::splat(T::ZERO); TAPS]; M];
+        for row in 0..height {
+            for column in (0..width).step_by(V::LANES) {
+                let count = (width - column).min(V::LANES);
+                let g: [V; M] = from_fn(|channel| {
+                    V::load_part(&self.g[(channel * height + row) * width + column..][..count])
+                });
+                let place = row * self.windows.plane_row() + column;
+                for tap in 0..TAPS {
+                    let x = V::load_part(&self.planes[self.starts[tap] + place..][..count]);
+                    for channel in 0..M {
+                        sums[channel][tap] = sums[channel][tap].plus_product(g[channel], x);
+                    }
+                }
+            }
+        }
+        sums.map(|sums| sums.map(V::total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::vector;
+    use crate::kernels::windows::Sliding;
+    use crate::random::Rng;
+
+    /// Output and gradients of `CHANNELS` channels and of a single one.
+    #[derive(Clone)]
+    struct All<'a> {
+        c: &'a Convolution,
+        planes: &'a [f32],
+        starts: &'a [usize],
+        weight: &'a [f32],
+        g: &'a [f32],
+    }
+
+    impl All<'_> {
+        #[inline(always)]
+        fn channels<V: Vector<f32>, const M: usize>(&self, results: &mut Vec<f32>) {
+            let Self { c, planes, starts, .. } = *self;
+            let windows = &c.windows;
+            let (weights, bias) = channels::<f32, M>(c, self.weight, Some(&[0.5; M]));
+            let mut y = vec![0.0; M * windows.positions()];
+            Forward { windows, planes, starts, weights: &weights, bias, y: &mut y }.run::<V>();
+            results.extend(y);
+            let starts = [starts[0], starts[1], starts[2]];
+            let gradient = WeightGradient::<f32, M> { windows, planes, starts, g: self.g };
+            results.extend(gradient.run::<V>().as_flattened());
         }
     }
-    lanes[0]
+
+    impl Kernel<f32> for All<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<V: Vector<f32>>(self) -> Vec<f32> {
+            let mut results = Vec::new();
+            self.channels::<V, CHANNELS>(&mut results);
+            self.channels::<V, 1>(&mut results);
+            let mut planes = vec![0.0; self.planes.len()];
+            let gradient = InputGradient {
+                windows: &self.c.windows,
+                starts: [self.starts[0], self.starts[1], self.starts[2]],
+                weights: &[[0.5, -1.0, 2.0], [1.0, 0.25, -0.5]],
+                g: self.g,
+                planes: &mut planes,
+            };
+            gradient.run::<V>();
+            results.extend(planes);
+            results
+        }
+    }
+
+    /// Every instruction set against the portable arrays, on rows of any
+    /// width; the tests of the operation compare the widest with a plain loop.
+    #[test]
+    fn all_instruction_sets_agree() {
+        let mut rng = Rng::seed(1);
+        for width in 1..40 {
+            let sliding = Sliding {
+                kernel_size: [2, 3],
+                stride: [1, 1 + width % 2],
+                padding: [1, 1],
+                dilation: [1, 1],
+                ceil_mode: false,
+            };
+            let windows = Windows::new("test", [3, width], &sliding).unwrap();
+            let c = Convolution::new(1, 1, [1, CHANNELS], windows, &sliding);
+            let mut random = |length| (0..length).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+            let mut planes = vec![0.0; windows.plane_length()];
+            c.spread(&random(windows.image_length()), &mut planes);
+            let (weight, g) = (random(CHANNELS * c.taps), random(CHANNELS * windows.positions()));
+            let starts: Vec<usize> = c.starts().collect();
+            let all = All { c: &c, planes: &planes, starts: &starts, weight: &weight, g: &g };
+            let kinds = vector::f32_each(&all);
+            for kind in &kinds[1..] {
+                for (a, b) in kind.iter().zip(&kinds[0]) {
+                    assert!((a - b).abs() < 2e-5, "width {width}: {a}, {b}");
+                }
+            }
+        }
+    }
 }

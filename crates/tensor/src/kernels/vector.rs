@@ -1,0 +1,427 @@
+//! Vector registers, for kernels whose speed depends on what stays in them.
+//!
+//! Most kernels are plain loops that [`simd::dispatch`](super::simd::dispatch)
+//! leaves to the compiler. A kernel that keeps many sums in registers at once
+//! is written over a [`Vector`] instead, and [`Float::vectorised`] runs it with
+//! the widest one that the CPU has. Products and sums are fused where the CPU
+//! can, and the number of lanes differs, so the last bits of a result may
+//! depend on the CPU; they never depend on the number of threads.
+
+#[cfg(target_arch = "x86_64")]
+use super::simd;
+use crate::element::Float;
+
+/// A kernel over vectors of `T`.
+///
+/// Implement `run` as `#[inline(always)]`, with all it calls inside its loops:
+/// it is compiled once for each instruction set.
+pub trait Kernel<T> {
+    /// What it gives back.
+    type Output;
+
+    /// Runs it with vectors `V`.
+    fn run<V: Vector<T>>(self) -> Self::Output;
+}
+
+/// Some numbers that are computed with at once.
+///
+/// Only [`Float::vectorised`] hands out an implementation, and only one that
+/// the CPU has.
+pub trait Vector<T>: Copy {
+    /// How many numbers.
+    const LANES: usize;
+
+    /// One number in every lane.
+    fn splat(x: T) -> Self;
+
+    /// The first numbers of a slice.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer than lanes.
+    fn load(from: &[T]) -> Self;
+
+    /// The first numbers of a slice that may have fewer than lanes; the others
+    /// are 0.
+    fn load_part(from: &[T]) -> Self;
+
+    /// Writes the numbers to the front of a slice.
+    ///
+    /// # Panics
+    ///
+    /// When it is shorter.
+    fn store(self, to: &mut [T]);
+
+    /// Writes as many numbers as fit into a slice that may have fewer places
+    /// than lanes.
+    fn store_part(self, to: &mut [T]);
+
+    /// `self + other`.
+    fn plus(self, other: Self) -> Self;
+
+    /// `self − other`.
+    fn minus(self, other: Self) -> Self;
+
+    /// `self · other`.
+    fn times(self, other: Self) -> Self;
+
+    /// `self + a · b`, rounded once where the CPU can.
+    fn plus_product(self, a: Self, b: Self) -> Self;
+
+    /// The sum of all lanes, in a fixed order.
+    fn total(self) -> T;
+}
+
+/// Lanes for any number type on any CPU; the compiler makes of them what it
+/// can.
+#[derive(Clone, Copy)]
+struct Portable<T>([T; 8]);
+
+impl<T: Float> Vector<T> for Portable<T> {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(x: T) -> Self {
+        Self([x; 8])
+    }
+
+    #[inline(always)]
+    fn load(from: &[T]) -> Self {
+        Self(*from.first_chunk().expect("as many numbers as lanes"))
+    }
+
+    #[inline(always)]
+    fn load_part(from: &[T]) -> Self {
+        if from.len() >= 8 {
+            return Self::load(from);
+        }
+        let mut lanes = [T::ZERO; 8];
+        lanes.iter_mut().zip(from).for_each(|(lane, &x)| *lane = x);
+        Self(lanes)
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [T]) {
+        *to.first_chunk_mut().expect("as many places as lanes") = self.0;
+    }
+
+    #[inline(always)]
+    fn store_part(self, to: &mut [T]) {
+        if to.len() >= 8 {
+            return self.store(to);
+        }
+        to.iter_mut().zip(self.0).for_each(|(to, lane)| *to = lane);
+    }
+
+    #[inline(always)]
+    fn plus(mut self, other: Self) -> Self {
+        for i in 0..8 {
+            self.0[i] += other.0[i];
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn minus(mut self, other: Self) -> Self {
+        for i in 0..8 {
+            self.0[i] -= other.0[i];
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn times(mut self, other: Self) -> Self {
+        for i in 0..8 {
+            self.0[i] *= other.0[i];
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn plus_product(mut self, a: Self, b: Self) -> Self {
+        for i in 0..8 {
+            self.0[i] += a.0[i] * b.0[i];
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn total(self) -> T {
+        let [a, b, c, d, e, f, g, h] = self.0;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+}
+
+/// Runs a kernel of any number type.
+#[inline]
+pub(crate) fn portable<T: Float, K: Kernel<T>>(kernel: K) -> K::Output {
+    kernel.run::<Portable<T>>()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Kernel, Vector};
+
+    /// Runs a kernel compiled for AVX-512.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    pub(super) fn run_avx512<T, V: Vector<T>, K: Kernel<T>>(kernel: K) -> K::Output {
+        kernel.run::<V>()
+    }
+
+    /// Runs a kernel compiled for AVX2 with fused multiplication and addition.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn run_avx2<T, V: Vector<T>, K: Kernel<T>>(kernel: K) -> K::Output {
+        kernel.run::<V>()
+    }
+
+    /// Defines vectors of one register.
+    macro_rules! vectors {
+        ($(
+            $name:ident($register:ty) = $lanes:literal of $type:ty:
+            splat $splat:ident, load $load:ident, store $store:ident, add $add:ident,
+            subtract $subtract:ident, multiply $multiply:ident, multiply_add $multiply_add:ident,
+            part |$from:ident, $to:ident, $value:ident, $count:ident|
+                load $load_part:expr, store $store_part:expr,
+            total |$total:ident| $sum:expr;
+        )*) => {$(
+            #[derive(Clone, Copy)]
+            pub(super) struct $name($register);
+
+            // SAFETY of all blocks below: the type is only used by kernels that
+            // run on a CPU with its instructions, and the slices' lengths are
+            // checked before.
+            impl Vector<$type> for $name {
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                fn splat(x: $type) -> Self {
+                    // SAFETY: the CPU has the instruction, see above.
+                    Self(unsafe { $splat(x) })
+                }
+
+                #[inline(always)]
+                fn load(from: &[$type]) -> Self {
+                    let from = &from[..$lanes];
+                    // SAFETY: the CPU has the instruction, and the slice as
+                    // many numbers as it reads.
+                    Self(unsafe { $load(from.as_ptr()) })
+                }
+
+                #[inline(always)]
+                fn load_part(from: &[$type]) -> Self {
+                    let ($from, $count) = (from.as_ptr(), from.len().min($lanes));
+                    // SAFETY: the CPU has the instruction, and it reads only
+                    // the first `count` numbers.
+                    Self(unsafe { $load_part })
+                }
+
+                #[inline(always)]
+                fn store(self, to: &mut [$type]) {
+                    let to = &mut to[..$lanes];
+                    // SAFETY: the CPU has the instruction, and the slice as
+                    // many numbers as it writes.
+                    unsafe { $store(to.as_mut_ptr(), self.0) }
+                }
+
+                #[inline(always)]
+                fn store_part(self, to: &mut [$type]) {
+                    if to.len() >= $lanes {
+                        return self.store(to);
+                    }
+                    let ($to, $count, $value) = (to.as_mut_ptr(), to.len(), self.0);
+                    // SAFETY: the CPU has the instruction, and it writes only
+                    // the first `count` numbers.
+                    unsafe { $store_part }
+                }
+
+                #[inline(always)]
+                fn plus(self, other: Self) -> Self {
+                    // SAFETY: the CPU has the instruction, see above.
+                    Self(unsafe { $add(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn minus(self, other: Self) -> Self {
+                    // SAFETY: the CPU has the instruction, see above.
+                    Self(unsafe { $subtract(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn times(self, other: Self) -> Self {
+                    // SAFETY: the CPU has the instruction, see above.
+                    Self(unsafe { $multiply(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn plus_product(self, a: Self, b: Self) -> Self {
+                    // SAFETY: the CPU has the instruction, see above.
+                    Self(unsafe { $multiply_add(a.0, b.0, self.0) })
+                }
+
+                #[inline(always)]
+                fn total(self) -> $type {
+                    let $total = self.0;
+                    // SAFETY: the CPU has the instructions, see above.
+                    unsafe { $sum }
+                }
+            }
+        )*};
+    }
+
+    vectors! {
+        Avx512F32(__m512) = 16 of f32:
+        splat _mm512_set1_ps, load _mm512_loadu_ps, store _mm512_storeu_ps, add _mm512_add_ps,
+        subtract _mm512_sub_ps, multiply _mm512_mul_ps, multiply_add _mm512_fmadd_ps,
+        part |from, to, value, count|
+            load _mm512_maskz_loadu_ps((1u32 << count).wrapping_sub(1) as u16, from),
+            store _mm512_mask_storeu_ps(to, (1u32 << count).wrapping_sub(1) as u16, value),
+        total |x| _mm512_reduce_add_ps(x);
+
+        Avx512F64(__m512d) = 8 of f64:
+        splat _mm512_set1_pd, load _mm512_loadu_pd, store _mm512_storeu_pd, add _mm512_add_pd,
+        subtract _mm512_sub_pd, multiply _mm512_mul_pd, multiply_add _mm512_fmadd_pd,
+        part |from, to, value, count|
+            load _mm512_maskz_loadu_pd((1u32 << count).wrapping_sub(1) as u8, from),
+            store _mm512_mask_storeu_pd(to, (1u32 << count).wrapping_sub(1) as u8, value),
+        total |x| _mm512_reduce_add_pd(x);
+
+        Avx2F32(__m256) = 8 of f32:
+        splat _mm256_set1_ps, load _mm256_loadu_ps, store _mm256_storeu_ps, add _mm256_add_ps,
+        subtract _mm256_sub_ps, multiply _mm256_mul_ps, multiply_add _mm256_fmadd_ps,
+        part |from, to, value, count|
+            load _mm256_maskload_ps(from, first_of_8(count)),
+            store _mm256_maskstore_ps(to, first_of_8(count), value),
+        total |x| {
+            let halves = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let pairs = _mm_add_ps(halves, _mm_movehl_ps(halves, halves));
+            _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
+        };
+
+        Avx2F64(__m256d) = 4 of f64:
+        splat _mm256_set1_pd, load _mm256_loadu_pd, store _mm256_storeu_pd, add _mm256_add_pd,
+        subtract _mm256_sub_pd, multiply _mm256_mul_pd, multiply_add _mm256_fmadd_pd,
+        part |from, to, value, count|
+            load _mm256_maskload_pd(from, first_of_4(count)),
+            store _mm256_maskstore_pd(to, first_of_4(count), value),
+        total |x| {
+            let halves = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd::<1>(x));
+            _mm_cvtsd_f64(_mm_add_sd(halves, _mm_unpackhi_pd(halves, halves)))
+        };
+    }
+
+    /// All bits in the first `count` lanes.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn first_of_8(count: usize) -> __m256i {
+        let numbers = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), numbers)
+    }
+
+    /// All bits in the first `count` lanes.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn first_of_4(count: usize) -> __m256i {
+        let numbers = _mm256_setr_epi64x(0, 1, 2, 3);
+        _mm256_cmpgt_epi64(_mm256_set1_epi64x(count as i64), numbers)
+    }
+}
+
+macro_rules! runners {
+    ($($type:ident, $each:ident: $avx512:ident $avx2:ident;)*) => {$(
+        /// Runs a kernel with the widest vectors of this CPU.
+        #[inline]
+        pub(crate) fn $type<K: Kernel<$type>>(kernel: K) -> K::Output {
+            #[cfg(target_arch = "x86_64")]
+            {
+                if simd::has_avx512() {
+                    // SAFETY: the CPU has the features.
+                    return unsafe { x86::run_avx512::<$type, x86::$avx512, K>(kernel) };
+                }
+                if simd::has_avx2() {
+                    // SAFETY: the CPU has the features.
+                    return unsafe { x86::run_avx2::<$type, x86::$avx2, K>(kernel) };
+                }
+            }
+            portable(kernel)
+        }
+
+        /// Runs a kernel once with each kind of vectors that this CPU has.
+        #[cfg(test)]
+        pub(crate) fn $each<K: Kernel<$type> + Clone>(kernel: &K) -> Vec<K::Output> {
+            let mut outputs = vec![portable(kernel.clone())];
+            #[cfg(target_arch = "x86_64")]
+            {
+                if simd::has_avx2() {
+                    // SAFETY: the CPU has the features.
+                    let output = unsafe {
+                        x86::run_avx2::<$type, x86::$avx2, K>(kernel.clone())
+                    };
+                    outputs.push(output);
+                }
+                if simd::has_avx512() {
+                    // SAFETY: the CPU has the features.
+                    let output = unsafe {
+                        x86::run_avx512::<$type, x86::$avx512, K>(kernel.clone())
+                    };
+                    outputs.push(output);
+                }
+            }
+            outputs
+        }
+    )*};
+}
+runners! { f32, f32_each: Avx512F32 Avx2F32; f64, f64_each: Avx512F64 Avx2F64; }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that vectors do, for every number of lanes in use: how far
+    /// the results are from what they should be.
+    #[derive(Clone)]
+    struct Everything<T>(Vec<T>);
+
+    impl<T: Float> Kernel<T> for Everything<T> {
+        type Output = Vec<T>;
+
+        #[inline(always)]
+        fn run<V: Vector<T>>(self) -> Vec<T> {
+            let x = self.0;
+            let mut differences = Vec::new();
+            let (seven, half) = (T::from_f64(7.0), T::from_f64(0.5));
+            for count in 0..=V::LANES {
+                let (a, b) = (V::load_part(&x[..count]), V::load(&x[20..]));
+                let mut found = vec![seven; 40];
+                a.store_part(&mut found[1..1 + count]);
+                b.plus(V::splat(half)).store(&mut found[20..]);
+                found.push(V::splat(T::ONE).plus_product(a, b).total());
+                found.push(a.times(b).minus(a).total());
+
+                let mut expected = vec![seven; 40];
+                expected[1..1 + count].copy_from_slice(&x[..count]);
+                for lane in 0..V::LANES {
+                    expected[20 + lane] = x[20 + lane] + half;
+                }
+                let dot: T = (0..count).map(|lane| x[lane] * x[20 + lane]).sum();
+                expected.push(T::from_f64(V::LANES as f64) + dot);
+                expected.push(dot - x[..count].iter().copied().sum());
+                differences.extend(found.iter().zip(&expected).map(|(&a, &b)| a - b));
+            }
+            differences
+        }
+    }
+
+    #[test]
+    fn every_kind_of_vector_loads_computes_and_stores() {
+        // Small multiples of a half, so that nothing is rounded.
+        let numbers = |i: usize| ((i * 7) % 13) as f64 / 2.0 - 3.0;
+        for differences in f32_each(&Everything((0..60).map(|i| numbers(i) as f32).collect())) {
+            assert!(differences.iter().all(|&difference| difference == 0.0), "{differences:?}");
+        }
+        for differences in f64_each(&Everything((0..60).map(numbers).collect())) {
+            assert!(differences.iter().all(|&difference| difference == 0.0), "{differences:?}");
+        }
+    }
+}

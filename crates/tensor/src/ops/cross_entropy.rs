@@ -1,0 +1,467 @@
+//! Cross-entropy of logits with class labels: softmax, logarithm and the
+//! negative log-likelihood in one.
+
+use smallvec::SmallVec;
+
+use super::reduce::fold;
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
+use crate::kernels::simd;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// What becomes of the losses of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their mean; a mean of none is NaN.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+    /// Nothing: one loss for each element.
+    None,
+}
+
+/// The settings of [`cross_entropy`](crate::Ops::cross_entropy), with
+/// PyTorch's names and defaults.
+#[derive(Clone, Debug)]
+pub struct CrossEntropyOptions<T: Float = f32> {
+    /// A factor for each class, of shape `[C]`.
+    pub weight: Option<Tensor<T>>,
+    /// The label that means "leave this element out".
+    pub ignore_index: i64,
+    /// The part of the target, from 0 to 1, that is spread over all classes
+    /// (Szegedy et al., "Rethinking the Inception architecture", 2016).
+    pub label_smoothing: f64,
+    /// What becomes of the losses.
+    pub reduction: Reduction,
+}
+
+impl<T: Float> Default for CrossEntropyOptions<T> {
+    fn default() -> Self {
+        Self { weight: None, ignore_index: -100, label_smoothing: 0.0, reduction: Reduction::Mean }
+    }
+}
+
+/// For logits x of shape `[N, C, …]` and labels t of shape `[N, …]`, with p the
+/// softmax of x over the classes, the loss of each element
+///
+/// −(1 − ε) · w\[t\] · ln p\[t\] − ε / C · Σ w\[c\] · ln p\[c\]
+///
+/// with class weights w and label smoothing ε; 0 where the label is ignored.
+/// The mean is their sum divided by the sum of w\[t\] over all labels that are
+/// not ignored.
+#[derive(Clone, Debug)]
+pub struct CrossEntropy<T: Float> {
+    /// The labels.
+    pub target: Tensor<i64>,
+    /// The settings.
+    pub options: CrossEntropyOptions<T>,
+}
+
+/// What the gradient needs of the forward pass.
+#[derive(Debug)]
+pub struct Softmax<T: Float> {
+    /// A row of probabilities for each label.
+    probabilities: Tensor<T>,
+    /// What the sum of all losses is divided by.
+    divisor: T,
+}
+
+/// Elementary steps that an element of a row costs, mostly its exponential.
+const COST: usize = 8;
+
+/// The axis of the classes moved to the end, in row-major order.
+fn rows<T: Float>(x: &Tensor<T>) -> Tensor<T> {
+    let mut order: SmallVec<[usize; 4]> = (0..x.rank()).collect();
+    order[1..].rotate_left(1);
+    x.permuted(&order).contiguous()
+}
+
+/// The other way round.
+fn unrows<T: Float>(rows: &Tensor<T>) -> Tensor<T> {
+    let mut order: SmallVec<[usize; 4]> = (0..rows.rank()).collect();
+    order[1..].rotate_right(1);
+    rows.permuted(&order)
+}
+
+fn refuse<X>(message: String) -> Result<X> {
+    Err(Error::shape("cross_entropy", message))
+}
+
+/// The factors in the loss of a row.
+struct Factors<T> {
+    weight: Option<Vec<T>>,
+    /// That of the label's class: 1 − ε.
+    own: T,
+    /// That of every class: ε / C.
+    each: T,
+    /// The sum of all class weights.
+    weights: T,
+}
+
+impl<T: Float> Factors<T> {
+    fn new(options: &CrossEntropyOptions<T>, classes: usize) -> Self {
+        let smoothing = options.label_smoothing;
+        let weight = options.weight.as_ref().map(Tensor::to_vec);
+        Self {
+            own: T::from_f64(1.0 - smoothing),
+            each: T::from_f64(smoothing / classes as f64),
+            weights: match &weight {
+                Some(weight) => weight.iter().copied().sum(),
+                None => T::from_f64(classes as f64),
+            },
+            weight,
+        }
+    }
+
+    #[inline(always)]
+    fn weight(&self, class: usize) -> T {
+        self.weight.as_ref().map_or(T::ONE, |weight| weight[class])
+    }
+
+    /// How often the loss of a row counts a term that all ln p\[c\] share.
+    #[inline(always)]
+    fn shared(&self, class: usize) -> T {
+        self.own * self.weight(class) + self.each * self.weights
+    }
+
+    /// The loss of a row of values in the place of ln p.
+    #[inline(always)]
+    fn loss(&self, logarithms: &[T], class: usize) -> T {
+        let own = -self.own * self.weight(class) * logarithms[class];
+        if self.each == T::ZERO {
+            return own;
+        }
+        let all = logarithms.iter().enumerate().map(|(c, &logarithm)| self.weight(c) * logarithm);
+        own - self.each * all.sum()
+    }
+}
+
+impl<T: Float> CrossEntropy<T> {
+    /// The class of a label, unless it is ignored.
+    #[inline(always)]
+    fn class(&self, label: i64) -> Option<usize> {
+        (label != self.options.ignore_index).then_some(label as usize)
+    }
+
+    /// Checks the labels' values.
+    fn check_labels(&self, classes: usize) -> Result<()> {
+        let fits = |label: i64| self.class(label).is_none_or(|class| class < classes);
+        self.target.with_slice(|labels| {
+            let Some(index) = labels.iter().position(|&label| !fits(label)) else {
+                return Ok(());
+            };
+            let (label, mut rest) = (labels[index], index);
+            let mut place: Vec<usize> = Vec::new();
+            for &extent in self.target.shape().iter().rev() {
+                place.insert(0, rest % extent);
+                rest /= extent;
+            }
+            let message = format!(
+                "the label at {place:?} is {label}, but there are {classes} classes, counted from 0"
+            );
+            Err(Error::data("cross_entropy", message))
+        })
+    }
+}
+
+impl<T: Float> Op<T> for CrossEntropy<T> {
+    type Saved = Softmax<T>;
+    const NAME: &'static str = "cross_entropy";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let (x, target) = (inputs[0], self.target.shape());
+        if x.len() < 2 || x[1] == 0 {
+            return refuse(format!("expected logits of shape [N, C, …], got {x}"));
+        }
+        let expected = x.reduced(&[1], false);
+        if *target != expected {
+            let message = format!("logits of {x} need labels of shape {expected}, got {target}");
+            return refuse(message);
+        }
+        let classes = x[1];
+        if let Some(weight) = &self.options.weight
+            && *weight.shape() != [classes]
+        {
+            let shape = weight.shape();
+            return refuse(format!("expected class weights of shape [{classes}], got {shape}"));
+        }
+        let smoothing = self.options.label_smoothing;
+        if !(0.0..=1.0).contains(&smoothing) {
+            let message = format!("the label smoothing must be from 0 to 1, got {smoothing}");
+            return Err(Error::argument("cross_entropy", message));
+        }
+        self.check_labels(classes)?;
+        match self.options.reduction {
+            Reduction::None => Ok(expected),
+            Reduction::Mean | Reduction::Sum => Ok(Shape::scalar()),
+        }
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Softmax<T>) {
+        let x = rows(inputs[0]);
+        let classes = inputs[0].shape()[1];
+        let factors = Factors::new(&self.options, classes);
+        let labels = self.target.contiguous();
+        let labels = labels.as_slice().expect("made contiguous");
+        let count = rows_per_chunk(classes * COST);
+        let (probabilities, losses) = x.with_slice(|values| {
+            Tensor::<T>::build_pair(x.shape(), self.target.shape(), |p, losses| {
+                let (p, losses) = ((p, count * classes), (losses, count));
+                for_each_chunk_pair(p, losses, COST, |index, p, losses| {
+                    let x = &values[index * count * classes..][..p.len()];
+                    let labels = &labels[index * count..][..losses.len()];
+                    simd::dispatch(
+                        #[inline(always)]
+                        || self.rows_forward(&factors, x, labels, p, losses),
+                    );
+                });
+            })
+        });
+        let divisor = match self.options.reduction {
+            Reduction::Mean => {
+                let counted = labels.iter().filter_map(|&label| self.class(label));
+                T::from_f64(counted.map(|class| factors.weight(class).to_f64()).sum())
+            }
+            Reduction::Sum | Reduction::None => T::ONE,
+        };
+        let loss = match self.options.reduction {
+            Reduction::None => losses,
+            Reduction::Mean | Reduction::Sum => {
+                let axes: SmallVec<[usize; 4]> = (0..losses.rank()).collect();
+                fold(&losses, &axes, T::ZERO, |a, b| a + b).map(|sum| sum / divisor)
+            }
+        };
+        (loss, Softmax { probabilities, divisor })
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, Softmax<T>>) -> Cotangents<T> {
+        let Softmax { probabilities, divisor } = call.saved;
+        let classes = call.inputs[0].shape()[1];
+        let factors = Factors::new(&self.options, classes);
+        let labels = self.target.contiguous();
+        let labels = labels.as_slice().expect("made contiguous");
+        let count = rows_per_chunk(classes);
+        call.each(|_| {
+            let gradient = call.cotangent.with_slice(|g| {
+                probabilities.with_slice(|p| {
+                    Tensor::build(probabilities.shape(), |out| {
+                        for_each_chunk(out, count * classes, 1, |index, out| {
+                            let first = index * count;
+                            for (i, out) in out.chunks_exact_mut(classes).enumerate() {
+                                let row = first + i;
+                                let Some(class) = self.class(labels[row]) else {
+                                    out.fill(T::ZERO);
+                                    continue;
+                                };
+                                let g = if g.len() == 1 { g[0] } else { g[row] } / *divisor;
+                                let shared = g * factors.shared(class);
+                                let p = &p[row * classes..][..classes];
+                                out.iter_mut().zip(p).for_each(|(out, &p)| *out = shared * p);
+                                if factors.each != T::ZERO {
+                                    for (c, out) in out.iter_mut().enumerate() {
+                                        *out -= g * factors.each * factors.weight(c);
+                                    }
+                                }
+                                out[class] -= g * factors.own * factors.weight(class);
+                            }
+                        });
+                    })
+                })
+            });
+            unrows(&gradient)
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(16);
+        let weight = Tensor::uniform([4], 0.5, 2.0, &mut rng);
+        let plain = CrossEntropyOptions::default();
+        let all = CrossEntropyOptions {
+            weight: Some(weight.clone()),
+            ignore_index: 2,
+            label_smoothing: 0.2,
+            reduction: Reduction::None,
+        };
+        let weighted = CrossEntropyOptions { weight: Some(weight), ..plain.clone() };
+        let smooth = CrossEntropyOptions { label_smoothing: 0.3, ..plain.clone() };
+        let sum = CrossEntropyOptions { reduction: Reduction::Sum, ..plain.clone() };
+        let mut case = |shape: &[usize], options: &CrossEntropyOptions<T>| {
+            let x = Tensor::normal(shape, 0.0, 2.0, &mut rng);
+            let labels = x.shape().reduced(&[1], false);
+            let target = Tensor::from_fn(labels, |_| rng.below(shape[1]) as i64);
+            (CrossEntropy { target, options: options.clone() }, vec![x])
+        };
+        vec![
+            case(&[5, 4], &plain),
+            case(&[5, 4], &all),
+            case(&[2, 4, 3], &weighted),
+            case(&[2, 4, 3, 2], &all),
+            case(&[3, 4], &smooth),
+            case(&[3, 1], &sum),
+            case(&[0, 4], &sum),
+        ]
+    }
+}
+
+impl<T: Float> CrossEntropy<T> {
+    /// Probabilities and losses of some rows.
+    #[inline(always)]
+    fn rows_forward(
+        &self,
+        factors: &Factors<T>,
+        x: &[T],
+        labels: &[i64],
+        p: &mut [T],
+        losses: &mut [T],
+    ) {
+        let classes = p.len() / losses.len();
+        for (x, p) in x.chunks_exact(classes).zip(p.chunks_exact_mut(classes)) {
+            let max = x.iter().fold(T::LOWEST, |max, &x| max.max_nan(x));
+            p.iter_mut().zip(x).for_each(|(p, &x)| *p = x - max);
+        }
+        // ln p = x − max − ln Σ exp(x − max); the last term comes in below.
+        for ((loss, p), &label) in losses.iter_mut().zip(p.chunks_exact(classes)).zip(labels) {
+            *loss = self.class(label).map_or(T::ZERO, |class| factors.loss(p, class));
+        }
+        // One loop over all rows, which vectorises however short they are.
+        p.iter_mut().for_each(|p| *p = p.exp());
+        for ((loss, p), &label) in losses.iter_mut().zip(p.chunks_exact_mut(classes)).zip(labels) {
+            let sum: T = p.iter().copied().sum();
+            p.iter_mut().for_each(|p| *p /= sum);
+            if let Some(class) = self.class(label) {
+                *loss += factors.shared(class) * sum.ln();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    fn options(reduction: Reduction) -> CrossEntropyOptions<f64> {
+        CrossEntropyOptions { reduction, ..CrossEntropyOptions::default() }
+    }
+
+    #[test]
+    fn it_is_the_negative_logarithm_of_the_softmax() {
+        let mut rng = Rng::seed(1);
+        let x = Tensor::<f64>::normal([4, 3, 2], 0.0, 30.0, &mut rng);
+        let target = Tensor::from_fn([4, 2], |i| (i % 3) as i64);
+        let found = x.cross_entropy(&target, options(Reduction::None)).unwrap().to_vec();
+        let logarithms = x.log_softmax(1).unwrap();
+        let picked = logarithms.gather(1, &target.unsqueeze(1).unwrap()).unwrap().to_vec();
+        for (found, logarithm) in found.iter().zip(&picked) {
+            assert!((found + logarithm).abs() < 1e-12);
+        }
+        let sum = x.cross_entropy(&target, options(Reduction::Sum)).unwrap().item().unwrap();
+        assert!((sum + picked.iter().sum::<f64>()).abs() < 1e-10);
+    }
+
+    #[test]
+    fn the_mean_divides_by_the_weights_that_count() {
+        let x = Tensor::<f64>::zeros([3, 2]);
+        let target = Tensor::from([0, 1, -100]);
+        let weight = Some(Tensor::from([1.0, 3.0]));
+        let mean = CrossEntropyOptions { weight, ..CrossEntropyOptions::default() };
+        let loss = x.cross_entropy(&target, mean.clone()).unwrap().item().unwrap();
+        assert!((loss - std::f64::consts::LN_2).abs() < 1e-15, "{loss}");
+        let ignored = Tensor::from([-100; 3]);
+        assert!(x.cross_entropy(&ignored, mean.clone()).unwrap().item().unwrap().is_nan());
+        // The gradient of nothing is 0, not NaN.
+        let operation = CrossEntropy { target: ignored, options: mean };
+        let (output, saved) = operation.forward(&[&x]);
+        let call = Call {
+            inputs: std::slice::from_ref(&x),
+            output: &output,
+            saved: &saved,
+            needs: &[true],
+            cotangent: Tensor::scalar(1.0),
+        };
+        assert_eq!(operation.vjp(call)[0], Some(x.clone()));
+    }
+
+    #[test]
+    fn extreme_logits_stay_finite() {
+        let x = Tensor::from([[1e30, 0.0, -1e30], [f32::NEG_INFINITY, 5.0, 5.0]]);
+        let losses = CrossEntropyOptions { reduction: Reduction::None, ..Default::default() };
+        let found = x.cross_entropy(&Tensor::from([0, 1]), losses).unwrap().to_vec();
+        assert_eq!(found[0], 0.0);
+        assert!((found[1] - 2f32.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_bits_are_the_same_for_any_number_of_threads() {
+        let x = Tensor::<f32>::normal([9000, 10, 3], 0.0, 2.0, &mut Rng::seed(2));
+        let target = Tensor::from_fn([9000, 3], |i| (i % 10) as i64);
+        let operation = CrossEntropy { target, options: CrossEntropyOptions::default() };
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (output, saved) = operation.forward(&[&x]);
+                let call = Call {
+                    inputs: std::slice::from_ref(&x),
+                    output: &output,
+                    saved: &saved,
+                    needs: &[true],
+                    cotangent: Tensor::scalar(1.0),
+                };
+                (operation.vjp(call), output)
+            })
+        };
+        let once = run(1);
+        for threads in [2, 3, 7] {
+            assert!(run(threads) == once, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let x = Tensor::<f64>::zeros([2, 3, 2]);
+        let refuse = |target: &Tensor<i64>, options| {
+            x.cross_entropy(target, options).unwrap_err().to_string()
+        };
+        let mut target = Tensor::<i64>::zeros([2, 2]);
+        assert_eq!(
+            refuse(&Tensor::zeros([2, 3]), options(Reduction::Mean)),
+            "cross_entropy: logits of [2, 3, 2] need labels of shape [2, 2], got [2, 3]"
+        );
+        let weight = CrossEntropyOptions {
+            weight: Some(Tensor::zeros([2])),
+            ..CrossEntropyOptions::default()
+        };
+        assert_eq!(
+            refuse(&target, weight),
+            "cross_entropy: expected class weights of shape [3], got [2]"
+        );
+        let smoothing = CrossEntropyOptions { label_smoothing: f64::NAN, ..Default::default() };
+        assert_eq!(
+            refuse(&target, smoothing),
+            "cross_entropy: the label smoothing must be from 0 to 1, got NaN"
+        );
+        for label in [3, -1] {
+            target.make_mut()[2] = label;
+            assert_eq!(
+                refuse(&target, options(Reduction::Mean)),
+                format!(
+                    "cross_entropy: the label at [1, 0] is {label}, but there are 3 classes, \
+                     counted from 0"
+                )
+            );
+        }
+        let vector = Tensor::<f64>::zeros([3]);
+        let error = vector.cross_entropy(&Tensor::scalar(0), options(Reduction::Mean));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "cross_entropy: expected logits of shape [N, C, …], got [3]"
+        );
+    }
+}
