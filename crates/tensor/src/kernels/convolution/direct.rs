@@ -277,8 +277,8 @@ impl<T: Float, const M: usize> Kernel<T> for WeightGradient<'_, T, M> {
                     V::load_part(&self.g[(channel * height + row) * width + column..][..count])
                 });
                 let place = row * self.windows.plane_row() + column;
-                for tap in 0..TAPS {
-                    let x = V::load_part(&self.planes[self.starts[tap] + place..][..count]);
+                for (tap, start) in self.starts.into_iter().enumerate() {
+                    let x = V::load_part(&self.planes[start + place..][..count]);
                     for channel in 0..M {
                         sums[channel][tap] = sums[channel][tap].plus_product(g[channel], x);
                     }
