@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use dendra_autograd::{Tape, Var};
 use dendra_tensor::ops::{Ops, table};
-use dendra_tensor::{Conv2dOptions, Error, Float, Pool2dOptions, Result, Tensor};
+use dendra_tensor::{
+    ChannelStatistics, Conv2dOptions, Error, Float, NormStatistics, Pool2dOptions, Result, Tensor,
+};
 use serde_json::Value;
 
 #[path = "../../../tests/fixtures/reader.rs"]
@@ -22,9 +24,6 @@ struct Tolerance {
 const SINGLE: Tolerance = Tolerance { forward: 1e-5, gradient: 1e-4 };
 const DOUBLE: Tolerance = Tolerance { forward: 1e-12, gradient: 1e-11 };
 
-/// Operations with reference values that are yet to be written.
-const AWAITED: [&str; 1] = ["batch_norm"];
-
 #[test]
 fn operations_agree_with_pytorch() {
     agree::<f32>(&SINGLE);
@@ -37,26 +36,24 @@ fn operations_agree_with_pytorch_in_double_precision() {
 
 #[test]
 fn every_operation_has_reference_values() {
-    let fixture = Fixture::open::<f32>("ops");
-    let covered = fixture.kinds();
+    let (operations, losses) = (Fixture::open::<f32>("ops"), Fixture::open::<f32>("losses"));
+    // What is a loss by itself is compared with the other losses.
+    let covered = &operations.kinds() | &losses.kinds();
     let missing: BTreeSet<_> =
         table().iter().map(|row| row.name).filter(|name| !covered.contains(name)).collect();
-    assert!(missing.is_empty(), "operations without a case in ops.safetensors: {missing:?}");
-    let arrived: Vec<_> =
-        table().iter().map(|row| row.name).filter(|name| AWAITED.contains(name)).collect();
-    assert!(arrived.is_empty(), "compare {arrived:?} with PyTorch, they are awaited no more");
+    assert!(missing.is_empty(), "operations without reference values: {missing:?}");
 }
 
 fn agree<T: Float + Stored>(tolerance: &Tolerance) {
     let fixture = Fixture::open::<T>("ops");
     let mut comparison = Comparison::default();
     for case in fixture.cases() {
-        if AWAITED.contains(&case.kind()) {
-            case.skip();
-            continue;
-        }
         let compared = match case.kind() {
             "argmax" => compare_argmax::<T>(&case, &mut comparison),
+            "batch_norm" if case.flag("training") => {
+                compare::<T>(&case, tolerance, &mut comparison)
+                    .and_then(|()| compare_running::<T>(&case, tolerance, &mut comparison))
+            }
             _ => compare::<T>(&case, tolerance, &mut comparison),
         };
         if let Err(error) = compared {
@@ -132,6 +129,26 @@ fn compare_argmax<T: Float + Stored>(case: &Case, comparison: &mut Comparison) -
     Ok(())
 }
 
+/// The running statistics after a batch, which start from mean 0 and variance
+/// 1 and take up the unbiased variance.
+fn compare_running<T: Float + Stored>(
+    case: &Case,
+    tolerance: &Tolerance,
+    comparison: &mut Comparison,
+) -> Result<()> {
+    let (_, x) = &inputs::<T>(case)[0];
+    let x = seen(case, 0, x)?;
+    let ChannelStatistics { mean, variance } = ChannelStatistics::of(&x)?;
+    let momentum = case.number("momentum");
+    let count = (x.len() / x.shape()[1]) as f64;
+    let variance = variance.mul_scalar(momentum * count / (count - 1.0)).add_scalar(1.0 - momentum);
+    for (name, found) in [("mean", mean.mul_scalar(momentum)), ("var", variance)] {
+        let expected = case.tensor(&format!("after/running_{name}"));
+        comparison.close(format!("{}, {name}", case.key), &found, &expected, tolerance.forward);
+    }
+    Ok(())
+}
+
 /// Applies a case's operation to its inputs, tensors or variables.
 fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
     let all: Vec<&V> = inputs.iter().collect();
@@ -199,6 +216,17 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
                 groups: case.integer("groups") as usize,
             };
             x.conv2d(weight, bias.first(), options)
+        }
+        ("batch_norm", [x, rest @ ..]) => {
+            let (affine, running) = rest.split_at(if case.flag("affine") { 2 } else { 0 });
+            let statistics = match running {
+                [mean, variance] => NormStatistics::Fixed(ChannelStatistics {
+                    mean: mean.value().clone(),
+                    variance: variance.value().clone(),
+                }),
+                _ => NormStatistics::Batch,
+            };
+            x.batch_norm(affine.first(), affine.get(1), statistics, case.number("eps"))
         }
         ("max_pool2d", [x]) => {
             let dilation = case.pair("dilation");
