@@ -4,6 +4,8 @@
 //! decides who runs which. A problem too small to pay for the hand-over runs
 //! on the caller's thread, chunk by chunk, with the same results.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::prelude::*;
 
 use super::simd;
@@ -75,6 +77,28 @@ pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync)
     let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
     for_each_chunk(&mut results, 1, cost, |index, slot| slot[0] = Some(work(index)));
     results.into_iter().map(|result| result.expect("every chunk was worked on")).collect()
+}
+
+/// Calls `work(index)` for every index below `count`, in parallel if there are
+/// several. The caller's thread takes part, whether it is one of rayon's or
+/// not, and does everything when no other thread is free.
+pub(crate) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let threads = count.min(rayon::current_num_threads());
+    if threads < 2 {
+        return (0..count).for_each(work);
+    }
+    let next = AtomicUsize::new(0);
+    let take = || {
+        while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < count) {
+            work(index);
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| take());
+        }
+        take();
+    });
 }
 
 /// Fills `out` with `f` of the elements of `x`, in parallel and vectorised.

@@ -5,7 +5,12 @@
 //! over the inner dimension, so every element of C is the same sum in the same
 //! order for any number of threads.
 
-use rayon::prelude::*;
+mod driver;
+mod fallback;
+mod kernel;
+mod pack;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use crate::element::Float;
 
@@ -74,86 +79,28 @@ pub fn naive<T: Float>(p: Problem<'_, T>) {
     }
 }
 
-/// A pointer that may cross threads; the splitting below keeps the blocks
-/// behind it apart.
-#[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
-// SAFETY: only used for blocks of C that no two tasks share.
-unsafe impl<T> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    fn get(self) -> *mut T {
-        self.0
-    }
-}
-
-/// Multiplications a block should hold at least for a task of its own to pay.
-const BLOCK_WORK: usize = 1 << 19;
-/// Most blocks a product is cut into.
-const MAX_BLOCKS: usize = 16;
-/// Blocks start at multiples of this, so that no micro-kernel tile is split.
-const TILE: usize = 64;
-
-/// Cuts `extent` into equal blocks of whole tiles, by the work alone.
-fn block_size(extent: usize, work: usize) -> usize {
-    let blocks = (work / BLOCK_WORK).clamp(1, MAX_BLOCKS);
-    extent.div_ceil(blocks).next_multiple_of(TILE)
-}
-
-macro_rules! kernels {
-    ($($type:ident $gemm:ident;)*) => {$(
-        /// The product by `matrixmultiply`, in parallel when it is large.
+macro_rules! entries {
+    ($($type:ident $avx512:ident $avx2:ident;)*) => {$(
+        /// The product, by the fastest kernel for this CPU, in parallel when
+        /// it is large.
         pub fn $type(p: Problem<'_, $type>) {
             p.check();
-            if p.m == 0 || p.n == 0 {
-                return;
-            }
-            let beta = if p.accumulate { 1.0 } else { 0.0 };
-            let [a_row, a_column] = p.a_strides.map(|stride| stride as isize);
-            let [b_row, b_column] = p.b_strides.map(|stride| stride as isize);
-            let columns = p.columns as isize;
-            let (a, b, c) = (p.a, p.b, Shared(p.c.as_mut_ptr()));
-            let (m, k, n) = (p.m, p.k, p.n);
-            let block = |rows: std::ops::Range<usize>, cols: std::ops::Range<usize>| {
-                if rows.is_empty() || cols.is_empty() {
-                    return;
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the bounds were checked and the feature detected.
+                    return unsafe { driver::multiply(p, &x86::$avx512) };
                 }
-                // SAFETY: `check` has shown that every index of the whole
-                // product lies in its slice; a block's are a subset, and the
-                // blocks of C of different tasks do not overlap. With k = 0
-                // the pointers to A and B are not read.
-                unsafe {
-                    matrixmultiply::$gemm(
-                        rows.len(), k, cols.len(), 1.0,
-                        a.as_ptr().wrapping_offset(rows.start as isize * a_row), a_row, a_column,
-                        b.as_ptr().wrapping_offset(cols.start as isize * b_column),
-                        b_row, b_column,
-                        beta,
-                        c.get().offset(rows.start as isize * columns + cols.start as isize),
-                        columns, 1,
-                    );
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: as above.
+                    return unsafe { driver::multiply(p, &x86::$avx2) };
                 }
-            };
-            let work = m.saturating_mul(n).saturating_mul(k);
-            let split_rows = m >= n;
-            let extent = if split_rows { m } else { n };
-            let size = block_size(extent, work);
-            let run = |index: usize| {
-                let range = index * size..extent.min((index + 1) * size);
-                if split_rows { block(range, 0..n) } else { block(0..m, range) }
-            };
-            let count = extent.div_ceil(size);
-            if count > 1 && rayon::current_num_threads() > 1 {
-                (0..count).into_par_iter().for_each(run);
-            } else {
-                (0..count).for_each(run);
             }
+            fallback::$type(p);
         }
     )*};
 }
-kernels! { f32 sgemm; f64 dgemm; }
+entries! { f32 AVX512_F32 AVX2_F32; f64 AVX512_F64 AVX2_F64; }
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,253 @@
+//! The loops around the micro-kernels.
+//!
+//! Every element of C is the sum, over blocks of k whose size depends on k
+//! alone, of one chain of fused multiply-adds per block. Nothing else shows in
+//! the result: not the orientation in which a product is computed, not what is
+//! packed, not where tiles and blocks of C end, and not which thread computes
+//! which block. So all of these may be chosen for speed alone.
+
+use std::ops::Range;
+
+use super::Problem;
+use super::kernel::{Kernels, Tile};
+use super::pack::{Panels, copy_transposed};
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::kernels::parallel::for_each_index;
+
+/// About how many columns of A are multiplied before C is written: a panel of
+/// B of so many rows fits the first-level cache.
+const K_BLOCK: usize = 256;
+/// Most rows of A taken at a time: so many rows of a block of A fit the
+/// second-level cache.
+const ROW_BLOCK: usize = 224;
+/// Most elements of B packed at a time.
+const PACKED: usize = 4 << 20;
+/// Fewest rows of C for which packing a B whose rows are contiguous pays.
+const PACKING_ROWS: usize = 96;
+/// Fewest multiplications worth a task of their own.
+const BLOCK_WORK: usize = 1 << 19;
+/// Most blocks C is cut into.
+const MAX_BLOCKS: usize = 64;
+
+/// `count` consecutive parts of `range`, equal to within one.
+fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let length = range.len();
+    (0..count)
+        .map(move |i| range.start + length * i / count..range.start + length * (i + 1) / count)
+}
+
+/// As few parts as possible of at most `longest`.
+fn parts_of(range: Range<usize>, longest: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = range.len().div_ceil(longest);
+    parts(range, count)
+}
+
+/// The blocks of k: their number and extent depend on `k` alone.
+pub(super) fn k_blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
+    parts_of(0..k, K_BLOCK)
+}
+
+/// A product whose bounds were checked, its operands as pointers.
+#[derive(Clone, Copy)]
+struct Product<T: 'static> {
+    kernels: &'static Kernels<T>,
+    m: usize,
+    k: usize,
+    n: usize,
+    a: *const T,
+    a_strides: [usize; 2],
+    b: *const T,
+    b_strides: [usize; 2],
+    c: *mut T,
+    columns: usize,
+    accumulate: bool,
+}
+
+// SAFETY: A and B are only read, and blocks of C that different threads
+// compute do not overlap.
+unsafe impl<T> Send for Product<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Product<T> {}
+
+/// Computes a product whose bounds were checked. `kernels` must be for an
+/// instruction set that the CPU has.
+///
+/// # Safety
+///
+/// Both are promised by the caller.
+pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Kernels<T>) {
+    let Problem { m, k, n, a, a_strides, b, b_strides, c, columns, accumulate } = p;
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            c.chunks_mut(columns).take(m).for_each(|row| row[..n].fill(T::ZERO));
+        }
+        return;
+    }
+    let (a, b) = (a.as_ptr(), b.as_ptr());
+    let across = cost(kernels, [m, k, n], b_strides[1] == 1);
+    let down = cost(kernels, [n, k, m], a_strides[0] == 1).saturating_add(m * n * 3);
+    let product = Product {
+        kernels,
+        m,
+        k,
+        n,
+        a,
+        a_strides,
+        b,
+        b_strides,
+        c: c.as_mut_ptr(),
+        columns,
+        accumulate,
+    };
+    if across <= down {
+        product.run();
+        return;
+    }
+    // Cᵀ = Bᵀ·Aᵀ: the rows of C lie along the registers.
+    let mut transposed = Buffer::<T>::new(m * n);
+    let flip = |[row, column]: [usize; 2]| [column, row];
+    // SAFETY: `c` holds m rows of n elements, and `transposed` n rows of m.
+    unsafe {
+        if accumulate {
+            copy_transposed(product.c, columns, transposed.as_mut_slice().as_mut_ptr(), m, [m, n]);
+        }
+        let c = transposed.as_mut_slice().as_mut_ptr();
+        Product {
+            m: n,
+            n: m,
+            a: b,
+            a_strides: flip(b_strides),
+            b: a,
+            b_strides: flip(a_strides),
+            c,
+            columns: m,
+            ..product
+        }
+        .run();
+        copy_transposed(c, m, product.c, columns, [n, m]);
+    }
+}
+
+/// Roughly how many half cycles a product takes on one core.
+fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool) -> usize {
+    let tiles = m.div_ceil(kernels.tiles.len());
+    // Two multiply-adds and two loads a cycle; but a tile's next step has to
+    // wait four cycles for its sums.
+    let panel = |vectors: usize| (m * vectors).max(m + tiles * vectors).max(8 * tiles);
+    let width = 2 * kernels.lanes;
+    let edge = (n % width).div_ceil(kernels.lanes);
+    let steps = n / width * panel(2) + if edge > 0 { panel(edge) } else { 0 };
+    let packing = if contiguous { 0 } else { n * 10 / 16 + 1 };
+    k.saturating_mul(steps + packing)
+}
+
+impl<T: Float> Product<T> {
+    fn run(&self) {
+        let width = 2 * self.kernels.lanes;
+        let packs = self.b_strides[1] != 1 || self.m >= PACKING_ROWS && self.n >= 2 * width;
+        if !packs {
+            self.run_blocks(None);
+            return;
+        }
+        let most = (PACKED / self.k / width).max(1) * width;
+        for columns in parts_of(0..self.n.div_ceil(width), most.div_ceil(width)) {
+            let (start, end) = (columns.start * width, self.n.min(columns.end * width));
+            // SAFETY: columns of B and C that exist.
+            let part = unsafe {
+                Self {
+                    n: end - start,
+                    b: self.b.add(start * self.b_strides[1]),
+                    c: self.c.add(start),
+                    ..*self
+                }
+            };
+            // SAFETY: `multiply`'s caller promises that B can be read.
+            let panels =
+                unsafe { Panels::new(self.kernels, part.b, part.b_strides, [part.k, part.n]) };
+            part.run_blocks(Some(&panels));
+        }
+    }
+
+    /// Cuts C into a grid of blocks by its size alone and computes them.
+    fn run_blocks(&self, panels: Option<&Panels<T>>) {
+        let width = 2 * self.kernels.lanes;
+        let columns = self.n.div_ceil(width);
+        let work = self.m.saturating_mul(self.k).saturating_mul(self.n);
+        let wanted = (work / BLOCK_WORK).clamp(1, MAX_BLOCKS);
+        let (mut down, mut across) = (1, 1);
+        if wanted > 1 && rayon::current_num_threads() > 1 {
+            while down * across < wanted {
+                let rows = self.m / down;
+                if rows >= self.n / across && rows >= 2 * self.kernels.tiles.len() {
+                    down *= 2;
+                } else if columns / across >= 2 {
+                    across *= 2;
+                } else if rows >= 2 * self.kernels.tiles.len() {
+                    down *= 2;
+                } else {
+                    break;
+                }
+            }
+        }
+        for_each_index(down * across, |index| {
+            let rows = parts(0..self.m, down).nth(index / across).expect("a part");
+            let columns = parts(0..columns, across).nth(index % across).expect("a part");
+            // SAFETY: each block is computed once, and blocks do not overlap.
+            unsafe { self.block(rows, columns, panels) };
+        });
+    }
+
+    /// Computes the block of these rows and columns, the latter counted in
+    /// panels of two registers.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else touches these elements of C meanwhile.
+    unsafe fn block(&self, rows: Range<usize>, columns: Range<usize>, panels: Option<&Panels<T>>) {
+        let kernels = self.kernels;
+        let width = 2 * kernels.lanes;
+        for (index, ks) in k_blocks(self.k).enumerate() {
+            if let Some(panels) = panels {
+                panels.fill(index, columns.clone());
+            }
+            for rows in parts_of(rows.clone(), ROW_BLOCK) {
+                for panel in columns.clone() {
+                    let start = panel * width;
+                    let count = width.min(self.n - start);
+                    for rows in parts_of(rows.clone(), kernels.tiles.len()) {
+                        // SAFETY: all indices lie within the product, whose
+                        // bounds were checked; the kernel is the one for so
+                        // many rows and registers.
+                        unsafe {
+                            let (b, b_step) = match panels {
+                                Some(panels) => (panels.panel(index, panel), width),
+                                None => (
+                                    self.b.add(ks.start * self.b_strides[0] + start),
+                                    self.b_strides[0],
+                                ),
+                            };
+                            let [row, column] = self.a_strides;
+                            kernels.tiles[rows.len() - 1][count.div_ceil(kernels.lanes) - 1](
+                                &Tile {
+                                    k: ks.len(),
+                                    a: self.a.add(rows.start * row + ks.start * column),
+                                    a_strides: self.a_strides,
+                                    b,
+                                    b_step,
+                                    c: self.c.add(rows.start * self.columns + start),
+                                    c_step: self.columns,
+                                    columns: count,
+                                    accumulate: self.accumulate || index > 0,
+                                },
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

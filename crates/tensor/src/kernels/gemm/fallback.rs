@@ -1,0 +1,85 @@
+//! Products by `matrixmultiply`, for CPUs that have no micro-kernel of ours.
+
+use rayon::prelude::*;
+
+use super::Problem;
+
+/// A pointer that may cross threads; the splitting below keeps the blocks
+/// behind it apart.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+// SAFETY: only used for blocks of C that no two tasks share.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(self) -> *mut T {
+        self.0
+    }
+}
+
+/// Multiplications a block should hold at least for a task of its own to pay.
+const BLOCK_WORK: usize = 1 << 19;
+/// Most blocks a product is cut into.
+const MAX_BLOCKS: usize = 16;
+/// Blocks start at multiples of this, so that no micro-kernel tile is split.
+const TILE: usize = 64;
+
+/// Cuts `extent` into equal blocks of whole tiles, by the work alone.
+fn block_size(extent: usize, work: usize) -> usize {
+    let blocks = (work / BLOCK_WORK).clamp(1, MAX_BLOCKS);
+    extent.div_ceil(blocks).next_multiple_of(TILE)
+}
+
+macro_rules! kernels {
+    ($($type:ident $gemm:ident;)*) => {$(
+        /// The product by `matrixmultiply`, in parallel when it is large.
+        pub(super) fn $type(p: Problem<'_, $type>) {
+            if p.m == 0 || p.n == 0 {
+                return;
+            }
+            let beta = if p.accumulate { 1.0 } else { 0.0 };
+            let [a_row, a_column] = p.a_strides.map(|stride| stride as isize);
+            let [b_row, b_column] = p.b_strides.map(|stride| stride as isize);
+            let columns = p.columns as isize;
+            let (a, b, c) = (p.a, p.b, Shared(p.c.as_mut_ptr()));
+            let (m, k, n) = (p.m, p.k, p.n);
+            let block = |rows: std::ops::Range<usize>, cols: std::ops::Range<usize>| {
+                if rows.is_empty() || cols.is_empty() {
+                    return;
+                }
+                // SAFETY: `check` has shown that every index of the whole
+                // product lies in its slice; a block's are a subset, and the
+                // blocks of C of different tasks do not overlap. With k = 0
+                // the pointers to A and B are not read.
+                unsafe {
+                    matrixmultiply::$gemm(
+                        rows.len(), k, cols.len(), 1.0,
+                        a.as_ptr().wrapping_offset(rows.start as isize * a_row), a_row, a_column,
+                        b.as_ptr().wrapping_offset(cols.start as isize * b_column),
+                        b_row, b_column,
+                        beta,
+                        c.get().offset(rows.start as isize * columns + cols.start as isize),
+                        columns, 1,
+                    );
+                }
+            };
+            let work = m.saturating_mul(n).saturating_mul(k);
+            let split_rows = m >= n;
+            let extent = if split_rows { m } else { n };
+            let size = block_size(extent, work);
+            let run = |index: usize| {
+                let range = index * size..extent.min((index + 1) * size);
+                if split_rows { block(range, 0..n) } else { block(0..m, range) }
+            };
+            let count = extent.div_ceil(size);
+            if count > 1 && rayon::current_num_threads() > 1 {
+                (0..count).into_par_iter().for_each(run);
+            } else {
+                (0..count).for_each(run);
+            }
+        }
+    )*};
+}
+kernels! { f32 sgemm; f64 dgemm; }

@@ -1,0 +1,56 @@
+//! What a set of micro-kernels is.
+
+/// One tile of C to compute: `c = a · b`, or `c += a · b`.
+pub(super) struct Tile<T> {
+    /// Columns of A, rows of B.
+    pub(super) k: usize,
+    /// The first element of the tile's rows of A.
+    pub(super) a: *const T,
+    /// Elements from one row of A to the next, and from one column.
+    pub(super) a_strides: [usize; 2],
+    /// The first element of the tile's columns of B, which are contiguous.
+    pub(super) b: *const T,
+    /// Elements from one row of B to the next.
+    pub(super) b_step: usize,
+    /// The first element of the tile of C, whose columns are contiguous.
+    pub(super) c: *mut T,
+    /// Elements from one row of C to the next.
+    pub(super) c_step: usize,
+    /// Columns of the tile.
+    pub(super) columns: usize,
+    /// Whether to add to C instead of overwriting it.
+    pub(super) accumulate: bool,
+}
+
+/// Computes a tile.
+///
+/// # Safety
+///
+/// The CPU has the kernel's instruction set; the tile's elements of A and B
+/// can be read and those of C written (and read, to accumulate), which no
+/// other thread touches meanwhile; and the tile has the kernel's number of
+/// rows, and more columns than one register less than the kernel's has lanes.
+pub(super) type TileKernel<T> = unsafe fn(&Tile<T>);
+
+/// Transposes the first numbers of `columns` columns into rows: arguments are
+/// the first number, elements from one column to the next, columns, numbers of
+/// each (which are contiguous), the first row, and elements from one row to
+/// the next.
+///
+/// # Safety
+///
+/// The CPU has the kernel's instruction set; there are at most as many columns
+/// as a register has lanes; all their numbers can be read; and as many rows,
+/// each filled to a whole register, can be written.
+pub(super) type TransposeKernel<T> = unsafe fn(*const T, usize, usize, usize, *mut T, usize);
+
+/// The micro-kernels for one instruction set and number type.
+pub(super) struct Kernels<T: 'static> {
+    /// Numbers in a register.
+    pub(super) lanes: usize,
+    /// The kernel for a tile, by its rows less one and its registers of
+    /// columns less one.
+    pub(super) tiles: &'static [[TileKernel<T>; 2]],
+    /// The kernel for packing what is contiguous along k.
+    pub(super) transpose: TransposeKernel<T>,
+}

@@ -1,0 +1,299 @@
+//! Micro-kernels for x86: AVX-512 and AVX2 with FMA.
+//!
+//! One generic loop, [`tile`], computes a small tile of C as a sum of outer
+//! products, its sums held in registers: per step of k it loads one row of the
+//! tile's part of B and multiplies it by one number of A per row of the tile.
+//! A tile of fewer rows or columns runs the same sequence of fused
+//! multiply-adds for the elements it has, so where tiles end never shows in
+//! the result, and neither does the instruction set.
+
+use std::arch::x86_64::*;
+
+use super::kernel::{Kernels, Tile, TileKernel};
+
+/// A SIMD register of numbers.
+///
+/// # Safety
+///
+/// The methods may be called only where the CPU has the instruction set of
+/// the implementing type, and must be inlined into a function compiled for
+/// it. Pointers must be valid for what is read or written through them:
+/// `LANES` numbers, or only those the mask selects.
+unsafe trait Simd: Copy {
+    type Number: Copy;
+    /// Selects the first lanes of a register.
+    type Mask: Copy;
+    const LANES: usize;
+    unsafe fn zero() -> Self;
+    unsafe fn splat(number: Self::Number) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self + a · b`, rounded once.
+    unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    unsafe fn load(from: *const Self::Number) -> Self;
+    unsafe fn store(self, to: *mut Self::Number);
+    /// A mask of the first `count ≤ LANES` lanes.
+    unsafe fn first(count: usize) -> Self::Mask;
+    unsafe fn load_masked(from: *const Self::Number, mask: Self::Mask) -> Self;
+    unsafe fn store_masked(self, to: *mut Self::Number, mask: Self::Mask);
+    /// The two registers' lanes in turn, `self[0], other[0], self[1], …`: the
+    /// first and the second half of them.
+    unsafe fn zip(self, other: Self) -> [Self; 2];
+}
+
+macro_rules! simd {
+    ($name:ident: $lanes:literal $number:ident in $register:ident, mask $mask:ident;
+     $zero:ident $splat:ident $add:ident $fma:ident $load:ident $store:ident;
+     first($count:ident) $first:expr;
+     load($from:ident, $load_mask:ident) $load_masked:expr;
+     store($value:ident, $to:ident, $store_mask:ident) $store_masked:expr;
+     zip($left:ident, $right:ident) $zip:expr;
+    ) => {
+        #[derive(Clone, Copy)]
+        #[repr(transparent)]
+        struct $name($register);
+
+        // SAFETY (of all the blocks below): the trait's contract.
+        #[allow(clippy::undocumented_unsafe_blocks)]
+        unsafe impl Simd for $name {
+            type Number = $number;
+            type Mask = $mask;
+            const LANES: usize = $lanes;
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                unsafe { Self($zero()) }
+            }
+            #[inline(always)]
+            unsafe fn splat(number: $number) -> Self {
+                unsafe { Self($splat(number)) }
+            }
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                unsafe { Self($add(self.0, other.0)) }
+            }
+            #[inline(always)]
+            unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                unsafe { Self($fma(a.0, b.0, self.0)) }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const $number) -> Self {
+                unsafe { Self($load(from)) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $number) {
+                unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn first($count: usize) -> $mask {
+                $first
+            }
+            #[inline(always)]
+            unsafe fn load_masked($from: *const $number, $load_mask: $mask) -> Self {
+                unsafe { Self($load_masked) }
+            }
+            #[inline(always)]
+            unsafe fn store_masked(self, $to: *mut $number, $store_mask: $mask) {
+                let $value = self.0;
+                unsafe { $store_masked }
+            }
+            #[inline(always)]
+            unsafe fn zip(self, other: Self) -> [Self; 2] {
+                let ($left, $right) = (self.0, other.0);
+                unsafe { $zip.map(Self) }
+            }
+        }
+    };
+}
+
+simd! {
+    Avx512F32: 16 f32 in __m512, mask __mmask16;
+    _mm512_setzero_ps _mm512_set1_ps _mm512_add_ps _mm512_fmadd_ps _mm512_loadu_ps _mm512_storeu_ps;
+    first(count) ((1_u32 << count) - 1) as __mmask16;
+    load(from, mask) _mm512_maskz_loadu_ps(mask, from);
+    store(value, to, mask) _mm512_mask_storeu_ps(to, mask, value);
+    zip(left, right) {
+        let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        let second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+        [first, second].map(|lanes| _mm512_permutex2var_ps(left, lanes, right))
+    };
+}
+simd! {
+    Avx512F64: 8 f64 in __m512d, mask __mmask8;
+    _mm512_setzero_pd _mm512_set1_pd _mm512_add_pd _mm512_fmadd_pd _mm512_loadu_pd _mm512_storeu_pd;
+    first(count) ((1_u32 << count) - 1) as __mmask8;
+    load(from, mask) _mm512_maskz_loadu_pd(mask, from);
+    store(value, to, mask) _mm512_mask_storeu_pd(to, mask, value);
+    zip(left, right) {
+        let first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+        let second = _mm512_add_epi64(first, _mm512_set1_epi64(4));
+        [first, second].map(|lanes| _mm512_permutex2var_pd(left, lanes, right))
+    };
+}
+simd! {
+    Avx2F32: 8 f32 in __m256, mask __m256i;
+    _mm256_setzero_ps _mm256_set1_ps _mm256_add_ps _mm256_fmadd_ps _mm256_loadu_ps _mm256_storeu_ps;
+    first(count) {
+        const WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        unsafe { _mm256_loadu_si256(WINDOW[8 - count..][..8].as_ptr().cast()) }
+    };
+    load(from, mask) _mm256_maskload_ps(from, mask);
+    store(value, to, mask) _mm256_maskstore_ps(to, mask, value);
+    zip(left, right) {
+        let (low, high) = (_mm256_unpacklo_ps(left, right), _mm256_unpackhi_ps(left, right));
+        [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+    };
+}
+simd! {
+    Avx2F64: 4 f64 in __m256d, mask __m256i;
+    _mm256_setzero_pd _mm256_set1_pd _mm256_add_pd _mm256_fmadd_pd _mm256_loadu_pd _mm256_storeu_pd;
+    first(count) {
+        const WINDOW: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+        unsafe { _mm256_loadu_si256(WINDOW[4 - count..][..4].as_ptr().cast()) }
+    };
+    load(from, mask) _mm256_maskload_pd(from, mask);
+    store(value, to, mask) _mm256_maskstore_pd(to, mask, value);
+    zip(left, right) {
+        let (low, high) = (_mm256_unpacklo_pd(left, right), _mm256_unpackhi_pd(left, right));
+        [_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high)]
+    };
+}
+
+/// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns.
+///
+/// # Safety
+///
+/// That of [`TileKernel`] for a tile of this size, and of [`Simd`].
+#[inline(always)]
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Number>) {
+    // SAFETY: the caller promises that all of the tile's elements of A, B and
+    // C can be accessed; the mask keeps the last register within its columns.
+    unsafe {
+        let last = VECTORS - 1;
+        let mask = S::first(t.columns - last * S::LANES);
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut b = t.b;
+        let mut offset = 0;
+        for _ in 0..t.k {
+            let mut row = [S::zero(); VECTORS];
+            for (v, slot) in row.iter_mut().enumerate() {
+                let from = b.add(v * S::LANES);
+                *slot = if v < last { S::load(from) } else { S::load_masked(from, mask) };
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let factor = S::splat(*t.a.add(offset + r * t.a_strides[0]));
+                for (sum, &row) in sums.iter_mut().zip(&row) {
+                    *sum = sum.add_product(factor, row);
+                }
+            }
+            offset += t.a_strides[1];
+            b = b.add(t.b_step);
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                let to = t.c.add(r * t.c_step + v * S::LANES);
+                if v < last {
+                    (if t.accumulate { S::load(to).add(sum) } else { sum }).store(to);
+                } else {
+                    let sum = if t.accumulate { S::load_masked(to, mask).add(sum) } else { sum };
+                    sum.store_masked(to, mask);
+                }
+            }
+        }
+    }
+}
+
+/// Transposes `columns ≤ LANES` columns of `k` contiguous numbers each, which
+/// start `step` apart, into `k` rows that start `width` apart. Each row is
+/// filled up to `LANES` numbers. `LANES` is that of the register.
+///
+/// # Safety
+///
+/// That of [`TransposeKernel`], and of [`Simd`].
+#[inline(always)]
+unsafe fn transpose<S: Simd, const LANES: usize>(
+    from: *const S::Number,
+    step: usize,
+    columns: usize,
+    k: usize,
+    to: *mut S::Number,
+    width: usize,
+) {
+    const { assert!(LANES == S::LANES) };
+    // SAFETY: the caller promises that the columns can be read and the rows
+    // written; the mask keeps the last loads within their columns.
+    unsafe {
+        for l in (0..k).step_by(LANES) {
+            let rows = LANES.min(k - l);
+            let mask = S::first(rows);
+            let mut block = [S::zero(); LANES];
+            if columns == LANES && rows == LANES {
+                for (j, slot) in block.iter_mut().enumerate() {
+                    *slot = S::load(from.add(j * step + l));
+                }
+            } else {
+                for (j, slot) in block.iter_mut().enumerate() {
+                    if j < columns {
+                        *slot = S::load_masked(from.add(j * step + l), mask);
+                    }
+                }
+            }
+            // Each round of zipping the halves of the block moves one bit of
+            // the row's number into the column's.
+            let mut distance = 1;
+            while distance < LANES {
+                let previous = block;
+                for j in 0..LANES / 2 {
+                    let [first, second] = previous[j].zip(previous[j + LANES / 2]);
+                    block[2 * j] = first;
+                    block[2 * j + 1] = second;
+                }
+                distance *= 2;
+            }
+            if rows == LANES {
+                for (row, &value) in block.iter().enumerate() {
+                    value.store(to.add((l + row) * width));
+                }
+            } else {
+                for (row, &value) in block.iter().enumerate() {
+                    if row < rows {
+                        value.store(to.add((l + row) * width));
+                    }
+                }
+            }
+        }
+    }
+}
+
+macro_rules! kernels {
+    ($name:ident: $simd:ident, $features:literal, $($rows:literal)+) => {
+        /// The kernels for this instruction set and number type.
+        pub(super) static $name: Kernels<<$simd as Simd>::Number> = {
+            type Number = <$simd as Simd>::Number;
+            #[target_feature(enable = $features)]
+            unsafe fn at<const ROWS: usize, const VECTORS: usize>(
+                t: &Tile<Number>,
+            ) {
+                // SAFETY: promised by the caller.
+                unsafe { tile::<$simd, ROWS, VECTORS>(t) }
+            }
+            const TILES: &[[TileKernel<Number>; 2]] =
+                &[$([at::<$rows, 1>, at::<$rows, 2>]),+];
+            #[target_feature(enable = $features)]
+            unsafe fn transpose_columns(
+                from: *const Number,
+                step: usize,
+                columns: usize,
+                k: usize,
+                to: *mut Number,
+                width: usize,
+            ) {
+                // SAFETY: promised by the caller.
+                unsafe { transpose::<$simd, { $simd::LANES }>(from, step, columns, k, to, width) }
+            }
+            Kernels { lanes: $simd::LANES, tiles: TILES, transpose: transpose_columns }
+        };
+    };
+}
+kernels!(AVX512_F32: Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+kernels!(AVX512_F64: Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+kernels!(AVX2_F32: Avx2F32, "avx2,fma", 1 2 3 4 5 6);
+kernels!(AVX2_F64: Avx2F64, "avx2,fma", 1 2 3 4 5 6);
