@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::Problem;
 use super::kernel::{Kernels, Tile};
-use super::pack::{Panels, copy_transposed};
+use super::pack::{Panels, copy_block, copy_transposed};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_index;
@@ -21,14 +21,21 @@ const K_BLOCK: usize = 256;
 /// Most rows of A taken at a time: so many rows of a block of A fit the
 /// second-level cache.
 const ROW_BLOCK: usize = 224;
+/// Fewest panels of B to multiply a block of A with for which copying the
+/// block, so that its rows do not compete for the same cache lines, pays.
+const COPYING_PANELS: usize = 8;
+/// Bytes between rows of A from which on they count as scattered.
+const SCATTERED: usize = 2048;
 /// Most elements of B packed at a time.
 const PACKED: usize = 4 << 20;
 /// Fewest rows of C for which packing a B whose rows are contiguous pays.
 const PACKING_ROWS: usize = 96;
-/// Fewest multiplications worth a task of their own.
+/// Fewest multiplications worth waking another thread for.
+const SPLIT_WORK: usize = 1 << 21;
+/// About how many multiplications a block holds at least.
 const BLOCK_WORK: usize = 1 << 19;
 /// Most blocks C is cut into.
-const MAX_BLOCKS: usize = 64;
+const MAX_BLOCKS: usize = 16;
 
 /// `count` consecutive parts of `range`, equal to within one.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
@@ -70,12 +77,12 @@ unsafe impl<T> Send for Product<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Product<T> {}
 
-/// Computes a product whose bounds were checked. `kernels` must be for an
-/// instruction set that the CPU has.
+/// Computes a product.
 ///
 /// # Safety
 ///
-/// Both are promised by the caller.
+/// The problem's bounds were checked, and the CPU has the kernels' instruction
+/// set.
 pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Kernels<T>) {
     let Problem { m, k, n, a, a_strides, b, b_strides, c, columns, accumulate } = p;
     if m == 0 || n == 0 {
@@ -172,12 +179,18 @@ impl<T: Float> Product<T> {
         }
     }
 
+    /// Whether the rows of A, or its columns, lie so far apart that they
+    /// compete for the same cache lines.
+    fn scattered(&self) -> bool {
+        self.a_strides[0].max(self.a_strides[1]).saturating_mul(size_of::<T>()) >= SCATTERED
+    }
+
     /// Cuts C into a grid of blocks by its size alone and computes them.
     fn run_blocks(&self, panels: Option<&Panels<T>>) {
         let width = 2 * self.kernels.lanes;
         let columns = self.n.div_ceil(width);
         let work = self.m.saturating_mul(self.k).saturating_mul(self.n);
-        let wanted = (work / BLOCK_WORK).clamp(1, MAX_BLOCKS);
+        let wanted = if work < SPLIT_WORK { 1 } else { (work / BLOCK_WORK).min(MAX_BLOCKS) };
         let (mut down, mut across) = (1, 1);
         if wanted > 1 && rayon::current_num_threads() > 1 {
             while down * across < wanted {
@@ -210,11 +223,24 @@ impl<T: Float> Product<T> {
     unsafe fn block(&self, rows: Range<usize>, columns: Range<usize>, panels: Option<&Panels<T>>) {
         let kernels = self.kernels;
         let width = 2 * kernels.lanes;
+        let mut copy = (self.scattered() && columns.len() >= COPYING_PANELS)
+            .then(|| Buffer::new((ROW_BLOCK + 16) * (K_BLOCK + 16)));
         for (index, ks) in k_blocks(self.k).enumerate() {
             if let Some(panels) = panels {
                 panels.fill(index, columns.clone());
             }
             for rows in parts_of(rows.clone(), ROW_BLOCK) {
+                let first = rows.start;
+                // SAFETY: rows and columns of A that exist.
+                let a =
+                    unsafe { self.a.add(first * self.a_strides[0] + ks.start * self.a_strides[1]) };
+                let (a, a_strides) = match &mut copy {
+                    // SAFETY: as above.
+                    Some(copy) => unsafe {
+                        copy_block(a, self.a_strides, copy.as_mut_slice(), [rows.len(), ks.len()])
+                    },
+                    None => (a, self.a_strides),
+                };
                 for panel in columns.clone() {
                     let start = panel * width;
                     let count = width.min(self.n - start);
@@ -223,21 +249,24 @@ impl<T: Float> Product<T> {
                         // bounds were checked; the kernel is the one for so
                         // many rows and registers.
                         unsafe {
-                            let (b, b_step) = match panels {
-                                Some(panels) => (panels.panel(index, panel), width),
+                            let (b, b_step, next_panel) = match panels {
+                                Some(panels) => {
+                                    (panels.panel(index, panel), width, width * ks.len())
+                                }
                                 None => (
                                     self.b.add(ks.start * self.b_strides[0] + start),
                                     self.b_strides[0],
+                                    width,
                                 ),
                             };
-                            let [row, column] = self.a_strides;
                             kernels.tiles[rows.len() - 1][count.div_ceil(kernels.lanes) - 1](
                                 &Tile {
                                     k: ks.len(),
-                                    a: self.a.add(rows.start * row + ks.start * column),
-                                    a_strides: self.a_strides,
+                                    a: a.add((rows.start - first) * a_strides[0]),
+                                    a_strides,
                                     b,
                                     b_step,
+                                    next_panel,
                                     c: self.c.add(rows.start * self.columns + start),
                                     c_step: self.columns,
                                     columns: count,

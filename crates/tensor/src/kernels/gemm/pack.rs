@@ -185,3 +185,38 @@ pub(super) unsafe fn copy_transposed<T: Copy>(
         }
     }
 }
+
+/// Copies a block of A of `rows × columns` so that its elements lie close
+/// together, and returns where and with which strides. The longer way through
+/// memory stays the longer one.
+///
+/// # Safety
+///
+/// The block can be read.
+pub(super) unsafe fn copy_block<T: Copy>(
+    from: *const T,
+    strides: [usize; 2],
+    to: &mut [T],
+    [rows, columns]: [usize; 2],
+) -> (*const T, [usize; 2]) {
+    let [row, column] = strides;
+    let by_rows = column <= row;
+    let (lines, length, step, inner) =
+        if by_rows { (rows, columns, row, column) } else { (columns, rows, column, row) };
+    // Not a power of two, which would bring the cache conflicts back.
+    let pitch = length.next_multiple_of(16) + 16;
+    for (line, to) in to.chunks_mut(pitch).take(lines).enumerate() {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let from = from.add(line * step);
+            if inner == 1 {
+                from.copy_to_nonoverlapping(to[..length].as_mut_ptr(), length);
+            } else {
+                for (i, slot) in to[..length].iter_mut().enumerate() {
+                    *slot = *from.add(i * inner);
+                }
+            }
+        }
+    }
+    (to.as_ptr(), if by_rows { [pitch, 1] } else { [1, pitch] })
+}

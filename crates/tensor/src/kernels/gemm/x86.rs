@@ -52,8 +52,11 @@ macro_rules! simd {
         #[repr(transparent)]
         struct $name($register);
 
-        // SAFETY (of all the blocks below): the trait's contract.
-        #[allow(clippy::undocumented_unsafe_blocks)]
+        // SAFETY: the intrinsics do what the trait says.
+        #[allow(
+            clippy::undocumented_unsafe_blocks,
+            reason = "each block rests on the trait's contract, which its caller upholds"
+        )]
         unsafe impl Simd for $name {
             type Number = $number;
             type Mask = $mask;
@@ -157,6 +160,14 @@ simd! {
     };
 }
 
+/// Asks for a cache line, which need not exist.
+#[inline(always)]
+fn prefetch<T>(address: *const T) {
+    // SAFETY: a prefetch has no effect but on the caches, and every x86-64 CPU
+    // has it.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+}
+
 /// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns.
 ///
 /// # Safety
@@ -169,6 +180,11 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Num
     unsafe {
         let last = VECTORS - 1;
         let mask = S::first(t.columns - last * S::LANES);
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                prefetch(t.c.wrapping_add(r * t.c_step + v * S::LANES));
+            }
+        }
         let mut sums = [[S::zero(); VECTORS]; ROWS];
         let mut b = t.b;
         let mut offset = 0;
@@ -177,6 +193,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Num
             for (v, slot) in row.iter_mut().enumerate() {
                 let from = b.add(v * S::LANES);
                 *slot = if v < last { S::load(from) } else { S::load_masked(from, mask) };
+                prefetch(from.wrapping_add(t.next_panel));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let factor = S::splat(*t.a.add(offset + r * t.a_strides[0]));
@@ -264,26 +281,25 @@ unsafe fn transpose<S: Simd, const LANES: usize>(
 }
 
 macro_rules! kernels {
-    ($name:ident: $simd:ident, $features:literal, $($rows:literal)+) => {
+    ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+) => {
         /// The kernels for this instruction set and number type.
-        pub(super) static $name: Kernels<<$simd as Simd>::Number> = {
-            type Number = <$simd as Simd>::Number;
+        pub(super) static $name: Kernels<$number> = {
             #[target_feature(enable = $features)]
             unsafe fn at<const ROWS: usize, const VECTORS: usize>(
-                t: &Tile<Number>,
+                t: &Tile<$number>,
             ) {
                 // SAFETY: promised by the caller.
                 unsafe { tile::<$simd, ROWS, VECTORS>(t) }
             }
-            const TILES: &[[TileKernel<Number>; 2]] =
+            const TILES: &[[TileKernel<$number>; 2]] =
                 &[$([at::<$rows, 1>, at::<$rows, 2>]),+];
             #[target_feature(enable = $features)]
             unsafe fn transpose_columns(
-                from: *const Number,
+                from: *const $number,
                 step: usize,
                 columns: usize,
                 k: usize,
-                to: *mut Number,
+                to: *mut $number,
                 width: usize,
             ) {
                 // SAFETY: promised by the caller.
@@ -293,7 +309,7 @@ macro_rules! kernels {
         };
     };
 }
-kernels!(AVX512_F32: Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-kernels!(AVX512_F64: Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-kernels!(AVX2_F32: Avx2F32, "avx2,fma", 1 2 3 4 5 6);
-kernels!(AVX2_F64: Avx2F64, "avx2,fma", 1 2 3 4 5 6);
+kernels!(AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+kernels!(AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+kernels!(AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6);
+kernels!(AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6);

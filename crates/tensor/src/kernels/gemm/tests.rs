@@ -1,0 +1,295 @@
+//! Every path against the plain loop, and the properties all paths share.
+
+use super::*;
+use crate::random::Rng;
+
+/// A matrix to multiply: its elements, the offset of the first, its strides.
+struct Matrix<T> {
+    elements: Vec<T>,
+    offset: usize,
+    strides: [usize; 2],
+}
+
+/// How the elements of a matrix lie in memory.
+const LAYOUTS: [fn(usize, usize) -> (usize, [usize; 2]); 8] = [
+    |_, columns| (0, [columns, 1]),
+    |rows, _| (0, [1, rows]),
+    |_, columns| (3, [columns + 5, 1]),
+    |rows, _| (1, [1, rows + 7]),
+    |_, columns| (2, [2 * columns + 1, 2]),
+    |rows, _| (0, [3, 3 * rows + 2]),
+    |_, _| (4, [0, 1]),
+    |_, _| (0, [1, 0]),
+];
+
+impl Matrix<f64> {
+    fn random([rows, columns]: [usize; 2], layout: usize, rng: &mut Rng) -> Self {
+        let (offset, strides) = LAYOUTS[layout % LAYOUTS.len()](rows, columns);
+        let reach = |extent: usize, stride| extent.saturating_sub(1) * stride;
+        let length = offset + reach(rows, strides[0]) + reach(columns, strides[1]) + 1;
+        // Rounded, so that both types hold the same values.
+        let elements = (0..length).map(|_| f64::from(rng.normal() as f32)).collect();
+        Self { elements, offset, strides }
+    }
+
+    fn map<U>(&self, f: impl Fn(f64) -> U) -> Matrix<U> {
+        let elements = self.elements.iter().map(|&x| f(x)).collect();
+        Matrix { elements, offset: self.offset, strides: self.strides }
+    }
+}
+
+/// Runs `path` on copies of the operands; C's rows are `columns` apart.
+fn compute<T: Float>(
+    path: fn(Problem<'_, T>),
+    [m, k, n]: [usize; 3],
+    a: &Matrix<T>,
+    b: &Matrix<T>,
+    c: &[T],
+    columns: usize,
+    accumulate: bool,
+) -> Vec<T> {
+    let mut c = c.to_vec();
+    path(Problem {
+        m,
+        k,
+        n,
+        a: &a.elements[a.offset..],
+        a_strides: a.strides,
+        b: &b.elements[b.offset..],
+        b_strides: b.strides,
+        c: &mut c,
+        columns,
+        accumulate,
+    });
+    c
+}
+
+/// The named ways to compute a product on this machine.
+trait Paths: Float {
+    fn paths() -> Vec<(&'static str, fn(Problem<'_, Self>))>;
+}
+
+macro_rules! paths {
+    ($($type:ident $avx512:ident $avx2:ident;)*) => {$(
+        impl Paths for $type {
+            fn paths() -> Vec<(&'static str, fn(Problem<'_, Self>))> {
+                let mut paths: Vec<(&'static str, fn(Problem<'_, Self>))> = vec![
+                    ("chosen", |p| super::$type(p)),
+                    ("portable", |p| { p.check(); fallback::$type(p) }),
+                ];
+                #[cfg(target_arch = "x86_64")]
+                {
+                    if is_x86_feature_detected!("avx512f") {
+                        // SAFETY: the bounds are checked and the feature detected.
+                        paths.push(("AVX-512", |p| unsafe {
+                            p.check();
+                            driver::multiply(p, &x86::$avx512);
+                        }));
+                    }
+                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                        // SAFETY: as above.
+                        paths.push(("AVX2", |p| unsafe {
+                            p.check();
+                            driver::multiply(p, &x86::$avx2);
+                        }));
+                    }
+                }
+                paths
+            }
+        }
+    )*};
+}
+paths! { f32 AVX512_F32 AVX2_F32; f64 AVX512_F64 AVX2_F64; }
+
+/// Compares all paths with the plain loop in `f64`, up to the error that
+/// rounding each operation allows, and checks that what lies between the rows
+/// of C stays as it was.
+fn check<T: Paths>([m, k, n]: [usize; 3], layouts: [usize; 2], extra: usize, accumulate: bool) {
+    let mut rng = Rng::seed((m * 1_000_003 + k * 1009 + n) as u64);
+    let a = Matrix::random([m, k], layouts[0], &mut rng);
+    let b = Matrix::random([k, n], layouts[1], &mut rng);
+    let columns = n + extra;
+    let c: Vec<f64> = (0..m * columns).map(|_| f64::from(rng.normal() as f32)).collect();
+    let size = [m, k, n];
+    let expected = compute(naive, size, &a, &b, &c, columns, accumulate);
+    let absolute = c.iter().map(|x| x.abs()).collect::<Vec<_>>();
+    let scale = compute(naive, size, &a.map(f64::abs), &b.map(f64::abs), &absolute, columns, true);
+    let (a, b) = (a.map(T::from_f64), b.map(T::from_f64));
+    let c: Vec<T> = c.into_iter().map(T::from_f64).collect();
+    for (name, path) in T::paths() {
+        let found = compute(path, size, &a, &b, &c, columns, accumulate);
+        for i in 0..found.len() {
+            let place = || format!("{name}, {m}×{k}×{n}, layouts {layouts:?}, element {i}");
+            if i % columns >= n {
+                assert_eq!(found[i], c[i], "{}", place());
+            } else {
+                let error = (found[i].to_f64() - expected[i]).abs();
+                let allowed = T::EPSILON.to_f64() * scale[i] * (k + 2) as f64;
+                assert!(error <= allowed, "{}: {} for {}", place(), found[i], expected[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn small_products_match_the_plain_loop() {
+    let mut rng = Rng::seed(1);
+    for _ in 0..1500 {
+        let size = [(); 3].map(|()| 1 + rng.below(20));
+        let layouts = [rng.below(LAYOUTS.len()), rng.below(LAYOUTS.len())];
+        let (extra, accumulate) = (rng.below(3), rng.below(2) == 1);
+        check::<f32>(size, layouts, extra, accumulate);
+        check::<f64>(size, layouts, extra, accumulate);
+    }
+}
+
+#[test]
+fn products_match_the_plain_loop_around_the_edges_of_tiles_and_blocks() {
+    let mut rng = Rng::seed(2);
+    let edges = [1, 2, 13, 14, 15, 16, 17, 31, 32, 33, 45, 46, 63, 64, 65, 100, 131];
+    let depths = [1, 3, 9, 64, 255, 256, 257, 600];
+    let layouts = LAYOUTS.len();
+    for case in 0..2 * layouts * layouts {
+        let size = [
+            edges[rng.below(edges.len())],
+            depths[rng.below(depths.len())],
+            edges[rng.below(edges.len())],
+        ];
+        let layouts = [case % layouts, case / layouts % layouts];
+        check::<f32>(size, layouts, case % 3, rng.below(2) == 1);
+        check::<f64>(size, layouts, case % 3, rng.below(2) == 1);
+    }
+    // Large enough for packing, copying and several blocks of everything.
+    for (layouts, accumulate) in [([0, 0], true), ([1, 1], false), ([2, 1], true), ([0, 3], true)] {
+        check::<f32>([470, 520, 600], layouts, 1, accumulate);
+        check::<f64>([241, 520, 290], layouts, 0, accumulate);
+    }
+}
+
+#[test]
+fn empty_products_leave_or_clear_the_result() {
+    for size in [[0, 3, 2], [2, 3, 0], [3, 0, 5], [0, 0, 0]] {
+        for accumulate in [false, true] {
+            check::<f32>(size, [0, 0], 1, accumulate);
+            check::<f64>(size, [0, 0], 0, accumulate);
+        }
+    }
+}
+
+/// Shapes that take the different ways through the driver, each large enough
+/// to be split.
+const SPLIT: [([usize; 3], [usize; 2]); 6] = [
+    ([150, 300, 200], [0, 0]),
+    ([150, 300, 200], [1, 1]),
+    ([32, 1000, 128], [0, 1]),
+    ([20, 70, 2000], [1, 0]),
+    ([5000, 9, 64], [0, 0]),
+    ([300, 130, 300], [5, 4]),
+];
+
+fn operands<T: Float>([m, k, n]: [usize; 3], layouts: [usize; 2]) -> [Matrix<T>; 2] {
+    let mut rng = Rng::seed(3);
+    [([m, k], layouts[0]), ([k, n], layouts[1])]
+        .map(|(size, layout)| Matrix::random(size, layout, &mut rng).map(T::from_f64))
+}
+
+fn same_bits_for_any_number_of_threads<T: Paths>() {
+    for (size @ [m, _, n], layouts) in SPLIT {
+        let [a, b] = operands::<T>(size, layouts);
+        let c = vec![T::ONE; m * n];
+        for (name, path) in T::paths() {
+            let results = [1, 2, 3, 7].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| compute(path, size, &a, &b, &c, n, true))
+            });
+            for result in &results[1..] {
+                assert!(*result == results[0], "{name}, {size:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_does_not_show() {
+    same_bits_for_any_number_of_threads::<f32>();
+    same_bits_for_any_number_of_threads::<f64>();
+}
+
+/// A few rows or columns computed alone, in whatever orientation and with
+/// whatever instruction set of ours, are those of the whole product.
+fn same_bits_for_any_part<T: Paths>() {
+    for (size @ [m, k, n], layouts) in SPLIT {
+        let [a, b] = operands::<T>(size, layouts);
+        let c = vec![T::ONE; m * n];
+        let ours = T::paths().into_iter().filter(|(name, _)| name.starts_with("AVX"));
+        let mut whole: Option<Vec<T>> = None;
+        for (name, path) in ours {
+            let found = compute(path, size, &a, &b, &c, n, true);
+            let whole = whole.get_or_insert_with(|| found.clone());
+            assert!(found == *whole, "{name}, {size:?}");
+            for [rows, columns] in [[1, n], [3, n], [17, n], [m, 1], [m, 5], [m, 33], [2, 2]] {
+                let (rows, columns) = (rows.min(m), columns.min(n));
+                let part = compute(path, [rows, k, columns], &a, &b, &c, n, true);
+                for i in 0..rows {
+                    let row = i * n..i * n + columns;
+                    assert!(part[row.clone()] == whole[row], "{name}, {size:?}, row {i}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn neither_tiles_nor_orientation_nor_instruction_set_show() {
+    same_bits_for_any_part::<f32>();
+    same_bits_for_any_part::<f64>();
+}
+
+fn special_values_spread<T: Paths>() {
+    for (size @ [m, k, n], layouts) in [([40, 70, 50], [0, 1]), ([7, 5, 33], [1, 0])] {
+        let [mut a, mut b] = operands::<T>(size, layouts);
+        let infinity = T::ONE / T::ZERO;
+        a.elements[k / 2] = T::NAN;
+        a.elements[3 * k + 1] = infinity;
+        b.elements[n + 2] = infinity;
+        b.elements[2 * n + 3] = -infinity;
+        let c = vec![T::ZERO; m * n];
+        let expected = compute(naive, size, &a, &b, &c, n, false);
+        assert!(expected.iter().any(|x| x.is_finite()));
+        for (name, path) in T::paths() {
+            for (i, (found, expected)) in
+                compute(path, size, &a, &b, &c, n, false).iter().zip(&expected).enumerate()
+            {
+                let same = if expected.is_finite() {
+                    found.is_finite()
+                } else {
+                    found == expected || found.is_nan() && expected.is_nan()
+                };
+                assert!(same, "{name}, {size:?}, element {i}: {found} for {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_spread_as_in_the_plain_loop() {
+    special_values_spread::<f32>();
+    special_values_spread::<f64>();
+}
+
+#[test]
+#[should_panic(expected = "B is too short")]
+fn a_slice_that_is_too_short_is_refused() {
+    f32(Problem {
+        m: 2,
+        k: 2,
+        n: 2,
+        a: &[0.0; 4],
+        a_strides: [2, 1],
+        b: &[0.0; 3],
+        b_strides: [2, 1],
+        c: &mut [0.0; 4],
+        columns: 2,
+        accumulate: false,
+    });
+}
