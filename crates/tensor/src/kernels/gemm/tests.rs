@@ -10,8 +10,11 @@ struct Matrix<T> {
     strides: [usize; 2],
 }
 
+/// Offset and strides for so many rows and columns.
+type Layout = fn(usize, usize) -> (usize, [usize; 2]);
+
 /// How the elements of a matrix lie in memory.
-const LAYOUTS: [fn(usize, usize) -> (usize, [usize; 2]); 8] = [
+const LAYOUTS: [Layout; 8] = [
     |_, columns| (0, [columns, 1]),
     |rows, _| (0, [1, rows]),
     |_, columns| (3, [columns + 5, 1]),
@@ -64,16 +67,19 @@ fn compute<T: Float>(
     c
 }
 
-/// The named ways to compute a product on this machine.
+/// A named way to compute a product.
+type Path<T> = (&'static str, fn(Problem<'_, T>));
+
+/// The ways to compute a product on this machine.
 trait Paths: Float {
-    fn paths() -> Vec<(&'static str, fn(Problem<'_, Self>))>;
+    fn paths() -> Vec<Path<Self>>;
 }
 
 macro_rules! paths {
     ($($type:ident $avx512:ident $avx2:ident;)*) => {$(
         impl Paths for $type {
-            fn paths() -> Vec<(&'static str, fn(Problem<'_, Self>))> {
-                let mut paths: Vec<(&'static str, fn(Problem<'_, Self>))> = vec![
+            fn paths() -> Vec<Path<Self>> {
+                let mut paths: Vec<Path<Self>> = vec![
                     ("chosen", |p| super::$type(p)),
                     ("portable", |p| { p.check(); fallback::$type(p) }),
                 ];
