@@ -206,7 +206,7 @@ impl<T: Float> Product<T> {
                 }
             }
         }
-        for_each_index(down * across, |index| {
+        for_each_index(down * across, &|index| {
             let rows = parts(0..self.m, down).nth(index / across).expect("a part");
             let columns = parts(0..columns, across).nth(index % across).expect("a part");
             // SAFETY: each block is computed once, and blocks do not overlap.
