@@ -105,32 +105,42 @@ fn are_quarters(options: &Pool2dOptions, windows: &Windows) -> bool {
     *options == cut && windows.output() == windows.input().map(|extent| extent / 2)
 }
 
+/// Windows of a row that are computed together.
+const BLOCK: usize = 8;
+
+/// Calls `work(start, length)` for all blocks of a row. The last one overlaps
+/// the one before it, so that all are full; a row that is shorter than a block
+/// is done window by window. Known lengths are what the compiler vectorises.
+#[inline(always)]
+fn for_each_block(columns: usize, mut work: impl FnMut(usize, usize)) {
+    if columns < BLOCK {
+        (0..columns).for_each(|start| work(start, 1));
+    } else {
+        let starts = (0..columns).step_by(BLOCK);
+        starts.for_each(|start| work(start.min(columns - BLOCK), BLOCK));
+    }
+}
+
 /// The maximum and its place for each 2×2 block of an image of `width`
 /// columns.
 #[inline(always)]
 fn quarters_forward<T: Float>(image: &[T], width: usize, y: &mut [T], places: &mut [u8]) {
-    /// Blocks that are computed together.
-    const N: usize = 8;
     let columns = width / 2;
     let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for ((y, places), rows) in rows.zip(image.chunks_exact(2 * width)) {
         let (upper, lower) = rows.split_at(width);
         let (upper, lower) = (&upper.as_chunks().0[..columns], &lower.as_chunks().0[..columns]);
-        if columns < N {
-            for i in 0..columns {
-                (y[i], places[i]) = quarter(upper[i], lower[i]);
-            }
-            continue;
-        }
-        for start in (0..columns).step_by(N) {
-            // The last ones overlap those before them.
-            let start = start.min(columns - N);
-            let (upper, lower) = (&upper[start..][..N], &lower[start..][..N]);
-            let (y, places) = (&mut y[start..][..N], &mut places[start..][..N]);
-            for i in 0..N {
-                (y[i], places[i]) = quarter(upper[i], lower[i]);
-            }
-        }
+        for_each_block(
+            columns,
+            #[inline(always)]
+            |start, length| {
+                let (upper, lower) = (&upper[start..][..length], &lower[start..][..length]);
+                let (y, places) = (&mut y[start..][..length], &mut places[start..][..length]);
+                for i in 0..length {
+                    (y[i], places[i]) = quarter(upper[i], lower[i]);
+                }
+            },
+        );
     }
 }
 
@@ -155,11 +165,19 @@ fn quarters_backward<T: Float>(places: &[u8], g: &[T], width: usize, gradient: &
         let (upper, lower) = rows.split_at_mut(width);
         for (row, first) in [(upper, 0), (lower, 2)] {
             let (pairs, rest) = row.as_chunks_mut::<2>();
-            let pairs = &mut pairs[..columns];
-            for i in 0..columns {
-                pairs[i] = [first, first + 1]
-                    .map(|number| if places[i] == number { g[i] } else { T::ZERO });
-            }
+            for_each_block(
+                columns,
+                #[inline(always)]
+                |start, length| {
+                    let (pairs, g) = (&mut pairs[start..][..length], &g[start..][..length]);
+                    let places = &places[start..][..length];
+                    for ((pair, &g), &place) in pairs.iter_mut().zip(g).zip(places) {
+                        let left = if place == first { g } else { T::ZERO };
+                        let right = if place == first + 1 { g } else { T::ZERO };
+                        *pair = [left, right];
+                    }
+                },
+            );
             rest.fill(T::ZERO);
         }
     }
@@ -179,16 +197,41 @@ fn plane_forward<T: Float>(
     let [_, columns] = windows.output();
     let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for (row, (y, places)) in rows.enumerate() {
-        y.fill(T::LOWEST);
-        for (tap, &start) in starts.iter().enumerate() {
-            let values = &plane[start + row * windows.plane_row()..][..columns];
-            for i in 0..columns {
-                let better = (values[i] > y[i]) | values[i].is_nan();
-                y[i] = if better { values[i] } else { y[i] };
-                places[i] = if better { tap as u32 } else { places[i] };
-            }
+        let plane = &plane[row * windows.plane_row()..];
+        for_each_block(
+            columns,
+            #[inline(always)]
+            |start, length| {
+                let (plane, y, places) = (&plane[start..], &mut y[start..], &mut places[start..]);
+                match length {
+                    BLOCK => block_forward::<T, BLOCK>(plane, starts, y, places),
+                    _ => block_forward::<T, 1>(plane, starts, y, places),
+                }
+            },
+        );
+    }
+}
+
+/// As [`plane_forward`], for the first `N` windows.
+#[inline(always)]
+fn block_forward<T: Float, const N: usize>(
+    plane: &[T],
+    starts: &[usize],
+    y: &mut [T],
+    places: &mut [u32],
+) {
+    let first: &[u32; N] = places.first_chunk().expect("a place for each window");
+    let (mut max, mut taps) = ([T::LOWEST; N], *first);
+    for (tap, &start) in starts.iter().enumerate() {
+        let values: &[T; N] = plane[start..].first_chunk().expect("an element for each window");
+        for i in 0..N {
+            let better = (values[i] > max[i]) | values[i].is_nan();
+            max[i] = if better { values[i] } else { max[i] };
+            taps[i] = if better { tap as u32 } else { taps[i] };
         }
     }
+    y[..N].copy_from_slice(&max);
+    places[..N].copy_from_slice(&taps);
 }
 
 /// The gradient of an image, from the tap that each window took.
