@@ -73,7 +73,8 @@ impl Path {
 /// boxes and tuples pass a walk on to what they hold.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not known to hold parameters of type `{T}`, nor to hold none",
-    note = "derive `Parameters` for it, or leave it out with `#[parameters(skip)]`"
+    note = "derive `Parameters` for it, leave it out with `#[parameters(skip)]`, or say which \
+            number type the model has with `#[parameters(element = ...)]`"
 )]
 pub trait Parameters<T: Float = f32> {
     /// Shows every parameter and buffer to `visitor` with its path, in the

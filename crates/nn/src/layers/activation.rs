@@ -114,6 +114,16 @@ macro_rules! with_setting {
 with_setting! {
     /// x where it is positive, else `negative_slope · x`. The default slope is
     /// 0.01.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{LeakyReLU, Module};
+    ///
+    /// let y = LeakyReLU::new(0.5).forward(&Var::new(Tensor::from([-2.0, 3.0])))?;
+    /// assert_eq!(y.value().to_vec(), [-1.0, 3.0]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
     LeakyReLU {
         /// The slope below 0.
         negative_slope: f64
@@ -123,6 +133,16 @@ with_setting! {
 
     /// x where it is positive, else `alpha · (exp(x) − 1)` (Clevert et al.,
     /// 2015). The default is 1.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{ELU, Module};
+    ///
+    /// let y = ELU::new(2.0).forward(&Var::new(Tensor::from([f64::NEG_INFINITY, 3.0])))?;
+    /// assert_eq!(y.value().to_vec(), [-2.0, 3.0]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
     ELU {
         /// The limit below 0.
         alpha: f64
@@ -132,6 +152,16 @@ with_setting! {
 
     /// x·Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel,
     /// 2016). The default is exact.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{GELU, Module};
+    ///
+    /// let y = GELU::default().forward(&Var::new(Tensor::from([0.0, 1.0_f64])))?;
+    /// assert!((y.value().to_vec()[1] - 0.841_344_746).abs() < 1e-9);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
     GELU {
         /// How Φ is computed.
         approximation: Approximation
@@ -145,6 +175,16 @@ with_setting! {
     /// exp(x) divided by its sum along an axis. The default is the last axis.
     ///
     /// Train with [`LogSoftmax`] or on logits, where nothing underflows.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{Softmax, Module};
+    ///
+    /// let y = Softmax::default().forward(&Var::new(Tensor::from([[5.0, 5.0, 5.0, 5.0]])))?;
+    /// assert_eq!(y.value().to_vec(), [0.25; 4]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
     Softmax {
         /// The axis; the batch is axis 0, and −1 is the last one.
         axis: isize
@@ -153,6 +193,16 @@ with_setting! {
     forward |x| x.softmax(axis);
 
     /// The logarithm of the softmax along an axis. The default is the last axis.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{LogSoftmax, Module};
+    ///
+    /// let y = LogSoftmax::default().forward(&Var::new(Tensor::from([[1000.0, 0.0]])))?;
+    /// assert_eq!(y.value().to_vec(), [0.0, -1000.0]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
     LogSoftmax {
         /// The axis; the batch is axis 0, and −1 is the last one.
         axis: isize

@@ -17,8 +17,10 @@ use crate::sequential::SequentialBuilder;
 
 /// The convolution (strictly, cross-correlation) of images with a kernel:
 ///
-/// y[n, o, i, j] = b[o] + Σ W[o, c, u, v] · x[n, c′, i·stride + u·dilation −
-/// padding, j·stride + v·dilation − padding]
+/// ```text
+/// y[n, o, i, j] = b[o] + Σ W[o, c, u, v] · x[n, c′, i·stride + u·dilation − padding,
+///                                                  j·stride + v·dilation − padding]
+/// ```
 ///
 /// over c, u, v, where x is 0 outside the image and c′ is the c-th channel of
 /// o's group.
@@ -175,7 +177,7 @@ impl Conv2dSettings {
     }
 }
 
-initialised_by!(Conv2dSettings => Conv2d);
+initialised_by!(Conv2dSettings => Conv2d, any T: Conv2d<T>);
 
 impl Settings for Conv2dSettings {
     type Layer<T: Float> = Conv2d<T>;

@@ -95,7 +95,7 @@ impl LinearSettings {
     }
 }
 
-initialised_by!(LinearSettings => Linear);
+initialised_by!(LinearSettings => Linear, any T: Linear<T>);
 
 impl Settings for LinearSettings {
     type Layer<T: Float> = Linear<T>;

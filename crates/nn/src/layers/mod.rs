@@ -67,14 +67,14 @@ fn open_input(kind: &str, setting: &str) -> Error {
 
 /// Gives settings the methods that make the layer.
 macro_rules! initialised_by {
-    ($settings:ident => $layer:ident) => {
-        impl $settings {
+    ($settings:ty => $single:ty, any T: $layer:ty $(; $($generics:tt)*)?) => {
+        impl<$($($generics)*)?> $settings {
             /// The layer, its parameters drawn from `rng`.
             ///
             /// # Errors
             ///
             /// When a setting is wrong or still open.
-            pub fn init(&self, rng: &mut dendra_tensor::Rng) -> dendra_tensor::Result<$layer> {
+            pub fn init(&self, rng: &mut dendra_tensor::Rng) -> dendra_tensor::Result<$single> {
                 self.init_as(rng)
             }
 
@@ -86,7 +86,7 @@ macro_rules! initialised_by {
             pub fn init_as<T: dendra_tensor::Float>(
                 &self,
                 rng: &mut dendra_tensor::Rng,
-            ) -> dendra_tensor::Result<$layer<T>> {
+            ) -> dendra_tensor::Result<$layer> {
                 crate::layers::Settings::build(self, &mut crate::init::Source::Random(rng))
             }
         }
