@@ -6,6 +6,7 @@
 
 mod activation;
 mod avg_pool2d;
+mod batch_norm;
 mod conv2d;
 mod dropout;
 mod flatten;
@@ -18,6 +19,7 @@ pub use activation::{
     Softplus, Tanh,
 };
 pub use avg_pool2d::AvgPool2d;
+pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNormSettings};
 pub use conv2d::{Conv2d, Conv2dSettings};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
@@ -179,6 +181,8 @@ macro_rules! layers {
 layers! {
     Linear: LinearSettings;
     Conv2d: Conv2dSettings;
+    BatchNorm1d: BatchNormSettings<1>;
+    BatchNorm2d: BatchNormSettings<2>;
     MaxPool2d: MaxPool2d;
     AvgPool2d: AvgPool2d;
     Flatten: Flatten;

@@ -1,0 +1,408 @@
+//! Batch normalisation.
+
+use std::fmt;
+
+use dendra_autograd::{Buffer, Counter, Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{ChannelStatistics, Error, Float, NormStatistics, Ops, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::{Settings, initialised_by, open_input};
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+use crate::sequential::SequentialBuilder;
+
+/// [`BatchNorm`] over a batch of vectors `[N, C]` or of sequences `[N, C, L]`.
+pub type BatchNorm1d<T = f32> = BatchNorm<T, 1>;
+
+/// [`BatchNorm`] over a batch of images `[N, C, H, W]`.
+pub type BatchNorm2d<T = f32> = BatchNorm<T, 2>;
+
+/// Brings each channel to mean 0 and variance 1, then scales and moves it:
+///
+/// y = (x − mean) / √(variance + eps) · weight + bias
+///
+/// In training, mean and (biased) variance are those of the batch, and the
+/// running ones move towards them: running = (1 − momentum) · running +
+/// momentum · batch, where the variance counts unbiased. Otherwise the running
+/// ones are used. (Ioffe and Szegedy, "Batch normalization: accelerating deep
+/// network training by reducing internal covariate shift", 2015.)
+///
+/// Use it as [`BatchNorm1d`] or [`BatchNorm2d`]. Input and output have the same
+/// shape; parameters and statistics have the shape `[C]`.
+///
+/// ```
+/// use dendra_nn::autograd::Tape;
+/// use dendra_nn::tensor::{Ops, Rng, Tensor};
+/// use dendra_nn::{BatchNorm1d, Module, Parameters};
+///
+/// let mut layer = BatchNorm1d::new(2).init(&mut Rng::seed(0))?;
+/// let x = Tape::training(0, 0).input(Tensor::from([[1.0, -5.0], [3.0, 5.0]]));
+/// let y = layer.forward(&x)?;
+/// assert!((y.value().to_vec()[0] + 1.0).abs() < 1e-4);
+///
+/// // The running statistics move when the gradients are applied.
+/// layer.apply_updates(&y.sum().backward()?)?;
+/// assert_eq!(layer.running_mean.value().to_vec(), [0.2, 0.0]);
+/// assert_eq!(layer.num_batches_tracked.value(), 1);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct BatchNorm<T: Float, const D: usize> {
+    /// Scales each channel; starts as 1.
+    pub weight: Option<Param<T>>,
+    /// Moves each channel; starts as 0.
+    pub bias: Option<Param<T>>,
+    /// The mean to use outside training; starts as 0.
+    pub running_mean: Buffer<T>,
+    /// The variance to use outside training; starts as 1.
+    pub running_var: Buffer<T>,
+    /// The number of batches that the running statistics have seen.
+    pub num_batches_tracked: Counter,
+    #[parameters(skip)]
+    eps: f64,
+    #[parameters(skip)]
+    momentum: f64,
+}
+
+impl<const D: usize> BatchNorm<f32, D> {
+    /// Settings of a layer for this many channels.
+    pub fn new(num_features: usize) -> BatchNormSettings<D> {
+        BatchNormSettings { num_features: Some(num_features), ..Self::lazy() }
+    }
+
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
+    /// out `num_features`.
+    pub fn lazy() -> BatchNormSettings<D> {
+        BatchNormSettings { num_features: None, eps: 1e-5, momentum: 0.1, affine: true }
+    }
+}
+
+/// The settings of a [`BatchNorm`] layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNormSettings<const D: usize> {
+    num_features: Option<usize>,
+    eps: f64,
+    momentum: f64,
+    affine: bool,
+}
+
+impl<const D: usize> BatchNormSettings<D> {
+    /// What is added to the variance (10⁻⁵).
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// How far the running statistics move towards those of a batch (0.1).
+    #[must_use]
+    pub fn momentum(self, momentum: f64) -> Self {
+        Self { momentum, ..self }
+    }
+
+    /// Whether there are weight and bias (there are).
+    #[must_use]
+    pub fn affine(self, affine: bool) -> Self {
+        Self { affine, ..self }
+    }
+
+    fn check(&self) -> Result<()> {
+        let &Self { eps, momentum, .. } = self;
+        let message = if !(eps >= 0.0 && eps.is_finite()) {
+            format!("eps must be a number of at least 0, got {eps}")
+        } else if !(0.0..=1.0).contains(&momentum) {
+            format!("momentum must be in 0 ..= 1, got {momentum}")
+        } else {
+            return Ok(());
+        };
+        Err(Error::argument(name::<D>(), message))
+    }
+}
+
+initialised_by! {
+    BatchNormSettings<D> => BatchNorm<f32, D>, any T: BatchNorm<T, D>; const D: usize
+}
+
+fn name<const D: usize>() -> String {
+    format!("BatchNorm{D}d")
+}
+
+/// The shapes it takes, where `first` is the batch axis and its comma.
+fn expected<const D: usize>(first: &str, channels: impl fmt::Display) -> String {
+    match D {
+        1 => format!("[{first}{channels}] or [{first}{channels}, L]"),
+        _ => format!("[{first}{channels}, H, W]"),
+    }
+}
+
+/// Whether an input without the batch axis has the right number of axes.
+fn is_sample<const D: usize>(sample: &[usize]) -> bool {
+    sample.len() == D + 1 || (D == 1 && sample.len() == 1)
+}
+
+impl<const D: usize> Settings for BatchNormSettings<D> {
+    type Layer<T: Float> = BatchNorm<T, D>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        self.check()?;
+        let refuse = |channels: &dyn fmt::Display| {
+            let message = format!("expected {}, got {input}", expected::<D>("", channels));
+            Err(Error::shape(name::<D>(), message))
+        };
+        if !is_sample::<D>(input) {
+            return refuse(&"C");
+        }
+        match *self.num_features.get_or_insert(input[0]) {
+            channels if channels == input[0] => Ok(input.clone()),
+            channels => refuse(&channels),
+        }
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<BatchNorm<T, D>> {
+        self.check()?;
+        let name = name::<D>();
+        let channels = [self.num_features.ok_or_else(|| open_input(&name, "num_features"))?];
+        let mut param = |value| {
+            let fans = Fans { fan_in: 1, fan_out: 1 };
+            source.param(Init::Constant(value), channels, fans, &name)
+        };
+        let (weight, bias) = match self.affine {
+            true => (Some(param(1.0)?), Some(param(0.0)?)),
+            false => (None, None),
+        };
+        Ok(BatchNorm {
+            weight,
+            bias,
+            running_mean: source.buffer(0.0, channels, &name)?,
+            running_var: source.buffer(1.0, channels, &name)?,
+            num_batches_tracked: Counter::new(0),
+            eps: self.eps,
+            momentum: self.momentum,
+        })
+    }
+}
+
+impl<T: Float, const D: usize> BatchNorm<T, D> {
+    /// The batch's own statistics, which also move the running ones; those
+    /// outside training.
+    fn statistics(&self, x: &Var<T>) -> Result<NormStatistics<T>> {
+        let Some(tape) = x.tape().filter(|tape| tape.is_training()) else {
+            return Ok(NormStatistics::Fixed(ChannelStatistics {
+                mean: self.running_mean.value().clone(),
+                variance: self.running_var.value().clone(),
+            }));
+        };
+        let batch = ChannelStatistics::of(x.value())?;
+        let count = x.value().len() / x.shape()[1].max(1);
+        // One value has no variance, which the operation refuses; no value
+        // has no mean either.
+        if count > 1 {
+            let unbiased = &batch.variance * T::from_f64(count as f64 / (count - 1) as f64);
+            tape.update_towards(&self.running_mean, batch.mean.clone(), self.momentum);
+            tape.update_towards(&self.running_var, unbiased, self.momentum);
+            tape.increment(&self.num_batches_tracked);
+        }
+        Ok(NormStatistics::Computed(batch))
+    }
+
+    fn check(&self, x: &Shape) -> Result<()> {
+        let channels = self.running_mean.value().len();
+        match x.split_first() {
+            Some((_, sample)) if is_sample::<D>(sample) && sample[0] == channels => Ok(()),
+            _ => {
+                let message = format!("expected {}, got {x}", expected::<D>("N, ", channels));
+                Err(Error::shape(name::<D>(), message))
+            }
+        }
+    }
+}
+
+impl<T: Float, const D: usize> Module<T> for BatchNorm<T, D> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let on = |param: &Option<Param<T>>| param.as_ref().map(|param| param.on(x));
+        let normalised = || {
+            self.check(x.shape())?;
+            let statistics = self.statistics(x)?;
+            x.batch_norm(on(&self.weight).as_ref(), on(&self.bias).as_ref(), statistics, self.eps)
+        };
+        normalised().map_err(|error| {
+            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+        })
+    }
+}
+
+impl<T: Float, const D: usize> fmt::Display for BatchNorm<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", name::<D>(), self.running_mean.value().len())
+    }
+}
+
+/// Adding batch normalisation.
+impl SequentialBuilder {
+    /// Adds a [`BatchNorm1d`].
+    pub fn batch_norm1d(self) -> Self {
+        self.layer(BatchNorm1d::lazy())
+    }
+
+    /// Adds a [`BatchNorm2d`].
+    pub fn batch_norm2d(self) -> Self {
+        self.layer(BatchNorm2d::lazy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::{Parameters, Tape, check_gradient};
+    use dendra_tensor::{Rng, Tensor};
+
+    use super::*;
+    use crate::sequential::Sequential;
+
+    fn layer<const D: usize>(settings: BatchNormSettings<D>) -> BatchNorm<f64, D> {
+        settings.init_as(&mut Rng::seed(0)).unwrap()
+    }
+
+    /// One step of training on a batch.
+    fn step<const D: usize>(layer: &mut BatchNorm<f64, D>, batch: &Tensor<f64>) -> Tensor<f64> {
+        let y = layer.forward(&Tape::training(0, 0).leaf(batch.clone())).unwrap();
+        layer.apply_updates(&y.sum().backward().unwrap()).unwrap();
+        y.into_value()
+    }
+
+    #[test]
+    fn the_state_has_pytorchs_names() {
+        let names = |layer: BatchNorm<f64, 2>| -> Vec<String> {
+            layer.state_dict().iter().map(|(name, _)| name.to_owned()).collect()
+        };
+        let all = ["bias", "num_batches_tracked", "running_mean", "running_var", "weight"];
+        assert_eq!(names(layer(BatchNorm2d::new(3))), all);
+        assert_eq!(names(layer(BatchNorm2d::new(3).affine(false))), all[1..4]);
+    }
+
+    #[test]
+    fn running_statistics_follow_the_formula() {
+        let mut layer = layer(BatchNorm1d::new(1).momentum(0.25));
+        // Mean 3, biased variance 8/3, unbiased 4.
+        let batch = Tensor::from([[1.0], [3.0], [5.0]]);
+        step(&mut layer, &batch);
+        assert_eq!(layer.running_mean.value().to_vec(), [0.75]);
+        assert_eq!(layer.running_var.value().to_vec(), [0.75 + 0.25 * 4.0]);
+        step(&mut layer, &batch);
+        assert_eq!(layer.running_mean.value().to_vec(), [0.75 * 0.75 + 0.75]);
+        assert_eq!(layer.num_batches_tracked.value(), 2);
+    }
+
+    #[test]
+    fn training_normalises_by_the_batch_and_evaluation_by_the_running_statistics() {
+        let mut layer = layer(BatchNorm2d::new(2).eps(0.0));
+        let mut rng = Rng::seed(1);
+        let batch = Tensor::normal([4, 2, 3, 3], 7.0, 3.0, &mut rng);
+        let y = step(&mut layer, &batch);
+        let statistics = ChannelStatistics::of(&y).unwrap();
+        for (mean, variance) in
+            statistics.mean.to_vec().into_iter().zip(statistics.variance.to_vec())
+        {
+            assert!(mean.abs() < 1e-12 && (variance - 1.0).abs() < 1e-12);
+        }
+        *layer.running_mean.value_mut() = Tensor::from([1.0, 2.0]);
+        *layer.running_var.value_mut() = Tensor::from([4.0, 9.0]);
+        let x = Tensor::full([1, 2, 1, 1], 5.0);
+        for x in [Var::new(x.clone()), Tape::evaluation().input(x)] {
+            assert_eq!(layer.forward(&x).unwrap().value().to_vec(), [2.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn an_evaluation_pass_changes_nothing() {
+        let mut layer = layer(BatchNorm1d::new(2));
+        let before = layer.state_dict();
+        let x = Tape::evaluation().leaf(Tensor::from([[1.0, 2.0], [3.0, 5.0]]));
+        let gradients = layer.forward(&x).unwrap().sum().backward().unwrap();
+        layer.apply_updates(&gradients).unwrap();
+        assert_eq!(layer.state_dict(), before);
+    }
+
+    #[test]
+    fn gradients_are_right_in_training_and_in_evaluation() {
+        let mut rng = Rng::seed(2);
+        let layer = layer(BatchNorm1d::new(3).eps(0.01));
+        let x = Tensor::normal([5, 3], 1.0, 2.0, &mut rng);
+        check_gradient(|v| layer.forward(&v[0]), std::slice::from_ref(&x)).unwrap();
+
+        // check_gradient works on evaluation tapes; training gives the
+        // gradient of the operation with the batch's statistics.
+        let tape = Tape::training(0, 0);
+        let leaf = tape.leaf(x.clone());
+        let g = Var::new(Tensor::normal([5, 3], 0.0, 1.0, &mut rng));
+        let loss = layer.forward(&leaf).unwrap().mul(&g).unwrap().sum();
+        let gradient = loss.backward().unwrap().wrt(&leaf).unwrap().clone();
+        let direction = Tensor::<f64>::normal([5, 3], 0.0, 1.0, &mut rng);
+        let value = |step: f64| {
+            let x = Tape::training(0, 0).input(&x + &direction * step);
+            layer.forward(&x).unwrap().mul(&Var::new(g.value().clone())).unwrap().sum()
+        };
+        let difference = |step: f64| value(step).value().item().unwrap();
+        let expected = (difference(1e-6) - difference(-1e-6)) / 2e-6;
+        let found = (&gradient * &direction).sum().item().unwrap();
+        assert!((found - expected).abs() < 1e-6 * (1.0 + expected.abs()), "{found} {expected}");
+    }
+
+    #[test]
+    fn a_wrong_input_is_told_by_path_and_sizes() {
+        let mut layer = vec![layer(BatchNorm1d::new(3))];
+        layer.name_parameters();
+        let message = |x: Var<f64>| layer[0].forward(&x).unwrap_err().to_string();
+        assert_eq!(
+            message(Var::new(Tensor::zeros([4, 2]))),
+            "0 (BatchNorm1d 3): expected [N, 3] or [N, 3, L], got [4, 2]"
+        );
+        assert!(message(Var::new(Tensor::zeros([3]))).contains("got [3]"));
+        assert!(message(Var::new(Tensor::zeros([4, 3, 2, 2]))).contains("got [4, 3, 2, 2]"));
+        let single = message(Tape::training(0, 0).input(Tensor::zeros([1, 3])));
+        assert_eq!(
+            single,
+            "0 (BatchNorm1d 3): a batch of [1, 3] has one element a channel, and so no variance"
+        );
+    }
+
+    #[test]
+    fn wrong_settings_are_told_when_the_layer_is_made() {
+        let message = |settings: BatchNormSettings<2>| {
+            settings.init(&mut Rng::seed(0)).unwrap_err().to_string()
+        };
+        let new = || BatchNorm2d::new(3);
+        assert!(message(new().eps(-1.0)).contains("eps must be"));
+        assert!(message(new().eps(f64::NAN)).contains("eps must be"));
+        assert!(message(new().momentum(1.5)).contains("momentum must be in 0 ..= 1, got 1.5"));
+        assert!(message(BatchNorm2d::lazy()).contains("num_features is open"));
+    }
+
+    #[test]
+    fn an_empty_batch_leaves_the_statistics_alone() {
+        let mut layer = layer(BatchNorm1d::new(2));
+        let before = layer.state_dict();
+        assert!(step(&mut layer, &Tensor::zeros([0, 2])).is_empty());
+        assert_eq!(layer.state_dict(), before);
+    }
+
+    #[test]
+    fn sequential_finds_out_the_channels() {
+        let builder = Sequential::input([1, 8, 8]).conv2d(4, 3).batch_norm2d().relu().flatten();
+        let model = builder.dense(5).batch_norm1d().build(&mut Rng::seed(0)).unwrap();
+        let state = model.state_dict();
+        assert_eq!(state.get("1.running_var").unwrap().shape()[..], [4]);
+        assert_eq!(state.get("5.weight").unwrap().shape()[..], [5]);
+        let message =
+            |builder: SequentialBuilder| builder.build(&mut Rng::seed(0)).unwrap_err().to_string();
+        assert_eq!(
+            message(Sequential::input([4]).batch_norm2d()),
+            "layer 0 (BatchNorm2d): expected [C, H, W], got [4]"
+        );
+        assert_eq!(
+            message(Sequential::input([4, 7]).layer(BatchNorm1d::new(3))),
+            "layer 0 (BatchNorm1d): expected [3] or [3, L], got [4, 7]"
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! `Sequential::save` and `load`: what comes back, and architectures that lie.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use dendra_nn::autograd::{StateDict, Tape, Var};
+use dendra_nn::tensor::{Ops, Rng, Tensor};
+use dendra_nn::{
+    AvgPool2d, Conv2d, ELU, Flatten, GELU, Identity, LeakyReLU, Linear, LogSoftmax, MaxPool2d,
+    Module, Parameters, Sequential, Softmax, StateFile, load, save,
+};
+
+const KEY: &str = "dendra.sequential";
+
+/// Every kind of layer, and settings that are not the default.
+fn network() -> Sequential {
+    Sequential::input([2, 12, 10])
+        .layer(Conv2d::lazy(4, [3, 2]).padding(1).stride((1, 2)).groups(2).bias(false))
+        .named("conv")
+        .batch_norm2d()
+        .relu()
+        .layer(MaxPool2d::new(3).stride(2).padding(1).ceil_mode(true))
+        .conv2d(3, 2)
+        .layer(LeakyReLU::new(0.2))
+        .layer(AvgPool2d::new(2).stride(1).count_include_pad(false))
+        .layer(ELU::new(0.5))
+        .layer(Flatten::axes(-3, 2))
+        .flatten()
+        .dropout(0.25)
+        .layer(Linear::lazy(6).bias(false))
+        .batch_norm1d()
+        .layer(GELU::default())
+        .silu()
+        .dense(5)
+        .sigmoid()
+        .tanh()
+        .softplus()
+        .layer(Softmax::new(1))
+        .layer(Identity)
+        .layer(LogSoftmax::default())
+        .build(&mut Rng::seed(3))
+        .unwrap()
+}
+
+#[test]
+fn a_network_comes_back_with_its_weights_and_needs_no_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.safetensors");
+    let mut model = network();
+    // Let the running statistics move.
+    let x = Tensor::normal([4, 2, 12, 10], 1.0, 2.0, &mut Rng::seed(4));
+    let y = model.forward(&Tape::training(0, 0).input(x.clone())).unwrap();
+    model.apply_updates(&y.sum().backward().unwrap()).unwrap();
+
+    model.save(&path).unwrap();
+    let again = Sequential::load(&path).unwrap();
+    assert_eq!(format!("{again:?}"), format!("{model:?}"));
+    assert_eq!(again.summary(), model.summary());
+    assert_eq!(again.state_dict(), model.state_dict());
+    let answer = |model: &Sequential| model.forward(&Var::new(x.clone())).unwrap().into_value();
+    assert_eq!(answer(&again), answer(&model));
+
+    // It is trained further as any other.
+    let y = again.forward(&Tape::training(0, 1).input(x)).unwrap();
+    let gradients = y.sum().backward().unwrap();
+    assert!(again.named_parameters().iter().all(|(_, p)| gradients.get(p).is_some()));
+}
+
+#[test]
+fn the_same_network_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+    network().save(&a).unwrap();
+    network().save(&b).unwrap();
+    assert_eq!(fs::read(a).unwrap(), fs::read(b).unwrap());
+}
+
+#[test]
+fn other_number_types_travel_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("double");
+    let model = Sequential::input([3]).dense(2).build_as::<f64>(&mut Rng::seed(0)).unwrap();
+    model.save(&path).unwrap();
+    let again = Sequential::load_as::<f64>(&path).unwrap();
+    assert_eq!(again.state_dict(), model.state_dict());
+    let error = Sequential::load(&path).unwrap_err().to_string();
+    assert!(error.contains("0.weight (expected f32 [2, 3], found f64 [2, 3])"), "{error}");
+}
+
+#[test]
+fn a_state_without_architecture_loads_into_a_model_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let model = network();
+    save(&model, &path).unwrap();
+    let error = Sequential::load(&path).unwrap_err().to_string();
+    assert!(error.contains("holds no architecture"), "{error}");
+    let mut other = network();
+    other.set_trainable(false);
+    load(&mut other, &path).unwrap();
+    assert_eq!(other.state_dict(), model.state_dict());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_text_works() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(std::ffi::OsStr::from_bytes(b"n\xff\xfetwork.safetensors"));
+    if let Err(error) = fs::write(&path, "") {
+        return eprintln!("skipped: this file system takes no such name ({error})");
+    }
+    let model = network();
+    model.save(&path).unwrap();
+    assert_eq!(Sequential::load(&path).unwrap().state_dict(), model.state_dict());
+    fs::write(&path, "damaged").unwrap();
+    assert!(Sequential::load(&path).unwrap_err().to_string().contains("twork.safetensors"));
+}
+
+/// Writes a file of this architecture, with the state of a 3-2 linear layer.
+fn write(path: &Path, architecture: &str) {
+    let model = Sequential::input([3]).dense(2).build(&mut Rng::seed(0)).unwrap();
+    let metadata = BTreeMap::from([(KEY.to_owned(), architecture.to_owned())]);
+    StateFile { state: model.state_dict(), metadata }.write(path).unwrap();
+}
+
+fn linear(in_features: &str, out_features: &str) -> String {
+    format!(
+        r#"{{"layer":{{"kind":"Linear","in_features":{in_features},"out_features":{out_features},"bias":true}}}}"#
+    )
+}
+
+fn layers(layers: &[&str]) -> String {
+    format!(r#"{{"version":1,"input":[3],"layers":[{}]}}"#, layers.join(","))
+}
+
+#[test]
+fn architectures_that_lie_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network");
+    let sound = linear("3", "2");
+    write(&path, &layers(&[&sound]));
+    Sequential::load(&path).unwrap();
+    write(&path, &layers(&[&linear("null", "2")]));
+    Sequential::load(&path).unwrap();
+
+    let conv = |padding: &str| {
+        let layer = format!(
+            r#"{{"layer":{{"kind":"Conv2d","in_channels":1,"out_channels":2,"kernel_size":[1,1],"stride":[1,1],"padding":[{padding},0],"dilation":[1,1],"groups":1,"bias":false}}}}"#
+        );
+        layers(&[&layer]).replace("[3]", "[1,3,3]")
+    };
+    let cases = [
+        (String::new(), "the architecture: "),
+        ("nonsense".to_owned(), "the architecture: "),
+        ("[".repeat(100_000), "the architecture: "),
+        ("{}".to_owned(), "version"),
+        (layers(&[&sound]).replace(":1,", ":2,"), "format version 2, this program reads 1"),
+        (layers(&[&sound]).replace(":1,", ":-1,"), "the architecture: "),
+        (layers(&[&sound]).replace("\"input\"", "\"inputs\""), "unknown field `inputs`"),
+        (layers(&[&sound]).replace("Linear", "Quadratic"), "unknown variant `Quadratic`"),
+        (layers(&[&sound]).replace("bias", "bios"), "unknown field `bios`"),
+        (layers(&[&sound]).replace("true", "3"), "the architecture: "),
+        (layers(&[&sound]).replace("[3]", "[5]"), "layer 0 (Linear): expected […, 3], got [5]"),
+        (layers(&[&sound]).replace("[3]", "[]"), "layer 0 (Linear)"),
+        (layers(&[&sound]).replace("[3]", "[18446744073709551615,3]"), "more than"),
+        (layers(&[&linear("3", "-2")]), "the architecture: "),
+        // 4 TB, and more than can be counted.
+        (layers(&[&linear("3", "1073741824"), &linear("null", "1024")]), "mismatched: 0.weight"),
+        (layers(&[&linear("3", "18446744073709551615")]), "more than 2147483648 values"),
+        (conv("1099511627776"), "layer 0 (Conv2d): a sample of shape"),
+        (conv("18446744073709551615"), "layer 0 (Conv2d)"),
+        // Of the right sizes, but not the file's.
+        (layers(&[]), "unexpected: 0.bias, 0.weight"),
+        (layers(&[&sound, &linear("2", "2")]), "missing: 1.weight, 1.bias"),
+        (layers(&[&sound]).replace("{\"layer\"", "{\"name\":\"fc\",\"layer\""), "missing: fc."),
+        (
+            layers(&[&sound]).replace("{\"layer\"", "{\"name\":\"\",\"layer\""),
+            "a name is not empty",
+        ),
+        (
+            layers(&[&sound, r#"{"layer":{"kind":"Dropout","p":1.5}}"#]),
+            "layer 1 (Dropout): expected a probability p in 0 ..= 1, got 1.5",
+        ),
+        (layers(&[&sound, r#"{"layer":{"kind":"ReLU","p":1.5}}"#]), "the architecture: "),
+        (layers(&[&sound, r#"{"layer":{"kind":"Softmax","axis":9}}"#]), "layer 1 (Softmax)"),
+        (
+            layers(&[
+                &sound,
+                r#"{"layer":{"kind":"Flatten","start":-9,"end":9223372036854775807}}"#,
+            ]),
+            "layer 1 (Flatten)",
+        ),
+        (
+            layers(&[
+                &sound,
+                r#"{"layer":{"kind":"BatchNorm1d","num_features":2,"eps":-1.0,"momentum":0.1,"affine":false}}"#,
+            ]),
+            "layer 1 (BatchNorm1d): eps must be",
+        ),
+    ];
+    for (architecture, expected) in cases {
+        write(&path, &architecture);
+        let error = Sequential::load(&path).unwrap_err().to_string();
+        let start: String = architecture.chars().take(200).collect();
+        assert!(error.contains(expected), "{error}\nfor {start}");
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+}
+
+#[test]
+fn a_failed_save_harms_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network");
+    let model = network();
+    model.save(&path).unwrap();
+    let before = fs::read(&path).unwrap();
+    // What cannot be written: a tensor under the name of the metadata.
+    let mut state = StateDict::new();
+    state.insert("__metadata__", Tensor::from([1.0_f32]));
+    let file = StateFile { state, metadata: BTreeMap::new() };
+    assert!(file.write(&path).unwrap_err().to_string().contains("cannot be named __metadata__"));
+    assert!(model.save(folder.path().join("missing/network")).is_err());
+    assert!(model.save(folder.path()).is_err());
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
