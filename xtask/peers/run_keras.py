@@ -4,12 +4,15 @@
     run_keras.py classic CASE --threads N [--data DIR]
 
 The programs are written as Keras's guides write them: a Sequential, `compile`, `fit`, on the
-back end that Keras itself is set to (KERAS_BACKEND or keras.json).
+back end that Keras itself is set to (KERAS_BACKEND or keras.json), or on the first one that is
+installed.
 """
 
 import argparse
+import importlib.util
 import json
 import os
+import pathlib
 import time
 
 parser = argparse.ArgumentParser()
@@ -23,6 +26,14 @@ arguments = parser.parse_args()
 # may run on, and do it when they are imported.
 if arguments.threads < os.cpu_count() and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+# Keras writes `tensorflow` into its keras.json by itself, whether that is installed or not.
+if "KERAS_BACKEND" not in os.environ:
+    settings = pathlib.Path("~/.keras/keras.json").expanduser()
+    chosen = json.loads(settings.read_text()).get("backend") if settings.exists() else None
+    for backend in filter(None, (chosen, "tensorflow", "jax", "torch")):
+        if importlib.util.find_spec(backend):
+            os.environ["KERAS_BACKEND"] = backend
+            break
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # noqa: E402

@@ -112,6 +112,11 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
         Some(count) => count,
         None => thread::available_parallelism().map_or(1, usize::from),
     };
+    if let Some(load) = load()
+        && load > 1.0
+    {
+        eprintln!("note: this machine is busy (load {load}); repeat this when it is quiet");
+    }
     let peers = if arguments.peers { peers::find(root) } else { Vec::new() };
     let setting = Setting { root, threads, filter: &arguments.filter, peers: &peers };
     let mut rows = Vec::new();
@@ -131,6 +136,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
         Some(path) => report::write(path, &rows),
         None => Ok(()),
     }
+}
+
+/// How many programs wanted to run in the last minute, where the system tells.
+fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
