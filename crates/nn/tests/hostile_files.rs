@@ -194,7 +194,8 @@ fn a_device_is_refused() {
 /// The header's end need not be aligned.
 #[test]
 fn unaligned_values_are_read() {
-    let header = r#"{"d":{"dtype":"F64","shape":[],"data_offsets":[1,9]},"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    let header = r#"{"d":{"dtype":"F64","shape":[],"data_offsets":[1,9]},
+        "b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
     for padding in 0..8 {
         let header = format!("{header}{}", " ".repeat(padding));
         let values = [&[7][..], &2.5_f64.to_le_bytes()].concat();

@@ -128,7 +128,8 @@ fn write(path: &Path, architecture: &str) {
 
 fn linear(in_features: &str, out_features: &str) -> String {
     format!(
-        r#"{{"layer":{{"kind":"Linear","in_features":{in_features},"out_features":{out_features},"bias":true}}}}"#
+        r#"{{"layer":{{"kind":"Linear","in_features":{in_features},
+            "out_features":{out_features},"bias":true}}}}"#
     )
 }
 
@@ -148,7 +149,9 @@ fn architectures_that_lie_are_refused() {
 
     let conv = |padding: &str| {
         let layer = format!(
-            r#"{{"layer":{{"kind":"Conv2d","in_channels":1,"out_channels":2,"kernel_size":[1,1],"stride":[1,1],"padding":[{padding},0],"dilation":[1,1],"groups":1,"bias":false}}}}"#
+            r#"{{"layer":{{"kind":"Conv2d","in_channels":1,"out_channels":2,"kernel_size":[1,1],
+                "stride":[1,1],"padding":[{padding},0],"dilation":[1,1],"groups":1,
+                "bias":false}}}}"#
         );
         layers(&[&layer]).replace("[3]", "[1,3,3]")
     };
@@ -170,8 +173,19 @@ fn architectures_that_lie_are_refused() {
         // 4 TB, and more than can be counted.
         (layers(&[&linear("3", "1073741824"), &linear("null", "1024")]), "mismatched: 0.weight"),
         (layers(&[&linear("3", "18446744073709551615")]), "more than 2147483648 values"),
-        (conv("1099511627776"), "layer 0 (Conv2d): a sample of shape"),
+        (conv("1099511627776"), "layer 0 (Conv2d): a padded image of"),
         (conv("18446744073709551615"), "layer 0 (Conv2d)"),
+        // A small output of a huge padded image.
+        (
+            conv("1099511627776").replace("\"stride\":[1,1]", "\"stride\":[1099511627776,1]"),
+            "layer 0 (Conv2d): a padded image of",
+        ),
+        (
+            layers(&[r#"{"layer":{"kind":"AvgPool2d","kernel_size":[65535,65535],"stride":[1,1],
+                "padding":[32767,32767],"ceil_mode":false,"count_include_pad":true}}"#])
+            .replace("[3]", "[1,3,3]"),
+            "layer 0 (AvgPool2d): a padded image of [65537, 65537]",
+        ),
         // Of the right sizes, but not the file's.
         (layers(&[]), "unexpected: 0.bias, 0.weight"),
         (layers(&[&sound, &linear("2", "2")]), "missing: 1.weight, 1.bias"),
@@ -196,7 +210,8 @@ fn architectures_that_lie_are_refused() {
         (
             layers(&[
                 &sound,
-                r#"{"layer":{"kind":"BatchNorm1d","num_features":2,"eps":-1.0,"momentum":0.1,"affine":false}}"#,
+                r#"{"layer":{"kind":"BatchNorm1d","num_features":2,"eps":-1.0,"momentum":0.1,
+                    "affine":false}}"#,
             ]),
             "layer 1 (BatchNorm1d): eps must be",
         ),

@@ -99,7 +99,7 @@ impl AvgPool2d {
 own_settings!(AvgPool2d: |this, input| {
     let (options, count_include_pad) = (this.options(), this.count_include_pad);
     let operation = avg_pool2d::AvgPool2d { options, count_include_pad };
-    output_of(&operation, image("AvgPool2d", input)?, None)
+    output_of(&operation, image("AvgPool2d", input)?, None, this.padding)
 });
 
 impl<T: Float> Module<T> for AvgPool2d {

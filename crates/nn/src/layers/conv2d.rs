@@ -191,7 +191,7 @@ impl Settings for Conv2dSettings {
         }
         let weight = self.weight_shape(channels)?;
         let operation = conv2d::Conv2d { options: self.options() };
-        output_of(&operation, [channels, height, width], Some(&weight))
+        output_of(&operation, [channels, height, width], Some(&weight), self.padding)
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Conv2d<T>> {

@@ -6,6 +6,8 @@ use dendra_tensor::ops::Op;
 use dendra_tensor::{Error, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::sequential::MAX_SAMPLE;
+
 /// A size along the rows and along the columns of an image, `[height, width]`.
 ///
 /// Wherever one is asked for, a number stands for both: `3` for `[3, 3]`.
@@ -71,12 +73,19 @@ pub(super) fn image(kind: &str, input: &Shape) -> Result<[usize; 3]> {
 }
 
 /// What an operation makes of one image, given as `[C, H, W]`, by its shape
-/// rule.
+/// rule. The padding is part of the operation; it is here to be doubted.
 pub(super) fn output_of(
     operation: &impl Op<f32>,
     [channels, height, width]: [usize; 3],
     weight: Option<&Shape>,
+    Pair(padding): Pair,
 ) -> Result<Shape> {
+    let padded = |extent: usize, padding: usize| padding.saturating_mul(2).saturating_add(extent);
+    let plane = Shape::from([padded(height, padding[0]), padded(width, padding[1])]);
+    if plane.checked_elements().is_none_or(|values| values > MAX_SAMPLE) {
+        let message = format!("a padded image of {plane} has more than {MAX_SAMPLE} values");
+        return Err(Error::shape("image", message));
+    }
     let batch = Shape::from([1, channels, height, width]);
     let inputs: Vec<&Shape> = [&batch].into_iter().chain(weight).collect();
     Ok(operation.output_shape(&inputs)?[1..].into())

@@ -100,7 +100,7 @@ impl MaxPool2d {
 
 own_settings!(MaxPool2d: |this, input| {
     let operation = max_pool2d::MaxPool2d { options: this.options() };
-    output_of(&operation, image("MaxPool2d", input)?, None)
+    output_of(&operation, image("MaxPool2d", input)?, None, this.padding)
 });
 
 impl<T: Float> Module<T> for MaxPool2d {

@@ -13,7 +13,7 @@ use crate::place;
 
 /// The values that one sample may have between two layers: beyond this, the
 /// settings are wrong.
-const MAX_SAMPLE: usize = 1 << 31;
+pub(crate) const MAX_SAMPLE: usize = 1 << 31;
 
 /// A network being put together; see [`Sequential`]. Each layer's file adds
 /// its method here.

@@ -4,6 +4,7 @@ mod architecture;
 mod builder;
 mod summary;
 
+pub(crate) use builder::MAX_SAMPLE;
 pub use builder::SequentialBuilder;
 pub use summary::{Summary, SummaryRow};
 
