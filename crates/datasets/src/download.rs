@@ -276,10 +276,11 @@ impl Transfer<'_> {
                     return Err(Trouble::Broken(message));
                 }
             }
-            StatusCode::OK => {
+            StatusCode::OK if length > 0 => {
                 part.set_len(0).map_err(&disk)?;
                 length = 0;
             }
+            StatusCode::OK => {}
             StatusCode::RANGE_NOT_SATISFIABLE if length > 0 => {
                 part.set_len(0).map_err(&disk)?;
                 return Err(Trouble::Broken(format!("it does not go on at byte {length}")));

@@ -6,6 +6,28 @@
 //! sets to try a network on: [`moons`], [`spirals`], [`blobs`], [`friedman`]
 //! and [`digits`]. Samples of your own go into a [`TensorDataset`] or an
 //! [`ImageDataset`], or behind a `Dataset` implementation of your own.
+//!
+//! ```
+//! use dendra_datasets::{DataLoader, Dataset, Mnist};
+//! use dendra_tensor::Rng;
+//!
+//! let mnist = Mnist::synthetic(1000, 100, 42);
+//! let (train, validation) = mnist.train.split(0.9, &mut Rng::seed(1))?;
+//! let loader = DataLoader::new(&train).batch_size(32).shuffle(42);
+//! for batch in loader.epoch(0) {
+//!     let (images, labels) = batch?;
+//!     assert_eq!(&images.shape()[1..], [1, 28, 28]);
+//!     assert_eq!(labels.rank(), 1);
+//! }
+//! assert_eq!(validation.len(), 100);
+//! # Ok::<(), dendra_tensor::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! - `download` (on by default): MNIST is downloaded when it is nowhere on
+//!   this machine, over http, checked against its SHA-256.
+//! - `https`: the download goes over https; needs a C compiler to build.
 
 mod cache;
 mod dataset;

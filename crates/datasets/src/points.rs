@@ -97,7 +97,7 @@ pub fn blobs(
 /// The target is Friedman's first function, `10 sin(π x₀ x₁) + 20 (x₂ − ½)² +
 /// 10 x₃ + 5 x₄`, divided by 30 (J. Friedman: "Multivariate adaptive
 /// regression splines", The Annals of Statistics 19(1), 1991; scikit-learn's
-/// `make_friedman1`). Samples whose target is within 0.05 of one half are
+/// `make_friedman1`). Samples whose target is within 0.1 of one half are
 /// drawn again, so that "is it above one half?" has a clear answer, too: about
 /// as often yes as no.
 ///
@@ -117,7 +117,7 @@ pub fn friedman(n: usize, seed: u64) -> TensorDataset<f32> {
         let x: [f64; 5] = std::array::from_fn(|_| rng.uniform());
         let bump = 20.0 * (x[2] - 0.5) * (x[2] - 0.5);
         let y = (10.0 * libm::sin(PI * x[0] * x[1]) + bump + 10.0 * x[3] + 5.0 * x[4]) / 30.0;
-        if (y - 0.5).abs() >= 0.05 {
+        if (y - 0.5).abs() >= 0.1 {
             inputs.extend(x.map(|x| x as f32));
             targets.push(y as f32);
         }
