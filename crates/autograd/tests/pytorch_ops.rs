@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use dendra_autograd::{Tape, Var};
 use dendra_tensor::ops::{Ops, table};
 use dendra_tensor::{
-    ChannelStatistics, Conv2dOptions, Error, Float, NormStatistics, Pool2dOptions, Result, Tensor,
+    ChannelStatistics, Conv2dOptions, CrossEntropyOptions, Error, Float, NormStatistics,
+    Pool2dOptions, Reduction, Result, Tensor,
 };
 use serde_json::Value;
 
@@ -35,9 +36,18 @@ fn operations_agree_with_pytorch_in_double_precision() {
 }
 
 #[test]
+fn cross_entropy_agrees_with_pytorch() {
+    cross_entropy_agrees::<f32>(&SINGLE);
+}
+
+#[test]
+fn cross_entropy_agrees_with_pytorch_in_double_precision() {
+    cross_entropy_agrees::<f64>(&DOUBLE);
+}
+
+#[test]
 fn every_operation_has_reference_values() {
     let (operations, losses) = (Fixture::open::<f32>("ops"), Fixture::open::<f32>("losses"));
-    // What is a loss by itself is compared with the other losses.
     let covered = &operations.kinds() | &losses.kinds();
     let missing: BTreeSet<_> =
         table().iter().map(|row| row.name).filter(|name| !covered.contains(name)).collect();
@@ -269,4 +279,46 @@ fn pool2d_options(case: &Case) -> Pool2dOptions {
         ceil_mode: case.flag("ceil_mode"),
         ..Pool2dOptions::new(case.pair("kernel_size"))
     }
+}
+
+/// The operation on labels, whose reference values are those of the loss.
+fn cross_entropy_agrees<T: Float + Stored>(tolerance: &Tolerance) {
+    let fixture = Fixture::open::<T>("losses");
+    let mut comparison = Comparison::default();
+    for case in fixture.cases_of("cross_entropy").filter(|case| case.text("target") == "index") {
+        if let Err(error) = compare_cross_entropy::<T>(&case, tolerance, &mut comparison) {
+            comparison.fail(format!("{}: {error}", case.key));
+        }
+    }
+    comparison.finish();
+}
+
+fn compare_cross_entropy<T: Float + Stored>(
+    case: &Case,
+    tolerance: &Tolerance,
+    comparison: &mut Comparison,
+) -> Result<()> {
+    let defaults = CrossEntropyOptions::<T>::default();
+    let setting = |name| case.find_setting(name);
+    let options = CrossEntropyOptions {
+        weight: case.find("weight"),
+        ignore_index: setting("ignore_index")
+            .map_or(defaults.ignore_index, |label| label.as_i64().unwrap()),
+        label_smoothing: setting("label_smoothing")
+            .map_or(defaults.label_smoothing, |part| part.as_f64().unwrap()),
+        reduction: match case.text("reduction") {
+            "mean" => Reduction::Mean,
+            "sum" => Reduction::Sum,
+            "none" => Reduction::None,
+            other => panic!("{}: what is {other}?", case.key),
+        },
+    };
+    let logits = Tape::training(0, 0).leaf(case.tensor::<T>("input"));
+    let loss = logits.cross_entropy(&case.tensor("target"), options)?;
+    comparison.close(case.key, loss.value(), &case.tensor("out"), tolerance.forward);
+    let gradients = loss.mul(&Var::constant(case.tensor("cotangent")))?.sum().backward()?;
+    let gradient = gradients.wrt(&logits).expect("the logits are a leaf of the loss");
+    let what = format!("{}, gradient", case.key);
+    comparison.close(what, gradient, &case.tensor("grad"), tolerance.gradient);
+    Ok(())
 }
