@@ -24,19 +24,52 @@ unsafe trait Simd: Copy {
     /// Selects the first lanes of a register.
     type Mask: Copy;
     const LANES: usize;
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn zero() -> Self;
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn splat(number: Self::Number) -> Self;
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn add(self, other: Self) -> Self;
     /// `self + a · b`, rounded once.
+    ///
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn load(from: *const Self::Number) -> Self;
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn store(self, to: *mut Self::Number);
     /// A mask of the first `count ≤ LANES` lanes.
+    ///
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn first(count: usize) -> Self::Mask;
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn load_masked(from: *const Self::Number, mask: Self::Mask) -> Self;
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn store_masked(self, to: *mut Self::Number, mask: Self::Mask);
     /// The two registers' lanes in turn, `self[0], other[0], self[1], …`: the
     /// first and the second half of them.
+    ///
+    /// # Safety
+    ///
+    /// As the trait `Simd` says.
     unsafe fn zip(self, other: Self) -> [Self; 2];
 }
 
@@ -53,54 +86,89 @@ macro_rules! simd {
         struct $name($register);
 
         // SAFETY: the intrinsics do what the trait says.
-        #[allow(
-            clippy::undocumented_unsafe_blocks,
-            reason = "each block rests on the trait's contract, which its caller upholds"
-        )]
         unsafe impl Simd for $name {
             type Number = $number;
             type Mask = $mask;
             const LANES: usize = $lanes;
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn zero() -> Self {
+                // SAFETY: promised by the caller.
                 unsafe { Self($zero()) }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn splat(number: $number) -> Self {
+                // SAFETY: promised by the caller.
                 unsafe { Self($splat(number)) }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: promised by the caller.
                 unsafe { Self($add(self.0, other.0)) }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                // SAFETY: promised by the caller.
                 unsafe { Self($fma(a.0, b.0, self.0)) }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn load(from: *const $number) -> Self {
+                // SAFETY: promised by the caller.
                 unsafe { Self($load(from)) }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn store(self, to: *mut $number) {
+                // SAFETY: promised by the caller.
                 unsafe { $store(to, self.0) }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn first($count: usize) -> $mask {
                 $first
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn load_masked($from: *const $number, $load_mask: $mask) -> Self {
+                // SAFETY: promised by the caller.
                 unsafe { Self($load_masked) }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn store_masked(self, $to: *mut $number, $store_mask: $mask) {
                 let $value = self.0;
+                // SAFETY: promised by the caller.
                 unsafe { $store_masked }
             }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[inline(always)]
             unsafe fn zip(self, other: Self) -> [Self; 2] {
                 let ($left, $right) = (self.0, other.0);
+                // SAFETY: promised by the caller.
                 unsafe { $zip.map(Self) }
             }
         }
@@ -136,6 +204,7 @@ simd! {
     _mm256_setzero_ps _mm256_set1_ps _mm256_add_ps _mm256_fmadd_ps _mm256_loadu_ps _mm256_storeu_ps;
     first(count) {
         const WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: promised by the caller.
         unsafe { _mm256_loadu_si256(WINDOW[8 - count..][..8].as_ptr().cast()) }
     };
     load(from, mask) _mm256_maskload_ps(from, mask);
@@ -150,6 +219,7 @@ simd! {
     _mm256_setzero_pd _mm256_set1_pd _mm256_add_pd _mm256_fmadd_pd _mm256_loadu_pd _mm256_storeu_pd;
     first(count) {
         const WINDOW: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+        // SAFETY: promised by the caller.
         unsafe { _mm256_loadu_si256(WINDOW[4 - count..][..4].as_ptr().cast()) }
     };
     load(from, mask) _mm256_maskload_pd(from, mask);
@@ -165,6 +235,7 @@ simd! {
 fn prefetch<T>(address: *const T) {
     // SAFETY: a prefetch has no effect but on the caches, and every x86-64 CPU
     // has it.
+    // SAFETY: promised by the caller.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
@@ -177,6 +248,7 @@ fn prefetch<T>(address: *const T) {
 unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Number>) {
     // SAFETY: the caller promises that all of the tile's elements of A, B and
     // C can be accessed; the mask keeps the last register within its columns.
+    // SAFETY: promised by the caller.
     unsafe {
         let last = VECTORS - 1;
         let mask = S::first(t.columns - last * S::LANES);
@@ -237,6 +309,7 @@ unsafe fn transpose<S: Simd, const LANES: usize>(
     const { assert!(LANES == S::LANES) };
     // SAFETY: the caller promises that the columns can be read and the rows
     // written; the mask keeps the last loads within their columns.
+    // SAFETY: promised by the caller.
     unsafe {
         for l in (0..k).step_by(LANES) {
             let rows = LANES.min(k - l);
@@ -284,6 +357,9 @@ macro_rules! kernels {
     ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+) => {
         /// The kernels for this instruction set and number type.
         pub(super) static $name: Kernels<$number> = {
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[target_feature(enable = $features)]
             unsafe fn at<const ROWS: usize, const VECTORS: usize>(
                 t: &Tile<$number>,
@@ -293,6 +369,9 @@ macro_rules! kernels {
             }
             const TILES: &[[TileKernel<$number>; 2]] =
                 &[$([at::<$rows, 1>, at::<$rows, 2>]),+];
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
             #[target_feature(enable = $features)]
             unsafe fn transpose_columns(
                 from: *const $number,
