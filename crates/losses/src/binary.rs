@@ -1,9 +1,9 @@
 //! Losses of outputs that say yes or no.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Error, Float, Number, Ops, Result, Tensor};
+use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
-use crate::loss::{Loss, Reduction};
+use crate::loss::{Loss, reduce};
 use crate::pointwise::{Curve, apply, ensure_same_shape};
 
 /// The binary cross-entropy of a probability x and a target y between 0 and 1:
@@ -230,7 +230,7 @@ fn weighted<V: Ops, C: Curve<N>, const N: usize>(
     let Some(weight) = weight else { return apply(curve, output, constants, reduction) };
     let weight = stretched(C::NAME, "weight", weight, output.value())?;
     let losses = apply(curve, output, constants, Reduction::None)?;
-    Ok(reduction.of(&losses.mul(&V::constant(weight))?))
+    Ok(reduce(reduction, &losses.mul(&V::constant(weight))?))
 }
 
 /// A weight in the type and shape of the output.

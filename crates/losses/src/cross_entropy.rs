@@ -1,10 +1,10 @@
 //! The cross-entropy of logits.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+use dendra_tensor::{CrossEntropyOptions, Error, Float, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::classes::{LabelSettings, class_axis, weights_along};
-use crate::loss::{Loss, Reduction};
+use crate::classes::{LabelSettings, class_axis};
+use crate::loss::{Loss, reduce};
 use crate::pointwise::ensure_same_shape;
 
 const NAME: &str = "cross_entropy";
@@ -124,55 +124,54 @@ impl CrossEntropy {
                 format!("label_smoothing must lie in 0..=1, got {}", self.label_smoothing);
             return Err(Error::argument(NAME, message));
         }
+        let shape = logits.value().shape();
+        let weight = self.settings.weights(NAME, shape[class_axis(NAME, shape)?])?;
         match target.classes() {
-            Classes::Labels(labels) => self.by_labels(logits, labels),
-            Classes::Probabilities(probabilities) => self.by_probabilities(logits, probabilities),
+            Classes::Labels(labels) => self.by_labels(logits, labels, weight),
+            Classes::Probabilities(target) => self.by_probabilities(logits, target, weight),
         }
     }
 
-    fn by_labels<V: Ops>(&self, logits: &V, labels: &Tensor<i64>) -> Result<V> {
-        let shape = logits.value().shape();
-        let samples = self.settings.samples::<V::Element>(NAME, shape, labels)?;
-        let axis = class_axis(NAME, shape)?;
-        let classes = shape[axis];
-        let log_probabilities = logits.log_softmax(axis as isize)?;
-        let at_labels = samples.negative_at_labels(&log_probabilities)?;
-        if self.label_smoothing == 0.0 {
-            return Ok(at_labels);
-        }
-        let weighted = match self.settings.weights(NAME, classes)? {
-            Some(weights) => {
-                let weights = weights_along(weights, axis, shape.len())?;
-                log_probabilities.mul(&V::constant(weights))?
-            }
-            None => log_probabilities,
+    fn by_labels<V: Ops>(
+        &self,
+        logits: &V,
+        labels: &Tensor<i64>,
+        weight: Option<Tensor<V::Element>>,
+    ) -> Result<V> {
+        let options = CrossEntropyOptions {
+            weight,
+            ignore_index: self.settings.ignore_index,
+            label_smoothing: self.label_smoothing,
+            reduction: self.settings.reduction,
         };
-        let everywhere = weighted.sum_axes(&[axis as isize], false)?.neg();
-        let everywhere = samples.reduce(&samples.counted(&everywhere)?)?;
-        let smoothing = self.label_smoothing;
-        let spread = everywhere.mul_scalar(smoothing / classes as f64);
-        at_labels.mul_scalar(1.0 - smoothing).add(&spread)
+        if logits.value().rank() > 1 {
+            return logits.cross_entropy(labels, options);
+        }
+        let loss = logits.unsqueeze(0)?.cross_entropy(&labels.unsqueeze(0)?, options)?;
+        loss.reshape(Shape::scalar())
     }
 
     fn by_probabilities<V: Ops>(
         &self,
         logits: &V,
         probabilities: &Tensor<V::Element>,
+        weight: Option<Tensor<V::Element>>,
     ) -> Result<V> {
         let shape = logits.value().shape();
+        ensure_same_shape(NAME, shape, probabilities.shape())?;
         let axis = class_axis(NAME, shape)?;
         let classes = shape[axis];
-        ensure_same_shape(NAME, shape, probabilities.shape())?;
         let mut target = match self.label_smoothing {
             0.0 => probabilities.clone(),
             share => probabilities.mul_scalar(1.0 - share).add_scalar(share / classes as f64),
         };
-        if let Some(weights) = self.settings.weights(NAME, classes)? {
-            target = target.mul(&weights_along(weights, axis, shape.len())?)?;
+        if let Some(weight) = weight {
+            let along = (0..shape.len()).map(|i| if i == axis { classes } else { 1 });
+            target = target.mul(&weight.reshape(along.collect::<Shape>())?)?;
         }
-        let log_probabilities = logits.log_softmax(axis as isize)?;
-        let products = log_probabilities.mul(&V::constant(target))?;
-        Ok(self.settings.reduction.of(&products.sum_axes(&[axis as isize], false)?.neg()))
+        let products = logits.log_softmax(axis as isize)?.mul(&V::constant(target))?;
+        let losses = products.sum_axes(&[axis as isize], false)?.neg();
+        Ok(reduce(self.settings.reduction, &losses))
     }
 }
 

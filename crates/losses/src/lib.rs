@@ -37,7 +37,8 @@ pub use binary::{
     BceLoss, BceWithLogitsLoss, binary_cross_entropy, binary_cross_entropy_with_logits,
 };
 pub use cross_entropy::{ClassTarget, Classes, CrossEntropy, cross_entropy};
-pub use loss::{Loss, Reduction};
+pub use dendra_tensor::Reduction;
+pub use loss::Loss;
 pub use nll::{NllLoss, nll_loss};
 pub use regression::{
     HuberLoss, L1Loss, MseLoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss,

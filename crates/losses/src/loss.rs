@@ -1,9 +1,28 @@
 //! What every loss is.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Float, Ops, Result};
+use dendra_tensor::{Float, Ops, Reduction, Result};
 
 /// Says how far the output of a model is from a target of type `Y`.
+///
+/// A function of both is a loss too.
+///
+/// ```
+/// use dendra_autograd::Var;
+/// use dendra_losses::{Loss, MseLoss};
+/// use dendra_tensor::{Ops, Tensor};
+///
+/// let log_cosh = |output: &Var, target: &Tensor| {
+///     let difference = output.sub(&Var::new(target.clone()))?;
+///     Ok((difference.exp() + difference.neg().exp()).mul_scalar(0.5).ln().mean())
+/// };
+/// let losses: [&dyn Loss<Tensor>; 2] = [&MseLoss::new(), &log_cosh];
+/// for loss in losses {
+///     let value = loss.forward(&Var::new(Tensor::ones([3])), &Tensor::ones([3]))?;
+///     assert_eq!(value.value().item()?, 0.0);
+/// }
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
 pub trait Loss<Y, T: Float = f32> {
     /// The loss: a scalar, unless the reduction is [`Reduction::None`].
     ///
@@ -14,25 +33,20 @@ pub trait Loss<Y, T: Float = f32> {
     fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>>;
 }
 
-/// What becomes of the losses of the single elements or samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reduction {
-    /// Their mean, a scalar.
-    #[default]
-    Mean,
-    /// Their sum, a scalar.
-    Sum,
-    /// They stay apart.
-    None,
+impl<F, Y, T: Float> Loss<Y, T> for F
+where
+    F: Fn(&Var<T>, &Y) -> Result<Var<T>>,
+{
+    fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>> {
+        self(output, target)
+    }
 }
 
-impl Reduction {
-    /// Reduces losses of single elements.
-    pub(crate) fn of<V: Ops>(self, losses: &V) -> V {
-        match self {
-            Reduction::Mean => losses.mean(),
-            Reduction::Sum => losses.sum(),
-            Reduction::None => losses.clone(),
-        }
+/// Reduces the losses of single elements.
+pub(crate) fn reduce<V: Ops>(reduction: Reduction, losses: &V) -> V {
+    match reduction {
+        Reduction::Mean => losses.mean(),
+        Reduction::Sum => losses.sum(),
+        Reduction::None => losses.clone(),
     }
 }

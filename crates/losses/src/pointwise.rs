@@ -3,9 +3,9 @@
 use dendra_tensor::kernels::parallel::{GRAIN, for_each_chunk};
 use dendra_tensor::kernels::simd;
 use dendra_tensor::ops::{Call, Cotangents, Op};
-use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
+use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
-use crate::loss::Reduction;
+use crate::loss::reduce;
 
 /// The loss of one element: a function of the output `x` and of `N` constants,
 /// which the target is made into, beside its derivative by the output.
@@ -78,7 +78,7 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
             #[inline(always)]
             |x, constants| self.curve.value(x, constants),
         );
-        (self.reduction.of(&losses), ())
+        (reduce(self.reduction, &losses), ())
     }
 
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {

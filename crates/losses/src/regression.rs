@@ -1,9 +1,9 @@
 //! Losses of outputs that are quantities: squared, absolute, and between.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
-use crate::loss::{Loss, Reduction};
+use crate::loss::Loss;
 use crate::pointwise::{Curve, apply, elementwise};
 
 /// The squared error: (x − y)².

@@ -7,11 +7,11 @@ use dendra_optim::{
     Adagrad, Adam, AdamW, CosineAnnealingLr, LinearLr, Optimizer, RmsProp, Schedule, Sgd, StepLr,
 };
 use dendra_tensor::Tensor;
-use given::{gradients, model, random_gradients, take_step, values};
+use given::{Model, gradients, model, random_gradients, take_step, values};
 
 const SHAPES: [&[usize]; 3] = [&[4, 3], &[4], &[1, 4]];
 
-fn train(optimizer: &mut dyn Optimizer, model: &mut Vec<Param>, steps: std::ops::Range<u64>) {
+fn train(optimizer: &mut dyn Optimizer, model: &mut Model, steps: std::ops::Range<u64>) {
     for step in steps {
         let gradients = random_gradients(model, step);
         optimizer.step(model, &gradients).unwrap();
@@ -135,7 +135,7 @@ fn the_state_of_another_model_is_refused_with_every_difference() {
     let mut old = model(&[&[2], &[3], &[4]], 1);
     let mut sgd = Sgd::new(0.1).momentum(0.9);
     train(&mut sgd, &mut old, 0..1);
-    let load = |other: &mut Vec<Param>| {
+    let load = |other: &mut Model| {
         let mut resumed = Sgd::new(0.1).momentum(0.9);
         resumed.load_state_dict(&sgd.state_dict()).unwrap();
         let gradients = random_gradients(other, 1);

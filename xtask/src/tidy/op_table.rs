@@ -23,10 +23,10 @@ pub(super) fn problems(sources: &[Source]) -> Vec<String> {
     problems
 }
 
-/// The type of a row, from its first line: `unary::Relu:` or `Sum:`.
+/// The type of a row, from its first line: `unary::Relu:`, `Sum:` or `norm::Norm<T>:`.
 fn row(line: &str) -> Option<&str> {
     let path = line.trim().strip_suffix(':')?;
-    path.rsplit("::").next()
+    path.rsplit("::").next()?.split('<').next()
 }
 
 /// The type that a line implements `Op` for; `None` for a macro's variable, too.
@@ -43,7 +43,8 @@ mod tests {
     use super::*;
 
     fn of(operation: &str) -> Vec<String> {
-        let table = "operations! {\n    unary::Relu:\n    /// Doc.\n    Sum:\n}\n";
+        let table =
+            "operations! {\n    unary::Relu:\n    /// Doc.\n    Sum:\n    norm::Norm<T>:\n}\n";
         let path = |name: &str| format!("{FOLDER}{name}.rs");
         problems(&[Source::new(&path("table"), table), Source::new(&path("new"), operation)])
     }
@@ -60,6 +61,7 @@ mod tests {
         for line in [
             "impl<T: Float> Op<T> for Relu {",
             "impl<T: Float> super::Op<T> for Sum {",
+            "impl<T: Float> Op<T> for Norm<T> {",
             "    impl<T: Float> Op<T> for Wrong {",
             "impl<T: Float> Op<T> for $name {",
             "impl Display for Conv {",

@@ -8,7 +8,7 @@ use dendra_optim::Optimizer;
 use dendra_tensor::{Float, Ops, Result, Rng, Tensor};
 
 /// Parameters of these shapes, named by their indices, with random values.
-pub(crate) fn model<T: Float>(shapes: &[&[usize]], seed: u64) -> Vec<Param<T>> {
+pub(crate) fn model<T: Float>(shapes: &[&[usize]], seed: u64) -> Model<T> {
     let mut rng = Rng::seed(seed);
     shapes.iter().map(|&shape| Param::new(Tensor::normal(shape, 0.0, 1.0, &mut rng))).collect()
 }
@@ -30,10 +30,13 @@ pub(crate) fn gradients<T: Float>(
     loss.backward().unwrap()
 }
 
+/// Parameters without a layer around them.
+pub(crate) type Model<T = f32> = Vec<Param<T>>;
+
 /// One step by the gradients that `make` makes of the model.
 pub(crate) fn take_step<T: Float>(
     optimizer: &mut dyn Optimizer<T>,
-    model: &mut Vec<Param<T>>,
+    model: &mut Model<T>,
     make: impl FnOnce(&[Param<T>]) -> Gradients<T>,
 ) -> Result<()> {
     let gradients = make(model);

@@ -147,26 +147,35 @@ impl<T: Float> CrossEntropy<T> {
     fn class(&self, label: i64) -> Option<usize> {
         (label != self.options.ignore_index).then_some(label as usize)
     }
+}
 
-    /// Checks the labels' values.
-    fn check_labels(&self, classes: usize) -> Result<()> {
-        let fits = |label: i64| self.class(label).is_none_or(|class| class < classes);
-        self.target.with_slice(|labels| {
-            let Some(index) = labels.iter().position(|&label| !fits(label)) else {
-                return Ok(());
-            };
-            let (label, mut rest) = (labels[index], index);
-            let mut place: Vec<usize> = Vec::new();
-            for &extent in self.target.shape().iter().rev() {
-                place.insert(0, rest % extent);
-                rest /= extent;
-            }
-            let message = format!(
-                "the label at {place:?} is {label}, but there are {classes} classes, counted from 0"
-            );
-            Err(Error::data("cross_entropy", message))
-        })
-    }
+/// Checks that every label is a class, counted from 0, or the one to ignore.
+///
+/// # Errors
+///
+/// When one is not; the error names it and its place.
+pub fn check_labels(
+    place: &str,
+    labels: &Tensor<i64>,
+    classes: usize,
+    ignore_index: i64,
+) -> Result<()> {
+    let fits = |label: i64| label == ignore_index || (0..classes as i64).contains(&label);
+    labels.with_slice(|values| {
+        let Some(index) = values.iter().position(|&label| !fits(label)) else {
+            return Ok(());
+        };
+        let (label, mut rest) = (values[index], index);
+        let mut at: Vec<usize> = Vec::new();
+        for &extent in labels.shape().iter().rev() {
+            at.insert(0, rest % extent);
+            rest /= extent;
+        }
+        let message = format!(
+            "the label at {at:?} is {label}, but there are {classes} classes, counted from 0"
+        );
+        Err(Error::data(place, message))
+    })
 }
 
 impl<T: Float> Op<T> for CrossEntropy<T> {
@@ -195,7 +204,7 @@ impl<T: Float> Op<T> for CrossEntropy<T> {
             let message = format!("the label smoothing must be from 0 to 1, got {smoothing}");
             return Err(Error::argument("cross_entropy", message));
         }
-        self.check_labels(classes)?;
+        check_labels("cross_entropy", &self.target, classes, self.options.ignore_index)?;
         match self.options.reduction {
             Reduction::None => Ok(expected),
             Reduction::Mean | Reduction::Sum => Ok(Shape::scalar()),
