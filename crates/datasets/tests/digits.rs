@@ -1,17 +1,12 @@
 //! Generated digits, the real ones, and how much they are alike.
 
-use std::path::{Path, PathBuf};
+use dendra_datasets::{Dataset, ImageDataset, Mnist, MnistSource, Normalization, digits};
 
-use dendra_datasets::{Dataset, ImageDataset, Mnist, Normalization, digits};
-
-/// The folder of the real MNIST, where the workspace has it at hand.
-fn real() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/mnist");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: there is no folder {}", folder.display());
-    None
+/// The real digits, where `MNIST_DIR` says, in the cache or by download.
+fn real() -> Mnist {
+    let mnist = Mnist::load().unwrap();
+    assert_ne!(mnist.source, MnistSource::Generated, "the real files were not found");
+    mnist
 }
 
 fn counts(data: &ImageDataset) -> [usize; 10] {
@@ -99,11 +94,9 @@ fn a_digit_looks_like_others_of_its_kind() {
 }
 
 #[test]
+#[ignore = "needs the real MNIST"]
 fn generated_digits_tell_real_ones_apart() {
-    let Some(folder) = real() else { return };
-    let real = Mnist::from_dir(folder).unwrap();
-    let accuracy = nearest_neighbour_accuracy(&digits(2000, 7), &real.test, 300);
-    println!("nearest generated neighbour of real digits: {accuracy}");
+    let accuracy = nearest_neighbour_accuracy(&digits(2000, 7), &real().test, 300);
     assert!(accuracy >= 0.7, "{accuracy}");
 }
 
@@ -116,9 +109,9 @@ fn the_synthetic_test_set_is_another_than_the_training_set() {
 }
 
 #[test]
+#[ignore = "needs the real MNIST"]
 fn the_real_mnist_is_what_it_is_known_to_be() {
-    let Some(folder) = real() else { return };
-    let mnist = Mnist::from_dir(folder).unwrap();
+    let mnist = real();
     assert_eq!(counts(&mnist.train), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
     assert_eq!(counts(&mnist.test), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
     let (x, y) = mnist.train.batch(&[0, 1, 2, 3, 4]).unwrap();

@@ -9,7 +9,7 @@ use crate::{Result, process};
 /// Measures each program on our side and then on each peer's.
 pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let names = process::output(ours(setting.root).arg("list"))?;
-    let data = data_folder(setting.root);
+    let data = data_folder();
     let mut measured = Vec::new();
     for name in names.lines().filter(|name| name.contains(setting.filter)) {
         eprintln!("classic: {name}");
@@ -43,10 +43,8 @@ fn ours(root: &Path) -> std::process::Command {
 
 /// Where MNIST lies, for both sides. Without it ours finds or generates it as the examples do, and
 /// the peers train on noise, which takes them no more and no less time.
-fn data_folder(root: &Path) -> Option<PathBuf> {
-    let given = std::env::var_os("MNIST_DIR").map(PathBuf::from);
-    let beside = root.parent()?.join("shared/data/mnist");
-    let folder = given.or_else(|| beside.is_dir().then_some(beside));
+fn data_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("MNIST_DIR").map(PathBuf::from);
     if folder.is_none() {
         eprintln!("note: MNIST_DIR is not set, so the peers train on noise");
     }

@@ -1,0 +1,220 @@
+//! What goes wrong while training: told with its place, and the weights are as
+//! they were.
+
+use dendra_autograd::{Param, Var};
+use dendra_datasets::{Batch, Dataset, ImageDataset, Subset, TensorDataset, blobs};
+use dendra_losses::{CrossEntropy, MseLoss};
+use dendra_nn::{Module, Parameters, Sequential};
+use dendra_optim::{Optimizer, Sgd};
+use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
+use dendra_train::{Accuracy, Fit, Trainer};
+
+type Classifier = Trainer<Sequential, Sgd, CrossEntropy>;
+
+fn network(inputs: usize) -> Sequential {
+    Sequential::input([inputs]).dense(8).relu().dense(3).build(&mut Rng::seed(1)).unwrap()
+}
+
+fn trainer(inputs: usize) -> Classifier {
+    Trainer::new(network(inputs), Sgd::new(0.1).momentum(0.9), CrossEntropy::new())
+        .metric(Accuracy::new())
+}
+
+fn data(samples: usize) -> TensorDataset<i64> {
+    blobs(samples, 3, 4, 0.5, 7).unwrap()
+}
+
+fn fit(epochs: usize) -> Fit<'static> {
+    Fit::epochs(epochs).batch_size(8).quiet()
+}
+
+/// The message of a refusal that must leave model and optimizer as they were.
+fn refusal<D>(trainer: &mut Classifier, data: &D, fit: Fit<'_>) -> String
+where
+    D: Dataset<Input = Tensor, Target = Tensor<i64>>,
+{
+    let state = |trainer: &Classifier| (values(trainer.model()), trainer.optimizer().steps());
+    let before = state(trainer);
+    let message = trainer.fit(data, fit).expect_err("a refusal").to_string();
+    assert_eq!(state(trainer), before);
+    message
+}
+
+fn values(model: &dyn Parameters) -> Vec<(String, Vec<u32>)> {
+    let state = model.state_dict();
+    let bits = |name: &str| state.typed::<f32>(name).unwrap().iter().map(f32::to_bits).collect();
+    state.iter().map(|(name, _)| (name.to_owned(), bits(name))).collect()
+}
+
+#[track_caller]
+fn assert_tells(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not tell {part:?}");
+    }
+}
+
+#[test]
+fn an_empty_data_set_is_refused() {
+    let all = data(10);
+    let empty = all.subset(vec![]).unwrap();
+    let message = refusal(&mut trainer(4), &empty, fit(1));
+    assert_tells(&message, &["the training data holds no samples"]);
+    let message = refusal(&mut trainer(4), &all, fit(1).validate_on(&empty));
+    assert_tells(&message, &["the validation data holds no samples"]);
+    let message = trainer(4).evaluate(&empty).unwrap_err().to_string();
+    assert_tells(&message, &["the evaluation data holds no samples"]);
+}
+
+#[test]
+fn samples_of_another_shape_name_the_layer_that_refuses_them() {
+    let message = refusal(&mut trainer(5), &data(10), fit(1));
+    assert_tells(&message, &["epoch 1, batch 1", "[5]", "[8, 4]"]);
+    let other = blobs(10, 3, 6, 0.5, 7).unwrap();
+    let message = refusal(&mut trainer(4), &data(10), fit(1).validate_on(&other));
+    assert_tells(&message, &["[4]", "[6]", "validation"]);
+}
+
+#[test]
+fn a_batch_of_one_and_a_ragged_last_batch_train() {
+    let data = data(17);
+    for batch_size in [1, 8, 16, 17, 100] {
+        let mut trainer = trainer(4);
+        let fit = Fit::epochs(30).batch_size(batch_size).quiet();
+        let history = trainer.fit(&data, fit).unwrap();
+        let steps = 30 * data.len().div_ceil(batch_size) as u64;
+        assert_eq!(trainer.optimizer().steps(), steps);
+        let losses = history.losses();
+        assert!(losses[29] < losses[0], "batches of {batch_size}: {losses:?}");
+    }
+}
+
+#[test]
+fn batches_of_no_samples_are_refused() {
+    let message = refusal(&mut trainer(4), &data(10), fit(1).batch_size(0));
+    assert_tells(&message, &["batch"]);
+}
+
+#[test]
+fn a_label_out_of_range_is_named() {
+    let inputs = Tensor::normal([10, 4], 0.0, 1.0, &mut Rng::seed(3));
+    for wrong in [3, -1, i64::MAX] {
+        let mut labels = vec![0; 10];
+        labels[6] = wrong;
+        let labels = Tensor::from_vec(labels, [10]).unwrap();
+        let data = TensorDataset::new(inputs.clone(), labels).unwrap();
+        let message = refusal(&mut trainer(4), &data, fit(1).batch_size(10).shuffle(false));
+        assert_tells(&message, &["epoch 1, batch 1", &wrong.to_string(), "3 classes"]);
+    }
+}
+
+#[test]
+fn bytes_as_images_have_labels_checked_too() {
+    let images = Tensor::<u8>::zeros([4, 1, 2, 2]);
+    let labels = Tensor::from([0, 1, 2, 9_i64]);
+    let error = ImageDataset::new(images, labels, 3).unwrap_err().to_string();
+    assert_tells(&error, &["9", "3"]);
+}
+
+#[test]
+fn a_value_that_is_not_finite_stops_at_its_step_and_names_the_place() {
+    let good = data(24);
+    let mut inputs = good.inputs().to_vec();
+    // The third batch of eight.
+    inputs[20 * 4] = f32::NAN;
+    let inputs = Tensor::from_vec(inputs, [24, 4]).unwrap();
+    let data = TensorDataset::new(inputs, good.targets().clone()).unwrap();
+
+    let mut stopped = trainer(4);
+    let message = stopped.fit(&data, fit(1).shuffle(false)).unwrap_err().to_string();
+    assert_tells(&message, &["epoch 1, batch 3", "step 3", "input"]);
+
+    // The weights are those after two steps.
+    let two = Subset::new(&good, (0..16).collect()).unwrap();
+    let mut reference = trainer(4);
+    reference.fit(&two, fit(1).shuffle(false)).unwrap();
+    assert_eq!(values(stopped.model()), values(reference.model()));
+    assert_eq!(stopped.optimizer().steps(), 2);
+}
+
+#[test]
+fn a_weight_that_overflows_names_its_layer() {
+    let mut trainer = trainer(4);
+    let mut state = trainer.model().state_dict();
+    let huge = Tensor::full([3, 8], f32::MAX);
+    state.insert("2.weight", huge);
+    trainer.model_mut().load_state_dict(&state).unwrap();
+    let message = refusal(&mut trainer, &data(16), fit(1));
+    assert_tells(&message, &["step 1", "2.weight"]);
+}
+
+#[test]
+fn a_learning_rate_far_too_high_stops_the_training() {
+    let data = data(64);
+    let targets = Tensor::from_fn([64, 1], |i| i as f32);
+    let data = TensorDataset::new(data.inputs().clone(), targets).unwrap();
+    let model = Sequential::input([4]).dense(8).relu().dense(1).build(&mut Rng::seed(1)).unwrap();
+    let mut trainer = Trainer::new(model, Sgd::new(1e6), MseLoss::new());
+    let fit = Fit::epochs(50).batch_size(8).quiet();
+    let message = trainer.fit(&data, fit).unwrap_err().to_string();
+    assert_tells(&message, &["the loss is not finite"]);
+    // What is left is finite, so that it can be looked at.
+    let state = trainer.model().state_dict();
+    let all = state
+        .iter()
+        .all(|(name, _)| state.typed::<f32>(name).unwrap().iter().all(|value| !value.is_nan()));
+    assert!(all);
+}
+
+/// Holds samples and fails for one of them.
+struct Broken(TensorDataset<i64>);
+
+impl Dataset for Broken {
+    type Input = Tensor;
+    type Target = Tensor<i64>;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn input_shape(&self) -> Shape {
+        self.0.input_shape()
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+        if indices.contains(&13) {
+            return Err(Error::data("Broken", "sample 13 is missing"));
+        }
+        self.0.batch(indices)
+    }
+}
+
+#[test]
+fn an_error_of_the_data_set_arrives_with_its_place() {
+    let mut trainer = trainer(4);
+    let message = trainer.fit(&Broken(data(24)), fit(1).shuffle(false)).unwrap_err().to_string();
+    assert_tells(&message, &["epoch 1, batch 2", "sample 13 is missing"]);
+    assert_eq!(trainer.optimizer().steps(), 1);
+    trainer.fit(&data(24), fit(1)).unwrap();
+}
+
+/// Leaves a parameter out of its forward pass.
+#[derive(Parameters)]
+#[parameters(crate = dendra_nn)]
+struct Forgetful {
+    layers: Sequential,
+    forgotten: Param,
+}
+
+impl Module for Forgetful {
+    fn forward(&self, x: &Var) -> Result<Var> {
+        self.layers.forward(x)
+    }
+}
+
+#[test]
+fn a_parameter_without_gradient_is_named() {
+    let model = Forgetful { layers: network(4), forgotten: Param::new(Tensor::zeros([2])) };
+    let mut trainer: Trainer<_, _, _> = Trainer::new(model, Sgd::new(0.1), CrossEntropy::new());
+    let message = trainer.fit(&data(8), fit(1)).unwrap_err().to_string();
+    assert_tells(&message, &["forgotten", "gradient"]);
+}
