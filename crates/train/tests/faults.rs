@@ -4,9 +4,9 @@
 use dendra_autograd::{Param, Var};
 use dendra_datasets::{Batch, Dataset, ImageDataset, Subset, TensorDataset, blobs};
 use dendra_losses::{CrossEntropy, MseLoss};
-use dendra_nn::{Module, Parameters, Sequential};
+use dendra_nn::{Linear, Module, Parameters, Sequential};
 use dendra_optim::{Optimizer, Sgd};
-use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
+use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
 use dendra_train::{Accuracy, Fit, Trainer};
 
 type Classifier = Trainer<Sequential, Sgd, CrossEntropy>;
@@ -42,7 +42,9 @@ where
 
 fn values(model: &dyn Parameters) -> Vec<(String, Vec<u32>)> {
     let state = model.state_dict();
-    let bits = |name: &str| state.typed::<f32>(name).unwrap().iter().map(f32::to_bits).collect();
+    let bits = |name: &str| {
+        state.typed::<f32>(name).unwrap().to_vec().into_iter().map(f32::to_bits).collect()
+    };
     state.iter().map(|(name, _)| (name.to_owned(), bits(name))).collect()
 }
 
@@ -68,10 +70,35 @@ fn an_empty_data_set_is_refused() {
 #[test]
 fn samples_of_another_shape_name_the_layer_that_refuses_them() {
     let message = refusal(&mut trainer(5), &data(10), fit(1));
-    assert_tells(&message, &["epoch 1, batch 1", "[5]", "[8, 4]"]);
+    assert_tells(&message, &["epoch 1, batch 1: Sequential", "[N, 5]", "[8, 4]"]);
     let other = blobs(10, 3, 6, 0.5, 7).unwrap();
     let message = refusal(&mut trainer(4), &data(10), fit(1).validate_on(&other));
     assert_tells(&message, &["[4]", "[6]", "validation"]);
+}
+
+/// Layers without a check before them.
+#[derive(Parameters)]
+#[parameters(crate = dendra_nn)]
+struct Net {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Module for Net {
+    fn forward(&self, x: &Var) -> Result<Var> {
+        self.fc2.forward(&self.fc1.forward(x)?.relu())
+    }
+}
+
+#[test]
+fn a_layer_that_does_not_fit_the_one_before_it_is_named() {
+    let rng = &mut Rng::seed(1);
+    let fc1 = Linear::new(4, 8).init(rng).unwrap();
+    let fc2 = Linear::new(7, 3).init(rng).unwrap();
+    let model = Net { fc1, fc2 };
+    let mut trainer: Trainer<_, _, _> = Trainer::new(model, Sgd::new(0.1), CrossEntropy::new());
+    let message = trainer.fit(&data(10), fit(1)).unwrap_err().to_string();
+    assert_tells(&message, &["epoch 1, batch 1", "fc2", "[8, 8]", "7"]);
 }
 
 #[test]
@@ -159,10 +186,10 @@ fn a_learning_rate_far_too_high_stops_the_training() {
     assert_tells(&message, &["the loss is not finite"]);
     // What is left is finite, so that it can be looked at.
     let state = trainer.model().state_dict();
-    let all = state
-        .iter()
-        .all(|(name, _)| state.typed::<f32>(name).unwrap().iter().all(|value| !value.is_nan()));
-    assert!(all);
+    for (name, _) in state.iter() {
+        let values = state.typed::<f32>(name).unwrap().to_vec();
+        assert!(values.iter().all(|value| value.is_finite()), "{name}: {values:?}");
+    }
 }
 
 /// Holds samples and fails for one of them.
