@@ -3,7 +3,7 @@
 //! - `check` is what every change must pass: formatting, the tidy rules, lints, tests,
 //!   documentation, the build without default features. Continuous integration runs it and
 //!   nothing else.
-//! - `bench` measures our speed, and that of other frameworks beside it, see [`bench`].
+//! - `bench` measures our speed, and that of other frameworks beside it, see [`mod@bench`].
 //! - `docs` writes the pages in `docs/` that are generated.
 //! - `tidy` runs the rules that only this project has, see [`tidy`].
 

@@ -1,13 +1,12 @@
 //! Vector registers, for kernels whose speed depends on what stays in them.
 //!
-//! Most kernels are plain loops that [`simd::dispatch`](super::simd::dispatch)
-//! leaves to the compiler. A kernel that keeps many sums in registers at once
-//! is written over a [`Vector`] instead, and [`Float::vectorised`] runs it with
-//! the widest one that the CPU has. Products and sums are fused where the CPU
-//! can, and the number of lanes differs, so the last bits of a result may
-//! depend on the CPU; they never depend on the number of threads.
+//! Most kernels are plain loops that [`simd::dispatch`] leaves to the compiler.
+//! A kernel that keeps many sums in registers at once is written over a
+//! [`Vector`] instead, and [`Float::vectorised`] runs it with the widest one
+//! that the CPU has. Products and sums are fused where the CPU can, and the
+//! number of lanes differs, so the last bits of a result may depend on the CPU;
+//! they never depend on the number of threads.
 
-#[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
 

@@ -41,8 +41,10 @@ impl Default for Conv2dOptions {
 /// The cross-correlation of images with a kernel (which deep learning calls
 /// convolution):
 ///
-/// y[n, o, i, j] = b[o] + Σ W[o, c, u, v] · x[n, c′, i·stride + u·dilation −
-/// padding, j·stride + v·dilation − padding]
+/// ```text
+/// y[n, o, i, j] = b[o] + Σ W[o, c, u, v] · x[n, c′, i·stride + u·dilation − padding,
+///                                                   j·stride + v·dilation − padding]
+/// ```
 ///
 /// over c, u, v, where x is 0 outside the image and c′ is the c-th channel of
 /// o's group. x has the shape `[N, in, height, width]`, W `[out, in / groups,

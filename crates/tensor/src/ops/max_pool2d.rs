@@ -92,7 +92,7 @@ pub struct MaxPool2d {
 pub enum Places {
     /// Which of the four elements of a 2×2 window.
     Quarters(Tensor<u8>),
-    /// The tap, in row-major order; [`NOWHERE`] for a window beside the image.
+    /// The tap, in row-major order; `u32::MAX` for a window beside the image.
     Taps(Tensor<u32>),
 }
 

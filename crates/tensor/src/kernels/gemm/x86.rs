@@ -235,7 +235,6 @@ simd! {
 fn prefetch<T>(address: *const T) {
     // SAFETY: a prefetch has no effect but on the caches, and every x86-64 CPU
     // has it.
-    // SAFETY: promised by the caller.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
@@ -248,7 +247,6 @@ fn prefetch<T>(address: *const T) {
 unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Number>) {
     // SAFETY: the caller promises that all of the tile's elements of A, B and
     // C can be accessed; the mask keeps the last register within its columns.
-    // SAFETY: promised by the caller.
     unsafe {
         let last = VECTORS - 1;
         let mask = S::first(t.columns - last * S::LANES);
@@ -309,7 +307,6 @@ unsafe fn transpose<S: Simd, const LANES: usize>(
     const { assert!(LANES == S::LANES) };
     // SAFETY: the caller promises that the columns can be read and the rows
     // written; the mask keeps the last loads within their columns.
-    // SAFETY: promised by the caller.
     unsafe {
         for l in (0..k).step_by(LANES) {
             let rows = LANES.min(k - l);
