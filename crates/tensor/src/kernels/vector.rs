@@ -7,6 +7,7 @@
 //! number of lanes differs, so the last bits of a result may depend on the CPU;
 //! they never depend on the number of threads.
 
+#[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
 
