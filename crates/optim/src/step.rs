@@ -115,7 +115,11 @@ impl<R: Rule, T: Float> Descent<R, T> {
         parallel::for_each_chunk(&mut pieces, 1, cost, |_, pieces| {
             simd::dispatch(
                 #[inline(always)]
-                || pieces.iter_mut().for_each(|piece| piece.update(rule, treatment)),
+                || {
+                    for piece in pieces {
+                        piece.update(rule, treatment);
+                    }
+                },
             );
         });
         drop(pieces);

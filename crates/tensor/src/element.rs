@@ -71,6 +71,8 @@ pub trait Float: Number + Neg<Output = Self> {
     const NAN: Self;
     /// The difference between 1 and the next larger number.
     const EPSILON: Self;
+    /// The smallest positive number that is not subnormal.
+    const MIN_POSITIVE: Self;
 
     /// Euler's number to the power of `self`.
     fn exp(self) -> Self;
@@ -192,6 +194,7 @@ macro_rules! floats {
         impl Float for $type {
             const NAN: Self = $type::NAN;
             const EPSILON: Self = $type::EPSILON;
+            const MIN_POSITIVE: Self = $type::MIN_POSITIVE;
             #[inline(always)]
             fn exp(self) -> Self { $exp(self) }
             #[inline(always)]

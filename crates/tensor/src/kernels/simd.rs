@@ -5,6 +5,11 @@
 //! has, so that the compiler's vectoriser can use registers which the build's
 //! baseline does not have. Multiplications and additions are never contracted,
 //! so the result does not depend on the instruction set.
+//!
+//! Only what is inlined into the closure is compiled for the wider registers.
+//! Mark closures and functions in it `#[inline(always)]`, and write `for` loops:
+//! an adapter such as `for_each` is a function of the standard library, which
+//! the compiler inlines or not, and a loop left outside is ten times slower.
 
 /// Runs `kernel` compiled for the widest instruction set of this CPU.
 #[inline]

@@ -96,7 +96,9 @@ impl<T: Float> Vector<T> for Portable<T> {
             return Self::load(from);
         }
         let mut lanes = [T::ZERO; 8];
-        lanes.iter_mut().zip(from).for_each(|(lane, &x)| *lane = x);
+        for (lane, &x) in lanes.iter_mut().zip(from) {
+            *lane = x;
+        }
         Self(lanes)
     }
 
@@ -110,7 +112,9 @@ impl<T: Float> Vector<T> for Portable<T> {
         if to.len() >= 8 {
             return self.store(to);
         }
-        to.iter_mut().zip(self.0).for_each(|(to, lane)| *to = lane);
+        for (to, lane) in to.iter_mut().zip(self.0) {
+            *to = lane;
+        }
     }
 
     #[inline(always)]

@@ -49,6 +49,14 @@ fn for_each_tap_row(windows: &Windows, starts: &[usize], mut work: impl FnMut(us
     }
 }
 
+/// Adds the first values to as many sums.
+#[inline(always)]
+fn add<T: Float>(values: &[T], sums: &mut [T]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
 impl<T: Float> Op<T> for AvgPool2d {
     type Saved = ();
     const NAME: &'static str = "avg_pool2d";
@@ -76,12 +84,15 @@ impl<T: Float> Op<T> for AvgPool2d {
                         simd::dispatch(
                             #[inline(always)]
                             || {
-                                for_each_tap_row(&windows, &starts, |from, to| {
-                                    let values = &plane[from..][..columns];
-                                    let sums = &mut y[to..][..columns];
-                                    sums.iter_mut().zip(values).for_each(|(sum, &x)| *sum += x);
-                                });
-                                y.iter_mut().zip(&counts).for_each(|(y, &count)| *y /= count);
+                                for_each_tap_row(
+                                    &windows,
+                                    &starts,
+                                    #[inline(always)]
+                                    |from, to| add(&plane[from..], &mut y[to..][..columns]),
+                                );
+                                for (y, &count) in y.iter_mut().zip(&counts) {
+                                    *y /= count;
+                                }
                             },
                         );
                     }
@@ -117,11 +128,14 @@ impl<T: Float> Op<T> for AvgPool2d {
                                     {
                                         *share = g / count;
                                     }
-                                    for_each_tap_row(&windows, &starts, |to, from| {
-                                        let shares = &shares[from..][..columns];
-                                        let sums = &mut plane[to..][..columns];
-                                        sums.iter_mut().zip(shares).for_each(|(sum, &g)| *sum += g);
-                                    });
+                                    for_each_tap_row(
+                                        &windows,
+                                        &starts,
+                                        #[inline(always)]
+                                        |to, from| {
+                                            add(&shares[from..], &mut plane[to..][..columns])
+                                        },
+                                    );
                                 },
                             );
                             windows.collect(plane, T::ZERO, out);

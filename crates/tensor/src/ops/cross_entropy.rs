@@ -332,18 +332,27 @@ impl<T: Float> CrossEntropy<T> {
     ) {
         let classes = p.len() / losses.len();
         for (x, p) in x.chunks_exact(classes).zip(p.chunks_exact_mut(classes)) {
-            let max = x.iter().fold(T::LOWEST, |max, &x| max.max_nan(x));
-            p.iter_mut().zip(x).for_each(|(p, &x)| *p = x - max);
+            let mut max = T::LOWEST;
+            for &x in x {
+                max = max.max_nan(x);
+            }
+            for (p, &x) in p.iter_mut().zip(x) {
+                *p = x - max;
+            }
         }
         // ln p = x − max − ln Σ exp(x − max); the last term comes in below.
         for ((loss, p), &label) in losses.iter_mut().zip(p.chunks_exact(classes)).zip(labels) {
             *loss = self.class(label).map_or(T::ZERO, |class| factors.loss(p, class));
         }
         // One loop over all rows, which vectorises however short they are.
-        p.iter_mut().for_each(|p| *p = p.exp());
+        for p in p.iter_mut() {
+            *p = p.exp();
+        }
         for ((loss, p), &label) in losses.iter_mut().zip(p.chunks_exact_mut(classes)).zip(labels) {
             let sum: T = p.iter().copied().sum();
-            p.iter_mut().for_each(|p| *p /= sum);
+            for p in p.iter_mut() {
+                *p /= sum;
+            }
             if let Some(class) = self.class(label) {
                 *loss += factors.shared(class) * sum.ln();
             }

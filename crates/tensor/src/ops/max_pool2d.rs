@@ -114,10 +114,13 @@ const BLOCK: usize = 8;
 #[inline(always)]
 fn for_each_block(columns: usize, mut work: impl FnMut(usize, usize)) {
     if columns < BLOCK {
-        (0..columns).for_each(|start| work(start, 1));
+        for start in 0..columns {
+            work(start, 1);
+        }
     } else {
-        let starts = (0..columns).step_by(BLOCK);
-        starts.for_each(|start| work(start.min(columns - BLOCK), BLOCK));
+        for start in (0..columns).step_by(BLOCK) {
+            work(start.min(columns - BLOCK), BLOCK);
+        }
     }
 }
 
