@@ -210,7 +210,21 @@ impl Settings for Conv2dSettings {
 impl<T: Float> Module<T> for Conv2d<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let bias = self.bias.as_ref().map(|bias| bias.on(x));
-        x.conv2d(&self.weight.on(x), bias.as_ref(), self.options).map_err(|error| {
+        self.explain(x, x.conv2d(&self.weight.on(x), bias.as_ref(), self.options))
+    }
+}
+
+impl<T: Float> Conv2d<T> {
+    /// This layer and ReLU, and with `max_pool` the largest element of each
+    /// 2×2 window, in one pass.
+    pub(crate) fn forward_relu(&self, x: &Var<T>, max_pool: bool) -> Result<Var<T>> {
+        let bias = self.bias.as_ref().map(|bias| bias.on(x));
+        self.explain(x, x.conv2d_relu(&self.weight.on(x), bias.as_ref(), self.options, max_pool))
+    }
+
+    /// An error with the path of this layer and what it expected.
+    fn explain(&self, x: &Var<T>, result: Result<Var<T>>) -> Result<Var<T>> {
+        result.map_err(|error| {
             let error = match (self.in_channels(), &x.shape()[..]) {
                 (Some(channels), &[_, found, _, _]) if found == channels => error,
                 (Some(channels), _) => {
@@ -222,9 +236,7 @@ impl<T: Float> Module<T> for Conv2d<T> {
             place::said_by(error, place::path(&self.weight), self)
         })
     }
-}
 
-impl<T: Float> Conv2d<T> {
     /// The number of input channels, unless the weight was given a shape that
     /// is none.
     fn in_channels(&self) -> Option<usize> {

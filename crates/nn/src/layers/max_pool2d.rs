@@ -87,6 +87,11 @@ impl MaxPool2d {
         Self { ceil_mode, ..self }
     }
 
+    /// Whether the windows are 2×2, side by side.
+    pub(crate) fn halves(&self) -> bool {
+        *self == Self::new(2)
+    }
+
     fn options(&self) -> Pool2dOptions {
         Pool2dOptions {
             kernel_size: self.kernel_size.0,

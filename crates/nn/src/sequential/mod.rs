@@ -55,6 +55,23 @@ struct Part<T: Float> {
     output: Shape,
 }
 
+impl<T: Float> Part<T> {
+    /// The output of the layer, or of the layer and some that follow it where
+    /// one pass does them together; and how many of those.
+    fn forward(&self, x: &Var<T>, following: &[Self]) -> (Result<Var<T>>, usize) {
+        let mut following = following.iter().map(|part| &part.layer);
+        match (&self.layer, following.next(), following.next()) {
+            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), Some(Layer::MaxPool2d(pool)))
+                if pool.halves() =>
+            {
+                (conv.forward_relu(x, true), 2)
+            }
+            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), _) => (conv.forward_relu(x, false), 1),
+            (layer, ..) => (layer.forward(x), 0),
+        }
+    }
+}
+
 impl Sequential {
     /// Begins a network for inputs of this shape, without the batch axis:
     /// `[784]`, or `[1, 28, 28]` for images of one channel.
@@ -112,13 +129,18 @@ impl<T: Float> Module<T> for Sequential<T> {
             return Err(Error::shape("Sequential", message));
         }
         let mut x = x.clone();
-        for (name, part) in self.named_parts() {
-            x = part.layer.forward(&x).map_err(|error| {
+        let mut parts = self.named_parts();
+        while let Some((PartName(index, name), part)) = parts.next() {
+            let (y, together) = part.forward(&x, &self.parts[index + 1..]);
+            if together > 0 {
+                parts.nth(together - 1);
+            }
+            x = y.map_err(|error| {
                 // A layer whose parameters know their path has named it.
                 let parameters = part.layer.named_parameters();
                 match parameters.iter().find_map(|(_, param)| place::path(param)) {
                     Some(_) => error,
-                    None => error.within(format!("layer {name}")),
+                    None => error.within(format!("layer {}", PartName(index, name))),
                 }
             })?;
         }

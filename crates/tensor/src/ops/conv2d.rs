@@ -62,7 +62,7 @@ fn refuse<X>(message: String) -> Result<X> {
 impl Conv2d {
     /// The convolution of inputs of these shapes and the shape of its output, or
     /// what does not fit.
-    fn problem(&self, inputs: &[&Shape]) -> Result<(Convolution, Shape)> {
+    pub(super) fn problem(&self, inputs: &[&Shape]) -> Result<(Convolution, Shape)> {
         let Conv2dOptions { stride, padding, dilation, groups } = self.options;
         let (x, weight) = (inputs[0], inputs[1]);
         let &[images, in_channels, height, width] = &x[..] else {

@@ -127,40 +127,69 @@ fn for_each_block(columns: usize, mut work: impl FnMut(usize, usize)) {
 /// The maximum and its place for each 2×2 block of an image of `width`
 /// columns.
 #[inline(always)]
-fn quarters_forward<T: Float>(image: &[T], width: usize, y: &mut [T], places: &mut [u8]) {
+pub(super) fn quarters_forward<T: Float>(
+    image: &[T],
+    width: usize,
+    y: &mut [T],
+    places: &mut [u8],
+) {
     let columns = width / 2;
     let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for ((y, places), rows) in rows.zip(image.chunks_exact(2 * width)) {
         let (upper, lower) = rows.split_at(width);
-        let (upper, lower) = (&upper.as_chunks().0[..columns], &lower.as_chunks().0[..columns]);
+        let rows = [&upper.as_chunks().0[..columns], &lower.as_chunks().0[..columns]];
         for_each_block(
             columns,
             #[inline(always)]
             |start, length| {
-                let (upper, lower) = (&upper[start..][..length], &lower[start..][..length]);
-                let (y, places) = (&mut y[start..][..length], &mut places[start..][..length]);
-                for i in 0..length {
-                    (y[i], places[i]) = quarter(upper[i], lower[i]);
+                let rows = rows.map(|row| &row[start..]);
+                let (y, places) = (&mut y[start..], &mut places[start..]);
+                match length {
+                    BLOCK => quarters::<T, BLOCK>(rows, y, places),
+                    _ => quarters::<T, 1>(rows, y, places),
                 }
             },
         );
     }
 }
 
-/// The maximum of four elements and its place among them.
+/// The maximum and its place for the first `N` blocks of two rows.
 #[inline(always)]
-fn quarter<T: Float>([a, b]: [T; 2], [c, d]: [T; 2]) -> (T, u8) {
-    let mut found = (a, 0);
-    for (value, place) in [(b, 1), (c, 2), (d, 3)] {
-        let better = (value > found.0) | value.is_nan();
-        found = if better { (value, place) } else { found };
+fn quarters<T: Float, const N: usize>(rows: [&[[T; 2]]; 2], y: &mut [T], places: &mut [u8]) {
+    let rows: [&[[T; 2]; N]; 2] =
+        rows.map(|row| row.first_chunk().expect("two elements for each window"));
+    // Steps of their own for reading pairs apart, comparing, and narrowing the
+    // places: each of them vectorises.
+    let mut values = [[T::ZERO; N]; 4];
+    for i in 0..N {
+        values[0][i] = rows[0][i][0];
+        values[1][i] = rows[0][i][1];
+        values[2][i] = rows[1][i][0];
+        values[3][i] = rows[1][i][1];
     }
-    found
+    let (mut max, mut found) = (values[0], [0_u32; N]);
+    for place in 1..4 {
+        for i in 0..N {
+            let value = values[place][i];
+            let better = (value > max[i]) | value.is_nan();
+            max[i] = if better { value } else { max[i] };
+            found[i] = if better { place as u32 } else { found[i] };
+        }
+    }
+    y[..N].copy_from_slice(&max);
+    for (place, &found) in places[..N].iter_mut().zip(&found) {
+        *place = found as u8;
+    }
 }
 
 /// The gradient of an image of `width` columns.
 #[inline(always)]
-fn quarters_backward<T: Float>(places: &[u8], g: &[T], width: usize, gradient: &mut [T]) {
+pub(super) fn quarters_backward<T: Float>(
+    places: &[u8],
+    g: &[T],
+    width: usize,
+    gradient: &mut [T],
+) {
     let columns = width / 2;
     let mut blocks = gradient.chunks_exact_mut(2 * width);
     let rows = g.chunks_exact(columns).zip(places.chunks_exact(columns));

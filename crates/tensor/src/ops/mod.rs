@@ -107,6 +107,7 @@ pub mod binary;
 mod broadcast;
 pub mod check;
 pub mod conv2d;
+pub mod conv2d_relu;
 pub mod cross_entropy;
 pub mod joining;
 pub mod layout;

@@ -13,7 +13,8 @@ use super::reduce::{Max, Min, Prod, Sum};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
 use super::{
-    Op, Row, avg_pool2d, batch_norm, binary, conv2d, cross_entropy, joining, max_pool2d, unary,
+    Op, Row, avg_pool2d, batch_norm, binary, conv2d, conv2d_relu, cross_entropy, joining,
+    max_pool2d, unary,
 };
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
@@ -261,6 +262,23 @@ operations! {
         match bias {
             Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[self, weight, bias]),
             None => Self::try_apply(conv2d::Conv2d { options }, &[self, weight]),
+        }
+    }
+
+    conv2d_relu::Conv2dRelu:
+    /// [`conv2d`](Ops::conv2d) and [`relu`](Ops::relu), and with `max_pool`
+    /// the largest element of each 2×2 window, in one pass.
+    fn conv2d_relu(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: Conv2dOptions,
+        max_pool: bool,
+    ) -> Result<Self> {
+        let operation = conv2d_relu::Conv2dRelu { options, max_pool };
+        match bias {
+            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
+            None => Self::try_apply(operation, &[self, weight]),
         }
     }
 

@@ -48,6 +48,17 @@ struct Place {
 const PARTS_LENGTH: usize = 1 << 20;
 const MAX_PARTS: usize = 16;
 
+/// Adds the parts of a sum in their order, each as long as the result.
+pub(crate) fn add_up<T: Float>(parts: &[T], sum: &mut [T]) {
+    let (first, others) = parts.split_at(sum.len());
+    sum.copy_from_slice(first);
+    for part in others.chunks_exact(sum.len()) {
+        for (sum, &part) in sum.iter_mut().zip(part) {
+            *sum += part;
+        }
+    }
+}
+
 impl Convolution {
     /// The convolution of `images` images by a kernel over `windows`, with
     /// the channels of one group.
@@ -89,7 +100,7 @@ impl Convolution {
 
     /// Steps that an element of the output costs; several multiplications and
     /// additions happen in one.
-    fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         self.taps / 4 + 1
     }
 
@@ -130,8 +141,13 @@ impl Convolution {
     }
 
     /// Images that one task takes at a time.
-    fn images_per_task(&self) -> usize {
+    pub(crate) fn images_per_task(&self) -> usize {
         if direct::serves(self) { 1 } else { unfolded::images_per_task(self) }
+    }
+
+    /// The same convolution of a part of the images.
+    pub(crate) fn of_images(&self, images: usize) -> Self {
+        Self { images, ..*self }
     }
 
     /// The output of the convolution; `bias` holds one value for each output
@@ -140,12 +156,24 @@ impl Convolution {
         let images = self.images_per_task();
         let task = images * self.groups * self.output_length();
         for_each_chunk(y, task, self.cost(), |index, y| {
-            if direct::serves(self) {
-                direct::forward(self, x, weight, bias, index, y);
-            } else {
-                unfolded::forward(self, x, weight, bias, index * images, y);
-            }
+            self.forward_task(x, weight, bias, index * images, y);
         });
+    }
+
+    /// The output of the images of one task, from `first` on.
+    pub(crate) fn forward_task<T: Float>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        first: usize,
+        y: &mut [T],
+    ) {
+        if direct::serves(self) {
+            direct::forward(self, x, weight, bias, first, y);
+        } else {
+            unfolded::forward(self, x, weight, bias, first, y);
+        }
     }
 
     /// The gradient of the input, from the cotangent `g` of the output.
@@ -168,30 +196,42 @@ impl Convolution {
         if length == 0 {
             return;
         }
-        // A task of one image is one of at most `MAX_PARTS` sums, and together
-        // these take bounded memory.
-        let tasks = self.images.div_ceil(self.images_per_task());
-        let parts = (PARTS_LENGTH / length).clamp(1, MAX_PARTS).min(tasks.max(1));
-        let images = tasks.div_ceil(parts) * self.images_per_task();
+        let images = self.images_per_part();
         let part = |index: usize, sum: &mut [T]| {
-            sum.fill(T::ZERO);
             let images = index * images..self.images.min((index + 1) * images);
-            if direct::serves(self) {
-                direct::add_weight_gradient(self, x, g, images, sum);
-            } else {
-                unfolded::add_weight_gradient(self, x, g, images, sum);
-            }
+            self.weight_gradient_part(x, g, images, sum);
         };
-        if parts == 1 {
+        if images >= self.images {
             return part(0, gradient);
         }
-        let mut sums = Buffer::new(parts * length);
+        let mut sums = Buffer::new(self.images.div_ceil(images) * length);
         let cost = images.saturating_mul(self.windows.positions()) / 4 + 1;
         for_each_chunk(sums.as_mut_slice(), length, cost, part);
-        let sums = sums.as_slice();
-        gradient.copy_from_slice(&sums[..length]);
-        for sum in sums[length..].chunks_exact(length) {
-            gradient.iter_mut().zip(sum).for_each(|(total, &part)| *total += part);
+        add_up(sums.as_slice(), gradient);
+    }
+
+    /// Images whose weight gradients are summed by one thread. These sums are
+    /// at most `MAX_PARTS`, and together they take bounded memory.
+    pub(crate) fn images_per_part(&self) -> usize {
+        let length = (self.groups * self.weight_length()).max(1);
+        let tasks = self.images.div_ceil(self.images_per_task()).max(1);
+        let parts = (PARTS_LENGTH / length).clamp(1, MAX_PARTS).min(tasks);
+        tasks.div_ceil(parts) * self.images_per_task()
+    }
+
+    /// The gradient of the weight over some images.
+    pub(crate) fn weight_gradient_part<T: Float>(
+        &self,
+        x: &[T],
+        g: &[T],
+        images: Range<usize>,
+        gradient: &mut [T],
+    ) {
+        gradient.fill(T::ZERO);
+        if direct::serves(self) {
+            direct::add_weight_gradient(self, x, g, images, gradient);
+        } else {
+            unfolded::add_weight_gradient(self, x, g, images, gradient);
         }
     }
 

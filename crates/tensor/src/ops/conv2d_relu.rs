@@ -1,0 +1,246 @@
+//! Convolution, ReLU and max pooling in one.
+
+use super::conv2d::{Conv2d, Conv2dOptions};
+use super::max_pool2d::{Pool2dOptions, quarters_backward, quarters_forward};
+use super::reduce::fold_slice;
+use super::{Call, Cotangents, Op};
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::error::Result;
+use crate::kernels::convolution::{Convolution, add_up};
+use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair};
+use crate::kernels::simd;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// `max_pool2d(relu(conv2d(x, W, b)))`, or without the pooling: what a
+/// convolutional network spends its time on.
+///
+/// Each image goes through all three while it is in a core's own cache, so the
+/// output of the convolution, larger than everything else in such a network,
+/// is never written to memory; nor is its gradient. The results are those of
+/// the three operations one after the other, bit by bit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conv2dRelu {
+    /// How the kernel moves.
+    pub options: Conv2dOptions,
+    /// Whether maxima over windows of 2×2, side by side, follow.
+    pub max_pool: bool,
+}
+
+/// The place of a window whose largest element ReLU stopped.
+const STOPPED: u8 = 4;
+
+impl Conv2dRelu {
+    fn conv2d(&self) -> Conv2d {
+        Conv2d { options: self.options }
+    }
+
+    /// The convolution of inputs that fit, and the width of its output.
+    fn problem(&self, inputs: &[&Shape]) -> (Convolution, [usize; 2]) {
+        let (problem, shape) = self.conv2d().problem(inputs).expect("checked by the caller");
+        (problem, [shape[2], shape[3]])
+    }
+
+    /// Takes the images of a task through ReLU and pooling.
+    fn pool<T: Float>([height, width]: [usize; 2], x: &[T], y: &mut [T], places: &mut [u8]) {
+        let (image, positions) = (height * width, (height / 2) * (width / 2));
+        let outputs = y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (x, (y, places)) in x.chunks_exact(image).zip(outputs) {
+                    quarters_forward(x, width, y, places);
+                    for (y, place) in y.iter_mut().zip(places) {
+                        *place = if *y > T::ZERO { *place } else { STOPPED };
+                        *y = y.max_nan(T::ZERO);
+                    }
+                }
+            },
+        );
+    }
+
+    /// The gradient of the convolution's output for some images.
+    fn unpool<T: Float>(
+        &self,
+        [height, width]: [usize; 2],
+        y: &[T],
+        g: &[T],
+        places: Option<&[u8]>,
+        out: &mut [T],
+    ) {
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                let Some(places) = places else {
+                    for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
+                        *out = if y > T::ZERO { g } else { T::ZERO };
+                    }
+                    return;
+                };
+                let positions = (height / 2) * (width / 2);
+                let inputs = places.chunks_exact(positions).zip(g.chunks_exact(positions));
+                for (out, (places, g)) in out.chunks_exact_mut(height * width).zip(inputs) {
+                    quarters_backward(places, g, width, out);
+                }
+            },
+        );
+    }
+}
+
+impl<T: Float> Op<T> for Conv2dRelu {
+    /// Which of the four elements of a window was the largest.
+    type Saved = Option<Tensor<u8>>;
+    const NAME: &'static str = "conv2d_relu";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let shape = Op::<T>::output_shape(&self.conv2d(), inputs)?;
+        if !self.max_pool {
+            return Ok(shape);
+        }
+        Ok(Pool2dOptions::new([2, 2]).windows("conv2d_relu", &shape)?.1)
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Option<Tensor<u8>>) {
+        let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
+        let shape = Op::<T>::output_shape(self, &shapes).expect("checked by the caller");
+        let (problem, extents) = self.problem(&shapes);
+        let inputs: Vec<Tensor<T>> = inputs.iter().map(|input| input.contiguous()).collect();
+        let slices: Vec<&[T]> =
+            inputs.iter().map(|input| input.as_slice().expect("made contiguous")).collect();
+        let (x, weight, bias) = (slices[0], slices[1], slices.get(2).copied());
+
+        let images = problem.images_per_task();
+        let task = images * shape[1] * shape[2] * shape[3];
+        if !self.max_pool {
+            let y = Tensor::build(shape, |y| {
+                for_each_chunk(y, task, problem.cost(), |index, y| {
+                    problem.forward_task(x, weight, bias, index * images, y);
+                    simd::dispatch(
+                        #[inline(always)]
+                        || {
+                            for y in y {
+                                *y = y.max_nan(T::ZERO);
+                            }
+                        },
+                    );
+                });
+            });
+            return (y, None);
+        }
+        let image = shape[1] * shape[2] * shape[3];
+        let convolved = shape[1] * extents[0] * extents[1];
+        let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
+            let cost = 4 * problem.cost();
+            for_each_chunk_pair((y, task), (places, task), cost, |index, y, places| {
+                let mut x_conv = Buffer::new(y.len() / image * convolved);
+                let x_conv = x_conv.as_mut_slice();
+                problem.forward_task(x, weight, bias, index * images, x_conv);
+                Self::pool(extents, x_conv, y, places);
+            });
+        });
+        (y, Some(places))
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, Option<Tensor<u8>>>) -> Cotangents<T> {
+        let shapes: Vec<&Shape> = call.inputs.iter().map(Tensor::shape).collect();
+        let (problem, extents) = self.problem(&shapes);
+        let (channels, positions) = (shapes[1][0], extents[0] * extents[1]);
+        let image = channels * positions;
+        let [x, weight, y, g] = [&call.inputs[0], &call.inputs[1], call.output, &call.cotangent]
+            .map(Tensor::contiguous);
+        let [x, weight, y, g] =
+            [&x, &weight, &y, &g].map(|tensor| tensor.as_slice().expect("made contiguous"));
+        let places = call.saved.as_ref().map(|places| places.as_slice().expect("made contiguous"));
+        let (x_image, y_image) = (x.len() / problem.images.max(1), y.len() / problem.images.max(1));
+
+        // Each part of the images passes its gradients on while they are in
+        // the cache.
+        let images = problem.images_per_part();
+        let length = weight.len() + channels;
+        let mut sums = Buffer::new(problem.images.div_ceil(images) * length);
+        let mut x_gradient = call.needs[0].then(|| Tensor::zeros(shapes[0]));
+        let mut x_parts =
+            x_gradient.as_mut().map(|x| x.make_mut().chunks_mut((images * x_image).max(1)));
+        let sum_parts = sums.as_mut_slice().chunks_exact_mut(length.max(1));
+        let mut tasks: Vec<_> =
+            sum_parts.map(|sum| (sum, x_parts.as_mut().and_then(Iterator::next))).collect();
+        let cost = images * image * problem.cost();
+        for_each_chunk(&mut tasks, 1, cost, |index, task| {
+            let (sum, x_part) = &mut task[0];
+            let (weight_sum, bias_sum) = sum.split_at_mut(weight.len());
+            let range = index * images..problem.images.min((index + 1) * images);
+            let problem = problem.of_images(range.len());
+            let of_x = range.start * x_image..range.end * x_image;
+            let of_y = range.start * y_image..range.end * y_image;
+            let (y, g) = (&y[of_y.clone()], &g[of_y.clone()]);
+            let places = places.map(|places| &places[of_y]);
+            let mut cotangent = Buffer::new(range.len() * image);
+            let cotangent = cotangent.as_mut_slice();
+            self.unpool(extents, y, g, places, cotangent);
+            if call.needs[1] {
+                problem.weight_gradient_part(&x[of_x], cotangent, 0..range.len(), weight_sum);
+            }
+            if call.needs.get(2) == Some(&true) {
+                sum_of_channels(cotangent, positions, bias_sum);
+            }
+            if let Some(x_part) = x_part {
+                problem.input_gradient(weight, cotangent, x_part);
+            }
+        });
+        drop(tasks);
+        let mut total = Buffer::new(length);
+        let total = total.as_mut_slice();
+        match sums.as_slice() {
+            [] => total.fill(T::ZERO),
+            sums => add_up(sums, total),
+        }
+        let (weight_total, bias_total) = total.split_at(weight.len());
+        let copied =
+            |shape: &Shape, from: &[T]| Tensor::build(shape, |out| out.copy_from_slice(from));
+        let mut gradients = Cotangents::new();
+        gradients.push(x_gradient);
+        gradients.push(call.needs[1].then(|| copied(shapes[1], weight_total)));
+        if let Some(&needed) = call.needs.get(2) {
+            gradients.push(needed.then(|| copied(shapes[2], bias_total)));
+        }
+        gradients
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let convolutions = <Conv2d as Op<T>>::samples();
+        let with = |max_pool| {
+            move |(Conv2d { options }, inputs): (Conv2d, Vec<Tensor<T>>)| {
+                (Self { options, max_pool }, inputs)
+            }
+        };
+        let pooled = <Conv2d as Op<T>>::samples().into_iter().map(with(true));
+        let fits = |(operation, inputs): &(Self, Vec<Tensor<T>>)| {
+            let shapes: Vec<&Shape> = inputs.iter().map(Tensor::shape).collect();
+            Op::<T>::output_shape(operation, &shapes).is_ok()
+        };
+        convolutions.into_iter().map(with(false)).chain(pooled.filter(fits)).collect()
+    }
+}
+
+/// Adds up the channels of some images, each of `positions` elements.
+fn sum_of_channels<T: Float>(images: &[T], positions: usize, sums: &mut [T]) {
+    sums.fill(T::ZERO);
+    simd::dispatch(
+        #[inline(always)]
+        || {
+            for image in images.chunks_exact(positions * sums.len()) {
+                for (sum, channel) in sums.iter_mut().zip(image.chunks_exact(positions)) {
+                    *sum += fold_slice(
+                        channel,
+                        T::ZERO,
+                        #[inline(always)]
+                        |a, b| a + b,
+                    );
+                }
+            }
+        },
+    );
+}
