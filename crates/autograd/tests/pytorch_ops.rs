@@ -218,14 +218,17 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         ("linear", [x, weight]) => x.linear(weight, None),
         ("linear", [x, weight, bias]) => x.linear(weight, Some(bias)),
 
-        ("conv2d", [x, weight, bias @ ..]) => {
+        ("conv2d" | "conv2d_relu", [x, weight, bias @ ..]) => {
             let options = Conv2dOptions {
                 stride: case.pair("stride"),
                 padding: case.pair("padding"),
                 dilation: case.pair("dilation"),
                 groups: case.integer("groups") as usize,
             };
-            x.conv2d(weight, bias.first(), options)
+            match case.kind() {
+                "conv2d" => x.conv2d(weight, bias.first(), options),
+                _ => x.conv2d_relu(weight, bias.first(), options, case.flag("max_pool")),
+            }
         }
         ("batch_norm", [x, rest @ ..]) => {
             let (affine, running) = rest.split_at(if case.flag("affine") { 2 } else { 0 });

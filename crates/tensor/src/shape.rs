@@ -86,7 +86,8 @@ impl Shape {
         let mut stride = 1;
         for (slot, &extent) in strides.iter_mut().zip(self.iter()).rev() {
             *slot = stride;
-            stride *= extent.max(1) as isize;
+            // Only a tensor without elements can have a product this large.
+            stride = stride.saturating_mul(extent.max(1) as isize);
         }
         strides
     }
@@ -226,5 +227,12 @@ mod tests {
     fn an_overflowing_product_is_no_shape() {
         assert_eq!(Shape::from([usize::MAX, 2]).checked_elements(), None);
         assert_eq!(Shape::from([usize::MAX, 2, 0]).checked_elements(), Some(0));
+    }
+
+    #[test]
+    fn extents_beyond_all_memory_are_fine_where_there_are_no_elements() {
+        let shape = Shape::from([0, 1 << 40, 1 << 40]);
+        assert_eq!(shape.checked_elements(), Some(0));
+        assert!(shape.contiguous_strides().iter().all(|&stride| stride > 0));
     }
 }

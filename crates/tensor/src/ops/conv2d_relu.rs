@@ -19,7 +19,8 @@ use crate::tensor::Tensor;
 /// Each image goes through all three while it is in a core's own cache, so the
 /// output of the convolution, larger than everything else in such a network,
 /// is never written to memory; nor is its gradient. The results are those of
-/// the three operations one after the other, bit by bit.
+/// the three operations one after the other; only the bias' gradient is summed
+/// in another order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conv2dRelu {
     /// How the kernel moves.
@@ -243,4 +244,119 @@ fn sum_of_channels<T: Float>(images: &[T], positions: usize, sums: &mut [T]) {
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+    use crate::random::Rng;
+
+    /// Output and gradients by one operation, for the cotangent that `seed`
+    /// draws.
+    fn run<O: Op<f32>>(operation: &O, inputs: &[Tensor], cotangent: &Tensor) -> Vec<Tensor> {
+        let references: Vec<&Tensor> = inputs.iter().collect();
+        let (output, saved) = operation.forward(&references);
+        let gradients = operation.vjp(Call {
+            inputs,
+            output: &output,
+            saved: &saved,
+            needs: &vec![true; inputs.len()],
+            cotangent: cotangent.clone(),
+        });
+        let gradients = gradients.into_iter().map(|gradient| gradient.expect("all are needed"));
+        [output].into_iter().chain(gradients).collect()
+    }
+
+    /// The same by three operations one after the other.
+    fn one_by_one(operation: &Conv2dRelu, inputs: &[Tensor], cotangent: &Tensor) -> Vec<Tensor> {
+        use super::super::max_pool2d::MaxPool2d;
+        use super::super::unary::Relu;
+
+        let references: Vec<&Tensor> = inputs.iter().collect();
+        let (convolved, ()) = operation.conv2d().forward(&references);
+        let positive = convolved.relu();
+        let mut g = cotangent.clone();
+        let mut output = positive.clone();
+        if operation.max_pool {
+            let pool = MaxPool2d { options: Pool2dOptions::new([2, 2]) };
+            let mut results = run(&pool, &[positive], &g);
+            (g, output) = (results.remove(1), results.remove(0));
+        }
+        let g = run(&Relu, &[convolved], &g).remove(1);
+        let mut results = run(&operation.conv2d(), inputs, &g);
+        results[0] = output;
+        results
+    }
+
+    /// Inputs and a cotangent, for shapes that take every path.
+    #[rustfmt::skip]
+    fn cases() -> Vec<(Conv2dRelu, Vec<Tensor>, Tensor)> {
+        let plain = Conv2dOptions::default();
+        let shapes = [
+            ([5, 1, 28, 28], [6, 1, 3, 3], plain),
+            ([40, 1, 9, 11], [3, 1, 3, 3], plain),
+            ([3, 8, 12, 12], [9, 8, 3, 3], Conv2dOptions { padding: [1, 1], ..plain }),
+            ([2, 4, 15, 16], [6, 2, 3, 2], Conv2dOptions { stride: [2, 3], groups: 2, ..plain }),
+            ([20, 6, 4, 4], [4, 6, 1, 1], plain),
+        ];
+        let mut rng = Rng::seed(4);
+        let mut cases = Vec::new();
+        for (x, weight, options) in shapes {
+            for max_pool in [false, true] {
+                let operation = Conv2dRelu { options, max_pool };
+                let shapes = [&x[..], &weight, &weight[..1]].map(Shape::from);
+                let output = Op::<f32>::output_shape(&operation, &shapes.each_ref()).unwrap();
+                let mut normal = |shape: &Shape| Tensor::normal(shape, 0.0, 1.0, &mut rng);
+                cases.push((operation, shapes.iter().map(&mut normal).collect(), normal(&output)));
+            }
+        }
+        cases
+    }
+
+    #[test]
+    fn one_pass_gives_what_three_give() {
+        for (operation, inputs, cotangent) in cases() {
+            let results = run(&operation, &inputs, &cotangent);
+            let expected = one_by_one(&operation, &inputs, &cotangent);
+            // Output and the gradients of input and weight to the bit; the
+            // bias is summed in another order.
+            assert!(results[..3] == expected[..3], "{operation:?} of {}", inputs[0].shape());
+            let differences = results[3].to_vec().into_iter().zip(expected[3].to_vec());
+            for (a, b) in differences {
+                assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{operation:?}: {a}, {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        for (operation, inputs, cotangent) in cases() {
+            let with = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| run(&operation, &inputs, &cotangent))
+            };
+            let alone = with(1);
+            for threads in [2, 3, 7] {
+                assert!(with(threads) == alone, "{operation:?}, {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        let x = Tensor::from_fn([1, 1, 4, 4], |i| if i == 5 { f32::NAN } else { -1.0 });
+        let weight = Tensor::ones([1, 1, 1, 1]);
+        for (max_pool, count) in [(false, 1), (true, 1)] {
+            let y = x.conv2d_relu(&weight, None, Conv2dOptions::default(), max_pool).unwrap();
+            assert_eq!(y.to_vec().iter().filter(|y| y.is_nan()).count(), count);
+        }
+    }
+
+    #[test]
+    fn an_image_too_small_to_pool_is_refused() {
+        let (x, weight) = (Tensor::<f32>::zeros([1, 1, 3, 3]), Tensor::zeros([1, 1, 3, 3]));
+        let error = x.conv2d_relu(&weight, None, Conv2dOptions::default(), true).unwrap_err();
+        assert!(error.to_string().starts_with("conv2d_relu: "), "{error}");
+    }
 }

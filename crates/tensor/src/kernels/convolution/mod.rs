@@ -227,6 +227,9 @@ impl Convolution {
         images: Range<usize>,
         gradient: &mut [T],
     ) {
+        if gradient.is_empty() {
+            return;
+        }
         gradient.fill(T::ZERO);
         if direct::serves(self) {
             direct::add_weight_gradient(self, x, g, images, gradient);
