@@ -274,7 +274,22 @@ impl<T: Element> Tensor<T> {
     pub fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
         let index = self.shape().axis("index_select", axis)?;
         self.shape().check_indices("index_select", index, indices)?;
-        Ok(self.view().select(ndarray::Axis(index), indices).into())
+        let (extent, inner) = (self.shape()[index], self.shape()[index + 1..].iter().product());
+        let mut shape = self.shape().to_vec();
+        shape[index] = indices.len();
+        Ok(self.with_slice(|values| {
+            Self::build(shape, |out| {
+                if out.is_empty() {
+                    return;
+                }
+                let blocks = out.chunks_exact_mut(indices.len() * inner);
+                for (out, values) in blocks.zip(values.chunks_exact(extent * inner)) {
+                    for (out, &index) in out.chunks_exact_mut(inner).zip(indices) {
+                        out.copy_from_slice(&values[index * inner..][..inner]);
+                    }
+                }
+            })
+        }))
     }
 
     /// For every place of `index`, the element at that place but for the
