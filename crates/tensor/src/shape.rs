@@ -20,8 +20,15 @@ pub(crate) type Extents = SmallVec<[usize; 4]>;
 /// assert_eq!(shape.axis("example", -1).unwrap(), 2);
 /// assert_eq!(shape.to_string(), "[2, 3, 4]");
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Shape(Extents);
+
+impl Clone for Shape {
+    fn clone(&self) -> Self {
+        // Copies bytes where the derived one would go extent by extent.
+        Self(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Shape {
     /// The shape of a scalar: no axes, one element.
@@ -78,6 +85,14 @@ impl Shape {
             return Err(Error::argument(place, format!("an axis is named twice in {axes:?}")));
         }
         Ok(indices)
+    }
+
+    /// The same shape with another last extent.
+    pub(crate) fn with_last(mut self, extent: usize) -> Self {
+        if let Some(last) = self.0.last_mut() {
+            *last = extent;
+        }
+        self
     }
 
     /// The strides, in elements, of a row-major tensor of this shape.

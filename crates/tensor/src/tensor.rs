@@ -38,7 +38,7 @@ impl<T: Element> Clone for Tensor<T> {
     fn clone(&self) -> Self {
         Self {
             shape: self.shape.clone(),
-            strides: self.strides.clone(),
+            strides: SmallVec::from_slice(&self.strides),
             offset: self.offset,
             buffer: Arc::clone(&self.buffer),
         }

@@ -1,7 +1,7 @@
 //! Convolution, ReLU and max pooling in one.
 
 use super::conv2d::{Conv2d, Conv2dOptions};
-use super::max_pool2d::{Pool2dOptions, quarters_backward, quarters_forward};
+use super::max_pool2d::Pool2dOptions;
 use super::reduce::fold_slice;
 use super::{Call, Cotangents, Op};
 use crate::buffer::Buffer;
@@ -9,6 +9,7 @@ use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::convolution::{Convolution, add_up};
 use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair};
+use crate::kernels::quarters::{quarters_backward, quarters_forward};
 use crate::kernels::simd;
 use crate::shape::Shape;
 use crate::tensor::Tensor;

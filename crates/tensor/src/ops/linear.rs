@@ -1,10 +1,10 @@
 //! The affine map of a fully connected layer.
 
-use super::matmul::{product, transposed};
-use super::reduce::fold;
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
+use crate::kernels::gemm::Problem;
+use crate::kernels::simd;
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -14,11 +14,44 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug)]
 pub struct Linear;
 
-/// x as one tall matrix.
-fn rows<T: Float>(x: &Tensor<T>) -> Tensor<T> {
-    let width = x.shape()[x.rank() - 1];
-    let count = x.shape()[..x.rank() - 1].iter().product();
-    x.reshape([count, width]).expect("the same elements")
+/// `c = a·b`, an `m × k` matrix times a `k × n` one, with the strides of their
+/// rows and columns.
+fn product<T: Float>(
+    [m, k, n]: [usize; 3],
+    (a, a_strides): (&[T], [usize; 2]),
+    (b, b_strides): (&[T], [usize; 2]),
+    c: &mut [T],
+) {
+    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, accumulate: false });
+}
+
+/// Adds a bias to every row.
+fn add_bias<T: Float>(bias: &[T], y: &mut [T]) {
+    simd::dispatch(
+        #[inline(always)]
+        || {
+            for row in y.chunks_exact_mut(bias.len().max(1)) {
+                for (y, &bias) in row.iter_mut().zip(bias) {
+                    *y += bias;
+                }
+            }
+        },
+    );
+}
+
+/// The sum of all rows.
+fn sum_of_rows<T: Float>(rows: &[T], sum: &mut [T]) {
+    sum.fill(T::ZERO);
+    simd::dispatch(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact(sum.len().max(1)) {
+                for (sum, &value) in sum.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+        },
+    );
 }
 
 impl<T: Float> Op<T> for Linear {
@@ -52,29 +85,34 @@ impl<T: Float> Op<T> for Linear {
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let (x, weight) = (inputs[0], inputs[1]);
-        let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
-        let shape = Op::<T>::output_shape(self, &shapes).expect("checked by the caller");
-        let mut y = product(&rows(x), &transposed(weight));
-        if let Some(bias) = inputs.get(2) {
-            bias.with_slice(|bias| {
-                for row in y.make_mut().chunks_exact_mut(bias.len().max(1)) {
-                    for (y, &b) in row.iter_mut().zip(bias) {
-                        *y += b;
-                    }
-                }
+        let [n, k] = [weight.shape()[0], weight.shape()[1]];
+        let y = Tensor::build(x.shape().clone().with_last(n), |y| {
+            let m = y.len().checked_div(n).unwrap_or(0);
+            x.with_slice(|x| {
+                weight.with_slice(|weight| product([m, k, n], (x, [k, 1]), (weight, [1, k]), y));
             });
-        }
-        (y.reshape(shape).expect("the same elements"), ())
+            if let Some(bias) = inputs.get(2) {
+                bias.with_slice(|bias| add_bias(bias, y));
+            }
+        });
+        (y, ())
     }
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let g = rows(&call.cotangent);
-        let (x, weight) = (&call.inputs[0], &call.inputs[1]);
-        call.each(|index| match index {
-            0 => product(&g, weight).reshape(x.shape()).expect("the same elements"),
-            1 => product(&transposed(&g), &rows(x)),
-            _ => fold(&g, &[0], T::ZERO, |a, b| a + b),
+        let (x, weight, g) = (&call.inputs[0], &call.inputs[1], &call.cotangent);
+        let [n, k] = [weight.shape()[0], weight.shape()[1]];
+        let m = x.shape()[..x.rank() - 1].iter().product();
+        call.each(|index| {
+            Tensor::build(call.inputs[index].shape(), |out| {
+                g.with_slice(|g| match index {
+                    0 => weight.with_slice(|weight| {
+                        product([m, n, k], (g, [n, 1]), (weight, [k, 1]), out);
+                    }),
+                    1 => x.with_slice(|x| product([n, m, k], (g, [1, n]), (x, [k, 1]), out)),
+                    _ => sum_of_rows(g, out),
+                });
+            })
         })
     }
 
