@@ -66,12 +66,12 @@ fn quarters<T: Float, const N: usize>(rows: [&[[T; 2]]; 2], y: &mut [T], places:
         values[3][i] = rows[1][i][1];
     }
     let (mut max, mut found) = (values[0], [0_u32; N]);
-    for place in 1..4 {
+    for (place, values) in (0..).zip(&values).skip(1) {
         for i in 0..N {
-            let value = values[place][i];
+            let value = values[i];
             let better = (value > max[i]) | value.is_nan();
             max[i] = if better { value } else { max[i] };
-            found[i] = if better { place as u32 } else { found[i] };
+            found[i] = if better { place } else { found[i] };
         }
     }
     y[..N].copy_from_slice(&max);
