@@ -118,7 +118,8 @@ impl Sequential {
         let layers = layers
             .into_iter()
             .map(|NamedLayer { name, layer: settings }| PlannedLayer { name, settings });
-        let builder = SequentialBuilder { input: Shape::from(input), layers: layers.collect() };
+        let mut builder = SequentialBuilder::new(Shape::from(input));
+        builder.layers.extend(layers);
         // Blank parameters take no memory, so sizes may be compared with the
         // tensors of the file before anything believes them.
         let mut model: Sequential<T> = builder

@@ -22,6 +22,8 @@ pub(crate) const MAX_SAMPLE: usize = 1 << 31;
 pub struct SequentialBuilder {
     pub(super) input: Shape,
     pub(super) layers: Vec<PlannedLayer>,
+    /// A name that came before every layer; `build` refuses it.
+    stray_name: Option<String>,
 }
 
 /// A layer to be: its name, when that is not its index, and its settings.
@@ -33,7 +35,7 @@ pub(super) struct PlannedLayer {
 
 impl SequentialBuilder {
     pub(super) fn new(input: Shape) -> Self {
-        Self { input, layers: Vec::new() }
+        Self { input, layers: Vec::new(), stray_name: None }
     }
 
     /// Adds a layer with all its settings, as
@@ -45,14 +47,11 @@ impl SequentialBuilder {
 
     /// Names the layer added last; its parameters are then `conv1.weight`
     /// instead of `0.weight`.
-    ///
-    /// # Panics
-    ///
-    /// When there is no layer yet.
-    #[track_caller]
     pub fn named(mut self, name: impl Into<String>) -> Self {
-        let layer = self.layers.last_mut().expect("named() names the layer before it");
-        layer.name = Some(name.into());
+        match self.layers.last_mut() {
+            Some(layer) => layer.name = Some(name.into()),
+            None => self.stray_name = Some(name.into()),
+        }
         self
     }
 
@@ -61,7 +60,8 @@ impl SequentialBuilder {
     /// # Errors
     ///
     /// When a layer does not take what the one before it gives, or has a wrong
-    /// setting; when a name is empty, has a dot, or is used twice.
+    /// setting; when a name is empty, has a dot, is used twice, or comes before
+    /// the first layer.
     pub fn build(self, rng: &mut Rng) -> Result<Sequential> {
         self.build_as(rng)
     }
@@ -97,6 +97,10 @@ impl SequentialBuilder {
     }
 
     fn check_names(&self) -> Result<()> {
+        if let Some(name) = &self.stray_name {
+            let message = format!("named({name:?}) names the layer before it, and there is none");
+            return Err(Error::argument("Sequential", message));
+        }
         let mut taken = HashMap::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let name = PartName(index, layer.name.as_deref()).to_string();
@@ -182,6 +186,11 @@ mod tests {
         assert!(message(input().named("a.b")).contains("has no dot, got \"a.b\""));
         let twice = input().named("fc").relu().dense(2).named("fc");
         assert_eq!(message(twice), "layer 2 (Linear): layer 0 is named \"fc\" already");
+        let stray = Sequential::input([4]).named("fc").dense(3);
+        assert_eq!(
+            message(stray),
+            "Sequential: named(\"fc\") names the layer before it, and there is none"
+        );
         let clash = input().named("1").relu();
         assert_eq!(message(clash), "layer 1 (ReLU): layer 0 is named \"1\" already");
     }

@@ -38,7 +38,7 @@ impl Conv2dRelu {
         Conv2d { options: self.options }
     }
 
-    /// The convolution of inputs that fit, and the width of its output.
+    /// The convolution of inputs that fit, and `[height, width]` of its output.
     fn problem(&self, inputs: &[&Shape]) -> (Convolution, [usize; 2]) {
         let (problem, shape) = self.conv2d().problem(inputs).expect("checked by the caller");
         (problem, [shape[2], shape[3]])
@@ -64,7 +64,6 @@ impl Conv2dRelu {
 
     /// The gradient of the convolution's output for some images.
     fn unpool<T: Float>(
-        &self,
         [height, width]: [usize; 2],
         y: &[T],
         g: &[T],
@@ -181,7 +180,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
             let places = places.map(|places| &places[of_y]);
             let mut cotangent = Buffer::new(range.len() * image);
             let cotangent = cotangent.as_mut_slice();
-            self.unpool(extents, y, g, places, cotangent);
+            Self::unpool(extents, y, g, places, cotangent);
             if call.needs[1] {
                 problem.weight_gradient_part(&x[of_x], cotangent, 0..range.len(), weight_sum);
             }
