@@ -32,8 +32,6 @@ const PACKED: usize = 4 << 20;
 const PACKING_ROWS: usize = 96;
 /// Fewest multiplications worth waking another thread for.
 const SPLIT_WORK: usize = 1 << 21;
-/// Fewest elements of B worth packing on several threads where one multiplies.
-const SPLIT_PACKING: usize = 1 << 16;
 /// About how many multiplications a block holds at least.
 const BLOCK_WORK: usize = 1 << 19;
 /// Most blocks C is cut into.
@@ -207,14 +205,6 @@ impl<T: Float> Product<T> {
                     break;
                 }
             }
-        }
-        if let Some(panels) = panels
-            && down * across == 1
-            && self.k * self.n >= SPLIT_PACKING
-        {
-            // Few rows and columns leave C in one block; packing what a long k
-            // brings is then most of the work.
-            for_each_index(k_blocks(self.k).count(), &|block| panels.fill(block, 0..columns));
         }
         for_each_index(down * across, &|index| {
             let rows = parts(0..self.m, down).nth(index / across).expect("a part");
