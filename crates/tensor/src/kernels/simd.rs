@@ -9,7 +9,7 @@
 //! Only what is inlined into the closure is compiled for the wider registers.
 //! Mark closures and functions in it `#[inline(always)]`, and write `for` loops:
 //! an adapter such as `for_each` is a function of the standard library, which
-//! the compiler inlines or not, and a loop left outside is ten times slower.
+//! the compiler inlines or not, and a loop left outside has the baseline's.
 
 /// Runs `kernel` compiled for the widest instruction set of this CPU.
 #[inline]
