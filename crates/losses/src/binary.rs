@@ -47,25 +47,33 @@ pub struct BceWithLogitsLoss {
     reduction: Reduction,
 }
 
+/// Gives both losses the methods of the settings that they share.
+macro_rules! settings {
+    ($($loss:ident)*) => {$(
+        impl $loss {
+            /// What becomes of the losses of the elements; their mean unless set.
+            #[must_use]
+            pub fn reduction(mut self, reduction: Reduction) -> Self {
+                self.reduction = reduction;
+                self
+            }
+
+            /// A factor for the loss of each element, which broadcasts to the shape of
+            /// the output.
+            #[must_use]
+            pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
+                self.weight = Some(weight.cast());
+                self
+            }
+        }
+    )*};
+}
+settings! { BceLoss BceWithLogitsLoss }
+
 impl BceLoss {
     /// The mean binary cross-entropy.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// What becomes of the losses of the elements; their mean unless set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.reduction = reduction;
-        self
-    }
-
-    /// A factor for the loss of each element, which broadcasts to the shape of
-    /// the output.
-    #[must_use]
-    pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
-        self.weight = Some(weight.cast());
-        self
     }
 
     /// The loss of values or variables.
@@ -90,21 +98,6 @@ impl BceWithLogitsLoss {
     /// The mean binary cross-entropy.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// What becomes of the losses of the elements; their mean unless set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.reduction = reduction;
-        self
-    }
-
-    /// A factor for the loss of each element, which broadcasts to the shape of
-    /// the output.
-    #[must_use]
-    pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
-        self.weight = Some(weight.cast());
-        self
     }
 
     /// A factor for the losses of positive examples, which broadcasts to the

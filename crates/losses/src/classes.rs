@@ -42,6 +42,36 @@ impl LabelSettings {
     }
 }
 
+/// Gives losses by labels the methods of their settings.
+macro_rules! label_settings {
+    ($($loss:ident)*) => {$(
+        impl $loss {
+            /// What becomes of the losses of the samples; their mean unless
+            /// set.
+            #[must_use]
+            pub fn reduction(mut self, reduction: dendra_tensor::Reduction) -> Self {
+                self.settings.reduction = reduction;
+                self
+            }
+
+            /// A weight for every class.
+            #[must_use]
+            pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
+                self.settings.class_weights = Some(weights.into());
+                self
+            }
+
+            /// The label of samples that do not count; −100 unless set.
+            #[must_use]
+            pub fn ignore_index(mut self, label: i64) -> Self {
+                self.settings.ignore_index = label;
+                self
+            }
+        }
+    )*};
+}
+pub(crate) use label_settings;
+
 /// The axis of the classes: the second one of `[n, classes, …]`, the only one
 /// of `[classes]`.
 pub(crate) fn class_axis(place: &str, shape: &Shape) -> Result<usize> {

@@ -1,9 +1,9 @@
 //! The cross-entropy of logits.
 
 use dendra_autograd::Var;
-use dendra_tensor::{CrossEntropyOptions, Error, Float, Ops, Reduction, Result, Shape, Tensor};
+use dendra_tensor::{CrossEntropyOptions, Error, Float, Ops, Result, Shape, Tensor};
 
-use crate::classes::{LabelSettings, class_axis};
+use crate::classes::{LabelSettings, class_axis, label_settings};
 use crate::loss::{Loss, reduce};
 use crate::pointwise::ensure_same_shape;
 
@@ -76,31 +76,12 @@ macro_rules! probabilities {
 }
 probabilities! { f32 f64 }
 
+label_settings! { CrossEntropy }
+
 impl CrossEntropy {
     /// The mean cross-entropy; the label −100 is ignored.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// What becomes of the losses of the samples; their mean unless set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.settings.reduction = reduction;
-        self
-    }
-
-    /// A weight for every class.
-    #[must_use]
-    pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
-        self.settings.class_weights = Some(weights.into());
-        self
-    }
-
-    /// The label of samples that do not count; −100 unless set.
-    #[must_use]
-    pub fn ignore_index(mut self, label: i64) -> Self {
-        self.settings.ignore_index = label;
-        self
     }
 
     /// The share of the target, from 0 to 1, that is spread evenly over all

@@ -4,7 +4,7 @@ use dendra_autograd::Var;
 use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::classes::{LabelSettings, class_axis};
+use crate::classes::{LabelSettings, class_axis, label_settings};
 use crate::loss::{Loss, reduce};
 
 const NAME: &str = "nll_loss";
@@ -30,31 +30,12 @@ pub struct NllLoss {
     settings: LabelSettings,
 }
 
+label_settings! { NllLoss }
+
 impl NllLoss {
     /// The mean negative log-likelihood; the label −100 is ignored.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// What becomes of the losses of the samples; their mean unless set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.settings.reduction = reduction;
-        self
-    }
-
-    /// A weight for every class.
-    #[must_use]
-    pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
-        self.settings.class_weights = Some(weights.into());
-        self
-    }
-
-    /// The label of samples that do not count; −100 unless set.
-    #[must_use]
-    pub fn ignore_index(mut self, label: i64) -> Self {
-        self.settings.ignore_index = label;
-        self
     }
 
     /// The loss of values or variables. The mean is NaN when no sample counts.

@@ -60,8 +60,7 @@ pub struct Now<A> {
 ///
 /// State that is next to nothing becomes 0. The averages of a weight that gets
 /// no gradient any more, such as one behind a dead unit, would otherwise decay
-/// into subnormal numbers and stay there, and a CPU computes these a hundred
-/// times slower.
+/// into subnormal numbers and stay there, which a CPU computes in microcode.
 ///
 /// # Panics
 ///

@@ -1,5 +1,6 @@
 //! The affine map of a fully connected layer.
 
+use super::reduce::fold_columns;
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -33,21 +34,6 @@ fn add_bias<T: Float>(bias: &[T], y: &mut [T]) {
             for row in y.chunks_exact_mut(bias.len().max(1)) {
                 for (y, &bias) in row.iter_mut().zip(bias) {
                     *y += bias;
-                }
-            }
-        },
-    );
-}
-
-/// The sum of all rows.
-fn sum_of_rows<T: Float>(rows: &[T], sum: &mut [T]) {
-    sum.fill(T::ZERO);
-    simd::dispatch(
-        #[inline(always)]
-        || {
-            for row in rows.chunks_exact(sum.len().max(1)) {
-                for (sum, &value) in sum.iter_mut().zip(row) {
-                    *sum += value;
                 }
             }
         },
@@ -110,7 +96,7 @@ impl<T: Float> Op<T> for Linear {
                         product([m, n, k], (g, [n, 1]), (weight, [k, 1]), out);
                     }),
                     1 => x.with_slice(|x| product([n, m, k], (g, [1, n]), (x, [k, 1]), out)),
-                    _ => sum_of_rows(g, out),
+                    _ => fold_columns(g, m, n, out, T::ZERO, &|a, b| a + b),
                 });
             })
         })

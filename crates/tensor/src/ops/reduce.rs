@@ -111,7 +111,7 @@ fn fold_rows<T: Element>(
 }
 
 /// Folds each `length × inner` matrix to one row of `inner`.
-fn fold_columns<T: Element>(
+pub(super) fn fold_columns<T: Element>(
     values: &[T],
     length: usize,
     inner: usize,

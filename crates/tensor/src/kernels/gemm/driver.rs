@@ -8,9 +8,9 @@
 
 use std::ops::Range;
 
-use super::Problem;
 use super::kernel::{Kernels, Tile};
 use super::pack::{Panels, copy_block, copy_transposed};
+use super::{BLOCK_WORK, MAX_BLOCKS, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_index;
@@ -32,10 +32,6 @@ const PACKED: usize = 4 << 20;
 const PACKING_ROWS: usize = 96;
 /// Fewest multiplications worth waking another thread for.
 const SPLIT_WORK: usize = 1 << 21;
-/// About how many multiplications a block holds at least.
-const BLOCK_WORK: usize = 1 << 19;
-/// Most blocks C is cut into.
-const MAX_BLOCKS: usize = 16;
 
 /// `count` consecutive parts of `range`, equal to within one.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {

@@ -1,8 +1,7 @@
 //! Products by `matrixmultiply`, for CPUs that have no micro-kernel of ours.
 
-use rayon::prelude::*;
-
-use super::Problem;
+use super::{BLOCK_WORK, MAX_BLOCKS, Problem};
+use crate::kernels::parallel::for_each_index;
 
 /// A pointer that may cross threads; the splitting below keeps the blocks
 /// behind it apart.
@@ -19,10 +18,6 @@ impl<T> Shared<T> {
     }
 }
 
-/// Multiplications a block should hold at least for a task of its own to pay.
-const BLOCK_WORK: usize = 1 << 19;
-/// Most blocks a product is cut into.
-const MAX_BLOCKS: usize = 16;
 /// Blocks start at multiples of this, so that no micro-kernel tile is split.
 const TILE: usize = 64;
 
@@ -73,12 +68,7 @@ macro_rules! kernels {
                 let range = index * size..extent.min((index + 1) * size);
                 if split_rows { block(range, 0..n) } else { block(0..m, range) }
             };
-            let count = extent.div_ceil(size);
-            if count > 1 && rayon::current_num_threads() > 1 {
-                (0..count).into_par_iter().for_each(run);
-            } else {
-                (0..count).for_each(run);
-            }
+            for_each_index(extent.div_ceil(size), &run);
         }
     )*};
 }

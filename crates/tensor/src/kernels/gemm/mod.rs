@@ -7,14 +7,24 @@
 //! The loops follow K. Goto and R. van de Geijn, "Anatomy of high-performance
 //! matrix multiplication", ACM Transactions on Mathematical Software 34 (2008).
 
+#[cfg(target_arch = "x86_64")]
 mod driver;
 mod fallback;
+#[cfg(target_arch = "x86_64")]
 mod kernel;
+#[cfg(target_arch = "x86_64")]
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "x86_64")]
+use super::simd;
 use crate::element::Float;
+
+/// About how many multiplications a block of C holds at least.
+const BLOCK_WORK: usize = 1 << 19;
+/// Most blocks C is cut into.
+const MAX_BLOCKS: usize = 16;
 
 /// One matrix product: `c = a · b`, or `c += a · b` with `accumulate`.
 ///
@@ -89,11 +99,11 @@ macro_rules! entries {
             p.check();
             #[cfg(target_arch = "x86_64")]
             {
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the bounds were checked and the feature detected.
+                if simd::has_avx512() {
+                    // SAFETY: the bounds were checked and the features detected.
                     return unsafe { driver::multiply(p, &x86::$avx512) };
                 }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                if simd::has_avx2() {
                     // SAFETY: as above.
                     return unsafe { driver::multiply(p, &x86::$avx2) };
                 }
