@@ -5,9 +5,11 @@ use super::Source;
 /// A file is about one subject and fits in the head. This is a budget, not a goal.
 const MAX_LINES: usize = 500;
 
-/// Files that may be longer, each with the reason.
-const LONG_FILES: [(&str, &str); 1] =
-    [("tests/fixtures/tables/ops.py", "one table, a row for each operation")];
+/// Files that may be longer, each with its own limit and the reason.
+const LONG_FILES: [(&str, usize, &str); 2] = [
+    ("crates/tensor/src/ops/table.rs", 1200, "one table, a row for each operation"),
+    ("tests/fixtures/tables/ops.py", 2000, "one table, a row for each operation"),
+];
 
 /// What formatting leaves alone, comments and strings, keeps to the same width.
 const MAX_COLUMNS: usize = 100;
@@ -51,9 +53,10 @@ fn empty_modules(source: &Source) -> Vec<String> {
 
 fn too_long(source: &Source) -> Option<String> {
     let count = source.text.lines().count();
-    let allowed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
-    (count > MAX_LINES && !allowed).then(|| {
-        format!("{}: {count} lines, the limit is {MAX_LINES}: split it by subject", source.path)
+    let exception = LONG_FILES.iter().find(|(path, ..)| *path == source.path);
+    let limit = exception.map_or(MAX_LINES, |(_, limit, _)| *limit);
+    (count > limit).then(|| {
+        format!("{}: {count} lines, the limit is {limit}: split it by subject", source.path)
     })
 }
 
@@ -107,6 +110,10 @@ mod tests {
         let lines = |count: usize| "//! A.\n".repeat(count);
         assert_eq!(of("a.rs", &lines(MAX_LINES)), [""; 0]);
         assert_eq!(of("a.rs", &lines(MAX_LINES + 1)).len(), 1);
+        for (path, limit, _) in LONG_FILES {
+            assert_eq!(of(path, &lines(limit)), [""; 0]);
+            assert_eq!(of(path, &lines(limit + 1)).len(), 1);
+        }
     }
 
     #[test]
@@ -121,11 +128,12 @@ mod tests {
     #[test]
     fn every_exception_is_needed() {
         let sources = super::super::source::read_all(&crate::root()).unwrap();
-        for (path, reason) in LONG_FILES {
-            assert!(!reason.is_empty(), "{path}");
+        for (path, limit, reason) in LONG_FILES {
+            assert!(!reason.is_empty() && limit > MAX_LINES, "{path}");
             let source = sources.iter().find(|source| source.path == path);
             let lines = source.map_or(0, |source| source.text.lines().count());
-            assert!(lines > MAX_LINES, "{path} no longer needs its exception");
+            // The next row of a table this long would need it.
+            assert!(lines + 50 > MAX_LINES, "{path} no longer needs its exception");
         }
     }
 }
