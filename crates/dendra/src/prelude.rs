@@ -11,8 +11,11 @@ pub use dendra_datasets::{
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
-    BceLoss, BceWithLogitsLoss, CrossEntropy, HuberLoss, L1Loss, Loss, MseLoss, NllLoss, Reduction,
-    SmoothL1Loss,
+    BceLoss, BceWithLogitsLoss, CosineEmbeddingLoss, CrossEntropy, CtcLoss, CtcTarget, DiceLoss,
+    FocalLoss, GaussianNllLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss, KlDivLoss, L1Loss, Loss,
+    MarginRankingLoss, MseLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
+    NllLoss, PoissonNllLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss,
+    TripletMarginLoss, l1_penalty, l2_penalty,
 };
 #[cfg(feature = "nn")]
 pub use dendra_nn::{Init, Module, Parameters, Sequential, layers::*};

@@ -240,7 +240,7 @@ fn stretched<T: Float>(
     })
 }
 
-fn ensure_probabilities<T: Float>(
+pub(crate) fn ensure_probabilities<T: Float>(
     place: &str,
     name: &str,
     values: &Tensor<T>,

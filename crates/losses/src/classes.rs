@@ -1,7 +1,10 @@
 //! What losses by labels have in common: where the classes lie, and which of
 //! them count how much.
 
-use dendra_tensor::{Error, Float, Reduction, Result, Shape, Tensor};
+use dendra_tensor::ops::cross_entropy::check_labels;
+use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
+
+use crate::loss::reduce;
 
 /// The settings of losses by labels.
 #[derive(Clone, Debug)]
@@ -30,15 +33,95 @@ impl LabelSettings {
         classes: usize,
     ) -> Result<Option<Tensor<T>>> {
         let Some(weights) = &self.class_weights else { return Ok(None) };
-        if weights.len() != classes {
-            let message = format!("{} class weights for {classes} classes", weights.len());
-            return Err(Error::argument(place, message));
-        }
-        if let Some(bad) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
-            let message = format!("class weights must be finite and not negative, got {bad}");
-            return Err(Error::argument(place, message));
-        }
+        ensure_class_weights(place, Some(weights), classes)?;
         Ok(Some(Tensor::from_fn([classes], |class| T::from_f64(weights[class]))))
+    }
+}
+
+/// An error unless class weights, where they are set, are one for each class,
+/// finite and not negative.
+pub(crate) fn ensure_class_weights(
+    place: &str,
+    weights: Option<&[f64]>,
+    classes: usize,
+) -> Result<()> {
+    let Some(weights) = weights else { return Ok(()) };
+    if weights.len() != classes {
+        let message = format!("{} class weights for {classes} classes", weights.len());
+        return Err(Error::argument(place, message));
+    }
+    if let Some(bad) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
+        let message = format!("class weights must be finite and not negative, got {bad}");
+        return Err(Error::argument(place, message));
+    }
+    Ok(())
+}
+
+/// The axis of the classes, when there is one label for each place without it.
+pub(crate) fn one_label_each(place: &str, output: &Shape, labels: &Tensor<i64>) -> Result<usize> {
+    let axis = class_axis(place, output)?;
+    let expected: Shape =
+        output.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &n)| n).collect();
+    if *labels.shape() == expected {
+        return Ok(axis);
+    }
+    let found = labels.shape();
+    let message = format!("an output of {output} needs labels of {expected}, got {found}");
+    Err(Error::shape(place, message))
+}
+
+/// What the losses of single labels are made of.
+pub(crate) struct Picked<V: Ops> {
+    /// The output for each label; 0 where it is ignored.
+    pub(crate) output: V,
+    /// The weight of each label's class; 0 where it is ignored.
+    pub(crate) weight: Tensor<V::Element>,
+}
+
+impl<V: Ops> Picked<V> {
+    /// Picks the outputs of the labels.
+    ///
+    /// # Errors
+    ///
+    /// When output and labels do not fit in shape, a label names no class, or
+    /// the class weights do not fit.
+    pub(crate) fn new(
+        place: &str,
+        settings: &LabelSettings,
+        output: &V,
+        labels: &Tensor<i64>,
+    ) -> Result<Self> {
+        let shape = output.value().shape();
+        let axis = one_label_each(place, shape, labels)?;
+        let (classes, axis) = (shape[axis], axis as isize);
+        let ignore_index = settings.ignore_index;
+        check_labels(place, labels, classes, ignore_index)?;
+        let weights = settings.weights(place, classes)?.map(|weights| weights.to_vec());
+
+        let counts = |label: i64| label != ignore_index;
+        let class = labels.map(|label| if counts(label) { label } else { 0 });
+        let weight = labels.map(|label| match &weights {
+            _ if !counts(label) => Number::ZERO,
+            Some(weights) => weights[label as usize],
+            None => Number::ONE,
+        });
+        let picked = output.gather(axis, &class.unsqueeze(axis)?)?.squeeze(axis)?;
+        // Not by a weight of 0 alone, since an ignored logarithm may be −∞.
+        let counted = labels.map(counts);
+        let output = picked.where_mask(&counted, &V::constant(Tensor::scalar(Number::ZERO)))?;
+        Ok(Self { output, weight })
+    }
+
+    /// Reduces losses that hold the weights already; their mean is over the
+    /// weights, and NaN when no label counts.
+    pub(crate) fn reduce(&self, reduction: Reduction, losses: &V) -> Result<V> {
+        match reduction {
+            Reduction::Mean => {
+                let total = self.weight.sum().item()?.to_f64();
+                Ok(losses.sum().mul_scalar(1.0 / total))
+            }
+            Reduction::Sum | Reduction::None => Ok(reduce(reduction, losses)),
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 //! Names, defaults and formulas are PyTorch's.
 //!
 //! Output and target must have one shape; nothing broadcasts, where PyTorch
-//! only warns. Constructors and settings cannot fail: an invalid setting is an
+//! only warns. [`l1_penalty`] and [`l2_penalty`] measure a model's weights, to
+//! be added to a loss. Constructors and settings cannot fail: an invalid setting is an
 //! error of the first use.
 //!
 //! ```
@@ -28,18 +29,46 @@
 mod binary;
 mod classes;
 mod cross_entropy;
+mod ctc;
+mod dice;
+mod divergence;
+mod focal;
+mod hinge;
+mod likelihood;
 mod loss;
+mod multi_label;
 mod nll;
+mod pairs;
+mod penalty;
 mod pointwise;
 mod regression;
+mod samples;
 
 pub use binary::{
     BceLoss, BceWithLogitsLoss, binary_cross_entropy, binary_cross_entropy_with_logits,
 };
 pub use cross_entropy::{ClassTarget, Classes, CrossEntropy, cross_entropy};
+pub use ctc::{CtcLoss, CtcTarget, ctc_loss};
 pub use dendra_tensor::Reduction;
+pub use dice::{DiceLoss, dice_loss};
+pub use divergence::{KlDivLoss, kl_div};
+pub use focal::{FocalLoss, SigmoidFocalLoss, focal_loss, sigmoid_focal_loss};
+pub use hinge::{
+    HingeEmbeddingLoss, HingeLoss, SoftMarginLoss, hinge_embedding_loss, hinge_loss,
+    soft_margin_loss,
+};
+pub use likelihood::{GaussianNllLoss, PoissonNllLoss, gaussian_nll_loss, poisson_nll_loss};
 pub use loss::Loss;
+pub use multi_label::{
+    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, multi_margin_loss,
+    multilabel_margin_loss, multilabel_soft_margin_loss,
+};
 pub use nll::{NllLoss, nll_loss};
+pub use pairs::{
+    CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss, cosine_embedding_loss,
+    margin_ranking_loss, triplet_margin_loss,
+};
+pub use penalty::{l1_penalty, l2_penalty};
 pub use regression::{
     HuberLoss, L1Loss, MseLoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss,
 };

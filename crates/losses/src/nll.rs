@@ -1,11 +1,10 @@
 //! The negative log-likelihood.
 
 use dendra_autograd::Var;
-use dendra_tensor::ops::cross_entropy::check_labels;
-use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
+use dendra_tensor::{Float, Ops, Result, Tensor};
 
-use crate::classes::{LabelSettings, class_axis, label_settings};
-use crate::loss::{Loss, reduce};
+use crate::classes::{LabelSettings, Picked, label_settings};
+use crate::loss::Loss;
 
 const NAME: &str = "nll_loss";
 
@@ -46,39 +45,9 @@ impl NllLoss {
     /// classes, a label names no class, or the class weights are not as many
     /// as the classes.
     pub fn compute<V: Ops>(&self, output: &V, labels: &Tensor<i64>) -> Result<V> {
-        let shape = output.value().shape();
-        let axis = class_axis(NAME, shape)?;
-        let expected: Shape =
-            shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &n)| n).collect();
-        if *labels.shape() != expected {
-            let found = labels.shape();
-            let message = format!("an output of {shape} needs labels of {expected}, got {found}");
-            return Err(Error::shape(NAME, message));
-        }
-        let (classes, axis) = (shape[axis], axis as isize);
-        let LabelSettings { ignore_index, reduction, .. } = self.settings;
-        check_labels(NAME, labels, classes, ignore_index)?;
-        let weights = self.settings.weights(NAME, classes)?.map(|weights| weights.to_vec());
-
-        let counts = |label: i64| label != ignore_index;
-        let class = labels.map(|label| if counts(label) { label } else { 0 });
-        let weight = labels.map(|label| match &weights {
-            _ if !counts(label) => Number::ZERO,
-            Some(weights) => weights[label as usize],
-            None => Number::ONE,
-        });
-        let picked = output.gather(axis, &class.unsqueeze(axis)?)?.squeeze(axis)?;
-        // Not by a weight of 0 alone, since an ignored logarithm may be −∞.
-        let counted = labels.map(counts);
-        let counted = picked.where_mask(&counted, &V::constant(Tensor::scalar(Number::ZERO)))?;
-        let losses = counted.mul(&V::constant(-&weight))?;
-        match reduction {
-            Reduction::Mean => {
-                let total = weight.sum().item()?.to_f64();
-                Ok(losses.sum().mul_scalar(1.0 / total))
-            }
-            Reduction::Sum | Reduction::None => Ok(reduce(reduction, &losses)),
-        }
+        let picked = Picked::new(NAME, &self.settings, output, labels)?;
+        let losses = picked.output.mul(&V::constant(-&picked.weight))?;
+        picked.reduce(self.settings.reduction, &losses)
     }
 }
 

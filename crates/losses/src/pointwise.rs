@@ -21,6 +21,11 @@ pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Checks the values of the target.
+    fn check_target<T: Float>(&self, _: &Tensor<T>) -> Result<()> {
+        Ok(())
+    }
+
     fn value<T: Float>(&self, x: T, constants: [T; N]) -> T;
 
     fn derivative<T: Float>(&self, x: T, constants: [T; N]) -> T;
@@ -125,13 +130,33 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
 
 /// An error unless output and target have one shape.
 pub(crate) fn ensure_same_shape(place: &str, output: &Shape, target: &Shape) -> Result<()> {
-    if output == target {
+    ensure_one_shape(place, "output and target", output, target)
+}
+
+/// An error unless two things have one shape.
+pub(crate) fn ensure_one_shape(place: &str, both: &str, a: &Shape, b: &Shape) -> Result<()> {
+    if a == b {
         return Ok(());
     }
-    Err(Error::shape(
-        place,
-        format!("output and target must have one shape, got {output} and {target}"),
-    ))
+    Err(Error::shape(place, format!("{both} must have one shape, got {a} and {b}")))
+}
+
+/// An error unless every target is 1 or −1.
+pub(crate) fn ensure_signs<T: Float>(place: &str, target: &Tensor<T>) -> Result<()> {
+    let is_sign = |y: T| y == T::ONE || y == -T::ONE;
+    match target.view().iter().find(|&&y| !is_sign(y)) {
+        Some(y) => Err(Error::data(place, format!("targets must be 1 or -1, got {y}"))),
+        None => Ok(()),
+    }
+}
+
+/// An error unless a setting is a finite number and at least `least`.
+pub(crate) fn ensure_at_least(place: &str, setting: &str, least: f64, value: f64) -> Result<()> {
+    if value.is_finite() && value >= least {
+        return Ok(());
+    }
+    let message = format!("{setting} must be a finite number and at least {least}, got {value}");
+    Err(Error::argument(place, message))
 }
 
 /// Applies a curve to the output of a model.
@@ -161,9 +186,10 @@ macro_rules! elementwise {
             ///
             /// # Errors
             ///
-            /// When output and target differ in shape, or a setting is
-            /// invalid.
+            /// When output and target differ in shape, or the target or a
+            /// setting is invalid.
             pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
+                self.check_target(target)?;
                 apply(*self, output, [target.clone()], self.reduction)
             }
         }

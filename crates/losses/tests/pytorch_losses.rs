@@ -1,12 +1,14 @@
 //! Every loss against PyTorch: its value on plain tensors and on variables, and
-//! the gradient of the output.
+//! the gradient of each output that it takes.
 
 use dendra_autograd::{Tape, Var};
 use dendra_losses::{
-    BceLoss, BceWithLogitsLoss, CrossEntropy, HuberLoss, L1Loss, MseLoss, NllLoss, Reduction,
-    SmoothL1Loss,
+    BceLoss, BceWithLogitsLoss, ClassTarget, Classes, CosineEmbeddingLoss, CrossEntropy, CtcLoss,
+    CtcTarget, DiceLoss, FocalLoss, GaussianNllLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss,
+    KlDivLoss, L1Loss, MarginRankingLoss, MseLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss,
+    MultiMarginLoss, NllLoss, PoissonNllLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss,
+    SoftMarginLoss, TripletMarginLoss,
 };
-use dendra_losses::{ClassTarget, Classes};
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
 #[path = "../../../tests/fixtures/reader.rs"]
@@ -48,22 +50,27 @@ fn compare<T: Float + Stored>(
     comparison: &mut Comparison,
 ) -> Result<()> {
     let key = case.key;
-    let input = case.tensor::<T>("input");
+    let names = ["input", "input2", "input3"].into_iter().filter(|name| case.has(name));
+    let inputs: Vec<Tensor<T>> = names.clone().map(|name| case.tensor(name)).collect();
     let expected = case.tensor("out");
-    let out = compute::<T, _>(case, &input)?;
+    let out = compute::<T, _>(case, &inputs)?;
     comparison.close(format!("{key} of tensors"), &out, &expected, tolerance.forward);
 
-    let leaf = Tape::training(0, 0).leaf(input);
-    let out = compute::<T, _>(case, &leaf)?;
+    let tape = Tape::training(0, 0);
+    let leaves: Vec<Var<T>> = inputs.into_iter().map(|input| tape.leaf(input)).collect();
+    let out = compute::<T, _>(case, &leaves)?;
     comparison.close(format!("{key} of variables"), out.value(), &expected, tolerance.forward);
     let Some(cotangent) = case.find("cotangent") else { return Ok(()) };
     let gradients = out.mul(&Var::new(cotangent))?.sum().backward()?;
-    let expected = case.tensor("grad");
-    match gradients.wrt(&leaf) {
-        Some(gradient) => {
-            comparison.close(format!("{key}, gradient"), gradient, &expected, tolerance.gradient);
+    for (name, leaf) in names.zip(&leaves) {
+        let name = name.replace("input", "grad");
+        let expected = case.tensor(&name);
+        match gradients.wrt(leaf) {
+            Some(found) => {
+                comparison.close(format!("{key} {name}"), found, &expected, tolerance.gradient);
+            }
+            None => comparison.fail(format!("{key} has no {name}")),
         }
-        None => comparison.fail(format!("{key} has no gradient")),
     }
     Ok(())
 }
@@ -84,9 +91,10 @@ impl<T: Float> ClassTarget<T> for Target<T> {
     }
 }
 
-fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, output: &V) -> Result<V> {
+fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, outputs: &[V]) -> Result<V> {
+    let output = &outputs[0];
     let reduction = match case.text("reduction") {
-        "mean" => Reduction::Mean,
+        "mean" | "batchmean" => Reduction::Mean,
         "sum" => Reduction::Sum,
         "none" => Reduction::None,
         other => panic!("no reduction {other}"),
@@ -147,6 +155,93 @@ fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, output: &V) -> R
                 loss = loss.pos_weight(weight);
             }
             loss.compute(output, &target())
+        }
+        "hinge" => {
+            let loss = HingeLoss::new().margin(case.number("margin")).squared(case.flag("squared"));
+            loss.reduction(reduction).compute(output, &target())
+        }
+        "hinge_embedding" => {
+            let loss = HingeEmbeddingLoss::new().margin(case.number("margin"));
+            loss.reduction(reduction).compute(output, &target())
+        }
+        "soft_margin" => SoftMarginLoss::new().reduction(reduction).compute(output, &target()),
+        "margin_ranking" => {
+            let loss = MarginRankingLoss::new().margin(case.number("margin"));
+            loss.reduction(reduction).compute(output, &outputs[1], &target())
+        }
+        "cosine_embedding" => {
+            let loss = CosineEmbeddingLoss::new().margin(case.number("margin"));
+            loss.reduction(reduction).compute(output, &outputs[1], &target())
+        }
+        "triplet_margin" => {
+            let loss = TripletMarginLoss::new().p(case.number("p")).eps(case.number("eps"));
+            let loss = loss.margin(case.number("margin")).swap(case.flag("swap"));
+            loss.reduction(reduction).compute(output, &outputs[1], &outputs[2])
+        }
+        "poisson_nll" => {
+            let loss = PoissonNllLoss::new().log_input(case.flag("log_input"));
+            let loss = loss.full(case.flag("full")).eps(case.number("eps"));
+            loss.reduction(reduction).compute(output, &target())
+        }
+        "gaussian_nll" => {
+            let loss = GaussianNllLoss::new().full(case.flag("full")).eps(case.number("eps"));
+            loss.reduction(reduction).compute(output, &target(), &outputs[1])
+        }
+        "kl_div" => {
+            let loss = match case.text("reduction") {
+                "batchmean" => KlDivLoss::batch_mean(),
+                _ => KlDivLoss::new().reduction(reduction),
+            };
+            loss.log_target(case.flag("log_target")).compute(output, &target())
+        }
+        "multi_margin" => {
+            let loss = MultiMarginLoss::new().p(case.integer("p") as u32);
+            let mut loss = loss.margin(case.number("margin")).reduction(reduction);
+            if let Some(weights) = class_weights {
+                loss = loss.class_weights(weights);
+            }
+            loss.compute(output, &labels())
+        }
+        "multilabel_margin" => {
+            MultiLabelMarginLoss::new().reduction(reduction).compute(output, &labels())
+        }
+        "multilabel_soft_margin" => {
+            let mut loss = MultiLabelSoftMarginLoss::new().reduction(reduction);
+            if let Some(weight) = &weight {
+                loss = loss.weight(weight);
+            }
+            loss.compute(output, &target())
+        }
+        "sigmoid_focal" => {
+            let alpha = Some(case.number("alpha")).filter(|alpha| *alpha >= 0.0);
+            let loss = SigmoidFocalLoss::new().alpha(alpha).gamma(case.number("gamma"));
+            loss.reduction(reduction).compute(output, &target())
+        }
+        "focal" => {
+            let mut loss = FocalLoss::new().gamma(case.number("gamma")).reduction(reduction);
+            if let Some(weights) = class_weights {
+                loss = loss.class_weights(weights);
+            }
+            if let Some(label) = case.find_setting("ignore_index") {
+                loss = loss.ignore_index(label.as_i64().unwrap());
+            }
+            loss.compute(output, &labels())
+        }
+        "dice" => {
+            let loss = DiceLoss::new().squared(case.flag("squared")).smooth(case.number("smooth"));
+            let loss = match case.text("activation") {
+                "sigmoid" => loss.sigmoid(),
+                "softmax" => loss.softmax(),
+                _ => loss,
+            };
+            let target = Target { labels: None, probabilities: Some(target()) };
+            loss.reduction(reduction).compute(output, &target)
+        }
+        "ctc" => {
+            let (inputs, targets) = (case.sizes("input_lengths"), case.sizes("target_lengths"));
+            let loss = CtcLoss::new().blank(case.integer("blank") as usize);
+            let loss = loss.zero_infinity(case.flag("zero_infinity")).reduction(reduction);
+            loss.compute(&output.log_softmax(-1)?, &CtcTarget::new(labels(), inputs, targets))
         }
         other => panic!("no loss {other}"),
     }

@@ -1,0 +1,477 @@
+//! Connectionist temporal classification.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Rng, Shape, Tensor};
+
+use crate::loss::{Loss, reduce};
+use crate::samples::{SampleLoss, Samples};
+
+const NAME: &str = "ctc_loss";
+
+/// Connectionist temporal classification: the negative log-probability of a
+/// sequence of labels, summed over all its alignments with the steps of an
+/// output. An alignment repeats labels and puts blanks between them: `a·bb·` is
+/// one of `ab`, and `aa` needs a blank between both.
+///
+/// | | shape |
+/// |---|---|
+/// | log-probabilities | `[steps, n, classes]`, or `[steps, classes]` for one sequence |
+/// | target | [`CtcTarget`] |
+/// | loss, not reduced | `[n]`, or `[]` for one sequence |
+///
+/// The mean is that of the losses divided by the lengths of their targets, as
+/// in PyTorch. The gradient is that of the log-probabilities themselves, where
+/// PyTorch's takes a softmax before them for granted; what arrives at the
+/// logits before [`log_softmax`](Ops::log_softmax) is the same.
+///
+/// Forward and backward probabilities are kept as logarithms in `f64`.
+///
+/// Source: Graves et al., "Connectionist temporal classification: labelling
+/// unsegmented sequence data with recurrent neural networks", 2006.
+///
+/// ```
+/// use dendra_losses::{CtcLoss, CtcTarget};
+/// use dendra_tensor::{Ops, Tensor};
+///
+/// // Two steps, one sequence, a blank and two labels, all equally likely: of
+/// // nine alignments, `1·`, `·1` and `11` give the label 1.
+/// let output = Tensor::<f64>::zeros([2, 1, 3]).log_softmax(-1)?;
+/// let target = CtcTarget::new(Tensor::from([[1]]), [2], [1]);
+/// let loss = CtcLoss::new().compute(&output, &target)?;
+/// assert!((loss.item()? - 3_f64.ln()).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CtcLoss {
+    blank: usize,
+    zero_infinity: bool,
+    reduction: Reduction,
+}
+
+/// The sequences of labels of a batch, and how long they and their outputs are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CtcTarget {
+    /// The labels: `[n, longest]`, of which each row counts up to its length,
+    /// or all sequences one after the other as `[sum of the lengths]`.
+    pub labels: Tensor<i64>,
+    /// How many steps of the output count for each sequence.
+    pub input_lengths: Vec<usize>,
+    /// How many labels each sequence has.
+    pub target_lengths: Vec<usize>,
+}
+
+impl CtcTarget {
+    /// Labels with the lengths of outputs and sequences.
+    pub fn new(
+        labels: Tensor<i64>,
+        input_lengths: impl Into<Vec<usize>>,
+        target_lengths: impl Into<Vec<usize>>,
+    ) -> Self {
+        Self { labels, input_lengths: input_lengths.into(), target_lengths: target_lengths.into() }
+    }
+
+    /// The sequences, checked against an output of so many steps, sequences
+    /// and classes.
+    fn sequences(&self, output: [usize; 3], blank: usize) -> Result<Vec<Vec<usize>>> {
+        let [steps, count, classes] = output;
+        let (inputs, lengths) = (&self.input_lengths, &self.target_lengths);
+        for (name, given) in [("input", inputs.len()), ("target", lengths.len())] {
+            if given != count {
+                let message = format!("{given} {name} lengths for {count} sequences");
+                return Err(Error::argument(NAME, message));
+            }
+        }
+        if let Some(long) = inputs.iter().find(|&&length| length > steps) {
+            let message = format!("an input length is {long}, but there are {steps} steps");
+            return Err(Error::argument(NAME, message));
+        }
+        let shape = self.labels.shape();
+        let stride = match shape[..] {
+            [rows, longest] if rows == count => {
+                if let Some(long) = lengths.iter().find(|&&length| length > longest) {
+                    let message = format!("a target length is {long}, but the labels are {shape}");
+                    return Err(Error::argument(NAME, message));
+                }
+                Some(longest)
+            }
+            [all] if Some(all) == lengths.iter().try_fold(0_usize, |a, &b| a.checked_add(b)) => {
+                None
+            }
+            _ => {
+                let message = format!(
+                    "{count} sequences of {lengths:?} labels need labels [{count}, longest] or \
+                     one after the other, got {shape}"
+                );
+                return Err(Error::shape(NAME, message));
+            }
+        };
+        let labels = self.labels.to_vec();
+        let mut start = 0;
+        let mut sequences = Vec::with_capacity(count);
+        for (sequence, &length) in lengths.iter().enumerate() {
+            let from = stride.map_or(start, |stride| sequence * stride);
+            start += length;
+            let class = |&label: &i64| {
+                let class = usize::try_from(label).ok().filter(|&class| class < classes);
+                class.filter(|&class| class != blank).ok_or_else(|| {
+                    let message = format!(
+                        "sequence {sequence} has the label {label}, which is {}",
+                        if label == blank as i64 { "the blank" } else { "no class" }
+                    );
+                    Error::data(NAME, message)
+                })
+            };
+            sequences.push(labels[from..from + length].iter().map(class).collect::<Result<_>>()?);
+        }
+        Ok(sequences)
+    }
+}
+
+impl CtcLoss {
+    /// The mean, with class 0 as the blank.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The class that stands for no label; 0 unless set.
+    #[must_use]
+    pub fn blank(mut self, blank: usize) -> Self {
+        self.blank = blank;
+        self
+    }
+
+    /// Whether a loss that is infinite, because the output has too few steps
+    /// for the labels, counts as 0, gradient included; false unless set.
+    #[must_use]
+    pub fn zero_infinity(mut self, zero_infinity: bool) -> Self {
+        self.zero_infinity = zero_infinity;
+        self
+    }
+
+    /// What becomes of the losses of the sequences; their mean unless set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When output, labels and lengths do not fit each other, or a label is
+    /// the blank or no class.
+    pub fn compute<V: Ops>(&self, log_probabilities: &V, target: &CtcTarget) -> Result<V> {
+        let shape = log_probabilities.value().shape();
+        let (output, is_single) = match shape[..] {
+            [_, _] => (log_probabilities.unsqueeze(1)?, true),
+            [_, _, _] => (log_probabilities.clone(), false),
+            _ => {
+                let message = format!("expected [steps, n, classes], got {shape}");
+                return Err(Error::shape(NAME, message));
+            }
+        };
+        let [steps, count, classes] = [0, 1, 2].map(|axis: usize| output.value().shape()[axis]);
+        if self.blank >= classes {
+            let message = format!("the blank is {}, but there are {classes} classes", self.blank);
+            return Err(Error::argument(NAME, message));
+        }
+        let labels = target.sequences([steps, count, classes], self.blank)?;
+        let alignments = Alignments {
+            labels,
+            steps: target.input_lengths.clone(),
+            blank: self.blank,
+            classes,
+            zero_infinity: self.zero_infinity,
+        };
+        let output = output.permute(&[1, 0, 2])?;
+        let mut losses = V::try_apply(Samples(alignments), &[&output])?;
+        if self.reduction == Reduction::Mean {
+            let lengths = &target.target_lengths;
+            let share = |i: usize| Number::from_f64(1.0 / lengths[i].max(1) as f64);
+            losses = losses.mul(&V::constant(Tensor::from_fn([count], share)))?;
+        }
+        let loss = reduce(self.reduction, &losses);
+        if is_single { loss.reshape(Shape::scalar()) } else { Ok(loss) }
+    }
+}
+
+impl<T: Float> Loss<CtcTarget, T> for CtcLoss {
+    fn forward(&self, output: &Var<T>, target: &CtcTarget) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+/// The mean of connectionist temporal classification with class 0 as the
+/// blank, as [`CtcLoss`].
+///
+/// # Errors
+///
+/// When output, labels and lengths do not fit each other, or a label is the
+/// blank or no class.
+pub fn ctc_loss<V: Ops>(log_probabilities: &V, target: &CtcTarget) -> Result<V> {
+    CtcLoss::new().compute(log_probabilities, target)
+}
+
+/// The sequences of labels that outputs `[n, steps, classes]` are aligned with.
+struct Alignments {
+    labels: Vec<Vec<usize>>,
+    /// How many steps of each output count.
+    steps: Vec<usize>,
+    blank: usize,
+    classes: usize,
+    zero_infinity: bool,
+}
+
+/// The logarithm of a sum of which the logarithms are given.
+fn log_sum(logarithms: [f64; 3]) -> f64 {
+    let max = logarithms.into_iter().fold(f64::NEG_INFINITY, Float::max_nan);
+    if max == f64::NEG_INFINITY {
+        return max;
+    }
+    max + logarithms.into_iter().map(|x| (x - max).exp()).sum::<f64>().ln()
+}
+
+/// The states of an alignment: every label with a blank before and after it.
+struct States {
+    class: Vec<usize>,
+    /// Whether a state may follow the one two before it: a blank may be left
+    /// out, but not between equal labels.
+    skips: Vec<bool>,
+}
+
+impl States {
+    fn new(labels: &[usize], blank: usize) -> Self {
+        let mut class = vec![blank];
+        class.extend(labels.iter().flat_map(|&label| [label, blank]));
+        let skips = (0..class.len()).map(|s| s >= 2 && class[s] != class[s - 2]).collect();
+        Self { class, skips }
+    }
+
+    fn len(&self) -> usize {
+        self.class.len()
+    }
+
+    /// Log-probabilities α of all beginnings of an alignment that end in each
+    /// state at each step, a row for each step.
+    fn forward(&self, steps: usize, emission: impl Fn(usize, usize) -> f64) -> Vec<f64> {
+        let states = self.len();
+        let mut alpha = vec![f64::NEG_INFINITY; steps * states];
+        for (alpha, &class) in alpha.iter_mut().zip(&self.class).take(2) {
+            *alpha = emission(0, class);
+        }
+        for step in 1..steps {
+            let (before, now) = alpha[(step - 1) * states..].split_at_mut(states);
+            for (s, alpha) in now[..states].iter_mut().enumerate() {
+                let from = |back: usize, may: bool| match s.checked_sub(back) {
+                    Some(s) if may => before[s],
+                    _ => f64::NEG_INFINITY,
+                };
+                let arrived = log_sum([from(0, true), from(1, true), from(2, self.skips[s])]);
+                *alpha = arrived + emission(step, self.class[s]);
+            }
+        }
+        alpha
+    }
+
+    /// The log-probability of all alignments, from α of the last step.
+    fn total(&self, last: &[f64]) -> f64 {
+        let states = self.len();
+        let before = if states > 1 { last[states - 2] } else { f64::NEG_INFINITY };
+        log_sum([last[states - 1], before, f64::NEG_INFINITY])
+    }
+
+    /// Goes back through the steps with the log-probabilities β of all ends of
+    /// an alignment that come after each state.
+    fn backward(
+        &self,
+        steps: usize,
+        emission: impl Fn(usize, usize) -> f64,
+        mut visit: impl FnMut(usize, &[f64]),
+    ) {
+        let states = self.len();
+        let mut beta = vec![f64::NEG_INFINITY; states];
+        beta[states.saturating_sub(2)..].fill(0.0);
+        for step in (0..steps).rev() {
+            visit(step, &beta);
+            if step == 0 {
+                break;
+            }
+            for (s, beta) in beta.iter_mut().enumerate() {
+                *beta += emission(step, self.class[s]);
+            }
+            // Each state needs those after it as they were.
+            for s in 0..states {
+                let to = |ahead: usize| match s + ahead {
+                    t if t < states && (ahead < 2 || self.skips[t]) => beta[t],
+                    _ => f64::NEG_INFINITY,
+                };
+                beta[s] = log_sum([to(0), to(1), to(2)]);
+            }
+        }
+    }
+}
+
+impl<T: Float> SampleLoss<T> for Alignments {
+    const NAME: &'static str = NAME;
+    const COST: usize = 64;
+
+    fn check(&self, _: &Shape) -> Result<()> {
+        Ok(())
+    }
+
+    fn loss(&self, sample: usize, outputs: &[T], mut gradient: Option<&mut [T]>) -> T {
+        let (classes, steps) = (self.classes, self.steps[sample]);
+        let states = States::new(&self.labels[sample], self.blank);
+        let emission = |step: usize, class: usize| outputs[step * classes + class].to_f64();
+        if let Some(gradient) = gradient.as_deref_mut() {
+            gradient.fill(T::ZERO);
+        }
+        if steps == 0 {
+            let is_possible = self.labels[sample].is_empty() || self.zero_infinity;
+            return if is_possible { T::ZERO } else { T::HIGHEST };
+        }
+        let alpha = states.forward(steps, emission);
+        let total = states.total(&alpha[(steps - 1) * states.len()..]);
+        if total == f64::NEG_INFINITY {
+            if self.zero_infinity {
+                return T::ZERO;
+            }
+            if let Some(gradient) = gradient {
+                // An infinite loss has no gradient.
+                gradient[..steps * classes].fill(T::NAN);
+            }
+            return T::HIGHEST;
+        }
+        if let Some(gradient) = gradient {
+            let mut occupied = vec![0.0; classes];
+            states.backward(steps, emission, |step, beta| {
+                occupied.fill(0.0);
+                let alpha = &alpha[step * states.len()..];
+                for ((&class, alpha), beta) in states.class.iter().zip(alpha).zip(beta) {
+                    occupied[class] += (alpha + beta - total).exp();
+                }
+                let row = &mut gradient[step * classes..][..classes];
+                row.iter_mut().zip(&occupied).for_each(|(g, &p)| *g = T::from_f64(-p));
+            });
+        }
+        T::from_f64(-total)
+    }
+
+    fn examples() -> Vec<(Self, Tensor<T>)> {
+        let mut rng = Rng::seed(33);
+        let labels = vec![vec![1, 2], vec![3, 3], vec![], vec![2], vec![1, 2, 3]];
+        let of = |labels: Vec<Vec<usize>>, steps: Vec<usize>, zero_infinity, blank| Self {
+            labels,
+            steps,
+            blank,
+            classes: 4,
+            zero_infinity,
+        };
+        let mut outputs = |n: usize, steps: usize| {
+            let logits = Tensor::<T>::normal([n, steps, 4], 0.0, 1.0, &mut rng);
+            logits.log_softmax(-1).expect("the axis exists")
+        };
+        vec![
+            (of(labels.clone(), vec![5, 4, 3, 1, 5], false, 0), outputs(5, 5)),
+            // Too few steps for two of them.
+            (of(labels, vec![2, 2, 0, 3, 2], true, 0), outputs(5, 3)),
+            (of(vec![vec![0, 1, 0]], vec![6], false, 3), outputs(1, 6)),
+            (of(vec![], vec![], false, 0), outputs(0, 4)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        check::<Samples<Alignments>>().unwrap();
+    }
+
+    /// What an alignment says: repetitions become one, and blanks go.
+    fn collapsed(alignment: &[usize]) -> Vec<i64> {
+        let mut said = alignment.to_vec();
+        said.dedup();
+        said.retain(|&class| class != 0);
+        said.into_iter().map(|class| class as i64).collect()
+    }
+
+    #[test]
+    fn it_sums_over_all_alignments() {
+        const STEPS: usize = 5;
+        let logits = Tensor::<f64>::normal([STEPS, 1, 3], 0.0, 1.5, &mut Rng::seed(2));
+        let output = logits.log_softmax(-1).unwrap();
+        let logarithms = output.to_vec();
+        for labels in [vec![], vec![1], vec![1, 2], vec![2, 2], vec![1, 1, 2], vec![1, 1, 1]] {
+            let mut probability = 0.0;
+            for code in 0..3_usize.pow(STEPS as u32) {
+                let alignment: Vec<usize> =
+                    (0..STEPS).map(|step| code / 3_usize.pow(step as u32) % 3).collect();
+                if collapsed(&alignment) == labels {
+                    let steps = alignment.iter().enumerate();
+                    probability +=
+                        steps.map(|(step, class)| logarithms[step * 3 + class]).sum::<f64>().exp();
+                }
+            }
+            let length = labels.len();
+            let target = CtcTarget::new(
+                Tensor::from_vec(labels.clone(), [length]).unwrap(),
+                [STEPS],
+                [length],
+            );
+            let loss = CtcLoss::new().reduction(Reduction::Sum).compute(&output, &target).unwrap();
+            let found = loss.item().unwrap();
+            assert!((found + probability.ln()).abs() < 1e-10, "{labels:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_impossible_sequence_is_infinite_or_counts_for_nothing() {
+        let output = Tensor::<f32>::zeros([2, 2, 3]).log_softmax(-1).unwrap();
+        let target = CtcTarget::new(Tensor::from([[1, 1], [1, 2]]), [2, 2], [2, 2]);
+        let apart = CtcLoss::new().reduction(Reduction::None);
+        let losses = apart.compute(&output, &target).unwrap().to_vec();
+        assert!(losses[0] == f32::INFINITY && (losses[1] - 9_f32.ln()).abs() < 1e-6);
+        let losses = apart.zero_infinity(true).compute(&output, &target).unwrap().to_vec();
+        assert_eq!(losses[0], 0.0);
+    }
+
+    #[test]
+    fn a_nan_reaches_the_loss() {
+        let mut output = Tensor::<f32>::zeros([3, 3]);
+        output.make_mut()[4] = f32::NAN;
+        let target = CtcTarget::new(Tensor::from([1]), [3], [1]);
+        assert!(ctc_loss(&output, &target).unwrap().item().unwrap().is_nan());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let output = Tensor::<f32>::zeros([4, 2, 3]);
+        let message = |labels: Tensor<i64>, inputs: &[usize], targets: &[usize]| {
+            let target = CtcTarget::new(labels, inputs, targets);
+            ctc_loss(&output, &target).unwrap_err().to_string()
+        };
+        let labels = || Tensor::from([[1, 2], [2, 1]]);
+        assert_eq!(message(labels(), &[4], &[2, 2]), "ctc_loss: 1 input lengths for 2 sequences");
+        assert!(message(labels(), &[4, 4], &[2]).contains("1 target lengths"));
+        assert!(message(labels(), &[4, 5], &[2, 2]).contains("but there are 4 steps"));
+        assert!(message(labels(), &[4, 4], &[2, 3]).contains("a target length is 3"));
+        assert!(message(Tensor::from([1, 2, 1]), &[4, 4], &[2, 2]).contains("got [3]"));
+        let huge = message(Tensor::from([1, 2, 1]), &[4, 4], &[usize::MAX, 2]);
+        assert!(huge.contains("got [3]"), "{huge}");
+        let zero = message(Tensor::from([[1, 0], [2, 1]]), &[4, 4], &[2, 2]);
+        assert!(zero.contains("sequence 0 has the label 0, which is the blank"), "{zero}");
+        let beyond = message(Tensor::from([[1, 2], [2, 3]]), &[4, 4], &[2, 2]);
+        assert!(beyond.contains("sequence 1 has the label 3, which is no class"), "{beyond}");
+        let blank = CtcLoss::new().blank(3);
+        let target = CtcTarget::new(labels(), [4, 4], [2, 2]);
+        assert!(
+            blank.compute(&output, &target).unwrap_err().to_string().contains("the blank is 3")
+        );
+    }
+}

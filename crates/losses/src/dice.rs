@@ -1,0 +1,213 @@
+//! The Dice loss of segmentations.
+
+use dendra_autograd::Var;
+use dendra_tensor::ops::cross_entropy::check_labels;
+use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
+
+use crate::classes::one_label_each;
+use crate::cross_entropy::{ClassTarget, Classes};
+use crate::loss::{Loss, reduce};
+use crate::pointwise::{ensure_at_least, ensure_same_shape};
+
+const NAME: &str = "dice_loss";
+
+/// The Dice loss: how little an output p and a target y overlap, for each
+/// sample and class `1 − (2·Σ p·y + s) / (Σ p + Σ y + s)`, with the sums over
+/// all places; or, squared, over `Σ p² + Σ y² + s`.
+///
+/// | | shape |
+/// |---|---|
+/// | output: probabilities, or logits with `sigmoid` or `softmax` | `[n, classes, …]` |
+/// | target: labels | `[n, …]` |
+/// | target: probabilities | `[n, classes, …]` |
+/// | loss, not reduced | `[n, classes]` |
+///
+/// Names and the smoothing s = 1e-5 are MONAI's; PyTorch has no such loss.
+///
+/// Source: Milletari et al., "V-Net: fully convolutional neural networks for
+/// volumetric medical image segmentation", 2016.
+///
+/// ```
+/// use dendra_losses::DiceLoss;
+/// use dendra_tensor::Tensor;
+///
+/// // One class, four pixels, of which two overlap.
+/// let output = Tensor::from([[[1.0, 1.0, 1.0, 0.0_f64]]]);
+/// let target = Tensor::from([[[0.0, 1.0, 1.0, 0.0]]]);
+/// let loss = DiceLoss::new().smooth(0.0).compute(&output, &target)?;
+/// assert!((loss.item()? - (1.0 - 4.0 / 5.0)).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct DiceLoss {
+    activation: Activation,
+    squared: bool,
+    smooth: f64,
+    reduction: Reduction,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Activation {
+    None,
+    Sigmoid,
+    Softmax,
+}
+
+impl DiceLoss {
+    /// The mean over samples and classes, of probabilities.
+    pub fn new() -> Self {
+        let activation = Activation::None;
+        Self { activation, squared: false, smooth: 1e-5, reduction: Reduction::Mean }
+    }
+
+    /// Takes logits of classes that may overlap.
+    #[must_use]
+    pub fn sigmoid(mut self) -> Self {
+        self.activation = Activation::Sigmoid;
+        self
+    }
+
+    /// Takes logits of classes of which each place has one.
+    #[must_use]
+    pub fn softmax(mut self) -> Self {
+        self.activation = Activation::Softmax;
+        self
+    }
+
+    /// Squares what the denominator sums; false unless set.
+    #[must_use]
+    pub fn squared(mut self, squared: bool) -> Self {
+        self.squared = squared;
+        self
+    }
+
+    /// What numerator and denominator are raised by, so that nothing found
+    /// where nothing is costs nothing; 1e-5 unless set.
+    #[must_use]
+    pub fn smooth(mut self, smooth: f64) -> Self {
+        self.smooth = smooth;
+        self
+    }
+
+    /// What becomes of the losses of samples and classes; their mean unless
+    /// set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When output and target do not fit in shape, a label names no class, or
+    /// the smoothing is negative.
+    pub fn compute<V: Ops>(&self, output: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
+        ensure_at_least(NAME, "smooth", 0.0, self.smooth)?;
+        let shape = output.value().shape();
+        if shape.len() < 2 {
+            let message = format!("expected an output [n, classes, …], got {shape}");
+            return Err(Error::shape(NAME, message));
+        }
+        let target = match target.classes() {
+            Classes::Labels(labels) => one_hot(shape, labels)?,
+            Classes::Probabilities(target) => {
+                ensure_same_shape(NAME, shape, target.shape())?;
+                target.clone()
+            }
+        };
+        let output = match self.activation {
+            Activation::None => output.clone(),
+            Activation::Sigmoid => output.sigmoid(),
+            Activation::Softmax => output.softmax(1)?,
+        };
+        let places: Vec<isize> = (2..shape.len() as isize).collect();
+        let target = V::constant(target);
+        let size = |x: &V| match self.squared {
+            true => x.square().sum_axes(&places, false),
+            false => x.sum_axes(&places, false),
+        };
+        let overlap = output.mul(&target)?.sum_axes(&places, false)?;
+        let overlap = overlap.mul_scalar(2.0).add_scalar(self.smooth);
+        let both = size(&output)?.add(&size(&target)?)?.add_scalar(self.smooth);
+        let losses = overlap.div(&both)?.neg().add_scalar(1.0);
+        Ok(reduce(self.reduction, &losses))
+    }
+}
+
+impl Default for DiceLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for DiceLoss {
+    fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+/// The mean Dice loss of probabilities, as [`DiceLoss`].
+///
+/// # Errors
+///
+/// When output and target do not fit in shape or a label names no class.
+pub fn dice_loss<V: Ops>(output: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
+    DiceLoss::new().compute(output, target)
+}
+
+/// Labels as probabilities of 0 and 1 of the shape `[n, classes, …]`.
+fn one_hot<T: Float>(shape: &Shape, labels: &Tensor<i64>) -> Result<Tensor<T>> {
+    let axis = one_label_each(NAME, shape, labels)?;
+    let classes = shape[axis];
+    // No label is ignored: 0 is a class.
+    check_labels(NAME, labels, classes, 0)?;
+    let labels = labels.to_vec();
+    let places: usize = shape[2..].iter().product();
+    Ok(Tensor::from_fn(shape.clone(), |i| {
+        let (sample, class, place) = (i / (places * classes), i / places % classes, i % places);
+        let is_label = labels[sample * places + place] == class as i64;
+        if is_label { Number::ONE } else { Number::ZERO }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Rng;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_probabilities_of_zero_and_one() {
+        let logits = Tensor::<f64>::normal([2, 3, 2, 2], 0.0, 1.0, &mut Rng::seed(1));
+        let labels = Tensor::from_fn([2, 2, 2], |i| (i * i % 3) as i64);
+        let certain = Tensor::from_fn([2, 3, 2, 2], |i| {
+            f64::from(labels.to_vec()[i / 12 * 4 + i % 4] == (i / 4 % 3) as i64)
+        });
+        let loss = DiceLoss::new().softmax().reduction(Reduction::None);
+        let by_labels = loss.compute(&logits, &labels).unwrap();
+        assert_eq!(*by_labels.shape(), [2, 3]);
+        assert_eq!(by_labels, loss.compute(&logits, &certain).unwrap());
+    }
+
+    #[test]
+    fn a_perfect_and_an_empty_overlap_cost_nothing() {
+        let mask = Tensor::from([[[1.0, 0.0, 1.0_f64]], [[0.0, 0.0, 0.0]]]);
+        assert_eq!(dice_loss(&mask, &mask).unwrap().item().unwrap(), 0.0);
+        let opposite = dice_loss(&mask.map(|x| 1.0 - x), &mask).unwrap();
+        assert!(opposite.item().unwrap() > 0.999);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let x = Tensor::<f32>::zeros([2, 3, 4]);
+        let message = |result: Result<Tensor>| result.unwrap_err().to_string();
+        assert!(message(dice_loss(&x, &Tensor::<f32>::zeros([2, 3]))).contains("one shape"));
+        assert!(message(dice_loss(&x, &Tensor::full([2, 4], 3_i64))).contains("is 3, but there"));
+        let vector = Tensor::<f32>::zeros([3]);
+        assert!(message(dice_loss(&vector, &vector)).contains("expected an output [n, classes"));
+        let negative = DiceLoss::new().smooth(-1.0);
+        assert!(message(negative.compute(&x, &x)).contains("smooth must be"));
+    }
+}

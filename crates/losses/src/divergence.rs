@@ -1,0 +1,144 @@
+//! The Kullback–Leibler divergence.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
+
+use crate::loss::Loss;
+use crate::pointwise::{Curve, apply};
+
+/// The Kullback–Leibler divergence of an output of log-probabilities x from
+/// target probabilities y: `y·(ln y − x)` for each element, 0 where y is 0;
+/// with `log_target`, of target log-probabilities y: `exp(y)·(y − x)`.
+///
+/// The divergence of a distribution is the sum over its elements, so its mean
+/// over a batch is [`batch_mean`](Self::batch_mean), and not the mean over
+/// elements that PyTorch has as its default.
+///
+/// Source: Kullback and Leibler, "On information and sufficiency", 1951.
+///
+/// ```
+/// use dendra_losses::KlDivLoss;
+/// use dendra_tensor::{Ops, Tensor};
+///
+/// let output = Tensor::from([[0.25, 0.75_f64]]).ln();
+/// let loss = KlDivLoss::batch_mean().compute(&output, &Tensor::from([[0.5, 0.5]]))?;
+/// let expected = 0.5 * (0.5_f64 / 0.25).ln() + 0.5 * (0.5_f64 / 0.75).ln();
+/// assert!((loss.item()? - expected).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KlDivLoss {
+    log_target: bool,
+    batch_mean: bool,
+    reduction: Reduction,
+}
+
+impl KlDivLoss {
+    /// The mean over elements.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The sum over elements divided by the extent of the first axis
+    /// (PyTorch's `reduction="batchmean"`).
+    pub fn batch_mean() -> Self {
+        Self { batch_mean: true, ..Self::default() }
+    }
+
+    /// What becomes of the elements; their mean unless set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self.batch_mean = false;
+        self
+    }
+
+    /// Whether the target holds log-probabilities; false unless set.
+    #[must_use]
+    pub fn log_target(mut self, log_target: bool) -> Self {
+        self.log_target = log_target;
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When output and target differ in shape, or a scalar is to be averaged
+    /// over a batch.
+    pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
+        if !self.batch_mean {
+            return apply(*self, output, [target.clone()], self.reduction);
+        }
+        let Some(&batch) = output.value().shape().first() else {
+            let message = "a mean over the batch needs an axis of samples, got a scalar";
+            return Err(Error::shape(Self::NAME, message));
+        };
+        let sum = apply(*self, output, [target.clone()], Reduction::Sum)?;
+        Ok(sum.mul_scalar(1.0 / batch as f64))
+    }
+}
+
+impl<T: Float> Loss<Tensor<T>, T> for KlDivLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+/// The mean over elements of the Kullback–Leibler divergence, as
+/// [`KlDivLoss`].
+///
+/// # Errors
+///
+/// When output and target differ in shape.
+pub fn kl_div<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
+    KlDivLoss::new().compute(output, target)
+}
+
+impl Curve<1> for KlDivLoss {
+    const NAME: &'static str = "kl_div";
+
+    fn examples() -> Vec<Self> {
+        vec![Self::new(), Self::new().log_target(true)]
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        if self.log_target {
+            y.exp() * (y - x)
+        } else if y == T::ZERO {
+            // 0·ln 0 counts as 0, yet an infinite x stays visible.
+            -(y * x)
+        } else {
+            y * (y.ln() - x)
+        }
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, _: T, [y]: [T; 1]) -> T {
+        if self.log_target { -y.exp() } else { -y }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+    use crate::pointwise::Pointwise;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        check::<Pointwise<KlDivLoss, f64, 1>>().unwrap();
+    }
+
+    #[test]
+    fn the_divergence_from_itself_is_zero() {
+        let p = Tensor::from([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0_f64]]);
+        let logarithms = p.map(|p| p.max(1e-300).ln());
+        assert_eq!(kl_div(&logarithms, &p).unwrap().item().unwrap(), 0.0);
+        let scalar = Tensor::scalar(0.0_f64);
+        let error = KlDivLoss::batch_mean().compute(&scalar, &scalar).unwrap_err().to_string();
+        assert!(error.contains("needs an axis of samples"), "{error}");
+    }
+}

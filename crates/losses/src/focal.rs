@@ -1,0 +1,324 @@
+//! Focal losses: cross-entropies that let easy samples count less.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
+
+use crate::binary::ensure_probabilities;
+use crate::classes::{LabelSettings, Picked, class_axis, label_settings};
+use crate::loss::Loss;
+use crate::pointwise::{Curve, apply, elementwise, ensure_at_least};
+
+/// The focal loss of logits of shape `[n, classes, …]` or `[classes]` and one
+/// label each: with the probability p of the label y by the softmax,
+/// `−w_y·(1 − p)^γ·ln p`.
+///
+/// With γ = 0 it is [`CrossEntropy`](crate::CrossEntropy), in the mean over
+/// the weights w_y too. The weights are the paper's α.
+///
+/// Source: Lin et al., "Focal loss for dense object detection", 2017.
+///
+/// ```
+/// use dendra_losses::focal_loss;
+/// use dendra_tensor::Tensor;
+///
+/// let logits = Tensor::from([[0.0, 0.0_f64]]);
+/// let loss = focal_loss(&logits, &Tensor::from([1]))?;
+/// assert!((loss.item()? - 0.25 * 2_f64.ln()).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct FocalLoss {
+    settings: LabelSettings,
+    gamma: f64,
+}
+
+/// The focal loss of logits x and targets y between 0 and 1, element by
+/// element: with p = σ(x), `q = p·y + (1 − p)·(1 − y)` and
+/// `a = α·y + (1 − α)·(1 − y)`, the binary cross-entropy times
+/// `a·(1 − q)^γ`.
+///
+/// It is torchvision's `sigmoid_focal_loss`, but for the reduction, which is
+/// the mean here and none there unless set.
+///
+/// Source: Lin et al., "Focal loss for dense object detection", 2017.
+#[derive(Clone, Copy, Debug)]
+pub struct SigmoidFocalLoss {
+    alpha: Option<f64>,
+    gamma: f64,
+    reduction: Reduction,
+}
+
+label_settings! { FocalLoss }
+elementwise! { SigmoidFocalLoss }
+
+impl FocalLoss {
+    const NAME: &'static str = "focal_loss";
+
+    /// The mean with γ = 2; the label −100 is ignored.
+    pub fn new() -> Self {
+        Self { settings: LabelSettings::default(), gamma: 2.0 }
+    }
+
+    /// How little easy samples count: not less than others at 0; 2 unless set.
+    #[must_use]
+    pub fn gamma(mut self, gamma: f64) -> Self {
+        self.gamma = gamma;
+        self
+    }
+
+    /// The loss of values or variables. The mean is NaN when no sample counts.
+    ///
+    /// # Errors
+    ///
+    /// When logits and labels do not fit in shape, a label names no class, the
+    /// class weights are not as many as the classes, or γ is negative.
+    pub fn compute<V: Ops>(&self, logits: &V, labels: &Tensor<i64>) -> Result<V> {
+        let curve = Focus { gamma: self.gamma };
+        curve.check()?;
+        let axis = class_axis(Self::NAME, logits.value().shape())?;
+        let logarithms = logits.log_softmax(axis as isize)?;
+        let picked = Picked::new(Self::NAME, &self.settings, &logarithms, labels)?;
+        let weight = picked.weight.clone();
+        let losses = apply(curve, &picked.output, [weight], Reduction::None)?;
+        picked.reduce(self.settings.reduction, &losses)
+    }
+}
+
+impl Default for FocalLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Float> Loss<Tensor<i64>, T> for FocalLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+impl SigmoidFocalLoss {
+    /// The mean with α = 0.25 and γ = 2.
+    pub fn new() -> Self {
+        Self { alpha: Some(0.25), gamma: 2.0, reduction: Reduction::Mean }
+    }
+
+    /// The weight of positive examples, from 0 to 1, where negative ones have
+    /// the rest; `None` for no weights. 0.25 unless set.
+    #[must_use]
+    pub fn alpha(mut self, alpha: impl Into<Option<f64>>) -> Self {
+        self.alpha = alpha.into();
+        self
+    }
+
+    /// How little easy samples count: not less than others at 0; 2 unless set.
+    #[must_use]
+    pub fn gamma(mut self, gamma: f64) -> Self {
+        self.gamma = gamma;
+        self
+    }
+}
+
+impl Default for SigmoidFocalLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The mean focal loss with γ = 2, as [`FocalLoss`].
+///
+/// # Errors
+///
+/// When logits and labels do not fit in shape or a label names no class.
+pub fn focal_loss<V: Ops>(logits: &V, labels: &Tensor<i64>) -> Result<V> {
+    FocalLoss::new().compute(logits, labels)
+}
+
+/// The mean focal loss of single logits with α = 0.25 and γ = 2, as
+/// [`SigmoidFocalLoss`].
+///
+/// # Errors
+///
+/// When logits and target differ in shape or the target holds a number that is
+/// no probability.
+pub fn sigmoid_focal_loss<V: Ops>(logits: &V, target: &Tensor<V::Element>) -> Result<V> {
+    SigmoidFocalLoss::new().compute(logits, target)
+}
+
+/// xʸ, which is 1 where y is 0.
+#[inline(always)]
+fn power<T: Float>(x: T, y: f64) -> T {
+    if y == 2.0 {
+        x * x
+    } else if y == 0.0 {
+        T::ONE
+    } else {
+        x.powf(T::from_f64(y))
+    }
+}
+
+/// y·x^(y − 1), or 0 where x is 0: there it meets a factor that is 0 faster.
+#[inline(always)]
+fn power_slope<T: Float>(x: T, y: f64) -> T {
+    if y == 0.0 || x == T::ZERO { T::ZERO } else { T::from_f64(y) * power(x, y - 1.0) }
+}
+
+/// The loss of a log-probability, of its weight.
+#[derive(Clone, Copy)]
+struct Focus {
+    gamma: f64,
+}
+
+impl Curve<1> for Focus {
+    const NAME: &'static str = FocalLoss::NAME;
+
+    /// None: outputs are checked between 0 and 1, and logarithms of
+    /// probabilities are below. A test of its own takes differences.
+    fn examples() -> Vec<Self> {
+        Vec::new()
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure_at_least(Self::NAME, "gamma", 0.0, self.gamma)
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, logarithm: T, [weight]: [T; 1]) -> T {
+        -weight * power(-logarithm.exp_m1(), self.gamma) * logarithm
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, logarithm: T, [weight]: [T; 1]) -> T {
+        let rest = -logarithm.exp_m1();
+        let of_rest = power_slope(rest, self.gamma) * logarithm.exp() * logarithm;
+        weight * (of_rest - power(rest, self.gamma))
+    }
+}
+
+impl Curve<1> for SigmoidFocalLoss {
+    const NAME: &'static str = "sigmoid_focal_loss";
+
+    fn examples() -> Vec<Self> {
+        let plain = Self::new();
+        vec![plain, plain.alpha(None).gamma(0.5), plain.gamma(0.0), plain.alpha(0.7).gamma(3.5)]
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(alpha) = self.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
+            let message = format!("alpha must lie in 0..=1, got {alpha}");
+            return Err(Error::argument(Self::NAME, message));
+        }
+        ensure_at_least(Self::NAME, "gamma", 0.0, self.gamma)
+    }
+
+    fn check_target<T: Float>(&self, target: &Tensor<T>) -> Result<()> {
+        ensure_probabilities(Self::NAME, "target", target, false)
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        let at = At::new(x, y);
+        self.weight(y) * power(at.wrong, self.gamma) * at.cross_entropy
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        let at = At::new(x, y);
+        let (p, no) = (x.sigmoid(), (-x).sigmoid());
+        // wrong = p + y − 2·p·y, so its derivative by p is 1 − 2·y.
+        let of_wrong = power_slope(at.wrong, self.gamma) * p * no * (T::ONE - y - y);
+        let of_loss = p * (T::ONE - y) - y * no;
+        self.weight(y) * (of_wrong * at.cross_entropy + power(at.wrong, self.gamma) * of_loss)
+    }
+}
+
+impl SigmoidFocalLoss {
+    #[inline(always)]
+    fn weight<T: Float>(&self, y: T) -> T {
+        let of = |alpha: f64| T::from_f64(alpha) * y + T::from_f64(1.0 - alpha) * (T::ONE - y);
+        self.alpha.map_or(T::ONE, of)
+    }
+}
+
+/// What both the loss and its derivative need.
+struct At<T> {
+    /// 1 − q, the probability of being wrong.
+    wrong: T,
+    cross_entropy: T,
+}
+
+impl<T: Float> At<T> {
+    #[inline(always)]
+    fn new(x: T, y: T) -> Self {
+        let no = T::ONE - y;
+        let common = (-x.abs()).exp().ln_1p();
+        let (of_yes, of_no) = ((-x).max_nan(T::ZERO) + common, x.max_nan(T::ZERO) + common);
+        let wrong = (-x).sigmoid() * y + x.sigmoid() * no;
+        Self { wrong, cross_entropy: y * of_yes + no * of_no }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Rng;
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+    use crate::cross_entropy::CrossEntropy;
+    use crate::pointwise::Pointwise;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        check::<Pointwise<SigmoidFocalLoss, f64, 1>>().unwrap();
+        for gamma in [0.0, 0.5, 1.0, 2.0, 3.5] {
+            let focus = Focus { gamma };
+            for logarithm in [-0.01, -0.7, -3.0, -40.0_f64] {
+                let value = |x: f64| focus.value(x, [1.7]);
+                let step = 1e-6 * logarithm;
+                let expected = (value(logarithm + step) - value(logarithm - step)) / (2.0 * step);
+                let found = focus.derivative(logarithm, [1.7]);
+                let close = (found - expected).abs() < 1e-6 * (1.0 + expected.abs());
+                assert!(close, "γ = {gamma} at {logarithm}: {found} for {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_focus_it_is_the_cross_entropy() {
+        let mut rng = Rng::seed(3);
+        let logits = Tensor::<f64>::normal([6, 3, 2], 0.0, 2.0, &mut rng);
+        let labels = Tensor::from_fn([6, 2], |i| if i == 4 { -100 } else { (i % 3) as i64 });
+        let weights = [0.5, 1.0, 3.0];
+        let plain = CrossEntropy::new().class_weights(weights).compute(&logits, &labels).unwrap();
+        let focal = FocalLoss::new().gamma(0.0).class_weights(weights);
+        let focal = focal.compute(&logits, &labels).unwrap();
+        assert!((plain.item().unwrap() - focal.item().unwrap()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn certain_outputs_give_finite_losses_and_slopes() {
+        for gamma in [0.0, 0.5, 2.0] {
+            for (x, y) in [(1000.0, 1.0), (-1000.0, 0.0), (1000.0, 0.0), (-1000.0, 1.0_f32)] {
+                let loss = SigmoidFocalLoss::new().gamma(gamma);
+                assert!(loss.value(x, [y]).is_finite() && loss.derivative(x, [y]).is_finite());
+            }
+            let focus = Focus { gamma };
+            for x in [0.0, -1000.0_f32] {
+                assert!(
+                    focus.value(x, [1.0]).is_finite() && focus.derivative(x, [1.0]).is_finite()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_are_named() {
+        let (x, labels) = (Tensor::<f32>::zeros([2, 2]), Tensor::from([0, 1]));
+        let message = |result: Result<Tensor>| result.unwrap_err().to_string();
+        let negative = FocalLoss::new().gamma(-1.0);
+        assert!(message(negative.compute(&x, &labels)).starts_with("focal_loss: gamma must be"));
+        let heavy = SigmoidFocalLoss::new().alpha(1.5);
+        assert!(message(heavy.compute(&x, &x)).contains("alpha must lie in 0..=1"));
+        let beyond = sigmoid_focal_loss(&x, &Tensor::full([2, 2], 1.5));
+        assert!(message(beyond).contains("the target must lie between 0 and 1"));
+    }
+}

@@ -1,0 +1,262 @@
+//! Losses of outputs whose sign decides, for targets 1 and −1.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Float, Ops, Reduction, Result, Tensor};
+
+use crate::loss::Loss;
+use crate::pointwise::{Curve, apply, elementwise, ensure_at_least, ensure_signs};
+
+/// The hinge loss of an output x and a target y of 1 or −1:
+/// `max(0, margin − y·x)`, or its square.
+///
+/// PyTorch has no such loss; Keras calls it `Hinge` and `SquaredHinge`.
+///
+/// Source: Cortes and Vapnik, "Support-vector networks", 1995.
+///
+/// ```
+/// use dendra_losses::{HingeLoss, Reduction};
+/// use dendra_tensor::Tensor;
+///
+/// let (output, target) = (Tensor::from([2.0, 0.5, 1.0_f32]), Tensor::from([1.0, 1.0, -1.0]));
+/// let apart = HingeLoss::new().reduction(Reduction::None);
+/// assert_eq!(apart.compute(&output, &target)?.to_vec(), [0.0, 0.5, 2.0]);
+/// assert_eq!(apart.squared(true).compute(&output, &target)?.to_vec(), [0.0, 0.25, 4.0]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct HingeLoss {
+    margin: f64,
+    squared: bool,
+    reduction: Reduction,
+}
+
+/// The loss of a distance x between two things that are alike (y = 1) or not
+/// (y = −1): `x` or `max(0, margin − x)`.
+///
+/// Source: Hadsell et al., "Dimensionality reduction by learning an invariant
+/// mapping", 2006, without the squares.
+#[derive(Clone, Copy, Debug)]
+pub struct HingeEmbeddingLoss {
+    margin: f64,
+    reduction: Reduction,
+}
+
+/// The logistic loss of an output x and a target y of 1 or −1:
+/// `ln(1 + exp(−y·x))`, accurate for any x.
+///
+/// ```
+/// use dendra_losses::soft_margin_loss;
+/// use dendra_tensor::Tensor;
+///
+/// let loss = soft_margin_loss(&Tensor::from([0.0, 200.0_f32]), &Tensor::from([1.0, -1.0]))?;
+/// assert_eq!(loss.item()?, (2_f32.ln() + 200.0) / 2.0);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SoftMarginLoss {
+    reduction: Reduction,
+}
+
+elementwise! { HingeLoss HingeEmbeddingLoss SoftMarginLoss }
+
+impl HingeLoss {
+    /// The mean hinge loss with the margin 1.
+    pub fn new() -> Self {
+        Self { margin: 1.0, squared: false, reduction: Reduction::Mean }
+    }
+
+    /// How far on the right side of 0 an output costs nothing; 1 unless set.
+    #[must_use]
+    pub fn margin(mut self, margin: f64) -> Self {
+        self.margin = margin;
+        self
+    }
+
+    /// The square of the loss instead.
+    #[must_use]
+    pub fn squared(mut self, squared: bool) -> Self {
+        self.squared = squared;
+        self
+    }
+}
+
+impl Default for HingeLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HingeEmbeddingLoss {
+    /// The mean loss with the margin 1.
+    pub fn new() -> Self {
+        Self { margin: 1.0, reduction: Reduction::Mean }
+    }
+
+    /// The distance beyond which unlike things cost nothing; 1 unless set.
+    #[must_use]
+    pub fn margin(mut self, margin: f64) -> Self {
+        self.margin = margin;
+        self
+    }
+}
+
+impl Default for HingeEmbeddingLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SoftMarginLoss {
+    /// The mean logistic loss.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The mean hinge loss with the margin 1, as [`HingeLoss`].
+///
+/// # Errors
+///
+/// When the shapes differ or a target is neither 1 nor −1.
+pub fn hinge_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
+    HingeLoss::new().compute(output, target)
+}
+
+/// The mean hinge loss of distances with the margin 1, as
+/// [`HingeEmbeddingLoss`].
+///
+/// # Errors
+///
+/// When the shapes differ or a target is neither 1 nor −1.
+pub fn hinge_embedding_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
+    HingeEmbeddingLoss::new().compute(output, target)
+}
+
+/// The mean logistic loss, as [`SoftMarginLoss`].
+///
+/// # Errors
+///
+/// When the shapes differ or a target is neither 1 nor −1.
+pub fn soft_margin_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
+    SoftMarginLoss::new().compute(output, target)
+}
+
+impl Curve<1> for HingeLoss {
+    const NAME: &'static str = "hinge_loss";
+
+    fn examples() -> Vec<Self> {
+        vec![Self::new(), Self::new().margin(0.3), Self::new().margin(0.4).squared(true)]
+    }
+
+    fn check(&self) -> Result<()> {
+        // A negative margin is a meaning of its own, in a ranking.
+        ensure_at_least(Self::NAME, "margin", f64::MIN, self.margin)
+    }
+
+    fn check_target<T: Float>(&self, target: &Tensor<T>) -> Result<()> {
+        ensure_signs(Self::NAME, target)
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        let missing = (T::from_f64(self.margin) - y * x).max_nan(T::ZERO);
+        if self.squared { missing * missing } else { missing }
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        let missing = T::from_f64(self.margin) - y * x;
+        let slope = if self.squared { -T::from_f64(2.0) * y * missing } else { -y };
+        // PyTorch's at the corner itself.
+        if missing >= T::ZERO { slope } else { T::ZERO }
+    }
+}
+
+impl Curve<1> for HingeEmbeddingLoss {
+    const NAME: &'static str = "hinge_embedding_loss";
+
+    fn examples() -> Vec<Self> {
+        vec![Self::new(), Self::new().margin(0.4)]
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure_at_least(Self::NAME, "margin", f64::MIN, self.margin)
+    }
+
+    fn check_target<T: Float>(&self, target: &Tensor<T>) -> Result<()> {
+        ensure_signs(Self::NAME, target)
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        if y > T::ZERO { x } else { (T::from_f64(self.margin) - x).max_nan(T::ZERO) }
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        if y > T::ZERO {
+            T::ONE
+        } else if x <= T::from_f64(self.margin) {
+            -T::ONE
+        } else {
+            T::ZERO
+        }
+    }
+}
+
+impl Curve<1> for SoftMarginLoss {
+    const NAME: &'static str = "soft_margin_loss";
+
+    fn examples() -> Vec<Self> {
+        vec![Self::new()]
+    }
+
+    fn check_target<T: Float>(&self, target: &Tensor<T>) -> Result<()> {
+        ensure_signs(Self::NAME, target)
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        let z = -(y * x);
+        z.max_nan(T::ZERO) + (-z.abs()).exp().ln_1p()
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        -y * (-(y * x)).sigmoid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+    use crate::pointwise::Pointwise;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        check::<Pointwise<HingeLoss, f64, 1>>().unwrap();
+        check::<Pointwise<HingeEmbeddingLoss, f64, 1>>().unwrap();
+        check::<Pointwise<SoftMarginLoss, f64, 1>>().unwrap();
+    }
+
+    #[test]
+    fn a_target_that_is_no_sign_is_refused() {
+        let x = Tensor::from([0.5_f32, 0.5]);
+        for bad in [0.0, 0.5, f32::NAN] {
+            let target = Tensor::from([1.0, bad]);
+            let error = hinge_loss(&x, &target).unwrap_err().to_string();
+            assert_eq!(error, format!("hinge_loss: targets must be 1 or -1, got {bad}"));
+            assert!(hinge_embedding_loss(&x, &target).is_err());
+            assert!(soft_margin_loss(&x, &target).is_err());
+        }
+    }
+
+    #[test]
+    fn a_margin_must_be_a_number() {
+        let x = Tensor::from([1.0_f32]);
+        let error = HingeLoss::new().margin(f64::NAN).compute(&x, &x).unwrap_err().to_string();
+        assert!(error.starts_with("hinge_loss: margin must be a finite number"), "{error}");
+    }
+}

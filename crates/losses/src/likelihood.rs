@@ -1,0 +1,267 @@
+//! Negative log-likelihoods of quantities: counts and measurements.
+
+use std::f64::consts::TAU;
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
+
+use crate::loss::{Loss, reduce};
+use crate::pointwise::{Curve, apply, elementwise, ensure_at_least, ensure_same_shape};
+
+/// The negative log-likelihood of a count y that is Poisson-distributed, for
+/// an output x that is the logarithm of the expected count: `exp(x) − y·x`;
+/// without `log_input`, of the expected count itself: `x − y·ln(x + ε)`.
+///
+/// The term ln y! is left out, since it does not depend on the output. `full`
+/// adds it in Stirling's approximation, `y·ln y − y + ln(2π·y)/2`, where
+/// y > 1.
+///
+/// ```
+/// use dendra_losses::poisson_nll_loss;
+/// use dendra_tensor::Tensor;
+///
+/// let loss = poisson_nll_loss(&Tensor::from([0.0_f32]), &Tensor::from([3.0]))?;
+/// assert_eq!(loss.item()?, 1.0);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct PoissonNllLoss {
+    log_input: bool,
+    full: bool,
+    eps: f64,
+    reduction: Reduction,
+}
+
+/// The negative log-likelihood of a measurement y that is normally distributed
+/// around the output x with a variance v, which a model puts out too:
+/// `(ln v + (x − y)²/v) / 2`, with v held at ε. `full` adds the constant
+/// ln(2π)/2.
+///
+/// The variance has the shape of the output, or its last axis has the extent 1
+/// or is missing, or is any shape that broadcasts to the output's. As in
+/// PyTorch, the gradient passes where v is held at ε.
+///
+/// Source: Nix and Weigend, "Estimating the mean and variance of the target
+/// probability distribution", 1994.
+///
+/// It takes two outputs, so a closure makes it a [`Loss`]:
+///
+/// ```
+/// use dendra_autograd::Var;
+/// use dendra_losses::{GaussianNllLoss, Loss};
+/// use dendra_tensor::{Ops, Tensor};
+///
+/// // A model that puts out the mean and the logarithm of the variance.
+/// let loss = |output: &Var, target: &Tensor| {
+///     let variance = output.narrow(1, 1, 1)?.exp();
+///     GaussianNllLoss::new().compute(&output.narrow(1, 0, 1)?, target, &variance)
+/// };
+/// let value = loss.forward(&Var::new(Tensor::from([[1.0, 0.0]])), &Tensor::from([[3.0]]))?;
+/// assert_eq!(value.value().item()?, 2.0);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct GaussianNllLoss {
+    full: bool,
+    eps: f64,
+    reduction: Reduction,
+}
+
+elementwise! { PoissonNllLoss }
+
+impl PoissonNllLoss {
+    /// The mean of `exp(x) − y·x`.
+    pub fn new() -> Self {
+        Self { log_input: true, full: false, eps: 1e-8, reduction: Reduction::Mean }
+    }
+
+    /// Whether the output is the logarithm of the expected count; true unless
+    /// set.
+    #[must_use]
+    pub fn log_input(mut self, log_input: bool) -> Self {
+        self.log_input = log_input;
+        self
+    }
+
+    /// Whether to add Stirling's approximation of ln y!; false unless set.
+    #[must_use]
+    pub fn full(mut self, full: bool) -> Self {
+        self.full = full;
+        self
+    }
+
+    /// What keeps the logarithm of an expected count from −∞; 1e-8 unless set.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+}
+
+impl Default for PoissonNllLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl GaussianNllLoss {
+    const NAME: &'static str = "gaussian_nll_loss";
+
+    /// The mean with ε = 1e-6, without the constant.
+    pub fn new() -> Self {
+        Self { full: false, eps: 1e-6, reduction: Reduction::Mean }
+    }
+
+    /// What becomes of the losses of the elements; their mean unless set.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// Whether to add the constant ln(2π)/2; false unless set.
+    #[must_use]
+    pub fn full(mut self, full: bool) -> Self {
+        self.full = full;
+        self
+    }
+
+    /// What the variance is held at; 1e-6 unless set.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When output and target differ in shape, the variance does not broadcast
+    /// to them or is negative, or ε is not above 0.
+    pub fn compute<V: Ops>(
+        &self,
+        output: &V,
+        target: &Tensor<V::Element>,
+        variance: &V,
+    ) -> Result<V> {
+        ensure_at_least(Self::NAME, "eps", f64::MIN_POSITIVE, self.eps)?;
+        let shape = output.value().shape();
+        ensure_same_shape(Self::NAME, shape, target.shape())?;
+        let found = variance.value().shape();
+        let variance = match shape.split_last() {
+            Some((_, samples)) if found[..] == *samples && !samples.is_empty() => {
+                variance.unsqueeze(-1)?
+            }
+            _ => variance.clone(),
+        };
+        if variance.value().broadcast_to(shape).is_err() {
+            let message = format!("a variance of shape {found} does not broadcast to {shape}");
+            return Err(Error::shape(Self::NAME, message));
+        }
+        let is_negative = |v: &&V::Element| **v < Number::ZERO;
+        if let Some(bad) = variance.value().view().iter().find(is_negative) {
+            return Err(Error::data(Self::NAME, format!("a variance is negative: {bad}")));
+        }
+        let least = V::Element::from_f64(self.eps);
+        let missing = variance.value().map(|v| v.max_nan(least) - v);
+        let variance = variance.add(&V::constant(missing))?;
+        let squares = output.sub(&V::constant(target.clone()))?.square();
+        let mut losses = squares.div(&variance)?.add(&variance.ln())?.mul_scalar(0.5);
+        if self.full {
+            losses = losses.add_scalar(0.5 * TAU.ln());
+        }
+        Ok(reduce(self.reduction, &losses))
+    }
+}
+
+impl Default for GaussianNllLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The mean negative log-likelihood of counts for outputs that are logarithms,
+/// as [`PoissonNllLoss`].
+///
+/// # Errors
+///
+/// When the shapes differ.
+pub fn poisson_nll_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
+    PoissonNllLoss::new().compute(output, target)
+}
+
+/// The mean negative log-likelihood of measurements, as [`GaussianNllLoss`].
+///
+/// # Errors
+///
+/// When the shapes do not fit each other or a variance is negative.
+pub fn gaussian_nll_loss<V: Ops>(
+    output: &V,
+    target: &Tensor<V::Element>,
+    variance: &V,
+) -> Result<V> {
+    GaussianNllLoss::new().compute(output, target, variance)
+}
+
+impl Curve<1> for PoissonNllLoss {
+    const NAME: &'static str = "poisson_nll_loss";
+
+    fn examples() -> Vec<Self> {
+        let plain = Self::new();
+        vec![plain, plain.full(true), plain.log_input(false), plain.log_input(false).eps(0.1)]
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure_at_least(Self::NAME, "eps", 0.0, self.eps)
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        let loss =
+            if self.log_input { x.exp() - y * x } else { x - y * (x + T::from_f64(self.eps)).ln() };
+        if self.full && y > T::ONE {
+            loss + (y * y.ln() - y + T::from_f64(0.5) * (T::from_f64(TAU) * y).ln())
+        } else {
+            loss
+        }
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
+        if self.log_input { x.exp() - y } else { T::ONE - y / (x + T::from_f64(self.eps)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+    use crate::pointwise::Pointwise;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        check::<Pointwise<PoissonNllLoss, f64, 1>>().unwrap();
+    }
+
+    #[test]
+    fn a_count_is_likeliest_where_it_is_expected() {
+        let loss = |x: f64| poisson_nll_loss(&Tensor::from([x]), &Tensor::from([5.0])).unwrap();
+        let at = loss(5_f64.ln()).item().unwrap();
+        assert!(at < loss(5.1_f64.ln()).item().unwrap() && at < loss(4.9_f64.ln()).item().unwrap());
+    }
+
+    #[test]
+    fn a_variance_must_fit_and_not_be_negative() {
+        let x = Tensor::<f32>::zeros([2, 3]);
+        let message =
+            |variance: Tensor| gaussian_nll_loss(&x, &x, &variance).unwrap_err().to_string();
+        assert!(message(Tensor::ones([3, 2])).contains("does not broadcast to [2, 3]"));
+        assert!(message(Tensor::full([2, 1], -1.0)).contains("a variance is negative: -1"));
+        for shape in [vec![2, 3], vec![2, 1], vec![2], vec![1, 3], vec![]] {
+            let loss = gaussian_nll_loss(&x, &x, &Tensor::ones(shape)).unwrap();
+            assert_eq!(loss.item().unwrap(), 0.0);
+        }
+    }
+}

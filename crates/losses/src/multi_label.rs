@@ -1,0 +1,426 @@
+//! Losses of class scores by margins, for one label or several a sample.
+
+use dendra_autograd::Var;
+use dendra_tensor::ops::cross_entropy::check_labels;
+use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
+
+use crate::binary::BceWithLogitsLoss;
+use crate::classes::{ensure_class_weights, one_label_each};
+use crate::loss::{Loss, reduce};
+use crate::pointwise::ensure_at_least;
+use crate::samples::{SampleLoss, Samples};
+
+/// The multi-class hinge loss of scores x and a label y:
+/// `Σ_{c≠y} w_y·max(0, margin − x_y + x_c)^p / classes`.
+///
+/// Scores have the shape `[n, classes]` or `[classes]`, labels `[n]` or `[]`.
+///
+/// Source: Weston and Watkins, "Multi-class support vector machines", 1998.
+///
+/// ```
+/// use dendra_losses::multi_margin_loss;
+/// use dendra_tensor::Tensor;
+///
+/// let scores = Tensor::from([[0.1, 0.2, 0.4, 0.8_f64]]);
+/// let loss = multi_margin_loss(&scores, &Tensor::from([3]))?;
+/// assert!((loss.item()? - (0.3 + 0.4 + 0.6) / 4.0).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MultiMarginLoss {
+    p: u32,
+    margin: f64,
+    class_weights: Option<Vec<f64>>,
+    reduction: Reduction,
+}
+
+/// The hinge loss of scores x for samples with several labels: the sum of
+/// `max(0, 1 − (x_y − x_c)) / classes` over every label y and every class c
+/// that is no label.
+///
+/// Scores have the shape `[n, classes]` or `[classes]`. The target has that
+/// shape too: the labels of a sample, in any order, and then −1; what follows
+/// the first −1 does not count.
+///
+/// ```
+/// use dendra_losses::multilabel_margin_loss;
+/// use dendra_tensor::Tensor;
+///
+/// let scores = Tensor::from([[0.1, 0.2, 0.4, 0.8_f64]]);
+/// let loss = multilabel_margin_loss(&scores, &Tensor::from([[3, 0, -1, 1]]))?;
+/// assert!((loss.item()? - 0.85).abs() < 1e-12);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MultiLabelMarginLoss {
+    reduction: Reduction,
+}
+
+/// The binary cross-entropy of the logits of several labels, averaged over the
+/// classes: `−Σ_c w_c·(y_c·ln σ(x_c) + (1 − y_c)·ln(1 − σ(x_c))) / classes`.
+///
+/// Logits and targets (0, 1 or between) have the shape `[…, classes]`; a loss
+/// is left for each of `[…]`.
+#[derive(Clone, Debug, Default)]
+pub struct MultiLabelSoftMarginLoss {
+    weight: Option<Tensor<f64>>,
+    reduction: Reduction,
+}
+
+/// Gives the losses the method that they share.
+macro_rules! reductions {
+    ($($loss:ident)*) => {$(
+        impl $loss {
+            /// What becomes of the losses of the samples; their mean unless
+            /// set.
+            #[must_use]
+            pub fn reduction(mut self, reduction: Reduction) -> Self {
+                self.reduction = reduction;
+                self
+            }
+        }
+    )*};
+}
+reductions! { MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss }
+
+impl MultiMarginLoss {
+    const NAME: &'static str = "multi_margin_loss";
+
+    /// The mean with p = 1 and the margin 1.
+    pub fn new() -> Self {
+        Self { p: 1, margin: 1.0, class_weights: None, reduction: Reduction::Mean }
+    }
+
+    /// The exponent, 1 or 2; 1 unless set.
+    #[must_use]
+    pub fn p(mut self, p: u32) -> Self {
+        self.p = p;
+        self
+    }
+
+    /// How far the label's score should be ahead; 1 unless set.
+    #[must_use]
+    pub fn margin(mut self, margin: f64) -> Self {
+        self.margin = margin;
+        self
+    }
+
+    /// A weight for every class.
+    #[must_use]
+    pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
+        self.class_weights = Some(weights.into());
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When scores and labels do not fit in shape, a label names no class, or
+    /// a setting is invalid.
+    pub fn compute<V: Ops>(&self, scores: &V, labels: &Tensor<i64>) -> Result<V> {
+        let (rows, classes) = rows_of(Self::NAME, scores)?;
+        if self.p != 1 && self.p != 2 {
+            return Err(Error::argument(Self::NAME, format!("p must be 1 or 2, got {}", self.p)));
+        }
+        ensure_at_least(Self::NAME, "margin", f64::MIN, self.margin)?;
+        one_label_each(Self::NAME, scores.value().shape(), labels)?;
+        // No label is ignored: 0 is a class.
+        check_labels(Self::NAME, labels, classes, 0)?;
+        let weights = self.class_weights.clone();
+        ensure_class_weights(Self::NAME, weights.as_deref(), classes)?;
+        let labels = labels.to_vec().into_iter().map(|label| label as usize).collect();
+        let loss = OneLabel { squared: self.p == 2, margin: self.margin, weights, labels };
+        of_samples(loss, &rows, scores.value().rank(), self.reduction)
+    }
+}
+
+impl Default for MultiMarginLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MultiLabelMarginLoss {
+    const NAME: &'static str = "multilabel_margin_loss";
+
+    /// The mean over samples.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When scores and target differ in shape, or the target holds something
+    /// other than classes and −1.
+    pub fn compute<V: Ops>(&self, scores: &V, target: &Tensor<i64>) -> Result<V> {
+        let (rows, classes) = rows_of(Self::NAME, scores)?;
+        let shape = scores.value().shape();
+        if target.shape() != shape {
+            let found = target.shape();
+            let message = format!("scores of {shape} need a target of {shape}, got {found}");
+            return Err(Error::shape(Self::NAME, message));
+        }
+        check_labels(Self::NAME, target, classes, -1)?;
+        let labels = target.to_vec();
+        let sets = labels.chunks_exact(classes).map(|row| {
+            let labels = row.iter().take_while(|&&label| label >= 0);
+            labels.map(|&label| label as usize).collect()
+        });
+        let loss = ManyLabels { labels: sets.collect() };
+        of_samples(loss, &rows, scores.value().rank(), self.reduction)
+    }
+}
+
+impl MultiLabelSoftMarginLoss {
+    /// The mean over samples.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A factor for each class, which broadcasts to the shape of the logits.
+    #[must_use]
+    pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
+        self.weight = Some(weight.cast());
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When logits and target differ in shape, the target holds a number that
+    /// is no probability, or the weight does not broadcast to them.
+    pub fn compute<V: Ops>(&self, logits: &V, target: &Tensor<V::Element>) -> Result<V> {
+        let place = "multilabel_soft_margin_loss";
+        if logits.value().rank() == 0 {
+            return Err(Error::shape(place, "expected logits […, classes], got a scalar"));
+        }
+        let mut each = BceWithLogitsLoss::new().reduction(Reduction::None);
+        if let Some(weight) = &self.weight {
+            each = each.weight(weight);
+        }
+        let losses = each.compute(logits, target).map_err(|error| error.within(place))?;
+        Ok(reduce(self.reduction, &losses.mean_axes(&[-1], false)?))
+    }
+}
+
+impl<T: Float> Loss<Tensor<i64>, T> for MultiMarginLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+impl<T: Float> Loss<Tensor<i64>, T> for MultiLabelMarginLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+impl<T: Float> Loss<Tensor<T>, T> for MultiLabelSoftMarginLoss {
+    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
+        self.compute(output, target)
+    }
+}
+
+/// The mean multi-class hinge loss, as [`MultiMarginLoss`].
+///
+/// # Errors
+///
+/// When scores and labels do not fit in shape or a label names no class.
+pub fn multi_margin_loss<V: Ops>(scores: &V, labels: &Tensor<i64>) -> Result<V> {
+    MultiMarginLoss::new().compute(scores, labels)
+}
+
+/// The mean hinge loss of several labels, as [`MultiLabelMarginLoss`].
+///
+/// # Errors
+///
+/// When scores and target differ in shape, or the target holds something other
+/// than classes and −1.
+pub fn multilabel_margin_loss<V: Ops>(scores: &V, target: &Tensor<i64>) -> Result<V> {
+    MultiLabelMarginLoss::new().compute(scores, target)
+}
+
+/// The mean cross-entropy of several labels, as [`MultiLabelSoftMarginLoss`].
+///
+/// # Errors
+///
+/// When logits and target differ in shape or the target holds a number that is
+/// no probability.
+pub fn multilabel_soft_margin_loss<V: Ops>(logits: &V, target: &Tensor<V::Element>) -> Result<V> {
+    MultiLabelSoftMarginLoss::new().compute(logits, target)
+}
+
+/// The scores as `[n, classes]`, and the number of classes.
+fn rows_of<V: Ops>(place: &str, scores: &V) -> Result<(V, usize)> {
+    match scores.value().shape()[..] {
+        [classes] if classes > 0 => Ok((scores.unsqueeze(0)?, classes)),
+        [_, classes] if classes > 0 => Ok((scores.clone(), classes)),
+        _ => {
+            let found = scores.value().shape();
+            let message = format!("expected scores [n, classes] or [classes], got {found}");
+            Err(Error::shape(place, message))
+        }
+    }
+}
+
+/// The losses of the rows, reduced; a single sample has no axis of samples.
+fn of_samples<V: Ops>(
+    loss: impl SampleLoss<V::Element>,
+    rows: &V,
+    rank: usize,
+    reduction: Reduction,
+) -> Result<V> {
+    let losses = reduce(reduction, &V::try_apply(Samples(loss), &[rows])?);
+    if rank == 1 { losses.reshape(Shape::scalar()) } else { Ok(losses) }
+}
+
+/// [`MultiMarginLoss`] of rows.
+struct OneLabel {
+    squared: bool,
+    margin: f64,
+    weights: Option<Vec<f64>>,
+    labels: Vec<usize>,
+}
+
+impl<T: Float> SampleLoss<T> for OneLabel {
+    const NAME: &'static str = MultiMarginLoss::NAME;
+    const COST: usize = 2;
+
+    fn check(&self, _: &Shape) -> Result<()> {
+        Ok(())
+    }
+
+    fn loss(&self, sample: usize, scores: &[T], mut gradient: Option<&mut [T]>) -> T {
+        let label = self.labels[sample];
+        let weight = self.weights.as_ref().map_or(1.0, |weights| weights[label]);
+        let share = T::from_f64(weight / scores.len() as f64);
+        let ahead = T::from_f64(self.margin) - scores[label];
+        let (mut loss, mut pull) = (T::ZERO, T::ZERO);
+        for (class, &score) in scores.iter().enumerate() {
+            let missing = (ahead + score).max_nan(T::ZERO);
+            let counts = class != label;
+            let power = if self.squared { missing * missing } else { missing };
+            loss += if counts { share * power } else { T::ZERO };
+            if let Some(gradient) = gradient.as_deref_mut() {
+                let slope = match self.squared {
+                    true => T::from_f64(2.0) * share * missing,
+                    false => share,
+                };
+                gradient[class] = if counts && missing > T::ZERO { slope } else { T::ZERO };
+                pull += gradient[class];
+            }
+        }
+        if let Some(gradient) = gradient {
+            gradient[label] = -pull;
+        }
+        loss
+    }
+
+    fn examples() -> Vec<(Self, Tensor<T>)> {
+        let mut rng = Rng::seed(31);
+        let mut example = |samples: usize, squared, margin, weights: Option<Vec<f64>>| {
+            let labels = (0..samples).map(|_| rng.below(4)).collect();
+            let scores = Tensor::normal([samples, 4], 0.0, 1.0, &mut rng);
+            (Self { squared, margin, weights, labels }, scores)
+        };
+        vec![
+            example(5, false, 1.0, None),
+            example(5, true, 0.5, Some(vec![0.5, 1.0, 2.0, 3.0])),
+            example(0, false, 1.0, None),
+        ]
+    }
+}
+
+/// [`MultiLabelMarginLoss`] of rows.
+struct ManyLabels {
+    labels: Vec<Vec<usize>>,
+}
+
+impl<T: Float> SampleLoss<T> for ManyLabels {
+    const NAME: &'static str = MultiLabelMarginLoss::NAME;
+    const COST: usize = 8;
+
+    fn check(&self, _: &Shape) -> Result<()> {
+        Ok(())
+    }
+
+    fn loss(&self, sample: usize, scores: &[T], mut gradient: Option<&mut [T]>) -> T {
+        let share = T::from_f64(1.0 / scores.len() as f64);
+        let labels = &self.labels[sample];
+        let mut is_label = vec![false; scores.len()];
+        labels.iter().for_each(|&label| is_label[label] = true);
+        if let Some(gradient) = gradient.as_deref_mut() {
+            gradient.fill(T::ZERO);
+        }
+        let mut loss = T::ZERO;
+        for &label in labels {
+            for class in (0..scores.len()).filter(|&class| !is_label[class]) {
+                let missing = (T::ONE - (scores[label] - scores[class])).max_nan(T::ZERO);
+                loss += share * missing;
+                if let Some(gradient) = gradient.as_deref_mut().filter(|_| missing > T::ZERO) {
+                    gradient[label] -= share;
+                    gradient[class] += share;
+                }
+            }
+        }
+        loss
+    }
+
+    fn examples() -> Vec<(Self, Tensor<T>)> {
+        let mut rng = Rng::seed(32);
+        let labels = vec![vec![3, 0], vec![1], vec![], vec![0, 1, 2, 3]];
+        let mut scores = |samples: usize| Tensor::normal([samples, 4], 0.0, 1.0, &mut rng);
+        vec![(Self { labels }, scores(4)), (Self { labels: vec![] }, scores(0))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        check::<Samples<OneLabel>>().unwrap();
+        check::<Samples<ManyLabels>>().unwrap();
+    }
+
+    #[test]
+    fn a_nan_is_not_hidden_by_the_margin() {
+        let scores = Tensor::from([[0.0, f32::NAN, 1.0]]);
+        let one = multi_margin_loss(&scores, &Tensor::from([0])).unwrap();
+        let many = multilabel_margin_loss(&scores, &Tensor::from([[0, -1, -1]])).unwrap();
+        assert!(one.item().unwrap().is_nan() && many.item().unwrap().is_nan());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let scores = Tensor::<f32>::zeros([2, 3]);
+        let message = |result: Result<Tensor>| result.unwrap_err().to_string();
+        assert_eq!(
+            message(multi_margin_loss(&scores, &Tensor::from([[0], [1]]))),
+            "multi_margin_loss: an output of [2, 3] needs labels of [2], got [2, 1]"
+        );
+        assert!(message(multi_margin_loss(&scores, &Tensor::from([0, -1]))).contains("at [1]"));
+        let cubed = MultiMarginLoss::new().p(3);
+        assert!(message(cubed.compute(&scores, &Tensor::from([0, 1]))).contains("p must be"));
+        let weighted = MultiMarginLoss::new().class_weights([1.0]);
+        assert_eq!(
+            message(weighted.compute(&scores, &Tensor::from([0, 1]))),
+            "multi_margin_loss: 1 class weights for 3 classes"
+        );
+        assert!(
+            message(multilabel_margin_loss(&scores, &Tensor::from([0, 1])))
+                .contains("need a target of [2, 3]")
+        );
+        let beyond = Tensor::from([[0, 3, -1], [0, -1, -1]]);
+        assert!(message(multilabel_margin_loss(&scores, &beyond)).contains("the label at [0, 1]"));
+        let scalar = Tensor::<f32>::scalar(0.0);
+        assert!(message(multilabel_soft_margin_loss(&scalar, &scalar)).contains("a scalar"));
+    }
+}

@@ -1,0 +1,379 @@
+//! Losses that compare the outputs for two or three inputs with each other.
+//!
+//! They take more than one output, so they are no [`Loss`](crate::Loss)
+//! themselves; a closure that takes a model's output apart is one.
+
+use dendra_tensor::{Error, Float, Ops, Reduction, Result, Shape, Tensor};
+
+use crate::hinge::HingeLoss;
+use crate::pointwise::{Curve, apply, ensure_at_least, ensure_one_shape, ensure_signs};
+
+/// The loss of two scores a and b, of which a should be the higher one where
+/// the target y is 1 and the lower one where it is −1:
+/// `max(0, margin − y·(a − b))`. All three have one shape.
+///
+/// ```
+/// use dendra_losses::MarginRankingLoss;
+/// use dendra_tensor::Tensor;
+///
+/// let (a, b) = (Tensor::from([2.0, 0.0_f32]), Tensor::from([1.0, 1.0]));
+/// let loss = MarginRankingLoss::new().margin(0.5).compute(&a, &b, &Tensor::ones([2]))?;
+/// assert_eq!(loss.item()?, 0.75);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MarginRankingLoss {
+    margin: f64,
+    reduction: Reduction,
+}
+
+/// The loss of two embeddings that should point the same way where the target
+/// is 1, and not where it is −1: `1 − cos` or `max(0, cos − margin)`.
+///
+/// | | shape |
+/// |---|---|
+/// | both embeddings | `[n, features]` or `[features]` |
+/// | target | `[n]` or `[]` |
+///
+/// The cosine is `a·b / √((a·a + ε)·(b·b + ε))` with ε = 1e-12.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CosineEmbeddingLoss {
+    margin: f64,
+    reduction: Reduction,
+}
+
+/// The loss of an embedding, the anchor, that should lie nearer to a positive
+/// than to a negative example: `max(0, d(a, p) − d(a, n) + margin)` with the
+/// distance `d(x, y) = ‖x − y + ε‖_p`.
+///
+/// The three embeddings have the shape `[…, features]`; a loss is left for
+/// each of `[…]`.
+///
+/// Source: Balntas et al., "Learning local feature descriptors with triplets
+/// and shallow convolutional neural networks", 2016, which `swap` is from.
+///
+/// ```
+/// use dendra_losses::TripletMarginLoss;
+/// use dendra_tensor::Tensor;
+///
+/// let anchor = Tensor::from([[0.0, 0.0_f32]]);
+/// let (positive, negative) = (Tensor::from([[3.0, 4.0]]), Tensor::from([[0.0, 5.5]]));
+/// let loss = TripletMarginLoss::new().compute(&anchor, &positive, &negative)?;
+/// assert!((loss.item()? - 0.5).abs() < 1e-5);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct TripletMarginLoss {
+    margin: f64,
+    p: f64,
+    eps: f64,
+    swap: bool,
+    reduction: Reduction,
+}
+
+/// Gives the losses the methods of the settings that they share.
+macro_rules! settings {
+    ($($loss:ident)*) => {$(
+        impl $loss {
+            /// What becomes of the losses; their mean unless set.
+            #[must_use]
+            pub fn reduction(mut self, reduction: Reduction) -> Self {
+                self.reduction = reduction;
+                self
+            }
+
+            /// The margin of the formula.
+            #[must_use]
+            pub fn margin(mut self, margin: f64) -> Self {
+                self.margin = margin;
+                self
+            }
+        }
+    )*};
+}
+settings! { MarginRankingLoss CosineEmbeddingLoss TripletMarginLoss }
+
+impl MarginRankingLoss {
+    const NAME: &'static str = "margin_ranking_loss";
+
+    /// The mean loss with the margin 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes differ or a target is neither 1 nor −1.
+    pub fn compute<V: Ops>(&self, first: &V, second: &V, target: &Tensor<V::Element>) -> Result<V> {
+        let shape = first.value().shape();
+        ensure_one_shape(Self::NAME, "both outputs", shape, second.value().shape())?;
+        ensure_one_shape(Self::NAME, "outputs and target", shape, target.shape())?;
+        ensure_signs(Self::NAME, target)?;
+        let hinge = HingeLoss::new().margin(self.margin).reduction(self.reduction);
+        hinge.compute(&first.sub(second)?, target)
+    }
+}
+
+impl CosineEmbeddingLoss {
+    const NAME: &'static str = "cosine_embedding_loss";
+
+    /// The mean loss with the margin 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit each other, or a target is neither 1 nor −1.
+    pub fn compute<V: Ops>(&self, first: &V, second: &V, target: &Tensor<V::Element>) -> Result<V> {
+        let shape = first.value().shape();
+        ensure_one_shape(Self::NAME, "both embeddings", shape, second.value().shape())?;
+        let expected = without_features(Self::NAME, shape)?;
+        if *target.shape() != expected {
+            let found = target.shape();
+            let message = format!("embeddings of {shape} need targets of {expected}, got {found}");
+            return Err(Error::shape(Self::NAME, message));
+        }
+        ensure_signs(Self::NAME, target)?;
+        let product = |a: &V, b: &V| a.mul(b)?.sum_axes(&[-1], false);
+        let length = |x: &V| Ok(product(x, x)?.add_scalar(1e-12));
+        let lengths = length(first)?.mul(&length(second)?)?.sqrt();
+        let cosine = product(first, second)?.div(&lengths)?;
+        apply(Cosine { margin: self.margin }, &cosine, [target.clone()], self.reduction)
+    }
+}
+
+impl TripletMarginLoss {
+    const NAME: &'static str = "triplet_margin_loss";
+
+    /// The mean loss with the margin 1 and Euclidean distances (p = 2,
+    /// ε = 1e-6), without swapping.
+    pub fn new() -> Self {
+        Self { margin: 1.0, p: 2.0, eps: 1e-6, swap: false, reduction: Reduction::Mean }
+    }
+
+    /// Which norm measures distances: 1 for sums of absolute values, infinity
+    /// for the largest; 2 unless set.
+    #[must_use]
+    pub fn p(mut self, p: f64) -> Self {
+        self.p = p;
+        self
+    }
+
+    /// What keeps the norm's derivative finite; 1e-6 unless set.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// Takes the distance of the negative from the positive where that is
+    /// nearer than the anchor.
+    #[must_use]
+    pub fn swap(mut self, swap: bool) -> Self {
+        self.swap = swap;
+        self
+    }
+
+    /// The loss of values or variables.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes differ or a setting is invalid.
+    pub fn compute<V: Ops>(&self, anchor: &V, positive: &V, negative: &V) -> Result<V> {
+        if self.p.is_nan() || self.p <= 0.0 {
+            let message = format!("p must be above 0, got {}", self.p);
+            return Err(Error::argument(Self::NAME, message));
+        }
+        ensure_at_least(Self::NAME, "eps", 0.0, self.eps)?;
+        without_features(Self::NAME, anchor.value().shape())?;
+        self.compute_by(anchor, positive, negative, |x, y| {
+            norm(&x.sub(y)?.add_scalar(self.eps), self.p)
+        })
+    }
+
+    /// The loss by another distance (PyTorch's
+    /// `TripletMarginWithDistanceLoss`), which gives one value for each pair.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes differ, or `distance` fails.
+    pub fn compute_by<V: Ops>(
+        &self,
+        anchor: &V,
+        positive: &V,
+        negative: &V,
+        distance: impl Fn(&V, &V) -> Result<V>,
+    ) -> Result<V> {
+        let shape = anchor.value().shape();
+        ensure_one_shape(Self::NAME, "anchor and positive", shape, positive.value().shape())?;
+        ensure_one_shape(Self::NAME, "anchor and negative", shape, negative.value().shape())?;
+        let near = distance(anchor, positive)?;
+        let mut far = distance(anchor, negative)?;
+        if self.swap {
+            far = far.minimum(&distance(positive, negative)?)?;
+        }
+        let hinge = HingeLoss::new().margin(self.margin).reduction(self.reduction);
+        let ahead = far.sub(&near)?;
+        let target = Tensor::ones(ahead.value().shape());
+        hinge.compute(&ahead, &target)
+    }
+}
+
+impl Default for TripletMarginLoss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The mean ranking loss with the margin 0, as [`MarginRankingLoss`].
+///
+/// # Errors
+///
+/// When the shapes differ or a target is neither 1 nor −1.
+pub fn margin_ranking_loss<V: Ops>(
+    first: &V,
+    second: &V,
+    target: &Tensor<V::Element>,
+) -> Result<V> {
+    MarginRankingLoss::new().compute(first, second, target)
+}
+
+/// The mean cosine loss with the margin 0, as [`CosineEmbeddingLoss`].
+///
+/// # Errors
+///
+/// When the shapes do not fit each other, or a target is neither 1 nor −1.
+pub fn cosine_embedding_loss<V: Ops>(
+    first: &V,
+    second: &V,
+    target: &Tensor<V::Element>,
+) -> Result<V> {
+    CosineEmbeddingLoss::new().compute(first, second, target)
+}
+
+/// The mean triplet loss with the margin 1, as [`TripletMarginLoss`].
+///
+/// # Errors
+///
+/// When the shapes differ.
+pub fn triplet_margin_loss<V: Ops>(anchor: &V, positive: &V, negative: &V) -> Result<V> {
+    TripletMarginLoss::new().compute(anchor, positive, negative)
+}
+
+/// The shape of one value for each embedding.
+fn without_features(place: &str, shape: &Shape) -> Result<Shape> {
+    match shape.split_last() {
+        Some((_, samples)) => Ok(samples.into()),
+        None => Err(Error::shape(place, "expected embeddings […, features], got a scalar")),
+    }
+}
+
+/// The p-norm along the last axis.
+fn norm<V: Ops>(x: &V, p: f64) -> Result<V> {
+    let last = &[-1];
+    if p == 1.0 {
+        x.abs().sum_axes(last, false)
+    } else if p == 2.0 {
+        Ok(x.square().sum_axes(last, false)?.sqrt())
+    } else if p.is_infinite() {
+        x.abs().max_axes(last, false)
+    } else {
+        Ok(x.abs().powf(p).sum_axes(last, false)?.powf(1.0 / p))
+    }
+}
+
+/// The loss of the cosine of two embeddings.
+#[derive(Clone, Copy)]
+struct Cosine {
+    margin: f64,
+}
+
+impl Curve<1> for Cosine {
+    const NAME: &'static str = CosineEmbeddingLoss::NAME;
+
+    fn examples() -> Vec<Self> {
+        vec![Self { margin: 0.0 }, Self { margin: 0.4 }]
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure_at_least(Self::NAME, "margin", f64::MIN, self.margin)
+    }
+
+    #[inline(always)]
+    fn value<T: Float>(&self, cosine: T, [y]: [T; 1]) -> T {
+        if y > T::ZERO {
+            T::ONE - cosine
+        } else {
+            (cosine - T::from_f64(self.margin)).max_nan(T::ZERO)
+        }
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, cosine: T, [y]: [T; 1]) -> T {
+        if y > T::ZERO {
+            -T::ONE
+        } else if cosine >= T::from_f64(self.margin) {
+            T::ONE
+        } else {
+            T::ZERO
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Rng;
+    use dendra_tensor::ops::check::check;
+
+    use super::*;
+    use crate::pointwise::Pointwise;
+
+    #[test]
+    fn the_gradient_of_the_cosine_agrees_with_differences() {
+        check::<Pointwise<Cosine, f64, 1>>().unwrap();
+    }
+
+    #[test]
+    fn equal_embeddings_have_the_cosine_one() {
+        let x = Tensor::<f64>::normal([3, 4], 0.0, 1.0, &mut Rng::seed(1));
+        let alike = cosine_embedding_loss(&x, &x.mul_scalar(7.0), &Tensor::ones([3])).unwrap();
+        assert!(alike.item().unwrap().abs() < 1e-9);
+        let unlike = CosineEmbeddingLoss::new().margin(0.25);
+        let loss = unlike.compute(&x, &x, &Tensor::full([3], -1.0)).unwrap();
+        assert!((loss.item().unwrap() - 0.75).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_distance_can_be_given() {
+        let x = |value| Tensor::from([[value, 0.0_f64]]);
+        let by_first = |a: &Tensor<f64>, b: &Tensor<f64>| a.sub(b)?.abs().max_axes(&[-1], false);
+        let loss = TripletMarginLoss::new();
+        let found = loss.compute_by(&x(0.0), &x(3.0), &x(1.0), by_first).unwrap();
+        assert_eq!(found.item().unwrap(), 3.0);
+        let swapped = loss.swap(true).compute_by(&x(0.0), &x(3.0), &x(2.5), by_first).unwrap();
+        assert_eq!(swapped.item().unwrap(), 3.5);
+    }
+
+    #[test]
+    fn shapes_that_differ_are_named() {
+        let (a, b) = (Tensor::<f32>::zeros([2, 3]), Tensor::zeros([3, 2]));
+        let message = |result: Result<Tensor>| result.unwrap_err().to_string();
+        let one = Tensor::ones([2]);
+        assert_eq!(
+            message(cosine_embedding_loss(&a, &a, &Tensor::ones([2, 1]))),
+            "cosine_embedding_loss: embeddings of [2, 3] need targets of [2], got [2, 1]"
+        );
+        assert!(message(cosine_embedding_loss(&a, &b, &one)).contains("both embeddings"));
+        assert!(message(triplet_margin_loss(&a, &a, &b)).contains("anchor and negative"));
+        assert!(message(margin_ranking_loss(&a, &a, &one)).contains("outputs and target"));
+        let scalar = Tensor::scalar(1.0_f32);
+        assert!(message(triplet_margin_loss(&scalar, &scalar, &scalar)).contains("a scalar"));
+        let zero = TripletMarginLoss::new().p(0.0);
+        assert!(message(zero.compute(&a, &a, &a)).contains("p must be above 0"));
+    }
+}
