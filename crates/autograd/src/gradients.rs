@@ -114,6 +114,12 @@ impl<T: Float> Gradients<T> {
         self.parameters.iter_mut().map(|(_, gradient)| gradient)
     }
 
+    /// The first parameter, in the order in which the parameters were made,
+    /// whose gradient holds an infinity or NaN.
+    pub fn first_not_finite(&self) -> Option<ParamId> {
+        self.parameters.iter().find(|(_, gradient)| !gradient.is_finite()).map(|(id, _)| *id)
+    }
+
     /// Adds the gradients (and the loss) of another micro-batch, and appends
     /// its updates. Gradients of leaves belong to one tape and are dropped.
     pub fn accumulate(&mut self, other: Self) {
@@ -164,6 +170,18 @@ mod tests {
         assert_eq!(whole.loss(), parts.loss());
         parts.scale(0.5);
         assert_eq!(parts.get(&weight).unwrap(), &(whole.get(&weight).unwrap() * 0.5));
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_is_found() {
+        let sound = Param::new(Tensor::from([1.0_f32]));
+        let unsound = Param::new(Tensor::from([0.0_f32, 4.0]));
+        let x = Tape::training(0, 0).input(Tensor::from([1.0_f32]));
+        // The slope of the root is infinite at 0.
+        let loss = unsound.on(&x).sqrt().sum() + sound.on(&x).sum();
+        let gradients = loss.backward().unwrap();
+        assert!(gradients.loss().is_finite());
+        assert_eq!(gradients.first_not_finite(), Some(unsound.id()));
     }
 
     #[test]

@@ -26,7 +26,10 @@ pub use dendra_optim::{
 };
 pub use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
 #[cfg(feature = "train")]
-pub use dendra_train::{Accuracy, BinaryAccuracy, Fit, Metric, TopKAccuracy, Trainer};
+pub use dendra_train::{
+    Accuracy, BinaryAccuracy, Callback, Checkpoints, EarlyStopping, EpochReport, Every, Fit,
+    History, Metric, Moment, NotFinite, TopKAccuracy, Trainer, Verbose,
+};
 
 #[cfg(feature = "losses")]
 pub use crate::losses;

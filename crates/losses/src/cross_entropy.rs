@@ -160,6 +160,15 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for CrossEntropy {
     fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>> {
         self.compute(output, target)
     }
+
+    fn forward_weighted(
+        &self,
+        output: &Var<T>,
+        target: &Y,
+        class_weights: &[f64],
+    ) -> Result<Var<T>> {
+        self.clone().class_weights(class_weights).compute(output, target)
+    }
 }
 
 /// The mean cross-entropy of logits, as [`CrossEntropy`].

@@ -1,7 +1,7 @@
 //! What every loss is.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Float, Ops, Reduction, Result};
+use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 
 /// Says how far the output of a model is from a target of type `Y`.
 ///
@@ -31,6 +31,23 @@ pub trait Loss<Y, T: Float = f32> {
     /// When the output and the target do not fit each other, the target is
     /// invalid, or a setting is.
     fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>>;
+
+    /// The loss with these weights of the classes, in place of those that it
+    /// may have; what Keras calls `class_weight`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward), when there are not as many weights as
+    /// classes, and always for a loss that knows no classes.
+    fn forward_weighted(
+        &self,
+        output: &Var<T>,
+        target: &Y,
+        class_weights: &[f64],
+    ) -> Result<Var<T>> {
+        let _ = (output, target, class_weights);
+        Err(Error::argument("class_weights", "this loss takes no weights of classes"))
+    }
 }
 
 impl<F, Y, T: Float> Loss<Y, T> for F

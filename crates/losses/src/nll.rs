@@ -55,6 +55,15 @@ impl<T: Float> Loss<Tensor<i64>, T> for NllLoss {
     fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
         self.compute(output, target)
     }
+
+    fn forward_weighted(
+        &self,
+        output: &Var<T>,
+        target: &Tensor<i64>,
+        class_weights: &[f64],
+    ) -> Result<Var<T>> {
+        self.clone().class_weights(class_weights).compute(output, target)
+    }
 }
 
 /// The mean negative log-likelihood, as [`NllLoss`].

@@ -67,7 +67,7 @@ pub use dendra_autograd::Parameters;
 pub use dendra_derive::Parameters;
 pub use dendra_tensor as tensor;
 
-pub use file::{StateFile, load, save};
+pub use file::{StateFile, load, remove_unfinished, save, write_whole};
 pub use init::{Fans, Init};
 pub use layers::*;
 pub use module::Module;

@@ -80,6 +80,20 @@ pub enum Error {
         /// What was found.
         message: String,
     },
+    /// A panic in code that a caller handed over, such as a callback.
+    #[error("{place}: panicked: {message}")]
+    Panic {
+        /// What was running.
+        place: String,
+        /// What the panic said.
+        message: String,
+    },
+    /// Work that was stopped from outside before its end.
+    #[error("{message}")]
+    Interrupted {
+        /// Where it stopped, and how to go on.
+        message: String,
+    },
     /// A tape used in a way that gives no gradient.
     #[error("{message}")]
     Tape {
@@ -130,6 +144,20 @@ impl Error {
         Error::NotFinite { place: place.into(), message: message.into() }
     }
 
+    /// A panic in code that a caller handed over, from what `catch_unwind`
+    /// caught.
+    pub fn panic(place: impl Into<String>, payload: &(dyn std::any::Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        let message = text.unwrap_or_else(|| "without a message".to_owned());
+        Error::Panic { place: place.into(), message }
+    }
+
+    /// Work that was stopped from outside before its end.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Error::Interrupted { message: message.into() }
+    }
+
     /// A tape used in a way that gives no gradient.
     pub fn tape(message: impl Into<String>) -> Self {
         Error::Tape { message: message.into() }
@@ -151,8 +179,9 @@ impl Error {
             Error::Shape { place, .. }
             | Error::Argument { place, .. }
             | Error::Data { place, .. }
-            | Error::NotFinite { place, .. } => *place = format!("{}: {place}", outer.as_ref()),
-            Error::State { message } | Error::Tape { message } => {
+            | Error::NotFinite { place, .. }
+            | Error::Panic { place, .. } => *place = format!("{}: {place}", outer.as_ref()),
+            Error::State { message } | Error::Tape { message } | Error::Interrupted { message } => {
                 *message = format!("{}: {message}", outer.as_ref());
             }
             Error::File { .. } | Error::Io { .. } | Error::MissingGradient { .. } => {}

@@ -1,33 +1,114 @@
 //! The settings of a training run.
 
+use std::path::PathBuf;
+
 use dendra_datasets::Dataset;
-use dendra_tensor::Tensor;
+use dendra_tensor::{Error, Result, Tensor};
+
+use crate::callback::Callback;
+use crate::checkpoint::Checkpoints;
+use crate::not_finite::NotFinite;
+use crate::progress::Verbose;
+use crate::stop::StopFlag;
 
 /// What a data set for a [`Trainer`](crate::Trainer) gives: batches of inputs
 /// with targets of type `Y`.
 pub(crate) type Data<'a, Y> = &'a dyn Dataset<Input = Tensor, Target = Y>;
 
-/// How to train; made by [`Fit::epochs`].
+/// How to train; made by [`Fit::epochs`] or [`Fit::steps`].
+///
+/// Gradient clipping and learning-rate schedules, by step or by epoch, are
+/// settings of the optimizer.
+///
+/// ```
+/// use dendra_train::{EarlyStopping, Fit};
+///
+/// let fit: Fit = Fit::epochs(50)
+///     .batch_size(64)
+///     .accumulate(4)
+///     .validation_split(0.2)
+///     .class_weights([1.0, 1.0, 2.5])
+///     .callback(EarlyStopping::new(3));
+/// ```
 #[must_use = "pass the settings to Trainer::fit"]
 pub struct Fit<'a, Y = Tensor<i64>> {
     pub(crate) epochs: usize,
+    pub(crate) max_steps: Option<u64>,
+    pub(crate) batches_per_epoch: Option<usize>,
     pub(crate) batch_size: usize,
+    pub(crate) accumulate: usize,
     pub(crate) seed: u64,
     pub(crate) shuffle: bool,
     pub(crate) validation: Option<Data<'a, Y>>,
-    pub(crate) quiet: bool,
+    pub(crate) validation_split: Option<f64>,
+    pub(crate) validate_every: usize,
+    pub(crate) class_weights: Option<Vec<f64>>,
+    pub(crate) not_finite: NotFinite,
+    pub(crate) callbacks: Vec<Box<dyn Callback + 'a>>,
+    pub(crate) checkpoints: Option<Checkpoints>,
+    pub(crate) resume: Option<PathBuf>,
+    pub(crate) resume_must_exist: bool,
+    pub(crate) stop: StopFlag,
+    pub(crate) ctrl_c: bool,
+    pub(crate) verbose: Verbose,
 }
 
 impl<'a, Y> Fit<'a, Y> {
     /// Goes through the data this many times: batches of 32, shuffled.
     pub fn epochs(epochs: usize) -> Self {
-        Self { epochs, batch_size: 32, seed: 0, shuffle: true, validation: None, quiet: false }
+        Self {
+            epochs,
+            max_steps: None,
+            batches_per_epoch: None,
+            batch_size: 32,
+            accumulate: 1,
+            seed: 0,
+            shuffle: true,
+            validation: None,
+            validation_split: None,
+            validate_every: 1,
+            class_weights: None,
+            not_finite: NotFinite::Stop,
+            callbacks: Vec::new(),
+            checkpoints: None,
+            resume: None,
+            resume_must_exist: true,
+            stop: StopFlag::new(),
+            ctrl_c: false,
+            verbose: Verbose::Bar,
+        }
     }
 
-    /// The number of samples of a step; the last batch of an epoch holds what
+    /// Trains for this many steps, however many epochs that are.
+    pub fn steps(steps: u64) -> Self {
+        Self::epochs(usize::MAX).max_steps(steps)
+    }
+
+    /// Stops after this many steps, in the middle of an epoch if need be.
+    pub fn max_steps(mut self, steps: u64) -> Self {
+        self.max_steps = Some(steps);
+        self
+    }
+
+    /// Ends an epoch after this many batches, where the data holds more.
+    pub fn batches_per_epoch(mut self, batches: usize) -> Self {
+        self.batches_per_epoch = Some(batches);
+        self
+    }
+
+    /// The number of samples of a batch; the last batch of an epoch holds what
     /// is left.
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
+        self
+    }
+
+    /// The number of batches whose gradients make one step; 1 unless set. A
+    /// step takes the mean over the samples of its batches, as one batch of
+    /// them all would, in the memory of a single one. The last step of an
+    /// epoch takes the batches that are left.
+    pub fn accumulate(mut self, batches: usize) -> Self {
+        self.accumulate = batches;
         self
     }
 
@@ -50,9 +131,117 @@ impl<'a, Y> Fit<'a, Y> {
         self
     }
 
-    /// Prints nothing.
-    pub fn quiet(mut self) -> Self {
-        self.quiet = true;
+    /// Keeps this share of the training data, drawn by the seed, for
+    /// validation.
+    pub fn validation_split(mut self, share: f64) -> Self {
+        self.validation_split = Some(share);
         self
+    }
+
+    /// Evaluates only after every so many epochs, and after the last.
+    pub fn validate_every(mut self, epochs: usize) -> Self {
+        self.validate_every = epochs;
+        self
+    }
+
+    /// How much the samples of each class count in training; the loss must be
+    /// one of classes. The validation loss is not weighted.
+    pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
+        self.class_weights = Some(weights.into());
+        self
+    }
+
+    /// What becomes of a step whose loss or gradient is not finite; stops
+    /// unless set.
+    pub fn not_finite(mut self, policy: NotFinite) -> Self {
+        self.not_finite = policy;
+        self
+    }
+
+    /// Lets this look on and take part. Callbacks are called in the order in
+    /// which they were given; give `&mut callback` to keep one.
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// Writes checkpoints.
+    pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Goes on from a checkpoint, or from the last one of a folder, up to
+    /// where this run was to end. Data, model, optimizer and settings must be
+    /// those of the interrupted run: the weights in the end are then, bit for
+    /// bit, those of a run without interruption.
+    ///
+    /// Of the epoch that was interrupted, the history tells the loss over all
+    /// batches, and the metrics over those after the checkpoint.
+    pub fn resume(mut self, path: impl Into<PathBuf>) -> Self {
+        self.resume = Some(path.into());
+        self.resume_must_exist = true;
+        self
+    }
+
+    /// As [`resume`](Self::resume), where there is such a checkpoint already;
+    /// otherwise the run begins. A program that is started again and again
+    /// until it is through wants this.
+    pub fn resume_if_present(mut self, path: impl Into<PathBuf>) -> Self {
+        self.resume = Some(path.into());
+        self.resume_must_exist = false;
+        self
+    }
+
+    /// Finishes the step, writes a checkpoint and ends with
+    /// [`Error::Interrupted`] once this flag is set, by another thread say.
+    pub fn stop_when(mut self, flag: &StopFlag) -> Self {
+        self.stop = flag.clone();
+        self
+    }
+
+    /// Does the same when the user presses Ctrl-C; pressed again, it ends the
+    /// program at once.
+    #[cfg(feature = "interrupt")]
+    pub fn stop_on_ctrl_c(mut self) -> Self {
+        self.ctrl_c = true;
+        self
+    }
+
+    /// How much to print.
+    pub fn verbose(mut self, verbose: Verbose) -> Self {
+        self.verbose = verbose;
+        self
+    }
+
+    /// Prints nothing.
+    pub fn quiet(self) -> Self {
+        self.verbose(Verbose::Silent)
+    }
+
+    /// Refuses settings that make no sense.
+    pub(crate) fn check(&self) -> Result<()> {
+        let positive = [
+            ("accumulate", self.accumulate),
+            ("validate_every", self.validate_every),
+            ("batches_per_epoch", self.batches_per_epoch.unwrap_or(1)),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::argument("Fit", format!("{name} must be at least 1, got 0")));
+        }
+        if self.epochs == usize::MAX && self.max_steps.is_none() {
+            return Err(Error::argument("Fit", "neither epochs nor steps say where to end"));
+        }
+        if self.validation.is_some() && self.validation_split.is_some() {
+            let message = "give either data to validate on or a share to split off, not both";
+            return Err(Error::argument("Fit", message));
+        }
+        if let Some(share) = self.validation_split
+            && !(share > 0.0 && share < 1.0)
+        {
+            let message = format!("validation_split must lie between 0 and 1, got {share}");
+            return Err(Error::argument("Fit", message));
+        }
+        self.checkpoints.as_ref().map_or(Ok(()), Checkpoints::check)
     }
 }

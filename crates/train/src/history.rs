@@ -62,6 +62,28 @@ pub struct EpochReport {
     pub seconds: f64,
     /// Samples trained per second.
     pub samples_per_second: f64,
+    /// The learning rate of its last step.
+    pub learning_rate: f64,
+}
+
+impl EpochReport {
+    /// A figure by its name: `loss`, a metric, or one of them after
+    /// `validation `; `None` when the epoch was not validated.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such figure; the error names those there are.
+    pub fn figure(&self, name: &str) -> Result<Option<f64>> {
+        let (part, name) = match name.strip_prefix("validation ") {
+            Some(name) => (self.validation.as_ref(), name),
+            None => (Some(&self.training), name),
+        };
+        match part {
+            Some(part) if name == "loss" => Ok(Some(part.loss)),
+            Some(part) => part.metric(name).map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
 impl fmt::Display for EpochReport {
@@ -77,14 +99,27 @@ impl fmt::Display for EpochReport {
 /// The epochs of a training run, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The epochs.
+    /// The epochs. One that a limit of steps or a callback cut short is among
+    /// them.
     pub epochs: Vec<EpochReport>,
+    /// The steps that were left out or taken back since they were not finite,
+    /// each with its place.
+    pub incidents: Vec<String>,
+    /// Why the training ended before its time, when a callback ended it.
+    pub stopped: Option<String>,
 }
 
 impl History {
     /// The training loss of every epoch.
     pub fn losses(&self) -> Vec<f64> {
         self.epochs.iter().map(|epoch| epoch.training.loss).collect()
+    }
+
+    /// A figure of every epoch that has it, with the epoch's number; see
+    /// [`EpochReport::figure`].
+    pub fn curve(&self, name: &str) -> Vec<(usize, f64)> {
+        let value = |epoch: &EpochReport| Some((epoch.number, epoch.figure(name).ok()??));
+        self.epochs.iter().filter_map(value).collect()
     }
 
     /// The last epoch; `None` when there was none.
@@ -118,7 +153,11 @@ mod tests {
             validation: Some(Evaluation { loss: 0.5, metrics: vec![] }),
             seconds: 2.5,
             samples_per_second: 24_000.0,
+            learning_rate: 0.1,
         };
+        assert_eq!(epoch.figure("validation loss").unwrap(), Some(0.5));
+        assert_eq!(epoch.figure("perplexity").unwrap(), Some(1.5));
+        assert!(epoch.figure("validation perplexity").is_err());
         assert!(
             epoch.to_string().ends_with("|  validation loss 0.5000  |  2.50 s, 24000 samples/s")
         );

@@ -19,13 +19,28 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod callback;
+mod checkpoint;
+mod early_stopping;
 mod fit;
 mod history;
 mod metrics;
+mod monitor;
+mod not_finite;
 mod progress;
+mod run;
+mod step;
+mod stop;
 mod trainer;
 
+pub use callback::{BatchReport, Callback, Moment};
+pub use checkpoint::{Checkpoint, Checkpoints, Every, Position, Settings};
+pub use early_stopping::EarlyStopping;
 pub use fit::Fit;
 pub use history::{EpochReport, Evaluation, History};
 pub use metrics::{Accuracy, BinaryAccuracy, Metric, TopKAccuracy};
+pub use monitor::Goal;
+pub use not_finite::NotFinite;
+pub use progress::Verbose;
+pub use stop::StopFlag;
 pub use trainer::Trainer;

@@ -1,11 +1,24 @@
 //! What a person sees while training runs: a bar on a terminal, one line an
 //! epoch anywhere.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::history::{EpochReport, Evaluation};
+use crate::history::Evaluation;
+
+/// How much a training run prints, on the standard error stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbose {
+    /// Nothing; Keras's level 0.
+    Silent,
+    /// On a terminal, a bar with loss, metrics, rate and time left, which an
+    /// epoch's line replaces; elsewhere the lines alone. Keras's level 1.
+    Bar,
+    /// One line an epoch; Keras's level 2.
+    Lines,
+}
 
 /// How often the figures beside the bar change.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -14,15 +27,23 @@ const REFRESH: Duration = Duration::from_millis(100);
 /// on a terminal only.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    quiet: bool,
+    verbose: Verbose,
     refreshed: Instant,
 }
 
 impl Progress {
-    /// A bar for one epoch of `samples`.
-    pub(crate) fn epoch(number: usize, last: usize, samples: usize, quiet: bool) -> Self {
-        let target =
-            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    /// A bar for one epoch of `samples`; `last` is the number of the last
+    /// epoch where that is known.
+    pub(crate) fn epoch(
+        number: usize,
+        last: Option<usize>,
+        samples: usize,
+        verbose: Verbose,
+    ) -> Self {
+        let target = match verbose {
+            Verbose::Bar => ProgressDrawTarget::stderr(),
+            Verbose::Silent | Verbose::Lines => ProgressDrawTarget::hidden(),
+        };
         let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
         let style = ProgressStyle::with_template(
             "{prefix} {bar:28.cyan/dim} {pos}/{len}  {msg}  {per_sec} samples/s, {eta} left",
@@ -30,13 +51,14 @@ impl Progress {
         let style = style.expect("the template is well formed").progress_chars("━━─");
         bar.set_style(style.with_key(
             "per_sec",
-            |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            |state: &indicatif::ProgressState, out: &mut dyn fmt::Write| {
                 // Nothing can be done about a terminal that refuses to write.
                 let _ = write!(out, "{:.0}", state.per_sec());
             },
         ));
-        bar.set_prefix(format!("epoch {number}/{last}"));
-        Self { bar, quiet, refreshed: Instant::now() }
+        let last = last.map_or_else(String::new, |last| format!("/{last}"));
+        bar.set_prefix(format!("epoch {number}{last}"));
+        Self { bar, verbose, refreshed: Instant::now() }
     }
 
     /// Shows that `samples` of the epoch are done, and the figures so far.
@@ -49,11 +71,16 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away and leaves the epoch's line.
-    pub(crate) fn finish(self, epoch: &EpochReport) {
-        self.bar.finish_and_clear();
-        if !self.quiet {
-            eprintln!("{epoch}");
+    /// Leaves a line above the bar.
+    pub(crate) fn line(&self, text: &str) {
+        if self.verbose != Verbose::Silent {
+            self.bar.suspend(|| eprintln!("{text}"));
         }
+    }
+
+    /// Takes the bar away and leaves a line in its place.
+    pub(crate) fn finish(self, line: &dyn fmt::Display) {
+        self.bar.finish_and_clear();
+        self.line(&line.to_string());
     }
 }

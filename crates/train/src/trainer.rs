@@ -1,21 +1,19 @@
 //! The [`Trainer`]: model, optimizer and loss, and the loop that joins them.
 
-use std::time::Instant;
-
-use dendra_autograd::{Tape, Var};
+use dendra_autograd::Var;
 use dendra_datasets::{DataLoader, Dataset};
 use dendra_losses::Loss;
 use dendra_nn::Module;
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Result, Rng, Tensor};
 
 use crate::fit::{Data, Fit};
-use crate::history::{EpochReport, Evaluation, History};
+use crate::history::{Evaluation, History};
 use crate::metrics::Metric;
-use crate::progress::Progress;
+use crate::run::Run;
 
 /// How many samples go through the model at once when nothing is trained.
-const EVALUATION_BATCH: usize = 128;
+pub(crate) const EVALUATION_BATCH: usize = 128;
 
 /// Trains, evaluates and applies a model.
 ///
@@ -23,11 +21,11 @@ const EVALUATION_BATCH: usize = 128;
 /// `Tensor<f32>` for regression. See the [crate's documentation](crate) for an
 /// example.
 pub struct Trainer<M, O, L, Y = Tensor<i64>> {
-    model: M,
-    optimizer: O,
-    loss: L,
-    metrics: Vec<Box<dyn Metric<Y>>>,
-    epochs: usize,
+    pub(crate) model: M,
+    pub(crate) optimizer: O,
+    pub(crate) loss: L,
+    pub(crate) metrics: Vec<Box<dyn Metric<Y>>>,
+    pub(crate) epochs: usize,
 }
 
 impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
@@ -59,6 +57,11 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         self.model
     }
 
+    /// Model, optimizer and loss.
+    pub fn into_parts(self) -> (M, O, L) {
+        (self.model, self.optimizer, self.loss)
+    }
+
     /// The optimizer.
     pub fn optimizer(&self) -> &O {
         &self.optimizer
@@ -69,8 +72,9 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         &mut self.optimizer
     }
 
-    /// How many epochs were trained. A call of [`fit`](Self::fit) goes on from
-    /// here, so two calls of 5 epochs are one call of 10.
+    /// How many epochs were trained, one that was cut short included. A call of
+    /// [`fit`](Self::fit) goes on from here, so two calls of 5 epochs are one
+    /// call of 10.
     pub fn epochs(&self) -> usize {
         self.epochs
     }
@@ -86,17 +90,38 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
     /// # Errors
     ///
     /// When a data set is empty or the samples of training and validation data
-    /// differ in shape, before anything is changed; when model, loss, metrics
-    /// or optimizer refuse a batch; and when the loss is no longer finite: the
-    /// error names the step and the first operation whose output was not, and
-    /// the weights are those of the step before.
+    /// differ in shape, or a checkpoint cannot be gone on from, before anything
+    /// is changed; when model, loss, metrics or optimizer refuse a batch; when
+    /// a callback or the data set fails or panics; and when loss or gradient
+    /// are no longer finite: the error names the step and the first operation
+    /// whose output was not, and the weights are those of the step before.
+    /// What was done until then stays, and the trainer can be used again.
     pub fn fit<D>(&mut self, data: &D, fit: Fit<'_, Y>) -> Result<History>
     where
         D: Dataset<Input = Tensor, Target = Y>,
     {
         check_data("the training data", data)?;
+        fit.check()?;
+        let Some(share) = fit.validation_split else {
+            let validation = fit.validation;
+            return self.fit_on(data, validation, fit);
+        };
+        // A stream of its own, so that it has nothing in common with the order
+        // of the epochs.
+        let mut rng = Rng::seed(fit.seed).fork(u64::MAX);
+        let (train, validation) = data.split(1.0 - share, &mut rng)?;
+        check_data("the part of the training data that is left to train on", &train)?;
+        self.fit_on(&train, Some(&validation), fit)
+    }
+
+    fn fit_on(
+        &mut self,
+        data: Data<'_, Y>,
+        validation: Option<Data<'_, Y>>,
+        fit: Fit<'_, Y>,
+    ) -> Result<History> {
         self.optimizer.check()?;
-        if let Some(validation) = fit.validation {
+        if let Some(validation) = validation {
             check_data("the validation data", validation)?;
             let (expected, found) = (data.input_shape(), validation.input_shape());
             if expected != found {
@@ -106,61 +131,7 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
                 return Err(Error::shape("fit", message));
             }
         }
-        let loader = DataLoader::new(data).batch_size(fit.batch_size);
-        let loader = if fit.shuffle { loader.shuffle(fit.seed) } else { loader };
-        let last = self.epochs + fit.epochs;
-        let mut history = History::default();
-        while self.epochs < last {
-            let number = self.epochs + 1;
-            let mut progress = Progress::epoch(number, last, data.len(), fit.quiet);
-            let start = Instant::now();
-            let mut gathered = Gathered::new(&self.metrics);
-            for (index, batch) in loader.epoch(self.epochs as u64).enumerate() {
-                let place = || format!("epoch {number}, batch {}", index + 1);
-                let (inputs, targets) = batch.map_err(|error| error.within(place()))?;
-                self.step(fit.seed, inputs, &targets, &mut gathered)
-                    .map_err(|error| error.within(place()))?;
-                progress.update(gathered.samples, || gathered.evaluation());
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            self.epochs += 1;
-            self.optimizer.end_epoch();
-            let epoch = EpochReport {
-                number,
-                training: gathered.evaluation(),
-                validation: fit.validation.map(|data| self.evaluate_any(data)).transpose()?,
-                seconds,
-                samples_per_second: gathered.samples as f64 / seconds,
-            };
-            progress.finish(&epoch);
-            history.epochs.push(epoch);
-        }
-        Ok(history)
-    }
-
-    /// Trains on one batch.
-    fn step(
-        &mut self,
-        seed: u64,
-        inputs: Tensor,
-        targets: &Y,
-        gathered: &mut Gathered<Y>,
-    ) -> Result<()> {
-        let samples = inputs.shape().first().copied().unwrap_or(1);
-        let tape = Tape::training(seed, self.optimizer.steps());
-        let output = self.model.forward(&tape.input(inputs))?;
-        let loss = self.loss.forward(&output, targets)?;
-        if !loss.value().is_finite() {
-            let first = tape.first_not_finite(|id| self.model.name_of(id));
-            let first = first.unwrap_or_else(|| "the loss itself".to_owned());
-            return Err(Error::not_finite(
-                format!("step {}", self.optimizer.steps() + 1),
-                format!("the loss is not finite ({}); first not finite: {first}", loss.value()),
-            ));
-        }
-        let gradients = loss.backward()?;
-        self.optimizer.step(&mut self.model, &gradients)?;
-        gathered.add(f64::from(gradients.loss()), samples, output.value(), targets)
+        Run::begin(self, data, validation, fit)?.train()
     }
 
     /// Loss and metrics over a data set, without training.
@@ -176,7 +147,7 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         self.evaluate_any(data)
     }
 
-    fn evaluate_any(&self, data: Data<'_, Y>) -> Result<Evaluation> {
+    pub(crate) fn evaluate_any(&self, data: Data<'_, Y>) -> Result<Evaluation> {
         let mut gathered = Gathered::new(&self.metrics);
         let loader = DataLoader::new(data).batch_size(EVALUATION_BATCH);
         for (index, batch) in loader.epoch(0).enumerate() {
@@ -224,25 +195,31 @@ fn check_data<Y>(what: &str, data: &(impl Dataset<Target = Y> + ?Sized)) -> Resu
 }
 
 /// Loss and metrics so far.
-struct Gathered<Y> {
-    loss: f64,
-    samples: usize,
+pub(crate) struct Gathered<Y> {
+    pub(crate) loss: f64,
+    pub(crate) samples: usize,
     metrics: Vec<Box<dyn Metric<Y>>>,
 }
 
 impl<Y> Gathered<Y> {
-    fn new(metrics: &[Box<dyn Metric<Y>>]) -> Self {
+    pub(crate) fn new(metrics: &[Box<dyn Metric<Y>>]) -> Self {
         let metrics = metrics.iter().map(|metric| metric.fresh()).collect();
         Self { loss: 0.0, samples: 0, metrics }
     }
 
-    fn add(&mut self, loss: f64, samples: usize, output: &Tensor, targets: &Y) -> Result<()> {
+    pub(crate) fn add(
+        &mut self,
+        loss: f64,
+        samples: usize,
+        output: &Tensor,
+        targets: &Y,
+    ) -> Result<()> {
         self.loss += loss * samples as f64;
         self.samples += samples;
         self.metrics.iter_mut().try_for_each(|metric| metric.update(output, targets))
     }
 
-    fn evaluation(&self) -> Evaluation {
+    pub(crate) fn evaluation(&self) -> Evaluation {
         Evaluation {
             loss: self.loss / self.samples as f64,
             metrics: self.metrics.iter().map(|metric| (metric.name(), metric.value())).collect(),

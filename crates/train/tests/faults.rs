@@ -7,7 +7,7 @@ use dendra_losses::{CrossEntropy, MseLoss};
 use dendra_nn::{Linear, Module, Parameters, Sequential};
 use dendra_optim::{Optimizer, Sgd};
 use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
-use dendra_train::{Accuracy, Fit, Trainer};
+use dendra_train::{Accuracy, BatchReport, Callback, Fit, Moment, NotFinite, Trainer};
 
 type Classifier = Trainer<Sequential, Sgd, CrossEntropy>;
 
@@ -222,6 +222,165 @@ fn an_error_of_the_data_set_arrives_with_its_place() {
     assert_tells(&message, &["epoch 1, batch 2", "sample 13 is missing"]);
     assert_eq!(trainer.optimizer().steps(), 1);
     trainer.fit(&data(24), fit(1)).unwrap();
+}
+
+/// Panics for one sample.
+struct Panicking(TensorDataset<i64>);
+
+impl Dataset for Panicking {
+    type Input = Tensor;
+    type Target = Tensor<i64>;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn input_shape(&self) -> Shape {
+        self.0.input_shape()
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+        assert!(!indices.contains(&13), "no sample {}", 13);
+        self.0.batch(indices)
+    }
+}
+
+#[test]
+fn a_panic_in_the_data_set_is_an_error_with_its_place() {
+    let mut trainer = trainer(4);
+    let broken = Panicking(data(24));
+    let error = trainer.fit(&broken, fit(1).shuffle(false)).unwrap_err();
+    assert!(matches!(error, Error::Panic { .. }), "{error}");
+    assert_tells(&error.to_string(), &["epoch 1, batch 2", "panicked", "no sample 13"]);
+    let fit_with = fit(1).validate_on(&broken);
+    let message = trainer.fit(&data(24), fit_with).unwrap_err().to_string();
+    assert_tells(&message, &["validation after epoch", "no sample 13"]);
+    trainer.fit(&data(24), fit(1)).unwrap();
+}
+
+/// The data of `data(24)`, with a NaN in the sample 20.
+fn with_nan() -> TensorDataset<i64> {
+    let good = data(24);
+    let mut inputs = good.inputs().to_vec();
+    inputs[20 * 4] = f32::NAN;
+    let inputs = Tensor::from_vec(inputs, [24, 4]).unwrap();
+    TensorDataset::new(inputs, good.targets().clone()).unwrap()
+}
+
+#[test]
+fn a_step_that_is_not_finite_may_be_left_out() {
+    let mut skipping = trainer(4);
+    let policy = NotFinite::Skip { limit: 1 };
+    let run = fit(2).shuffle(false).not_finite(policy);
+    let history = skipping.fit(&with_nan(), run).unwrap();
+    assert_eq!(history.incidents.len(), 2);
+    assert_tells(&history.incidents[0], &["epoch 1, batch 3", "step 3", "input", "left out"]);
+    // As if the third batch had not been there.
+    let good = data(24);
+    let two = Subset::new(&good, (0..16).collect()).unwrap();
+    let mut reference = trainer(4);
+    reference.fit(&two, fit(2).shuffle(false)).unwrap();
+    assert_eq!(values(skipping.model()), values(reference.model()));
+}
+
+#[test]
+fn leaving_out_has_a_limit() {
+    let all_bad = TensorDataset::new(Tensor::full([40, 4], f32::NAN), Tensor::zeros([40])).unwrap();
+    for policy in [NotFinite::Skip { limit: 3 }, NotFinite::RollBack { every: 2, limit: 3 }] {
+        let mut stopped = trainer(4);
+        let error = stopped.fit(&all_bad, fit(5).not_finite(policy)).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+        assert_tells(&error.to_string(), &["epoch 1, batch 4", "after 3 such steps in a row"]);
+        assert_eq!(values(stopped.model()), values(trainer(4).model()));
+    }
+}
+
+#[test]
+fn the_training_may_go_back() {
+    let good = data(24);
+    let mut back = trainer(4);
+    let policy = NotFinite::RollBack { every: 2, limit: 1 };
+    let history = back.fit(&with_nan(), fit(1).batch_size(4).shuffle(false).not_finite(policy));
+    let history = history.unwrap();
+    assert_eq!(history.incidents.len(), 1);
+    assert_tells(&history.incidents[0], &["batch 6", "went back 1 steps"]);
+    // Of six steps the sixth failed and took the fifth with it.
+    let four = Subset::new(&good, (0..16).collect()).unwrap();
+    let mut reference = trainer(4);
+    reference.fit(&four, fit(1).batch_size(4).shuffle(false)).unwrap();
+    assert_eq!(values(back.model()), values(reference.model()));
+    assert_eq!(back.optimizer().steps(), 4);
+}
+
+/// Puts a value into the first weight before a step.
+struct Inject(u64, f32);
+
+impl Callback for Inject {
+    fn on_batch(&mut self, now: &mut Moment<'_>, _: &BatchReport<'_>) -> Result<()> {
+        if now.step + 1 == self.0 {
+            now.model.visit_mut(&mut Default::default(), &mut |path, entry| {
+                if let dendra_autograd::EntryMut::Param(param) = entry
+                    && path.as_str() == "2.weight"
+                {
+                    param.value_mut().make_mut()[0] = self.1;
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_spoilt_weight_stops_its_step_and_going_back_heals_it() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for step in [2, 3, 5] {
+            let mut stopped = trainer(4);
+            let run = fit(3).callback(Inject(step, value));
+            let message = stopped.fit(&data(24), run).unwrap_err().to_string();
+            assert_tells(&message, &[&format!("step {step}:"), "2.weight"]);
+            assert_eq!(stopped.optimizer().steps(), step - 1);
+
+            let mut healed = trainer(4);
+            let policy = NotFinite::RollBack { every: 1000, limit: 1 };
+            let run = fit(3).callback(Inject(step, value)).not_finite(policy);
+            let history = healed.fit(&data(24), run).unwrap();
+            assert_eq!(history.incidents.len(), 1);
+            assert!(history.last().unwrap().training.loss.is_finite());
+        }
+    }
+}
+
+/// A loss that is not finite in one of its calls.
+fn spoilt_loss(step: usize, value: f64) -> impl Fn(&Var, &Tensor<i64>) -> Result<Var> {
+    let calls = std::cell::Cell::new(0);
+    move |output, target| {
+        calls.set(calls.get() + 1);
+        let loss = dendra_losses::cross_entropy(output, target)?;
+        Ok(if calls.get() == step { loss.add_scalar(value) } else { loss })
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_at_its_step() {
+    for value in [f64::NAN, f64::INFINITY] {
+        let mut stopped: Trainer<_, _, _> =
+            Trainer::new(network(4), Sgd::new(0.1), spoilt_loss(2, value));
+        let message = stopped.fit(&data(24), fit(1)).unwrap_err().to_string();
+        assert_tells(&message, &["epoch 1, batch 2", "step 2", "AddScalar"]);
+        assert_eq!(stopped.optimizer().steps(), 1);
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_names_its_parameter() {
+    // The root of 0 has an infinite slope, and a finite value.
+    let loss = |output: &Var, _: &Tensor<i64>| Ok(output.mul_scalar(0.0).abs().sqrt().sum());
+    let mut stopped: Trainer<_, _, _> = Trainer::new(network(4), Sgd::new(0.1), loss);
+    let before = values(stopped.model());
+    let error = stopped.fit(&data(24), fit(1)).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    assert_tells(&error.to_string(), &["step 1", "the gradient of `", "weight`"]);
+    assert_eq!(values(stopped.model()), before);
 }
 
 /// Leaves a parameter out of its forward pass.

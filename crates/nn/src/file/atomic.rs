@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dendra_tensor::{Error, Result};
 
@@ -14,7 +15,93 @@ use dendra_tensor::{Error, Result};
 /// # Errors
 ///
 /// What the system or `contents` reports, with the path.
-pub(crate) fn write(
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("report.txt");
+/// dendra_nn::write_whole(&path, |writer| writeln!(writer, "all of it"))?;
+/// assert_eq!(std::fs::read_to_string(&path).unwrap(), "all of it\n");
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+pub fn write_whole(
+    path: impl AsRef<Path>,
+    contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    write_on(&mut Disk, path.as_ref(), contents)
+}
+
+/// Removes from a folder what writers that were killed have left there, and
+/// gives the number of files. Files of writers that still run stay.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub fn remove_unfinished(folder: impl AsRef<Path>) -> Result<usize> {
+    let folder = folder.as_ref();
+    let failed = |error| Error::io(folder, error);
+    let mut removed = 0;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(process) = writer_of(&name)
+            && !may_run(process, &path)
+            && fs::remove_file(&path).is_ok()
+        {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// What writing a file asks of the system, one step at a time, so that tests
+/// can watch the order and let each step fail.
+trait System {
+    type File: Write;
+
+    fn create_new(&mut self, path: &Path) -> io::Result<Self::File>;
+    fn set_permissions(&mut self, file: &Self::File, to: fs::Permissions) -> io::Result<()>;
+    fn sync(&mut self, file: &Self::File) -> io::Result<()>;
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    fn sync_folder(&mut self, target: &Path) -> io::Result<()>;
+}
+
+struct Disk;
+
+impl System for Disk {
+    type File = File;
+
+    fn create_new(&mut self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).open(path)
+    }
+
+    fn set_permissions(&mut self, file: &File, to: fs::Permissions) -> io::Result<()> {
+        file.set_permissions(to)
+    }
+
+    fn sync(&mut self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    /// Makes the file's new name last.
+    #[cfg(unix)]
+    fn sync_folder(&mut self, target: &Path) -> io::Result<()> {
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    /// Elsewhere folders cannot be opened, and renaming lasts by itself.
+    #[cfg(not(unix))]
+    fn sync_folder(&mut self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_on<S: System>(
+    system: &mut S,
     path: &Path,
     contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
@@ -29,7 +116,7 @@ pub(crate) fn write(
             return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "is read-only")));
         }
     }
-    let (file, beside) = create_beside(&target).map_err(failed)?;
+    let (file, beside) = create_beside(system, &target).map_err(failed)?;
     // Removed however this ends, unless it was moved into place.
     let mut unfinished = Unfinished { path: &beside, moved: false };
     let finish = || -> io::Result<()> {
@@ -37,15 +124,15 @@ pub(crate) fn write(
         contents(&mut writer)?;
         let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         if let Some(present) = present {
-            file.set_permissions(present.permissions())?;
+            system.set_permissions(&file, present.permissions())?;
         }
-        file.sync_all()?;
+        system.sync(&file)?;
         drop(file);
-        fs::rename(&beside, &target)
+        system.rename(&beside, &target)
     };
     finish().map_err(failed)?;
     unfinished.moved = true;
-    sync_folder(&target).map_err(failed)
+    system.sync_folder(&target).map_err(failed)
 }
 
 struct Unfinished<'a> {
@@ -62,17 +149,19 @@ impl Drop for Unfinished<'_> {
     }
 }
 
+const PREFIX: &str = ".dendra-";
+const SUFFIX: &str = ".safetensors.tmp";
+
 /// A new file in the folder of `target`, under a name that no other writer has.
-fn create_beside(target: &Path) -> io::Result<(File, PathBuf)> {
+fn create_beside<S: System>(system: &mut S, target: &Path) -> io::Result<(S::File, PathBuf)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     if target.file_name().is_none() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
     }
     loop {
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let name = format!(".dendra-{process}-{number}.safetensors.tmp");
-        let beside = target.with_file_name(name);
-        match OpenOptions::new().write(true).create_new(true).open(&beside) {
+        let beside = target.with_file_name(format!("{PREFIX}{process}-{number}{SUFFIX}"));
+        match system.create_new(&beside) {
             Ok(file) => return Ok((file, beside)),
             // Left by a process of the same number that was killed.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -81,134 +170,28 @@ fn create_beside(target: &Path) -> io::Result<(File, PathBuf)> {
     }
 }
 
-/// Makes the file's new name last.
-#[cfg(unix)]
-fn sync_folder(target: &Path) -> io::Result<()> {
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+/// The process that made an unfinished file of this name; `None` for any other
+/// file.
+fn writer_of(name: &str) -> Option<u32> {
+    let (process, number) = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('-')?;
+    number.parse::<u64>().ok()?;
+    process.parse().ok()
 }
 
-/// Elsewhere folders cannot be opened, and renaming lasts by itself.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
+/// Whether the writer of an unfinished file may still be at it. Where
+/// processes cannot be looked up, it may for an hour.
+fn may_run(process: u32, path: &Path) -> bool {
+    if process == std::process::id() {
+        return true;
+    }
+    let processes = Path::new("/proc");
+    if processes.join("self").exists() {
+        return processes.join(process.to_string()).exists();
+    }
+    let age = fs::metadata(path).and_then(|about| about.modified()).ok();
+    let age = age.and_then(|modified| modified.elapsed().ok());
+    age.is_none_or(|age| age < Duration::from_secs(3600))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.collect()
-    }
-
-    fn text(text: &'static str) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
-        move |writer| writer.write_all(text.as_bytes())
-    }
-
-    #[test]
-    fn a_file_is_written_and_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        write(&path, text("old")).unwrap();
-        write(&path, text("new")).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(folder.path()), ["a"]);
-    }
-
-    #[test]
-    fn a_failure_midway_leaves_the_old_file_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        fs::write(&path, "old").unwrap();
-        let error = write(&path, |writer| {
-            writer.write_all(&[0; 3 << 20])?;
-            Err(io::Error::other("broke off"))
-        });
-        assert_eq!(error.unwrap_err().to_string(), format!("{}: broke off", path.display()));
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(names(folder.path()), ["a"]);
-        // A panic of the caller's is no reason to leave a piece behind.
-        let panicking = std::panic::AssertUnwindSafe(|| write(&path, |_| panic!("in between")));
-        assert!(std::panic::catch_unwind(panicking).is_err());
-        assert_eq!(names(folder.path()), ["a"]);
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_full_disk_is_told_and_harms_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        fs::write(&path, "old").unwrap();
-        // The device on which every write finds the disk full.
-        let mut full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let error = write(&path, |_| full.write_all(b"new")).unwrap_err();
-        let Error::Io { source, .. } = &error else { panic!("{error}") };
-        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(names(folder.path()), ["a"]);
-    }
-
-    #[test]
-    fn what_cannot_be_written_is_told_by_path() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), "old").unwrap();
-        for wrong in ["missing/a", "file/a", "", "."] {
-            let path = folder.path().join(wrong);
-            let error = write(&path, text("new")).unwrap_err().to_string();
-            assert!(error.starts_with(&path.display().to_string()), "{error}");
-        }
-        assert!(write(Path::new(""), text("new")).is_err());
-        assert_eq!(names(folder.path()), ["file"]);
-    }
-
-    #[test]
-    fn a_read_only_file_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        fs::write(&path, "old").unwrap();
-        let mut permissions = fs::metadata(&path).unwrap().permissions();
-        permissions.set_readonly(true);
-        fs::set_permissions(&path, permissions).unwrap();
-        let error = write(&path, text("new")).unwrap_err().to_string();
-        assert!(error.contains("read-only"), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn devices_are_not_replaced_links_are_followed_and_permissions_stay() {
-        use std::os::unix::fs::PermissionsExt;
-
-        let error = write(Path::new("/dev/null"), text("new")).unwrap_err().to_string();
-        assert!(error.contains("something else than a file"), "{error}");
-
-        let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join("a"), folder.path().join("link"));
-        fs::write(&path, "old").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        write(&link, text("new")).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-    }
-
-    #[test]
-    fn writers_at_once_do_not_mix() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        std::thread::scope(|scope| {
-            for letter in 0..8_u8 {
-                let path = &path;
-                scope.spawn(move || write(path, |w| w.write_all(&[letter; 100_000])).unwrap());
-            }
-        });
-        let bytes = fs::read(&path).unwrap();
-        assert_eq!(bytes.len(), 100_000);
-        assert!(bytes.iter().all(|&byte| byte == bytes[0]));
-        assert_eq!(names(folder.path()), ["a"]);
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ use std::path::Path;
 use dendra_autograd::{Parameters, StateDict};
 use dendra_tensor::{Error, Float, Result, Shape};
 
+pub use atomic::{remove_unfinished, write_whole};
 use header::Header;
 
 /// Writes the state of a model, parameters and buffers under their names, to a
@@ -113,7 +114,7 @@ impl StateFile {
         let path = path.as_ref();
         let (header, tensors) = Header::of(&self.state, &self.metadata);
         let header = header.to_bytes().map_err(|message| Error::file(path, message))?;
-        atomic::write(path, |writer| {
+        write_whole(path, |writer| {
             writer.write_all(&header)?;
             tensors.iter().try_for_each(|tensor| values::write(tensor, writer))
         })

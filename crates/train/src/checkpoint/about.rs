@@ -1,0 +1,299 @@
+//! What a checkpoint tells besides tensors, as JSON.
+
+use dendra_tensor::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::history::{EpochReport, Evaluation, History};
+
+/// The version of the format that is written, and the only one that is read.
+const VERSION: u64 = 1;
+
+/// Where in the data a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// How many epochs were trained before this run.
+    pub first_epoch: usize,
+    /// How many epochs are done.
+    pub epoch: usize,
+    /// How many batches of the next epoch are done.
+    pub batch: usize,
+    /// How many steps the run has done, those left out included.
+    pub step: u64,
+    /// How many samples of the epoch have gone into `loss`.
+    pub samples: usize,
+    /// The sum of their losses.
+    #[serde(with = "exact")]
+    pub loss: f64,
+}
+
+/// The settings on which the order of the data and the random numbers depend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The number of samples.
+    pub samples: usize,
+    /// The samples of a batch.
+    pub batch_size: usize,
+    /// The batches of a step.
+    pub accumulate: usize,
+    /// The limit to the batches of an epoch.
+    pub batches_per_epoch: Option<usize>,
+    /// The seed.
+    pub seed: u64,
+    /// Whether the samples are shuffled.
+    pub shuffle: bool,
+    /// The share that was split off for validation.
+    pub validation_split: Option<f64>,
+    /// The weights of the classes.
+    pub class_weights: Option<Vec<f64>>,
+}
+
+impl Settings {
+    /// Refuses to go on with other settings, naming all that differ.
+    pub(crate) fn check_same(&self, now: &Self) -> Result<()> {
+        let mut differences = Vec::new();
+        let mut compare = |name: &str, before: String, now: String| {
+            if before != now {
+                differences.push(format!("{name} was {before} and is {now}"));
+            }
+        };
+        let (a, b) = (self, now);
+        compare("the number of samples", a.samples.to_string(), b.samples.to_string());
+        compare("batch_size", a.batch_size.to_string(), b.batch_size.to_string());
+        compare("accumulate", a.accumulate.to_string(), b.accumulate.to_string());
+        let limit = |settings: &Self| {
+            settings.batches_per_epoch.map_or("unset".to_owned(), |limit| limit.to_string())
+        };
+        compare("batches_per_epoch", limit(a), limit(b));
+        compare("seed", a.seed.to_string(), b.seed.to_string());
+        compare("shuffle", a.shuffle.to_string(), b.shuffle.to_string());
+        let split = |settings: &Self| format!("{:?}", settings.validation_split);
+        compare("validation_split", split(a), split(b));
+        let weights = |settings: &Self| format!("{:?}", settings.class_weights);
+        compare("class_weights", weights(a), weights(b));
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "the run that it is of was another: {}. To begin a new run with its weights, use \
+             Checkpoint::read and restore",
+            differences.join(", ")
+        );
+        Err(Error::argument("resume", message))
+    }
+}
+
+/// All that a checkpoint tells besides tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct About {
+    pub(super) position: Position,
+    pub(super) settings: Settings,
+    pub(super) callbacks: Vec<String>,
+    pub(super) history: History,
+    pub(super) best: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    version: u64,
+    position: Position,
+    settings: Settings,
+    callbacks: Vec<String>,
+    epochs: Vec<WrittenEpoch>,
+    incidents: Vec<String>,
+    best: Option<Exact>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenEpoch {
+    number: usize,
+    training: WrittenEvaluation,
+    validation: Option<WrittenEvaluation>,
+    seconds: Exact,
+    samples_per_second: Exact,
+    learning_rate: Exact,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenEvaluation {
+    loss: Exact,
+    metrics: Vec<(String, Exact)>,
+}
+
+/// The part of the format that no version changes.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+/// A float as text, which JSON numbers are not exact enough for, and of which
+/// they know neither NaN nor infinity.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Exact(#[serde(with = "exact")] f64);
+
+mod exact {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&value.to_string())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        text.parse().map_err(|_| D::Error::custom(format!("expected a number, found {text:?}")))
+    }
+}
+
+impl About {
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Written {
+            version: VERSION,
+            position: self.position,
+            settings: self.settings.clone(),
+            callbacks: self.callbacks.clone(),
+            epochs: self.history.epochs.iter().map(WrittenEpoch::of).collect(),
+            incidents: self.history.incidents.clone(),
+            best: self.best.map(Exact),
+        })
+    }
+
+    pub(super) fn from_json(json: &str) -> Result<Self> {
+        let wrong = |error: serde_json::Error| Error::data("the checkpoint", error.to_string());
+        let Versioned { version } = serde_json::from_str(json).map_err(wrong)?;
+        if version != VERSION {
+            let message = format!("has format version {version}, this program reads {VERSION}");
+            return Err(Error::data("the checkpoint", message));
+        }
+        let written: Written = serde_json::from_str(json).map_err(wrong)?;
+        Ok(Self {
+            position: written.position,
+            settings: written.settings,
+            callbacks: written.callbacks,
+            history: History {
+                epochs: written.epochs.into_iter().map(WrittenEpoch::report).collect(),
+                incidents: written.incidents,
+                stopped: None,
+            },
+            best: written.best.map(|Exact(best)| best),
+        })
+    }
+}
+
+impl WrittenEpoch {
+    fn of(epoch: &EpochReport) -> Self {
+        Self {
+            number: epoch.number,
+            training: WrittenEvaluation::of(&epoch.training),
+            validation: epoch.validation.as_ref().map(WrittenEvaluation::of),
+            seconds: Exact(epoch.seconds),
+            samples_per_second: Exact(epoch.samples_per_second),
+            learning_rate: Exact(epoch.learning_rate),
+        }
+    }
+
+    fn report(self) -> EpochReport {
+        EpochReport {
+            number: self.number,
+            training: self.training.evaluation(),
+            validation: self.validation.map(WrittenEvaluation::evaluation),
+            seconds: self.seconds.0,
+            samples_per_second: self.samples_per_second.0,
+            learning_rate: self.learning_rate.0,
+        }
+    }
+}
+
+impl WrittenEvaluation {
+    fn of(evaluation: &Evaluation) -> Self {
+        let metrics = evaluation.metrics.iter();
+        let metrics = metrics.map(|(name, value)| (name.clone(), Exact(*value))).collect();
+        Self { loss: Exact(evaluation.loss), metrics }
+    }
+
+    fn evaluation(self) -> Evaluation {
+        let metrics = self.metrics.into_iter().map(|(name, Exact(value))| (name, value)).collect();
+        Evaluation { loss: self.loss.0, metrics }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about() -> About {
+        let training = Evaluation { loss: 0.1 + 0.2, metrics: vec![("f1".into(), f64::NAN)] };
+        let epoch = EpochReport {
+            number: 3,
+            validation: Some(training.clone()),
+            training,
+            seconds: 1e-300,
+            samples_per_second: f64::INFINITY,
+            learning_rate: 1e-3,
+        };
+        About {
+            position: Position {
+                first_epoch: 1,
+                epoch: 3,
+                batch: 7,
+                step: 99,
+                samples: 5,
+                loss: 0.1,
+            },
+            settings: Settings {
+                samples: 10,
+                batch_size: 2,
+                accumulate: 1,
+                batches_per_epoch: None,
+                seed: u64::MAX,
+                shuffle: true,
+                validation_split: Some(0.1),
+                class_weights: Some(vec![0.1, 2.0]),
+            },
+            callbacks: vec!["EarlyStopping".into()],
+            history: History {
+                epochs: vec![epoch],
+                incidents: vec!["step 3".into()],
+                stopped: None,
+            },
+            best: Some(-0.0),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_to_the_bit() {
+        let json = about().to_json().unwrap();
+        let again = About::from_json(&json).unwrap();
+        // NaN is in it, which equals nothing.
+        assert_eq!(format!("{again:?}"), format!("{:?}", about()));
+        let losses = |about: &About| about.history.epochs[0].training.loss.to_bits();
+        assert_eq!(losses(&again), losses(&about()));
+    }
+
+    #[test]
+    fn every_difference_of_settings_is_named() {
+        let before = about().settings;
+        before.check_same(&before).unwrap();
+        let now = Settings { seed: 1, batch_size: 4, ..before.clone() };
+        let error = before.check_same(&now).unwrap_err().to_string();
+        assert!(error.contains("seed was 18446744073709551615 and is 1"), "{error}");
+        assert!(error.contains("batch_size was 2 and is 4"), "{error}");
+        assert!(!error.contains("shuffle"), "{error}");
+    }
+
+    #[test]
+    fn another_version_and_nonsense_are_told() {
+        let json = about().to_json().unwrap();
+        let newer = json.replacen("\"version\":1", "\"version\":2", 1);
+        let error = About::from_json(&newer).unwrap_err().to_string();
+        assert!(error.contains("version 2, this program reads 1"), "{error}");
+        for wrong in ["", "{}", "[]", "{\"version\":1}", &json[..json.len() - 1]] {
+            assert!(About::from_json(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Which checkpoints are written, when, and which of them stay.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dendra_nn::remove_unfinished;
+use dendra_tensor::{Error, Result};
+
+use super::Checkpoint;
+use crate::history::EpochReport;
+use crate::monitor::{Goal, Monitor};
+
+/// The name of the checkpoint to go on from.
+pub(super) const LAST: &str = "last.safetensors";
+
+/// The name of the checkpoint of the best epoch.
+const BEST: &str = "best.safetensors";
+
+/// What the names of those that are kept begin with.
+const KEPT: &str = "step-";
+
+/// How often something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// After every so many epochs.
+    Epochs(usize),
+    /// After every so many steps.
+    Steps(u64),
+}
+
+/// Writes checkpoints into a folder: `last.safetensors` after every epoch,
+/// from which [`Fit::resume`](crate::Fit::resume) goes on, and
+/// `best.safetensors` when an epoch was the best so far.
+///
+/// ```
+/// use dendra_train::{Checkpoints, Every, Fit};
+///
+/// let checkpoints = Checkpoints::new("runs/digits").every(Every::Steps(500)).keep(3);
+/// let fit: Fit = Fit::epochs(20).checkpoints(checkpoints).resume_if_present("runs/digits");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "pass them to Fit::checkpoints"]
+pub struct Checkpoints {
+    folder: PathBuf,
+    every: Every,
+    keep: usize,
+    monitor: Monitor,
+}
+
+impl Checkpoints {
+    /// Writes into this folder, which is made when it is not there.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), every: Every::Epochs(1), keep: 0, monitor: Monitor::new() }
+    }
+
+    /// How often to write; after every epoch unless set. The end of the
+    /// training is written in any case.
+    pub fn every(mut self, every: Every) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// Also keeps the newest so many as `step-000001500.safetensors`, named
+    /// after the step of the run; none unless set.
+    pub fn keep(mut self, checkpoints: usize) -> Self {
+        self.keep = checkpoints;
+        self
+    }
+
+    /// Which figure tells the best epoch, as in
+    /// [`EarlyStopping::monitor`](crate::EarlyStopping::monitor).
+    pub fn monitor(mut self, figure: impl Into<String>) -> Self {
+        self.monitor.watch(figure.into());
+        self
+    }
+
+    /// Which values of the figure are good; its name decides unless set.
+    pub fn goal(mut self, goal: Goal) -> Self {
+        self.monitor.aim(goal);
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if matches!(self.every, Every::Epochs(0) | Every::Steps(0)) {
+            return Err(Error::argument("Checkpoints", "every must be at least 1, got 0"));
+        }
+        Ok(())
+    }
+}
+
+/// Checkpoints at work.
+pub(crate) struct Keeper {
+    settings: Checkpoints,
+}
+
+impl Keeper {
+    /// Makes the folder, and removes what a killed writer has left there.
+    pub(crate) fn open(settings: Checkpoints) -> Result<Self> {
+        let folder = &settings.folder;
+        fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+        remove_unfinished(folder)?;
+        Ok(Self { settings })
+    }
+
+    /// Goes on with the best value of a run that is resumed.
+    pub(crate) fn set_best(&mut self, best: Option<f64>) {
+        self.settings.monitor.best = best;
+    }
+
+    pub(crate) fn best(&self) -> Option<f64> {
+        self.settings.monitor.best
+    }
+
+    pub(crate) fn last(&self) -> PathBuf {
+        self.settings.folder.join(LAST)
+    }
+
+    /// Whether a step is followed by a checkpoint.
+    pub(crate) fn due_after_step(&self, step: u64) -> bool {
+        matches!(self.settings.every, Every::Steps(every) if step.is_multiple_of(every))
+    }
+
+    /// Whether an epoch is.
+    pub(crate) fn due_after_epoch(&self, epoch: usize) -> bool {
+        matches!(self.settings.every, Every::Epochs(every) if epoch.is_multiple_of(every))
+    }
+
+    /// Whether an epoch was the best so far.
+    pub(crate) fn is_best(&mut self, epoch: &EpochReport, validates: bool) -> Result<bool> {
+        let better = self.settings.monitor.better(epoch, validates);
+        Ok(better.map_err(|error| error.within("Checkpoints"))?.unwrap_or(false))
+    }
+
+    pub(crate) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.check_finite()?;
+        checkpoint.write(self.settings.folder.join(BEST))
+    }
+
+    /// Writes the last checkpoint, and removes the oldest ones beyond those to
+    /// keep.
+    pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.check_finite()?;
+        if self.settings.keep > 0 {
+            let name = format!("{KEPT}{:09}.safetensors", checkpoint.position.step);
+            checkpoint.write(self.settings.folder.join(name))?;
+        }
+        checkpoint.write(self.last())?;
+        let kept = kept(&self.settings.folder, checkpoint.position.step)?;
+        if self.settings.keep > 0 && kept.len() > self.settings.keep {
+            for old in &kept[..kept.len() - self.settings.keep] {
+                fs::remove_file(old).map_err(|error| Error::io(old, error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kept checkpoints of a folder up to a step, the oldest first. Later ones
+/// are of another run.
+fn kept(folder: &Path, up_to: u64) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io(folder, error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let step = name.strip_prefix(KEPT).and_then(|rest| rest.strip_suffix(".safetensors"));
+        if let Some(step) = step.and_then(|step| step.parse::<u64>().ok())
+            && step <= up_to
+        {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}

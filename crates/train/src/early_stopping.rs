@@ -1,0 +1,148 @@
+//! Stopping when a model gets no better.
+
+use dendra_autograd::StateDict;
+use dendra_tensor::{Error, Result, Tensor};
+
+use crate::callback::{Callback, Moment};
+use crate::history::EpochReport;
+use crate::monitor::{Goal, Monitor};
+
+/// Ends the training when a figure has not become better for some epochs:
+/// Keras's callback of this name, but the best weights come back unless told
+/// otherwise.
+///
+/// It watches the validation loss, or the training loss where nothing is
+/// validated.
+///
+/// ```
+/// use dendra_train::{EarlyStopping, Fit};
+///
+/// let stopping = EarlyStopping::new(5).monitor("validation accuracy").min_delta(0.001);
+/// let fit: Fit = Fit::epochs(100).callback(stopping);
+/// ```
+#[derive(Clone, Debug)]
+pub struct EarlyStopping {
+    monitor: Monitor,
+    patience: usize,
+    restore_best: bool,
+    /// Epochs since the best one.
+    waited: usize,
+    best_epoch: usize,
+    best_weights: Option<StateDict>,
+}
+
+impl EarlyStopping {
+    /// Stops after `patience` epochs in a row without improvement. Where not
+    /// every epoch is validated, those that are count.
+    pub fn new(patience: usize) -> Self {
+        Self {
+            monitor: Monitor::new(),
+            patience,
+            restore_best: true,
+            waited: 0,
+            best_epoch: 0,
+            best_weights: None,
+        }
+    }
+
+    /// Watches this figure: `loss`, a metric, or one of them after
+    /// `validation `.
+    #[must_use]
+    pub fn monitor(mut self, figure: impl Into<String>) -> Self {
+        self.monitor.watch(figure.into());
+        self
+    }
+
+    /// Which values are good; the figure's name decides unless set.
+    #[must_use]
+    pub fn goal(mut self, goal: Goal) -> Self {
+        self.monitor.aim(goal);
+        self
+    }
+
+    /// By how much a value must be better to count; 0 unless set.
+    #[must_use]
+    pub fn min_delta(mut self, min_delta: f64) -> Self {
+        self.monitor.min_delta = min_delta;
+        self
+    }
+
+    /// Whether the weights of the best epoch come back in the end, whatever
+    /// ends the training but an error; true unless set. Keeping them costs a
+    /// copy of the model, in checkpoints too.
+    #[must_use]
+    pub fn restore_best(mut self, restore_best: bool) -> Self {
+        self.restore_best = restore_best;
+        self
+    }
+
+    /// The best value so far, and its epoch.
+    pub fn best(&self) -> Option<(f64, usize)> {
+        self.monitor.best.map(|best| (best, self.best_epoch))
+    }
+}
+
+impl Callback for EarlyStopping {
+    fn on_start(&mut self, _: &mut Moment<'_>) -> Result<()> {
+        self.monitor.best = None;
+        (self.waited, self.best_epoch, self.best_weights) = (0, 0, None);
+        self.monitor.check("EarlyStopping")
+    }
+
+    fn on_epoch(&mut self, now: &mut Moment<'_>, epoch: &EpochReport) -> Result<()> {
+        let better = self.monitor.better(epoch, now.validates);
+        let Some(better) = better.map_err(|error| error.within("EarlyStopping"))? else {
+            return Ok(());
+        };
+        if better {
+            self.waited = 0;
+            self.best_epoch = epoch.number;
+            self.best_weights = self.restore_best.then(|| now.model.state_dict());
+            return Ok(());
+        }
+        self.waited += 1;
+        if self.waited >= self.patience.max(1) {
+            now.stop(format!(
+                "no improvement for {} epochs; the best was epoch {}",
+                self.waited, self.best_epoch
+            ));
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, now: &mut Moment<'_>) -> Result<()> {
+        match &self.best_weights {
+            Some(weights) if self.waited > 0 => now.model.load_state_dict(weights),
+            _ => Ok(()),
+        }
+    }
+
+    fn state_dict(&self) -> StateDict {
+        let mut state = StateDict::new();
+        state.insert("waited", Tensor::scalar(self.waited as i64));
+        state.insert("best_epoch", Tensor::scalar(self.best_epoch as i64));
+        if let Some(best) = self.monitor.best {
+            state.insert("best", Tensor::scalar(best));
+        }
+        if let Some(weights) = &self.best_weights {
+            state.extend("weights", weights);
+        }
+        state
+    }
+
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        let count = |name: &str| {
+            let value = state.typed::<i64>(name).and_then(|value| value.item().ok());
+            value.and_then(|value| usize::try_from(value).ok()).ok_or_else(|| {
+                Error::state(format!("EarlyStopping: expected a count under `{name}`"))
+            })
+        };
+        let (waited, best_epoch) = (count("waited")?, count("best_epoch")?);
+        self.waited = waited;
+        self.best_epoch = best_epoch;
+        self.monitor.best = state.typed::<f64>("best").map(Tensor::item).transpose()?;
+        let weights = state.clone().split_off("weights");
+        self.best_weights = (self.restore_best && !weights.is_empty()).then_some(weights);
+        Ok(())
+    }
+}

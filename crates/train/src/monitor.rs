@@ -1,0 +1,148 @@
+//! Watching one figure of the epochs for its best value.
+
+use dendra_tensor::{Error, Result};
+
+use crate::history::EpochReport;
+
+/// Which values of a figure are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Small ones, as of a loss.
+    Lowest,
+    /// Large ones, as of an accuracy.
+    Highest,
+}
+
+impl Goal {
+    /// What the name of a figure tells: losses and errors shall be low, and
+    /// all else (accuracy, F1, R²) high.
+    pub fn of(figure: &str) -> Self {
+        const LOW: [&str; 8] =
+            ["loss", "error", "mae", "mse", "rmse", "perplexity", "deviation", "distance"];
+        let figure = figure.to_lowercase();
+        if LOW.iter().any(|low| figure.contains(low)) { Self::Lowest } else { Self::Highest }
+    }
+}
+
+/// A figure and its best value so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Monitor {
+    figure: Option<String>,
+    goal: Option<Goal>,
+    pub(crate) min_delta: f64,
+    pub(crate) best: Option<f64>,
+}
+
+impl Monitor {
+    /// Watches the validation loss where there is one, the training loss
+    /// otherwise.
+    pub(crate) fn new() -> Self {
+        Self { figure: None, goal: None, min_delta: 0.0, best: None }
+    }
+
+    pub(crate) fn watch(&mut self, figure: String) {
+        self.figure = Some(figure);
+    }
+
+    pub(crate) fn aim(&mut self, goal: Goal) {
+        self.goal = Some(goal);
+    }
+
+    /// Takes an epoch of a run that `validates` or does not in: whether its
+    /// value is better than all before it by more than `min_delta`; `None`
+    /// for an epoch after which nothing was validated.
+    ///
+    /// # Errors
+    ///
+    /// When the epoch has no such figure.
+    pub(crate) fn better(&mut self, epoch: &EpochReport, validates: bool) -> Result<Option<bool>> {
+        let by_default = if validates { "validation loss" } else { "loss" };
+        let name = self.figure.as_deref().unwrap_or(by_default);
+        if !validates && name.starts_with("validation ") {
+            let message = format!("there is no `{name}`: the training has no validation data");
+            return Err(Error::argument("monitor", message));
+        }
+        let Some(value) = epoch.figure(name)? else { return Ok(None) };
+        let better = match (self.best, self.goal.unwrap_or_else(|| Goal::of(name))) {
+            _ if value.is_nan() => false,
+            (None, _) => true,
+            (Some(best), Goal::Lowest) => value < best - self.min_delta,
+            (Some(best), Goal::Highest) => value > best + self.min_delta,
+        };
+        if better {
+            self.best = Some(value);
+        }
+        Ok(Some(better))
+    }
+
+    pub(crate) fn check(&self, place: &str) -> Result<()> {
+        if self.min_delta >= 0.0 {
+            return Ok(());
+        }
+        let message = format!("min_delta must not be negative, got {}", self.min_delta);
+        Err(Error::argument(place, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Evaluation;
+
+    fn epoch(loss: f64, accuracy: f64) -> EpochReport {
+        let metrics = vec![("accuracy".to_owned(), accuracy)];
+        let training = Evaluation { loss, metrics };
+        EpochReport {
+            number: 1,
+            training,
+            validation: None,
+            seconds: 1.0,
+            samples_per_second: 1.0,
+            learning_rate: 0.1,
+        }
+    }
+
+    #[test]
+    fn losses_fall_and_accuracies_rise() {
+        for (name, goal) in [
+            ("validation loss", Goal::Lowest),
+            ("RMSE", Goal::Lowest),
+            ("accuracy", Goal::Highest),
+            ("top-5 accuracy", Goal::Highest),
+        ] {
+            assert_eq!(Goal::of(name), goal, "{name}");
+        }
+        let mut loss = Monitor::new();
+        let mut accuracy = Monitor::new();
+        accuracy.watch("accuracy".to_owned());
+        for (of_loss, of_accuracy, better) in
+            [(1.0, 0.5, true), (0.5, 0.6, true), (0.5, 0.6, false), (f64::NAN, f64::NAN, false)]
+        {
+            let epoch = epoch(of_loss, of_accuracy);
+            assert_eq!(loss.better(&epoch, false).unwrap(), Some(better));
+            assert_eq!(accuracy.better(&epoch, false).unwrap(), Some(better));
+        }
+        assert_eq!((loss.best, accuracy.best), (Some(0.5), Some(0.6)));
+    }
+
+    #[test]
+    fn a_small_improvement_may_not_count() {
+        let mut monitor = Monitor::new();
+        monitor.min_delta = 0.1;
+        let better: Vec<bool> = [1.0, 0.95, 0.89, 0.85]
+            .map(|loss| monitor.better(&epoch(loss, 0.0), false).unwrap().unwrap())
+            .into();
+        assert_eq!(better, [true, false, true, false]);
+    }
+
+    #[test]
+    fn an_unknown_figure_is_named() {
+        let mut monitor = Monitor::new();
+        monitor.watch("f1".to_owned());
+        let error = monitor.better(&epoch(1.0, 1.0), true).unwrap_err().to_string();
+        assert!(error.contains("`f1`") && error.contains("`accuracy`"), "{error}");
+        monitor.watch("validation loss".to_owned());
+        assert_eq!(monitor.better(&epoch(1.0, 1.0), true).unwrap(), None);
+        assert!(monitor.better(&epoch(1.0, 1.0), false).is_err());
+    }
+}
