@@ -71,4 +71,4 @@ pub use file::{StateFile, load, remove_unfinished, save, write_whole};
 pub use init::{Fans, Init};
 pub use layers::*;
 pub use module::Module;
-pub use sequential::{Sequential, SequentialBuilder, Summary, SummaryRow};
+pub use sequential::{LayerOf, Sequential, SequentialBuilder, Summary, SummaryRow};

@@ -22,25 +22,52 @@
 mod callback;
 mod checkpoint;
 mod early_stopping;
+mod finder;
 mod fit;
+mod folds;
 mod history;
 mod metrics;
 mod monitor;
 mod not_finite;
+#[cfg(any(feature = "report", feature = "tensorboard"))]
+mod picture;
+#[cfg(feature = "plots")]
+mod plots;
+mod profile;
 mod progress;
+#[cfg(feature = "report")]
+mod report;
 mod run;
+pub mod search;
+mod statistics;
 mod step;
 mod stop;
+mod table;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 mod trainer;
+mod trial;
 
 pub use callback::{BatchReport, Callback, Moment};
 pub use checkpoint::{Checkpoint, Checkpoints, Every, Position, Settings};
 pub use early_stopping::EarlyStopping;
+pub use finder::{LearningRateCurve, LearningRates};
 pub use fit::Fit;
+pub use folds::{CrossValidation, KFold};
 pub use history::{EpochReport, Evaluation, History};
 pub use metrics::{Accuracy, BinaryAccuracy, Metric, TopKAccuracy};
 pub use monitor::Goal;
 pub use not_finite::NotFinite;
+#[cfg(feature = "plots")]
+pub use plots::{Svg, confusion_matrix, learning_curve};
+pub use profile::{LayerProfile, Profile};
 pub use progress::Verbose;
+#[cfg(feature = "report")]
+pub use report::{ClassFigures, Classification, Mistake, Report};
+pub use search::Search;
+pub use statistics::{Spread, Statistics};
 pub use stop::StopFlag;
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::{EventWriter, TensorBoard};
 pub use trainer::Trainer;
+pub use trial::Overfit;

@@ -2,10 +2,12 @@
 
 mod architecture;
 mod builder;
+mod parts;
 mod summary;
 
 pub(crate) use builder::MAX_SAMPLE;
 pub use builder::SequentialBuilder;
+pub use parts::LayerOf;
 pub use summary::{Summary, SummaryRow};
 
 use std::fmt;

@@ -1,0 +1,124 @@
+//! A report of a training run as one page of HTML.
+
+mod classification;
+mod page;
+
+use std::fmt;
+use std::path::Path;
+
+use dendra_nn::write_whole;
+use dendra_tensor::Result;
+
+use crate::history::History;
+pub use classification::{ClassFigures, Classification, Mistake};
+
+/// A report of a training run: settings, the model's summary, learning curves,
+/// and for a classifier the confusion matrix, figures for each class and the
+/// worst mistakes as pictures. It is written as one page of HTML that needs
+/// nothing else, on paper light or dark as the reader's browser prefers.
+///
+/// ```
+/// use dendra_datasets::digits;
+/// use dendra_losses::CrossEntropy;
+/// use dendra_nn::Sequential;
+/// use dendra_optim::Adam;
+/// use dendra_tensor::Rng;
+/// use dendra_train::{Accuracy, Classification, Fit, Report, Trainer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("report.html");
+/// let (train, test) = (digits(64, 1), digits(32, 2));
+/// let model = Sequential::input([1, 28, 28]).flatten().dense(10).build(&mut Rng::seed(1))?;
+/// let mut trainer =
+///     Trainer::new(model, Adam::new(1e-3), CrossEntropy::new()).metric(Accuracy::new());
+/// let history = trainer.fit(&train, Fit::epochs(2).validate_on(&test).quiet())?;
+///
+/// Report::new("Handwritten digits")
+///     .setting("optimizer", "Adam, learning rate 0.001")
+///     .summary(&trainer.model().summary())
+///     .history(&history)
+///     .classification(Classification::of(&trainer, &test)?)
+///     .save(&path)?;
+/// assert!(std::fs::read_to_string(&path)?.contains("Handwritten digits"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a report is written by `save`"]
+pub struct Report {
+    title: String,
+    settings: Vec<(String, String)>,
+    summary: Option<String>,
+    history: History,
+    classification: Option<Classification>,
+    class_names: Vec<String>,
+}
+
+impl Report {
+    /// An empty report with this heading.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            settings: Vec::new(),
+            summary: None,
+            history: History::default(),
+            classification: None,
+            class_names: Vec::new(),
+        }
+    }
+
+    /// Tells a setting of the run.
+    pub fn setting(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.settings.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Shows the model, as `Sequential::summary` or another text tells it.
+    pub fn summary(mut self, summary: &dyn fmt::Display) -> Self {
+        self.summary = Some(summary.to_string());
+        self
+    }
+
+    /// Shows how the training went.
+    pub fn history(mut self, history: &History) -> Self {
+        self.history = history.clone();
+        self
+    }
+
+    /// Shows what a classifier gets right and wrong.
+    pub fn classification(mut self, classification: Classification) -> Self {
+        self.classification = Some(classification);
+        self
+    }
+
+    /// Names the classes, which are numbers otherwise.
+    pub fn class_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.class_names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The name of a class.
+    fn class(&self, index: usize) -> String {
+        self.class_names.get(index).cloned().unwrap_or_else(|| index.to_string())
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    ///
+    /// When a curve cannot be drawn.
+    pub fn to_html(&self) -> Result<String> {
+        page::page(self)
+    }
+
+    /// Writes the page to a file.
+    ///
+    /// # Errors
+    ///
+    /// When a curve cannot be drawn, or the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let html = self.to_html()?;
+        write_whole(path, |writer| writer.write_all(html.as_bytes()))
+    }
+}

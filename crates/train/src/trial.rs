@@ -1,0 +1,103 @@
+//! Training that is taken back: what a model would do.
+
+use std::fmt;
+
+use dendra_datasets::{DataLoader, Dataset};
+use dendra_losses::Loss;
+use dendra_nn::Module;
+use dendra_optim::Optimizer;
+use dendra_tensor::{Error, Result, Tensor};
+
+use crate::trainer::{Gathered, Trainer};
+
+impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
+    /// Does some work and takes back what it did to model and optimizer.
+    pub(crate) fn on_trial<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let (model, optimizer) = (self.model.state_dict(), self.optimizer.state_dict());
+        let result = work(self);
+        self.model.load_state_dict(&model)?;
+        self.optimizer.load_state_dict(&optimizer)?;
+        result
+    }
+
+    /// Trains on the first batch alone, again and again, and takes it back.
+    ///
+    /// A network that cannot learn one batch by heart will not learn the data:
+    /// a layer is wrong, targets do not belong to their inputs, or the learning
+    /// rate is far off. It takes a minute to know.
+    ///
+    /// ```
+    /// use dendra_datasets::moons;
+    /// use dendra_losses::CrossEntropy;
+    /// use dendra_nn::Sequential;
+    /// use dendra_optim::Adam;
+    /// use dendra_tensor::Rng;
+    /// use dendra_train::Trainer;
+    ///
+    /// let model = Sequential::input([2]).dense(32).relu().dense(2).build(&mut Rng::seed(1))?;
+    /// let mut trainer: Trainer<_, _, _> =
+    ///     Trainer::new(model, Adam::new(1e-2), CrossEntropy::new());
+    /// let overfit = trainer.overfit_one_batch(&moons(100, 0.1, 7)?, 16, 300)?;
+    /// println!("{overfit}");
+    /// assert!(overfit.is_learnt());
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the data set is empty, or model, loss or optimizer refuse the
+    /// batch.
+    pub fn overfit_one_batch<D>(
+        &mut self,
+        data: &D,
+        batch_size: usize,
+        steps: usize,
+    ) -> Result<Overfit>
+    where
+        D: Dataset<Input = Tensor, Target = Y>,
+        Y: Clone,
+    {
+        let batch = DataLoader::new(data).batch_size(batch_size).epoch(0).next();
+        let batch = batch.ok_or_else(|| Error::data("overfit_one_batch", "there are no samples"));
+        let (inputs, targets) = batch??;
+        self.on_trial(|trainer| {
+            let mut losses = Vec::with_capacity(steps);
+            for step in 0..steps {
+                let mut figures = Gathered::new(&[]);
+                let batch = vec![(inputs.clone(), targets.clone())];
+                trainer.step(batch, 0, (0, step), None, &mut figures)?;
+                losses.push(figures.loss / figures.samples as f64);
+            }
+            Ok(Overfit { losses })
+        })
+    }
+}
+
+/// What came of training on one batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overfit {
+    /// The loss before each step.
+    pub losses: Vec<f64>,
+}
+
+impl Overfit {
+    /// Whether the loss fell to a tenth or less of what it was.
+    pub fn is_learnt(&self) -> bool {
+        match (self.losses.first(), self.losses.last()) {
+            (Some(first), Some(last)) => *last <= 0.1 * first,
+            _ => false,
+        }
+    }
+}
+
+/// Prints `loss 2.3026 → 0.0012 in 300 steps on one batch: learnt`.
+impl fmt::Display for Overfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(first), Some(last)) = (self.losses.first(), self.losses.last()) else {
+            return f.write_str("no step was done");
+        };
+        let verdict = if self.is_learnt() { "learnt" } else { "not learnt" };
+        let steps = self.losses.len();
+        write!(f, "loss {first:.4} → {last:.4} in {steps} steps on one batch: {verdict}")
+    }
+}
