@@ -5,6 +5,7 @@
 //!   nothing else.
 //! - `bench` measures our speed, and that of other frameworks beside it, see [`mod@bench`].
 //! - `docs` writes the pages in `docs/` that are generated.
+//! - `stress` breaks training on purpose and counts what holds, see [`mod@stress`].
 //! - `tidy` runs the rules that only this project has, see [`tidy`].
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ mod bench;
 mod check;
 mod metadata;
 mod process;
+mod stress;
 mod tidy;
 
 /// What can go wrong, already worded for the person at the terminal.
@@ -41,6 +43,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Write docs/ops.md anew from the table of operations.
     Docs,
+    /// Break training on purpose, many times, and count what holds.
+    Stress(stress::Arguments),
     /// Run the project's own rules on the source tree alone.
     Tidy,
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Check { full } => check::run(&root, full),
         Command::Bench(arguments) => bench::run(&root, &arguments),
         Command::Docs => write_docs(&root),
+        Command::Stress(arguments) => stress::run(&root, &arguments),
         Command::Tidy => tidy::run(&root),
     };
     match outcome {
