@@ -11,6 +11,8 @@ use dendra_tensor::{
 };
 use serde_json::Value;
 
+#[path = "pytorch_ops/elementwise.rs"]
+mod elementwise;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
 
@@ -271,7 +273,8 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
             x.index_select(case.integer("axis"), &indices)
         }
         ("where_mask", [x, other]) => x.where_mask(&case.tensor("in1"), other),
-        (op, _) => Err(Error::argument(op, "this test does not know the operation")),
+        (op, _) => elementwise::apply(case, inputs)
+            .unwrap_or_else(|| Err(Error::argument(op, "this test does not know the operation"))),
     }
 }
 

@@ -101,6 +101,7 @@ macro_rules! operations {
     };
 }
 
+pub mod activation;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod binary;
@@ -118,6 +119,7 @@ mod operators;
 pub mod reduce;
 pub mod selection;
 pub mod softmax;
+pub mod special;
 mod table;
 pub mod unary;
 

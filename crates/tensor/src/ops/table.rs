@@ -13,8 +13,8 @@ use super::reduce::{Max, Min, Prod, Sum};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
 use super::{
-    Op, Row, avg_pool2d, batch_norm, binary, conv2d, conv2d_relu, cross_entropy, joining,
-    max_pool2d, unary,
+    Op, Row, activation, avg_pool2d, batch_norm, binary, conv2d, conv2d_relu, cross_entropy,
+    joining, max_pool2d, special, unary,
 };
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
@@ -24,45 +24,99 @@ use crate::tensor::Tensor;
 operations! {
     // Functions of one element.
 
-    unary::Relu:
+    activation::Relu:
     /// The larger of x and 0.
-    fn relu(&self) -> Self { Self::apply(unary::Relu, &[self]) }
+    fn relu(&self) -> Self { Self::apply(activation::Relu, &[self]) }
 
-    unary::LeakyRelu:
+    activation::LeakyRelu:
     /// x where it is positive, else `negative_slope · x`.
     fn leaky_relu(&self, negative_slope: f64) -> Self {
-        Self::apply(unary::LeakyRelu { negative_slope }, &[self])
+        Self::apply(activation::LeakyRelu { negative_slope }, &[self])
     }
 
-    unary::Elu:
+    activation::Elu:
     /// x where it is positive, else `alpha · (exp(x) − 1)` (Clevert et al., 2015).
-    fn elu(&self, alpha: f64) -> Self { Self::apply(unary::Elu { alpha }, &[self]) }
+    fn elu(&self, alpha: f64) -> Self { Self::apply(activation::Elu { alpha }, &[self]) }
 
-    unary::Gelu:
+    activation::Gelu:
     /// x·Φ(x), with the exact normal distribution function Φ (Hendrycks and
     /// Gimpel, 2016).
-    fn gelu(&self) -> Self { Self::apply(unary::Gelu, &[self]) }
+    fn gelu(&self) -> Self { Self::apply(activation::Gelu, &[self]) }
 
-    unary::GeluTanh:
+    activation::GeluTanh:
     /// GELU in its approximation by a hyperbolic tangent (PyTorch's
     /// `approximate='tanh'`).
-    fn gelu_tanh(&self) -> Self { Self::apply(unary::GeluTanh, &[self]) }
+    fn gelu_tanh(&self) -> Self { Self::apply(activation::GeluTanh, &[self]) }
 
-    unary::Silu:
+    activation::Silu:
     /// x·σ(x), also called Swish (Ramachandran et al., 2017).
-    fn silu(&self) -> Self { Self::apply(unary::Silu, &[self]) }
+    fn silu(&self) -> Self { Self::apply(activation::Silu, &[self]) }
 
-    unary::Softplus:
+    activation::Softplus:
     /// ln(1 + exp(x)), a smooth ReLU.
-    fn softplus(&self) -> Self { Self::apply(unary::Softplus, &[self]) }
+    fn softplus(&self) -> Self { Self::apply(activation::Softplus, &[self]) }
 
-    unary::Sigmoid:
+    activation::Sigmoid:
     /// The logistic function 1 / (1 + exp(−x)).
-    fn sigmoid(&self) -> Self { Self::apply(unary::Sigmoid, &[self]) }
+    fn sigmoid(&self) -> Self { Self::apply(activation::Sigmoid, &[self]) }
 
-    unary::LogSigmoid:
+    activation::LogSigmoid:
     /// The logarithm of the logistic function, accurate at both ends.
-    fn log_sigmoid(&self) -> Self { Self::apply(unary::LogSigmoid, &[self]) }
+    fn log_sigmoid(&self) -> Self { Self::apply(activation::LogSigmoid, &[self]) }
+
+    activation::SoftplusScaled:
+    /// ln(1 + exp(beta · x)) / beta, and x where beta · x is above the threshold
+    /// (PyTorch's defaults are 1 and 20).
+    fn softplus_scaled(&self, beta: f64, threshold: f64) -> Self {
+        Self::apply(activation::SoftplusScaled { beta, threshold }, &[self])
+    }
+
+    activation::Hardswish:
+    /// x · min(max(x + 3, 0), 6) / 6 (Howard et al., 2019).
+    fn hardswish(&self) -> Self { Self::apply(activation::Hardswish, &[self]) }
+
+    activation::Hardsigmoid:
+    /// min(max(x + 3, 0), 6) / 6.
+    fn hardsigmoid(&self) -> Self { Self::apply(activation::Hardsigmoid, &[self]) }
+
+    activation::Hardshrink:
+    /// x where it is beyond ±`lambda`, else 0.
+    fn hardshrink(&self, lambda: f64) -> Self {
+        Self::apply(activation::Hardshrink { lambda }, &[self])
+    }
+
+    activation::Softshrink:
+    /// x moved by `lambda` towards 0, and 0 where it would pass it.
+    fn softshrink(&self, lambda: f64) -> Self {
+        Self::apply(activation::Softshrink { lambda }, &[self])
+    }
+
+    activation::Tanhshrink:
+    /// x − tanh(x).
+    fn tanhshrink(&self) -> Self { Self::apply(activation::Tanhshrink, &[self]) }
+
+    activation::Softsign:
+    /// x / (1 + |x|).
+    fn softsign(&self) -> Self { Self::apply(activation::Softsign, &[self]) }
+
+    activation::Celu:
+    /// x where it is positive, else `alpha · (exp(x / alpha) − 1)` (Barron, 2017).
+    fn celu(&self, alpha: f64) -> Self { Self::apply(activation::Celu { alpha }, &[self]) }
+
+    activation::Selu:
+    /// ELU with the scale and alpha that keep mean 0 and variance 1 (Klambauer
+    /// et al., 2017).
+    fn selu(&self) -> Self { Self::apply(activation::Selu, &[self]) }
+
+    activation::Mish:
+    /// x · tanh(ln(1 + exp(x))) (Misra, 2019).
+    fn mish(&self) -> Self { Self::apply(activation::Mish, &[self]) }
+
+    activation::Threshold:
+    /// x where it is above the threshold, else `value`.
+    fn threshold(&self, threshold: f64, value: f64) -> Self {
+        Self::apply(activation::Threshold { threshold, value }, &[self])
+    }
 
     unary::Tanh:
     /// The hyperbolic tangent.
@@ -83,6 +137,18 @@ operations! {
     unary::Ln1p:
     /// ln(1 + x), accurate near 0.
     fn ln_1p(&self) -> Self { Self::apply(unary::Ln1p, &[self]) }
+
+    unary::Exp2:
+    /// 2 to the power of x.
+    fn exp2(&self) -> Self { Self::apply(unary::Exp2, &[self]) }
+
+    unary::Log2:
+    /// The logarithm to the base 2.
+    fn log2(&self) -> Self { Self::apply(unary::Log2, &[self]) }
+
+    unary::Log10:
+    /// The logarithm to the base 10.
+    fn log10(&self) -> Self { Self::apply(unary::Log10, &[self]) }
 
     unary::Sqrt:
     /// The square root; NaN below 0.
@@ -120,9 +186,92 @@ operations! {
     /// The tangent of an angle in radians.
     fn tan(&self) -> Self { Self::apply(unary::Tan, &[self]) }
 
+    unary::Asin:
+    /// The angle in radians whose sine is x; NaN beyond ±1.
+    fn asin(&self) -> Self { Self::apply(unary::Asin, &[self]) }
+
+    unary::Acos:
+    /// The angle in radians whose cosine is x; NaN beyond ±1.
+    fn acos(&self) -> Self { Self::apply(unary::Acos, &[self]) }
+
+    unary::Atan:
+    /// The angle in radians whose tangent is x.
+    fn atan(&self) -> Self { Self::apply(unary::Atan, &[self]) }
+
+    unary::Sinh:
+    /// The hyperbolic sine.
+    fn sinh(&self) -> Self { Self::apply(unary::Sinh, &[self]) }
+
+    unary::Cosh:
+    /// The hyperbolic cosine.
+    fn cosh(&self) -> Self { Self::apply(unary::Cosh, &[self]) }
+
+    unary::Asinh:
+    /// The inverse of the hyperbolic sine.
+    fn asinh(&self) -> Self { Self::apply(unary::Asinh, &[self]) }
+
+    unary::Acosh:
+    /// The inverse of the hyperbolic cosine; NaN below 1.
+    fn acosh(&self) -> Self { Self::apply(unary::Acosh, &[self]) }
+
+    unary::Atanh:
+    /// The inverse of the hyperbolic tangent; NaN beyond ±1.
+    fn atanh(&self) -> Self { Self::apply(unary::Atanh, &[self]) }
+
+    unary::Sinc:
+    /// sin(πx) / (πx), and 1 at 0.
+    fn sinc(&self) -> Self { Self::apply(unary::Sinc, &[self]) }
+
     unary::Erf:
     /// The error function.
     fn erf(&self) -> Self { Self::apply(unary::Erf, &[self]) }
+
+    unary::Erfc:
+    /// 1 − erf(x), accurate where that is tiny.
+    fn erfc(&self) -> Self { Self::apply(unary::Erfc, &[self]) }
+
+    special::ErfInv:
+    /// The inverse of the error function; NaN beyond ±1.
+    fn erf_inv(&self) -> Self { Self::apply(special::ErfInv, &[self]) }
+
+    special::Lgamma:
+    /// The logarithm of the absolute value of the gamma function.
+    fn lgamma(&self) -> Self { Self::apply(special::Lgamma, &[self]) }
+
+    special::Digamma:
+    /// The derivative of [`lgamma`](Ops::lgamma).
+    fn digamma(&self) -> Self { Self::apply(special::Digamma, &[self]) }
+
+    unary::Sign:
+    /// 1 for positive numbers, −1 for negative ones, else 0; no gradient flows.
+    fn sign(&self) -> Self { Self::apply(unary::Sign, &[self]) }
+
+    unary::Floor:
+    /// The largest integer not above x; no gradient flows.
+    fn floor(&self) -> Self { Self::apply(unary::Floor, &[self]) }
+
+    unary::Ceil:
+    /// The smallest integer not below x; no gradient flows.
+    fn ceil(&self) -> Self { Self::apply(unary::Ceil, &[self]) }
+
+    unary::Round:
+    /// The nearest integer, of two the even one; no gradient flows.
+    fn round(&self) -> Self { Self::apply(unary::Round, &[self]) }
+
+    unary::Trunc:
+    /// x rounded towards 0; no gradient flows.
+    fn trunc(&self) -> Self { Self::apply(unary::Trunc, &[self]) }
+
+    unary::Frac:
+    /// What rounding towards 0 takes off: x − trunc(x).
+    fn frac(&self) -> Self { Self::apply(unary::Frac, &[self]) }
+
+    unary::NanToNum:
+    /// x where it is finite, else what stands for NaN, ∞ and −∞; there no
+    /// gradient flows.
+    fn nan_to_num(&self, nan: f64, infinity: f64, negative_infinity: f64) -> Self {
+        Self::apply(unary::NanToNum { nan, infinity, negative_infinity }, &[self])
+    }
 
     unary::Powf:
     /// x to the power of a constant.
@@ -133,6 +282,14 @@ operations! {
     /// them. NaN stays.
     fn clamp(&self, low: f64, high: f64) -> Self {
         Self::apply(unary::Clamp { low, high }, &[self])
+    }
+
+    unary::Logit:
+    /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), of x limited to
+    /// `epsilon ..= 1 − epsilon` if given.
+    fn logit(&self, epsilon: Option<f64>) -> Self {
+        let limited = epsilon.map(|epsilon| self.clamp(epsilon, 1.0 - epsilon));
+        Self::apply(unary::Logit, &[limited.as_ref().unwrap_or(self)])
     }
 
     unary::MulScalar:
@@ -178,6 +335,66 @@ operations! {
     /// `self` to the power of `exponent`, with gradients for both.
     fn pow(&self, exponent: &Self) -> Result<Self> {
         Self::try_apply(binary::Pow, &[self, exponent])
+    }
+
+    binary::Atan2:
+    /// The angle in radians of the point (`x`, `self`), between −π and π; no gradient
+    /// flows at the origin.
+    fn atan2(&self, x: &Self) -> Result<Self> {
+        Self::try_apply(binary::Atan2, &[self, x])
+    }
+
+    binary::Hypot:
+    /// √(self² + other²) without overflow; no gradient flows at the origin.
+    fn hypot(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::Hypot, &[self, other])
+    }
+
+    binary::Remainder:
+    /// The remainder of the division that rounds down, with the sign of the divisor
+    /// (Python's `%`).
+    fn remainder(&self, divisor: &Self) -> Result<Self> {
+        Self::try_apply(binary::Remainder, &[self, divisor])
+    }
+
+    binary::Fmod:
+    /// The remainder of the division that rounds towards 0, with the sign of `self`
+    /// (Rust's and C's `%`).
+    fn fmod(&self, divisor: &Self) -> Result<Self> {
+        Self::try_apply(binary::Fmod, &[self, divisor])
+    }
+
+    binary::Xlogy:
+    /// `self · ln(other)`, and 0 where `self` is 0.
+    fn xlogy(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::Xlogy, &[self, other])
+    }
+
+    binary::LogAddExp:
+    /// ln(exp(self) + exp(other)), without overflow.
+    fn logaddexp(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::LogAddExp, &[self, other])
+    }
+
+    binary::Prelu:
+    /// x where it is positive, else `weight · x` (He et al., 2015), with a weight of
+    /// one element or one for each channel, which is axis 1.
+    fn prelu(&self, weight: &Self) -> Result<Self> {
+        let shape = self.value().shape();
+        let channels = weight.value().len();
+        if channels == 1 {
+            return Self::try_apply(binary::Prelu, &[self, &weight.reshape([])?]);
+        }
+        if shape.get(1) != Some(&channels) || weight.value().rank() != 1 {
+            let message = format!(
+                "a weight of shape {} is not for the channels of shape {shape}",
+                weight.value().shape()
+            );
+            return Err(Error::shape("prelu", message));
+        }
+        let mut column = vec![1; shape.len() - 1];
+        column[0] = channels;
+        Self::try_apply(binary::Prelu, &[self, &weight.reshape(column)?])
     }
 
     // Reductions.
@@ -385,6 +602,49 @@ operations! {
 
     // Composed of others, and so without a gradient of their own.
     =>
+
+    /// x limited to 0 ..= 6.
+    fn relu6(&self) -> Self { self.clamp(0.0, 6.0) }
+
+    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1).
+    fn hardtanh(&self, low: f64, high: f64) -> Self { self.clamp(low, high) }
+
+    /// The larger of x and a bound; no gradient flows where the bound is.
+    fn clamp_min(&self, low: f64) -> Self { self.clamp(low, f64::INFINITY) }
+
+    /// The smaller of x and a bound; no gradient flows where the bound is.
+    fn clamp_max(&self, high: f64) -> Self { self.clamp(f64::NEG_INFINITY, high) }
+
+    /// The first half of an axis times the logistic function of the second
+    /// (Dauphin et al., 2017).
+    fn glu(&self, axis: isize) -> Result<Self> {
+        let shape = self.value().shape();
+        let extent = shape[shape.axis("glu", axis)?];
+        if extent % 2 != 0 {
+            let message = format!("axis {axis} of shape {shape} cannot be halved");
+            return Err(Error::shape("glu", message));
+        }
+        let gate = self.narrow(axis, extent / 2, extent / 2)?.sigmoid();
+        self.narrow(axis, 0, extent / 2)?.mul(&gate)
+    }
+
+    /// [`softmax`](Ops::softmax) of −x.
+    fn softmin(&self, axis: isize) -> Result<Self> { self.neg().softmax(axis) }
+
+    /// `self + weight · (end − self)`.
+    fn lerp(&self, end: &Self, weight: f64) -> Result<Self> {
+        self.add(&end.sub(self)?.mul_scalar(weight))
+    }
+
+    /// `self + value · a · b`.
+    fn addcmul(&self, a: &Self, b: &Self, value: f64) -> Result<Self> {
+        self.add(&a.mul(b)?.mul_scalar(value))
+    }
+
+    /// `self + value · a / b`.
+    fn addcdiv(&self, a: &Self, b: &Self, value: f64) -> Result<Self> {
+        self.add(&a.div(b)?.mul_scalar(value))
+    }
 
     /// The sum of all elements, as a scalar.
     fn sum(&self) -> Self {
