@@ -213,8 +213,9 @@ integers! { u8 u16 u32 u64 usize i8 i16 i32 i64 }
 macro_rules! floats {
     ($(
         $type:ident:
-            exp $exp:path, tanh $tanh:path, sigmoid $sigmoid:path, ln $ln:path, erf $erf:path,
-            erfc $erfc:path, lgamma $lgamma:path;
+            exp $exp:path, exp_m1 $exp_m1:path, ln $ln:path, ln_1p $ln_1p:path,
+            tanh $tanh:path, sigmoid $sigmoid:path, erf $erf:path, erfc $erfc:path,
+            lgamma $lgamma:path;
     )*) => {$(
         impl Number for $type {
             const ZERO: Self = 0.0;
@@ -238,11 +239,11 @@ macro_rules! floats {
             #[inline(always)]
             fn exp(self) -> Self { $exp(self) }
             #[inline(always)]
-            fn exp_m1(self) -> Self { $type::exp_m1(self) }
+            fn exp_m1(self) -> Self { $exp_m1(self) }
             #[inline(always)]
             fn ln(self) -> Self { $ln(self) }
             #[inline(always)]
-            fn ln_1p(self) -> Self { $type::ln_1p(self) }
+            fn ln_1p(self) -> Self { $ln_1p(self) }
             #[inline(always)]
             fn exp2(self) -> Self { $type::exp2(self) }
             #[inline(always)]
@@ -318,9 +319,11 @@ macro_rules! floats {
 }
 floats! {
     f32:
-        exp math::exp_f32, tanh math::tanh_f32, sigmoid math::sigmoid_f32, ln f32::ln,
-        erf libm::erff, erfc libm::erfcf, lgamma libm::lgammaf;
+        exp math::exp_f32, exp_m1 math::exp_m1_f32, ln math::ln_f32, ln_1p math::ln_1p_f32,
+        tanh math::tanh_f32, sigmoid math::sigmoid_f32, erf math::erf_f32, erfc libm::erfcf,
+        lgamma libm::lgammaf;
     f64:
-        exp f64::exp, tanh f64::tanh, sigmoid math::sigmoid_f64, ln f64::ln, erf libm::erf,
-        erfc libm::erfc, lgamma libm::lgamma;
+        exp f64::exp, exp_m1 f64::exp_m1, ln f64::ln, ln_1p f64::ln_1p,
+        tanh f64::tanh, sigmoid math::sigmoid_f64, erf libm::erf, erfc libm::erfc,
+        lgamma libm::lgamma;
 }

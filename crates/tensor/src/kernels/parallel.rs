@@ -5,6 +5,7 @@
 //! on the caller's thread, chunk by chunk, with the same results.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
@@ -101,9 +102,25 @@ pub(crate) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
     });
 }
 
+/// Calls `work(index, chunk)` for consecutive chunks of `out`, all of which
+/// cost about the same per element. The first tells by its time whether the
+/// others are worth another thread, so that no one has to know the cost of a
+/// function; what is computed does not depend on it.
+fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() < 2 * MAP_CHUNK || rayon::current_num_threads() < 2 {
+        return for_each_chunk(out, MAP_CHUNK, 0, work);
+    }
+    let (first, rest) = out.split_at_mut(MAP_CHUNK);
+    let begin = Instant::now();
+    work(0, first);
+    let whole = begin.elapsed() * (rest.len() / MAP_CHUNK) as u32;
+    let cost = if whole > WORTH_A_THREAD { 2 * GRAIN } else { 0 };
+    for_each_chunk(rest, MAP_CHUNK, cost, |index, chunk| work(index + 1, chunk));
+}
+
 /// Fills `out` with `f` of the elements of `x`, in parallel and vectorised.
 pub(crate) fn map_slice<A: Element, B: Element>(x: &[A], out: &mut [B], f: impl Fn(A) -> B + Sync) {
-    for_each_chunk(out, MAP_CHUNK, 1, |index, out| {
+    for_each_equal_chunk(out, |index, out| {
         let x = &x[index * MAP_CHUNK..][..out.len()];
         simd::dispatch(
             #[inline(always)]
@@ -122,7 +139,7 @@ pub(crate) fn map_slices<A: Element, B: Element>(
     out: &mut [B],
     f: impl Fn(A, A, A) -> B + Sync,
 ) {
-    for_each_chunk(out, MAP_CHUNK, 1, |index, out| {
+    for_each_equal_chunk(out, |index, out| {
         let [x, y, z] = [x, y, z].map(|slice| &slice[index * MAP_CHUNK..][..out.len()]);
         simd::dispatch(
             #[inline(always)]
@@ -136,4 +153,6 @@ pub(crate) fn map_slices<A: Element, B: Element>(
 }
 
 /// Elements of a chunk of a map.
-const MAP_CHUNK: usize = GRAIN / 2;
+const MAP_CHUNK: usize = 8 * 1024;
+/// What waking another thread has to save: several times what it costs.
+const WORTH_A_THREAD: Duration = Duration::from_micros(30);

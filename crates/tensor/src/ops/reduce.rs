@@ -18,6 +18,8 @@ use crate::tensor::Tensor;
 
 /// Accumulators of one row; enough to keep the adders busy.
 const LANES: usize = 32;
+/// Values folded in one elementary step.
+const VALUES_PER_STEP: usize = 8;
 
 /// Folds the given axes (ascending) away with an associative `f`.
 pub(crate) fn fold<T: Element>(
@@ -67,6 +69,14 @@ pub(super) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) ->
     for (lane, &value) in lanes.iter_mut().zip(rest) {
         *lane = f(*lane, value);
     }
+    fold_lanes(&mut lanes, f)
+}
+
+/// Folds accumulators, the far half onto the near one. A function of its own,
+/// since the compiler would otherwise arrange the loops before it in pairs of
+/// numbers, the shape in which this ends.
+#[inline(never)]
+fn fold_lanes<T: Element>(lanes: &mut [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -94,7 +104,7 @@ fn fold_rows<T: Element>(
     let block = GRAIN / 2;
     if length > block {
         for (slot, row) in out.iter_mut().zip(values.chunks(length)) {
-            let partial = map(length.div_ceil(block), block, |i| {
+            let partial = map(length.div_ceil(block), block / VALUES_PER_STEP, |i| {
                 one(&row[i * block..length.min((i + 1) * block)])
             });
             *slot = partial.into_iter().fold(identity, f);
@@ -102,7 +112,7 @@ fn fold_rows<T: Element>(
         return;
     }
     let rows = rows_per_chunk(length);
-    for_each_chunk(out, rows, length, |index, out| {
+    for_each_chunk(out, rows, length.div_ceil(VALUES_PER_STEP), |index, out| {
         for (i, slot) in out.iter_mut().enumerate() {
             let start = (index * rows + i) * length;
             *slot = one(&values[start..start + length]);
@@ -140,13 +150,13 @@ pub(super) fn fold_columns<T: Element>(
         return;
     }
     let block = rows_per_chunk(inner);
-    for_each_chunk(out, inner, length, |index, out| {
+    for_each_chunk(out, inner, length.div_ceil(VALUES_PER_STEP), |index, out| {
         let matrix = &values[index * length * inner..][..length * inner];
         if length <= block {
             accumulate(matrix, out);
             return;
         }
-        let partial = map(length.div_ceil(block), block * inner, |i| {
+        let partial = map(length.div_ceil(block), block * inner / VALUES_PER_STEP, |i| {
             let rows = &matrix[i * block * inner..length.min((i + 1) * block) * inner];
             let mut sum = vec![identity; inner];
             accumulate(rows, &mut sum);
