@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 /// Accumulators of one row; enough to keep the adders busy.
 const LANES: usize = 32;
 /// Values folded in one elementary step.
-const VALUES_PER_STEP: usize = 8;
+const VALUES_PER_STEP: usize = 4;
 
 /// Folds the given axes (ascending) away with an associative `f`.
 pub(crate) fn fold<T: Element>(
