@@ -108,7 +108,7 @@ pub(crate) fn erf_f32(x: f32) -> f32 {
     let p = p * square + 3.988_847_6e-3;
     let p = p * square + 5.151_961_4e-2;
     let p = p * square + 2.070_877_4e-1;
-    let p = p * square + 1.128_379_1;
+    let p = p * square + std::f32::consts::FRAC_2_SQRT_PI;
     let q = 1.020_667_5e-3;
     let q = q * square + 1.495_466_1e-2;
     let q = q * square + 1.179_549_7e-1;
