@@ -38,7 +38,12 @@ pub use checkpoint::{Checkpoint, Checkpoints, Every, Position, Settings};
 pub use early_stopping::EarlyStopping;
 pub use fit::Fit;
 pub use history::{EpochReport, Evaluation, History};
-pub use metrics::{Accuracy, BinaryAccuracy, Metric, TopKAccuracy};
+pub use metrics::{
+    Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
+    BinaryPrecision, BinaryRecall, CohenKappa, ConfusionMatrix, F1, MatthewsCorrelation,
+    MeanAbsoluteError, MeanSquaredError, Metric, Perplexity, Precision, R2Score, Recall, RocAuc,
+    RootMeanSquaredError, TopKAccuracy,
+};
 pub use monitor::Goal;
 pub use not_finite::NotFinite;
 pub use progress::Verbose;

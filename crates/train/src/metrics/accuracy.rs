@@ -1,28 +1,8 @@
-//! Metrics: figures about predictions, gathered batch by batch and exact over
-//! the whole data set.
+//! Shares of right predictions.
 
-use dendra_tensor::{Error, Result, Shape, Tensor};
+use dendra_tensor::{Result, Tensor};
 
-/// A figure about predictions, gathered batch by batch.
-///
-/// `Y` is the type of a batch's targets.
-pub trait Metric<Y = Tensor<i64>>: Send + Sync {
-    /// The name that progress and tables show.
-    fn name(&self) -> String;
-
-    /// The same metric with nothing gathered.
-    fn fresh(&self) -> Box<dyn Metric<Y>>;
-
-    /// Takes a batch of model outputs with their targets into account.
-    ///
-    /// # Errors
-    ///
-    /// When the shapes do not fit each other or the metric.
-    fn update(&mut self, output: &Tensor, target: &Y) -> Result<()>;
-
-    /// The figure over everything gathered; NaN when that is nothing.
-    fn value(&self) -> f64;
-}
+use super::{Metric, check_classes, check_same};
 
 /// How many of how many were right.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,20 +21,6 @@ impl Share {
 
     fn value(self) -> f64 {
         self.right as f64 / self.all as f64
-    }
-}
-
-/// The number of classes of an output of shape `[batch, classes]` whose labels
-/// fit it.
-fn check_classes(place: &str, output: &Shape, labels: &Shape) -> Result<usize> {
-    match output[..] {
-        [batch, classes] if **labels == [batch] && classes > 0 => Ok(classes),
-        _ => Err(Error::shape(
-            place,
-            format!(
-                "expected output [batch, classes] and labels [batch], got {output} and {labels}"
-            ),
-        )),
     }
 }
 
@@ -178,11 +144,7 @@ impl Metric<Tensor> for BinaryAccuracy {
     }
 
     fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
-        if output.shape() != target.shape() {
-            let (output, target) = (output.shape(), target.shape());
-            let message = format!("expected targets of the output's shape {output}, got {target}");
-            return Err(Error::shape("BinaryAccuracy", message));
-        }
+        check_same("BinaryAccuracy", output.shape(), target.shape())?;
         let threshold = self.threshold;
         let pairs = output.to_vec().into_iter().zip(target.to_vec());
         self.share.add(
