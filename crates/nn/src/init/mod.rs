@@ -1,5 +1,10 @@
 //! The first values of parameters.
 
+mod apply;
+mod special;
+
+pub use apply::initialise;
+
 use std::fmt::Display;
 
 use dendra_autograd::{Buffer, Param};
@@ -46,6 +51,8 @@ impl Fans {
 pub enum Init {
     /// All 0.
     Zeros,
+    /// All 1.
+    Ones,
     /// All the same.
     Constant(f64),
     /// Uniform from `low` to `high`.
@@ -61,6 +68,17 @@ pub enum Init {
         mean: f64,
         /// The standard deviation.
         std: f64,
+    },
+    /// Normal, but drawn again until between `low` and `high`.
+    TruncatedNormal {
+        /// The mean before that.
+        mean: f64,
+        /// The standard deviation before that.
+        std: f64,
+        /// The lower end; PyTorch's default is −2.
+        low: f64,
+        /// The upper end; PyTorch's default is 2.
+        high: f64,
     },
     /// U(±√(6 / ((1 + a²) · fan_in))): keeps the variance through layers that a
     /// leaky ReLU of slope a follows (He et al., "Delving deep into rectifiers",
@@ -87,6 +105,84 @@ pub enum Init {
         /// 1, or 5/3 before tanh.
         gain: f64,
     },
+    /// Mean 0 and the variance `scale / fan`: what the four above are special
+    /// cases of, for any fan and activation. [`kaiming`](Self::kaiming) and
+    /// [`lecun`](Self::lecun) make it.
+    VarianceScaling {
+        /// The factor of the variance, a gain squared.
+        scale: f64,
+        /// Which fan divides it.
+        mode: FanMode,
+        /// Uniform or normal.
+        distribution: Distribution,
+    },
+    /// A matrix `[out, in · …]` with orthogonal rows or columns, whichever are
+    /// fewer, of the length `gain`, uniformly distributed among these (Saxe et
+    /// al., "Exact solutions to the nonlinear dynamics of learning in deep
+    /// linear neural networks", 2013).
+    Orthogonal {
+        /// The factor of all values.
+        gain: f64,
+    },
+    /// 1 where the place in `out` is that in `in · …`, 0 elsewhere: the
+    /// identity, for a matrix.
+    Eye,
+    /// The convolution that passes as many channels on as it can: 1 in the
+    /// middle of the kernel from each input channel to the output channel of
+    /// its number, in each of the groups that the outputs are divided into.
+    Dirac {
+        /// The number of groups.
+        groups: usize,
+    },
+}
+
+/// Which fan the variance of a weight is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FanMode {
+    /// The inputs of an output: keeps the variance on the way forward.
+    FanIn,
+    /// The outputs of an input: keeps that of the gradient on the way back.
+    FanOut,
+    /// The mean of both.
+    FanAvg,
+}
+
+/// How values around 0 of a given variance are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Uniformly.
+    Uniform,
+    /// Normally.
+    Normal,
+}
+
+/// What follows a layer, and so how far its values should spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Nonlinearity {
+    /// Nothing, or a sigmoid.
+    Linear,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// ReLU.
+    Relu,
+    /// A leaky ReLU of this slope.
+    LeakyRelu(f64),
+    /// SELU.
+    Selu,
+}
+
+impl Nonlinearity {
+    /// The factor of the standard deviation, as PyTorch's `calculate_gain` has
+    /// it.
+    pub fn gain(self) -> f64 {
+        match self {
+            Self::Linear => 1.0,
+            Self::Tanh => 5.0 / 3.0,
+            Self::Relu => 2.0_f64.sqrt(),
+            Self::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+            Self::Selu => 0.75,
+        }
+    }
 }
 
 impl Init {
@@ -94,6 +190,24 @@ impl Init {
     /// convolutions: U(±1/√fan_in).
     pub fn pytorch() -> Self {
         Self::KaimingUniform { negative_slope: 5.0_f64.sqrt() }
+    }
+
+    /// He's initialisation for any activation and fan: the variance
+    /// `gain² / fan`.
+    ///
+    /// ```
+    /// use dendra_nn::{Distribution, FanMode, Init, Nonlinearity};
+    ///
+    /// let init = Init::kaiming(Nonlinearity::Relu, FanMode::FanOut, Distribution::Normal);
+    /// ```
+    pub fn kaiming(nonlinearity: Nonlinearity, mode: FanMode, distribution: Distribution) -> Self {
+        Self::VarianceScaling { scale: nonlinearity.gain().powi(2), mode, distribution }
+    }
+
+    /// The variance `1 / fan_in`, for SELU networks above all (LeCun et al.,
+    /// "Efficient BackProp", 1998).
+    pub fn lecun(distribution: Distribution) -> Self {
+        Self::VarianceScaling { scale: 1.0, mode: FanMode::FanIn, distribution }
     }
 
     /// A tensor of first values for a weight of shape `[out, in, …]`.
@@ -120,22 +234,49 @@ impl Init {
         fans: Fans,
         rng: &mut Rng,
     ) -> Tensor<T> {
+        let shape = shape.into();
         let fan_in = fans.fan_in.max(1) as f64;
         let both = fan_in + fans.fan_out as f64;
-        let kaiming = |slope: f64, spread: f64| (spread / ((1.0 + slope * slope) * fan_in)).sqrt();
-        let uniform = |bound: f64| Self::Uniform { low: -bound, high: bound };
-        let normal = |std: f64| Self::Normal { mean: 0.0, std };
+        let spread = |variance: f64, distribution| match distribution {
+            Distribution::Uniform => {
+                let bound = (3.0 * variance).sqrt();
+                Self::Uniform { low: -bound, high: bound }
+            }
+            Distribution::Normal => Self::Normal { mean: 0.0, std: variance.sqrt() },
+        };
+        let kaiming = |slope: f64| 2.0 / ((1.0 + slope * slope) * fan_in);
+        let xavier = |gain: f64| gain * gain * 2.0 / both;
         let plain = match *self {
-            Self::KaimingUniform { negative_slope } => uniform(kaiming(negative_slope, 6.0)),
-            Self::KaimingNormal { negative_slope } => normal(kaiming(negative_slope, 2.0)),
-            Self::XavierUniform { gain } => uniform(gain * (6.0 / both).sqrt()),
-            Self::XavierNormal { gain } => normal(gain * (2.0 / both).sqrt()),
+            Self::KaimingUniform { negative_slope } => {
+                spread(kaiming(negative_slope), Distribution::Uniform)
+            }
+            Self::KaimingNormal { negative_slope } => {
+                spread(kaiming(negative_slope), Distribution::Normal)
+            }
+            Self::XavierUniform { gain } => spread(xavier(gain), Distribution::Uniform),
+            Self::XavierNormal { gain } => spread(xavier(gain), Distribution::Normal),
+            Self::VarianceScaling { scale, mode, distribution } => {
+                let fan = match mode {
+                    FanMode::FanIn => fan_in,
+                    FanMode::FanOut => fans.fan_out.max(1) as f64,
+                    FanMode::FanAvg => both / 2.0,
+                };
+                spread(scale / fan, distribution)
+            }
             plain => plain,
         };
         match plain {
             Self::Constant(value) => Tensor::full(shape, T::from_f64(value)),
+            Self::Ones => Tensor::ones(shape),
             Self::Uniform { low, high } => Tensor::uniform(shape, low, high, rng),
             Self::Normal { mean, std } => Tensor::normal(shape, mean, std, rng),
+            Self::TruncatedNormal { mean, std, low, high } => {
+                special::truncated_normal(shape, mean, std, [low, high], rng)
+            }
+            Self::Orthogonal { gain } => special::orthogonal(shape, gain, rng),
+            Self::Eye => special::eye(shape),
+            Self::Dirac { groups } => special::dirac(shape, groups),
+            // All others were made plain above.
             _ => Tensor::zeros(shape),
         }
     }
@@ -222,6 +363,11 @@ mod tests {
             (Init::KaimingUniform { negative_slope: 0.0 }, (6.0_f64 / 400.0).sqrt()),
             (Init::KaimingUniform { negative_slope: 0.5 }, (6.0_f64 / (1.25 * 400.0)).sqrt()),
             (Init::XavierUniform { gain: 2.0 }, 2.0 * (6.0_f64 / 3400.0).sqrt()),
+            (Init::lecun(Distribution::Uniform), (3.0_f64 / 400.0).sqrt()),
+            (
+                Init::kaiming(Nonlinearity::Tanh, FanMode::FanOut, Distribution::Uniform),
+                5.0 / 3.0 * (3.0_f64 / 3000.0).sqrt(),
+            ),
         ];
         for (init, bound) in cases {
             assert_near(statistics(init), [-bound, bound, 0.0, bound / 3.0_f64.sqrt()], 1e-3);
@@ -235,6 +381,12 @@ mod tests {
         let cases = [
             (Init::KaimingNormal { negative_slope: 0.0 }, 0.0, (2.0_f64 / 400.0).sqrt()),
             (Init::XavierNormal { gain: 0.5 }, 0.0, 0.5 * (2.0_f64 / 3400.0).sqrt()),
+            (Init::lecun(Distribution::Normal), 0.0, (1.0_f64 / 400.0).sqrt()),
+            (
+                Init::kaiming(Nonlinearity::Relu, FanMode::FanAvg, Distribution::Normal),
+                0.0,
+                (2.0_f64 / 1700.0).sqrt(),
+            ),
             (Init::Normal { mean: 3.0, std: 0.1 }, 3.0, 0.1),
         ];
         for (init, mean, std) in cases {
@@ -248,6 +400,7 @@ mod tests {
     #[test]
     fn constants_are_constant() {
         assert_eq!(statistics(Init::Zeros), [0.0; 4]);
+        assert_eq!(statistics(Init::Ones), [1.0, 1.0, 1.0, 0.0]);
         assert_near(statistics(Init::Constant(0.25)), [0.25, 0.25, 0.25, 0.0], 1e-9);
     }
 

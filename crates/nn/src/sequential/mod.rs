@@ -91,6 +91,15 @@ impl<T: Float> Sequential<T> {
         self.parts.last().map_or(&self.input, |part| &part.output)
     }
 
+    /// The kind of the layer that a parameter or buffer belongs to, as `Linear`
+    /// for `0.weight`.
+    pub fn layer_kind(&self, name: &str) -> Option<&'static str> {
+        let layer = name.split('.').next()?;
+        let mut parts = self.named_parts();
+        let part = parts.find(|(name, _)| name.to_string() == layer)?.1;
+        Some(part.settings.kind())
+    }
+
     /// A table of the layers, their output shapes and parameters. It prints
     /// itself.
     pub fn summary(&self) -> Summary {
