@@ -38,7 +38,10 @@ binary! {
 }
 
 macro_rules! reductions {
-    ($($(#[$doc:meta])* $axes:ident, $(#[$all_doc:meta])* $all:ident: $identity:ident $fold:expr;)*) => {
+    ($(
+        $(#[$doc:meta])* $axes:ident,
+        $(#[$all_doc:meta])* $all:ident: $identity:ident $fold:expr;
+    )*) => {
         /// Reductions.
         impl<T: Integer> Tensor<T> {$(
             $(#[$doc])*
