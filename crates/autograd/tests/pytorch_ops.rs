@@ -11,10 +11,14 @@ use dendra_tensor::{
 };
 use serde_json::Value;
 
+#[path = "pytorch_ops/composed.rs"]
+mod composed;
 #[path = "pytorch_ops/elementwise.rs"]
 mod elementwise;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
+#[path = "pytorch_ops/place.rs"]
+mod place;
 
 use fixtures::{Case, Comparison, Fixture, Stored, integers};
 
@@ -274,6 +278,8 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         }
         ("where_mask", [x, other]) => x.where_mask(&case.tensor("in1"), other),
         (op, _) => elementwise::apply(case, inputs)
+            .or_else(|| place::apply(case, inputs))
+            .or_else(|| composed::apply(case, inputs))
             .unwrap_or_else(|| Err(Error::argument(op, "this test does not know the operation"))),
     }
 }

@@ -3,7 +3,9 @@
 
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
-use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+use std::ops::{
+    Add, AddAssign, BitAnd, BitOr, BitXor, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign,
+};
 
 use crate::kernels::math;
 use crate::kernels::vector::{self, Kernel};
@@ -173,6 +175,27 @@ pub trait Float: Number + Neg<Output = Self> {
     }
 }
 
+/// A whole number. Its functions wrap around where a result does not fit.
+pub trait Integer:
+    Number
+    + Ord
+    + BitAnd<Output = Self>
+    + BitOr<Output = Self>
+    + BitXor<Output = Self>
+    + Not<Output = Self>
+{
+    /// The sum.
+    fn wrapping_add(self, other: Self) -> Self;
+    /// The difference.
+    fn wrapping_sub(self, other: Self) -> Self;
+    /// The product.
+    fn wrapping_mul(self, other: Self) -> Self;
+    /// The quotient, rounded towards 0, by a divisor that is not 0.
+    fn wrapping_div(self, divisor: Self) -> Self;
+    /// What that division leaves; it has the sign of `self`.
+    fn wrapping_rem(self, divisor: Self) -> Self;
+}
+
 macro_rules! elements {
     ($($type:ty: $any_bits:expr;)*) => {$(
         // SAFETY: `ANY_BITS` is true for the primitive numbers only, of which
@@ -204,6 +227,29 @@ macro_rules! integers {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
+            }
+        }
+
+        impl Integer for $type {
+            #[inline(always)]
+            fn wrapping_add(self, other: Self) -> Self {
+                <$type>::wrapping_add(self, other)
+            }
+            #[inline(always)]
+            fn wrapping_sub(self, other: Self) -> Self {
+                <$type>::wrapping_sub(self, other)
+            }
+            #[inline(always)]
+            fn wrapping_mul(self, other: Self) -> Self {
+                <$type>::wrapping_mul(self, other)
+            }
+            #[inline(always)]
+            fn wrapping_div(self, divisor: Self) -> Self {
+                <$type>::wrapping_div(self, divisor)
+            }
+            #[inline(always)]
+            fn wrapping_rem(self, divisor: Self) -> Self {
+                <$type>::wrapping_rem(self, divisor)
             }
         }
     )*};

@@ -7,6 +7,7 @@ pub(crate) mod convolution;
 pub mod gemm;
 pub(crate) mod math;
 pub mod parallel;
+pub(crate) mod places;
 pub(crate) mod quarters;
 pub mod simd;
 pub mod vector;

@@ -7,6 +7,7 @@
 use smallvec::SmallVec;
 
 use super::broadcast::zip;
+use super::order::{index_rows, is_nan};
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
@@ -167,12 +168,17 @@ pub(super) fn fold_columns<T: Element>(
 }
 
 /// The axes as a reduction's settings name them; `place` names it in errors.
-fn output_shape(place: &str, shape: &Shape, axes: &[isize], keep: bool) -> Result<Shape> {
+pub(super) fn output_shape(
+    place: &str,
+    shape: &Shape,
+    axes: &[isize],
+    keep: bool,
+) -> Result<Shape> {
     Ok(shape.reduced(&shape.axes(place, axes)?, keep))
 }
 
 /// Folds and keeps the axes where asked.
-fn forward<T: Element>(
+pub(super) fn forward<T: Element>(
     x: &Tensor<T>,
     axes: &[isize],
     keep: bool,
@@ -189,7 +195,7 @@ fn forward<T: Element>(
 
 /// A reduced tensor with the extent 1 at the axes that went, so that it
 /// broadcasts against the input.
-fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize]) -> Tensor<T> {
+pub(super) fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize]) -> Tensor<T> {
     let axes = shape.axes("reduction", axes).expect("the shape rule accepted the axes");
     reduced.reshape(shape.reduced(&axes, true)).expect("kept axes hold one element")
 }
@@ -339,29 +345,19 @@ impl<T: Number> Tensor<T> {
         if length == 0 {
             return Err(Error::shape(place, format!("axis {axis} of {} is empty", self.shape())));
         }
-        let mut order: SmallVec<[usize; 4]> = (0..self.rank()).filter(|&i| i != axis).collect();
-        order.push(axis);
-        let rows = self.permuted(&order).contiguous();
-        let values = rows.as_slice().expect("made contiguous above");
-        #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
-        let is_nan = |x: T| x != x;
-        Ok(Tensor::build(self.shape().reduced(&[axis], false), |out| {
-            for_each_chunk(out, rows_per_chunk(length), length, |index, out| {
-                let start = index * rows_per_chunk(length) * length;
-                for (slot, row) in out.iter_mut().zip(values[start..].chunks_exact(length)) {
-                    let mut best = 0;
-                    for (i, &x) in row.iter().enumerate() {
-                        if beats(x, row[best]) || (is_nan(x) && !is_nan(row[best])) {
-                            best = i;
-                        }
-                        if is_nan(row[best]) {
-                            break;
-                        }
-                    }
-                    *slot = best as i64;
+        let places = index_rows(self, axis, 1, |row, out| {
+            let mut best = 0;
+            for (i, &x) in row.iter().enumerate() {
+                if beats(x, row[best]) || (is_nan(x) && !is_nan(row[best])) {
+                    best = i;
                 }
-            });
-        }))
+                if is_nan(row[best]) {
+                    break;
+                }
+            }
+            out[0] = best as i64;
+        });
+        places.squeeze(axis as isize)
     }
 }
 

@@ -5,13 +5,23 @@ use smallvec::SmallVec;
 use super::batch_norm::NormStatistics;
 use super::conv2d::Conv2dOptions;
 use super::cross_entropy::CrossEntropyOptions;
+use super::interpolate::Interpolate;
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
 use super::linear::Linear;
 use super::matmul::MatMul;
 use super::max_pool2d::Pool2dOptions;
+use super::norm::Norm;
+use super::order::order_functions;
+use super::padding::{Pad, PadMode};
+use super::place::{self, place_functions};
+use super::products;
 use super::reduce::{Max, Min, Prod, Sum};
+use super::scan::{CumProd, CumSum, LogCumSumExp};
+use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
+use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
+use super::unfold::{Fold, Unfold, UnfoldOptions};
 use super::{
     Op, Row, activation, avg_pool2d, batch_norm, binary, conv2d, conv2d_relu, cross_entropy,
     joining, max_pool2d, special, unary,
@@ -424,6 +434,34 @@ operations! {
         Self::try_apply(Min { axes: axes.into(), keep }, &[self])
     }
 
+    Norm:
+    /// (Σ |x|ᵖ)^(1/p) over some axes: the number of elements that are not 0 for p = 0,
+    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0.
+    fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
+        match p {
+            0.0 => self.abs().sign().sum_axes(axes, keep),
+            1.0 => self.abs().sum_axes(axes, keep),
+            f64::INFINITY => self.abs().max_axes(axes, keep),
+            f64::NEG_INFINITY => self.abs().min_axes(axes, keep),
+            _ => Self::try_apply(Norm { p, axes: axes.into(), keep }, &[self]),
+        }
+    }
+
+    CumSum:
+    /// The running sum along an axis.
+    fn cumsum(&self, axis: isize) -> Result<Self> { Self::try_apply(CumSum { axis }, &[self]) }
+
+    CumProd:
+    /// The running product along an axis.
+    fn cumprod(&self, axis: isize) -> Result<Self> { Self::try_apply(CumProd { axis }, &[self]) }
+
+    LogCumSumExp:
+    /// The logarithm of the running sum of exponentials along an axis, without
+    /// overflow.
+    fn logcumsumexp(&self, axis: isize) -> Result<Self> {
+        Self::try_apply(LogCumSumExp { axis }, &[self])
+    }
+
     Softmax:
     /// exp(x) divided by its sum along an axis.
     fn softmax(&self, axis: isize) -> Result<Self> {
@@ -600,6 +638,73 @@ operations! {
         Self::try_apply(Where { mask: mask.clone() }, &[self, other])
     }
 
+    Scatter:
+    /// A copy with elements of `source` put where `index` says along an axis;
+    /// see [`Tensor::scatter`].
+    fn scatter(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
+        Self::try_apply(Scatter { axis, index: index.clone() }, &[self, source])
+    }
+
+    ScatterAdd:
+    /// A copy with elements of `source` added where `index` says along an axis.
+    fn scatter_add(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
+        Self::try_apply(ScatterAdd { axis, index: index.clone() }, &[self, source])
+    }
+
+    IndexAdd:
+    /// A copy with the slices of `source` added to those of an axis.
+    fn index_add(&self, axis: isize, indices: &[usize], source: &Self) -> Result<Self> {
+        Self::try_apply(IndexAdd { axis, indices: indices.into() }, &[self, source])
+    }
+
+    Pad:
+    /// Elements added before and after each axis, from the last one on towards
+    /// the first, or taken away where the number is negative; see [`PadMode`].
+    fn pad(&self, padding: &[[isize; 2]], mode: PadMode) -> Result<Self> {
+        Self::try_apply(Pad { padding: padding.into(), mode }, &[self])
+    }
+
+    Diagonal:
+    /// A diagonal of the matrices that two axes make, as the last axis; see
+    /// [`Tensor::diagonal`].
+    fn diagonal(&self, offset: isize, rows: isize, columns: isize) -> Result<Self> {
+        Self::try_apply(Diagonal { offset, rows, columns }, &[self])
+    }
+
+    DiagEmbed:
+    /// Matrices with the elements of the last axis on a diagonal, `offset` above
+    /// the main one, and zeros elsewhere.
+    fn diag_embed(&self, offset: isize) -> Result<Self> {
+        Self::try_apply(DiagEmbed { offset }, &[self])
+    }
+
+    UnfoldAxis:
+    /// Windows that slide along an axis, with their elements as a new last axis
+    /// (the method `unfold` of PyTorch's tensors).
+    fn unfold_axis(&self, axis: isize, size: usize, step: usize) -> Result<Self> {
+        Self::try_apply(UnfoldAxis { axis, size, step }, &[self])
+    }
+
+    Unfold:
+    /// Each window over images `[N, C, height, width]` as a column of `[N, C · taps,
+    /// windows]` (im2col).
+    fn unfold(&self, options: UnfoldOptions) -> Result<Self> {
+        Self::try_apply(Unfold { options }, &[self])
+    }
+
+    Fold:
+    /// Columns as those of [`unfold`](Ops::unfold) added up to images of
+    /// `output_size` (col2im).
+    fn fold(&self, output_size: [usize; 2], options: UnfoldOptions) -> Result<Self> {
+        Self::try_apply(Fold { output_size, options }, &[self])
+    }
+
+    Interpolate:
+    /// The axes after `[N, C]` resized; see [`Interpolate`].
+    fn interpolate(&self, to: &Interpolate) -> Result<Self> {
+        Self::try_apply(to.clone(), &[self])
+    }
+
     // Composed of others, and so without a gradient of their own.
     =>
 
@@ -672,6 +777,157 @@ operations! {
         Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
     }
 
+    /// The product of all elements, as a scalar.
+    fn prod(&self) -> Self { self.over_all(Self::prod_axes) }
+
+    /// The largest element, as a scalar; equal ones share the gradient.
+    fn max(&self) -> Self { self.over_all(Self::max_axes) }
+
+    /// The smallest element, as a scalar; equal ones share the gradient.
+    fn min(&self) -> Self { self.over_all(Self::min_axes) }
+
+    /// The variance of all elements; see [`var_axes`](Ops::var_axes).
+    fn var(&self, correction: usize) -> Self {
+        self.over_all(|x, axes, keep| x.var_axes(axes, correction, keep))
+    }
+
+    /// The standard deviation over some axes, the root of the variance; where
+    /// that is 0, so is its gradient.
+    fn std_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
+        let count = self.value().shape().count("std_axes", axes)? as f64 - correction as f64;
+        let distance = self.sub(&self.mean_axes(axes, true)?)?.norm_axes(2.0, axes, keep)?;
+        Ok(distance.mul_scalar(1.0 / count.max(0.0).sqrt()))
+    }
+
+    /// The standard deviation of all elements; see [`std_axes`](Ops::std_axes).
+    fn std(&self, correction: usize) -> Self {
+        self.over_all(|x, axes, keep| x.std_axes(axes, correction, keep))
+    }
+
+    /// The norm of all elements as one vector; see [`norm_axes`](Ops::norm_axes).
+    fn norm(&self, p: f64) -> Self {
+        self.over_all(|x, axes, keep| x.norm_axes(p, axes, keep))
+    }
+
+    /// A reduction over all axes.
+    #[doc(hidden)]
+    fn over_all(&self, reduction: impl Fn(&Self, &[isize], bool) -> Result<Self>) -> Self {
+        let axes: Vec<isize> = (0..self.value().rank() as isize).collect();
+        reduction(self, &axes, false).expect("a tensor has all of its axes")
+    }
+
+    /// The element below which the part `q` of an axis lies, between two
+    /// elements on the line from one to the other.
+    fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
+        let shape = self.value().shape();
+        let extent = shape[shape.axis("quantile", axis)?];
+        if extent == 0 || !(0.0..=1.0).contains(&q) {
+            let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
+            return Err(Error::argument("quantile", message));
+        }
+        let (sorted, _) = self.sort(axis, false)?;
+        let place = q * (extent - 1) as f64;
+        let (low, high) = (place.floor() as usize, place.ceil() as usize);
+        let at = |place| sorted.narrow(axis, place, 1);
+        let value = at(low)?.lerp(&at(high)?, place - place.floor())?;
+        if keep { Ok(value) } else { value.squeeze(axis) }
+    }
+
+    /// The differences of neighbours along an axis.
+    fn diff(&self, axis: isize) -> Result<Self> {
+        let shape = self.value().shape();
+        let length = shape[shape.axis("diff", axis)?].saturating_sub(1);
+        let start = shape[shape.axis("diff", axis)?] - length;
+        self.narrow(axis, start, length)?.sub(&self.narrow(axis, 0, length)?)
+    }
+
+    /// Divided by the norm along an axis, or by `epsilon` where that is less.
+    fn normalize(&self, p: f64, axis: isize, epsilon: f64) -> Result<Self> {
+        self.div(&self.norm_axes(p, &[axis], true)?.clamp_min(epsilon))
+    }
+
+    /// The cosine of the angle between vectors along an axis; their norms count
+    /// as at least `epsilon`.
+    fn cosine_similarity(&self, other: &Self, axis: isize, epsilon: f64) -> Result<Self> {
+        let unit = |x: &Self| x.normalize(2.0, axis, epsilon);
+        unit(self)?.mul(&unit(other)?)?.sum_axes(&[axis], false)
+    }
+
+    order_functions! {}
+
+    /// The sum over axes of one name, as an equation such as `"bij,bjk->bik"`
+    /// gives names to the axes of all operands and of the result (Einstein's
+    /// summation convention). A name twice in an operand means its diagonal,
+    /// `...` stands for axes without a name, and without `->` the names that
+    /// occur once are those of the result, in alphabetical order.
+    ///
+    /// ```
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let x = Tensor::from([[1.0, 2.0], [3.0, 4.0_f32]]);
+    /// assert_eq!(Tensor::einsum("ii->", &[&x]).unwrap(), Tensor::scalar(5.0));
+    /// assert_eq!(Tensor::einsum("ij,kj->ik", &[&x, &x]).unwrap().to_vec(), [5., 11., 11., 25.]);
+    /// ```
+    fn einsum(equation: &str, operands: &[&Self]) -> Result<Self> {
+        products::einsum(equation, operands)
+    }
+
+    /// The sum over pairs of axes, one of `self` and one of `other` each.
+    fn tensordot(&self, other: &Self, axes: &[isize], others: &[isize]) -> Result<Self> {
+        products::tensordot(self, other, axes, others)
+    }
+
+    /// The Kronecker product: each element of `self` times the whole of `other`.
+    fn kron(&self, other: &Self) -> Result<Self> { products::kron(self, other) }
+
+    /// The products of each element of one vector with each of another.
+    fn outer(&self, other: &Self) -> Result<Self> {
+        products::check_ranks("outer", [self, other], 1)?;
+        self.unsqueeze(1)?.mul(other)
+    }
+
+    /// The scalar product of two vectors.
+    fn dot(&self, other: &Self) -> Result<Self> {
+        products::check_ranks("dot", [self, other], 1)?;
+        self.matmul(other)
+    }
+
+    /// The products of the matrices of two batches `[N, m, k]` and `[N, k, n]`;
+    /// [`matmul`](Ops::matmul) that takes nothing else.
+    fn bmm(&self, other: &Self) -> Result<Self> {
+        products::check_ranks("bmm", [self, other], 3)?;
+        let [a, b] = [self, other].map(|x| x.value().shape());
+        if a[0] != b[0] {
+            return Err(Error::shape("bmm", format!("the batches of {a} and {b} differ")));
+        }
+        self.matmul(other)
+    }
+
+    /// The sum of a matrix's main diagonal.
+    fn trace(&self) -> Result<Self> {
+        products::check_ranks("trace", [self, self], 2)?;
+        Ok(self.diagonal(0, 0, 1)?.sum())
+    }
+
+    /// The vector product along an axis of extent 3.
+    fn cross(&self, other: &Self, axis: isize) -> Result<Self> {
+        let [a, b] = [self, other].map(|x| x.value().shape());
+        if a[a.axis("cross", axis)?] != 3 || b[b.axis("cross", axis)?] != 3 {
+            let message = format!("axis {axis} of {a} and {b} has not the extent 3");
+            return Err(Error::shape("cross", message));
+        }
+        let turned = |x: &Self, shift| x.roll(shift, axis);
+        let forth = turned(self, -1)?.mul(&turned(other, -2)?)?;
+        forth.sub(&turned(self, -2)?.mul(&turned(other, -1)?)?)
+    }
+
+    /// The distances, by the norm p, of each row of `[…, n, d]` to each row of
+    /// `[…, m, d]`.
+    fn cdist(&self, other: &Self, p: f64) -> Result<Self> {
+        let distances = self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?;
+        distances.norm_axes(p, &[-1], false)
+    }
+
     /// ln Σ exp(x) along an axis, without overflow.
     fn logsumexp(&self, axis: isize, keep: bool) -> Result<Self> {
         let max = self.value().max_axes(&[axis], true)?;
@@ -707,6 +963,21 @@ operations! {
     fn narrow(&self, axis: isize, start: usize, length: usize) -> Result<Self> {
         self.value().narrow(axis, start, length)?;
         self.slice(axis, start as isize, Some((start + length) as isize), 1)
+    }
+
+    place_functions! {}
+
+    /// With a value where a mask is true; both broadcast.
+    fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
+        Self::constant(Tensor::scalar(Number::from_f64(value))).where_mask(mask, self)
+    }
+
+    /// With a value at some indices of an axis.
+    fn index_fill(&self, axis: isize, indices: &[usize], value: f64) -> Result<Self> {
+        let shape = self.value().shape();
+        let slices = shape.with(shape.axis("index_fill", axis)?, indices.len());
+        let values = Self::constant(Tensor::full(slices, Number::from_f64(value)));
+        self.index_copy(axis, indices, &values)
     }
 
     /// Values of one shape joined along a new axis.
