@@ -102,6 +102,7 @@ macro_rules! operations {
 }
 
 pub mod activation;
+pub mod adaptive_pool2d;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod binary;
@@ -109,13 +110,16 @@ mod broadcast;
 pub mod check;
 pub mod conv2d;
 pub mod conv2d_relu;
+pub mod conv_transpose2d;
 pub mod cross_entropy;
 pub mod joining;
 pub mod layout;
+pub mod lifted;
 pub mod linear;
 pub mod matmul;
 pub mod max_pool2d;
 mod operators;
+pub mod pixels;
 pub mod reduce;
 pub mod selection;
 pub mod softmax;
