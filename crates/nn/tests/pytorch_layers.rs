@@ -4,13 +4,17 @@
 use dendra_nn::autograd::{AnyTensor, Gradients, StateDict, Tape, Var};
 use dendra_nn::tensor::{Float, Ops, Result, Rng};
 use dendra_nn::{
-    Approximation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Dropout, ELU, Flatten, GELU,
-    LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
+    Approximation, AvgPool2d, BatchNorm1d, BatchNorm2d, Dropout, ELU, Flatten, GELU, LeakyReLU,
+    Linear, LogSoftmax, MaxPool2d, Module, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
 };
 use serde_json::Value;
 
+#[path = "pytorch_layers/activations.rs"]
+mod activations;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
+#[path = "pytorch_layers/images.rs"]
+mod images;
 
 use fixtures::{Case, Comparison, Fixture, Stored};
 
@@ -25,16 +29,18 @@ fn layers_agree_with_pytorch_in_double_precision() {
 }
 
 fn agree<T: Float + Stored>(forward: f64, gradient: f64) {
-    let fixture = Fixture::open::<T>("layers");
-    let mut comparison = Comparison::default();
-    for case in fixture.cases() {
-        let run = Run { case, forward, gradient };
-        if let Err(error) = run.compare::<T>(&mut comparison) {
-            comparison.fail(format!("{}: {error}", case.key));
+    for file in ["layers", "image_layers"] {
+        let fixture = Fixture::open::<T>(file);
+        let mut comparison = Comparison::default();
+        for case in fixture.cases() {
+            let run = Run { case, forward, gradient };
+            if let Err(error) = run.compare::<T>(&mut comparison) {
+                comparison.fail(format!("{}: {error}", case.key));
+            }
         }
+        comparison.finish();
+        fixture.assert_all_read();
     }
-    comparison.finish();
-    fixture.assert_all_read();
 }
 
 /// A case, and the tolerances relative to the largest value of a tensor.
@@ -144,16 +150,6 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
             let layer = Linear::new(size("in_features"), size("out_features"));
             Box::new(layer.bias(settings.flag("bias")).init_as(rng)?)
         }
-        "Conv2d" => {
-            let kernel_size = settings.pair("kernel_size");
-            let layer = Conv2d::new(size("in_channels"), size("out_channels"), kernel_size)
-                .stride(settings.pair("stride"))
-                .padding(settings.pair("padding"))
-                .dilation(settings.pair("dilation"))
-                .groups(size("groups"))
-                .bias(settings.flag("bias"));
-            Box::new(layer.init_as(rng)?)
-        }
         "BatchNorm1d" => {
             let layer = BatchNorm1d::new(size("num_features"))
                 .eps(settings.number("eps"))
@@ -203,9 +199,15 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
         "SiLU" => Box::new(SiLU),
         "Sigmoid" => Box::new(Sigmoid),
         "Tanh" => Box::new(Tanh),
-        "Softplus" => Box::new(Softplus),
+        "Softplus" => Box::new(match settings.find_setting("beta") {
+            Some(_) => Softplus::new(settings.number("beta"), settings.number("threshold")),
+            None => Softplus::default(),
+        }),
         "Softmax" => Box::new(Softmax::new(settings.integer("dim"))),
         "LogSoftmax" => Box::new(LogSoftmax::new(settings.integer("dim"))),
-        other => panic!("this test does not know the layer {other}"),
+        other => match images::layer(other, &settings)?.or(activations::layer(other, &settings)?) {
+            Some(layer) => layer,
+            None => panic!("this test does not know the layer {other}"),
+        },
     })
 }

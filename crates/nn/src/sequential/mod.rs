@@ -61,12 +61,13 @@ impl<T: Float> Part<T> {
     fn forward(&self, x: &Var<T>, following: &[Self]) -> (Result<Var<T>>, usize) {
         let mut following = following.iter().map(|part| &part.layer);
         match (&self.layer, following.next(), following.next()) {
-            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), Some(Layer::MaxPool2d(pool)))
-                if pool.halves() =>
-            {
-                (conv.forward_relu(x, true), 2)
+            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), pool) => {
+                let max_pool = matches!(pool, Some(Layer::MaxPool2d(pool)) if pool.halves());
+                match conv.forward_relu(x, max_pool) {
+                    Some(y) => (y, 1 + usize::from(max_pool)),
+                    None => (conv.forward(x), 0),
+                }
             }
-            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), _) => (conv.forward_relu(x, false), 1),
             (layer, ..) => (layer.forward(x), 0),
         }
     }
@@ -104,6 +105,16 @@ impl<T: Float> Sequential<T> {
     /// itself.
     pub fn summary(&self) -> Summary {
         Summary::of(self)
+    }
+
+    /// The number of its layers.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether it has no layer.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Each layer and its part of a path.

@@ -102,6 +102,7 @@ macro_rules! operations {
 }
 
 pub mod activation;
+pub mod adaptive_pool2d;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod binary;
@@ -109,12 +110,14 @@ mod broadcast;
 pub mod check;
 pub mod conv2d;
 pub mod conv2d_relu;
+pub mod conv_transpose2d;
 mod counting;
 pub mod cross_entropy;
 mod integer;
 pub mod interpolate;
 pub mod joining;
 pub mod layout;
+pub mod lifted;
 pub mod linear;
 mod logic;
 pub mod matmul;
@@ -123,6 +126,7 @@ pub mod norm;
 mod operators;
 mod order;
 pub mod padding;
+pub mod pixels;
 mod place;
 mod products;
 pub mod reduce;

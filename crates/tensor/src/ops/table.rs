@@ -3,13 +3,14 @@
 use smallvec::SmallVec;
 
 use super::batch_norm::NormStatistics;
-use super::conv2d::Conv2dOptions;
+use super::conv_transpose2d::ConvTransposeOptions;
+use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
 use super::interpolate::Interpolate;
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
 use super::linear::Linear;
 use super::matmul::MatMul;
-use super::max_pool2d::Pool2dOptions;
+use super::max_pool2d::{Pool2dOptions, PoolOptions};
 use super::norm::Norm;
 use super::order::order_functions;
 use super::padding::{Pad, PadMode};
@@ -23,8 +24,8 @@ use super::softmax::{LogSoftmax, Softmax};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
 use super::{
-    Op, Row, activation, avg_pool2d, batch_norm, binary, conv2d, conv2d_relu, cross_entropy,
-    joining, max_pool2d, special, unary,
+    Op, Row, activation, adaptive_pool2d, avg_pool2d, batch_norm, binary, conv_transpose2d, conv2d,
+    conv2d_relu, cross_entropy, joining, lifted, max_pool2d, pixels, special, unary,
 };
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
@@ -537,6 +538,24 @@ operations! {
         }
     }
 
+    conv_transpose2d::ConvTranspose2d:
+    /// The transposed convolution of images `[N, in, height, width]` with a
+    /// weight `[in, out / groups, kernel height, kernel width]`, plus a bias
+    /// `[out]`: what the gradient of [`conv2d`](Ops::conv2d) does to its
+    /// output.
+    fn conv_transpose2d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvTransposeOptions<2>,
+    ) -> Result<Self> {
+        let operation = conv_transpose2d::ConvTranspose2d { options };
+        match bias {
+            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
+            None => Self::try_apply(operation, &[self, weight]),
+        }
+    }
+
     max_pool2d::MaxPool2d:
     /// The largest element of each window over images `[N, C, height, width]`;
     /// NaN when one is. Of equal elements the first gets the gradient.
@@ -549,6 +568,20 @@ operations! {
     /// `count_include_pad` the padding counts as zeros, else not at all.
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         Self::try_apply(avg_pool2d::AvgPool2d { options, count_include_pad }, &[self])
+    }
+
+    adaptive_pool2d::AdaptiveAvgPool2d:
+    /// The mean of each of `[rows, columns]` windows that cover images
+    /// `[N, C, height, width]`, whatever their size.
+    fn adaptive_avg_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
+        Self::try_apply(adaptive_pool2d::AdaptiveAvgPool2d { output_size }, &[self])
+    }
+
+    adaptive_pool2d::AdaptiveMaxPool2d:
+    /// The largest element of each of `[rows, columns]` windows that cover
+    /// images `[N, C, height, width]`; NaN when one is.
+    fn adaptive_max_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
+        Self::try_apply(adaptive_pool2d::AdaptiveMaxPool2d { output_size }, &[self])
     }
 
     // Normalisation and losses.
@@ -725,7 +758,7 @@ operations! {
     fn glu(&self, axis: isize) -> Result<Self> {
         let shape = self.value().shape();
         let extent = shape[shape.axis("glu", axis)?];
-        if extent % 2 != 0 {
+        if !extent.is_multiple_of(2) {
             let message = format!("axis {axis} of shape {shape} cannot be halved");
             return Err(Error::shape("glu", message));
         }
@@ -934,6 +967,72 @@ operations! {
         let max = Self::constant(max.map(|x| if x.is_finite() { x } else { Number::ZERO }));
         let sum = self.sub(&max)?.exp().sum_axes(&[axis], true)?.ln().add(&max)?;
         if keep { Ok(sum) } else { sum.squeeze(axis) }
+    }
+
+    /// The convolution of sequences `[N, in, length]` with a weight `[out,
+    /// in / groups, kernel]`, plus a bias `[out]`.
+    fn conv1d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvOptions<1>,
+    ) -> Result<Self> {
+        lifted::conv(self, weight, bias, options)
+    }
+
+    /// The convolution of volumes `[N, in, depth, height, width]` with a weight
+    /// `[out, in / groups, kernel depth, height, width]`, plus a bias `[out]`.
+    fn conv3d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvOptions<3>,
+    ) -> Result<Self> {
+        lifted::conv(self, weight, bias, options)
+    }
+
+    /// [`conv_transpose2d`](Ops::conv_transpose2d) of sequences `[N, in,
+    /// length]` with a weight `[in, out / groups, kernel]`.
+    fn conv_transpose1d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvTransposeOptions<1>,
+    ) -> Result<Self> {
+        lifted::conv_transpose(self, weight, bias, options)
+    }
+
+    /// [`max_pool2d`](Ops::max_pool2d) of sequences `[N, C, length]`.
+    fn max_pool1d(&self, options: PoolOptions<1>) -> Result<Self> {
+        lifted::max_pool(self, options)
+    }
+
+    /// [`avg_pool2d`](Ops::avg_pool2d) of sequences `[N, C, length]`.
+    fn avg_pool1d(&self, options: PoolOptions<1>, count_include_pad: bool) -> Result<Self> {
+        lifted::avg_pool(self, options, count_include_pad)
+    }
+
+    /// [`adaptive_avg_pool2d`](Ops::adaptive_avg_pool2d) of sequences `[N, C,
+    /// length]`.
+    fn adaptive_avg_pool1d(&self, output_size: usize) -> Result<Self> {
+        lifted::adaptive_avg_pool(self, [output_size])
+    }
+
+    /// [`adaptive_max_pool2d`](Ops::adaptive_max_pool2d) of sequences `[N, C,
+    /// length]`.
+    fn adaptive_max_pool1d(&self, output_size: usize) -> Result<Self> {
+        lifted::adaptive_max_pool(self, [output_size])
+    }
+
+    /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·
+    /// factor², H, W]` becomes `[N, C, H · factor, W · factor]`.
+    fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
+        pixels::shuffle(self, factor)
+    }
+
+    /// The inverse of [`pixel_shuffle`](Ops::pixel_shuffle).
+    fn pixel_unshuffle(&self, factor: usize) -> Result<Self> {
+        pixels::unshuffle(self, factor)
     }
 
     /// Two axes exchanged.

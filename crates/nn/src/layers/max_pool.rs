@@ -4,24 +4,32 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::ops::max_pool2d;
-use dendra_tensor::{Float, Ops, Pool2dOptions, Result};
+use dendra_tensor::ops::{Op, lifted, max_pool2d};
+use dendra_tensor::{Float, PoolOptions, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Pair, image, output_of};
+use super::image::{Extents, output_of, over_images};
 use super::own_settings;
 use crate::module::Module;
 use crate::place;
 use crate::sequential::SequentialBuilder;
 
-/// The largest value of each window of an image. The padding counts as −∞.
+/// [`MaxPool`] over sequences `[N, C, L]`.
+pub type MaxPool1d = MaxPool<1>;
+
+/// [`MaxPool`] over images `[N, C, H, W]`.
+pub type MaxPool2d = MaxPool<2>;
+
+/// The largest value of each window of a sequence or an image. The padding
+/// counts as −∞. Use it as [`MaxPool1d`] or [`MaxPool2d`].
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1.
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and one
+/// axis in the place of H and W for sequences.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -36,22 +44,22 @@ use crate::sequential::SequentialBuilder;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MaxPool2d {
+pub struct MaxPool<const D: usize> {
     #[parameters(skip)]
-    kernel_size: Pair,
+    kernel_size: Extents<D>,
     #[parameters(skip)]
-    stride: Pair,
+    stride: Extents<D>,
     #[parameters(skip)]
-    padding: Pair,
+    padding: Extents<D>,
     #[parameters(skip)]
-    dilation: Pair,
+    dilation: Extents<D>,
     #[parameters(skip)]
     ceil_mode: bool,
 }
 
-impl MaxPool2d {
-    /// Windows of this size, a number or `[height, width]`, side by side.
-    pub fn new(kernel_size: impl Into<Pair>) -> Self {
+impl<const D: usize> MaxPool<D> {
+    /// Windows of this size, a number or one for each axis, side by side.
+    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
         let kernel_size = kernel_size.into();
         Self {
             kernel_size,
@@ -64,20 +72,19 @@ impl MaxPool2d {
 
     /// Elements from one window to the next (the window's size).
     #[must_use]
-    pub fn stride(self, stride: impl Into<Pair>) -> Self {
+    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
         Self { stride: stride.into(), ..self }
     }
 
-    /// Elements added on both sides of the image (0), at most half of the
-    /// window.
+    /// Elements added on both sides (0), at most half of the window.
     #[must_use]
-    pub fn padding(self, padding: impl Into<Pair>) -> Self {
+    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
         Self { padding: padding.into(), ..self }
     }
 
     /// Elements from one tap of a window to the next (1).
     #[must_use]
-    pub fn dilation(self, dilation: impl Into<Pair>) -> Self {
+    pub fn dilation(self, dilation: impl Into<Extents<D>>) -> Self {
         Self { dilation: dilation.into(), ..self }
     }
 
@@ -87,13 +94,8 @@ impl MaxPool2d {
         Self { ceil_mode, ..self }
     }
 
-    /// Whether the windows are 2×2, side by side.
-    pub(crate) fn halves(&self) -> bool {
-        *self == Self::new(2)
-    }
-
-    fn options(&self) -> Pool2dOptions {
-        Pool2dOptions {
+    fn options(&self) -> PoolOptions<D> {
+        PoolOptions {
             kernel_size: self.kernel_size.0,
             stride: self.stride.0,
             padding: self.padding.0,
@@ -103,20 +105,32 @@ impl MaxPool2d {
     }
 }
 
-own_settings!(MaxPool2d: |this, input| {
-    let operation = max_pool2d::MaxPool2d { options: this.options() };
-    output_of(&operation, image("MaxPool2d", input)?, None, this.padding)
-});
-
-impl<T: Float> Module<T> for MaxPool2d {
-    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        x.max_pool2d(self.options()).map_err(|error| place::said_by(error, None, self))
+impl MaxPool<2> {
+    /// Whether the windows are 2×2, side by side.
+    pub(crate) fn halves(&self) -> bool {
+        *self == Self::new(2)
     }
 }
 
-impl fmt::Display for MaxPool2d {
+fn name<const D: usize>() -> String {
+    format!("MaxPool{D}d")
+}
+
+own_settings!(MaxPool<D> { const D: usize }: |this, input| {
+    let operation = max_pool2d::MaxPool2d { options: this.options().over_images() };
+    let rule = |x: &Shape| Op::<f32>::output_shape(&operation, &[x]);
+    output_of(&name::<D>(), input, this.padding, |x| over_images(x, rule))
+});
+
+impl<T: Float, const D: usize> Module<T> for MaxPool<D> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        lifted::max_pool(x, self.options()).map_err(|error| place::said_by(error, None, self))
+    }
+}
+
+impl<const D: usize> fmt::Display for MaxPool<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MaxPool2d {}", self.kernel_size)?;
+        write!(f, "{} {}", name::<D>(), self.kernel_size)?;
         self.stride.describe("stride", self.kernel_size, f)?;
         self.padding.describe("padding", 0, f)?;
         self.dilation.describe("dilation", 1, f)?;
@@ -124,10 +138,16 @@ impl fmt::Display for MaxPool2d {
     }
 }
 
+/// Adding pooling by windows side by side, whose size is a number or one for
+/// each axis.
 impl SequentialBuilder {
-    /// Adds a [`MaxPool2d`] of windows side by side, whose size is a number or
-    /// `[height, width]`.
-    pub fn max_pool2d(self, kernel_size: impl Into<Pair>) -> Self {
+    /// Adds a [`MaxPool1d`].
+    pub fn max_pool1d(self, kernel_size: impl Into<Extents<1>>) -> Self {
+        self.layer(MaxPool1d::new(kernel_size))
+    }
+
+    /// Adds a [`MaxPool2d`].
+    pub fn max_pool2d(self, kernel_size: impl Into<Extents<2>>) -> Self {
         self.layer(MaxPool2d::new(kernel_size))
     }
 }

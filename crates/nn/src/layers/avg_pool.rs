@@ -4,24 +4,32 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::ops::avg_pool2d;
-use dendra_tensor::{Float, Ops, Pool2dOptions, Result};
+use dendra_tensor::ops::{Op, avg_pool2d, lifted};
+use dendra_tensor::{Float, PoolOptions, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Pair, image, output_of};
+use super::image::{Extents, output_of, over_images};
 use super::own_settings;
 use crate::module::Module;
 use crate::place;
 use crate::sequential::SequentialBuilder;
 
-/// The mean of each window of an image. The padding counts as 0, or not at all.
+/// [`AvgPool`] over sequences `[N, C, L]`.
+pub type AvgPool1d = AvgPool<1>;
+
+/// [`AvgPool`] over images `[N, C, H, W]`.
+pub type AvgPool2d = AvgPool<2>;
+
+/// The mean of each window of a sequence or an image. The padding counts as 0,
+/// or not at all. Use it as [`AvgPool1d`] or [`AvgPool2d`].
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − kernel_size) / stride⌋ + 1.
+/// with H′ = ⌊(H + 2·padding − kernel_size) / stride⌋ + 1, and one
+/// axis in the place of H and W for sequences.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -34,22 +42,22 @@ use crate::sequential::SequentialBuilder;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AvgPool2d {
+pub struct AvgPool<const D: usize> {
     #[parameters(skip)]
-    kernel_size: Pair,
+    kernel_size: Extents<D>,
     #[parameters(skip)]
-    stride: Pair,
+    stride: Extents<D>,
     #[parameters(skip)]
-    padding: Pair,
+    padding: Extents<D>,
     #[parameters(skip)]
     ceil_mode: bool,
     #[parameters(skip)]
     count_include_pad: bool,
 }
 
-impl AvgPool2d {
-    /// Windows of this size, a number or `[height, width]`, side by side.
-    pub fn new(kernel_size: impl Into<Pair>) -> Self {
+impl<const D: usize> AvgPool<D> {
+    /// Windows of this size, a number or one for each axis, side by side.
+    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
         let kernel_size = kernel_size.into();
         Self {
             kernel_size,
@@ -62,14 +70,13 @@ impl AvgPool2d {
 
     /// Elements from one window to the next (the window's size).
     #[must_use]
-    pub fn stride(self, stride: impl Into<Pair>) -> Self {
+    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
         Self { stride: stride.into(), ..self }
     }
 
-    /// Elements added on both sides of the image (0), at most half of the
-    /// window.
+    /// Elements added on both sides (0), at most half of the window.
     #[must_use]
-    pub fn padding(self, padding: impl Into<Pair>) -> Self {
+    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
         Self { padding: padding.into(), ..self }
     }
 
@@ -86,32 +93,37 @@ impl AvgPool2d {
         Self { count_include_pad, ..self }
     }
 
-    fn options(&self) -> Pool2dOptions {
-        Pool2dOptions {
+    fn options(&self) -> PoolOptions<D> {
+        PoolOptions {
             stride: self.stride.0,
             padding: self.padding.0,
             ceil_mode: self.ceil_mode,
-            ..Pool2dOptions::new(self.kernel_size.0)
+            ..PoolOptions::new(self.kernel_size.0)
         }
     }
 }
 
-own_settings!(AvgPool2d: |this, input| {
-    let (options, count_include_pad) = (this.options(), this.count_include_pad);
+fn name<const D: usize>() -> String {
+    format!("AvgPool{D}d")
+}
+
+own_settings!(AvgPool<D> { const D: usize }: |this, input| {
+    let (options, count_include_pad) = (this.options().over_images(), this.count_include_pad);
     let operation = avg_pool2d::AvgPool2d { options, count_include_pad };
-    output_of(&operation, image("AvgPool2d", input)?, None, this.padding)
+    let rule = |x: &Shape| Op::<f32>::output_shape(&operation, &[x]);
+    output_of(&name::<D>(), input, this.padding, |x| over_images(x, rule))
 });
 
-impl<T: Float> Module<T> for AvgPool2d {
+impl<T: Float, const D: usize> Module<T> for AvgPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        x.avg_pool2d(self.options(), self.count_include_pad)
+        lifted::avg_pool(x, self.options(), self.count_include_pad)
             .map_err(|error| place::said_by(error, None, self))
     }
 }
 
-impl fmt::Display for AvgPool2d {
+impl<const D: usize> fmt::Display for AvgPool<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AvgPool2d {}", self.kernel_size)?;
+        write!(f, "{} {}", name::<D>(), self.kernel_size)?;
         self.stride.describe("stride", self.kernel_size, f)?;
         self.padding.describe("padding", 0, f)?;
         f.write_str(if self.ceil_mode { ", rounded up" } else { "" })?;
@@ -119,10 +131,16 @@ impl fmt::Display for AvgPool2d {
     }
 }
 
+/// Adding pooling by windows side by side, whose size is a number or one for
+/// each axis.
 impl SequentialBuilder {
-    /// Adds an [`AvgPool2d`] of windows side by side, whose size is a number or
-    /// `[height, width]`.
-    pub fn avg_pool2d(self, kernel_size: impl Into<Pair>) -> Self {
+    /// Adds a [`AvgPool1d`].
+    pub fn avg_pool1d(self, kernel_size: impl Into<Extents<1>>) -> Self {
+        self.layer(AvgPool1d::new(kernel_size))
+    }
+
+    /// Adds a [`AvgPool2d`].
+    pub fn avg_pool2d(self, kernel_size: impl Into<Extents<2>>) -> Self {
         self.layer(AvgPool2d::new(kernel_size))
     }
 }
