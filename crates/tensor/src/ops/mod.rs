@@ -11,7 +11,7 @@
 use smallvec::SmallVec;
 
 use crate::element::Float;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -102,6 +102,7 @@ macro_rules! operations {
 }
 
 pub mod activation;
+pub mod attention;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod binary;
@@ -110,12 +111,16 @@ pub mod check;
 pub mod conv2d;
 pub mod conv2d_relu;
 pub mod cross_entropy;
+pub mod embedding;
+pub mod group_norm;
 pub mod joining;
+pub mod layer_norm;
 pub mod layout;
 pub mod linear;
 pub mod matmul;
 pub mod max_pool2d;
 mod operators;
+pub mod recurrent;
 pub mod reduce;
 pub mod selection;
 pub mod softmax;
@@ -181,6 +186,15 @@ impl<T: Float, S> Call<'_, T, S> {
     fn each(&self, gradient: impl Fn(usize) -> Tensor<T>) -> Cotangents<T> {
         self.needs.iter().enumerate().map(|(i, &needed)| needed.then(|| gradient(i))).collect()
     }
+}
+
+/// Checks what normalisation adds to a variance.
+fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
+    if epsilon >= 0.0 && epsilon.is_finite() {
+        return Ok(());
+    }
+    let message = format!("epsilon must be a number of at least 0, got {epsilon}");
+    Err(Error::argument(place, message))
 }
 
 /// A row of the operation table.
