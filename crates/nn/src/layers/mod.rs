@@ -9,8 +9,11 @@ mod avg_pool2d;
 mod batch_norm;
 mod conv2d;
 mod dropout;
+mod embedding;
 mod flatten;
+mod group_norm;
 mod image;
+mod layer_norm;
 mod linear;
 mod max_pool2d;
 
@@ -22,8 +25,14 @@ pub use avg_pool2d::AvgPool2d;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNormSettings};
 pub use conv2d::{Conv2d, Conv2dSettings};
 pub use dropout::Dropout;
+pub use embedding::{Embedding, EmbeddingSettings};
 pub use flatten::Flatten;
+pub use group_norm::{
+    GroupNorm, GroupNormSettings, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
+    InstanceNormSettings,
+};
 pub use image::Pair;
+pub use layer_norm::{LayerNorm, LayerNormSettings, RMSNorm, RMSNormSettings};
 pub use linear::{Linear, LinearSettings};
 pub use max_pool2d::MaxPool2d;
 
@@ -183,6 +192,12 @@ layers! {
     Conv2d: Conv2dSettings;
     BatchNorm1d: BatchNormSettings<1>;
     BatchNorm2d: BatchNormSettings<2>;
+    LayerNorm: LayerNormSettings;
+    RMSNorm: RMSNormSettings;
+    GroupNorm: GroupNormSettings;
+    InstanceNorm1d: InstanceNormSettings<1>;
+    InstanceNorm2d: InstanceNormSettings<2>;
+    Embedding: EmbeddingSettings;
     MaxPool2d: MaxPool2d;
     AvgPool2d: AvgPool2d;
     Flatten: Flatten;

@@ -217,9 +217,8 @@ impl<T: Float> Attend<'_, T> {
             .flat_map(|(matrix, (out, logarithms))| {
                 let parts = out.chunks_mut(QUERIES * self.value_width);
                 let parts = parts.zip(logarithms.chunks_mut(QUERIES)).enumerate();
-                parts.map(move |(part, (out, logarithms))| {
-                    (matrix, part * QUERIES, out, logarithms)
-                })
+                parts
+                    .map(move |(part, (out, logarithms))| (matrix, part * QUERIES, out, logarithms))
             })
             .collect();
         for_each_chunk(&mut work, 1, self.cost(self.queries.min(QUERIES)), |_, work| {
@@ -292,17 +291,9 @@ impl<T: Float> Attend<'_, T> {
 
     /// Fills `gradients` with those of queries, keys and values, from that of
     /// the output `g`; `out` and `logarithms` are what `forward` gave.
-    pub(crate) fn backward(
-        &self,
-        [out, g]: [&[T]; 2],
-        logarithms: &[T],
-        gradients: [&mut [T]; 3],
-    ) {
-        let sizes = [
-            self.queries * self.width,
-            self.keys * self.width,
-            self.keys * self.value_width,
-        ];
+    pub(crate) fn backward(&self, [out, g]: [&[T]; 2], logarithms: &[T], gradients: [&mut [T]; 3]) {
+        let sizes =
+            [self.queries * self.width, self.keys * self.width, self.keys * self.value_width];
         let [q, k, v] = gradients;
         for gradient in [&mut *q, &mut *k, &mut *v] {
             gradient.fill(T::ZERO);

@@ -248,8 +248,7 @@ impl Cell for Rnn {
         _: &mut [T],
         state: &mut [T],
     ) {
-        let (y, h, recurrent) =
-            (&mut gates[..hidden], &mut state[..hidden], &recurrent[..hidden]);
+        let (y, h, recurrent) = (&mut gates[..hidden], &mut state[..hidden], &recurrent[..hidden]);
         if self.relu {
             for j in 0..hidden {
                 y[j] = (y[j] + recurrent[j]).max_nan(T::ZERO);
@@ -485,8 +484,7 @@ impl Extents<'_> {
         let h = self.hidden;
         let [gates, states] = [C::GATES * h, C::STATES * h];
         let split = if C::SPLIT { gates } else { 0 };
-        let each =
-            groups(input, self.length * gates).zip(groups(recurrent, self.length * split));
+        let each = groups(input, self.length * gates).zip(groups(recurrent, self.length * split));
         let mut work: Vec<_> = state.chunks_mut(GROUP * states).zip(each).collect();
         for_each_chunk(&mut work, 1, GROUP * 2 * self.cost::<C>(), |index, group| {
             let (state, (input, recurrent)) = &mut group[0];

@@ -201,10 +201,7 @@ impl<T: Float> Op<T> for Attention<T> {
                 AttentionOptions { mask: AttentionMask::Add(add), scale: Some(0.7), ..plain() },
                 inputs(&[2, 3], [3, 4, 2, 3]),
             ),
-            (
-                AttentionOptions { is_causal: true, ..plain() },
-                inputs(&[2], [5, 5, 3, 3]),
-            ),
+            (AttentionOptions { is_causal: true, ..plain() }, inputs(&[2], [5, 5, 3, 3])),
             (
                 AttentionOptions { dropout: Some((0.4, Rng::seed(3))), ..plain() },
                 inputs(&[2], [4, 6, 3, 3]),
@@ -249,10 +246,7 @@ mod tests {
             let cases = [
                 (plain(), Tensor::zeros([l, s])),
                 (AttentionOptions { is_causal: true, ..plain() }, causal.clone()),
-                (
-                    AttentionOptions { mask: AttentionMask::Add(add.clone()), ..plain() },
-                    add,
-                ),
+                (AttentionOptions { mask: AttentionMask::Add(add.clone()), ..plain() }, add),
                 (
                     AttentionOptions {
                         mask: AttentionMask::Keep(causal.map(|x: f64| x == 0.0)),
@@ -308,10 +302,9 @@ mod tests {
     #[test]
     fn the_bits_are_the_same_for_any_number_of_threads() {
         let mut rng = Rng::seed(6);
-        let inputs = [150, 260, 260]
-            .map(|rows| Tensor::<f32>::normal([2, 2, rows, 16], 0.0, 1.0, &mut rng));
-        let options =
-            AttentionOptions { dropout: Some((0.2, Rng::seed(4))), ..Default::default() };
+        let inputs =
+            [150, 260, 260].map(|rows| Tensor::<f32>::normal([2, 2, rows, 16], 0.0, 1.0, &mut rng));
+        let options = AttentionOptions { dropout: Some((0.2, Rng::seed(4))), ..Default::default() };
         let operation = Attention { options };
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

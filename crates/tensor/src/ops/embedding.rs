@@ -182,9 +182,6 @@ mod tests {
             "embedding: number 4 at place 1 of [3] is outside 0 .. 4"
         );
         assert!(refuse([0, -1, 1], None).contains("number -1 at place 1"));
-        assert_eq!(
-            refuse([0, 1, 1], Some(4)),
-            "embedding: padding_idx is 4, the table has 4 rows"
-        );
+        assert_eq!(refuse([0, 1, 1], Some(4)), "embedding: padding_idx is 4, the table has 4 rows");
     }
 }

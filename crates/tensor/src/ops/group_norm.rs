@@ -111,9 +111,9 @@ impl<T: Float> Op<T> for GroupNorm {
         let y = x.with_slice(|values| {
             Tensor::build(x.shape(), |out| {
                 let each = [&mean[..], &scale, &bias];
-                extents.rows().map([values], each, out, |[x], [mean, scale, bias]| {
-                    (x - mean) * scale + bias
-                });
+                extents
+                    .rows()
+                    .map([values], each, out, |[x], [mean, scale, bias]| (x - mean) * scale + bias);
             })
         });
         (y, saved)
@@ -160,8 +160,8 @@ impl<T: Float> Op<T> for GroupNorm {
                     let (factor, [_, slope]) = (factor[group(n, c)], totals[group(n, c)]);
                     -factor * factor * factor * slope / count
                 });
-                let shift = extents
-                    .spread(|n, c| -factor[group(n, c)] * totals[group(n, c)][0] / count);
+                let shift =
+                    extents.spread(|n, c| -factor[group(n, c)] * totals[group(n, c)][0] / count);
                 Tensor::build(shape, |out| {
                     let each = [&means[..], &scale, &slope, &shift];
                     extents.rows().map([x, g], each, out, |[x, g], [mean, scale, slope, shift]| {
@@ -211,7 +211,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let refuse = |shape: &[usize], groups| {
-            Tensor::<f32>::zeros(shape).group_norm(groups, None, None, 1e-5).unwrap_err().to_string()
+            Tensor::<f32>::zeros(shape)
+                .group_norm(groups, None, None, 1e-5)
+                .unwrap_err()
+                .to_string()
         };
         assert_eq!(refuse(&[2, 6], 4), "group_norm: 6 channels do not form 4 groups");
         assert_eq!(refuse(&[2, 6], 0), "group_norm: 6 channels do not form 0 groups");

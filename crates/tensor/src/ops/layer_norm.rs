@@ -6,7 +6,7 @@
 //! on the shape alone, and the pieces in order.
 
 use super::{Call, Cotangents, Op};
-use crate::element::{Float, Number};
+use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
 use crate::kernels::simd;
@@ -92,7 +92,13 @@ fn check(place: &str, normalized: &Shape, epsilon: f64, inputs: &[&Shape]) -> Re
 fn statistics<T: Float>(row: &[T], centred: bool, epsilon: T) -> Statistics<T> {
     let count = T::from_f64(row.len() as f64);
     let mean = match centred {
-        true => sum([row], #[inline(always)] |[x]| x) / count,
+        true => {
+            sum(
+                [row],
+                #[inline(always)]
+                |[x]| x,
+            ) / count
+        }
         false => T::ZERO,
     };
     let squares = sum(
@@ -258,9 +264,7 @@ fn vjp<T: Float>(call: Call<'_, T, Vec<Statistics<T>>>, centred: bool) -> Cotang
     let length = inputs[0].len() / saved.len();
     let weight = call.inputs.get(1).map(Tensor::contiguous);
     let weight = weight.as_ref().and_then(Tensor::as_slice);
-    let affine = call.needs[1..]
-        .contains(&true)
-        .then(|| affine_gradients(inputs, saved, length));
+    let affine = call.needs[1..].contains(&true).then(|| affine_gradients(inputs, saved, length));
     call.each(|index| {
         let shape = call.inputs[index].shape();
         match (index, &affine) {
@@ -340,12 +344,7 @@ impl<T: Float> Op<T> for RmsNorm {
             let (normalized_shape, inputs) = sample(shape, axes, parameters);
             (RmsNorm { normalized_shape, epsilon: 1e-3 }, inputs)
         };
-        vec![
-            case(&[4, 5], 1, 1),
-            case(&[2, 3, 4], 2, 0),
-            case(&[3, 40], 1, 1),
-            case(&[0, 4], 1, 1),
-        ]
+        vec![case(&[4, 5], 1, 1), case(&[2, 3, 4], 2, 0), case(&[3, 40], 1, 1), case(&[0, 4], 1, 1)]
     }
 }
 

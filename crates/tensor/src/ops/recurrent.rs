@@ -106,7 +106,10 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let refuse = |message: String| Err(Error::shape(C::NAME, message));
         let &[length, batch, features] = &inputs[0][..] else {
-            return refuse(format!("expected a sequence of shape [L, N, input], got {}", inputs[0]));
+            return refuse(format!(
+                "expected a sequence of shape [L, N, input], got {}",
+                inputs[0]
+            ));
         };
         let hidden = match inputs[1][..] {
             [of, hidden] if of == batch && hidden > 0 => hidden,
@@ -186,8 +189,7 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                 extents.arrange(&apart, outputs, h, true);
             }
             for (kind, last) in last.chunks_exact_mut((extents.batch * h).max(1)).enumerate() {
-                for (last, state) in
-                    last.chunks_exact_mut(h).zip(state.chunks_exact(C::STATES * h))
+                for (last, state) in last.chunks_exact_mut(h).zip(state.chunks_exact(C::STATES * h))
                 {
                     last.copy_from_slice(&state[kind * h..][..h]);
                 }
@@ -380,14 +382,8 @@ mod tests {
             "lstm: expected a sequence of shape [L, N, input], got [3, 4]"
         );
         assert_eq!(refuse(1, &[3, 5]), "lstm: expected a state of shape [2, hidden], got [3, 5]");
-        assert_eq!(
-            refuse(2, &[2, 4]),
-            "lstm: expected a cell state of shape [2, 5], got [2, 4]"
-        );
-        assert_eq!(
-            refuse(3, &[20, 3]),
-            "lstm: expected a weight_ih of shape [20, 4], got [20, 3]"
-        );
+        assert_eq!(refuse(2, &[2, 4]), "lstm: expected a cell state of shape [2, 5], got [2, 4]");
+        assert_eq!(refuse(3, &[20, 3]), "lstm: expected a weight_ih of shape [20, 4], got [20, 3]");
         assert_eq!(refuse(6, &[19]), "lstm: expected a bias_hh of shape [20], got [19]");
         let options = RecurrentOptions { lengths: Some(vec![3, 4]), reverse: false };
         let [x, h, c, w, u, ..] = &all[..] else { panic!("seven inputs") };

@@ -631,7 +631,8 @@ operations! {
         biases: Option<[&Self; 2]>,
         options: RecurrentOptions,
     ) -> Result<Self> {
-        let inputs = [&[self], &state[..], &weights, biases.as_ref().map_or(&[], |b| b)].concat();
+        let biases = biases.as_slice().as_flattened();
+        let inputs = [&[self][..], &state, &weights, biases].concat();
         Self::try_apply(Recurrent { cell: Lstm, options }, &inputs)
     }
 
@@ -645,7 +646,7 @@ operations! {
         biases: Option<[&Self; 2]>,
         options: RecurrentOptions,
     ) -> Result<Self> {
-        let inputs = [&[self, state], &weights[..], biases.as_ref().map_or(&[], |b| b)].concat();
+        let inputs = [&[self, state][..], &weights, biases.as_slice().as_flattened()].concat();
         Self::try_apply(Recurrent { cell: Gru, options }, &inputs)
     }
 
@@ -660,7 +661,7 @@ operations! {
         relu: bool,
         options: RecurrentOptions,
     ) -> Result<Self> {
-        let inputs = [&[self, state], &weights[..], biases.as_ref().map_or(&[], |b| b)].concat();
+        let inputs = [&[self, state][..], &weights, biases.as_slice().as_flattened()].concat();
         Self::try_apply(Recurrent { cell: Rnn { relu }, options }, &inputs)
     }
 
