@@ -4,7 +4,7 @@ use std::fmt;
 
 use dendra_autograd::{Param, Tape, Var};
 use dendra_derive::Parameters;
-use dendra_tensor::{Error, Float, Number, Ops, Result, Shape, Tensor};
+use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Settings, initialised_by};

@@ -203,8 +203,9 @@ impl Settings for LayerNormSettings {
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<LayerNorm<T>> {
         let shape = shape_of("LayerNorm", &self.normalized_shape)?;
-        let mut param =
-            |there, value| there.then(|| param(source, "LayerNorm", &shape, value)).transpose();
+        let mut param = |there: bool, value| {
+            there.then(|| param(source, "LayerNorm", &shape, value)).transpose()
+        };
         Ok(LayerNorm {
             weight: param(self.elementwise_affine, 1.0)?,
             bias: param(self.elementwise_affine && self.bias, 0.0)?,

@@ -5,6 +5,7 @@
 //! Names, settings and defaults are PyTorch's.
 
 mod activation;
+mod attention;
 mod avg_pool2d;
 mod batch_norm;
 mod conv2d;
@@ -16,11 +17,15 @@ mod image;
 mod layer_norm;
 mod linear;
 mod max_pool2d;
+mod positions;
+mod recurrent;
+mod transformer;
 
 pub use activation::{
     Approximation, ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax,
     Softplus, Tanh,
 };
+pub use attention::{Attend, KeyValueCache, MultiheadAttention, MultiheadAttentionSettings};
 pub use avg_pool2d::AvgPool2d;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNormSettings};
 pub use conv2d::{Conv2d, Conv2dSettings};
@@ -35,6 +40,15 @@ pub use image::Pair;
 pub use layer_norm::{LayerNorm, LayerNormSettings, RMSNorm, RMSNormSettings};
 pub use linear::{Linear, LinearSettings};
 pub use max_pool2d::MaxPool2d;
+pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions};
+pub use recurrent::{
+    CellSettings, GRU, GRUCell, LSTM, LSTMCell, Nonlinearity, RNN, RNNCell, Recurrent,
+    RecurrentCell, RecurrentSettings, RecurrentState, pad_sequence,
+};
+pub use transformer::{
+    Decode, FeedForwardActivation, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
+    TransformerEncoderLayer, TransformerSettings,
+};
 
 use std::fmt;
 
@@ -168,7 +182,7 @@ macro_rules! layers {
 
         /// Any layer that a `Sequential` can hold.
         #[derive(Clone, Debug, Parameters)]
-        #[allow(clippy::upper_case_acronyms)]
+        #[allow(clippy::upper_case_acronyms, clippy::enum_variant_names)]
         pub(crate) enum Layer<T: Float> {$(
             $kind(#[parameters(flatten)] <$settings as Settings>::Layer<T>),
         )*}
@@ -198,6 +212,9 @@ layers! {
     InstanceNorm1d: InstanceNormSettings<1>;
     InstanceNorm2d: InstanceNormSettings<2>;
     Embedding: EmbeddingSettings;
+    LSTM: RecurrentSettings<4>;
+    GRU: RecurrentSettings<3>;
+    RNN: RecurrentSettings<1>;
     MaxPool2d: MaxPool2d;
     AvgPool2d: AvgPool2d;
     Flatten: Flatten;

@@ -48,13 +48,13 @@ impl<'a, T: Element> Matrices<'a, T> {
     }
 
     /// The elements from a row of a matrix on.
-    fn from_row(&self, matrix: usize, row: usize) -> &'a [T] {
+    fn starting_at(&self, matrix: usize, row: usize) -> &'a [T] {
         &self.values[self.starts[matrix] + row * self.strides[0]..]
     }
 
     /// The matrix from a row on, as an operand of a product.
     fn rows(&self, matrix: usize, row: usize) -> (&'a [T], [usize; 2]) {
-        (self.from_row(matrix, row), self.strides)
+        (self.starting_at(matrix, row), self.strides)
     }
 }
 
@@ -162,7 +162,8 @@ impl<T: Float> Attend<'_, T> {
                     match &self.mask {
                         Mask::None => {}
                         Mask::Keep(keep) => {
-                            let from = &keep.from_row(matrix, query + i)[key * keep.strides[1]..];
+                            let from =
+                                &keep.starting_at(matrix, query + i)[key * keep.strides[1]..];
                             for (j, score) in row.iter_mut().enumerate() {
                                 if !from[j * keep.strides[1]] {
                                     *score = T::LOWEST;
@@ -170,7 +171,7 @@ impl<T: Float> Attend<'_, T> {
                             }
                         }
                         Mask::Add(add) => {
-                            let from = &add.from_row(matrix, query + i)[key * add.strides[1]..];
+                            let from = &add.starting_at(matrix, query + i)[key * add.strides[1]..];
                             for (j, score) in row.iter_mut().enumerate() {
                                 *score += from[j * add.strides[1]];
                             }

@@ -63,7 +63,7 @@ fn sum<T: Float, const N: usize>(rows: [&[T]; N], f: impl Fn([T; N]) -> T) -> T 
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            lanes[i] = lanes[i] + lanes[i + width];
+            lanes[i] += lanes[i + width];
         }
     }
     lanes[0]
