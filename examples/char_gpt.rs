@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
+use dendra::optim::Schedule;
 use dendra::prelude::*;
 
 mod text;

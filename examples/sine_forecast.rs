@@ -22,7 +22,7 @@ struct Arguments {
     #[arg(long, value_name = "H", default_value_t = 32)]
     hidden: usize,
     /// How often to go through the training data
-    #[arg(long, value_name = "N", default_value_t = 15)]
+    #[arg(long, value_name = "N", default_value_t = 60)]
     epochs: usize,
     /// Samples of a training step
     #[arg(long, value_name = "B", default_value_t = 32)]

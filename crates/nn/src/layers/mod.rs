@@ -19,6 +19,7 @@ mod linear;
 mod max_pool2d;
 mod positions;
 mod recurrent;
+mod residual;
 mod transformer;
 
 pub use activation::{
@@ -45,6 +46,7 @@ pub use recurrent::{
     CellSettings, GRU, GRUCell, LSTM, LSTMCell, Nonlinearity, RNN, RNNCell, Recurrent,
     RecurrentCell, RecurrentSettings, RecurrentState, pad_sequence,
 };
+pub use residual::Residual;
 pub use transformer::{
     Decode, FeedForwardActivation, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderLayer, TransformerSettings,
