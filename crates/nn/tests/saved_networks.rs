@@ -7,8 +7,9 @@ use std::path::Path;
 use dendra_nn::autograd::{StateDict, Tape, Var};
 use dendra_nn::tensor::{Ops, Rng, Tensor};
 use dendra_nn::{
-    AvgPool2d, Conv2d, ELU, Flatten, GELU, Identity, LeakyReLU, Linear, LogSoftmax, MaxPool2d,
-    Module, Parameters, Sequential, Softmax, StateFile, load, save,
+    AvgPool2d, Conv2d, ELU, Embedding, Flatten, GELU, GroupNorm, Identity, InstanceNorm1d, LSTM,
+    LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module, Nonlinearity, Parameters, RMSNorm, RNN,
+    Sequential, Softmax, StateFile, load, save,
 };
 
 const KEY: &str = "dendra.sequential";
@@ -65,6 +66,32 @@ fn a_network_comes_back_with_its_weights_and_needs_no_code() {
     let y = again.forward(&Tape::training(0, 1).input(x)).unwrap();
     let gradients = y.sum().backward().unwrap();
     assert!(again.named_parameters().iter().all(|(_, p)| gradients.get(p).is_some()));
+}
+
+/// The layers on sequences, with settings that are not the default.
+#[test]
+fn a_network_on_sequences_comes_back() {
+    let recurrent = LSTM::lazy(5).batch_first(true).bidirectional(true).num_layers(2);
+    let model = Sequential::input([4])
+        .layer(Embedding::new(7, 6).padding_idx(2))
+        .layer(GroupNorm::lazy(2).eps(0.1))
+        .layer(InstanceNorm1d::lazy().affine(true))
+        .layer(recurrent.dropout(0.2))
+        .layer_norm()
+        .gru(4)
+        .layer(RMSNorm::lazy().eps(0.2))
+        .layer(RNN::lazy(3).batch_first(true).nonlinearity(Nonlinearity::ReLU).bias(false))
+        .build(&mut Rng::seed(3))
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.safetensors");
+    model.save(&path).unwrap();
+    let again = Sequential::load(&path).unwrap();
+    assert_eq!(again.state_dict(), model.state_dict());
+    let x = Tensor::from([[0.0, 3.0, 2.0, 6.0], [5.0, 1.0, 2.0, 2.0]]);
+    let answer = |model: &Sequential| model.forward(&Var::new(x.clone())).unwrap().into_value();
+    assert_eq!(answer(&again), answer(&model));
+    assert_eq!(*answer(&model).shape(), [2, 4, 3]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod embedding;
 mod flatten;
 mod group_norm;
 mod image;
+mod key_value_cache;
 mod layer_norm;
 mod linear;
 mod max_pool2d;
@@ -26,7 +27,7 @@ pub use activation::{
     Approximation, ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax,
     Softplus, Tanh,
 };
-pub use attention::{Attend, KeyValueCache, MultiheadAttention, MultiheadAttentionSettings};
+pub use attention::{Attend, MultiheadAttention, MultiheadAttentionSettings};
 pub use avg_pool2d::AvgPool2d;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNormSettings};
 pub use conv2d::{Conv2d, Conv2dSettings};
@@ -38,6 +39,7 @@ pub use group_norm::{
     InstanceNormSettings,
 };
 pub use image::Pair;
+pub use key_value_cache::KeyValueCache;
 pub use layer_norm::{LayerNorm, LayerNormSettings, RMSNorm, RMSNormSettings};
 pub use linear::{Linear, LinearSettings};
 pub use max_pool2d::MaxPool2d;

@@ -388,7 +388,7 @@ pub fn pad_sequence<T: Float>(sequences: &[Tensor<T>]) -> Result<(Tensor<T>, Vec
 
 #[cfg(test)]
 mod tests {
-    use dendra_autograd::Tape;
+    use dendra_autograd::{Param, Tape};
     use dendra_tensor::Rng;
 
     use super::*;
@@ -400,7 +400,7 @@ mod tests {
         let mut rng = Rng::seed(0);
         let lstm = LSTM::new(3, 4).init_as::<f64>(&mut rng).unwrap();
         let mut cell = LSTMCell::new(3, 4).init_as::<f64>(&mut rng).unwrap();
-        for ((_, from), (_, to)) in lstm.named_parameters().iter().zip(cell_parameters(&mut cell)) {
+        for ((_, from), to) in lstm.named_parameters().iter().zip(parameters(&mut cell)) {
             to.set(from.value().clone()).unwrap();
         }
         let x = Tensor::normal([5, 2, 3], 0.0, 1.0, &mut rng);
@@ -416,11 +416,11 @@ mod tests {
         assert_near(last.c.unwrap().value(), state.unwrap().c.unwrap().value());
     }
 
-    fn cell_parameters(cell: &mut LSTMCell<f64>) -> Vec<((), &mut dendra_autograd::Param<f64>)> {
+    fn parameters(cell: &mut LSTMCell<f64>) -> Vec<&mut Param<f64>> {
         let mut all = Vec::new();
         cell.visit_mut(&mut Path::default(), &mut |_, entry| {
             if let EntryMut::Param(param) = entry {
-                all.push(((), param));
+                all.push(param);
             }
         });
         all
