@@ -27,13 +27,13 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     layers: usize,
     /// How often to go through the text
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     epochs: usize,
     /// Places of the text that are read side by side
     #[arg(long, value_name = "B", default_value_t = 32)]
     batch_size: usize,
     /// Characters of a training step at each place
-    #[arg(long, value_name = "L", default_value_t = 100)]
+    #[arg(long, value_name = "L", default_value_t = 50)]
     length: usize,
     /// Learning rate of Adam at the start; it falls to 0 along a cosine
     #[arg(long, value_name = "R", default_value_t = 0.003)]

@@ -77,6 +77,6 @@ mod tests {
         assert_eq!(y.sum().backward().unwrap().wrt(&x).unwrap().to_vec(), [1.0; 3]);
         let layer = Residual { body: Linear::new(3, 2).init(rng).unwrap() };
         let error = layer.forward(&Var::new(Tensor::zeros([1, 3]))).unwrap_err().to_string();
-        assert!(error.starts_with("Residual: add: shapes [1, 3] and [1, 2]"), "{error}");
+        assert!(error.starts_with("Residual: Add: shapes [1, 3] and [1, 2]"), "{error}");
     }
 }
