@@ -4,8 +4,9 @@
 use dendra_nn::autograd::{AnyTensor, Gradients, StateDict, Tape, Var};
 use dendra_nn::tensor::{Float, Ops, Result, Rng};
 use dendra_nn::{
-    Approximation, AvgPool2d, BatchNorm1d, BatchNorm2d, Dropout, ELU, Flatten, GELU, LeakyReLU,
-    Linear, LogSoftmax, MaxPool2d, Module, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
+    Approximation, AvgPool2d, BatchNorm1d, BatchNorm2d, Dropout, ELU, Flatten, GELU, GroupNorm,
+    InstanceNorm1d, InstanceNorm2d, LayerNorm, LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module,
+    RMSNorm, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
 };
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ mod fixtures;
 #[path = "pytorch_layers/images.rs"]
 mod images;
 
-use fixtures::{Case, Comparison, Fixture, Stored};
+use fixtures::{Case, Comparison, Fixture, Settings, Stored};
 
 #[test]
 fn layers_agree_with_pytorch() {
@@ -164,6 +165,33 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
                 .affine(settings.flag("affine"));
             Box::new(layer.init_as(rng)?)
         }
+        "LayerNorm" => {
+            let layer = LayerNorm::new(settings.sizes("normalized_shape"));
+            let layer = layer.bias(settings.find_setting("bias").is_none());
+            Box::new(match eps(&settings) {
+                Some(eps) => layer.eps(eps).init_as(rng)?,
+                None => layer.init_as(rng)?,
+            })
+        }
+        "RMSNorm" => {
+            let layer = RMSNorm::new(settings.sizes("normalized_shape"));
+            Box::new(match eps(&settings) {
+                Some(eps) => layer.eps(eps).init_as(rng)?,
+                None => layer.init_as(rng)?,
+            })
+        }
+        "GroupNorm" => {
+            let layer = GroupNorm::new(size("num_groups"), size("num_channels"));
+            Box::new(match eps(&settings) {
+                Some(eps) => layer.eps(eps).affine(settings.flag("affine")).init_as(rng)?,
+                None => layer.init_as(rng)?,
+            })
+        }
+        "InstanceNorm1d" => Box::new(InstanceNorm1d::new(size("num_features")).init_as(rng)?),
+        "InstanceNorm2d" => {
+            let layer = InstanceNorm2d::new(size("num_features")).affine(settings.flag("affine"));
+            Box::new(layer.eps(settings.number("eps")).init_as(rng)?)
+        }
         "MaxPool2d" => {
             let layer = MaxPool2d::new(settings.pair("kernel_size"))
                 .stride(settings.pair("stride"))
@@ -210,4 +238,9 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
             None => panic!("this test does not know the layer {other}"),
         },
     })
+}
+
+/// What a case adds to the variance, where it says so.
+fn eps(settings: &Settings) -> Option<f64> {
+    settings.find_setting("eps").and_then(Value::as_f64)
 }

@@ -8,10 +8,10 @@ use dendra_nn::autograd::{StateDict, Tape, Var};
 use dendra_nn::tensor::{Ops, Rng, Tensor};
 use dendra_nn::{
     AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, CELU, Conv1d, Conv2d, ConvTranspose1d,
-    ConvTranspose2d, ELU, Flatten, GELU, Hardtanh, Identity, LeakyReLU, Linear, LogSoftmax,
-    MaxPool1d, MaxPool2d, Module, PReLU, Padding, Parallel, Parameters, RReLU, Residual,
-    Sequential, SequentialBuilder, Softmax, Softmax2d, Softmin, Softplus, StateFile, Threshold,
-    load, save,
+    ConvTranspose2d, ELU, Embedding, Flatten, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d,
+    LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, Module, Nonlinearity, PReLU,
+    Padding, Parallel, Parameters, RMSNorm, RNN, RReLU, Residual, Sequential, SequentialBuilder,
+    Softmax, Softmax2d, Softmin, Softplus, StateFile, Threshold, load, save,
 };
 
 const KEY: &str = "dendra.sequential";
@@ -133,6 +133,32 @@ fn a_network_comes_back_with_its_weights_and_needs_no_code() {
     let y = again.forward(&Tape::training(0, 1).input(x)).unwrap();
     let gradients = y.sum().backward().unwrap();
     assert!(again.named_parameters().iter().all(|(_, p)| gradients.get(p).is_some()));
+}
+
+/// The layers on sequences, with settings that are not the default.
+#[test]
+fn a_network_on_sequences_comes_back() {
+    let recurrent = LSTM::lazy(5).batch_first(true).bidirectional(true).num_layers(2);
+    let model = Sequential::input([4])
+        .layer(Embedding::new(7, 6).padding_idx(2))
+        .layer(GroupNorm::lazy(2).eps(0.1))
+        .layer(InstanceNorm1d::lazy().affine(true))
+        .layer(recurrent.dropout(0.2))
+        .layer_norm()
+        .gru(4)
+        .layer(RMSNorm::lazy().eps(0.2))
+        .layer(RNN::lazy(3).batch_first(true).nonlinearity(Nonlinearity::ReLU).bias(false))
+        .build(&mut Rng::seed(3))
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.safetensors");
+    model.save(&path).unwrap();
+    let again = Sequential::load(&path).unwrap();
+    assert_eq!(again.state_dict(), model.state_dict());
+    let x = Tensor::from([[0.0, 3.0, 2.0, 6.0], [5.0, 1.0, 2.0, 2.0]]);
+    let answer = |model: &Sequential| model.forward(&Var::new(x.clone())).unwrap().into_value();
+    assert_eq!(answer(&again), answer(&model));
+    assert_eq!(*answer(&model).shape(), [2, 4, 3]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod activation;
 mod adaptive_pool;
+mod attention;
 mod avg_pool;
 mod batch_norm;
 mod bilinear;
@@ -14,11 +15,18 @@ mod conv;
 mod conv_transpose;
 mod distance;
 mod dropout;
+mod embedding;
 mod flatten;
+mod group_norm;
 mod image;
+mod key_value_cache;
+mod layer_norm;
 mod linear;
 mod max_pool;
 mod pixel_shuffle;
+mod positions;
+mod recurrent;
+mod transformer;
 mod unflatten;
 
 pub use activation::{
@@ -32,6 +40,7 @@ pub use adaptive_pool::{
     AdaptiveMaxPool2d, GlobalAvgPool, GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool,
     GlobalMaxPool1d, GlobalMaxPool2d,
 };
+pub use attention::{Attend, MultiheadAttention, MultiheadAttentionSettings};
 pub use avg_pool::{AvgPool, AvgPool1d, AvgPool2d};
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormSettings};
 pub use bilinear::{Bilinear, BilinearSettings};
@@ -40,11 +49,27 @@ pub use conv::{Conv, Conv1d, Conv2d, Conv3d, ConvSettings, Padding};
 pub use conv_transpose::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTransposeSettings};
 pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
+pub use embedding::{Embedding, EmbeddingSettings};
 pub use flatten::Flatten;
+pub use group_norm::{
+    GroupNorm, GroupNormSettings, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
+    InstanceNormSettings,
+};
 pub use image::{Extents, Pair};
+pub use key_value_cache::KeyValueCache;
+pub use layer_norm::{LayerNorm, LayerNormSettings, RMSNorm, RMSNormSettings};
 pub use linear::{Linear, LinearSettings};
 pub use max_pool::{MaxPool, MaxPool1d, MaxPool2d};
 pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions};
+pub use recurrent::{
+    CellSettings, GRU, GRUCell, LSTM, LSTMCell, Nonlinearity, RNN, RNNCell, Recurrent,
+    RecurrentCell, RecurrentSettings, RecurrentState, pad_sequence,
+};
+pub use transformer::{
+    Decode, FeedForwardActivation, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
+    TransformerEncoderLayer, TransformerSettings,
+};
 pub use unflatten::Unflatten;
 
 use std::fmt;
@@ -179,7 +204,7 @@ macro_rules! layers {
 
         /// Any layer that a `Sequential` can hold.
         #[derive(Clone, Debug, Parameters)]
-        #[allow(clippy::upper_case_acronyms)]
+        #[allow(clippy::upper_case_acronyms, clippy::enum_variant_names)]
         pub(crate) enum Layer<T: Float> {$(
             $kind(#[parameters(flatten)] <$settings as Settings>::Layer<T>),
         )*}
@@ -224,6 +249,15 @@ layers! {
     PixelUnshuffle: PixelUnshuffle;
     Residual: ResidualSettings;
     Parallel: ParallelSettings;
+    LayerNorm: LayerNormSettings;
+    RMSNorm: RMSNormSettings;
+    GroupNorm: GroupNormSettings;
+    InstanceNorm1d: InstanceNormSettings<1>;
+    InstanceNorm2d: InstanceNormSettings<2>;
+    Embedding: EmbeddingSettings;
+    LSTM: RecurrentSettings<4>;
+    GRU: RecurrentSettings<3>;
+    RNN: RecurrentSettings<1>;
     Flatten: Flatten;
     Unflatten: Unflatten;
     Dropout: Dropout;

@@ -2,11 +2,15 @@
 
 use smallvec::SmallVec;
 
+use super::attention::{Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
 use super::conv_transpose2d::ConvTransposeOptions;
 use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
+use super::embedding::Embedding;
+use super::group_norm::GroupNorm;
 use super::interpolate::Interpolate;
+use super::layer_norm::{LayerNorm, RmsNorm};
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
 use super::linear::Linear;
 use super::matmul::MatMul;
@@ -16,6 +20,7 @@ use super::order::order_functions;
 use super::padding::{Pad, PadMode};
 use super::place::{self, place_functions};
 use super::products;
+use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
 use super::reduce::{Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
 use super::scatter::{IndexAdd, Scatter, ScatterAdd};
@@ -610,6 +615,63 @@ operations! {
         Self::try_apply(operation, &[self, &weight, &bias])
     }
 
+    LayerNorm:
+    /// The last axes, of extents `normalized_shape`, brought to mean 0 and
+    /// variance 1, then multiplied by a weight and moved by a bias of that
+    /// shape.
+    fn layer_norm(
+        &self,
+        normalized_shape: impl Into<Shape>,
+        weight: Option<&Self>,
+        bias: Option<&Self>,
+        epsilon: f64,
+    ) -> Result<Self> {
+        let normalized_shape = normalized_shape.into();
+        let ones = match (weight, bias) {
+            (None, Some(_)) => Some(Self::constant(Tensor::ones(&normalized_shape))),
+            _ => None,
+        };
+        let inputs = [Some(self), weight.or(ones.as_ref()), bias];
+        let operation = LayerNorm { normalized_shape, epsilon };
+        Self::try_apply(operation, &inputs.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    RmsNorm:
+    /// The last axes, of extents `normalized_shape`, divided by the root of
+    /// their mean square and multiplied by a weight of that shape.
+    fn rms_norm(
+        &self,
+        normalized_shape: impl Into<Shape>,
+        weight: Option<&Self>,
+        epsilon: f64,
+    ) -> Result<Self> {
+        let operation = RmsNorm { normalized_shape: normalized_shape.into(), epsilon };
+        match weight {
+            Some(weight) => Self::try_apply(operation, &[self, weight]),
+            None => Self::try_apply(operation, &[self]),
+        }
+    }
+
+    GroupNorm:
+    /// Each group of channels of each sample `[N, C, …]` brought to mean 0 and
+    /// variance 1, then multiplied by a weight `[C]` and moved by a bias `[C]`.
+    fn group_norm(
+        &self,
+        groups: usize,
+        weight: Option<&Self>,
+        bias: Option<&Self>,
+        epsilon: f64,
+    ) -> Result<Self> {
+        let channels = self.value().shape().get(1).copied().unwrap_or(0);
+        let ones = match (weight, bias) {
+            (None, Some(_)) => Some(Self::constant(Tensor::ones([channels]))),
+            _ => None,
+        };
+        let inputs = [Some(self), weight.or(ones.as_ref()), bias];
+        let operation = GroupNorm { groups, epsilon };
+        Self::try_apply(operation, &inputs.into_iter().flatten().collect::<Vec<_>>())
+    }
+
     cross_entropy::CrossEntropy<T>:
     /// The cross-entropy of logits `[N, C, …]` with labels `[N, …]` that count
     /// the classes from 0; see [`CrossEntropyOptions`].
@@ -619,6 +681,72 @@ operations! {
         options: CrossEntropyOptions<Self::Element>,
     ) -> Result<Self> {
         Self::try_apply(cross_entropy::CrossEntropy { target: target.clone(), options }, &[self])
+    }
+
+    // Sequences.
+
+    Embedding:
+    /// The rows of this table `[rows, width]` that the indices name, as `[…,
+    /// width]`; the row `padding_idx` gets no gradient.
+    fn embedding(&self, indices: &Tensor<i64>, padding_idx: Option<usize>) -> Result<Self> {
+        Self::try_apply(Embedding { indices: indices.clone(), padding_idx }, &[self])
+    }
+
+    Recurrent<Lstm>:
+    /// An LSTM layer over a sequence `[L, N, input]`: the outputs of all steps,
+    /// then the last state and the last cell state, as `[L + 2, N, hidden]`.
+    fn lstm(
+        &self,
+        state: [&Self; 2],
+        weights: [&Self; 2],
+        biases: Option<[&Self; 2]>,
+        options: RecurrentOptions,
+    ) -> Result<Self> {
+        let biases = biases.as_slice().as_flattened();
+        let inputs = [&[self][..], &state, &weights, biases].concat();
+        Self::try_apply(Recurrent { cell: Lstm, options }, &inputs)
+    }
+
+    Recurrent<Gru>:
+    /// A GRU layer over a sequence `[L, N, input]`: the outputs of all steps,
+    /// then the last state, as `[L + 1, N, hidden]`.
+    fn gru(
+        &self,
+        state: &Self,
+        weights: [&Self; 2],
+        biases: Option<[&Self; 2]>,
+        options: RecurrentOptions,
+    ) -> Result<Self> {
+        let inputs = [&[self, state][..], &weights, biases.as_slice().as_flattened()].concat();
+        Self::try_apply(Recurrent { cell: Gru, options }, &inputs)
+    }
+
+    Recurrent<Rnn>:
+    /// A plain recurrent layer over a sequence `[L, N, input]`, with max(x, 0)
+    /// instead of tanh where asked: as [`gru`](Ops::gru).
+    fn rnn(
+        &self,
+        state: &Self,
+        weights: [&Self; 2],
+        biases: Option<[&Self; 2]>,
+        relu: bool,
+        options: RecurrentOptions,
+    ) -> Result<Self> {
+        let inputs = [&[self, state][..], &weights, biases.as_slice().as_flattened()].concat();
+        Self::try_apply(Recurrent { cell: Rnn { relu }, options }, &inputs)
+    }
+
+    Attention<T>:
+    /// softmax(self·keyᵀ · scale + mask)·value over the last two axes, for
+    /// queries `[…, L, E]`, keys `[…, S, E]` and values `[…, S, V]`; see
+    /// [`AttentionOptions`].
+    fn scaled_dot_product_attention(
+        &self,
+        key: &Self,
+        value: &Self,
+        options: AttentionOptions<Self::Element>,
+    ) -> Result<Self> {
+        Self::try_apply(Attention { options }, &[self, key, value])
     }
 
     // Shape and place.
