@@ -30,22 +30,34 @@
 //! - `https`: the download goes over https; needs a C compiler to build.
 
 mod cache;
+mod combine;
+mod curves;
 mod dataset;
 mod digits;
 #[cfg(feature = "download")]
 mod download;
+mod draw;
 mod idx;
 mod images;
 mod loader;
 mod mnist;
 mod points;
+mod sequences;
 mod tensors;
+mod text;
+pub mod transforms;
 
+pub use combine::{CachedDataset, ConcatDataset, MapDataset};
+pub use curves::{friedman, linear, sine};
 pub use dataset::{Batch, Dataset, Subset};
 pub use digits::digits;
+pub use draw::Draw;
 pub use idx::read_idx;
 pub use images::{ImageDataset, Normalization};
-pub use loader::{DataLoader, Epoch};
+pub use loader::{DataLoader, Epoch, Prefetch};
 pub use mnist::{Mnist, MnistOptions, MnistSource};
-pub use points::{blobs, friedman, moons, spirals};
+pub use points::{blobs, circles, moons, spirals, xor};
+pub use sequences::{Padded, SequenceDataset, pad_sequence};
 pub use tensors::TensorDataset;
+pub use text::{TextDataset, Vocabulary, read_text};
+pub use transforms::TransformDataset;
