@@ -317,7 +317,7 @@ fn stratified(labels: &[i64], fraction: f64, rng: &mut Rng) -> (Vec<usize>, Vec<
     (first, second)
 }
 
-fn check_fraction(place: &str, fraction: f64) -> Result<()> {
+pub(crate) fn check_fraction(place: &str, fraction: f64) -> Result<()> {
     if (0.0..=1.0).contains(&fraction) {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use dendra_tensor::{Error, Result, Shape, Tensor};
 
-use crate::dataset::{Batch, Dataset, check_indices};
+use crate::dataset::{Batch, Dataset, check_fraction, check_indices};
 
 /// The symbols of a text and their numbers.
 ///
@@ -153,10 +153,7 @@ impl TextDataset {
     ///
     /// When `fraction` is not between 0 and 1.
     pub fn split_text(mut self, fraction: f64) -> Result<(Self, Self)> {
-        if !(0.0..=1.0).contains(&fraction) {
-            let message = format!("`fraction` must be between 0 and 1, got {fraction}");
-            return Err(Error::argument("TextDataset::split_text", message));
-        }
+        check_fraction("TextDataset::split_text", fraction)?;
         let cut = (self.symbols.len() as f64 * fraction).round() as usize;
         let rest = self.symbols.split_off(cut);
         let second = Self { symbols: rest, vocabulary: self.vocabulary.clone(), ..self };
@@ -212,11 +209,20 @@ impl Dataset for TextDataset {
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-    parse_text(bytes).map_err(|message| Error::file(path, message))
+    decoded(bytes).map_err(|message| Error::file(path, message))
+}
+
+/// The text of bytes in memory, as [`read_text`].
+///
+/// # Errors
+///
+/// When they are not UTF-8.
+pub fn parse_text(bytes: &[u8]) -> Result<String> {
+    decoded(bytes.to_vec()).map_err(|message| Error::data("parse_text", message))
 }
 
 /// The text of bytes, or what is wrong with them.
-pub(crate) fn parse_text(bytes: Vec<u8>) -> Result<String, String> {
+fn decoded(bytes: Vec<u8>) -> Result<String, String> {
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         format!("it is not a UTF-8 text: byte {place} is 0x{:02x}", error.as_bytes()[place])

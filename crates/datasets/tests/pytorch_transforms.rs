@@ -39,15 +39,15 @@ fn compare(
 fn transforms_agree_with_pytorch() {
     let fixture = Fixture::open::<f32>("transforms");
     for case in fixture.cases_of("resize") {
-        let [height, width] = case.settings.pair("size");
+        let [height, width] = case.pair("size");
         compare(&case, Resize::new(height, width));
     }
     for case in fixture.cases_of("affine") {
         let pair = |name: &str| {
-            let values = case.settings.setting(name).as_array().unwrap();
+            let values = case.setting(name).as_array().unwrap();
             [0, 1].map(|index| values[index].as_f64().unwrap())
         };
-        let [angle, scale] = ["angle", "scale"].map(|name| case.settings.number(name));
+        let [angle, scale] = ["angle", "scale"].map(|name| case.number(name));
         let ([x, y], [shear_x, shear_y]) = (pair("shift"), pair("shear"));
         let affine = Affine::new().angle(angle).translate(x, y).scale(scale);
         compare(&case, affine.shear(shear_x, shear_y));

@@ -120,7 +120,8 @@ impl<P: Pixel> Transform<P> for RandomCrop {
     type Output = P;
 
     fn output_shape(&self, [channels, height, width]: [usize; 3]) -> Result<[usize; 3]> {
-        let padded = [height, width].map(|extent| extent.saturating_add(2 * self.padding));
+        let padded =
+            [height, width].map(|extent| extent.saturating_add(self.padding.saturating_mul(2)));
         if self.size[0] > padded[0] || self.size[1] > padded[1] || self.padding > 1 << 20 {
             let [h, w] = self.size;
             let message = format!(

@@ -45,6 +45,8 @@ pub use dataset::TransformDataset;
 pub use image::{Image, Pixel};
 pub use mix::{CutMix, LabelSmoothing, MixUp};
 pub use noise::{GaussianNoise, RandomErasing};
+#[cfg(feature = "images")]
+pub(crate) use resize::resize;
 pub use resize::{RandomResizedCrop, Resize};
 pub use warp::{Affine, ElasticTransform, RandomAffine, RandomRotation};
 
