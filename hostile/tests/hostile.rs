@@ -21,6 +21,9 @@ const MOST_TIME: Duration = Duration::from_millis(100);
 /// and the tables of decoders.
 const FIXED_MEMORY: usize = 4 << 20;
 
+/// How long a message may be, in bytes: that of an array of 255 axes is longest.
+const LONGEST_MESSAGE: usize = 4096;
+
 /// How long this thread has run: other programs on the machine do not count.
 /// Where the system does not tell, the time that went by.
 fn time_used(start: Instant) -> Duration {
@@ -57,7 +60,7 @@ fn every_hostile_file_is_refused_soon_and_in_bounds() {
                 Err(_) => problems.push(format!("{name}: panicked")),
                 Ok(Ok(())) if file.refused => problems.push(format!("{name}: was taken")),
                 Ok(Err(Error::Io { .. })) => problems.push(format!("{name}: is not to be read")),
-                Ok(Err(error)) if error.to_string().len() > 1000 => {
+                Ok(Err(error)) if error.to_string().len() > LONGEST_MESSAGE => {
                     problems
                         .push(format!("{name}: the message is {} bytes", error.to_string().len()));
                 }

@@ -299,7 +299,7 @@ fn write(folder: &Path, path: &Path, contents: &mut dyn Read) -> Result<(), Faul
 
 /// Lets `fill` fill a fresh folder within `folder`, and moves what it holds out
 /// of there when that has succeeded.
-pub(crate) fn into_place(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+fn into_place(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let disk = |error| Error::io(folder, error);
     fs::create_dir_all(folder).map_err(disk)?;
@@ -336,6 +336,7 @@ fn move_all(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Unpacks those files of a zip archive that `wanted` gives a new name, each
 /// of at most `most_bytes`, into `folder`.
+#[cfg(feature = "download")]
 pub(crate) fn unpack_zip(
     archive: &Path,
     folder: &Path,

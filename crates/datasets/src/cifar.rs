@@ -101,7 +101,7 @@ impl Records {
         if size == 0 {
             return Err("it is empty".to_owned().into());
         }
-        if size % record != 0 || size > MOST_BYTES {
+        if !size.is_multiple_of(record) || size > MOST_BYTES {
             let message = format!(
                 "it has {size} bytes, expected a multiple of the {record} bytes of an image with \
                  its label, {MOST_BYTES} at most"

@@ -19,7 +19,6 @@ fn table_files() -> Vec<Hostile> {
         ("a quote in a field", "a,b\n1\"2,\"3\",4\n"),
         ("another delimiter", "a,b\n1;2\n"),
         ("carriage returns", "a,b\r1,2,3\r"),
-        ("many fields", &format!("a{}\n1\n", ",b".repeat(1))),
     ];
     for (name, text) in ragged {
         files.refused(name, text);
