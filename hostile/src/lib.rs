@@ -43,7 +43,7 @@ pub const PARSERS: [Parser; 8] = [
     Parser { name: "csv", parse: csv, memory_per_byte: 64 },
     Parser { name: "text", parse: text, memory_per_byte: 32 },
     Parser { name: "safetensors", parse: safetensors, memory_per_byte: 32 },
-    Parser { name: "image", parse: image, memory_per_byte: 4 * 1032 },
+    Parser { name: "image", parse: image, memory_per_byte: 8 * 1032 },
 ];
 
 /// An IDX array, gzipped or not.

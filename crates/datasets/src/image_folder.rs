@@ -10,11 +10,19 @@ use rayon::prelude::*;
 
 use crate::dataset::{Batch, Dataset, check_indices};
 use crate::draw::Draw;
+use crate::idx::DEFLATE_FACTOR;
 use crate::transforms::{CenterCrop, Image, Transform, resize};
 
 /// The most pixels along a side, and the most bytes that decoding may take.
 const MOST_PIXELS: u32 = 1 << 14;
 const MOST_BYTES: u64 = 1 << 28;
+
+/// How many times larger than its file a picture may be in memory: both
+/// formats reach about what deflate can do, with pictures of one colour.
+const GROWTH: u64 = 2 * DEFLATE_FACTOR;
+
+/// What decoding any picture may take.
+const FEWEST_BYTES: u64 = 1 << 20;
 
 /// Pictures in one folder for each class: `cat/1.png`, `cat/more/2.jpg`,
 /// `dog/3.jpeg`. The classes are the folders' names in ascending order;
@@ -204,7 +212,8 @@ fn decoded(path: &Path, grey: bool) -> Result<Image<u8>> {
 /// # Errors
 ///
 /// When the bytes are neither, or damaged, or announce a picture of more than
-/// 16,384 pixels along a side or one that takes more than 256 MB to decode.
+/// 16,384 pixels along a side, or one that takes more than 256 MB to decode or
+/// more than so few bytes can hold.
 pub fn decode_image(bytes: &[u8], grey: bool) -> Result<Image<u8>> {
     decode(bytes, grey).map_err(|message| Error::data("decode_image", message))
 }
@@ -213,7 +222,8 @@ fn decode(bytes: &[u8], grey: bool) -> Result<Image<u8>, String> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MOST_PIXELS);
     limits.max_image_height = Some(MOST_PIXELS);
-    limits.max_alloc = Some(MOST_BYTES);
+    let most = (bytes.len() as u64).saturating_mul(GROWTH).clamp(FEWEST_BYTES, MOST_BYTES);
+    limits.max_alloc = Some(most);
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| error.to_string())?;
@@ -225,18 +235,22 @@ fn decode(bytes: &[u8], grey: bool) -> Result<Image<u8>, String> {
     reader.limits(limits);
     let picture = reader.decode().map_err(|error| match error {
         ImageError::Limits(_) => format!(
-            "the picture is larger than {MOST_PIXELS} pixels along a side or {MOST_BYTES} bytes"
+            "the picture is larger than {MOST_PIXELS} pixels along a side or the {most} bytes that \
+             its file can hold"
         ),
         error => format!("it is damaged: {error}"),
     })?;
-    Ok(planes(&picture, grey))
+    Ok(planes(picture, grey))
 }
 
 /// Channel by channel, where the decoder has pixel by pixel.
-fn planes(picture: &DynamicImage, grey: bool) -> Image<u8> {
+fn planes(picture: DynamicImage, grey: bool) -> Image<u8> {
     let (height, width) = (picture.height() as usize, picture.width() as usize);
-    let (channels, pixels) =
-        if grey { (1, picture.to_luma8().into_raw()) } else { (3, picture.to_rgb8().into_raw()) };
+    let (channels, pixels) = if grey {
+        (1, picture.into_luma8().into_raw())
+    } else {
+        (3, picture.into_rgb8().into_raw())
+    };
     let planes = (0..channels)
         .flat_map(|channel| pixels[channel.min(pixels.len())..].iter().step_by(channels));
     Image::new([channels, height, width], planes.copied().collect())

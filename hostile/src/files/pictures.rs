@@ -38,7 +38,7 @@ pub(super) fn files() -> Vec<Hostile> {
         changed[place..place + 4].copy_from_slice(&bytes);
         files.refused(format!("a PNG with {bytes:?} at {place}"), changed);
     }
-    for extent in [1_u32 << 14, 1 << 15, 1 << 20, u32::MAX >> 1] {
+    for extent in [1_u32 << 10, 1 << 12, 1 << 14, 1 << 15, 1 << 20, u32::MAX >> 1] {
         let mut bomb = png.clone();
         bomb[16..20].copy_from_slice(&extent.to_be_bytes());
         bomb[20..24].copy_from_slice(&extent.to_be_bytes());
