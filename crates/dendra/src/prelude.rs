@@ -6,8 +6,8 @@ pub use dendra_autograd::Parameters;
 pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Tape, Var, value_and_grad};
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
-    DataLoader, Dataset, ImageDataset, Mnist, Normalization, TensorDataset, blobs, digits,
-    friedman, moons, spirals,
+    DataLoader, Dataset, ImageDataset, Mnist, Normalization, TensorDataset, TransformDataset,
+    blobs, digits, friedman, moons, spirals,
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
