@@ -73,7 +73,7 @@ impl Day {
     /// Year, month from 0, and day of the month from 1.
     fn parts(self) -> [usize; 3] {
         let (mut year, mut rest) = (1900, self.0);
-        let leap = |year: usize| year % 4 == 0 && year != 1900;
+        let leap = |year: usize| year.is_multiple_of(4) && year != 1900;
         while rest >= 365 + usize::from(leap(year)) {
             rest -= 365 + usize::from(leap(year));
             year += 1;

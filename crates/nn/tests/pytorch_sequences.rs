@@ -5,8 +5,8 @@ use dendra_nn::autograd::{AnyTensor, Parameters, StateDict, Tape, Var};
 use dendra_nn::tensor::{AttentionMask, Float, Ops, Result, Rng, Tensor};
 use dendra_nn::{
     Attend, Decode, Embedding, FeedForwardActivation, GRUCell, LSTMCell, LayerNorm,
-    MultiheadAttention, Nonlinearity, RNN, RNNCell, Recurrent, RecurrentCell, RecurrentState,
-    TransformerDecoderLayer, TransformerEncoderLayer, TransformerSettings,
+    MultiheadAttention, RNN, RNNCell, Recurrent, RecurrentCell, RecurrentNonlinearity,
+    RecurrentState, TransformerDecoderLayer, TransformerEncoderLayer, TransformerSettings,
 };
 
 #[path = "../../../tests/fixtures/reader.rs"]
@@ -87,7 +87,7 @@ impl<T: Float + Stored> Run<'_, T> {
             "GRU" => self.recurrent::<3>(&arguments),
             "RNN" if arguments.text("nonlinearity") == "relu" => {
                 let settings = RNN::new(size("input_size"), size("hidden_size"));
-                self.sequence(settings.nonlinearity(Nonlinearity::ReLU).init_as(rng)?)
+                self.sequence(settings.nonlinearity(RecurrentNonlinearity::ReLU).init_as(rng)?)
             }
             "RNN" => self.recurrent::<1>(&arguments),
             "LSTMCell" => {
@@ -100,7 +100,7 @@ impl<T: Float + Stored> Run<'_, T> {
             }
             "RNNCell" => {
                 let settings = RNNCell::new(size("input_size"), size("hidden_size"));
-                self.step(settings.nonlinearity(Nonlinearity::ReLU).init_as(rng)?)
+                self.step(settings.nonlinearity(RecurrentNonlinearity::ReLU).init_as(rng)?)
             }
             "Embedding" => {
                 let mut layer = Embedding::new(size("num_embeddings"), size("embedding_dim"));

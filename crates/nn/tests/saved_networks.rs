@@ -9,9 +9,9 @@ use dendra_nn::tensor::{Ops, Rng, Tensor};
 use dendra_nn::{
     AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, CELU, Conv1d, Conv2d, ConvTranspose1d,
     ConvTranspose2d, ELU, Embedding, Flatten, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d,
-    LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, Module, Nonlinearity, PReLU,
-    Padding, Parallel, Parameters, RMSNorm, RNN, RReLU, Residual, Sequential, SequentialBuilder,
-    Softmax, Softmax2d, Softmin, Softplus, StateFile, Threshold, load, save,
+    LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, Module, PReLU, Padding, Parallel,
+    Parameters, RMSNorm, RNN, RReLU, RecurrentNonlinearity, Residual, Sequential,
+    SequentialBuilder, Softmax, Softmax2d, Softmin, Softplus, StateFile, Threshold, load, save,
 };
 
 const KEY: &str = "dendra.sequential";
@@ -147,7 +147,7 @@ fn a_network_on_sequences_comes_back() {
         .layer_norm()
         .gru(4)
         .layer(RMSNorm::lazy().eps(0.2))
-        .layer(RNN::lazy(3).batch_first(true).nonlinearity(Nonlinearity::ReLU).bias(false))
+        .layer(RNN::lazy(3).batch_first(true).nonlinearity(RecurrentNonlinearity::ReLU).bias(false))
         .build(&mut Rng::seed(3))
         .unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -117,9 +117,8 @@ impl<T: Float + Stored> Run<T> {
             if kept.contains(&(step + 1)) {
                 for (name, param) in model.named_parameters() {
                     let place = format!("step{}/{name}", step + 1);
-                    let expected = case.tensor(&place);
                     let what = format!("{} {place}", case.key);
-                    comparison.close(what, param.value(), &expected, tolerance);
+                    comparison.close(what, param.value(), &case.tensor(&place), tolerance);
                 }
             }
         }
@@ -138,7 +137,9 @@ fn compare_state<T: Float + Stored>(
         let what = format!("{} {name}", case.key);
         let expected = case.tensor::<T>(&format!("state/{name}"));
         let actual = match state.get(&name) {
-            Some(count) if name.ends_with(".step") => count.downcast::<i64>().map(Tensor::cast),
+            Some(count) if name.ends_with(".step") => {
+                count.downcast::<i64>().map(|count| count.cast())
+            }
             Some(tensor) => tensor.downcast::<T>().cloned(),
             // A Split has Muon first.
             None => state.typed::<T>(&format!("first.{name}")).cloned(),
@@ -485,8 +486,8 @@ fn compare_clipping<T: Float + Stored>(case: &Case, tolerance: f64, comparison: 
                 other => panic!("no norm {other}"),
             };
             let total = Tensor::scalar(T::from_f64(gradient_norm(&model, &gradients, norm)));
-            let expected = case.tensor("total_norm");
-            comparison.close(format!("{}, norm", case.key), &total, &expected, tolerance);
+            let what = format!("{}, norm", case.key);
+            comparison.close(what, &total, &case.tensor("total_norm"), tolerance);
             sgd.clip_norm_of(norm, arguments.number("max_norm").unwrap())
         }
         "clip_grad_value" => sgd.clip_value(arguments.number("clip_value").unwrap()),

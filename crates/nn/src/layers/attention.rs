@@ -28,7 +28,7 @@ use crate::place;
 /// | query, output | `[L, N, E]`, or `[N, L, E]` with `batch_first` |
 /// | key, value | `[S, N, kdim]`, `[S, N, vdim]`, or with N first |
 /// | `in_proj_weight` | `[3 · E, E]`, where `kdim` and `vdim` are E |
-/// | `q_proj_weight`, `k_proj_weight`, `v_proj_weight` | `[E, E]`, `[E, kdim]`, `[E, vdim]` otherwise |
+/// | `q_`, `k_`, `v_proj_weight` | otherwise `[E, E]`, `[E, kdim]`, `[E, vdim]` |
 /// | `in_proj_bias` | `[3 · E]` |
 /// | `out_proj.weight`, `out_proj.bias` | `[E, E]`, `[E]` |
 ///

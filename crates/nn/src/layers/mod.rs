@@ -63,8 +63,8 @@ pub use max_pool::{MaxPool, MaxPool1d, MaxPool2d};
 pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions};
 pub use recurrent::{
-    CellSettings, GRU, GRUCell, LSTM, LSTMCell, Nonlinearity, RNN, RNNCell, Recurrent,
-    RecurrentCell, RecurrentSettings, RecurrentState, pad_sequence,
+    CellSettings, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell, Recurrent, RecurrentCell,
+    RecurrentNonlinearity, RecurrentSettings, RecurrentState, pad_sequence,
 };
 pub use transformer::{
     Decode, FeedForwardActivation, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,

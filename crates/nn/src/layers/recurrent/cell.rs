@@ -37,7 +37,7 @@ impl<T: Float> RecurrentState<T> {
 /// The function of the plain recurrent unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Nonlinearity {
+pub enum RecurrentNonlinearity {
     /// The hyperbolic tangent.
     #[default]
     Tanh,
@@ -91,13 +91,18 @@ pub struct RecurrentCell<T: Float, const GATES: usize> {
     /// The bias of the recurrent product.
     pub bias_hh: Option<Param<T>>,
     #[parameters(skip)]
-    pub(super) nonlinearity: Nonlinearity,
+    pub(super) nonlinearity: RecurrentNonlinearity,
 }
 
 impl<const GATES: usize> RecurrentCell<f32, GATES> {
     /// Settings of a cell from `input_size` to `hidden_size` values.
     pub fn new(input_size: usize, hidden_size: usize) -> CellSettings<GATES> {
-        CellSettings { input_size, hidden_size, bias: true, nonlinearity: Nonlinearity::Tanh }
+        CellSettings {
+            input_size,
+            hidden_size,
+            bias: true,
+            nonlinearity: RecurrentNonlinearity::Tanh,
+        }
     }
 }
 
@@ -107,7 +112,7 @@ pub struct CellSettings<const GATES: usize> {
     pub(super) input_size: usize,
     pub(super) hidden_size: usize,
     pub(super) bias: bool,
-    pub(super) nonlinearity: Nonlinearity,
+    pub(super) nonlinearity: RecurrentNonlinearity,
 }
 
 impl<const GATES: usize> CellSettings<GATES> {
@@ -121,7 +126,7 @@ impl<const GATES: usize> CellSettings<GATES> {
 impl CellSettings<1> {
     /// The function of the unit (tanh).
     #[must_use]
-    pub fn nonlinearity(self, nonlinearity: Nonlinearity) -> Self {
+    pub fn nonlinearity(self, nonlinearity: RecurrentNonlinearity) -> Self {
         Self { nonlinearity, ..self }
     }
 }
@@ -207,7 +212,7 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
             (4, Some(c)) => x.lstm([h, c], [&w, &u], biases, options)?,
             (3, None) => x.gru(h, [&w, &u], biases, options)?,
             (1, None) => {
-                let relu = self.nonlinearity == Nonlinearity::ReLU;
+                let relu = self.nonlinearity == RecurrentNonlinearity::ReLU;
                 x.rnn(h, [&w, &u], biases, relu, options)?
             }
             (4, None) => return Err(Error::argument("LSTM", "the state has no cell state c")),

@@ -4,6 +4,6 @@ mod cell;
 mod sequence;
 
 pub use cell::{
-    CellSettings, GRUCell, LSTMCell, Nonlinearity, RNNCell, RecurrentCell, RecurrentState,
+    CellSettings, GRUCell, LSTMCell, RNNCell, RecurrentCell, RecurrentNonlinearity, RecurrentState,
 };
 pub use sequence::{GRU, LSTM, RNN, Recurrent, RecurrentSettings, pad_sequence};

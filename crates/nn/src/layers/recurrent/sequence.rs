@@ -6,7 +6,9 @@ use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::cell::{CellSettings, Nonlinearity, RecurrentCell, RecurrentState, kind, stacked};
+use super::cell::{
+    CellSettings, RecurrentCell, RecurrentNonlinearity, RecurrentState, kind, stacked,
+};
 use crate::init::Source;
 use crate::layers::{Dropout, Settings, initialised_by, open_input};
 use crate::module::Module;
@@ -86,7 +88,7 @@ impl<const GATES: usize> Recurrent<f32, GATES> {
             batch_first: false,
             dropout: 0.0,
             bidirectional: false,
-            nonlinearity: Nonlinearity::Tanh,
+            nonlinearity: RecurrentNonlinearity::Tanh,
         }
     }
 }
@@ -102,7 +104,7 @@ pub struct RecurrentSettings<const GATES: usize> {
     batch_first: bool,
     dropout: f64,
     bidirectional: bool,
-    nonlinearity: Nonlinearity,
+    nonlinearity: RecurrentNonlinearity,
 }
 
 impl<const GATES: usize> RecurrentSettings<GATES> {
@@ -147,7 +149,7 @@ impl<const GATES: usize> RecurrentSettings<GATES> {
 impl RecurrentSettings<1> {
     /// The function of the units (tanh).
     #[must_use]
-    pub fn nonlinearity(self, nonlinearity: Nonlinearity) -> Self {
+    pub fn nonlinearity(self, nonlinearity: RecurrentNonlinearity) -> Self {
         Self { nonlinearity, ..self }
     }
 }
