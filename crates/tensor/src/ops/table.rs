@@ -748,7 +748,7 @@ operations! {
     fn glu(&self, axis: isize) -> Result<Self> {
         let shape = self.value().shape();
         let extent = shape[shape.axis("glu", axis)?];
-        if extent % 2 != 0 {
+        if !extent.is_multiple_of(2) {
             let message = format!("axis {axis} of shape {shape} cannot be halved");
             return Err(Error::shape("glu", message));
         }
