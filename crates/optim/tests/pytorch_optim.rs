@@ -486,8 +486,12 @@ fn compare_clipping<T: Float + Stored>(case: &Case, tolerance: f64, comparison: 
                 other => panic!("no norm {other}"),
             };
             let total = Tensor::scalar(T::from_f64(gradient_norm(&model, &gradients, norm)));
-            let what = format!("{}, norm", case.key);
-            comparison.close(what, &total, &case.tensor("total_norm"), tolerance);
+            comparison.close(
+                format!("{}, norm", case.key),
+                &total,
+                &case.tensor("total_norm"),
+                tolerance,
+            );
             sgd.clip_norm_of(norm, arguments.number("max_norm").unwrap())
         }
         "clip_grad_value" => sgd.clip_value(arguments.number("clip_value").unwrap()),
