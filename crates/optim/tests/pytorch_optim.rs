@@ -107,9 +107,7 @@ impl<T: Float + Stored> Run<T> {
     ) {
         let mut model =
             Model { weight: self.initial.weight.clone(), bias: self.initial.bias.clone() };
-        let at = |param: &Param<T>, step: usize| {
-            param.value().narrow(0, step, 1).unwrap().squeeze(0).unwrap()
-        };
+        let at = |param: &Param<T>, step| param.value().select(0, step as isize).unwrap();
         for step in 0..self.steps {
             let (weight, bias) = (&self.gradients.weight, &self.gradients.bias);
             let gradients = gradients(&model, at(weight, step), at(bias, step));
@@ -486,12 +484,8 @@ fn compare_clipping<T: Float + Stored>(case: &Case, tolerance: f64, comparison: 
                 other => panic!("no norm {other}"),
             };
             let total = Tensor::scalar(T::from_f64(gradient_norm(&model, &gradients, norm)));
-            comparison.close(
-                format!("{}, norm", case.key),
-                &total,
-                &case.tensor("total_norm"),
-                tolerance,
-            );
+            let what = format!("{}, norm", case.key);
+            comparison.close(what, &total, &case.tensor("total_norm"), tolerance);
             sgd.clip_norm_of(norm, arguments.number("max_norm").unwrap())
         }
         "clip_grad_value" => sgd.clip_value(arguments.number("clip_value").unwrap()),
