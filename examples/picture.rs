@@ -1,9 +1,12 @@
-//! Digits as text for a terminal.
+//! Digits as text for a terminal, and as a sheet of pictures.
+
+use std::path::Path;
 
 use dendra::prelude::*;
 
 /// Shows images of shape `[n, 1, 28, 28]` side by side, and under each what
 /// was read, how probable it is, and the truth where it is known and another.
+#[allow(dead_code, reason = "some examples draw a sheet")]
 pub(crate) fn show(
     images: &Tensor,
     probabilities: &Tensor,
@@ -38,5 +41,31 @@ pub(crate) fn show(
         line += &format!("{caption:^28}");
     }
     println!("{}\n", line.trim_end());
+    Ok(())
+}
+
+/// Writes images of shape `[n, 1, height, width]`, values from 0 to 1, as a
+/// sheet with this many in a row.
+#[allow(dead_code, reason = "some examples show text")]
+pub(crate) fn sheet(images: &Tensor, columns: usize, path: impl AsRef<Path>) -> Result<()> {
+    const GAP: usize = 2;
+    let path = path.as_ref();
+    let &[count, 1, height, width] = &images.shape()[..] else {
+        let message = format!("expected images [n, 1, height, width], got {}", images.shape());
+        return Err(Error::shape("sheet", message));
+    };
+    let rows = count.div_ceil(columns);
+    let size = [columns * (width + GAP) + GAP, rows * (height + GAP) + GAP].map(|n| n as u32);
+    let mut sheet = image::GrayImage::from_pixel(size[0], size[1], image::Luma([96]));
+    for (i, pixels) in images.to_vec().chunks_exact(height * width).enumerate() {
+        let left = GAP + i % columns * (width + GAP);
+        let top = GAP + i / columns * (height + GAP);
+        for (j, &value) in pixels.iter().enumerate() {
+            let pixel = image::Luma([(255.0 * value.clamp(0.0, 1.0)).round() as u8]);
+            sheet.put_pixel((left + j % width) as u32, (top + j / width) as u32, pixel);
+        }
+    }
+    sheet.save(path).map_err(|error| Error::file(path, error.to_string()))?;
+    println!("wrote {}", path.display());
     Ok(())
 }

@@ -33,6 +33,7 @@ fn steps(full: bool) -> Vec<Step> {
             Cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
         ),
         step("features one by one", Call(features)),
+        step("fuzz targets", Call(fuzz_targets)),
         step("documentation", Cargo(&["doc", "--workspace", "--no-deps"])),
         step("tests", Cargo(&["test", "--workspace"])),
     ];
@@ -95,6 +96,15 @@ fn features(root: &Path) -> Result {
         }
     }
     Ok(())
+}
+
+/// Checks the fuzz targets, a workspace of their own, without building libFuzzer.
+fn fuzz_targets(root: &Path) -> Result {
+    let mut command = process::cargo(root);
+    command.args(["check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--bins"]);
+    // Nothing is linked, so the library need not be there.
+    command.env("CUSTOM_LIBFUZZER_PATH", root.join("fuzz/no-libfuzzer"));
+    process::run(command.env("CARGO_TARGET_DIR", root.join("target")))
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Command {

@@ -6,13 +6,19 @@ use std::collections::BTreeSet;
 use dendra_autograd::{Tape, Var};
 use dendra_tensor::ops::{Ops, table};
 use dendra_tensor::{
-    ChannelStatistics, Conv2dOptions, CrossEntropyOptions, Error, Float, NormStatistics,
-    Pool2dOptions, Reduction, Result, Tensor,
+    AttentionMask, AttentionOptions, ChannelStatistics, Conv2dOptions, CrossEntropyOptions, Error,
+    Float, NormStatistics, Pool2dOptions, RecurrentOptions, Reduction, Result, Tensor,
 };
 use serde_json::Value;
 
+#[path = "pytorch_ops/composed.rs"]
+mod composed;
+#[path = "pytorch_ops/elementwise.rs"]
+mod elementwise;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
+#[path = "pytorch_ops/place.rs"]
+mod place;
 
 use fixtures::{Case, Comparison, Fixture, Stored, integers};
 
@@ -247,6 +253,42 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         }
         ("avg_pool2d", [x]) => x.avg_pool2d(pool2d_options(case), case.flag("count_include_pad")),
 
+        ("layer_norm", [x, affine @ ..]) => {
+            let shape = case.sizes("normalized_shape");
+            x.layer_norm(shape, affine.first(), affine.get(1), case.number("eps"))
+        }
+        ("rms_norm", [x, affine @ ..]) => {
+            x.rms_norm(case.sizes("normalized_shape"), affine.first(), case.number("eps"))
+        }
+        ("group_norm", [x, affine @ ..]) => {
+            let groups = case.integer("groups") as usize;
+            x.group_norm(groups, affine.first(), affine.get(1), case.number("eps"))
+        }
+
+        ("embedding", [table]) => {
+            let padding = case.find_setting("padding_idx").and_then(Value::as_u64);
+            table.embedding(&case.tensor("in1"), padding.map(|row| row as usize))
+        }
+        ("lstm", [x, h, c, w, u, biases @ ..]) => {
+            x.lstm([h, c], [w, u], pair(biases), recurrent_options(case))
+        }
+        ("gru", [x, h, w, u, biases @ ..]) => {
+            x.gru(h, [w, u], pair(biases), recurrent_options(case))
+        }
+        ("rnn", [x, h, w, u, biases @ ..]) => {
+            x.rnn(h, [w, u], pair(biases), case.flag("relu"), recurrent_options(case))
+        }
+        ("scaled_dot_product_attention", [q, k, v, mask @ ..]) => {
+            let mask = match mask {
+                [mask] => AttentionMask::Add(mask.value().clone()),
+                _ => case.find("in3").map_or(AttentionMask::None, AttentionMask::Keep),
+            };
+            let scale = case.find_setting("scale").and_then(Value::as_f64);
+            let is_causal = case.flag("is_causal");
+            let options = AttentionOptions { mask, is_causal, scale, dropout: None };
+            q.scaled_dot_product_attention(k, v, options)
+        }
+
         ("reshape", [x]) => x.reshape(case.sizes("shape")),
         ("broadcast_to", [x]) => x.broadcast_to(case.sizes("shape")),
         ("flatten", [x]) => x.flatten(case.integer("start"), case.integer("end")),
@@ -271,8 +313,22 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
             x.index_select(case.integer("axis"), &indices)
         }
         ("where_mask", [x, other]) => x.where_mask(&case.tensor("in1"), other),
-        (op, _) => Err(Error::argument(op, "this test does not know the operation")),
+        (op, _) => elementwise::apply(case, inputs)
+            .or_else(|| place::apply(case, inputs))
+            .or_else(|| composed::apply(case, inputs))
+            .unwrap_or_else(|| Err(Error::argument(op, "this test does not know the operation"))),
     }
+}
+
+/// Two biases or none.
+fn pair<V>(biases: &[V]) -> Option<[&V; 2]> {
+    biases.first_chunk().map(|pair: &[V; 2]| pair.each_ref())
+}
+
+fn recurrent_options(case: &Case) -> RecurrentOptions {
+    let lengths = case.find_setting("lengths").filter(|lengths| !lengths.is_null());
+    let lengths = lengths.map(|_| case.sizes("lengths"));
+    RecurrentOptions { lengths, reverse: case.flag("reverse") }
 }
 
 fn pool2d_options(case: &Case) -> Pool2dOptions {

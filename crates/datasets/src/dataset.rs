@@ -1,7 +1,12 @@
 //! The [`Dataset`] trait: what a loader and a trainer need to know of a data
 //! set, and parts of one as data sets of their own.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use dendra_tensor::{Error, Result, Rng, Shape};
+
+use crate::draw::Draw;
 
 /// What a training step gets: the inputs and the targets of some samples, the
 /// samples along the first axis of both.
@@ -77,6 +82,28 @@ pub trait Dataset: Sync {
     /// be read.
     fn batch(&self, indices: &[usize]) -> Result<Batch<Self>>;
 
+    /// Gathers the samples as [`batch`](Dataset::batch) does, changed at random
+    /// as this draw has it: what a [`DataLoader`](crate::DataLoader) calls.
+    ///
+    /// A data set without anything random leaves this method alone; one that
+    /// wraps another hands the draw on.
+    ///
+    /// # Errors
+    ///
+    /// As [`batch`](Dataset::batch).
+    fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
+        let _ = draw;
+        self.batch(indices)
+    }
+
+    /// The class of every sample, where the data set has classes and knows
+    /// them without reading the inputs: what
+    /// [`split_stratified`](Dataset::split_stratified) and
+    /// [`DataLoader::balanced`](crate::DataLoader::balanced) go by.
+    fn labels(&self) -> Option<Vec<i64>> {
+        None
+    }
+
     /// The samples with the given indices as a data set of their own.
     ///
     /// # Errors
@@ -118,35 +145,72 @@ pub trait Dataset: Sync {
     where
         Self: Sized,
     {
-        if !(0.0..=1.0).contains(&fraction) {
-            let message = format!("`fraction` must be between 0 and 1, got {fraction}");
-            return Err(Error::argument("Dataset::split", message));
-        }
+        check_fraction("Dataset::split", fraction)?;
         let mut first = rng.permutation(self.len());
         let second = first.split_off((self.len() as f64 * fraction).round() as usize);
         Ok((Subset { dataset: self, indices: first }, Subset { dataset: self, indices: second }))
     }
+
+    /// As [`split`](Dataset::split), with each class dealt out in the same
+    /// proportion: both parts hold as many samples of every class as its share
+    /// asks for, give or take one.
+    ///
+    /// # Errors
+    ///
+    /// When `fraction` is not between 0 and 1, or the data set does not tell
+    /// its [`labels`](Dataset::labels).
+    fn split_stratified(
+        &self,
+        fraction: f64,
+        rng: &mut Rng,
+    ) -> Result<(Subset<&Self>, Subset<&Self>)>
+    where
+        Self: Sized,
+    {
+        let place = "Dataset::split_stratified";
+        check_fraction(place, fraction)?;
+        let (first, second) = stratified(&known_labels(place, self)?, fraction, rng);
+        Ok((Subset { dataset: self, indices: first }, Subset { dataset: self, indices: second }))
+    }
 }
 
-impl<D: Dataset + ?Sized> Dataset for &D {
-    type Input = D::Input;
-    type Target = D::Target;
+/// Data sets behind pointers are data sets.
+macro_rules! behind {
+    ($($pointer:ty, where D: $bound:path;)*) => {$(
+        impl<D: Dataset + $bound + ?Sized> Dataset for $pointer {
+            type Input = D::Input;
+            type Target = D::Target;
 
-    fn len(&self) -> usize {
-        (**self).len()
-    }
+            fn len(&self) -> usize {
+                (**self).len()
+            }
 
-    fn input_shape(&self) -> Shape {
-        (**self).input_shape()
-    }
+            fn input_shape(&self) -> Shape {
+                (**self).input_shape()
+            }
 
-    fn classes(&self) -> Option<usize> {
-        (**self).classes()
-    }
+            fn classes(&self) -> Option<usize> {
+                (**self).classes()
+            }
 
-    fn batch(&self, indices: &[usize]) -> Result<Batch<D>> {
-        (**self).batch(indices)
-    }
+            fn batch(&self, indices: &[usize]) -> Result<Batch<D>> {
+                (**self).batch(indices)
+            }
+
+            fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<D>> {
+                (**self).batch_at(indices, draw)
+            }
+
+            fn labels(&self) -> Option<Vec<i64>> {
+                (**self).labels()
+            }
+        }
+    )*};
+}
+behind! {
+    &D, where D: Sync;
+    Box<D>, where D: Sync;
+    Arc<D>, where D: Send;
 }
 
 /// Some samples of another data set, in an order of their own; see
@@ -172,6 +236,17 @@ impl<D: Dataset> Subset<D> {
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }
+
+    /// The other data set.
+    pub fn dataset(&self) -> &D {
+        &self.dataset
+    }
+
+    /// Where the samples with these indices are in the other data set.
+    fn places(&self, indices: &[usize]) -> Result<Vec<usize>> {
+        check_indices("Subset", indices, self.indices.len())?;
+        Ok(indices.iter().map(|&index| self.indices[index]).collect())
+    }
 }
 
 impl<D: Dataset> Dataset for Subset<D> {
@@ -191,10 +266,62 @@ impl<D: Dataset> Dataset for Subset<D> {
     }
 
     fn batch(&self, indices: &[usize]) -> Result<Batch<D>> {
-        check_indices("Subset::batch", indices, self.len())?;
-        let indices: Vec<usize> = indices.iter().map(|&index| self.indices[index]).collect();
-        self.dataset.batch(&indices)
+        self.dataset.batch(&self.places(indices)?)
     }
+
+    fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<D>> {
+        self.dataset.batch_at(&self.places(indices)?, draw)
+    }
+
+    fn labels(&self) -> Option<Vec<i64>> {
+        let labels = self.dataset.labels()?;
+        self.indices.iter().map(|&index| labels.get(index).copied()).collect()
+    }
+}
+
+/// The labels of a data set that has to know them.
+pub(crate) fn known_labels<D: Dataset + ?Sized>(place: &str, dataset: &D) -> Result<Vec<i64>> {
+    let labels = dataset.labels().ok_or_else(|| {
+        let message = "the data set does not tell the classes of its samples: \
+                       `Dataset::labels` gives none";
+        Error::argument(place, message)
+    })?;
+    if labels.len() != dataset.len() {
+        let (found, expected) = (labels.len(), dataset.len());
+        let message = format!("the data set tells {found} labels for its {expected} samples");
+        return Err(Error::data(place, message));
+    }
+    Ok(labels)
+}
+
+/// Deals the samples out class by class, both parts in random order.
+fn stratified(labels: &[i64], fraction: f64, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+    let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (index, &label) in labels.iter().enumerate() {
+        classes.entry(label).or_default().push(index);
+    }
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    // What rounding gives or takes is carried over to the next class, so that
+    // the parts' sizes are right, too.
+    let mut owed = 0.0;
+    for mut indices in classes.into_values() {
+        rng.shuffle(&mut indices);
+        let share = indices.len() as f64 * fraction + owed;
+        let count = (share.round().max(0.0) as usize).min(indices.len());
+        owed = share - count as f64;
+        second.extend(indices.split_off(count));
+        first.extend(indices);
+    }
+    rng.shuffle(&mut first);
+    rng.shuffle(&mut second);
+    (first, second)
+}
+
+pub(crate) fn check_fraction(place: &str, fraction: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&fraction) {
+        return Ok(());
+    }
+    Err(Error::argument(place, format!("`fraction` must be between 0 and 1, got {fraction}")))
 }
 
 /// Refuses indices that are not below `len`, naming the first.

@@ -14,22 +14,24 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use dendra_tensor::{Error, Result, Shape, Tensor};
+use dendra_tensor::{Result, Shape, Tensor};
 use flate2::bufread::MultiGzDecoder;
+
+use crate::fault::Fault;
 
 /// The most bytes an array may hold, four times the largest common set.
 const MOST_BYTES: u64 = 1 << 31;
 
 /// Deflate cannot shrink data further than by this factor
 /// (<https://zlib.net/zlib_tech.html>).
-const DEFLATE_FACTOR: u64 = 1032;
+pub(crate) const DEFLATE_FACTOR: u64 = 1032;
 
 /// Reads an IDX file of unsigned bytes, gzipped or not: the contents tell, not
 /// the name.
 ///
 /// # Errors
 ///
-/// An [`Error`] with the path, when the file cannot be read or is not exactly
+/// An [`Error`](dendra_tensor::Error) with the path, when the file cannot be read or is not exactly
 /// one such array: not IDX and not gzip, of another element type, truncated,
 /// damaged, announcing more than it holds or holding more than it announces.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor<u8>> {
@@ -38,34 +40,23 @@ pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor<u8>> {
         let size = file.metadata().map_err(Fault::Io)?.len();
         read(BufReader::with_capacity(1 << 16, file), size)
     });
-    array.map_err(|fault| match fault {
-        Fault::Io(error) => Error::io(path, error),
-        Fault::Contents(message) => Error::file(path, message),
-    })
+    array.map_err(|fault| fault.at(path))
 }
 
-/// Why an array could not be read; the path comes later.
-enum Fault {
-    Io(io::Error),
-    Contents(String),
-}
-
-impl From<String> for Fault {
-    fn from(message: String) -> Self {
-        Fault::Contents(message)
-    }
-}
-
-impl From<io::Error> for Fault {
-    /// Sorts what the operating system reports from what a decoder finds in
-    /// the bytes.
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            _ if error.raw_os_error().is_some() => Fault::Io(error),
-            io::ErrorKind::UnexpectedEof => Fault::Contents("it is truncated".into()),
-            _ => Fault::Contents(format!("it is damaged: {error}")),
-        }
-    }
+/// Reads an IDX array that is in memory, gzipped or not: one that a program
+/// includes, say.
+///
+/// ```
+/// let array = dendra_datasets::parse_idx(&[0, 0, 8, 1, 0, 0, 0, 2, 7, 9])?;
+/// assert_eq!(array.to_vec(), [7, 9]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`read_idx`], without a path.
+pub fn parse_idx(bytes: &[u8]) -> Result<Tensor<u8>> {
+    read(bytes, bytes.len() as u64).map_err(|fault| fault.in_memory("parse_idx"))
 }
 
 fn read(mut file: impl BufRead, size: u64) -> Result<Tensor<u8>, Fault> {

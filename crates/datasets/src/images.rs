@@ -4,6 +4,7 @@
 use dendra_tensor::{Error, Result, Shape, Tensor};
 
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
+use crate::tensors::TensorDataset;
 
 /// How the bytes of an image become the network's inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +106,14 @@ impl ImageDataset {
         &self.labels
     }
 
+    /// The same images as bytes, for transforms that work on them; shares the
+    /// memory.
+    pub fn to_bytes(&self) -> TensorDataset<i64, u8> {
+        let (images, labels) = (self.images.clone(), self.labels.clone());
+        TensorDataset::classification(images, labels, self.classes)
+            .expect("shapes and labels were checked when the data set was made")
+    }
+
     /// The mean and the standard deviation of each channel's values scaled to
     /// [0, 1], over all samples: what [`Normalization::Standardize`] asks for.
     ///
@@ -176,29 +185,17 @@ impl Dataset for ImageDataset {
         });
         Ok((images, self.labels.index_select(0, indices)?))
     }
+
+    fn labels(&self) -> Option<Vec<i64>> {
+        Some(self.labels.to_vec())
+    }
 }
 
 impl Normalization {
     /// Refuses a normalisation that images of so many channels cannot have.
     pub(crate) fn check(&self, channels: usize) -> Result<()> {
         let Normalization::Standardize { mean, std } = self else { return Ok(()) };
-        if mean.len() != channels || std.len() != channels {
-            let message = format!(
-                "expected a mean and a standard deviation for each of {channels} channels, got {} \
-                 and {}",
-                mean.len(),
-                std.len()
-            );
-            return Err(Error::argument("Normalization::Standardize", message));
-        }
-        let finite = mean.iter().chain(std).all(|x| x.is_finite());
-        if !finite || std.iter().any(|&std| std <= 0.0) {
-            let message = format!(
-                "expected finite means and standard deviations above 0, got {mean:?} and {std:?}"
-            );
-            return Err(Error::argument("Normalization::Standardize", message));
-        }
-        Ok(())
+        check_moments("Normalization::Standardize", mean, std, channels)
     }
 
     /// The number that stands for each byte, for each channel.
@@ -214,4 +211,26 @@ impl Normalization {
             }
         })
     }
+}
+
+/// Refuses means and standard deviations that do not standardise so many
+/// channels.
+pub(crate) fn check_moments(place: &str, mean: &[f32], std: &[f32], channels: usize) -> Result<()> {
+    if mean.len() != channels || std.len() != channels {
+        let message = format!(
+            "expected a mean and a standard deviation for each of {channels} channels, got {} and \
+             {}",
+            mean.len(),
+            std.len()
+        );
+        return Err(Error::argument(place, message));
+    }
+    let finite = mean.iter().chain(std).all(|x| x.is_finite());
+    if !finite || std.iter().any(|&std| std <= 0.0) {
+        let message = format!(
+            "expected finite means and standard deviations above 0, got {mean:?} and {std:?}"
+        );
+        return Err(Error::argument(place, message));
+    }
+    Ok(())
 }

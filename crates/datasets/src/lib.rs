@@ -1,11 +1,19 @@
 //! Data sets, loaders and generators for Dendra.
 //!
 //! A [`Dataset`] hands out batches of samples by index; a [`DataLoader`] deals
-//! one out in shuffled batches; a trainer takes either. There is [`Mnist`],
-//! read from files, downloaded or generated, and there are small generated
-//! sets to try a network on: [`moons`], [`spirals`], [`blobs`], [`friedman`]
-//! and [`digits`]. Samples of your own go into a [`TensorDataset`] or an
-//! [`ImageDataset`], or behind a `Dataset` implementation of your own.
+//! one out in batches, shuffled, weighted or balanced, gathered when asked for
+//! or ahead on background threads; a trainer takes either.
+//!
+//! - Known sets, read from files or downloaded: [`Mnist`], [`FashionMnist`],
+//!   [`Kmnist`], [`Emnist`], [`Cifar10`], [`Cifar100`].
+//! - Generated sets to try a network on: [`moons`], [`circles`], [`spirals`],
+//!   [`blobs`], [`xor`], [`friedman`], [`linear`], [`sine`] and [`digits`].
+//! - Data of your own: in a [`TensorDataset`], an [`ImageDataset`] or a
+//!   [`SequenceDataset`], in folders of pictures (`ImageFolder`), in tables
+//!   (`Csv`), in a [`TextDataset`], or behind a `Dataset` implementation.
+//! - Parts and compositions: [`Dataset::split`],
+//!   [`Dataset::split_stratified`], [`Subset`], [`ConcatDataset`],
+//!   [`MapDataset`], [`CachedDataset`]; and [`transforms`] for images.
 //!
 //! ```
 //! use dendra_datasets::{DataLoader, Dataset, Mnist};
@@ -25,27 +33,63 @@
 //!
 //! # Features
 //!
-//! - `download` (on by default): MNIST is downloaded when it is nowhere on
-//!   this machine, over http, checked against its SHA-256.
+//! - `download` (on by default): a known set is downloaded when it is nowhere
+//!   on this machine, over http, checked against its SHA-256.
 //! - `https`: the download goes over https; needs a C compiler to build.
+//! - `archives`: unpacks the archives that CIFAR and EMNIST are downloaded as.
+//! - `images`: folders of PNG and JPEG pictures.
+//! - `tables`: CSV and other delimited files.
 
+#[cfg(feature = "archives")]
+mod archive;
 mod cache;
+mod cifar;
+mod combine;
+mod curves;
 mod dataset;
+mod digit_files;
 mod digits;
 #[cfg(feature = "download")]
 mod download;
+mod draw;
+mod fault;
 mod idx;
+#[cfg(feature = "images")]
+mod image_folder;
 mod images;
 mod loader;
 mod mnist;
 mod points;
+mod search;
+mod sequences;
+mod splits;
+#[cfg(feature = "tables")]
+mod table;
 mod tensors;
+mod text;
+pub mod transforms;
 
+#[cfg(feature = "archives")]
+pub use archive::{unpack_tar, visit_tar};
+pub use cifar::parse_cifar10;
+pub use combine::{CachedDataset, ConcatDataset, MapDataset};
+pub use curves::{friedman, linear, sine};
 pub use dataset::{Batch, Dataset, Subset};
 pub use digits::digits;
-pub use idx::read_idx;
+pub use draw::Draw;
+pub use idx::{parse_idx, read_idx};
+#[cfg(feature = "images")]
+pub use image_folder::{ImageFolder, decode_image};
 pub use images::{ImageDataset, Normalization};
-pub use loader::{DataLoader, Epoch};
+pub use loader::{DataLoader, Epoch, Prefetch};
 pub use mnist::{Mnist, MnistOptions, MnistSource};
-pub use points::{blobs, friedman, moons, spirals};
+pub use points::{blobs, circles, moons, spirals, xor};
+pub use sequences::{Padded, SequenceDataset, pad_sequence};
+pub use splits::{
+    Cifar10, Cifar100, Emnist, EmnistSplit, FashionMnist, ImageSplits, ImageSplitsOptions, Kmnist,
+};
+#[cfg(feature = "tables")]
+pub use table::{Column, Csv, Encoder, Missing, Scaling, Table, TableEncoding, classes};
 pub use tensors::TensorDataset;
+pub use text::{TextDataset, Vocabulary, parse_text, read_text};
+pub use transforms::TransformDataset;

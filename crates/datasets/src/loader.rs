@@ -1,16 +1,27 @@
-//! [`DataLoader`]: a data set in batches, shuffled anew in every epoch.
+//! [`DataLoader`]: a data set in batches, in a new order in every epoch.
 
+use std::any::Any;
 use std::iter::FusedIterator;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::Scope;
 
-use dendra_tensor::{Error, Result, Rng};
+use dendra_tensor::{Error, Result};
 
-use crate::dataset::{Batch, Dataset};
+use crate::dataset::{Batch, Dataset, known_labels};
+use crate::draw::Draw;
+
+mod prefetch;
+mod sampling;
+
+pub use prefetch::Prefetch;
+use sampling::Sampling;
 
 /// Deals a data set out in batches.
 ///
-/// The order depends on the seed and the epoch's number only, so an epoch can
-/// be repeated, or continued in its middle with `epoch(n).skip(batches)`, which
-/// gathers nothing for the skipped batches.
+/// The order depends on the seed and the epoch's number only, and so does what
+/// augmentation makes of a sample. So an epoch can be repeated, or continued in
+/// its middle with `epoch(n).skip(batches)`, which gathers nothing for the
+/// skipped batches.
 ///
 /// ```
 /// use dendra_datasets::{DataLoader, moons};
@@ -26,18 +37,34 @@ use crate::dataset::{Batch, Dataset};
 /// }
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
+///
+/// An error of the data set, or a panic in it, becomes an error that names the
+/// sample; the loader and the data set can be used further.
 #[derive(Debug)]
 pub struct DataLoader<'a, D: ?Sized> {
     dataset: &'a D,
     batch_size: usize,
-    seed: Option<u64>,
+    seed: u64,
+    sampling: Sampling,
+    samples: Option<usize>,
     drop_last: bool,
+    workers: usize,
+    prefetch_factor: usize,
 }
 
 impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
     /// A loader of single samples in the data set's own order.
     pub fn new(dataset: &'a D) -> Self {
-        Self { dataset, batch_size: 1, seed: None, drop_last: false }
+        Self {
+            dataset,
+            batch_size: 1,
+            seed: 0,
+            sampling: Sampling::InOrder,
+            samples: None,
+            drop_last: false,
+            workers: 1,
+            prefetch_factor: 2,
+        }
     }
 
     /// The number of samples in a batch, 1 unless set. The last batch of an
@@ -54,7 +81,62 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
     /// Shuffles the samples, differently in every epoch.
     #[must_use]
     pub fn shuffle(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.sampling = Sampling::Shuffled;
+        self.seed = seed;
+        self
+    }
+
+    /// The seed of what is random in the data set itself, such as
+    /// augmentation: for loaders that do not shuffle. 0 unless set; that of
+    /// [`shuffle`](Self::shuffle), [`weighted`](Self::weighted) and
+    /// [`balanced`](Self::balanced) serves both purposes.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Draws the samples at random, with replacement, each as often as its
+    /// weight says: PyTorch's `WeightedRandomSampler`. An epoch has as many
+    /// draws as the data set has samples, unless [`samples`](Self::samples)
+    /// sets another number.
+    ///
+    /// ```
+    /// use dendra_datasets::{DataLoader, moons};
+    ///
+    /// let data = moons(4, 0.1, 7)?;
+    /// let loader = DataLoader::new(&data).weighted(&[0.0, 1.0, 0.0, 3.0], 42)?;
+    /// # assert_eq!(loader.len(), 4);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When there is not one weight for each sample, a weight is negative or
+    /// not finite, or all are 0.
+    pub fn weighted(mut self, weights: &[f64], seed: u64) -> Result<Self> {
+        self.sampling = Sampling::weighted(weights, self.dataset.len())?;
+        self.seed = seed;
+        Ok(self)
+    }
+
+    /// Draws the samples at random, with replacement, so that every class comes
+    /// as often as another.
+    ///
+    /// # Errors
+    ///
+    /// When the data set does not tell its [`labels`](Dataset::labels), or is
+    /// empty.
+    pub fn balanced(self, seed: u64) -> Result<Self> {
+        let labels = known_labels("DataLoader::balanced", self.dataset)?;
+        self.weighted(&sampling::balancing_weights(&labels), seed)
+    }
+
+    /// How many samples an epoch has: the first so many of the shuffled ones
+    /// (all, when there are fewer), or so many draws of a weighted loader.
+    #[must_use]
+    pub fn samples(mut self, samples: usize) -> Self {
+        self.samples = Some(samples);
         self
     }
 
@@ -65,9 +147,25 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         self
     }
 
+    /// How many background threads [`prefetch`](Self::prefetch) uses, 1 unless
+    /// set. With 0, it gathers each batch when it is asked for.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How many batches each background thread may have ready, 2 unless set;
+    /// at least 1.
+    #[must_use]
+    pub fn prefetch_factor(mut self, batches: usize) -> Self {
+        self.prefetch_factor = batches.max(1);
+        self
+    }
+
     /// The number of items of an epoch.
     pub fn len(&self) -> usize {
-        self.epoch_len(self.dataset.len())
+        self.epoch_len(self.sampling.count(self.dataset.len(), self.samples))
     }
 
     /// Whether an epoch has no batches.
@@ -75,20 +173,52 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         self.len() == 0
     }
 
-    /// The batches of an epoch, as `(inputs, targets)`.
+    /// The batches of an epoch, as `(inputs, targets)`, each gathered when it
+    /// is asked for.
     pub fn epoch(&self, epoch: u64) -> Epoch<'a, D> {
-        let samples = self.dataset.len();
-        let order = match self.seed {
-            Some(seed) => Rng::seed(seed).fork(epoch).permutation(samples),
-            None => (0..samples).collect(),
-        };
+        let order = self.sampling.order(self.dataset.len(), self.samples, self.seed, epoch);
         Epoch {
             dataset: self.dataset,
+            draw: Draw::new(self.seed, epoch),
             batch_size: self.batch_size,
-            left: self.epoch_len(samples),
+            left: self.epoch_len(order.len()),
             order,
             next: 0,
         }
+    }
+
+    /// The same batches as [`epoch`](Self::epoch) gives, gathered ahead on
+    /// background threads that live in `scope`.
+    ///
+    /// The threads start with the first batch that is asked for, stop when
+    /// they are [`prefetch_factor`](Self::prefetch_factor) batches ahead each,
+    /// and end when the batches are dropped, midway or not.
+    ///
+    /// ```
+    /// use dendra_datasets::{DataLoader, moons};
+    ///
+    /// let data = moons(100, 0.1, 7)?;
+    /// let loader = DataLoader::new(&data).batch_size(32).shuffle(42).workers(2);
+    /// std::thread::scope(|scope| {
+    ///     for epoch in 0..2 {
+    ///         for batch in loader.prefetch(scope, epoch) {
+    ///             let (x, y) = batch?;
+    ///             assert_eq!(x.shape()[0], y.shape()[0]);
+    ///         }
+    ///     }
+    ///     Ok::<(), dendra_tensor::Error>(())
+    /// })?;
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    pub fn prefetch<'scope, 'env>(
+        &self,
+        scope: &'scope Scope<'scope, 'env>,
+        epoch: u64,
+    ) -> Prefetch<'scope, 'env, 'a, D>
+    where
+        'a: 'scope,
+    {
+        Prefetch::new(scope, self.epoch(epoch), self.workers, self.prefetch_factor)
     }
 
     fn epoch_len(&self, samples: usize) -> usize {
@@ -102,7 +232,7 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
 
 impl<D: ?Sized> Clone for DataLoader<'_, D> {
     fn clone(&self) -> Self {
-        Self { ..*self }
+        Self { sampling: self.sampling.clone(), ..*self }
     }
 }
 
@@ -110,6 +240,7 @@ impl<D: ?Sized> Clone for DataLoader<'_, D> {
 #[derive(Debug)]
 pub struct Epoch<'a, D: ?Sized> {
     dataset: &'a D,
+    draw: Draw,
     batch_size: usize,
     order: Vec<usize>,
     /// The position in `order` of the next batch's first sample.
@@ -118,19 +249,40 @@ pub struct Epoch<'a, D: ?Sized> {
     left: usize,
 }
 
+impl<D: Dataset + ?Sized> Epoch<'_, D> {
+    /// The batch that comes after `skipped` others.
+    fn gather(&self, skipped: usize, draw: &Draw) -> Result<Batch<D>> {
+        if self.batch_size == 0 {
+            let message = "the batch size must be at least 1, got 0";
+            return Err(Error::argument("DataLoader", message));
+        }
+        let start = self.next.saturating_add(skipped.saturating_mul(self.batch_size));
+        let start = self.order.len().min(start);
+        let end = self.order.len().min(start.saturating_add(self.batch_size));
+        let indices = &self.order[start..end];
+        attempt(self.dataset, indices, draw)
+            .map_err(|error| blame(self.dataset, indices, draw, error))
+    }
+
+    /// Leaves out so many batches.
+    fn pass(&mut self, batches: usize) {
+        let batches = batches.min(self.left);
+        self.left -= batches;
+        let samples = batches.saturating_mul(self.batch_size);
+        self.next = self.order.len().min(self.next.saturating_add(samples));
+    }
+}
+
 impl<D: Dataset + ?Sized> Iterator for Epoch<'_, D> {
     type Item = Result<Batch<D>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        if self.batch_size == 0 {
-            let message = "the batch size must be at least 1, got 0";
-            return Some(Err(Error::argument("DataLoader", message)));
+        if self.left == 0 {
+            return None;
         }
-        let end = self.order.len().min(self.next.saturating_add(self.batch_size));
-        let indices = &self.order[self.next..end];
-        self.next = end;
-        Some(self.dataset.batch(indices))
+        let batch = self.gather(0, &self.draw);
+        self.pass(1);
+        Some(batch)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -138,13 +290,47 @@ impl<D: Dataset + ?Sized> Iterator for Epoch<'_, D> {
     }
 
     fn nth(&mut self, skipped: usize) -> Option<Self::Item> {
-        let skipped = skipped.min(self.left);
-        self.left -= skipped;
-        let samples = skipped.saturating_mul(self.batch_size);
-        self.next = self.order.len().min(self.next.saturating_add(samples));
+        self.pass(skipped);
         self.next()
     }
 }
 
 impl<D: Dataset + ?Sized> ExactSizeIterator for Epoch<'_, D> {}
 impl<D: Dataset + ?Sized> FusedIterator for Epoch<'_, D> {}
+
+/// Gathers a batch; a panic in the data set becomes an error.
+fn attempt<D>(dataset: &D, indices: &[usize], draw: &Draw) -> Result<Batch<D>>
+where
+    D: Dataset + ?Sized,
+{
+    // The data set is only read. Where it has locks, they tell of the panic.
+    catch_unwind(AssertUnwindSafe(|| dataset.batch_at(indices, draw))).unwrap_or_else(|payload| {
+        Err(Error::data("the data set", format!("it panicked: {}", panic_message(&*payload))))
+    })
+}
+
+/// What a panic said.
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with something that is not a text")
+}
+
+/// Names the sample that an error is about: the first that fails alone, too.
+fn blame<D>(dataset: &D, indices: &[usize], draw: &Draw, error: Error) -> Error
+where
+    D: Dataset + ?Sized,
+{
+    if let [index] = indices {
+        return error.within(format!("sample {index}"));
+    }
+    for &index in indices {
+        if let Err(error) = attempt(dataset, &[index], draw) {
+            return error.within(format!("sample {index}"));
+        }
+    }
+    match indices {
+        [first, .., last] => error.within(format!("a batch of samples {first} to {last}")),
+        _ => error,
+    }
+}

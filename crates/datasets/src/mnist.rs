@@ -5,12 +5,12 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Result};
 
-use crate::cache::cache_dir;
+use crate::digit_files::DigitFiles;
 use crate::digits::digits;
-use crate::idx::read_idx;
 use crate::images::{ImageDataset, Normalization};
+use crate::search::{Known, Search, search_settings};
 
 #[cfg(feature = "download")]
 mod mirrors;
@@ -78,8 +78,8 @@ impl Mnist {
     /// and labels differ in number, there are none, or a label is above 9.
     pub fn from_dir(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let paths = find_files(folder)?;
-        Self::from_files(&paths, folder)
+        let (train, test) = FILES.read(folder)?;
+        Ok(Self { train, test, source: MnistSource::Folder(folder.into()) })
     }
 
     /// Generates handwritten-like digits, the same for the same `seed`; the
@@ -98,16 +98,10 @@ impl Mnist {
             source: MnistSource::Generated,
         }
     }
-
-    fn from_files(paths: &[PathBuf; 4], folder: &Path) -> Result<Self> {
-        let [train_images, train_labels, test_images, test_labels] = paths;
-        let (train, test) = rayon::join(
-            || read_part(train_images, train_labels),
-            || read_part(test_images, test_labels),
-        );
-        Ok(Self { train: train?, test: test?, source: MnistSource::Folder(folder.into()) })
-    }
 }
+
+/// What MNIST's files hold.
+const FILES: DigitFiles = DigitFiles::like_mnist("MNIST");
 
 /// Where MNIST may come from and how it is normalised.
 ///
@@ -120,45 +114,36 @@ impl Mnist {
 /// ```
 #[derive(Clone, Debug)]
 pub struct MnistOptions {
-    dir: Option<PathBuf>,
+    search: Search,
+    known: Known,
     synthetic: bool,
     seed: u64,
     sizes: (usize, usize),
-    cache_dir: Option<PathBuf>,
-    mirrors: Option<Vec<String>>,
-    offline: bool,
-    quiet: bool,
     normalization: Normalization,
-    #[cfg(feature = "download")]
-    files: [crate::download::RemoteFile; 4],
 }
 
 impl Default for MnistOptions {
     fn default() -> Self {
+        let known = Known {
+            title: "MNIST",
+            folder: "mnist",
+            variable: "MNIST_DIR",
+            #[cfg(feature = "download")]
+            remote: mirrors::REMOTE,
+        };
         Self {
-            dir: None,
+            search: Search::default(),
+            known,
             synthetic: false,
             seed: 0,
             sizes: (60_000, 10_000),
-            cache_dir: None,
-            mirrors: None,
-            offline: false,
-            quiet: false,
             normalization: Normalization::Scale,
-            #[cfg(feature = "download")]
-            files: mirrors::FILES,
         }
     }
 }
 
 impl MnistOptions {
-    /// The folder that holds the four files; see [`Mnist::from_dir`]. Nothing
-    /// else is tried then. `None` leaves the search as it is.
-    #[must_use]
-    pub fn dir(mut self, folder: impl Into<Option<PathBuf>>) -> Self {
-        self.dir = folder.into();
-        self
-    }
+    search_settings!();
 
     /// Whether to generate the digits and not look for files at all.
     #[must_use]
@@ -182,50 +167,11 @@ impl MnistOptions {
         self
     }
 
-    /// The folder that downloaded files are kept in: unless set, `dendra/mnist`
-    /// in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`,
-    /// `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows).
-    #[must_use]
-    pub fn cache_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.cache_dir = Some(folder.into());
-        self
-    }
-
-    /// The servers to download from, tried in this order: URLs to which a
-    /// slash and the name of the file are added.
-    #[must_use]
-    pub fn mirrors<S: Into<String>>(mut self, mirrors: impl IntoIterator<Item = S>) -> Self {
-        self.mirrors = Some(mirrors.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Whether to leave the network alone.
-    #[must_use]
-    pub fn offline(mut self, offline: bool) -> Self {
-        self.offline = offline;
-        self
-    }
-
-    /// Whether to write nothing to standard error: no progress bar, and no
-    /// line when the digits are generated for want of others;
-    /// [`Mnist::source`] tells then.
-    #[must_use]
-    pub fn quiet(mut self, quiet: bool) -> Self {
-        self.quiet = quiet;
-        self
-    }
-
-    /// How bytes become inputs, [`Normalization::Scale`] unless set.
-    #[must_use]
-    pub fn normalize(mut self, normalization: Normalization) -> Self {
-        self.normalization = normalization;
-        self
-    }
-
     /// Finds the digits, in this order: the folder that was set, or that the
     /// environment variable `MNIST_DIR` names; the cache folder; a download
     /// from the mirrors into it; and when no mirror answers, the built-in
-    /// generator, with a line on standard error that says so.
+    /// generator, with a line on standard error that says so, unless it is to be
+    /// [`quiet`](Self::quiet); [`Mnist::source`] tells in any case.
     ///
     /// # Errors
     ///
@@ -249,7 +195,7 @@ impl MnistOptions {
     }
 
     fn find(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Mnist> {
-        if self.synthetic && self.dir.is_some() {
+        if self.synthetic && self.search.dir.is_some() {
             let message =
                 "`dir` and `synthetic` exclude each other: where should the digits be from?";
             return Err(Error::argument("MnistOptions", message));
@@ -257,28 +203,20 @@ impl MnistOptions {
         if self.synthetic {
             return Ok(self.generate());
         }
-        if let Some(folder) = &self.dir {
-            return Mnist::from_dir(folder);
-        }
-        if let Some(folder) = environment("MNIST_DIR") {
-            return Mnist::from_dir(PathBuf::from(folder));
-        }
-        let cache = self.cache_dir.clone().or_else(|| Some(cache_dir(environment)?.join("mnist")));
-        let mut reasons = Vec::new();
-        match &cache {
-            None => reasons.push("the environment names no cache folder".to_string()),
-            Some(cache) => match Mnist::from_dir(cache) {
-                Ok(mnist) => return Ok(mnist),
-                Err(error) => {
-                    reasons.push(error.to_string());
-                    match self.download(cache)? {
-                        Ok(mnist) => return Ok(mnist),
-                        Err(reason) => reasons.push(reason),
-                    }
-                }
+        let found = self.search.find(
+            &self.known,
+            environment,
+            |folder| Mnist::from_dir(folder),
+            |cache| {
+                let (train, test) = FILES.read_downloaded(cache)?;
+                Ok(Mnist { train, test, source: MnistSource::Folder(cache.into()) })
             },
-        }
-        if !self.quiet {
+        )?;
+        let reasons = match found {
+            Ok(mnist) => return Ok(mnist),
+            Err(reasons) => reasons,
+        };
+        if !self.search.quiet {
             eprintln!(
                 "dendra: using GENERATED digits, not MNIST, which is neither in the cache nor to \
                  be downloaded: {}",
@@ -288,99 +226,7 @@ impl MnistOptions {
         Ok(self.generate())
     }
 
-    /// Downloads the digits into the cache and reads them, or says why there is
-    /// no network to do so.
-    #[cfg(feature = "download")]
-    fn download(&self, cache: &Path) -> Result<Result<Mnist, String>> {
-        use crate::download::{Downloader, Failure, Patience};
-
-        if self.offline {
-            return Ok(Err("the network was to be left alone".into()));
-        }
-        let official = mirrors::MIRRORS.map(String::from);
-        let downloader = Downloader {
-            mirrors: self.mirrors.as_deref().unwrap_or(&official),
-            folder: cache,
-            patience: Patience::default(),
-            title: (!self.quiet).then_some("MNIST"),
-        };
-        match downloader.fetch(&self.files) {
-            Ok(()) => {
-                let paths = self.files.map(|file| cache.join(file.name));
-                Ok(Ok(Mnist::from_files(&paths, cache)?))
-            }
-            Err(Failure::Unreachable(reasons)) => Ok(Err(reasons)),
-            Err(Failure::Failed(error)) => Err(error),
-        }
-    }
-
-    #[cfg(not(feature = "download"))]
-    fn download(&self, _cache: &Path) -> Result<Result<Mnist, String>> {
-        Ok(Err("built without the feature `download`".into()))
-    }
-
     fn generate(&self) -> Mnist {
         Mnist::synthetic(self.sizes.0, self.sizes.1, self.seed)
     }
-}
-
-/// The stems of the four files' names, and what follows: the separator varies.
-const NAMES: [(&str, &str); 4] = [
-    ("train-images", "idx3-ubyte"),
-    ("train-labels", "idx1-ubyte"),
-    ("t10k-images", "idx3-ubyte"),
-    ("t10k-labels", "idx1-ubyte"),
-];
-
-/// The four files in `folder`, whatever variants of their names they have.
-fn find_files(folder: &Path) -> Result<[PathBuf; 4]> {
-    let place = folder.read_dir().map_err(|error| Error::io(folder, error))?;
-    drop(place);
-    let found = NAMES.map(|(stem, kind)| {
-        let names = ["-", "."].map(|separator| format!("{stem}{separator}{kind}"));
-        let paths = names.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]);
-        paths.map(|name| folder.join(name)).find(|path| path.is_file())
-    });
-    match found {
-        [Some(a), Some(b), Some(c), Some(d)] => Ok([a, b, c, d]),
-        found => {
-            let missing = NAMES.iter().zip(&found).filter(|(_, path)| path.is_none());
-            let missing: Vec<_> =
-                missing.map(|((stem, kind), _)| format!("{stem}-{kind}")).collect();
-            let missing = missing.join(", ");
-            let message = format!(
-                "the folder does not hold {missing} (gzipped or not), which MNIST consists of"
-            );
-            Err(Error::file(folder, message))
-        }
-    }
-}
-
-/// Reads the images in one file with their labels in another.
-fn read_part(images_path: &Path, labels_path: &Path) -> Result<ImageDataset> {
-    let (images, labels) = rayon::join(|| read_idx(images_path), || read_idx(labels_path));
-    let (images, labels) = (images?, labels?);
-    let &[count, 28, 28] = &images.shape()[..] else {
-        let message = format!("expected 28×28 images, got an array of shape {}", images.shape());
-        return Err(Error::file(images_path, message));
-    };
-    if count == 0 {
-        return Err(Error::file(images_path, "it holds no images"));
-    }
-    if labels.shape()[..] != [count] {
-        let message = format!(
-            "expected a label for each of the {count} images in {}, got an array of shape {}",
-            images_path.display(),
-            labels.shape()
-        );
-        return Err(Error::file(labels_path, message));
-    }
-    let labels = labels.to_vec().into_iter().map(i64::from).collect();
-    let labels = Tensor::from_vec(labels, [count])?;
-    ImageDataset::new(images.reshape([count, 1, 28, 28])?, labels, 10).map_err(
-        |error| match error {
-            Error::Data { message, .. } => Error::file(labels_path, message),
-            error => error,
-        },
-    )
 }

@@ -1,5 +1,5 @@
-//! Small generated sets of points: [`moons`], [`spirals`], [`blobs`] and
-//! [`friedman`], each the same for the same seed.
+//! Small generated sets of points: [`moons`], [`circles`], [`spirals`],
+//! [`blobs`] and [`xor`], each the same for the same seed.
 
 use std::f64::consts::{PI, TAU};
 
@@ -91,40 +91,49 @@ pub fn blobs(
     })
 }
 
-/// A regression with five inputs: inputs of shape `[n, 5]`, drawn evenly from
-/// [0, 1], and targets of shape `[n, 1]` in [0, 1].
+/// Two circles around the origin, of radius 1 and `factor`, in two classes:
+/// inputs of shape `[n, 2]`, label 0 outside and 1 inside, in random order.
 ///
-/// The target is Friedman's first function, `10 sin(π x₀ x₁) + 20 (x₂ − ½)² +
-/// 10 x₃ + 5 x₄`, divided by 30 (J. Friedman: "Multivariate adaptive
-/// regression splines", The Annals of Statistics 19(1), 1991; scikit-learn's
-/// `make_friedman1`). Samples whose target is within 0.1 of one half are
-/// drawn again, so that "is it above one half?" has a clear answer, too: about
-/// as often yes as no.
+/// `noise` is the standard deviation of what is added to each coordinate.
+/// scikit-learn's `make_circles`.
 ///
-/// ```
-/// use dendra_datasets::{Dataset, friedman};
+/// # Errors
 ///
-/// let (x, y) = friedman(1000, 42).batch(&[0, 1])?;
-/// assert_eq!(x.shape(), &[2, 5]);
-/// assert_eq!(y.shape(), &[2, 1]);
-/// # Ok::<(), dendra_tensor::Error>(())
-/// ```
-pub fn friedman(n: usize, seed: u64) -> TensorDataset<f32> {
-    let mut rng = Rng::seed(seed);
-    let mut inputs = Vec::with_capacity(n * 5);
-    let mut targets = Vec::with_capacity(n);
-    while targets.len() < n {
-        let x: [f64; 5] = std::array::from_fn(|_| rng.uniform());
-        let bump = 20.0 * (x[2] - 0.5) * (x[2] - 0.5);
-        let y = (10.0 * libm::sin(PI * x[0] * x[1]) + bump + 10.0 * x[3] + 5.0 * x[4]) / 30.0;
-        if (y - 0.5).abs() >= 0.1 {
-            inputs.extend(x.map(|x| x as f32));
-            targets.push(y as f32);
-        }
+/// When `factor` is not in `0 .. 1`, or `noise` is negative or not finite.
+pub fn circles(n: usize, factor: f64, noise: f64, seed: u64) -> Result<TensorDataset<i64>> {
+    check_deviation("circles", "noise", noise)?;
+    if !(0.0..1.0).contains(&factor) {
+        let message = format!("`factor` must be at least 0 and below 1, got {factor}");
+        return Err(Error::argument("circles", message));
     }
-    Tensor::from_vec(inputs, [n, 5])
-        .and_then(|inputs| TensorDataset::new(inputs, Tensor::from_vec(targets, [n, 1])?))
-        .expect("there are five inputs and a target for each sample")
+    let outer = n.div_ceil(2);
+    classified(n, 2, 2, seed, |index, rng, point| {
+        let label = usize::from(index >= outer);
+        let (position, of) = if label == 0 { (index, outer) } else { (index - outer, n - outer) };
+        let angle = TAU * position as f64 / of as f64;
+        let radius = if label == 0 { 1.0 } else { factor };
+        let centre = [radius * libm::cos(angle), radius * libm::sin(angle)];
+        scatter(point, &centre, noise, rng);
+        label
+    })
+}
+
+/// Clouds around the four corners (±1, ±1), a class for each diagonal, which
+/// no straight line separates: inputs of shape `[n, 2]`, label 1 where the
+/// signs differ, in random order.
+///
+/// `noise` is the standard deviation of a cloud along each axis.
+///
+/// # Errors
+///
+/// When `noise` is negative or not finite.
+pub fn xor(n: usize, noise: f64, seed: u64) -> Result<TensorDataset<i64>> {
+    check_deviation("xor", "noise", noise)?;
+    classified(n, 2, 2, seed, |index, rng, point| {
+        let corner = [[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]][index % 4];
+        scatter(point, &corner, noise, rng);
+        index % 2
+    })
 }
 
 /// The stream of a seed that gives the order of the samples.
@@ -167,7 +176,7 @@ fn scatter(point: &mut [f32], centre: &[f64], std: f64, rng: &mut Rng) {
     }
 }
 
-fn check_deviation(place: &str, name: &str, value: f64) -> Result<()> {
+pub(crate) fn check_deviation(place: &str, name: &str, value: f64) -> Result<()> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }

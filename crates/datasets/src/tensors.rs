@@ -1,5 +1,7 @@
 //! [`TensorDataset`]: samples that lie in two tensors.
 
+use std::any::Any;
+
 use dendra_tensor::{Element, Error, Result, Shape, Tensor};
 
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
@@ -103,5 +105,10 @@ impl<Y: Element, X: Element> Dataset for TensorDataset<Y, X> {
     fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
         check_indices("TensorDataset::batch", indices, self.len())?;
         Ok((self.inputs.index_select(0, indices)?, self.targets.index_select(0, indices)?))
+    }
+
+    fn labels(&self) -> Option<Vec<i64>> {
+        self.classes?;
+        (&self.targets as &dyn Any).downcast_ref::<Tensor<i64>>().map(Tensor::to_vec)
     }
 }

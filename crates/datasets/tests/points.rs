@@ -2,7 +2,9 @@
 
 use std::f64::consts::{PI, TAU};
 
-use dendra_datasets::{Dataset, TensorDataset, blobs, friedman, moons, spirals};
+use dendra_datasets::{
+    Dataset, TensorDataset, blobs, circles, friedman, linear, moons, sine, spirals, xor,
+};
 use dendra_tensor::{Error, Result};
 
 /// The points with their labels.
@@ -62,6 +64,48 @@ fn spirals_without_noise_lie_on_their_arms() {
 }
 
 #[test]
+fn circles_without_noise_have_their_radii() {
+    let data = circles(101, 0.5, 0.0, 1).unwrap();
+    assert_eq!(counts(&data), [51, 50]);
+    for (point, label) in points(&data) {
+        let radius = [1.0, 0.5][label];
+        assert!((point[0].hypot(point[1]) - radius).abs() < 1e-6, "{point:?} {label}");
+    }
+}
+
+#[test]
+fn xor_is_one_where_the_signs_differ() {
+    let data = xor(400, 0.1, 1).unwrap();
+    assert_eq!(counts(&data), [200, 200]);
+    for (point, label) in points(&data) {
+        assert_eq!(usize::from(point[0].signum() != point[1].signum()), label, "{point:?}");
+    }
+}
+
+#[test]
+fn a_linear_set_has_the_asked_weights_and_noise() {
+    let data = linear(20_000, &[2.0, -1.0, 0.0], 0.5, 0.3, 1).unwrap();
+    let (x, y) = (data.inputs().to_vec(), data.targets().to_vec());
+    let residual = |(x, &y): (&[f32], &f32)| f64::from(y - 2.0 * x[0] + x[1] - 0.5);
+    let residuals: Vec<f64> = x.chunks(3).zip(&y).map(residual).collect();
+    let mean = residuals.iter().sum::<f64>() / 20_000.0;
+    let std = (residuals.iter().map(|r| r * r).sum::<f64>() / 20_000.0).sqrt();
+    assert!(mean.abs() < 0.01 && (std - 0.3).abs() < 0.01, "{mean} {std}");
+    let spread = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / x.len() as f64;
+    assert!((spread - 1.0).abs() < 0.03, "{spread}");
+}
+
+#[test]
+fn a_sine_goes_through_its_periods() {
+    let data = sine(1_000, 3.0, 0.0, 1).unwrap();
+    for (x, y) in data.inputs().to_vec().into_iter().zip(data.targets().to_vec()) {
+        assert!(x.abs() <= 1.0);
+        // Three periods between −1 and 1.
+        assert!((f64::from(y) - (TAU * 1.5 * f64::from(x)).sin()).abs() < 1e-5);
+    }
+}
+
+#[test]
 fn blobs_are_clouds_around_centres_of_their_own() {
     let data = blobs(30_000, 3, 4, 0.5, 1).unwrap();
     assert_eq!(counts(&data), [10_000; 3]);
@@ -109,7 +153,11 @@ fn seeds_decide_everything() {
         let data = data.unwrap();
         (data.inputs().to_vec(), data.targets().to_vec())
     }
-    let generators: [Generate; 4] = [
+    let generators: [Generate; 8] = [
+        |seed| of(circles(100, 0.5, 0.1, seed)),
+        |seed| of(xor(100, 0.1, seed)),
+        |seed| (linear(100, &[1.0], 0.0, 0.1, seed).unwrap().targets().to_vec(), Vec::new()),
+        |seed| (sine(100, 1.0, 0.1, seed).unwrap().targets().to_vec(), Vec::new()),
         |seed| of(moons(100, 0.1, seed)),
         |seed| of(spirals(100, 3, 0.1, seed)),
         |seed| of(blobs(100, 3, 2, 1.0, seed)),
@@ -139,6 +187,10 @@ fn small_and_empty_sets_are_fine() {
         assert_eq!(spirals(n, 5, 0.1, 1).unwrap().len(), n);
         assert_eq!(blobs(n, 5, 0, 0.1, 1).unwrap().input_shape(), [0]);
         assert_eq!(friedman(n, 1).len(), n);
+        assert_eq!(circles(n, 0.5, 0.1, 1).unwrap().len(), n);
+        assert_eq!(xor(n, 0.1, 1).unwrap().len(), n);
+        assert_eq!(linear(n, &[], 1.0, 0.1, 1).unwrap().input_shape(), [0]);
+        assert_eq!(sine(n, 1.0, 0.1, 1).unwrap().len(), n);
     }
 }
 
@@ -151,8 +203,14 @@ fn settings_that_make_no_sense_are_refused() {
         spirals(10, 0, 0.1, 1),
         blobs(10, 0, 2, 0.1, 1),
         blobs(10, 2, 2, -1.0, 1),
+        circles(10, 1.0, 0.1, 1),
+        circles(10, f64::NAN, 0.1, 1),
+        circles(10, 0.5, -0.1, 1),
+        xor(10, f64::NAN, 1),
     ];
     for error in errors {
         assert!(matches!(error, Err(Error::Argument { .. })), "{error:?}");
     }
+    assert!(matches!(linear(10, &[1.0], 0.0, -1.0, 1), Err(Error::Argument { .. })));
+    assert!(matches!(sine(10, 1.0, f64::NAN, 1), Err(Error::Argument { .. })));
 }

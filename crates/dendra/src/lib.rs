@@ -15,3 +15,16 @@ pub use dendra_train as train;
 
 pub mod prelude;
 pub use prelude::*;
+
+/// The pages of the documentation, whose code is tested.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/guide.md")]
+    struct Guide;
+
+    #[doc = include_str!("../../../docs/from-keras.md")]
+    struct FromKeras;
+
+    #[doc = include_str!("../../../docs/from-pytorch.md")]
+    struct FromPyTorch;
+}

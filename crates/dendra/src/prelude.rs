@@ -6,8 +6,8 @@ pub use dendra_autograd::Parameters;
 pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Tape, Var, value_and_grad};
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
-    DataLoader, Dataset, ImageDataset, Mnist, Normalization, TensorDataset, blobs, digits,
-    friedman, moons, spirals,
+    DataLoader, Dataset, ImageDataset, Mnist, Normalization, TensorDataset, TransformDataset,
+    blobs, digits, friedman, moons, spirals,
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
@@ -18,17 +18,22 @@ pub use dendra_losses::{
     TripletMarginLoss, l1_penalty, l2_penalty,
 };
 #[cfg(feature = "nn")]
-pub use dendra_nn::{Init, Module, Parameters, Sequential, layers::*};
+pub use dendra_nn::{Init, Module, Parameters, Sequential, initialise, layers::*};
 #[cfg(feature = "optim")]
 pub use dendra_optim::{
-    Adagrad, Adam, AdamW, Chain, CosineAnnealingLr, ExponentialLr, LinearLr, MultiStepLr,
-    Optimizer, RmsProp, Sequence, Sgd, StepLr,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, Chain, ConstantLr, CosineAnnealingLr,
+    CosineAnnealingWarmRestarts, CyclicLr, ExponentialLr, Lamb, Lbfgs, LinearLr, Lion, MultiStepLr,
+    Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp,
+    Rprop, Sequence, Sgd, Split, StepLr, WeightAverage,
 };
 pub use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
 #[cfg(feature = "train")]
 pub use dendra_train::{
-    Accuracy, BinaryAccuracy, Callback, Checkpoints, EarlyStopping, EpochReport, Every, Fit,
-    History, Metric, Moment, NotFinite, TopKAccuracy, Trainer, Verbose,
+    Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
+    BinaryPrecision, BinaryRecall, Callback, Checkpoints, CohenKappa, ConfusionMatrix,
+    EarlyStopping, EpochReport, Every, F1, Fit, History, MatthewsCorrelation, MeanAbsoluteError,
+    MeanSquaredError, Metric, Moment, NotFinite, Perplexity, Precision, R2Score, Recall, RocAuc,
+    RootMeanSquaredError, TopKAccuracy, Trainer, Verbose,
 };
 
 #[cfg(feature = "losses")]

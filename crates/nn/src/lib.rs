@@ -5,6 +5,7 @@
 //! - [`layers`] holds the layers, one file each. A layer is data plus a
 //!   function: settings first, then `init` draws the weights.
 //! - [`Init`] says how first values are drawn; the defaults are PyTorch's.
+//!   [`initialise`] draws those of a whole model anew.
 //! - [`Sequential`] stacks layers, infers their shapes, and saves its
 //!   architecture with its weights.
 //! - [`save`] and [`load`] exchange the state of any model with PyTorch, as
@@ -68,7 +69,7 @@ pub use dendra_derive::Parameters;
 pub use dendra_tensor as tensor;
 
 pub use file::{StateFile, load, remove_unfinished, save, write_whole};
-pub use init::{Fans, Init};
+pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
 pub use layers::*;
 pub use module::Module;
 pub use sequential::{LayerOf, Sequential, SequentialBuilder, Summary, SummaryRow};

@@ -4,15 +4,20 @@
 use dendra_nn::autograd::{AnyTensor, Gradients, StateDict, Tape, Var};
 use dendra_nn::tensor::{Float, Ops, Result, Rng};
 use dendra_nn::{
-    Approximation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Dropout, ELU, Flatten, GELU,
-    LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
+    Approximation, AvgPool2d, BatchNorm1d, BatchNorm2d, Dropout, ELU, Flatten, GELU, GroupNorm,
+    InstanceNorm1d, InstanceNorm2d, LayerNorm, LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module,
+    RMSNorm, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
 };
 use serde_json::Value;
 
+#[path = "pytorch_layers/activations.rs"]
+mod activations;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
+#[path = "pytorch_layers/images.rs"]
+mod images;
 
-use fixtures::{Case, Comparison, Fixture, Stored};
+use fixtures::{Case, Comparison, Fixture, Settings, Stored};
 
 #[test]
 fn layers_agree_with_pytorch() {
@@ -25,16 +30,18 @@ fn layers_agree_with_pytorch_in_double_precision() {
 }
 
 fn agree<T: Float + Stored>(forward: f64, gradient: f64) {
-    let fixture = Fixture::open::<T>("layers");
-    let mut comparison = Comparison::default();
-    for case in fixture.cases() {
-        let run = Run { case, forward, gradient };
-        if let Err(error) = run.compare::<T>(&mut comparison) {
-            comparison.fail(format!("{}: {error}", case.key));
+    for file in ["layers", "image_layers"] {
+        let fixture = Fixture::open::<T>(file);
+        let mut comparison = Comparison::default();
+        for case in fixture.cases() {
+            let run = Run { case, forward, gradient };
+            if let Err(error) = run.compare::<T>(&mut comparison) {
+                comparison.fail(format!("{}: {error}", case.key));
+            }
         }
+        comparison.finish();
+        fixture.assert_all_read();
     }
-    comparison.finish();
-    fixture.assert_all_read();
 }
 
 /// A case, and the tolerances relative to the largest value of a tensor.
@@ -144,16 +151,6 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
             let layer = Linear::new(size("in_features"), size("out_features"));
             Box::new(layer.bias(settings.flag("bias")).init_as(rng)?)
         }
-        "Conv2d" => {
-            let kernel_size = settings.pair("kernel_size");
-            let layer = Conv2d::new(size("in_channels"), size("out_channels"), kernel_size)
-                .stride(settings.pair("stride"))
-                .padding(settings.pair("padding"))
-                .dilation(settings.pair("dilation"))
-                .groups(size("groups"))
-                .bias(settings.flag("bias"));
-            Box::new(layer.init_as(rng)?)
-        }
         "BatchNorm1d" => {
             let layer = BatchNorm1d::new(size("num_features"))
                 .eps(settings.number("eps"))
@@ -167,6 +164,33 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
                 .momentum(settings.number("momentum"))
                 .affine(settings.flag("affine"));
             Box::new(layer.init_as(rng)?)
+        }
+        "LayerNorm" => {
+            let layer = LayerNorm::new(settings.sizes("normalized_shape"));
+            let layer = layer.bias(settings.find_setting("bias").is_none());
+            Box::new(match eps(&settings) {
+                Some(eps) => layer.eps(eps).init_as(rng)?,
+                None => layer.init_as(rng)?,
+            })
+        }
+        "RMSNorm" => {
+            let layer = RMSNorm::new(settings.sizes("normalized_shape"));
+            Box::new(match eps(&settings) {
+                Some(eps) => layer.eps(eps).init_as(rng)?,
+                None => layer.init_as(rng)?,
+            })
+        }
+        "GroupNorm" => {
+            let layer = GroupNorm::new(size("num_groups"), size("num_channels"));
+            Box::new(match eps(&settings) {
+                Some(eps) => layer.eps(eps).affine(settings.flag("affine")).init_as(rng)?,
+                None => layer.init_as(rng)?,
+            })
+        }
+        "InstanceNorm1d" => Box::new(InstanceNorm1d::new(size("num_features")).init_as(rng)?),
+        "InstanceNorm2d" => {
+            let layer = InstanceNorm2d::new(size("num_features")).affine(settings.flag("affine"));
+            Box::new(layer.eps(settings.number("eps")).init_as(rng)?)
         }
         "MaxPool2d" => {
             let layer = MaxPool2d::new(settings.pair("kernel_size"))
@@ -203,9 +227,20 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
         "SiLU" => Box::new(SiLU),
         "Sigmoid" => Box::new(Sigmoid),
         "Tanh" => Box::new(Tanh),
-        "Softplus" => Box::new(Softplus),
+        "Softplus" => Box::new(match settings.find_setting("beta") {
+            Some(_) => Softplus::new(settings.number("beta"), settings.number("threshold")),
+            None => Softplus::default(),
+        }),
         "Softmax" => Box::new(Softmax::new(settings.integer("dim"))),
         "LogSoftmax" => Box::new(LogSoftmax::new(settings.integer("dim"))),
-        other => panic!("this test does not know the layer {other}"),
+        other => match images::layer(other, &settings)?.or(activations::layer(other, &settings)?) {
+            Some(layer) => layer,
+            None => panic!("this test does not know the layer {other}"),
+        },
     })
+}
+
+/// What a case adds to the variance, where it says so.
+fn eps(settings: &Settings) -> Option<f64> {
+    settings.find_setting("eps").and_then(Value::as_f64)
 }

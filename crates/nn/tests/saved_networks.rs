@@ -7,8 +7,11 @@ use std::path::Path;
 use dendra_nn::autograd::{StateDict, Tape, Var};
 use dendra_nn::tensor::{Ops, Rng, Tensor};
 use dendra_nn::{
-    AvgPool2d, Conv2d, ELU, Flatten, GELU, Identity, LeakyReLU, Linear, LogSoftmax, MaxPool2d,
-    Module, Parameters, Sequential, Softmax, StateFile, load, save,
+    AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, CELU, Conv1d, Conv2d, ConvTranspose1d,
+    ConvTranspose2d, ELU, Embedding, Flatten, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d,
+    LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, Module, PReLU, Padding, Parallel,
+    Parameters, RMSNorm, RNN, RReLU, RecurrentNonlinearity, Residual, Sequential,
+    SequentialBuilder, Softmax, Softmax2d, Softmin, Softplus, StateFile, Threshold, load, save,
 };
 
 const KEY: &str = "dendra.sequential";
@@ -43,6 +46,71 @@ fn network() -> Sequential {
         .unwrap()
 }
 
+/// The layers on sequences and volumes, and the other activations.
+fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
+    let sequence = Sequential::input([4, 40])
+        .layer(Conv1d::lazy(8, 4).padding(Padding::Same).dilation(3))
+        .layer(PReLU::new(8))
+        .layer(MaxPool1d::new(3).stride(2).padding(1))
+        .relu6()
+        .layer(AvgPool1d::new(2).count_include_pad(false))
+        .layer(CELU::new(0.5))
+        .glu(1)
+        .layer(ConvTranspose1d::lazy(6, 3).stride(3).output_padding(2).groups(2))
+        .dropout1d(0.2)
+        .adaptive_avg_pool1d(12)
+        .layer(Softplus::new(2.0, 9.0))
+        .layer(Threshold::new(0.1, 0.2))
+        .global_max_pool1d()
+        .layer(Softmin::new(1));
+    let image = Sequential::input([8, 6, 6])
+        .pixel_shuffle(2)
+        .pixel_unshuffle(3)
+        .layer(ConvTranspose2d::lazy(4, (2, 3)).stride(2).padding([0, 1]).bias(false))
+        .selu()
+        .alpha_dropout(0.1)
+        .layer(Residual::new(|block| block.conv2d(4, 1).mish().hardswish()))
+        .layer(Parallel::concatenate(1).branch(|b| b.softsign()).branch(|b| b.conv2d(2, 1)))
+        .dropout2d(0.1)
+        .layer(Hardtanh::new(-2.0, 1.5))
+        .adaptive_avg_pool2d((2, 3))
+        .layer(Softmax2d)
+        .layer(AdaptiveMaxPool2d::new(2))
+        .hardsigmoid()
+        .global_avg_pool2d()
+        .unflatten([3, 2])
+        .log_sigmoid();
+    let volume = Sequential::input([2, 4, 5, 6])
+        .conv3d(4, (2, 3, 2))
+        .batch_norm3d()
+        .layer(RReLU::new(0.1, 0.2).unwrap())
+        .dropout3d(0.1)
+        .hardshrink(0.1)
+        .softshrink(0.01)
+        .tanhshrink();
+    [(sequence, &[3, 4, 40]), (image, &[3, 8, 6, 6]), (volume, &[3, 2, 4, 5, 6])]
+}
+
+#[test]
+fn every_other_layer_comes_back_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.safetensors");
+    for (builder, shape) in other_networks() {
+        let model = builder.build(&mut Rng::seed(3)).unwrap();
+        model.save(&path).unwrap();
+        let again = Sequential::load(&path).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{model:?}"));
+        assert_eq!(again.state_dict(), model.state_dict());
+        let x = Tensor::normal(shape, 0.0, 1.0, &mut Rng::seed(4));
+        let y = model.forward(&Var::new(x.clone())).unwrap();
+        assert_eq!(y.shape()[1..], model.output_shape()[..], "{model:?}");
+        assert_eq!(again.forward(&Var::new(x.clone())).unwrap().value(), y.value());
+        let y = again.forward(&Tape::training(0, 1).input(x)).unwrap();
+        let gradients = y.sum().backward().unwrap();
+        assert!(again.named_parameters().iter().all(|(_, p)| gradients.get(p).is_some()));
+    }
+}
+
 #[test]
 fn a_network_comes_back_with_its_weights_and_needs_no_code() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,6 +133,32 @@ fn a_network_comes_back_with_its_weights_and_needs_no_code() {
     let y = again.forward(&Tape::training(0, 1).input(x)).unwrap();
     let gradients = y.sum().backward().unwrap();
     assert!(again.named_parameters().iter().all(|(_, p)| gradients.get(p).is_some()));
+}
+
+/// The layers on sequences, with settings that are not the default.
+#[test]
+fn a_network_on_sequences_comes_back() {
+    let recurrent = LSTM::lazy(5).batch_first(true).bidirectional(true).num_layers(2);
+    let model = Sequential::input([4])
+        .layer(Embedding::new(7, 6).padding_idx(2))
+        .layer(GroupNorm::lazy(2).eps(0.1))
+        .layer(InstanceNorm1d::lazy().affine(true))
+        .layer(recurrent.dropout(0.2))
+        .layer_norm()
+        .gru(4)
+        .layer(RMSNorm::lazy().eps(0.2))
+        .layer(RNN::lazy(3).batch_first(true).nonlinearity(RecurrentNonlinearity::ReLU).bias(false))
+        .build(&mut Rng::seed(3))
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.safetensors");
+    model.save(&path).unwrap();
+    let again = Sequential::load(&path).unwrap();
+    assert_eq!(again.state_dict(), model.state_dict());
+    let x = Tensor::from([[0.0, 3.0, 2.0, 6.0], [5.0, 1.0, 2.0, 2.0]]);
+    let answer = |model: &Sequential| model.forward(&Var::new(x.clone())).unwrap().into_value();
+    assert_eq!(answer(&again), answer(&model));
+    assert_eq!(*answer(&model).shape(), [2, 4, 3]);
 }
 
 #[test]

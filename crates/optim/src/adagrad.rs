@@ -69,7 +69,7 @@ impl Rule for AdagradRule {
         &["sum"]
     }
 
-    fn initial_state(&self) -> f64 {
+    fn initial_state(&self, _: &str, _: f64) -> f64 {
         self.initial_accumulator_value
     }
 

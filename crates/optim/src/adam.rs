@@ -3,7 +3,7 @@
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
-use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negative};
+use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 
 /// Adam: steps by running means of the gradient and of its square.
 ///
@@ -97,8 +97,7 @@ impl<const DECOUPLED: bool> Rule for AdamRule<DECOUPLED> {
     }
 
     fn check(&self) -> Result<()> {
-        require_below_one(Self::NAME, "the first of the betas", self.betas[0])?;
-        require_below_one(Self::NAME, "the second of the betas", self.betas[1])?;
+        require_betas(Self::NAME, self.betas)?;
         require_not_negative(Self::NAME, "eps", self.eps)
     }
 

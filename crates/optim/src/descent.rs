@@ -4,13 +4,13 @@
 use dendra_autograd::{Differences, Gradients, Parameters, StateDict};
 use dendra_tensor::{Element, Float, Result, Shape, Tensor};
 
-use crate::clip::{Clipping, Norm};
+use crate::clip::{Clipping, Norm, Treatment};
 use crate::group::{Exception, Group};
 use crate::optimizer::Optimizer;
 use crate::rule::{Rule, require_not_negative};
-use crate::schedule::Schedule;
+use crate::schedule::{ReduceLrOnPlateau, Schedule};
 use crate::slots::{self, Slots};
-use crate::step;
+use crate::step::{self, Chosen};
 
 /// Descent along the gradients by a [`Rule`].
 ///
@@ -28,6 +28,7 @@ pub struct Descent<R: Rule, T: Float = f32> {
     defaults: Group,
     exceptions: Vec<Exception>,
     schedule: Option<(Count, Box<dyn Schedule>)>,
+    plateau: Option<ReduceLrOnPlateau>,
     pub(crate) clipping: Clipping,
     pub(crate) allow_missing_gradients: bool,
     pub(crate) steps: u64,
@@ -41,6 +42,7 @@ pub struct Descent<R: Rule, T: Float = f32> {
 const STEPS: &str = "steps";
 const EPOCHS: &str = "epochs";
 const LEARNING_RATE: &str = "learning_rate";
+const PLATEAU: &str = "plateau";
 
 /// What a schedule counts.
 enum Count {
@@ -58,6 +60,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
             defaults: Group::default(),
             exceptions: Vec::new(),
             schedule: None,
+            plateau: None,
             clipping: Clipping::default(),
             allow_missing_gradients: false,
             steps: 0,
@@ -121,6 +124,16 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
+    /// A learning rate that falls when what [`observe`](Optimizer::observe) is
+    /// told stops getting better. It is the base of the schedule, where there
+    /// is one.
+    #[must_use]
+    pub fn reduce_on_plateau(mut self, plateau: ReduceLrOnPlateau) -> Self {
+        self.plateau = Some(plateau);
+        self.ready = false;
+        self
+    }
+
     /// Scales the gradients, all parameters' together, down to this Euclidean
     /// norm where theirs is larger.
     #[must_use]
@@ -169,6 +182,12 @@ impl<R: Rule, T: Float> Descent<R, T> {
     /// Checks the settings and gives every parameter of the model its slot.
     fn prepare(&mut self, model: &dyn Parameters<T>) -> Result<()> {
         self.check()?;
+        for (name, param) in model.named_parameters() {
+            if param.is_trainable() {
+                let fits = self.rule.check_shape(param.value().shape());
+                fits.map_err(|error| error.within(name))?;
+            }
+        }
         let group_of = |name: &str| self.group_of(name);
         self.slots = self.slots.bound_to(model, R::NAME, self.rule.state(), group_of)?;
         self.ready = true;
@@ -176,23 +195,40 @@ impl<R: Rule, T: Float> Descent<R, T> {
     }
 }
 
+impl<R: Rule, T: Float> Descent<R, T> {
+    /// The gradients that a step goes by, and what is done to them.
+    fn plan<'a>(
+        &mut self,
+        model: &dyn Parameters<T>,
+        gradients: &'a Gradients<T>,
+    ) -> Result<(Chosen<'a, T>, Option<Treatment<T>>)> {
+        let parameters = step::parameters(model, self.slots.len());
+        if !(self.ready && self.slots.fit(&parameters)) {
+            self.prepare(model)?;
+        }
+        require_not_negative(R::NAME, "the learning rate", self.learning_rate())?;
+        let chosen = self.choose(&parameters, gradients)?;
+        let treatment = self.treatment(&chosen)?;
+        Ok((chosen, treatment))
+    }
+}
+
 impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
-        let parameters = step::parameters(&*model, self.slots.len());
-        if !(self.ready && self.slots.fit(&parameters)) {
-            self.prepare(&*model)?;
-        }
-        let rate = self.learning_rate();
-        require_not_negative(R::NAME, "the learning rate", rate)?;
-        let gradients_of = self.choose(&parameters, gradients)?;
-        let treatment = self.treatment(&gradients_of)?;
-        drop(parameters);
-
+        let (gradients_of, treatment) = self.plan(&*model, gradients)?;
         // What can fail comes before the parameters change.
         model.apply_updates(gradients)?;
-        self.update(model, &gradients_of, treatment, rate)?;
+        self.update(model, &gradients_of, treatment, self.learning_rate())?;
         self.steps += 1;
         Ok(())
+    }
+
+    fn check_step(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        gradients: &Gradients<T>,
+    ) -> Result<()> {
+        self.plan(&*model, gradients).map(|_| ())
     }
 
     fn check(&self) -> Result<()> {
@@ -203,6 +239,7 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
             (exception.change)(self.defaults).check(R::NAME)?;
         }
         self.clipping.check(R::NAME)?;
+        self.plateau.as_ref().map_or(Ok(()), ReduceLrOnPlateau::check)?;
         self.schedule.as_ref().map_or(Ok(()), |(_, schedule)| schedule.check())
     }
 
@@ -234,8 +271,17 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
         self.epochs += 1;
     }
 
+    fn observe(&mut self, figure: f64) {
+        if let Some(plateau) = &mut self.plateau {
+            self.learning_rate = plateau.observe(figure, self.learning_rate);
+        }
+    }
+
     fn state_dict(&self) -> StateDict {
         let mut state = self.slots.state_dict(self.rule.state());
+        if let Some(plateau) = &self.plateau {
+            state.insert(PLATEAU, plateau.state());
+        }
         state.insert(STEPS, Tensor::scalar(self.steps as i64));
         state.insert(EPOCHS, Tensor::scalar(self.epochs as i64));
         state.insert(LEARNING_RATE, Tensor::scalar(self.learning_rate));
@@ -248,8 +294,13 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
         let epochs = slots::count(EPOCHS, state.get(EPOCHS), &mut differences);
         let rate = state.get(LEARNING_RATE);
         differences.compare(LEARNING_RATE, rate, f64::NAME, &Shape::scalar());
-        let of_parameters =
-            state.iter().filter(|(name, _)| ![STEPS, EPOCHS, LEARNING_RATE].contains(name));
+        let mut plateau = self.plateau.clone();
+        if let Some(plateau) = &mut plateau {
+            plateau.load(PLATEAU, state.get(PLATEAU), &mut differences);
+        }
+        let mut own = vec![STEPS, EPOCHS, LEARNING_RATE];
+        own.extend(plateau.as_ref().map(|_| PLATEAU));
+        let of_parameters = state.iter().filter(|(name, _)| !own.contains(name));
         let slots = Slots::from_state(of_parameters, self.rule.state(), &mut differences);
         differences.into_result().map_err(|error| error.within(R::NAME))?;
 
@@ -258,6 +309,7 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
         }
         self.steps = steps;
         self.epochs = epochs;
+        self.plateau = plateau;
         self.slots = slots;
         self.ready = false;
         Ok(())

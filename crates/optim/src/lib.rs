@@ -4,9 +4,10 @@
 //! Each algorithm is a [`Rule`]: the update of one parameter, which reads like
 //! its paper. [`Descent`] is the loop that all of them share: parameter groups,
 //! schedules, clipping, missing gradients, and state that is saved and
-//! restored. [`Sgd`], [`Adam`], [`AdamW`], [`Adagrad`] and [`RmsProp`] are
-//! `Descent` with one rule each; their settings have PyTorch's names, defaults
-//! and formulas.
+//! restored. [`Sgd`], [`Adam`], [`Muon`] and the others are `Descent` with one
+//! rule each; their settings have PyTorch's names, defaults and formulas.
+//! [`Split`] joins two of them for the parts of one model, [`Lbfgs`] has a step
+//! of its own, and [`WeightAverage`] averages weights beside any of them.
 //!
 //! ```
 //! use dendra_autograd::{Param, Tape};
@@ -31,28 +32,56 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod adadelta;
 mod adagrad;
 mod adam;
+mod adamax;
+mod asgd;
+mod average;
 mod clip;
 mod descent;
 mod group;
+mod lamb;
+mod lbfgs;
+mod lion;
+mod muon;
+mod nadam;
 mod optimizer;
+mod radam;
 mod rmsprop;
+mod rprop;
 mod rule;
 mod schedule;
 mod sgd;
 mod slots;
+mod split;
 mod step;
 
+pub use adadelta::{Adadelta, AdadeltaRule};
 pub use adagrad::{Adagrad, AdagradRule};
 pub use adam::{Adam, AdamRule, AdamW};
+pub use adamax::{Adamax, AdamaxRule};
+pub use asgd::{Asgd, AsgdRule};
+pub use average::WeightAverage;
 pub use clip::{Norm, gradient_norm};
 pub use descent::Descent;
 pub use group::Group;
+pub use lamb::{Lamb, LambRule};
+pub use lbfgs::Lbfgs;
+pub use lion::{Lion, LionRule};
+pub use muon::{Muon, MuonRule};
+pub use nadam::{NAdam, NAdamRule};
 pub use optimizer::Optimizer;
+pub use radam::{RAdam, RAdamRule};
 pub use rmsprop::{RmsProp, RmsPropRule};
+pub use rprop::{Rprop, RpropRule};
 pub use rule::{Now, Rule, elementwise};
 pub use schedule::{
-    Chain, CosineAnnealingLr, ExponentialLr, LinearLr, MultiStepLr, Schedule, Sequence, StepLr,
+    Chain, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr, CyclicMode,
+    ExponentialLr, LinearLr, MultiStepLr, NoamLr, OneCycleLr, PolynomialLr, ReduceLrOnPlateau,
+    Schedule, Sequence, StepLr,
 };
 pub use sgd::{Sgd, SgdRule};
+pub use split::Split;
+#[doc(hidden)]
+pub use step::compile_here;

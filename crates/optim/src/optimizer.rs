@@ -20,6 +20,14 @@ pub trait Optimizer<T: Float = f32> {
     /// The parameters are as they were then.
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()>;
 
+    /// Finds out whether a step would succeed, and changes no parameter.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    fn check_step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>)
+    -> Result<()>;
+
     /// Checks the settings, as `step` does.
     ///
     /// # Errors
@@ -43,7 +51,13 @@ pub trait Optimizer<T: Float = f32> {
     /// Tells schedules that count epochs that one has ended.
     fn end_epoch(&mut self);
 
-    /// The state: `steps`, `epochs` and `learning_rate` of the optimizer, and
+    /// Tells a [`ReduceLrOnPlateau`](crate::ReduceLrOnPlateau) how training
+    /// goes, usually the loss on the validation data after an epoch. Without
+    /// one it means nothing.
+    fn observe(&mut self, figure: f64);
+
+    /// The state: `steps`, `epochs` and `learning_rate` of the optimizer, what
+    /// its [`ReduceLrOnPlateau`](crate::ReduceLrOnPlateau) has seen, and
     /// for each parameter, under its name, the number of its updates and its
     /// tensors, as `fc1.weight.step` and `fc1.weight.exp_avg`.
     fn state_dict(&self) -> StateDict;
@@ -64,6 +78,14 @@ pub trait Optimizer<T: Float = f32> {
 impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
         (**self).step(model, gradients)
+    }
+
+    fn check_step(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        gradients: &Gradients<T>,
+    ) -> Result<()> {
+        (**self).check_step(model, gradients)
     }
 
     fn check(&self) -> Result<()> {
@@ -88,6 +110,10 @@ impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
 
     fn end_epoch(&mut self) {
         (**self).end_epoch();
+    }
+
+    fn observe(&mut self, figure: f64) {
+        (**self).observe(figure);
     }
 
     fn state_dict(&self) -> StateDict {

@@ -1,11 +1,12 @@
 //! What an algorithm is: the update of one parameter.
 
-use dendra_tensor::{Error, Float, Result};
+use dendra_tensor::{Error, Float, Result, Shape};
 
 /// The update of one parameter, and its settings.
 ///
 /// The result for an element may depend on that element's weight, gradient and
 /// state alone: a large parameter is handed over in pieces, on several threads.
+/// A rule that is [`WHOLE`](Self::WHOLE) is given all of a parameter at once.
 pub trait Rule: Send + Sync + 'static {
     /// What depends on the count of updates alone, such as Adam's bias
     /// corrections; computed once for all parameters that are at one count.
@@ -14,11 +15,15 @@ pub trait Rule: Send + Sync + 'static {
     /// The name that errors show.
     const NAME: &'static str;
 
+    /// Whether an update needs the whole parameter, for its norm, say.
+    const WHOLE: bool = false;
+
     /// The names of the state tensors, each of the parameter's shape.
     fn state(&self) -> &'static [&'static str];
 
-    /// What the state tensors hold before the first update.
-    fn initial_state(&self) -> f64 {
+    /// What the state tensor of a name holds before the first update, which has
+    /// this learning rate.
+    fn initial_state(&self, _name: &str, _learning_rate: f64) -> f64 {
         0.0
     }
 
@@ -28,6 +33,15 @@ pub trait Rule: Send + Sync + 'static {
     ///
     /// When one is invalid; the error names it.
     fn check(&self) -> Result<()>;
+
+    /// Checks whether the rule can update a parameter of this shape.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    fn check_shape(&self, _shape: &Shape) -> Result<()> {
+        Ok(())
+    }
 
     /// What depends on the count of updates; 1 for the first.
     fn at_step(&self, step: u64) -> Self::AtStep;
@@ -53,6 +67,21 @@ pub struct Now<A> {
     pub weight_decay: f64,
     /// What the rule computed from the count of updates.
     pub at_step: A,
+    /// The extent of the parameter's first axis; 1 for a scalar.
+    pub rows: usize,
+}
+
+impl<A> Now<A> {
+    /// What the gradient gets of the weight, and what the weight is multiplied
+    /// by: `[weight_decay, 1]`, or decoupled from the gradient
+    /// `[0, 1 − learning_rate · weight_decay]`.
+    #[inline(always)]
+    pub fn decay(&self, decoupled: bool) -> [f64; 2] {
+        match decoupled {
+            true => [0.0, 1.0 - self.learning_rate * self.weight_decay],
+            false => [self.weight_decay, 1.0],
+        }
+    }
 }
 
 /// Replaces each weight and its state by what `f` makes of them and of the
@@ -111,4 +140,23 @@ pub(crate) fn require_not_negative(place: &str, setting: &str, value: f64) -> Re
 /// An error unless a setting is at least 0 and less than 1.
 pub(crate) fn require_below_one(place: &str, setting: &str, value: f64) -> Result<()> {
     require((0.0..1.0).contains(&value), place, setting, "at least 0 and less than 1", value)
+}
+
+/// An error unless both shares that running means keep are below 1.
+pub(crate) fn require_betas(place: &str, betas: [f64; 2]) -> Result<()> {
+    require_below_one(place, "the first of the betas", betas[0])?;
+    require_below_one(place, "the second of the betas", betas[1])
+}
+
+/// The sign of a number, or 0.
+#[inline(always)]
+pub(crate) fn sign<T: Float>(x: T) -> T {
+    if x > T::ZERO {
+        T::ONE
+    } else if x < T::ZERO {
+        -T::ONE
+    } else {
+        // A NaN stays one.
+        x * T::ZERO
+    }
 }

@@ -12,6 +12,10 @@ use crate::clip::Treatment;
 use crate::descent::Descent;
 use crate::rule::{Now, Rule};
 use crate::slots::Slots;
+use crate::{
+    AdadeltaRule, AdagradRule, AdamRule, AdamaxRule, AsgdRule, LambRule, LionRule, MuonRule,
+    NAdamRule, RAdamRule, RmsPropRule, RpropRule, SgdRule,
+};
 
 /// Elementary steps that the update of an element counts as.
 const COST: usize = 4;
@@ -101,6 +105,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
     ///
     /// When the model shows its parameters in another order to be changed than
     /// to be looked at; nothing has changed then.
+    #[inline(never)]
     pub(crate) fn update(
         &mut self,
         model: &mut dyn Parameters<T>,
@@ -128,6 +133,32 @@ impl<R: Rule, T: Float> Descent<R, T> {
         }
         Ok(())
     }
+}
+
+/// Has the update of every rule compiled for `f32` here, once, instead of in
+/// each crate that uses it: `#[inline(never)]` functions are shared between
+/// crates.
+#[doc(hidden)]
+pub fn compile_here() -> Vec<*const ()> {
+    macro_rules! updates {
+        ($($rule:ty),*) => { vec![$(Descent::<$rule, f32>::update as *const ()),*] };
+    }
+    updates![
+        AdadeltaRule,
+        AdagradRule,
+        AdamRule<false>,
+        AdamRule<true>,
+        AdamaxRule,
+        AsgdRule,
+        LambRule,
+        LionRule,
+        MuonRule,
+        NAdamRule,
+        RAdamRule,
+        RmsPropRule,
+        RpropRule,
+        SgdRule
+    ]
 }
 
 /// All that is to be updated, in pieces.
@@ -159,15 +190,23 @@ fn gather<'a, R: Rule, T: Float>(
             learning_rate: learning_rate * slot.group.learning_rate_factor,
             weight_decay: slot.group.weight_decay,
             at_step,
+            rows: param.value().shape().first().copied().unwrap_or(1),
         };
         if slot.state.is_empty() {
-            let initial = T::from_f64(rule.initial_state());
-            let fresh = |_| Tensor::full(param.value().shape(), initial);
+            let fresh = |name: &&str| {
+                let initial = rule.initial_state(name, now.learning_rate);
+                Tensor::full(param.value().shape(), T::from_f64(initial))
+            };
             slot.state = rule.state().iter().map(fresh).collect();
         }
         let weight = param.value_mut().make_mut();
         let state = slot.state.iter_mut().map(Tensor::make_mut).collect();
-        pieces.extend(Piece { weight, gradient, state, now }.split());
+        let piece = Piece { weight, gradient, state, now };
+        if R::WHOLE {
+            pieces.push(piece);
+        } else {
+            pieces.extend(piece.split());
+        }
     });
     if same_order {
         return Ok(pieces);
@@ -206,6 +245,10 @@ impl<'a, T: Float, A: Copy> Piece<'a, T, A> {
         let Some(treatment) = treatment else {
             return rule.update(&self.now, self.weight, self.gradient, &mut self.state);
         };
+        if R::WHOLE {
+            let treated: Vec<T> = self.gradient.iter().map(|&g| treatment.of(g)).collect();
+            return rule.update(&self.now, self.weight, &treated, &mut self.state);
+        }
         let mut treated = [T::ZERO; BLOCK];
         for start in (0..self.weight.len()).step_by(BLOCK) {
             let block = start..self.weight.len().min(start + BLOCK);

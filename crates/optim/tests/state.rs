@@ -4,9 +4,11 @@ mod given;
 
 use dendra_autograd::{Param, Parameters, StateDict};
 use dendra_optim::{
-    Adagrad, Adam, AdamW, CosineAnnealingLr, LinearLr, Optimizer, RmsProp, Schedule, Sgd, StepLr,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, CosineAnnealingLr, CosineAnnealingWarmRestarts,
+    Lamb, LinearLr, Lion, Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam,
+    ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split, StepLr,
 };
-use dendra_tensor::Tensor;
+use dendra_tensor::{Shape, Tensor};
 use given::{Model, gradients, model, random_gradients, take_step, values};
 
 const SHAPES: [&[usize]; 3] = [&[4, 3], &[4], &[1, 4]];
@@ -17,13 +19,14 @@ fn train(optimizer: &mut dyn Optimizer, model: &mut Model, steps: std::ops::Rang
         optimizer.step(model, &gradients).unwrap();
         if step % 3 == 2 {
             optimizer.end_epoch();
+            optimizer.observe(1.0);
         }
     }
 }
 
 #[test]
 fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
-    let makers: [fn() -> Box<dyn Optimizer>; 6] = [
+    let makers: [fn() -> Box<dyn Optimizer>; 15] = [
         || Box::new(Sgd::new(0.1).epoch_schedule(StepLr::new(2).gamma(0.5))),
         || Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.5).clip_norm(1.0)),
         || Box::new(Adam::new(0.1).amsgrad(true).schedule(CosineAnnealingLr::new(20))),
@@ -34,6 +37,20 @@ fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
         },
         || Box::new(Adagrad::new(0.1).lr_decay(0.1).initial_accumulator_value(0.1)),
         || Box::new(RmsProp::new(0.01).centered(true).momentum(0.9)),
+        || Box::new(Adamax::new(0.1).schedule(CosineAnnealingWarmRestarts::new(3).t_mult(2))),
+        || Box::new(NAdam::new(0.1).schedule(OneCycleLr::new(20))),
+        || Box::new(RAdam::new(0.1).decoupled_weight_decay(true).weight_decay(0.1)),
+        || Box::new(Adadelta::new(1.0).epoch_schedule(PolynomialLr::new(9))),
+        || Box::new(Asgd::new(0.1).t0(4.0)),
+        || Box::new(Rprop::new(0.1)),
+        || Box::new(Lion::new(0.1).schedule(NoamLr::new(4, 5))),
+        || Box::new(Lamb::new(0.1).weight_decay(0.1).clip_value(0.5)),
+        || {
+            let plateau = ReduceLrOnPlateau::new().patience(1).cooldown(1);
+            let muon = Muon::new(0.1).reduce_on_plateau(plateau);
+            let matrices = |_: &str, shape: &Shape| shape.len() == 2;
+            Box::new(Split::new(matrices, muon, AdamW::new(0.1)))
+        },
     ];
     for make in makers {
         let (mut whole_model, mut whole) = (model(&SHAPES, 1), make());

@@ -5,13 +5,15 @@ mod given;
 
 use dendra_autograd::{Buffer, Param, Parameters, Tape};
 use dendra_optim::{
-    Adagrad, Adam, AdamW, ExponentialLr, LinearLr, Norm, Optimizer, RmsProp, Schedule, Sgd, StepLr,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, ExponentialLr, Lamb, LinearLr, Lion, Muon, NAdam,
+    Norm, Optimizer, RAdam, ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split, StepLr,
     gradient_norm,
 };
 use dendra_tensor::{Error, Tensor};
 use given::{gradients, model, random_gradients, take_step, values};
 
-/// Every rule, with every setting that adds state or a branch.
+/// Every rule that goes element by element, with every setting that adds state
+/// or a branch.
 fn every_rule() -> Vec<(&'static str, Box<dyn Optimizer>)> {
     vec![
         ("sgd", Box::new(Sgd::new(0.1))),
@@ -23,6 +25,13 @@ fn every_rule() -> Vec<(&'static str, Box<dyn Optimizer>)> {
         ("adagrad", Box::new(Adagrad::new(0.1).lr_decay(0.1))),
         ("rmsprop", Box::new(RmsProp::new(0.1))),
         ("rmsprop with all", Box::new(RmsProp::new(0.1).momentum(0.5).centered(true))),
+        ("adamax", Box::new(Adamax::new(0.1))),
+        ("nadam", Box::new(NAdam::new(0.1))),
+        ("radam", Box::new(RAdam::new(0.1).decoupled_weight_decay(true).weight_decay(0.1))),
+        ("adadelta", Box::new(Adadelta::new(1.0))),
+        ("asgd", Box::new(Asgd::new(0.1).t0(1.0))),
+        ("rprop", Box::new(Rprop::new(0.1))),
+        ("lion", Box::new(Lion::new(0.1).weight_decay(0.1))),
     ]
 }
 
@@ -47,12 +56,18 @@ fn a_parameter_is_updated_in_pieces_as_it_would_be_in_whole() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let shapes: [&[usize]; 4] = [&[300, 400], &[7], &[0, 3], &[33_333]];
+    let shapes: [&[usize]; 5] = [&[300, 400], &[7], &[0, 3], &[33_333], &[64, 96]];
     let train = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mut model = model::<f32>(&shapes, 2);
-            let mut optimizer = Adam::new(0.01).clip_norm(2.0).weight_decay(0.1);
+            let lamb = Lamb::new(0.01).weight_decay(0.1);
+            let adam = Adam::new(0.01).clip_norm(2.0).weight_decay(0.1);
+            let mut optimizer = Split::new(
+                |_, shape| *shape == [64, 96],
+                Muon::new(0.01).clip_value(0.5),
+                Split::new(|_, shape| *shape == [33_333], lamb, adam),
+            );
             for step in 0..3 {
                 let gradients = random_gradients(&model, step);
                 optimizer.step(&mut model, &gradients).unwrap();
@@ -234,6 +249,14 @@ fn invalid_settings_are_named_and_change_nothing() {
         "Adagrad: initial_accumulator_value must be a finite number and not negative, got -1",
     );
     check(
+        Box::new(Rprop::new(0.1).etas(1.1, 1.2)),
+        "Rprop: etas must lie on both sides of 1, got 1.1 and 1.2",
+    );
+    check(
+        Box::new(Sgd::new(0.1).reduce_on_plateau(ReduceLrOnPlateau::new().factor(2.0))),
+        "ReduceLrOnPlateau: factor must be at least 0 and below 1, got 2",
+    );
+    check(
         Box::new(RmsProp::new(0.1).alpha(-0.5)),
         "RmsProp: alpha must be at least 0 and less than 1, got -0.5",
     );
@@ -265,4 +288,38 @@ fn a_learning_rate_that_becomes_invalid_stops_the_step() {
     let error = optimizer.step(&mut model, &gradients);
     assert!(error.unwrap_err().to_string().contains("the learning rate"));
     assert_eq!(optimizer.steps(), 2);
+}
+
+#[test]
+fn a_split_changes_nothing_unless_both_can_step() {
+    let mut model = model::<f32>(&[&[2, 3], &[3]], 9);
+    let before = values(&model);
+    let make = || Split::new(|_, shape| shape.len() == 2, Muon::new(0.1), Adam::new(0.1));
+    let mut optimizer = make();
+    let first = |model: &[Param]| gradients(model, [Some(Tensor::ones([2, 3])), None]);
+    match take_step(&mut optimizer, &mut model, first) {
+        Err(Error::MissingGradient { names }) => assert_eq!(names, ["1"]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(values(&model), before);
+    take_step(&mut optimizer, &mut model, |model| random_gradients(model, 0)).unwrap();
+    let after = values(&model);
+    assert!(after[0] != before[0] && after[1] != before[1]);
+
+    let mut state = Optimizer::<f32>::state_dict(&optimizer);
+    assert!(state.get("first.0.momentum_buffer").is_some());
+    assert!(state.get("second.1.exp_avg").is_some());
+    state.insert("third.steps", Tensor::scalar(1_i64));
+    let error = Optimizer::<f32>::load_state_dict(&mut make(), &state).unwrap_err().to_string();
+    assert!(error.contains("unexpected: third.steps"), "{error}");
+}
+
+#[test]
+fn muon_names_what_is_no_matrix() {
+    let mut model = model::<f32>(&[&[2, 3], &[3]], 10);
+    let gradients = random_gradients(&model, 0);
+    let error = Muon::new(0.1).step(&mut model, &gradients).unwrap_err().to_string();
+    assert!(error.contains("1: Muon: expected a matrix, got a parameter of shape [3]"), "{error}");
+    model[1].set_trainable(false);
+    Muon::new(0.1).step(&mut model, &gradients).unwrap();
 }

@@ -3,7 +3,9 @@
 
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
-use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+use std::ops::{
+    Add, AddAssign, BitAnd, BitOr, BitXor, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign,
+};
 
 use crate::kernels::math;
 use crate::kernels::vector::{self, Kernel};
@@ -78,8 +80,14 @@ pub trait Float: Number + Neg<Output = Self> {
     fn exp(self) -> Self;
     /// `exp(self) - 1`, accurate near 0.
     fn exp_m1(self) -> Self;
+    /// 2 to the power of `self`.
+    fn exp2(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
+    /// The logarithm to the base 2.
+    fn log2(self) -> Self;
+    /// The logarithm to the base 10.
+    fn log10(self) -> Self;
     /// `ln(1 + self)`, accurate near 0.
     fn ln_1p(self) -> Self;
     /// The square root.
@@ -92,16 +100,49 @@ pub trait Float: Number + Neg<Output = Self> {
     fn cos(self) -> Self;
     /// The tangent of an angle in radians.
     fn tan(self) -> Self;
+    /// The angle in radians whose sine is `self`.
+    fn asin(self) -> Self;
+    /// The angle in radians whose cosine is `self`.
+    fn acos(self) -> Self;
+    /// The angle in radians whose tangent is `self`.
+    fn atan(self) -> Self;
+    /// The angle in radians of the point (`x`, `self`), between −π and π.
+    fn atan2(self, x: Self) -> Self;
+    /// The length of the hypotenuse, √(self² + other²).
+    fn hypot(self, other: Self) -> Self;
+    /// The hyperbolic sine.
+    fn sinh(self) -> Self;
+    /// The hyperbolic cosine.
+    fn cosh(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// The inverse of the hyperbolic sine.
+    fn asinh(self) -> Self;
+    /// The inverse of the hyperbolic cosine.
+    fn acosh(self) -> Self;
+    /// The inverse of the hyperbolic tangent.
+    fn atanh(self) -> Self;
     /// The logistic function `1 / (1 + exp(-self))`.
     fn sigmoid(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
+    /// `1 - erf(self)`, accurate where that is tiny.
+    fn erfc(self) -> Self;
+    /// The logarithm of the absolute value of the gamma function.
+    fn lgamma(self) -> Self;
     /// The absolute value.
     fn abs(self) -> Self;
     /// The largest integer not above `self`.
     fn floor(self) -> Self;
+    /// The smallest integer not below `self`.
+    fn ceil(self) -> Self;
+    /// The nearest integer; halves go to the even one.
+    fn round(self) -> Self;
+    /// The integer part: rounded towards 0.
+    fn trunc(self) -> Self;
+    /// The remainder of the division that rounds towards 0; it has the sign of
+    /// `self`.
+    fn fmod(self, divisor: Self) -> Self;
     /// Whether the value is neither infinite nor NaN.
     fn is_finite(self) -> bool;
     /// Whether the value is NaN.
@@ -132,6 +173,27 @@ pub trait Float: Number + Neg<Output = Self> {
     fn vectorised<K: Kernel<Self>>(kernel: K) -> K::Output {
         vector::portable(kernel)
     }
+}
+
+/// A whole number. Its functions wrap around where a result does not fit.
+pub trait Integer:
+    Number
+    + Ord
+    + BitAnd<Output = Self>
+    + BitOr<Output = Self>
+    + BitXor<Output = Self>
+    + Not<Output = Self>
+{
+    /// The sum.
+    fn wrapping_add(self, other: Self) -> Self;
+    /// The difference.
+    fn wrapping_sub(self, other: Self) -> Self;
+    /// The product.
+    fn wrapping_mul(self, other: Self) -> Self;
+    /// The quotient, rounded towards 0, by a divisor that is not 0.
+    fn wrapping_div(self, divisor: Self) -> Self;
+    /// What that division leaves; it has the sign of `self`.
+    fn wrapping_rem(self, divisor: Self) -> Self;
 }
 
 macro_rules! elements {
@@ -167,6 +229,29 @@ macro_rules! integers {
                 self as f64
             }
         }
+
+        impl Integer for $type {
+            #[inline(always)]
+            fn wrapping_add(self, other: Self) -> Self {
+                <$type>::wrapping_add(self, other)
+            }
+            #[inline(always)]
+            fn wrapping_sub(self, other: Self) -> Self {
+                <$type>::wrapping_sub(self, other)
+            }
+            #[inline(always)]
+            fn wrapping_mul(self, other: Self) -> Self {
+                <$type>::wrapping_mul(self, other)
+            }
+            #[inline(always)]
+            fn wrapping_div(self, divisor: Self) -> Self {
+                <$type>::wrapping_div(self, divisor)
+            }
+            #[inline(always)]
+            fn wrapping_rem(self, divisor: Self) -> Self {
+                <$type>::wrapping_rem(self, divisor)
+            }
+        }
     )*};
 }
 integers! { u8 u16 u32 u64 usize i8 i16 i32 i64 }
@@ -174,7 +259,9 @@ integers! { u8 u16 u32 u64 usize i8 i16 i32 i64 }
 macro_rules! floats {
     ($(
         $type:ident:
-            exp $exp:path, tanh $tanh:path, sigmoid $sigmoid:path, ln $ln:path, erf $erf:path;
+            exp $exp:path, exp_m1 $exp_m1:path, ln $ln:path, ln_1p $ln_1p:path,
+            tanh $tanh:path, sigmoid $sigmoid:path, erf $erf:path, erfc $erfc:path,
+            lgamma $lgamma:path;
     )*) => {$(
         impl Number for $type {
             const ZERO: Self = 0.0;
@@ -198,11 +285,17 @@ macro_rules! floats {
             #[inline(always)]
             fn exp(self) -> Self { $exp(self) }
             #[inline(always)]
-            fn exp_m1(self) -> Self { $type::exp_m1(self) }
+            fn exp_m1(self) -> Self { $exp_m1(self) }
             #[inline(always)]
             fn ln(self) -> Self { $ln(self) }
             #[inline(always)]
-            fn ln_1p(self) -> Self { $type::ln_1p(self) }
+            fn ln_1p(self) -> Self { $ln_1p(self) }
+            #[inline(always)]
+            fn exp2(self) -> Self { $type::exp2(self) }
+            #[inline(always)]
+            fn log2(self) -> Self { $type::log2(self) }
+            #[inline(always)]
+            fn log10(self) -> Self { $type::log10(self) }
             #[inline(always)]
             fn sqrt(self) -> Self { $type::sqrt(self) }
             #[inline(always)]
@@ -214,15 +307,47 @@ macro_rules! floats {
             #[inline(always)]
             fn tan(self) -> Self { $type::tan(self) }
             #[inline(always)]
+            fn asin(self) -> Self { $type::asin(self) }
+            #[inline(always)]
+            fn acos(self) -> Self { $type::acos(self) }
+            #[inline(always)]
+            fn atan(self) -> Self { $type::atan(self) }
+            #[inline(always)]
+            fn atan2(self, x: Self) -> Self { $type::atan2(self, x) }
+            #[inline(always)]
+            fn hypot(self, other: Self) -> Self { $type::hypot(self, other) }
+            #[inline(always)]
+            fn sinh(self) -> Self { $type::sinh(self) }
+            #[inline(always)]
+            fn cosh(self) -> Self { $type::cosh(self) }
+            #[inline(always)]
             fn tanh(self) -> Self { $tanh(self) }
+            #[inline(always)]
+            fn asinh(self) -> Self { $type::asinh(self) }
+            #[inline(always)]
+            fn acosh(self) -> Self { $type::acosh(self) }
+            #[inline(always)]
+            fn atanh(self) -> Self { $type::atanh(self) }
             #[inline(always)]
             fn sigmoid(self) -> Self { $sigmoid(self) }
             #[inline(always)]
             fn erf(self) -> Self { $erf(self) }
             #[inline(always)]
+            fn erfc(self) -> Self { $erfc(self) }
+            #[inline(always)]
+            fn lgamma(self) -> Self { $lgamma(self) }
+            #[inline(always)]
             fn abs(self) -> Self { $type::abs(self) }
             #[inline(always)]
             fn floor(self) -> Self { $type::floor(self) }
+            #[inline(always)]
+            fn ceil(self) -> Self { $type::ceil(self) }
+            #[inline(always)]
+            fn round(self) -> Self { $type::round_ties_even(self) }
+            #[inline(always)]
+            fn trunc(self) -> Self { $type::trunc(self) }
+            #[inline(always)]
+            fn fmod(self, divisor: Self) -> Self { self % divisor }
             #[inline(always)]
             fn is_finite(self) -> bool { $type::is_finite(self) }
             #[inline(always)]
@@ -240,7 +365,11 @@ macro_rules! floats {
 }
 floats! {
     f32:
-        exp math::exp_f32, tanh math::tanh_f32, sigmoid math::sigmoid_f32, ln f32::ln,
-        erf libm::erff;
-    f64: exp f64::exp, tanh f64::tanh, sigmoid math::sigmoid_f64, ln f64::ln, erf libm::erf;
+        exp math::exp_f32, exp_m1 math::exp_m1_f32, ln math::ln_f32, ln_1p math::ln_1p_f32,
+        tanh math::tanh_f32, sigmoid math::sigmoid_f32, erf math::erf_f32, erfc libm::erfcf,
+        lgamma libm::lgammaf;
+    f64:
+        exp f64::exp, exp_m1 f64::exp_m1, ln f64::ln, ln_1p f64::ln_1p,
+        tanh f64::tanh, sigmoid math::sigmoid_f64, erf libm::erf, erfc libm::erfc,
+        lgamma libm::lgamma;
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::kernels::places::{Places, take_rows};
 use crate::shape::Shape;
 use crate::tensor::{Strides, Tensor};
 
@@ -274,22 +275,7 @@ impl<T: Element> Tensor<T> {
     pub fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
         let index = self.shape().axis("index_select", axis)?;
         self.shape().check_indices("index_select", index, indices)?;
-        let (extent, inner) = (self.shape()[index], self.shape()[index + 1..].iter().product());
-        let mut shape = self.shape().to_vec();
-        shape[index] = indices.len();
-        Ok(self.with_slice(|values| {
-            Self::build(shape, |out| {
-                if out.is_empty() {
-                    return;
-                }
-                let blocks = out.chunks_exact_mut(indices.len() * inner);
-                for (out, values) in blocks.zip(values.chunks_exact(extent * inner)) {
-                    for (out, &index) in out.chunks_exact_mut(inner).zip(indices) {
-                        out.copy_from_slice(&values[index * inner..][..inner]);
-                    }
-                }
-            })
-        }))
+        Ok(take_rows(self, index, indices, T::default()))
     }
 
     /// For every place of `index`, the element at that place but for the
@@ -300,14 +286,18 @@ impl<T: Element> Tensor<T> {
     /// When the ranks differ, `index` reaches over another axis than `axis`,
     /// or an index does not exist.
     pub fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
-        let axis = self.shape().check_gather(axis, index)?;
-        let source = self.view();
-        let index = index.view();
-        let gathered = ndarray::ArrayD::from_shape_fn(index.raw_dim(), |mut place| {
-            place[axis] = index[place.clone()] as usize;
-            source[place]
-        });
-        Ok(gathered.into())
+        let axis = self.shape().check_gather("gather", axis, index)?;
+        let mut strides = Strides::from_slice(self.strides());
+        let along = std::mem::take(&mut strides[axis]);
+        let (values, start) = self.storage();
+        let places = Places::new(index.shape(), &strides, start);
+        Ok(index.with_slice(|indices| {
+            Self::build(index.shape(), |out| {
+                for ((slot, place), &index) in out.iter_mut().zip(places).zip(indices) {
+                    *slot = values[(place as isize + index as isize * along) as usize];
+                }
+            })
+        }))
     }
 }
 
@@ -369,13 +359,18 @@ impl Shape {
     }
 
     /// The axis, when `index` can be gathered along it.
-    pub(crate) fn check_gather(&self, axis: isize, index: &Tensor<i64>) -> Result<usize> {
-        let along = self.axis("gather", axis)?;
+    pub(crate) fn check_gather(
+        &self,
+        place: &str,
+        axis: isize,
+        index: &Tensor<i64>,
+    ) -> Result<usize> {
+        let along = self.axis(place, axis)?;
         let fits = index.rank() == self.len()
             && (0..self.len()).all(|other| other == along || index.shape()[other] <= self[other]);
         if !fits {
             return Err(Error::shape(
-                "gather",
+                place,
                 format!(
                     "an index of shape {} does not fit shape {self} along axis {axis}",
                     index.shape()
@@ -386,7 +381,7 @@ impl Shape {
         match index.view().iter().find(|index| !(0..extent).contains(index)) {
             None => Ok(along),
             Some(bad) => Err(Error::argument(
-                "gather",
+                place,
                 format!("index {bad} is out of range for axis {axis} of shape {self}"),
             )),
         }

@@ -11,6 +11,7 @@
 //! - [`Error`] is the one error type of all crates.
 
 mod buffer;
+mod creation;
 mod display;
 mod element;
 mod error;
@@ -22,13 +23,19 @@ mod random;
 mod shape;
 mod tensor;
 
-pub use element::{Element, Float, Number};
+pub use element::{Element, Float, Integer, Number};
 pub use error::{Error, Result};
 pub use ops::Ops;
+pub use ops::attention::{AttentionMask, AttentionOptions};
 pub use ops::batch_norm::{ChannelStatistics, NormStatistics};
-pub use ops::conv2d::Conv2dOptions;
+pub use ops::conv_transpose2d::ConvTransposeOptions;
+pub use ops::conv2d::{Conv2dOptions, ConvOptions};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
-pub use ops::max_pool2d::Pool2dOptions;
+pub use ops::interpolate::{Interpolate, InterpolateMode};
+pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};
+pub use ops::padding::PadMode;
+pub use ops::recurrent::RecurrentOptions;
+pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;
 pub use shape::Shape;
 pub use tensor::Tensor;

@@ -193,6 +193,10 @@ impl<T: Element> Tensor<T> {
 
     /// The elements in row-major order, when they lie so in memory.
     pub fn as_slice(&self) -> Option<&[T]> {
+        if self.is_empty() {
+            // The offset of a view without elements may lie behind the buffer.
+            return Some(&[]);
+        }
         self.is_contiguous().then(|| &self.buffer.as_slice()[self.offset..][..self.len()])
     }
 
@@ -236,6 +240,9 @@ impl<T: Element> Tensor<T> {
     /// the buffer is shared or strided.
     pub fn make_mut(&mut self) -> &mut [T] {
         let length = self.len();
+        if length == 0 {
+            return &mut [];
+        }
         if !self.is_contiguous() || Arc::get_mut(&mut self.buffer).is_none() {
             *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
         }
@@ -375,6 +382,12 @@ mod tests {
         assert_eq!(b.to_vec(), [1, 2, 3]);
         let address = a.as_slice().unwrap().as_ptr();
         assert_eq!(a.make_mut().as_ptr(), address, "unshared, so written in place");
+    }
+
+    #[test]
+    fn a_view_without_elements_may_begin_behind_the_buffer() {
+        let mut nothing = Tensor::<f32>::zeros([3, 0]).narrow(0, 2, 1).unwrap();
+        assert!(nothing.to_vec().is_empty() && nothing.make_mut().is_empty());
     }
 
     #[test]

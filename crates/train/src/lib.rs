@@ -55,7 +55,12 @@ pub use finder::{LearningRateCurve, LearningRates};
 pub use fit::Fit;
 pub use folds::{CrossValidation, KFold};
 pub use history::{EpochReport, Evaluation, History};
-pub use metrics::{Accuracy, BinaryAccuracy, Metric, TopKAccuracy};
+pub use metrics::{
+    Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
+    BinaryPrecision, BinaryRecall, CohenKappa, ConfusionMatrix, F1, MatthewsCorrelation,
+    MeanAbsoluteError, MeanSquaredError, Metric, Perplexity, Precision, R2Score, Recall, RocAuc,
+    RootMeanSquaredError, TopKAccuracy,
+};
 pub use monitor::Goal;
 pub use not_finite::NotFinite;
 #[cfg(feature = "plots")]

@@ -235,6 +235,14 @@ where
             samples_per_second: (gathered.samples - already) as f64 / seconds,
             learning_rate,
         };
+        // A schedule that waits for a plateau looks at what one trains for.
+        let watched = match self.validation {
+            Some(_) => report.validation.as_ref(),
+            None => Some(&report.training),
+        };
+        if let Some(watched) = watched.filter(|_| complete) {
+            self.trainer.optimizer.observe(watched.loss);
+        }
         progress.finish(&report);
         self.history.epochs.push(report.clone());
         self.call(|callback, now| callback.on_epoch(now, &report))?;

@@ -1,4 +1,5 @@
-//! Group `kernels`: single operations, measured by criterion on our side.
+//! Groups `kernels` and `data`: single operations, and transforms and loaders, measured by
+//! criterion on our side.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,12 +14,22 @@ use crate::{Result, process};
 
 /// Measures each operation: all its cases on our side, then on each peer's.
 pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
-    let list = process::output(criterion(setting).args(["--list", "--format", "terse"]))?;
+    measure_group(Group::Kernels, setting)
+}
+
+/// Measures transforms and loaders, on our side alone: PyTorch's are in another package.
+pub(super) fn measure_data(setting: &Setting<'_>) -> Result<Vec<Row>> {
+    measure_group(Group::Data, &Setting { peers: &[], ..*setting })
+}
+
+fn measure_group(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
+    let arguments = ["--list", "--format", "terse"];
+    let list = process::output(criterion(group, setting).args(arguments))?;
     let cases = cases(&list, setting.filter);
     let mut measured = Vec::new();
     for cases in cases.chunk_by(|a, b| operation(a) == operation(b)) {
-        eprintln!("kernels: {}", operation(cases[0]));
-        let mut ours = ours(cases, setting)?;
+        eprintln!("{group}: {}", operation(cases[0]));
+        let mut ours = ours(group, cases, setting)?;
         let theirs: Vec<_> = setting
             .peers
             .iter()
@@ -31,7 +42,7 @@ pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
             let beside = theirs.iter().filter(|(name, _)| name == case);
             let beside: Vec<_> = beside.map(|(_, peer)| *peer).collect();
             let ours = ours.remove(*case).ok_or_else(|| format!("criterion left out {case}"))?;
-            measured.extend(rows(Group::Kernels, ours, &beside));
+            measured.extend(rows(group, ours, &beside));
         }
     }
     Ok(measured)
@@ -48,10 +59,11 @@ fn operation(case: &str) -> &str {
     case.split('/').next().unwrap_or(case)
 }
 
-/// Our benchmark program, under cargo.
-fn criterion(setting: &Setting<'_>) -> Command {
+/// Our benchmark program of a group's name, under cargo.
+fn criterion(group: Group, setting: &Setting<'_>) -> Command {
     let mut command = process::cargo(setting.root);
-    command.args(["bench", "--quiet", "--package", "dendra-bench", "--bench", "kernels", "--"]);
+    command.args(["bench", "--quiet", "--package", "dendra-bench", "--bench"]);
+    command.args([&group.to_string(), "--"]);
     command.env("CRITERION_HOME", home(setting.root));
     command.env("RAYON_NUM_THREADS", setting.threads.to_string());
     command
@@ -62,11 +74,15 @@ fn home(root: &Path) -> PathBuf {
     root.join("target/criterion")
 }
 
-fn ours(cases: &[&str], setting: &Setting<'_>) -> Result<BTreeMap<String, Measurement>> {
+fn ours(
+    group: Group,
+    cases: &[&str],
+    setting: &Setting<'_>,
+) -> Result<BTreeMap<String, Measurement>> {
     // A case's name holds no character that is special in a regular expression.
     let filter = format!("^({})$", cases.join("|"));
     // What criterion says goes with the messages; standard output is for the table.
-    process::run(criterion(setting).arg(filter).stdout(Stdio::from(io::stderr())))?;
+    process::run(criterion(group, setting).arg(filter).stdout(Stdio::from(io::stderr())))?;
     let mut measured = BTreeMap::new();
     for operation in folders(&home(setting.root))? {
         for case in folders(&operation)? {

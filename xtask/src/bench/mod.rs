@@ -42,6 +42,8 @@ enum Group {
     Classic,
     /// Single operations: seconds for a call.
     Kernels,
+    /// Transforms and loaders: seconds for a batch, or for an epoch.
+    Data,
 }
 
 impl fmt::Display for Group {
@@ -49,6 +51,7 @@ impl fmt::Display for Group {
         formatter.write_str(match self {
             Self::Classic => "classic",
             Self::Kernels => "kernels",
+            Self::Data => "data",
         })
     }
 }
@@ -123,6 +126,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     for (group, measure) in [
         (Group::Classic, classic::measure as fn(&Setting<'_>) -> Result<Vec<Row>>),
         (Group::Kernels, kernels::measure),
+        (Group::Data, kernels::measure_data),
     ] {
         if arguments.group.is_none_or(|wanted| wanted == group) {
             rows.extend(measure(&setting)?);

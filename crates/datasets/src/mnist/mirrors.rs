@@ -1,22 +1,20 @@
 //! The public mirrors of MNIST and what they must deliver.
 
 use crate::download::RemoteFile;
+use crate::search::Remote;
 
-/// The folders on the public mirrors, in the order to try them.
-pub(super) const MIRRORS: [&str; 2] = if cfg!(feature = "https") {
-    [
-        "https://ossci-datasets.s3.amazonaws.com/mnist",
-        "https://storage.googleapis.com/cvdf-datasets/mnist",
-    ]
-} else {
-    [
-        "http://ossci-datasets.s3.amazonaws.com/mnist",
-        "http://storage.googleapis.com/cvdf-datasets/mnist",
-    ]
+/// The folders on the public mirrors, in the order to try them, and the
+/// official files.
+pub(super) const REMOTE: Remote = Remote {
+    mirrors: &[
+        "ossci-datasets.s3.amazonaws.com/mnist",
+        "storage.googleapis.com/cvdf-datasets/mnist",
+    ],
+    files: &FILES,
 };
 
 /// The official files: training images and labels, test images and labels.
-pub(super) const FILES: [RemoteFile; 4] = [
+const FILES: [RemoteFile; 4] = [
     RemoteFile {
         name: "train-images-idx3-ubyte.gz",
         bytes: 9_912_422,

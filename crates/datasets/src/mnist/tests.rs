@@ -239,7 +239,7 @@ mod downloads {
     fn small_set(mark: u8, cache: &Path) -> (Server, MnistOptions) {
         let contents = files(5, 3, mark).map(|file| gzip(&file));
         let names = DASHED.map(|name| &*format!("{name}.gz").leak());
-        let mut files = mirrors::FILES;
+        let mut files = mirrors::REMOTE.files.to_vec();
         for ((file, contents), name) in files.iter_mut().zip(&contents).zip(names) {
             let digits = hmac_sha256::Hash::hash(contents).map(|byte| format!("{byte:02x}"));
             let sha256 = digits.concat().leak();
@@ -253,7 +253,7 @@ mod downloads {
             }
         });
         let mut options = options(cache).offline(false).mirrors([&server.url]);
-        options.files = files;
+        options.known.remote.files = files.leak();
         (server, options)
     }
 

@@ -7,6 +7,7 @@ use dendra_derive::Parameters;
 use dendra_tensor::{ChannelStatistics, Error, Float, NormStatistics, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use super::image::axes;
 use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -19,6 +20,9 @@ pub type BatchNorm1d<T = f32> = BatchNorm<T, 1>;
 /// [`BatchNorm`] over a batch of images `[N, C, H, W]`.
 pub type BatchNorm2d<T = f32> = BatchNorm<T, 2>;
 
+/// [`BatchNorm`] over a batch of volumes `[N, C, D, H, W]`.
+pub type BatchNorm3d<T = f32> = BatchNorm<T, 3>;
+
 /// Brings each channel to mean 0 and variance 1, then scales and moves it:
 ///
 /// y = (x − mean) / √(variance + eps) · weight + bias
@@ -29,7 +33,7 @@ pub type BatchNorm2d<T = f32> = BatchNorm<T, 2>;
 /// ones are used. (Ioffe and Szegedy, "Batch normalization: accelerating deep
 /// network training by reducing internal covariate shift", 2015.)
 ///
-/// Use it as [`BatchNorm1d`] or [`BatchNorm2d`]. Input and output have the same
+/// Use it as [`BatchNorm1d`], [`BatchNorm2d`] or [`BatchNorm3d`]. Input and output have the same
 /// shape; parameters and statistics have the shape `[C]`.
 ///
 /// ```
@@ -133,7 +137,7 @@ fn name<const D: usize>() -> String {
 fn expected<const D: usize>(first: &str, channels: impl fmt::Display) -> String {
     match D {
         1 => format!("[{first}{channels}] or [{first}{channels}, L]"),
-        _ => format!("[{first}{channels}, H, W]"),
+        _ => format!("[{first}{channels}, {}]", axes::<D>()),
     }
 }
 
@@ -249,6 +253,11 @@ impl SequentialBuilder {
     /// Adds a [`BatchNorm2d`].
     pub fn batch_norm2d(self) -> Self {
         self.layer(BatchNorm2d::lazy())
+    }
+
+    /// Adds a [`BatchNorm3d`].
+    pub fn batch_norm3d(self) -> Self {
+        self.layer(BatchNorm3d::lazy())
     }
 }
 

@@ -2,105 +2,185 @@
 
 use std::fmt;
 
-use dendra_autograd::Var;
+use dendra_autograd::{Tape, Var};
 use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::image::check_sample;
 use super::own_settings;
 use crate::module::Module;
 use crate::place;
 use crate::sequential::SequentialBuilder;
 
-/// In training, sets each value to 0 with probability p and divides the others
-/// by 1 − p, so that their mean stays; otherwise passes values through.
-///
-/// (Srivastava et al., "Dropout: a simple way to prevent neural networks from
-/// overfitting", 2014.) Which values go depends on seed and step of the tape
-/// and on the place in the forward pass, not on threads.
-///
-/// ```
-/// use dendra_nn::autograd::{Tape, Var};
-/// use dendra_nn::tensor::Tensor;
-/// use dendra_nn::{Dropout, Module};
-///
-/// let dropout = Dropout::new(0.5)?;
-/// let x = Tape::training(42, 0).input(Tensor::<f32>::ones([1000]));
-/// let y = dropout.forward(&x)?.into_value().to_vec();
-/// assert!(y.iter().all(|&y| y == 0.0 || y == 2.0));
-///
-/// let x = Var::new(Tensor::from([1.0, 2.0]));
-/// assert_eq!(dropout.forward(&x)?.value(), x.value());
-/// # Ok::<(), dendra_nn::tensor::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dropout {
-    #[parameters(skip)]
-    p: f64,
+/// Layers that leave values out with probability `p`: what they take, and what
+/// they do in training.
+macro_rules! dropouts {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident, $builder:ident:
+        takes |$input:ident| $taken:expr;
+        |$x:ident, $p:ident, $rng:ident| $result:expr;
+    )*) => {
+        $(
+            $(#[doc = $doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name {
+                #[parameters(skip)]
+                p: f64,
+            }
+
+            impl $name {
+                /// Leaves values out with probability `p`.
+                ///
+                /// # Errors
+                ///
+                /// When `p` is not in `0 ..= 1`.
+                pub fn new(p: f64) -> Result<Self> {
+                    check(stringify!($name), p)?;
+                    Ok(Self { p })
+                }
+            }
+
+            own_settings!($name: |this, $input| {
+                check(stringify!($name), this.p)?;
+                let taken: Result<()> = $taken;
+                taken.map(|()| $input.clone())
+            });
+
+            impl<T: Float> Module<T> for $name {
+                fn forward(&self, $x: &Var<T>) -> Result<Var<T>> {
+                    let training = |tape: &&Tape<T>| tape.is_training() && self.p > 0.0;
+                    let Some(tape) = $x.tape().filter(training) else {
+                        return Ok($x.clone());
+                    };
+                    let ($p, $rng) = (self.p, tape.random_stream());
+                    let result: Result<Var<T>> = $result;
+                    result.map_err(|error| place::said_by(error, None, self))
+                }
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    write!(f, "{} {}", stringify!($name), self.p)
+                }
+            }
+        )*
+
+        /// Adding dropout. A `p` outside `0 ..= 1` is reported by `build`.
+        impl SequentialBuilder {$(
+            #[doc = concat!("Adds a [`", stringify!($name), "`] layer.")]
+            pub fn $builder(self, p: f64) -> Self {
+                self.layer($name { p })
+            }
+        )*}
+    };
 }
 
-impl Dropout {
-    /// Leaves values out with probability `p`.
+dropouts! {
+    /// In training, sets each value to 0 with probability p and divides the others
+    /// by 1 − p, so that their mean stays; otherwise passes values through.
     ///
-    /// # Errors
+    /// (Srivastava et al., "Dropout: a simple way to prevent neural networks from
+    /// overfitting", 2014.) Which values go depends on seed and step of the tape
+    /// and on the place in the forward pass, not on threads.
     ///
-    /// When `p` is not in `0 ..= 1`.
-    pub fn new(p: f64) -> Result<Self> {
-        let layer = Self { p };
-        layer.check()?;
-        Ok(layer)
-    }
+    /// ```
+    /// use dendra_nn::autograd::{Tape, Var};
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{Dropout, Module};
+    ///
+    /// let dropout = Dropout::new(0.5)?;
+    /// let x = Tape::training(42, 0).input(Tensor::<f32>::ones([1000]));
+    /// let y = dropout.forward(&x)?.into_value().to_vec();
+    /// assert!(y.iter().all(|&y| y == 0.0 || y == 2.0));
+    ///
+    /// let x = Var::new(Tensor::from([1.0, 2.0]));
+    /// assert_eq!(dropout.forward(&x)?.value(), x.value());
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    Dropout, dropout:
+    takes |input| Ok(());
+    |x, p, rng| x.mul(&Var::new(mask(x.shape(), p, 1.0 / (1.0 - p), rng)));
 
-    fn check(&self) -> Result<()> {
-        if (0.0..=1.0).contains(&self.p) {
-            return Ok(());
-        }
-        let message = format!("expected a probability p in 0 ..= 1, got {}", self.p);
-        Err(Error::argument("Dropout", message))
-    }
+    /// [`Dropout`] of whole channels of sequences `[N, C, L]`, whose neighbours
+    /// tell much the same (Tompson et al., "Efficient object localization using
+    /// convolutional networks", 2015).
+    Dropout1d, dropout1d:
+    takes |input| check_sample::<1>("Dropout1d", input);
+    |x, p, rng| drop_channels::<T, 1>(x, p, rng);
+
+    /// [`Dropout`] of whole channels of images `[N, C, H, W]`.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Tape;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{Dropout2d, Module};
+    ///
+    /// let x = Tape::training(42, 0).input(Tensor::<f32>::ones([5, 8, 3, 3]));
+    /// let y = Dropout2d::new(0.5)?.forward(&x)?.into_value().to_vec();
+    /// assert!(y.chunks(9).all(|channel| channel == [0.0; 9] || channel == [2.0; 9]));
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    Dropout2d, dropout2d:
+    takes |input| check_sample::<2>("Dropout2d", input);
+    |x, p, rng| drop_channels::<T, 2>(x, p, rng);
+
+    /// [`Dropout`] of whole channels of volumes `[N, C, D, H, W]`.
+    Dropout3d, dropout3d:
+    takes |input| check_sample::<3>("Dropout3d", input);
+    |x, p, rng| drop_channels::<T, 3>(x, p, rng);
+
+    /// In training, sets each value to SELU's negative limit with probability
+    /// p, then scales and moves all, so that mean 0 and variance 1 stay;
+    /// otherwise passes values through. It goes with [`SELU`](super::SELU)
+    /// (Klambauer et al., "Self-normalizing neural networks", 2017).
+    AlphaDropout, alpha_dropout:
+    takes |input| Ok(());
+    |x, p, rng| drop_to_limit(x, p, rng);
 }
 
-own_settings!(Dropout: |this, input| this.check().map(|()| input.clone()));
+fn check(kind: &str, p: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&p) {
+        return Ok(());
+    }
+    Err(Error::argument(kind, format!("expected a probability p in 0 ..= 1, got {p}")))
+}
 
-/// What each value is multiplied by.
-fn mask<T: Float>(shape: &Shape, p: f64, mut rng: Rng) -> Tensor<T> {
-    let kept = T::from_f64(1.0 / (1.0 - p));
+/// 0 with probability p, else `kept`.
+fn mask<T: Float>(shape: &Shape, p: f64, kept: f64, mut rng: Rng) -> Tensor<T> {
+    let kept = T::from_f64(kept);
     // Of the 2³² values of a word, the share p.
     let threshold = (p * 2.0_f64.powi(32)) as u64;
     Tensor::from_fn(shape, |_| if u64::from(rng.next_u32()) < threshold { T::ZERO } else { kept })
 }
 
-impl<T: Float> Module<T> for Dropout {
-    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        match x.tape().filter(|tape| tape.is_training() && self.p > 0.0) {
-            Some(tape) => {
-                let mask = mask(x.shape(), self.p, tape.random_stream());
-                x.mul(&Var::new(mask)).map_err(|error| place::said_by(error, None, self))
-            }
-            None => Ok(x.clone()),
-        }
-    }
+/// Whole channels of a batch with `D` axes behind them left out.
+fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: Rng) -> Result<Var<T>> {
+    let shape = x.shape();
+    check_sample::<D>("Dropout", &shape.get(1..).unwrap_or_default().into())?;
+    let channels = shape[..2].iter().copied().chain([1; D]).collect();
+    x.mul(&Var::new(mask(&channels, p, 1.0 / (1.0 - p), rng)))
 }
 
-impl fmt::Display for Dropout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Dropout {}", self.p)
-    }
-}
+/// −scale · alpha of SELU.
+const LIMIT: f64 = -1.758_099_340_847_376_6;
 
-impl SequentialBuilder {
-    /// Adds a [`Dropout`] layer. A `p` outside `0 ..= 1` is reported by
-    /// `build`.
-    pub fn dropout(self, p: f64) -> Self {
-        self.layer(Dropout { p })
+/// Values set to SELU's limit; mean 0 and variance 1 stay.
+fn drop_to_limit<T: Float>(x: &Var<T>, p: f64, rng: Rng) -> Result<Var<T>> {
+    if p == 1.0 {
+        return Ok(x.mul_scalar(0.0));
     }
+    let scale = ((1.0 - p) * (1.0 + p * LIMIT * LIMIT)).sqrt().recip();
+    let mask = mask(x.shape(), p, 1.0, rng);
+    let limits = mask.map(|kept| T::from_f64(LIMIT) * (T::ONE - kept));
+    let dropped = x.mul(&Var::new(mask))?.add(&Var::new(limits))?;
+    Ok(dropped.mul_scalar(scale).add_scalar(-scale * p * LIMIT))
 }
 
 #[cfg(test)]
 mod tests {
-    use dendra_autograd::Tape;
-
     use super::*;
 
     fn forward(p: f64, tape: &Tape, x: &Tensor) -> Vec<f32> {
@@ -153,5 +233,36 @@ mod tests {
             let error = Dropout::new(p).unwrap_err().to_string();
             assert!(error.starts_with("Dropout: expected a probability p in 0 ..= 1"), "{error}");
         }
+    }
+
+    #[test]
+    fn alpha_dropout_keeps_mean_and_variance() {
+        let mut rng = Rng::seed(2);
+        let x = Tensor::<f64>::normal([100_000], 0.0, 1.0, &mut rng);
+        let layer = AlphaDropout::new(0.3).unwrap();
+        let y = layer.forward(&Tape::training(1, 2).input(x.clone())).unwrap().into_value();
+        let mean = y.mean().item().unwrap();
+        let variance = y.var_axes(&[0], 0, false).unwrap().item().unwrap();
+        assert!(mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
+        // What became of SELU's limit when all was scaled and moved.
+        let limit = 0.7 * LIMIT / (0.7 * (1.0 + 0.3 * LIMIT * LIMIT)).sqrt();
+        let dropped = y.to_vec().iter().filter(|&&y| (y - limit).abs() < 1e-12).count();
+        assert!((dropped as f64 / 1e5 - 0.3).abs() < 5e-3, "{dropped}");
+        assert_eq!(layer.forward(&Tape::evaluation().input(x.clone())).unwrap().value(), &x);
+        let none = AlphaDropout::new(1.0).unwrap();
+        let y = none.forward(&Tape::training(1, 2).input(Tensor::<f64>::ones([3]))).unwrap();
+        assert_eq!(y.value().to_vec(), [0.0; 3]);
+    }
+
+    #[test]
+    fn channels_go_as_a_whole() {
+        let x = Tape::training(1, 0).input(Tensor::<f32>::ones([50, 20, 4]));
+        let y = Dropout1d::new(0.25).unwrap().forward(&x).unwrap().into_value().to_vec();
+        let channels: Vec<&[f32]> = y.chunks(4).collect();
+        assert!(channels.iter().all(|c| *c == [0.0; 4] || *c == [4.0 / 3.0; 4]));
+        let gone = channels.iter().filter(|c| c[0] == 0.0).count() as f64 / 1000.0;
+        assert!((gone - 0.25).abs() < 0.05, "{gone}");
+        let error = Dropout2d::new(0.25).unwrap().forward(&x).unwrap_err().to_string();
+        assert_eq!(error, "Dropout2d 0.25: expected [C, H, W], got [20, 4]");
     }
 }

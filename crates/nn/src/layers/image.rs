@@ -1,47 +1,70 @@
-//! What layers on images share.
+//! What layers on sequences, images and volumes share.
 
 use std::fmt;
 
-use dendra_tensor::ops::Op;
 use dendra_tensor::{Error, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::sequential::MAX_SAMPLE;
 
-/// A size along the rows and along the columns of an image, `[height, width]`.
+/// A size along each of `D` axes: `[length]` of a sequence, `[height, width]`
+/// of an image, `[depth, height, width]` of a volume.
 ///
-/// Wherever one is asked for, a number stands for both: `3` for `[3, 3]`.
+/// Wherever one is asked for, a number stands for all: `3` for `[3, 3]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Pair(pub [usize; 2]);
+#[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
+pub struct Extents<const D: usize>(pub [usize; D]);
 
-impl From<usize> for Pair {
-    fn from(both: usize) -> Self {
-        Self([both, both])
+/// [`Extents`] of an image, `[height, width]`.
+pub type Pair = Extents<2>;
+
+impl<const D: usize> From<usize> for Extents<D> {
+    fn from(all: usize) -> Self {
+        Self([all; D])
     }
 }
 
-impl From<[usize; 2]> for Pair {
-    fn from(pair: [usize; 2]) -> Self {
-        Self(pair)
+impl<const D: usize> From<[usize; D]> for Extents<D> {
+    fn from(extents: [usize; D]) -> Self {
+        Self(extents)
     }
 }
 
-impl From<(usize, usize)> for Pair {
+impl From<(usize, usize)> for Extents<2> {
     fn from((height, width): (usize, usize)) -> Self {
         Self([height, width])
     }
 }
 
-/// `3×3`.
-impl fmt::Display for Pair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [height, width] = self.0;
-        write!(f, "{height}×{width}")
+impl From<(usize, usize, usize)> for Extents<3> {
+    fn from((depth, height, width): (usize, usize, usize)) -> Self {
+        Self([depth, height, width])
     }
 }
 
-impl Pair {
+impl<const D: usize> From<Extents<D>> for Vec<usize> {
+    fn from(Extents(extents): Extents<D>) -> Self {
+        extents.into()
+    }
+}
+
+impl<const D: usize> TryFrom<Vec<usize>> for Extents<D> {
+    type Error = String;
+
+    fn try_from(extents: Vec<usize>) -> std::result::Result<Self, String> {
+        let refuse = |extents| format!("expected {D} sizes, got {extents:?}");
+        extents.try_into().map(Self).map_err(refuse)
+    }
+}
+
+/// `3×3`.
+impl<const D: usize> fmt::Display for Extents<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.map(|extent| extent.to_string()).join("×"))
+    }
+}
+
+impl<const D: usize> Extents<D> {
     /// Writes a setting where it is not the default: `, stride 2`.
     pub(super) fn describe(
         self,
@@ -49,9 +72,9 @@ impl Pair {
         default: impl Into<Self>,
         f: &mut fmt::Formatter<'_>,
     ) -> fmt::Result {
-        match self.0 {
+        match self.0.first() {
             _ if self == default.into() => Ok(()),
-            [height, width] if height == width => write!(f, ", {name} {height}"),
+            Some(&all) if self == all.into() => write!(f, ", {name} {all}"),
             _ => write!(f, ", {name} {self}"),
         }
     }
@@ -66,27 +89,48 @@ impl Pair {
     }
 }
 
-/// The extents of one image, `[C, H, W]`.
-pub(super) fn image(kind: &str, input: &Shape) -> Result<[usize; 3]> {
-    <[usize; 3]>::try_from(&input[..])
-        .map_err(|_| Error::shape(kind, format!("expected [C, H, W], got {input}")))
+/// The axes behind the channels, as errors name them.
+pub(super) fn axes<const D: usize>() -> &'static str {
+    ["L", "H, W", "D, H, W"][D.clamp(1, 3) - 1]
 }
 
-/// What an operation makes of one image, given as `[C, H, W]`, by its shape
-/// rule. The padding is part of the operation; it is here to be doubted.
-pub(super) fn output_of(
-    operation: &impl Op<f32>,
-    [channels, height, width]: [usize; 3],
-    weight: Option<&Shape>,
-    Pair(padding): Pair,
-) -> Result<Shape> {
-    let padded = |extent: usize, padding: usize| padding.saturating_mul(2).saturating_add(extent);
-    let plane = Shape::from([padded(height, padding[0]), padded(width, padding[1])]);
-    if plane.checked_elements().is_none_or(|values| values > MAX_SAMPLE) {
-        let message = format!("a padded image of {plane} has more than {MAX_SAMPLE} values");
-        return Err(Error::shape("image", message));
+/// Refuses a sample that is not `[C, …]` with `D` axes behind the channels.
+pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<()> {
+    if input.len() == D + 1 {
+        return Ok(());
     }
-    let batch = Shape::from([1, channels, height, width]);
-    let inputs: Vec<&Shape> = [&batch].into_iter().chain(weight).collect();
-    Ok(operation.output_shape(&inputs)?[1..].into())
+    Err(Error::shape(kind, format!("expected [C, {}], got {input}", axes::<D>())))
+}
+
+/// What a shape rule for batches makes of one sample, `[C, …]`. The padding is
+/// part of the rule; it is here to be doubted.
+pub(super) fn output_of<const D: usize>(
+    kind: &str,
+    input: &Shape,
+    Extents(padding): Extents<D>,
+    rule: impl FnOnce(&Shape) -> Result<Shape>,
+) -> Result<Shape> {
+    check_sample::<D>(kind, input)?;
+    let padded =
+        |(extent, padding): (&usize, usize)| padding.saturating_mul(2).saturating_add(*extent);
+    let padded: Shape = input[1..].iter().zip(padding).map(padded).collect();
+    if padded.checked_elements().is_none_or(|values| values > MAX_SAMPLE) {
+        let message = format!("a padded input of {padded} has more than {MAX_SAMPLE} values");
+        return Err(Error::shape(kind, message));
+    }
+    let batch: Shape = [1].into_iter().chain(input.iter().copied()).collect();
+    Ok(rule(&batch)?[1..].into())
+}
+
+/// What a shape rule for batches of images makes of a batch of images, or of
+/// sequences, which are images one row high.
+pub(super) fn over_images(
+    batch: &Shape,
+    rule: impl FnOnce(&Shape) -> Result<Shape>,
+) -> Result<Shape> {
+    let &[images, channels, length] = &batch[..] else {
+        return rule(batch);
+    };
+    let output = rule(&[images, channels, 1, length].into())?;
+    Ok([output[0], output[1], output[3]].into())
 }

@@ -5,27 +5,72 @@
 //! Names, settings and defaults are PyTorch's.
 
 mod activation;
-mod avg_pool2d;
+mod adaptive_pool;
+mod attention;
+mod avg_pool;
 mod batch_norm;
-mod conv2d;
+mod bilinear;
+mod combine;
+mod conv;
+mod conv_transpose;
+mod distance;
 mod dropout;
+mod embedding;
 mod flatten;
+mod group_norm;
 mod image;
+mod key_value_cache;
+mod layer_norm;
 mod linear;
-mod max_pool2d;
+mod max_pool;
+mod pixel_shuffle;
+mod positions;
+mod recurrent;
+mod transformer;
+mod unflatten;
 
 pub use activation::{
-    Approximation, ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax,
-    Softplus, Tanh,
+    Approximation, CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
+    LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, PReLUSettings, RReLU, ReLU, ReLU6, SELU, SiLU,
+    Sigmoid, Softmax, Softmax2d, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink,
+    Threshold,
 };
-pub use avg_pool2d::AvgPool2d;
-pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNormSettings};
-pub use conv2d::{Conv2d, Conv2dSettings};
-pub use dropout::Dropout;
+pub use adaptive_pool::{
+    AdaptiveAvgPool, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool, AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d, GlobalAvgPool, GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool,
+    GlobalMaxPool1d, GlobalMaxPool2d,
+};
+pub use attention::{Attend, MultiheadAttention, MultiheadAttentionSettings};
+pub use avg_pool::{AvgPool, AvgPool1d, AvgPool2d};
+pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormSettings};
+pub use bilinear::{Bilinear, BilinearSettings};
+pub use combine::{Join, Parallel, ParallelSettings, Residual, ResidualSettings};
+pub use conv::{Conv, Conv1d, Conv2d, Conv3d, ConvSettings, Padding};
+pub use conv_transpose::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTransposeSettings};
+pub use distance::{CosineSimilarity, PairwiseDistance};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
+pub use embedding::{Embedding, EmbeddingSettings};
 pub use flatten::Flatten;
-pub use image::Pair;
+pub use group_norm::{
+    GroupNorm, GroupNormSettings, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
+    InstanceNormSettings,
+};
+pub use image::{Extents, Pair};
+pub use key_value_cache::KeyValueCache;
+pub use layer_norm::{LayerNorm, LayerNormSettings, RMSNorm, RMSNormSettings};
 pub use linear::{Linear, LinearSettings};
-pub use max_pool2d::MaxPool2d;
+pub use max_pool::{MaxPool, MaxPool1d, MaxPool2d};
+pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions};
+pub use recurrent::{
+    CellSettings, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell, Recurrent, RecurrentCell,
+    RecurrentNonlinearity, RecurrentSettings, RecurrentState, pad_sequence,
+};
+pub use transformer::{
+    Decode, FeedForwardActivation, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
+    TransformerEncoderLayer, TransformerSettings,
+};
+pub use unflatten::Unflatten;
 
 use std::fmt;
 
@@ -98,8 +143,8 @@ pub(crate) use initialised_by;
 
 /// A layer without state is its own settings.
 macro_rules! own_settings {
-    ($layer:ident: |$this:ident, $input:ident| $output:expr) => {
-        impl crate::layers::Settings for $layer {
+    ($layer:ty $({ $($generics:tt)* })?: |$this:ident, $input:ident| $output:expr) => {
+        impl$(<$($generics)*>)? crate::layers::Settings for $layer {
             type Layer<T: dendra_tensor::Float> = Self;
 
             fn infer(
@@ -159,7 +204,7 @@ macro_rules! layers {
 
         /// Any layer that a `Sequential` can hold.
         #[derive(Clone, Debug, Parameters)]
-        #[allow(clippy::upper_case_acronyms)]
+        #[allow(clippy::upper_case_acronyms, clippy::enum_variant_names)]
         pub(crate) enum Layer<T: Float> {$(
             $kind(#[parameters(flatten)] <$settings as Settings>::Layer<T>),
         )*}
@@ -180,22 +225,73 @@ macro_rules! layers {
 
 layers! {
     Linear: LinearSettings;
-    Conv2d: Conv2dSettings;
+    Conv1d: ConvSettings<1>;
+    Conv2d: ConvSettings<2>;
+    Conv3d: ConvSettings<3>;
+    ConvTranspose1d: ConvTransposeSettings<1>;
+    ConvTranspose2d: ConvTransposeSettings<2>;
     BatchNorm1d: BatchNormSettings<1>;
     BatchNorm2d: BatchNormSettings<2>;
-    MaxPool2d: MaxPool2d;
-    AvgPool2d: AvgPool2d;
+    BatchNorm3d: BatchNormSettings<3>;
+    MaxPool1d: MaxPool<1>;
+    MaxPool2d: MaxPool<2>;
+    AvgPool1d: AvgPool<1>;
+    AvgPool2d: AvgPool<2>;
+    AdaptiveAvgPool1d: AdaptiveAvgPool<1>;
+    AdaptiveAvgPool2d: AdaptiveAvgPool<2>;
+    AdaptiveMaxPool1d: AdaptiveMaxPool<1>;
+    AdaptiveMaxPool2d: AdaptiveMaxPool<2>;
+    GlobalAvgPool1d: GlobalAvgPool<1>;
+    GlobalAvgPool2d: GlobalAvgPool<2>;
+    GlobalMaxPool1d: GlobalMaxPool<1>;
+    GlobalMaxPool2d: GlobalMaxPool<2>;
+    PixelShuffle: PixelShuffle;
+    PixelUnshuffle: PixelUnshuffle;
+    Residual: ResidualSettings;
+    Parallel: ParallelSettings;
+    LayerNorm: LayerNormSettings;
+    RMSNorm: RMSNormSettings;
+    GroupNorm: GroupNormSettings;
+    InstanceNorm1d: InstanceNormSettings<1>;
+    InstanceNorm2d: InstanceNormSettings<2>;
+    Embedding: EmbeddingSettings;
+    LSTM: RecurrentSettings<4>;
+    GRU: RecurrentSettings<3>;
+    RNN: RecurrentSettings<1>;
     Flatten: Flatten;
+    Unflatten: Unflatten;
     Dropout: Dropout;
+    Dropout1d: Dropout1d;
+    Dropout2d: Dropout2d;
+    Dropout3d: Dropout3d;
+    AlphaDropout: AlphaDropout;
     ReLU: ReLU;
+    ReLU6: ReLU6;
     LeakyReLU: LeakyReLU;
+    PReLU: PReLUSettings;
+    RReLU: RReLU;
     ELU: ELU;
+    CELU: CELU;
+    SELU: SELU;
     GELU: GELU;
     SiLU: SiLU;
+    Mish: Mish;
     Sigmoid: Sigmoid;
+    LogSigmoid: LogSigmoid;
+    Hardsigmoid: Hardsigmoid;
+    Hardswish: Hardswish;
     Tanh: Tanh;
+    Hardtanh: Hardtanh;
+    Tanhshrink: Tanhshrink;
     Softplus: Softplus;
+    Softsign: Softsign;
+    Hardshrink: Hardshrink;
+    Softshrink: Softshrink;
+    Threshold: Threshold;
     Softmax: Softmax;
+    Softmax2d: Softmax2d;
     LogSoftmax: LogSoftmax;
+    Softmin: Softmin;
+    GLU: GLU;
     Identity: Identity;
 }

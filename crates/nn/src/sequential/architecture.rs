@@ -12,7 +12,6 @@ use super::builder::{PlannedLayer, SequentialBuilder};
 use super::{Part, Sequential};
 use crate::file::StateFile;
 use crate::init::Source;
-use crate::layers::LayerSettings;
 
 /// The metadata's key.
 const KEY: &str = "dendra.sequential";
@@ -26,15 +25,7 @@ const VERSION: u64 = 1;
 struct Architecture {
     version: u64,
     input: Vec<usize>,
-    layers: Vec<NamedLayer>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NamedLayer {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    layer: LayerSettings,
+    layers: SequentialBuilder,
 }
 
 /// The part of the format that no version changes.
@@ -53,12 +44,12 @@ impl<T: Float> Sequential<T> {
     ///
     /// When the file cannot be written; what was there before stays.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let layers = self.parts.iter().map(|Part { name, settings, .. }| NamedLayer {
+        let mut layers = SequentialBuilder::new(self.input.clone());
+        layers.layers.extend(self.parts.iter().map(|Part { name, settings, .. }| PlannedLayer {
             name: name.clone(),
-            layer: settings.clone(),
-        });
-        let architecture =
-            Architecture { version: VERSION, input: self.input.to_vec(), layers: layers.collect() };
+            settings: settings.clone(),
+        }));
+        let architecture = Architecture { version: VERSION, input: self.input.to_vec(), layers };
         let json = serde_json::to_string(&architecture)
             .map_err(|error| Error::file(&path, format!("the architecture: {error}")))?;
         let metadata = BTreeMap::from([(KEY.to_owned(), json)]);
@@ -115,11 +106,7 @@ impl Sequential {
             )));
         }
         let Architecture { input, layers, .. } = serde_json::from_str(json).map_err(parse_error)?;
-        let layers = layers
-            .into_iter()
-            .map(|NamedLayer { name, layer: settings }| PlannedLayer { name, settings });
-        let mut builder = SequentialBuilder::new(Shape::from(input));
-        builder.layers.extend(layers);
+        let builder = layers.with_input(Shape::from(input));
         // Blank parameters take no memory, so sizes may be compared with the
         // tensors of the file before anything believes them.
         let mut model: Sequential<T> = builder

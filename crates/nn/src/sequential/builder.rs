@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use dendra_autograd::Parameters;
 use dendra_tensor::{Error, Float, Result, Rng, Shape};
+use serde::{Deserialize, Serialize};
 
 use super::{Part, PartName, Sequential};
 use crate::init::Source;
@@ -17,25 +18,38 @@ pub(crate) const MAX_SAMPLE: usize = 1 << 31;
 
 /// A network being put together; see [`Sequential`]. Each layer's file adds
 /// its method here.
-#[derive(Clone, Debug)]
+///
+/// In a file, its layers stand for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 #[must_use = "a network is made by `build`"]
 pub struct SequentialBuilder {
+    #[serde(skip)]
     pub(super) input: Shape,
     pub(super) layers: Vec<PlannedLayer>,
     /// A name that came before every layer; `build` refuses it.
+    #[serde(skip)]
     stray_name: Option<String>,
 }
 
 /// A layer to be: its name, when that is not its index, and its settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PlannedLayer {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
+    #[serde(rename = "layer")]
     pub(super) settings: LayerSettings,
 }
 
 impl SequentialBuilder {
-    pub(super) fn new(input: Shape) -> Self {
+    pub(crate) fn new(input: Shape) -> Self {
         Self { input, layers: Vec::new(), stray_name: None }
+    }
+
+    /// The same layers for inputs of another shape.
+    pub(crate) fn with_input(self, input: Shape) -> Self {
+        Self { input, ..self }
     }
 
     /// Adds a layer with all its settings, as
@@ -75,25 +89,41 @@ impl SequentialBuilder {
         self.build_from(&mut Source::Random(rng))
     }
 
-    pub(super) fn build_from<T: Float>(self, source: &mut Source<'_>) -> Result<Sequential<T>> {
-        self.check_names()?;
-        check_sample(&self.input).map_err(|error| place::at(error, "Sequential::input".into()))?;
-        let mut shape = self.input.clone();
+    pub(crate) fn build_from<T: Float>(mut self, source: &mut Source<'_>) -> Result<Sequential<T>> {
+        let outputs = self.plan()?;
         let mut parts = Vec::with_capacity(self.layers.len());
-        for (index, PlannedLayer { name, mut settings }) in self.layers.into_iter().enumerate() {
-            let at = |error, settings: &LayerSettings| {
-                let name = PartName(index, name.as_deref());
-                place::at(error, format!("layer {name} ({})", settings.kind()))
-            };
-            let output = settings.infer(&shape).map_err(|error| at(error, &settings))?;
-            check_sample(&output).map_err(|error| at(error, &settings))?;
-            let layer = settings.build(source).map_err(|error| at(error, &settings))?;
-            shape = output.clone();
+        for (index, (planned, output)) in self.layers.into_iter().zip(outputs).enumerate() {
+            let layer = planned.settings.build(source);
+            let layer = layer.map_err(|error| planned.explain(index, error))?;
+            let PlannedLayer { name, settings } = planned;
             parts.push(Part { name, settings, layer, output });
         }
         let mut model = Sequential { input: self.input, parts };
         model.name_parameters();
         Ok(model)
+    }
+
+    /// Fills in what the input decides, and gives the shape of each layer's
+    /// output.
+    fn plan(&mut self) -> Result<Vec<Shape>> {
+        self.check_names()?;
+        check_sample(&self.input).map_err(|error| place::at(error, "Sequential::input".into()))?;
+        let mut shape = self.input.clone();
+        let mut outputs = Vec::with_capacity(self.layers.len());
+        for (index, planned) in self.layers.iter_mut().enumerate() {
+            let output = planned.settings.infer(&shape);
+            let checked = output.and_then(|output| check_sample(&output).map(|()| output));
+            shape = checked.map_err(|error| planned.explain(index, error))?;
+            outputs.push(shape.clone());
+        }
+        Ok(outputs)
+    }
+
+    /// Plans the network for inputs of this shape, and gives the shape of its
+    /// output.
+    pub(crate) fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        self.input = input.clone();
+        Ok(self.plan()?.pop().unwrap_or_else(|| input.clone()))
     }
 
     fn check_names(&self) -> Result<()> {
@@ -115,6 +145,14 @@ impl SequentialBuilder {
             }
         }
         Ok(())
+    }
+}
+
+impl PlannedLayer {
+    /// An error with the place of this layer.
+    fn explain(&self, index: usize, error: Error) -> Error {
+        let name = PartName(index, self.name.as_deref());
+        place::at(error, format!("layer {name} ({})", self.settings.kind()))
     }
 }
 

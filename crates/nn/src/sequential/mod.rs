@@ -63,12 +63,13 @@ impl<T: Float> Part<T> {
     fn forward(&self, x: &Var<T>, following: &[Self]) -> (Result<Var<T>>, usize) {
         let mut following = following.iter().map(|part| &part.layer);
         match (&self.layer, following.next(), following.next()) {
-            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), Some(Layer::MaxPool2d(pool)))
-                if pool.halves() =>
-            {
-                (conv.forward_relu(x, true), 2)
+            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), pool) => {
+                let max_pool = matches!(pool, Some(Layer::MaxPool2d(pool)) if pool.halves());
+                match conv.forward_relu(x, max_pool) {
+                    Some(y) => (y, 1 + usize::from(max_pool)),
+                    None => (conv.forward(x), 0),
+                }
             }
-            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), _) => (conv.forward_relu(x, false), 1),
             (layer, ..) => (layer.forward(x), 0),
         }
     }
@@ -93,10 +94,29 @@ impl<T: Float> Sequential<T> {
         self.parts.last().map_or(&self.input, |part| &part.output)
     }
 
+    /// The kind of the layer that a parameter or buffer belongs to, as `Linear`
+    /// for `0.weight`.
+    pub fn layer_kind(&self, name: &str) -> Option<&'static str> {
+        let layer = name.split('.').next()?;
+        let mut parts = self.named_parts();
+        let part = parts.find(|(name, _)| name.to_string() == layer)?.1;
+        Some(part.settings.kind())
+    }
+
     /// A table of the layers, their output shapes and parameters. It prints
     /// itself.
     pub fn summary(&self) -> Summary {
         Summary::of(self)
+    }
+
+    /// The number of its layers.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether it has no layer.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Each layer and its part of a path.

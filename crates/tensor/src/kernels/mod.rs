@@ -1,13 +1,16 @@
 //! The loops that do the work: SIMD dispatch, parallel splitting, matrix
-//! products, convolutions, and the functions of analysis as vectorisable
-//! polynomials.
+//! products, convolutions, recurrent cells, attention, and the functions of
+//! analysis as vectorisable polynomials.
 
+pub(crate) mod attention;
 pub(crate) mod channels;
 pub(crate) mod convolution;
 pub mod gemm;
 pub(crate) mod math;
 pub mod parallel;
+pub(crate) mod places;
 pub(crate) mod quarters;
+pub mod recurrent;
 pub mod simd;
 pub mod vector;
 pub(crate) mod windows;

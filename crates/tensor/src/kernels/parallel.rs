@@ -5,6 +5,7 @@
 //! on the caller's thread, chunk by chunk, with the same results.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
@@ -14,9 +15,12 @@ use crate::element::Element;
 /// Roughly how many elementary steps (additions, loads) a chunk should hold
 /// for handing it to another thread to pay.
 pub const GRAIN: usize = 64 * 1024;
+/// Elementary steps from which on waking another thread pays: tens of
+/// microseconds of work.
+const WORTH_A_THREAD: usize = 4 * GRAIN;
 
 /// Calls `work(index, chunk)` for each consecutive chunk of `chunk_length`
-/// elements of `out`, in parallel when the whole costs more than two grains;
+/// elements of `out`, in parallel when the whole costs enough steps;
 /// `cost` is the number of elementary steps per element of `out`.
 ///
 /// `work` is called through a pointer, so that rayon's machinery is compiled
@@ -54,7 +58,7 @@ pub fn for_each_chunk_pair<A: Send, B: Send>(
     let parallel = pays(first.len(), cost);
     let pairs = first.chunks_mut(first_length.max(1)).zip(second.chunks_mut(second_length.max(1)));
     let mut pairs: Vec<_> = pairs.collect();
-    for_each_chunk(&mut pairs, 1, if parallel { 2 * GRAIN } else { 0 }, |index, pair| {
+    for_each_chunk(&mut pairs, 1, cost_of(parallel), |index, pair| {
         let (first, second) = &mut pair[0];
         work(index, first, second);
     });
@@ -63,7 +67,12 @@ pub fn for_each_chunk_pair<A: Send, B: Send>(
 /// Whether `elements` that cost `cost` steps each are worth more than one
 /// thread.
 pub fn pays(elements: usize, cost: usize) -> bool {
-    elements.saturating_mul(cost) >= 2 * GRAIN && rayon::current_num_threads() > 1
+    elements.saturating_mul(cost) >= WORTH_A_THREAD && rayon::current_num_threads() > 1
+}
+
+/// A cost that decides whether to work in parallel.
+fn cost_of(parallel: bool) -> usize {
+    if parallel { WORTH_A_THREAD } else { 0 }
 }
 
 /// How many rows of `row_cost` steps make up one grain.
@@ -72,7 +81,7 @@ pub fn rows_per_chunk(row_cost: usize) -> usize {
 }
 
 /// Calls `work(index)` for every index below `count`, in parallel when the
-/// whole costs more than two grains, and collects the results in order.
+/// whole costs enough steps, and collects the results in order.
 pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
     for_each_chunk(&mut results, 1, cost, |index, slot| slot[0] = Some(work(index)));
@@ -101,9 +110,25 @@ pub(crate) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
     });
 }
 
+/// Calls `work(index, chunk)` for consecutive chunks of `out`, all of which
+/// cost about the same per element. The first tells by its time whether the
+/// others are worth another thread, so that no one has to know the cost of a
+/// function; what is computed does not depend on it.
+fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() < 2 * MAP_CHUNK || rayon::current_num_threads() < 2 {
+        return for_each_chunk(out, MAP_CHUNK, 0, work);
+    }
+    let (first, rest) = out.split_at_mut(MAP_CHUNK);
+    let begin = Instant::now();
+    work(0, first);
+    let whole = begin.elapsed() * (rest.len() / MAP_CHUNK) as u32;
+    let cost = cost_of(whole > SAVES_TIME);
+    for_each_chunk(rest, MAP_CHUNK, cost, |index, chunk| work(index + 1, chunk));
+}
+
 /// Fills `out` with `f` of the elements of `x`, in parallel and vectorised.
 pub(crate) fn map_slice<A: Element, B: Element>(x: &[A], out: &mut [B], f: impl Fn(A) -> B + Sync) {
-    for_each_chunk(out, MAP_CHUNK, 1, |index, out| {
+    for_each_equal_chunk(out, |index, out| {
         let x = &x[index * MAP_CHUNK..][..out.len()];
         simd::dispatch(
             #[inline(always)]
@@ -122,7 +147,7 @@ pub(crate) fn map_slices<A: Element, B: Element>(
     out: &mut [B],
     f: impl Fn(A, A, A) -> B + Sync,
 ) {
-    for_each_chunk(out, MAP_CHUNK, 1, |index, out| {
+    for_each_equal_chunk(out, |index, out| {
         let [x, y, z] = [x, y, z].map(|slice| &slice[index * MAP_CHUNK..][..out.len()]);
         simd::dispatch(
             #[inline(always)]
@@ -136,4 +161,6 @@ pub(crate) fn map_slices<A: Element, B: Element>(
 }
 
 /// Elements of a chunk of a map.
-const MAP_CHUNK: usize = GRAIN / 2;
+const MAP_CHUNK: usize = 8 * 1024;
+/// Work that is worth waking another thread.
+const SAVES_TIME: Duration = Duration::from_micros(30);

@@ -131,10 +131,7 @@ impl<T: Float> Op<T> for BatchNorm<T> {
             let message = format!("a batch of {x} has one element a channel, and so no variance");
             return Err(Error::shape("batch_norm", message));
         }
-        if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
-            let message = format!("epsilon must be a number of at least 0, got {}", self.epsilon);
-            return Err(Error::argument("batch_norm", message));
-        }
+        super::check_epsilon("batch_norm", self.epsilon)?;
         Ok(x.clone())
     }
 

@@ -1,6 +1,7 @@
 //! Functions of two elements: each a function beside its two derivatives.
 
 use super::broadcast::{sum_to, zip};
+use super::unary::c;
 use super::{Call, Cotangents, Op};
 use crate::element::{Float, Number};
 use crate::error::Result;
@@ -23,14 +24,29 @@ fn sample_inputs<T: Float>(low: f64, high: f64) -> Vec<Vec<Tensor<T>>> {
     ]
 }
 
-/// Defines operations: `Name in low..high: |a, b| value, gradient by a, gradient
-/// by b;` where the gradient is checked on `low..high`.
+/// Defines operations that run by [`zip`] unless something speaks for
+/// [`call_zip`]: `Name in low..high: |a, b| value, gradient by a, gradient by b;`
+/// where the gradient is checked on `low..high`.
 macro_rules! binary {
-    ($(
+    (with $zip:ident; $($rest:tt)*) => {
+        binary! { @each $zip $($rest)* }
+    };
+    (@each $zip:ident $(
         $(#[$attribute:meta])*
         $name:ident in $low:literal..$high:literal:
             |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr;
     )*) => {$(
+        binary! {
+            @one $zip
+            $(#[$attribute])*
+            $name in $low..$high: |$a, $b| $value, $by_a, $by_b;
+        }
+    )*};
+    (@one $zip:ident
+        $(#[$attribute:meta])*
+        $name:ident in $low:literal..$high:literal:
+            |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr;
+    ) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
@@ -49,7 +65,7 @@ macro_rules! binary {
                     .shape()
                     .broadcast(inputs[1].shape(), stringify!($name))
                     .expect("the shape rule accepted the inputs");
-                (zip(inputs[0], inputs[1], &shape, #[inline(always)] |$a: T, $b: T| $value), ())
+                ($zip(inputs[0], inputs[1], &shape, #[inline(always)] |$a: T, $b: T| $value), ())
             }
 
             #[inline(never)]
@@ -67,7 +83,7 @@ macro_rules! binary {
                 sample_inputs($low, $high).into_iter().map(|inputs| ($name, inputs)).collect()
             }
         }
-    )*};
+    };
 }
 
 /// The cotangent itself: the derivative is 1.
@@ -105,23 +121,40 @@ fn times_b<T: Float>(_: &Tensor<T>, b: &Tensor<T>, g: &Tensor<T>, shape: &Shape)
 /// Any other derivative, a function of both operands.
 macro_rules! of {
     ($derivative:expr) => {
+        of!(zip, $derivative)
+    };
+    ($zip:ident, $derivative:expr) => {
         |a: &Tensor<T>, b: &Tensor<T>, g: &Tensor<T>, shape: &Shape| {
-            let slope = zip(
+            let slope = $zip(
                 a,
                 b,
                 shape,
                 #[inline(always)]
                 $derivative,
             );
-            zip(
-                &slope,
-                g,
-                shape,
-                #[inline(always)]
-                |slope: T, g| slope * g,
-            )
+            times_a(&slope, b, g, shape)
         }
     };
+}
+
+/// As [`zip`], in the one loop of all functions that call the mathematical
+/// library: a loop of their own would not be faster, and takes long to compile.
+fn call_zip<T: Float>(
+    a: &Tensor<T>,
+    b: &Tensor<T>,
+    shape: &Shape,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Tensor<T> {
+    #[inline(never)]
+    fn run<T: Float>(
+        a: &Tensor<T>,
+        b: &Tensor<T>,
+        shape: &Shape,
+        f: &(dyn Fn(T, T) -> T + Sync),
+    ) -> Tensor<T> {
+        zip(a, b, shape, f)
+    }
+    run(a, b, shape, &f)
 }
 
 /// The share of the gradient that the winner `a` of a comparison gets.
@@ -134,6 +167,8 @@ fn share<T: Number>(a: T, b: T, wins: bool) -> T {
 }
 
 binary! {
+    with zip;
+
     /// a + b
     Add in -2.0..2.0: |a, b| a + b, one, one;
     /// a − b
@@ -152,11 +187,64 @@ binary! {
         |a, b| a.min_nan(b),
         of!(|a, b| share(a, b, a < b)),
         of!(|a, b| share(a, b, b < a));
+    /// a where a > 0, else b · a
+    Prelu in -2.0..2.0:
+        |a, b| if a > T::ZERO { a } else { b * a },
+        of!(|a, b| if a > T::ZERO { T::ONE } else { b }),
+        of!(|a, _| if a > T::ZERO { T::ZERO } else { a });
+}
+
+binary! {
+    with call_zip;
+
     /// a to the power of b
     Pow in 0.5..2.0:
         |a, b| a.powf(b),
-        of!(|a: T, b| b * a.powf(b - T::ONE)),
-        of!(|a: T, b| a.powf(b) * a.ln());
+        of!(call_zip, |a, b| if b == T::ZERO { T::ZERO } else { b * a.powf(b - T::ONE) }),
+        of!(call_zip, |a, b| {
+            if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }
+        });
+    /// the angle of the point (b, a)
+    Atan2 in 0.5..2.0:
+        |a, b| a.atan2(b),
+        of!(call_zip, |a, b| quotient(b, a * a + b * b)),
+        of!(call_zip, |a, b| quotient(-a, a * a + b * b));
+    /// √(a² + b²)
+    Hypot in 0.5..2.0:
+        |a, b| a.hypot(b),
+        of!(call_zip, |a, b| quotient(a, a.hypot(b))),
+        of!(call_zip, |a, b| quotient(b, a.hypot(b)));
+    /// a − b · ⌊a / b⌋
+    Remainder in 1.3..1.9:
+        |a, b| {
+            let rest = a.fmod(b);
+            if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { rest + b } else { rest }
+        },
+        one,
+        of!(call_zip, |a, b| -(a / b).floor());
+    /// a − b · trunc(a / b)
+    Fmod in 1.3..1.9: |a, b| a.fmod(b), one, of!(call_zip, |a, b| -(a / b).trunc());
+    /// a · ln(b), and 0 where a is 0
+    Xlogy in 0.5..2.0:
+        |a, b| if a == T::ZERO && !b.is_nan() { T::ZERO } else { a * b.ln() },
+        of!(call_zip, |a, b| if a == T::ZERO && b <= T::ZERO { T::ZERO } else { b.ln() }),
+        of!(call_zip, |a, b| quotient(a, b));
+    /// ln(exp(a) + exp(b))
+    LogAddExp in -2.0..2.0:
+        |a, b| {
+            let larger = a.max_nan(b);
+            // Not the difference of infinities.
+            let distance = if a == b { T::ZERO } else { (a - b).abs() };
+            larger + (-distance).exp().ln_1p()
+        },
+        of!(call_zip, |a, b| if a == b { c(0.5) } else { (a - b).sigmoid() }),
+        of!(call_zip, |a, b| if a == b { c(0.5) } else { (b - a).sigmoid() });
+}
+
+/// The quotient, and 0 where the numerator is: at the kinks that these
+/// derivatives have at the origin.
+fn quotient<T: Float>(numerator: T, denominator: T) -> T {
+    if numerator == T::ZERO { T::ZERO } else { numerator / denominator }
 }
 
 #[cfg(test)]

@@ -10,8 +10,7 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How a convolution's kernel moves over the image, in elements along
-/// `[height, width]`.
+/// How a convolution's kernel moves, in elements along each of `D` axes.
 ///
 /// ```
 /// use dendra_tensor::Conv2dOptions;
@@ -20,21 +19,24 @@ use crate::tensor::Tensor;
 /// assert_eq!(options.stride, [1, 1]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dOptions {
+pub struct ConvOptions<const D: usize> {
     /// Elements from one window to the next.
-    pub stride: [usize; 2],
-    /// Zeros added on both sides of the image.
-    pub padding: [usize; 2],
+    pub stride: [usize; D],
+    /// Zeros added on both sides.
+    pub padding: [usize; D],
     /// Elements from one tap of the kernel to the next.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; D],
     /// Parts that input and output channels are divided into; a part of the
     /// output sees only its part of the input.
     pub groups: usize,
 }
 
-impl Default for Conv2dOptions {
+/// [`ConvOptions`] along `[height, width]`.
+pub type Conv2dOptions = ConvOptions<2>;
+
+impl<const D: usize> Default for ConvOptions<D> {
     fn default() -> Self {
-        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+        Self { stride: [1; D], padding: [0; D], dilation: [1; D], groups: 1 }
     }
 }
 

@@ -269,8 +269,8 @@ mod tests {
 
     /// The same by three operations one after the other.
     fn one_by_one(operation: &Conv2dRelu, inputs: &[Tensor], cotangent: &Tensor) -> Vec<Tensor> {
+        use super::super::activation::Relu;
         use super::super::max_pool2d::MaxPool2d;
-        use super::super::unary::Relu;
 
         let references: Vec<&Tensor> = inputs.iter().collect();
         let (convolved, ()) = operation.conv2d().forward(&references);

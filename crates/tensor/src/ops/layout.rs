@@ -8,6 +8,7 @@ use super::broadcast::sum_to;
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
+use crate::kernels::places::add_through;
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -136,20 +137,8 @@ impl<T: Float> Op<T> for Slice {
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let shape = call.inputs[0].shape();
-        let axis = shape.axis("slice", self.axis).expect(CHECKED);
-        let extent = shape[axis] as isize;
-        let first = if self.start < 0 { self.start + extent } else { self.start };
-        call.each(|_| {
-            let mut gradient = Tensor::zeros(shape);
-            let mut target = gradient.view_mut();
-            let lanes = call.cotangent.view();
-            for (i, lane) in lanes.axis_iter(ndarray::Axis(axis)).enumerate() {
-                let index = first + i as isize * self.step;
-                target.index_axis_mut(ndarray::Axis(axis), index as usize).assign(&lane);
-            }
-            gradient
-        })
+        let view = |zeros: &Tensor<T>| self.of(zeros).expect(CHECKED);
+        call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -12,8 +12,7 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How the windows of a pooling move over the image, in elements along
-/// `[height, width]`.
+/// How the windows of a pooling move, in elements along each of `D` axes.
 ///
 /// ```
 /// use dendra_tensor::Pool2dOptions;
@@ -24,32 +23,37 @@ use crate::tensor::Tensor;
 /// assert_eq!(overlap.dilation, [1, 1]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool2dOptions {
+pub struct PoolOptions<const D: usize> {
     /// Taps of a window.
-    pub kernel_size: [usize; 2],
+    pub kernel_size: [usize; D],
     /// Elements from one window to the next.
-    pub stride: [usize; 2],
-    /// Elements added on both sides of the image, at most half of the kernel.
-    pub padding: [usize; 2],
+    pub stride: [usize; D],
+    /// Elements added on both sides, at most half of the kernel.
+    pub padding: [usize; D],
     /// Elements from one tap to the next.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; D],
     /// Whether the number of windows is rounded up, so that the last one may
     /// reach beyond the padding; one that would start there does not count.
     pub ceil_mode: bool,
 }
 
-impl Pool2dOptions {
+/// [`PoolOptions`] along `[height, width]`.
+pub type Pool2dOptions = PoolOptions<2>;
+
+impl<const D: usize> PoolOptions<D> {
     /// Windows side by side, without padding.
-    pub fn new(kernel_size: [usize; 2]) -> Self {
+    pub fn new(kernel_size: [usize; D]) -> Self {
         Self {
             kernel_size,
             stride: kernel_size,
-            padding: [0, 0],
-            dilation: [1, 1],
+            padding: [0; D],
+            dilation: [1; D],
             ceil_mode: false,
         }
     }
+}
 
+impl Pool2dOptions {
     /// The windows over images of this shape and the shape of the output, or
     /// what does not fit.
     pub(super) fn windows(&self, place: &str, x: &Shape) -> Result<(Windows, Shape)> {

@@ -11,7 +11,7 @@
 use smallvec::SmallVec;
 
 use crate::element::Float;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -101,6 +101,9 @@ macro_rules! operations {
     };
 }
 
+pub mod activation;
+pub mod adaptive_pool2d;
+pub mod attention;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod binary;
@@ -108,18 +111,39 @@ mod broadcast;
 pub mod check;
 pub mod conv2d;
 pub mod conv2d_relu;
+pub mod conv_transpose2d;
+mod counting;
 pub mod cross_entropy;
+pub mod embedding;
+pub mod group_norm;
+mod integer;
+pub mod interpolate;
 pub mod joining;
+pub mod layer_norm;
 pub mod layout;
+pub mod lifted;
 pub mod linear;
+mod logic;
 pub mod matmul;
 pub mod max_pool2d;
+pub mod norm;
 mod operators;
+mod order;
+pub mod padding;
+pub mod pixels;
+mod place;
+mod products;
+pub mod recurrent;
 pub mod reduce;
+pub mod scan;
+pub mod scatter;
 pub mod selection;
 pub mod softmax;
+pub mod special;
+pub mod strided;
 mod table;
 pub mod unary;
+pub mod unfold;
 
 #[doc(hidden)]
 pub use table::compile_here;
@@ -179,6 +203,15 @@ impl<T: Float, S> Call<'_, T, S> {
     fn each(&self, gradient: impl Fn(usize) -> Tensor<T>) -> Cotangents<T> {
         self.needs.iter().enumerate().map(|(i, &needed)| needed.then(|| gradient(i))).collect()
     }
+}
+
+/// Checks what normalisation adds to a variance.
+fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
+    if epsilon >= 0.0 && epsilon.is_finite() {
+        return Ok(());
+    }
+    let message = format!("epsilon must be a number of at least 0, got {epsilon}");
+    Err(Error::argument(place, message))
 }
 
 /// A row of the operation table.

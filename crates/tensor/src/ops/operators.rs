@@ -93,7 +93,7 @@ impl<T: Number + ops::Neg<Output = T>> ops::Neg for Tensor<T> {
 }
 
 macro_rules! comparisons {
-    ($($(#[$doc:meta])* $name:ident $symbol:tt;)*) => {
+    ($($(#[$doc:meta])* $name:ident $scalar:ident $symbol:tt;)*) => {
         /// Comparisons, element by element, of tensors that broadcast.
         impl<T: Number> Tensor<T> {$(
             $(#[$doc])*
@@ -105,23 +105,29 @@ macro_rules! comparisons {
                 let shape = self.shape().broadcast(other.shape(), stringify!($name))?;
                 Ok(zip(self, other, &shape, #[inline(always)] |a, b| a $symbol b))
             }
+
+            $(#[$doc])*
+            /// The other is one number for all.
+            pub fn $scalar(&self, other: T) -> Tensor<bool> {
+                self.map(|x| x $symbol other)
+            }
         )*}
     };
 }
 
 comparisons! {
     /// Where the elements are equal.
-    eq_elements ==;
+    eq_elements eq_scalar ==;
     /// Where the elements differ.
-    ne_elements !=;
+    ne_elements ne_scalar !=;
     /// Where the element is less than the other's.
-    lt <;
+    lt lt_scalar <;
     /// Where the element is at most the other's.
-    le <=;
+    le le_scalar <=;
     /// Where the element is greater than the other's.
-    gt >;
+    gt gt_scalar >;
     /// Where the element is at least the other's.
-    ge >=;
+    ge ge_scalar >=;
 }
 
 #[cfg(test)]
@@ -138,6 +144,7 @@ mod tests {
         assert_eq!((-x).to_vec(), [-6.0, -8.0]);
         assert_eq!((Tensor::from([7, 9_i64]) / 2).to_vec(), [3, 4]);
         assert_eq!(y.gt(&Tensor::scalar(3.0)).unwrap().to_vec(), [false, true]);
+        assert_eq!(y.le_scalar(2.0).to_vec(), [true, false]);
     }
 
     #[test]

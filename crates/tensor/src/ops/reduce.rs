@@ -7,6 +7,7 @@
 use smallvec::SmallVec;
 
 use super::broadcast::zip;
+use super::order::{index_rows, is_nan};
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ use crate::tensor::Tensor;
 
 /// Accumulators of one row; enough to keep the adders busy.
 const LANES: usize = 32;
+/// Values folded in one elementary step.
+const VALUES_PER_STEP: usize = 4;
 
 /// Folds the given axes (ascending) away with an associative `f`.
 pub(crate) fn fold<T: Element>(
@@ -67,6 +70,14 @@ pub(super) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) ->
     for (lane, &value) in lanes.iter_mut().zip(rest) {
         *lane = f(*lane, value);
     }
+    fold_lanes(&mut lanes, f)
+}
+
+/// Folds accumulators, the far half onto the near one. A function of its own,
+/// since the compiler would otherwise arrange the loops before it in pairs of
+/// numbers, the shape in which this ends.
+#[inline(never)]
+fn fold_lanes<T: Element>(lanes: &mut [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -94,7 +105,7 @@ fn fold_rows<T: Element>(
     let block = GRAIN / 2;
     if length > block {
         for (slot, row) in out.iter_mut().zip(values.chunks(length)) {
-            let partial = map(length.div_ceil(block), block, |i| {
+            let partial = map(length.div_ceil(block), block / VALUES_PER_STEP, |i| {
                 one(&row[i * block..length.min((i + 1) * block)])
             });
             *slot = partial.into_iter().fold(identity, f);
@@ -102,7 +113,7 @@ fn fold_rows<T: Element>(
         return;
     }
     let rows = rows_per_chunk(length);
-    for_each_chunk(out, rows, length, |index, out| {
+    for_each_chunk(out, rows, length.div_ceil(VALUES_PER_STEP), |index, out| {
         for (i, slot) in out.iter_mut().enumerate() {
             let start = (index * rows + i) * length;
             *slot = one(&values[start..start + length]);
@@ -140,13 +151,13 @@ pub(super) fn fold_columns<T: Element>(
         return;
     }
     let block = rows_per_chunk(inner);
-    for_each_chunk(out, inner, length, |index, out| {
+    for_each_chunk(out, inner, length.div_ceil(VALUES_PER_STEP), |index, out| {
         let matrix = &values[index * length * inner..][..length * inner];
         if length <= block {
             accumulate(matrix, out);
             return;
         }
-        let partial = map(length.div_ceil(block), block * inner, |i| {
+        let partial = map(length.div_ceil(block), block * inner / VALUES_PER_STEP, |i| {
             let rows = &matrix[i * block * inner..length.min((i + 1) * block) * inner];
             let mut sum = vec![identity; inner];
             accumulate(rows, &mut sum);
@@ -157,12 +168,17 @@ pub(super) fn fold_columns<T: Element>(
 }
 
 /// The axes as a reduction's settings name them; `place` names it in errors.
-fn output_shape(place: &str, shape: &Shape, axes: &[isize], keep: bool) -> Result<Shape> {
+pub(super) fn output_shape(
+    place: &str,
+    shape: &Shape,
+    axes: &[isize],
+    keep: bool,
+) -> Result<Shape> {
     Ok(shape.reduced(&shape.axes(place, axes)?, keep))
 }
 
 /// Folds and keeps the axes where asked.
-fn forward<T: Element>(
+pub(super) fn forward<T: Element>(
     x: &Tensor<T>,
     axes: &[isize],
     keep: bool,
@@ -179,7 +195,7 @@ fn forward<T: Element>(
 
 /// A reduced tensor with the extent 1 at the axes that went, so that it
 /// broadcasts against the input.
-fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize]) -> Tensor<T> {
+pub(super) fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize]) -> Tensor<T> {
     let axes = shape.axes("reduction", axes).expect("the shape rule accepted the axes");
     reduced.reshape(shape.reduced(&axes, true)).expect("kept axes hold one element")
 }
@@ -329,29 +345,19 @@ impl<T: Number> Tensor<T> {
         if length == 0 {
             return Err(Error::shape(place, format!("axis {axis} of {} is empty", self.shape())));
         }
-        let mut order: SmallVec<[usize; 4]> = (0..self.rank()).filter(|&i| i != axis).collect();
-        order.push(axis);
-        let rows = self.permuted(&order).contiguous();
-        let values = rows.as_slice().expect("made contiguous above");
-        #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
-        let is_nan = |x: T| x != x;
-        Ok(Tensor::build(self.shape().reduced(&[axis], false), |out| {
-            for_each_chunk(out, rows_per_chunk(length), length, |index, out| {
-                let start = index * rows_per_chunk(length) * length;
-                for (slot, row) in out.iter_mut().zip(values[start..].chunks_exact(length)) {
-                    let mut best = 0;
-                    for (i, &x) in row.iter().enumerate() {
-                        if beats(x, row[best]) || (is_nan(x) && !is_nan(row[best])) {
-                            best = i;
-                        }
-                        if is_nan(row[best]) {
-                            break;
-                        }
-                    }
-                    *slot = best as i64;
+        let places = index_rows(self, axis, 1, |row, out| {
+            let mut best = 0;
+            for (i, &x) in row.iter().enumerate() {
+                if beats(x, row[best]) || (is_nan(x) && !is_nan(row[best])) {
+                    best = i;
                 }
-            });
-        }))
+                if is_nan(row[best]) {
+                    break;
+                }
+            }
+            out[0] = best as i64;
+        });
+        places.squeeze(axis as isize)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::broadcast::{sum_to, zip};
 use super::layout::sample;
+use super::scatter::scattered;
 use super::{Call, Cotangents, Op};
-use crate::element::Float;
+use crate::element::{Element, Float};
 use crate::error::Result;
+use crate::kernels::places::add_rows;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -22,7 +24,7 @@ impl<T: Float> Op<T> for Gather {
     const NAME: &'static str = "gather";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        inputs[0].check_gather(self.axis, &self.index)?;
+        inputs[0].check_gather("gather", self.axis, &self.index)?;
         Ok(self.index.shape().clone())
     }
 
@@ -38,14 +40,7 @@ impl<T: Float> Op<T> for Gather {
         call.each(|_| {
             // In row-major order: the sum of several picks of one element has
             // the same bits every time.
-            let mut gradient = Tensor::zeros(shape);
-            let mut target = gradient.view_mut();
-            let index = self.index.view();
-            for (mut place, &g) in call.cotangent.view().indexed_iter() {
-                place[axis] = index[place.clone()] as usize;
-                target[place] += g;
-            }
-            gradient
+            scattered(&Tensor::zeros(shape), axis, &self.index, &call.cotangent, |sum, g| sum + g)
         })
     }
 
@@ -88,13 +83,10 @@ impl<T: Float> Op<T> for IndexSelect {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
-        let axis = ndarray::Axis(shape.axis("index_select", self.axis).expect("checked before"));
+        let axis = shape.axis("index_select", self.axis).expect("checked by the shape rule");
         call.each(|_| {
             let mut gradient = Tensor::zeros(shape);
-            let mut target = gradient.view_mut();
-            for (&index, g) in self.indices.iter().zip(call.cotangent.view().axis_iter(axis)) {
-                target.index_axis_mut(axis, index).zip_mut_with(&g, |sum, &g| *sum += g);
-            }
+            add_rows(gradient.make_mut(), shape, axis, &self.indices, &call.cotangent);
             gradient
         })
     }
@@ -116,33 +108,53 @@ pub struct Where {
     pub mask: Tensor<bool>,
 }
 
+fn chosen_shape(mask: &Tensor<bool>, a: &Shape, b: &Shape) -> Result<Shape> {
+    a.broadcast(b, "where_mask")?.broadcast(mask.shape(), "where_mask")
+}
+
+impl<T: Element> Tensor<T> {
+    /// `self` where the mask is true, else `other`; all three broadcast.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not broadcast.
+    pub fn where_mask(&self, mask: &Tensor<bool>, other: &Self) -> Result<Self> {
+        let shape = chosen_shape(mask, self.shape(), other.shape())?;
+        // With one value on a side the loop has two operands.
+        if let Ok(other) = other.item() {
+            return Ok(zip(mask, self, &shape, |mask, x| if mask { x } else { other }));
+        }
+        if let Ok(value) = self.item() {
+            return Ok(zip(mask, other, &shape, |mask, x| if mask { value } else { x }));
+        }
+        let mask = mask.stretched(shape.clone()).contiguous();
+        let [a, b] = [self, other].map(|x| x.stretched(shape.clone()).contiguous());
+        Ok(mask.with_slice(|mask| {
+            a.with_slice(|a| {
+                b.with_slice(|b| {
+                    Self::build(shape, |out| {
+                        for (((slot, &mask), &a), &b) in out.iter_mut().zip(mask).zip(a).zip(b) {
+                            *slot = if mask { a } else { b };
+                        }
+                    })
+                })
+            })
+        }))
+    }
+}
+
 impl<T: Float> Op<T> for Where {
     type Saved = ();
     const NAME: &'static str = "where_mask";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let values = inputs[0].broadcast(inputs[1], "where_mask")?;
-        values.broadcast(self.mask.shape(), "where_mask")
+        chosen_shape(&self.mask, inputs[0], inputs[1])
     }
 
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        let shapes = [inputs[0].shape(), inputs[1].shape()];
-        let shape = Op::<T>::output_shape(self, &shapes).expect("checked by the caller");
-        let mask = self.mask.stretched(shape.clone()).contiguous();
-        let [a, b] = [inputs[0], inputs[1]].map(|x| x.stretched(shape.clone()).contiguous());
-        let chosen = mask.with_slice(|mask| {
-            a.with_slice(|a| {
-                b.with_slice(|b| {
-                    Tensor::build(shape, |out| {
-                        for (i, slot) in out.iter_mut().enumerate() {
-                            *slot = if mask[i] { a[i] } else { b[i] };
-                        }
-                    })
-                })
-            })
-        });
-        (chosen, ())
+        let chosen = inputs[0].where_mask(&self.mask, inputs[1]);
+        (chosen.expect("the shape rule accepted the inputs"), ())
     }
 
     #[inline(never)]

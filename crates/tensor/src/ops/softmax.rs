@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::reduce::fold_slice;
 use super::{Call, Cotangents, Op};
-use crate::element::Float;
+use crate::element::{Element, Float};
 use crate::error::Result;
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::kernels::simd;
@@ -33,7 +33,7 @@ const EXP_COST: usize = 8;
 
 /// Calls `row(inputs, out)` for every row along `axis`; the inputs have one
 /// shape.
-fn map_rows<T: Float, const N: usize>(
+pub(super) fn map_rows<T: Element, const N: usize>(
     inputs: [&Tensor<T>; N],
     axis: isize,
     row: impl Fn([&[T]; N], &mut [T]) + Sync,

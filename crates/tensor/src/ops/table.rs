@@ -2,19 +2,35 @@
 
 use smallvec::SmallVec;
 
+use super::attention::{Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
-use super::conv2d::Conv2dOptions;
+use super::conv_transpose2d::ConvTransposeOptions;
+use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
+use super::embedding::Embedding;
+use super::group_norm::GroupNorm;
+use super::interpolate::Interpolate;
+use super::layer_norm::{LayerNorm, RmsNorm};
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
 use super::linear::Linear;
 use super::matmul::MatMul;
-use super::max_pool2d::Pool2dOptions;
+use super::max_pool2d::{Pool2dOptions, PoolOptions};
+use super::norm::Norm;
+use super::order::order_functions;
+use super::padding::{Pad, PadMode};
+use super::place::{self, place_functions};
+use super::products;
+use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
 use super::reduce::{Max, Min, Prod, Sum};
+use super::scan::{CumProd, CumSum, LogCumSumExp};
+use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
+use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
+use super::unfold::{Fold, Unfold, UnfoldOptions};
 use super::{
-    Op, Row, avg_pool2d, batch_norm, binary, conv2d, conv2d_relu, cross_entropy, joining,
-    max_pool2d, unary,
+    Op, Row, activation, adaptive_pool2d, avg_pool2d, batch_norm, binary, conv_transpose2d, conv2d,
+    conv2d_relu, cross_entropy, joining, lifted, max_pool2d, pixels, special, unary,
 };
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
@@ -24,45 +40,99 @@ use crate::tensor::Tensor;
 operations! {
     // Functions of one element.
 
-    unary::Relu:
+    activation::Relu:
     /// The larger of x and 0.
-    fn relu(&self) -> Self { Self::apply(unary::Relu, &[self]) }
+    fn relu(&self) -> Self { Self::apply(activation::Relu, &[self]) }
 
-    unary::LeakyRelu:
+    activation::LeakyRelu:
     /// x where it is positive, else `negative_slope · x`.
     fn leaky_relu(&self, negative_slope: f64) -> Self {
-        Self::apply(unary::LeakyRelu { negative_slope }, &[self])
+        Self::apply(activation::LeakyRelu { negative_slope }, &[self])
     }
 
-    unary::Elu:
+    activation::Elu:
     /// x where it is positive, else `alpha · (exp(x) − 1)` (Clevert et al., 2015).
-    fn elu(&self, alpha: f64) -> Self { Self::apply(unary::Elu { alpha }, &[self]) }
+    fn elu(&self, alpha: f64) -> Self { Self::apply(activation::Elu { alpha }, &[self]) }
 
-    unary::Gelu:
+    activation::Gelu:
     /// x·Φ(x), with the exact normal distribution function Φ (Hendrycks and
     /// Gimpel, 2016).
-    fn gelu(&self) -> Self { Self::apply(unary::Gelu, &[self]) }
+    fn gelu(&self) -> Self { Self::apply(activation::Gelu, &[self]) }
 
-    unary::GeluTanh:
+    activation::GeluTanh:
     /// GELU in its approximation by a hyperbolic tangent (PyTorch's
     /// `approximate='tanh'`).
-    fn gelu_tanh(&self) -> Self { Self::apply(unary::GeluTanh, &[self]) }
+    fn gelu_tanh(&self) -> Self { Self::apply(activation::GeluTanh, &[self]) }
 
-    unary::Silu:
+    activation::Silu:
     /// x·σ(x), also called Swish (Ramachandran et al., 2017).
-    fn silu(&self) -> Self { Self::apply(unary::Silu, &[self]) }
+    fn silu(&self) -> Self { Self::apply(activation::Silu, &[self]) }
 
-    unary::Softplus:
+    activation::Softplus:
     /// ln(1 + exp(x)), a smooth ReLU.
-    fn softplus(&self) -> Self { Self::apply(unary::Softplus, &[self]) }
+    fn softplus(&self) -> Self { Self::apply(activation::Softplus, &[self]) }
 
-    unary::Sigmoid:
+    activation::Sigmoid:
     /// The logistic function 1 / (1 + exp(−x)).
-    fn sigmoid(&self) -> Self { Self::apply(unary::Sigmoid, &[self]) }
+    fn sigmoid(&self) -> Self { Self::apply(activation::Sigmoid, &[self]) }
 
-    unary::LogSigmoid:
+    activation::LogSigmoid:
     /// The logarithm of the logistic function, accurate at both ends.
-    fn log_sigmoid(&self) -> Self { Self::apply(unary::LogSigmoid, &[self]) }
+    fn log_sigmoid(&self) -> Self { Self::apply(activation::LogSigmoid, &[self]) }
+
+    activation::SoftplusScaled:
+    /// ln(1 + exp(beta · x)) / beta, and x where beta · x is above the threshold
+    /// (PyTorch's defaults are 1 and 20).
+    fn softplus_scaled(&self, beta: f64, threshold: f64) -> Self {
+        Self::apply(activation::SoftplusScaled { beta, threshold }, &[self])
+    }
+
+    activation::Hardswish:
+    /// x · min(max(x + 3, 0), 6) / 6 (Howard et al., 2019).
+    fn hardswish(&self) -> Self { Self::apply(activation::Hardswish, &[self]) }
+
+    activation::Hardsigmoid:
+    /// min(max(x + 3, 0), 6) / 6.
+    fn hardsigmoid(&self) -> Self { Self::apply(activation::Hardsigmoid, &[self]) }
+
+    activation::Hardshrink:
+    /// x where it is beyond ±`lambda`, else 0.
+    fn hardshrink(&self, lambda: f64) -> Self {
+        Self::apply(activation::Hardshrink { lambda }, &[self])
+    }
+
+    activation::Softshrink:
+    /// x moved by `lambda` towards 0, and 0 where it would pass it.
+    fn softshrink(&self, lambda: f64) -> Self {
+        Self::apply(activation::Softshrink { lambda }, &[self])
+    }
+
+    activation::Tanhshrink:
+    /// x − tanh(x).
+    fn tanhshrink(&self) -> Self { Self::apply(activation::Tanhshrink, &[self]) }
+
+    activation::Softsign:
+    /// x / (1 + |x|).
+    fn softsign(&self) -> Self { Self::apply(activation::Softsign, &[self]) }
+
+    activation::Celu:
+    /// x where it is positive, else `alpha · (exp(x / alpha) − 1)` (Barron, 2017).
+    fn celu(&self, alpha: f64) -> Self { Self::apply(activation::Celu { alpha }, &[self]) }
+
+    activation::Selu:
+    /// ELU with the scale and alpha that keep mean 0 and variance 1 (Klambauer
+    /// et al., 2017).
+    fn selu(&self) -> Self { Self::apply(activation::Selu, &[self]) }
+
+    activation::Mish:
+    /// x · tanh(ln(1 + exp(x))) (Misra, 2019).
+    fn mish(&self) -> Self { Self::apply(activation::Mish, &[self]) }
+
+    activation::Threshold:
+    /// x where it is above the threshold, else `value`.
+    fn threshold(&self, threshold: f64, value: f64) -> Self {
+        Self::apply(activation::Threshold { threshold, value }, &[self])
+    }
 
     unary::Tanh:
     /// The hyperbolic tangent.
@@ -83,6 +153,18 @@ operations! {
     unary::Ln1p:
     /// ln(1 + x), accurate near 0.
     fn ln_1p(&self) -> Self { Self::apply(unary::Ln1p, &[self]) }
+
+    unary::Exp2:
+    /// 2 to the power of x.
+    fn exp2(&self) -> Self { Self::apply(unary::Exp2, &[self]) }
+
+    unary::Log2:
+    /// The logarithm to the base 2.
+    fn log2(&self) -> Self { Self::apply(unary::Log2, &[self]) }
+
+    unary::Log10:
+    /// The logarithm to the base 10.
+    fn log10(&self) -> Self { Self::apply(unary::Log10, &[self]) }
 
     unary::Sqrt:
     /// The square root; NaN below 0.
@@ -120,9 +202,92 @@ operations! {
     /// The tangent of an angle in radians.
     fn tan(&self) -> Self { Self::apply(unary::Tan, &[self]) }
 
+    unary::Asin:
+    /// The angle in radians whose sine is x; NaN beyond ±1.
+    fn asin(&self) -> Self { Self::apply(unary::Asin, &[self]) }
+
+    unary::Acos:
+    /// The angle in radians whose cosine is x; NaN beyond ±1.
+    fn acos(&self) -> Self { Self::apply(unary::Acos, &[self]) }
+
+    unary::Atan:
+    /// The angle in radians whose tangent is x.
+    fn atan(&self) -> Self { Self::apply(unary::Atan, &[self]) }
+
+    unary::Sinh:
+    /// The hyperbolic sine.
+    fn sinh(&self) -> Self { Self::apply(unary::Sinh, &[self]) }
+
+    unary::Cosh:
+    /// The hyperbolic cosine.
+    fn cosh(&self) -> Self { Self::apply(unary::Cosh, &[self]) }
+
+    unary::Asinh:
+    /// The inverse of the hyperbolic sine.
+    fn asinh(&self) -> Self { Self::apply(unary::Asinh, &[self]) }
+
+    unary::Acosh:
+    /// The inverse of the hyperbolic cosine; NaN below 1.
+    fn acosh(&self) -> Self { Self::apply(unary::Acosh, &[self]) }
+
+    unary::Atanh:
+    /// The inverse of the hyperbolic tangent; NaN beyond ±1.
+    fn atanh(&self) -> Self { Self::apply(unary::Atanh, &[self]) }
+
+    unary::Sinc:
+    /// sin(πx) / (πx), and 1 at 0.
+    fn sinc(&self) -> Self { Self::apply(unary::Sinc, &[self]) }
+
     unary::Erf:
     /// The error function.
     fn erf(&self) -> Self { Self::apply(unary::Erf, &[self]) }
+
+    unary::Erfc:
+    /// 1 − erf(x), accurate where that is tiny.
+    fn erfc(&self) -> Self { Self::apply(unary::Erfc, &[self]) }
+
+    special::ErfInv:
+    /// The inverse of the error function; NaN beyond ±1.
+    fn erf_inv(&self) -> Self { Self::apply(special::ErfInv, &[self]) }
+
+    special::Lgamma:
+    /// The logarithm of the absolute value of the gamma function.
+    fn lgamma(&self) -> Self { Self::apply(special::Lgamma, &[self]) }
+
+    special::Digamma:
+    /// The derivative of [`lgamma`](Ops::lgamma).
+    fn digamma(&self) -> Self { Self::apply(special::Digamma, &[self]) }
+
+    unary::Sign:
+    /// 1 for positive numbers, −1 for negative ones, else 0; no gradient flows.
+    fn sign(&self) -> Self { Self::apply(unary::Sign, &[self]) }
+
+    unary::Floor:
+    /// The largest integer not above x; no gradient flows.
+    fn floor(&self) -> Self { Self::apply(unary::Floor, &[self]) }
+
+    unary::Ceil:
+    /// The smallest integer not below x; no gradient flows.
+    fn ceil(&self) -> Self { Self::apply(unary::Ceil, &[self]) }
+
+    unary::Round:
+    /// The nearest integer, of two the even one; no gradient flows.
+    fn round(&self) -> Self { Self::apply(unary::Round, &[self]) }
+
+    unary::Trunc:
+    /// x rounded towards 0; no gradient flows.
+    fn trunc(&self) -> Self { Self::apply(unary::Trunc, &[self]) }
+
+    unary::Frac:
+    /// What rounding towards 0 takes off: x − trunc(x).
+    fn frac(&self) -> Self { Self::apply(unary::Frac, &[self]) }
+
+    unary::NanToNum:
+    /// x where it is finite, else what stands for NaN, ∞ and −∞; there no
+    /// gradient flows.
+    fn nan_to_num(&self, nan: f64, infinity: f64, negative_infinity: f64) -> Self {
+        Self::apply(unary::NanToNum { nan, infinity, negative_infinity }, &[self])
+    }
 
     unary::Powf:
     /// x to the power of a constant.
@@ -133,6 +298,14 @@ operations! {
     /// them. NaN stays.
     fn clamp(&self, low: f64, high: f64) -> Self {
         Self::apply(unary::Clamp { low, high }, &[self])
+    }
+
+    unary::Logit:
+    /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), of x limited to
+    /// `epsilon ..= 1 − epsilon` if given.
+    fn logit(&self, epsilon: Option<f64>) -> Self {
+        let limited = epsilon.map(|epsilon| self.clamp(epsilon, 1.0 - epsilon));
+        Self::apply(unary::Logit, &[limited.as_ref().unwrap_or(self)])
     }
 
     unary::MulScalar:
@@ -180,6 +353,66 @@ operations! {
         Self::try_apply(binary::Pow, &[self, exponent])
     }
 
+    binary::Atan2:
+    /// The angle in radians of the point (`x`, `self`), between −π and π; no gradient
+    /// flows at the origin.
+    fn atan2(&self, x: &Self) -> Result<Self> {
+        Self::try_apply(binary::Atan2, &[self, x])
+    }
+
+    binary::Hypot:
+    /// √(self² + other²) without overflow; no gradient flows at the origin.
+    fn hypot(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::Hypot, &[self, other])
+    }
+
+    binary::Remainder:
+    /// The remainder of the division that rounds down, with the sign of the divisor
+    /// (Python's `%`).
+    fn remainder(&self, divisor: &Self) -> Result<Self> {
+        Self::try_apply(binary::Remainder, &[self, divisor])
+    }
+
+    binary::Fmod:
+    /// The remainder of the division that rounds towards 0, with the sign of `self`
+    /// (Rust's and C's `%`).
+    fn fmod(&self, divisor: &Self) -> Result<Self> {
+        Self::try_apply(binary::Fmod, &[self, divisor])
+    }
+
+    binary::Xlogy:
+    /// `self · ln(other)`, and 0 where `self` is 0.
+    fn xlogy(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::Xlogy, &[self, other])
+    }
+
+    binary::LogAddExp:
+    /// ln(exp(self) + exp(other)), without overflow.
+    fn logaddexp(&self, other: &Self) -> Result<Self> {
+        Self::try_apply(binary::LogAddExp, &[self, other])
+    }
+
+    binary::Prelu:
+    /// x where it is positive, else `weight · x` (He et al., 2015), with a weight of
+    /// one element or one for each channel, which is axis 1.
+    fn prelu(&self, weight: &Self) -> Result<Self> {
+        let shape = self.value().shape();
+        let channels = weight.value().len();
+        if channels == 1 {
+            return Self::try_apply(binary::Prelu, &[self, &weight.reshape([])?]);
+        }
+        if shape.get(1) != Some(&channels) || weight.value().rank() != 1 {
+            let message = format!(
+                "a weight of shape {} is not for the channels of shape {shape}",
+                weight.value().shape()
+            );
+            return Err(Error::shape("prelu", message));
+        }
+        let mut column = vec![1; shape.len() - 1];
+        column[0] = channels;
+        Self::try_apply(binary::Prelu, &[self, &weight.reshape(column)?])
+    }
+
     // Reductions.
 
     Sum:
@@ -205,6 +438,34 @@ operations! {
     /// The minimum over some axes, as [`max_axes`](Ops::max_axes).
     fn min_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         Self::try_apply(Min { axes: axes.into(), keep }, &[self])
+    }
+
+    Norm:
+    /// (Σ |x|ᵖ)^(1/p) over some axes: the number of elements that are not 0 for p = 0,
+    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0.
+    fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
+        match p {
+            0.0 => self.abs().sign().sum_axes(axes, keep),
+            1.0 => self.abs().sum_axes(axes, keep),
+            f64::INFINITY => self.abs().max_axes(axes, keep),
+            f64::NEG_INFINITY => self.abs().min_axes(axes, keep),
+            _ => Self::try_apply(Norm { p, axes: axes.into(), keep }, &[self]),
+        }
+    }
+
+    CumSum:
+    /// The running sum along an axis.
+    fn cumsum(&self, axis: isize) -> Result<Self> { Self::try_apply(CumSum { axis }, &[self]) }
+
+    CumProd:
+    /// The running product along an axis.
+    fn cumprod(&self, axis: isize) -> Result<Self> { Self::try_apply(CumProd { axis }, &[self]) }
+
+    LogCumSumExp:
+    /// The logarithm of the running sum of exponentials along an axis, without
+    /// overflow.
+    fn logcumsumexp(&self, axis: isize) -> Result<Self> {
+        Self::try_apply(LogCumSumExp { axis }, &[self])
     }
 
     Softmax:
@@ -282,6 +543,24 @@ operations! {
         }
     }
 
+    conv_transpose2d::ConvTranspose2d:
+    /// The transposed convolution of images `[N, in, height, width]` with a
+    /// weight `[in, out / groups, kernel height, kernel width]`, plus a bias
+    /// `[out]`: what the gradient of [`conv2d`](Ops::conv2d) does to its
+    /// output.
+    fn conv_transpose2d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvTransposeOptions<2>,
+    ) -> Result<Self> {
+        let operation = conv_transpose2d::ConvTranspose2d { options };
+        match bias {
+            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
+            None => Self::try_apply(operation, &[self, weight]),
+        }
+    }
+
     max_pool2d::MaxPool2d:
     /// The largest element of each window over images `[N, C, height, width]`;
     /// NaN when one is. Of equal elements the first gets the gradient.
@@ -294,6 +573,20 @@ operations! {
     /// `count_include_pad` the padding counts as zeros, else not at all.
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         Self::try_apply(avg_pool2d::AvgPool2d { options, count_include_pad }, &[self])
+    }
+
+    adaptive_pool2d::AdaptiveAvgPool2d:
+    /// The mean of each of `[rows, columns]` windows that cover images
+    /// `[N, C, height, width]`, whatever their size.
+    fn adaptive_avg_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
+        Self::try_apply(adaptive_pool2d::AdaptiveAvgPool2d { output_size }, &[self])
+    }
+
+    adaptive_pool2d::AdaptiveMaxPool2d:
+    /// The largest element of each of `[rows, columns]` windows that cover
+    /// images `[N, C, height, width]`; NaN when one is.
+    fn adaptive_max_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
+        Self::try_apply(adaptive_pool2d::AdaptiveMaxPool2d { output_size }, &[self])
     }
 
     // Normalisation and losses.
@@ -322,6 +615,63 @@ operations! {
         Self::try_apply(operation, &[self, &weight, &bias])
     }
 
+    LayerNorm:
+    /// The last axes, of extents `normalized_shape`, brought to mean 0 and
+    /// variance 1, then multiplied by a weight and moved by a bias of that
+    /// shape.
+    fn layer_norm(
+        &self,
+        normalized_shape: impl Into<Shape>,
+        weight: Option<&Self>,
+        bias: Option<&Self>,
+        epsilon: f64,
+    ) -> Result<Self> {
+        let normalized_shape = normalized_shape.into();
+        let ones = match (weight, bias) {
+            (None, Some(_)) => Some(Self::constant(Tensor::ones(&normalized_shape))),
+            _ => None,
+        };
+        let inputs = [Some(self), weight.or(ones.as_ref()), bias];
+        let operation = LayerNorm { normalized_shape, epsilon };
+        Self::try_apply(operation, &inputs.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    RmsNorm:
+    /// The last axes, of extents `normalized_shape`, divided by the root of
+    /// their mean square and multiplied by a weight of that shape.
+    fn rms_norm(
+        &self,
+        normalized_shape: impl Into<Shape>,
+        weight: Option<&Self>,
+        epsilon: f64,
+    ) -> Result<Self> {
+        let operation = RmsNorm { normalized_shape: normalized_shape.into(), epsilon };
+        match weight {
+            Some(weight) => Self::try_apply(operation, &[self, weight]),
+            None => Self::try_apply(operation, &[self]),
+        }
+    }
+
+    GroupNorm:
+    /// Each group of channels of each sample `[N, C, …]` brought to mean 0 and
+    /// variance 1, then multiplied by a weight `[C]` and moved by a bias `[C]`.
+    fn group_norm(
+        &self,
+        groups: usize,
+        weight: Option<&Self>,
+        bias: Option<&Self>,
+        epsilon: f64,
+    ) -> Result<Self> {
+        let channels = self.value().shape().get(1).copied().unwrap_or(0);
+        let ones = match (weight, bias) {
+            (None, Some(_)) => Some(Self::constant(Tensor::ones([channels]))),
+            _ => None,
+        };
+        let inputs = [Some(self), weight.or(ones.as_ref()), bias];
+        let operation = GroupNorm { groups, epsilon };
+        Self::try_apply(operation, &inputs.into_iter().flatten().collect::<Vec<_>>())
+    }
+
     cross_entropy::CrossEntropy<T>:
     /// The cross-entropy of logits `[N, C, …]` with labels `[N, …]` that count
     /// the classes from 0; see [`CrossEntropyOptions`].
@@ -331,6 +681,72 @@ operations! {
         options: CrossEntropyOptions<Self::Element>,
     ) -> Result<Self> {
         Self::try_apply(cross_entropy::CrossEntropy { target: target.clone(), options }, &[self])
+    }
+
+    // Sequences.
+
+    Embedding:
+    /// The rows of this table `[rows, width]` that the indices name, as `[…,
+    /// width]`; the row `padding_idx` gets no gradient.
+    fn embedding(&self, indices: &Tensor<i64>, padding_idx: Option<usize>) -> Result<Self> {
+        Self::try_apply(Embedding { indices: indices.clone(), padding_idx }, &[self])
+    }
+
+    Recurrent<Lstm>:
+    /// An LSTM layer over a sequence `[L, N, input]`: the outputs of all steps,
+    /// then the last state and the last cell state, as `[L + 2, N, hidden]`.
+    fn lstm(
+        &self,
+        state: [&Self; 2],
+        weights: [&Self; 2],
+        biases: Option<[&Self; 2]>,
+        options: RecurrentOptions,
+    ) -> Result<Self> {
+        let biases = biases.as_slice().as_flattened();
+        let inputs = [&[self][..], &state, &weights, biases].concat();
+        Self::try_apply(Recurrent { cell: Lstm, options }, &inputs)
+    }
+
+    Recurrent<Gru>:
+    /// A GRU layer over a sequence `[L, N, input]`: the outputs of all steps,
+    /// then the last state, as `[L + 1, N, hidden]`.
+    fn gru(
+        &self,
+        state: &Self,
+        weights: [&Self; 2],
+        biases: Option<[&Self; 2]>,
+        options: RecurrentOptions,
+    ) -> Result<Self> {
+        let inputs = [&[self, state][..], &weights, biases.as_slice().as_flattened()].concat();
+        Self::try_apply(Recurrent { cell: Gru, options }, &inputs)
+    }
+
+    Recurrent<Rnn>:
+    /// A plain recurrent layer over a sequence `[L, N, input]`, with max(x, 0)
+    /// instead of tanh where asked: as [`gru`](Ops::gru).
+    fn rnn(
+        &self,
+        state: &Self,
+        weights: [&Self; 2],
+        biases: Option<[&Self; 2]>,
+        relu: bool,
+        options: RecurrentOptions,
+    ) -> Result<Self> {
+        let inputs = [&[self, state][..], &weights, biases.as_slice().as_flattened()].concat();
+        Self::try_apply(Recurrent { cell: Rnn { relu }, options }, &inputs)
+    }
+
+    Attention<T>:
+    /// softmax(self·keyᵀ · scale + mask)·value over the last two axes, for
+    /// queries `[…, L, E]`, keys `[…, S, E]` and values `[…, S, V]`; see
+    /// [`AttentionOptions`].
+    fn scaled_dot_product_attention(
+        &self,
+        key: &Self,
+        value: &Self,
+        options: AttentionOptions<Self::Element>,
+    ) -> Result<Self> {
+        Self::try_apply(Attention { options }, &[self, key, value])
     }
 
     // Shape and place.
@@ -383,8 +799,118 @@ operations! {
         Self::try_apply(Where { mask: mask.clone() }, &[self, other])
     }
 
+    Scatter:
+    /// A copy with elements of `source` put where `index` says along an axis;
+    /// see [`Tensor::scatter`].
+    fn scatter(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
+        Self::try_apply(Scatter { axis, index: index.clone() }, &[self, source])
+    }
+
+    ScatterAdd:
+    /// A copy with elements of `source` added where `index` says along an axis.
+    fn scatter_add(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
+        Self::try_apply(ScatterAdd { axis, index: index.clone() }, &[self, source])
+    }
+
+    IndexAdd:
+    /// A copy with the slices of `source` added to those of an axis.
+    fn index_add(&self, axis: isize, indices: &[usize], source: &Self) -> Result<Self> {
+        Self::try_apply(IndexAdd { axis, indices: indices.into() }, &[self, source])
+    }
+
+    Pad:
+    /// Elements added before and after each axis, from the last one on towards
+    /// the first, or taken away where the number is negative; see [`PadMode`].
+    fn pad(&self, padding: &[[isize; 2]], mode: PadMode) -> Result<Self> {
+        Self::try_apply(Pad { padding: padding.into(), mode }, &[self])
+    }
+
+    Diagonal:
+    /// A diagonal of the matrices that two axes make, as the last axis; see
+    /// [`Tensor::diagonal`].
+    fn diagonal(&self, offset: isize, rows: isize, columns: isize) -> Result<Self> {
+        Self::try_apply(Diagonal { offset, rows, columns }, &[self])
+    }
+
+    DiagEmbed:
+    /// Matrices with the elements of the last axis on a diagonal, `offset` above
+    /// the main one, and zeros elsewhere.
+    fn diag_embed(&self, offset: isize) -> Result<Self> {
+        Self::try_apply(DiagEmbed { offset }, &[self])
+    }
+
+    UnfoldAxis:
+    /// Windows that slide along an axis, with their elements as a new last axis
+    /// (the method `unfold` of PyTorch's tensors).
+    fn unfold_axis(&self, axis: isize, size: usize, step: usize) -> Result<Self> {
+        Self::try_apply(UnfoldAxis { axis, size, step }, &[self])
+    }
+
+    Unfold:
+    /// Each window over images `[N, C, height, width]` as a column of `[N, C · taps,
+    /// windows]` (im2col).
+    fn unfold(&self, options: UnfoldOptions) -> Result<Self> {
+        Self::try_apply(Unfold { options }, &[self])
+    }
+
+    Fold:
+    /// Columns as those of [`unfold`](Ops::unfold) added up to images of
+    /// `output_size` (col2im).
+    fn fold(&self, output_size: [usize; 2], options: UnfoldOptions) -> Result<Self> {
+        Self::try_apply(Fold { output_size, options }, &[self])
+    }
+
+    Interpolate:
+    /// The axes after `[N, C]` resized; see [`Interpolate`].
+    fn interpolate(&self, to: &Interpolate) -> Result<Self> {
+        Self::try_apply(to.clone(), &[self])
+    }
+
     // Composed of others, and so without a gradient of their own.
     =>
+
+    /// x limited to 0 ..= 6.
+    fn relu6(&self) -> Self { self.clamp(0.0, 6.0) }
+
+    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1).
+    fn hardtanh(&self, low: f64, high: f64) -> Self { self.clamp(low, high) }
+
+    /// The larger of x and a bound; no gradient flows where the bound is.
+    fn clamp_min(&self, low: f64) -> Self { self.clamp(low, f64::INFINITY) }
+
+    /// The smaller of x and a bound; no gradient flows where the bound is.
+    fn clamp_max(&self, high: f64) -> Self { self.clamp(f64::NEG_INFINITY, high) }
+
+    /// The first half of an axis times the logistic function of the second
+    /// (Dauphin et al., 2017).
+    fn glu(&self, axis: isize) -> Result<Self> {
+        let shape = self.value().shape();
+        let extent = shape[shape.axis("glu", axis)?];
+        if !extent.is_multiple_of(2) {
+            let message = format!("axis {axis} of shape {shape} cannot be halved");
+            return Err(Error::shape("glu", message));
+        }
+        let gate = self.narrow(axis, extent / 2, extent / 2)?.sigmoid();
+        self.narrow(axis, 0, extent / 2)?.mul(&gate)
+    }
+
+    /// [`softmax`](Ops::softmax) of −x.
+    fn softmin(&self, axis: isize) -> Result<Self> { self.neg().softmax(axis) }
+
+    /// `self + weight · (end − self)`.
+    fn lerp(&self, end: &Self, weight: f64) -> Result<Self> {
+        self.add(&end.sub(self)?.mul_scalar(weight))
+    }
+
+    /// `self + value · a · b`.
+    fn addcmul(&self, a: &Self, b: &Self, value: f64) -> Result<Self> {
+        self.add(&a.mul(b)?.mul_scalar(value))
+    }
+
+    /// `self + value · a / b`.
+    fn addcdiv(&self, a: &Self, b: &Self, value: f64) -> Result<Self> {
+        self.add(&a.div(b)?.mul_scalar(value))
+    }
 
     /// The sum of all elements, as a scalar.
     fn sum(&self) -> Self {
@@ -412,12 +938,229 @@ operations! {
         Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
     }
 
+    /// The product of all elements, as a scalar.
+    fn prod(&self) -> Self { self.over_all(Self::prod_axes) }
+
+    /// The largest element, as a scalar; equal ones share the gradient.
+    fn max(&self) -> Self { self.over_all(Self::max_axes) }
+
+    /// The smallest element, as a scalar; equal ones share the gradient.
+    fn min(&self) -> Self { self.over_all(Self::min_axes) }
+
+    /// The variance of all elements; see [`var_axes`](Ops::var_axes).
+    fn var(&self, correction: usize) -> Self {
+        self.over_all(|x, axes, keep| x.var_axes(axes, correction, keep))
+    }
+
+    /// The standard deviation over some axes, the root of the variance; where
+    /// that is 0, so is its gradient.
+    fn std_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
+        let count = self.value().shape().count("std_axes", axes)? as f64 - correction as f64;
+        let distance = self.sub(&self.mean_axes(axes, true)?)?.norm_axes(2.0, axes, keep)?;
+        Ok(distance.mul_scalar(1.0 / count.max(0.0).sqrt()))
+    }
+
+    /// The standard deviation of all elements; see [`std_axes`](Ops::std_axes).
+    fn std(&self, correction: usize) -> Self {
+        self.over_all(|x, axes, keep| x.std_axes(axes, correction, keep))
+    }
+
+    /// The norm of all elements as one vector; see [`norm_axes`](Ops::norm_axes).
+    fn norm(&self, p: f64) -> Self {
+        self.over_all(|x, axes, keep| x.norm_axes(p, axes, keep))
+    }
+
+    /// A reduction over all axes.
+    #[doc(hidden)]
+    fn over_all(&self, reduction: impl Fn(&Self, &[isize], bool) -> Result<Self>) -> Self {
+        let axes: Vec<isize> = (0..self.value().rank() as isize).collect();
+        reduction(self, &axes, false).expect("a tensor has all of its axes")
+    }
+
+    /// The element below which the part `q` of an axis lies, between two
+    /// elements on the line from one to the other.
+    fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
+        let shape = self.value().shape();
+        let extent = shape[shape.axis("quantile", axis)?];
+        if extent == 0 || !(0.0..=1.0).contains(&q) {
+            let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
+            return Err(Error::argument("quantile", message));
+        }
+        let (sorted, _) = self.sort(axis, false)?;
+        let place = q * (extent - 1) as f64;
+        let (low, high) = (place.floor() as usize, place.ceil() as usize);
+        let at = |place| sorted.narrow(axis, place, 1);
+        let value = at(low)?.lerp(&at(high)?, place - place.floor())?;
+        if keep { Ok(value) } else { value.squeeze(axis) }
+    }
+
+    /// The differences of neighbours along an axis.
+    fn diff(&self, axis: isize) -> Result<Self> {
+        let shape = self.value().shape();
+        let length = shape[shape.axis("diff", axis)?].saturating_sub(1);
+        let start = shape[shape.axis("diff", axis)?] - length;
+        self.narrow(axis, start, length)?.sub(&self.narrow(axis, 0, length)?)
+    }
+
+    /// Divided by the norm along an axis, or by `epsilon` where that is less.
+    fn normalize(&self, p: f64, axis: isize, epsilon: f64) -> Result<Self> {
+        self.div(&self.norm_axes(p, &[axis], true)?.clamp_min(epsilon))
+    }
+
+    /// The cosine of the angle between vectors along an axis; their norms count
+    /// as at least `epsilon`.
+    fn cosine_similarity(&self, other: &Self, axis: isize, epsilon: f64) -> Result<Self> {
+        let unit = |x: &Self| x.normalize(2.0, axis, epsilon);
+        unit(self)?.mul(&unit(other)?)?.sum_axes(&[axis], false)
+    }
+
+    order_functions! {}
+
+    /// The sum over axes of one name, as an equation such as `"bij,bjk->bik"`
+    /// gives names to the axes of all operands and of the result (Einstein's
+    /// summation convention). A name twice in an operand means its diagonal,
+    /// `...` stands for axes without a name, and without `->` the names that
+    /// occur once are those of the result, in alphabetical order.
+    ///
+    /// ```
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let x = Tensor::from([[1.0, 2.0], [3.0, 4.0_f32]]);
+    /// assert_eq!(Tensor::einsum("ii->", &[&x]).unwrap(), Tensor::scalar(5.0));
+    /// assert_eq!(Tensor::einsum("ij,kj->ik", &[&x, &x]).unwrap().to_vec(), [5., 11., 11., 25.]);
+    /// ```
+    fn einsum(equation: &str, operands: &[&Self]) -> Result<Self> {
+        products::einsum(equation, operands)
+    }
+
+    /// The sum over pairs of axes, one of `self` and one of `other` each.
+    fn tensordot(&self, other: &Self, axes: &[isize], others: &[isize]) -> Result<Self> {
+        products::tensordot(self, other, axes, others)
+    }
+
+    /// The Kronecker product: each element of `self` times the whole of `other`.
+    fn kron(&self, other: &Self) -> Result<Self> { products::kron(self, other) }
+
+    /// The products of each element of one vector with each of another.
+    fn outer(&self, other: &Self) -> Result<Self> {
+        products::check_ranks("outer", [self, other], 1)?;
+        self.unsqueeze(1)?.mul(other)
+    }
+
+    /// The scalar product of two vectors.
+    fn dot(&self, other: &Self) -> Result<Self> {
+        products::check_ranks("dot", [self, other], 1)?;
+        self.matmul(other)
+    }
+
+    /// The products of the matrices of two batches `[N, m, k]` and `[N, k, n]`;
+    /// [`matmul`](Ops::matmul) that takes nothing else.
+    fn bmm(&self, other: &Self) -> Result<Self> {
+        products::check_ranks("bmm", [self, other], 3)?;
+        let [a, b] = [self, other].map(|x| x.value().shape());
+        if a[0] != b[0] {
+            return Err(Error::shape("bmm", format!("the batches of {a} and {b} differ")));
+        }
+        self.matmul(other)
+    }
+
+    /// The sum of a matrix's main diagonal.
+    fn trace(&self) -> Result<Self> {
+        products::check_ranks("trace", [self, self], 2)?;
+        Ok(self.diagonal(0, 0, 1)?.sum())
+    }
+
+    /// The vector product along an axis of extent 3.
+    fn cross(&self, other: &Self, axis: isize) -> Result<Self> {
+        let [a, b] = [self, other].map(|x| x.value().shape());
+        if a[a.axis("cross", axis)?] != 3 || b[b.axis("cross", axis)?] != 3 {
+            let message = format!("axis {axis} of {a} and {b} has not the extent 3");
+            return Err(Error::shape("cross", message));
+        }
+        let turned = |x: &Self, shift| x.roll(shift, axis);
+        let forth = turned(self, -1)?.mul(&turned(other, -2)?)?;
+        forth.sub(&turned(self, -2)?.mul(&turned(other, -1)?)?)
+    }
+
+    /// The distances, by the norm p, of each row of `[…, n, d]` to each row of
+    /// `[…, m, d]`.
+    fn cdist(&self, other: &Self, p: f64) -> Result<Self> {
+        let distances = self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?;
+        distances.norm_axes(p, &[-1], false)
+    }
+
     /// ln Σ exp(x) along an axis, without overflow.
     fn logsumexp(&self, axis: isize, keep: bool) -> Result<Self> {
         let max = self.value().max_axes(&[axis], true)?;
         let max = Self::constant(max.map(|x| if x.is_finite() { x } else { Number::ZERO }));
         let sum = self.sub(&max)?.exp().sum_axes(&[axis], true)?.ln().add(&max)?;
         if keep { Ok(sum) } else { sum.squeeze(axis) }
+    }
+
+    /// The convolution of sequences `[N, in, length]` with a weight `[out,
+    /// in / groups, kernel]`, plus a bias `[out]`.
+    fn conv1d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvOptions<1>,
+    ) -> Result<Self> {
+        lifted::conv(self, weight, bias, options)
+    }
+
+    /// The convolution of volumes `[N, in, depth, height, width]` with a weight
+    /// `[out, in / groups, kernel depth, height, width]`, plus a bias `[out]`.
+    fn conv3d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvOptions<3>,
+    ) -> Result<Self> {
+        lifted::conv(self, weight, bias, options)
+    }
+
+    /// [`conv_transpose2d`](Ops::conv_transpose2d) of sequences `[N, in,
+    /// length]` with a weight `[in, out / groups, kernel]`.
+    fn conv_transpose1d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvTransposeOptions<1>,
+    ) -> Result<Self> {
+        lifted::conv_transpose(self, weight, bias, options)
+    }
+
+    /// [`max_pool2d`](Ops::max_pool2d) of sequences `[N, C, length]`.
+    fn max_pool1d(&self, options: PoolOptions<1>) -> Result<Self> {
+        lifted::max_pool(self, options)
+    }
+
+    /// [`avg_pool2d`](Ops::avg_pool2d) of sequences `[N, C, length]`.
+    fn avg_pool1d(&self, options: PoolOptions<1>, count_include_pad: bool) -> Result<Self> {
+        lifted::avg_pool(self, options, count_include_pad)
+    }
+
+    /// [`adaptive_avg_pool2d`](Ops::adaptive_avg_pool2d) of sequences `[N, C,
+    /// length]`.
+    fn adaptive_avg_pool1d(&self, output_size: usize) -> Result<Self> {
+        lifted::adaptive_avg_pool(self, [output_size])
+    }
+
+    /// [`adaptive_max_pool2d`](Ops::adaptive_max_pool2d) of sequences `[N, C,
+    /// length]`.
+    fn adaptive_max_pool1d(&self, output_size: usize) -> Result<Self> {
+        lifted::adaptive_max_pool(self, [output_size])
+    }
+
+    /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·
+    /// factor², H, W]` becomes `[N, C, H · factor, W · factor]`.
+    fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
+        pixels::shuffle(self, factor)
+    }
+
+    /// The inverse of [`pixel_shuffle`](Ops::pixel_shuffle).
+    fn pixel_unshuffle(&self, factor: usize) -> Result<Self> {
+        pixels::unshuffle(self, factor)
     }
 
     /// Two axes exchanged.
@@ -447,6 +1190,21 @@ operations! {
     fn narrow(&self, axis: isize, start: usize, length: usize) -> Result<Self> {
         self.value().narrow(axis, start, length)?;
         self.slice(axis, start as isize, Some((start + length) as isize), 1)
+    }
+
+    place_functions! {}
+
+    /// With a value where a mask is true; both broadcast.
+    fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
+        Self::constant(Tensor::scalar(Number::from_f64(value))).where_mask(mask, self)
+    }
+
+    /// With a value at some indices of an axis.
+    fn index_fill(&self, axis: isize, indices: &[usize], value: f64) -> Result<Self> {
+        let shape = self.value().shape();
+        let slices = shape.with(shape.axis("index_fill", axis)?, indices.len());
+        let values = Self::constant(Tensor::full(slices, Number::from_f64(value)));
+        self.index_copy(axis, indices, &values)
     }
 
     /// Values of one shape joined along a new axis.

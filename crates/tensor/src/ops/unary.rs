@@ -8,13 +8,14 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Applies `f` to every element.
-fn forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -> Tensor<T> {
+/// Applies `f` to every element, in a loop of its own that vectorises.
+pub(super) fn forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -> Tensor<T> {
     x.map(f)
 }
 
-/// Multiplies the cotangent by the derivative, a function of input and output.
-fn backward<T: Float>(
+/// Multiplies the cotangent by the derivative, a function of input and output,
+/// in a loop of its own that vectorises.
+pub(super) fn backward<T: Float>(
     call: Call<'_, T, ()>,
     derivative: impl Fn(T, T) -> T + Sync,
 ) -> Cotangents<T> {
@@ -36,21 +37,71 @@ fn backward<T: Float>(
     })
 }
 
+/// As [`forward`], in the one loop of all functions that call the mathematical
+/// library: a loop of their own would not be faster, and takes long to compile.
+pub(super) fn call_forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -> Tensor<T> {
+    #[inline(never)]
+    fn run<T: Float>(x: &Tensor<T>, f: &(dyn Fn(T) -> T + Sync)) -> Tensor<T> {
+        forward(x, f)
+    }
+    run(x, &f)
+}
+
+/// As [`backward`], in the loop that [`call_forward`] describes.
+pub(super) fn call_backward<T: Float>(
+    call: Call<'_, T, ()>,
+    derivative: impl Fn(T, T) -> T + Sync,
+) -> Cotangents<T> {
+    #[inline(never)]
+    fn run<T: Float>(
+        call: Call<'_, T, ()>,
+        derivative: &(dyn Fn(T, T) -> T + Sync),
+    ) -> Cotangents<T> {
+        backward(call, derivative)
+    }
+    run(call, &derivative)
+}
+
+/// The gradient of a function that is constant but for its jumps, where it has
+/// none: 0 everywhere, as in PyTorch.
+pub(super) fn flat<T: Float>(call: Call<'_, T, ()>, _: impl Fn(T, T) -> T + Sync) -> Cotangents<T> {
+    call.each(|_| Tensor::zeros(call.output.shape()))
+}
+
 /// Inputs between `low` and `high`, and an empty one.
-fn sample_inputs<T: Float>(low: f64, high: f64) -> [Vec<Tensor<T>>; 2] {
+pub(super) fn sample_inputs<T: Float>(low: f64, high: f64) -> [Vec<Tensor<T>>; 2] {
     let mut rng = Rng::seed(1);
     [vec![Tensor::uniform([3, 7], low, high, &mut rng)], vec![Tensor::zeros([2, 0])]]
 }
 
-/// Defines operations: `Name { settings } in low..high: |x| value, |x, y| derivative;`
+/// Defines operations that run by two functions of this file, [`forward`] and
+/// [`backward`] unless something speaks for others:
+/// `Name { settings } in low..high: |x| value, |x, y| derivative;`
 /// where the gradient is checked on `low..high`.
 macro_rules! unary {
-    ($(
+    (with $forward:ident, $backward:ident; $($rest:tt)*) => {
+        unary! { @each ($forward $backward) $($rest)* }
+    };
+    (@each $functions:tt $(
         $(#[$attribute:meta])*
         $name:ident $({ $($setting:ident = $example:expr),* })? in $low:literal..$high:literal:
             |$x:ident| $value:expr,
             |$dx:pat_param, $dy:pat_param| $derivative:expr;
     )*) => {$(
+        unary! {
+            @one $functions
+            $(#[$attribute])*
+            $name $({ $($setting = $example),* })? in $low..$high:
+                |$x| $value,
+                |$dx, $dy| $derivative;
+        }
+    )*};
+    (@one ($forward:ident $backward:ident)
+        $(#[$attribute:meta])*
+        $name:ident $({ $($setting:ident = $example:expr),* })? in $low:literal..$high:literal:
+            |$x:ident| $value:expr,
+            |$dx:pat_param, $dy:pat_param| $derivative:expr;
+    ) => {
         settings! { $(#[$attribute])* $name $({ $($setting),* })? }
 
         impl<T: Float> Op<T> for $name {
@@ -64,13 +115,13 @@ macro_rules! unary {
             #[inline(never)]
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 $($(let $setting = T::from_f64(self.$setting);)*)?
-                (forward(inputs[0], #[inline(always)] |$x: T| $value), ())
+                ($forward(inputs[0], #[inline(always)] |$x: T| $value), ())
             }
 
             #[inline(never)]
             fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
                 $($(let $setting = T::from_f64(self.$setting);)* let _ = ($($setting,)*);)?
-                backward(call, #[inline(always)] |$dx: T, $dy: T| $derivative)
+                $backward(call, #[inline(always)] |$dx: T, $dy: T| $derivative)
             }
 
             fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -78,7 +129,7 @@ macro_rules! unary {
                 sample_inputs($low, $high).map(|inputs| (operation, inputs)).into()
             }
         }
-    )*};
+    };
 }
 
 /// The struct of an operation, with or without settings.
@@ -98,63 +149,17 @@ macro_rules! settings {
     };
 }
 
+pub(super) use {settings, unary};
+
 /// A constant in the element type.
 #[inline(always)]
-fn c<T: Number>(value: f64) -> T {
+pub(super) fn c<T: Number>(value: f64) -> T {
     T::from_f64(value)
 }
 
-/// 1/√(2π), the density of the normal distribution at 0.
-const NORMAL_DENSITY: f64 = 0.398_942_280_401_432_7;
-/// √(2/π).
-const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
-const GELU_CUBIC: f64 = 0.044_715;
-
 unary! {
-    /// max(x, 0)
-    Relu in -2.0..2.0:
-        |x| x.max_nan(T::ZERO),
-        |_, y| if y > T::ZERO { T::ONE } else { T::ZERO };
-    /// x where x > 0, else negative_slope · x
-    LeakyRelu { negative_slope = 0.1 } in -2.0..2.0:
-        |x| if x > T::ZERO { x } else { negative_slope * x },
-        |x, _| if x > T::ZERO { T::ONE } else { negative_slope };
-    /// x where x > 0, else alpha · (exp(x) − 1)
-    Elu { alpha = 1.3 } in -2.0..2.0:
-        |x| if x > T::ZERO { x } else { alpha * x.exp_m1() },
-        |x, y| if x > T::ZERO { T::ONE } else { y + alpha };
-    /// x · Φ(x)
-    Gelu in -2.0..2.0:
-        |x| x * c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf()),
-        |x, _| {
-            c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf())
-                + x * c(NORMAL_DENSITY) * (x * x * c(-0.5)).exp()
-        };
-    /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
-    GeluTanh in -2.0..2.0:
-        |x| {
-            let inner = c::<T>(GELU_SCALE) * (x + c::<T>(GELU_CUBIC) * x * x * x);
-            c::<T>(0.5) * x * (T::ONE + inner.tanh())
-        },
-        |x, _| {
-            let t = (c::<T>(GELU_SCALE) * (x + c::<T>(GELU_CUBIC) * x * x * x)).tanh();
-            let slope = c::<T>(GELU_SCALE) * (T::ONE + c::<T>(3.0 * GELU_CUBIC) * x * x);
-            c::<T>(0.5) * (T::ONE + t) + c::<T>(0.5) * x * (T::ONE - t * t) * slope
-        };
-    /// x · σ(x)
-    Silu in -2.0..2.0:
-        |x| x * x.sigmoid(),
-        |x, y| { let s = x.sigmoid(); s + y * (T::ONE - s) };
-    /// ln(1 + exp(x))
-    Softplus in -2.0..2.0:
-        |x| x.max_nan(T::ZERO) + (-x.abs()).exp().ln_1p(),
-        |x, _| x.sigmoid();
-    /// 1 / (1 + exp(−x))
-    Sigmoid in -2.0..2.0: |x| x.sigmoid(), |_, y| y * (T::ONE - y);
-    /// ln σ(x)
-    LogSigmoid in -2.0..2.0:
-        |x| x.min_nan(T::ZERO) - (-x.abs()).exp().ln_1p(),
-        |x, _| (-x).sigmoid();
+    with forward, backward;
+
     /// tanh(x)
     Tanh in -2.0..2.0: |x| x.tanh(), |_, y| T::ONE - y * y;
     /// exp(x)
@@ -203,8 +208,91 @@ unary! {
     AddScalar { term = 0.3 } in -2.0..2.0: |x| x + term, |_, _| T::ONE;
 }
 
+unary! {
+    with call_forward, call_backward;
+
+    /// 2ˣ
+    Exp2 in -2.0..2.0: |x| x.exp2(), |_, y| y * c(std::f64::consts::LN_2);
+    /// log₂ x
+    Log2 in 0.1..2.0: |x| x.log2(), |x, _| c::<T>(std::f64::consts::LOG2_E) / x;
+    /// log₁₀ x
+    Log10 in 0.1..2.0: |x| x.log10(), |x, _| c::<T>(std::f64::consts::LOG10_E) / x;
+    /// ln(x / (1 − x))
+    Logit in 0.1..0.9: |x| (x / (T::ONE - x)).ln(), |x, _| T::ONE / (x * (T::ONE - x));
+    /// arcsin(x)
+    Asin in -0.9..0.9: |x| x.asin(), |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt();
+    /// arccos(x)
+    Acos in -0.9..0.9: |x| x.acos(), |x, _| -T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt();
+    /// arctan(x)
+    Atan in -2.0..2.0: |x| x.atan(), |x, _| T::ONE / (x * x + T::ONE);
+    /// (exp(x) − exp(−x)) / 2
+    Sinh in -2.0..2.0: |x| x.sinh(), |x, _| x.cosh();
+    /// (exp(x) + exp(−x)) / 2
+    Cosh in -2.0..2.0: |x| x.cosh(), |x, _| x.sinh();
+    /// ln(x + √(x² + 1))
+    Asinh in -2.0..2.0: |x| x.asinh(), |x, _| T::ONE / (x * x + T::ONE).sqrt();
+    /// ln(x + √(x² − 1))
+    Acosh in 1.2..3.0: |x| x.acosh(), |x, _| T::ONE / ((x - T::ONE) * (x + T::ONE)).sqrt();
+    /// ln((1 + x) / (1 − x)) / 2
+    Atanh in -0.9..0.9: |x| x.atanh(), |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x));
+    /// 1 − erf(x)
+    Erfc in -2.0..2.0:
+        |x| x.erfc(),
+        |x, _| c::<T>(-std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).exp();
+    /// sin(πx) / (πx)
+    Sinc in 0.1..2.0:
+        |x| {
+            let angle = x * c(std::f64::consts::PI);
+            if x == T::ZERO { T::ONE } else { angle.sin() / angle }
+        },
+        |x, y| {
+            let angle = x * c(std::f64::consts::PI);
+            if x == T::ZERO { T::ZERO } else { (angle.cos() - y) / x }
+        };
+}
+
+unary! {
+    with forward, flat;
+
+    /// 1 for positive numbers, −1 for negative ones, else 0
+    Sign in 0.1..2.0:
+        |x| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO },
+        |_, _| T::ZERO;
+    /// the largest integer not above x
+    Floor in 0.1..0.9: |x| x.floor(), |_, _| T::ZERO;
+    /// the smallest integer not below x
+    Ceil in 0.1..0.9: |x| x.ceil(), |_, _| T::ZERO;
+    /// the nearest integer, the even one of two
+    Round in 0.6..1.4: |x| x.round(), |_, _| T::ZERO;
+    /// x rounded towards 0
+    Trunc in -0.9..0.9: |x| x.trunc(), |_, _| T::ZERO;
+}
+
+unary! {
+    with forward, backward;
+
+    /// x − trunc(x)
+    Frac in -0.9..0.9: |x| x - x.trunc(), |_, _| T::ONE;
+    /// x where it is finite, else a number for NaN, ∞ or −∞
+    NanToNum { nan = 0.5, infinity = 9.0, negative_infinity = -9.0 } in -2.0..2.0:
+        |x| {
+            if x.is_nan() {
+                nan
+            } else if x.is_finite() {
+                x
+            } else if x > T::ZERO {
+                infinity
+            } else {
+                negative_infinity
+            }
+        },
+        |x, _| if x.is_finite() { T::ONE } else { T::ZERO };
+}
+
 #[cfg(test)]
 mod tests {
+    use std::f32::consts::FRAC_PI_2;
+
     use super::super::Ops;
     use super::*;
 
@@ -213,7 +301,7 @@ mod tests {
     fn special_values() {
         let (inf, nan) = (f32::INFINITY, f32::NAN);
         type Function = fn(&Tensor<f32>) -> Tensor<f32>;
-        let table: [(&str, Function, [f32; 5]); 14] = [
+        let table: [(&str, Function, [f32; 5]); 26] = [
             // at                              −∞    −0.0   0.0   ∞    NaN
             ("relu", Tensor::relu, [0.0, 0.0, 0.0, inf, nan]),
             ("sigmoid", Tensor::sigmoid, [0.0, 0.5, 0.5, 1.0, nan]),
@@ -224,11 +312,23 @@ mod tests {
             ("sqrt", Tensor::sqrt, [nan, -0.0, 0.0, inf, nan]),
             ("rsqrt", Tensor::rsqrt, [nan, -inf, inf, 0.0, nan]),
             ("reciprocal", Tensor::reciprocal, [-0.0, -inf, inf, 0.0, nan]),
-            ("abs", Tensor::abs, [inf, 0.0, 0.0, inf, nan]),
+            ("abs", Ops::abs, [inf, 0.0, 0.0, inf, nan]),
             ("square", Tensor::square, [inf, 0.0, 0.0, inf, nan]),
             ("softplus", Tensor::softplus, [0.0, 2f32.ln(), 2f32.ln(), inf, nan]),
             ("log_sigmoid", Tensor::log_sigmoid, [-inf, -2f32.ln(), -2f32.ln(), 0.0, nan]),
             ("erf", Tensor::erf, [-1.0, -0.0, 0.0, 1.0, nan]),
+            ("erfc", Tensor::erfc, [2.0, 1.0, 1.0, 0.0, nan]),
+            ("log2", Tensor::log2, [nan, -inf, -inf, inf, nan]),
+            ("asinh", Tensor::asinh, [-inf, -0.0, 0.0, inf, nan]),
+            ("atan", Tensor::atan, [-FRAC_PI_2, -0.0, 0.0, FRAC_PI_2, nan]),
+            ("sinc", Tensor::sinc, [nan, 1.0, 1.0, nan, nan]),
+            ("sign", Tensor::sign, [-1.0, 0.0, 0.0, 1.0, 0.0]),
+            ("round", Tensor::round, [-inf, -0.0, 0.0, inf, nan]),
+            ("mish", Tensor::mish, [nan, -0.0, 0.0, inf, nan]),
+            ("hardswish", Tensor::hardswish, [nan, -0.0, 0.0, inf, nan]),
+            ("hardsigmoid", Tensor::hardsigmoid, [0.0, 0.5, 0.5, 1.0, nan]),
+            ("relu6", Tensor::relu6, [0.0, 0.0, 0.0, 6.0, nan]),
+            ("selu", Tensor::selu, [-1.758_099_3, 0.0, 0.0, inf, nan]),
         ];
         let x = Tensor::from([-inf, -0.0, 0.0, inf, nan]);
         for (name, function, expected) in table {
@@ -242,6 +342,12 @@ mod tests {
                 assert!(same, "{name}: expected {expected}, found {found}");
             }
         }
+    }
+
+    #[test]
+    fn numbers_stand_for_what_is_not_finite() {
+        let x = Tensor::from([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.5]);
+        assert_eq!(x.nan_to_num(0.0, 9.0, -9.0).to_vec(), [0.0, 9.0, -9.0, 2.5]);
     }
 
     #[test]

@@ -14,21 +14,30 @@ use crate::kernels::parallel::for_each_chunk;
 /// Elements that the matrix should not exceed, so that it stays in a core's
 /// own cache.
 const MATRIX_LENGTH: usize = 1 << 18;
-/// Fewest columns that let a matrix product run at full speed.
+/// Fewest columns that let a matrix product run at full speed, if reading the
+/// weight costs nothing.
 const MIN_COLUMNS: usize = 128;
+/// Fewest columns for a weight that lies in memory, which every product reads
+/// again.
+const MIN_COLUMNS_OF_MANY: usize = 512;
 const MAX_COLUMNS: usize = 1024;
 /// Fewest tasks that a batch is cut into, where it has as many images.
 const MIN_TASKS: usize = 8;
 
+/// Fewest windows that one matrix product should take.
+fn fewest_columns(c: &Convolution) -> usize {
+    if c.weight_length() > MATRIX_LENGTH { MIN_COLUMNS_OF_MANY } else { MIN_COLUMNS }
+}
+
 /// Windows that one matrix product takes.
 fn columns(c: &Convolution) -> usize {
-    (MATRIX_LENGTH / c.taps.max(1)).clamp(MIN_COLUMNS, MAX_COLUMNS)
+    (MATRIX_LENGTH / c.taps.max(1)).clamp(fewest_columns(c), MAX_COLUMNS)
 }
 
 /// Images that one matrix product takes, when these are small.
 pub(super) fn images_per_task(c: &Convolution) -> usize {
     let positions = c.windows.positions();
-    let fewest = MIN_COLUMNS.div_ceil(positions);
+    let fewest = fewest_columns(c).div_ceil(positions).min(c.images.max(1));
     // A single image that a tap sees as it lies need not be copied.
     let most = if c.pointwise { fewest } else { columns(c) / positions };
     (c.images / MIN_TASKS).clamp(fewest, most.max(fewest))

@@ -1,12 +1,15 @@
 //! The loops around the micro-kernels.
 //!
-//! Every element of C is the sum, over blocks of k whose size depends on k
-//! alone, of one chain of fused multiply-adds per block. Nothing else shows in
-//! the result: not the orientation in which a product is computed, not what is
-//! packed, not where tiles and blocks of C end, and not which thread computes
-//! which block. So all of these may be chosen for speed alone.
+//! Every element of C is the sum, over blocks of k, of one chain of fused
+//! multiply-adds per block; where k is long, of the sums of groups of blocks.
+//! Blocks and groups depend on k alone. Nothing else shows in the result: not
+//! the orientation in which a product is computed, not what is packed, not
+//! where tiles and blocks of C end, and not which thread computes what. So all
+//! of these may be chosen for speed alone.
 
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use super::kernel::{Kernels, Tile};
 use super::pack::{Panels, copy_block, copy_transposed};
@@ -18,6 +21,9 @@ use crate::kernels::parallel::for_each_index;
 /// About how many columns of A are multiplied before C is written: a panel of
 /// B of so many rows fits the first-level cache.
 const K_BLOCK: usize = 256;
+/// About how many columns of A a group of blocks has at least. Groups can be
+/// computed at the same time, which a product whose C is small needs.
+const K_GROUP: usize = 1024;
 /// Most rows of A taken at a time: so many rows of a block of A fit the
 /// second-level cache.
 const ROW_BLOCK: usize = 224;
@@ -181,47 +187,100 @@ impl<T: Float> Product<T> {
         self.a_strides[0].max(self.a_strides[1]).saturating_mul(size_of::<T>()) >= SCATTERED
     }
 
-    /// Cuts C into a grid of blocks by its size alone and computes them.
+    /// Computes C in a grid of blocks, for the groups of k one after the other
+    /// or, where the grid alone is too coarse for several threads, all at once.
     fn run_blocks(&self, panels: Option<&Panels<T>>) {
-        let width = 2 * self.kernels.lanes;
-        let columns = self.n.div_ceil(width);
+        let columns = self.n.div_ceil(2 * self.kernels.lanes);
         let work = self.m.saturating_mul(self.k).saturating_mul(self.n);
-        let wanted = if work < SPLIT_WORK { 1 } else { (work / BLOCK_WORK).min(MAX_BLOCKS) };
-        let (mut down, mut across) = (1, 1);
-        if wanted > 1 && rayon::current_num_threads() > 1 {
-            while down * across < wanted {
-                let rows = self.m / down;
-                if rows >= self.n / across && rows >= 2 * self.kernels.tiles.len() {
-                    down *= 2;
-                } else if columns / across >= 2 {
-                    across *= 2;
-                } else if rows >= 2 * self.kernels.tiles.len() {
-                    down *= 2;
-                } else {
-                    break;
+        let alone = work < SPLIT_WORK || rayon::current_num_threads() == 1;
+        let wanted = if alone { 1 } else { (work / BLOCK_WORK).clamp(1, MAX_BLOCKS) };
+        let [down, across] = self.grid(columns, wanted);
+        let cells = down * across;
+
+        let groups = (self.k / K_GROUP).clamp(1, MAX_BLOCKS);
+        let at_once = if cells < wanted { groups } else { 1 };
+        let length = self.m * self.n;
+        let mut sums = Buffer::<T>::new(if groups > 1 { at_once.max(2) - 1 } else { 0 } * length);
+        let beside = sums.as_mut_slice().as_mut_ptr();
+        for first in (0..groups).step_by(at_once) {
+            // The first group of all goes to C, the others beside it.
+            let targets: SmallVec<[Self; 1]> = (first..groups.min(first + at_once))
+                .map(|group| match group {
+                    0 => *self,
+                    _ => {
+                        // SAFETY: there is room for this many groups.
+                        let c = unsafe { beside.add((group - first.max(1)) * length) };
+                        Self { c, columns: self.n, accumulate: false, ..*self }
+                    }
+                })
+                .collect();
+            for_each_index(cells * targets.len(), &|index| {
+                let (cell, group) = (index / targets.len(), index % targets.len());
+                let rows = parts(0..self.m, down).nth(cell / across).expect("a part");
+                let columns = parts(0..columns, across).nth(cell % across).expect("a part");
+                let mut blocks = parts(0..k_blocks(self.k).count(), groups);
+                let blocks = blocks.nth(first + group).expect("a group");
+                // SAFETY: each block is computed once, and blocks do not overlap.
+                unsafe { targets[group].block(rows, columns, blocks, panels) };
+            });
+            let summed = &targets[usize::from(first == 0)..];
+            if summed.is_empty() {
+                continue;
+            }
+            let bands = if length < SPLIT_WORK { 1 } else { MAX_BLOCKS };
+            for_each_index(bands, &|index| {
+                for i in parts(0..self.m, bands).nth(index).expect("a part") {
+                    for sum in summed {
+                        for j in 0..self.n {
+                            // SAFETY: C and the sums have m rows of n elements,
+                            // and each row is touched by one task.
+                            unsafe {
+                                *self.c.add(i * self.columns + j) += *sum.c.add(i * self.n + j)
+                            };
+                        }
+                    }
                 }
+            });
+        }
+    }
+
+    /// Rows and columns of a grid of about as many blocks of C as wanted.
+    fn grid(&self, columns: usize, wanted: usize) -> [usize; 2] {
+        let (mut down, mut across) = (1, 1);
+        while down * across < wanted {
+            let rows = self.m / down;
+            let tall = rows >= 4 * self.kernels.tiles.len();
+            if tall && rows >= self.n / across {
+                down *= 2;
+            } else if columns / across >= 2 {
+                across *= 2;
+            } else if tall {
+                down *= 2;
+            } else {
+                break;
             }
         }
-        for_each_index(down * across, &|index| {
-            let rows = parts(0..self.m, down).nth(index / across).expect("a part");
-            let columns = parts(0..columns, across).nth(index % across).expect("a part");
-            // SAFETY: each block is computed once, and blocks do not overlap.
-            unsafe { self.block(rows, columns, panels) };
-        });
+        [down, across]
     }
 
     /// Computes the block of these rows and columns, the latter counted in
-    /// panels of two registers.
+    /// panels of two registers, for some blocks of k.
     ///
     /// # Safety
     ///
     /// Nothing else touches these elements of C meanwhile.
-    unsafe fn block(&self, rows: Range<usize>, columns: Range<usize>, panels: Option<&Panels<T>>) {
+    unsafe fn block(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        blocks: Range<usize>,
+        panels: Option<&Panels<T>>,
+    ) {
         let kernels = self.kernels;
         let width = 2 * kernels.lanes;
         let mut copy = (self.scattered() && columns.len() >= COPYING_PANELS)
             .then(|| Buffer::new((ROW_BLOCK + 16) * (K_BLOCK + 16)));
-        for (index, ks) in k_blocks(self.k).enumerate() {
+        for (index, ks) in k_blocks(self.k).enumerate().take(blocks.end).skip(blocks.start) {
             if let Some(panels) = panels {
                 panels.fill(index, columns.clone());
             }
@@ -240,7 +299,10 @@ impl<T: Float> Product<T> {
                 for panel in columns.clone() {
                     let start = panel * width;
                     let count = width.min(self.n - start);
+                    let last = rows.end;
                     for rows in parts_of(rows.clone(), kernels.tiles.len()) {
+                        // Earlier it would push the panel in use out.
+                        let asks = rows.end == last && panel + 1 < columns.end;
                         // SAFETY: all indices lie within the product, whose
                         // bounds were checked; the kernel is the one for so
                         // many rows and registers.
@@ -262,11 +324,11 @@ impl<T: Float> Product<T> {
                                     a_strides,
                                     b,
                                     b_step,
-                                    next_panel,
+                                    next_panel: if asks { next_panel } else { 0 },
                                     c: self.c.add(rows.start * self.columns + start),
                                     c_step: self.columns,
                                     columns: count,
-                                    accumulate: self.accumulate || index > 0,
+                                    accumulate: self.accumulate || index > blocks.start,
                                 },
                             );
                         }

@@ -13,7 +13,7 @@ pub(super) struct Tile<T> {
     /// Elements from one row of B to the next.
     pub(super) b_step: usize,
     /// Elements from the tile's columns of B to those of the next tile to its
-    /// right, which are asked for in advance; they need not exist.
+    /// right, which are asked for in advance, or 0; they need not exist.
     pub(super) next_panel: usize,
     /// The first element of the tile of C, whose columns are contiguous.
     pub(super) c: *mut T,

@@ -184,12 +184,14 @@ fn empty_products_leave_or_clear_the_result() {
 
 /// Shapes that take the different ways through the driver, each large enough
 /// to be split.
-const SPLIT: [([usize; 3], [usize; 2]); 7] = [
+const SPLIT: [([usize; 3], [usize; 2]); 9] = [
     ([150, 300, 200], [0, 0]),
     ([150, 300, 200], [1, 1]),
     ([32, 1000, 128], [0, 1]),
     ([20, 70, 2000], [1, 0]),
     ([12, 9000, 10], [0, 1]),
+    ([20, 9000, 30], [0, 1]),
+    ([150, 2100, 130], [0, 0]),
     ([5000, 9, 64], [0, 0]),
     ([300, 130, 300], [5, 4]),
 ];

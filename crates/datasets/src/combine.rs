@@ -1,0 +1,308 @@
+//! Data sets made of other data sets: one after the other, changed by a
+//! function, kept in memory.
+
+use std::sync::OnceLock;
+
+use dendra_tensor::{Element, Error, Result, Shape, Tensor};
+
+use crate::dataset::{Batch, Dataset, check_indices};
+use crate::draw::Draw;
+
+/// Several data sets, one after the other.
+///
+/// ```
+/// use dendra_datasets::{ConcatDataset, Dataset, moons};
+///
+/// let both = ConcatDataset::new(vec![moons(30, 0.1, 1)?, moons(20, 0.2, 2)?])?;
+/// assert_eq!(both.len(), 50);
+/// assert_eq!(both.batch(&[29, 30])?.0.shape(), &[2, 2]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConcatDataset<D> {
+    parts: Vec<D>,
+    /// Where each part begins, and where the last ends.
+    starts: Vec<usize>,
+}
+
+impl<D: Dataset> ConcatDataset<D> {
+    /// Puts the data sets one after the other.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or their samples differ in shape or in the number
+    /// of classes.
+    pub fn new(parts: Vec<D>) -> Result<Self> {
+        let place = "ConcatDataset::new";
+        let Some(first) = parts.first() else {
+            return Err(Error::argument(place, "expected at least one data set, got none"));
+        };
+        for (index, part) in parts.iter().enumerate() {
+            let (expected, found) = (first.input_shape(), part.input_shape());
+            if expected != found {
+                let message =
+                    format!("the samples of part 0 have shape {expected}, of part {index} {found}");
+                return Err(Error::shape(place, message));
+            }
+            if part.classes() != first.classes() {
+                let message = format!(
+                    "the number of classes in part 0 is {:?}, in part {index} {:?}",
+                    first.classes(),
+                    part.classes()
+                );
+                return Err(Error::argument(place, message));
+            }
+        }
+        let mut starts = vec![0];
+        starts.extend(parts.iter().scan(0, |end, part| {
+            *end += part.len();
+            Some(*end)
+        }));
+        Ok(Self { parts, starts })
+    }
+
+    /// The data sets.
+    pub fn parts(&self) -> &[D] {
+        &self.parts
+    }
+}
+
+impl<D, X: Element, Y: Element> ConcatDataset<D>
+where
+    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
+{
+    fn gather(
+        &self,
+        indices: &[usize],
+        batch: impl Fn(usize, &[usize]) -> Result<Batch<D>>,
+    ) -> Result<Batch<D>> {
+        check_indices("ConcatDataset", indices, self.len())?;
+        // What each part gives, and where in it the wanted samples are.
+        let mut wanted = vec![Vec::new(); self.parts.len()];
+        let mut places = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let part = self.starts.partition_point(|&start| start <= index) - 1;
+            places.push((part, wanted[part].len()));
+            wanted[part].push(index - self.starts[part]);
+        }
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        let mut begins = vec![0; self.parts.len()];
+        let mut begin = 0;
+        for (part, wanted) in wanted.iter().enumerate() {
+            begins[part] = begin;
+            begin += wanted.len();
+            if !wanted.is_empty() || (indices.is_empty() && part == 0) {
+                let (x, y) = batch(part, wanted)?;
+                inputs.push(x);
+                targets.push(y);
+            }
+        }
+        if let ([_], [_]) = (&inputs[..], &targets[..]) {
+            return Ok((inputs.remove(0), targets.remove(0)));
+        }
+        let order: Vec<usize> =
+            places.into_iter().map(|(part, place)| begins[part] + place).collect();
+        let inputs = Tensor::cat(&inputs.iter().collect::<Vec<_>>(), 0)?;
+        let targets = Tensor::cat(&targets.iter().collect::<Vec<_>>(), 0)?;
+        Ok((inputs.index_select(0, &order)?, targets.index_select(0, &order)?))
+    }
+}
+
+impl<D, X: Element, Y: Element> Dataset for ConcatDataset<D>
+where
+    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
+{
+    type Input = Tensor<X>;
+    type Target = Tensor<Y>;
+
+    fn len(&self) -> usize {
+        self.starts[self.parts.len()]
+    }
+
+    fn input_shape(&self) -> Shape {
+        self.parts[0].input_shape()
+    }
+
+    fn classes(&self) -> Option<usize> {
+        self.parts[0].classes()
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<D>> {
+        self.gather(indices, |part, indices| self.parts[part].batch(indices))
+    }
+
+    fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<D>> {
+        // The parts number their samples alike, which must not tie them.
+        let seed = |part: usize| draw.seed().wrapping_add((part as u64) << 32);
+        self.gather(indices, |part, indices| {
+            self.parts[part].batch_at(indices, &draw.with_seed(seed(part)))
+        })
+    }
+
+    fn labels(&self) -> Option<Vec<i64>> {
+        let labels: Option<Vec<_>> = self.parts.iter().map(Dataset::labels).collect();
+        Some(labels?.concat())
+    }
+}
+
+/// Another data set whose batches a function changes.
+///
+/// ```
+/// use dendra_datasets::{Dataset, MapDataset, moons};
+///
+/// let far = MapDataset::new(moons(10, 0.1, 1)?, |(x, y)| Ok((&x * 10.0, y)));
+/// assert_eq!(far.batch(&[0])?.0.shape(), &[1, 2]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MapDataset<D, F> {
+    dataset: D,
+    function: F,
+    input_shape: Option<Shape>,
+    classes: Option<usize>,
+}
+
+impl<D, F, I, T> MapDataset<D, F>
+where
+    D: Dataset,
+    F: Fn(Batch<D>) -> Result<(I, T)> + Sync,
+    I: Send,
+    T: Send,
+{
+    /// The data set whose batches are those of `dataset` after `function`. It
+    /// must treat the samples one by one: the batches are cut anyhow.
+    pub fn new(dataset: D, function: F) -> Self {
+        Self { dataset, function, input_shape: None, classes: None }
+    }
+
+    /// The shape of one changed input, where it is not that of the data set.
+    #[must_use]
+    pub fn with_input_shape(mut self, shape: impl Into<Shape>) -> Self {
+        self.input_shape = Some(shape.into());
+        self
+    }
+
+    /// The number of classes, where the changed targets are class labels.
+    #[must_use]
+    pub fn with_classes(mut self, classes: usize) -> Self {
+        self.classes = Some(classes);
+        self
+    }
+}
+
+impl<D, F, I, T> Dataset for MapDataset<D, F>
+where
+    D: Dataset,
+    F: Fn(Batch<D>) -> Result<(I, T)> + Sync,
+    I: Send,
+    T: Send,
+{
+    type Input = I;
+    type Target = T;
+
+    fn len(&self) -> usize {
+        self.dataset.len()
+    }
+
+    fn input_shape(&self) -> Shape {
+        self.input_shape.clone().unwrap_or_else(|| self.dataset.input_shape())
+    }
+
+    fn classes(&self) -> Option<usize> {
+        self.classes
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<(I, T)> {
+        (self.function)(self.dataset.batch(indices)?)
+    }
+
+    fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<(I, T)> {
+        (self.function)(self.dataset.batch_at(indices, draw)?)
+    }
+}
+
+/// Another data set whose samples stay in memory once they were gathered: for
+/// samples that cost something to read, such as files.
+///
+/// What is kept is what [`Dataset::batch`] gives, so random changes belong
+/// around the cache and not within it.
+///
+/// ```
+/// use dendra_datasets::{CachedDataset, Dataset, moons};
+///
+/// let data = CachedDataset::new(moons(10, 0.1, 1)?);
+/// assert_eq!(data.batch(&[3])?.0, data.batch(&[3])?.0);
+/// assert_eq!(data.cached(), 1);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct CachedDataset<D, X: Element = f32, Y: Element = i64> {
+    dataset: D,
+    samples: Vec<OnceLock<(Tensor<X>, Tensor<Y>)>>,
+}
+
+impl<D, X: Element, Y: Element> CachedDataset<D, X, Y>
+where
+    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
+{
+    /// Nothing gathered yet.
+    pub fn new(dataset: D) -> Self {
+        let samples = (0..dataset.len()).map(|_| OnceLock::new()).collect();
+        Self { dataset, samples }
+    }
+
+    /// How many samples are in memory.
+    pub fn cached(&self) -> usize {
+        self.samples.iter().filter(|sample| sample.get().is_some()).count()
+    }
+}
+
+impl<D, X: Element, Y: Element> Dataset for CachedDataset<D, X, Y>
+where
+    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
+{
+    type Input = Tensor<X>;
+    type Target = Tensor<Y>;
+
+    fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    fn input_shape(&self) -> Shape {
+        self.dataset.input_shape()
+    }
+
+    fn classes(&self) -> Option<usize> {
+        self.dataset.classes()
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<D>> {
+        check_indices("CachedDataset", indices, self.len())?;
+        let mut missing: Vec<usize> =
+            indices.iter().copied().filter(|&i| self.samples[i].get().is_none()).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        if !missing.is_empty() || indices.is_empty() {
+            let (inputs, targets) = self.dataset.batch(&missing)?;
+            if indices.is_empty() {
+                return Ok((inputs, targets));
+            }
+            for (place, &index) in missing.iter().enumerate() {
+                // A copy of its own, so that the whole batch is not kept for it.
+                let x = inputs.index_select(0, &[place])?;
+                let y = targets.index_select(0, &[place])?;
+                // Another thread may have been there first, with the same.
+                let _ = self.samples[index].set((x, y));
+            }
+        }
+        let samples: Vec<_> =
+            indices.iter().map(|&i| self.samples[i].get().expect("it was gathered")).collect();
+        let inputs: Vec<_> = samples.iter().map(|(x, _)| x).collect();
+        let targets: Vec<_> = samples.iter().map(|(_, y)| y).collect();
+        Ok((Tensor::cat(&inputs, 0)?, Tensor::cat(&targets, 0)?))
+    }
+
+    fn labels(&self) -> Option<Vec<i64>> {
+        self.dataset.labels()
+    }
+}

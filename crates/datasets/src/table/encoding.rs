@@ -1,0 +1,398 @@
+//! From a table's columns to inputs and targets: what has to be learnt from
+//! the data for that is learnt from the training part alone.
+
+use std::collections::BTreeSet;
+
+use dendra_tensor::{Error, Result, Tensor};
+
+use super::{Column, Table};
+use crate::tensors::TensorDataset;
+
+/// What happens to missing values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Missing {
+    /// They are an error that names the column and the row.
+    #[default]
+    Error,
+    /// A number becomes the column's mean in the training part; a text becomes
+    /// a category of its own.
+    Mean,
+    /// A number becomes the column's median in the training part; a text
+    /// becomes a category of its own.
+    Median,
+    /// A number becomes this one; a text becomes a category of its own.
+    Constant(f64),
+}
+
+/// What happens to numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scaling {
+    /// They stay.
+    None,
+    /// The training part gets mean 0 and standard deviation 1.
+    #[default]
+    Standard,
+    /// The training part goes from 0 to 1.
+    MinMax,
+}
+
+/// Which columns become inputs, and how.
+///
+/// What this takes from the data (means, deviations, categories) it takes from
+/// the table that [`fit`](Self::fit) gets, which should be the training part.
+///
+/// ```
+/// use dendra_datasets::{Csv, Dataset, TableEncoding};
+/// use dendra_tensor::Rng;
+///
+/// let text = b"age,city,pays\n31,Oslo,yes\n44,Bergen,no\n27,Oslo,yes\n50,Oslo,no\n";
+/// let (train, test) = Csv::new().parse(text)?.split(0.75, &mut Rng::seed(1))?;
+/// let encoder = TableEncoding::new().numbers(["age"]).categories(["city"]).fit(&train)?;
+/// let train_set = encoder.classification(&train, "pays")?;
+/// let test_set = encoder.classification(&test, "pays")?;
+/// assert_eq!(train_set.input_shape(), test_set.input_shape());
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TableEncoding {
+    inputs: Vec<(String, Kind)>,
+    missing: Missing,
+    scaling: Scaling,
+    allow_unknown: bool,
+}
+
+/// What a column becomes.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Number,
+    OneHot,
+    Ordinal,
+}
+
+impl TableEncoding {
+    /// No inputs yet: numbers will be standardised, and missing values be
+    /// errors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// These columns become an input each.
+    #[must_use]
+    pub fn numbers<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.with(columns, Kind::Number)
+    }
+
+    /// These columns become an input for each of their values, 1 for the value
+    /// and 0 for the others.
+    #[must_use]
+    pub fn categories<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.with(columns, Kind::OneHot)
+    }
+
+    /// These columns become an input each, the number of the value among all
+    /// values in their order: for an embedding.
+    #[must_use]
+    pub fn ordinals<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.with(columns, Kind::Ordinal)
+    }
+
+    fn with<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>, kind: Kind) -> Self {
+        self.inputs.extend(columns.into_iter().map(|name| (name.into(), kind)));
+        self
+    }
+
+    /// What happens to missing values, [`Missing::Error`] unless set.
+    #[must_use]
+    pub fn missing(mut self, missing: Missing) -> Self {
+        self.missing = missing;
+        self
+    }
+
+    /// What happens to numbers, [`Scaling::Standard`] unless set.
+    #[must_use]
+    pub fn scaling(mut self, scaling: Scaling) -> Self {
+        self.scaling = scaling;
+        self
+    }
+
+    /// Whether categories that the training part does not have are allowed,
+    /// false unless set: as one-hot inputs they are all 0, as ordinals the
+    /// number after the last.
+    #[must_use]
+    pub fn allow_unknown(mut self, allow: bool) -> Self {
+        self.allow_unknown = allow;
+        self
+    }
+
+    /// Learns from the training part what the encoding needs.
+    ///
+    /// # Errors
+    ///
+    /// When there are no inputs, the table has no rows, a column is not there
+    /// or does not hold numbers where it must, or a value is missing and that
+    /// is an error.
+    pub fn fit(self, train: &Table) -> Result<Encoder> {
+        let place = "TableEncoding::fit";
+        if self.inputs.is_empty() || train.is_empty() {
+            let message = format!(
+                "expected inputs and rows, got {} columns and {} rows",
+                self.inputs.len(),
+                train.len()
+            );
+            return Err(Error::argument(place, message));
+        }
+        let fit = |(name, kind): &(String, Kind)| {
+            let column = train.column(name)?;
+            let rule = match kind {
+                Kind::Number => self.fit_numbers(name, numbers(name, column)?)?,
+                Kind::OneHot | Kind::Ordinal => {
+                    let mut values = BTreeSet::new();
+                    for row in 0..train.len() {
+                        values.insert(self.category(name, column, row)?);
+                    }
+                    let values = values.into_iter().collect();
+                    Rule::Categories { values, one_hot: matches!(kind, Kind::OneHot) }
+                }
+            };
+            Ok((name.clone(), rule))
+        };
+        let rules = self.inputs.iter().map(fit).collect::<Result<Vec<_>>>()?;
+        Ok(Encoder { encoding: self, rules })
+    }
+
+    fn fit_numbers(&self, name: &str, all: &[f64]) -> Result<Rule> {
+        let mut known: Vec<f64> = all.iter().copied().filter(|number| !number.is_nan()).collect();
+        known.sort_by(f64::total_cmp);
+        let count = known.len();
+        if count == 0 && !matches!(self.missing, Missing::Constant(_)) {
+            let message = format!("column {name:?} has no values in the training part");
+            return Err(Error::data("TableEncoding::fit", message));
+        }
+        let mean = |values: &[f64]| {
+            // Halved first: the sum of two numbers may be too large.
+            values.iter().map(|x| x / values.len() as f64).sum::<f64>()
+        };
+        let fill = match self.missing {
+            Missing::Error => f64::NAN,
+            Missing::Mean => mean(&known),
+            Missing::Median => 0.5 * known[(count - 1) / 2] + 0.5 * known[count / 2],
+            Missing::Constant(value) => value,
+        };
+        if let (Missing::Error, Some(row)) = (self.missing, all.iter().position(|x| x.is_nan())) {
+            return Err(missing(name, row));
+        }
+        let filled: Vec<f64> = all.iter().map(|&x| if x.is_nan() { fill } else { x }).collect();
+        let (shift, scale) = match self.scaling {
+            Scaling::None => (0.0, 1.0),
+            Scaling::Standard => {
+                let mean = mean(&filled);
+                let squares = filled.iter().map(|x| (x - mean).powi(2) / filled.len() as f64);
+                (mean, squares.sum::<f64>().sqrt())
+            }
+            Scaling::MinMax => {
+                let low = filled.iter().copied().fold(f64::INFINITY, f64::min);
+                let high = filled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                (low, high - low)
+            }
+        };
+        if !(shift.is_finite() && scale.is_finite()) {
+            let message = format!("column {name:?} has numbers too large to be scaled");
+            return Err(Error::data("TableEncoding::fit", message));
+        }
+        // A column that is always the same says nothing: it becomes 0.
+        let scale = if scale > 0.0 { scale } else { 1.0 };
+        Ok(Rule::Number { fill, shift, scale })
+    }
+
+    /// The value of a row as a category; `None` is that of missing values.
+    fn category(&self, name: &str, column: &Column, row: usize) -> Result<Option<String>> {
+        let value = match column {
+            Column::Numbers(all) => Some(all[row]).filter(|x| !x.is_nan()).map(|x| x.to_string()),
+            Column::Texts(all) => all[row].as_deref().map(str::to_owned),
+        };
+        if value.is_none() && self.missing == Missing::Error {
+            return Err(missing(name, row));
+        }
+        Ok(value)
+    }
+}
+
+fn missing(name: &str, row: usize) -> Error {
+    let message = format!("row {row} has no value in column {name:?}");
+    Error::data("TableEncoding", message)
+}
+
+fn numbers<'a>(name: &str, column: &'a Column) -> Result<&'a [f64]> {
+    match column {
+        Column::Numbers(all) => Ok(all),
+        Column::Texts(_) => {
+            let message = format!("column {name:?} holds texts, expected numbers");
+            Err(Error::argument("TableEncoding", message))
+        }
+    }
+}
+
+/// What was learnt about a column.
+#[derive(Clone, Debug)]
+enum Rule {
+    Number { fill: f64, shift: f64, scale: f64 },
+    Categories { values: Vec<Option<String>>, one_hot: bool },
+}
+
+/// Makes inputs of tables as [`TableEncoding::fit`] has learnt it.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    encoding: TableEncoding,
+    rules: Vec<(String, Rule)>,
+}
+
+impl Encoder {
+    /// What each input is: the name of a column, with the category where it
+    /// has one for each.
+    pub fn input_names(&self) -> Vec<String> {
+        let names = |(name, rule): &(String, Rule)| match rule {
+            Rule::Categories { values, one_hot: true } => values
+                .iter()
+                .map(|value| format!("{name}={}", value.as_deref().unwrap_or("missing")))
+                .collect(),
+            _ => vec![name.clone()],
+        };
+        self.rules.iter().flat_map(names).collect()
+    }
+
+    /// The number of categories of a column, which an embedding needs; `None`
+    /// for numbers and unknown columns.
+    pub fn categories(&self, column: &str) -> Option<usize> {
+        self.rules.iter().find_map(|(name, rule)| match rule {
+            Rule::Categories { values, .. } if name == column => {
+                Some(values.len() + usize::from(self.encoding.allow_unknown))
+            }
+            _ => None,
+        })
+    }
+
+    /// The inputs of a table's rows, of shape `[rows, inputs]`.
+    ///
+    /// # Errors
+    ///
+    /// When a column is not there or does not hold numbers where it must, a
+    /// value is missing and that is an error, or a category is unknown and
+    /// that is not allowed.
+    pub fn inputs(&self, table: &Table) -> Result<Tensor> {
+        let width = self.input_names().len();
+        let mut inputs = vec![0.0; table.len() * width];
+        let mut start = 0;
+        for (name, rule) in &self.rules {
+            let column = table.column(name)?;
+            let rows = inputs.chunks_exact_mut(width.max(1)).enumerate();
+            match rule {
+                Rule::Number { fill, shift, scale } => {
+                    let all = numbers(name, column)?;
+                    for (row, out) in rows {
+                        let number = if all[row].is_nan() { *fill } else { all[row] };
+                        if number.is_nan() {
+                            return Err(missing(name, row));
+                        }
+                        out[start] = ((number - shift) / scale) as f32;
+                    }
+                    start += 1;
+                }
+                Rule::Categories { values, one_hot } => {
+                    for (row, out) in rows {
+                        let value = self.encoding.category(name, column, row)?;
+                        let place = match values.binary_search(&value) {
+                            Ok(place) => place,
+                            Err(_) if self.encoding.allow_unknown => values.len(),
+                            Err(_) => return Err(unknown(name, row, value.as_deref())),
+                        };
+                        match out[start..].get_mut(place).filter(|_| place < values.len()) {
+                            Some(slot) if *one_hot => *slot = 1.0,
+                            _ if *one_hot => {}
+                            _ => out[start] = place as f32,
+                        }
+                    }
+                    start += if *one_hot { values.len() } else { 1 };
+                }
+            }
+        }
+        Tensor::from_vec(inputs, [table.len(), width])
+    }
+
+    /// A data set of a table's rows with the numbers of a column as targets of
+    /// shape `[rows, 1]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`inputs`](Self::inputs), and when the column does not hold numbers
+    /// or one is missing.
+    pub fn regression(&self, table: &Table, target: &str) -> Result<TensorDataset<f32>> {
+        let targets = numbers(target, table.column(target)?)?;
+        if let Some(row) = targets.iter().position(|number| number.is_nan()) {
+            return Err(missing(target, row));
+        }
+        let targets = targets.iter().map(|&number| number as f32).collect();
+        TensorDataset::new(self.inputs(table)?, Tensor::from_vec(targets, [table.len(), 1])?)
+    }
+
+    /// A data set of a table's rows with the values of a column as classes,
+    /// numbered in their order in this table.
+    ///
+    /// Training and test parts have the same classes when each occurs in both;
+    /// [`classification_as`](Self::classification_as) takes them from one for
+    /// the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`inputs`](Self::inputs), and when a class is missing.
+    pub fn classification(&self, table: &Table, target: &str) -> Result<TensorDataset<i64>> {
+        self.classification_as(table, target, &classes(table, target)?)
+    }
+
+    /// As [`classification`](Self::classification), with the classes that are
+    /// given: [`classes`] of the training part, say.
+    ///
+    /// # Errors
+    ///
+    /// As [`inputs`](Self::inputs), and when a row has another class.
+    pub fn classification_as(
+        &self,
+        table: &Table,
+        target: &str,
+        classes: &[String],
+    ) -> Result<TensorDataset<i64>> {
+        let labels = class_values(table, target)?
+            .into_iter()
+            .enumerate()
+            .map(|(row, value)| {
+                let label = classes.iter().position(|class| *class == value);
+                label.map(|label| label as i64).ok_or_else(|| unknown(target, row, Some(&value)))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let labels = Tensor::from_vec(labels, [table.len()])?;
+        TensorDataset::classification(self.inputs(table)?, labels, classes.len())
+    }
+}
+
+/// The values of a table's column in ascending order, each once: the classes
+/// of a target.
+///
+/// # Errors
+///
+/// When there is no such column or a value is missing.
+pub fn classes(table: &Table, target: &str) -> Result<Vec<String>> {
+    let values: BTreeSet<String> = class_values(table, target)?.into_iter().collect();
+    Ok(values.into_iter().collect())
+}
+
+fn class_values(table: &Table, target: &str) -> Result<Vec<String>> {
+    let (column, strict) = (table.column(target)?, TableEncoding::new());
+    let value = |row| Ok(strict.category(target, column, row)?.unwrap_or_default());
+    (0..table.len()).map(value).collect()
+}
+
+fn unknown(name: &str, row: usize, value: Option<&str>) -> Error {
+    let value = value.map_or_else(|| "a missing value".to_owned(), |value| format!("{value:?}"));
+    let message =
+        format!("row {row} has {value} in column {name:?}, which the training part has not");
+    Error::data("Encoder", message)
+}

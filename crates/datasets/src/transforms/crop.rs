@@ -1,0 +1,246 @@
+//! Crops and flips: pixels in other places.
+
+use dendra_tensor::{Error, Result, Rng};
+
+use super::{Image, Pixel, Transform, check_probability};
+
+/// What lies outside an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Border {
+    /// This value.
+    Constant(f32),
+    /// The nearest pixel of the image.
+    Replicate,
+    /// The image mirrored at its outermost pixels: d c b | a b c d | c b a.
+    Reflect,
+}
+
+impl Border {
+    /// The place along an axis of `extent` pixels that stands for `place`;
+    /// `None` when it is outside of everything.
+    pub(super) fn source(self, place: isize, extent: usize) -> Option<usize> {
+        let last = extent as isize - 1;
+        match self {
+            _ if (0..=last).contains(&place) => Some(place as usize),
+            _ if extent == 0 => None,
+            Self::Constant(_) => None,
+            Self::Replicate => Some(place.clamp(0, last) as usize),
+            Self::Reflect if last == 0 => Some(0),
+            Self::Reflect => {
+                let place = place.rem_euclid(2 * last);
+                Some(place.min(2 * last - place) as usize)
+            }
+        }
+    }
+
+    fn fill(self) -> f32 {
+        match self {
+            Self::Constant(value) => value,
+            Self::Replicate | Self::Reflect => 0.0,
+        }
+    }
+}
+
+/// The part of an image of this size that begins at `top` and `left`, which may
+/// lie outside.
+pub(super) fn crop<P: Pixel>(
+    image: &Image<P>,
+    (top, left): (isize, isize),
+    [height, width]: [usize; 2],
+    border: Border,
+) -> Image<P> {
+    let [channels, rows, columns] = image.shape();
+    let fill = P::from_f32(border.fill());
+    // The columns that are inside: copied in one piece.
+    let begin = left.min(0).unsigned_abs().min(width);
+    let end = (columns as isize - left).clamp(begin as isize, width as isize) as usize;
+    Image::build([channels, height, width], |out| {
+        if height * width == 0 {
+            return;
+        }
+        let mut planes = image.planes();
+        for out in out.chunks_exact_mut(height * width) {
+            let plane = planes.next().unwrap_or(&[]);
+            for (y, out) in out.chunks_exact_mut(width).enumerate() {
+                let Some(y) = border.source(top + y as isize, rows) else {
+                    out.fill(fill);
+                    continue;
+                };
+                let row = &plane[y * columns..][..columns];
+                if begin < end {
+                    let start = (left + begin as isize) as usize;
+                    out[begin..end].copy_from_slice(&row[start..start + end - begin]);
+                }
+                for x in (0..begin).chain(end..width) {
+                    let source = border.source(left + x as isize, columns);
+                    out[x] = source.map_or(fill, |x| row[x]);
+                }
+            }
+        }
+    })
+}
+
+/// A part of the image, at a random place; torchvision's `RandomCrop`.
+#[derive(Clone, Debug)]
+pub struct RandomCrop {
+    size: [usize; 2],
+    padding: usize,
+    border: Border,
+}
+
+impl RandomCrop {
+    /// A square part of so many pixels.
+    pub fn new(size: usize) -> Self {
+        Self { size: [size; 2], padding: 0, border: Border::Constant(0.0) }
+    }
+
+    /// A part of this height and width.
+    #[must_use]
+    pub fn size(mut self, height: usize, width: usize) -> Self {
+        self.size = [height, width];
+        self
+    }
+
+    /// How many pixels are put around the image first, 0 unless set.
+    #[must_use]
+    pub fn padding(mut self, padding: usize) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// What these pixels are, zeros unless set.
+    #[must_use]
+    pub fn border(mut self, border: Border) -> Self {
+        self.border = border;
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for RandomCrop {
+    type Output = P;
+
+    fn output_shape(&self, [channels, height, width]: [usize; 3]) -> Result<[usize; 3]> {
+        let padded =
+            [height, width].map(|extent| extent.saturating_add(self.padding.saturating_mul(2)));
+        if self.size[0] > padded[0] || self.size[1] > padded[1] || self.padding > 1 << 20 {
+            let [h, w] = self.size;
+            let message = format!(
+                "cannot cut {h}×{w} pixels out of {height}×{width} with {} around them",
+                self.padding
+            );
+            return Err(Error::shape("RandomCrop", message));
+        }
+        Ok([channels, self.size[0], self.size[1]])
+    }
+
+    fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        let mut place = |extent: usize, size: usize| {
+            rng.below(extent + 2 * self.padding - size + 1) as isize - self.padding as isize
+        };
+        let place = (place(height, self.size[0]), place(width, self.size[1]));
+        if place == (0, 0) && self.size == [height, width] {
+            return image;
+        }
+        crop(&image, place, self.size, self.border)
+    }
+}
+
+/// The middle of the image; zeros around it where it is smaller;
+/// torchvision's `CenterCrop`.
+#[derive(Clone, Debug)]
+pub struct CenterCrop {
+    size: [usize; 2],
+}
+
+impl CenterCrop {
+    /// A square of so many pixels.
+    pub fn new(size: usize) -> Self {
+        Self { size: [size; 2] }
+    }
+
+    /// A part of this height and width.
+    #[must_use]
+    pub fn size(mut self, height: usize, width: usize) -> Self {
+        self.size = [height, width];
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for CenterCrop {
+    type Output = P;
+
+    fn output_shape(&self, [channels, ..]: [usize; 3]) -> Result<[usize; 3]> {
+        Ok([channels, self.size[0], self.size[1]])
+    }
+
+    fn apply(&self, image: Image<P>, _: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        let place = |extent: usize, size: usize| (extent as isize - size as isize) / 2;
+        let place = (place(height, self.size[0]), place(width, self.size[1]));
+        crop(&image, place, self.size, Border::Constant(0.0))
+    }
+}
+
+/// Mirrors the image left to right; torchvision's `RandomHorizontalFlip`.
+#[derive(Clone, Debug)]
+pub struct RandomHorizontalFlip {
+    probability: f64,
+}
+
+impl RandomHorizontalFlip {
+    /// Mirrors with this probability.
+    pub fn new(probability: f64) -> Self {
+        Self { probability }
+    }
+}
+
+impl<P: Pixel> Transform<P> for RandomHorizontalFlip {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        check_probability("RandomHorizontalFlip", self.probability).map(|()| shape)
+    }
+
+    fn apply(&self, mut image: Image<P>, rng: &mut Rng) -> Image<P> {
+        if rng.uniform() < self.probability {
+            image.rows_mut().for_each(<[P]>::reverse);
+        }
+        image
+    }
+}
+
+/// Mirrors the image top to bottom; torchvision's `RandomVerticalFlip`.
+#[derive(Clone, Debug)]
+pub struct RandomVerticalFlip {
+    probability: f64,
+}
+
+impl RandomVerticalFlip {
+    /// Mirrors with this probability.
+    pub fn new(probability: f64) -> Self {
+        Self { probability }
+    }
+}
+
+impl<P: Pixel> Transform<P> for RandomVerticalFlip {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        check_probability("RandomVerticalFlip", self.probability).map(|()| shape)
+    }
+
+    fn apply(&self, mut image: Image<P>, rng: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        if rng.uniform() < self.probability {
+            for plane in image.planes_mut() {
+                let (upper, lower) = plane.split_at_mut(height / 2 * width);
+                let lower = lower.rchunks_exact_mut(width.max(1));
+                for (a, b) in upper.chunks_exact_mut(width.max(1)).zip(lower) {
+                    a.swap_with_slice(b);
+                }
+            }
+        }
+        image
+    }
+}

@@ -1,0 +1,144 @@
+//! Noise, and parts blotted out.
+
+use std::f32::consts::TAU;
+
+use dendra_tensor::{Error, Result, Rng};
+
+use super::resize::part_of;
+use super::{Image, Pixel, Transform, check_probability, check_range};
+
+/// Adds normally distributed noise to every pixel; torchvision's
+/// `GaussianNoise`.
+#[derive(Clone, Debug)]
+pub struct GaussianNoise {
+    mean: f64,
+    sigma: f64,
+    clip: bool,
+}
+
+impl GaussianNoise {
+    /// Noise of this standard deviation, in units of white: 1 for floats, 255
+    /// for bytes.
+    pub fn new(sigma: f64) -> Self {
+        Self { mean: 0.0, sigma, clip: true }
+    }
+
+    /// The mean of the noise, 0 unless set.
+    #[must_use]
+    pub fn mean(mut self, mean: f64) -> Self {
+        self.mean = mean;
+        self
+    }
+
+    /// Whether to limit the values to those between black and white; true
+    /// unless set. Bytes are limited in any case.
+    #[must_use]
+    pub fn clip(mut self, clip: bool) -> Self {
+        self.clip = clip;
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for GaussianNoise {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        if !self.mean.is_finite() {
+            let message = format!("`mean` must be finite, got {}", self.mean);
+            return Err(Error::argument("GaussianNoise", message));
+        }
+        check_range("GaussianNoise", "sigma", (0.0, self.sigma), 0.0..=1e6).map(|()| shape)
+    }
+
+    fn apply(&self, mut image: Image<P>, rng: &mut Rng) -> Image<P> {
+        let (mean, sigma) = (self.mean as f32 * P::BOUND, self.sigma as f32 * P::BOUND);
+        let add = |pixel: &mut P, noise: f32| {
+            let value = pixel.to_f32() + mean + sigma * noise;
+            *pixel = P::from_f32(if self.clip { value.clamp(0.0, P::BOUND) } else { value });
+        };
+        for pair in image.pixels_mut().chunks_mut(2) {
+            for (pixel, noise) in pair.iter_mut().zip(normal_pair(rng)) {
+                add(pixel, noise);
+            }
+        }
+        image
+    }
+}
+
+/// Two independent numbers of the standard normal distribution, by the method
+/// of Box and Muller (1958), from 32 bits each: a field of noise needs many.
+fn normal_pair(rng: &mut Rng) -> [f32; 2] {
+    let mut uniform = || (rng.next_u32() as f32 + 0.5) * (1.0 / 4_294_967_296.0);
+    let radius = (-2.0 * libm::logf(uniform().min(1.0))).sqrt();
+    let (sin, cos) = libm::sincosf(TAU * uniform());
+    [radius * cos, radius * sin]
+}
+
+/// Blots out a rectangle; torchvision's `RandomErasing`.
+///
+/// Z. Zhong et al.: "Random erasing data augmentation", AAAI 2020.
+#[derive(Clone, Debug)]
+pub struct RandomErasing {
+    probability: f64,
+    scale: (f64, f64),
+    ratio: (f64, f64),
+    value: f32,
+}
+
+impl RandomErasing {
+    /// Blots out, with this probability, 2 to 33 % of the area by a rectangle
+    /// of zeros that is 0.3 to 3.3 times as wide as high.
+    pub fn new(probability: f64) -> Self {
+        Self { probability, scale: (0.02, 0.33), ratio: (0.3, 3.3), value: 0.0 }
+    }
+
+    /// The share of the area.
+    #[must_use]
+    pub fn scale(mut self, low: f64, high: f64) -> Self {
+        self.scale = (low, high);
+        self
+    }
+
+    /// Width over height of the rectangle.
+    #[must_use]
+    pub fn ratio(mut self, low: f64, high: f64) -> Self {
+        self.ratio = (low, high);
+        self
+    }
+
+    /// The value put in, 0 unless set.
+    #[must_use]
+    pub fn value(mut self, value: f32) -> Self {
+        self.value = value;
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for RandomErasing {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        let place = "RandomErasing";
+        check_probability(place, self.probability)?;
+        check_range(place, "scale", self.scale, 0.0..=1.0)?;
+        check_range(place, "ratio", self.ratio, 1e-3..=1e3)?;
+        Ok(shape)
+    }
+
+    fn apply(&self, mut image: Image<P>, rng: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        if rng.uniform() >= self.probability {
+            return image;
+        }
+        if let Some([h, w]) = part_of([height, width], self.scale, self.ratio, 10, rng) {
+            let (top, left) = (rng.below(height - h + 1), rng.below(width - w + 1));
+            let value = P::from_f32(self.value);
+            for plane in image.planes_mut() {
+                plane.chunks_exact_mut(width).skip(top).take(h).for_each(|row| {
+                    row[left..left + w].fill(value);
+                });
+            }
+        }
+        image
+    }
+}

@@ -1,0 +1,176 @@
+//! Other numbers of pixels.
+
+use dendra_tensor::{Error, Result, Rng};
+
+use super::crop::{Border, crop};
+use super::{Image, Pixel, Transform, between, check_range};
+
+/// The image in another size; torchvision's `Resize`.
+///
+/// Each new pixel is the mean of the old ones around it, weighted by a triangle
+/// that is one old pixel wide to each side, or one new pixel where these are
+/// the larger: linear interpolation that does not alias (`antialias=True`).
+#[derive(Clone, Debug)]
+pub struct Resize {
+    size: [usize; 2],
+}
+
+impl Resize {
+    /// An image of this height and width.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self { size: [height, width] }
+    }
+}
+
+impl<P: Pixel> Transform<P> for Resize {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        let [channels, height, width] = shape;
+        if height * width == 0 && !self.size.contains(&0) {
+            let message = format!("cannot resize an image without pixels, of shape {shape:?}");
+            return Err(Error::shape("Resize", message));
+        }
+        Ok([channels, self.size[0], self.size[1]])
+    }
+
+    fn apply(&self, image: Image<P>, _: &mut Rng) -> Image<P> {
+        resize(image, self.size)
+    }
+}
+
+/// The image in another size.
+pub(crate) fn resize<P: Pixel>(image: Image<P>, [height, width]: [usize; 2]) -> Image<P> {
+    let [channels, rows, columns] = image.shape();
+    if [rows, columns] == [height, width] {
+        return image;
+    }
+    let (across, down) = (Taps::new(columns, width), Taps::new(rows, height));
+    let mut narrow = vec![0.0; rows * width];
+    let mut sums = vec![0.0; width];
+    Image::build([channels, height, width], |out| {
+        if height * width == 0 {
+            return;
+        }
+        for (plane, out) in image.planes().zip(out.chunks_exact_mut(height * width)) {
+            for (row, narrow) in plane.chunks_exact(columns).zip(narrow.chunks_exact_mut(width)) {
+                for (slot, (first, weights)) in narrow.iter_mut().zip(across.each()) {
+                    let pixels = row[first..].iter().zip(weights);
+                    *slot = pixels.map(|(pixel, weight)| pixel.to_f32() * weight).sum();
+                }
+            }
+            for (out, (first, weights)) in out.chunks_exact_mut(width).zip(down.each()) {
+                sums.fill(0.0);
+                for (row, weight) in narrow.chunks_exact(width).skip(first).zip(weights) {
+                    sums.iter_mut().zip(row).for_each(|(sum, pixel)| *sum += pixel * weight);
+                }
+                out.iter_mut().zip(&sums).for_each(|(slot, &sum)| *slot = P::from_f32(sum));
+            }
+        }
+    })
+}
+
+/// The old pixels that make up each new one along an axis, with their weights.
+struct Taps {
+    first: Vec<usize>,
+    weights: Vec<Vec<f32>>,
+}
+
+impl Taps {
+    fn new(old: usize, new: usize) -> Self {
+        let scale = old as f64 / new as f64;
+        let reach = scale.max(1.0);
+        let one = |index: usize| {
+            let centre = (index as f64 + 0.5) * scale;
+            let first = (centre - reach + 0.5).max(0.0) as usize;
+            let end = ((centre + reach + 0.5) as usize).min(old).max(first + 1);
+            let weight = |place: usize| 1.0 - ((place as f64 + 0.5 - centre) / reach).abs();
+            let weights: Vec<f64> = (first..end).map(|place| weight(place).max(0.0)).collect();
+            let total: f64 = weights.iter().sum();
+            (first, weights.into_iter().map(|weight| (weight / total) as f32).collect())
+        };
+        let (first, weights) = (0..new).map(one).unzip();
+        Self { first, weights }
+    }
+
+    /// The first old pixel and the weights, for each new pixel.
+    fn each(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        self.first.iter().copied().zip(self.weights.iter().map(Vec::as_slice))
+    }
+}
+
+/// A random part of the image in another size; torchvision's
+/// `RandomResizedCrop`.
+#[derive(Clone, Debug)]
+pub struct RandomResizedCrop {
+    size: [usize; 2],
+    scale: (f64, f64),
+    ratio: (f64, f64),
+}
+
+impl RandomResizedCrop {
+    /// A part that holds 8 to 100 % of the image's area and is 3/4 to 4/3 as
+    /// wide as high, brought to this height and width.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self { size: [height, width], scale: (0.08, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0) }
+    }
+
+    /// The share of the area.
+    #[must_use]
+    pub fn scale(mut self, low: f64, high: f64) -> Self {
+        self.scale = (low, high);
+        self
+    }
+
+    /// Width over height of the part.
+    #[must_use]
+    pub fn ratio(mut self, low: f64, high: f64) -> Self {
+        self.ratio = (low, high);
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for RandomResizedCrop {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        let place = "RandomResizedCrop";
+        check_range(place, "scale", self.scale, 0.0..=1.0)?;
+        check_range(place, "ratio", self.ratio, 1e-3..=1e3)?;
+        if shape[1] * shape[2] == 0 {
+            let message = format!("cannot resize an image without pixels, of shape {shape:?}");
+            return Err(Error::shape(place, message));
+        }
+        Ok([shape[0], self.size[0], self.size[1]])
+    }
+
+    fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        let (mut place, mut part) = ((0, 0), [height, width]);
+        if let Some(found) = part_of([height, width], self.scale, self.ratio, 10, rng) {
+            part = found;
+            place = (rng.below(height - part[0] + 1), rng.below(width - part[1] + 1));
+        }
+        let image = crop(&image, (place.0 as isize, place.1 as isize), part, Border::Replicate);
+        resize(image, self.size)
+    }
+}
+
+/// A height and width that hold a share of an area in a ratio, both drawn from
+/// ranges; `None` when none of `attempts` fits in.
+pub(super) fn part_of(
+    [height, width]: [usize; 2],
+    scale: (f64, f64),
+    ratio: (f64, f64),
+    attempts: usize,
+    rng: &mut Rng,
+) -> Option<[usize; 2]> {
+    let logarithms = (libm::log(ratio.0), libm::log(ratio.1));
+    (0..attempts).find_map(|_| {
+        let area = (height * width) as f64 * between(rng, scale);
+        let ratio = libm::exp(between(rng, logarithms));
+        let h = (area / ratio).sqrt().round() as usize;
+        let w = (area * ratio).sqrt().round() as usize;
+        ((1..=height).contains(&h) && (1..=width).contains(&w)).then_some([h, w])
+    })
+}

@@ -1,0 +1,370 @@
+//! Rotation, affine maps and elastic bending: every new pixel is read, with
+//! linear interpolation, from a place in the old image.
+
+use std::f64::consts::PI;
+use std::ops::RangeInclusive;
+
+use dendra_tensor::{Error, Result, Rng};
+
+use super::blur::blur;
+use super::{Image, Pixel, Transform, between, check_range};
+
+/// The image whose pixel at (x, y) is what lies at `source(x, y)`, in pixels
+/// from the centre of the first one. Outside lies `fill`.
+fn warp<P: Pixel>(
+    image: &Image<P>,
+    fill: f32,
+    source: impl Fn(usize, usize) -> (f32, f32),
+) -> Image<P> {
+    let [channels, height, width] = image.shape();
+    let (pixels, size) = (image.pixels(), height * width);
+    Image::build(image.shape(), |out| {
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let (place_x, place_y) = source(x, y);
+            let (left, top) = (place_x.floor(), place_y.floor());
+            let (u, v) = (place_x - left, place_y - top);
+            let weights = [(1.0 - v) * (1.0 - u), (1.0 - v) * u, v * (1.0 - u), v * u];
+            // NaN and what is far outside are limited by the conversion.
+            let (left, top) = (left as isize, top as isize);
+            let inside =
+                (0..width as isize - 1).contains(&left) && (0..height as isize - 1).contains(&top);
+            for channel in 0..channels {
+                let plane = &pixels[channel * size..][..size];
+                let value = if inside {
+                    let first = top as usize * width + left as usize;
+                    let taps = [first, first + 1, first + width, first + width + 1];
+                    taps.iter().zip(weights).map(|(&tap, w)| plane[tap].to_f32() * w).sum()
+                } else {
+                    edge(plane, [height, width], [top, left], weights, fill)
+                };
+                out[channel * size + y * width + x] = P::from_f32(value);
+            }
+        }
+    })
+}
+
+/// The interpolated value where some of the four pixels may lie outside.
+fn edge<P: Pixel>(
+    plane: &[P],
+    [height, width]: [usize; 2],
+    [top, left]: [isize; 2],
+    weights: [f32; 4],
+    fill: f32,
+) -> f32 {
+    let tap = |(index, weight): (usize, f32)| {
+        let y = top.saturating_add((index / 2) as isize);
+        let x = left.saturating_add((index % 2) as isize);
+        let inside = (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
+        let value = if inside { plane[y as usize * width + x as usize].to_f32() } else { fill };
+        value * weight
+    };
+    weights.into_iter().enumerate().map(tap).sum()
+}
+
+/// Turns, stretches, leans and shifts the image around its centre;
+/// torchvision's function `affine` with linear interpolation, its angle
+/// counter-clockwise. Nothing is done unless set.
+#[derive(Clone, Debug)]
+pub struct Affine {
+    angle: f64,
+    translate: [f64; 2],
+    scale: f64,
+    shear: [f64; 2],
+    fill: f32,
+}
+
+impl Affine {
+    /// Changes nothing yet.
+    pub fn new() -> Self {
+        Self { angle: 0.0, translate: [0.0; 2], scale: 1.0, shear: [0.0; 2], fill: 0.0 }
+    }
+
+    /// Turns counter-clockwise by degrees.
+    #[must_use]
+    pub fn angle(mut self, degrees: f64) -> Self {
+        self.angle = degrees;
+        self
+    }
+
+    /// Shifts by pixels, to the right and down.
+    #[must_use]
+    pub fn translate(mut self, right: f64, down: f64) -> Self {
+        self.translate = [right, down];
+        self
+    }
+
+    /// Stretches both axes by a factor.
+    #[must_use]
+    pub fn scale(mut self, factor: f64) -> Self {
+        self.scale = factor;
+        self
+    }
+
+    /// Leans by degrees along x and y, before it turns.
+    #[must_use]
+    pub fn shear(mut self, x: f64, y: f64) -> Self {
+        self.shear = [x, y];
+        self
+    }
+
+    /// The value outside of the image, 0 unless set.
+    #[must_use]
+    pub fn fill(mut self, value: f32) -> Self {
+        self.fill = value;
+        self
+    }
+
+    /// The matrix from places in the new image to places in the old one.
+    fn inverse(&self) -> [f64; 4] {
+        let [sin, cos] = [libm::sin, libm::cos].map(|f| f(self.angle * PI / 180.0));
+        let [lean_x, lean_y] = self.shear.map(|degrees| libm::tan(degrees * PI / 180.0));
+        // Rows grow downwards, so a counter-clockwise turn has +sin above.
+        let turn = [cos, sin, -sin, cos];
+        let lean = [1.0, lean_x, lean_y, 1.0 + lean_x * lean_y];
+        let [a, b, c, d] = [
+            turn[0] * lean[0] + turn[1] * lean[2],
+            turn[0] * lean[1] + turn[1] * lean[3],
+            turn[2] * lean[0] + turn[3] * lean[2],
+            turn[2] * lean[1] + turn[3] * lean[3],
+        ];
+        // Turning and leaning keep areas: the determinant is 1.
+        [d, -b, -c, a].map(|entry| entry / self.scale)
+    }
+
+    fn check(&self, place: &str) -> Result<()> {
+        let range = |value| (value, value);
+        check_range(place, "angle", range(self.angle), ANGLES)?;
+        check_range(place, "scale", range(self.scale), SCALES)?;
+        for shear in self.shear {
+            check_range(place, "shear", range(shear), SHEARS)?;
+        }
+        for translate in self.translate {
+            check_range(place, "translate", range(translate), -1e9..=1e9)?;
+        }
+        Ok(())
+    }
+}
+
+/// What makes sense in degrees of a turn, factors, and degrees of leaning.
+const ANGLES: RangeInclusive<f64> = -1e6..=1e6;
+const SCALES: RangeInclusive<f64> = 1e-6..=1e6;
+const SHEARS: RangeInclusive<f64> = -89.0..=89.0;
+
+impl Default for Affine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Pixel> Transform<P> for Affine {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        self.check("Affine").map(|()| shape)
+    }
+
+    fn apply(&self, image: Image<P>, _: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        let [middle_x, middle_y] = [width, height].map(|extent| (extent as f64 - 1.0) / 2.0);
+        let [a, b, c, d] = self.inverse();
+        warp(&image, self.fill, |x, y| {
+            let x = x as f64 - middle_x - self.translate[0];
+            let y = y as f64 - middle_y - self.translate[1];
+            ((a * x + b * y + middle_x) as f32, (c * x + d * y + middle_y) as f32)
+        })
+    }
+}
+
+/// Turns the image around its centre; torchvision's `RandomRotation` with
+/// linear interpolation.
+#[derive(Clone, Debug)]
+pub struct RandomRotation {
+    degrees: (f64, f64),
+    fill: f32,
+}
+
+impl RandomRotation {
+    /// Turns by up to so many degrees either way.
+    pub fn new(degrees: f64) -> Self {
+        Self { degrees: (-degrees, degrees), fill: 0.0 }
+    }
+
+    /// Turns counter-clockwise by degrees from this range.
+    #[must_use]
+    pub fn degrees(mut self, low: f64, high: f64) -> Self {
+        self.degrees = (low, high);
+        self
+    }
+
+    /// The value outside of the image, 0 unless set.
+    #[must_use]
+    pub fn fill(mut self, value: f32) -> Self {
+        self.fill = value;
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for RandomRotation {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        check_range("RandomRotation", "degrees", self.degrees, ANGLES).map(|()| shape)
+    }
+
+    fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
+        Affine::new().angle(between(rng, self.degrees)).fill(self.fill).apply(image, rng)
+    }
+}
+
+/// Turns, shifts, stretches and leans the image; torchvision's `RandomAffine`
+/// with linear interpolation. Everything but the rotation is off unless set.
+#[derive(Clone, Debug)]
+pub struct RandomAffine {
+    degrees: (f64, f64),
+    translate: [f64; 2],
+    scale: (f64, f64),
+    shear: [(f64, f64); 2],
+    fill: f32,
+}
+
+impl RandomAffine {
+    /// Turns by up to so many degrees either way.
+    pub fn new(degrees: f64) -> Self {
+        Self {
+            degrees: (-degrees, degrees),
+            translate: [0.0; 2],
+            scale: (1.0, 1.0),
+            shear: [(0.0, 0.0); 2],
+            fill: 0.0,
+        }
+    }
+
+    /// Turns counter-clockwise by degrees from this range.
+    #[must_use]
+    pub fn degrees(mut self, low: f64, high: f64) -> Self {
+        self.degrees = (low, high);
+        self
+    }
+
+    /// Shifts by up to these shares of width and height, either way.
+    #[must_use]
+    pub fn translate(mut self, horizontal: f64, vertical: f64) -> Self {
+        self.translate = [horizontal, vertical];
+        self
+    }
+
+    /// Stretches both axes by a factor from this range.
+    #[must_use]
+    pub fn scale(mut self, low: f64, high: f64) -> Self {
+        self.scale = (low, high);
+        self
+    }
+
+    /// Leans along x by degrees from this range.
+    #[must_use]
+    pub fn shear(mut self, low: f64, high: f64) -> Self {
+        self.shear[0] = (low, high);
+        self
+    }
+
+    /// Leans along y, too.
+    #[must_use]
+    pub fn shear_y(mut self, low: f64, high: f64) -> Self {
+        self.shear[1] = (low, high);
+        self
+    }
+
+    /// The value outside of the image, 0 unless set.
+    #[must_use]
+    pub fn fill(mut self, value: f32) -> Self {
+        self.fill = value;
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for RandomAffine {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        let place = "RandomAffine";
+        check_range(place, "degrees", self.degrees, ANGLES)?;
+        check_range(place, "scale", self.scale, SCALES)?;
+        for shear in self.shear {
+            check_range(place, "shear", shear, SHEARS)?;
+        }
+        for translate in self.translate {
+            check_range(place, "translate", (0.0, translate), 0.0..=1.0)?;
+        }
+        Ok(shape)
+    }
+
+    fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        let angle = between(rng, self.degrees);
+        let [right, down] = [(width, self.translate[0]), (height, self.translate[1])]
+            .map(|(extent, share)| between(rng, (-share, share)) * extent as f64);
+        let scale = between(rng, self.scale);
+        let [x, y] = self.shear.map(|range| between(rng, range));
+        let affine = Affine::new().angle(angle).translate(right, down).scale(scale).shear(x, y);
+        affine.fill(self.fill).apply(image, rng)
+    }
+}
+
+/// Bends the image smoothly: every pixel is moved by a random field that was
+/// blurred.
+///
+/// P. Simard, D. Steinkraus and J. Platt: "Best practices for convolutional
+/// neural networks applied to visual document analysis", ICDAR 2003.
+/// torchvision's `ElasticTransform` has the same field with half the `alpha`.
+#[derive(Clone, Debug)]
+pub struct ElasticTransform {
+    alpha: f64,
+    sigma: f64,
+    fill: f32,
+}
+
+impl ElasticTransform {
+    /// Moves by `alpha` pixels times a field of numbers between −1 and 1,
+    /// blurred by a Gaussian of `sigma` pixels. The paper has 34 and 4 for
+    /// digits of 29×29.
+    pub fn new(alpha: f64, sigma: f64) -> Self {
+        Self { alpha, sigma, fill: 0.0 }
+    }
+
+    /// The value outside of the image, 0 unless set.
+    #[must_use]
+    pub fn fill(mut self, value: f32) -> Self {
+        self.fill = value;
+        self
+    }
+}
+
+impl<P: Pixel> Transform<P> for ElasticTransform {
+    type Output = P;
+
+    fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
+        let place = "ElasticTransform";
+        if !self.alpha.is_finite() {
+            let message = format!("`alpha` must be finite, got {}", self.alpha);
+            return Err(Error::argument(place, message));
+        }
+        check_range(place, "sigma", (self.sigma, self.sigma), 0.0..=1e3).map(|()| shape)
+    }
+
+    fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
+        let [_, height, width] = image.shape();
+        let mut field = || {
+            let mut field: Vec<f32> = (0..height * width)
+                .map(|_| rng.next_u32() as f32 * (2.0 / u32::MAX as f32) - 1.0)
+                .collect();
+            blur(&mut field, [height, width], self.sigma);
+            field.iter_mut().for_each(|move_by| *move_by *= self.alpha as f32);
+            field
+        };
+        let (across, down) = (field(), field());
+        warp(&image, self.fill, |x, y| {
+            let place = y * width + x;
+            (x as f32 + across[place], y as f32 + down[place])
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! Tables: types, missing values, what is learnt from the training part.
+#![cfg(feature = "tables")]
+
+use std::fs;
+
+use dendra_datasets::{Column, Csv, Dataset, Missing, Scaling, Table, TableEncoding, classes};
+use dendra_tensor::{Error, Rng};
+
+fn parse(text: &str) -> Table {
+    Csv::new().parse(text.as_bytes()).unwrap()
+}
+
+fn refused(csv: &Csv, text: &[u8]) -> String {
+    csv.parse(text).unwrap_err().to_string()
+}
+
+const PEOPLE: &str = "\
+name,age,height,city,post code\n\
+\"Berg, Ada\",31,1.70,Oslo,0150\n\
+Bo,44, 1.85 ,Bergen,5003\n\
+Cy,,1.6e0,Oslo,0150\n\
+Di,NA,-3,,0999\n";
+
+#[test]
+fn columns_get_types_and_missing_values() {
+    let table = parse(PEOPLE);
+    assert_eq!((table.len(), table.names().len()), (4, 5));
+    let Column::Numbers(ages) = table.column("age").unwrap() else { panic!() };
+    assert_eq!(ages[..2], [31.0, 44.0]);
+    assert!(ages[2].is_nan() && ages[3].is_nan());
+    assert_eq!(*table.column("height").unwrap(), Column::Numbers(vec![1.7, 1.85, 1.6, -3.0]));
+    let Column::Texts(names) = table.column("name").unwrap() else { panic!() };
+    assert_eq!(names[0].as_deref(), Some("Berg, Ada"));
+    assert_eq!(table.column("city").unwrap().missing(), 1);
+    assert_eq!(table.column("age").unwrap().missing(), 2);
+    assert!(matches!(table.column("post code").unwrap(), Column::Numbers(_)));
+    let texts = Csv::new().texts(["post code"]).parse(PEOPLE.as_bytes()).unwrap();
+    let Column::Texts(codes) = texts.column("post code").unwrap() else { panic!() };
+    assert_eq!(codes[0].as_deref(), Some("0150"));
+    let error = table.column("weight").unwrap_err().to_string();
+    assert!(error.contains("no column \"weight\", only \"name\", \"age\""), "{error}");
+}
+
+#[test]
+fn delimiters_headers_comments_and_marks_can_be_set() {
+    let csv = Csv::new().delimiter(b';').header(false).comment(b'#').missing(["-"]);
+    let table = csv.parse(b"# a comment\n1;x\n-;NA\n").unwrap();
+    assert_eq!(table.names(), ["0", "1"]);
+    let Column::Numbers(numbers) = table.column("0").unwrap() else { panic!() };
+    assert!(numbers[0] == 1.0 && numbers[1].is_nan());
+    let Column::Texts(texts) = table.column("1").unwrap() else { panic!() };
+    assert_eq!(texts[1].as_deref(), Some("NA"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.tsv");
+    fs::write(&path, "a\tb\n1\t2\n").unwrap();
+    assert_eq!(Csv::new().delimiter(b'\t').read(&path).unwrap().names(), ["a", "b"]);
+    assert!(matches!(Csv::new().read(folder.path().join("no")), Err(Error::Io { .. })));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    let csv = Csv::new();
+    assert!(refused(&csv, b"a,b\n1,2\n3\n").contains("line 3: expected 2 fields, got 1"));
+    assert!(refused(&csv, b"a,b\n1,2,3\n").contains("line 2: expected 2 fields, got 3"));
+    assert!(refused(&csv, b"a,b\n1,\xff\n").contains("line 2: it is not UTF-8"));
+    assert!(refused(&csv, b"a,a\n1,2\n").contains("two columns are called \"a\""));
+    assert!(refused(&csv, b"").contains("it is empty"));
+    let strict = csv.clone().numbers(["b"]);
+    for (text, found) in [("a,b\n1,2\n1,x\n", "\"x\""), ("a,b\n1,2\n1,inf\n", "\"inf\"")] {
+        let message = refused(&strict, text.as_bytes());
+        assert!(message.contains(&format!("line 3: column \"b\" holds {found}")), "{message}");
+    }
+    assert!(refused(&csv.texts(["c"]), b"a,b\n").contains("no column \"c\""));
+    // Infinity is a text where nothing says otherwise.
+    assert!(matches!(parse("a\ninf\n").column("a").unwrap(), Column::Texts(_)));
+    assert_eq!(parse("a,b\n").len(), 0);
+}
+
+#[test]
+fn standardisation_is_fitted_on_the_training_part_only() {
+    let train = parse("x,y\n1,10\n2,10\n3,10\n4,10\n");
+    let test = parse("x,y\n100,11\n");
+    let encoder = TableEncoding::new().numbers(["x", "y"]).fit(&train).unwrap();
+    let x = encoder.inputs(&train).unwrap();
+    assert_eq!(x.shape(), &[4, 2]);
+    let column: Vec<f32> = x.to_vec().into_iter().step_by(2).collect();
+    let mean = column.iter().sum::<f32>() / 4.0;
+    let variance = column.iter().map(|x| x * x).sum::<f32>() / 4.0;
+    assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6);
+    // Mean 2.5 and deviation √1.25 of the training part; y is always 10 there.
+    let x = encoder.inputs(&test).unwrap().to_vec();
+    assert!((x[0] - 97.5 / 1.25f32.sqrt()).abs() < 1e-4 && x[1] == 1.0, "{x:?}");
+    let encoder = TableEncoding::new().scaling(Scaling::MinMax).numbers(["x"]).fit(&train).unwrap();
+    assert_eq!(encoder.inputs(&train).unwrap().to_vec(), [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0]);
+    assert_eq!(encoder.inputs(&test).unwrap().to_vec(), [33.0]);
+    let plain = TableEncoding::new().scaling(Scaling::None).numbers(["x"]).fit(&train).unwrap();
+    assert_eq!(plain.inputs(&test).unwrap().to_vec(), [100.0]);
+}
+
+#[test]
+fn missing_numbers_are_filled_from_the_training_part() {
+    let train = parse("x\n1\n2\n9\n?\n");
+    let test = parse("x\n?\n");
+    let filled = |missing| {
+        let encoding = TableEncoding::new().scaling(Scaling::None).missing(missing).numbers(["x"]);
+        encoding.fit(&train).and_then(|encoder| encoder.inputs(&test)?.item())
+    };
+    assert_eq!(filled(Missing::Mean).unwrap(), 4.0);
+    assert_eq!(filled(Missing::Median).unwrap(), 2.0);
+    assert_eq!(filled(Missing::Constant(-1.0)).unwrap(), -1.0);
+    let error = filled(Missing::Error).unwrap_err().to_string();
+    assert!(error.contains("row 3 has no value in column \"x\""), "{error}");
+    let whole = TableEncoding::new().numbers(["x"]).fit(&parse("x\n1\n2\n")).unwrap();
+    assert!(whole.inputs(&test).is_err());
+    let empty = TableEncoding::new().missing(Missing::Median).numbers(["x"]).fit(&test);
+    assert!(empty.unwrap_err().to_string().contains("no values in the training part"));
+}
+
+#[test]
+fn categories_become_one_hot_or_numbers() {
+    let train = parse("city,size\nOslo,2\nBergen,1\nOslo,1\n");
+    let encoding = TableEncoding::new().categories(["city"]).ordinals(["size"]);
+    let encoder = encoding.clone().fit(&train).unwrap();
+    assert_eq!(encoder.input_names(), ["city=Bergen", "city=Oslo", "size"]);
+    assert_eq!((encoder.categories("city"), encoder.categories("none")), (Some(2), None));
+    let x = encoder.inputs(&train).unwrap().to_vec();
+    assert_eq!(x, [0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    let strange = parse("city,size\nRøros,7\n");
+    let error = encoder.inputs(&strange).unwrap_err().to_string();
+    assert!(error.contains("row 0 has \"Røros\" in column \"city\""), "{error}");
+    let lenient = encoding.clone().allow_unknown(true).fit(&train).unwrap();
+    assert_eq!(lenient.inputs(&strange).unwrap().to_vec(), [0.0, 0.0, 2.0]);
+    assert_eq!(lenient.categories("size"), Some(3));
+    let gaps = parse("city,size\nOslo,1\n,1\n");
+    assert!(encoding.clone().fit(&gaps).is_err());
+    let own = encoding.missing(Missing::Mean).fit(&gaps).unwrap();
+    assert_eq!(own.input_names()[..2], ["city=missing", "city=Oslo"]);
+}
+
+#[test]
+fn targets_are_numbers_or_classes() {
+    let train = parse("x,price,kind\n1,10,b\n2,20,a\n3,30,b\n");
+    let encoder = TableEncoding::new().numbers(["x"]).fit(&train).unwrap();
+    let prices = encoder.regression(&train, "price").unwrap();
+    assert_eq!(prices.targets().to_vec(), [10.0, 20.0, 30.0]);
+    let kinds = encoder.classification(&train, "kind").unwrap();
+    assert_eq!((kinds.targets().to_vec(), kinds.classes()), (vec![1, 0, 1], Some(2)));
+    let names = classes(&train, "kind").unwrap();
+    let test = parse("x,price,kind\n5,?,b\n");
+    assert_eq!(
+        encoder.classification_as(&test, "kind", &names).unwrap().targets().to_vec(),
+        [1],
+        "the class keeps its number"
+    );
+    assert!(encoder.regression(&test, "price").unwrap_err().to_string().contains("no value"));
+    assert!(encoder.regression(&test, "kind").unwrap_err().to_string().contains("holds texts"));
+    let other = parse("x,price,kind\n5,1,c\n");
+    assert!(encoder.classification_as(&other, "kind", &names).is_err());
+    assert!(TableEncoding::new().fit(&train).is_err());
+    assert!(TableEncoding::new().numbers(["kind"]).fit(&train).is_err());
+}
+
+#[test]
+fn rows_are_dealt_out_once() {
+    let text: String = (0..100).map(|row| format!("{row},r{row}\n")).collect();
+    let table = Csv::new().header(false).parse(text.as_bytes()).unwrap();
+    let (train, test) = table.split(0.7, &mut Rng::seed(1)).unwrap();
+    assert_eq!((train.len(), test.len()), (70, 30));
+    let numbers = |table: &Table| match table.column("0").unwrap() {
+        Column::Numbers(numbers) => numbers.clone(),
+        Column::Texts(_) => panic!(),
+    };
+    let mut all = [numbers(&train), numbers(&test)].concat();
+    assert_ne!(all, numbers(&table));
+    all.sort_by(f64::total_cmp);
+    assert_eq!(all, numbers(&table));
+    let Column::Texts(names) = train.column("1").unwrap() else { panic!() };
+    let paired =
+        |(name, number): (&Option<Box<str>>, f64)| name.as_deref() == Some(&format!("r{number}"));
+    assert!(names.iter().zip(numbers(&train)).all(paired));
+    assert!(table.rows(&[100]).is_err());
+    assert!(table.split(2.0, &mut Rng::seed(1)).is_err());
+}

@@ -1,0 +1,423 @@
+//! The first values of parameters.
+
+mod apply;
+mod special;
+
+pub use apply::initialise;
+
+use std::fmt::Display;
+
+use dendra_autograd::{Buffer, Param};
+use dendra_tensor::{Error, Float, Result, Rng, Shape, Tensor};
+
+/// How many inputs an output depends on, and the other way round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fans {
+    /// Inputs of one output.
+    pub fan_in: usize,
+    /// Outputs of one input.
+    pub fan_out: usize,
+}
+
+impl Fans {
+    /// The fans of a weight of shape `[out, in, …]`, where what follows is a
+    /// kernel. A vector counts as its own fan in both directions.
+    ///
+    /// ```
+    /// use dendra_nn::Fans;
+    /// use dendra_nn::tensor::Shape;
+    ///
+    /// let fans = Fans::of(&Shape::from([64, 3, 5, 5]));
+    /// assert_eq!((fans.fan_in, fans.fan_out), (75, 1600));
+    /// ```
+    pub fn of(weight: &Shape) -> Self {
+        match weight[..] {
+            [] => Self { fan_in: 1, fan_out: 1 },
+            [n] => Self { fan_in: n, fan_out: n },
+            [outputs, inputs, ref kernel @ ..] => {
+                let taps =
+                    kernel.iter().fold(1, |taps: usize, &extent| taps.saturating_mul(extent));
+                Self { fan_in: inputs.saturating_mul(taps), fan_out: outputs.saturating_mul(taps) }
+            }
+        }
+    }
+}
+
+/// How the first values of a parameter are drawn.
+///
+/// U(±b) is the uniform distribution from −b to b, N(σ²) the normal one around
+/// 0 with variance σ².
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All 0.
+    Zeros,
+    /// All 1.
+    Ones,
+    /// All the same.
+    Constant(f64),
+    /// Uniform from `low` to `high`.
+    Uniform {
+        /// The lower end.
+        low: f64,
+        /// The upper end.
+        high: f64,
+    },
+    /// Normal.
+    Normal {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        std: f64,
+    },
+    /// Normal, but drawn again until between `low` and `high`.
+    TruncatedNormal {
+        /// The mean before that.
+        mean: f64,
+        /// The standard deviation before that.
+        std: f64,
+        /// The lower end; PyTorch's default is −2.
+        low: f64,
+        /// The upper end; PyTorch's default is 2.
+        high: f64,
+    },
+    /// U(±√(6 / ((1 + a²) · fan_in))): keeps the variance through layers that a
+    /// leaky ReLU of slope a follows (He et al., "Delving deep into rectifiers",
+    /// 2015). With a = √5, U(±1/√fan_in), PyTorch's default.
+    KaimingUniform {
+        /// a; 0 for ReLU.
+        negative_slope: f64,
+    },
+    /// N(2 / ((1 + a²) · fan_in)), as [`KaimingUniform`](Self::KaimingUniform).
+    KaimingNormal {
+        /// a; 0 for ReLU.
+        negative_slope: f64,
+    },
+    /// U(±gain · √(6 / (fan_in + fan_out))): keeps the variance in both
+    /// directions (Glorot and Bengio, "Understanding the difficulty of training
+    /// deep feedforward neural networks", 2010).
+    XavierUniform {
+        /// 1, or 5/3 before tanh.
+        gain: f64,
+    },
+    /// N(gain² · 2 / (fan_in + fan_out)), as
+    /// [`XavierUniform`](Self::XavierUniform).
+    XavierNormal {
+        /// 1, or 5/3 before tanh.
+        gain: f64,
+    },
+    /// Mean 0 and the variance `scale / fan`: what the four above are special
+    /// cases of, for any fan and activation. [`kaiming`](Self::kaiming) and
+    /// [`lecun`](Self::lecun) make it.
+    VarianceScaling {
+        /// The factor of the variance, a gain squared.
+        scale: f64,
+        /// Which fan divides it.
+        mode: FanMode,
+        /// Uniform or normal.
+        distribution: Distribution,
+    },
+    /// A matrix `[out, in · …]` with orthogonal rows or columns, whichever are
+    /// fewer, of the length `gain`, uniformly distributed among these (Saxe et
+    /// al., "Exact solutions to the nonlinear dynamics of learning in deep
+    /// linear neural networks", 2013).
+    Orthogonal {
+        /// The factor of all values.
+        gain: f64,
+    },
+    /// 1 where the place in `out` is that in `in · …`, 0 elsewhere: the
+    /// identity, for a matrix.
+    Eye,
+    /// The convolution that passes as many channels on as it can: 1 in the
+    /// middle of the kernel from each input channel to the output channel of
+    /// its number, in each of the groups that the outputs are divided into.
+    Dirac {
+        /// The number of groups.
+        groups: usize,
+    },
+}
+
+/// Which fan the variance of a weight is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FanMode {
+    /// The inputs of an output: keeps the variance on the way forward.
+    FanIn,
+    /// The outputs of an input: keeps that of the gradient on the way back.
+    FanOut,
+    /// The mean of both.
+    FanAvg,
+}
+
+/// How values around 0 of a given variance are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Uniformly.
+    Uniform,
+    /// Normally.
+    Normal,
+}
+
+/// What follows a layer, and so how far its values should spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Nonlinearity {
+    /// Nothing, or a sigmoid.
+    Linear,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// ReLU.
+    Relu,
+    /// A leaky ReLU of this slope.
+    LeakyRelu(f64),
+    /// SELU.
+    Selu,
+}
+
+impl Nonlinearity {
+    /// The factor of the standard deviation, as PyTorch's `calculate_gain` has
+    /// it.
+    pub fn gain(self) -> f64 {
+        match self {
+            Self::Linear => 1.0,
+            Self::Tanh => 5.0 / 3.0,
+            Self::Relu => 2.0_f64.sqrt(),
+            Self::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+            Self::Selu => 0.75,
+        }
+    }
+}
+
+impl Init {
+    /// PyTorch's default for the weight and the bias of linear layers and
+    /// convolutions: U(±1/√fan_in).
+    pub fn pytorch() -> Self {
+        Self::KaimingUniform { negative_slope: 5.0_f64.sqrt() }
+    }
+
+    /// He's initialisation for any activation and fan: the variance
+    /// `gain² / fan`.
+    ///
+    /// ```
+    /// use dendra_nn::{Distribution, FanMode, Init, Nonlinearity};
+    ///
+    /// let init = Init::kaiming(Nonlinearity::Relu, FanMode::FanOut, Distribution::Normal);
+    /// ```
+    pub fn kaiming(nonlinearity: Nonlinearity, mode: FanMode, distribution: Distribution) -> Self {
+        Self::VarianceScaling { scale: nonlinearity.gain().powi(2), mode, distribution }
+    }
+
+    /// The variance `1 / fan_in`, for SELU networks above all (LeCun et al.,
+    /// "Efficient BackProp", 1998).
+    pub fn lecun(distribution: Distribution) -> Self {
+        Self::VarianceScaling { scale: 1.0, mode: FanMode::FanIn, distribution }
+    }
+
+    /// A tensor of first values for a weight of shape `[out, in, …]`.
+    ///
+    /// ```
+    /// use dendra_nn::Init;
+    /// use dendra_nn::tensor::{Rng, Tensor};
+    ///
+    /// let init = Init::XavierUniform { gain: 1.0 };
+    /// let weight: Tensor = init.draw([50, 100], &mut Rng::seed(0));
+    /// assert!(weight.to_vec().iter().all(|x| x.abs() < 0.2));
+    /// ```
+    pub fn draw<T: Float>(&self, shape: impl Into<Shape>, rng: &mut Rng) -> Tensor<T> {
+        let shape = shape.into();
+        let fans = Fans::of(&shape);
+        self.draw_with_fans(shape, fans, rng)
+    }
+
+    /// As [`draw`](Self::draw) for a tensor whose shape does not tell its fans,
+    /// such as a bias, which takes those of its weight.
+    pub fn draw_with_fans<T: Float>(
+        &self,
+        shape: impl Into<Shape>,
+        fans: Fans,
+        rng: &mut Rng,
+    ) -> Tensor<T> {
+        let shape = shape.into();
+        let fan_in = fans.fan_in.max(1) as f64;
+        let both = fan_in + fans.fan_out as f64;
+        let spread = |variance: f64, distribution| match distribution {
+            Distribution::Uniform => {
+                let bound = (3.0 * variance).sqrt();
+                Self::Uniform { low: -bound, high: bound }
+            }
+            Distribution::Normal => Self::Normal { mean: 0.0, std: variance.sqrt() },
+        };
+        let kaiming = |slope: f64| 2.0 / ((1.0 + slope * slope) * fan_in);
+        let xavier = |gain: f64| gain * gain * 2.0 / both;
+        let plain = match *self {
+            Self::KaimingUniform { negative_slope } => {
+                spread(kaiming(negative_slope), Distribution::Uniform)
+            }
+            Self::KaimingNormal { negative_slope } => {
+                spread(kaiming(negative_slope), Distribution::Normal)
+            }
+            Self::XavierUniform { gain } => spread(xavier(gain), Distribution::Uniform),
+            Self::XavierNormal { gain } => spread(xavier(gain), Distribution::Normal),
+            Self::VarianceScaling { scale, mode, distribution } => {
+                let fan = match mode {
+                    FanMode::FanIn => fan_in,
+                    FanMode::FanOut => fans.fan_out.max(1) as f64,
+                    FanMode::FanAvg => both / 2.0,
+                };
+                spread(scale / fan, distribution)
+            }
+            plain => plain,
+        };
+        match plain {
+            Self::Constant(value) => Tensor::full(shape, T::from_f64(value)),
+            Self::Ones => Tensor::ones(shape),
+            Self::Uniform { low, high } => Tensor::uniform(shape, low, high, rng),
+            Self::Normal { mean, std } => Tensor::normal(shape, mean, std, rng),
+            Self::TruncatedNormal { mean, std, low, high } => {
+                special::truncated_normal(shape, mean, std, [low, high], rng)
+            }
+            Self::Orthogonal { gain } => special::orthogonal(shape, gain, rng),
+            Self::Eye => special::eye(shape),
+            Self::Dirac { groups } => special::dirac(shape, groups),
+            // All others were made plain above.
+            _ => Tensor::zeros(shape),
+        }
+    }
+}
+
+/// Where the values of a new layer come from.
+pub(crate) enum Source<'a> {
+    /// They are drawn.
+    Random(&'a mut Rng),
+    /// They will be loaded: until then every value is the same zero, so that
+    /// sizes read from a file cost no memory before they are compared.
+    Blank,
+}
+
+impl Source<'_> {
+    /// A parameter. `place` names who asks.
+    pub(crate) fn param<T: Float>(
+        &mut self,
+        init: Init,
+        shape: impl Into<Shape>,
+        fans: Fans,
+        place: &impl Display,
+    ) -> Result<Param<T>> {
+        Ok(Param::new(self.values(init, shape.into(), fans, place)?))
+    }
+
+    /// A buffer.
+    pub(crate) fn buffer<T: Float>(
+        &mut self,
+        value: f64,
+        shape: impl Into<Shape>,
+        place: &impl Display,
+    ) -> Result<Buffer<T>> {
+        let fans = Fans { fan_in: 1, fan_out: 1 };
+        Ok(Buffer::new(self.values(Init::Constant(value), shape.into(), fans, place)?))
+    }
+
+    fn values<T: Float>(
+        &mut self,
+        init: Init,
+        shape: Shape,
+        fans: Fans,
+        place: &impl Display,
+    ) -> Result<Tensor<T>> {
+        let bytes = shape.checked_elements().and_then(|count| count.checked_mul(size_of::<T>()));
+        if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
+            let message = format!("parameters of shape {shape} do not fit into memory");
+            return Err(Error::argument(place.to_string(), message));
+        }
+        match self {
+            Self::Random(rng) => Ok(init.draw_with_fans(shape, fans, rng)),
+            Self::Blank => Tensor::scalar(T::ZERO).broadcast_to(shape),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Smallest and largest value, mean and standard deviation.
+    fn statistics(init: Init) -> [f64; 4] {
+        let values: Tensor<f64> = init.draw([300, 40, 5, 2], &mut Rng::seed(5));
+        let values = values.to_vec();
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        [low, high, mean, variance.sqrt()]
+    }
+
+    fn assert_near(found: [f64; 4], expected: [f64; 4], tolerance: f64) {
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((found - expected).abs() < tolerance, "{found} for {expected}");
+        }
+    }
+
+    /// The fans of `[300, 40, 5, 2]` are 400 and 3000.
+    #[test]
+    fn uniform_distributions_have_the_published_bounds() {
+        let cases = [
+            (Init::pytorch(), 1.0 / 20.0),
+            (Init::KaimingUniform { negative_slope: 0.0 }, (6.0_f64 / 400.0).sqrt()),
+            (Init::KaimingUniform { negative_slope: 0.5 }, (6.0_f64 / (1.25 * 400.0)).sqrt()),
+            (Init::XavierUniform { gain: 2.0 }, 2.0 * (6.0_f64 / 3400.0).sqrt()),
+            (Init::lecun(Distribution::Uniform), (3.0_f64 / 400.0).sqrt()),
+            (
+                Init::kaiming(Nonlinearity::Tanh, FanMode::FanOut, Distribution::Uniform),
+                5.0 / 3.0 * (3.0_f64 / 3000.0).sqrt(),
+            ),
+        ];
+        for (init, bound) in cases {
+            assert_near(statistics(init), [-bound, bound, 0.0, bound / 3.0_f64.sqrt()], 1e-3);
+        }
+        let found = statistics(Init::Uniform { low: 2.0, high: 3.0 });
+        assert_near(found, [2.0, 3.0, 2.5, 1.0 / 12.0_f64.sqrt()], 3e-3);
+    }
+
+    #[test]
+    fn normal_distributions_have_the_published_deviations() {
+        let cases = [
+            (Init::KaimingNormal { negative_slope: 0.0 }, 0.0, (2.0_f64 / 400.0).sqrt()),
+            (Init::XavierNormal { gain: 0.5 }, 0.0, 0.5 * (2.0_f64 / 3400.0).sqrt()),
+            (Init::lecun(Distribution::Normal), 0.0, (1.0_f64 / 400.0).sqrt()),
+            (
+                Init::kaiming(Nonlinearity::Relu, FanMode::FanAvg, Distribution::Normal),
+                0.0,
+                (2.0_f64 / 1700.0).sqrt(),
+            ),
+            (Init::Normal { mean: 3.0, std: 0.1 }, 3.0, 0.1),
+        ];
+        for (init, mean, std) in cases {
+            let [low, high, found_mean, found_std] = statistics(init);
+            assert!((found_mean - mean).abs() < 0.02 * std, "{init:?}: {found_mean}");
+            assert!((found_std - std).abs() < 0.02 * std, "{init:?}: {found_std}");
+            assert!(low < mean - 3.0 * std && high > mean + 3.0 * std, "{init:?} has tails");
+        }
+    }
+
+    #[test]
+    fn constants_are_constant() {
+        assert_eq!(statistics(Init::Zeros), [0.0; 4]);
+        assert_eq!(statistics(Init::Ones), [1.0, 1.0, 1.0, 0.0]);
+        assert_near(statistics(Init::Constant(0.25)), [0.25, 0.25, 0.25, 0.0], 1e-9);
+    }
+
+    #[test]
+    fn empty_and_huge_weights_are_no_trouble() {
+        let empty: Tensor = Init::pytorch().draw([3, 0], &mut Rng::seed(0));
+        assert!(empty.is_empty());
+        let mut rng = Rng::seed(0);
+        for mut source in [Source::Random(&mut rng), Source::Blank] {
+            let fans = Fans { fan_in: 1, fan_out: 1 };
+            let huge = source.param::<f32>(Init::Zeros, [usize::MAX / 2, 3], fans, &"fc");
+            let error = huge.unwrap_err().to_string();
+            assert!(error.contains("fc: parameters of shape"), "{error}");
+        }
+        // Four terabytes that nothing is allocated for.
+        let fans = Fans { fan_in: 1, fan_out: 1 };
+        let blank = Source::Blank.param::<f32>(Init::Zeros, [1 << 20, 1 << 20], fans, &"fc");
+        assert_eq!(*blank.unwrap().value().shape(), [1 << 20, 1 << 20]);
+    }
+}

@@ -1,0 +1,305 @@
+//! Functions of each value.
+
+use std::fmt;
+
+use dendra_autograd::Var;
+use dendra_derive::Parameters;
+use dendra_tensor::{Float, Ops, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{defaults, own_settings, with_settings};
+use crate::module::Module;
+use crate::sequential::SequentialBuilder;
+
+/// Activations without settings.
+macro_rules! plain {
+    ($($(#[doc = $doc:literal])* $name:ident, $method:ident: |$x:ident| $result:expr;)*) => {
+        $(
+            $(#[doc = $doc])*
+            #[derive(
+                Clone, Copy, Debug, Default, PartialEq, Eq, Parameters, Serialize, Deserialize,
+            )]
+            pub struct $name;
+
+            own_settings!($name: |_this, input| Ok(input.clone()));
+
+            impl<T: Float> Module<T> for $name {
+                fn forward(&self, $x: &Var<T>) -> Result<Var<T>> {
+                    Ok($result)
+                }
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str(stringify!($name))
+                }
+            }
+        )*
+
+        /// Adding activations without settings.
+        impl SequentialBuilder {$(
+            #[doc = concat!("Adds a [`", stringify!($name), "`] layer.")]
+            pub fn $method(self) -> Self {
+                self.layer($name)
+            }
+        )*}
+    };
+}
+
+plain! {
+    /// The larger of x and 0.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{Module, ReLU};
+    ///
+    /// let y = ReLU.forward(&Var::new(Tensor::from([-1.0, 2.0])))?;
+    /// assert_eq!(y.value().to_vec(), [0.0, 2.0]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    ReLU, relu: |x| x.relu();
+
+    /// x limited to 0 ..= 6 (Krizhevsky, "Convolutional deep belief networks on
+    /// CIFAR-10", 2010).
+    ReLU6, relu6: |x| x.relu6();
+
+    /// x·σ(x), also called Swish.
+    SiLU, silu: |x| x.silu();
+
+    /// x·tanh(ln(1 + exp(x))) (Misra, "Mish: a self regularized non-monotonic
+    /// activation function", 2019).
+    Mish, mish: |x| x.mish();
+
+    /// scale · x where x is positive, else scale · alpha · (exp(x) − 1), with
+    /// the two constants that keep mean 0 and variance 1 (Klambauer et al.,
+    /// "Self-normalizing neural networks", 2017). It goes with
+    /// [`AlphaDropout`](crate::AlphaDropout).
+    SELU, selu: |x| x.selu();
+
+    /// The logistic function 1 / (1 + exp(−x)).
+    Sigmoid, sigmoid: |x| x.sigmoid();
+
+    /// The logarithm of the logistic function, accurate at both ends.
+    LogSigmoid, log_sigmoid: |x| x.log_sigmoid();
+
+    /// min(max(x + 3, 0), 6) / 6, a cheap [`Sigmoid`].
+    Hardsigmoid, hardsigmoid: |x| x.hardsigmoid();
+
+    /// x·min(max(x + 3, 0), 6) / 6, a cheap [`SiLU`] (Howard et al., "Searching
+    /// for MobileNetV3", 2019).
+    Hardswish, hardswish: |x| x.hardswish();
+
+    /// The hyperbolic tangent.
+    Tanh, tanh: |x| x.tanh();
+
+    /// x − tanh(x).
+    Tanhshrink, tanhshrink: |x| x.tanhshrink();
+
+    /// x / (1 + |x|).
+    Softsign, softsign: |x| x.softsign();
+
+    /// x itself: a layer that does nothing.
+    Identity, identity: |x| x.clone();
+}
+
+with_settings! {
+    /// x where it is positive, else `negative_slope · x`. The default slope is
+    /// 0.01.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{LeakyReLU, Module};
+    ///
+    /// let y = LeakyReLU::new(0.5).forward(&Var::new(Tensor::from([-2.0, 3.0])))?;
+    /// assert_eq!(y.value().to_vec(), [-1.0, 3.0]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    LeakyReLU {
+        /// The slope below 0.
+        negative_slope: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.leaky_relu(negative_slope));
+
+    /// x where it is positive, else `alpha · (exp(x) − 1)` (Clevert et al.,
+    /// 2015). The default is 1.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{ELU, Module};
+    ///
+    /// let y = ELU::new(2.0).forward(&Var::new(Tensor::from([f64::NEG_INFINITY, 3.0])))?;
+    /// assert_eq!(y.value().to_vec(), [-2.0, 3.0]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    ELU {
+        /// The limit below 0.
+        alpha: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.elu(alpha));
+
+    /// x where it is positive, else alpha · (exp(x / alpha) − 1): an [`ELU`]
+    /// whose slope has no step at 0 (Barron, "Continuously differentiable
+    /// exponential linear units", 2017). The default is 1.
+    CELU {
+        /// The limit below 0.
+        alpha: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.celu(alpha));
+
+    /// x·Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel,
+    /// 2016). The default is exact.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    /// use dendra_nn::{GELU, Module};
+    ///
+    /// let y = GELU::default().forward(&Var::new(Tensor::from([0.0, 1.0_f64])))?;
+    /// assert!((y.value().to_vec()[1] - 0.841_344_746).abs() < 1e-9);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    GELU {
+        /// How Φ is computed.
+        approximation: Approximation
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(match approximation {
+        Approximation::None => x.gelu(),
+        Approximation::Tanh => x.gelu_tanh(),
+    });
+
+    /// ln(1 + exp(beta · x)) / beta, a smooth ReLU; x itself where beta · x is
+    /// above the threshold. The defaults are 1 and 20.
+    #[serde(default)]
+    Softplus {
+        /// how sharp the bend is.
+        beta: f64,
+        /// where it becomes linear.
+        threshold: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.softplus_scaled(beta, threshold));
+
+    /// x limited to a range; no gradient flows at its ends and beyond them. The
+    /// defaults are −1 and 1.
+    Hardtanh {
+        /// the lower end.
+        min_val: f64,
+        /// the upper end.
+        max_val: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.hardtanh(min_val, max_val));
+
+    /// x where it is beyond ±lambda, else 0. The default is 0.5.
+    Hardshrink {
+        /// what counts as nothing.
+        lambda: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.hardshrink(lambda));
+
+    /// x moved by lambda towards 0, and 0 where it would pass it. The default
+    /// is 0.5.
+    Softshrink {
+        /// how far.
+        lambda: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.softshrink(lambda));
+
+    /// x where it is above the threshold, else the value.
+    Threshold {
+        /// the threshold.
+        threshold: f64,
+        /// what stands for x below it.
+        value: f64
+    }
+    infer |_this, input| Ok(input.clone());
+    forward |x| Ok(x.threshold(threshold, value));
+}
+
+/// How [`GELU`] computes the normal distribution function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approximation {
+    /// Exactly.
+    #[default]
+    None,
+    /// By a hyperbolic tangent.
+    Tanh,
+}
+
+impl fmt::Display for Approximation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "exact",
+            Self::Tanh => "tanh",
+        })
+    }
+}
+
+defaults! {
+    LeakyReLU(0.01);
+    ELU(1.0);
+    CELU(1.0);
+    GELU(Approximation::None);
+    Softplus(1.0, 20.0);
+    Hardtanh(-1.0, 1.0);
+    Hardshrink(0.5);
+    Softshrink(0.5);
+}
+
+/// Adding activations with settings.
+impl SequentialBuilder {
+    /// Adds a [`LeakyReLU`] with this slope below 0.
+    pub fn leaky_relu(self, negative_slope: f64) -> Self {
+        self.layer(LeakyReLU::new(negative_slope))
+    }
+
+    /// Adds an [`ELU`] with this limit below 0.
+    pub fn elu(self, alpha: f64) -> Self {
+        self.layer(ELU::new(alpha))
+    }
+
+    /// Adds a [`CELU`] with this limit below 0.
+    pub fn celu(self, alpha: f64) -> Self {
+        self.layer(CELU::new(alpha))
+    }
+
+    /// Adds an exact [`GELU`].
+    pub fn gelu(self) -> Self {
+        self.layer(GELU::default())
+    }
+
+    /// Adds a [`Softplus`] with PyTorch's defaults.
+    pub fn softplus(self) -> Self {
+        self.layer(Softplus::default())
+    }
+
+    /// Adds a [`Hardtanh`] from −1 to 1.
+    pub fn hardtanh(self) -> Self {
+        self.layer(Hardtanh::default())
+    }
+
+    /// Adds a [`Hardshrink`].
+    pub fn hardshrink(self, lambda: f64) -> Self {
+        self.layer(Hardshrink::new(lambda))
+    }
+
+    /// Adds a [`Softshrink`].
+    pub fn softshrink(self, lambda: f64) -> Self {
+        self.layer(Softshrink::new(lambda))
+    }
+
+    /// Adds a [`Threshold`].
+    pub fn threshold(self, threshold: f64, value: f64) -> Self {
+        self.layer(Threshold::new(threshold, value))
+    }
+}

@@ -1,0 +1,465 @@
+//! Attention with several heads.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{
+    AttentionMask, AttentionOptions, Error, Float, Ops, Result, Rng, Shape, Tensor,
+};
+
+use super::positions::RotaryEmbedding;
+use super::{KeyValueCache, Linear, Settings as _};
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+
+/// Attention with several heads: queries, keys and values are projected, cut
+/// into `num_heads` parts of their width, attend part by part
+/// ([`scaled_dot_product_attention`]), and are joined and projected again
+/// (Vaswani et al., "Attention is all you need", 2017).
+///
+/// [`scaled_dot_product_attention`]: Ops::scaled_dot_product_attention
+///
+/// With E = `embed_dim`, for L queries and S keys of N samples:
+///
+/// | | shape |
+/// |---|---|
+/// | query, output | `[L, N, E]`, or `[N, L, E]` with `batch_first` |
+/// | key, value | `[S, N, kdim]`, `[S, N, vdim]`, or with N first |
+/// | `in_proj_weight` | `[3 · E, E]`, where `kdim` and `vdim` are E |
+/// | `q_`, `k_`, `v_proj_weight` | otherwise `[E, E]`, `[E, kdim]`, `[E, vdim]` |
+/// | `in_proj_bias` | `[3 · E]` |
+/// | `out_proj.weight`, `out_proj.bias` | `[E, E]`, `[E]` |
+///
+/// The projections of the inputs start by Xavier's uniform distribution, that
+/// of the output as a [`Linear`] layer, the biases as 0. [`Module::forward`] is
+/// attention of a sequence to itself.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{Attend, MultiheadAttention};
+///
+/// let attention = MultiheadAttention::new(8, 2).batch_first(true).init(&mut Rng::seed(0))?;
+/// let query = Var::new(Tensor::zeros([3, 5, 8]));
+/// let memory = Var::new(Tensor::zeros([3, 7, 8]));
+/// let y = attention.attend(&query, &memory, &memory, Attend::default())?;
+/// assert_eq!(*y.shape(), [3, 5, 8]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct MultiheadAttention<T: Float = f32> {
+    /// The projections of queries, keys and values, one below the other.
+    pub in_proj_weight: Option<Param<T>>,
+    /// The projection of the queries, where the widths differ.
+    pub q_proj_weight: Option<Param<T>>,
+    /// The projection of the keys, where the widths differ.
+    pub k_proj_weight: Option<Param<T>>,
+    /// The projection of the values, where the widths differ.
+    pub v_proj_weight: Option<Param<T>>,
+    /// The biases of the three projections.
+    pub in_proj_bias: Option<Param<T>>,
+    /// The projection of the output.
+    pub out_proj: Linear<T>,
+    #[parameters(skip)]
+    num_heads: usize,
+    #[parameters(skip)]
+    dropout: f64,
+    #[parameters(skip)]
+    batch_first: bool,
+    #[parameters(skip)]
+    rotary: Option<RotaryEmbedding>,
+}
+
+/// The settings of a [`MultiheadAttention`].
+#[derive(Clone, Debug)]
+pub struct MultiheadAttentionSettings {
+    embed_dim: usize,
+    num_heads: usize,
+    dropout: f64,
+    bias: bool,
+    kdim: Option<usize>,
+    vdim: Option<usize>,
+    batch_first: bool,
+    rotary: Option<f64>,
+}
+
+impl MultiheadAttention {
+    /// Settings of a layer of this width and number of heads.
+    pub fn new(embed_dim: usize, num_heads: usize) -> MultiheadAttentionSettings {
+        MultiheadAttentionSettings {
+            embed_dim,
+            num_heads,
+            dropout: 0.0,
+            bias: true,
+            kdim: None,
+            vdim: None,
+            batch_first: false,
+            rotary: None,
+        }
+    }
+}
+
+impl MultiheadAttentionSettings {
+    /// The probability with which a weight of the attention is left out, in
+    /// training (0).
+    #[must_use]
+    pub fn dropout(self, dropout: f64) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// Whether the projections have biases (they have).
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// The width of the keys (`embed_dim`).
+    #[must_use]
+    pub fn kdim(self, kdim: usize) -> Self {
+        Self { kdim: Some(kdim), ..self }
+    }
+
+    /// The width of the values (`embed_dim`).
+    #[must_use]
+    pub fn vdim(self, vdim: usize) -> Self {
+        Self { vdim: Some(vdim), ..self }
+    }
+
+    /// Whether the batch axis comes first (it comes behind that of the steps).
+    #[must_use]
+    pub fn batch_first(self, batch_first: bool) -> Self {
+        Self { batch_first, ..self }
+    }
+
+    /// Turns queries and keys by their positions, with this base, 10,000 as a
+    /// rule; see [`RotaryEmbedding`] (they are not turned).
+    #[must_use]
+    pub fn rotary(self, base: f64) -> Self {
+        Self { rotary: Some(base), ..self }
+    }
+
+    /// The layer, its parameters drawn from `rng`.
+    ///
+    /// # Errors
+    ///
+    /// When `embed_dim` does not divide into `num_heads` equal parts, or a
+    /// setting is out of range.
+    pub fn init(&self, rng: &mut Rng) -> Result<MultiheadAttention> {
+        self.init_as(rng)
+    }
+
+    /// As [`init`](Self::init), for any number type.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<MultiheadAttention<T>> {
+        let &Self { embed_dim, num_heads, dropout, bias, batch_first, .. } = self;
+        let place = format!("MultiheadAttention {embed_dim}, {num_heads} heads");
+        if num_heads == 0 || embed_dim == 0 || !embed_dim.is_multiple_of(num_heads) {
+            let message = "embed_dim must be a multiple of num_heads";
+            return Err(Error::argument(place, message));
+        }
+        if !(0.0..1.0).contains(&dropout) {
+            let message = format!("expected a dropout probability in 0 .. 1, got {dropout}");
+            return Err(Error::argument(place, message));
+        }
+        let [kdim, vdim] = [self.kdim, self.vdim].map(|width| width.unwrap_or(embed_dim));
+        let xavier = Init::XavierUniform { gain: 1.0 };
+        let mut source = Source::Random(rng);
+        let mut weight = |there: bool, rows, width| {
+            let fans = Fans { fan_in: width, fan_out: rows };
+            there.then(|| source.param(xavier, [rows, width], fans, &place)).transpose()
+        };
+        let same = kdim == embed_dim && vdim == embed_dim;
+        let in_proj_weight = weight(same, 3 * embed_dim, embed_dim)?;
+        let q_proj_weight = weight(!same, embed_dim, embed_dim)?;
+        let k_proj_weight = weight(!same, embed_dim, kdim)?;
+        let v_proj_weight = weight(!same, embed_dim, vdim)?;
+        let none = Fans { fan_in: 1, fan_out: 1 };
+        let in_proj_bias =
+            bias.then(|| source.param(Init::Zeros, [3 * embed_dim], none, &place)).transpose()?;
+        let out_proj = Linear::new(embed_dim, embed_dim).bias(bias).bias_init(Init::Zeros);
+        let rotary = self.rotary.map(|base| RotaryEmbedding::new(embed_dim / num_heads, base));
+        Ok(MultiheadAttention {
+            in_proj_weight,
+            q_proj_weight,
+            k_proj_weight,
+            v_proj_weight,
+            in_proj_bias,
+            out_proj: out_proj.build(&mut source)?,
+            num_heads,
+            dropout,
+            batch_first,
+            rotary: rotary.transpose()?,
+        })
+    }
+}
+
+/// What a call of attention may be given.
+#[derive(Debug)]
+pub struct Attend<'a, T: Float = f32> {
+    /// Which scores count, or what is added to them; stretches to
+    /// `[N, num_heads, L, S]`. ([`AttentionMask::Keep`] is true where a score
+    /// counts, as in `scaled_dot_product_attention`; PyTorch's
+    /// `MultiheadAttention` has it the other way round.)
+    pub mask: AttentionMask<T>,
+    /// For each sample which keys are padding and do not count, `[N, S]`.
+    pub key_padding_mask: Option<&'a Tensor<bool>>,
+    /// Whether a query sees only keys of its own position and before it.
+    pub is_causal: bool,
+    /// Keys and values of the positions before, which those of this call join.
+    /// Only in evaluation: no gradient flows to them.
+    pub cache: Option<&'a mut KeyValueCache<T>>,
+}
+
+impl<T: Float> Default for Attend<'_, T> {
+    fn default() -> Self {
+        let mask = AttentionMask::None;
+        Self { mask, key_padding_mask: None, is_causal: false, cache: None }
+    }
+}
+
+impl<T: Float> MultiheadAttention<T> {
+    /// Attention of `query` to `key` and `value`.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit.
+    pub fn attend(
+        &self,
+        query: &Var<T>,
+        key: &Var<T>,
+        value: &Var<T>,
+        options: Attend<'_, T>,
+    ) -> Result<Var<T>> {
+        self.attend_unnamed([query, key, value], options)
+            .map_err(|error| place::said_by(error, self.path(), self))
+    }
+
+    /// The path of the layer in its model.
+    fn path(&self) -> Option<&str> {
+        place::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
+    }
+
+    fn attend_unnamed(&self, inputs: [&Var<T>; 3], options: Attend<'_, T>) -> Result<Var<T>> {
+        for x in inputs {
+            if x.shape().len() != 3 {
+                let order = if self.batch_first { "N, L" } else { "L, N" };
+                let message = format!("expected inputs of shape [{order}, E], got {}", x.shape());
+                return Err(Error::shape("", message));
+            }
+        }
+        let Attend { mask, key_padding_mask, is_causal, cache } = options;
+        let past = cache.as_ref().map_or(0, |cache| cache.len());
+        let [mut q, mut k, v] = self.projected(inputs)?;
+        if let Some(rotary) = &self.rotary {
+            q = rotary.turn(&q, past)?;
+            k = rotary.turn(&k, past)?;
+        }
+        let [k, v] = match cache {
+            Some(cache) => cache.extend([k, v])?,
+            None => [k, v],
+        };
+        let (queries, keys) = (q.shape()[2], k.shape()[2]);
+        let mask = match key_padding_mask {
+            Some(padding) => with_padding(mask, padding)?,
+            None => mask,
+        };
+        let (mask, is_causal) = match mask {
+            // One query at the end sees everything before it.
+            mask if past > 0 && is_causal && queries == 1 => (mask, false),
+            AttentionMask::None if past > 0 && is_causal => {
+                let sees = |place: usize| place % keys <= past + place / keys;
+                (AttentionMask::Keep(Tensor::from_fn([queries, keys], sees)), false)
+            }
+            _ if past > 0 && is_causal => {
+                let message = "a mask beside is_causal and a cache: put both into the mask";
+                return Err(Error::argument("", message));
+            }
+            mask => (mask, is_causal),
+        };
+        let tape = q.tape().filter(|tape| tape.is_training() && self.dropout > 0.0);
+        let dropout = tape.map(|tape| (self.dropout, tape.random_stream()));
+        let options = AttentionOptions { mask, is_causal, scale: None, dropout };
+        let y = q.scaled_dot_product_attention(&k, &v, options)?;
+        let &[batch, _, length, _] = &y.shape()[..] else { unreachable!("four axes") };
+        let width = self.out_proj.weight.value().shape()[0];
+        let y = y.transpose(1, 2)?.reshape([batch, length, width])?;
+        let y = self.out_proj.forward(&y)?;
+        if self.batch_first { Ok(y) } else { y.transpose(0, 1) }
+    }
+
+    /// Queries, keys and values as `[N, num_heads, L, E / num_heads]`.
+    fn projected(&self, inputs: [&Var<T>; 3]) -> Result<[Var<T>; 3]> {
+        let width = self.out_proj.weight.value().shape()[0];
+        let beside = inputs.into_iter().find(|x| x.tape().is_some()).unwrap_or(inputs[0]);
+        let apart = [&self.q_proj_weight, &self.k_proj_weight, &self.v_proj_weight];
+        let project = |index: usize| {
+            let part = |param: &Param<T>| param.on(beside).narrow(0, index * width, width);
+            let weight = match (&self.in_proj_weight, apart[index]) {
+                (Some(all), _) => part(all)?,
+                (None, Some(own)) => own.on(beside),
+                (None, None) => {
+                    return Err(Error::argument("", "the layer has no projection of its inputs"));
+                }
+            };
+            let bias = self.in_proj_bias.as_ref().map(part).transpose()?;
+            let x = inputs[index];
+            let x = if self.batch_first { x.clone() } else { x.transpose(0, 1)? };
+            let y = x.linear(&weight, bias.as_ref())?;
+            let &[batch, length, _] = &y.shape()[..] else { unreachable!("three axes") };
+            y.reshape([batch, length, self.num_heads, width / self.num_heads])?.transpose(1, 2)
+        };
+        Ok([project(0)?, project(1)?, project(2)?])
+    }
+}
+
+/// The mask that also leaves out the padding, `[N, S]`.
+fn with_padding<T: Float>(
+    mask: AttentionMask<T>,
+    padding: &Tensor<bool>,
+) -> Result<AttentionMask<T>> {
+    let &[batch, keys] = &padding.shape()[..] else {
+        let message = format!("expected a key_padding_mask [N, S], got {}", padding.shape());
+        return Err(Error::shape("", message));
+    };
+    let padding = padding.reshape([batch, 1, 1, keys])?;
+    let both = |shape: &Shape| shape.broadcast(padding.shape(), "key_padding_mask");
+    Ok(match mask {
+        AttentionMask::None => AttentionMask::Keep(padding.map(|padding: bool| !padding)),
+        AttentionMask::Keep(keep) => {
+            let shape = both(keep.shape())?;
+            let keep = keep.broadcast_to(shape.clone())?.to_vec();
+            let padding = padding.broadcast_to(shape.clone())?.to_vec();
+            AttentionMask::Keep(Tensor::from_fn(shape, |i| keep[i] && !padding[i]))
+        }
+        AttentionMask::Add(add) => {
+            let shape = both(add.shape())?;
+            let add = add.broadcast_to(shape.clone())?.to_vec();
+            let padding = padding.broadcast_to(shape.clone())?.to_vec();
+            let value = |i: usize| if padding[i] { T::LOWEST } else { add[i] };
+            AttentionMask::Add(Tensor::from_fn(shape, value))
+        }
+    })
+}
+
+impl<T: Float> Module<T> for MultiheadAttention<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        self.attend(x, x, x, Attend::default())
+    }
+}
+
+impl<T: Float> fmt::Display for MultiheadAttention<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.out_proj.weight.value().shape()[0];
+        write!(f, "MultiheadAttention {width}, {} heads", self.num_heads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::{Parameters, Tape};
+
+    use super::*;
+
+    fn layer(settings: MultiheadAttentionSettings) -> MultiheadAttention<f64> {
+        settings.batch_first(true).init_as(&mut Rng::seed(1)).unwrap()
+    }
+
+    fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
+        assert_eq!(a.shape(), b.shape());
+        for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn the_state_has_pytorchs_names() {
+        let names = |settings| -> Vec<String> {
+            layer(settings).named_parameters().into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(
+            names(MultiheadAttention::new(4, 2)),
+            ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"]
+        );
+        assert_eq!(
+            names(MultiheadAttention::new(4, 2).kdim(3).bias(false)),
+            ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"]
+        );
+    }
+
+    /// Some positions at a time, with a cache, give what all at once do.
+    #[test]
+    fn a_cache_changes_nothing() {
+        for settings in [MultiheadAttention::new(8, 2), MultiheadAttention::new(8, 2).rotary(1e4)] {
+            let layer = layer(settings);
+            let x = Tensor::normal([2, 7, 8], 0.0, 1.0, &mut Rng::seed(2));
+            let causal = || Attend { is_causal: true, ..Attend::default() };
+            let whole = Var::new(x.clone());
+            let all = layer.attend(&whole, &whole, &whole, causal()).unwrap();
+            let mut cache = KeyValueCache::default();
+            for (start, count) in [(0, 3), (3, 1), (4, 2), (6, 1)] {
+                let x = Var::new(x.narrow(1, start, count).unwrap());
+                let options = Attend { cache: Some(&mut cache), ..causal() };
+                let y = layer.attend(&x, &x, &x, options).unwrap();
+                assert_near(y.value(), &all.value().narrow(1, start, count).unwrap());
+            }
+            assert_eq!(cache.len(), 7);
+            cache.keep_last(3).unwrap();
+            assert_eq!(cache.len(), 3);
+        }
+    }
+
+    #[test]
+    fn padding_changes_nothing() {
+        let layer = layer(MultiheadAttention::new(8, 4));
+        let x = Tensor::normal([2, 5, 8], 0.0, 1.0, &mut Rng::seed(3));
+        let padding = Tensor::from_fn([2, 5], |i| i % 5 >= 3);
+        let cut = Var::new(x.narrow(1, 0, 3).unwrap());
+        let x = Var::new(x);
+        let expected = layer.attend(&x, &cut, &cut, Attend::default()).unwrap();
+        let masks = [
+            AttentionMask::None,
+            AttentionMask::Keep(Tensor::full([5, 5], true)),
+            AttentionMask::Add(Tensor::zeros([1, 5])),
+        ];
+        for mask in masks {
+            let options = Attend { mask, key_padding_mask: Some(&padding), ..Attend::default() };
+            let y = layer.attend(&x, &x, &x, options).unwrap();
+            assert_near(y.value(), expected.value());
+        }
+    }
+
+    #[test]
+    fn dropout_is_in_training_alone() {
+        let layer = layer(MultiheadAttention::new(8, 2).dropout(0.5));
+        let x = Tensor::normal([2, 5, 8], 0.0, 1.0, &mut Rng::seed(3));
+        let run = |x: Var<f64>| layer.forward(&x).unwrap().into_value();
+        let plain = run(Var::new(x.clone()));
+        assert_eq!(run(Tape::evaluation().input(x.clone())), plain);
+        let training = |step| run(Tape::training(1, step).input(x.clone()));
+        assert!(training(0) != plain && training(0) != training(1) && training(1) == training(1));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let mut rng = Rng::seed(0);
+        let error = MultiheadAttention::new(8, 3).init(&mut rng).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "MultiheadAttention 8, 3 heads: embed_dim must be a multiple of num_heads"
+        );
+        let layer = MultiheadAttention::new(8, 2).init(&mut rng).unwrap();
+        let message = |shape: &[usize]| {
+            layer.forward(&Var::new(Tensor::zeros(shape))).unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(&[5, 8]),
+            "MultiheadAttention 8, 2 heads: expected inputs of shape [L, N, E], got [5, 8]"
+        );
+        assert!(message(&[5, 2, 7]).contains("expected input of shape […, 8]"));
+    }
+}

@@ -1,0 +1,182 @@
+//! The mean of windows.
+
+use std::fmt;
+
+use dendra_autograd::Var;
+use dendra_derive::Parameters;
+use dendra_tensor::ops::{Op, avg_pool2d, lifted};
+use dendra_tensor::{Float, PoolOptions, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::image::{Extents, output_of, over_images};
+use super::own_settings;
+use crate::module::Module;
+use crate::place;
+use crate::sequential::SequentialBuilder;
+
+/// [`AvgPool`] over sequences `[N, C, L]`.
+pub type AvgPool1d = AvgPool<1>;
+
+/// [`AvgPool`] over images `[N, C, H, W]`.
+pub type AvgPool2d = AvgPool<2>;
+
+/// The mean of each window of a sequence or an image. The padding counts as 0,
+/// or not at all. Use it as [`AvgPool1d`] or [`AvgPool2d`].
+///
+/// | | shape |
+/// |---|---|
+/// | input | `[N, C, H, W]` |
+/// | output | `[N, C, H′, W′]` |
+///
+/// with H′ = ⌊(H + 2·padding − kernel_size) / stride⌋ + 1, and one
+/// axis in the place of H and W for sequences.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::Tensor;
+/// use dendra_nn::{AvgPool2d, Module};
+///
+/// let x = Var::new(Tensor::<f32>::arange(16).reshape([1, 1, 4, 4])?);
+/// assert_eq!(AvgPool2d::new(2).forward(&x)?.value().to_vec(), [2.5, 4.5, 10.5, 12.5]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AvgPool<const D: usize> {
+    #[parameters(skip)]
+    kernel_size: Extents<D>,
+    #[parameters(skip)]
+    stride: Extents<D>,
+    #[parameters(skip)]
+    padding: Extents<D>,
+    #[parameters(skip)]
+    ceil_mode: bool,
+    #[parameters(skip)]
+    count_include_pad: bool,
+}
+
+impl<const D: usize> AvgPool<D> {
+    /// Windows of this size, a number or one for each axis, side by side.
+    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+        let kernel_size = kernel_size.into();
+        Self {
+            kernel_size,
+            stride: kernel_size,
+            padding: 0.into(),
+            ceil_mode: false,
+            count_include_pad: true,
+        }
+    }
+
+    /// Elements from one window to the next (the window's size).
+    #[must_use]
+    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
+        Self { stride: stride.into(), ..self }
+    }
+
+    /// Elements added on both sides (0), at most half of the window.
+    #[must_use]
+    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
+        Self { padding: padding.into(), ..self }
+    }
+
+    /// Whether the number of windows is rounded up (it is not).
+    #[must_use]
+    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+        Self { ceil_mode, ..self }
+    }
+
+    /// Whether a window is divided by all its elements, the padding's included
+    /// (it is), or only by those of the image.
+    #[must_use]
+    pub fn count_include_pad(self, count_include_pad: bool) -> Self {
+        Self { count_include_pad, ..self }
+    }
+
+    fn options(&self) -> PoolOptions<D> {
+        PoolOptions {
+            stride: self.stride.0,
+            padding: self.padding.0,
+            ceil_mode: self.ceil_mode,
+            ..PoolOptions::new(self.kernel_size.0)
+        }
+    }
+}
+
+fn name<const D: usize>() -> String {
+    format!("AvgPool{D}d")
+}
+
+own_settings!(AvgPool<D> { const D: usize }: |this, input| {
+    let (options, count_include_pad) = (this.options().over_images(), this.count_include_pad);
+    let operation = avg_pool2d::AvgPool2d { options, count_include_pad };
+    let rule = |x: &Shape| Op::<f32>::output_shape(&operation, &[x]);
+    output_of(&name::<D>(), input, this.padding, |x| over_images(x, rule))
+});
+
+impl<T: Float, const D: usize> Module<T> for AvgPool<D> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        lifted::avg_pool(x, self.options(), self.count_include_pad)
+            .map_err(|error| place::said_by(error, None, self))
+    }
+}
+
+impl<const D: usize> fmt::Display for AvgPool<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", name::<D>(), self.kernel_size)?;
+        self.stride.describe("stride", self.kernel_size, f)?;
+        self.padding.describe("padding", 0, f)?;
+        f.write_str(if self.ceil_mode { ", rounded up" } else { "" })?;
+        f.write_str(if self.count_include_pad { "" } else { ", padding not counted" })
+    }
+}
+
+/// Adding pooling by windows side by side, whose size is a number or one for
+/// each axis.
+impl SequentialBuilder {
+    /// Adds a [`AvgPool1d`].
+    pub fn avg_pool1d(self, kernel_size: impl Into<Extents<1>>) -> Self {
+        self.layer(AvgPool1d::new(kernel_size))
+    }
+
+    /// Adds a [`AvgPool2d`].
+    pub fn avg_pool2d(self, kernel_size: impl Into<Extents<2>>) -> Self {
+        self.layer(AvgPool2d::new(kernel_size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::check_gradient;
+    use dendra_tensor::{Rng, Tensor};
+
+    use super::*;
+    use crate::sequential::Sequential;
+
+    #[test]
+    fn the_padding_counts_or_not() {
+        let x = Var::new(Tensor::<f64>::ones([1, 1, 2, 2]));
+        let pool = AvgPool2d::new(2).padding(1);
+        assert_eq!(pool.forward(&x).unwrap().value().to_vec(), [0.25; 4]);
+        let pool = pool.count_include_pad(false);
+        assert_eq!(pool.forward(&x).unwrap().value().to_vec(), [1.0; 4]);
+        assert_eq!(pool.to_string(), "AvgPool2d 2×2, padding 1, padding not counted");
+    }
+
+    #[test]
+    fn settings_reach_the_operation() {
+        let pool = AvgPool2d::new([3, 2]).stride(2).ceil_mode(true);
+        assert_eq!(pool.to_string(), "AvgPool2d 3×2, stride 2, rounded up");
+        let model = Sequential::input([3, 6, 7]).layer(pool).build(&mut Rng::seed(0)).unwrap();
+        assert_eq!(*model.output_shape(), [3, 3, 4]);
+        let y = model.forward(&Var::new(Tensor::zeros([2, 3, 6, 7]))).unwrap();
+        assert_eq!(*y.shape(), [2, 3, 3, 4]);
+    }
+
+    #[test]
+    fn the_gradient_is_shared() {
+        let x = Tensor::normal([2, 2, 5, 5], 0.0, 1.0, &mut Rng::seed(4));
+        let pool = AvgPool2d::new(3).stride(2).padding(1).count_include_pad(false);
+        check_gradient(|v| pool.forward(&v[0]), &[x]).unwrap();
+    }
+}

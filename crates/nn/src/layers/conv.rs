@@ -1,0 +1,414 @@
+//! Convolution.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::ops::lifted;
+use dendra_tensor::{ConvOptions, Error, Float, Ops, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::image::{Extents, axes, check_sample, output_of};
+use super::{Settings, initialised_by, open_input};
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+use crate::sequential::SequentialBuilder;
+
+/// [`Conv`] over sequences `[N, C, L]`.
+pub type Conv1d<T = f32> = Conv<T, 1>;
+
+/// [`Conv`] over images `[N, C, H, W]`.
+pub type Conv2d<T = f32> = Conv<T, 2>;
+
+/// [`Conv`] over volumes `[N, C, D, H, W]`.
+pub type Conv3d<T = f32> = Conv<T, 3>;
+
+/// The convolution (strictly, cross-correlation) of sequences, images or
+/// volumes with a kernel. For images:
+///
+/// ```text
+/// y[n, o, i, j] = b[o] + Σ W[o, c, u, v] · x[n, c′, i·stride + u·dilation − padding,
+///                                                  j·stride + v·dilation − padding]
+/// ```
+///
+/// over c, u, v, where x is 0 outside the image and c′ is the c-th channel of
+/// o's group. Use it as [`Conv1d`], [`Conv2d`] or [`Conv3d`].
+///
+/// | | shape |
+/// |---|---|
+/// | input | `[N, in_channels, H, W]` |
+/// | output | `[N, out_channels, H′, W′]` |
+/// | `weight` | `[out_channels, in_channels / groups, kernel height, kernel width]` |
+/// | `bias` | `[out_channels]` |
+///
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1,
+/// and one axis or three in the place of H and W. Both parameters start as
+/// U(±1/√fan_in), with fan_in the number of weights of one output channel.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{Conv1d, Conv2d, Module, Padding};
+///
+/// let layer = Conv2d::new(3, 64, 3).stride(2).padding(1).init(&mut Rng::seed(42))?;
+/// let y = layer.forward(&Var::new(Tensor::zeros([8, 3, 28, 28])))?;
+/// assert_eq!(*y.shape(), [8, 64, 14, 14]);
+/// assert_eq!(layer.to_string(), "Conv2d 3 → 64, 3×3, stride 2, padding 1");
+///
+/// let layer = Conv1d::new(4, 6, 5).padding(Padding::Same).init(&mut Rng::seed(42))?;
+/// let y = layer.forward(&Var::new(Tensor::zeros([8, 4, 100])))?;
+/// assert_eq!(*y.shape(), [8, 6, 100]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct Conv<T: Float, const D: usize> {
+    /// W, of shape `[out_channels, in_channels / groups, kernel …]`.
+    pub weight: Param<T>,
+    /// b, of shape `[out_channels]`.
+    pub bias: Option<Param<T>>,
+    #[parameters(skip)]
+    padding: Padding<D>,
+    /// With the padding in numbers.
+    #[parameters(skip)]
+    options: ConvOptions<D>,
+}
+
+/// What is added around the input of a convolution. A number, or one for each
+/// axis, stands for zeros on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding<const D: usize> {
+    /// As many zeros as keep the size of the input, at stride 1. Where that is
+    /// an odd number, the end gets one more than the start.
+    Same,
+    /// Nothing.
+    Valid,
+    /// This many zeros on both sides.
+    #[serde(untagged)]
+    Zeros(Extents<D>),
+}
+
+impl<const D: usize, E: Into<Extents<D>>> From<E> for Padding<D> {
+    fn from(zeros: E) -> Self {
+        Self::Zeros(zeros.into())
+    }
+}
+
+impl<const D: usize> Padding<D> {
+    /// Writes the setting where it is not the default: `, padding 1`.
+    fn describe(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str(", padding same"),
+            Self::Valid => Ok(()),
+            Self::Zeros(zeros) => zeros.describe("padding", 0, f),
+        }
+    }
+}
+
+fn name<const D: usize>() -> String {
+    format!("Conv{D}d")
+}
+
+impl<const D: usize> Conv<f32, D> {
+    /// Settings of a convolution from `in_channels` to `out_channels`. The
+    /// kernel's size is a number, or one for each axis.
+    pub fn new(
+        in_channels: usize,
+        out_channels: usize,
+        kernel_size: impl Into<Extents<D>>,
+    ) -> ConvSettings<D> {
+        ConvSettings { in_channels: Some(in_channels), ..Self::lazy(out_channels, kernel_size) }
+    }
+
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
+    /// out `in_channels`.
+    pub fn lazy(out_channels: usize, kernel_size: impl Into<Extents<D>>) -> ConvSettings<D> {
+        ConvSettings {
+            in_channels: None,
+            out_channels,
+            kernel_size: kernel_size.into(),
+            stride: 1.into(),
+            padding: 0.into(),
+            dilation: 1.into(),
+            groups: 1,
+            bias: true,
+            weight_init: Init::pytorch(),
+            bias_init: Init::pytorch(),
+        }
+    }
+}
+
+/// The settings of a [`Conv`] layer. Sizes are numbers, or one for each axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvSettings<const D: usize> {
+    in_channels: Option<usize>,
+    out_channels: usize,
+    kernel_size: Extents<D>,
+    stride: Extents<D>,
+    padding: Padding<D>,
+    dilation: Extents<D>,
+    groups: usize,
+    bias: bool,
+    #[serde(skip, default = "Init::pytorch")]
+    weight_init: Init,
+    #[serde(skip, default = "Init::pytorch")]
+    bias_init: Init,
+}
+
+/// The settings that convolutions and transposed ones share.
+macro_rules! kernel_settings {
+    ($settings:ident) => {
+        impl<const D: usize> $settings<D> {
+            /// Elements of the larger side from one place of the kernel to the
+            /// next (1).
+            #[must_use]
+            pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
+                Self { stride: stride.into(), ..self }
+            }
+
+            /// Elements from one tap of the kernel to the next (1).
+            #[must_use]
+            pub fn dilation(self, dilation: impl Into<Extents<D>>) -> Self {
+                Self { dilation: dilation.into(), ..self }
+            }
+
+            /// Parts that input and output channels are divided into (1); a
+            /// part of the output sees only its part of the input.
+            #[must_use]
+            pub fn groups(self, groups: usize) -> Self {
+                Self { groups, ..self }
+            }
+
+            /// Whether there is a bias (there is).
+            #[must_use]
+            pub fn bias(self, bias: bool) -> Self {
+                Self { bias, ..self }
+            }
+
+            /// How the weight is drawn.
+            #[must_use]
+            pub fn weight_init(self, weight_init: Init) -> Self {
+                Self { weight_init, ..self }
+            }
+
+            /// How the bias is drawn; its fans are those of the weight.
+            #[must_use]
+            pub fn bias_init(self, bias_init: Init) -> Self {
+                Self { bias_init, ..self }
+            }
+
+            /// Whether the channels divide into the groups, and no size is 0.
+            fn check(&self, in_channels: usize) -> Result<()> {
+                let (kind, groups, out_channels) = (name::<D>(), self.groups, self.out_channels);
+                self.kernel_size.at_least_one(&kind, "kernel_size")?;
+                self.stride.at_least_one(&kind, "stride")?;
+                self.dilation.at_least_one(&kind, "dilation")?;
+                let divide = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
+                if divide(in_channels) && divide(out_channels) {
+                    return Ok(());
+                }
+                let message = format!(
+                    "{in_channels} input and {out_channels} output channels do not divide into \
+                     {groups} groups"
+                );
+                Err(Error::argument(kind, message))
+            }
+
+            /// The number of input channels, which the input decides if
+            /// nobody did.
+            fn find_in_channels(&mut self, input: &Shape) -> Result<usize> {
+                check_sample::<D>(&name::<D>(), input)?;
+                let expected = *self.in_channels.get_or_insert(input[0]);
+                if input[0] == expected {
+                    return Ok(expected);
+                }
+                let message = format!("expected [{expected}, {}], got {input}", axes::<D>());
+                Err(Error::shape(name::<D>(), message))
+            }
+
+            /// Weight and bias of the layer.
+            fn parameters<T: Float>(
+                &self,
+                source: &mut Source<'_>,
+            ) -> Result<(Param<T>, Option<Param<T>>)> {
+                let kind = name::<D>();
+                let in_channels =
+                    self.in_channels.ok_or_else(|| open_input(&kind, "in_channels"))?;
+                let weight = self.weight_shape(in_channels)?;
+                let fans = Fans::of(&weight);
+                let weight = source.param(self.weight_init, weight, fans, &kind)?;
+                let bias = match self.bias {
+                    true => Some(source.param(self.bias_init, [self.out_channels], fans, &kind)?),
+                    false => None,
+                };
+                Ok((weight, bias))
+            }
+        }
+    };
+}
+pub(super) use kernel_settings;
+
+kernel_settings!(ConvSettings);
+
+impl<const D: usize> ConvSettings<D> {
+    /// What is added around the input: zeros on both sides (0), or
+    /// [`Padding::Same`].
+    #[must_use]
+    pub fn padding(self, padding: impl Into<Padding<D>>) -> Self {
+        Self { padding: padding.into(), ..self }
+    }
+
+    /// The options of the operation. For `same` the padding is that of the
+    /// end on both sides; what that adds at the start is cut off afterwards.
+    fn options(&self) -> Result<ConvOptions<D>> {
+        let padding = match self.padding {
+            Padding::Zeros(zeros) => zeros.0,
+            Padding::Valid => [0; D],
+            Padding::Same if self.stride != 1.into() => {
+                let message = format!("padding same needs stride 1, got {}", self.stride);
+                return Err(Error::argument(name::<D>(), message));
+            }
+            Padding::Same => std::array::from_fn(|axis| {
+                let taps = self.kernel_size.0[axis].saturating_sub(1);
+                self.dilation.0[axis].saturating_mul(taps).div_ceil(2)
+            }),
+        };
+        let (stride, dilation) = (self.stride.0, self.dilation.0);
+        Ok(ConvOptions { stride, padding, dilation, groups: self.groups })
+    }
+
+    /// The shape of the weight for this many input channels.
+    fn weight_shape(&self, in_channels: usize) -> Result<Shape> {
+        self.check(in_channels)?;
+        let channels = [self.out_channels, in_channels / self.groups];
+        Ok(channels.into_iter().chain(self.kernel_size.0).collect())
+    }
+}
+
+initialised_by! { ConvSettings<D> => Conv<f32, D>, any T: Conv<T, D>; const D: usize }
+
+impl<const D: usize> Settings for ConvSettings<D> {
+    type Layer<T: Float> = Conv<T, D>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        let in_channels = self.find_in_channels(input)?;
+        let weight = self.weight_shape(in_channels)?;
+        let options = self.options()?;
+        let output = output_of(&name::<D>(), input, Extents(options.padding), |x| {
+            options.output_shape(x, &weight)
+        })?;
+        Ok(match self.padding {
+            Padding::Same => [output[0]].into_iter().chain(input[1..].iter().copied()).collect(),
+            _ => output,
+        })
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Conv<T, D>> {
+        let options = self.options()?;
+        let (weight, bias) = self.parameters(source)?;
+        Ok(Conv { weight, bias, padding: self.padding, options })
+    }
+}
+
+impl<T: Float, const D: usize> Module<T> for Conv<T, D> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let bias = self.bias.as_ref().map(|bias| bias.on(x));
+        let convolved = || {
+            let mut y = lifted::conv(x, &self.weight.on(x), bias.as_ref(), self.options)?;
+            for axis in (0..D).filter(|&axis| self.is_uneven(axis)) {
+                y = y.slice(2 + axis as isize, 1, None, 1)?;
+            }
+            Ok(y)
+        };
+        self.explain(x, convolved())
+    }
+}
+
+impl<T: Float> Conv<T, 2> {
+    /// This layer and ReLU, and with `max_pool` the largest element of each
+    /// 2×2 window, in one pass, unless its padding is uneven.
+    pub(crate) fn forward_relu(&self, x: &Var<T>, max_pool: bool) -> Option<Result<Var<T>>> {
+        if self.is_uneven(0) || self.is_uneven(1) {
+            return None;
+        }
+        let bias = self.bias.as_ref().map(|bias| bias.on(x));
+        let y = x.conv2d_relu(&self.weight.on(x), bias.as_ref(), self.options, max_pool);
+        Some(self.explain(x, y))
+    }
+}
+
+impl<T: Float, const D: usize> Conv<T, D> {
+    /// Whether the start of an axis gets one zero less than the end.
+    fn is_uneven(&self, axis: usize) -> bool {
+        let kernel = self.weight.value().shape().get(2 + axis).copied().unwrap_or(1);
+        let zeros = self.options.dilation[axis] * kernel.saturating_sub(1);
+        self.padding == Padding::Same && !zeros.is_multiple_of(2)
+    }
+
+    /// An error with the path of this layer and what it expected.
+    fn explain(&self, x: &Var<T>, result: Result<Var<T>>) -> Result<Var<T>> {
+        result.map_err(|error| {
+            let error = match self.in_channels() {
+                Some(channels) if x.shape().len() != D + 2 || x.shape()[1] != channels => {
+                    let expected = format!("expected [N, {channels}, {}]", axes::<D>());
+                    Error::shape("conv", format!("{expected}, got {}", x.shape()))
+                }
+                _ => error,
+            };
+            place::said_by(error, place::path(&self.weight), self)
+        })
+    }
+
+    /// The number of input channels, unless the weight was given a shape that
+    /// is none.
+    fn in_channels(&self) -> Option<usize> {
+        Some(self.weight.value().shape().get(1)? * self.options.groups)
+    }
+}
+
+impl<T: Float, const D: usize> fmt::Display for Conv<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&name::<D>())?;
+        let (Some(in_channels), Some((&[out_channels, _], kernel))) =
+            (self.in_channels(), self.weight.value().shape().split_first_chunk())
+        else {
+            return Ok(());
+        };
+        let Ok(kernel) = <[usize; D]>::try_from(kernel) else {
+            return Ok(());
+        };
+        write!(f, " {in_channels} → {out_channels}, {}", Extents(kernel))?;
+        Extents(self.options.stride).describe("stride", 1, f)?;
+        self.padding.describe(f)?;
+        Extents(self.options.dilation).describe("dilation", 1, f)?;
+        match self.options.groups {
+            1 => Ok(()),
+            groups => write!(f, ", groups {groups}"),
+        }
+    }
+}
+
+/// Adding convolutions. The kernel's size is a number, or one for each axis;
+/// for other settings add the layer itself:
+/// `.layer(Conv2d::lazy(64, 3).padding(1))`.
+impl SequentialBuilder {
+    /// Adds a [`Conv1d`] layer.
+    pub fn conv1d(self, out_channels: usize, kernel_size: impl Into<Extents<1>>) -> Self {
+        self.layer(Conv1d::lazy(out_channels, kernel_size))
+    }
+
+    /// Adds a [`Conv2d`] layer.
+    pub fn conv2d(self, out_channels: usize, kernel_size: impl Into<Extents<2>>) -> Self {
+        self.layer(Conv2d::lazy(out_channels, kernel_size))
+    }
+
+    /// Adds a [`Conv3d`] layer.
+    pub fn conv3d(self, out_channels: usize, kernel_size: impl Into<Extents<3>>) -> Self {
+        self.layer(Conv3d::lazy(out_channels, kernel_size))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! How alike, or how far apart, two vectors are.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Float, Ops, Result};
+
+/// The cosine of the angle between two inputs along an axis:
+///
+/// x₁·x₂ / (max(‖x₁‖, eps) · max(‖x₂‖, eps))
+///
+/// The inputs broadcast; the axis goes. The defaults are axis 1 and 10⁻⁸.
+///
+/// ```
+/// use dendra_nn::CosineSimilarity;
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::Tensor;
+///
+/// let a = Var::new(Tensor::from([[1.0, 0.0], [3.0, 4.0]]));
+/// let b = Var::new(Tensor::from([[0.0, 2.0], [6.0, 8.0]]));
+/// assert_eq!(CosineSimilarity::default().forward(&a, &b)?.value().to_vec(), [0.0, 1.0]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CosineSimilarity {
+    axis: isize,
+    eps: f64,
+}
+
+impl CosineSimilarity {
+    /// Along this axis.
+    pub fn new(axis: isize) -> Self {
+        Self { axis, ..Self::default() }
+    }
+
+    /// The least length of a vector (10⁻⁸).
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// The similarity of each pair of vectors.
+    ///
+    /// # Errors
+    ///
+    /// When the inputs do not broadcast, or have no such axis.
+    pub fn forward<T: Float>(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
+        let axes = [self.axis];
+        let inner = a.mul(b)?.sum_axes(&axes, false)?;
+        // The square root is taken of what is at least eps², where its slope
+        // is finite.
+        let least = self.eps * self.eps;
+        let length = |x: &Var<T>| -> Result<Var<T>> {
+            Ok(x.square().sum_axes(&axes, false)?.clamp(least, f64::INFINITY).sqrt())
+        };
+        inner.div(&length(a)?.mul(&length(b)?)?)
+    }
+}
+
+impl Default for CosineSimilarity {
+    fn default() -> Self {
+        Self { axis: 1, eps: 1e-8 }
+    }
+}
+
+/// The distance of two inputs along their last axis, ‖x₁ − x₂ + eps‖ in the
+/// p-norm (Σ |·|ᵖ)^(1/p). The defaults are p = 2 and eps = 10⁻⁶, which keeps the
+/// gradient finite where the inputs are equal.
+///
+/// ```
+/// use dendra_nn::PairwiseDistance;
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::Tensor;
+///
+/// let a = Var::new(Tensor::from([[0.0, 0.0]]));
+/// let b = Var::new(Tensor::from([[3.0, 4.0]]));
+/// let distance = PairwiseDistance::default().forward(&a, &b)?.value().item()?;
+/// assert!((distance - 5.0_f64).abs() < 1e-5);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairwiseDistance {
+    p: f64,
+    eps: f64,
+    keep: bool,
+}
+
+impl PairwiseDistance {
+    /// In the p-norm.
+    pub fn new(p: f64) -> Self {
+        Self { p, ..Self::default() }
+    }
+
+    /// What is added to each difference (10⁻⁶).
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// Whether the last axis stays, with extent 1 (it does not).
+    #[must_use]
+    pub fn keepdim(self, keep: bool) -> Self {
+        Self { keep, ..self }
+    }
+
+    /// The distance of each pair of vectors.
+    ///
+    /// # Errors
+    ///
+    /// When the inputs do not broadcast, or are scalars.
+    pub fn forward<T: Float>(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
+        let difference = a.sub(b)?.add_scalar(self.eps);
+        let sum = |x: Var<T>| x.sum_axes(&[-1], self.keep);
+        match self.p {
+            1.0 => sum(difference.abs()),
+            2.0 => Ok(sum(difference.square())?.sqrt()),
+            f64::INFINITY => difference.abs().max_axes(&[-1], self.keep),
+            p => Ok(sum(difference.abs().powf(p))?.powf(1.0 / p)),
+        }
+    }
+}
+
+impl Default for PairwiseDistance {
+    fn default() -> Self {
+        Self { p: 2.0, eps: 1e-6, keep: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::check_gradient;
+    use dendra_tensor::{Rng, Tensor};
+
+    use super::*;
+
+    fn pair() -> [Tensor<f64>; 2] {
+        let mut rng = Rng::seed(1);
+        [(); 2].map(|()| Tensor::normal([3, 4], 0.0, 1.0, &mut rng))
+    }
+
+    #[test]
+    fn gradients_are_right() {
+        check_gradient(|v| CosineSimilarity::new(-1).forward(&v[0], &v[1]), &pair()).unwrap();
+        for p in [1.0, 2.0, 3.5, f64::INFINITY] {
+            let distance = PairwiseDistance::new(p).keepdim(true);
+            check_gradient(|v| distance.forward(&v[0], &v[1]), &pair()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_norms_agree_with_their_definition() {
+        let a = Var::new(Tensor::from([[1.0, -2.0, 2.0]]));
+        let zero = Var::new(Tensor::zeros([1, 3]));
+        let of = |p| {
+            let distance = PairwiseDistance::new(p).eps(0.0);
+            distance.forward(&a, &zero).unwrap().value().to_vec()[0]
+        };
+        assert_eq!([of(1.0), of(2.0), of(f64::INFINITY)], [5.0, 3.0, 2.0]);
+        assert!((of(3.0) - 17.0_f64.cbrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_vector_of_zeros_has_finite_gradients() {
+        let zero = Tensor::<f64>::zeros([2, 3]);
+        let tape = dendra_autograd::Tape::evaluation();
+        let (a, b) = (tape.leaf(zero.clone()), tape.leaf(zero));
+        let cosine = CosineSimilarity::default().forward(&a, &b).unwrap();
+        assert_eq!(cosine.value().to_vec(), [0.0; 2]);
+        let distance = PairwiseDistance::default().forward(&a, &b).unwrap();
+        let sum = cosine.add(&distance).unwrap().sum();
+        assert!(sum.backward().unwrap().wrt(&a).unwrap().is_finite());
+    }
+}

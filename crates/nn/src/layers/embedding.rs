@@ -1,0 +1,197 @@
+//! A table of vectors, looked up by number.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Tape, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{Settings, initialised_by};
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+use crate::sequential::SequentialBuilder;
+
+/// A vector for each of `num_embeddings` numbers, such as characters or words.
+///
+/// | | shape |
+/// |---|---|
+/// | input | any, whole numbers from 0 to `num_embeddings` − 1 |
+/// | output | that of the input, and `embedding_dim` |
+/// | `weight` | `[num_embeddings, embedding_dim]` |
+///
+/// The weight starts as N(1). With `padding_idx`, that row starts as 0 and gets
+/// no gradient.
+///
+/// [`lookup`](Self::lookup) takes numbers as integers. [`Module::forward`] takes
+/// them as floats, so that the layer can be the first of a network and its
+/// input can carry a tape; `f32` holds whole numbers up to 2²⁴ exactly.
+///
+/// ```
+/// use dendra_nn::Embedding;
+/// use dendra_nn::tensor::{Rng, Tensor};
+///
+/// let embedding = Embedding::new(10, 3).init(&mut Rng::seed(0))?;
+/// let y = embedding.lookup(&Tensor::from([[1, 2], [4, 9]]), None)?;
+/// assert_eq!(*y.shape(), [2, 2, 3]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct Embedding<T: Float = f32> {
+    /// The vectors.
+    pub weight: Param<T>,
+    #[parameters(skip)]
+    padding_idx: Option<usize>,
+}
+
+impl Embedding {
+    /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
+    /// values.
+    pub fn new(num_embeddings: usize, embedding_dim: usize) -> EmbeddingSettings {
+        let weight_init = normal();
+        EmbeddingSettings { num_embeddings, embedding_dim, padding_idx: None, weight_init }
+    }
+}
+
+/// The settings of an [`Embedding`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingSettings {
+    num_embeddings: usize,
+    embedding_dim: usize,
+    padding_idx: Option<usize>,
+    #[serde(skip, default = "normal")]
+    weight_init: Init,
+}
+
+/// The standard normal distribution.
+fn normal() -> Init {
+    Init::Normal { mean: 0.0, std: 1.0 }
+}
+
+impl EmbeddingSettings {
+    /// A number that stands for nothing: its vector is 0 and stays so.
+    #[must_use]
+    pub fn padding_idx(self, padding_idx: usize) -> Self {
+        Self { padding_idx: Some(padding_idx), ..self }
+    }
+
+    /// How the weight is drawn.
+    #[must_use]
+    pub fn weight_init(self, weight_init: Init) -> Self {
+        Self { weight_init, ..self }
+    }
+}
+
+initialised_by!(EmbeddingSettings => Embedding, any T: Embedding<T>);
+
+impl Settings for EmbeddingSettings {
+    type Layer<T: Float> = Embedding<T>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        Ok(input.iter().copied().chain([self.embedding_dim]).collect())
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Embedding<T>> {
+        let &Self { num_embeddings, embedding_dim, padding_idx, weight_init } = self;
+        if let Some(padding_idx) = padding_idx.filter(|&padding| padding >= num_embeddings) {
+            let message = format!("padding_idx {padding_idx} is not below {num_embeddings}");
+            return Err(Error::argument("Embedding", message));
+        }
+        let fans = Fans { fan_in: embedding_dim, fan_out: num_embeddings };
+        let place = format!("Embedding {num_embeddings} × {embedding_dim}");
+        let shape = [num_embeddings, embedding_dim];
+        let mut weight = source.param(weight_init, shape, fans, &place)?;
+        if let (Some(padding_idx), Source::Random(_)) = (padding_idx, source) {
+            let values = weight.value_mut().make_mut();
+            values[padding_idx * embedding_dim..][..embedding_dim].fill(T::ZERO);
+        }
+        Ok(Embedding { weight, padding_idx })
+    }
+}
+
+impl<T: Float> Embedding<T> {
+    /// The vectors of these numbers, on the tape when one is given.
+    ///
+    /// # Errors
+    ///
+    /// When a number is not in the table.
+    pub fn lookup(&self, numbers: &Tensor<i64>, tape: Option<&Tape<T>>) -> Result<Var<T>> {
+        let beside = match tape {
+            Some(tape) => tape.input(Tensor::zeros([0])),
+            None => Var::new(Tensor::zeros([0])),
+        };
+        let weight = self.weight.on(&beside);
+        weight
+            .embedding(numbers, self.padding_idx)
+            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+    }
+}
+
+impl<T: Float> Module<T> for Embedding<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let values = x.value();
+        let is_whole = |x: &T| x.is_finite() && x.floor() == *x;
+        if let Some(value) = values.to_vec().into_iter().find(|value| !is_whole(value)) {
+            let message = format!("expected whole numbers, got {value}");
+            let error = Error::data("Embedding", message);
+            return Err(place::said_by(error, place::path(&self.weight), self));
+        }
+        self.lookup(&values.map(|x| x.to_f64() as i64), x.tape())
+    }
+}
+
+impl<T: Float> fmt::Display for Embedding<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.weight.value().shape()[..] {
+            [rows, width] => write!(f, "Embedding {rows} × {width}"),
+            _ => f.write_str("Embedding"),
+        }
+    }
+}
+
+impl SequentialBuilder {
+    /// Adds an [`Embedding`].
+    pub fn embedding(self, num_embeddings: usize, embedding_dim: usize) -> Self {
+        self.layer(Embedding::new(num_embeddings, embedding_dim))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::Parameters;
+    use dendra_tensor::Rng;
+
+    use super::*;
+    use crate::sequential::Sequential;
+
+    #[test]
+    fn numbers_find_their_vectors_and_padding_stays_0() {
+        let layer = Embedding::new(4, 2).padding_idx(1).init(&mut Rng::seed(0)).unwrap();
+        let tape = Tape::training(0, 0);
+        let y = layer.forward(&tape.input(Tensor::from([3.0, 1.0, 3.0]))).unwrap();
+        let weight = layer.weight.value().to_vec();
+        assert_eq!(y.value().to_vec(), [&weight[6..], &[0.0, 0.0], &weight[6..]].concat());
+        let gradients = y.sum().backward().unwrap();
+        let expected = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 2.0];
+        assert_eq!(gradients.get(&layer.weight).unwrap().to_vec(), expected);
+    }
+
+    #[test]
+    fn a_network_may_begin_with_it() {
+        let builder = Sequential::input([5]).embedding(7, 3).flatten().dense(2);
+        let mut model = builder.build(&mut Rng::seed(0)).unwrap();
+        let y = model.forward(&Var::new(Tensor::full([4, 5], 6.0))).unwrap();
+        assert_eq!(*y.shape(), [4, 2]);
+        model.name_parameters();
+        let refuse =
+            |value| model.forward(&Var::new(Tensor::full([4, 5], value))).unwrap_err().to_string();
+        assert_eq!(refuse(0.5), "0 (Embedding 7 × 3): expected whole numbers, got 0.5");
+        assert_eq!(
+            refuse(7.0),
+            "0 (Embedding 7 × 3): number 7 at place 0 of [4, 5] is outside 0 .. 7"
+        );
+        assert!(Embedding::new(4, 2).padding_idx(4).init(&mut Rng::seed(0)).is_err());
+    }
+}

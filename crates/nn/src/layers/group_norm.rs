@@ -1,0 +1,341 @@
+//! Normalisation of groups of channels, each sample for itself.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{Error, Float, Ops, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::{Settings, initialised_by, open_input};
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+
+/// Brings each group of channels of each sample to mean 0 and variance 1, then
+/// scales and moves each channel:
+///
+/// y = (x − mean) / √(variance + eps) · weight + bias
+///
+/// for x of shape `[N, C, …]`, with the biased variance over a group's C /
+/// num_groups channels and all their elements (Wu and He, "Group
+/// normalization", 2018). The weight, which starts as 1, and the bias, which
+/// starts as 0, have the shape `[C]`.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{GroupNorm, Module};
+///
+/// let layer = GroupNorm::new(2, 6).init(&mut Rng::seed(0))?;
+/// let y = layer.forward(&Var::new(Tensor::zeros([5, 6, 8, 8])))?;
+/// assert_eq!(*y.shape(), [5, 6, 8, 8]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct GroupNorm<T: Float = f32> {
+    /// Scales each channel.
+    pub weight: Option<Param<T>>,
+    /// Moves each channel.
+    pub bias: Option<Param<T>>,
+    #[parameters(skip)]
+    num_groups: usize,
+    #[parameters(skip)]
+    num_channels: usize,
+    #[parameters(skip)]
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// Settings of a layer for `num_channels` channels in `num_groups` groups.
+    pub fn new(num_groups: usize, num_channels: usize) -> GroupNormSettings {
+        GroupNormSettings { num_channels: Some(num_channels), ..Self::lazy(num_groups) }
+    }
+
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
+    /// out `num_channels`.
+    pub fn lazy(num_groups: usize) -> GroupNormSettings {
+        GroupNormSettings { num_groups, num_channels: None, eps: 1e-5, affine: true }
+    }
+}
+
+/// The settings of a [`GroupNorm`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupNormSettings {
+    num_groups: usize,
+    num_channels: Option<usize>,
+    eps: f64,
+    affine: bool,
+}
+
+impl GroupNormSettings {
+    /// What is added to the variance (10⁻⁵).
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// Whether there are weight and bias (there are).
+    #[must_use]
+    pub fn affine(self, affine: bool) -> Self {
+        Self { affine, ..self }
+    }
+}
+
+initialised_by!(GroupNormSettings => GroupNorm, any T: GroupNorm<T>);
+
+impl Settings for GroupNormSettings {
+    type Layer<T: Float> = GroupNorm<T>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        let channels = infer_channels("GroupNorm", &mut self.num_channels, input)?;
+        self.check(channels)?;
+        Ok(input.clone())
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<GroupNorm<T>> {
+        let channels = self.num_channels.ok_or_else(|| open_input("GroupNorm", "num_channels"))?;
+        self.check(channels)?;
+        let [weight, bias] = affine(source, "GroupNorm", channels, self.affine)?;
+        let (num_groups, eps) = (self.num_groups, self.eps);
+        Ok(GroupNorm { weight, bias, num_groups, num_channels: channels, eps })
+    }
+}
+
+impl GroupNormSettings {
+    fn check(&self, channels: usize) -> Result<()> {
+        if self.num_groups > 0 && channels.is_multiple_of(self.num_groups) {
+            return Ok(());
+        }
+        let message = format!("{channels} channels do not form {} groups", self.num_groups);
+        Err(Error::argument("GroupNorm", message))
+    }
+}
+
+/// Fills in the channels of a sample and checks them.
+fn infer_channels(kind: &str, channels: &mut Option<usize>, input: &Shape) -> Result<usize> {
+    let refuse = |expected: &dyn fmt::Display| {
+        Err(Error::shape(kind, format!("expected [{expected}, …], got {input}")))
+    };
+    match (input.first(), *channels) {
+        (None, _) => refuse(&"C"),
+        (Some(&found), Some(expected)) if found != expected => refuse(&expected),
+        (Some(&found), _) => Ok(*channels.insert(found)),
+    }
+}
+
+/// Weight and bias, where there are.
+fn affine<T: Float>(
+    source: &mut Source<'_>,
+    kind: &str,
+    channels: usize,
+    affine: bool,
+) -> Result<[Option<Param<T>>; 2]> {
+    if !affine {
+        return Ok([None, None]);
+    }
+    let mut param = |value| {
+        let fans = Fans { fan_in: 1, fan_out: 1 };
+        source.param(Init::Constant(value), [channels], fans, &kind)
+    };
+    Ok([Some(param(1.0)?), Some(param(0.0)?)])
+}
+
+impl<T: Float> Module<T> for GroupNorm<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let [weight, bias] =
+            [&self.weight, &self.bias].map(|param| param.as_ref().map(|param| param.on(x)));
+        let normalised = match x.shape().get(1) {
+            Some(&channels) if channels != self.num_channels => {
+                let message = format!("expected [N, {}, …], got {}", self.num_channels, x.shape());
+                Err(Error::shape("GroupNorm", message))
+            }
+            _ => x.group_norm(self.num_groups, weight.as_ref(), bias.as_ref(), self.eps),
+        };
+        normalised.map_err(|error| {
+            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+        })
+    }
+}
+
+impl<T: Float> fmt::Display for GroupNorm<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GroupNorm {} in {}", self.num_channels, self.num_groups)
+    }
+}
+
+/// [`InstanceNorm`] over a batch of sequences `[N, C, L]`.
+pub type InstanceNorm1d<T = f32> = InstanceNorm<T, 1>;
+
+/// [`InstanceNorm`] over a batch of images `[N, C, H, W]`.
+pub type InstanceNorm2d<T = f32> = InstanceNorm<T, 2>;
+
+/// Brings each channel of each sample to mean 0 and variance 1; with `affine`,
+/// then scales and moves it by a weight and a bias of shape `[C]`.
+///
+/// As [`GroupNorm`] with as many groups as channels (Ulyanov et al., "Instance
+/// normalization", 2016). Use it as [`InstanceNorm1d`] or [`InstanceNorm2d`].
+/// It has no running statistics.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{InstanceNorm1d, Module};
+///
+/// let layer = InstanceNorm1d::new(1).eps(0.0).init(&mut Rng::seed(0))?;
+/// let y = layer.forward(&Var::new(Tensor::from([[[1.0, 3.0]], [[0.0, 8.0]]])))?;
+/// assert_eq!(y.value().to_vec(), [-1.0, 1.0, -1.0, 1.0]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct InstanceNorm<T: Float, const D: usize> {
+    /// Scales each channel; starts as 1.
+    pub weight: Option<Param<T>>,
+    /// Moves each channel; starts as 0.
+    pub bias: Option<Param<T>>,
+    #[parameters(skip)]
+    num_features: usize,
+    #[parameters(skip)]
+    eps: f64,
+}
+
+impl<const D: usize> InstanceNorm<f32, D> {
+    /// Settings of a layer for this many channels.
+    pub fn new(num_features: usize) -> InstanceNormSettings<D> {
+        InstanceNormSettings { num_features: Some(num_features), ..Self::lazy() }
+    }
+
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
+    /// out `num_features`.
+    pub fn lazy() -> InstanceNormSettings<D> {
+        InstanceNormSettings { num_features: None, eps: 1e-5, affine: false }
+    }
+}
+
+/// The settings of an [`InstanceNorm`] layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceNormSettings<const D: usize> {
+    num_features: Option<usize>,
+    eps: f64,
+    affine: bool,
+}
+
+impl<const D: usize> InstanceNormSettings<D> {
+    /// What is added to the variance (10⁻⁵).
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// Whether there are weight and bias (there are none).
+    #[must_use]
+    pub fn affine(self, affine: bool) -> Self {
+        Self { affine, ..self }
+    }
+}
+
+initialised_by! {
+    InstanceNormSettings<D> => InstanceNorm<f32, D>, any T: InstanceNorm<T, D>; const D: usize
+}
+
+fn instance_name<const D: usize>() -> String {
+    format!("InstanceNorm{D}d")
+}
+
+impl<const D: usize> Settings for InstanceNormSettings<D> {
+    type Layer<T: Float> = InstanceNorm<T, D>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        let name = instance_name::<D>();
+        infer_channels(&name, &mut self.num_features, input)?;
+        if input.len() != D + 1 {
+            let message = format!("expected {} axes, got {input}", D + 1);
+            return Err(Error::shape(name, message));
+        }
+        Ok(input.clone())
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<InstanceNorm<T, D>> {
+        let name = instance_name::<D>();
+        let channels = self.num_features.ok_or_else(|| open_input(&name, "num_features"))?;
+        let [weight, bias] = affine(source, &name, channels, self.affine)?;
+        Ok(InstanceNorm { weight, bias, num_features: channels, eps: self.eps })
+    }
+}
+
+impl<T: Float, const D: usize> Module<T> for InstanceNorm<T, D> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let [weight, bias] =
+            [&self.weight, &self.bias].map(|param| param.as_ref().map(|param| param.on(x)));
+        let channels = self.num_features;
+        let normalised = match &x.shape()[..] {
+            [_, found, rest @ ..] if *found == channels && rest.len() == D => {
+                x.group_norm(channels, weight.as_ref(), bias.as_ref(), self.eps)
+            }
+            _ => {
+                let axes = [", L", ", H, W"][usize::from(D > 1)];
+                let message = format!("expected [N, {channels}{axes}], got {}", x.shape());
+                Err(Error::shape(instance_name::<D>(), message))
+            }
+        };
+        normalised.map_err(|error| {
+            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+        })
+    }
+}
+
+impl<T: Float, const D: usize> fmt::Display for InstanceNorm<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", instance_name::<D>(), self.num_features)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::Parameters;
+    use dendra_tensor::{Rng, Tensor};
+
+    use super::*;
+    use crate::sequential::Sequential;
+
+    #[test]
+    fn a_network_finds_out_the_channels() {
+        let builder = Sequential::input([6, 4, 4])
+            .layer(GroupNorm::lazy(3))
+            .layer(InstanceNorm2d::lazy().affine(true));
+        let model = builder.build(&mut Rng::seed(0)).unwrap();
+        assert_eq!(model.parameter_count(), 4 * 6);
+        let y = model.forward(&Var::new(Tensor::zeros([2, 6, 4, 4]))).unwrap();
+        assert_eq!(*y.shape(), [2, 6, 4, 4]);
+        let refuse = |builder: crate::SequentialBuilder| {
+            builder.build(&mut Rng::seed(0)).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refuse(Sequential::input([6, 4]).layer(GroupNorm::lazy(4))),
+            "layer 0 (GroupNorm): 6 channels do not form 4 groups"
+        );
+        assert_eq!(
+            refuse(Sequential::input([6, 4]).layer(InstanceNorm2d::lazy())),
+            "layer 0 (InstanceNorm2d): expected 3 axes, got [6, 4]"
+        );
+    }
+
+    #[test]
+    fn a_wrong_input_is_told_with_the_layer() {
+        let rng = &mut Rng::seed(0);
+        let x = Var::new(Tensor::zeros([2, 5, 3]));
+        let group = GroupNorm::new(2, 4).init(rng).unwrap();
+        assert_eq!(
+            group.forward(&x).unwrap_err().to_string(),
+            "GroupNorm 4 in 2: expected [N, 4, …], got [2, 5, 3]"
+        );
+        let instance = InstanceNorm1d::new(4).init(rng).unwrap();
+        assert_eq!(
+            instance.forward(&x).unwrap_err().to_string(),
+            "InstanceNorm1d 4: expected [N, 4, L], got [2, 5, 3]"
+        );
+        assert!(GroupNorm::new(3, 4).init(rng).is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! What a generator keeps of attention from position to position.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Float, Ops, Result, Tensor};
+
+/// The keys and values that a generator has computed for the positions so far,
+/// so that each new position costs one query.
+#[derive(Clone, Debug, Default)]
+pub struct KeyValueCache<T: Float = f32> {
+    /// Keys and values, `[N, num_heads, S, E / num_heads]`.
+    kept: Option<[Tensor<T>; 2]>,
+}
+
+impl<T: Float> KeyValueCache<T> {
+    /// The number of positions so far.
+    pub fn len(&self) -> usize {
+        self.kept.as_ref().map_or(0, |[keys, _]| keys.shape()[2])
+    }
+
+    /// Whether there is no position yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets all positions but the last `length`.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: the cache's tensors have the axes it gave them.
+    pub fn keep_last(&mut self, length: usize) -> Result<()> {
+        let first = self.len().saturating_sub(length);
+        if let Some(kept) = self.kept.as_mut().filter(|_| first > 0) {
+            for part in kept {
+                *part = part.narrow(2, first, part.shape()[2] - first)?.contiguous();
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds new keys and values behind those so far, and gives all of them.
+    pub(super) fn extend(&mut self, new: [Var<T>; 2]) -> Result<[Var<T>; 2]> {
+        let all = match &self.kept {
+            None => new,
+            Some([keys, values]) => {
+                let [new_keys, new_values] = &new;
+                let join =
+                    |old: &Tensor<T>, new: &Var<T>| Var::cat(&[&Var::new(old.clone()), new], 2);
+                [join(keys, new_keys)?, join(values, new_values)?]
+            }
+        };
+        self.kept = Some(all.each_ref().map(|part| part.value().clone()));
+        Ok(all)
+    }
+}

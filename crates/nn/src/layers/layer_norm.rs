@@ -1,0 +1,319 @@
+//! Normalisation of each sample over its last axes.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{Error, Float, Ops, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::{Settings, initialised_by, open_input};
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+use crate::sequential::SequentialBuilder;
+
+/// Brings the last axes of each sample to mean 0 and variance 1, then scales and
+/// moves each of their elements:
+///
+/// y = (x − mean) / √(variance + eps) · weight + bias
+///
+/// with the biased variance (Ba, Kiros and Hinton, "Layer normalization",
+/// 2016). Input and output have one shape, which ends with `normalized_shape`;
+/// the weight, which starts as 1, and the bias, which starts as 0, have the
+/// shape `normalized_shape`.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{LayerNorm, Module};
+///
+/// let layer = LayerNorm::new([2]).eps(0.0).init(&mut Rng::seed(0))?;
+/// let y = layer.forward(&Var::new(Tensor::from([[1.0, 3.0], [10.0, 30.0]])))?;
+/// assert_eq!(y.value().to_vec(), [-1.0, 1.0, -1.0, 1.0]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct LayerNorm<T: Float = f32> {
+    /// Scales each element.
+    pub weight: Option<Param<T>>,
+    /// Moves each element.
+    pub bias: Option<Param<T>>,
+    #[parameters(skip)]
+    normalized_shape: Vec<usize>,
+    #[parameters(skip)]
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Settings of a layer over the last axes, which have these extents.
+    pub fn new(normalized_shape: impl Into<Shape>) -> LayerNormSettings {
+        let normalized_shape = Some(normalized_shape.into().to_vec());
+        LayerNormSettings { normalized_shape, ..Self::lazy() }
+    }
+
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), over the
+    /// last axis alone.
+    pub fn lazy() -> LayerNormSettings {
+        LayerNormSettings {
+            normalized_shape: None,
+            eps: 1e-5,
+            elementwise_affine: true,
+            bias: true,
+        }
+    }
+}
+
+/// The settings of a [`LayerNorm`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerNormSettings {
+    normalized_shape: Option<Vec<usize>>,
+    eps: f64,
+    elementwise_affine: bool,
+    bias: bool,
+}
+
+impl LayerNormSettings {
+    /// What is added to the variance (10⁻⁵).
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// Whether there are weight and bias (there are).
+    #[must_use]
+    pub fn elementwise_affine(self, elementwise_affine: bool) -> Self {
+        Self { elementwise_affine, ..self }
+    }
+
+    /// Whether there is a bias where there is a weight (there is).
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+}
+
+/// Divides the last axes of each sample by their root mean square, then scales
+/// each of their elements:
+///
+/// y = x / √(mean of x² + eps) · weight
+///
+/// (Zhang and Sennrich, "Root mean square layer normalization", 2019.) Shapes
+/// are those of [`LayerNorm`]; there is no bias. `eps` is the distance from 1 to
+/// the next number of the element type unless it is given.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{Module, RMSNorm};
+///
+/// let layer = RMSNorm::new([2]).eps(0.0).init(&mut Rng::seed(0))?;
+/// let y = layer.forward(&Var::new(Tensor::from([[1.0, 7.0]])))?;
+/// assert_eq!(y.value().to_vec(), [0.2, 1.4]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct RMSNorm<T: Float = f32> {
+    /// Scales each element; starts as 1.
+    pub weight: Option<Param<T>>,
+    #[parameters(skip)]
+    normalized_shape: Vec<usize>,
+    #[parameters(skip)]
+    eps: f64,
+}
+
+impl RMSNorm {
+    /// Settings of a layer over the last axes, which have these extents.
+    pub fn new(normalized_shape: impl Into<Shape>) -> RMSNormSettings {
+        let normalized_shape = Some(normalized_shape.into().to_vec());
+        RMSNormSettings { normalized_shape, ..Self::lazy() }
+    }
+
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), over the
+    /// last axis alone.
+    pub fn lazy() -> RMSNormSettings {
+        RMSNormSettings { normalized_shape: None, eps: None, elementwise_affine: true }
+    }
+}
+
+/// The settings of an [`RMSNorm`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RMSNormSettings {
+    normalized_shape: Option<Vec<usize>>,
+    eps: Option<f64>,
+    elementwise_affine: bool,
+}
+
+impl RMSNormSettings {
+    /// What is added to the mean square (the element type's distance from 1 to
+    /// the next number).
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { eps: Some(eps), ..self }
+    }
+
+    /// Whether there is a weight (there is).
+    #[must_use]
+    pub fn elementwise_affine(self, elementwise_affine: bool) -> Self {
+        Self { elementwise_affine, ..self }
+    }
+}
+
+initialised_by!(LayerNormSettings => LayerNorm, any T: LayerNorm<T>);
+initialised_by!(RMSNormSettings => RMSNorm, any T: RMSNorm<T>);
+
+/// Fills in the axes and checks that the input ends with them.
+fn infer(kind: &str, normalized: &mut Option<Vec<usize>>, input: &Shape) -> Result<Shape> {
+    let Some(&last) = input.last() else {
+        return Err(Error::shape(kind, "expected values along an axis, got a scalar"));
+    };
+    let normalized = normalized.get_or_insert_with(|| vec![last]);
+    if !normalized.is_empty() && input.ends_with(normalized) {
+        return Ok(input.clone());
+    }
+    Err(Error::shape(kind, format!("expected the last axes {normalized:?}, got {input}")))
+}
+
+/// The extents, and a way to make parameters of that shape.
+fn shape_of(kind: &str, normalized: &Option<Vec<usize>>) -> Result<Vec<usize>> {
+    let normalized = normalized.clone().ok_or_else(|| open_input(kind, "normalized_shape"))?;
+    if normalized.is_empty() {
+        return Err(Error::argument(kind, "normalized_shape has no axis"));
+    }
+    Ok(normalized)
+}
+
+fn param<T: Float>(
+    source: &mut Source<'_>,
+    kind: &str,
+    shape: &[usize],
+    value: f64,
+) -> Result<Param<T>> {
+    source.param(Init::Constant(value), shape, Fans { fan_in: 1, fan_out: 1 }, &kind)
+}
+
+impl Settings for LayerNormSettings {
+    type Layer<T: Float> = LayerNorm<T>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        infer("LayerNorm", &mut self.normalized_shape, input)
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<LayerNorm<T>> {
+        let shape = shape_of("LayerNorm", &self.normalized_shape)?;
+        let mut param = |there: bool, value| {
+            there.then(|| param(source, "LayerNorm", &shape, value)).transpose()
+        };
+        Ok(LayerNorm {
+            weight: param(self.elementwise_affine, 1.0)?,
+            bias: param(self.elementwise_affine && self.bias, 0.0)?,
+            normalized_shape: shape.clone(),
+            eps: self.eps,
+        })
+    }
+}
+
+impl Settings for RMSNormSettings {
+    type Layer<T: Float> = RMSNorm<T>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        infer("RMSNorm", &mut self.normalized_shape, input)
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<RMSNorm<T>> {
+        let shape = shape_of("RMSNorm", &self.normalized_shape)?;
+        let weight = self.elementwise_affine.then(|| param(source, "RMSNorm", &shape, 1.0));
+        Ok(RMSNorm {
+            weight: weight.transpose()?,
+            eps: self.eps.unwrap_or(T::EPSILON.to_f64()),
+            normalized_shape: shape,
+        })
+    }
+}
+
+impl<T: Float> Module<T> for LayerNorm<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let [weight, bias] =
+            [&self.weight, &self.bias].map(|param| param.as_ref().map(|param| param.on(x)));
+        x.layer_norm(&self.normalized_shape[..], weight.as_ref(), bias.as_ref(), self.eps).map_err(
+            |error| place::said_by(error, self.weight.as_ref().and_then(place::path), self),
+        )
+    }
+}
+
+impl<T: Float> Module<T> for RMSNorm<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let weight = self.weight.as_ref().map(|weight| weight.on(x));
+        x.rms_norm(&self.normalized_shape[..], weight.as_ref(), self.eps).map_err(|error| {
+            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+        })
+    }
+}
+
+impl<T: Float> fmt::Display for LayerNorm<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerNorm {:?}", self.normalized_shape)
+    }
+}
+
+impl<T: Float> fmt::Display for RMSNorm<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RMSNorm {:?}", self.normalized_shape)
+    }
+}
+
+/// Adding normalisation of each sample.
+impl SequentialBuilder {
+    /// Adds a [`LayerNorm`] over the last axis.
+    pub fn layer_norm(self) -> Self {
+        self.layer(LayerNorm::lazy())
+    }
+
+    /// Adds an [`RMSNorm`] over the last axis.
+    pub fn rms_norm(self) -> Self {
+        self.layer(RMSNorm::lazy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::Parameters;
+    use dendra_tensor::{Rng, Tensor};
+
+    use super::*;
+    use crate::sequential::Sequential;
+
+    #[test]
+    fn parameters_can_be_left_out() {
+        let names = |settings: LayerNormSettings| -> Vec<String> {
+            let layer = settings.init(&mut Rng::seed(0)).unwrap();
+            layer.named_parameters().into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names(LayerNorm::new([3, 4])), ["weight", "bias"]);
+        assert_eq!(names(LayerNorm::new([3]).bias(false)), ["weight"]);
+        assert!(names(LayerNorm::new([3]).elementwise_affine(false)).is_empty());
+    }
+
+    #[test]
+    fn a_network_finds_out_the_last_axis() {
+        let builder =
+            Sequential::input([5, 7]).layer_norm().rms_norm().layer(LayerNorm::new([5, 7]));
+        let model = builder.build(&mut Rng::seed(0)).unwrap();
+        assert_eq!(model.parameter_count(), 7 + 7 + 7 + 35 + 35);
+        let wrong = Sequential::input([5, 7]).layer(LayerNorm::new([5]));
+        assert_eq!(
+            wrong.build(&mut Rng::seed(0)).unwrap_err().to_string(),
+            "layer 0 (LayerNorm): expected the last axes [5], got [5, 7]"
+        );
+    }
+
+    #[test]
+    fn a_wrong_input_is_told_with_the_layer() {
+        let layer = LayerNorm::new([3]).init(&mut Rng::seed(0)).unwrap();
+        let error = layer.forward(&Var::new(Tensor::zeros([4, 5]))).unwrap_err().to_string();
+        assert_eq!(error, "LayerNorm [3]: expected an input of shape […, 3], got [4, 5]");
+        assert!(LayerNorm::new([0; 0]).init(&mut Rng::seed(0)).is_err());
+    }
+}

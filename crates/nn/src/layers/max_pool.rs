@@ -1,0 +1,196 @@
+//! The maximum of windows.
+
+use std::fmt;
+
+use dendra_autograd::Var;
+use dendra_derive::Parameters;
+use dendra_tensor::ops::{Op, lifted, max_pool2d};
+use dendra_tensor::{Float, PoolOptions, Result, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::image::{Extents, output_of, over_images};
+use super::own_settings;
+use crate::module::Module;
+use crate::place;
+use crate::sequential::SequentialBuilder;
+
+/// [`MaxPool`] over sequences `[N, C, L]`.
+pub type MaxPool1d = MaxPool<1>;
+
+/// [`MaxPool`] over images `[N, C, H, W]`.
+pub type MaxPool2d = MaxPool<2>;
+
+/// The largest value of each window of a sequence or an image. The padding
+/// counts as −∞. Use it as [`MaxPool1d`] or [`MaxPool2d`].
+///
+/// | | shape |
+/// |---|---|
+/// | input | `[N, C, H, W]` |
+/// | output | `[N, C, H′, W′]` |
+///
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and one
+/// axis in the place of H and W for sequences.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::Tensor;
+/// use dendra_nn::{MaxPool2d, Module};
+///
+/// let x = Var::new(Tensor::<f32>::arange(16).reshape([1, 1, 4, 4])?);
+/// assert_eq!(MaxPool2d::new(2).forward(&x)?.value().to_vec(), [5.0, 7.0, 13.0, 15.0]);
+/// let overlapping = MaxPool2d::new(3).stride(2).padding(1);
+/// assert_eq!(*overlapping.forward(&x)?.shape(), [1, 1, 2, 2]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaxPool<const D: usize> {
+    #[parameters(skip)]
+    kernel_size: Extents<D>,
+    #[parameters(skip)]
+    stride: Extents<D>,
+    #[parameters(skip)]
+    padding: Extents<D>,
+    #[parameters(skip)]
+    dilation: Extents<D>,
+    #[parameters(skip)]
+    ceil_mode: bool,
+}
+
+impl<const D: usize> MaxPool<D> {
+    /// Windows of this size, a number or one for each axis, side by side.
+    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+        let kernel_size = kernel_size.into();
+        Self {
+            kernel_size,
+            stride: kernel_size,
+            padding: 0.into(),
+            dilation: 1.into(),
+            ceil_mode: false,
+        }
+    }
+
+    /// Elements from one window to the next (the window's size).
+    #[must_use]
+    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
+        Self { stride: stride.into(), ..self }
+    }
+
+    /// Elements added on both sides (0), at most half of the window.
+    #[must_use]
+    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
+        Self { padding: padding.into(), ..self }
+    }
+
+    /// Elements from one tap of a window to the next (1).
+    #[must_use]
+    pub fn dilation(self, dilation: impl Into<Extents<D>>) -> Self {
+        Self { dilation: dilation.into(), ..self }
+    }
+
+    /// Whether the number of windows is rounded up (it is not).
+    #[must_use]
+    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+        Self { ceil_mode, ..self }
+    }
+
+    fn options(&self) -> PoolOptions<D> {
+        PoolOptions {
+            kernel_size: self.kernel_size.0,
+            stride: self.stride.0,
+            padding: self.padding.0,
+            dilation: self.dilation.0,
+            ceil_mode: self.ceil_mode,
+        }
+    }
+}
+
+impl MaxPool<2> {
+    /// Whether the windows are 2×2, side by side.
+    pub(crate) fn halves(&self) -> bool {
+        *self == Self::new(2)
+    }
+}
+
+fn name<const D: usize>() -> String {
+    format!("MaxPool{D}d")
+}
+
+own_settings!(MaxPool<D> { const D: usize }: |this, input| {
+    let operation = max_pool2d::MaxPool2d { options: this.options().over_images() };
+    let rule = |x: &Shape| Op::<f32>::output_shape(&operation, &[x]);
+    output_of(&name::<D>(), input, this.padding, |x| over_images(x, rule))
+});
+
+impl<T: Float, const D: usize> Module<T> for MaxPool<D> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        lifted::max_pool(x, self.options()).map_err(|error| place::said_by(error, None, self))
+    }
+}
+
+impl<const D: usize> fmt::Display for MaxPool<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", name::<D>(), self.kernel_size)?;
+        self.stride.describe("stride", self.kernel_size, f)?;
+        self.padding.describe("padding", 0, f)?;
+        self.dilation.describe("dilation", 1, f)?;
+        f.write_str(if self.ceil_mode { ", rounded up" } else { "" })
+    }
+}
+
+/// Adding pooling by windows side by side, whose size is a number or one for
+/// each axis.
+impl SequentialBuilder {
+    /// Adds a [`MaxPool1d`].
+    pub fn max_pool1d(self, kernel_size: impl Into<Extents<1>>) -> Self {
+        self.layer(MaxPool1d::new(kernel_size))
+    }
+
+    /// Adds a [`MaxPool2d`].
+    pub fn max_pool2d(self, kernel_size: impl Into<Extents<2>>) -> Self {
+        self.layer(MaxPool2d::new(kernel_size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::check_gradient;
+    use dendra_tensor::{Rng, Tensor};
+
+    use super::*;
+    use crate::sequential::Sequential;
+
+    #[test]
+    fn settings_reach_the_operation() {
+        let pool = MaxPool2d::new([3, 2]).stride([2, 3]).padding([1, 0]).dilation([1, 2]);
+        let pool = pool.ceil_mode(true);
+        assert_eq!(
+            pool.to_string(),
+            "MaxPool2d 3×2, stride 2×3, padding 1×0, dilation 1×2, rounded up"
+        );
+        let y = pool.forward(&Var::new(Tensor::<f32>::zeros([2, 3, 6, 7]))).unwrap();
+        assert_eq!(*y.shape(), [2, 3, 4, 3]);
+        let model = Sequential::input([3, 6, 7]).layer(pool).build(&mut Rng::seed(0)).unwrap();
+        assert_eq!(*model.output_shape(), [3, 4, 3]);
+    }
+
+    #[test]
+    fn the_gradient_goes_to_the_maxima() {
+        let x = Tensor::normal([2, 2, 5, 5], 0.0, 1.0, &mut Rng::seed(4));
+        let pool = MaxPool2d::new(3).stride(2).padding(1);
+        check_gradient(|v| pool.forward(&v[0]), &[x]).unwrap();
+    }
+
+    #[test]
+    fn wrong_settings_and_inputs_are_told() {
+        let x = Var::new(Tensor::<f32>::zeros([1, 1, 4, 4]));
+        let error = MaxPool2d::new(2).padding(2).forward(&x).unwrap_err().to_string();
+        assert!(error.starts_with("MaxPool2d 2×2, padding 2: the padding"), "{error}");
+        let build =
+            |builder: SequentialBuilder| builder.build(&mut Rng::seed(0)).unwrap_err().to_string();
+        let flat = build(Sequential::input([16]).max_pool2d(2));
+        assert_eq!(flat, "layer 0 (MaxPool2d): expected [C, H, W], got [16]");
+        let zero = build(Sequential::input([1, 4, 4]).max_pool2d(0));
+        assert!(zero.starts_with("layer 0 (MaxPool2d): the kernel size must be"), "{zero}");
+    }
+}

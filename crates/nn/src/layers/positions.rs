@@ -1,0 +1,231 @@
+//! What tells attention where in a sequence something stands.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
+
+use crate::init::{Fans, Init, Source};
+use crate::module::Module;
+use crate::place;
+
+/// Adds a fixed pattern of sines and cosines to a sequence `[…, L, E]`:
+///
+/// y\[t, 2i\] = x\[t, 2i\] + sin(t / 10000^(2i/E)), and y\[t, 2i + 1\] with the
+/// cosine (Vaswani et al., "Attention is all you need", 2017).
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::Tensor;
+/// use dendra_nn::{Module, SinusoidalPositions};
+///
+/// let y = SinusoidalPositions.forward(&Var::new(Tensor::zeros([1, 2, 2])))?;
+/// assert_eq!(y.value().to_vec(), [0.0, 1.0, 1_f32.sin(), 1_f32.cos()]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Parameters)]
+pub struct SinusoidalPositions;
+
+impl SinusoidalPositions {
+    /// The pattern of `length` positions from `first` on, `[length, width]`.
+    pub fn table<T: Float>(first: usize, length: usize, width: usize) -> Tensor<T> {
+        Tensor::from_fn([length, width], |place| {
+            let (t, i) = (first + place / width, place % width);
+            let angle = t as f64 / 10_000_f64.powf((i - i % 2) as f64 / width as f64);
+            T::from_f64(if i % 2 == 0 { angle.sin() } else { angle.cos() })
+        })
+    }
+}
+
+/// The last two extents of a sequence.
+fn extents<T: Float>(kind: &str, x: &Var<T>) -> Result<[usize; 2]> {
+    match x.shape()[..] {
+        [.., length, width] => Ok([length, width]),
+        _ => Err(Error::shape(kind, format!("expected a sequence […, L, E], got {}", x.shape()))),
+    }
+}
+
+impl<T: Float> Module<T> for SinusoidalPositions {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let [length, width] = extents("SinusoidalPositions", x)?;
+        x.add(&Var::new(Self::table(0, length, width)))
+    }
+}
+
+/// Adds a trained vector for each position to a sequence `[…, L, E]`, for L up
+/// to `max_length`. The weight, `[max_length, E]`, starts as N(0.02²).
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::LearnedPositions;
+///
+/// let positions = LearnedPositions::new(64, 8, &mut Rng::seed(0))?;
+/// // One position at a time, as a generator goes on.
+/// let y = positions.add(&Var::new(Tensor::zeros([1, 1, 8])), 5)?;
+/// assert_eq!(y.value().to_vec(), positions.weight.value().to_vec()[5 * 8..6 * 8]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct LearnedPositions<T: Float = f32> {
+    /// The vectors.
+    pub weight: Param<T>,
+}
+
+impl LearnedPositions {
+    /// Vectors of this width for so many positions.
+    ///
+    /// # Errors
+    ///
+    /// When they do not fit into memory.
+    pub fn new(max_length: usize, width: usize, rng: &mut Rng) -> Result<Self> {
+        Self::new_as(max_length, width, rng)
+    }
+
+    /// As [`new`](Self::new), for any number type.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn new_as<T: Float>(
+        max_length: usize,
+        width: usize,
+        rng: &mut Rng,
+    ) -> Result<LearnedPositions<T>> {
+        let init = Init::Normal { mean: 0.0, std: 0.02 };
+        let fans = Fans { fan_in: width, fan_out: max_length };
+        let mut source = Source::Random(rng);
+        let weight = source.param(init, [max_length, width], fans, &"LearnedPositions")?;
+        Ok(LearnedPositions { weight })
+    }
+}
+
+impl<T: Float> LearnedPositions<T> {
+    /// The sequence with the vectors of the positions from `first` on added.
+    ///
+    /// # Errors
+    ///
+    /// When the width differs or there are not so many positions.
+    pub fn add(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
+        let added = || {
+            let [length, _] = extents("", x)?;
+            let most = self.weight.value().shape()[0];
+            if length > most.saturating_sub(first) {
+                let message = format!("{length} positions from {first} on, and there are {most}");
+                return Err(Error::shape("", message));
+            }
+            x.add(&self.weight.on(x).narrow(0, first, length)?)
+        };
+        added().map_err(|error| place::said_by(error, place::path(&self.weight), self))
+    }
+}
+
+impl<T: Float> Module<T> for LearnedPositions<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        self.add(x, 0)
+    }
+}
+
+impl<T: Float> fmt::Display for LearnedPositions<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LearnedPositions {}", self.weight.value().shape())
+    }
+}
+
+/// Turns pairs of a query's or key's elements by an angle that grows with the
+/// position, so that their product depends on the distance alone (Su et al.,
+/// "RoFormer", 2021).
+///
+/// For x of shape `[…, L, D]`, the elements i and i + D/2 at position t turn by
+/// t / base^(2i/D), the pairing of GPT-NeoX.
+///
+/// ```
+/// use dendra_nn::RotaryEmbedding;
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::Tensor;
+///
+/// let rotary = RotaryEmbedding::new(2, 10_000.0)?;
+/// let y = rotary.turn(&Var::new(Tensor::from([[1.0, 0.0], [1.0, 0.0]])), 0)?;
+/// assert_eq!(y.value().to_vec(), [1.0, 0.0, 1_f32.cos(), 1_f32.sin()]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RotaryEmbedding {
+    width: usize,
+    base: f64,
+}
+
+impl RotaryEmbedding {
+    /// For an even number of elements; a base of 10,000 is usual.
+    ///
+    /// # Errors
+    ///
+    /// When the width is odd or the base not above 1.
+    pub fn new(width: usize, base: f64) -> Result<Self> {
+        if !(width.is_multiple_of(2) && base > 1.0 && base.is_finite()) {
+            let message =
+                format!("expected an even width and a base above 1, got {width} and {base}");
+            return Err(Error::argument("RotaryEmbedding", message));
+        }
+        Ok(Self { width, base })
+    }
+
+    /// The sequence with each position turned; the first is number `first`.
+    ///
+    /// # Errors
+    ///
+    /// When the width differs.
+    pub fn turn<T: Float>(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
+        let [length, width] = extents("RotaryEmbedding", x)?;
+        if width != self.width {
+            let message = format!("expected […, L, {}], got {}", self.width, x.shape());
+            return Err(Error::shape("RotaryEmbedding", message));
+        }
+        let half = width / 2;
+        let angles = |f: fn(f64) -> f64| {
+            Var::new(Tensor::from_fn([length, width], |place| {
+                let (t, i) = (first + place / width, place % width % half);
+                let angle = t as f64 / self.base.powf(2.0 * i as f64 / width as f64);
+                T::from_f64(f(angle))
+            }))
+        };
+        let [low, high] = [x.narrow(-1, 0, half)?, x.narrow(-1, half, half)?];
+        let across = Var::cat(&[&high.neg(), &low], -1)?;
+        x.mul(&angles(f64::cos))?.add(&across.mul(&angles(f64::sin))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turned_products_depend_on_the_distance_alone() {
+        let rotary = RotaryEmbedding::new(6, 100.0).unwrap();
+        let mut rng = Rng::seed(0);
+        let [q, k] = [(); 2].map(|()| Tensor::<f64>::normal([1, 6], 0.0, 1.0, &mut rng));
+        let product = |t: usize, s: usize| {
+            let turn = |x: &Tensor<f64>, t| rotary.turn(&Var::new(x.clone()), t).unwrap();
+            (turn(&q, t) * turn(&k, s)).sum().value().item().unwrap()
+        };
+        assert!((product(7, 4) - product(12, 9)).abs() < 1e-12);
+        assert!((product(7, 4) - product(7, 5)).abs() > 1e-3);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let positions = LearnedPositions::new(4, 3, &mut Rng::seed(0)).unwrap();
+        let message = |shape: &[usize], first| {
+            positions.add(&Var::new(Tensor::zeros(shape)), first).unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(&[2, 3, 3], 2),
+            "LearnedPositions [4, 3]: 3 positions from 2 on, and there are 4"
+        );
+        assert!(message(&[3], 0).contains("expected a sequence"));
+        assert!(message(&[2, 2], 0).contains("do not broadcast"));
+        assert!(RotaryEmbedding::new(3, 1e4).is_err());
+        assert!(RotaryEmbedding::new(4, 1.0).is_err());
+    }
+}

@@ -1,0 +1,263 @@
+//! Recurrent cells: one step at a time.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Rng, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::init::{Fans, Init, Source};
+use crate::place;
+
+/// What a recurrent layer hands on: h, and for an LSTM the cell state c.
+#[derive(Clone, Debug)]
+pub struct RecurrentState<T: Float = f32> {
+    /// The hidden state: `[N, hidden_size]` of a cell, `[num_layers ·
+    /// directions, N, hidden_size]` of a layer, directions innermost.
+    pub h: Var<T>,
+    /// The cell state of an LSTM, of the same shape.
+    pub c: Option<Var<T>>,
+}
+
+impl<T: Float> RecurrentState<T> {
+    /// The same values on no tape, to go on from in the next step without a
+    /// gradient through the one before (truncated backpropagation).
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self { h: self.h.detach(), c: self.c.as_ref().map(Var::detach) }
+    }
+
+    /// h, and c where there is one.
+    fn parts(&self) -> impl Iterator<Item = &Var<T>> {
+        [Some(&self.h), self.c.as_ref()].into_iter().flatten()
+    }
+}
+
+/// The function of the plain recurrent unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecurrentNonlinearity {
+    /// The hyperbolic tangent.
+    #[default]
+    Tanh,
+    /// max(x, 0).
+    ReLU,
+}
+
+/// One step of a long short-term memory; see [`RecurrentCell`].
+pub type LSTMCell<T = f32> = RecurrentCell<T, 4>;
+
+/// One step of a gated recurrent unit; see [`RecurrentCell`].
+pub type GRUCell<T = f32> = RecurrentCell<T, 3>;
+
+/// One step of a plain recurrent unit; see [`RecurrentCell`].
+pub type RNNCell<T = f32> = RecurrentCell<T, 1>;
+
+/// One step of a recurrent layer; use it as [`LSTMCell`], [`GRUCell`] or
+/// [`RNNCell`]. `GATES` is 4, 3 and 1 for these. The formulas are those of
+/// [`Recurrent`](dendra_tensor::ops::recurrent::Recurrent).
+///
+/// | | shape |
+/// |---|---|
+/// | input | `[N, input_size]` |
+/// | state | `[N, hidden_size]`, 0 when not given |
+/// | `weight_ih` | `[GATES · hidden_size, input_size]` |
+/// | `weight_hh` | `[GATES · hidden_size, hidden_size]` |
+/// | `bias_ih`, `bias_hh` | `[GATES · hidden_size]` |
+///
+/// All start as U(±1/√hidden_size).
+///
+/// ```
+/// use dendra_nn::GRUCell;
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Rng, Tensor};
+///
+/// let cell = GRUCell::new(3, 5).init(&mut Rng::seed(0))?;
+/// let x = Var::new(Tensor::zeros([2, 3]));
+/// let state = cell.step(&x, None)?;
+/// let state = cell.step(&x, Some(&state))?;
+/// assert_eq!(*state.h.shape(), [2, 5]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct RecurrentCell<T: Float, const GATES: usize> {
+    /// The weight of the input.
+    pub weight_ih: Param<T>,
+    /// The weight of the state.
+    pub weight_hh: Param<T>,
+    /// The bias of the input product.
+    pub bias_ih: Option<Param<T>>,
+    /// The bias of the recurrent product.
+    pub bias_hh: Option<Param<T>>,
+    #[parameters(skip)]
+    pub(super) nonlinearity: RecurrentNonlinearity,
+}
+
+impl<const GATES: usize> RecurrentCell<f32, GATES> {
+    /// Settings of a cell from `input_size` to `hidden_size` values.
+    pub fn new(input_size: usize, hidden_size: usize) -> CellSettings<GATES> {
+        CellSettings {
+            input_size,
+            hidden_size,
+            bias: true,
+            nonlinearity: RecurrentNonlinearity::Tanh,
+        }
+    }
+}
+
+/// The settings of a [`RecurrentCell`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CellSettings<const GATES: usize> {
+    pub(super) input_size: usize,
+    pub(super) hidden_size: usize,
+    pub(super) bias: bool,
+    pub(super) nonlinearity: RecurrentNonlinearity,
+}
+
+impl<const GATES: usize> CellSettings<GATES> {
+    /// Whether there are biases (there are).
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+}
+
+impl CellSettings<1> {
+    /// The function of the unit (tanh).
+    #[must_use]
+    pub fn nonlinearity(self, nonlinearity: RecurrentNonlinearity) -> Self {
+        Self { nonlinearity, ..self }
+    }
+}
+
+impl<const GATES: usize> CellSettings<GATES> {
+    /// The cell, its parameters drawn from `rng`.
+    ///
+    /// # Errors
+    ///
+    /// When `hidden_size` is 0.
+    pub fn init(&self, rng: &mut Rng) -> Result<RecurrentCell<f32, GATES>> {
+        self.init_as(rng)
+    }
+
+    /// As [`init`](Self::init), for any number type.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<RecurrentCell<T, GATES>> {
+        self.build(&mut Source::Random(rng))
+    }
+
+    pub(super) fn build<T: Float>(
+        &self,
+        source: &mut Source<'_>,
+    ) -> Result<RecurrentCell<T, GATES>> {
+        let &Self { input_size, hidden_size, bias, nonlinearity } = self;
+        let place = format!("{} {input_size} → {hidden_size}", kind::<GATES>());
+        if hidden_size == 0 {
+            return Err(Error::argument(place, "hidden_size must be at least 1"));
+        }
+        let rows = hidden_size.saturating_mul(GATES);
+        let bound = 1.0 / (hidden_size as f64).sqrt();
+        let init = Init::Uniform { low: -bound, high: bound };
+        let fans = Fans { fan_in: hidden_size, fan_out: hidden_size };
+        let mut param = |shape: &[usize]| source.param(init, shape, fans, &place);
+        Ok(RecurrentCell {
+            weight_ih: param(&[rows, input_size])?,
+            weight_hh: param(&[rows, hidden_size])?,
+            bias_ih: bias.then(|| param(&[rows])).transpose()?,
+            bias_hh: bias.then(|| param(&[rows])).transpose()?,
+            nonlinearity,
+        })
+    }
+}
+
+/// The name of a recurrent layer with so many gates.
+pub(super) fn kind<const GATES: usize>() -> &'static str {
+    match GATES {
+        4 => "LSTM",
+        3 => "GRU",
+        _ => "RNN",
+    }
+}
+
+impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
+    /// The width of the state.
+    pub(super) fn hidden_size(&self) -> usize {
+        self.weight_hh.value().shape()[1]
+    }
+
+    /// A state of zeros for `batch` samples.
+    pub(super) fn zeros(&self, batch: usize) -> RecurrentState<T> {
+        let zeros = || Var::new(Tensor::zeros([batch, self.hidden_size()]));
+        RecurrentState { h: zeros(), c: (GATES == 4).then(zeros) }
+    }
+
+    /// All steps of a sequence `[L, N, input_size]`: their outputs, and the
+    /// last state.
+    pub(super) fn run(
+        &self,
+        x: &Var<T>,
+        state: &RecurrentState<T>,
+        options: RecurrentOptions,
+    ) -> Result<(Var<T>, RecurrentState<T>)> {
+        let [w, u] = [&self.weight_ih, &self.weight_hh].map(|weight| weight.on(x));
+        let biases = self.bias_ih.as_ref().zip(self.bias_hh.as_ref());
+        let biases = biases.map(|(ih, hh)| [ih.on(x), hh.on(x)]);
+        let biases = biases.as_ref().map(|biases| biases.each_ref());
+        let h = &state.h;
+        let all = match (GATES, &state.c) {
+            (4, Some(c)) => x.lstm([h, c], [&w, &u], biases, options)?,
+            (3, None) => x.gru(h, [&w, &u], biases, options)?,
+            (1, None) => {
+                let relu = self.nonlinearity == RecurrentNonlinearity::ReLU;
+                x.rnn(h, [&w, &u], biases, relu, options)?
+            }
+            (4, None) => return Err(Error::argument("LSTM", "the state has no cell state c")),
+            _ => return Err(Error::argument(kind::<GATES>(), "the state has a cell state c")),
+        };
+        let length = x.shape()[0];
+        let last = |index| all.narrow(0, length + index, 1)?.squeeze(0);
+        let c = state.c.as_ref().map(|_| last(1)).transpose()?;
+        Ok((all.narrow(0, 0, length)?, RecurrentState { h: last(0)?, c }))
+    }
+
+    /// The state after one step on `x`, from `state` or from 0.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit.
+    pub fn step(&self, x: &Var<T>, state: Option<&RecurrentState<T>>) -> Result<RecurrentState<T>> {
+        let stepped = || {
+            let &[batch, _] = &x.shape()[..] else {
+                let message = format!("expected an input [N, input_size], got {}", x.shape());
+                return Err(Error::shape("", message));
+            };
+            let zeros = state.is_none().then(|| self.zeros(batch));
+            let state = state.or(zeros.as_ref()).expect("one of the two");
+            Ok(self.run(&x.unsqueeze(0)?, state, RecurrentOptions::default())?.1)
+        };
+        stepped().map_err(|error| place::said_by(error, place::path(&self.weight_ih), self))
+    }
+}
+
+impl<T: Float, const GATES: usize> fmt::Display for RecurrentCell<T, GATES> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let input_size = self.weight_ih.value().shape()[1];
+        write!(f, "{}Cell {input_size} → {}", kind::<GATES>(), self.hidden_size())
+    }
+}
+
+/// The states of several cells, one after the other along a new first axis.
+pub(super) fn stacked<T: Float>(states: &[RecurrentState<T>]) -> Result<RecurrentState<T>> {
+    let parts: Vec<Vec<&Var<T>>> = states.iter().map(|state| state.parts().collect()).collect();
+    let part = |index: usize| {
+        let part: Option<Vec<&Var<T>>> =
+            parts.iter().map(|parts| parts.get(index).copied()).collect();
+        part.map(|part| Var::stack(&part, 0)).transpose()
+    };
+    let h = part(0)?.ok_or_else(|| Error::argument("RecurrentState", "there is no state"))?;
+    Ok(RecurrentState { h, c: part(1)? })
+}

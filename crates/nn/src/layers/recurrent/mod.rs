@@ -1,0 +1,9 @@
+//! Recurrent layers: LSTM, GRU and the plain one.
+
+mod cell;
+mod sequence;
+
+pub use cell::{
+    CellSettings, GRUCell, LSTMCell, RNNCell, RecurrentCell, RecurrentNonlinearity, RecurrentState,
+};
+pub use sequence::{GRU, LSTM, RNN, Recurrent, RecurrentSettings, pad_sequence};

@@ -1,0 +1,149 @@
+//! The layers on sequences, images and volumes of the cases, and those of two
+//! inputs.
+
+use dendra_nn::autograd::Var;
+use dendra_nn::tensor::{Float, Ops, Result, Rng};
+use dendra_nn::{
+    AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool1d, BatchNorm3d, Bilinear, Conv,
+    ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d, Dropout3d, Extents, MaxPool1d, Module,
+    Padding, PairwiseDistance, Parameters, PixelShuffle, PixelUnshuffle, Unflatten,
+};
+use serde_json::Value;
+
+use crate::fixtures::Settings;
+
+/// The layer of this name, if there is one.
+pub(crate) fn layer<T: Float>(
+    name: &str,
+    settings: &Settings,
+) -> Result<Option<Box<dyn Module<T>>>> {
+    let rng = &mut Rng::seed(0);
+    let size = |name| settings.integer(name) as usize;
+    let number = |name| settings.number(name);
+    Ok(Some(match name {
+        "Conv1d" => Box::new(conv::<T, 1>(settings, rng)?),
+        "Conv2d" => Box::new(conv::<T, 2>(settings, rng)?),
+        "Conv3d" => Box::new(conv::<T, 3>(settings, rng)?),
+        "ConvTranspose1d" => Box::new(conv_transpose::<T, 1>(settings, rng)?),
+        "ConvTranspose2d" => Box::new(conv_transpose::<T, 2>(settings, rng)?),
+        "BatchNorm3d" => Box::new(BatchNorm3d::new(size("num_features")).init_as(rng)?),
+        "MaxPool1d" => {
+            let layer = MaxPool1d::new(extents::<1>(settings, "kernel_size"))
+                .stride(extents::<1>(settings, "stride"))
+                .padding(extents::<1>(settings, "padding"))
+                .ceil_mode(settings.flag("ceil_mode"));
+            Box::new(match settings.find_setting("dilation") {
+                Some(_) => layer.dilation(extents::<1>(settings, "dilation")),
+                None => layer,
+            })
+        }
+        "AvgPool1d" => Box::new(
+            AvgPool1d::new(extents::<1>(settings, "kernel_size"))
+                .stride(extents::<1>(settings, "stride"))
+                .padding(extents::<1>(settings, "padding"))
+                .ceil_mode(settings.flag("ceil_mode"))
+                .count_include_pad(settings.flag("count_include_pad")),
+        ),
+        "AdaptiveAvgPool1d" => {
+            Box::new(AdaptiveAvgPool::<1>::new(extents::<1>(settings, "output_size")))
+        }
+        "AdaptiveAvgPool2d" => {
+            Box::new(AdaptiveAvgPool::<2>::new(extents::<2>(settings, "output_size")))
+        }
+        "AdaptiveMaxPool1d" => {
+            Box::new(AdaptiveMaxPool::<1>::new(extents::<1>(settings, "output_size")))
+        }
+        "AdaptiveMaxPool2d" => {
+            Box::new(AdaptiveMaxPool::<2>::new(extents::<2>(settings, "output_size")))
+        }
+        "PixelShuffle" => Box::new(PixelShuffle::new(size("upscale_factor"))),
+        "PixelUnshuffle" => Box::new(PixelUnshuffle::new(size("downscale_factor"))),
+        "Unflatten" => {
+            Box::new(Unflatten::new(settings.integer("dim"), settings.sizes("unflattened_size")))
+        }
+        "Dropout1d" => Box::new(Dropout1d::new(number("p"))?),
+        "Dropout2d" => Box::new(Dropout2d::new(number("p"))?),
+        "Dropout3d" => Box::new(Dropout3d::new(number("p"))?),
+        "AlphaDropout" => Box::new(AlphaDropout::new(number("p"))?),
+        "Bilinear" => {
+            let (in1, in2) = (size("in1_features"), size("in2_features"));
+            let layer = Bilinear::new(in1, in2, size("out_features"));
+            Box::new(Pairing(layer.bias(settings.flag("bias")).init_as(rng)?))
+        }
+        "CosineSimilarity" => Box::new(Comparing::Cosine(
+            CosineSimilarity::new(settings.integer("dim")).eps(number("eps")),
+        )),
+        "PairwiseDistance" => {
+            Box::new(Comparing::Distance(PairwiseDistance::new(number("p")).eps(number("eps"))))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn extents<const D: usize>(settings: &Settings, name: &str) -> Extents<D> {
+    Extents(settings.sizes(name).try_into().unwrap())
+}
+
+fn conv<T: Float, const D: usize>(settings: &Settings, rng: &mut Rng) -> Result<Conv<T, D>> {
+    let channels = |name| settings.integer(name) as usize;
+    let kernel_size = extents::<D>(settings, "kernel_size");
+    let padding = match settings.setting("padding") {
+        Value::String(text) if text == "same" => Padding::Same,
+        Value::String(text) if text == "valid" => Padding::Valid,
+        _ => Padding::Zeros(extents::<D>(settings, "padding")),
+    };
+    Conv::new(channels("in_channels"), channels("out_channels"), kernel_size)
+        .stride(extents::<D>(settings, "stride"))
+        .padding(padding)
+        .dilation(extents::<D>(settings, "dilation"))
+        .groups(channels("groups"))
+        .bias(settings.flag("bias"))
+        .init_as(rng)
+}
+
+fn conv_transpose<T: Float, const D: usize>(
+    settings: &Settings,
+    rng: &mut Rng,
+) -> Result<ConvTranspose<T, D>> {
+    let channels = |name| settings.integer(name) as usize;
+    let kernel_size = extents::<D>(settings, "kernel_size");
+    ConvTranspose::new(channels("in_channels"), channels("out_channels"), kernel_size)
+        .stride(extents::<D>(settings, "stride"))
+        .padding(extents::<D>(settings, "padding"))
+        .output_padding(extents::<D>(settings, "output_padding"))
+        .dilation(extents::<D>(settings, "dilation"))
+        .groups(channels("groups"))
+        .bias(settings.flag("bias"))
+        .init_as(rng)
+}
+
+/// A bilinear layer of two inputs that lie side by side.
+#[derive(Parameters)]
+#[parameters(crate = dendra_nn)]
+struct Pairing<T: Float>(#[parameters(flatten)] Bilinear<T>);
+
+impl<T: Float> Module<T> for Pairing<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let [in1, in2] = [1, 2].map(|axis| self.0.weight.value().shape()[axis]);
+        self.0.forward(&x.narrow(-1, 0, in1)?, &x.narrow(-1, in1, in2)?)
+    }
+}
+
+/// A comparison of two inputs that lie side by side.
+#[derive(Parameters)]
+#[parameters(crate = dendra_nn)]
+enum Comparing {
+    Cosine(#[parameters(skip)] CosineSimilarity),
+    Distance(#[parameters(skip)] PairwiseDistance),
+}
+
+impl<T: Float> Module<T> for Comparing {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let half = x.shape().last().unwrap() / 2;
+        let (a, b) = (x.narrow(-1, 0, half)?, x.narrow(-1, half, half)?);
+        match self {
+            Self::Cosine(layer) => layer.forward(&a, &b),
+            Self::Distance(layer) => layer.forward(&a, &b),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Adamax.
+
+use dendra_tensor::{Float, Result};
+
+use crate::descent::Descent;
+use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
+
+/// Adamax: Adam with the largest gradient, which fades, in place of the root of
+/// the mean square.
+///
+/// In step t, with the gradient g (plus `weight_decay · w`):
+///
+/// ```text
+/// m = β₁·m + (1 − β₁)·g
+/// u = max(β₂·u, |g| + ε)
+/// w = w − learning_rate / (1 − β₁ᵗ) · m / u
+/// ```
+///
+/// Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2014,
+/// section 7.1.
+///
+/// ```
+/// use dendra_optim::Adamax;
+///
+/// let optimizer: Adamax = Adamax::new(2e-3).betas(0.9, 0.99);
+/// ```
+pub type Adamax<T = f32> = Descent<AdamaxRule, T>;
+
+/// The update of [`Adamax`].
+#[derive(Clone, Copy, Debug)]
+pub struct AdamaxRule {
+    betas: [f64; 2],
+    eps: f64,
+}
+
+impl<T: Float> Adamax<T> {
+    /// Adamax with β = (0.9, 0.999), ε = 1e-8 and no weight decay; PyTorch's
+    /// learning rate is 2e-3.
+    pub fn new(learning_rate: f64) -> Self {
+        Self::with_rule(AdamaxRule { betas: [0.9, 0.999], eps: 1e-8 }, learning_rate)
+    }
+
+    /// How much of the running mean and of the maximum a step keeps; 0.9 and
+    /// 0.999 unless set.
+    #[must_use]
+    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
+        self.change_rule(|rule| rule.betas = [beta1, beta2])
+    }
+
+    /// What keeps the denominator from 0; 1e-8 unless set.
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        self.change_rule(|rule| rule.eps = eps)
+    }
+}
+
+impl Rule for AdamaxRule {
+    /// 1 − β₁ᵗ
+    type AtStep = f64;
+
+    const NAME: &'static str = "Adamax";
+
+    fn state(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_inf"]
+    }
+
+    fn check(&self) -> Result<()> {
+        require_betas(Self::NAME, self.betas)?;
+        require_not_negative(Self::NAME, "eps", self.eps)
+    }
+
+    fn at_step(&self, step: u64) -> f64 {
+        1.0 - self.betas[0].powf(step as f64)
+    }
+
+    #[inline(always)]
+    fn update<T: Float>(
+        &self,
+        now: &Now<f64>,
+        weight: &mut [T],
+        gradient: &[T],
+        state: &mut [&mut [T]],
+    ) {
+        let step_size = T::from_f64(now.learning_rate / now.at_step);
+        let weight_decay = T::from_f64(now.weight_decay);
+        let (share, beta2) = (T::from_f64(1.0 - self.betas[0]), T::from_f64(self.betas[1]));
+        let eps = T::from_f64(self.eps);
+        elementwise(weight, gradient, state, |w, g, [m, u]| {
+            let g = g + weight_decay * w;
+            let m = m + share * (g - m);
+            let u = (beta2 * u).max_nan(g.abs() + eps);
+            (w - step_size * m / u, [m, u])
+        });
+    }
+}

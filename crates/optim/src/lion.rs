@@ -1,0 +1,82 @@
+//! Lion.
+
+use dendra_tensor::{Float, Result};
+
+use crate::descent::Descent;
+use crate::rule::{Now, Rule, elementwise, require_betas, sign};
+
+/// Lion: steps by the sign of the momentum, with one state tensor where Adam
+/// has two. Its learning rate is a third to a tenth of Adam's, its weight decay
+/// as many times larger.
+///
+/// With the gradient g:
+///
+/// ```text
+/// c = β₁·m + (1 − β₁)·g
+/// w = (1 − learning_rate · weight_decay)·w − learning_rate · sign(c)
+/// m = β₂·m + (1 − β₂)·g
+/// ```
+///
+/// Source: Chen et al., "Symbolic discovery of optimization algorithms", 2023.
+/// PyTorch has no Lion.
+///
+/// ```
+/// use dendra_optim::Lion;
+///
+/// let optimizer: Lion = Lion::new(1e-4).weight_decay(0.1);
+/// ```
+pub type Lion<T = f32> = Descent<LionRule, T>;
+
+/// The update of [`Lion`].
+#[derive(Clone, Copy, Debug)]
+pub struct LionRule {
+    betas: [f64; 2],
+}
+
+impl<T: Float> Lion<T> {
+    /// Lion with β = (0.9, 0.99) and no weight decay; the paper's learning rate
+    /// is 1e-4.
+    pub fn new(learning_rate: f64) -> Self {
+        Self::with_rule(LionRule { betas: [0.9, 0.99] }, learning_rate)
+    }
+
+    /// How much of the momentum the direction of a step has, and how much of it
+    /// a step keeps; 0.9 and 0.99 unless set.
+    #[must_use]
+    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
+        self.change_rule(|rule| rule.betas = [beta1, beta2])
+    }
+}
+
+impl Rule for LionRule {
+    type AtStep = ();
+
+    const NAME: &'static str = "Lion";
+
+    fn state(&self) -> &'static [&'static str] {
+        &["exp_avg"]
+    }
+
+    fn check(&self) -> Result<()> {
+        require_betas(Self::NAME, self.betas)
+    }
+
+    fn at_step(&self, _: u64) {}
+
+    #[inline(always)]
+    fn update<T: Float>(
+        &self,
+        now: &Now<()>,
+        weight: &mut [T],
+        gradient: &[T],
+        state: &mut [&mut [T]],
+    ) {
+        let learning_rate = T::from_f64(now.learning_rate);
+        let [_, shrink] = now.decay(true).map(T::from_f64);
+        let [share1, share2] = self.betas.map(|beta| T::from_f64(1.0 - beta));
+        elementwise(weight, gradient, state, |w, g, [m]| {
+            let direction = sign(m + share1 * (g - m));
+            (shrink * w - learning_rate * direction, [m + share2 * (g - m)])
+        });
+    }
+}

@@ -1,0 +1,149 @@
+//! NAdam.
+
+use dendra_tensor::{Float, Result};
+
+use crate::descent::Descent;
+use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
+
+/// NAdam: Adam with Nesterov's momentum.
+///
+/// In step t, with the gradient g (plus `weight_decay · w`) and the momentum
+/// decay ψ:
+///
+/// ```text
+/// μₜ = β₁ · (1 − 0.96^(t·ψ) / 2)
+/// m = β₁·m + (1 − β₁)·g              v = β₂·v + (1 − β₂)·g²
+/// m̂ = μₜ₊₁·m / (1 − μ₁·…·μₜ₊₁) + (1 − μₜ)·g / (1 − μ₁·…·μₜ)
+/// w = w − learning_rate · m̂ / (√(v / (1 − β₂ᵗ)) + ε)
+/// ```
+///
+/// PyTorch keeps the product of all μ as `mu_product`; here it follows from the
+/// count of updates.
+///
+/// Source: Dozat, "Incorporating Nesterov momentum into Adam", 2016.
+///
+/// ```
+/// use dendra_optim::NAdam;
+///
+/// let optimizer: NAdam = NAdam::new(2e-3).weight_decay(0.01).decoupled_weight_decay(true);
+/// ```
+pub type NAdam<T = f32> = Descent<NAdamRule, T>;
+
+/// The update of [`NAdam`].
+#[derive(Clone, Copy, Debug)]
+pub struct NAdamRule {
+    betas: [f64; 2],
+    eps: f64,
+    momentum_decay: f64,
+    decoupled: bool,
+}
+
+impl<T: Float> NAdam<T> {
+    /// NAdam with β = (0.9, 0.999), ε = 1e-8, ψ = 0.004 and no weight decay;
+    /// PyTorch's learning rate is 2e-3.
+    pub fn new(learning_rate: f64) -> Self {
+        let (betas, eps) = ([0.9, 0.999], 1e-8);
+        let rule = NAdamRule { betas, eps, momentum_decay: 4e-3, decoupled: false };
+        Self::with_rule(rule, learning_rate)
+    }
+
+    /// How much of the running means of the gradient and of its square a step
+    /// keeps; 0.9 and 0.999 unless set.
+    #[must_use]
+    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
+        self.change_rule(|rule| rule.betas = [beta1, beta2])
+    }
+
+    /// What keeps the denominator from 0; 1e-8 unless set.
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        self.change_rule(|rule| rule.eps = eps)
+    }
+
+    /// ψ, how fast the momentum reaches β₁; 0.004 unless set.
+    #[must_use]
+    pub fn momentum_decay(self, momentum_decay: f64) -> Self {
+        self.change_rule(|rule| rule.momentum_decay = momentum_decay)
+    }
+
+    /// Whether weight decay shrinks the weights themselves, as in
+    /// [`AdamW`](crate::AdamW); false unless set.
+    #[must_use]
+    pub fn decoupled_weight_decay(self, decoupled: bool) -> Self {
+        self.change_rule(|rule| rule.decoupled = decoupled)
+    }
+}
+
+/// The factors of the gradient and of its running mean, and 1 − β₂ᵗ.
+#[derive(Clone, Copy, Debug)]
+pub struct NesterovFactors {
+    gradient: f64,
+    mean: f64,
+    correction2: f64,
+}
+
+impl NAdamRule {
+    /// The momentum of a step.
+    fn momentum(&self, step: u64) -> f64 {
+        self.betas[0] * (1.0 - 0.5 * 0.96_f64.powf(step as f64 * self.momentum_decay))
+    }
+}
+
+impl Rule for NAdamRule {
+    type AtStep = NesterovFactors;
+
+    const NAME: &'static str = "NAdam";
+
+    fn state(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn check(&self) -> Result<()> {
+        require_betas(Self::NAME, self.betas)?;
+        require_not_negative(Self::NAME, "eps", self.eps)?;
+        require_not_negative(Self::NAME, "momentum_decay", self.momentum_decay)
+    }
+
+    fn at_step(&self, step: u64) -> NesterovFactors {
+        let mut product = 1.0;
+        for earlier in 1..=step {
+            product *= self.momentum(earlier);
+            if product < f64::EPSILON / 4.0 {
+                // 1 less all the rest is 1 from here on.
+                break;
+            }
+        }
+        let (now, next) = (self.momentum(step), self.momentum(step + 1));
+        NesterovFactors {
+            gradient: (1.0 - now) / (1.0 - product),
+            mean: next / (1.0 - product * next),
+            correction2: 1.0 - self.betas[1].powf(step as f64),
+        }
+    }
+
+    #[inline(always)]
+    fn update<T: Float>(
+        &self,
+        now: &Now<NesterovFactors>,
+        weight: &mut [T],
+        gradient: &[T],
+        state: &mut [&mut [T]],
+    ) {
+        let rate = now.learning_rate;
+        let of_gradient = T::from_f64(rate * now.at_step.gradient);
+        let of_mean = T::from_f64(rate * now.at_step.mean);
+        let root_factor = T::from_f64(1.0 / now.at_step.correction2.sqrt());
+        let [beta1, beta2] = self.betas;
+        let share1 = T::from_f64(1.0 - beta1);
+        let (beta2, share2) = (T::from_f64(beta2), T::from_f64(1.0 - beta2));
+        let eps = T::from_f64(self.eps);
+        let [in_gradient, shrink] = now.decay(self.decoupled).map(T::from_f64);
+        elementwise(weight, gradient, state, |w, g, [m, v]| {
+            let (w, g) = (shrink * w, g + in_gradient * w);
+            let m = m + share1 * (g - m);
+            let v = beta2 * v + share2 * (g * g);
+            let root = v.sqrt() * root_factor + eps;
+            (w - (of_gradient * g + of_mean * m) / root, [m, v])
+        });
+    }
+}

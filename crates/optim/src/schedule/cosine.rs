@@ -1,0 +1,128 @@
+//! Schedules along a cosine.
+
+use std::f64::consts::PI;
+
+use dendra_tensor::Result;
+
+use super::{Schedule, require_count};
+use crate::rule::require_not_negative;
+
+/// From `high` down to `low` along half a cosine, at a share of the way.
+pub(super) fn half_cosine(high: f64, low: f64, share: f64) -> f64 {
+    low + (high - low) * (1.0 + (PI * share).cos()) / 2.0
+}
+
+/// Half a cosine from the base down to `eta_min`, where it stays:
+/// `eta_min + (base − eta_min) · (1 + cos(π · count / t_max)) / 2`.
+///
+/// PyTorch's rises again when it goes on for more than `t_max` counts.
+///
+/// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
+/// restarts", 2016.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "CosineAnnealingLR")]
+pub struct CosineAnnealingLr {
+    t_max: u64,
+    eta_min: f64,
+}
+
+impl CosineAnnealingLr {
+    /// Down to 0 in `t_max` counts.
+    pub fn new(t_max: u64) -> Self {
+        Self { t_max, eta_min: 0.0 }
+    }
+
+    /// Where it ends; 0 unless set.
+    #[must_use]
+    pub fn eta_min(mut self, eta_min: f64) -> Self {
+        self.eta_min = eta_min;
+        self
+    }
+}
+
+impl Schedule for CosineAnnealingLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        if count >= self.t_max {
+            return self.eta_min;
+        }
+        half_cosine(base, self.eta_min, count as f64 / self.t_max as f64)
+    }
+
+    fn check(&self) -> Result<()> {
+        require_count("CosineAnnealingLr", "t_max", self.t_max)?;
+        require_not_negative("CosineAnnealingLr", "eta_min", self.eta_min)
+    }
+}
+
+/// Half a cosine from the base down to `eta_min`, again and again: the first
+/// takes `t_0` counts, each other `t_mult` times as many as the one before.
+///
+/// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
+/// restarts", 2016.
+#[derive(Clone, Copy, Debug)]
+pub struct CosineAnnealingWarmRestarts {
+    t_0: u64,
+    t_mult: u64,
+    eta_min: f64,
+}
+
+impl CosineAnnealingWarmRestarts {
+    /// Down to 0 every `t_0` counts.
+    pub fn new(t_0: u64) -> Self {
+        Self { t_0, t_mult: 1, eta_min: 0.0 }
+    }
+
+    /// What each cosine is longer by than the one before; 1 unless set.
+    #[must_use]
+    pub fn t_mult(mut self, t_mult: u64) -> Self {
+        self.t_mult = t_mult;
+        self
+    }
+
+    /// Where each cosine ends; 0 unless set.
+    #[must_use]
+    pub fn eta_min(mut self, eta_min: f64) -> Self {
+        self.eta_min = eta_min;
+        self
+    }
+}
+
+impl Schedule for CosineAnnealingWarmRestarts {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        let (mut length, mut since) = (self.t_0.max(1), count);
+        if self.t_mult < 2 {
+            since %= length;
+        }
+        while since >= length {
+            since -= length;
+            length = length.saturating_mul(self.t_mult);
+        }
+        half_cosine(base, self.eta_min, since as f64 / length as f64)
+    }
+
+    fn check(&self) -> Result<()> {
+        require_count("CosineAnnealingWarmRestarts", "t_0", self.t_0)?;
+        require_count("CosineAnnealingWarmRestarts", "t_mult", self.t_mult)?;
+        require_not_negative("CosineAnnealingWarmRestarts", "eta_min", self.eta_min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_restart_is_at_the_base() {
+        let once = CosineAnnealingWarmRestarts::new(3);
+        let doubling = CosineAnnealingWarmRestarts::new(3).t_mult(2).eta_min(1.0);
+        for (schedule, restarts) in [(once, [0, 3, 6, 3_000_000]), (doubling, [0, 3, 9, 21])] {
+            for count in restarts {
+                assert_eq!(schedule.learning_rate(8.0, count), 8.0, "{schedule:?} at {count}");
+                assert!(schedule.learning_rate(8.0, count + 1) < 8.0);
+            }
+        }
+        assert!(doubling.learning_rate(8.0, u64::MAX) >= 1.0, "it comes to an end");
+        let never = CosineAnnealingWarmRestarts::new(0).t_mult(0);
+        assert!(never.check().is_err() && never.learning_rate(1.0, 7) == 1.0);
+    }
+}

@@ -1,0 +1,240 @@
+//! Schedules that rise and fall.
+
+use dendra_tensor::{Error, Result};
+
+use super::cosine::half_cosine;
+use super::{Schedule, require_count};
+use crate::rule::{require, require_not_negative};
+
+/// One cycle over the whole training: from `base / div_factor` up to the base,
+/// then down to `base / (div_factor · final_div_factor)`, along cosines. The
+/// base is what PyTorch calls `max_lr`; the momentum stays as it is, where
+/// PyTorch's falls and rises the other way round.
+///
+/// Source: Smith and Topin, "Super-convergence: very fast training of neural
+/// networks using large learning rates", 2017.
+///
+/// ```
+/// use dendra_optim::{OneCycleLr, Schedule, Sgd};
+///
+/// let schedule = OneCycleLr::new(1000);
+/// assert!((schedule.learning_rate(0.1, 0) - 0.004).abs() < 1e-12);
+/// assert!((schedule.learning_rate(0.1, 299) - 0.1).abs() < 1e-12);
+/// assert!((schedule.learning_rate(0.1, 999) - 0.4e-6).abs() < 1e-12);
+/// let optimizer: Sgd = Sgd::new(0.1).momentum(0.9).schedule(schedule);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "OneCycleLR")]
+pub struct OneCycleLr {
+    total_steps: u64,
+    pct_start: f64,
+    div_factor: f64,
+    final_div_factor: f64,
+    three_phase: bool,
+    linear: bool,
+}
+
+impl OneCycleLr {
+    /// A cycle over so many counts, of which 30 % go up, with the factors 25
+    /// and 10,000.
+    pub fn new(total_steps: u64) -> Self {
+        Self {
+            total_steps,
+            pct_start: 0.3,
+            div_factor: 25.0,
+            final_div_factor: 1e4,
+            three_phase: false,
+            linear: false,
+        }
+    }
+
+    /// The share of the counts, from 0 to 1, that go up; 0.3 unless set.
+    #[must_use]
+    pub fn pct_start(mut self, share: f64) -> Self {
+        self.pct_start = share;
+        self
+    }
+
+    /// What the base is divided by at first; 25 unless set.
+    #[must_use]
+    pub fn div_factor(mut self, factor: f64) -> Self {
+        self.div_factor = factor;
+        self
+    }
+
+    /// What the first rate is divided by in the end; 10,000 unless set.
+    #[must_use]
+    pub fn final_div_factor(mut self, factor: f64) -> Self {
+        self.final_div_factor = factor;
+        self
+    }
+
+    /// Goes down to the first rate as long as it went up, and further in what
+    /// is left; false unless set.
+    #[must_use]
+    pub fn three_phase(mut self, three_phase: bool) -> Self {
+        self.three_phase = three_phase;
+        self
+    }
+
+    /// Straight lines in place of cosines (PyTorch's `anneal_strategy`); false
+    /// unless set.
+    #[must_use]
+    pub fn linear(mut self, linear: bool) -> Self {
+        self.linear = linear;
+        self
+    }
+}
+
+impl Schedule for OneCycleLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        let first = base / self.div_factor;
+        let last = first / self.final_div_factor;
+        let steps = self.total_steps.max(1) as f64;
+        let (up, end) = (self.pct_start * steps - 1.0, steps - 1.0);
+        // Where each phase ends, and from where to where it goes.
+        let phases = match self.three_phase {
+            true => vec![(up, first, base), (2.0 * up, base, first), (end, first, last)],
+            false => vec![(up, first, base), (end, base, last)],
+        };
+        let at = (count as f64).min(end);
+        let mut start = 0.0;
+        for (end, from, to) in phases {
+            if at <= end {
+                let share = if end > start { (at - start) / (end - start) } else { 1.0 };
+                return match self.linear {
+                    true => from + (to - from) * share,
+                    false => half_cosine(from, to, share),
+                };
+            }
+            start = end;
+        }
+        last
+    }
+
+    fn check(&self) -> Result<()> {
+        const NAME: &str = "OneCycleLr";
+        require_count(NAME, "total_steps", self.total_steps)?;
+        let share = self.pct_start;
+        require((0.0..=1.0).contains(&share), NAME, "pct_start", "from 0 to 1", share)?;
+        for (name, factor) in
+            [("div_factor", self.div_factor), ("final_div_factor", self.final_div_factor)]
+        {
+            require(factor.is_finite() && factor > 0.0, NAME, name, "above 0", factor)?;
+        }
+        if self.three_phase && share > 0.5 {
+            let message = format!("three phases leave at most half for the first, got {share}");
+            return Err(Error::argument(NAME, message));
+        }
+        Ok(())
+    }
+}
+
+/// How the cycles of a [`CyclicLr`] change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CyclicMode {
+    /// They do not.
+    Triangular,
+    /// Each is half as high as the one before.
+    Triangular2,
+    /// Their height is multiplied by this at every count.
+    ExpRange(f64),
+}
+
+/// Up and down between the base and `max_lr` along straight lines, again and
+/// again.
+///
+/// Source: Smith, "Cyclical learning rates for training neural networks", 2015.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "CyclicLR")]
+pub struct CyclicLr {
+    max_lr: f64,
+    step_size_up: u64,
+    step_size_down: Option<u64>,
+    mode: CyclicMode,
+}
+
+impl CyclicLr {
+    /// Up in 2000 counts and down in as many.
+    pub fn new(max_lr: f64) -> Self {
+        let mode = CyclicMode::Triangular;
+        Self { max_lr, step_size_up: 2000, step_size_down: None, mode }
+    }
+
+    /// How many counts go up; 2000 unless set.
+    #[must_use]
+    pub fn step_size_up(mut self, counts: u64) -> Self {
+        self.step_size_up = counts;
+        self
+    }
+
+    /// How many counts go down; as many as go up unless set.
+    #[must_use]
+    pub fn step_size_down(mut self, counts: u64) -> Self {
+        self.step_size_down = Some(counts);
+        self
+    }
+
+    /// How the cycles change; not unless set.
+    #[must_use]
+    pub fn mode(mut self, mode: CyclicMode) -> Self {
+        self.mode = mode;
+        self
+    }
+}
+
+impl Schedule for CyclicLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        let up = self.step_size_up.max(1);
+        let down = self.step_size_down.unwrap_or(up).max(1);
+        let length = up.saturating_add(down);
+        let (cycle, at) = (count / length, count % length);
+        let share = match at.checked_sub(up) {
+            None => at as f64 / up as f64,
+            Some(past) => 1.0 - past as f64 / down as f64,
+        };
+        let scale = match self.mode {
+            CyclicMode::Triangular => 1.0,
+            CyclicMode::Triangular2 => 0.5_f64.powf(cycle as f64),
+            CyclicMode::ExpRange(gamma) => gamma.powf(count as f64),
+        };
+        base + (self.max_lr - base) * share * scale
+    }
+
+    fn check(&self) -> Result<()> {
+        const NAME: &str = "CyclicLr";
+        require_not_negative(NAME, "max_lr", self.max_lr)?;
+        require_count(NAME, "step_size_up", self.step_size_up)?;
+        require_count(NAME, "step_size_down", self.step_size_down.unwrap_or(1))?;
+        match self.mode {
+            CyclicMode::ExpRange(gamma) => require_not_negative(NAME, "gamma", gamma),
+            CyclicMode::Triangular | CyclicMode::Triangular2 => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_stays_where_it_ends() {
+        let cycle = OneCycleLr::new(10);
+        let end = cycle.learning_rate(1.0, 9);
+        assert!((end - 1.0 / 25e4).abs() < 1e-12);
+        assert_eq!(cycle.learning_rate(1.0, u64::MAX), end);
+        assert_eq!(OneCycleLr::new(0).learning_rate(1.0, 3), 1.0 / 25.0 / 1e4);
+    }
+
+    #[test]
+    fn invalid_settings_are_named() {
+        let message = |schedule: &dyn Schedule| schedule.check().unwrap_err().to_string();
+        assert!(message(&OneCycleLr::new(0)).contains("total_steps"));
+        assert!(message(&OneCycleLr::new(5).pct_start(1.5)).contains("pct_start"));
+        assert!(message(&OneCycleLr::new(5).div_factor(0.0)).contains("div_factor"));
+        let phases = OneCycleLr::new(5).three_phase(true).pct_start(0.6);
+        assert!(message(&phases).contains("at most half"));
+        assert!(message(&CyclicLr::new(-1.0)).contains("max_lr"));
+        assert!(message(&CyclicLr::new(1.0).step_size_down(0)).contains("step_size_down"));
+    }
+}

@@ -1,0 +1,270 @@
+//! Schedules that fall, in steps or smoothly, and the warm-ups before them.
+
+use dendra_tensor::Result;
+
+use super::{Schedule, require_count};
+use crate::rule::require_not_negative;
+
+/// `base · gamma^⌊count / step_size⌋`: steps down at regular distances.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "StepLR")]
+pub struct StepLr {
+    step_size: u64,
+    gamma: f64,
+}
+
+impl StepLr {
+    /// A tenth every `step_size` counts.
+    pub fn new(step_size: u64) -> Self {
+        Self { step_size, gamma: 0.1 }
+    }
+
+    /// What each step multiplies by; 0.1 unless set.
+    #[must_use]
+    pub fn gamma(mut self, gamma: f64) -> Self {
+        self.gamma = gamma;
+        self
+    }
+}
+
+impl Schedule for StepLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        base * self.gamma.powf((count / self.step_size.max(1)) as f64)
+    }
+
+    fn check(&self) -> Result<()> {
+        require_count("StepLr", "step_size", self.step_size)?;
+        require_not_negative("StepLr", "gamma", self.gamma)
+    }
+}
+
+/// Steps down at the given counts: `base · gammaⁿ` after n of them.
+#[derive(Clone, Debug)]
+#[doc(alias = "MultiStepLR")]
+pub struct MultiStepLr {
+    milestones: Vec<u64>,
+    gamma: f64,
+}
+
+impl MultiStepLr {
+    /// A tenth at each of `milestones`.
+    pub fn new(milestones: impl Into<Vec<u64>>) -> Self {
+        Self { milestones: milestones.into(), gamma: 0.1 }
+    }
+
+    /// What each step multiplies by; 0.1 unless set.
+    #[must_use]
+    pub fn gamma(mut self, gamma: f64) -> Self {
+        self.gamma = gamma;
+        self
+    }
+}
+
+impl Schedule for MultiStepLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        let passed = self.milestones.iter().filter(|&&milestone| milestone <= count).count();
+        base * self.gamma.powf(passed as f64)
+    }
+
+    fn check(&self) -> Result<()> {
+        require_not_negative("MultiStepLr", "gamma", self.gamma)
+    }
+}
+
+/// `base · gamma^count`.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "ExponentialLR")]
+pub struct ExponentialLr {
+    gamma: f64,
+}
+
+impl ExponentialLr {
+    /// Multiplies by `gamma` at every count.
+    pub fn new(gamma: f64) -> Self {
+        Self { gamma }
+    }
+}
+
+impl Schedule for ExponentialLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        base * self.gamma.powf(count as f64)
+    }
+
+    fn check(&self) -> Result<()> {
+        require_not_negative("ExponentialLr", "gamma", self.gamma)
+    }
+}
+
+/// A straight line from `start_factor · base` to `end_factor · base`, where it
+/// stays: the usual warm-up.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "LinearLR")]
+pub struct LinearLr {
+    total_iters: u64,
+    start_factor: f64,
+    end_factor: f64,
+}
+
+impl LinearLr {
+    /// From a third of the base up to the base in `total_iters` counts.
+    pub fn new(total_iters: u64) -> Self {
+        Self { total_iters, start_factor: 1.0 / 3.0, end_factor: 1.0 }
+    }
+
+    /// The factor at first; 1/3 unless set.
+    #[must_use]
+    pub fn start_factor(mut self, factor: f64) -> Self {
+        self.start_factor = factor;
+        self
+    }
+
+    /// The factor in the end; 1 unless set.
+    #[must_use]
+    pub fn end_factor(mut self, factor: f64) -> Self {
+        self.end_factor = factor;
+        self
+    }
+}
+
+impl Schedule for LinearLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        if count >= self.total_iters {
+            return base * self.end_factor;
+        }
+        let share = count as f64 / self.total_iters as f64;
+        base * (self.start_factor + (self.end_factor - self.start_factor) * share)
+    }
+
+    fn check(&self) -> Result<()> {
+        require_not_negative("LinearLr", "start_factor", self.start_factor)?;
+        require_not_negative("LinearLr", "end_factor", self.end_factor)
+    }
+}
+
+/// `factor · base` up to a count, and then the base.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "ConstantLR")]
+pub struct ConstantLr {
+    total_iters: u64,
+    factor: f64,
+}
+
+impl ConstantLr {
+    /// A third of the base for `total_iters` counts.
+    pub fn new(total_iters: u64) -> Self {
+        Self { total_iters, factor: 1.0 / 3.0 }
+    }
+
+    /// The factor at first; 1/3 unless set.
+    #[must_use]
+    pub fn factor(mut self, factor: f64) -> Self {
+        self.factor = factor;
+        self
+    }
+}
+
+impl Schedule for ConstantLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        if count < self.total_iters { base * self.factor } else { base }
+    }
+
+    fn check(&self) -> Result<()> {
+        require_not_negative("ConstantLr", "factor", self.factor)
+    }
+}
+
+/// `base · (1 − count / total_iters)^power` down to 0, where it stays.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "PolynomialLR")]
+pub struct PolynomialLr {
+    total_iters: u64,
+    power: f64,
+}
+
+impl PolynomialLr {
+    /// A straight line down to 0 in `total_iters` counts.
+    pub fn new(total_iters: u64) -> Self {
+        Self { total_iters, power: 1.0 }
+    }
+
+    /// The power; 1 unless set.
+    #[must_use]
+    pub fn power(mut self, power: f64) -> Self {
+        self.power = power;
+        self
+    }
+}
+
+impl Schedule for PolynomialLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        if count >= self.total_iters {
+            return 0.0;
+        }
+        base * (1.0 - count as f64 / self.total_iters as f64).powf(self.power)
+    }
+
+    fn check(&self) -> Result<()> {
+        require_count("PolynomialLr", "total_iters", self.total_iters)?;
+        require_not_negative("PolynomialLr", "power", self.power)
+    }
+}
+
+/// Up along a straight line and then down with the inverse square root:
+/// `base · d_model^(−1/2) · min(n^(−1/2), n · warmup_steps^(−3/2))` in step
+/// n = count + 1. The base is usually 1.
+///
+/// Source: Vaswani et al., "Attention is all you need", 2017, section 5.3;
+/// named after one of the authors. PyTorch has no such schedule.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "inverse square root")]
+pub struct NoamLr {
+    d_model: u64,
+    warmup_steps: u64,
+}
+
+impl NoamLr {
+    /// For a model of this width; it peaks after `warmup_steps` at
+    /// `base / √(d_model · warmup_steps)`.
+    pub fn new(d_model: u64, warmup_steps: u64) -> Self {
+        Self { d_model, warmup_steps }
+    }
+}
+
+impl Schedule for NoamLr {
+    fn learning_rate(&self, base: f64, count: u64) -> f64 {
+        let (step, warmup) = (count as f64 + 1.0, self.warmup_steps.max(1) as f64);
+        let width = self.d_model.max(1) as f64;
+        base * width.powf(-0.5) * step.powf(-0.5).min(step * warmup.powf(-1.5))
+    }
+
+    fn check(&self) -> Result<()> {
+        require_count("NoamLr", "d_model", self.d_model)?;
+        require_count("NoamLr", "warmup_steps", self.warmup_steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_end_where_they_say() {
+        let of = |schedule: &dyn Schedule, counts: [u64; 4]| {
+            counts.map(|count| schedule.learning_rate(8.0, count))
+        };
+        let square = PolynomialLr::new(4).power(2.0);
+        assert_eq!(of(&square, [0, 2, 4, u64::MAX]), [8.0, 2.0, 0.0, 0.0]);
+        let constant = ConstantLr::new(3).factor(0.25);
+        assert_eq!(of(&constant, [0, 2, 3, u64::MAX]), [2.0, 2.0, 8.0, 8.0]);
+    }
+
+    #[test]
+    fn noam_peaks_after_the_warm_up() {
+        let noam = NoamLr::new(512, 4000);
+        let peak = (512.0_f64 * 4000.0).sqrt().recip();
+        assert!((noam.learning_rate(1.0, 3999) - peak).abs() < 1e-15);
+        assert!((noam.learning_rate(1.0, 1999) - peak / 2.0).abs() < 1e-15);
+        assert!((noam.learning_rate(1.0, 15_999) - peak / 2.0).abs() < 1e-15);
+        assert!(NoamLr::new(0, 1).check().unwrap_err().to_string().contains("d_model"));
+    }
+}

@@ -1,0 +1,216 @@
+//! A learning rate that falls when training stops getting better.
+
+use dendra_autograd::{AnyTensor, Differences};
+use dendra_tensor::{Element, Result, Shape, Tensor};
+
+use crate::rule::{require, require_not_negative};
+
+/// Multiplies the learning rate by a factor when a figure, such as the loss on
+/// the validation data, has not become better for more than `patience` times.
+///
+/// It is no [`Schedule`](crate::Schedule), since it depends on what happened:
+/// an optimizer takes it by
+/// [`reduce_on_plateau`](crate::Descent::reduce_on_plateau) and is told the
+/// figure by [`observe`](crate::Optimizer::observe). What it has seen is part of
+/// the optimizer's state.
+///
+/// ```
+/// use dendra_optim::{Optimizer, ReduceLrOnPlateau, Sgd};
+///
+/// let plateau = ReduceLrOnPlateau::new().factor(0.5).patience(1);
+/// let mut optimizer: Sgd = Sgd::new(0.1).reduce_on_plateau(plateau);
+/// for loss in [1.0, 0.9, 0.9, 0.9] {
+///     optimizer.observe(loss);
+/// }
+/// assert_eq!(optimizer.learning_rate(), 0.05);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[doc(alias = "ReduceLROnPlateau")]
+pub struct ReduceLrOnPlateau {
+    factor: f64,
+    patience: u64,
+    threshold: f64,
+    absolute: bool,
+    maximize: bool,
+    cooldown: u64,
+    min_lr: f64,
+    eps: f64,
+    /// `None` before the first figure.
+    best: Option<f64>,
+    num_bad_epochs: u64,
+    cooldown_counter: u64,
+}
+
+impl ReduceLrOnPlateau {
+    /// A tenth when the figure has not fallen by a ten-thousandth of itself for
+    /// more than 10 times.
+    pub fn new() -> Self {
+        Self {
+            factor: 0.1,
+            patience: 10,
+            threshold: 1e-4,
+            absolute: false,
+            maximize: false,
+            cooldown: 0,
+            min_lr: 0.0,
+            eps: 1e-8,
+            best: None,
+            num_bad_epochs: 0,
+            cooldown_counter: 0,
+        }
+    }
+
+    /// What the learning rate is multiplied by; 0.1 unless set.
+    #[must_use]
+    pub fn factor(mut self, factor: f64) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// How many figures in a row may be no better; 10 unless set.
+    #[must_use]
+    pub fn patience(mut self, patience: u64) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// By what share of the best figure another must be better; 1e-4 unless
+    /// set.
+    #[must_use]
+    pub fn threshold(mut self, share: f64) -> Self {
+        (self.threshold, self.absolute) = (share, false);
+        self
+    }
+
+    /// By how much a figure must be better than the best (PyTorch's
+    /// `threshold_mode="abs"`), in place of a share.
+    #[must_use]
+    pub fn absolute_threshold(mut self, difference: f64) -> Self {
+        (self.threshold, self.absolute) = (difference, true);
+        self
+    }
+
+    /// Whether larger figures are better, as accuracies are (PyTorch's
+    /// `mode="max"`); false unless set.
+    #[must_use]
+    pub fn maximize(mut self, maximize: bool) -> Self {
+        self.maximize = maximize;
+        self
+    }
+
+    /// How many figures after a reduction do not count; 0 unless set.
+    #[must_use]
+    pub fn cooldown(mut self, cooldown: u64) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// The least learning rate; 0 unless set.
+    #[must_use]
+    pub fn min_lr(mut self, min_lr: f64) -> Self {
+        self.min_lr = min_lr;
+        self
+    }
+
+    /// Leaves the learning rate as it is where it would change by no more than
+    /// this; 1e-8 unless set.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// When one is invalid; the error names it.
+    pub fn check(&self) -> Result<()> {
+        const NAME: &str = "ReduceLrOnPlateau";
+        let factor = self.factor;
+        require((0.0..1.0).contains(&factor), NAME, "factor", "at least 0 and below 1", factor)?;
+        require_not_negative(NAME, "threshold", self.threshold)?;
+        require_not_negative(NAME, "min_lr", self.min_lr)?;
+        require_not_negative(NAME, "eps", self.eps)
+    }
+
+    /// Whether a figure is better than the best so far; a NaN never is.
+    fn is_better(&self, figure: f64) -> bool {
+        let Some(best) = self.best else { return !figure.is_nan() };
+        let by = if self.absolute { self.threshold } else { self.threshold * best };
+        if self.maximize { figure > best + by } else { figure < best - by }
+    }
+
+    /// Takes a figure in, and gives the learning rate that follows from it.
+    pub(crate) fn observe(&mut self, figure: f64, learning_rate: f64) -> f64 {
+        if self.is_better(figure) {
+            self.best = Some(figure);
+            self.num_bad_epochs = 0;
+        } else {
+            self.num_bad_epochs += 1;
+        }
+        if self.cooldown_counter > 0 {
+            self.cooldown_counter -= 1;
+            self.num_bad_epochs = 0;
+        }
+        if self.num_bad_epochs <= self.patience {
+            return learning_rate;
+        }
+        self.cooldown_counter = self.cooldown;
+        self.num_bad_epochs = 0;
+        let reduced = (learning_rate * self.factor).max(self.min_lr);
+        if learning_rate - reduced > self.eps { reduced } else { learning_rate }
+    }
+
+    /// What it has seen: the best figure (NaN for none), how many were no
+    /// better since, and how many will not count.
+    pub(crate) fn state(&self) -> Tensor<f64> {
+        let best = self.best.unwrap_or(f64::NAN);
+        Tensor::from([best, self.num_bad_epochs as f64, self.cooldown_counter as f64])
+    }
+
+    /// Takes in what [`state`](Self::state) gave; what is wrong with it goes to
+    /// `differences`.
+    pub(crate) fn load(
+        &mut self,
+        name: &str,
+        state: Option<&AnyTensor>,
+        differences: &mut Differences,
+    ) {
+        differences.compare(name, state, f64::NAME, &Shape::from([3]));
+        let values = state.and_then(|state| state.downcast::<f64>()).map(Tensor::to_vec);
+        if let Some([best, bad, cooldown]) = values.as_deref() {
+            self.best = (!best.is_nan()).then_some(*best);
+            self.num_bad_epochs = *bad as u64;
+            self.cooldown_counter = *cooldown as u64;
+        }
+    }
+}
+
+impl Default for ReduceLrOnPlateau {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_is_no_progress() {
+        let mut plateau = ReduceLrOnPlateau::new().patience(0).factor(0.5);
+        assert_eq!(plateau.observe(1.0, 8.0), 8.0);
+        assert_eq!(plateau.observe(f64::NAN, 8.0), 4.0);
+        assert_eq!(plateau.observe(0.5, 4.0), 4.0);
+    }
+
+    #[test]
+    fn invalid_settings_are_named() {
+        let message = |plateau: ReduceLrOnPlateau| plateau.check().unwrap_err().to_string();
+        let new = ReduceLrOnPlateau::new;
+        assert!(message(new().factor(1.0)).contains("factor must be"));
+        assert!(message(new().threshold(f64::NAN)).contains("threshold"));
+        assert!(message(new().min_lr(-1.0)).contains("min_lr"));
+    }
+}

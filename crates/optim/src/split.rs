@@ -1,0 +1,222 @@
+//! Two optimizers for the parts of one model.
+
+use std::collections::HashSet;
+
+use dendra_autograd::{
+    Differences, Entry, EntryMut, Gradients, ParamId, Parameters, Path, StateDict,
+};
+use dendra_tensor::{Float, Result, Shape};
+
+use crate::optimizer::Optimizer;
+use crate::step;
+
+/// Two optimizers, each for some of a model's parameters: one for those that a
+/// condition on name and shape accepts, the other for the rest. More than two
+/// are made by splitting again.
+///
+/// Each has settings of its own, clipping and schedule included; groups within
+/// one optimizer do where only learning rate and weight decay differ. The
+/// learning rates that a split shows are those of the first; setting one sets
+/// the other in proportion. The state holds both states, as `first.…` and
+/// `second.…`.
+///
+/// ```
+/// use dendra_optim::{AdamW, Muon, Optimizer, Sgd, Split};
+///
+/// let matrices_within = |name: &str, shape: &dendra_tensor::Shape| {
+///     shape.len() == 2 && name.starts_with("blocks.")
+/// };
+/// let mut optimizer: Split<Muon, AdamW> =
+///     Split::new(matrices_within, Muon::new(0.02), AdamW::new(0.001));
+/// Optimizer::<f32>::set_learning_rate(&mut optimizer, 0.04);
+/// assert_eq!(optimizer.second().learning_rate(), 0.002);
+/// ```
+pub struct Split<A, B> {
+    belongs: Box<Condition>,
+    first: A,
+    second: B,
+    /// All parameters of the model seen last.
+    seen: Vec<ParamId>,
+    /// Those of the first optimizer.
+    chosen: HashSet<ParamId>,
+}
+
+/// Whether a parameter of a name and a shape belongs to the first optimizer.
+type Condition = dyn Fn(&str, &Shape) -> bool + Send + Sync;
+
+impl<A, B> Split<A, B> {
+    /// The parameters that `belongs` accepts go to `first`, all others to
+    /// `second`.
+    pub fn new(
+        belongs: impl Fn(&str, &Shape) -> bool + Send + Sync + 'static,
+        first: A,
+        second: B,
+    ) -> Self {
+        let belongs = Box::new(belongs);
+        Self { belongs, first, second, seen: Vec::new(), chosen: HashSet::new() }
+    }
+
+    /// The optimizer of the parameters that were accepted.
+    pub fn first(&self) -> &A {
+        &self.first
+    }
+
+    /// The optimizer of all others.
+    pub fn second(&self) -> &B {
+        &self.second
+    }
+
+    /// Sorts the parameters of a model, unless they are those seen last.
+    fn sort<T: Float>(&mut self, model: &dyn Parameters<T>) {
+        let seen = step::parameters(model, self.seen.len());
+        if seen.iter().map(|param| param.id()).eq(self.seen.iter().copied()) {
+            return;
+        }
+        let named = model.named_parameters();
+        self.seen = named.iter().map(|(_, param)| param.id()).collect();
+        let chosen =
+            named.iter().filter(|(name, param)| (self.belongs)(name, param.value().shape()));
+        self.chosen = chosen.map(|(_, param)| param.id()).collect();
+    }
+}
+
+/// The part of a model that one of the optimizers sees.
+struct Part<'m, T: Float> {
+    model: &'m mut dyn Parameters<T>,
+    chosen: &'m HashSet<ParamId>,
+    is_first: bool,
+}
+
+impl<T: Float> Part<'_, T> {
+    fn holds(&self, id: ParamId) -> bool {
+        self.chosen.contains(&id) == self.is_first
+    }
+}
+
+/// The buffers are in the first part, so that they are updated once.
+impl<T: Float> Parameters<T> for Part<'_, T> {
+    fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
+        self.model.visit(path, &mut |path, entry| {
+            let is_held = match &entry {
+                Entry::Param(param) => self.holds(param.id()),
+                Entry::Buffer(_) | Entry::Counter(_) => self.is_first,
+            };
+            if is_held {
+                visitor(path, entry);
+            }
+        });
+    }
+
+    fn visit_mut<'a>(
+        &'a mut self,
+        path: &mut Path,
+        visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
+    ) {
+        let (chosen, is_first) = (self.chosen, self.is_first);
+        self.model.visit_mut(path, &mut |path, entry| {
+            let is_held = match &entry {
+                EntryMut::Param(param) => chosen.contains(&param.id()) == is_first,
+                EntryMut::Buffer(_) | EntryMut::Counter(_) => is_first,
+            };
+            if is_held {
+                visitor(path, entry);
+            }
+        });
+    }
+}
+
+impl<A, B> Split<A, B> {
+    /// Lets each optimizer do something with its part of the model.
+    fn each<T: Float>(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        mut of_first: impl FnMut(&mut A, &mut dyn Parameters<T>) -> Result<()>,
+        mut of_second: impl FnMut(&mut B, &mut dyn Parameters<T>) -> Result<()>,
+    ) -> Result<()> {
+        self.sort(&*model);
+        let chosen = &self.chosen;
+        of_first(&mut self.first, &mut Part { model: &mut *model, chosen, is_first: true })?;
+        of_second(&mut self.second, &mut Part { model, chosen, is_first: false })
+    }
+}
+
+impl<T: Float, A: Optimizer<T>, B: Optimizer<T>> Optimizer<T> for Split<A, B> {
+    fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
+        // Neither changes anything unless both can.
+        self.check_step(&mut *model, gradients)?;
+        self.each(
+            model,
+            |first, model| first.step(model, gradients),
+            |second, model| second.step(model, gradients),
+        )
+    }
+
+    fn check_step(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        gradients: &Gradients<T>,
+    ) -> Result<()> {
+        self.each(
+            model,
+            |first, model| first.check_step(model, gradients),
+            |second, model| second.check_step(model, gradients),
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        self.first.check()?;
+        self.second.check()
+    }
+
+    fn steps(&self) -> u64 {
+        self.first.steps()
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.first.learning_rate()
+    }
+
+    fn base_learning_rate(&self) -> f64 {
+        self.first.base_learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        let before = self.first.base_learning_rate();
+        if before > 0.0 {
+            let proportion = learning_rate / before;
+            self.second.set_learning_rate(self.second.base_learning_rate() * proportion);
+        }
+        self.first.set_learning_rate(learning_rate);
+    }
+
+    fn end_epoch(&mut self) {
+        self.first.end_epoch();
+        self.second.end_epoch();
+    }
+
+    fn observe(&mut self, figure: f64) {
+        self.first.observe(figure);
+        self.second.observe(figure);
+    }
+
+    fn state_dict(&self) -> StateDict {
+        let mut state = StateDict::new();
+        state.extend("first", &self.first.state_dict());
+        state.extend("second", &self.second.state_dict());
+        state
+    }
+
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        let mut rest = state.clone();
+        let (first, second) = (rest.split_off("first"), rest.split_off("second"));
+        let unexpected = rest.iter().map(|(name, _)| name.to_owned()).collect();
+        Differences { unexpected, ..Differences::default() }.into_result()?;
+        let before = self.first.state_dict();
+        self.first.load_state_dict(&first).map_err(|error| error.within("first"))?;
+        if let Err(error) = self.second.load_state_dict(&second) {
+            self.first.load_state_dict(&before)?;
+            return Err(error.within("second"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Tensors made by rule: ranges, grids, and random numbers of other kinds than
+//! uniform and normal ones.
+
+use crate::element::{Element, Float, Number};
+use crate::error::{Error, Result};
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+impl<T: Number> Tensor<T> {
+    /// The numbers from `start` up to, not including, `end`, in steps.
+    ///
+    /// # Errors
+    ///
+    /// When the step is 0 or leads away from `end`, or a bound is not finite.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let x = Tensor::<f32>::arange_step(1.0, 2.0, 0.25).unwrap();
+    /// assert_eq!(x.to_vec(), [1.0, 1.25, 1.5, 1.75]);
+    /// ```
+    pub fn arange_step(start: f64, end: f64, step: f64) -> Result<Self> {
+        let count = ((end - start) / step).ceil();
+        if !count.is_finite() || count < 0.0 || !step.is_finite() {
+            let message = format!("there are no numbers from {start} to {end} in steps of {step}");
+            return Err(Error::argument("arange_step", message));
+        }
+        Ok(Self::from_fn([count as usize], |i| T::from_f64(start + i as f64 * step)))
+    }
+
+    /// `count` numbers from `start` to `end`, both included, at equal distances.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// assert_eq!(Tensor::<f32>::linspace(0.0, 1.0, 5).to_vec(), [0.0, 0.25, 0.5, 0.75, 1.0]);
+    /// ```
+    pub fn linspace(start: f64, end: f64, count: usize) -> Self {
+        let step = (end - start) / (count.max(2) - 1) as f64;
+        // From both ends, so that the last number is `end` itself.
+        Self::from_fn([count], |i| {
+            let from_end = (count - 1 - i) as f64;
+            T::from_f64(if 2 * i < count { start + i as f64 * step } else { end - from_end * step })
+        })
+    }
+
+    /// `base` to the powers that [`linspace`](Self::linspace) gives.
+    pub fn logspace(start: f64, end: f64, count: usize, base: f64) -> Self {
+        Tensor::<f64>::linspace(start, end, count).map(|power| T::from_f64(base.powf(power)))
+    }
+}
+
+impl<T: Element> Tensor<T> {
+    /// The coordinates of a grid over these vectors: for each of them a tensor
+    /// of the grid's shape in which it runs along its own axis (PyTorch's
+    /// indexing `ij`); nothing is copied.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is no vector.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let (y, x) = (Tensor::from([1, 2_i64]), Tensor::from([7, 8, 9]));
+    /// let grid = Tensor::meshgrid(&[&y, &x]).unwrap();
+    /// assert_eq!(grid[0], Tensor::from([[1, 1, 1], [2, 2, 2]]));
+    /// assert_eq!(grid[1], Tensor::from([[7, 8, 9], [7, 8, 9]]));
+    /// ```
+    pub fn meshgrid(vectors: &[&Self]) -> Result<Vec<Self>> {
+        if let Some(other) = vectors.iter().find(|vector| vector.rank() != 1) {
+            let message = format!("expected vectors, got shape {}", other.shape());
+            return Err(Error::shape("meshgrid", message));
+        }
+        let shape: Shape = vectors.iter().map(|vector| vector.len()).collect();
+        let along = |(axis, vector): (usize, &&Self)| {
+            let mut column = vec![1; shape.len()];
+            column[axis] = vector.len();
+            vector.reshape(column)?.broadcast_to(&shape)
+        };
+        vectors.iter().enumerate().map(along).collect()
+    }
+}
+
+impl Tensor<i64> {
+    /// Random integers from `low` up to, not including, `high`.
+    ///
+    /// # Errors
+    ///
+    /// When there are none.
+    pub fn randint(low: i64, high: i64, shape: impl Into<Shape>, rng: &mut Rng) -> Result<Self> {
+        match high.checked_sub(low).map(usize::try_from) {
+            Some(Ok(count @ 1..)) => Ok(Self::from_fn(shape, |_| low + rng.below(count) as i64)),
+            _ => {
+                let message = format!("there are no numbers from {low} up to {high}");
+                Err(Error::argument("randint", message))
+            }
+        }
+    }
+
+    /// The numbers below `n` in random order.
+    pub fn randperm(n: usize, rng: &mut Rng) -> Self {
+        let order = rng.permutation(n);
+        Self::from_fn([n], |i| order[i] as i64)
+    }
+}
+
+impl<T: Float> Tensor<T> {
+    /// 1 with the probability that an element gives, else 0.
+    #[must_use]
+    pub fn bernoulli(&self, rng: &mut Rng) -> Self {
+        self.with_slice(|probabilities| {
+            Self::from_fn(self.shape(), |i| {
+                let heads = rng.uniform() < probabilities[i].to_f64();
+                if heads { T::ONE } else { T::ZERO }
+            })
+        })
+    }
+
+    /// `count` indices drawn by the weights of the last axis, which need not
+    /// add up to 1; each at most once unless `replacement` says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When a weight is negative or not finite, or fewer of them than `count`
+    /// (with replacement: none) are positive.
+    pub fn multinomial(
+        &self,
+        count: usize,
+        replacement: bool,
+        rng: &mut Rng,
+    ) -> Result<Tensor<i64>> {
+        let Some((&classes, batch)) = self.shape().split_last() else {
+            return Err(Error::shape("multinomial", "a scalar has no axis of weights"));
+        };
+        let shape: Shape = batch.iter().copied().chain([count]).collect();
+        let mut drawn = Vec::with_capacity(shape.elements());
+        let weights: Vec<f64> = self.to_vec().into_iter().map(|x| x.to_f64()).collect();
+        for row in 0..shape.elements().checked_div(count).unwrap_or(0) {
+            let mut weights = weights[row * classes..][..classes].to_vec();
+            let positive = weights.iter().filter(|&&weight| weight > 0.0).count();
+            let needed = if replacement { 1 } else { count };
+            let bad = weights.iter().find(|&&weight| weight < 0.0 || !weight.is_finite());
+            if let Some(weight) = bad {
+                return Err(Error::data("multinomial", format!("{weight} is no weight")));
+            }
+            if positive < needed {
+                let message = format!("{count} draws from {positive} positive weights");
+                return Err(Error::data("multinomial", message));
+            }
+            for _ in 0..count {
+                let total: f64 = weights.iter().sum();
+                let mut left = rng.uniform() * total;
+                // Rounding may leave something at the end: the last positive
+                // weight takes it.
+                let mut chosen = 0;
+                for (index, &weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
+                    chosen = index;
+                    if left < weight {
+                        break;
+                    }
+                    left -= weight;
+                }
+                drawn.push(chosen as i64);
+                if !replacement {
+                    weights[chosen] = 0.0;
+                }
+            }
+        }
+        Tensor::from_vec(drawn, shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_where_they_should() {
+        assert_eq!(Tensor::<i64>::arange_step(5.0, -1.0, -2.0).unwrap().to_vec(), [5, 3, 1]);
+        assert!(Tensor::<i64>::arange_step(0.0, 0.0, 1.0).unwrap().is_empty());
+        for (start, end, step) in [(0.0, 1.0, 0.0), (0.0, 1.0, -1.0), (0.0, f64::INFINITY, 1.0)] {
+            assert!(Tensor::<f32>::arange_step(start, end, step).is_err());
+        }
+        let x = Tensor::<f64>::linspace(-1.0, 0.3, 14).to_vec();
+        assert!(x[13] == 0.3 && x[0] == -1.0 && (x[7] + 0.3).abs() < 1e-15);
+        assert_eq!(Tensor::<f32>::linspace(3.0, 9.0, 1).to_vec(), [3.0]);
+        assert!(Tensor::<f32>::linspace(3.0, 9.0, 0).is_empty());
+        assert_eq!(Tensor::<f32>::logspace(0.0, 2.0, 3, 10.0).to_vec(), [1.0, 10.0, 100.0]);
+        assert!(Tensor::meshgrid(&[&Tensor::scalar(1.0)]).is_err());
+    }
+
+    #[test]
+    fn draws_follow_their_weights() {
+        let mut rng = Rng::seed(1);
+        let weights = Tensor::from([[0.0, 3.0, 1.0], [1.0, 0.0, 0.0_f32]]);
+        let drawn = weights.multinomial(4000, true, &mut rng).unwrap();
+        let first = drawn.select(0, 0).unwrap();
+        let counts = first.bincount(3).unwrap().to_vec();
+        assert!(counts[0] == 0 && (2900..3100).contains(&counts[1]), "{counts:?}");
+        assert!(drawn.select(0, 1).unwrap().to_vec().iter().all(|&index| index == 0));
+        let all = weights.select(0, 0).unwrap().multinomial(2, false, &mut rng).unwrap();
+        let mut all = all.to_vec();
+        all.sort_unstable();
+        assert_eq!(all, [1, 2]);
+        assert!(weights.multinomial(2, false, &mut rng).is_err());
+        assert!(Tensor::from([-1.0_f32]).multinomial(1, true, &mut rng).is_err());
+        let coins = Tensor::<f32>::full([4000], 0.25).bernoulli(&mut rng).to_vec();
+        assert!((900..1100).contains(&(coins.iter().sum::<f32>() as usize)));
+    }
+
+    #[test]
+    fn random_integers_stay_inside() {
+        let mut rng = Rng::seed(2);
+        let x = Tensor::randint(-2, 3, [500], &mut rng).unwrap();
+        assert_eq!(x.unique().0.to_vec(), [-2, -1, 0, 1, 2]);
+        assert!(Tensor::randint(3, 3, [1], &mut rng).is_err());
+        assert!(Tensor::randint(i64::MIN, i64::MAX, [1], &mut rng).is_err());
+        assert_eq!(Tensor::randperm(9, &mut rng).sort(0, false).unwrap().0, Tensor::arange(9));
+    }
+}

@@ -1,0 +1,387 @@
+//! Attention by tiles: the scores of a few queries with a few keys at a time,
+//! never the whole matrix.
+//!
+//! Each query keeps the largest score so far and the sum of exponentials
+//! relative to it, and what it has gathered is scaled when a larger score
+//! comes (Milakov and Gimelshein, "Online normalizer calculation for softmax",
+//! 2018; Dao et al., "FlashAttention", 2022). The gradient computes the scores
+//! again from the logarithm of the sum. Work is cut by tiles of queries
+//! forwards and by matrices backwards, whatever the number of threads.
+
+use super::gemm::Problem;
+use super::parallel::for_each_chunk;
+use super::simd;
+use crate::element::{Element, Float};
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Queries of a tile.
+const QUERIES: usize = 64;
+/// Keys of a tile.
+const KEYS: usize = 128;
+
+/// Matrices that lie in one buffer, with the same strides.
+pub(crate) struct Matrices<'a, T> {
+    values: &'a [T],
+    starts: Vec<usize>,
+    strides: [usize; 2],
+}
+
+impl<'a, T: Element> Matrices<'a, T> {
+    /// The last two axes of a tensor whose strides are not negative.
+    pub(crate) fn of(x: &'a Tensor<T>) -> Self {
+        let (values, offset) = x.storage();
+        let (batch, _) = x.shape().split_at(x.rank() - 2);
+        let count: usize = batch.iter().product();
+        let starts = (0..count).map(|mut index| {
+            let mut start = offset;
+            for (&extent, &stride) in batch.iter().zip(x.strides()).rev() {
+                start += index % extent * stride as usize;
+                index /= extent;
+            }
+            start
+        });
+        let last = &x.strides()[x.rank() - 2..];
+        let strides = [last[0] as usize, last[1] as usize];
+        Self { values, starts: starts.collect(), strides }
+    }
+
+    /// The elements from a row of a matrix on.
+    fn starting_at(&self, matrix: usize, row: usize) -> &'a [T] {
+        &self.values[self.starts[matrix] + row * self.strides[0]..]
+    }
+
+    /// The matrix from a row on, as an operand of a product.
+    fn rows(&self, matrix: usize, row: usize) -> (&'a [T], [usize; 2]) {
+        (self.starting_at(matrix, row), self.strides)
+    }
+}
+
+/// An operand with rows and columns exchanged.
+fn transposed<T>((values, [row, column]): (&[T], [usize; 2])) -> (&[T], [usize; 2]) {
+    (values, [column, row])
+}
+
+/// `c = a · b`, or with `accumulate` `c += a · b`.
+fn product<T: Float>(
+    [m, k, n]: [usize; 3],
+    (a, a_strides): (&[T], [usize; 2]),
+    (b, b_strides): (&[T], [usize; 2]),
+    c: &mut [T],
+    accumulate: bool,
+) {
+    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, accumulate });
+}
+
+/// Which scores count, or what is added to them; its strides are not negative.
+pub(crate) enum Mask<'a, T> {
+    /// All count.
+    None,
+    /// Those that are true count.
+    Keep(Matrices<'a, bool>),
+    /// These are added.
+    Add(Matrices<'a, T>),
+}
+
+/// Which weights are left out at random, and what the others are multiplied by.
+pub(crate) struct Dropout<T> {
+    /// Draws of 32 bits below this are left out.
+    pub(crate) threshold: u64,
+    /// The factor of the others.
+    pub(crate) kept: T,
+    /// The stream; a weight's place decides its position in it.
+    pub(crate) rng: Rng,
+}
+
+/// One call of attention.
+pub(crate) struct Attend<'a, T> {
+    /// Queries of a matrix.
+    pub(crate) queries: usize,
+    /// Keys of a matrix.
+    pub(crate) keys: usize,
+    /// Elements of a query and a key.
+    pub(crate) width: usize,
+    /// Elements of a value.
+    pub(crate) value_width: usize,
+    /// The queries.
+    pub(crate) q: Matrices<'a, T>,
+    /// The keys.
+    pub(crate) k: Matrices<'a, T>,
+    /// The values.
+    pub(crate) v: Matrices<'a, T>,
+    /// Which scores count.
+    pub(crate) mask: Mask<'a, T>,
+    /// Whether a query sees only keys of its own number and below.
+    pub(crate) causal: bool,
+    /// What products are multiplied by.
+    pub(crate) scale: T,
+    /// Which weights are left out.
+    pub(crate) dropout: Option<Dropout<T>>,
+}
+
+/// A tile: `rows` queries from `query` on with `columns` keys from `key` on.
+#[derive(Clone, Copy)]
+struct Tile {
+    matrix: usize,
+    query: usize,
+    rows: usize,
+    key: usize,
+    columns: usize,
+}
+
+impl<T: Float> Attend<'_, T> {
+    /// The tiles of some queries, in the order of their keys.
+    fn tiles(&self, matrix: usize, query: usize, rows: usize) -> impl Iterator<Item = Tile> {
+        // Behind the last query's own number no key is seen.
+        let end = if self.causal { self.keys.min(query + rows) } else { self.keys };
+        (0..end).step_by(KEYS).map(move |key| {
+            let columns = KEYS.min(end - key);
+            Tile { matrix, query, rows, key, columns }
+        })
+    }
+
+    /// Roughly the elementary steps of a tile of queries.
+    fn cost(&self, rows: usize) -> usize {
+        rows * self.keys * (self.width + self.value_width + 16) / 8
+    }
+
+    /// The scores of a tile, −∞ where they do not count.
+    fn scores(&self, tile: Tile, scores: &mut [T]) {
+        let Tile { matrix, query, rows, key, columns } = tile;
+        let q = self.q.rows(matrix, query);
+        let k = transposed(self.k.rows(matrix, key));
+        product([rows, self.width, columns], q, k, scores, false);
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
+                    for score in row.iter_mut() {
+                        *score *= self.scale;
+                    }
+                    match &self.mask {
+                        Mask::None => {}
+                        Mask::Keep(keep) => {
+                            let from =
+                                &keep.starting_at(matrix, query + i)[key * keep.strides[1]..];
+                            for (j, score) in row.iter_mut().enumerate() {
+                                if !from[j * keep.strides[1]] {
+                                    *score = T::LOWEST;
+                                }
+                            }
+                        }
+                        Mask::Add(add) => {
+                            let from = &add.starting_at(matrix, query + i)[key * add.strides[1]..];
+                            for (j, score) in row.iter_mut().enumerate() {
+                                *score += from[j * add.strides[1]];
+                            }
+                        }
+                    }
+                    if self.causal {
+                        let seen = (query + i + 1).saturating_sub(key).min(columns);
+                        row[seen..].fill(T::LOWEST);
+                    }
+                }
+            },
+        );
+    }
+
+    /// What the weights of a tile are multiplied by, when some are left out.
+    fn factors(&self, tile: Tile) -> Option<Vec<T>> {
+        let dropout = self.dropout.as_ref()?;
+        let [seed, stream, start] = dropout.rng.state();
+        let mut factors = Vec::with_capacity(tile.rows * tile.columns);
+        for query in tile.query..tile.query + tile.rows {
+            let row = (tile.matrix * self.queries + query) * self.keys;
+            let position = start.wrapping_add((row + tile.key) as u64);
+            let mut rng = Rng::from_state([seed, stream, position]);
+            factors.extend((0..tile.columns).map(|_| {
+                let drawn = u64::from(rng.next_u32());
+                if drawn < dropout.threshold { T::ZERO } else { dropout.kept }
+            }));
+        }
+        Some(factors)
+    }
+
+    /// Fills `out` with the outputs of all matrices, and `logarithms` with the
+    /// logarithm of the sum of each query's exponentials.
+    pub(crate) fn forward(&self, out: &mut [T], logarithms: &mut [T]) {
+        if logarithms.is_empty() {
+            return;
+        }
+        if self.value_width == 0 {
+            return logarithms.fill(T::HIGHEST);
+        }
+        let of_matrix = out.chunks_mut(self.queries * self.value_width);
+        let of_matrix = of_matrix.zip(logarithms.chunks_mut(self.queries)).enumerate();
+        let mut work: Vec<_> = of_matrix
+            .flat_map(|(matrix, (out, logarithms))| {
+                let parts = out.chunks_mut(QUERIES * self.value_width);
+                let parts = parts.zip(logarithms.chunks_mut(QUERIES)).enumerate();
+                parts
+                    .map(move |(part, (out, logarithms))| (matrix, part * QUERIES, out, logarithms))
+            })
+            .collect();
+        for_each_chunk(&mut work, 1, self.cost(self.queries.min(QUERIES)), |_, work| {
+            let (matrix, query, out, logarithms) = &mut work[0];
+            self.forward_queries(*matrix, *query, out, logarithms);
+        });
+    }
+
+    /// The outputs of some queries.
+    fn forward_queries(&self, matrix: usize, query: usize, out: &mut [T], logarithms: &mut [T]) {
+        let (rows, width) = (logarithms.len(), self.value_width);
+        let mut largest = vec![T::LOWEST; rows];
+        let mut sums = vec![T::ZERO; rows];
+        let mut buffer = vec![T::ZERO; rows * KEYS.min(self.keys)];
+        out.fill(T::ZERO);
+        for tile in self.tiles(matrix, query, rows) {
+            let scores = &mut buffer[..rows * tile.columns];
+            self.scores(tile, scores);
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    let each = scores.chunks_exact_mut(tile.columns);
+                    for (i, (row, out)) in each.zip(out.chunks_exact_mut(width)).enumerate() {
+                        let mut max = largest[i];
+                        for &score in row.iter() {
+                            max = max.max_nan(score);
+                        }
+                        if max == T::LOWEST {
+                            row.fill(T::ZERO);
+                            continue;
+                        }
+                        let correction = (largest[i] - max).exp();
+                        let mut sum = T::ZERO;
+                        for score in row.iter_mut() {
+                            *score = (*score - max).exp();
+                        }
+                        for &weight in row.iter() {
+                            sum += weight;
+                        }
+                        largest[i] = max;
+                        sums[i] = sums[i] * correction + sum;
+                        for out in out {
+                            *out *= correction;
+                        }
+                    }
+                },
+            );
+            if let Some(factors) = self.factors(tile) {
+                for (weight, factor) in scores.iter_mut().zip(factors) {
+                    *weight *= factor;
+                }
+            }
+            let weights = (&*scores, [tile.columns, 1]);
+            let v = self.v.rows(matrix, tile.key);
+            product([rows, tile.columns, width], weights, v, out, true);
+        }
+        for (i, out) in out.chunks_exact_mut(width).enumerate() {
+            if sums[i] == T::ZERO {
+                // No key counts: the output is 0, and so is every gradient.
+                logarithms[i] = T::HIGHEST;
+                continue;
+            }
+            logarithms[i] = largest[i] + sums[i].ln();
+            let factor = T::ONE / sums[i];
+            for out in out {
+                *out *= factor;
+            }
+        }
+    }
+
+    /// Fills `gradients` with those of queries, keys and values, from that of
+    /// the output `g`; `out` and `logarithms` are what `forward` gave.
+    pub(crate) fn backward(&self, [out, g]: [&[T]; 2], logarithms: &[T], gradients: [&mut [T]; 3]) {
+        let sizes =
+            [self.queries * self.width, self.keys * self.width, self.keys * self.value_width];
+        let [q, k, v] = gradients;
+        for gradient in [&mut *q, &mut *k, &mut *v] {
+            gradient.fill(T::ZERO);
+        }
+        if sizes.contains(&0) || logarithms.is_empty() {
+            return;
+        }
+        let [q, k, v] = [q.chunks_mut(sizes[0]), k.chunks_mut(sizes[1]), v.chunks_mut(sizes[2])];
+        let mut work: Vec<_> = q.zip(k).zip(v).map(|((q, k), v)| [q, k, v]).collect();
+        for_each_chunk(&mut work, 1, 3 * self.cost(self.queries), |matrix, work| {
+            let length = self.queries * self.value_width;
+            let [out, g] = [out, g].map(|values| &values[matrix * length..][..length]);
+            let logarithms = &logarithms[matrix * self.queries..][..self.queries];
+            self.backward_matrix(matrix, [out, g], logarithms, &mut work[0]);
+        });
+    }
+
+    fn backward_matrix(
+        &self,
+        matrix: usize,
+        [out, g]: [&[T]; 2],
+        logarithms: &[T],
+        [dq, dk, dv]: &mut [&mut [T]; 3],
+    ) {
+        let [width, value_width] = [self.width, self.value_width];
+        let longest = QUERIES.min(self.queries) * KEYS.min(self.keys);
+        let mut buffers = [vec![T::ZERO; longest], vec![T::ZERO; longest]];
+        for query in (0..self.queries).step_by(QUERIES) {
+            let rows = QUERIES.min(self.queries - query);
+            let [out, g] = [out, g].map(|x| &x[query * value_width..][..rows * value_width]);
+            // Σ g·out, which is Σ of each weight times its gradient.
+            let dots: Vec<T> = out
+                .chunks_exact(value_width)
+                .zip(g.chunks_exact(value_width))
+                .map(|(out, g)| out.iter().zip(g).map(|(&out, &g)| out * g).sum())
+                .collect();
+            for tile in self.tiles(matrix, query, rows) {
+                let Tile { key, columns, .. } = tile;
+                let [weights, slopes] = &mut buffers;
+                let weights = &mut weights[..rows * columns];
+                let slopes = &mut slopes[..rows * columns];
+                self.scores(tile, weights);
+                let v = transposed(self.v.rows(matrix, key));
+                let g = (g, [value_width, 1]);
+                product([rows, value_width, columns], g, v, slopes, false);
+                let factors = self.factors(tile);
+                simd::dispatch(
+                    #[inline(always)]
+                    || {
+                        let each = weights.chunks_exact_mut(columns);
+                        let each = each.zip(slopes.chunks_exact_mut(columns)).enumerate();
+                        for (i, (weights, slopes)) in each {
+                            let (logarithm, dot) = (logarithms[query + i], dots[i]);
+                            for weight in weights.iter_mut() {
+                                *weight = (*weight - logarithm).exp();
+                            }
+                            if let Some(factors) = &factors {
+                                let factors = &factors[i * columns..][..columns];
+                                for ((slope, weight), &factor) in
+                                    slopes.iter_mut().zip(weights.iter_mut()).zip(factors)
+                                {
+                                    *slope = *weight * (*slope * factor - dot) * self.scale;
+                                    *weight *= factor;
+                                }
+                            } else {
+                                for (slope, &weight) in slopes.iter_mut().zip(weights.iter()) {
+                                    *slope = weight * (*slope - dot) * self.scale;
+                                }
+                            }
+                        }
+                    },
+                );
+                let dv = &mut dv[key * value_width..][..columns * value_width];
+                let across = transposed((&*weights, [columns, 1]));
+                product([columns, rows, value_width], across, g, dv, true);
+                let slopes = (&*slopes, [columns, 1]);
+                let dq = &mut dq[query * width..][..rows * width];
+                product([rows, columns, width], slopes, self.k.rows(matrix, key), dq, true);
+                let dk = &mut dk[key * width..][..columns * width];
+                let q = self.q.rows(matrix, query);
+                product([columns, rows, width], transposed(slopes), q, dk, true);
+            }
+        }
+    }
+}
+
+/// The leading axes of a batch of matrices.
+pub(crate) fn batch(shape: &Shape) -> &[usize] {
+    &shape[..shape.len().saturating_sub(2)]
+}

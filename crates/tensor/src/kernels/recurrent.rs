@@ -1,0 +1,295 @@
+//! Recurrent cells, and the loop over their steps, forwards and backwards.
+//!
+//! The samples of a batch do not meet in a recurrent layer, so it is cut into
+//! groups of [`GROUP`] samples that run through all steps for themselves, on
+//! any thread. Buffers hold group after group, in each step after step, in each
+//! sample after sample; [`Extents::arrange`] brings a sequence into that order.
+//! In it the products with the input and the gradients of the weights are one
+//! product each over all samples and steps. Only the product of the state with
+//! the recurrent weight is done step by step.
+
+mod cells;
+
+pub use cells::{Cell, Gru, Kept, Lstm, Rnn};
+
+use super::gemm::Problem;
+use super::parallel::for_each_chunk;
+use super::simd;
+use crate::element::Float;
+
+/// Samples of a group: enough rows for a matrix product to be efficient.
+const GROUP: usize = 16;
+
+/// The sizes of one call, and which steps count.
+#[derive(Clone, Copy)]
+pub(crate) struct Extents<'a> {
+    /// Steps.
+    pub(crate) length: usize,
+    /// Samples.
+    pub(crate) batch: usize,
+    /// The width of the state.
+    pub(crate) hidden: usize,
+    /// How many steps of each sample count; all when not given.
+    pub(crate) lengths: Option<&'a [usize]>,
+    /// Whether the last step comes first.
+    pub(crate) reverse: bool,
+}
+
+/// The buffers of one call in the order of the groups, each `length · batch`
+/// rows long.
+pub(crate) struct Buffers<'a, T> {
+    /// The input product; then the activated gates.
+    pub(crate) gates: &'a mut [T],
+    /// What else the gradient needs.
+    pub(crate) extra: &'a mut [T],
+    /// The states before each step.
+    pub(crate) previous: &'a mut [T],
+    /// The outputs; 0 where a sample has ended.
+    pub(crate) outputs: &'a mut [T],
+}
+
+/// Where a group's samples begin, and the same buffers' parts that belong to it.
+struct Group<'a, T> {
+    first: usize,
+    state: &'a mut [T],
+    buffers: Buffers<'a, T>,
+}
+
+/// Cuts a buffer of `rows` rows of equal width, for each sample `rows / batch`
+/// of them, into its groups.
+fn groups<T>(buffer: &mut [T], per_sample: usize) -> impl Iterator<Item = &mut [T]> {
+    let mut rest = buffer;
+    std::iter::from_fn(move || {
+        let length = rest.len().min(GROUP * per_sample);
+        let (group, behind) = std::mem::take(&mut rest).split_at_mut(length);
+        rest = behind;
+        Some(group)
+    })
+}
+
+impl Extents<'_> {
+    /// Rows of all samples and steps.
+    pub(crate) fn rows(&self) -> usize {
+        self.length * self.batch
+    }
+
+    /// Whether the order of the groups is that of the steps, too.
+    pub(crate) fn is_one_group(&self) -> bool {
+        self.batch <= GROUP
+    }
+
+    /// Copies rows of `width` from the order of the steps to that of the
+    /// groups, or `back`.
+    pub(crate) fn arrange<T: Copy>(&self, from: &[T], to: &mut [T], width: usize, back: bool) {
+        let mut place = 0;
+        for first in (0..self.batch).step_by(GROUP) {
+            let count = GROUP.min(self.batch - first) * width;
+            for step in 0..self.length {
+                let (in_steps, in_groups) = ((step * self.batch + first) * width, place);
+                let (source, target) = match back {
+                    false => (in_steps, in_groups),
+                    true => (in_groups, in_steps),
+                };
+                to[target..target + count].copy_from_slice(&from[source..source + count]);
+                place += count;
+            }
+        }
+    }
+
+    /// The steps in the order in which they are taken.
+    fn steps(&self) -> impl DoubleEndedIterator<Item = usize> {
+        let (length, reverse) = (self.length, self.reverse);
+        (0..length).map(move |step| if reverse { length - 1 - step } else { step })
+    }
+
+    fn counts(&self, sample: usize, step: usize) -> bool {
+        self.lengths.is_none_or(|lengths| step < lengths[sample])
+    }
+
+    /// Elementary steps for one sample.
+    fn cost<C: Cell>(&self) -> usize {
+        self.length * self.hidden * C::GATES * (self.hidden + 16)
+    }
+
+    /// Runs all steps. `weight` is the recurrent weight, transposed: `hidden`
+    /// rows of as many columns as gates; `state` holds the first states and
+    /// then the last ones.
+    pub(crate) fn forward<C: Cell, T: Float>(
+        &self,
+        cell: &C,
+        weight: &[T],
+        bias: Option<&[T]>,
+        state: &mut [T],
+        buffers: Buffers<'_, T>,
+    ) {
+        let h = self.hidden;
+        let states = C::STATES * h;
+        let each = groups(buffers.gates, self.length * C::GATES * h)
+            .zip(groups(buffers.extra, self.length * C::EXTRA * h))
+            .zip(groups(buffers.previous, self.length * states))
+            .zip(groups(buffers.outputs, self.length * h));
+        let mut work: Vec<Group<'_, T>> = state
+            .chunks_mut(GROUP * states)
+            .zip(each)
+            .enumerate()
+            .map(|(index, (state, (((gates, extra), previous), outputs)))| Group {
+                first: index * GROUP,
+                state,
+                buffers: Buffers { gates, extra, previous, outputs },
+            })
+            .collect();
+        for_each_chunk(&mut work, 1, GROUP * self.cost::<C>(), |_, group| {
+            self.forward_group(cell, weight, bias, &mut group[0]);
+        });
+    }
+
+    fn forward_group<C: Cell, T: Float>(
+        &self,
+        cell: &C,
+        weight: &[T],
+        bias: Option<&[T]>,
+        group: &mut Group<'_, T>,
+    ) {
+        let h = self.hidden;
+        let [gates, states, extra] = [C::GATES * h, C::STATES * h, C::EXTRA * h];
+        let Group { first, state, buffers } = group;
+        let rows = state.len() / states;
+        let mut recurrent = vec![T::ZERO; rows * gates];
+        for step in self.steps() {
+            match bias {
+                Some(bias) => {
+                    for row in recurrent.chunks_exact_mut(gates) {
+                        row.copy_from_slice(bias);
+                    }
+                }
+                None => recurrent.fill(T::ZERO),
+            }
+            T::gemm(Problem {
+                m: rows,
+                k: h,
+                n: gates,
+                a: state,
+                a_strides: [states, 1],
+                b: weight,
+                b_strides: [gates, 1],
+                c: &mut recurrent,
+                columns: gates,
+                accumulate: true,
+            });
+            buffers.previous[step * rows * states..][..rows * states].copy_from_slice(state);
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    for row in 0..rows {
+                        let place = step * rows + row;
+                        let gates_row = &mut buffers.gates[place * gates..][..gates];
+                        let output = &mut buffers.outputs[place * h..][..h];
+                        if !self.counts(*first + row, step) {
+                            output.fill(T::ZERO);
+                            continue;
+                        }
+                        let state = &mut state[row * states..][..states];
+                        cell.forward(
+                            h,
+                            gates_row,
+                            &recurrent[row * gates..][..gates],
+                            &mut buffers.extra[place * extra..][..extra],
+                            state,
+                        );
+                        output.copy_from_slice(&state[..h]);
+                    }
+                },
+            );
+        }
+    }
+
+    /// The gradients of all steps. `weight` is the recurrent weight, as many
+    /// rows as gates; `state` holds the gradients of the last states and then
+    /// those of the first ones; `outputs` those of the outputs. `input` and
+    /// `recurrent` receive the gradients of the two products, `recurrent` only
+    /// where the cell splits them.
+    pub(crate) fn backward<C: Cell, T: Float>(
+        &self,
+        cell: &C,
+        weight: &[T],
+        kept: Kept<'_, T>,
+        state: &mut [T],
+        outputs: &[T],
+        [input, recurrent]: [&mut [T]; 2],
+    ) {
+        let h = self.hidden;
+        let [gates, states] = [C::GATES * h, C::STATES * h];
+        let split = if C::SPLIT { gates } else { 0 };
+        let each = groups(input, self.length * gates).zip(groups(recurrent, self.length * split));
+        let mut work: Vec<_> = state.chunks_mut(GROUP * states).zip(each).collect();
+        for_each_chunk(&mut work, 1, GROUP * 2 * self.cost::<C>(), |index, group| {
+            let (state, (input, recurrent)) = &mut group[0];
+            let first = index * GROUP;
+            let before = first * self.length;
+            let kept = Kept {
+                gates: &kept.gates[before * gates..],
+                extra: &kept.extra[before * C::EXTRA * h..],
+                previous: &kept.previous[before * states..],
+            };
+            let outputs = &outputs[before * h..];
+            self.backward_group(cell, weight, first, &kept, state, outputs, [input, recurrent]);
+        });
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the buffers of one group")]
+    fn backward_group<C: Cell, T: Float>(
+        &self,
+        cell: &C,
+        weight: &[T],
+        first: usize,
+        kept: &Kept<'_, T>,
+        state: &mut [T],
+        outputs: &[T],
+        [input, recurrent]: [&mut [T]; 2],
+    ) {
+        let h = self.hidden;
+        let [gates, states, extra] = [C::GATES * h, C::STATES * h, C::EXTRA * h];
+        let split = if C::SPLIT { gates } else { 0 };
+        let rows = state.len() / states;
+        for step in self.steps().rev() {
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    for row in 0..rows {
+                        let place = step * rows + row;
+                        let input = &mut input[place * gates..][..gates];
+                        let recurrent = &mut recurrent[place * split..][..split];
+                        if !self.counts(first + row, step) {
+                            input.fill(T::ZERO);
+                            recurrent.fill(T::ZERO);
+                            continue;
+                        }
+                        let state = &mut state[row * states..][..states];
+                        for (state, &output) in state.iter_mut().zip(&outputs[place * h..][..h]) {
+                            *state += output;
+                        }
+                        let kept = Kept {
+                            gates: &kept.gates[place * gates..][..gates],
+                            extra: &kept.extra[place * extra..][..extra],
+                            previous: &kept.previous[place * states..][..states],
+                        };
+                        cell.backward(h, kept, state, input, recurrent);
+                    }
+                },
+            );
+            let through = if C::SPLIT { &*recurrent } else { &*input };
+            T::gemm(Problem {
+                m: rows,
+                k: gates,
+                n: h,
+                a: &through[step * rows * gates..],
+                a_strides: [gates, 1],
+                b: weight,
+                b_strides: [h, 1],
+                c: state,
+                columns: states,
+                accumulate: true,
+            });
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Recurrent cells: what one step does with a row of a batch.
+
+use crate::element::Float;
+
+/// A recurrent cell: the arithmetic of one step of one sample, on rows made of
+/// blocks of `hidden` elements each.
+///
+/// `forward` and `backward` are compiled for the CPU's instruction set where
+/// they are `#[inline(always)]`.
+pub trait Cell: Clone + Send + Sync + 'static {
+    /// The name that errors show.
+    const NAME: &'static str;
+    /// Blocks of the weights' rows.
+    const GATES: usize;
+    /// Blocks of the state: the output, and what else goes on to the next step.
+    const STATES: usize;
+    /// Blocks to keep for the gradient beside the gates.
+    const EXTRA: usize;
+    /// Whether the gradient of the recurrent product differs from that of the
+    /// input product.
+    const SPLIT: bool;
+
+    /// The cell in each of its settings.
+    fn all() -> Vec<Self>;
+
+    /// One step. `gates` holds the input product with its bias and receives the
+    /// activated gates, `recurrent` the recurrent product with its bias,
+    /// `state` the state before and then the one after, `extra` receives what
+    /// else the gradient needs.
+    fn forward<T: Float>(
+        &self,
+        hidden: usize,
+        gates: &mut [T],
+        recurrent: &[T],
+        extra: &mut [T],
+        state: &mut [T],
+    );
+
+    /// The gradient of one step: of the input product to `input`, and with
+    /// [`SPLIT`](Self::SPLIT) of the recurrent product to `recurrent`. `state`
+    /// holds the gradient of the state after the step, and receives that of the
+    /// state before, without the part that comes through the recurrent product.
+    fn backward<T: Float>(
+        &self,
+        hidden: usize,
+        kept: Kept<'_, T>,
+        state: &mut [T],
+        input: &mut [T],
+        recurrent: &mut [T],
+    );
+}
+
+/// What a step left for its gradient.
+pub struct Kept<'a, T> {
+    /// The activated gates.
+    pub gates: &'a [T],
+    /// What else the cell keeps.
+    pub extra: &'a [T],
+    /// The state before the step.
+    pub previous: &'a [T],
+}
+
+/// The blocks of a row.
+#[inline(always)]
+fn blocks<T, const N: usize>(row: &[T], hidden: usize) -> [&[T]; N] {
+    std::array::from_fn(|i| &row[i * hidden..][..hidden])
+}
+
+/// The blocks of a row, to be written.
+#[inline(always)]
+fn blocks_mut<T, const N: usize>(row: &mut [T], hidden: usize) -> [&mut [T]; N] {
+    let mut rest = row;
+    std::array::from_fn(|_| {
+        let (block, behind) = std::mem::take(&mut rest).split_at_mut(hidden);
+        rest = behind;
+        block
+    })
+}
+
+/// Long short-term memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Lstm;
+
+impl Cell for Lstm {
+    const NAME: &'static str = "lstm";
+    const GATES: usize = 4;
+    const STATES: usize = 2;
+    /// tanh of the new cell state.
+    const EXTRA: usize = 1;
+    const SPLIT: bool = false;
+
+    fn all() -> Vec<Self> {
+        vec![Self]
+    }
+
+    #[inline(always)]
+    fn forward<T: Float>(
+        &self,
+        hidden: usize,
+        gates: &mut [T],
+        recurrent: &[T],
+        extra: &mut [T],
+        state: &mut [T],
+    ) {
+        let [i, f, g, o] = blocks_mut(gates, hidden);
+        let [ri, rf, rg, ro] = blocks(recurrent, hidden);
+        let [h, c] = blocks_mut(state, hidden);
+        let extra = &mut extra[..hidden];
+        for j in 0..hidden {
+            i[j] = (i[j] + ri[j]).sigmoid();
+            f[j] = (f[j] + rf[j]).sigmoid();
+            g[j] = (g[j] + rg[j]).tanh();
+            o[j] = (o[j] + ro[j]).sigmoid();
+            c[j] = f[j] * c[j] + i[j] * g[j];
+            extra[j] = c[j].tanh();
+            h[j] = o[j] * extra[j];
+        }
+    }
+
+    #[inline(always)]
+    fn backward<T: Float>(
+        &self,
+        hidden: usize,
+        kept: Kept<'_, T>,
+        state: &mut [T],
+        input: &mut [T],
+        _: &mut [T],
+    ) {
+        let [i, f, g, o] = blocks(kept.gates, hidden);
+        let [_, before] = blocks(kept.previous, hidden);
+        let tanh = &kept.extra[..hidden];
+        let [dh, dc] = blocks_mut(state, hidden);
+        let [di, df, dg, d_o] = blocks_mut(input, hidden);
+        for j in 0..hidden {
+            let cell = dc[j] + dh[j] * o[j] * (T::ONE - tanh[j] * tanh[j]);
+            di[j] = cell * g[j] * i[j] * (T::ONE - i[j]);
+            df[j] = cell * before[j] * f[j] * (T::ONE - f[j]);
+            dg[j] = cell * i[j] * (T::ONE - g[j] * g[j]);
+            d_o[j] = dh[j] * tanh[j] * o[j] * (T::ONE - o[j]);
+            dc[j] = cell * f[j];
+            dh[j] = T::ZERO;
+        }
+    }
+}
+
+/// The gated recurrent unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Gru;
+
+impl Cell for Gru {
+    const NAME: &'static str = "gru";
+    const GATES: usize = 3;
+    const STATES: usize = 1;
+    /// The recurrent product of the new gate.
+    const EXTRA: usize = 1;
+    const SPLIT: bool = true;
+
+    fn all() -> Vec<Self> {
+        vec![Self]
+    }
+
+    #[inline(always)]
+    fn forward<T: Float>(
+        &self,
+        hidden: usize,
+        gates: &mut [T],
+        recurrent: &[T],
+        extra: &mut [T],
+        state: &mut [T],
+    ) {
+        let [r, z, n] = blocks_mut(gates, hidden);
+        let [rr, rz, rn] = blocks(recurrent, hidden);
+        let (h, extra) = (&mut state[..hidden], &mut extra[..hidden]);
+        for j in 0..hidden {
+            r[j] = (r[j] + rr[j]).sigmoid();
+            z[j] = (z[j] + rz[j]).sigmoid();
+            n[j] = (n[j] + r[j] * rn[j]).tanh();
+            extra[j] = rn[j];
+            h[j] = (T::ONE - z[j]) * n[j] + z[j] * h[j];
+        }
+    }
+
+    #[inline(always)]
+    fn backward<T: Float>(
+        &self,
+        hidden: usize,
+        kept: Kept<'_, T>,
+        state: &mut [T],
+        input: &mut [T],
+        recurrent: &mut [T],
+    ) {
+        let [r, z, n] = blocks(kept.gates, hidden);
+        let (before, product) = (&kept.previous[..hidden], &kept.extra[..hidden]);
+        let dh = &mut state[..hidden];
+        let [dr, dz, dn] = blocks_mut(input, hidden);
+        let [dr_h, dz_h, dn_h] = blocks_mut(recurrent, hidden);
+        for j in 0..hidden {
+            dn[j] = dh[j] * (T::ONE - z[j]) * (T::ONE - n[j] * n[j]);
+            dz[j] = dh[j] * (before[j] - n[j]) * z[j] * (T::ONE - z[j]);
+            dr[j] = dn[j] * product[j] * r[j] * (T::ONE - r[j]);
+            dr_h[j] = dr[j];
+            dz_h[j] = dz[j];
+            dn_h[j] = dn[j] * r[j];
+            dh[j] *= z[j];
+        }
+    }
+}
+
+/// The plain recurrent unit of Elman.
+#[derive(Clone, Copy, Debug)]
+pub struct Rnn {
+    /// Whether max(x, 0) takes the place of tanh.
+    pub relu: bool,
+}
+
+impl Cell for Rnn {
+    const NAME: &'static str = "rnn";
+    const GATES: usize = 1;
+    const STATES: usize = 1;
+    const EXTRA: usize = 0;
+    const SPLIT: bool = false;
+
+    fn all() -> Vec<Self> {
+        vec![Self { relu: false }, Self { relu: true }]
+    }
+
+    #[inline(always)]
+    fn forward<T: Float>(
+        &self,
+        hidden: usize,
+        gates: &mut [T],
+        recurrent: &[T],
+        _: &mut [T],
+        state: &mut [T],
+    ) {
+        let (y, h, recurrent) = (&mut gates[..hidden], &mut state[..hidden], &recurrent[..hidden]);
+        if self.relu {
+            for j in 0..hidden {
+                y[j] = (y[j] + recurrent[j]).max_nan(T::ZERO);
+                h[j] = y[j];
+            }
+        } else {
+            for j in 0..hidden {
+                y[j] = (y[j] + recurrent[j]).tanh();
+                h[j] = y[j];
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward<T: Float>(
+        &self,
+        hidden: usize,
+        kept: Kept<'_, T>,
+        state: &mut [T],
+        input: &mut [T],
+        _: &mut [T],
+    ) {
+        let (y, dh, dy) = (&kept.gates[..hidden], &mut state[..hidden], &mut input[..hidden]);
+        for j in 0..hidden {
+            let slope = match self.relu {
+                true if y[j] > T::ZERO => T::ONE,
+                true => T::ZERO,
+                false => T::ONE - y[j] * y[j],
+            };
+            dy[j] = dh[j] * slope;
+            dh[j] = T::ZERO;
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Activations: each a function of one element beside its derivative.
+
+use super::unary::{
+    backward, c, call_backward, call_forward, forward, sample_inputs, settings, unary,
+};
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// 1/√(2π), the density of the normal distribution at 0.
+const NORMAL_DENSITY: f64 = 0.398_942_280_401_432_7;
+/// √(2/π).
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBIC: f64 = 0.044_715;
+
+/// Scale and alpha of SELU, which keep mean 0 and variance 1 (Klambauer et
+/// al., 2017).
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+
+unary! {
+    with forward, backward;
+
+    /// max(x, 0)
+    Relu in -2.0..2.0:
+        |x| x.max_nan(T::ZERO),
+        |_, y| if y > T::ZERO { T::ONE } else { T::ZERO };
+    /// x where x > 0, else negative_slope · x
+    LeakyRelu { negative_slope = 0.1 } in -2.0..2.0:
+        |x| if x > T::ZERO { x } else { negative_slope * x },
+        |x, _| if x > T::ZERO { T::ONE } else { negative_slope };
+    /// x where x > 0, else alpha · (exp(x) − 1)
+    Elu { alpha = 1.3 } in -2.0..2.0:
+        |x| if x > T::ZERO { x } else { alpha * x.exp_m1() },
+        |x, y| if x > T::ZERO { T::ONE } else { y + alpha };
+    /// x · Φ(x)
+    Gelu in -2.0..2.0:
+        |x| x * c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf()),
+        |x, _| {
+            c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf())
+                + x * c(NORMAL_DENSITY) * (x * x * c(-0.5)).exp()
+        };
+    /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
+    GeluTanh in -2.0..2.0:
+        |x| {
+            let inner = c::<T>(GELU_SCALE) * (x + c::<T>(GELU_CUBIC) * x * x * x);
+            c::<T>(0.5) * x * (T::ONE + inner.tanh())
+        },
+        |x, _| {
+            let t = (c::<T>(GELU_SCALE) * (x + c::<T>(GELU_CUBIC) * x * x * x)).tanh();
+            let slope = c::<T>(GELU_SCALE) * (T::ONE + c::<T>(3.0 * GELU_CUBIC) * x * x);
+            c::<T>(0.5) * (T::ONE + t) + c::<T>(0.5) * x * (T::ONE - t * t) * slope
+        };
+    /// x · σ(x)
+    Silu in -2.0..2.0:
+        |x| x * x.sigmoid(),
+        |x, y| { let s = x.sigmoid(); s + y * (T::ONE - s) };
+    /// ln(1 + exp(x))
+    Softplus in -2.0..2.0:
+        |x| x.max_nan(T::ZERO) + (-x.abs()).exp().ln_1p(),
+        |x, _| x.sigmoid();
+    /// 1 / (1 + exp(−x))
+    Sigmoid in -2.0..2.0: |x| x.sigmoid(), |_, y| y * (T::ONE - y);
+    /// ln σ(x)
+    LogSigmoid in -2.0..2.0:
+        |x| x.min_nan(T::ZERO) - (-x.abs()).exp().ln_1p(),
+        |x, _| (-x).sigmoid();
+    /// x · min(max(x + 3, 0), 6) / 6
+    Hardswish in -4.0..4.0:
+        |x| x * (x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0),
+        |x, _| {
+            if x <= c(-3.0) {
+                T::ZERO
+            } else if x < c(3.0) {
+                x / c(3.0) + c(0.5)
+            } else {
+                T::ONE
+            }
+        };
+    /// min(max(x + 3, 0), 6) / 6
+    Hardsigmoid in -4.0..4.0:
+        |x| (x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0),
+        |x, _| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO };
+    /// x beyond ±lambda, else 0
+    Hardshrink { lambda = 0.4 } in -2.0..2.0:
+        |x| if x >= -lambda && x <= lambda { T::ZERO } else { x },
+        |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE };
+    /// x moved by lambda towards 0, and 0 where it would pass it
+    Softshrink { lambda = 0.4 } in -2.0..2.0:
+        |x| {
+            if x > lambda {
+                x - lambda
+            } else if x < -lambda {
+                x + lambda
+            } else {
+                // NaN stays.
+                x * T::ZERO
+            }
+        },
+        |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE };
+    /// x − tanh(x)
+    Tanhshrink in -2.0..2.0: |x| x - x.tanh(), |x, y| { let t = x - y; t * t };
+    /// x / (1 + |x|)
+    Softsign in -2.0..2.0:
+        |x| x / (T::ONE + x.abs()),
+        |x, _| { let d = T::ONE + x.abs(); T::ONE / (d * d) };
+    /// x · tanh(ln(1 + exp(x)))
+    Mish in -2.0..2.0:
+        |x| x * tanh_softplus(x),
+        |x, _| {
+            let t = tanh_softplus(x);
+            t + x * (T::ONE - t * t) * x.sigmoid()
+        };
+    /// x above the threshold, else the value
+    Threshold { threshold = 0.4, value = -1.5 } in -2.0..2.0:
+        |x| if x <= threshold { value } else { x },
+        |x, _| if x <= threshold { T::ZERO } else { T::ONE };
+}
+
+unary! {
+    with call_forward, call_backward;
+
+    /// ln(1 + exp(beta · x)) / beta, and x where beta · x is above the threshold
+    SoftplusScaled { beta = 1.5, threshold = 2.0 } in -1.0..1.0:
+        |x| {
+            let z = beta * x;
+            if z > threshold {
+                x
+            } else {
+                (z.max_nan(T::ZERO) + (-z.abs()).exp().ln_1p()) / beta
+            }
+        },
+        |x, _| if beta * x > threshold { T::ONE } else { (beta * x).sigmoid() };
+    /// x where x > 0, else alpha · (exp(x / alpha) − 1)
+    Celu { alpha = 1.3 } in -2.0..2.0:
+        |x| if x > T::ZERO { x } else { alpha * (x / alpha).exp_m1() },
+        |x, y| if x > T::ZERO { T::ONE } else { y / alpha + T::ONE };
+    /// scale · x where x > 0, else scale · alpha · (exp(x) − 1)
+    Selu in -2.0..2.0:
+        |x| {
+            let scaled = if x > T::ZERO { x } else { c::<T>(SELU_ALPHA) * x.exp_m1() };
+            c::<T>(SELU_SCALE) * scaled
+        },
+        |x, y| {
+            if x > T::ZERO { c(SELU_SCALE) } else { y + c(SELU_SCALE * SELU_ALPHA) }
+        };
+}
+
+/// tanh(ln(1 + exp(x))) by one exponential that does not overflow: with
+/// n = (1 + eˣ)² − 1 it is n / (n + 2), and for x > 0 both are divided by e²ˣ.
+#[inline(always)]
+fn tanh_softplus<T: Float>(x: T) -> T {
+    let e = (-x.abs()).exp();
+    let positive = T::ONE + e + e;
+    let negative = e * (e + c(2.0));
+    if x > T::ZERO {
+        positive / (positive + c::<T>(2.0) * e * e)
+    } else {
+        negative / (negative + c(2.0))
+    }
+}

@@ -1,0 +1,187 @@
+//! Rows of a table by number.
+
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
+use crate::kernels::simd;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// For every number its row of a table of shape `[rows, width]`.
+///
+/// The gradient adds up what each row got in the order of its appearances, so
+/// that it has the same bits for any number of threads.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    /// The numbers, of any shape.
+    pub indices: Tensor<i64>,
+    /// A row that gets no gradient.
+    pub padding_idx: Option<usize>,
+}
+
+impl<T: Float> Op<T> for Embedding {
+    type Saved = ();
+    const NAME: &'static str = "embedding";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let &[rows, width] = &inputs[0][..] else {
+            let message = format!("expected a table of shape [rows, width], got {}", inputs[0]);
+            return Err(Error::shape("embedding", message));
+        };
+        if let Some(padding) = self.padding_idx.filter(|&padding| padding >= rows) {
+            let message = format!("padding_idx is {padding}, the table has {rows} rows");
+            return Err(Error::argument("embedding", message));
+        }
+        self.indices.with_slice(|indices| {
+            let is_row = |index: &i64| (0..rows as i64).contains(index);
+            match indices.iter().position(|index| !is_row(index)) {
+                Some(place) => {
+                    let message = format!(
+                        "number {} at place {place} of {} is outside 0 .. {rows}",
+                        indices[place],
+                        self.indices.shape()
+                    );
+                    Err(Error::data("embedding", message))
+                }
+                None => Ok(self.indices.shape().iter().copied().chain([width]).collect()),
+            }
+        })
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let width = inputs[0].shape()[1];
+        let shape: Shape = self.indices.shape().iter().copied().chain([width]).collect();
+        let y = Tensor::build(shape, |out| {
+            inputs[0].with_slice(|table| {
+                self.indices.with_slice(|indices| {
+                    let rows = rows_per_chunk(width);
+                    for_each_chunk(out, rows * width, 1, |chunk, out| {
+                        let indices = &indices[chunk * rows..];
+                        for (out, &index) in out.chunks_exact_mut(width).zip(indices) {
+                            out.copy_from_slice(&table[index as usize * width..][..width]);
+                        }
+                    });
+                });
+            });
+        });
+        (y, ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let shape = call.inputs[0].shape();
+        let [rows, width] = [shape[0], shape[1]];
+        let indices = self.indices.to_vec();
+        // The places where each row appears, in order: a counting sort.
+        let mut starts = vec![0; rows + 1];
+        for &index in &indices {
+            starts[index as usize + 1] += 1;
+        }
+        for row in 0..rows {
+            starts[row + 1] += starts[row];
+        }
+        let mut next = starts.clone();
+        let mut places = vec![0; indices.len()];
+        for (place, &index) in indices.iter().enumerate() {
+            places[next[index as usize]] = place;
+            next[index as usize] += 1;
+        }
+        let appearances = indices.len() / rows.max(1) + 1;
+        call.each(|_| {
+            Tensor::build(shape, |out| {
+                call.cotangent.with_slice(|g| {
+                    let chunk = rows_per_chunk(width * appearances);
+                    for_each_chunk(out, chunk * width, appearances, |index, out| {
+                        simd::dispatch(
+                            #[inline(always)]
+                            || {
+                                for (i, out) in out.chunks_exact_mut(width).enumerate() {
+                                    let row = index * chunk + i;
+                                    out.fill(T::ZERO);
+                                    if self.padding_idx == Some(row) {
+                                        continue;
+                                    }
+                                    for &place in &places[starts[row]..starts[row + 1]] {
+                                        let g = &g[place * width..][..width];
+                                        for (sum, &g) in out.iter_mut().zip(g) {
+                                            *sum += g;
+                                        }
+                                    }
+                                }
+                            },
+                        );
+                    });
+                });
+            })
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(18);
+        let mut case = |indices, rows, padding_idx| {
+            let table = Tensor::normal([rows, 3], 0.0, 1.0, &mut rng);
+            (Embedding { indices, padding_idx }, vec![table])
+        };
+        vec![
+            case(Tensor::from([[1, 0, 3], [3, 3, 4]]), 6, None),
+            case(Tensor::scalar(2), 4, None),
+            case(Tensor::zeros([2, 0]), 4, None),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn the_padding_row_gets_no_gradient() {
+        let operation = Embedding { indices: Tensor::from([2, 0, 2, 1]), padding_idx: Some(0) };
+        let table = Tensor::from([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0_f32]]);
+        let (output, ()) = operation.forward(&[&table]);
+        assert_eq!(output.to_vec(), [5.0, 6.0, 1.0, 2.0, 5.0, 6.0, 3.0, 4.0]);
+        let cotangent = Tensor::from([[1.0, 2.0], [10.0, 20.0], [3.0, 4.0], [5.0, 6.0]]);
+        let inputs = &[table][..];
+        let (output, saved, needs) = (&output, &(), &[true][..]);
+        let gradients = operation.vjp(Call { inputs, output, saved, needs, cotangent });
+        assert_eq!(gradients[0].as_ref().unwrap().to_vec(), [0.0, 0.0, 5.0, 6.0, 4.0, 6.0]);
+    }
+
+    #[test]
+    fn the_bits_are_the_same_for_any_number_of_threads() {
+        let mut rng = Rng::seed(2);
+        let indices = Tensor::from_fn([50, 400], |_| rng.below(97) as i64);
+        let operation = Embedding { indices, padding_idx: None };
+        let table = Tensor::<f32>::normal([97, 33], 0.0, 1.0, &mut rng);
+        let cotangent = Tensor::<f32>::normal([50, 400, 33], 0.0, 1.0, &mut rng);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (output, saved) = operation.forward(&[&table]);
+                let (inputs, cotangent) = (&[table.clone()][..], cotangent.clone());
+                let (output, saved, needs) = (&output, &saved, &[true][..]);
+                operation.vjp(Call { inputs, output, saved, needs, cotangent })
+            })
+        };
+        let once = run(1);
+        assert!([2, 3, 7].into_iter().all(|threads| run(threads) == once));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let table = Tensor::<f32>::zeros([4, 2]);
+        let refuse = |indices: [i64; 3], padding| {
+            table.embedding(&Tensor::from(indices), padding).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refuse([0, 4, 1], None),
+            "embedding: number 4 at place 1 of [3] is outside 0 .. 4"
+        );
+        assert!(refuse([0, -1, 1], None).contains("number -1 at place 1"));
+        assert_eq!(refuse([0, 1, 1], Some(4)), "embedding: padding_idx is 4, the table has 4 rows");
+    }
+}

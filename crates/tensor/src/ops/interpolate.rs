@@ -1,0 +1,354 @@
+//! Resizing by interpolation: nearest, linear, cubic and by areas, over one,
+//! two or three axes.
+//!
+//! Every mode is separable: along each axis a new element is a weighted sum of
+//! a few old ones, its *taps*, and the axes are resized one after the other.
+//! Coordinates follow PyTorch's `interpolate`.
+
+use smallvec::SmallVec;
+
+use super::{Call, Cotangents, Op};
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::places::Rows;
+use crate::kernels::simd;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// How new elements come from old ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterpolateMode {
+    /// The element at the rounded-down place, PyTorch's `nearest`.
+    Nearest,
+    /// The element nearest to the centre, PyTorch's `nearest-exact`.
+    NearestExact,
+    /// Straight lines between neighbours: `linear`, `bilinear`, `trilinear`.
+    Linear,
+    /// Cubic convolution with a = −0.75 (Keys, 1981): `bicubic`.
+    Cubic,
+    /// The mean of the elements under each new one: `area`.
+    Area,
+}
+
+/// The new extents.
+#[derive(Clone, Debug, PartialEq)]
+enum Target {
+    Size(SmallVec<[usize; 3]>),
+    Scale(SmallVec<[f64; 3]>),
+}
+
+/// How to resize, and to what.
+///
+/// ```
+/// use dendra_tensor::{Interpolate, InterpolateMode, Ops, Tensor};
+///
+/// let x = Tensor::from([[[1.0, 2.0_f32]]]);
+/// let twice = Interpolate::scale(&[2.0], InterpolateMode::Nearest);
+/// assert_eq!(x.interpolate(&twice).unwrap().to_vec(), [1.0, 1.0, 2.0, 2.0]);
+/// let line = Interpolate::size(&[3], InterpolateMode::Linear).align_corners(true);
+/// assert_eq!(x.interpolate(&line).unwrap().to_vec(), [1.0, 1.5, 2.0]);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interpolate {
+    target: Target,
+    mode: InterpolateMode,
+    align_corners: bool,
+}
+
+fn fail<X>(message: String) -> Result<X> {
+    Err(Error::argument("interpolate", message))
+}
+
+impl Interpolate {
+    /// To new extents of the axes after `[N, C]`.
+    pub fn size(extents: &[usize], mode: InterpolateMode) -> Self {
+        Self { target: Target::Size(extents.into()), mode, align_corners: false }
+    }
+
+    /// By a factor for each axis after `[N, C]`; extents are rounded down.
+    pub fn scale(factors: &[f64], mode: InterpolateMode) -> Self {
+        Self { target: Target::Scale(factors.into()), mode, align_corners: false }
+    }
+
+    /// Whether the centres of the first and last elements keep their places,
+    /// and not the edges of the image; for the modes linear and cubic.
+    #[must_use]
+    pub fn align_corners(mut self, align: bool) -> Self {
+        self.align_corners = align;
+        self
+    }
+
+    /// For each axis after the first two its new extent, and how many old
+    /// elements go into one new one.
+    fn plan(&self, shape: &Shape) -> Result<Vec<(usize, f64)>> {
+        let axes = match &self.target {
+            Target::Size(sizes) => sizes.len(),
+            Target::Scale(factors) => factors.len(),
+        };
+        if axes == 0 || shape.len() != axes + 2 {
+            let message = format!("expected an input of [N, C] and {axes} axes, got {shape}");
+            return Err(Error::shape("interpolate", message));
+        }
+        let smooth = matches!(self.mode, InterpolateMode::Linear | InterpolateMode::Cubic);
+        if self.align_corners && !smooth {
+            return fail(format!("the mode {:?} has no corners to align", self.mode));
+        }
+        let axis = |axis: usize| {
+            let extent = shape[axis + 2];
+            let (size, step) = match &self.target {
+                Target::Size(sizes) => (sizes[axis], extent as f64 / sizes[axis] as f64),
+                Target::Scale(factors) => {
+                    let size = (extent as f64 * factors[axis]).floor();
+                    if !(1.0..=u32::MAX.into()).contains(&size) {
+                        let factor = factors[axis];
+                        return fail(format!("axis {} of {shape} times {factor}", axis + 2));
+                    }
+                    (size as usize, 1.0 / factors[axis])
+                }
+            };
+            if size == 0 || extent == 0 {
+                let message = format!("axis {} of {shape} cannot have the extent {size}", axis + 2);
+                return fail(message);
+            }
+            let step = match self.align_corners {
+                true if size == 1 => 0.0,
+                true => (extent - 1) as f64 / (size - 1) as f64,
+                false => step,
+            };
+            Ok((size, step))
+        };
+        (0..axes).map(axis).collect()
+    }
+
+    /// The taps along an axis, unless it stays as it is.
+    fn taps<T: Float>(&self, extent: usize, (size, step): (usize, f64)) -> Option<Taps<T>> {
+        if extent == size && step == 1.0 {
+            return None;
+        }
+        let mut taps = Taps { ends: Vec::new(), sources: Vec::new(), weights: Vec::new() };
+        let last = extent - 1;
+        for place in 0..size {
+            let centre = match self.align_corners {
+                true => place as f64 * step,
+                false => (place as f64 + 0.5) * step - 0.5,
+            };
+            match self.mode {
+                InterpolateMode::Nearest => {
+                    taps.push(((place as f64 * step) as usize).min(last), 1.0);
+                }
+                InterpolateMode::NearestExact => {
+                    taps.push((((place as f64 + 0.5) * step) as usize).min(last), 1.0);
+                }
+                InterpolateMode::Linear => {
+                    let centre = centre.max(0.0);
+                    let first = (centre as usize).min(last);
+                    let rest = (centre - first as f64).min(1.0);
+                    taps.push(first, 1.0 - rest);
+                    taps.push((first + 1).min(last), rest);
+                }
+                InterpolateMode::Cubic => {
+                    let rest = centre - centre.floor();
+                    for (offset, weight) in (-1..).zip(cubic_weights(rest)) {
+                        let source = centre.floor() as isize + offset;
+                        taps.push(source.clamp(0, last as isize) as usize, weight);
+                    }
+                }
+                InterpolateMode::Area => {
+                    let start = place * extent / size;
+                    let end = ((place + 1) * extent).div_ceil(size);
+                    for source in start..end {
+                        taps.push(source, 1.0 / (end - start) as f64);
+                    }
+                }
+            }
+            taps.ends.push(taps.sources.len());
+        }
+        Some(taps)
+    }
+
+    /// The axes that change, with their taps.
+    fn all_taps<T: Float>(&self, shape: &Shape) -> Vec<(usize, Taps<T>)> {
+        let plan = self.plan(shape).expect("the shape rule accepted the input");
+        let axes = (2..).zip(plan);
+        axes.filter_map(|(axis, plan)| Some((axis, self.taps(shape[axis], plan)?))).collect()
+    }
+}
+
+/// The weights of four neighbours for a place `t` after the second.
+fn cubic_weights(t: f64) -> [f64; 4] {
+    const A: f64 = -0.75;
+    let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+    let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
+}
+
+/// Which old elements each new one comes from.
+struct Taps<T> {
+    /// For each new element where its taps end.
+    ends: Vec<usize>,
+    sources: Vec<usize>,
+    weights: Vec<T>,
+}
+
+impl<T: Float> Taps<T> {
+    fn push(&mut self, source: usize, weight: f64) {
+        self.sources.push(source);
+        self.weights.push(T::from_f64(weight));
+    }
+
+    /// Calls `work(place, source, weight)` for all taps.
+    #[inline(always)]
+    fn each(&self, mut work: impl FnMut(usize, usize, T)) {
+        let mut tap = 0;
+        for (place, &end) in self.ends.iter().enumerate() {
+            while tap < end {
+                work(place, self.sources[tap], self.weights[tap]);
+                tap += 1;
+            }
+        }
+    }
+
+    /// An axis resized or, `backwards`, the gradient of that brought back to
+    /// an axis of `extent` elements.
+    fn apply(&self, x: &Tensor<T>, axis: usize, backwards: Option<usize>) -> Tensor<T> {
+        let from = Rows::new(x.shape(), axis);
+        let extent = backwards.unwrap_or(self.ends.len());
+        let to = Rows { extent, ..from };
+        let cost = (self.sources.len() / extent).max(1);
+        x.with_slice(|x| {
+            Tensor::build(x_shape(to, from, x.len()), |out| {
+                for_each_chunk(out, to.block(), cost, |block, out| {
+                    let x = &x[block * from.block()..][..from.block()];
+                    out.fill(T::ZERO);
+                    simd::dispatch(
+                        #[inline(always)]
+                        || {
+                            self.each(
+                                #[inline(always)]
+                                |place, source, weight| {
+                                    let (read, written) = match backwards {
+                                        None => (source, place),
+                                        Some(_) => (place, source),
+                                    };
+                                    let x = &x[read * from.length..][..from.length];
+                                    let out = &mut out[written * to.length..][..to.length];
+                                    for (sum, &x) in out.iter_mut().zip(x) {
+                                        *sum += weight * x;
+                                    }
+                                },
+                            );
+                        },
+                    );
+                });
+            })
+        })
+        .reshape(x.shape().with(axis, extent))
+        .expect("the same elements")
+    }
+}
+
+/// As many elements as rows of another extent have.
+fn x_shape(to: Rows, from: Rows, elements: usize) -> [usize; 1] {
+    [elements / from.block().max(1) * to.block()]
+}
+
+impl<T: Float> Op<T> for Interpolate {
+    type Saved = ();
+    const NAME: &'static str = "interpolate";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let extents = self.plan(inputs[0])?.into_iter().map(|(extent, _)| extent);
+        let shape: Shape = inputs[0][..2].iter().copied().chain(extents).collect();
+        match shape.checked_elements() {
+            Some(_) => Ok(shape),
+            None => {
+                let message = format!("{shape} has too many elements to count");
+                Err(Error::shape("interpolate", message))
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let taps = self.all_taps::<T>(inputs[0].shape());
+        let x = inputs[0].clone();
+        (taps.iter().fold(x, |x, (axis, taps)| taps.apply(&x, *axis, None)), ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let shape = call.inputs[0].shape();
+        let taps = self.all_taps::<T>(shape);
+        call.each(|_| {
+            let g = call.cotangent.clone();
+            taps.iter().rev().fold(g, |g, (axis, taps)| taps.apply(&g, *axis, Some(shape[*axis])))
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        use InterpolateMode::*;
+        let mut rng = Rng::seed(17);
+        let mut case = |shape: &[usize], operation| {
+            (operation, vec![Tensor::normal(shape, 0.0, 1.0, &mut rng)])
+        };
+        vec![
+            case(&[2, 1, 5], Self::size(&[7], Nearest)),
+            case(&[1, 2, 5], Self::scale(&[0.5], NearestExact)),
+            case(&[1, 2, 3, 4], Self::size(&[5, 3], Linear)),
+            case(&[1, 2, 3, 4], Self::size(&[5, 4], Linear).align_corners(true)),
+            case(&[1, 1, 2, 3, 2], Self::scale(&[1.5, 1.0, 2.0], Linear)),
+            case(&[1, 2, 4, 3], Self::scale(&[1.7, 2.0], Cubic)),
+            case(&[1, 2, 5, 7], Self::size(&[2, 3], Area)),
+            case(&[0, 2, 3], Self::size(&[2], Linear)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn a_line_stays_a_line() {
+        let x = Tensor::<f64>::arange(5).reshape([1, 1, 5]).unwrap();
+        let resize = |mode, n| {
+            let to = Interpolate::size(&[n], mode).align_corners(true);
+            x.interpolate(&to).unwrap().to_vec()
+        };
+        assert_eq!(resize(InterpolateMode::Linear, 9)[3..6], [1.5, 2.0, 2.5]);
+        assert_eq!(resize(InterpolateMode::Linear, 3), [0.0, 2.0, 4.0]);
+        // Inside, where no neighbour is missing.
+        assert_eq!(resize(InterpolateMode::Cubic, 9)[3..6], [1.5, 2.0, 2.5]);
+        assert_eq!(resize(InterpolateMode::Linear, 1), [0.0]);
+    }
+
+    #[test]
+    fn areas_and_neighbours() {
+        let x = Tensor::from([[[1.0, 2.0, 6.0, 8.0_f32]]]);
+        let resize = |mode, n| x.interpolate(&Interpolate::size(&[n], mode)).unwrap().to_vec();
+        assert_eq!(resize(InterpolateMode::Area, 2), [1.5, 7.0]);
+        assert_eq!(resize(InterpolateMode::Nearest, 2), [1.0, 6.0]);
+        assert_eq!(resize(InterpolateMode::NearestExact, 2), [2.0, 8.0]);
+        assert_eq!(resize(InterpolateMode::Linear, 4), [1.0, 2.0, 6.0, 8.0]);
+    }
+
+    #[test]
+    fn what_cannot_be_resized_is_refused() {
+        let x = Tensor::<f32>::zeros([1, 1, 4, 4]);
+        let message = |to: &Interpolate| x.interpolate(to).unwrap_err().to_string();
+        assert_eq!(
+            message(&Interpolate::size(&[2], InterpolateMode::Linear)),
+            "interpolate: expected an input of [N, C] and 1 axes, got [1, 1, 4, 4]"
+        );
+        let corners = Interpolate::size(&[2, 2], InterpolateMode::Nearest).align_corners(true);
+        assert!(message(&corners).contains("no corners"));
+        for factor in [0.1, f64::NAN, -1.0, f64::INFINITY] {
+            let by = Interpolate::scale(&[factor, 1.0], InterpolateMode::Nearest);
+            assert!(message(&by).contains("axis 2"), "{factor}");
+        }
+        assert!(message(&Interpolate::size(&[0, 2], InterpolateMode::Area)).contains("axis 2"));
+    }
+}

@@ -1,0 +1,359 @@
+//! Convolution and pooling along one axis or three, through those along two:
+//! a sequence is an image one row high; the taps along the depth of a volume
+//! become channels.
+
+use super::adaptive_pool2d::{AdaptiveAvgPool2d, AdaptiveMaxPool2d};
+use super::conv_transpose2d::ConvTransposeOptions;
+use super::conv2d::{Conv2d, Conv2dOptions, ConvOptions};
+use super::max_pool2d::{Pool2dOptions, PoolOptions};
+use super::{Op, Ops};
+use crate::element::Number;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Some settings along two of the axes: `rows`, if there are any, and
+/// `columns`; `one` stands for what is one row high.
+fn pick<const D: usize>(
+    settings: [usize; D],
+    rows: Option<usize>,
+    columns: usize,
+    one: usize,
+) -> [usize; 2] {
+    [rows.map_or(one, |rows| settings[rows]), settings[columns]]
+}
+
+/// Settings along the axes of an image: the last two, or of a sequence, which
+/// is one row high, `one` and the only one.
+pub fn plane<const D: usize>(settings: [usize; D], one: usize) -> [usize; 2] {
+    pick(settings, D.checked_sub(2), D - 1, one)
+}
+
+/// Refuses an operand that has not `D` axes after the first two.
+fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<()> {
+    if shape.len() == D + 2 {
+        return Ok(());
+    }
+    let message = format!("expected {what} with {D} axes after the first two, got {shape}");
+    Err(Error::shape(place, message))
+}
+
+/// What `apply` makes of images, for images or sequences.
+fn through_images<X: Ops, const D: usize>(
+    place: &str,
+    x: &X,
+    apply: impl FnOnce(&X) -> Result<X>,
+) -> Result<X> {
+    check_rank::<D>(place, "an input", x.value().shape())?;
+    match D {
+        1 => apply(&x.unsqueeze(2)?)?.squeeze(2),
+        2 => apply(x),
+        _ => Err(Error::argument(place, format!("there is no pooling along {D} axes"))),
+    }
+}
+
+impl<const D: usize> ConvOptions<D> {
+    fn along(&self, rows: Option<usize>, columns: usize) -> Conv2dOptions {
+        Conv2dOptions {
+            stride: pick(self.stride, rows, columns, 1),
+            padding: pick(self.padding, rows, columns, 0),
+            dilation: pick(self.dilation, rows, columns, 1),
+            groups: self.groups,
+        }
+    }
+
+    /// The shape of the convolution's output.
+    ///
+    /// # Errors
+    ///
+    /// When input and weight do not fit each other or the settings; when `D`
+    /// is not 1, 2 or 3.
+    pub fn output_shape(&self, x: &Shape, weight: &Shape) -> Result<Shape> {
+        let place = format!("conv{D}d");
+        if !(1..=3).contains(&D) {
+            return Err(Error::argument(place, format!("there is no convolution along {D} axes")));
+        }
+        check_rank::<D>(&place, "an input", x)?;
+        check_rank::<D>(&place, "a weight", weight)?;
+        let output = |rows: Option<usize>, columns: usize| {
+            let of = |shape: &Shape| {
+                let rows = rows.map_or(1, |rows| shape[2 + rows]);
+                Shape::from([shape[0], shape[1], rows, shape[2 + columns]])
+            };
+            let convolution = Conv2d { options: self.along(rows, columns) };
+            let output = Op::<f32>::output_shape(&convolution, &[&of(x), &of(weight)]);
+            output.map_err(|error| match error {
+                Error::Shape { message, .. } => Error::shape(&place, message),
+                Error::Argument { message, .. } => Error::argument(&place, message),
+                other => other,
+            })
+        };
+        let plane = output(D.checked_sub(2), D - 1)?;
+        let shape = match D {
+            1 => Shape::from([plane[0], plane[1], plane[3]]),
+            2 => plane,
+            _ => Shape::from([plane[0], plane[1], output(None, 0)?[3], plane[2], plane[3]]),
+        };
+        match shape.checked_elements() {
+            Some(_) => Ok(shape),
+            None => Err(Error::shape(place, format!("the output {shape} is too large"))),
+        }
+    }
+}
+
+/// The convolution of `[N, in, …]` with a weight `[out, in / groups, …]`, plus
+/// a bias `[out]`, where … stands for `D` axes, 1, 2 or 3; see
+/// [`Conv2d`] for the formula.
+///
+/// # Errors
+///
+/// When the operands do not fit each other or the settings.
+pub fn conv<X: Ops, const D: usize>(
+    x: &X,
+    weight: &X,
+    bias: Option<&X>,
+    options: ConvOptions<D>,
+) -> Result<X> {
+    if D == 2 {
+        return x.conv2d(weight, bias, options.along(Some(0), 1));
+    }
+    let output = options.output_shape(x.value().shape(), weight.value().shape())?;
+    if D == 1 {
+        let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
+        return x.conv2d(&weight, bias, options.along(None, 0))?.squeeze(2);
+    }
+    let (stride, padding) = (options.stride[0], options.padding[0]);
+    let (extents, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
+    // Slices as images: [N, depth, C, H, W].
+    let mut slices = x.permute(&[0, 2, 1, 3, 4])?;
+    if padding > 0 {
+        let shape = [extents[0], padding, extents[1], extents[3], extents[4]];
+        let zeros = X::constant(Tensor::scalar(Number::ZERO).broadcast_to(shape)?);
+        slices = X::cat(&[&zeros, &slices, &zeros], 1)?;
+    }
+    // What each tap along the depth sees becomes a channel, in the order in
+    // which the weight has them.
+    let seen = |tap: usize| {
+        let start = tap * options.dilation[0];
+        let end = start + (output[2] - 1) * stride + 1;
+        slices.slice(1, start as isize, Some(end as isize), stride as isize)
+    };
+    let seen: Vec<X> = (0..kernel[2]).map(seen).collect::<Result<_>>()?;
+    let seen = X::stack(&seen.iter().collect::<Vec<_>>(), 3)?;
+    let images =
+        seen.reshape([extents[0] * output[2], extents[1] * kernel[2], extents[3], extents[4]])?;
+    let weight = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
+    let y = images.conv2d(&weight, bias, options.along(Some(1), 2))?;
+    y.reshape([output[0], output[2], output[1], output[3], output[4]])?.permute(&[0, 2, 1, 3, 4])
+}
+
+/// The transposed convolution of `[N, in, …]` with a weight `[in, out /
+/// groups, …]`, plus a bias `[out]`, where … stands for one axis or two; see
+/// [`ConvTranspose2d`](super::conv_transpose2d::ConvTranspose2d).
+///
+/// # Errors
+///
+/// When the operands do not fit each other or the settings.
+pub fn conv_transpose<X: Ops, const D: usize>(
+    x: &X,
+    weight: &X,
+    bias: Option<&X>,
+    options: ConvTransposeOptions<D>,
+) -> Result<X> {
+    let place = format!("conv_transpose{D}d");
+    check_rank::<D>(&place, "a weight", weight.value().shape())?;
+    let options = transpose_over_images(options);
+    through_images::<X, D>(&place, x, |x| match D {
+        1 => x.conv_transpose2d(&weight.unsqueeze(2)?, bias, options),
+        _ => x.conv_transpose2d(weight, bias, options),
+    })
+}
+
+/// The same transposed convolution over images; a sequence is one row high.
+pub fn transpose_over_images<const D: usize>(
+    options: ConvTransposeOptions<D>,
+) -> ConvTransposeOptions<2> {
+    ConvTransposeOptions {
+        stride: plane(options.stride, 1),
+        padding: plane(options.padding, 0),
+        output_padding: plane(options.output_padding, 0),
+        dilation: plane(options.dilation, 1),
+        groups: options.groups,
+    }
+}
+
+impl<const D: usize> PoolOptions<D> {
+    /// The same windows over images; a sequence is one row high.
+    pub fn over_images(&self) -> Pool2dOptions {
+        Pool2dOptions {
+            kernel_size: plane(self.kernel_size, 1),
+            stride: plane(self.stride, 1),
+            padding: plane(self.padding, 0),
+            dilation: plane(self.dilation, 1),
+            ceil_mode: self.ceil_mode,
+        }
+    }
+}
+
+/// The largest element of each window over sequences or images.
+///
+/// # Errors
+///
+/// When the windows do not fit the input.
+pub fn max_pool<X: Ops, const D: usize>(x: &X, options: PoolOptions<D>) -> Result<X> {
+    let place = format!("max_pool{D}d");
+    through_images::<X, D>(&place, x, |x| x.max_pool2d(options.over_images()))
+}
+
+/// The mean of each window over sequences or images.
+///
+/// # Errors
+///
+/// When the windows do not fit the input.
+pub fn avg_pool<X: Ops, const D: usize>(
+    x: &X,
+    options: PoolOptions<D>,
+    count_include_pad: bool,
+) -> Result<X> {
+    let place = format!("avg_pool{D}d");
+    let options = options.over_images();
+    through_images::<X, D>(&place, x, |x| x.avg_pool2d(options, count_include_pad))
+}
+
+/// The mean of each of a number of windows over sequences or images.
+///
+/// # Errors
+///
+/// When the windows do not cover the input.
+pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
+    let operation = AdaptiveAvgPool2d { output_size: plane(output_size, 1) };
+    let place = format!("adaptive_avg_pool{D}d");
+    through_images::<X, D>(&place, x, |x| X::try_apply(operation, &[x]))
+}
+
+/// The largest element of each of a number of windows over sequences or
+/// images.
+///
+/// # Errors
+///
+/// When the windows do not cover the input.
+pub fn adaptive_max_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
+    let operation = AdaptiveMaxPool2d { output_size: plane(output_size, 1) };
+    let place = format!("adaptive_max_pool{D}d");
+    through_images::<X, D>(&place, x, |x| X::try_apply(operation, &[x]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+
+    fn normal(shape: &[usize]) -> Tensor<f64> {
+        Tensor::normal(shape, 0.0, 1.0, &mut Rng::seed(3))
+    }
+
+    /// By the definition, for any number of axes.
+    fn naive<const D: usize>(
+        x: &Tensor<f64>,
+        weight: &Tensor<f64>,
+        options: ConvOptions<D>,
+        output: &Shape,
+    ) -> Vec<f64> {
+        let mut y = ndarray::ArrayD::<f64>::zeros(&output[..]);
+        let (x_view, w_view) = (x.view(), weight.view());
+        let group_outputs = weight.shape()[0] / options.groups;
+        for (place, y) in y.indexed_iter_mut() {
+            for (tap, &w) in w_view.indexed_iter().filter(|(tap, _)| tap[0] == place[1]) {
+                let channel = place[1] / group_outputs * weight.shape()[1] + tap[1];
+                let seen: Option<Vec<usize>> = (0..D)
+                    .map(|axis| {
+                        let window = place[2 + axis] * options.stride[axis];
+                        (window + tap[2 + axis] * options.dilation[axis])
+                            .checked_sub(options.padding[axis])
+                            .filter(|&at| at < x.shape()[2 + axis])
+                    })
+                    .collect();
+                if let Some(seen) = seen {
+                    let at: Vec<usize> = [place[0], channel].into_iter().chain(seen).collect();
+                    *y += w * x_view[&at[..]];
+                }
+            }
+        }
+        y.into_raw_vec_and_offset().0
+    }
+
+    #[track_caller]
+    fn assert_conv<const D: usize>(x: &[usize], weight: &[usize], options: ConvOptions<D>) {
+        let (x, weight) = (normal(x), normal(weight));
+        let bias = Tensor::from_fn([weight.shape()[0]], |i| i as f64 - 0.5);
+        let y = conv(&x, &weight, None, options).unwrap();
+        assert_eq!(*y.shape(), options.output_shape(x.shape(), weight.shape()).unwrap());
+        let expected = naive(&x, &weight, options, y.shape());
+        for (found, expected) in y.to_vec().into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-11, "{found} for {expected}");
+        }
+        let mut column = vec![1; D + 1];
+        column[0] = bias.len();
+        let biased = conv(&x, &weight, Some(&bias), options).unwrap();
+        let difference = &biased.view() - &y.add(&bias.reshape(column).unwrap()).unwrap().view();
+        assert!(difference.iter().all(|d| d.abs() < 1e-12));
+    }
+
+    #[test]
+    fn convolutions_match_the_plain_loop() {
+        let plain = ConvOptions::<1>::default();
+        assert_conv(&[2, 3, 9], &[4, 3, 3], plain);
+        let all = ConvOptions { stride: [2], padding: [3], dilation: [2], groups: 2 };
+        assert_conv(&[2, 4, 9], &[6, 2, 3], all);
+        let plain = ConvOptions::<3>::default();
+        assert_conv(&[2, 3, 4, 5, 6], &[4, 3, 2, 3, 2], plain);
+        assert_conv(&[0, 3, 4, 5, 6], &[4, 3, 2, 3, 2], plain);
+        let all =
+            ConvOptions { stride: [2, 1, 3], padding: [2, 1, 0], dilation: [1, 2, 1], groups: 2 };
+        assert_conv(&[2, 4, 5, 4, 6], &[6, 2, 3, 2, 3], all);
+        assert_conv(&[2, 4, 5, 4, 6], &[6, 2, 3, 2, 3], ConvOptions { dilation: [2, 2, 1], ..all });
+    }
+
+    #[test]
+    fn sequences_are_images_one_row_high() {
+        let x = normal(&[2, 3, 7]);
+        let options = PoolOptions { stride: [2], padding: [1], ..PoolOptions::new([3]) };
+        let wide = |x: Tensor<f64>| x.unsqueeze(2).unwrap();
+        let images = wide(x.clone());
+        let planar = options.over_images();
+        assert_eq!(planar.kernel_size, [1, 3]);
+        assert_eq!(wide(x.max_pool1d(options).unwrap()), images.max_pool2d(planar).unwrap());
+        let means = x.avg_pool1d(options, false).unwrap();
+        assert_eq!(wide(means), images.avg_pool2d(planar, false).unwrap());
+        let means = x.adaptive_avg_pool1d(3).unwrap();
+        assert_eq!(wide(means), images.adaptive_avg_pool2d([1, 3]).unwrap());
+        let maxima = x.adaptive_max_pool1d(3).unwrap();
+        assert_eq!(wide(maxima), images.adaptive_max_pool2d([1, 3]).unwrap());
+
+        let weight = normal(&[3, 2, 4]);
+        let options = ConvTransposeOptions::<1> { stride: [3], ..Default::default() };
+        let y = x.conv_transpose1d(&weight, None, options).unwrap();
+        assert_eq!(*y.shape(), [2, 2, 22]);
+        let planar = ConvTransposeOptions { stride: [1, 3], ..Default::default() };
+        let expected = images.conv_transpose2d(&wide(weight), None, planar).unwrap();
+        assert_eq!(wide(y), expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let x = Tensor::<f32>::zeros([2, 3, 7]);
+        let conv = |weight: &[usize]| {
+            let weight = Tensor::zeros(weight);
+            x.conv1d(&weight, None, ConvOptions::default()).unwrap_err().to_string()
+        };
+        let rank = conv(&[4, 3]);
+        assert!(rank.starts_with("conv1d: expected a weight with 1 axes"), "{rank}");
+        let channels = conv(&[4, 2, 3]);
+        assert!(channels.starts_with("conv1d: the weight [4, 2, 1, 3] does not"), "{channels}");
+        assert!(conv(&[4, 3, 8]).contains("does not fit"));
+        let image = Tensor::<f32>::zeros([2, 3, 7, 7]);
+        let message = image.max_pool1d(PoolOptions::new([2])).unwrap_err().to_string();
+        assert!(message.starts_with("max_pool1d: expected an input with 1 axes"), "{message}");
+        assert!(image.adaptive_avg_pool1d(2).is_err());
+    }
+}

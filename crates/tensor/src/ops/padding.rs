@@ -1,0 +1,202 @@
+//! Padding: constant, reflected, replicated and circular.
+
+use smallvec::SmallVec;
+
+use super::layout::sample;
+use super::{Call, Cotangents, Op};
+use crate::element::{Float, Number};
+use crate::error::{Error, Result};
+use crate::kernels::places::{NOWHERE, add_rows, take_rows};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// What stands in the padding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PadMode {
+    /// One number.
+    Constant(f64),
+    /// The elements mirrored at the edge, which is not repeated.
+    Reflect,
+    /// The element at the edge.
+    Replicate,
+    /// The elements from the other end.
+    Circular,
+}
+
+/// Elements added before and after each axis, or taken away where the number
+/// is negative.
+#[derive(Clone, Debug)]
+pub struct Pad {
+    /// Before and after, from the last axis on towards the first.
+    pub padding: SmallVec<[[isize; 2]; 2]>,
+    /// What stands there.
+    pub mode: PadMode,
+}
+
+impl Pad {
+    /// The extent of one axis after padding.
+    fn extent(&self, extent: usize, [before, after]: [isize; 2]) -> Result<usize, &'static str> {
+        let most = match self.mode {
+            PadMode::Constant(_) => isize::MAX,
+            PadMode::Reflect => extent as isize - 1,
+            PadMode::Replicate if extent == 0 => 0,
+            PadMode::Replicate => isize::MAX,
+            PadMode::Circular => extent as isize,
+        };
+        if before.max(after).max(0) > most.max(0) {
+            return Err("is more than the axis has to fill it with");
+        }
+        let padded = (extent as isize).checked_add(before).and_then(|sum| sum.checked_add(after));
+        // What is cut off must be there.
+        let cut = before.min(0).checked_add(after.min(0)).map(isize::unsigned_abs);
+        match (padded, cut) {
+            (Some(padded), Some(cut)) if padded >= 0 && cut <= extent => Ok(padded as usize),
+            _ => Err("leaves no extent that a tensor can have"),
+        }
+    }
+
+    /// For every index of a padded axis the one it comes from.
+    fn sources(&self, extent: usize, [before, after]: [isize; 2]) -> Vec<usize> {
+        let length = extent as isize;
+        let source = |index: isize| {
+            let inside = match self.mode {
+                _ if (0..length).contains(&index) => index,
+                PadMode::Constant(_) => return NOWHERE,
+                PadMode::Reflect if index < 0 => -index,
+                PadMode::Reflect => 2 * (length - 1) - index,
+                PadMode::Replicate => index.clamp(0, length - 1),
+                PadMode::Circular => index.rem_euclid(length),
+            };
+            inside as usize
+        };
+        (-before..length + after).map(source).collect()
+    }
+
+    /// The axes that change, with the sources of their indices.
+    fn plan(&self, shape: &Shape) -> Vec<(usize, Vec<usize>)> {
+        let axes = (0..shape.len()).rev().zip(&self.padding);
+        let axes = axes.filter(|(_, padding)| **padding != [0, 0]);
+        axes.map(|(axis, &padding)| (axis, self.sources(shape[axis], padding))).collect()
+    }
+
+    fn output_shape(&self, shape: &Shape) -> Result<Shape> {
+        if self.padding.len() > shape.len() {
+            return Err(Error::shape(
+                "pad",
+                format!("padding for {} axes, but the shape is {shape}", self.padding.len()),
+            ));
+        }
+        let mut padded = shape.to_vec();
+        for (axis, &padding) in (0..shape.len()).rev().zip(&self.padding) {
+            padded[axis] = self.extent(shape[axis], padding).map_err(|what| {
+                Error::argument("pad", format!("{padding:?} for axis {axis} of {shape} {what}"))
+            })?;
+        }
+        let padded = Shape::from(padded);
+        match padded.checked_elements() {
+            Some(_) => Ok(padded),
+            None => Err(Error::shape("pad", format!("{padded} has too many elements to count"))),
+        }
+    }
+
+    fn of<T: Number>(&self, x: &Tensor<T>) -> Tensor<T> {
+        let fill = match self.mode {
+            PadMode::Constant(value) => T::from_f64(value),
+            _ => T::ZERO,
+        };
+        let plan = self.plan(x.shape());
+        plan.iter().fold(x.clone(), |x, (axis, sources)| take_rows(&x, *axis, sources, fill))
+    }
+}
+
+impl<T: Number> Tensor<T> {
+    /// Elements added before and after each axis; see
+    /// [`Ops::pad`](crate::Ops::pad).
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer axes, one would get shorter than it can, or has
+    /// not enough elements to reflect or repeat.
+    pub fn pad(&self, padding: &[[isize; 2]], mode: PadMode) -> Result<Self> {
+        let pad = Pad { padding: padding.into(), mode };
+        pad.output_shape(self.shape())?;
+        Ok(pad.of(self))
+    }
+}
+
+impl<T: Float> Op<T> for Pad {
+    type Saved = ();
+    const NAME: &'static str = "pad";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        self.output_shape(inputs[0])
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (self.of(inputs[0]), ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let shape = call.inputs[0].shape();
+        call.each(|_| {
+            let plan = self.plan(shape);
+            plan.iter().rev().fold(call.cotangent.clone(), |g, (axis, sources)| {
+                let before = g.shape().with(*axis, shape[*axis]);
+                let mut sum = Tensor::zeros(&before);
+                add_rows(sum.make_mut(), &before, *axis, sources, &g);
+                sum
+            })
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let pad = |padding: &[[isize; 2]], mode| Pad { padding: padding.into(), mode };
+        vec![
+            (pad(&[[1, 2]], PadMode::Constant(0.5)), sample(&[2, 3])),
+            (pad(&[[-1, 2], [0, -1]], PadMode::Constant(0.0)), sample(&[2, 3, 4])),
+            (pad(&[[2, 1], [1, 1]], PadMode::Reflect), sample(&[2, 2, 3])),
+            (pad(&[[2, 3], [1, 0]], PadMode::Replicate), sample(&[2, 2, 3])),
+            (pad(&[[3, 2], [0, 2]], PadMode::Circular), sample(&[2, 2, 3])),
+            (pad(&[[1, 0]], PadMode::Constant(1.0)), sample(&[3, 0])),
+            (pad(&[[0, 0], [1, 2]], PadMode::Replicate), sample(&[3, 0])),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_fills_the_padding_its_way() {
+        let x = Tensor::from([1, 2, 3_i64]);
+        let pad = |padding, mode| x.pad(&[padding], mode).unwrap().to_vec();
+        assert_eq!(pad([2, 1], PadMode::Constant(9.0)), [9, 9, 1, 2, 3, 9]);
+        assert_eq!(pad([2, 2], PadMode::Reflect), [3, 2, 1, 2, 3, 2, 1]);
+        assert_eq!(pad([2, 1], PadMode::Replicate), [1, 1, 1, 2, 3, 3]);
+        assert_eq!(pad([2, 3], PadMode::Circular), [2, 3, 1, 2, 3, 1, 2, 3]);
+        assert_eq!(pad([-1, 1], PadMode::Replicate), [2, 3, 3]);
+        assert_eq!(pad([-2, -1], PadMode::Reflect), [0; 0]);
+    }
+
+    #[test]
+    fn padding_that_cannot_be_is_refused() {
+        let x = Tensor::<f32>::zeros([2, 3]);
+        let message = |padding: &[[isize; 2]], mode| x.pad(padding, mode).unwrap_err().to_string();
+        assert_eq!(
+            message(&[[0, 3]], PadMode::Reflect),
+            "pad: [0, 3] for axis 1 of [2, 3] is more than the axis has to fill it with"
+        );
+        assert!(message(&[[4, 0]], PadMode::Circular).contains("more than"));
+        assert!(message(&[[-2, -2]], PadMode::Constant(0.0)).contains("no extent"));
+        assert!(message(&[[-4, 4]], PadMode::Constant(0.0)).contains("no extent"));
+        assert!(message(&[[isize::MAX, isize::MAX]], PadMode::Replicate).contains("no extent"));
+        assert!(message(&[[isize::MAX, 0]; 2], PadMode::Constant(0.0)).contains("no extent"));
+        assert!(message(&[[1 << 40, 0]; 2], PadMode::Constant(0.0)).contains("too many"));
+        assert!(message(&[[0, 0]; 3], PadMode::Reflect).contains("3 axes"));
+        let empty = Tensor::<f32>::zeros([0]);
+        assert!(empty.pad(&[[1, 0]], PadMode::Replicate).is_err());
+    }
+}

@@ -1,0 +1,343 @@
+//! Products that are composed of matrix products and products of elements, and
+//! so have no gradient of their own: sums over named axes, tensor products.
+
+use std::collections::BTreeMap;
+
+use super::Ops;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// The name of an axis: a letter, or a place in what `...` stands for, counted
+/// from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Label {
+    Ellipsis(std::cmp::Reverse<usize>),
+    Letter(char),
+}
+
+/// An operand with its axes named, each once.
+struct Term<V> {
+    value: V,
+    labels: Vec<Label>,
+}
+
+fn fail<X>(message: String) -> Result<X> {
+    Err(Error::argument("einsum", message))
+}
+
+/// Einstein's summation convention; see [`Ops::einsum`]. Operands are joined
+/// from left to right, each pair by one matrix product.
+pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
+    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    let (inputs, output) = match equation.split_once("->") {
+        Some((inputs, output)) => (inputs, Some(output)),
+        None => (&equation[..], None),
+    };
+    let names: Vec<&str> = inputs.split(',').collect();
+    if names.len() != operands.len() || operands.is_empty() {
+        let (count, expected) = (operands.len(), names.len());
+        return fail(format!("\"{equation}\" has {expected} operands, but {count} are given"));
+    }
+    let mut terms = Vec::new();
+    let mut uses: BTreeMap<Label, usize> = BTreeMap::new();
+    for (name, operand) in names.into_iter().zip(operands) {
+        let labels = labels(name, Some(operand.value().shape()))?;
+        for &label in &labels {
+            *uses.entry(label).or_default() += 1;
+        }
+        terms.push(with_labels_once((*operand).clone(), labels)?);
+    }
+    let output = match output {
+        None => {
+            // What `...` stands for, then the letters that occur once.
+            let kept = |(label, count): &(&Label, &usize)| {
+                **count == 1 || matches!(label, Label::Ellipsis(_))
+            };
+            uses.iter().filter(kept).map(|(&label, _)| label).collect()
+        }
+        Some(output) => {
+            let rank = uses.keys().filter(|label| matches!(label, Label::Ellipsis(_))).count();
+            labels(output, None)?
+                .into_iter()
+                .flat_map(|label| match label {
+                    Label::Ellipsis(_) => {
+                        let places = (0..rank).rev();
+                        places.map(|i| Label::Ellipsis(std::cmp::Reverse(i))).collect()
+                    }
+                    letter => vec![letter],
+                })
+                .collect::<Vec<_>>()
+        }
+    };
+    for (i, label) in output.iter().enumerate() {
+        if !uses.contains_key(label) || output[..i].contains(label) {
+            return fail(format!("\"{equation}\" names {label} wrongly in the result"));
+        }
+    }
+    stretch(&mut terms)?;
+    let mut terms = terms.into_iter();
+    let mut result = terms.next().expect("there is an operand");
+    let mut rest: Vec<Term<V>> = terms.rev().collect();
+    while let Some(next) = rest.pop() {
+        let kept = |label: &Label| {
+            output.contains(label) || rest.iter().any(|term| term.labels.contains(label))
+        };
+        result = pair(&result, &next, kept)?;
+    }
+    let result = summed(&result, |label| output.contains(label))?;
+    let place = |label| result.labels.iter().position(|other| other == label);
+    let order = output.iter().map(|label| place(label).map(|place| place as isize));
+    result.value.permute(&order.collect::<Option<Vec<_>>>().expect("every label is an operand's"))
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Label::Ellipsis(_) => f.write_str("..."),
+            Label::Letter(letter) => write!(f, "{letter}"),
+        }
+    }
+}
+
+/// The names of an operand's axes, or those of the result, where `...` is one
+/// name.
+fn labels(names: &str, shape: Option<&Shape>) -> Result<Vec<Label>> {
+    let (before, after) = match names.split_once("...") {
+        Some((before, after)) => (before, Some(after)),
+        None => (names, None),
+    };
+    let letters = before.chars().count() + after.map_or(0, |after| after.chars().count());
+    let covered = match shape {
+        None => usize::from(after.is_some()),
+        Some(shape) => match shape.len().checked_sub(letters) {
+            Some(covered) if covered == 0 || after.is_some() => covered,
+            _ => return fail(format!("\"{names}\" does not name the axes of shape {shape}")),
+        },
+    };
+    let letter = |letter: char| match letter.is_ascii_alphabetic() {
+        true => Ok(Label::Letter(letter)),
+        false => fail(format!("'{letter}' in \"{names}\" is no letter")),
+    };
+    let ellipsis = (0..covered).rev().map(|i| Ok(Label::Ellipsis(std::cmp::Reverse(i))));
+    before
+        .chars()
+        .map(letter)
+        .chain(ellipsis)
+        .chain(after.unwrap_or("").chars().map(letter))
+        .collect()
+}
+
+/// An operand whose axes of the same name are replaced by their diagonal.
+fn with_labels_once<V: Ops>(mut value: V, mut labels: Vec<Label>) -> Result<Term<V>> {
+    let again = |labels: &[Label]| {
+        let place = |i: usize| labels[..i].iter().position(|label| *label == labels[i]);
+        (0..labels.len()).find_map(|i| Some((place(i)?, i)))
+    };
+    while let Some((first, second)) = again(&labels) {
+        let shape = value.value().shape();
+        if shape[first] != shape[second] {
+            return fail(format!("axes {first} and {second} of {shape} have one name"));
+        }
+        value = value.diagonal(0, first as isize, second as isize)?;
+        let label = labels.remove(second);
+        labels.remove(first);
+        labels.push(label);
+    }
+    Ok(Term { value, labels })
+}
+
+/// Stretches axes of extent 1 to what others of the same name have.
+fn stretch<V: Ops>(terms: &mut [Term<V>]) -> Result<()> {
+    let mut extents: BTreeMap<Label, usize> = BTreeMap::new();
+    for term in &*terms {
+        for (&label, &extent) in term.labels.iter().zip(term.value.value().shape().iter()) {
+            let known = extents.entry(label).or_insert(extent);
+            if *known == 1 {
+                *known = extent;
+            } else if extent != *known && extent != 1 {
+                return fail(format!("{label} has the extents {known} and {extent}"));
+            }
+        }
+    }
+    for term in terms {
+        let shape: Shape = term.labels.iter().map(|label| extents[label]).collect();
+        if *term.value.value().shape() != shape {
+            term.value = term.value.broadcast_to(shape)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sum over all axes that are not kept.
+fn summed<V: Ops>(term: &Term<V>, kept: impl Fn(&Label) -> bool) -> Result<Term<V>> {
+    let (mut axes, mut labels) = (Vec::new(), Vec::new());
+    for (axis, label) in term.labels.iter().enumerate() {
+        match kept(label) {
+            true => labels.push(*label),
+            false => axes.push(axis as isize),
+        }
+    }
+    let value = match axes.is_empty() {
+        true => term.value.clone(),
+        false => term.value.sum_axes(&axes, false)?,
+    };
+    Ok(Term { value, labels })
+}
+
+/// Two operands joined: axes of one name that are kept go side by side, others
+/// are summed over in a matrix product.
+fn pair<V: Ops>(a: &Term<V>, b: &Term<V>, kept: impl Fn(&Label) -> bool) -> Result<Term<V>> {
+    let a = summed(a, |label| kept(label) || b.labels.contains(label))?;
+    let b = summed(b, |label| kept(label) || a.labels.contains(label))?;
+    let shared = |label: &&Label| b.labels.contains(label);
+    let (batch, contracted): (Vec<Label>, Vec<Label>) =
+        a.labels.iter().filter(shared).partition(|label| kept(label));
+    let free = |term: &Term<V>, other: &Term<V>| -> Vec<Label> {
+        term.labels.iter().copied().filter(|label| !other.labels.contains(label)).collect()
+    };
+    let (rows, columns) = (free(&a, &b), free(&b, &a));
+    let labels: Vec<Label> = batch.iter().chain(&rows).chain(&columns).copied().collect();
+    let extents = |term: &Term<V>, labels: &[Label]| -> Vec<usize> {
+        let place = |label| term.labels.iter().position(|other| other == label);
+        let shape = term.value.value().shape();
+        labels.iter().map(|label| shape[place(label).expect("one of its labels")]).collect()
+    };
+    // The groups of axes as one axis each.
+    let grouped = |term: &Term<V>, groups: [&[Label]; 3]| -> Result<V> {
+        let order = groups.concat();
+        let place = |label| term.labels.iter().position(|other| other == label);
+        let order: Vec<isize> =
+            order.iter().map(|label| place(label).expect("one of its labels") as isize).collect();
+        let shape = groups.map(|group| extents(term, group).iter().product());
+        term.value.permute(&order)?.reshape(shape)
+    };
+    let value = if contracted.is_empty() {
+        let rows = grouped(&a, [&batch, &rows, &[]])?;
+        rows.mul(&grouped(&b, [&batch, &[], &columns])?)?
+    } else if rows.is_empty() && columns.is_empty() && !batch.is_empty() {
+        let [a, b] = [&a, &b].map(|term| grouped(term, [&batch, &contracted, &[]]));
+        a?.mul(&b?)?.sum_axes(&[1], false)?
+    } else {
+        let rows = grouped(&a, [&batch, &rows, &contracted])?;
+        rows.matmul(&grouped(&b, [&batch, &contracted, &columns])?)?
+    };
+    let mut shape = extents(&a, &batch);
+    shape.extend(extents(&a, &rows));
+    shape.extend(extents(&b, &columns));
+    Ok(Term { value: value.reshape(shape)?, labels })
+}
+
+/// Both must have so many axes.
+pub(super) fn check_ranks<V: Ops>(place: &str, operands: [&V; 2], rank: usize) -> Result<()> {
+    match operands.iter().find(|operand| operand.value().rank() != rank) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("expected {rank} axes, got shape {}", other.value().shape());
+            Err(Error::shape(place, message))
+        }
+    }
+}
+
+/// See [`Ops::tensordot`].
+pub(super) fn tensordot<V: Ops>(a: &V, b: &V, a_axes: &[isize], b_axes: &[isize]) -> Result<V> {
+    let groups = |x: &V, axes: &[isize]| -> Result<(Vec<isize>, Vec<usize>, Vec<isize>)> {
+        let shape = x.value().shape();
+        shape.axes("tensordot", axes)?;
+        let axes = axes.iter().map(|&axis| shape.axis("tensordot", axis));
+        let axes = axes.collect::<Result<Vec<_>>>()?;
+        let free: Vec<usize> = (0..shape.len()).filter(|axis| !axes.contains(axis)).collect();
+        let extents = free.iter().map(|&axis| shape[axis]).collect();
+        let signed = |axes: Vec<usize>| axes.into_iter().map(|axis| axis as isize).collect();
+        Ok((signed(free), extents, signed(axes)))
+    };
+    let ((a_free, rows, a_summed), (b_free, columns, b_summed)) =
+        (groups(a, a_axes)?, groups(b, b_axes)?);
+    let extents = |x: &V, axes: &[isize]| -> Vec<usize> {
+        axes.iter().map(|&axis| x.value().shape()[axis as usize]).collect()
+    };
+    let summed = extents(a, &a_summed);
+    if summed != extents(b, &b_summed) {
+        let (a, b) = (a.value().shape(), b.value().shape());
+        let message = format!("axes {a_axes:?} of {a} and {b_axes:?} of {b} have other extents");
+        return Err(Error::shape("tensordot", message));
+    }
+    let inner: usize = summed.iter().product();
+    let a = a.permute(&[a_free, a_summed].concat())?;
+    let b = b.permute(&[b_summed, b_free].concat())?;
+    let a = a.reshape([rows.iter().product(), inner])?;
+    let product = a.matmul(&b.reshape([inner, columns.iter().product()])?)?;
+    product.reshape([rows, columns].concat())
+}
+
+/// See [`Ops::kron`].
+pub(super) fn kron<V: Ops>(a: &V, b: &V) -> Result<V> {
+    let rank = a.value().rank().max(b.value().rank());
+    let extents = |x: &V| -> Vec<usize> {
+        let shape = x.value().shape();
+        std::iter::repeat_n(1, rank - shape.len()).chain(shape.iter().copied()).collect()
+    };
+    let (outer, inner) = (extents(a), extents(b));
+    let a = a.reshape(outer.iter().flat_map(|&extent| [extent, 1]).collect::<Vec<_>>())?;
+    let b = b.reshape(inner.iter().flat_map(|&extent| [1, extent]).collect::<Vec<_>>())?;
+    let joined: Vec<usize> = outer.iter().zip(&inner).map(|(a, b)| a * b).collect();
+    a.mul(&b)?.reshape(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+
+    #[test]
+    fn sums_over_named_axes() {
+        let a = Tensor::from([[1.0, 2.0], [3.0, 4.0_f32]]);
+        let b = Tensor::from([[10.0, 20.0], [30.0, 40.0]]);
+        let sum = |equation, operands: &[&Tensor<f32>]| einsum(equation, operands).unwrap();
+        assert_eq!(sum("ij,jk->ik", &[&a, &b]), a.matmul(&b).unwrap());
+        assert_eq!(sum("ij , jk", &[&a, &b]), a.matmul(&b).unwrap());
+        assert_eq!(sum("ij,ij->", &[&a, &b]).to_vec(), [300.0]);
+        assert_eq!(sum("ij,ij->i", &[&a, &b]).to_vec(), [50.0, 250.0]);
+        assert_eq!(sum("ii", &[&a]).to_vec(), [5.0]);
+        assert_eq!(sum("ii->i", &[&a]).to_vec(), [1.0, 4.0]);
+        assert_eq!(sum("ba", &[&a]).to_vec(), [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(sum("...->...", &[&a]), a);
+        assert_eq!(sum("i...,i...->...", &[&a, &b]).to_vec(), [100.0, 200.0]);
+        let three = sum("ij,jk,kl->il", &[&a, &b, &a]);
+        assert_eq!(three, a.matmul(&b).unwrap().matmul(&a).unwrap());
+        let row = Tensor::from([[5.0, 7.0]]);
+        assert_eq!(sum("ij,ij->ij", &[&a, &row]).to_vec(), [5.0, 14.0, 15.0, 28.0]);
+    }
+
+    #[test]
+    fn equations_that_mean_nothing_are_refused() {
+        let x = Tensor::<f32>::zeros([2, 3]);
+        for (equation, reason) in [
+            ("ij,jk", "2 operands"),
+            ("i", "does not name the axes"),
+            ("ijk", "does not name the axes"),
+            ("ii", "have one name"),
+            ("i1", "no letter"),
+            ("ij->k", "names k wrongly"),
+            ("ij->ii", "names i wrongly"),
+            ("ij->i->j", "no letter"),
+        ] {
+            let error = einsum(equation, &[&x]).err().map(|error| error.to_string());
+            let error = error.unwrap_or_else(|| panic!("{equation} was accepted"));
+            assert!(error.contains(reason), "{equation}: {error}");
+        }
+        assert!(einsum("ij,ij->", &[&x, &Tensor::zeros([2, 4])]).is_err());
+        assert!(einsum::<Tensor<f32>>("", &[]).is_err());
+    }
+
+    #[test]
+    fn products_of_tensors() {
+        let a = Tensor::<f64>::arange(6).reshape([1, 2, 3]).unwrap();
+        let b = Tensor::<f64>::arange(6).reshape([3, 2]).unwrap();
+        let product = tensordot(&a, &b, &[1, -1], &[1, 0]).unwrap();
+        assert_eq!(product.to_vec(), [0.0 + 2.0 + 8.0 + 3.0 + 12.0 + 25.0]);
+        assert!(tensordot(&a, &b, &[0], &[0]).is_err());
+        assert!(tensordot(&a, &b, &[1, 1], &[1, 1]).is_err());
+        let k = kron(&Tensor::from([1.0, 2.0]), &Tensor::from([[1.0], [3.0]])).unwrap();
+        assert_eq!(k, Tensor::from([[1.0, 2.0], [3.0, 6.0]]));
+    }
+}

@@ -1,0 +1,230 @@
+//! Running sums, products and logarithms of sums along an axis.
+
+use super::layout::sample;
+use super::softmax::map_rows;
+use super::{Call, Cotangents, Op};
+use crate::element::{Element, Float, Integer, Number};
+use crate::error::Result;
+use crate::random::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// yᵢ = x₀ + … + xᵢ along an axis.
+#[derive(Clone, Copy, Debug)]
+pub struct CumSum {
+    /// The axis.
+    pub axis: isize,
+}
+
+/// yᵢ = x₀ · … · xᵢ along an axis; exact gradients where factors are 0, too.
+#[derive(Clone, Copy, Debug)]
+pub struct CumProd {
+    /// The axis.
+    pub axis: isize,
+}
+
+/// yᵢ = ln(exp(x₀) + … + exp(xᵢ)) along an axis, without overflow.
+#[derive(Clone, Copy, Debug)]
+pub struct LogCumSumExp {
+    /// The axis.
+    pub axis: isize,
+}
+
+/// The running results of `f` along an axis.
+fn running<T: Element>(x: &Tensor<T>, axis: isize, f: impl Fn(T, T) -> T + Sync) -> Tensor<T> {
+    map_rows(
+        [x],
+        axis,
+        #[inline(always)]
+        |[x], out| {
+            let mut last = None;
+            for (slot, &x) in out.iter_mut().zip(x) {
+                *slot = last.map_or(x, |last| f(last, x));
+                last = Some(*slot);
+            }
+        },
+    )
+}
+
+/// Running results from the end on: `step(rᵢ₊₁, i)` along a row.
+fn backwards<T: Number>(out: &mut [T], mut step: impl FnMut(T, usize) -> T) {
+    let mut last = T::ZERO;
+    for (i, slot) in out.iter_mut().enumerate().rev() {
+        last = step(last, i);
+        *slot = last;
+    }
+}
+
+/// Integers have no gradient, and so methods of their own.
+impl<T: Integer> Tensor<T> {
+    /// The running sum along an axis.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist.
+    pub fn cumsum(&self, axis: isize) -> Result<Self> {
+        self.shape().axis("cumsum", axis)?;
+        Ok(running(self, axis, T::wrapping_add))
+    }
+
+    /// The running product along an axis.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist.
+    pub fn cumprod(&self, axis: isize) -> Result<Self> {
+        self.shape().axis("cumprod", axis)?;
+        Ok(running(self, axis, T::wrapping_mul))
+    }
+}
+
+/// The gradient of one row of a running product. Up to the first factor of 0
+/// it is Σ g·y from there on divided by the factor; behind it nothing counts.
+fn cumprod_gradient<T: Float>([x, y, g]: [&[T]; 3], out: &mut [T]) {
+    let zero = x.iter().position(|&x| x == T::ZERO).unwrap_or(x.len());
+    let mut sum = T::ZERO;
+    for i in (0..zero).rev() {
+        sum += g[i] * y[i];
+        out[i] = sum / x[i];
+    }
+    if zero == x.len() {
+        return;
+    }
+    let mut product = if zero == 0 { T::ONE } else { y[zero - 1] };
+    let mut sum = g[zero] * product;
+    for (&x, &g) in x.iter().zip(g).skip(zero + 1) {
+        product *= x;
+        sum += g * product;
+    }
+    out[zero] = sum;
+    out[zero + 1..].fill(T::ZERO);
+}
+
+/// exp(a − b) of a running logarithm and one that is not less.
+fn ratio<T: Float>(a: T, b: T) -> T {
+    if a == b { T::ONE } else { (a - b).exp() }
+}
+
+impl<T: Float> Op<T> for CumSum {
+    type Saved = ();
+    const NAME: &'static str = "cumsum";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        inputs[0].axis("cumsum", self.axis)?;
+        Ok(inputs[0].clone())
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (running(inputs[0], self.axis, |sum, x| sum + x), ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        call.each(|_| {
+            map_rows([&call.cotangent], self.axis, |[g], out| backwards(out, |sum, i| sum + g[i]))
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        samples(|axis| CumSum { axis })
+    }
+}
+
+impl<T: Float> Op<T> for CumProd {
+    type Saved = ();
+    const NAME: &'static str = "cumprod";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        inputs[0].axis("cumprod", self.axis)?;
+        Ok(inputs[0].clone())
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (running(inputs[0], self.axis, |product, x| product * x), ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let rows = [&call.inputs[0], call.output, &call.cotangent];
+        call.each(|_| map_rows(rows, self.axis, cumprod_gradient))
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let zeros = [[1.0, 0.0, 2.0, -1.5], [0.0, 3.0, 0.5, 2.0], [2.0, 0.0, 0.0, 1.0]];
+        let zeros = zeros.map(|row| row.map(T::from_f64));
+        let mut samples = samples(|axis| CumProd { axis });
+        samples.push((CumProd { axis: 1 }, vec![Tensor::from(zeros)]));
+        samples
+    }
+}
+
+impl<T: Float> Op<T> for LogCumSumExp {
+    type Saved = ();
+    const NAME: &'static str = "logcumsumexp";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        inputs[0].axis("logcumsumexp", self.axis)?;
+        Ok(inputs[0].clone())
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let y = running(inputs[0], self.axis, |last, x| {
+            let larger = last.max_nan(x);
+            if larger.is_finite() { larger + (-(last - x).abs()).exp().ln_1p() } else { larger }
+        });
+        (y, ())
+    }
+
+    /// With rᵢ = Σ gⱼ·exp(yᵢ − yⱼ) over j ≥ i the gradient is rᵢ·exp(xᵢ − yᵢ),
+    /// and no exponent is above 0.
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let rows = [&call.inputs[0], call.output, &call.cotangent];
+        call.each(|_| {
+            map_rows(rows, self.axis, |[x, y, g], out| {
+                backwards(out, |sum, i| match y.get(i + 1) {
+                    Some(&next) => g[i] + sum * ratio(y[i], next),
+                    None => g[i],
+                });
+                for ((slot, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                    *slot *= ratio(x, y);
+                }
+            })
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        samples(|axis| LogCumSumExp { axis })
+    }
+}
+
+fn samples<O, T: Float>(along: impl Fn(isize) -> O) -> Vec<(O, Vec<Tensor<T>>)> {
+    let positive = Tensor::uniform([3, 5], 0.5, 1.5, &mut Rng::seed(18));
+    vec![
+        (along(1), vec![positive]),
+        (along(0), sample(&[4])),
+        (along(-2), sample(&[2, 4, 3])),
+        (along(0), sample(&[0, 3])),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn running_results() {
+        let x = Tensor::from([[1, 2, 3], [4, 5, 6_i64]]);
+        assert_eq!(x.cumsum(1).unwrap().to_vec(), [1, 3, 6, 4, 9, 15]);
+        assert_eq!(x.cumprod(0).unwrap().to_vec(), [1, 2, 3, 4, 10, 18]);
+        let y = Tensor::from([1000.0, 1000.0, f64::NEG_INFINITY]).logcumsumexp(0).unwrap();
+        assert_eq!(y.to_vec(), [1000.0, 1000.0 + 2_f64.ln(), 1000.0 + 2_f64.ln()]);
+        let low = Tensor::from([f64::NEG_INFINITY, 0.0]).logcumsumexp(0).unwrap();
+        assert_eq!(low.to_vec(), [f64::NEG_INFINITY, 0.0]);
+        assert!(x.cumsum(2).is_err() && y.cumsum(1).is_err());
+    }
+}

@@ -1,0 +1,292 @@
+//! Putting elements at places: by index along an axis, over what was there or
+//! added to it.
+
+use super::layout::sample;
+use super::{Call, Cotangents, Op};
+use crate::element::{Element, Float, Number};
+use crate::error::{Error, Result};
+use crate::kernels::places::{Places, add_rows};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Elements put at the places that an index names along an axis.
+#[derive(Clone, Debug)]
+pub struct Scatter {
+    /// The axis.
+    pub axis: isize,
+    /// For every element of the source its coordinate along the axis.
+    pub index: Tensor<i64>,
+}
+
+/// Elements added at the places that an index names along an axis.
+#[derive(Clone, Debug)]
+pub struct ScatterAdd {
+    /// The axis.
+    pub axis: isize,
+    /// For every element of the source its coordinate along the axis.
+    pub index: Tensor<i64>,
+}
+
+/// Whole slices added to those of an axis.
+#[derive(Clone, Debug)]
+pub struct IndexAdd {
+    /// The axis.
+    pub axis: isize,
+    /// For each slice of the source its index.
+    pub indices: Vec<usize>,
+}
+
+/// The axis, when the source's elements can go where the index says.
+fn checked_axis(
+    place: &str,
+    shape: &Shape,
+    axis: isize,
+    index: &Tensor<i64>,
+    source: &Shape,
+) -> Result<usize> {
+    let along = shape.check_gather(place, axis, index)?;
+    let index = index.shape();
+    if source.len() == index.len() && index.iter().zip(&source[..]).all(|(i, s)| i <= s) {
+        return Ok(along);
+    }
+    Err(Error::shape(
+        place,
+        format!("an index of shape {index} reaches beyond a source of shape {source}"),
+    ))
+}
+
+/// `x` with `combine(there, new)` at the places that the index names.
+pub(super) fn scattered<T: Element>(
+    x: &Tensor<T>,
+    axis: usize,
+    index: &Tensor<i64>,
+    source: &Tensor<T>,
+    combine: impl Fn(T, T) -> T,
+) -> Tensor<T> {
+    let mut strides = x.shape().contiguous_strides();
+    let along = std::mem::take(&mut strides[axis]) as usize;
+    let targets = Places::new(index.shape(), &strides, 0);
+    let (values, start) = source.storage();
+    let sources = Places::new(index.shape(), source.strides(), start);
+    let mut result = x.clone();
+    index.with_slice(|index| {
+        let out = result.make_mut();
+        for ((target, source), &index) in targets.zip(sources).zip(index) {
+            let slot = &mut out[target + index as usize * along];
+            *slot = combine(*slot, values[source]);
+        }
+    });
+    result
+}
+
+/// The gradient of a source, of which the elements that `index` covers were
+/// taken.
+fn source_gradient<T: Float>(
+    source: &Shape,
+    axis: isize,
+    index: &Tensor<i64>,
+    cotangent: &Tensor<T>,
+) -> Tensor<T> {
+    let taken = cotangent.gather(axis, index).expect(CHECKED);
+    if source == index.shape() {
+        return taken;
+    }
+    crate::kernels::places::add_through(source, &taken, |zeros| {
+        let corner = index.shape().clone();
+        zeros.with_layout(corner, zeros.strides().into(), 0)
+    })
+}
+
+impl<T: Element> Tensor<T> {
+    /// A copy with elements of `source` put at the places of `index`, but for
+    /// the coordinate along `axis`, which `index` holds; the last one of
+    /// several for one place stays.
+    ///
+    /// # Errors
+    ///
+    /// When the ranks differ, `index` reaches beyond the source or over another
+    /// axis than `axis`, or an index does not exist.
+    pub fn scatter(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
+        let along = checked_axis("scatter", self.shape(), axis, index, source.shape())?;
+        Ok(scattered(self, along, index, source, |_, new| new))
+    }
+}
+
+impl<T: Number> Tensor<T> {
+    /// As [`scatter`](Self::scatter), but added to what is there.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`scatter`](Self::scatter).
+    pub fn scatter_add(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
+        let along = checked_axis("scatter_add", self.shape(), axis, index, source.shape())?;
+        Ok(scattered(self, along, index, source, |sum, new| sum + new))
+    }
+
+    /// A copy with each slice of `source` added to the slice of `axis` that
+    /// `indices` names.
+    ///
+    /// # Errors
+    ///
+    /// When the axis or an index does not exist, or the source has another
+    /// shape than those slices.
+    pub fn index_add(&self, axis: isize, indices: &[usize], source: &Self) -> Result<Self> {
+        let along = check_index_add(self.shape(), axis, indices, source.shape())?;
+        let mut sum = self.clone();
+        add_rows(sum.make_mut(), self.shape(), along, indices, source);
+        Ok(sum)
+    }
+}
+
+fn check_index_add(shape: &Shape, axis: isize, indices: &[usize], source: &Shape) -> Result<usize> {
+    let along = shape.axis("index_add", axis)?;
+    shape.check_indices("index_add", along, indices)?;
+    let expected = shape.with(along, indices.len());
+    if *source == expected {
+        return Ok(along);
+    }
+    Err(Error::shape("index_add", format!("expected a source of shape {expected}, got {source}")))
+}
+
+const CHECKED: &str = "the shape rule accepted the inputs";
+
+impl<T: Float> Op<T> for Scatter {
+    type Saved = ();
+    const NAME: &'static str = "scatter";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        checked_axis("scatter", inputs[0], self.axis, &self.index, inputs[1])?;
+        Ok(inputs[0].clone())
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (inputs[0].scatter(self.axis, &self.index, inputs[1]).expect(CHECKED), ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let g = &call.cotangent;
+        call.each(|input| match input {
+            0 => {
+                let zeros = Tensor::scalar(T::ZERO).stretched(self.index.shape().clone());
+                g.scatter(self.axis, &self.index, &zeros).expect(CHECKED)
+            }
+            _ => source_gradient(call.inputs[1].shape(), self.axis, &self.index, g),
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let once = Tensor::from([[2, 0], [1, 3_i64]]);
+        let pair = |a: &[usize], b: &[usize]| [sample(a), sample(b)].concat();
+        vec![
+            (Scatter { axis: 1, index: once.clone() }, pair(&[3, 4], &[2, 2])),
+            (Scatter { axis: 0, index: once }, pair(&[4, 2], &[3, 2])),
+            (Scatter { axis: 0, index: Tensor::zeros([0, 2]) }, pair(&[3, 2], &[0, 2])),
+        ]
+    }
+}
+
+impl<T: Float> Op<T> for ScatterAdd {
+    type Saved = ();
+    const NAME: &'static str = "scatter_add";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        checked_axis("scatter_add", inputs[0], self.axis, &self.index, inputs[1])?;
+        Ok(inputs[0].clone())
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (inputs[0].scatter_add(self.axis, &self.index, inputs[1]).expect(CHECKED), ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let g = &call.cotangent;
+        call.each(|input| match input {
+            0 => g.clone(),
+            _ => source_gradient(call.inputs[1].shape(), self.axis, &self.index, g),
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let twice = Tensor::from([[2, 2, 0], [1, 3, 1_i64]]);
+        let pair = |a: &[usize], b: &[usize]| [sample(a), sample(b)].concat();
+        vec![
+            (ScatterAdd { axis: 1, index: twice.clone() }, pair(&[3, 4], &[2, 4])),
+            (ScatterAdd { axis: 0, index: twice }, pair(&[4, 3], &[2, 3])),
+            (ScatterAdd { axis: 0, index: Tensor::zeros([0, 2]) }, pair(&[3, 2], &[0, 2])),
+        ]
+    }
+}
+
+impl<T: Float> Op<T> for IndexAdd {
+    type Saved = ();
+    const NAME: &'static str = "index_add";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        check_index_add(inputs[0], self.axis, &self.indices, inputs[1])?;
+        Ok(inputs[0].clone())
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        (inputs[0].index_add(self.axis, &self.indices, inputs[1]).expect(CHECKED), ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let g = &call.cotangent;
+        call.each(|input| match input {
+            0 => g.clone(),
+            _ => g.index_select(self.axis, &self.indices).expect(CHECKED),
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let add = |axis, indices: &[usize]| IndexAdd { axis, indices: indices.into() };
+        let pair = |a: &[usize], b: &[usize]| [sample(a), sample(b)].concat();
+        vec![
+            (add(0, &[2, 0, 2]), pair(&[3, 4], &[3, 4])),
+            (add(-1, &[1]), pair(&[2, 3], &[2, 1])),
+            (add(0, &[]), pair(&[2, 3], &[0, 3])),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_go_where_the_index_says() {
+        let x = Tensor::<i64>::zeros([2, 3]);
+        let index = Tensor::from([[0, 2], [1, 1_i64]]);
+        let source = Tensor::from([[1, 2, 9], [3, 4, 9_i64]]);
+        let put = x.scatter(1, &index, &source).unwrap();
+        assert_eq!(put, Tensor::from([[1, 0, 2], [0, 4, 0]]));
+        let added = x.scatter_add(1, &index, &source).unwrap();
+        assert_eq!(added, Tensor::from([[1, 0, 2], [0, 7, 0]]));
+        let rows = x.index_add(0, &[1, 1], &Tensor::from([[1, 2, 3], [10, 20, 30]])).unwrap();
+        assert_eq!(rows, Tensor::from([[0, 0, 0], [11, 22, 33]]));
+    }
+
+    #[test]
+    fn places_that_do_not_exist_are_refused() {
+        let x = Tensor::<f32>::zeros([2, 3]);
+        let message = |index: Tensor<i64>, source: &[usize]| {
+            x.scatter(1, &index, &Tensor::zeros(source)).unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(Tensor::from([[3]]), &[1, 1]),
+            "scatter: index 3 is out of range for axis 1 of shape [2, 3]"
+        );
+        assert!(
+            message(Tensor::zeros([2, 2]), &[2, 1]).contains("beyond a source of shape [2, 1]")
+        );
+        assert!(message(Tensor::zeros([3, 1]), &[3, 1]).contains("does not fit"));
+        let error = x.index_add(0, &[0], &Tensor::zeros([2, 3])).unwrap_err();
+        assert_eq!(error.to_string(), "index_add: expected a source of shape [1, 3], got [2, 3]");
+    }
+}

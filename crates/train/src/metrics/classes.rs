@@ -1,0 +1,301 @@
+//! Figures that follow from which class was taken for which.
+
+use dendra_tensor::{Result, Tensor};
+
+use super::confusion::share;
+use super::{ConfusionMatrix, Metric, check_same};
+
+/// How the figures of single classes become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Average {
+    /// Every class counts the same. Classes that neither a label nor a
+    /// prediction names are left out.
+    #[default]
+    Macro,
+    /// Every class counts as much as it has samples.
+    Weighted,
+    /// Every sample counts the same; precision, recall and F1 are then the
+    /// accuracy.
+    Micro,
+    /// The figure of one class alone.
+    Class(usize),
+}
+
+impl Average {
+    fn of(self, matrix: &ConfusionMatrix, figures: &[f64]) -> f64 {
+        let (support, predicted) = (matrix.support(), matrix.predicted());
+        let weight = |class: usize| match self {
+            Self::Weighted => support[class] as f64,
+            _ => f64::from(u8::from(support[class] + predicted[class] > 0)),
+        };
+        if matrix.samples() == 0 {
+            return f64::NAN;
+        }
+        match self {
+            Self::Class(class) => figures.get(class).copied().unwrap_or(f64::NAN),
+            Self::Micro => share(matrix.right().iter().sum(), matrix.samples()),
+            Self::Macro | Self::Weighted => {
+                let weights = (0..figures.len()).map(weight);
+                let total: f64 = weights.clone().sum();
+                weights.zip(figures).map(|(weight, figure)| weight * figure).sum::<f64>() / total
+            }
+        }
+    }
+
+    fn name(self, figure: &str) -> String {
+        match self {
+            Self::Macro => figure.to_owned(),
+            Self::Weighted => format!("weighted {figure}"),
+            Self::Micro => format!("micro {figure}"),
+            Self::Class(class) => format!("{figure} of class {class}"),
+        }
+    }
+}
+
+/// Defines metrics by labels that follow from a confusion matrix, for outputs
+/// `[batch, classes]` and labels `[batch]`.
+macro_rules! by_classes {
+    ($($(#[$doc:meta])* $metric:ident: $name:literal, $of:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default)]
+        pub struct $metric {
+            average: Average,
+            matrix: ConfusionMatrix,
+        }
+
+        impl $metric {
+            /// Nothing gathered yet; every class counts the same.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// How the figures of single classes become one; every class counts
+            /// the same unless set.
+            #[must_use]
+            pub fn average(mut self, average: Average) -> Self {
+                self.average = average;
+                self
+            }
+
+            /// The figure of each class.
+            pub fn per_class(&self) -> Vec<f64> {
+                self.matrix.$of()
+            }
+        }
+
+        impl Metric for $metric {
+            fn name(&self) -> String {
+                self.average.name($name)
+            }
+
+            fn fresh(&self) -> Box<dyn Metric> {
+                Box::new(Self::new().average(self.average))
+            }
+
+            fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+                self.matrix.update(output, target)
+            }
+
+            fn value(&self) -> f64 {
+                self.average.of(&self.matrix, &self.per_class())
+            }
+        }
+    )*};
+}
+
+by_classes! {
+    /// Which share of the predictions of a class was right.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    /// use dendra_train::{Average, Metric, Precision};
+    ///
+    /// let mut precision = Precision::new().average(Average::Class(1));
+    /// let output = Tensor::from([[0.1, 0.9], [0.3, 0.7], [0.8, 0.2]]);
+    /// precision.update(&output, &Tensor::from([1, 0, 0]))?;
+    /// assert_eq!((precision.value(), &*precision.name()), (0.5, "precision of class 1"));
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    Precision: "precision", precision;
+    /// Which share of the samples of a class was found.
+    Recall: "recall", recall;
+    /// The harmonic mean of precision and recall of a class.
+    F1: "f1", f1;
+}
+
+/// Defines metrics of outputs on the same side of a threshold as their targets,
+/// for outputs and targets of one shape.
+macro_rules! by_threshold {
+    ($($(#[$doc:meta])* $metric:ident: $name:literal, $of:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $metric {
+            threshold: f32,
+            matrix: ConfusionMatrix,
+        }
+
+        impl $metric {
+            /// With the threshold 0.5, for probabilities.
+            pub fn new() -> Self {
+                Self::at(0.5)
+            }
+
+            /// With another threshold: 0 for logits.
+            pub fn at(threshold: f32) -> Self {
+                Self { threshold, matrix: ConfusionMatrix::new() }
+            }
+        }
+
+        impl Default for $metric {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl Metric<Tensor> for $metric {
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+                Box::new(Self::at(self.threshold))
+            }
+
+            fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+                check_same(stringify!($metric), output.shape(), target.shape())?;
+                let sides = |values: &Tensor, threshold: f32| -> Vec<i64> {
+                    values.to_vec().into_iter().map(|x| i64::from(x > threshold)).collect()
+                };
+                self.matrix.add(2, &sides(output, self.threshold), &sides(target, 0.5))
+            }
+
+            fn value(&self) -> f64 {
+                Average::Class(1).of(&self.matrix, &self.matrix.$of())
+            }
+        }
+    )*};
+}
+
+by_threshold! {
+    /// Which share of the outputs above a threshold has targets above 0.5.
+    BinaryPrecision: "precision", precision;
+    /// Which share of the targets above 0.5 has outputs above a threshold.
+    BinaryRecall: "recall", recall;
+    /// The harmonic mean of [`BinaryPrecision`] and [`BinaryRecall`].
+    BinaryF1: "f1", f1;
+}
+
+/// Defines metrics of a whole confusion matrix.
+macro_rules! by_matrix {
+    ($($(#[$doc:meta])* $metric:ident: $name:literal, |$matrix:ident| $value:expr;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// Outputs have the shape `[batch, classes]`, labels `[batch]`.
+        #[derive(Clone, Debug, Default)]
+        pub struct $metric(ConfusionMatrix);
+
+        impl $metric {
+            /// Nothing gathered yet.
+            pub fn new() -> Self {
+                Self::default()
+            }
+        }
+
+        impl Metric for $metric {
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn fresh(&self) -> Box<dyn Metric> {
+                Box::new(Self::new())
+            }
+
+            fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+                self.0.update(output, target)
+            }
+
+            fn value(&self) -> f64 {
+                let $matrix = &self.0;
+                if $matrix.samples() == 0 { f64::NAN } else { $value }
+            }
+        }
+    )*};
+}
+
+by_matrix! {
+    /// The mean recall of the classes that have samples, which a model cannot
+    /// raise by preferring the frequent ones.
+    BalancedAccuracy: "balanced accuracy", |matrix| {
+        let classes = matrix.recall().into_iter().zip(matrix.support());
+        let found: Vec<f64> = classes.filter(|(_, n)| *n > 0).map(|(recall, _)| recall).collect();
+        found.iter().sum::<f64>() / found.len() as f64
+    };
+    /// Cohen's κ: how far predictions and labels agree beyond what chance gives,
+    /// 1 for entirely and 0 for not at all (Cohen, "A coefficient of agreement
+    /// for nominal scales", 1960). NaN when all samples and predictions are of
+    /// one class.
+    CohenKappa: "kappa", |matrix| {
+        let agreed = share(matrix.right().iter().sum(), matrix.samples());
+        let chance = sum_of_products(&matrix.support(), &matrix.predicted());
+        let chance = chance / (matrix.samples() as f64).powi(2);
+        (agreed - chance) / (1.0 - chance)
+    };
+    /// The correlation of predictions and labels, from −1 to 1; 0 when either is
+    /// always the same (Matthews, "Comparison of the predicted and observed
+    /// secondary structure of T4 phage lysozyme", 1975; for several classes:
+    /// Gorodkin, 2004).
+    MatthewsCorrelation: "mcc", |matrix| {
+        let (labels, predicted) = (matrix.support(), matrix.predicted());
+        let samples = matrix.samples() as f64;
+        let right = matrix.right().iter().sum::<u64>() as f64;
+        let covariance = right * samples - sum_of_products(&labels, &predicted);
+        let spread = |x: &[u64]| samples * samples - sum_of_products(x, x);
+        let scale = (spread(&labels) * spread(&predicted)).sqrt();
+        if scale == 0.0 { 0.0 } else { covariance / scale }
+    };
+}
+
+fn sum_of_products(a: &[u64], b: &[u64]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| a as f64 * b as f64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_gathered_is_nan() {
+        assert!(Precision::new().value().is_nan());
+        assert!(Recall::new().average(Average::Micro).value().is_nan());
+        assert!(BinaryF1::new().value().is_nan());
+        assert!(CohenKappa::new().value().is_nan());
+        assert!(MatthewsCorrelation::new().value().is_nan());
+        let unknown = Average::Class(7);
+        let mut f1 = F1::new().average(unknown);
+        f1.update(&Tensor::from([[1.0, 0.0]]), &Tensor::from([0])).unwrap();
+        assert!(f1.value().is_nan());
+    }
+
+    #[test]
+    fn averages_have_names_of_their_own() {
+        let averages = [Average::Macro, Average::Weighted, Average::Micro, Average::Class(3)];
+        let names = averages.map(|average| Recall::new().average(average).fresh().name());
+        assert_eq!(names, ["recall", "weighted recall", "micro recall", "recall of class 3"]);
+    }
+
+    #[test]
+    fn guessing_one_class_agrees_no_more_than_chance() {
+        let output = Tensor::from([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]);
+        let labels = Tensor::from([0, 0, 0, 1]);
+        let mut metrics: [Box<dyn Metric>; 3] = [
+            Box::new(BalancedAccuracy::new()),
+            Box::new(CohenKappa::new()),
+            Box::new(MatthewsCorrelation::new()),
+        ];
+        let values = metrics.each_mut().map(|metric| {
+            metric.update(&output, &labels).unwrap();
+            metric.value()
+        });
+        assert_eq!(values, [0.5, 0.0, 0.0]);
+    }
+}

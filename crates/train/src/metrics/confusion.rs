@@ -1,0 +1,179 @@
+//! Which class was taken for which.
+
+use std::fmt;
+
+use dendra_tensor::{Error, Result, Tensor};
+
+use super::check_classes;
+
+/// How often each class was predicted as each: a row for every true class, a
+/// column for every predicted one.
+///
+/// Figures follow scikit-learn: where there is nothing to divide by, as for the
+/// precision of a class that was never predicted, they are 0.
+///
+/// ```
+/// use dendra_tensor::Tensor;
+/// use dendra_train::ConfusionMatrix;
+///
+/// let mut matrix = ConfusionMatrix::new();
+/// let output = Tensor::from([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]);
+/// matrix.update(&output, &Tensor::from([0, 1, 1]))?;
+/// assert_eq!(matrix.counts().to_vec(), [1, 0, 1, 1]);
+/// assert_eq!(matrix.recall(), [1.0, 0.5]);
+/// assert_eq!(matrix.precision(), [0.5, 1.0]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfusionMatrix {
+    classes: usize,
+    /// Row by row.
+    counts: Vec<u64>,
+}
+
+impl ConfusionMatrix {
+    /// Nothing counted yet; the first batch tells the number of classes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts the largest output of each sample: outputs `[batch, classes]`,
+    /// labels `[batch]`.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit each other or the batches before, or a label
+    /// is no class; nothing is counted then.
+    pub fn update(&mut self, output: &Tensor, labels: &Tensor<i64>) -> Result<()> {
+        let classes = check_classes(NAME, output.shape(), labels.shape())?;
+        self.add(classes, &output.argmax(1)?.to_vec(), &labels.to_vec())
+    }
+
+    /// Counts predicted classes with the true ones.
+    ///
+    /// # Errors
+    ///
+    /// When the number of classes is not that of the calls before, or a label
+    /// is no class; nothing is counted then.
+    pub(crate) fn add(&mut self, classes: usize, predicted: &[i64], labels: &[i64]) -> Result<()> {
+        if !self.counts.is_empty() && classes != self.classes {
+            let message = format!("{classes} classes after batches of {}", self.classes);
+            return Err(Error::shape(NAME, message));
+        }
+        let is_class = |label: i64| (0..classes as i64).contains(&label);
+        if let Some(bad) = labels.iter().find(|&&label| !is_class(label)) {
+            let message = format!("the label {bad} is none of {classes} classes, counted from 0");
+            return Err(Error::data(NAME, message));
+        }
+        self.classes = classes;
+        self.counts.resize(classes * classes, 0);
+        for (&predicted, &label) in predicted.iter().zip(labels) {
+            self.counts[label as usize * classes + predicted as usize] += 1;
+        }
+        Ok(())
+    }
+
+    /// The number of classes; 0 before the first batch.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The counts, `[true class, predicted class]`.
+    pub fn counts(&self) -> Tensor<i64> {
+        let classes = self.classes;
+        Tensor::from_fn([classes, classes], |i| self.counts[i] as i64)
+    }
+
+    /// The number of samples counted.
+    pub fn samples(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How many samples each class has.
+    pub fn support(&self) -> Vec<u64> {
+        self.counts.chunks(self.classes.max(1)).map(|row| row.iter().sum()).collect()
+    }
+
+    /// How often each class was predicted.
+    pub fn predicted(&self) -> Vec<u64> {
+        let column = |class: usize| self.counts[class..].iter().step_by(self.classes).sum::<u64>();
+        (0..self.classes).map(column).collect()
+    }
+
+    /// How often each class was predicted rightly.
+    pub fn right(&self) -> Vec<u64> {
+        (0..self.classes).map(|class| self.counts[class * self.classes + class]).collect()
+    }
+
+    /// For each class, which share of its predictions was right.
+    pub fn precision(&self) -> Vec<f64> {
+        self.right().into_iter().zip(self.predicted()).map(|(a, b)| share(a, b)).collect()
+    }
+
+    /// For each class, which share of its samples was found.
+    pub fn recall(&self) -> Vec<f64> {
+        self.right().into_iter().zip(self.support()).map(|(a, b)| share(a, b)).collect()
+    }
+
+    /// For each class, the harmonic mean of precision and recall.
+    pub fn f1(&self) -> Vec<f64> {
+        let all = self.support().into_iter().zip(self.predicted()).map(|(a, b)| a + b);
+        self.right().into_iter().zip(all).map(|(right, all)| share(2 * right, all)).collect()
+    }
+}
+
+const NAME: &str = "ConfusionMatrix";
+
+/// A quotient of counts; 0 where there is nothing to divide by.
+pub(super) fn share(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}
+
+/// A table: the true classes downwards, the predicted ones across.
+impl fmt::Display for ConfusionMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let largest = self.counts.iter().copied().max().unwrap_or(0).max(self.classes as u64);
+        let width = largest.to_string().len() + 1;
+        let side = self.classes.to_string().len().max(4);
+        write!(f, "{:>side$} |", "true")?;
+        (0..self.classes).try_for_each(|class| write!(f, "{class:>width$}"))?;
+        writeln!(f, "   predicted")?;
+        writeln!(f, "{:->line$}", "", line = side + 2 + width * self.classes)?;
+        for (class, row) in self.counts.chunks(self.classes.max(1)).enumerate() {
+            write!(f, "{class:>side$} |")?;
+            row.iter().try_for_each(|count| write!(f, "{count:>width$}"))?;
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_prints_as_a_table() {
+        let mut matrix = ConfusionMatrix::new();
+        matrix.add(2, &[0, 0, 1, 1, 1], &[0, 0, 0, 1, 1]).unwrap();
+        let expected = "true | 0 1   predicted\n----------\n   0 | 2 1\n   1 | 0 2\n";
+        assert_eq!(matrix.to_string(), expected);
+        assert_eq!(ConfusionMatrix::new().to_string().lines().count(), 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_not_counted() {
+        let mut matrix = ConfusionMatrix::new();
+        let outputs = Tensor::<f32>::zeros([2, 3]);
+        for bad in [3, -1] {
+            let error = matrix.update(&outputs, &Tensor::from([0, bad])).unwrap_err().to_string();
+            assert!(error.contains(&format!("the label {bad} is none of 3 classes")), "{error}");
+        }
+        assert_eq!(matrix.samples(), 0);
+        matrix.update(&outputs, &Tensor::from([0, 1])).unwrap();
+        let other = matrix.update(&Tensor::zeros([2, 4]), &Tensor::from([0, 1]));
+        assert!(other.unwrap_err().to_string().contains("4 classes after batches of 3"));
+        assert!(matrix.update(&outputs, &Tensor::from([0])).is_err());
+        assert_eq!(matrix.samples(), 2);
+    }
+}

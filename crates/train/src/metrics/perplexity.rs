@@ -1,0 +1,96 @@
+//! Perplexity.
+
+use dendra_tensor::{CrossEntropyOptions, Ops, Reduction, Result, Tensor};
+
+use super::Metric;
+
+/// The exponential of the mean cross-entropy of logits: among how many equally
+/// likely classes a language model hesitates.
+///
+/// Outputs are logits `[batch, classes, …]`, labels `[batch, …]`, as for
+/// [`CrossEntropy`](dendra_losses::CrossEntropy).
+///
+/// ```
+/// use dendra_tensor::Tensor;
+/// use dendra_train::{Metric, Perplexity};
+///
+/// let mut perplexity = Perplexity::new();
+/// perplexity.update(&Tensor::zeros([2, 50]), &Tensor::from([7, 49]))?;
+/// assert!((perplexity.value() - 50.0).abs() < 1e-4);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Perplexity {
+    ignore_index: i64,
+    sum: f64,
+    count: u64,
+}
+
+impl Perplexity {
+    /// Nothing gathered yet; the label −100 is ignored.
+    pub fn new() -> Self {
+        Self { ignore_index: -100, sum: 0.0, count: 0 }
+    }
+
+    /// The label of places that do not count; −100 unless set.
+    #[must_use]
+    pub fn ignore_index(mut self, label: i64) -> Self {
+        self.ignore_index = label;
+        self
+    }
+}
+
+impl Default for Perplexity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metric for Perplexity {
+    fn name(&self) -> String {
+        "perplexity".to_owned()
+    }
+
+    fn fresh(&self) -> Box<dyn Metric> {
+        Box::new(Self::new().ignore_index(self.ignore_index))
+    }
+
+    fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+        let options = CrossEntropyOptions {
+            ignore_index: self.ignore_index,
+            reduction: Reduction::None,
+            ..CrossEntropyOptions::default()
+        };
+        let losses = output.cross_entropy(target, options);
+        let losses = losses.map_err(|error| error.within("Perplexity"))?.to_vec();
+        self.sum += losses.into_iter().map(f64::from).sum::<f64>();
+        let counted = target.to_vec().into_iter().filter(|&label| label != self.ignore_index);
+        self.count += counted.count() as u64;
+        Ok(())
+    }
+
+    fn value(&self) -> f64 {
+        (self.sum / self.count as f64).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_counts_places_and_not_batches() {
+        let logits = Tensor::from([[2_f32.ln(), 0.0], [0.0, 0.0], [9.0, 0.0]]);
+        let mut whole = Perplexity::new();
+        whole.update(&logits, &Tensor::from([0, 1, -100])).unwrap();
+        let expected = (3.0_f64 / 2.0 * 2.0).sqrt();
+        assert!((whole.value() - expected).abs() < 1e-6, "{}", whole.value());
+        let mut parts = Perplexity::new();
+        assert!(parts.value().is_nan());
+        for (row, label) in [(0, 0), (1, 1), (2, -100)] {
+            let row = logits.narrow(0, row, 1).unwrap();
+            parts.update(&row, &Tensor::from([label])).unwrap();
+        }
+        assert!((parts.value() - expected).abs() < 1e-6);
+    }
+}

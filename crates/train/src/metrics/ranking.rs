@@ -1,0 +1,208 @@
+//! Figures of how well scores put samples into order, without a threshold.
+
+use dendra_tensor::{Error, Result, Tensor};
+
+use super::{Metric, check_classes, check_same};
+
+/// Scores with whether they are of positive samples, class by class. Exact
+/// figures need all of them: 5 bytes each.
+#[derive(Clone, Debug, Default)]
+struct Scores {
+    classes: Vec<Vec<(f32, bool)>>,
+}
+
+impl Scores {
+    /// Takes one score for each of several classes of a sample.
+    fn add(&mut self, place: &str, class: usize, score: f32, positive: bool) -> Result<()> {
+        if score.is_nan() {
+            return Err(Error::data(place, "a score is NaN, which has no place in an order"));
+        }
+        if self.classes.len() <= class {
+            self.classes.resize_with(class + 1, Vec::new);
+        }
+        self.classes[class].push((score, positive));
+        Ok(())
+    }
+
+    /// Scores of one class with targets of 0 and 1, in one shape.
+    fn add_binary(&mut self, place: &str, output: &Tensor, target: &Tensor) -> Result<()> {
+        check_same(place, output.shape(), target.shape())?;
+        let mut pairs = output.to_vec().into_iter().zip(target.to_vec());
+        pairs.try_for_each(|(score, target)| self.add(place, 0, score, target > 0.5))
+    }
+
+    /// Scores `[batch, classes]`, each class against the rest.
+    fn add_classes(&mut self, place: &str, output: &Tensor, labels: &Tensor<i64>) -> Result<()> {
+        let classes = check_classes(place, output.shape(), labels.shape())?;
+        if !self.classes.is_empty() && self.classes.len() != classes {
+            let message = format!("{classes} classes after batches of {}", self.classes.len());
+            return Err(Error::shape(place, message));
+        }
+        let rows = output.to_vec();
+        for (row, label) in rows.chunks_exact(classes).zip(labels.to_vec()) {
+            for (class, &score) in row.iter().enumerate() {
+                self.add(place, class, score, label == class as i64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The mean of a figure over the classes for which it is a number.
+    fn mean(&self, figure: impl Fn(&[Step]) -> f64) -> f64 {
+        let figures = self.classes.iter().map(|scores| figure(&steps(scores)));
+        let numbers: Vec<f64> = figures.filter(|figure| !figure.is_nan()).collect();
+        numbers.iter().sum::<f64>() / numbers.len() as f64
+    }
+}
+
+/// How many positive and negative samples share a score.
+#[derive(Clone, Copy)]
+struct Step {
+    positive: u64,
+    negative: u64,
+}
+
+/// The distinct scores, largest first.
+fn steps(scores: &[(f32, bool)]) -> Vec<Step> {
+    let mut sorted = scores.to_vec();
+    sorted.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
+    // −0 and 0 are one score.
+    let groups = sorted.chunk_by(|(a, _), (b, _)| a == b);
+    let count = |group: &[(f32, bool)]| {
+        let positive = group.iter().filter(|(_, positive)| *positive).count() as u64;
+        Step { positive, negative: group.len() as u64 - positive }
+    };
+    groups.map(count).collect()
+}
+
+/// The probability that a positive sample has a higher score than a negative
+/// one, equal scores counting half.
+fn roc_auc(steps: &[Step]) -> f64 {
+    let negatives: u64 = steps.iter().map(|step| step.negative).sum();
+    let positives: u64 = steps.iter().map(|step| step.positive).sum();
+    let mut below = negatives;
+    let mut won = 0.0;
+    for step in steps {
+        below -= step.negative;
+        won += step.positive as f64 * (below as f64 + 0.5 * step.negative as f64);
+    }
+    won / (positives as f64 * negatives as f64)
+}
+
+/// The mean precision over the recall that each score adds.
+fn average_precision(steps: &[Step]) -> f64 {
+    let positives: u64 = steps.iter().map(|step| step.positive).sum();
+    let (mut found, mut seen, mut sum) = (0, 0, 0.0);
+    for step in steps {
+        found += step.positive;
+        seen += step.positive + step.negative;
+        sum += step.positive as f64 * (found as f64 / seen as f64);
+    }
+    sum / positives as f64
+}
+
+/// Defines the metrics for targets of 0 and 1, and for labels.
+macro_rules! rankings {
+    ($($(#[$doc:meta])* $metric:ident: $name:literal, $figure:ident;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// For outputs and targets (0 or 1) of one shape, or for outputs
+        /// `[batch, classes]` and labels `[batch]`: then each class against the
+        /// rest, and the mean over the classes that have it. It keeps all
+        /// scores.
+        #[derive(Clone, Debug, Default)]
+        pub struct $metric(Scores);
+
+        impl $metric {
+            /// Nothing gathered yet.
+            pub fn new() -> Self {
+                Self::default()
+            }
+        }
+
+        impl Metric<Tensor> for $metric {
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+                Box::new(Self::new())
+            }
+
+            fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+                self.0.add_binary(stringify!($metric), output, target)
+            }
+
+            fn value(&self) -> f64 {
+                self.0.mean($figure)
+            }
+        }
+
+        impl Metric for $metric {
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn fresh(&self) -> Box<dyn Metric> {
+                Box::new(Self::new())
+            }
+
+            fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+                self.0.add_classes(stringify!($metric), output, target)
+            }
+
+            fn value(&self) -> f64 {
+                self.0.mean($figure)
+            }
+        }
+    )*};
+}
+
+rankings! {
+    /// The area under the receiver operating characteristic: the probability
+    /// that a positive sample has a higher score than a negative one (Hanley
+    /// and McNeil, "The meaning and use of the area under a receiver operating
+    /// characteristic (ROC) curve", 1982). Equal scores count half.
+    RocAuc: "roc auc", roc_auc;
+    /// The average precision: Σ (Rₙ − Rₙ₋₁)·Pₙ over all thresholds, with recall
+    /// R and precision P, without interpolation.
+    AveragePrecision: "average precision", average_precision;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(metric: &mut impl Metric<Tensor>, scores: &[f32], targets: &[f32]) -> f64 {
+        let shape = [scores.len()];
+        let output = Tensor::from_vec(scores.to_vec(), shape).unwrap();
+        metric.update(&output, &Tensor::from_vec(targets.to_vec(), shape).unwrap()).unwrap();
+        metric.value()
+    }
+
+    #[test]
+    fn the_ends_of_the_scale_are_reached() {
+        let targets = [0.0, 0.0, 1.0, 1.0];
+        let area = |scores: [f32; 4]| value(&mut RocAuc::new(), &scores, &targets);
+        assert_eq!(area([0.1, 0.2, 0.3, 0.4]), 1.0);
+        assert_eq!(area([0.4, 0.3, 0.2, 0.1]), 0.0);
+        assert_eq!(area([0.5; 4]), 0.5);
+        assert_eq!(area([-0.0, 0.0, -0.0, 0.0]), 0.5);
+        let precision = |scores: [f32; 4]| value(&mut AveragePrecision::new(), &scores, &targets);
+        assert_eq!(precision([0.1, 0.2, 0.3, 0.4]), 1.0);
+        assert_eq!(precision([0.5; 4]), 0.5);
+    }
+
+    #[test]
+    fn one_class_alone_has_no_figure() {
+        assert!(value(&mut RocAuc::new(), &[0.1, 0.2], &[1.0, 1.0]).is_nan());
+        assert!(value(&mut AveragePrecision::new(), &[0.1, 0.2], &[0.0, 0.0]).is_nan());
+        assert!(Metric::<Tensor>::value(&RocAuc::new()).is_nan());
+    }
+
+    #[test]
+    fn a_nan_has_no_place() {
+        let error = RocAuc::new().update(&Tensor::from([f32::NAN]), &Tensor::from([1.0_f32]));
+        assert!(error.unwrap_err().to_string().contains("a score is NaN"));
+    }
+}

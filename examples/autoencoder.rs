@@ -1,0 +1,76 @@
+//! Squeezes handwritten digits into a few numbers and draws them again.
+
+use dendra::prelude::*;
+
+mod options;
+mod picture;
+
+/// Numbers that a digit is squeezed into.
+const CODE: usize = 16;
+/// Pictures in a row of the sheet.
+const COLUMNS: usize = 10;
+
+/// Images, and their pixels as what is to come out.
+struct Same<'a>(&'a ImageDataset);
+
+impl Dataset for Same<'_> {
+    type Input = Tensor;
+    type Target = Tensor;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn input_shape(&self) -> Shape {
+        self.0.input_shape()
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+        let (images, _) = self.0.batch(indices)?;
+        Ok((images.clone(), images.flatten(1, -1)?))
+    }
+}
+
+fn main() -> Result<()> {
+    let options = options::Options::read(
+        "Squeezes the digits of MNIST into 16 numbers and draws them again",
+        "10",
+        "0.001",
+    );
+    let mnist = options.mnist()?;
+    let (train, test) = (Same(&mnist.train), Same(&mnist.test));
+
+    // The last layer gives logits: the loss applies the sigmoid.
+    let model = Sequential::input([1, 28, 28])
+        .flatten()
+        .dense(256)
+        .relu()
+        .dense(CODE)
+        .named("code")
+        .dense(256)
+        .relu()
+        .dense(28 * 28)
+        .build(&mut Rng::seed(options.seed))?;
+    println!("{}", model.summary());
+
+    let mut trainer =
+        Trainer::new(model, Adam::new(options.learning_rate), BceWithLogitsLoss::new());
+    let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
+    trainer.fit(&train, fit.validate_on(&test))?;
+
+    // Digits and what came out, row under row.
+    let mut rows = Vec::new();
+    for row in 0..4 {
+        let indices: Vec<usize> = (row * COLUMNS..(row + 1) * COLUMNS).collect();
+        let (images, _) = mnist.test.batch(&indices)?;
+        let drawn = trainer.predict(&images)?.sigmoid().reshape([COLUMNS, 1, 28, 28])?;
+        rows.extend([images, drawn]);
+    }
+    let sheet = Tensor::cat(&rows.iter().collect::<Vec<_>>(), 0)?;
+    picture::sheet(&sheet, COLUMNS, "autoencoder.png")?;
+
+    let (images, flat) = test.batch(&(0..1_000).collect::<Vec<_>>())?;
+    let error = trainer.predict(&images)?.sigmoid().sub(&flat)?.square().mean().item()?;
+    println!("mean squared error of a pixel over 1,000 test digits: {error:.4}");
+    Ok(())
+}

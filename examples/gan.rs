@@ -1,0 +1,102 @@
+//! Draws handwritten digits from noise: two networks against each other.
+
+use dendra::prelude::*;
+
+mod options;
+mod picture;
+
+/// Numbers of noise that a picture is drawn from.
+const NOISE: usize = 64;
+/// Pictures on a side of the sheet.
+const SIDE: usize = 8;
+
+fn main() -> Result<()> {
+    let options = options::Options::read(
+        "Trains a generator and a discriminator of MNIST's digits against each other",
+        "20",
+        "0.0002",
+    );
+    let mnist = options.mnist()?;
+    let mut rng = Rng::seed(options.seed);
+    let mut generator = Sequential::input([NOISE])
+        .dense(256)
+        .batch_norm1d()
+        .leaky_relu(0.2)
+        .dense(512)
+        .batch_norm1d()
+        .leaky_relu(0.2)
+        .dense(28 * 28)
+        .sigmoid()
+        .build(&mut rng)?;
+    let mut discriminator = Sequential::input([28 * 28])
+        .dense(512)
+        .leaky_relu(0.2)
+        .dropout(0.3)
+        .dense(256)
+        .leaky_relu(0.2)
+        .dropout(0.3)
+        .dense(1)
+        .build(&mut rng)?;
+    println!("generator\n{}\ndiscriminator\n{}", generator.summary(), discriminator.summary());
+
+    let adam = || Adam::new(options.learning_rate).betas(0.5, 0.999);
+    let (mut generator_optimizer, mut discriminator_optimizer) = (adam(), adam());
+    let loss = BceWithLogitsLoss::new();
+    let loader = DataLoader::new(&mnist.train).batch_size(options.batch_size).shuffle(options.seed);
+    // The same noise for every sheet shows how the pictures become digits.
+    let shown = Var::new(Tensor::normal([SIDE * SIDE, NOISE], 0.0, 1.0, &mut rng));
+
+    let mut step = 0_u64;
+    for epoch in 0..options.epochs {
+        let mut sums = [0.0; 3];
+        for batch in loader.epoch(epoch as u64) {
+            let (images, _) = batch?;
+            let real = images.flatten(1, -1)?;
+            let count = real.shape()[0];
+            if count == 1 {
+                continue; // One picture has no statistics for batch normalisation.
+            }
+            let ones = Tensor::ones([count, 1]);
+
+            // Pictures are judged: real ones 0.9 (not quite 1, so that the
+            // discriminator does not become too sure), drawn ones 0.
+            let noise = Tensor::normal([count, NOISE], 0.0, 1.0, &mut rng);
+            let tape = Tape::training(options.seed, 2 * step);
+            let drawn = generator.forward(&tape.input(noise))?;
+            let tape = Tape::training(options.seed, 2 * step + 1);
+            let of_real = discriminator.forward(&tape.input(real))?;
+            let of_drawn = discriminator.forward(&tape.input(drawn.value().clone()))?;
+            let judgement = loss.compute(&of_real, &ones.mul_scalar(0.9))?
+                + loss.compute(&of_drawn, &ones.mul_scalar(0.0))?;
+            let gradients = judgement.backward()?;
+            discriminator_optimizer.step(&mut discriminator, &gradients)?;
+            sums[0] += gradients.loss() / 2.0;
+            let taken_for_real = of_drawn.value().map(|logit| f32::from(logit > 0.0));
+            sums[2] += taken_for_real.mean().item()?;
+
+            // The drawn ones again, this time to be taken for real. The
+            // discriminator passes the gradient on and stays as it is.
+            discriminator.set_trainable(false);
+            let verdict = discriminator.forward(&drawn)?;
+            discriminator.set_trainable(true);
+            let gradients = loss.compute(&verdict, &ones)?.backward()?;
+            generator_optimizer.step(&mut generator, &gradients)?;
+            sums[1] += gradients.loss();
+            step += 1;
+        }
+        let [discriminator_loss, generator_loss, fooled] =
+            sums.map(|sum| sum / loader.len() as f32);
+        println!(
+            "epoch {}/{}  discriminator {discriminator_loss:.4}  generator {generator_loss:.4}  \
+             taken for real {:.1}%",
+            epoch + 1,
+            options.epochs,
+            100.0 * fooled
+        );
+        let pictures = generator.forward(&shown)?.value().reshape([SIDE * SIDE, 1, 28, 28])?;
+        picture::sheet(&pictures, SIDE, "gan.png")?;
+    }
+    generator.save("gan.safetensors")?;
+    println!("saved the generator as gan.safetensors");
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Forecasts a noisy series with a GRU, and draws the forecast beside what
+//! really came.
+
+use clap::Parser;
+use dendra::prelude::*;
+
+mod chart;
+
+/// Trains a GRU on a noisy series and forecasts how it goes on
+#[derive(Parser)]
+struct Arguments {
+    /// Values that are seen before each forecast
+    #[arg(long, value_name = "L", default_value_t = 60)]
+    window: usize,
+    /// Values to forecast one after the other
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    horizon: usize,
+    /// Standard deviation of the noise
+    #[arg(long, value_name = "S", default_value_t = 0.1)]
+    noise: f64,
+    /// Width of the GRU
+    #[arg(long, value_name = "H", default_value_t = 32)]
+    hidden: usize,
+    /// How often to go through the training data
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    epochs: usize,
+    /// Samples of a training step
+    #[arg(long, value_name = "B", default_value_t = 32)]
+    batch_size: usize,
+    /// Learning rate of Adam
+    #[arg(long, value_name = "R", default_value_t = 0.003)]
+    learning_rate: f64,
+    /// Seed of everything that is random
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    seed: u64,
+}
+
+#[derive(Parameters)]
+struct Net {
+    gru: GRU,
+    head: Linear,
+}
+
+impl Module for Net {
+    /// The value that follows each window `[N, L, 1]`.
+    fn forward(&self, x: &Var) -> Result<Var> {
+        let (_, state) = self.gru.run(x, None, None)?;
+        self.head.forward(&state.h.squeeze(0)?)
+    }
+}
+
+/// Two waves that do not fit each other.
+fn wave(t: usize) -> f64 {
+    let t = t as f64;
+    (t * 0.12).sin() + 0.5 * (t * 0.31 + 1.0).sin()
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let &Arguments { window, horizon, noise, .. } = &arguments;
+    if window == 0 || horizon == 0 {
+        return Err(Error::argument("sine_forecast", "--window and --horizon are at least 1"));
+    }
+    let mut rng = Rng::seed(arguments.seed);
+    let length = 2000;
+    let series: Vec<f32> = (0..length).map(|t| (wave(t) + noise * rng.normal()) as f32).collect();
+    let count = length - window;
+    let windows = Tensor::from_fn([count, window, 1], |i| series[i / window + i % window]);
+    let next = Tensor::from_fn([count, 1], |i| series[i + window]);
+    let data = TensorDataset::new(windows, next)?;
+
+    let model = Net {
+        gru: GRU::new(1, arguments.hidden).batch_first(true).init(&mut rng)?,
+        head: Linear::new(arguments.hidden, 1).init(&mut rng)?,
+    };
+    println!("{} values of a series with noise of {noise}", series.len());
+    let mut trainer = Trainer::new(model, Adam::new(arguments.learning_rate), MseLoss::new());
+    let fit = Fit::epochs(arguments.epochs).batch_size(arguments.batch_size);
+    trainer.fit(&data, fit.seed(arguments.seed))?;
+
+    // Each forecast is seen by the next one.
+    let mut seen = series[length - window..].to_vec();
+    let mut forecast = Vec::with_capacity(horizon);
+    for _ in 0..horizon {
+        let x = Tensor::from_vec(seen[seen.len() - window..].to_vec(), [1, window, 1])?;
+        let value = trainer.model().forward(&Var::new(x))?.value().item()?;
+        forecast.push(value);
+        seen.push(value);
+    }
+    let truth: Vec<f32> = (0..horizon).map(|t| wave(length + t) as f32).collect();
+    println!("\nthe last values, then the forecast (●) and the truth without noise (·)\n");
+    let before = &series[length - window.min(40)..];
+    print!("{}", chart::draw(before, &forecast, &truth, 18));
+    let squares = forecast.iter().zip(&truth).map(|(a, b)| f64::from(a - b).powi(2));
+    let error = (squares.sum::<f64>() / horizon as f64).sqrt();
+    println!("\nroot mean square error over {horizon} values: {error:.3}");
+    Ok(())
+}

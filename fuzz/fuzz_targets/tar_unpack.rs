@@ -1,0 +1,6 @@
+//! Any bytes for `dendra_hostile::tar_unpack`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    dendra_hostile::withstand(dendra_hostile::tar_unpack, bytes);
+});

@@ -1,0 +1,6 @@
+//! Any bytes for `dendra_hostile::text`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    dendra_hostile::withstand(dendra_hostile::text, bytes);
+});

@@ -1,0 +1,84 @@
+//! PNG and JPEG pictures.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+
+use super::{Files, Hostile};
+
+/// A small picture with something in it.
+fn picture(format: ImageFormat) -> Vec<u8> {
+    let picture = RgbImage::from_fn(16, 16, |x, y| {
+        let value = |factor: u32| ((x * factor + y * y) % 251) as u8;
+        Rgb([value(3), value(7), value(31)])
+    });
+    let mut bytes = Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(picture).write_to(&mut bytes, format).expect("a vector takes all");
+    bytes.into_inner()
+}
+
+pub(super) fn files() -> Vec<Hostile> {
+    let mut files = Files::of(&["image"]);
+    let png = picture(ImageFormat::Png);
+    files.truncated("a PNG", &png, (0..60).chain((60..png.len() - 12).step_by(37)));
+    // Width and height, the kind of pixels, and the checksum of the header.
+    for (place, bytes) in [
+        (16, [0, 0, 0, 0]),
+        (20, [0, 0, 0, 0]),
+        (16, [0x7f, 0xff, 0xff, 0xff]),
+        (20, [0xff; 4]),
+        (24, [3, 2, 0, 0]),
+        (24, [8, 5, 0, 0]),
+        (29, [0; 4]),
+        (33, [0xff; 4]),
+        (33, [0x7f, 0xff, 0xff, 0xff]),
+        (45, [0x55; 4]),
+    ] {
+        let mut changed = png.clone();
+        changed[place..place + 4].copy_from_slice(&bytes);
+        files.refused(format!("a PNG with {bytes:?} at {place}"), changed);
+    }
+    for extent in [1_u32 << 10, 1 << 12, 1 << 14, 1 << 15, 1 << 20, u32::MAX >> 1] {
+        let mut bomb = png.clone();
+        bomb[16..20].copy_from_slice(&extent.to_be_bytes());
+        bomb[20..24].copy_from_slice(&extent.to_be_bytes());
+        let sum = checksum(&bomb[12..29]);
+        bomb[29..33].copy_from_slice(&sum.to_be_bytes());
+        files.refused(format!("a PNG that claims {extent} pixels a side"), bomb);
+    }
+    let jpeg = picture(ImageFormat::Jpeg);
+    files.truncated("a JPEG", &jpeg, [0, 1, 2, 3, 4, 10, 20, 21, 50, 100]);
+    for length in (200..jpeg.len()).step_by(29) {
+        // Decoders show what there is of a picture.
+        files.withstood(format!("a JPEG cut off at {length}"), &jpeg[..length]);
+    }
+    if let Some(start) = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]) {
+        for extents in [[0xff; 4], [0, 0, 0, 16], [0x40, 0, 0x40, 0]] {
+            let mut bomb = jpeg.clone();
+            bomb[start + 5..start + 9].copy_from_slice(&extents);
+            files.withstood(format!("a JPEG that claims {extents:?}"), bomb);
+        }
+    }
+    for (name, bytes) in [
+        ("nothing", &b""[..]),
+        ("a GIF", b"GIF89a\x01\0\x01\0"),
+        ("a BMP", b"BM\0\0\0\0"),
+        ("a TIFF", b"II*\0\x08\0\0\0"),
+        ("an SVG", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+        ("a web page", b"<!DOCTYPE html>"),
+        ("a PNG's signature alone", b"\x89PNG\r\n\x1a\n"),
+        ("a JPEG's marks alone", b"\xff\xd8\xff\xd9"),
+    ] {
+        files.refused(name, bytes);
+    }
+    files.files
+}
+
+/// The checksum that PNG has behind each chunk (CRC-32).
+fn checksum(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, &byte| {
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+            (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg())
+        })
+    })
+}

@@ -1,0 +1,153 @@
+//! Every parser of Dendra behind one door, and files that are not what they
+//! claim.
+//!
+//! A [`Parser`] takes bytes and gives an error or reads them; whatever the
+//! bytes are, it must not panic, hang or take more memory than its bound. The
+//! tests of this crate show it the files of [`files`], and the fuzz targets in
+//! `fuzz/` show it anything, beginning with those files.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{self, Read};
+
+use dendra_datasets::{
+    Csv, TableEncoding, Vocabulary, decode_image, parse_cifar10, parse_idx, parse_text, visit_tar,
+};
+use dendra_nn::StateFile;
+use dendra_tensor::{Error, Result};
+use tempfile::NamedTempFile;
+
+pub mod files;
+
+/// The most bytes that an archive may hold here.
+pub const MOST_BYTES: u64 = 1 << 20;
+
+/// A parser, reduced to whether it takes some bytes.
+#[derive(Clone, Copy)]
+pub struct Parser {
+    /// The name of its fuzz target and of its files.
+    pub name: &'static str,
+    /// Reads the bytes and everything in them.
+    pub parse: fn(&[u8]) -> Result<()>,
+    /// How many bytes of memory a byte of input may cost, beside a fixed sum.
+    /// Compressed data may grow by what deflate can do.
+    pub memory_per_byte: usize,
+}
+
+/// All parsers.
+pub const PARSERS: [Parser; 8] = [
+    Parser { name: "idx", parse: idx, memory_per_byte: 1032 },
+    Parser { name: "tar", parse: tar, memory_per_byte: 16 },
+    Parser { name: "tar_unpack", parse: tar_unpack, memory_per_byte: 16 },
+    Parser { name: "cifar", parse: cifar, memory_per_byte: 4 },
+    Parser { name: "csv", parse: csv, memory_per_byte: 64 },
+    Parser { name: "text", parse: text, memory_per_byte: 32 },
+    Parser { name: "safetensors", parse: safetensors, memory_per_byte: 32 },
+    Parser { name: "image", parse: image, memory_per_byte: 8 * 1032 },
+];
+
+/// An IDX array, gzipped or not.
+pub fn idx(bytes: &[u8]) -> Result<()> {
+    parse_idx(bytes).map(drop)
+}
+
+/// The files of a tar archive, gzipped or not, read to their ends.
+pub fn tar(bytes: &[u8]) -> Result<()> {
+    visit_tar(bytes, MOST_BYTES, |path, contents| {
+        assert!(path.is_relative(), "{} leads out of its folder", path.display());
+        io::copy(&mut contents.take(u64::MAX), &mut io::sink()).map(drop)
+    })
+}
+
+/// A tar archive, unpacked into a folder that has a link out of it; nothing may
+/// come to lie beside the folder.
+pub fn tar_unpack(bytes: &[u8]) -> Result<()> {
+    let io = |error| Error::io("a temporary folder", error);
+    let around = tempfile::tempdir().map_err(io)?;
+    let (archive, folder) = (around.path().join("archive"), around.path().join("folder"));
+    let outside = around.path().join("outside");
+    for folder in [&folder, &outside] {
+        fs::create_dir(folder).map_err(io)?;
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&outside, folder.join("link")).map_err(io)?;
+    fs::write(&archive, bytes).map_err(io)?;
+    let outcome = dendra_datasets::unpack_tar(&archive, &folder, MOST_BYTES);
+    let names = |folder| -> io::Result<Vec<_>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            names.push(entry?.file_name());
+        }
+        names.sort();
+        Ok(names)
+    };
+    let beside = names(around.path()).map_err(io)?;
+    assert_eq!(beside, ["archive", "folder", "outside"], "something lies beside the folder");
+    assert!(names(&outside).map_err(io)?.is_empty(), "something went through a link");
+    if outcome.is_err() {
+        let left = names(&folder).map_err(io)?;
+        assert!(left.iter().all(|name| name == "link"), "{left:?} was left behind");
+    }
+    outcome
+}
+
+/// The records of a CIFAR file.
+pub fn cifar(bytes: &[u8]) -> Result<()> {
+    parse_cifar10(bytes).map(drop)
+}
+
+/// A table, and inputs made of all its columns. The first byte chooses the
+/// delimiter and whether there is a header.
+pub fn csv(bytes: &[u8]) -> Result<()> {
+    let csv = match bytes.first() {
+        Some(b';') => Csv::new().delimiter(b';').header(false),
+        Some(b'\t') => Csv::new().delimiter(b'\t').comment(b'#'),
+        _ => Csv::new(),
+    };
+    let table = csv.parse(bytes)?;
+    // A category is a column of inputs: keep their product small.
+    if table.len() <= 64 {
+        let names = table.names().iter().take(8).cloned();
+        let encoding = TableEncoding::new().missing(dendra_datasets::Missing::Mean);
+        encoding.categories(names).fit(&table)?.inputs(&table)?;
+    }
+    Ok(())
+}
+
+/// A text, its characters and back.
+pub fn text(bytes: &[u8]) -> Result<()> {
+    let text = parse_text(bytes)?;
+    for vocabulary in [Vocabulary::bytes(), Vocabulary::characters(&text)] {
+        let symbols = vocabulary.encode(&text)?;
+        assert_eq!(vocabulary.decode(&symbols)?, text);
+    }
+    Ok(())
+}
+
+/// A state dict.
+pub fn safetensors(bytes: &[u8]) -> Result<()> {
+    thread_local! {
+        static FILE: RefCell<Option<NamedTempFile>> = const { RefCell::new(None) };
+    }
+    let io = |error| Error::io("a temporary file", error);
+    FILE.with_borrow_mut(|file| {
+        if file.is_none() {
+            *file = Some(NamedTempFile::new().map_err(io)?);
+        }
+        let path = file.as_ref().expect("it was made").path();
+        fs::write(path, bytes).map_err(io)?;
+        StateFile::read(path).map(drop)
+    })
+}
+
+/// A PNG or JPEG picture.
+pub fn image(bytes: &[u8]) -> Result<()> {
+    decode_image(bytes, false).map(drop)
+}
+
+/// Shows a parser the bytes, whatever they are: what a fuzz target does.
+pub fn withstand(parse: fn(&[u8]) -> Result<()>, bytes: &[u8]) {
+    if let Err(error) = parse(bytes) {
+        assert!(!error.to_string().is_empty());
+    }
+}
