@@ -161,7 +161,7 @@ mod tests {
         write_record(&mut record, b"123456789").unwrap();
         assert_eq!(record.len(), 8 + 4 + 9 + 4);
         assert_eq!(record[..8], 9_u64.to_le_bytes());
-        let mask = ((0xe306_9283_u32 >> 15) | (0xe306_9283_u32 << 17)).wrapping_add(0xa282_ead8);
+        let mask = 0xe306_9283_u32.rotate_right(15).wrapping_add(0xa282_ead8);
         assert_eq!(record[21..], mask.to_le_bytes());
     }
 
