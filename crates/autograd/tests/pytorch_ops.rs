@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use dendra_autograd::{Tape, Var};
 use dendra_tensor::ops::{Ops, table};
 use dendra_tensor::{
-    AttentionMask, AttentionOptions, ChannelStatistics, Conv2dOptions, CrossEntropyOptions, Error,
-    Float, NormStatistics, Pool2dOptions, RecurrentOptions, Reduction, Result, Tensor,
+    AttentionMask, AttentionOptions, ChannelStatistics, Conv2dOptions, ConvTransposeOptions,
+    CrossEntropyOptions, Error, Float, NormStatistics, Pool2dOptions, RecurrentOptions, Reduction,
+    Result, Tensor,
 };
 use serde_json::Value;
 
@@ -236,6 +237,18 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
                 _ => x.conv2d_relu(weight, bias.first(), options, case.flag("max_pool")),
             }
         }
+        ("conv_transpose2d", [x, weight, bias @ ..]) => {
+            let options = ConvTransposeOptions {
+                stride: case.pair("stride"),
+                padding: case.pair("padding"),
+                output_padding: case.pair("output_padding"),
+                dilation: case.pair("dilation"),
+                groups: case.integer("groups") as usize,
+            };
+            x.conv_transpose2d(weight, bias.first(), options)
+        }
+        ("adaptive_avg_pool2d", [x]) => x.adaptive_avg_pool2d(case.pair("output_size")),
+        ("adaptive_max_pool2d", [x]) => x.adaptive_max_pool2d(case.pair("output_size")),
         ("batch_norm", [x, rest @ ..]) => {
             let (affine, running) = rest.split_at(if case.flag("affine") { 2 } else { 0 });
             let statistics = match running {

@@ -1,6 +1,5 @@
 //! [`DataLoader`]: a data set in batches, in a new order in every epoch.
 
-use std::any::Any;
 use std::iter::FusedIterator;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Scope;
@@ -304,16 +303,8 @@ where
     D: Dataset + ?Sized,
 {
     // The data set is only read. Where it has locks, they tell of the panic.
-    catch_unwind(AssertUnwindSafe(|| dataset.batch_at(indices, draw))).unwrap_or_else(|payload| {
-        Err(Error::data("the data set", format!("it panicked: {}", panic_message(&*payload))))
-    })
-}
-
-/// What a panic said.
-fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("with something that is not a text")
+    catch_unwind(AssertUnwindSafe(|| dataset.batch_at(indices, draw)))
+        .unwrap_or_else(|payload| Err(Error::panic("the data set", &*payload)))
 }
 
 /// Names the sample that an error is about: the first that fails alone, too.

@@ -121,10 +121,8 @@ fn what_is_random_depends_on_seed_epoch_and_sample_alone() {
 fn a_fault_is_an_error_that_names_its_sample_within_a_second() {
     let message = |fault| match fault {
         Fault::Error => "sample 77: numbers: it is broken",
-        Fault::Panic => "sample 77: the data set: it panicked: out of numbers: 1",
-        Fault::PanicOddly => {
-            "sample 77: the data set: it panicked: with something that is not a text"
-        }
+        Fault::Panic => "sample 77: the data set: panicked: out of numbers: 1",
+        Fault::PanicOddly => "sample 77: the data set: panicked: without a message",
     };
     for fault in [Fault::Error, Fault::Panic, Fault::PanicOddly] {
         let data = Numbers { fault: Some((77, fault)), ..numbers(103) };
@@ -168,7 +166,7 @@ fn a_fault_of_a_whole_batch_names_the_batch() {
         .filter_map(|batch| batch.err().map(|error| error.to_string()))
         .collect();
     assert_eq!(errors.len(), 2);
-    assert_eq!(errors[1], "a batch of samples 4 to 7: the data set: it panicked: too many");
+    assert_eq!(errors[1], "a batch of samples 4 to 7: the data set: panicked: too many");
 }
 
 #[test]

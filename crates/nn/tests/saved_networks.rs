@@ -267,18 +267,18 @@ fn architectures_that_lie_are_refused() {
         // 4 TB, and more than can be counted.
         (layers(&[&linear("3", "1073741824"), &linear("null", "1024")]), "mismatched: 0.weight"),
         (layers(&[&linear("3", "18446744073709551615")]), "more than 2147483648 values"),
-        (conv("1099511627776"), "layer 0 (Conv2d): a padded image of"),
+        (conv("1099511627776"), "layer 0 (Conv2d): a padded input of"),
         (conv("18446744073709551615"), "layer 0 (Conv2d)"),
         // A small output of a huge padded image.
         (
             conv("1099511627776").replace("\"stride\":[1,1]", "\"stride\":[1099511627776,1]"),
-            "layer 0 (Conv2d): a padded image of",
+            "layer 0 (Conv2d): a padded input of",
         ),
         (
             layers(&[r#"{"layer":{"kind":"AvgPool2d","kernel_size":[65535,65535],"stride":[1,1],
                 "padding":[32767,32767],"ceil_mode":false,"count_include_pad":true}}"#])
             .replace("[3]", "[1,3,3]"),
-            "layer 0 (AvgPool2d): a padded image of [65537, 65537]",
+            "layer 0 (AvgPool2d): a padded input of [65537, 65537]",
         ),
         // Of the right sizes, but not the file's.
         (layers(&[]), "unexpected: 0.bias, 0.weight"),

@@ -189,11 +189,7 @@ where
             let mut group = Vec::with_capacity(count);
             for index in first..first + count {
                 let place = || format!("epoch {number}, batch {}", index + 1);
-                let batch = guarded(place, || source.next().transpose());
-                let batch = batch.map_err(|error| match error {
-                    Error::Panic { .. } => error,
-                    error => error.within(place()),
-                })?;
+                let batch = source.next().transpose().map_err(|error| error.within(place()))?;
                 group.push(batch.ok_or_else(|| {
                     Error::data(place(), "the data set has fewer batches than it told")
                 })?);
@@ -224,8 +220,8 @@ where
         let validate = number.is_multiple_of(self.fit.validate_every) || self.is_over();
         let validation = self.validation.filter(|_| validate);
         let validation = validation.map(|data| {
-            let place = || format!("validation after epoch {number}");
-            guarded(place, || self.trainer.evaluate_any(data))
+            guarded(|| "evaluation".to_owned(), || self.trainer.evaluate_any(data))
+                .map_err(|error| error.within(format!("validation after epoch {number}")))
         });
         let report = EpochReport {
             number,

@@ -20,7 +20,7 @@ use crate::place;
 /// use dendra_nn::tensor::Tensor;
 /// use dendra_nn::{Module, SinusoidalPositions};
 ///
-/// let y = SinusoidalPositions.forward(&Var::new(Tensor::zeros([1, 2, 2])))?;
+/// let y = SinusoidalPositions.forward(&Var::new(Tensor::<f32>::zeros([1, 2, 2])))?;
 /// assert_eq!(y.value().to_vec(), [0.0, 1.0, 1_f32.sin(), 1_f32.cos()]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
