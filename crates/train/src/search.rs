@@ -105,9 +105,10 @@ impl Range {
 ///     .integer("width", 4, 64)
 ///     .log_uniform("learning rate", 1e-4, 1e-1)
 ///     .random(5, 42, |settings| {
-///         let (width, rate) = (settings.number("width")?, settings.number("learning rate")?);
+///         let width = settings.number("width")? as usize;
+///         let rate = settings.number("learning rate")?;
 ///         let model =
-///             Sequential::input([2]).dense(width as usize).relu().dense(2).build(&mut Rng::seed(1))?;
+///             Sequential::input([2]).dense(width).relu().dense(2).build(&mut Rng::seed(1))?;
 ///         let mut trainer: Trainer<_, _, _> =
 ///             Trainer::new(model, Adam::new(rate), CrossEntropy::new());
 ///         trainer.fit(&train, Fit::epochs(5).quiet())?;
