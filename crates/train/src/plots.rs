@@ -23,6 +23,7 @@ const VALIDATION: RGBColor = RGBColor(0xEA, 0x58, 0x0C);
 
 /// The colours, and what takes their places on a dark page: a report puts
 /// pictures on pages of both kinds.
+#[cfg(feature = "report")]
 pub(crate) const DARK: [(RGBColor, &str); 5] = [
     (INK, "#cbd5e1"),
     (GRID, "#334155"),

@@ -9,7 +9,7 @@ use dendra_tensor::{Error, Float, Ops, Result, Rng};
 use crate::init::{Fans, Init, Source};
 use crate::place;
 
-/// The bilinear map y[o] = x₁ᵀ·W[o]·x₂ + b[o] of two inputs.
+/// The bilinear map `y[o] = x₁ᵀ·W[o]·x₂ + b[o]` of two inputs.
 ///
 /// | | shape |
 /// |---|---|

@@ -1,9 +1,9 @@
 //! Recurrent cells, and the loop over their steps, forwards and backwards.
 //!
 //! The samples of a batch do not meet in a recurrent layer, so it is cut into
-//! groups of [`GROUP`] samples that run through all steps for themselves, on
+//! groups of `GROUP` samples that run through all steps for themselves, on
 //! any thread. Buffers hold group after group, in each step after step, in each
-//! sample after sample; [`Extents::arrange`] brings a sequence into that order.
+//! sample after sample; `Extents::arrange` brings a sequence into that order.
 //! In it the products with the input and the gradients of the weights are one
 //! product each over all samples and steps. Only the product of the state with
 //! the recurrent weight is done step by step.
