@@ -1,8 +1,6 @@
 //! Activations: each a function of one element beside its derivative.
 
-use super::unary::{
-    backward, c, call_backward, call_forward, forward, sample_inputs, settings, unary,
-};
+use super::unary::{backward, c, forward, sample_inputs, settings, unary};
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::Result;
@@ -117,11 +115,6 @@ unary! {
     Threshold { threshold = 0.4, value = -1.5 } in -2.0..2.0:
         |x| if x <= threshold { value } else { x },
         |x, _| if x <= threshold { T::ZERO } else { T::ONE };
-}
-
-unary! {
-    with call_forward, call_backward;
-
     /// ln(1 + exp(beta · x)) / beta, and x where beta · x is above the threshold
     SoftplusScaled { beta = 1.5, threshold = 2.0 } in -1.0..1.0:
         |x| {

@@ -138,7 +138,7 @@ macro_rules! of {
 }
 
 /// As [`zip`], in the one loop of all functions that call the mathematical
-/// library: a loop of their own would not be faster, and takes long to compile.
+/// library, for the reason that unary functions have one.
 fn call_zip<T: Float>(
     a: &Tensor<T>,
     b: &Tensor<T>,
@@ -192,6 +192,21 @@ binary! {
         |a, b| if a > T::ZERO { a } else { b * a },
         of!(|a, b| if a > T::ZERO { T::ONE } else { b }),
         of!(|a, _| if a > T::ZERO { T::ZERO } else { a });
+    /// a · ln(b), and 0 where a is 0
+    Xlogy in 0.5..2.0:
+        |a, b| if a == T::ZERO && !b.is_nan() { T::ZERO } else { a * b.ln() },
+        of!(|a, b| if a == T::ZERO && b <= T::ZERO { T::ZERO } else { b.ln() }),
+        of!(|a, b| quotient(a, b));
+    /// ln(exp(a) + exp(b))
+    LogAddExp in -2.0..2.0:
+        |a, b| {
+            let larger = a.max_nan(b);
+            // Not the difference of infinities.
+            let distance = if a == b { T::ZERO } else { (a - b).abs() };
+            larger + (-distance).exp().ln_1p()
+        },
+        of!(|a, b| if a == b { c(0.5) } else { (a - b).sigmoid() }),
+        of!(|a, b| if a == b { c(0.5) } else { (b - a).sigmoid() });
 }
 
 binary! {
@@ -224,21 +239,6 @@ binary! {
         of!(call_zip, |a, b| -(a / b).floor());
     /// a − b · trunc(a / b)
     Fmod in 1.3..1.9: |a, b| a.fmod(b), one, of!(call_zip, |a, b| -(a / b).trunc());
-    /// a · ln(b), and 0 where a is 0
-    Xlogy in 0.5..2.0:
-        |a, b| if a == T::ZERO && !b.is_nan() { T::ZERO } else { a * b.ln() },
-        of!(call_zip, |a, b| if a == T::ZERO && b <= T::ZERO { T::ZERO } else { b.ln() }),
-        of!(call_zip, |a, b| quotient(a, b));
-    /// ln(exp(a) + exp(b))
-    LogAddExp in -2.0..2.0:
-        |a, b| {
-            let larger = a.max_nan(b);
-            // Not the difference of infinities.
-            let distance = if a == b { T::ZERO } else { (a - b).abs() };
-            larger + (-distance).exp().ln_1p()
-        },
-        of!(call_zip, |a, b| if a == b { c(0.5) } else { (a - b).sigmoid() }),
-        of!(call_zip, |a, b| if a == b { c(0.5) } else { (b - a).sigmoid() });
 }
 
 /// The quotient, and 0 where the numerator is: at the kinks that these

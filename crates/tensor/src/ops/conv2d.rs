@@ -111,6 +111,12 @@ impl Conv2d {
     }
 }
 
+/// The sum of each channel over images and places, which is the gradient of a
+/// bias: in two steps, each over neighbouring axes, which need no copy.
+pub(super) fn bias_gradient<T: Float>(g: &Tensor<T>) -> Tensor<T> {
+    fold(&fold(g, &[2, 3], T::ZERO, |a, b| a + b), &[0], T::ZERO, |a, b| a + b)
+}
+
 impl<T: Float> Op<T> for Conv2d {
     type Saved = ();
     const NAME: &'static str = "conv2d";
@@ -147,8 +153,7 @@ impl<T: Float> Op<T> for Conv2d {
                     Tensor::build(weight.shape(), |out| problem.weight_gradient(x, g, out))
                 })
             }),
-            // In two steps, each over neighbouring axes, which need no copy.
-            _ => fold(&fold(&g, &[2, 3], T::ZERO, |a, b| a + b), &[0], T::ZERO, |a, b| a + b),
+            _ => bias_gradient(&g),
         })
     }
 

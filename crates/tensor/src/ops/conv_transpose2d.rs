@@ -1,7 +1,6 @@
 //! Two-dimensional transposed convolution.
 
-use super::conv2d::{Conv2d, ConvOptions};
-use super::reduce::fold;
+use super::conv2d::{Conv2d, ConvOptions, bias_gradient};
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -178,7 +177,7 @@ impl<T: Float> Op<T> for ConvTranspose2d {
                     Tensor::build(weight.shape(), |out| problem.weight_gradient(g, x, out))
                 })
             }),
-            _ => fold(&fold(&g, &[2, 3], T::ZERO, |a, b| a + b), &[0], T::ZERO, |a, b| a + b),
+            _ => bias_gradient(&g),
         })
     }
 

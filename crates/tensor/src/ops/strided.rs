@@ -151,26 +151,38 @@ impl<T: Element> Tensor<T> {
 
 const CHECKED: &str = "the shape rule accepted the input";
 
-impl<T: Float> Op<T> for Diagonal {
-    type Saved = ();
-    const NAME: &'static str = "diagonal";
+/// Operations that give a view: the gradient is added through the same view of
+/// zeros.
+macro_rules! views {
+    ($($operation:ident $name:literal: $samples:expr;)*) => {$(
+        impl<T: Float> Op<T> for $operation {
+            type Saved = ();
+            const NAME: &'static str = $name;
 
-    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        Ok(self.of(&super::layout::phantom(inputs[0]))?.shape().clone())
-    }
+            fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+                Ok(self.of(&super::layout::phantom(inputs[0]))?.shape().clone())
+            }
 
-    #[inline(never)]
-    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        (self.of(inputs[0]).expect(CHECKED), ())
-    }
+            #[inline(never)]
+            fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+                (self.of(inputs[0]).expect(CHECKED), ())
+            }
 
-    #[inline(never)]
-    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let view = |zeros: &Tensor<T>| self.of(zeros).expect(CHECKED);
-        call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
-    }
+            #[inline(never)]
+            fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+                let view = |zeros: &Tensor<T>| self.of(zeros).expect(CHECKED);
+                call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
+            }
 
-    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+            fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+                $samples
+            }
+        }
+    )*};
+}
+
+views! {
+    Diagonal "diagonal": {
         let diagonal = |offset, rows, columns| Diagonal { offset, rows, columns };
         vec![
             (diagonal(0, 0, 1), sample(&[3, 4])),
@@ -178,7 +190,16 @@ impl<T: Float> Op<T> for Diagonal {
             (diagonal(-2, -1, 0), sample(&[3, 2, 4])),
             (diagonal(9, 0, 1), sample(&[3, 4])),
         ]
-    }
+    };
+    UnfoldAxis "unfold_axis": {
+        let unfold = |axis, size, step| UnfoldAxis { axis, size, step };
+        vec![
+            (unfold(0, 3, 1), sample(&[5])),
+            (unfold(1, 2, 2), sample(&[2, 5, 3])),
+            (unfold(-1, 4, 9), sample(&[2, 4])),
+            (unfold(1, 0, 1), sample(&[2, 2])),
+        ]
+    };
 }
 
 impl<T: Float> Op<T> for DiagEmbed {
@@ -205,36 +226,6 @@ impl<T: Float> Op<T> for DiagEmbed {
             (DiagEmbed { offset: 1 }, sample(&[2, 3])),
             (DiagEmbed { offset: -2 }, sample(&[2])),
             (DiagEmbed { offset: 0 }, sample(&[2, 0])),
-        ]
-    }
-}
-
-impl<T: Float> Op<T> for UnfoldAxis {
-    type Saved = ();
-    const NAME: &'static str = "unfold_axis";
-
-    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        Ok(self.of(&super::layout::phantom(inputs[0]))?.shape().clone())
-    }
-
-    #[inline(never)]
-    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        (self.of(inputs[0]).expect(CHECKED), ())
-    }
-
-    #[inline(never)]
-    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let view = |zeros: &Tensor<T>| self.of(zeros).expect(CHECKED);
-        call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
-    }
-
-    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
-        let unfold = |axis, size, step| UnfoldAxis { axis, size, step };
-        vec![
-            (unfold(0, 3, 1), sample(&[5])),
-            (unfold(1, 2, 2), sample(&[2, 5, 3])),
-            (unfold(-1, 4, 9), sample(&[2, 4])),
-            (unfold(1, 0, 1), sample(&[2, 2])),
         ]
     }
 }

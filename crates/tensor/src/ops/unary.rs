@@ -38,7 +38,8 @@ pub(super) fn backward<T: Float>(
 }
 
 /// As [`forward`], in the one loop of all functions that call the mathematical
-/// library: a loop of their own would not be faster, and takes long to compile.
+/// library: they are called for one element at a time in any case, and a loop
+/// for each takes long to compile.
 pub(super) fn call_forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -> Tensor<T> {
     #[inline(never)]
     fn run<T: Float>(x: &Tensor<T>, f: &(dyn Fn(T) -> T + Sync)) -> Tensor<T> {
@@ -170,6 +171,8 @@ unary! {
     Ln in 0.1..2.0: |x| x.ln(), |x, _| T::ONE / x;
     /// ln(1 + x)
     Ln1p in -0.5..2.0: |x| x.ln_1p(), |x, _| T::ONE / (T::ONE + x);
+    /// ln(x / (1 − x))
+    Logit in 0.1..0.9: |x| (x / (T::ONE - x)).ln(), |x, _| T::ONE / (x * (T::ONE - x));
     /// √x
     Sqrt in 0.1..2.0: |x| x.sqrt(), |_, y| c::<T>(0.5) / y;
     /// 1/√x
@@ -217,8 +220,6 @@ unary! {
     Log2 in 0.1..2.0: |x| x.log2(), |x, _| c::<T>(std::f64::consts::LOG2_E) / x;
     /// log₁₀ x
     Log10 in 0.1..2.0: |x| x.log10(), |x, _| c::<T>(std::f64::consts::LOG10_E) / x;
-    /// ln(x / (1 − x))
-    Logit in 0.1..0.9: |x| (x / (T::ONE - x)).ln(), |x, _| T::ONE / (x * (T::ONE - x));
     /// arcsin(x)
     Asin in -0.9..0.9: |x| x.asin(), |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt();
     /// arccos(x)
