@@ -117,8 +117,25 @@ pub trait Parameters<T: Float = f32> {
 
     /// Lets training change the parameters or not; see [`Param::set_trainable`].
     fn set_trainable(&mut self, trainable: bool) {
-        self.visit_mut(&mut Path::default(), &mut |_, entry| {
-            if let EntryMut::Param(param) = entry {
+        self.set_trainable_where(trainable, &|_| true);
+    }
+
+    /// Lets training change the parameters whose names `belongs` accepts, or
+    /// not; the others stay as they are.
+    ///
+    /// ```
+    /// use dendra_autograd::{Param, Parameters};
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let mut model: Vec<Param> = (0..3).map(|_| Param::new(Tensor::zeros([2]))).collect();
+    /// model.set_trainable_where(false, &|name| name != "2");
+    /// assert_eq!(model.parameter_count(), 2);
+    /// ```
+    fn set_trainable_where(&mut self, trainable: bool, belongs: &dyn Fn(&str) -> bool) {
+        self.visit_mut(&mut Path::default(), &mut |path, entry| {
+            if let EntryMut::Param(param) = entry
+                && belongs(path.as_str())
+            {
                 param.set_trainable(trainable);
             }
         });
@@ -340,5 +357,7 @@ mod tests {
         assert_eq!(block.rest[0].name(), Some("rest.0"));
         block.rest.set_trainable(false);
         assert_eq!(block.parameter_count(), 6);
+        block.set_trainable_where(true, &|name| name.ends_with(".1"));
+        assert!(block.rest[1].is_trainable() && !block.rest[0].is_trainable());
     }
 }

@@ -38,6 +38,15 @@ pub(crate) fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Option<Result<V>> {
         ("kthvalue", [x]) => x.kthvalue(size("k"), axis(), false).map(|(values, _)| values),
         ("quantile", [x]) => x.quantile(case.number("q"), axis(), false),
 
+        ("mode", [x]) => x.mode(axis(), false).map(|(values, _)| values),
+        ("nanmedian", [x]) => {
+            with_nan(case, x).and_then(|x| x.nanmedian(axis(), false)).map(|(values, _)| values)
+        }
+        ("nansum", [x]) => with_nan(case, x).map(|x| x.nansum()),
+        ("nanmean", [x]) => with_nan(case, x).map(|x| x.nanmean()),
+        ("nansum_axes", [x]) => with_nan(case, x).and_then(|x| x.nansum_axes(&axes(), keep())),
+        ("nanmean_axes", [x]) => with_nan(case, x).and_then(|x| x.nanmean_axes(&axes(), keep())),
+
         ("prod", [x]) => Ok(x.prod()),
         ("max", [x]) => Ok(x.max()),
         ("min", [x]) => Ok(x.min()),
@@ -51,4 +60,9 @@ pub(crate) fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Option<Result<V>> {
         ("cosine_similarity", [x, y]) => x.cosine_similarity(y, axis(), 1e-8),
         _ => return None,
     })
+}
+
+/// Not a number where the case's mask is false.
+fn with_nan<V: Ops>(case: &Case, x: &V) -> Result<V> {
+    x.masked_fill(&case.tensor::<bool>("in1").logical_not(), f64::NAN)
 }

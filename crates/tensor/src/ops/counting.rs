@@ -107,6 +107,27 @@ impl<T: Number> Tensor<T> {
         }))
     }
 
+    /// For each element the place where it would go among ascending
+    /// boundaries; [`searchsorted`](Self::searchsorted) the other way round.
+    ///
+    /// # Errors
+    ///
+    /// When the boundaries are no vector.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let buckets = Tensor::from([3, 0, 9]).bucketize(&Tensor::from([1, 3, 5]), false).unwrap();
+    /// assert_eq!(buckets.to_vec(), [1, 0, 3]);
+    /// ```
+    pub fn bucketize(&self, boundaries: &Self, right: bool) -> Result<Tensor<i64>> {
+        if boundaries.rank() != 1 {
+            let message = format!("expected a vector of boundaries, got {}", boundaries.shape());
+            return Err(Error::shape("bucketize", message));
+        }
+        boundaries.searchsorted(self, right)
+    }
+
     /// Whether each element is one of these.
     pub fn isin(&self, elements: &[T]) -> Tensor<bool> {
         self.map(|x| elements.contains(&x))

@@ -1,36 +1,32 @@
 //! Convolution and pooling along one axis or three, through those along two:
 //! a sequence is an image one row high; the taps along the depth of a volume
-//! become channels.
+//! become channels, and a volume is pooled slice by slice, then along its depth.
 
 use super::adaptive_pool2d::{AdaptiveAvgPool2d, AdaptiveMaxPool2d};
-use super::conv_transpose2d::ConvTransposeOptions;
+use super::avg_pool2d::AvgPool2d;
+use super::conv_transpose2d::{ConvTranspose2d, ConvTransposeOptions};
 use super::conv2d::{Conv2d, Conv2dOptions, ConvOptions};
-use super::max_pool2d::{Pool2dOptions, PoolOptions};
+use super::max_pool2d::{MaxPool2d, Pool2dOptions, PoolOptions};
+use super::unfold::UnfoldOptions;
 use super::{Op, Ops};
 use crate::element::Number;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Some settings along two of the axes: `rows`, if there are any, and
-/// `columns`; `one` stands for what is one row high.
-fn pick<const D: usize>(
-    settings: [usize; D],
-    rows: Option<usize>,
-    columns: usize,
-    one: usize,
-) -> [usize; 2] {
-    [rows.map_or(one, |rows| settings[rows]), settings[columns]]
-}
+/// Which axes are the rows and the columns of images, where there are such.
+type Plane = [Option<usize>; 2];
 
-/// Settings along the axes of an image: the last two, or of a sequence, which
-/// is one row high, `one` and the only one.
-pub fn plane<const D: usize>(settings: [usize; D], one: usize) -> [usize; 2] {
-    pick(settings, D.checked_sub(2), D - 1, one)
+/// Some settings along the axes of a plane; `one` stands where there is none.
+fn pick<const D: usize>(settings: [usize; D], plane: Plane, one: usize) -> [usize; 2] {
+    plane.map(|axis| axis.map_or(one, |axis| settings[axis]))
 }
 
 /// Refuses an operand that has not `D` axes after the first two.
 fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<()> {
+    if !(1..=3).contains(&D) {
+        return Err(Error::argument(place, format!("there is nothing along {D} axes")));
+    }
     if shape.len() == D + 2 {
         return Ok(());
     }
@@ -38,26 +34,49 @@ fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<
     Err(Error::shape(place, message))
 }
 
-/// What `apply` makes of images, for images or sequences.
-fn through_images<X: Ops, const D: usize>(
+/// The shape that a rule for images gives for a convolution along `D` axes.
+fn convolved_shape<const D: usize>(
     place: &str,
-    x: &X,
-    apply: impl FnOnce(&X) -> Result<X>,
-) -> Result<X> {
-    check_rank::<D>(place, "an input", x.value().shape())?;
-    match D {
-        1 => apply(&x.unsqueeze(2)?)?.squeeze(2),
-        2 => apply(x),
-        _ => Err(Error::argument(place, format!("there is no pooling along {D} axes"))),
+    [x, weight]: [&Shape; 2],
+    rule: impl Fn([&Shape; 2], Plane) -> Result<Shape>,
+) -> Result<Shape> {
+    check_rank::<D>(place, "an input", x)?;
+    check_rank::<D>(place, "a weight", weight)?;
+    let output = |plane: Plane| {
+        let of = |shape: &Shape| {
+            let [rows, columns] = plane.map(|axis| axis.map_or(1, |axis| shape[2 + axis]));
+            Shape::from([shape[0], shape[1], rows, columns])
+        };
+        rule([&of(x), &of(weight)], plane).map_err(|error| match error {
+            Error::Shape { message, .. } => Error::shape(place, message),
+            Error::Argument { message, .. } => Error::argument(place, message),
+            other => other,
+        })
+    };
+    let shape = match D {
+        1 => {
+            let row = output([None, Some(0)])?;
+            Shape::from([row[0], row[1], row[3]])
+        }
+        2 => output([Some(0), Some(1)])?,
+        _ => {
+            let plane = output([Some(1), Some(2)])?;
+            let depth = output([None, Some(0)])?[3];
+            Shape::from([plane[0], plane[1], depth, plane[2], plane[3]])
+        }
+    };
+    match shape.checked_elements() {
+        Some(_) => Ok(shape),
+        None => Err(Error::shape(place, format!("the output {shape} is too large"))),
     }
 }
 
 impl<const D: usize> ConvOptions<D> {
-    fn along(&self, rows: Option<usize>, columns: usize) -> Conv2dOptions {
+    fn along(&self, plane: Plane) -> Conv2dOptions {
         Conv2dOptions {
-            stride: pick(self.stride, rows, columns, 1),
-            padding: pick(self.padding, rows, columns, 0),
-            dilation: pick(self.dilation, rows, columns, 1),
+            stride: pick(self.stride, plane, 1),
+            padding: pick(self.padding, plane, 0),
+            dilation: pick(self.dilation, plane, 1),
             groups: self.groups,
         }
     }
@@ -69,35 +88,32 @@ impl<const D: usize> ConvOptions<D> {
     /// When input and weight do not fit each other or the settings; when `D`
     /// is not 1, 2 or 3.
     pub fn output_shape(&self, x: &Shape, weight: &Shape) -> Result<Shape> {
-        let place = format!("conv{D}d");
-        if !(1..=3).contains(&D) {
-            return Err(Error::argument(place, format!("there is no convolution along {D} axes")));
+        convolved_shape::<D>(&format!("conv{D}d"), [x, weight], |operands, plane| {
+            Op::<f32>::output_shape(&Conv2d { options: self.along(plane) }, &operands)
+        })
+    }
+}
+
+impl<const D: usize> ConvTransposeOptions<D> {
+    fn along(&self, plane: Plane) -> ConvTransposeOptions<2> {
+        ConvTransposeOptions {
+            stride: pick(self.stride, plane, 1),
+            padding: pick(self.padding, plane, 0),
+            output_padding: pick(self.output_padding, plane, 0),
+            dilation: pick(self.dilation, plane, 1),
+            groups: self.groups,
         }
-        check_rank::<D>(&place, "an input", x)?;
-        check_rank::<D>(&place, "a weight", weight)?;
-        let output = |rows: Option<usize>, columns: usize| {
-            let of = |shape: &Shape| {
-                let rows = rows.map_or(1, |rows| shape[2 + rows]);
-                Shape::from([shape[0], shape[1], rows, shape[2 + columns]])
-            };
-            let convolution = Conv2d { options: self.along(rows, columns) };
-            let output = Op::<f32>::output_shape(&convolution, &[&of(x), &of(weight)]);
-            output.map_err(|error| match error {
-                Error::Shape { message, .. } => Error::shape(&place, message),
-                Error::Argument { message, .. } => Error::argument(&place, message),
-                other => other,
-            })
-        };
-        let plane = output(D.checked_sub(2), D - 1)?;
-        let shape = match D {
-            1 => Shape::from([plane[0], plane[1], plane[3]]),
-            2 => plane,
-            _ => Shape::from([plane[0], plane[1], output(None, 0)?[3], plane[2], plane[3]]),
-        };
-        match shape.checked_elements() {
-            Some(_) => Ok(shape),
-            None => Err(Error::shape(place, format!("the output {shape} is too large"))),
-        }
+    }
+
+    /// The shape of the transposed convolution's output.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`ConvOptions::output_shape`].
+    pub fn output_shape(&self, x: &Shape, weight: &Shape) -> Result<Shape> {
+        convolved_shape::<D>(&format!("conv_transpose{D}d"), [x, weight], |operands, plane| {
+            Op::<f32>::output_shape(&ConvTranspose2d { options: self.along(plane) }, &operands)
+        })
     }
 }
 
@@ -115,12 +131,12 @@ pub fn conv<X: Ops, const D: usize>(
     options: ConvOptions<D>,
 ) -> Result<X> {
     if D == 2 {
-        return x.conv2d(weight, bias, options.along(Some(0), 1));
+        return x.conv2d(weight, bias, options.along([Some(0), Some(1)]));
     }
     let output = options.output_shape(x.value().shape(), weight.value().shape())?;
     if D == 1 {
         let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
-        return x.conv2d(&weight, bias, options.along(None, 0))?.squeeze(2);
+        return x.conv2d(&weight, bias, options.along([None, Some(0)]))?.squeeze(2);
     }
     let (stride, padding) = (options.stride[0], options.padding[0]);
     let (extents, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
@@ -143,13 +159,13 @@ pub fn conv<X: Ops, const D: usize>(
     let images =
         seen.reshape([extents[0] * output[2], extents[1] * kernel[2], extents[3], extents[4]])?;
     let weight = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
-    let y = images.conv2d(&weight, bias, options.along(Some(1), 2))?;
+    let y = images.conv2d(&weight, bias, options.along([Some(1), Some(2)]))?;
     y.reshape([output[0], output[2], output[1], output[3], output[4]])?.permute(&[0, 2, 1, 3, 4])
 }
 
 /// The transposed convolution of `[N, in, …]` with a weight `[in, out /
-/// groups, …]`, plus a bias `[out]`, where … stands for one axis or two; see
-/// [`ConvTranspose2d`](super::conv_transpose2d::ConvTranspose2d).
+/// groups, …]`, plus a bias `[out]`, where … stands for `D` axes, 1, 2 or 3; see
+/// [`ConvTranspose2d`].
 ///
 /// # Errors
 ///
@@ -160,52 +176,139 @@ pub fn conv_transpose<X: Ops, const D: usize>(
     bias: Option<&X>,
     options: ConvTransposeOptions<D>,
 ) -> Result<X> {
-    let place = format!("conv_transpose{D}d");
-    check_rank::<D>(&place, "a weight", weight.value().shape())?;
-    let options = transpose_over_images(options);
-    through_images::<X, D>(&place, x, |x| match D {
-        1 => x.conv_transpose2d(&weight.unsqueeze(2)?, bias, options),
-        _ => x.conv_transpose2d(weight, bias, options),
-    })
-}
-
-/// The same transposed convolution over images; a sequence is one row high.
-pub fn transpose_over_images<const D: usize>(
-    options: ConvTransposeOptions<D>,
-) -> ConvTransposeOptions<2> {
-    ConvTransposeOptions {
-        stride: plane(options.stride, 1),
-        padding: plane(options.padding, 0),
-        output_padding: plane(options.output_padding, 0),
-        dilation: plane(options.dilation, 1),
-        groups: options.groups,
+    if D == 2 {
+        return x.conv_transpose2d(weight, bias, options.along([Some(0), Some(1)]));
     }
-}
-
-impl<const D: usize> PoolOptions<D> {
-    /// The same windows over images; a sequence is one row high.
-    pub fn over_images(&self) -> Pool2dOptions {
-        Pool2dOptions {
-            kernel_size: plane(self.kernel_size, 1),
-            stride: plane(self.stride, 1),
-            padding: plane(self.padding, 0),
-            dilation: plane(self.dilation, 1),
-            ceil_mode: self.ceil_mode,
+    let output = options.output_shape(x.value().shape(), weight.value().shape())?;
+    if D == 1 {
+        let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
+        return x.conv_transpose2d(&weight, bias, options.along([None, Some(0)]))?.squeeze(2);
+    }
+    let (extents, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
+    let (images, depth, pixels) = (extents[0], extents[2], output[3] * output[4]);
+    let slices = x.permute(&[0, 2, 1, 3, 4])?;
+    let slices = slices.reshape([images * depth, extents[1], extents[3], extents[4]])?;
+    let taps = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
+    let y = slices.conv_transpose2d(&taps, None, options.along([Some(1), Some(2)]))?;
+    // What each tap makes of each slice is added up where it lies in the depth.
+    let columns = y.reshape([images, depth, output[1], kernel[2], pixels])?;
+    let columns = columns.permute(&[0, 2, 4, 3, 1])?;
+    let columns = columns.reshape([images, output[1] * pixels * kernel[2], depth])?;
+    let windows = UnfoldOptions {
+        kernel_size: [kernel[2], 1],
+        stride: [options.stride[0], 1],
+        padding: [options.padding[0], 0],
+        dilation: [options.dilation[0], 1],
+    };
+    let y = columns.fold([output[2], 1], windows)?;
+    let y = y.reshape([images, output[1], output[3], output[4], output[2]])?;
+    let y = y.permute(&[0, 1, 4, 2, 3])?;
+    match bias.map(|bias| (bias, bias.value().shape())) {
+        None => Ok(y),
+        Some((bias, shape)) if **shape == [output[1]] => {
+            y.add(&bias.reshape([output[1], 1, 1, 1])?)
+        }
+        Some((_, shape)) => {
+            let message = format!("expected a bias of shape [{}], got {shape}", output[1]);
+            Err(Error::shape("conv_transpose3d", message))
         }
     }
 }
 
-/// The largest element of each window over sequences or images.
+/// What `apply` makes of images along the axes of a plane, for sequences,
+/// images or volumes.
+fn pooled<X: Ops, const D: usize>(
+    place: &str,
+    x: &X,
+    apply: impl Fn(&X, Plane) -> Result<X>,
+) -> Result<X> {
+    let extents = x.value().shape();
+    check_rank::<D>(place, "an input", extents)?;
+    match D {
+        1 => apply(&x.unsqueeze(2)?, [None, Some(0)])?.squeeze(2),
+        2 => apply(x, [Some(0), Some(1)]),
+        _ => {
+            let (images, channels, depth) = (extents[0], extents[1], extents[2]);
+            let slices = x.reshape([images, channels * depth, extents[3], extents[4]])?;
+            let slices = apply(&slices, [Some(1), Some(2)])?;
+            let (rows, columns) = (slices.value().shape()[2], slices.value().shape()[3]);
+            let slices = slices.reshape([images, channels, depth, rows * columns])?;
+            let y = apply(&slices, [Some(0), None])?;
+            let depth = y.value().shape()[2];
+            y.reshape([images, channels, depth, rows, columns])
+        }
+    }
+}
+
+/// The shape that `rule` gives along the axes of a plane, for sequences, images
+/// or volumes.
+fn pooled_shape<const D: usize>(
+    place: &str,
+    x: &Shape,
+    rule: impl Fn(&Shape, Plane) -> Result<Shape>,
+) -> Result<Shape> {
+    check_rank::<D>(place, "an input", x)?;
+    let image = |rows: usize, columns: usize| Shape::from([x[0], x[1], rows, columns]);
+    Ok(match D {
+        1 => {
+            let row = rule(&image(1, x[2]), [None, Some(0)])?;
+            [row[0], row[1], row[3]].into()
+        }
+        2 => rule(x, [Some(0), Some(1)])?,
+        _ => {
+            let plane = rule(&image(x[3], x[4]), [Some(1), Some(2)])?;
+            let depth = rule(&image(x[2], 1), [Some(0), None])?;
+            [x[0], x[1], depth[2], plane[2], plane[3]].into()
+        }
+    })
+}
+
+impl<const D: usize> PoolOptions<D> {
+    fn along(&self, plane: Plane) -> Pool2dOptions {
+        Pool2dOptions {
+            kernel_size: pick(self.kernel_size, plane, 1),
+            stride: pick(self.stride, plane, 1),
+            padding: pick(self.padding, plane, 0),
+            dilation: pick(self.dilation, plane, 1),
+            ceil_mode: self.ceil_mode,
+        }
+    }
+
+    /// The shape of the output of [`max_pool`].
+    ///
+    /// # Errors
+    ///
+    /// When the windows do not fit the input.
+    pub fn max_pool_shape(&self, x: &Shape) -> Result<Shape> {
+        pooled_shape::<D>(&format!("max_pool{D}d"), x, |x, plane| {
+            Op::<f32>::output_shape(&MaxPool2d { options: self.along(plane) }, &[x])
+        })
+    }
+
+    /// The shape of the output of [`avg_pool`].
+    ///
+    /// # Errors
+    ///
+    /// When the windows do not fit the input.
+    pub fn avg_pool_shape(&self, x: &Shape) -> Result<Shape> {
+        pooled_shape::<D>(&format!("avg_pool{D}d"), x, |x, plane| {
+            let options = self.along(plane);
+            Op::<f32>::output_shape(&AvgPool2d { options, count_include_pad: true }, &[x])
+        })
+    }
+}
+
+/// The largest element of each window over sequences, images or volumes.
 ///
 /// # Errors
 ///
 /// When the windows do not fit the input.
 pub fn max_pool<X: Ops, const D: usize>(x: &X, options: PoolOptions<D>) -> Result<X> {
     let place = format!("max_pool{D}d");
-    through_images::<X, D>(&place, x, |x| x.max_pool2d(options.over_images()))
+    pooled::<X, D>(&place, x, |x, plane| x.max_pool2d(options.along(plane)))
 }
 
-/// The mean of each window over sequences or images.
+/// The mean of each window over sequences, images or volumes.
 ///
 /// # Errors
 ///
@@ -216,31 +319,51 @@ pub fn avg_pool<X: Ops, const D: usize>(
     count_include_pad: bool,
 ) -> Result<X> {
     let place = format!("avg_pool{D}d");
-    let options = options.over_images();
-    through_images::<X, D>(&place, x, |x| x.avg_pool2d(options, count_include_pad))
+    pooled::<X, D>(&place, x, |x, plane| x.avg_pool2d(options.along(plane), count_include_pad))
 }
 
-/// The mean of each of a number of windows over sequences or images.
+/// The size along a plane, which stays as it is where there is no axis.
+fn size_along<const D: usize>(size: [usize; D], plane: Plane, image: &Shape) -> [usize; 2] {
+    [0, 1].map(|side| plane[side].map_or(image[2 + side], |axis| size[axis]))
+}
+
+/// The shape of the output of [`adaptive_avg_pool`] and [`adaptive_max_pool`].
+///
+/// # Errors
+///
+/// When the windows do not cover the input.
+pub fn adaptive_pool_shape<const D: usize>(x: &Shape, output_size: [usize; D]) -> Result<Shape> {
+    pooled_shape::<D>(&format!("adaptive_pool{D}d"), x, |x, plane| {
+        let output_size = size_along(output_size, plane, x);
+        Op::<f32>::output_shape(&AdaptiveAvgPool2d { output_size }, &[x])
+    })
+}
+
+/// The mean of each of a number of windows over sequences, images or volumes.
 ///
 /// # Errors
 ///
 /// When the windows do not cover the input.
 pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
-    let operation = AdaptiveAvgPool2d { output_size: plane(output_size, 1) };
     let place = format!("adaptive_avg_pool{D}d");
-    through_images::<X, D>(&place, x, |x| X::try_apply(operation, &[x]))
+    pooled::<X, D>(&place, x, |x, plane| {
+        let output_size = size_along(output_size, plane, x.value().shape());
+        X::try_apply(AdaptiveAvgPool2d { output_size }, &[x])
+    })
 }
 
-/// The largest element of each of a number of windows over sequences or
-/// images.
+/// The largest element of each of a number of windows over sequences, images or
+/// volumes.
 ///
 /// # Errors
 ///
 /// When the windows do not cover the input.
 pub fn adaptive_max_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
-    let operation = AdaptiveMaxPool2d { output_size: plane(output_size, 1) };
     let place = format!("adaptive_max_pool{D}d");
-    through_images::<X, D>(&place, x, |x| X::try_apply(operation, &[x]))
+    pooled::<X, D>(&place, x, |x, plane| {
+        let output_size = size_along(output_size, plane, x.value().shape());
+        X::try_apply(AdaptiveMaxPool2d { output_size }, &[x])
+    })
 }
 
 #[cfg(test)]
@@ -320,7 +443,7 @@ mod tests {
         let options = PoolOptions { stride: [2], padding: [1], ..PoolOptions::new([3]) };
         let wide = |x: Tensor<f64>| x.unsqueeze(2).unwrap();
         let images = wide(x.clone());
-        let planar = options.over_images();
+        let planar = options.along([None, Some(0)]);
         assert_eq!(planar.kernel_size, [1, 3]);
         assert_eq!(wide(x.max_pool1d(options).unwrap()), images.max_pool2d(planar).unwrap());
         let means = x.avg_pool1d(options, false).unwrap();

@@ -96,11 +96,7 @@ impl<T: Number> Tensor<T> {
     ///
     /// When the axis does not exist or has no elements.
     pub fn median_indices(&self, axis: isize) -> Result<Tensor<i64>> {
-        let index = self.shape().axis("median", axis)?;
-        if self.shape()[index] == 0 {
-            let message = format!("axis {axis} of {} is empty", self.shape());
-            return Err(Error::shape("median", message));
-        }
+        let index = self.nonempty_axis("median", axis)?;
         let nan = index_rows(self, index, 1, |row, out| {
             out[0] = row.iter().position(|&x| is_nan(x)).map_or(-1, |place| place as i64);
         });
@@ -108,14 +104,57 @@ impl<T: Number> Tensor<T> {
         nan.where_mask(&nan.ge_scalar(0), &median)
     }
 
+    /// The index of the median of what is not NaN along an axis, the lower one
+    /// of two; the axis keeps the extent 1.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist or has no elements.
+    pub fn nanmedian_indices(&self, axis: isize) -> Result<Tensor<i64>> {
+        let index = self.nonempty_axis("nanmedian", axis)?;
+        Ok(index_rows(self, index, 1, |row, out| {
+            let numbers = row.iter().filter(|&&x| !is_nan(x)).count();
+            out[0] = rank(row, numbers.saturating_sub(1) / 2);
+        }))
+    }
+
+    /// The index of the most frequent element of an axis, the smallest one of
+    /// several, at the last place where it is; the axis keeps the extent 1.
+    /// Every NaN differs from all.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist or has no elements.
+    pub fn mode_indices(&self, axis: isize) -> Result<Tensor<i64>> {
+        let index = self.nonempty_axis("mode", axis)?;
+        Ok(index_rows(self, index, 1, |row, out| {
+            let mut indices: Vec<usize> = (0..row.len()).collect();
+            indices.sort_by(|&a, &b| compare(row[a], row[b]));
+            let (mut longest, mut length) = (0, 0);
+            for (i, &place) in indices.iter().enumerate() {
+                let same = i > 0 && row[indices[i - 1]] == row[place];
+                length = if same { length + 1 } else { 1 };
+                if length > longest {
+                    longest = length;
+                    out[0] = place as i64;
+                }
+            }
+        }))
+    }
+
+    /// An axis that has elements.
+    fn nonempty_axis(&self, place: &str, axis: isize) -> Result<usize> {
+        let index = self.shape().axis(place, axis)?;
+        if self.shape()[index] > 0 {
+            return Ok(index);
+        }
+        let message = format!("axis {axis} of {} is empty", self.shape());
+        Err(Error::shape(place, message))
+    }
+
     /// The indices of the elements that would be at `place` of a sorted axis.
     fn ranked(&self, axis: usize, place: usize) -> Tensor<i64> {
-        index_rows(self, axis, 1, |row, out| {
-            let mut indices: Vec<i64> = (0..row.len() as i64).collect();
-            let value = |i: i64| row[i as usize];
-            let before = |a: &i64, b: &i64| compare(value(*a), value(*b)).then(a.cmp(b));
-            out[0] = *indices.select_nth_unstable_by(place, before).1;
-        })
+        index_rows(self, axis, 1, |row, out| out[0] = rank(row, place))
     }
 
     /// The indices of the `count` largest elements of an axis, or the smallest,
@@ -185,6 +224,14 @@ impl<T: Number> Tensor<T> {
             }
         }))
     }
+}
+
+/// The index of the element that would be at `place` of the sorted row.
+fn rank<T: Number>(row: &[T], place: usize) -> i64 {
+    let mut indices: Vec<i64> = (0..row.len() as i64).collect();
+    let value = |i: i64| row[i as usize];
+    let before = |a: &i64, b: &i64| compare(value(*a), value(*b)).then(a.cmp(b));
+    *indices.select_nth_unstable_by(place, before).1
 }
 
 /// The functions, as items of the trait or, with `pub`, of a type.
@@ -258,6 +305,26 @@ macro_rules! order_functions {
         /// When the axis does not exist or has no elements.
         $($pub)? fn median(&self, axis: isize, keep: bool) -> Result<(Self, Tensor<i64>)> {
             self.pick(axis, self.value().median_indices(axis)?, keep)
+        }
+
+        /// The median of what is not NaN along an axis, the lower one of two,
+        /// and its index.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist or has no elements.
+        $($pub)? fn nanmedian(&self, axis: isize, keep: bool) -> Result<(Self, Tensor<i64>)> {
+            self.pick(axis, self.value().nanmedian_indices(axis)?, keep)
+        }
+
+        /// The most frequent element of an axis, the smallest one of several,
+        /// and the last index where it is.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist or has no elements.
+        $($pub)? fn mode(&self, axis: isize, keep: bool) -> Result<(Self, Tensor<i64>)> {
+            self.pick(axis, self.value().mode_indices(axis)?, keep)
         }
 
         /// The largest element of an axis and its index, the first one of
@@ -366,6 +433,14 @@ mod tests {
         assert_eq!(bits(&nan.cummax(0).unwrap().0), ["1", "NaN", "NaN"]);
         assert_eq!(bits(&nan.cummin(0).unwrap().0), ["1", "NaN", "NaN"]);
         assert_eq!(bits(&nan.median(0, false).unwrap().0), ["NaN"]);
+        assert_eq!(bits(&nan.nanmedian(0, false).unwrap().0), ["1"]);
+        assert_eq!(bits(&nan.narrow(0, 1, 1).unwrap().nanmedian(0, false).unwrap().0), ["NaN"]);
+        let often = Tensor::from([[4, 2, 4, 2, 3], [5, 1, 7, 9, 8_i64]]);
+        let (mode, at) = often.mode(1, false).unwrap();
+        assert_eq!((mode.to_vec(), at.to_vec()), (vec![2, 1], vec![3, 1]));
+        let nans = Tensor::from([NAN, 3.0, NAN, 3.0]);
+        assert_eq!(bits(&nans.mode(0, false).unwrap().0), ["3"]);
+        assert!(Tensor::<f32>::zeros([2, 0]).mode(1, false).is_err());
         assert_eq!(Tensor::from([1, 1_i64]).cummax(0).unwrap().1.to_vec(), [0, 1]);
     }
 }

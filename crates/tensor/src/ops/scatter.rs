@@ -37,7 +37,7 @@ pub struct IndexAdd {
 }
 
 /// The axis, when the source's elements can go where the index says.
-fn checked_axis(
+pub(super) fn checked_axis(
     place: &str,
     shape: &Shape,
     axis: isize,
@@ -87,13 +87,16 @@ fn source_gradient<T: Float>(
     index: &Tensor<i64>,
     cotangent: &Tensor<T>,
 ) -> Tensor<T> {
-    let taken = cotangent.gather(axis, index).expect(CHECKED);
-    if source == index.shape() {
-        return taken;
+    into_source(source, &cotangent.gather(axis, index).expect(CHECKED))
+}
+
+/// The gradient of a source, from that of the elements that an index covers.
+pub(super) fn into_source<T: Float>(source: &Shape, taken: &Tensor<T>) -> Tensor<T> {
+    if source == taken.shape() {
+        return taken.clone();
     }
-    crate::kernels::places::add_through(source, &taken, |zeros| {
-        let corner = index.shape().clone();
-        zeros.with_layout(corner, zeros.strides().into(), 0)
+    crate::kernels::places::add_through(source, taken, |zeros| {
+        zeros.with_layout(taken.shape().clone(), zeros.strides().into(), 0)
     })
 }
 

@@ -8,6 +8,7 @@ use super::conv_transpose2d::ConvTransposeOptions;
 use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
 use super::embedding::Embedding;
+use super::grid_sample::{self, GridSample, GridSampleOptions};
 use super::group_norm::GroupNorm;
 use super::interpolate::Interpolate;
 use super::layer_norm::{LayerNorm, RmsNorm};
@@ -24,6 +25,7 @@ use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
 use super::reduce::{Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
 use super::scatter::{IndexAdd, Scatter, ScatterAdd};
+use super::scatter_reduce::{ScatterReduce, ScatterReduction};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
@@ -812,6 +814,22 @@ operations! {
         Self::try_apply(ScatterAdd { axis, index: index.clone() }, &[self, source])
     }
 
+    ScatterReduce:
+    /// A copy with the sum, product, mean, maximum or minimum of the elements of
+    /// `source` for each place that `index` says along an axis, and of the element
+    /// there where `include_self`.
+    fn scatter_reduce(
+        &self,
+        axis: isize,
+        index: &Tensor<i64>,
+        source: &Self,
+        reduction: ScatterReduction,
+        include_self: bool,
+    ) -> Result<Self> {
+        let operation = ScatterReduce { axis, index: index.clone(), reduction, include_self };
+        Self::try_apply(operation, &[self, source])
+    }
+
     IndexAdd:
     /// A copy with the slices of `source` added to those of an axis.
     fn index_add(&self, axis: isize, indices: &[usize], source: &Self) -> Result<Self> {
@@ -864,6 +882,13 @@ operations! {
     /// The axes after `[N, C]` resized; see [`Interpolate`].
     fn interpolate(&self, to: &Interpolate) -> Result<Self> {
         Self::try_apply(to.clone(), &[self])
+    }
+
+    GridSample:
+    /// The elements of images `[N, C, H, W]` at the places of a grid `[N, rows,
+    /// columns, 2]`, whose x and y go from −1 to 1; see [`GridSampleOptions`].
+    fn grid_sample(&self, grid: &Self, options: GridSampleOptions) -> Result<Self> {
+        Self::try_apply(GridSample { options }, &[self, grid])
     }
 
     // Composed of others, and so without a gradient of their own.
@@ -937,6 +962,23 @@ operations! {
         let squares = self.sub(&self.mean_axes(axes, true)?)?.square();
         Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
     }
+
+    /// The sum over some axes of what is not NaN.
+    fn nansum_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
+        self.masked_fill(&self.value().isnan(), 0.0)?.sum_axes(axes, keep)
+    }
+
+    /// The sum of all elements that are not NaN, as a scalar.
+    fn nansum(&self) -> Self { self.over_all(Self::nansum_axes) }
+
+    /// The mean over some axes of what is not NaN; NaN where nothing else is.
+    fn nanmean_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
+        let numbers = self.value().isnan().logical_not().cast::<Self::Element>();
+        self.nansum_axes(axes, keep)?.div(&Self::constant(numbers.sum_axes(axes, keep)?))
+    }
+
+    /// The mean of all elements that are not NaN, as a scalar.
+    fn nanmean(&self) -> Self { self.over_all(Self::nanmean_axes) }
 
     /// The product of all elements, as a scalar.
     fn prod(&self) -> Self { self.over_all(Self::prod_axes) }
@@ -1130,6 +1172,18 @@ operations! {
         lifted::conv_transpose(self, weight, bias, options)
     }
 
+    /// [`conv_transpose2d`](Ops::conv_transpose2d) of volumes `[N, in, depth,
+    /// height, width]` with a weight `[in, out / groups, kernel depth, height,
+    /// width]`.
+    fn conv_transpose3d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: ConvTransposeOptions<3>,
+    ) -> Result<Self> {
+        lifted::conv_transpose(self, weight, bias, options)
+    }
+
     /// [`max_pool2d`](Ops::max_pool2d) of sequences `[N, C, length]`.
     fn max_pool1d(&self, options: PoolOptions<1>) -> Result<Self> {
         lifted::max_pool(self, options)
@@ -1138,6 +1192,28 @@ operations! {
     /// [`avg_pool2d`](Ops::avg_pool2d) of sequences `[N, C, length]`.
     fn avg_pool1d(&self, options: PoolOptions<1>, count_include_pad: bool) -> Result<Self> {
         lifted::avg_pool(self, options, count_include_pad)
+    }
+
+    /// [`max_pool2d`](Ops::max_pool2d) of volumes `[N, C, depth, height, width]`.
+    fn max_pool3d(&self, options: PoolOptions<3>) -> Result<Self> {
+        lifted::max_pool(self, options)
+    }
+
+    /// [`avg_pool2d`](Ops::avg_pool2d) of volumes `[N, C, depth, height, width]`.
+    fn avg_pool3d(&self, options: PoolOptions<3>, count_include_pad: bool) -> Result<Self> {
+        lifted::avg_pool(self, options, count_include_pad)
+    }
+
+    /// [`adaptive_avg_pool2d`](Ops::adaptive_avg_pool2d) of volumes `[N, C,
+    /// depth, height, width]`.
+    fn adaptive_avg_pool3d(&self, output_size: [usize; 3]) -> Result<Self> {
+        lifted::adaptive_avg_pool(self, output_size)
+    }
+
+    /// [`adaptive_max_pool2d`](Ops::adaptive_max_pool2d) of volumes `[N, C,
+    /// depth, height, width]`.
+    fn adaptive_max_pool3d(&self, output_size: [usize; 3]) -> Result<Self> {
+        lifted::adaptive_max_pool(self, output_size)
     }
 
     /// [`adaptive_avg_pool2d`](Ops::adaptive_avg_pool2d) of sequences `[N, C,
@@ -1150,6 +1226,13 @@ operations! {
     /// length]`.
     fn adaptive_max_pool1d(&self, output_size: usize) -> Result<Self> {
         lifted::adaptive_max_pool(self, [output_size])
+    }
+
+    /// The grid of [`grid_sample`](Ops::grid_sample) that maps images of
+    /// `[height, width]` by these matrices `[N, 2, 3]`, as `[N, height, width,
+    /// 2]`: (x, y, 1) of each pixel times the matrix.
+    fn affine_grid(&self, output_size: [usize; 2], align_corners: bool) -> Result<Self> {
+        grid_sample::affine_grid(self, output_size, align_corners)
     }
 
     /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·

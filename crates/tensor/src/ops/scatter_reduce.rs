@@ -1,0 +1,243 @@
+//! Putting elements at places where several meet: their sum, product, mean,
+//! maximum or minimum.
+
+use super::broadcast::zip;
+use super::layout::sample;
+use super::scatter::{checked_axis, into_source, scattered};
+use super::{Call, Cotangents, Op};
+use crate::element::{Element, Float};
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// What becomes of several elements at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScatterReduction {
+    /// Their sum.
+    Sum,
+    /// Their product.
+    Prod,
+    /// Their mean.
+    Mean,
+    /// The largest (PyTorch's `amax`); equal ones share the gradient.
+    Max,
+    /// The smallest (PyTorch's `amin`); equal ones share the gradient.
+    Min,
+}
+
+/// Elements reduced at the places that an index names along an axis. Places
+/// that it does not name stay as they are.
+#[derive(Clone, Debug)]
+pub struct ScatterReduce {
+    /// The axis.
+    pub axis: isize,
+    /// For every element of the source its coordinate along the axis.
+    pub index: Tensor<i64>,
+    /// What becomes of several elements at one place.
+    pub reduction: ScatterReduction,
+    /// Whether what is there already counts as one of them.
+    pub include_self: bool,
+}
+
+const CHECKED: &str = "the shape rule accepted the inputs";
+
+impl ScatterReduce {
+    fn along(&self, shape: &Shape) -> usize {
+        shape.axis("scatter_reduce", self.axis).expect(CHECKED)
+    }
+
+    /// The elements of `x`, with `value` at the places that are named, unless
+    /// what is there counts.
+    fn start<T: Element>(&self, x: &Tensor<T>, value: T) -> Tensor<T> {
+        match self.include_self {
+            true => x.clone(),
+            false => {
+                let values = Tensor::scalar(value).stretched(self.index.shape().clone());
+                x.scatter(self.axis, &self.index, &values).expect(CHECKED)
+            }
+        }
+    }
+
+    /// `start` with all elements of the source folded into it.
+    fn fold<T: Element>(
+        &self,
+        start: &Tensor<T>,
+        source: &Tensor<T>,
+        fold: impl Fn(T, T) -> T,
+    ) -> Tensor<T> {
+        scattered(start, self.along(start.shape()), &self.index, source, fold)
+    }
+
+    /// How many elements meet at each place.
+    fn counts<T: Float>(&self, shape: &Shape) -> Tensor<T> {
+        let one = Tensor::scalar(T::ONE);
+        let start = self.start(&one.stretched(shape.clone()).contiguous(), T::ZERO);
+        self.fold(&start, &one.stretched(self.index.shape().clone()), |sum, x| sum + x)
+    }
+
+    fn gather<T: Element>(&self, x: &Tensor<T>) -> Tensor<T> {
+        x.gather(self.axis, &self.index).expect(CHECKED)
+    }
+
+    /// The elements of the source that the index covers.
+    fn covered<T: Element>(&self, source: &Tensor<T>) -> Tensor<T> {
+        let axes = self.index.shape().iter().enumerate();
+        axes.fold(source.clone(), |source, (axis, &extent)| {
+            source.narrow(axis as isize, 0, extent).expect(CHECKED)
+        })
+    }
+
+    /// The gradients of what was there and of the covered part of the source.
+    fn gradients<T: Float>(&self, call: &Call<'_, T, ()>) -> [Tensor<T>; 2] {
+        let (x, g) = (&call.inputs[0], &call.cotangent);
+        let source = self.covered(&call.inputs[1]);
+        match self.reduction {
+            ScatterReduction::Sum => [g.clone(), self.gather(g)],
+            ScatterReduction::Mean => {
+                let share = zip(g, &self.counts(x.shape()), g.shape(), |g, n| g / n);
+                let gathered = self.gather(&share);
+                [share, gathered]
+            }
+            ScatterReduction::Prod => self.product_gradients(x, &source, g),
+            ScatterReduction::Max | ScatterReduction::Min => {
+                let equal = |a: T, b: T| if a == b { T::ONE } else { T::ZERO };
+                let own = self.start(&zip(x, call.output, x.shape(), equal), T::ZERO);
+                let others = zip(&source, &self.gather(call.output), source.shape(), equal);
+                let winners = self.fold(&own, &others, |sum, x| sum + x);
+                let share =
+                    zip(g, &winners, g.shape(), |g, n| if n > T::ZERO { g / n } else { T::ZERO });
+                let gathered = self.gather(&share);
+                [&own * &share, &others * &gathered]
+            }
+        }
+    }
+
+    /// A factor's gradient is the product of the others. A quotient would fail
+    /// at 0, so zeros are counted instead: with one of them only that factor has
+    /// a gradient, with more none has.
+    fn product_gradients<T: Float>(
+        &self,
+        x: &Tensor<T>,
+        source: &Tensor<T>,
+        g: &Tensor<T>,
+    ) -> [Tensor<T>; 2] {
+        let is_zero = |x: T| if x == T::ZERO { T::ONE } else { T::ZERO };
+        let nonzero = |x: T| if x == T::ZERO { T::ONE } else { x };
+        let zeros = self.start(&x.map(is_zero), T::ZERO);
+        let zeros = self.fold(&zeros, &source.map(is_zero), |sum, x| sum + x);
+        let product = self.start(&x.map(nonzero), T::ONE);
+        let product = self.fold(&product, &source.map(nonzero), |product, x| product * x);
+        let scaled = &product * g;
+        let of = |factor: &Tensor<T>, zeros: &Tensor<T>, scaled: &Tensor<T>| {
+            let others = |x, zeros| if zeros == is_zero(x) { T::ONE / nonzero(x) } else { T::ZERO };
+            &zip(factor, zeros, factor.shape(), others) * scaled
+        };
+        [of(x, &zeros, &scaled), of(source, &self.gather(&zeros), &self.gather(&scaled))]
+    }
+}
+
+impl<T: Float> Op<T> for ScatterReduce {
+    type Saved = ();
+    const NAME: &'static str = "scatter_reduce";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        checked_axis("scatter_reduce", inputs[0], self.axis, &self.index, inputs[1])?;
+        Ok(inputs[0].clone())
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let (x, source) = (inputs[0], inputs[1]);
+        let from = |identity| self.start(x, identity);
+        let result = match self.reduction {
+            ScatterReduction::Sum => self.fold(&from(T::ZERO), source, |a, b| a + b),
+            ScatterReduction::Prod => self.fold(&from(T::ONE), source, |a, b| a * b),
+            ScatterReduction::Mean => {
+                let sum = self.fold(&from(T::ZERO), source, |a, b| a + b);
+                zip(&sum, &self.counts(x.shape()), x.shape(), |sum, n| sum / n)
+            }
+            ScatterReduction::Max => self.fold(&from(T::LOWEST), source, T::max_nan),
+            ScatterReduction::Min => self.fold(&from(T::HIGHEST), source, T::min_nan),
+        };
+        (result, ())
+    }
+
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let [own, source] = self.gradients(&call);
+        call.each(|input| match input {
+            // What was there does not count where something was put.
+            0 => self.start(&own, T::ZERO),
+            _ => into_source(call.inputs[1].shape(), &source),
+        })
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        use ScatterReduction::*;
+        let pair = |a: &[usize], b: &[usize]| [sample(a), sample(b)].concat();
+        let twice = Tensor::from([[2, 2, 0], [1, 3, 1_i64]]);
+        let mut samples = Vec::new();
+        for reduction in [Sum, Prod, Mean, Max, Min] {
+            for include_self in [true, false] {
+                let case = |axis, index| Self { axis, index, reduction, include_self };
+                samples.push((case(1, twice.clone()), pair(&[3, 4], &[2, 4])));
+                samples.push((case(0, twice.clone()), pair(&[4, 3], &[2, 3])));
+                samples.push((case(0, Tensor::zeros([0, 2])), pair(&[3, 2], &[0, 2])));
+            }
+        }
+        samples
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    #[test]
+    fn elements_that_meet_are_reduced() {
+        use ScatterReduction::*;
+        let x = Tensor::from([5.0, 1.0, -3.0, 7.0]);
+        let index = Tensor::from([0, 0, 2_i64]);
+        let source = Tensor::from([2.0, 6.0, -4.0]);
+        let reduce = |reduction, include_self| {
+            x.scatter_reduce(0, &index, &source, reduction, include_self).unwrap().to_vec()
+        };
+        assert_eq!(reduce(Sum, true), [13.0, 1.0, -7.0, 7.0]);
+        assert_eq!(reduce(Sum, false), [8.0, 1.0, -4.0, 7.0]);
+        assert_eq!(reduce(Prod, true), [60.0, 1.0, 12.0, 7.0]);
+        assert_eq!(reduce(Prod, false), [12.0, 1.0, -4.0, 7.0]);
+        assert_eq!(reduce(Mean, true), [13.0 / 3.0, 1.0, -3.5, 7.0]);
+        assert_eq!(reduce(Mean, false), [4.0, 1.0, -4.0, 7.0]);
+        assert_eq!(reduce(Max, true), [6.0, 1.0, -3.0, 7.0]);
+        assert_eq!(reduce(Max, false), [6.0, 1.0, -4.0, 7.0]);
+        assert_eq!(reduce(Min, true), [2.0, 1.0, -4.0, 7.0]);
+        let nan = Tensor::from([f64::NAN, 6.0, -4.0]);
+        assert!(x.scatter_reduce(0, &index, &nan, Max, true).unwrap().to_vec()[0].is_nan());
+        let error = x.scatter_reduce(0, &index, &Tensor::zeros([2]), Sum, true).unwrap_err();
+        assert!(error.to_string().starts_with("scatter_reduce: an index of shape [3]"), "{error}");
+    }
+
+    /// A product's gradient where factors are 0, by its definition.
+    #[test]
+    fn a_factor_of_zero_has_the_gradient_of_the_others() {
+        let operation = ScatterReduce {
+            axis: 0,
+            index: Tensor::from([0, 0, 1, 1_i64]),
+            reduction: ScatterReduction::Prod,
+            include_self: true,
+        };
+        let inputs = [Tensor::from([3.0, 5.0]), Tensor::from([0.0, 2.0, 0.0, 0.0])];
+        let (output, ()) = operation.forward(&inputs.each_ref());
+        let call = Call {
+            inputs: &inputs,
+            output: &output,
+            saved: &(),
+            needs: &[true, true],
+            cotangent: Tensor::from([1.0, 1.0]),
+        };
+        let gradients = operation.vjp(call);
+        assert_eq!(gradients[0].as_ref().unwrap().to_vec(), [0.0, 0.0]);
+        assert_eq!(gradients[1].as_ref().unwrap().to_vec(), [6.0, 0.0, 0.0, 0.0]);
+    }
+}
