@@ -2,12 +2,15 @@
 //! of all inputs and parameters.
 
 use dendra_nn::autograd::{AnyTensor, Parameters, StateDict, Tape, Var};
-use dendra_nn::tensor::{AttentionMask, Float, Ops, Result, Rng, Tensor};
+use dendra_nn::tensor::{AttentionMask, Element, Float, Ops, Result, Rng, Tensor};
 use dendra_nn::{
-    Attend, Decode, Embedding, FeedForwardActivation, GRUCell, LSTMCell, LayerNorm,
+    Attend, Decode, Embedding, FeedForwardActivation, GRUCell, LSTM, LSTMCell, LayerNorm,
     MultiheadAttention, RNN, RNNCell, Recurrent, RecurrentCell, RecurrentNonlinearity,
-    RecurrentState, TransformerDecoderLayer, TransformerEncoderLayer, TransformerSettings,
+    RecurrentState, Transformer, TransformerDecoderLayer, TransformerEncoderLayer,
+    TransformerSettings,
 };
+
+use serde_json::Value;
 
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
@@ -67,12 +70,18 @@ impl<T: Float + Stored> Run<'_, T> {
     }
 
     fn mask(&self, name: &str) -> Option<Tensor<bool>> {
+        self.rows(name, |x| x.as_bool().unwrap())
+    }
+
+    fn added(&self, name: &str) -> Option<Tensor<T>> {
+        self.rows(name, |x| T::from_f64(x.as_f64().unwrap()))
+    }
+
+    /// A matrix among the settings.
+    fn rows<E: Element>(&self, name: &str, value: impl Fn(&Value) -> E) -> Option<Tensor<E>> {
         let rows = self.case.find_setting(name)?.as_array()?;
-        let values: Vec<bool> = rows
-            .iter()
-            .flat_map(|row| row.as_array().unwrap())
-            .map(|x| x.as_bool().unwrap())
-            .collect();
+        let values: Vec<E> =
+            rows.iter().flat_map(|row| row.as_array().unwrap()).map(value).collect();
         let columns = values.len() / rows.len();
         Some(Tensor::from_vec(values, [rows.len(), columns]).unwrap())
     }
@@ -83,6 +92,15 @@ impl<T: Float + Stored> Run<'_, T> {
         let arguments = self.case.nested("arguments");
         let size = |name| arguments.integer(name) as usize;
         match self.case.text("layer") {
+            "LSTM" if arguments.find_setting("proj_size").is_some() => {
+                let layer = LSTM::new(size("input_size"), size("hidden_size"))
+                    .proj_size(size("proj_size"))
+                    .num_layers(size("num_layers"))
+                    .bias(arguments.flag("bias"))
+                    .batch_first(arguments.flag("batch_first"))
+                    .bidirectional(arguments.flag("bidirectional"));
+                self.sequence(layer.init_as(rng)?)
+            }
             "LSTM" => self.recurrent::<4>(&arguments),
             "GRU" => self.recurrent::<3>(&arguments),
             "RNN" if arguments.text("nonlinearity") == "relu" => {
@@ -128,6 +146,23 @@ impl<T: Float + Stored> Run<'_, T> {
                 }
                 self.load(&mut model)?;
                 let y = self.encode(|x, options| model.encode(x, &options))?;
+                self.compare(&model, &[("y", &y)])
+            }
+            "Transformer" => {
+                let mut model: Transformer<T> = settings(&arguments)
+                    .num_encoder_layers(size("num_encoder_layers"))
+                    .num_decoder_layers(size("num_decoder_layers"))
+                    .init_as(rng)?;
+                self.load(&mut model)?;
+                let [source, target] = ["source", "target"].map(|name| self.input(name));
+                let padding = self.mask("memory_padding");
+                let encode = Attend { key_padding_mask: padding.as_ref(), ..Attend::default() };
+                let decode = Decode {
+                    is_causal: self.case.flag("is_causal"),
+                    memory_key_padding_mask: padding.as_ref(),
+                    ..Decode::default()
+                };
+                let y = model.forward(&source, &target, &encode, decode)?;
                 self.compare(&model, &[("y", &y)])
             }
             "TransformerDecoderLayer" => {
@@ -196,14 +231,24 @@ impl<T: Float + Stored> Run<'_, T> {
         self.load(&mut layer)?;
         let [query, key, value] = ["query", "key", "value"].map(|name| self.input(name));
         let padding = self.mask("padding");
+        let mask = match (self.mask("mask"), self.added("add")) {
+            (Some(keep), _) => AttentionMask::Keep(keep),
+            (None, Some(add)) => AttentionMask::Add(add),
+            (None, None) => AttentionMask::None,
+        };
         let options = Attend {
-            mask: self.mask("mask").map_or(AttentionMask::None, AttentionMask::Keep),
+            mask,
             key_padding_mask: padding.as_ref(),
             is_causal: self.case.flag("is_causal"),
             cache: None,
         };
-        let y = layer.attend(&query, &key, &value, options)?;
-        self.compare(&layer, &[("y", &y)])
+        let Some(weights) = self.case.find_setting("weights").and_then(|kind| kind.as_str()) else {
+            let y = layer.attend(&query, &key, &value, options)?;
+            return self.compare(&layer, &[("y", &y)]);
+        };
+        let average = weights == "mean";
+        let (y, weights) = layer.attend_with_weights(&query, &key, &value, options, average)?;
+        self.compare(&layer, &[("y", &y), ("weights", &weights)])
     }
 
     fn encode(

@@ -5,13 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use dendra_nn::autograd::{StateDict, Tape, Var};
-use dendra_nn::tensor::{Ops, Rng, Tensor};
+use dendra_nn::tensor::{InterpolateMode, Ops, Rng, Tensor};
 use dendra_nn::{
-    AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, CELU, Conv1d, Conv2d, ConvTranspose1d,
-    ConvTranspose2d, ELU, Embedding, Flatten, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d,
-    LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, Module, PReLU, Padding, Parallel,
-    Parameters, RMSNorm, RNN, RReLU, RecurrentNonlinearity, Residual, Sequential,
-    SequentialBuilder, Softmax, Softmax2d, Softmin, Softplus, StateFile, Threshold, load, save,
+    AdaptiveAvgPool3d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d, CELU, CircularPad2d,
+    CircularPad3d, ConstantPad1d, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d,
+    ConvTranspose3d, ELU, Embedding, Flatten, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d,
+    InstanceNorm3d, LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, MaxPool3d, Module,
+    PReLU, Padding, PaddingMode, Parallel, Parameters, RMSNorm, RNN, RReLU, RecurrentNonlinearity,
+    ReflectionPad2d, ReplicationPad2d, Residual, Sequential, SequentialBuilder, Softmax, Softmax2d,
+    Softmin, Softplus, StateFile, Threshold, Upsample, ZeroPad2d, load, save,
 };
 
 const KEY: &str = "dendra.sequential";
@@ -56,6 +58,8 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
         .layer(AvgPool1d::new(2).count_include_pad(false))
         .layer(CELU::new(0.5))
         .glu(1)
+        .layer(ConstantPad1d::new((1, 2), 0.5))
+        .layer(Conv1d::lazy(8, 4).padding_mode(PaddingMode::Reflect).padding(1))
         .layer(ConvTranspose1d::lazy(6, 3).stride(3).output_padding(2).groups(2))
         .dropout1d(0.2)
         .adaptive_avg_pool1d(12)
@@ -66,6 +70,13 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
     let image = Sequential::input([8, 6, 6])
         .pixel_shuffle(2)
         .pixel_unshuffle(3)
+        .layer(ZeroPad2d::new((0, 1, -1, 0)))
+        .layer(ReflectionPad2d::new(1))
+        .layer(ReplicationPad2d::new((1, 0, 0, 2)))
+        .layer(CircularPad2d::new(1))
+        .layer(Upsample::scale_factors([1.5, 2.0]).mode(InterpolateMode::Linear))
+        .layer(Upsample::scale_factor(2.0).mode(InterpolateMode::NearestExact))
+        .layer(Upsample::size([5, 6]).mode(InterpolateMode::Cubic).align_corners(true))
         .layer(ConvTranspose2d::lazy(4, (2, 3)).stride(2).padding([0, 1]).bias(false))
         .selu()
         .alpha_dropout(0.1)
@@ -83,6 +94,12 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
     let volume = Sequential::input([2, 4, 5, 6])
         .conv3d(4, (2, 3, 2))
         .batch_norm3d()
+        .layer(InstanceNorm3d::lazy().affine(true))
+        .layer(MaxPool3d::new(2).stride(1))
+        .layer(AvgPool3d::new((1, 2, 1)).stride(1).count_include_pad(false))
+        .layer(ConvTranspose3d::lazy(4, 2).stride((1, 2, 1)).groups(2))
+        .layer(AdaptiveAvgPool3d::new((2, 4, 3)))
+        .layer(CircularPad3d::new((0, 1, 0, 0, 1, 0)))
         .layer(RReLU::new(0.1, 0.2).unwrap())
         .dropout3d(0.1)
         .hardshrink(0.1)

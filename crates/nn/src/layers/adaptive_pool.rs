@@ -4,11 +4,11 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::ops::{Op, adaptive_pool2d, lifted};
-use dendra_tensor::{Float, Ops, Result, Shape};
+use dendra_tensor::ops::lifted;
+use dendra_tensor::{Float, Ops, Result};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, check_sample, output_of, over_images};
+use super::image::{Extents, check_sample, output_of};
 use super::own_settings;
 use crate::module::Module;
 use crate::place;
@@ -18,13 +18,16 @@ use crate::sequential::SequentialBuilder;
 macro_rules! adaptive {
     ($(
         $(#[doc = $doc:literal])*
-        $name:ident ($one:ident, $two:ident): $operation:ident, $method:ident;
+        $name:ident ($one:ident, $two:ident, $three:ident): $method:ident;
     )*) => {$(
         #[doc = concat!("[`", stringify!($name), "`] over sequences `[N, C, L]`.")]
         pub type $one = $name<1>;
 
         #[doc = concat!("[`", stringify!($name), "`] over images `[N, C, H, W]`.")]
         pub type $two = $name<2>;
+
+        #[doc = concat!("[`", stringify!($name), "`] over volumes `[N, C, D, H, W]`.")]
+        pub type $three = $name<3>;
 
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
@@ -43,10 +46,8 @@ macro_rules! adaptive {
 
         own_settings!($name<D> { const D: usize }: |this, input| {
             let kind = format!("{}{D}d", stringify!($name));
-            let output_size = lifted::plane(this.output_size.0, 1);
-            let operation = adaptive_pool2d::$operation { output_size };
-            let rule = |x: &Shape| Op::<f32>::output_shape(&operation, &[x]);
-            output_of(&kind, input, Extents([0; D]), |x| over_images(x, rule))
+            let rule = |x: &_| lifted::adaptive_pool_shape(x, this.output_size.0);
+            output_of(&kind, input, Extents([0; D]), rule)
         });
 
         impl<T: Float, const D: usize> Module<T> for $name<D> {
@@ -71,7 +72,7 @@ adaptive! {
     ///
     /// | | shape |
     /// |---|---|
-    /// | input | `[N, C, H, W]` or `[N, C, L]` |
+    /// | input | `[N, C, L]`, `[N, C, H, W]` or `[N, C, D, H, W]` |
     /// | output | `[N, C, …]` with the size asked for |
     ///
     /// ```
@@ -83,7 +84,7 @@ adaptive! {
     /// assert_eq!(AdaptiveAvgPool2d::new(1).forward(&x)?.value().to_vec(), [7.5]);
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
-    AdaptiveAvgPool (AdaptiveAvgPool1d, AdaptiveAvgPool2d): AdaptiveAvgPool2d, adaptive_avg_pool;
+    AdaptiveAvgPool (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d): adaptive_avg_pool;
 
     /// The largest value of each window, which are those of
     /// [`AdaptiveAvgPool`].
@@ -97,20 +98,23 @@ adaptive! {
     /// assert_eq!(AdaptiveMaxPool1d::new(2).forward(&x)?.value().to_vec(), [4.0, 5.0]);
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
-    AdaptiveMaxPool (AdaptiveMaxPool1d, AdaptiveMaxPool2d): AdaptiveMaxPool2d, adaptive_max_pool;
+    AdaptiveMaxPool (AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d): adaptive_max_pool;
 }
 
 /// Both poolings over everything.
 macro_rules! global {
     ($(
         $(#[doc = $doc:literal])*
-        $name:ident ($one:ident, $two:ident): $method:ident;
+        $name:ident ($one:ident, $two:ident, $three:ident): $method:ident;
     )*) => {$(
         #[doc = concat!("[`", stringify!($name), "`] over sequences `[N, C, L]`.")]
         pub type $one = $name<1>;
 
         #[doc = concat!("[`", stringify!($name), "`] over images `[N, C, H, W]`.")]
         pub type $two = $name<2>;
+
+        #[doc = concat!("[`", stringify!($name), "`] over volumes `[N, C, D, H, W]`.")]
+        pub type $three = $name<3>;
 
         $(#[doc = $doc])*
         #[derive(
@@ -149,8 +153,8 @@ macro_rules! global {
 }
 
 global! {
-    /// The mean of each channel, as Keras has it: `[N, C, H, W]` or `[N, C, L]`
-    /// becomes `[N, C]`. PyTorch's way is [`AdaptiveAvgPool`] to size 1, which
+    /// The mean of each channel, as Keras has it: `[N, C, L]`, `[N, C, H, W]` or
+    /// `[N, C, D, H, W]` becomes `[N, C]`. PyTorch's way is [`AdaptiveAvgPool`] to size 1, which
     /// keeps the axes, and [`Flatten`](super::Flatten).
     ///
     /// ```
@@ -162,11 +166,11 @@ global! {
     /// assert_eq!(GlobalAvgPool2d::new().forward(&x)?.value().to_vec(), [1.5, 5.5]);
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
-    GlobalAvgPool (GlobalAvgPool1d, GlobalAvgPool2d): mean_axes;
+    GlobalAvgPool (GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d): mean_axes;
 
-    /// The largest value of each channel: `[N, C, H, W]` or `[N, C, L]` becomes
-    /// `[N, C]`. Equal maxima share the gradient.
-    GlobalMaxPool (GlobalMaxPool1d, GlobalMaxPool2d): max_axes;
+    /// The largest value of each channel: `[N, C, L]`, `[N, C, H, W]` or `[N, C,
+    /// D, H, W]` becomes `[N, C]`. Equal maxima share the gradient.
+    GlobalMaxPool (GlobalMaxPool1d, GlobalMaxPool2d, GlobalMaxPool3d): max_axes;
 }
 
 /// Adding pooling to a given size, and over everything.
@@ -204,7 +208,7 @@ impl SequentialBuilder {
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::{Rng, Tensor};
+    use dendra_tensor::{Rng, Shape, Tensor};
 
     use super::*;
     use crate::sequential::Sequential;
@@ -223,6 +227,11 @@ mod tests {
         assert_eq!(shapes(sequence().layer(AdaptiveMaxPool1d::new(2))), [3, 2]);
         assert_eq!(shapes(image().adaptive_avg_pool2d((2, 3))), [3, 2, 3]);
         assert_eq!(shapes(image().layer(AdaptiveMaxPool2d::new(5))), [3, 5, 5]);
+        let volume = || Sequential::input([3, 9, 7, 4]);
+        assert_eq!(shapes(volume().layer(AdaptiveAvgPool3d::new((2, 3, 1)))), [3, 2, 3, 1]);
+        assert_eq!(shapes(volume().layer(AdaptiveMaxPool3d::new(5))), [3, 5, 5, 5]);
+        assert_eq!(shapes(volume().layer(GlobalAvgPool3d::new())), [3]);
+        assert_eq!(shapes(volume().layer(GlobalMaxPool3d::new())), [3]);
         assert_eq!(shapes(sequence().global_avg_pool1d()), [3]);
         assert_eq!(shapes(sequence().global_max_pool1d()), [3]);
         assert_eq!(shapes(image().global_avg_pool2d()), [3]);

@@ -9,7 +9,7 @@ use dendra_tensor::{
 };
 
 use super::positions::RotaryEmbedding;
-use super::{KeyValueCache, Linear, Settings as _};
+use super::{Dropout, KeyValueCache, Linear, Settings as _};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
@@ -244,7 +244,65 @@ impl<T: Float> MultiheadAttention<T> {
         place::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
     }
 
+    /// As [`attend`](Self::attend), and beside the output the weights of the
+    /// keys: their mean over the heads, `[N, L, S]`, or those of each head,
+    /// `[N, num_heads, L, S]`, unless `average` (PyTorch's
+    /// `need_weights=True`, `average_attn_weights`). It holds all weights at
+    /// once, which `attend` does not.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::{Rng, Tensor};
+    /// use dendra_nn::{Attend, MultiheadAttention};
+    ///
+    /// let attention = MultiheadAttention::new(8, 2).batch_first(true).init(&mut Rng::seed(0))?;
+    /// let x = Var::new(Tensor::zeros([3, 5, 8]));
+    /// let (_, weights) = attention.attend_with_weights(&x, &x, &x, Attend::default(), true)?;
+    /// assert_eq!(*weights.shape(), [3, 5, 5]);
+    /// assert!((weights.value().to_vec()[0] - 0.2).abs() < 1e-6);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    pub fn attend_with_weights(
+        &self,
+        query: &Var<T>,
+        key: &Var<T>,
+        value: &Var<T>,
+        options: Attend<'_, T>,
+        average: bool,
+    ) -> Result<(Var<T>, Var<T>)> {
+        let attended = || {
+            let ([q, k, v], mask, is_causal) = self.prepared([query, key, value], options)?;
+            let weights = weights_of(&q, &k, &mask, is_causal)?;
+            let weights = match self.dropout > 0.0 {
+                true => Dropout::new(self.dropout)?.forward(&weights)?,
+                false => weights,
+            };
+            let y = self.joined(&weights.matmul(&v)?)?;
+            let weights = if average { weights.mean_axes(&[1], false)? } else { weights };
+            Ok((y, weights))
+        };
+        attended().map_err(|error| place::said_by(error, self.path(), self))
+    }
+
     fn attend_unnamed(&self, inputs: [&Var<T>; 3], options: Attend<'_, T>) -> Result<Var<T>> {
+        let ([q, k, v], mask, is_causal) = self.prepared(inputs, options)?;
+        let tape = q.tape().filter(|tape| tape.is_training() && self.dropout > 0.0);
+        let dropout = tape.map(|tape| (self.dropout, tape.random_stream()));
+        let options = AttentionOptions { mask, is_causal, scale: None, dropout };
+        self.joined(&q.scaled_dot_product_attention(&k, &v, options)?)
+    }
+
+    /// Queries, keys and values of all heads, those in the cache included, which
+    /// scores count, and whether a query sees only the keys up to its own.
+    fn prepared(
+        &self,
+        inputs: [&Var<T>; 3],
+        options: Attend<'_, T>,
+    ) -> Result<([Var<T>; 3], AttentionMask<T>, bool)> {
         for x in inputs {
             if x.shape().len() != 3 {
                 let order = if self.batch_first { "N, L" } else { "L, N" };
@@ -281,10 +339,12 @@ impl<T: Float> MultiheadAttention<T> {
             }
             mask => (mask, is_causal),
         };
-        let tape = q.tape().filter(|tape| tape.is_training() && self.dropout > 0.0);
-        let dropout = tape.map(|tape| (self.dropout, tape.random_stream()));
-        let options = AttentionOptions { mask, is_causal, scale: None, dropout };
-        let y = q.scaled_dot_product_attention(&k, &v, options)?;
+        Ok(([q, k, v], mask, is_causal))
+    }
+
+    /// What the heads found, `[N, num_heads, L, E / num_heads]`, joined and
+    /// projected.
+    fn joined(&self, y: &Var<T>) -> Result<Var<T>> {
         let &[batch, _, length, _] = &y.shape()[..] else { unreachable!("four axes") };
         let width = self.out_proj.weight.value().shape()[0];
         let y = y.transpose(1, 2)?.reshape([batch, length, width])?;
@@ -315,6 +375,45 @@ impl<T: Float> MultiheadAttention<T> {
         };
         Ok([project(0)?, project(1)?, project(2)?])
     }
+}
+
+/// The softmax of the scores that count; 0 for a query of which none does.
+fn weights_of<T: Float>(
+    q: &Var<T>,
+    k: &Var<T>,
+    mask: &AttentionMask<T>,
+    is_causal: bool,
+) -> Result<Var<T>> {
+    // The exponential of what lies so far below every other score is 0.
+    const FAR_BELOW: f64 = -1e30;
+    let &[.., keys, width] = &k.shape()[..] else { unreachable!("four axes") };
+    let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul_scalar(1.0 / (width as f64).sqrt());
+    let fits = |mask: &Shape| {
+        let shape = scores.shape();
+        if shape.broadcast(mask, "").ok().as_ref() == Some(shape) {
+            return Ok(());
+        }
+        let message = format!("a mask of shape {mask} does not stretch to scores {shape}");
+        Err(Error::shape("", message))
+    };
+    let mut left_out = match mask {
+        AttentionMask::None => Tensor::full([1, 1], false),
+        AttentionMask::Keep(keep) => {
+            fits(keep.shape())?;
+            keep.logical_not()
+        }
+        AttentionMask::Add(add) => {
+            fits(add.shape())?;
+            let left_out = add.map(|x| x == T::LOWEST);
+            scores = scores.add(&Var::new(add.masked_fill(&left_out, 0.0)?))?;
+            left_out
+        }
+    };
+    if is_causal {
+        let later = |place: usize| place % keys > place / keys;
+        left_out = left_out.logical_or(&Tensor::from_fn([scores.shape()[2], keys], later))?;
+    }
+    scores.masked_fill(&left_out, FAR_BELOW)?.softmax(-1)?.masked_fill(&left_out, 0.0)
 }
 
 /// The mask that also leaves out the padding, `[N, S]`.
@@ -360,106 +459,4 @@ impl<T: Float> fmt::Display for MultiheadAttention<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use dendra_autograd::{Parameters, Tape};
-
-    use super::*;
-
-    fn layer(settings: MultiheadAttentionSettings) -> MultiheadAttention<f64> {
-        settings.batch_first(true).init_as(&mut Rng::seed(1)).unwrap()
-    }
-
-    fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
-        assert_eq!(a.shape(), b.shape());
-        for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
-            assert!((a - b).abs() < 1e-12, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn the_state_has_pytorchs_names() {
-        let names = |settings| -> Vec<String> {
-            layer(settings).named_parameters().into_iter().map(|(name, _)| name).collect()
-        };
-        assert_eq!(
-            names(MultiheadAttention::new(4, 2)),
-            ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"]
-        );
-        assert_eq!(
-            names(MultiheadAttention::new(4, 2).kdim(3).bias(false)),
-            ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"]
-        );
-    }
-
-    /// Some positions at a time, with a cache, give what all at once do.
-    #[test]
-    fn a_cache_changes_nothing() {
-        for settings in [MultiheadAttention::new(8, 2), MultiheadAttention::new(8, 2).rotary(1e4)] {
-            let layer = layer(settings);
-            let x = Tensor::normal([2, 7, 8], 0.0, 1.0, &mut Rng::seed(2));
-            let causal = || Attend { is_causal: true, ..Attend::default() };
-            let whole = Var::new(x.clone());
-            let all = layer.attend(&whole, &whole, &whole, causal()).unwrap();
-            let mut cache = KeyValueCache::default();
-            for (start, count) in [(0, 3), (3, 1), (4, 2), (6, 1)] {
-                let x = Var::new(x.narrow(1, start, count).unwrap());
-                let options = Attend { cache: Some(&mut cache), ..causal() };
-                let y = layer.attend(&x, &x, &x, options).unwrap();
-                assert_near(y.value(), &all.value().narrow(1, start, count).unwrap());
-            }
-            assert_eq!(cache.len(), 7);
-            cache.keep_last(3).unwrap();
-            assert_eq!(cache.len(), 3);
-        }
-    }
-
-    #[test]
-    fn padding_changes_nothing() {
-        let layer = layer(MultiheadAttention::new(8, 4));
-        let x = Tensor::normal([2, 5, 8], 0.0, 1.0, &mut Rng::seed(3));
-        let padding = Tensor::from_fn([2, 5], |i| i % 5 >= 3);
-        let cut = Var::new(x.narrow(1, 0, 3).unwrap());
-        let x = Var::new(x);
-        let expected = layer.attend(&x, &cut, &cut, Attend::default()).unwrap();
-        let masks = [
-            AttentionMask::None,
-            AttentionMask::Keep(Tensor::full([5, 5], true)),
-            AttentionMask::Add(Tensor::zeros([1, 5])),
-        ];
-        for mask in masks {
-            let options = Attend { mask, key_padding_mask: Some(&padding), ..Attend::default() };
-            let y = layer.attend(&x, &x, &x, options).unwrap();
-            assert_near(y.value(), expected.value());
-        }
-    }
-
-    #[test]
-    fn dropout_is_in_training_alone() {
-        let layer = layer(MultiheadAttention::new(8, 2).dropout(0.5));
-        let x = Tensor::normal([2, 5, 8], 0.0, 1.0, &mut Rng::seed(3));
-        let run = |x: Var<f64>| layer.forward(&x).unwrap().into_value();
-        let plain = run(Var::new(x.clone()));
-        assert_eq!(run(Tape::evaluation().input(x.clone())), plain);
-        let training = |step| run(Tape::training(1, step).input(x.clone()));
-        assert!(training(0) != plain && training(0) != training(1) && training(1) == training(1));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let mut rng = Rng::seed(0);
-        let error = MultiheadAttention::new(8, 3).init(&mut rng).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "MultiheadAttention 8, 3 heads: embed_dim must be a multiple of num_heads"
-        );
-        let layer = MultiheadAttention::new(8, 2).init(&mut rng).unwrap();
-        let message = |shape: &[usize]| {
-            layer.forward(&Var::new(Tensor::zeros(shape))).unwrap_err().to_string()
-        };
-        assert_eq!(
-            message(&[5, 8]),
-            "MultiheadAttention 8, 2 heads: expected inputs of shape [L, N, E], got [5, 8]"
-        );
-        assert!(message(&[5, 2, 7]).contains("expected input of shape […, 8]"));
-    }
-}
+mod tests;

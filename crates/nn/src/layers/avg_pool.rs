@@ -4,11 +4,11 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::ops::{Op, avg_pool2d, lifted};
-use dendra_tensor::{Float, PoolOptions, Result, Shape};
+use dendra_tensor::ops::lifted;
+use dendra_tensor::{Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of, over_images};
+use super::image::{Extents, output_of};
 use super::own_settings;
 use crate::module::Module;
 use crate::place;
@@ -20,16 +20,20 @@ pub type AvgPool1d = AvgPool<1>;
 /// [`AvgPool`] over images `[N, C, H, W]`.
 pub type AvgPool2d = AvgPool<2>;
 
-/// The mean of each window of a sequence or an image. The padding counts as 0,
-/// or not at all. Use it as [`AvgPool1d`] or [`AvgPool2d`].
+/// [`AvgPool`] over volumes `[N, C, D, H, W]`.
+pub type AvgPool3d = AvgPool<3>;
+
+/// The mean of each window of a sequence, an image or a volume. The padding
+/// counts as 0, or not at all. Use it as [`AvgPool1d`], [`AvgPool2d`] or
+/// [`AvgPool3d`].
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − kernel_size) / stride⌋ + 1, and one
-/// axis in the place of H and W for sequences.
+/// with H′ = ⌊(H + 2·padding − kernel_size) / stride⌋ + 1, and one axis or three
+/// in the place of H and W.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -108,10 +112,7 @@ fn name<const D: usize>() -> String {
 }
 
 own_settings!(AvgPool<D> { const D: usize }: |this, input| {
-    let (options, count_include_pad) = (this.options().over_images(), this.count_include_pad);
-    let operation = avg_pool2d::AvgPool2d { options, count_include_pad };
-    let rule = |x: &Shape| Op::<f32>::output_shape(&operation, &[x]);
-    output_of(&name::<D>(), input, this.padding, |x| over_images(x, rule))
+    output_of(&name::<D>(), input, this.padding, |x| this.options().avg_pool_shape(x))
 });
 
 impl<T: Float, const D: usize> Module<T> for AvgPool<D> {

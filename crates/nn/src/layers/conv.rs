@@ -4,8 +4,9 @@ use std::fmt;
 
 use dendra_autograd::{Param, Var};
 use dendra_derive::Parameters;
-use dendra_tensor::ops::lifted;
-use dendra_tensor::{ConvOptions, Error, Float, Ops, Result, Shape};
+use dendra_tensor::ops::padding::Pad;
+use dendra_tensor::ops::{Op, lifted};
+use dendra_tensor::{ConvOptions, Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, axes, check_sample, output_of};
@@ -32,8 +33,9 @@ pub type Conv3d<T = f32> = Conv<T, 3>;
 ///                                                  j·stride + v·dilation − padding]
 /// ```
 ///
-/// over c, u, v, where x is 0 outside the image and c′ is the c-th channel of
-/// o's group. Use it as [`Conv1d`], [`Conv2d`] or [`Conv3d`].
+/// over c, u, v, where x is 0 outside the image (or what the [`PaddingMode`]
+/// says) and c′ is the c-th channel of o's group. Use it as [`Conv1d`],
+/// [`Conv2d`] or [`Conv3d`].
 ///
 /// | | shape |
 /// |---|---|
@@ -69,24 +71,61 @@ pub struct Conv<T: Float, const D: usize> {
     pub bias: Option<Param<T>>,
     #[parameters(skip)]
     padding: Padding<D>,
-    /// With the padding in numbers.
+    /// What is put around the input first, unless it is zeros.
+    #[parameters(skip)]
+    pad: Option<Pad>,
+    #[parameters(skip)]
+    padding_mode: PaddingMode,
+    /// With the padding in zeros, in numbers.
     #[parameters(skip)]
     options: ConvOptions<D>,
 }
 
-/// What is added around the input of a convolution. A number, or one for each
-/// axis, stands for zeros on both sides.
+/// How much is added around the input of a convolution. A number, or one for
+/// each axis, stands for both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Padding<const D: usize> {
-    /// As many zeros as keep the size of the input, at stride 1. Where that is
-    /// an odd number, the end gets one more than the start.
+    /// As many elements as keep the size of the input, at stride 1. Where that
+    /// is an odd number, the end gets one more than the start.
     Same,
     /// Nothing.
     Valid,
-    /// This many zeros on both sides.
+    /// This many elements on both sides.
     #[serde(untagged)]
     Zeros(Extents<D>),
+}
+
+/// What stands in the padding of a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PaddingMode {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The input mirrored at its edge, which is not repeated.
+    Reflect,
+    /// The element at the edge.
+    Replicate,
+    /// The elements from the other end.
+    Circular,
+}
+
+impl PaddingMode {
+    /// The operation that fills the padding, where the convolution itself does
+    /// not.
+    fn filled(self) -> Option<PadMode> {
+        match self {
+            Self::Zeros => None,
+            Self::Reflect => Some(PadMode::Reflect),
+            Self::Replicate => Some(PadMode::Replicate),
+            Self::Circular => Some(PadMode::Circular),
+        }
+    }
+
+    fn is_zeros(&self) -> bool {
+        *self == Self::Zeros
+    }
 }
 
 impl<const D: usize, E: Into<Extents<D>>> From<E> for Padding<D> {
@@ -130,6 +169,7 @@ impl<const D: usize> Conv<f32, D> {
             kernel_size: kernel_size.into(),
             stride: 1.into(),
             padding: 0.into(),
+            padding_mode: PaddingMode::Zeros,
             dilation: 1.into(),
             groups: 1,
             bias: true,
@@ -148,6 +188,8 @@ pub struct ConvSettings<const D: usize> {
     kernel_size: Extents<D>,
     stride: Extents<D>,
     padding: Padding<D>,
+    #[serde(default, skip_serializing_if = "PaddingMode::is_zeros")]
+    padding_mode: PaddingMode,
     dilation: Extents<D>,
     groups: usize,
     bias: bool,
@@ -253,11 +295,17 @@ pub(super) use kernel_settings;
 kernel_settings!(ConvSettings);
 
 impl<const D: usize> ConvSettings<D> {
-    /// What is added around the input: zeros on both sides (0), or
-    /// [`Padding::Same`].
+    /// How much is added around the input: so many elements on both sides (0),
+    /// or [`Padding::Same`].
     #[must_use]
     pub fn padding(self, padding: impl Into<Padding<D>>) -> Self {
         Self { padding: padding.into(), ..self }
+    }
+
+    /// What stands in the padding (zeros).
+    #[must_use]
+    pub fn padding_mode(self, padding_mode: PaddingMode) -> Self {
+        Self { padding_mode, ..self }
     }
 
     /// The options of the operation. For `same` the padding is that of the
@@ -279,6 +327,25 @@ impl<const D: usize> ConvSettings<D> {
         Ok(ConvOptions { stride, padding, dilation, groups: self.groups })
     }
 
+    /// Takes the padding out of the options, where it is an operation of its
+    /// own.
+    fn take_pad(&self, options: &mut ConvOptions<D>) -> Option<Pad> {
+        let mode = self.padding_mode.filled()?;
+        let padding = std::mem::replace(&mut options.padding, [0; D]);
+        let signed = |extent: usize| isize::try_from(extent).unwrap_or(isize::MAX);
+        let sides = |axis: usize| {
+            let start = match self.padding {
+                Padding::Same => {
+                    let taps = self.kernel_size.0[axis].saturating_sub(1);
+                    self.dilation.0[axis].saturating_mul(taps) / 2
+                }
+                _ => padding[axis],
+            };
+            [start, padding[axis]].map(signed)
+        };
+        Some(Pad { padding: (0..D).rev().map(sides).collect(), mode })
+    }
+
     /// The shape of the weight for this many input channels.
     fn weight_shape(&self, in_channels: usize) -> Result<Shape> {
         self.check(in_channels)?;
@@ -295,9 +362,12 @@ impl<const D: usize> Settings for ConvSettings<D> {
     fn infer(&mut self, input: &Shape) -> Result<Shape> {
         let in_channels = self.find_in_channels(input)?;
         let weight = self.weight_shape(in_channels)?;
-        let options = self.options()?;
-        let output = output_of(&name::<D>(), input, Extents(options.padding), |x| {
-            options.output_shape(x, &weight)
+        let mut options = self.options()?;
+        let padding = Extents(options.padding);
+        let pad = self.take_pad(&mut options);
+        let output = output_of(&name::<D>(), input, padding, |x| match &pad {
+            Some(pad) => options.output_shape(&Op::<f32>::output_shape(pad, &[x])?, &weight),
+            None => options.output_shape(x, &weight),
         })?;
         Ok(match self.padding {
             Padding::Same => [output[0]].into_iter().chain(input[1..].iter().copied()).collect(),
@@ -306,9 +376,11 @@ impl<const D: usize> Settings for ConvSettings<D> {
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Conv<T, D>> {
-        let options = self.options()?;
+        let mut options = self.options()?;
         let (weight, bias) = self.parameters(source)?;
-        Ok(Conv { weight, bias, padding: self.padding, options })
+        let pad = self.take_pad(&mut options);
+        let &Self { padding, padding_mode, .. } = self;
+        Ok(Conv { weight, bias, padding, pad, padding_mode, options })
     }
 }
 
@@ -316,7 +388,8 @@ impl<T: Float, const D: usize> Module<T> for Conv<T, D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let bias = self.bias.as_ref().map(|bias| bias.on(x));
         let convolved = || {
-            let mut y = lifted::conv(x, &self.weight.on(x), bias.as_ref(), self.options)?;
+            let x = self.padded(x)?;
+            let mut y = lifted::conv(&x, &self.weight.on(&x), bias.as_ref(), self.options)?;
             for axis in (0..D).filter(|&axis| self.is_uneven(axis)) {
                 y = y.slice(2 + axis as isize, 1, None, 1)?;
             }
@@ -334,7 +407,9 @@ impl<T: Float> Conv<T, 2> {
             return None;
         }
         let bias = self.bias.as_ref().map(|bias| bias.on(x));
-        let y = x.conv2d_relu(&self.weight.on(x), bias.as_ref(), self.options, max_pool);
+        let y = self.padded(x).and_then(|x| {
+            x.conv2d_relu(&self.weight.on(&x), bias.as_ref(), self.options, max_pool)
+        });
         Some(self.explain(x, y))
     }
 }
@@ -344,7 +419,15 @@ impl<T: Float, const D: usize> Conv<T, D> {
     fn is_uneven(&self, axis: usize) -> bool {
         let kernel = self.weight.value().shape().get(2 + axis).copied().unwrap_or(1);
         let zeros = self.options.dilation[axis] * kernel.saturating_sub(1);
-        self.padding == Padding::Same && !zeros.is_multiple_of(2)
+        self.padding == Padding::Same && self.pad.is_none() && !zeros.is_multiple_of(2)
+    }
+
+    /// The input with what is put around it first.
+    fn padded(&self, x: &Var<T>) -> Result<Var<T>> {
+        match &self.pad {
+            Some(pad) if x.shape().len() == D + 2 => Var::try_apply(pad.clone(), &[x]),
+            _ => Ok(x.clone()),
+        }
     }
 
     /// An error with the path of this layer and what it expected.
@@ -382,6 +465,9 @@ impl<T: Float, const D: usize> fmt::Display for Conv<T, D> {
         write!(f, " {in_channels} → {out_channels}, {}", Extents(kernel))?;
         Extents(self.options.stride).describe("stride", 1, f)?;
         self.padding.describe(f)?;
+        if let Some(mode) = self.padding_mode.filled() {
+            write!(f, ", padding mode {mode:?}")?;
+        }
         Extents(self.options.dilation).describe("dilation", 1, f)?;
         match self.options.groups {
             1 => Ok(()),

@@ -4,12 +4,12 @@ use std::fmt;
 
 use dendra_autograd::{Param, Var};
 use dendra_derive::Parameters;
-use dendra_tensor::ops::{Op, conv_transpose2d, lifted};
+use dendra_tensor::ops::lifted;
 use dendra_tensor::{ConvTransposeOptions, Error, Float, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::conv::kernel_settings;
-use super::image::{Extents, axes, check_sample, output_of, over_images};
+use super::image::{Extents, axes, check_sample, output_of};
 use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -22,9 +22,12 @@ pub type ConvTranspose1d<T = f32> = ConvTranspose<T, 1>;
 /// [`ConvTranspose`] over images `[N, C, H, W]`.
 pub type ConvTranspose2d<T = f32> = ConvTranspose<T, 2>;
 
-/// The transposed convolution (deconvolution) of sequences or images: every
-/// element of the input adds the kernel, multiplied by it, to the output. For
-/// images:
+/// [`ConvTranspose`] over volumes `[N, C, D, H, W]`.
+pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
+
+/// The transposed convolution (deconvolution) of sequences, images or volumes:
+/// every element of the input adds the kernel, multiplied by it, to the output.
+/// For images:
 ///
 /// ```text
 /// y[n, o, i·stride + u·dilation − padding, j·stride + v·dilation − padding]
@@ -32,8 +35,8 @@ pub type ConvTranspose2d<T = f32> = ConvTranspose<T, 2>;
 /// ```
 ///
 /// With a stride it enlarges, and undoes the change of size of the convolution
-/// with the same settings. Use it as [`ConvTranspose1d`] or
-/// [`ConvTranspose2d`].
+/// with the same settings. Use it as [`ConvTranspose1d`], [`ConvTranspose2d`] or
+/// [`ConvTranspose3d`].
 ///
 /// | | shape |
 /// |---|---|
@@ -43,7 +46,7 @@ pub type ConvTranspose2d<T = f32> = ConvTranspose<T, 2>;
 /// | `bias` | `[out_channels]` |
 ///
 /// with H′ = (H − 1)·stride − 2·padding + dilation·(kernel_size − 1) +
-/// output_padding + 1, and one axis in the place of H and W for sequences. Both
+/// output_padding + 1, and one axis or three in the place of H and W. Both
 /// parameters start as U(±1/√fan_in), where fan_in counts the weights of one
 /// input channel, as in PyTorch.
 ///
@@ -169,16 +172,8 @@ impl<const D: usize> Settings for ConvTransposeSettings<D> {
     fn infer(&mut self, input: &Shape) -> Result<Shape> {
         let in_channels = self.find_in_channels(input)?;
         let weight = self.weight_shape(in_channels)?;
-        let options = lifted::transpose_over_images(self.options());
-        let operation = conv_transpose2d::ConvTranspose2d { options };
-        let rule = |x: &Shape| {
-            let weight = match weight[..] {
-                [inputs, outputs, kernel] => Shape::from([inputs, outputs, 1, kernel]),
-                _ => weight.clone(),
-            };
-            Op::<f32>::output_shape(&operation, &[x, &weight])
-        };
-        output_of(&name::<D>(), input, Extents([0; D]), |x| over_images(x, rule))
+        let rule = |x: &Shape| self.options().output_shape(x, &weight);
+        output_of(&name::<D>(), input, Extents([0; D]), rule)
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<ConvTranspose<T, D>> {
@@ -271,6 +266,13 @@ mod tests {
         assert_eq!(*model.output_shape(), [2, 16]);
         let y = model.forward(&Var::new(Tensor::zeros([2, 4, 5]))).unwrap();
         assert_eq!(*y.shape(), [2, 2, 16]);
+
+        let settings = ConvTranspose3d::lazy(2, (2, 3, 1)).stride((3, 1, 2)).padding((1, 0, 0));
+        let builder = Sequential::input([4, 2, 3, 5]).layer(settings);
+        let model = builder.build(&mut Rng::seed(0)).unwrap();
+        assert_eq!(*model.output_shape(), [2, 3, 5, 9]);
+        let y = model.forward(&Var::new(Tensor::zeros([2, 4, 2, 3, 5]))).unwrap();
+        assert_eq!(*y.shape(), [2, 2, 3, 5, 9]);
     }
 
     #[test]

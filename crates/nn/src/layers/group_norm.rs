@@ -7,6 +7,7 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use super::image::axes;
 use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -171,12 +172,15 @@ pub type InstanceNorm1d<T = f32> = InstanceNorm<T, 1>;
 /// [`InstanceNorm`] over a batch of images `[N, C, H, W]`.
 pub type InstanceNorm2d<T = f32> = InstanceNorm<T, 2>;
 
+/// [`InstanceNorm`] over a batch of volumes `[N, C, D, H, W]`.
+pub type InstanceNorm3d<T = f32> = InstanceNorm<T, 3>;
+
 /// Brings each channel of each sample to mean 0 and variance 1; with `affine`,
 /// then scales and moves it by a weight and a bias of shape `[C]`.
 ///
 /// As [`GroupNorm`] with as many groups as channels (Ulyanov et al., "Instance
-/// normalization", 2016). Use it as [`InstanceNorm1d`] or [`InstanceNorm2d`].
-/// It has no running statistics.
+/// normalization", 2016). Use it as [`InstanceNorm1d`], [`InstanceNorm2d`] or
+/// [`InstanceNorm3d`]. It has no running statistics.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -275,8 +279,8 @@ impl<T: Float, const D: usize> Module<T> for InstanceNorm<T, D> {
                 x.group_norm(channels, weight.as_ref(), bias.as_ref(), self.eps)
             }
             _ => {
-                let axes = [", L", ", H, W"][usize::from(D > 1)];
-                let message = format!("expected [N, {channels}{axes}], got {}", x.shape());
+                let message =
+                    format!("expected [N, {channels}, {}], got {}", axes::<D>(), x.shape());
                 Err(Error::shape(instance_name::<D>(), message))
             }
         };

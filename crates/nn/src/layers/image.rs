@@ -121,16 +121,3 @@ pub(super) fn output_of<const D: usize>(
     let batch: Shape = [1].into_iter().chain(input.iter().copied()).collect();
     Ok(rule(&batch)?[1..].into())
 }
-
-/// What a shape rule for batches of images makes of a batch of images, or of
-/// sequences, which are images one row high.
-pub(super) fn over_images(
-    batch: &Shape,
-    rule: impl FnOnce(&Shape) -> Result<Shape>,
-) -> Result<Shape> {
-    let &[images, channels, length] = &batch[..] else {
-        return rule(batch);
-    };
-    let output = rule(&[images, channels, 1, length].into())?;
-    Ok([output[0], output[1], output[3]].into())
-}

@@ -4,11 +4,11 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::ops::{Op, lifted, max_pool2d};
-use dendra_tensor::{Float, PoolOptions, Result, Shape};
+use dendra_tensor::ops::lifted;
+use dendra_tensor::{Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of, over_images};
+use super::image::{Extents, output_of};
 use super::own_settings;
 use crate::module::Module;
 use crate::place;
@@ -20,16 +20,20 @@ pub type MaxPool1d = MaxPool<1>;
 /// [`MaxPool`] over images `[N, C, H, W]`.
 pub type MaxPool2d = MaxPool<2>;
 
-/// The largest value of each window of a sequence or an image. The padding
-/// counts as −∞. Use it as [`MaxPool1d`] or [`MaxPool2d`].
+/// [`MaxPool`] over volumes `[N, C, D, H, W]`.
+pub type MaxPool3d = MaxPool<3>;
+
+/// The largest value of each window of a sequence, an image or a volume. The
+/// padding counts as −∞. Use it as [`MaxPool1d`], [`MaxPool2d`] or
+/// [`MaxPool3d`].
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and one
-/// axis in the place of H and W for sequences.
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and
+/// one axis or three in the place of H and W.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -117,9 +121,7 @@ fn name<const D: usize>() -> String {
 }
 
 own_settings!(MaxPool<D> { const D: usize }: |this, input| {
-    let operation = max_pool2d::MaxPool2d { options: this.options().over_images() };
-    let rule = |x: &Shape| Op::<f32>::output_shape(&operation, &[x]);
-    output_of(&name::<D>(), input, this.padding, |x| over_images(x, rule))
+    output_of(&name::<D>(), input, this.padding, |x| this.options().max_pool_shape(x))
 });
 
 impl<T: Float, const D: usize> Module<T> for MaxPool<D> {
@@ -172,6 +174,20 @@ mod tests {
         assert_eq!(*y.shape(), [2, 3, 4, 3]);
         let model = Sequential::input([3, 6, 7]).layer(pool).build(&mut Rng::seed(0)).unwrap();
         assert_eq!(*model.output_shape(), [3, 4, 3]);
+    }
+
+    #[test]
+    fn volumes_are_pooled_in_all_directions() {
+        let x = Tensor::<f32>::arange(2 * 4 * 4).reshape([1, 1, 2, 4, 4]).unwrap();
+        let y = MaxPool3d::new(2).forward(&Var::new(x)).unwrap();
+        assert_eq!(y.value().to_vec(), [21.0, 23.0, 29.0, 31.0]);
+        let pool = MaxPool3d::new((1, 2, 3)).stride((2, 1, 2)).padding((0, 1, 1)).ceil_mode(true);
+        let model = Sequential::input([3, 5, 6, 7]).layer(pool).build(&mut Rng::seed(0)).unwrap();
+        let y = model.forward(&Var::new(Tensor::zeros([2, 3, 5, 6, 7]))).unwrap();
+        assert_eq!(y.shape()[1..], model.output_shape()[..]);
+        let flat = Sequential::input([3, 5, 6]).layer(pool).build(&mut Rng::seed(0)).unwrap_err();
+        let expected = "layer 0 (MaxPool3d): expected [C, D, H, W], got [3, 5, 6]";
+        assert_eq!(flat.to_string(), expected);
     }
 
     #[test]

@@ -23,11 +23,13 @@ mod key_value_cache;
 mod layer_norm;
 mod linear;
 mod max_pool;
+mod padding;
 mod pixel_shuffle;
 mod positions;
 mod recurrent;
 mod transformer;
 mod unflatten;
+mod upsample;
 
 pub use activation::{
     Approximation, CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
@@ -36,30 +38,39 @@ pub use activation::{
     Threshold,
 };
 pub use adaptive_pool::{
-    AdaptiveAvgPool, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool, AdaptiveMaxPool1d,
-    AdaptiveMaxPool2d, GlobalAvgPool, GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool,
-    GlobalMaxPool1d, GlobalMaxPool2d,
+    AdaptiveAvgPool, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool,
+    AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d, GlobalAvgPool, GlobalAvgPool1d,
+    GlobalAvgPool2d, GlobalAvgPool3d, GlobalMaxPool, GlobalMaxPool1d, GlobalMaxPool2d,
+    GlobalMaxPool3d,
 };
 pub use attention::{Attend, MultiheadAttention, MultiheadAttentionSettings};
-pub use avg_pool::{AvgPool, AvgPool1d, AvgPool2d};
+pub use avg_pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d};
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormSettings};
 pub use bilinear::{Bilinear, BilinearSettings};
 pub use combine::{Join, Parallel, ParallelSettings, Residual, ResidualSettings};
-pub use conv::{Conv, Conv1d, Conv2d, Conv3d, ConvSettings, Padding};
-pub use conv_transpose::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTransposeSettings};
+pub use conv::{Conv, Conv1d, Conv2d, Conv3d, ConvSettings, Padding, PaddingMode};
+pub use conv_transpose::{
+    ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeSettings,
+};
 pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
 pub use embedding::{Embedding, EmbeddingSettings};
 pub use flatten::Flatten;
 pub use group_norm::{
-    GroupNorm, GroupNormSettings, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
+    GroupNorm, GroupNormSettings, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
     InstanceNormSettings,
 };
 pub use image::{Extents, Pair};
 pub use key_value_cache::KeyValueCache;
 pub use layer_norm::{LayerNorm, LayerNormSettings, RMSNorm, RMSNormSettings};
 pub use linear::{Linear, LinearSettings};
-pub use max_pool::{MaxPool, MaxPool1d, MaxPool2d};
+pub use max_pool::{MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
+pub use padding::{
+    CircularPad, CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad, ConstantPad1d,
+    ConstantPad2d, ConstantPad3d, Margins, ReflectionPad, ReflectionPad1d, ReflectionPad2d,
+    ReflectionPad3d, ReplicationPad, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad,
+    ZeroPad1d, ZeroPad2d, ZeroPad3d,
+};
 pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions};
 pub use recurrent::{
@@ -67,10 +78,11 @@ pub use recurrent::{
     RecurrentNonlinearity, RecurrentSettings, RecurrentState, pad_sequence,
 };
 pub use transformer::{
-    Decode, FeedForwardActivation, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
-    TransformerEncoderLayer, TransformerSettings,
+    Decode, FeedForwardActivation, Transformer, TransformerDecoder, TransformerDecoderLayer,
+    TransformerEncoder, TransformerEncoderLayer, TransformerSettings,
 };
 pub use unflatten::Unflatten;
+pub use upsample::Upsample;
 
 use std::fmt;
 
@@ -230,21 +242,44 @@ layers! {
     Conv3d: ConvSettings<3>;
     ConvTranspose1d: ConvTransposeSettings<1>;
     ConvTranspose2d: ConvTransposeSettings<2>;
+    ConvTranspose3d: ConvTransposeSettings<3>;
     BatchNorm1d: BatchNormSettings<1>;
     BatchNorm2d: BatchNormSettings<2>;
     BatchNorm3d: BatchNormSettings<3>;
     MaxPool1d: MaxPool<1>;
     MaxPool2d: MaxPool<2>;
+    MaxPool3d: MaxPool<3>;
     AvgPool1d: AvgPool<1>;
     AvgPool2d: AvgPool<2>;
+    AvgPool3d: AvgPool<3>;
     AdaptiveAvgPool1d: AdaptiveAvgPool<1>;
     AdaptiveAvgPool2d: AdaptiveAvgPool<2>;
+    AdaptiveAvgPool3d: AdaptiveAvgPool<3>;
     AdaptiveMaxPool1d: AdaptiveMaxPool<1>;
     AdaptiveMaxPool2d: AdaptiveMaxPool<2>;
+    AdaptiveMaxPool3d: AdaptiveMaxPool<3>;
     GlobalAvgPool1d: GlobalAvgPool<1>;
     GlobalAvgPool2d: GlobalAvgPool<2>;
+    GlobalAvgPool3d: GlobalAvgPool<3>;
     GlobalMaxPool1d: GlobalMaxPool<1>;
     GlobalMaxPool2d: GlobalMaxPool<2>;
+    GlobalMaxPool3d: GlobalMaxPool<3>;
+    ZeroPad1d: ZeroPad<1>;
+    ZeroPad2d: ZeroPad<2>;
+    ZeroPad3d: ZeroPad<3>;
+    ConstantPad1d: ConstantPad<1>;
+    ConstantPad2d: ConstantPad<2>;
+    ConstantPad3d: ConstantPad<3>;
+    ReflectionPad1d: ReflectionPad<1>;
+    ReflectionPad2d: ReflectionPad<2>;
+    ReflectionPad3d: ReflectionPad<3>;
+    ReplicationPad1d: ReplicationPad<1>;
+    ReplicationPad2d: ReplicationPad<2>;
+    ReplicationPad3d: ReplicationPad<3>;
+    CircularPad1d: CircularPad<1>;
+    CircularPad2d: CircularPad<2>;
+    CircularPad3d: CircularPad<3>;
+    Upsample: Upsample;
     PixelShuffle: PixelShuffle;
     PixelUnshuffle: PixelUnshuffle;
     Residual: ResidualSettings;
@@ -254,7 +289,9 @@ layers! {
     GroupNorm: GroupNormSettings;
     InstanceNorm1d: InstanceNormSettings<1>;
     InstanceNorm2d: InstanceNormSettings<2>;
+    InstanceNorm3d: InstanceNormSettings<3>;
     Embedding: EmbeddingSettings;
+    SinusoidalPositions: SinusoidalPositions;
     LSTM: RecurrentSettings<4>;
     GRU: RecurrentSettings<3>;
     RNN: RecurrentSettings<1>;

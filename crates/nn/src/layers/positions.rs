@@ -5,7 +5,9 @@ use std::fmt;
 use dendra_autograd::{Param, Var};
 use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
+use serde::{Deserialize, Serialize};
 
+use super::own_settings;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
@@ -24,8 +26,13 @@ use crate::place;
 /// assert_eq!(y.value().to_vec(), [0.0, 1.0, 1_f32.sin(), 1_f32.cos()]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Parameters)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Parameters, Serialize, Deserialize)]
 pub struct SinusoidalPositions;
+
+own_settings!(SinusoidalPositions: |_this, input| match input.len() {
+    2 => Ok(input.clone()),
+    _ => Err(Error::shape("SinusoidalPositions", format!("expected [L, E], got {input}"))),
+});
 
 impl SinusoidalPositions {
     /// The pattern of `length` positions from `first` on, `[length, width]`.
@@ -50,6 +57,12 @@ impl<T: Float> Module<T> for SinusoidalPositions {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let [length, width] = extents("SinusoidalPositions", x)?;
         x.add(&Var::new(Self::table(0, length, width)))
+    }
+}
+
+impl fmt::Display for SinusoidalPositions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SinusoidalPositions")
     }
 }
 

@@ -2,11 +2,12 @@
 //! inputs.
 
 use dendra_nn::autograd::Var;
-use dendra_nn::tensor::{Float, Ops, Result, Rng};
+use dendra_nn::tensor::{Float, InterpolateMode, Ops, Result, Rng};
 use dendra_nn::{
-    AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool1d, BatchNorm3d, Bilinear, Conv,
-    ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d, Dropout3d, Extents, MaxPool1d, Module,
-    Padding, PairwiseDistance, Parameters, PixelShuffle, PixelUnshuffle, Unflatten,
+    AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool, BatchNorm3d, Bilinear, CircularPad,
+    ConstantPad, Conv, ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d, Dropout3d, Extents,
+    InstanceNorm3d, Margins, MaxPool, Module, Padding, PaddingMode, PairwiseDistance, Parameters,
+    PixelShuffle, PixelUnshuffle, ReflectionPad, ReplicationPad, Unflatten, Upsample, ZeroPad,
 };
 use serde_json::Value;
 
@@ -26,24 +27,26 @@ pub(crate) fn layer<T: Float>(
         "Conv3d" => Box::new(conv::<T, 3>(settings, rng)?),
         "ConvTranspose1d" => Box::new(conv_transpose::<T, 1>(settings, rng)?),
         "ConvTranspose2d" => Box::new(conv_transpose::<T, 2>(settings, rng)?),
+        "ConvTranspose3d" => Box::new(conv_transpose::<T, 3>(settings, rng)?),
         "BatchNorm3d" => Box::new(BatchNorm3d::new(size("num_features")).init_as(rng)?),
-        "MaxPool1d" => {
-            let layer = MaxPool1d::new(extents::<1>(settings, "kernel_size"))
-                .stride(extents::<1>(settings, "stride"))
-                .padding(extents::<1>(settings, "padding"))
-                .ceil_mode(settings.flag("ceil_mode"));
-            Box::new(match settings.find_setting("dilation") {
-                Some(_) => layer.dilation(extents::<1>(settings, "dilation")),
-                None => layer,
-            })
+        "InstanceNorm3d" => {
+            let layer = InstanceNorm3d::new(size("num_features")).affine(settings.flag("affine"));
+            Box::new(layer.init_as(rng)?)
         }
-        "AvgPool1d" => Box::new(
-            AvgPool1d::new(extents::<1>(settings, "kernel_size"))
-                .stride(extents::<1>(settings, "stride"))
-                .padding(extents::<1>(settings, "padding"))
-                .ceil_mode(settings.flag("ceil_mode"))
-                .count_include_pad(settings.flag("count_include_pad")),
-        ),
+        name if name.ends_with("Pad1d") => padding::<T, 1>(name, settings),
+        name if name.ends_with("Pad2d") => padding::<T, 2>(name, settings),
+        name if name.ends_with("Pad3d") => padding::<T, 3>(name, settings),
+        "Upsample" => Box::new(upsample(settings)),
+        "MaxPool1d" => Box::new(max_pool::<1>(settings)),
+        "MaxPool3d" => Box::new(max_pool::<3>(settings)),
+        "AvgPool1d" => Box::new(avg_pool::<1>(settings)),
+        "AvgPool3d" => Box::new(avg_pool::<3>(settings)),
+        "AdaptiveAvgPool3d" => {
+            Box::new(AdaptiveAvgPool::<3>::new(extents::<3>(settings, "output_size")))
+        }
+        "AdaptiveMaxPool3d" => {
+            Box::new(AdaptiveMaxPool::<3>::new(extents::<3>(settings, "output_size")))
+        }
         "AdaptiveAvgPool1d" => {
             Box::new(AdaptiveAvgPool::<1>::new(extents::<1>(settings, "output_size")))
         }
@@ -92,13 +95,70 @@ fn conv<T: Float, const D: usize>(settings: &Settings, rng: &mut Rng) -> Result<
         Value::String(text) if text == "valid" => Padding::Valid,
         _ => Padding::Zeros(extents::<D>(settings, "padding")),
     };
+    let padding_mode = match settings.find_setting("padding_mode").and_then(Value::as_str) {
+        Some("reflect") => PaddingMode::Reflect,
+        Some("replicate") => PaddingMode::Replicate,
+        Some("circular") => PaddingMode::Circular,
+        _ => PaddingMode::Zeros,
+    };
     Conv::new(channels("in_channels"), channels("out_channels"), kernel_size)
         .stride(extents::<D>(settings, "stride"))
         .padding(padding)
+        .padding_mode(padding_mode)
         .dilation(extents::<D>(settings, "dilation"))
         .groups(channels("groups"))
         .bias(settings.flag("bias"))
         .init_as(rng)
+}
+
+fn padding<T: Float, const D: usize>(name: &str, settings: &Settings) -> Box<dyn Module<T>> {
+    let all = settings.integers("padding");
+    let margins = Margins::<D>(std::array::from_fn(|axis| [all[2 * axis], all[2 * axis + 1]]));
+    match name.split_once("Pad").unwrap().0 {
+        "Zero" => Box::new(ZeroPad::new(margins)),
+        "Constant" => Box::new(ConstantPad::new(margins, settings.number("value"))),
+        "Reflection" => Box::new(ReflectionPad::new(margins)),
+        "Replication" => Box::new(ReplicationPad::new(margins)),
+        "Circular" => Box::new(CircularPad::new(margins)),
+        other => panic!("what is {other}?"),
+    }
+}
+
+fn max_pool<const D: usize>(settings: &Settings) -> MaxPool<D> {
+    let layer = MaxPool::new(extents::<D>(settings, "kernel_size"))
+        .stride(extents::<D>(settings, "stride"))
+        .padding(extents::<D>(settings, "padding"))
+        .ceil_mode(settings.flag("ceil_mode"));
+    match settings.find_setting("dilation") {
+        Some(_) => layer.dilation(extents::<D>(settings, "dilation")),
+        None => layer,
+    }
+}
+
+fn avg_pool<const D: usize>(settings: &Settings) -> AvgPool<D> {
+    AvgPool::new(extents::<D>(settings, "kernel_size"))
+        .stride(extents::<D>(settings, "stride"))
+        .padding(extents::<D>(settings, "padding"))
+        .ceil_mode(settings.flag("ceil_mode"))
+        .count_include_pad(settings.flag("count_include_pad"))
+}
+
+fn upsample(settings: &Settings) -> Upsample {
+    let layer = match settings.find_setting("scale_factor") {
+        None => Upsample::size(settings.sizes("size")),
+        Some(Value::Array(factors)) => {
+            let factors = factors.iter().map(|factor| factor.as_f64().unwrap());
+            Upsample::scale_factors(factors.collect::<Vec<_>>())
+        }
+        Some(factor) => Upsample::scale_factor(factor.as_f64().unwrap()),
+    };
+    let corners = settings.find_setting("align_corners").and_then(Value::as_bool);
+    layer.align_corners(corners.unwrap_or(false)).mode(match settings.text("mode") {
+        "nearest" => InterpolateMode::Nearest,
+        "nearest-exact" => InterpolateMode::NearestExact,
+        "bicubic" => InterpolateMode::Cubic,
+        _ => InterpolateMode::Linear,
+    })
 }
 
 fn conv_transpose<T: Float, const D: usize>(

@@ -105,6 +105,42 @@ fn same_padding_keeps_the_size_and_is_pytorchs() {
 }
 
 #[test]
+fn the_padding_is_filled_as_its_mode_says() {
+    let sums = |settings: ConvSettings<1>| {
+        let settings = settings.bias(false).weight_init(Init::Constant(1.0));
+        let layer = settings.init(&mut Rng::seed(0)).unwrap();
+        let x = Var::new(Tensor::from([[[1.0, 2.0, 4.0, 8.0]]]));
+        layer.forward(&x).unwrap().value().to_vec()
+    };
+    let three = || Conv1d::new(1, 1, 3).padding(1);
+    assert_eq!(sums(three().padding_mode(PaddingMode::Reflect)), [5.0, 7.0, 14.0, 16.0]);
+    assert_eq!(sums(three().padding_mode(PaddingMode::Replicate)), [4.0, 7.0, 14.0, 20.0]);
+    assert_eq!(sums(three().padding_mode(PaddingMode::Circular)), [11.0, 7.0, 14.0, 13.0]);
+    // Of an odd number of elements, the end gets one more.
+    let same = Conv1d::new(1, 1, 2).padding(Padding::Same).padding_mode(PaddingMode::Replicate);
+    assert_eq!(sums(same), [3.0, 6.0, 12.0, 16.0]);
+
+    // With ReLU and pooling in one pass, and in a network.
+    let circular = Conv2d::lazy(3, 3).padding(Padding::Same).padding_mode(PaddingMode::Circular);
+    let builder = Sequential::input([1, 4, 6]).layer(circular);
+    let model = builder.relu().max_pool2d(2).build(&mut Rng::seed(0)).unwrap();
+    assert_eq!(*model.output_shape(), [3, 2, 3]);
+    assert!(format!("{model:?}").contains("3×3, padding same, padding mode Circular"));
+    let x = Tensor::normal([2, 1, 4, 6], 0.0, 1.0, &mut Rng::seed(1));
+    let y = model.forward(&Var::new(x.clone())).unwrap();
+    // A turned image gives a turned result.
+    let turned = model.forward(&Var::new(x.roll(2, 3).unwrap())).unwrap();
+    assert_eq!(turned.value(), &y.value().roll(1, 3).unwrap());
+
+    let small = Conv2d::lazy(3, 3).padding(4).padding_mode(PaddingMode::Reflect);
+    let error = Sequential::input([1, 4, 6]).layer(small).build(&mut Rng::seed(0)).unwrap_err();
+    assert!(error.to_string().contains("more than the axis has"), "{error}");
+    let large = Conv2d::lazy(3, 3).padding(1 << 40).padding_mode(PaddingMode::Replicate);
+    let error = Sequential::input([1, 4, 6]).layer(large).build(&mut Rng::seed(0)).unwrap_err();
+    assert!(error.to_string().contains("a padded input"), "{error}");
+}
+
+#[test]
 fn sequences_and_volumes_are_convolved() {
     let model = Sequential::input([2, 9]).conv1d(4, 3).build(&mut Rng::seed(0)).unwrap();
     assert_eq!(*model.output_shape(), [4, 7]);

@@ -150,8 +150,14 @@ impl<const GATES: usize> CellSettings<GATES> {
         self.build(&mut Source::Random(rng))
     }
 
-    pub(super) fn build<T: Float>(
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<RecurrentCell<T, GATES>> {
+        self.build_projected(self.hidden_size, source)
+    }
+
+    /// A cell that is handed a state h of another width than its own.
+    pub(super) fn build_projected<T: Float>(
         &self,
+        state_size: usize,
         source: &mut Source<'_>,
     ) -> Result<RecurrentCell<T, GATES>> {
         let &Self { input_size, hidden_size, bias, nonlinearity } = self;
@@ -166,7 +172,7 @@ impl<const GATES: usize> CellSettings<GATES> {
         let mut param = |shape: &[usize]| source.param(init, shape, fans, &place);
         Ok(RecurrentCell {
             weight_ih: param(&[rows, input_size])?,
-            weight_hh: param(&[rows, hidden_size])?,
+            weight_hh: param(&[rows, state_size])?,
             bias_ih: bias.then(|| param(&[rows])).transpose()?,
             bias_hh: bias.then(|| param(&[rows])).transpose()?,
             nonlinearity,
@@ -184,9 +190,9 @@ pub(super) fn kind<const GATES: usize>() -> &'static str {
 }
 
 impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
-    /// The width of the state.
+    /// The width of the gates, and of the state unless it is projected.
     pub(super) fn hidden_size(&self) -> usize {
-        self.weight_hh.value().shape()[1]
+        self.weight_hh.value().shape()[0] / GATES
     }
 
     /// A state of zeros for `batch` samples.
@@ -203,7 +209,18 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
         state: &RecurrentState<T>,
         options: RecurrentOptions,
     ) -> Result<(Var<T>, RecurrentState<T>)> {
-        let [w, u] = [&self.weight_ih, &self.weight_hh].map(|weight| weight.on(x));
+        let weights = [&self.weight_ih, &self.weight_hh].map(|weight| weight.on(x));
+        self.run_with(weights, x, state, options)
+    }
+
+    /// As [`run`](Self::run), with other weights of input and state.
+    pub(super) fn run_with(
+        &self,
+        [w, u]: [Var<T>; 2],
+        x: &Var<T>,
+        state: &RecurrentState<T>,
+        options: RecurrentOptions,
+    ) -> Result<(Var<T>, RecurrentState<T>)> {
         let biases = self.bias_ih.as_ref().zip(self.bias_hh.as_ref());
         let biases = biases.map(|(ih, hh)| [ih.on(x), hh.on(x)]);
         let biases = biases.as_ref().map(|biases| biases.each_ref());

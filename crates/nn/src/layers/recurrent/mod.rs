@@ -1,6 +1,7 @@
 //! Recurrent layers: LSTM, GRU and the plain one.
 
 mod cell;
+mod projection;
 mod sequence;
 
 pub use cell::{

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
+use dendra_autograd::{Entry, EntryMut, Param, Parameters, Path, Var};
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::cell::{
     CellSettings, RecurrentCell, RecurrentNonlinearity, RecurrentState, kind, stacked,
 };
-use crate::init::Source;
+use super::projection;
+use crate::init::{Fans, Init, Source};
 use crate::layers::{Dropout, Settings, initialised_by, open_input};
 use crate::module::Module;
 use crate::place;
@@ -43,6 +44,12 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// as U(±1/√hidden_size). The formulas are those of
 /// [`dendra_tensor::ops::recurrent::Recurrent`].
 ///
+/// An LSTM with a `proj_size` multiplies its output by `weight_hr_l0`,
+/// `[proj_size, hidden_size]`, and hands that on (Sak et al., "Long short-term
+/// memory recurrent neural network architectures for large scale acoustic
+/// modeling", 2014): `proj_size` then stands for `hidden_size` in the widths of
+/// the output, of h, and of what `weight_hh` and further layers take.
+///
 /// [`Module::forward`] gives the outputs, starting from a state of 0;
 /// [`run`](Self::run) takes and gives states, too, and lengths of the samples.
 ///
@@ -66,6 +73,8 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 pub struct Recurrent<T: Float, const GATES: usize> {
     /// Layer after layer, in each one direction after the other.
     cells: Vec<RecurrentCell<T, GATES>>,
+    /// One for each cell, or none.
+    projections: Vec<Param<T>>,
     directions: usize,
     dropout: Dropout,
     batch_first: bool,
@@ -88,6 +97,7 @@ impl<const GATES: usize> Recurrent<f32, GATES> {
             batch_first: false,
             dropout: 0.0,
             bidirectional: false,
+            proj_size: 0,
             nonlinearity: RecurrentNonlinearity::Tanh,
         }
     }
@@ -104,7 +114,14 @@ pub struct RecurrentSettings<const GATES: usize> {
     batch_first: bool,
     dropout: f64,
     bidirectional: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    proj_size: usize,
     nonlinearity: RecurrentNonlinearity,
+}
+
+/// What a file leaves out.
+fn is_zero(size: &usize) -> bool {
+    *size == 0
 }
 
 impl<const GATES: usize> RecurrentSettings<GATES> {
@@ -144,6 +161,20 @@ impl<const GATES: usize> RecurrentSettings<GATES> {
     fn directions(&self) -> usize {
         if self.bidirectional { 2 } else { 1 }
     }
+
+    /// The width of h.
+    fn state_size(&self) -> usize {
+        if self.proj_size > 0 { self.proj_size } else { self.hidden_size }
+    }
+}
+
+impl RecurrentSettings<4> {
+    /// The width that outputs are projected to, less than `hidden_size`; 0 for
+    /// no projection (0).
+    #[must_use]
+    pub fn proj_size(self, proj_size: usize) -> Self {
+        Self { proj_size, ..self }
+    }
 }
 
 impl RecurrentSettings<1> {
@@ -175,7 +206,7 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
         if features != expected {
             return Err(Error::shape(kind, format!("expected [L, {expected}], got {input}")));
         }
-        Ok([length, self.hidden_size.saturating_mul(self.directions())].into())
+        Ok([length, self.state_size().saturating_mul(self.directions())].into())
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Recurrent<T, GATES>> {
@@ -184,23 +215,35 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
         if self.num_layers == 0 {
             return Err(Error::argument(kind, "num_layers must be at least 1"));
         }
+        let (proj_size, hidden_size) = (self.proj_size, self.hidden_size);
+        if proj_size > 0 && (GATES != 4 || proj_size >= hidden_size) {
+            let message =
+                format!("proj_size {proj_size} must be less than hidden_size {hidden_size}");
+            return Err(Error::argument(kind, message));
+        }
         let dropout = Dropout::new(self.dropout).map_err(|error| place::at(error, kind.into()))?;
         let directions = self.directions();
         let of_layer = |layer| match layer {
             0 => input_size,
-            _ => self.hidden_size.saturating_mul(directions),
+            _ => self.state_size().saturating_mul(directions),
         };
-        let cells = (0..self.num_layers.saturating_mul(directions)).map(|index| {
+        let (mut cells, mut projections) = (Vec::new(), Vec::new());
+        for index in 0..self.num_layers.saturating_mul(directions) {
             let settings = CellSettings {
                 input_size: of_layer(index / directions),
-                hidden_size: self.hidden_size,
+                hidden_size,
                 bias: self.bias,
                 nonlinearity: self.nonlinearity,
             };
-            settings.build(source)
-        });
-        let cells = cells.collect::<Result<_>>()?;
-        Ok(Recurrent { cells, directions, dropout, batch_first: self.batch_first })
+            cells.push(settings.build_projected(self.state_size(), source)?);
+            if proj_size > 0 {
+                let bound = 1.0 / (hidden_size as f64).sqrt();
+                let init = Init::Uniform { low: -bound, high: bound };
+                let fans = Fans { fan_in: hidden_size, fan_out: proj_size };
+                projections.push(source.param(init, [proj_size, hidden_size], fans, &kind)?);
+            }
+        }
+        Ok(Recurrent { cells, projections, directions, dropout, batch_first: self.batch_first })
     }
 }
 
@@ -249,13 +292,17 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
             }
             let mut outputs = Vec::with_capacity(self.directions);
             for (direction, cell) in cells.iter().enumerate() {
-                let first = match state {
-                    Some(state) => part(state, layer * self.directions + direction)?,
-                    None => cell.zeros(batch),
-                };
+                let index = layer * self.directions + direction;
+                let first = state.map(|state| part(state, index)).transpose()?;
                 let lengths = lengths.map(<[usize]>::to_vec);
                 let options = RecurrentOptions { lengths, reverse: direction == 1 };
-                let (output, state) = cell.run(&x, &first, options)?;
+                let (output, state) = match self.projections.get(index) {
+                    Some(weight_hr) => projection::run(cell, weight_hr, &x, first, options)?,
+                    None => {
+                        let first = first.unwrap_or_else(|| cell.zeros(batch));
+                        cell.run(&x, &first, options)?
+                    }
+                };
                 outputs.push(output);
                 last.push(state);
             }
@@ -269,10 +316,14 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
     }
 
     fn check_state(&self, state: Option<&RecurrentState<T>>, batch: usize) -> Result<()> {
-        let expected = [self.cells.len(), batch, self.cells[0].hidden_size()];
         let Some(state) = state else { return Ok(()) };
-        let parts = [("h", Some(&state.h)), ("c", state.c.as_ref())];
-        for (name, part) in parts {
+        let cell = &self.cells[0];
+        let parts = [
+            ("h", Some(&state.h), cell.weight_hh.value().shape()[1]),
+            ("c", state.c.as_ref(), cell.hidden_size()),
+        ];
+        for (name, part, width) in parts {
+            let expected = [self.cells.len(), batch, width];
             if let Some(part) = part.filter(|part| **part.shape() != expected) {
                 let message =
                     format!("expected a state {name} of shape {expected:?}, got {}", part.shape());
@@ -299,13 +350,15 @@ impl<T: Float, const GATES: usize> Module<T> for Recurrent<T, GATES> {
 macro_rules! walk {
     ($self:ident, $path:ident, $visitor:ident, $visit:ident, $iter:ident, $option:ident) => {{
         let directions = $self.directions;
+        let mut projections = $self.projections.$iter();
         for (index, cell) in $self.cells.$iter().enumerate() {
             let reverse = if index % directions == 1 { "_reverse" } else { "" };
             let suffix = format!("_l{}{reverse}", index / directions);
             let RecurrentCell { weight_ih, weight_hh, bias_ih, bias_hh, .. } = cell;
             let weights = [("weight_ih", Some(weight_ih)), ("weight_hh", Some(weight_hh))];
             let biases = [("bias_ih", bias_ih.$option()), ("bias_hh", bias_hh.$option())];
-            for (name, param) in weights.into_iter().chain(biases) {
+            let projection = [("weight_hr", projections.next())];
+            for (name, param) in weights.into_iter().chain(biases).chain(projection) {
                 if let Some(param) = param {
                     $path.enter(format_args!("{name}{suffix}"), |path| {
                         param.$visit(path, $visitor);
@@ -335,6 +388,9 @@ impl<T: Float, const GATES: usize> fmt::Display for Recurrent<T, GATES> {
         let Some(cell) = self.cells.first() else { return f.write_str(kind::<GATES>()) };
         let input_size = cell.weight_ih.value().shape()[1];
         write!(f, "{} {input_size} → {}", kind::<GATES>(), cell.hidden_size())?;
+        if let Some(projection) = self.projections.first() {
+            write!(f, " → {}", projection.value().shape()[0])?;
+        }
         let layers = self.cells.len() / self.directions;
         if layers > 1 {
             write!(f, ", {layers} layers")?;
@@ -389,103 +445,4 @@ pub fn pad_sequence<T: Float>(sequences: &[Tensor<T>]) -> Result<(Tensor<T>, Vec
 }
 
 #[cfg(test)]
-mod tests {
-    use dendra_autograd::{Param, Tape};
-    use dendra_tensor::Rng;
-
-    use super::*;
-    use crate::layers::LSTMCell;
-    use crate::sequential::Sequential;
-
-    #[test]
-    fn steps_one_at_a_time_are_the_whole_sequence() {
-        let mut rng = Rng::seed(0);
-        let lstm = LSTM::new(3, 4).init_as::<f64>(&mut rng).unwrap();
-        let mut cell = LSTMCell::new(3, 4).init_as::<f64>(&mut rng).unwrap();
-        for ((_, from), to) in lstm.named_parameters().iter().zip(parameters(&mut cell)) {
-            to.set(from.value().clone()).unwrap();
-        }
-        let x = Tensor::normal([5, 2, 3], 0.0, 1.0, &mut rng);
-        let (outputs, last) = lstm.run(&Var::new(x.clone()), None, None).unwrap();
-        let mut state = None;
-        for step in 0..5 {
-            let x = Var::new(x.narrow(0, step, 1).unwrap().squeeze(0).unwrap());
-            let next = cell.step(&x, state.as_ref()).unwrap();
-            let output = outputs.value().narrow(0, step, 1).unwrap();
-            assert_near(&output, next.h.value());
-            state = Some(next);
-        }
-        assert_near(last.c.unwrap().value(), state.unwrap().c.unwrap().value());
-    }
-
-    fn parameters(cell: &mut LSTMCell<f64>) -> Vec<&mut Param<f64>> {
-        let mut all = Vec::new();
-        cell.visit_mut(&mut Path::default(), &mut |_, entry| {
-            if let EntryMut::Param(param) = entry {
-                all.push(param);
-            }
-        });
-        all
-    }
-
-    fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
-        for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
-            assert!((a - b).abs() < 1e-12, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn a_network_may_hold_recurrent_layers() {
-        let bidirectional = GRU::lazy(4).batch_first(true).bidirectional(true);
-        let builder = Sequential::input([7, 3]).lstm(5).layer(bidirectional).dense(2);
-        let model = builder.build(&mut Rng::seed(0)).unwrap();
-        let y = model.forward(&Var::new(Tensor::zeros([6, 7, 3]))).unwrap();
-        assert_eq!(*y.shape(), [6, 7, 2]);
-        let wrong = Sequential::input([7, 3]).layer(LSTM::lazy(5)).build(&mut Rng::seed(0));
-        assert_eq!(
-            wrong.unwrap_err().to_string(),
-            "layer 0 (LSTM): a network has the batch axis first: set batch_first(true)"
-        );
-    }
-
-    #[test]
-    fn dropout_is_between_layers_and_in_training_alone() {
-        let mut rng = Rng::seed(0);
-        let gru = GRU::new(3, 4).num_layers(2).dropout(0.5).init(&mut rng).unwrap();
-        let x = Tensor::normal([5, 2, 3], 0.0, 1.0, &mut rng);
-        let run = |x: Var| gru.forward(&x).unwrap().into_value();
-        let plain = run(Var::new(x.clone()));
-        assert_eq!(run(Tape::evaluation().input(x.clone())), plain);
-        let training = |step| run(Tape::training(1, step).input(x.clone()));
-        assert_ne!(training(0), plain);
-        assert_ne!(training(0), training(1));
-        assert_eq!(training(1), training(1));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let mut rng = Rng::seed(0);
-        let mut lstm = LSTM::new(3, 4).num_layers(2).init(&mut rng).unwrap();
-        let message = |lstm: &LSTM, shape: &[usize], state: Option<&RecurrentState>| {
-            let x = Var::new(Tensor::zeros(shape));
-            lstm.run(&x, state, None).unwrap_err().to_string()
-        };
-        assert_eq!(
-            message(&lstm, &[5, 3], None),
-            "LSTM 3 → 4, 2 layers: expected a sequence [L, N, input_size], got [5, 3]"
-        );
-        lstm.name_parameters();
-        let zeros = |shape: [usize; 3]| Var::new(Tensor::zeros(shape));
-        let state = RecurrentState { h: zeros([1, 2, 4]), c: Some(zeros([2, 2, 4])) };
-        assert!(
-            message(&lstm, &[5, 2, 3], Some(&state))
-                .ends_with("expected a state h of shape [2, 2, 4], got [1, 2, 4]")
-        );
-        let state = RecurrentState { h: zeros([2, 2, 4]), c: None };
-        assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("has no cell state c"));
-        assert!(message(&lstm, &[5, 2, 2], None).contains("weight_ih of shape [16, 2]"));
-        assert!(LSTM::new(3, 0).init(&mut rng).is_err());
-        assert!(LSTM::new(3, 4).num_layers(0).init(&mut rng).is_err());
-        assert!(LSTM::new(3, 4).dropout(2.0).init(&mut rng).is_err());
-    }
-}
+mod tests;

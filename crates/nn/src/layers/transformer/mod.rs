@@ -3,9 +3,11 @@
 
 mod decoder;
 mod encoder;
+mod model;
 
 pub use decoder::{Decode, TransformerDecoder, TransformerDecoderLayer};
 pub use encoder::{TransformerEncoder, TransformerEncoderLayer};
+pub use model::Transformer;
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Result, Rng};
@@ -26,14 +28,17 @@ pub enum FeedForwardActivation {
     GELU,
 }
 
-/// The settings of a [`TransformerEncoderLayer`] or a
-/// [`TransformerDecoderLayer`].
+/// The settings of a [`TransformerEncoderLayer`], a [`TransformerDecoderLayer`]
+/// or a whole [`Transformer`].
 ///
-/// `init_encoder` and `init_decoder` make a layer of them.
+/// `init_encoder` and `init_decoder` make a layer of them, `stack_encoder` and
+/// `stack_decoder` several, `init` a transformer.
 #[derive(Clone, Debug)]
 pub struct TransformerSettings {
     d_model: usize,
     nhead: usize,
+    num_encoder_layers: usize,
+    num_decoder_layers: usize,
     dim_feedforward: usize,
     dropout: f64,
     activation: FeedForwardActivation,
@@ -50,6 +55,8 @@ impl TransformerSettings {
         Self {
             d_model,
             nhead,
+            num_encoder_layers: 6,
+            num_decoder_layers: 6,
             dim_feedforward: 2048,
             dropout: 0.1,
             activation: FeedForwardActivation::ReLU,

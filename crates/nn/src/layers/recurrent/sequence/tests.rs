@@ -1,0 +1,134 @@
+//! Recurrent layers: steps, networks, dropout, projections and mistakes.
+
+use dendra_autograd::{Param, Tape};
+use dendra_tensor::Rng;
+
+use super::*;
+use crate::layers::LSTMCell;
+use crate::sequential::Sequential;
+
+#[test]
+fn steps_one_at_a_time_are_the_whole_sequence() {
+    let mut rng = Rng::seed(0);
+    let lstm = LSTM::new(3, 4).init_as::<f64>(&mut rng).unwrap();
+    let mut cell = LSTMCell::new(3, 4).init_as::<f64>(&mut rng).unwrap();
+    for ((_, from), to) in lstm.named_parameters().iter().zip(parameters(&mut cell)) {
+        to.set(from.value().clone()).unwrap();
+    }
+    let x = Tensor::normal([5, 2, 3], 0.0, 1.0, &mut rng);
+    let (outputs, last) = lstm.run(&Var::new(x.clone()), None, None).unwrap();
+    let mut state = None;
+    for step in 0..5 {
+        let x = Var::new(x.narrow(0, step, 1).unwrap().squeeze(0).unwrap());
+        let next = cell.step(&x, state.as_ref()).unwrap();
+        let output = outputs.value().narrow(0, step, 1).unwrap();
+        assert_near(&output, next.h.value());
+        state = Some(next);
+    }
+    assert_near(last.c.unwrap().value(), state.unwrap().c.unwrap().value());
+}
+
+fn parameters(cell: &mut LSTMCell<f64>) -> Vec<&mut Param<f64>> {
+    let mut all = Vec::new();
+    cell.visit_mut(&mut Path::default(), &mut |_, entry| {
+        if let EntryMut::Param(param) = entry {
+            all.push(param);
+        }
+    });
+    all
+}
+
+fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
+    for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+    }
+}
+
+#[test]
+fn a_network_may_hold_recurrent_layers() {
+    let bidirectional = GRU::lazy(4).batch_first(true).bidirectional(true);
+    let builder = Sequential::input([7, 3]).lstm(5).layer(bidirectional).dense(2);
+    let model = builder.build(&mut Rng::seed(0)).unwrap();
+    let y = model.forward(&Var::new(Tensor::zeros([6, 7, 3]))).unwrap();
+    assert_eq!(*y.shape(), [6, 7, 2]);
+    let wrong = Sequential::input([7, 3]).layer(LSTM::lazy(5)).build(&mut Rng::seed(0));
+    assert_eq!(
+        wrong.unwrap_err().to_string(),
+        "layer 0 (LSTM): a network has the batch axis first: set batch_first(true)"
+    );
+}
+
+#[test]
+fn dropout_is_between_layers_and_in_training_alone() {
+    let mut rng = Rng::seed(0);
+    let gru = GRU::new(3, 4).num_layers(2).dropout(0.5).init(&mut rng).unwrap();
+    let x = Tensor::normal([5, 2, 3], 0.0, 1.0, &mut rng);
+    let run = |x: Var| gru.forward(&x).unwrap().into_value();
+    let plain = run(Var::new(x.clone()));
+    assert_eq!(run(Tape::evaluation().input(x.clone())), plain);
+    let training = |step| run(Tape::training(1, step).input(x.clone()));
+    assert_ne!(training(0), plain);
+    assert_ne!(training(0), training(1));
+    assert_eq!(training(1), training(1));
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let mut rng = Rng::seed(0);
+    let mut lstm = LSTM::new(3, 4).num_layers(2).init(&mut rng).unwrap();
+    let message = |lstm: &LSTM, shape: &[usize], state: Option<&RecurrentState>| {
+        let x = Var::new(Tensor::zeros(shape));
+        lstm.run(&x, state, None).unwrap_err().to_string()
+    };
+    assert_eq!(
+        message(&lstm, &[5, 3], None),
+        "LSTM 3 → 4, 2 layers: expected a sequence [L, N, input_size], got [5, 3]"
+    );
+    lstm.name_parameters();
+    let zeros = |shape: [usize; 3]| Var::new(Tensor::zeros(shape));
+    let state = RecurrentState { h: zeros([1, 2, 4]), c: Some(zeros([2, 2, 4])) };
+    assert!(
+        message(&lstm, &[5, 2, 3], Some(&state))
+            .ends_with("expected a state h of shape [2, 2, 4], got [1, 2, 4]")
+    );
+    let state = RecurrentState { h: zeros([2, 2, 4]), c: None };
+    assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("has no cell state c"));
+    assert!(message(&lstm, &[5, 2, 2], None).contains("weight_ih of shape [16, 2]"));
+    assert!(LSTM::new(3, 0).init(&mut rng).is_err());
+    assert!(LSTM::new(3, 4).num_layers(0).init(&mut rng).is_err());
+    assert!(LSTM::new(3, 4).dropout(2.0).init(&mut rng).is_err());
+
+    let error = LSTM::new(3, 4).proj_size(4).init(&mut rng).unwrap_err();
+    assert_eq!(error.to_string(), "LSTM: proj_size 4 must be less than hidden_size 4");
+    let lstm = LSTM::new(3, 4).proj_size(2).init(&mut rng).unwrap();
+    let state = RecurrentState { h: zeros([1, 2, 4]), c: Some(zeros([1, 2, 4])) };
+    assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("[1, 2, 2], got [1, 2, 4]"));
+    let state = RecurrentState { h: zeros([1, 2, 2]), c: None };
+    assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("has no cell state c"));
+    let narrow = message(&lstm, &[5, 2, 2], None);
+    assert_eq!(narrow, "LSTM 3 → 4 → 2: expected inputs of width 3, got [5, 2, 2]");
+}
+
+/// A projection as wide as the state that leaves it as it is changes nothing.
+#[test]
+fn a_projection_is_a_matrix_behind_each_step() {
+    let mut rng = Rng::seed(0);
+    let plain = LSTM::new(3, 4).bidirectional(true).init_as::<f64>(&mut rng).unwrap();
+    let mut projected = plain.clone();
+    projected.projections = (0..2).map(|_| Param::new(Tensor::eye(4))).collect();
+    let draw = |shape: [usize; 3], rng: &mut Rng| Var::new(Tensor::normal(shape, 0.0, 1.0, rng));
+    let x = draw([5, 3, 3], &mut rng);
+    let state = RecurrentState { h: draw([2, 3, 4], &mut rng), c: Some(draw([2, 3, 4], &mut rng)) };
+    for (state, lengths) in
+        [(None, None), (Some(&state), None), (Some(&state), Some(&[5, 0, 3][..]))]
+    {
+        let (y, last) = plain.run(&x, state, lengths).unwrap();
+        let (projected, projected_last) = projected.run(&x, state, lengths).unwrap();
+        assert_near(y.value(), projected.value());
+        assert_near(last.h.value(), projected_last.h.value());
+        assert_near(last.c.unwrap().value(), projected_last.c.unwrap().value());
+    }
+    let names: Vec<String> =
+        projected.named_parameters().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[4..6], ["weight_hr_l0", "weight_ih_l0_reverse"]);
+}
