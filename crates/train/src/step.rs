@@ -33,10 +33,12 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
     ) -> Result<Step> {
         let mut total: Option<Gradients> = None;
         let mut figures = Vec::with_capacity(batches.len());
+        let mut all_inputs = Vec::with_capacity(batches.len());
         let mut all_samples = 0;
         let several = batches.len() > 1;
         for (index, (inputs, targets)) in batches.into_iter().enumerate() {
             let samples = inputs.shape().first().copied().unwrap_or(1);
+            all_inputs.push(inputs.clone());
             let tape = tape(seed, epoch, first + index);
             let output = self.model.forward(&tape.input(inputs))?;
             let loss = match class_weights {
@@ -66,7 +68,12 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         }
         if let Some(id) = gradients.first_not_finite() {
             let name = self.model.name_of(id).unwrap_or_else(|| "an unnamed parameter".to_owned());
-            return Err(self.not_finite(format!("the gradient of `{name}` is not finite")));
+            // An activation with bounds hides an infinite input from the loss.
+            let reason = match all_inputs.iter().all(Tensor::is_finite) {
+                true => "",
+                false => ", as the input of the model is not",
+            };
+            return Err(self.not_finite(format!("the gradient of `{name}` is not finite{reason}")));
         }
         self.optimizer.step(&mut self.model, &gradients)?;
         for (loss, samples, output, targets) in figures {

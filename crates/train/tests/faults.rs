@@ -164,6 +164,19 @@ fn a_value_that_is_not_finite_stops_at_its_step_and_names_the_place() {
 }
 
 #[test]
+fn an_infinite_input_that_the_loss_does_not_show_is_named() {
+    let mut inputs = data(16).inputs().to_vec();
+    inputs[3 * 4] = f32::INFINITY;
+    let inputs = Tensor::from_vec(inputs, [16, 4]).unwrap();
+    let data = TensorDataset::new(inputs, data(16).targets().clone()).unwrap();
+    // The slope of tanh is 0 there, and 0 times infinity is no number.
+    let model = Sequential::input([4]).dense(8).tanh().dense(3).build(&mut Rng::seed(1)).unwrap();
+    let mut trainer = Trainer::new(model, Sgd::new(0.1), CrossEntropy::new());
+    let message = refusal(&mut trainer, &data, fit(1).shuffle(false));
+    assert_tells(&message, &["step 1", "the gradient of `0.weight`", "the input of the model"]);
+}
+
+#[test]
 fn a_weight_that_overflows_names_its_layer() {
     let mut trainer = trainer(4);
     let mut state = trainer.model().state_dict();
