@@ -50,8 +50,10 @@ impl Files {
         self.files.push(Hostile { parsers: self.parsers.to_vec(), name, bytes, refused });
     }
 
-    /// The sound file cut off at these lengths.
+    /// The sound file cut off at these lengths; and whole, so that a fuzzer
+    /// begins with one that is read to its end.
     fn truncated(&mut self, what: &str, sound: &[u8], lengths: impl IntoIterator<Item = usize>) {
+        self.withstood(format!("{what} as a whole"), sound);
         for length in lengths.into_iter().filter(|&length| length < sound.len()) {
             self.refused(format!("{what} cut off at {length}"), &sound[..length]);
         }

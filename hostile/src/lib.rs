@@ -7,15 +7,17 @@
 //! `fuzz/` show it anything, beginning with those files.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 
 use dendra_datasets::{
     Csv, TableEncoding, Vocabulary, decode_image, parse_cifar10, parse_idx, parse_text, visit_tar,
 };
 use dendra_nn::StateFile;
 use dendra_tensor::{Error, Result};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 pub mod files;
 
@@ -62,33 +64,47 @@ pub fn tar(bytes: &[u8]) -> Result<()> {
 /// A tar archive, unpacked into a folder that has a link out of it; nothing may
 /// come to lie beside the folder.
 pub fn tar_unpack(bytes: &[u8]) -> Result<()> {
+    thread_local! {
+        /// Made anew only after something was unpacked: folders are what takes
+        /// the time.
+        static AROUND: RefCell<Option<TempDir>> = const { RefCell::new(None) };
+    }
     let io = |error| Error::io("a temporary folder", error);
-    let around = tempfile::tempdir().map_err(io)?;
-    let (archive, folder) = (around.path().join("archive"), around.path().join("folder"));
-    let outside = around.path().join("outside");
-    for folder in [&folder, &outside] {
-        fs::create_dir(folder).map_err(io)?;
+    AROUND.with_borrow_mut(|kept| {
+        let around = kept.take().map_or_else(around, Ok).map_err(io)?;
+        let names = |path: &str| names(&around.path().join(path)).map_err(io);
+        let (archive, folder) = (around.path().join("archive"), around.path().join("folder"));
+        fs::write(&archive, bytes).map_err(io)?;
+        let outcome = dendra_datasets::unpack_tar(&archive, &folder, MOST_BYTES);
+        let beside = names("")?;
+        assert_eq!(beside, ["archive", "folder", "outside"], "something lies beside the folder");
+        assert!(names("outside")?.is_empty(), "something went through a link");
+        if outcome.is_err() {
+            let left = names("folder")?;
+            assert!(left.iter().all(|name| name == "link"), "{left:?} was left behind");
+            *kept = Some(around);
+        }
+        outcome
+    })
+}
+
+/// A folder to unpack into, and another that a link in it leads to.
+fn around() -> io::Result<TempDir> {
+    let around = tempfile::tempdir()?;
+    for folder in ["folder", "outside"] {
+        fs::create_dir(around.path().join(folder))?;
     }
     #[cfg(unix)]
-    std::os::unix::fs::symlink(&outside, folder.join("link")).map_err(io)?;
-    fs::write(&archive, bytes).map_err(io)?;
-    let outcome = dendra_datasets::unpack_tar(&archive, &folder, MOST_BYTES);
-    let names = |folder| -> io::Result<Vec<_>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            names.push(entry?.file_name());
-        }
-        names.sort();
-        Ok(names)
-    };
-    let beside = names(around.path()).map_err(io)?;
-    assert_eq!(beside, ["archive", "folder", "outside"], "something lies beside the folder");
-    assert!(names(&outside).map_err(io)?.is_empty(), "something went through a link");
-    if outcome.is_err() {
-        let left = names(&folder).map_err(io)?;
-        assert!(left.iter().all(|name| name == "link"), "{left:?} was left behind");
-    }
-    outcome
+    std::os::unix::fs::symlink(around.path().join("outside"), around.path().join("folder/link"))?;
+    Ok(around)
+}
+
+/// What a folder holds.
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
 }
 
 /// The records of a CIFAR file.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dendra::prelude::*;
 use dendra::train::Checkpoint;
@@ -29,6 +29,11 @@ fn unfinished(folder: &Path) -> Result<usize, String> {
     Ok(names.filter(|name| name.ends_with(".tmp")).count())
 }
 
+/// When a file was last written, where there is one.
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|about| about.modified()).ok()
+}
+
 pub(crate) fn run(runs: usize, seed: u64) -> Outcome {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let folder = folder.path();
@@ -43,19 +48,20 @@ pub(crate) fn run(runs: usize, seed: u64) -> Outcome {
     let last = folder.join("last.safetensors");
     for run in 0..runs {
         let before = unfinished(folder)?;
+        let written = modified(&last);
         let mut child = start()?;
-        // A start needs a while, the first checkpoint of all even more.
+        // Writing begins a while after the start: not before is there anything to kill.
         let begun = Instant::now();
-        while !last.exists() && begun.elapsed() < Duration::from_secs(30) {
+        while modified(&last) == written && begun.elapsed() < Duration::from_secs(60) {
             thread::sleep(Duration::from_millis(1));
         }
-        thread::sleep(Duration::from_micros(20_000 + rng.below(60_000) as u64));
+        thread::sleep(Duration::from_micros(rng.below(40_000) as u64));
         child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
 
         let wrong = |error: Error| format!("after kill {}: {error}", run + 1);
         let read = Checkpoint::read(folder).map_err(wrong)?;
-        if read.position.step < step {
-            return Err(format!("after kill {}: back at step {}", run + 1, read.position.step));
+        if read.position.step <= step {
+            return Err(format!("after kill {}: still at step {step}", run + 1));
         }
         step = read.position.step;
         for entry in fs::read_dir(folder).map_err(|error| error.to_string())?.flatten() {
@@ -79,7 +85,7 @@ pub(crate) fn run(runs: usize, seed: u64) -> Outcome {
             runs: runs.to_string(),
             outcome: format!(
                 "every checkpoint in the folder was whole every time, {step} steps in all; {found} \
-                 times a half-written file was left, and the next run removed it"
+                 times an unfinished file was left, and the next run removed it"
             ),
         }),
         left => Err(format!("{left} unfinished files were not removed")),
