@@ -30,10 +30,10 @@ pub use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
 #[cfg(feature = "train")]
 pub use dendra_train::{
     Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
-    BinaryPrecision, BinaryRecall, Callback, Checkpoints, CohenKappa, ConfusionMatrix,
-    EarlyStopping, EpochReport, Every, F1, Fit, History, MatthewsCorrelation, MeanAbsoluteError,
-    MeanSquaredError, Metric, Moment, NotFinite, Perplexity, Precision, R2Score, Recall, RocAuc,
-    RootMeanSquaredError, TopKAccuracy, Trainer, Verbose,
+    BinaryPrecision, BinaryRecall, Callback, CategoricalAccuracy, Checkpoints, CohenKappa,
+    ConfusionMatrix, EarlyStopping, EpochReport, Every, F1, Fit, History, MatthewsCorrelation,
+    MeanAbsoluteError, MeanSquaredError, Metric, Moment, NotFinite, Perplexity, Precision, R2Score,
+    Recall, RocAuc, RootMeanSquaredError, TopKAccuracy, Trainer, Verbose,
 };
 
 #[cfg(feature = "losses")]

@@ -1,8 +1,9 @@
 //! The settings of a training run.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use dendra_datasets::Dataset;
+use dendra_datasets::{DataLoader, Dataset};
 use dendra_tensor::{Error, Result, Tensor};
 
 use crate::callback::Callback;
@@ -14,6 +15,60 @@ use crate::stop::StopFlag;
 /// What a data set for a [`Trainer`](crate::Trainer) gives: batches of inputs
 /// with targets of type `Y`.
 pub(crate) type Data<'a, Y> = &'a dyn Dataset<Input = Tensor, Target = Y>;
+
+/// In which order the samples of an epoch come.
+#[derive(Clone, Debug)]
+pub(crate) enum Sampling {
+    InOrder,
+    Shuffled,
+    Balanced,
+    Weighted(Vec<f64>),
+}
+
+impl Sampling {
+    /// What is left of it for a part of the data.
+    pub(crate) fn of_part(&self, indices: &[usize]) -> Self {
+        match self {
+            Self::Weighted(weights) => {
+                Self::Weighted(indices.iter().filter_map(|&i| weights.get(i).copied()).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// A loader with this order.
+    pub(crate) fn apply<'d, D: Dataset + ?Sized>(
+        &self,
+        loader: DataLoader<'d, D>,
+        seed: u64,
+    ) -> Result<DataLoader<'d, D>> {
+        match self {
+            Self::InOrder => Ok(loader.seed(seed)),
+            Self::Shuffled => Ok(loader.shuffle(seed)),
+            Self::Balanced => loader.balanced(seed),
+            Self::Weighted(weights) => loader.weighted(weights, seed),
+        }
+    }
+}
+
+/// As checkpoints know it.
+impl fmt::Display for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InOrder => f.write_str("in order"),
+            Self::Shuffled => f.write_str("shuffled"),
+            Self::Balanced => f.write_str("balanced"),
+            Self::Weighted(weights) => {
+                // FNV-1a; the standard library's hash may change.
+                let bytes = weights.iter().flat_map(|weight| weight.to_le_bytes());
+                let checksum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                });
+                write!(f, "weighted {checksum:016x}")
+            }
+        }
+    }
+}
 
 /// How to train; made by [`Fit::epochs`] or [`Fit::steps`].
 ///
@@ -38,7 +93,9 @@ pub struct Fit<'a, Y = Tensor<i64>> {
     pub(crate) batch_size: usize,
     pub(crate) accumulate: usize,
     pub(crate) seed: u64,
-    pub(crate) shuffle: bool,
+    pub(crate) sampling: Sampling,
+    pub(crate) drop_last: bool,
+    pub(crate) workers: Option<usize>,
     pub(crate) validation: Option<Data<'a, Y>>,
     pub(crate) validation_split: Option<f64>,
     pub(crate) validate_every: usize,
@@ -63,7 +120,9 @@ impl<'a, Y> Fit<'a, Y> {
             batch_size: 32,
             accumulate: 1,
             seed: 0,
-            shuffle: true,
+            sampling: Sampling::Shuffled,
+            drop_last: false,
+            workers: None,
             validation: None,
             validation_split: None,
             validate_every: 1,
@@ -103,6 +162,13 @@ impl<'a, Y> Fit<'a, Y> {
         self
     }
 
+    /// Whether to leave out a last batch that is not full, as batch norm may
+    /// ask for; false unless set.
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
+        self
+    }
+
     /// The number of batches whose gradients make one step; 1 unless set. A
     /// step takes the mean over the samples of its batches, as one batch of
     /// them all would, in the memory of a single one. The last step of an
@@ -121,7 +187,33 @@ impl<'a, Y> Fit<'a, Y> {
 
     /// Whether to shuffle the samples in every epoch; true unless set.
     pub fn shuffle(mut self, shuffle: bool) -> Self {
-        self.shuffle = shuffle;
+        self.sampling = if shuffle { Sampling::Shuffled } else { Sampling::InOrder };
+        self
+    }
+
+    /// Draws the samples with replacement, so that every class comes as often
+    /// as another, whatever its share of the data is; see
+    /// [`DataLoader::balanced`](dendra_datasets::DataLoader::balanced).
+    pub fn balanced(mut self) -> Self {
+        self.sampling = Sampling::Balanced;
+        self
+    }
+
+    /// Draws the samples with replacement, each as often as its weight says,
+    /// one weight for each sample of the training data; see
+    /// [`DataLoader::weighted`](dendra_datasets::DataLoader::weighted). To
+    /// weigh the loss instead, see [`class_weights`](Self::class_weights).
+    pub fn weighted(mut self, weights: impl Into<Vec<f64>>) -> Self {
+        self.sampling = Sampling::Weighted(weights.into());
+        self
+    }
+
+    /// How many background threads gather batches ahead; with 0, each is
+    /// gathered when the training needs it. Unless set, the first batches are
+    /// timed, and threads are used where gathering takes long. Nothing depends
+    /// on it but the time.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
         self
     }
 

@@ -19,6 +19,7 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod batches;
 mod callback;
 mod checkpoint;
 mod early_stopping;
@@ -57,9 +58,9 @@ pub use folds::{CrossValidation, KFold};
 pub use history::{EpochReport, Evaluation, History};
 pub use metrics::{
     Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
-    BinaryPrecision, BinaryRecall, CohenKappa, ConfusionMatrix, F1, MatthewsCorrelation,
-    MeanAbsoluteError, MeanSquaredError, Metric, Perplexity, Precision, R2Score, Recall, RocAuc,
-    RootMeanSquaredError, TopKAccuracy,
+    BinaryPrecision, BinaryRecall, CategoricalAccuracy, CohenKappa, ConfusionMatrix, F1,
+    MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Perplexity, Precision,
+    R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy,
 };
 pub use monitor::Goal;
 pub use not_finite::NotFinite;

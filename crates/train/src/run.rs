@@ -1,14 +1,16 @@
 //! A training run: the loop over epochs and steps, with all that looks on.
 
 use std::path::Path;
+use std::thread;
 use std::time::Instant;
 
-use dendra_datasets::DataLoader;
+use dendra_datasets::{DataLoader, Dataset};
 use dendra_losses::Loss;
 use dendra_nn::Module;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Result, Tensor};
 
+use crate::batches::{Batches, Gathering};
 use crate::callback::{BatchReport, Callback, Moment, guarded};
 use crate::checkpoint::{Checkpoint, Keeper, Position, Settings, file_of};
 use crate::fit::{Data, Fit};
@@ -21,7 +23,7 @@ use crate::trainer::{Gathered, Trainer};
 /// A training run.
 pub(crate) struct Run<'r, 'a, M, O, L, Y> {
     trainer: &'r mut Trainer<M, O, L, Y>,
-    data: Data<'r, Y>,
+    loader: DataLoader<'r, dyn Dataset<Input = Tensor, Target = Y> + 'r>,
     validation: Option<Data<'r, Y>>,
     fit: Fit<'a, Y>,
     settings: Settings,
@@ -29,6 +31,7 @@ pub(crate) struct Run<'r, 'a, M, O, L, Y> {
     history: History,
     keeper: Option<Keeper>,
     guard: Guard,
+    gathering: Gathering,
     interrupt: Interrupt,
 }
 
@@ -46,13 +49,20 @@ where
         validation: Option<Data<'r, Y>>,
         mut fit: Fit<'a, Y>,
     ) -> Result<Self> {
+        let loader = DataLoader::new(data).batch_size(fit.batch_size).drop_last(fit.drop_last);
+        let loader = fit.sampling.apply(loader, fit.seed)?;
+        if loader.is_empty() {
+            let message = "the data holds fewer samples than a batch, and drop_last leaves it out";
+            return Err(Error::argument("Fit", message));
+        }
         let settings = Settings {
             samples: data.len(),
             batch_size: fit.batch_size,
             accumulate: fit.accumulate,
             batches_per_epoch: fit.batches_per_epoch,
             seed: fit.seed,
-            shuffle: fit.shuffle,
+            sampling: fit.sampling.to_string(),
+            drop_last: fit.drop_last,
             validation_split: fit.validation_split,
             class_weights: fit.class_weights.clone(),
         };
@@ -68,12 +78,13 @@ where
         let keeper = fit.checkpoints.take().map(Keeper::open).transpose()?;
         let interrupt = Interrupt::listen(fit.ctrl_c)?;
         let guard = Guard::new(fit.not_finite);
+        let gathering = Gathering::new(fit.workers);
         let history = History::default();
         let resume =
             fit.resume.take().filter(|path| fit.resume_must_exist || file_of(path).exists());
         let mut run = Self {
             trainer,
-            data,
+            loader,
             validation,
             fit,
             settings,
@@ -81,6 +92,7 @@ where
             history,
             keeper,
             guard,
+            gathering,
             interrupt,
         };
         let checkpoint = resume.as_deref().map(|path| run.resume(path)).transpose()?;
@@ -130,8 +142,7 @@ where
 
     /// The number of batches of an epoch.
     fn batches(&self) -> usize {
-        let loader = DataLoader::new(self.data).batch_size(self.fit.batch_size);
-        loader.len().min(self.fit.batches_per_epoch.unwrap_or(usize::MAX))
+        self.loader.len().min(self.fit.batches_per_epoch.unwrap_or(usize::MAX))
     }
 
     /// The number of the last epoch.
@@ -172,42 +183,16 @@ where
         let number = self.position.epoch + 1;
         let batches = self.batches();
         let last = (self.fit.epochs < usize::MAX).then(|| self.last_epoch());
-        let samples = self.data.len().min(batches.saturating_mul(self.fit.batch_size));
+        let samples = self.settings.samples.min(batches.saturating_mul(self.fit.batch_size));
         let mut progress = Progress::epoch(number, last, samples, self.fit.verbose);
         let start = Instant::now();
         let already = self.position.samples;
         let mut gathered = Gathered::new(&self.trainer.metrics);
         (gathered.loss, gathered.samples) = (self.position.loss, already);
 
-        let loader = DataLoader::new(self.data).batch_size(self.fit.batch_size);
-        let loader = if self.fit.shuffle { loader.shuffle(self.fit.seed) } else { loader };
-        let mut source = loader.epoch(self.position.epoch as u64).skip(self.position.batch);
-        let mut learning_rate = self.trainer.optimizer.learning_rate();
-        while self.position.batch < batches && !self.is_over() {
-            let first = self.position.batch;
-            let count = self.fit.accumulate.min(batches - first);
-            let mut group = Vec::with_capacity(count);
-            for index in first..first + count {
-                let place = || format!("epoch {number}, batch {}", index + 1);
-                let batch = source.next().transpose().map_err(|error| error.within(place()))?;
-                group.push(batch.ok_or_else(|| {
-                    Error::data(place(), "the data set has fewer batches than it told")
-                })?);
-            }
-            learning_rate = self.trainer.optimizer.learning_rate();
-            self.one_step(group, &mut gathered, &mut progress)?;
-            progress.update(gathered.samples, || gathered.evaluation());
-            (self.position.loss, self.position.samples) = (gathered.loss, gathered.samples);
-            if self.position.batch < batches && !self.is_over() {
-                if self.is_interrupted() {
-                    return self.interrupted(progress);
-                }
-                let step = self.position.step;
-                if self.keeper.as_ref().is_some_and(|keeper| keeper.due_after_step(step)) {
-                    self.write_last()?;
-                }
-            }
-        }
+        let Some(learning_rate) = self.steps(&mut gathered, &mut progress)? else {
+            return self.interrupted(progress);
+        };
         let seconds = start.elapsed().as_secs_f64();
         let complete = self.position.batch == batches;
         if complete {
@@ -247,6 +232,49 @@ where
             return self.end_interrupted(&format!("after epoch {number}"));
         }
         Ok(())
+    }
+
+    /// The steps of an epoch, or of what is left of it, up to an interruption:
+    /// the learning rate of the last one, unless there was one.
+    fn steps(
+        &mut self,
+        gathered: &mut Gathered<Y>,
+        progress: &mut Progress,
+    ) -> Result<Option<f64>> {
+        let Position { epoch, batch, .. } = self.position;
+        let batches = self.batches();
+        let loader = self.loader.clone();
+        let mut learning_rate = self.trainer.optimizer.learning_rate();
+        thread::scope(|scope| {
+            let mut source = Batches::new(scope, loader, epoch, batch, self.gathering);
+            while self.position.batch < batches && !self.is_over() {
+                let first = self.position.batch;
+                let count = self.fit.accumulate.min(batches - first);
+                let mut group = Vec::with_capacity(count);
+                for index in first..first + count {
+                    let place = || format!("epoch {}, batch {}", epoch + 1, index + 1);
+                    let batch = source.next().transpose().map_err(|error| error.within(place()))?;
+                    group.push(batch.ok_or_else(|| {
+                        Error::data(place(), "the data set has fewer batches than it told")
+                    })?);
+                }
+                learning_rate = self.trainer.optimizer.learning_rate();
+                self.one_step(group, gathered, progress)?;
+                progress.update(gathered.samples, || gathered.evaluation());
+                (self.position.loss, self.position.samples) = (gathered.loss, gathered.samples);
+                if self.position.batch < batches && !self.is_over() {
+                    if self.is_interrupted() {
+                        return Ok(None);
+                    }
+                    let step = self.position.step;
+                    if self.keeper.as_ref().is_some_and(|keeper| keeper.due_after_step(step)) {
+                        self.write_last()?;
+                    }
+                }
+            }
+            self.gathering = source.gathering();
+            Ok(Some(learning_rate))
+        })
     }
 
     /// One step, and what becomes of it when it is not finite.

@@ -80,8 +80,8 @@ impl Range {
             Self::LogUniform(low, high) if !(*low > 0.0 && low <= high && high.is_finite()) => {
                 Err(format!("expected 0 < low ≤ high, got {low} and {high}"))
             }
-            Self::Integer(low, high) if low > high => {
-                Err(format!("expected low ≤ high, got {low} and {high}"))
+            Self::Integer(low, high) if !(0..i64::MAX).contains(&high.saturating_sub(*low)) => {
+                Err(format!("expected low ≤ high, not too far apart, got {low} and {high}"))
             }
             _ => Ok(()),
         }

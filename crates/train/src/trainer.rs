@@ -1,5 +1,7 @@
 //! The [`Trainer`]: model, optimizer and loss, and the loop that joins them.
 
+use std::thread;
+
 use dendra_autograd::Var;
 use dendra_datasets::{DataLoader, Dataset};
 use dendra_losses::Loss;
@@ -7,6 +9,7 @@ use dendra_nn::Module;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Result, Rng, Tensor};
 
+use crate::batches::{Batches, Gathering};
 use crate::fit::{Data, Fit};
 use crate::history::{Evaluation, History};
 use crate::metrics::Metric;
@@ -96,12 +99,14 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
     /// are no longer finite: the error names the step and the first operation
     /// whose output was not, and the weights are those of the step before.
     /// What was done until then stays, and the trainer can be used again.
-    pub fn fit<D>(&mut self, data: &D, fit: Fit<'_, Y>) -> Result<History>
+    pub fn fit<D>(&mut self, data: &D, mut fit: Fit<'_, Y>) -> Result<History>
     where
         D: Dataset<Input = Tensor, Target = Y>,
     {
         check_data("the training data", data)?;
         fit.check()?;
+        // A wrong number of weights is told before the data is divided.
+        fit.sampling.apply(DataLoader::new(data), fit.seed)?;
         let Some(share) = fit.validation_split else {
             let validation = fit.validation;
             return self.fit_on(data, validation, fit);
@@ -111,6 +116,7 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         let mut rng = Rng::seed(fit.seed).fork(u64::MAX);
         let (train, validation) = data.split(1.0 - share, &mut rng)?;
         check_data("the part of the training data that is left to train on", &train)?;
+        fit.sampling = fit.sampling.of_part(train.indices());
         self.fit_on(&train, Some(&validation), fit)
     }
 
@@ -150,17 +156,21 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
     pub(crate) fn evaluate_any(&self, data: Data<'_, Y>) -> Result<Evaluation> {
         let mut gathered = Gathered::new(&self.metrics);
         let loader = DataLoader::new(data).batch_size(EVALUATION_BATCH);
-        for (index, batch) in loader.epoch(0).enumerate() {
-            let add = || {
-                let (inputs, targets) = batch?;
-                let samples = inputs.shape().first().copied().unwrap_or(1);
-                let output = self.model.forward(&Var::new(inputs))?;
-                let loss = self.loss.forward(&output, &targets)?.value().item()?;
-                gathered.add(f64::from(loss), samples, output.value(), &targets)
-            };
-            add()
-                .map_err(|error: Error| error.within(format!("evaluation, batch {}", index + 1)))?;
-        }
+        let mut add = |batch: Result<(Tensor, Y)>| {
+            let (inputs, targets) = batch?;
+            let samples = inputs.shape().first().copied().unwrap_or(1);
+            let output = self.model.forward(&Var::new(inputs))?;
+            let loss = self.loss.forward(&output, &targets)?.value().item()?;
+            gathered.add(f64::from(loss), samples, output.value(), &targets)
+        };
+        thread::scope(|scope| {
+            let batches = Batches::new(scope, loader, 0, 0, Gathering::new(None));
+            for (index, batch) in batches.enumerate() {
+                let place = |error: Error| error.within(format!("evaluation, batch {}", index + 1));
+                add(batch).map_err(place)?;
+            }
+            Ok(())
+        })?;
         Ok(gathered.evaluation())
     }
 

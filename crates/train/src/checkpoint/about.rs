@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::history::{EpochReport, Evaluation, History};
 
 /// The version of the format that is written, and the only one that is read.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Where in the data a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +41,11 @@ pub struct Settings {
     pub batches_per_epoch: Option<usize>,
     /// The seed.
     pub seed: u64,
-    /// Whether the samples are shuffled.
-    pub shuffle: bool,
+    /// The order of the samples: `shuffled`, `in order`, `balanced`, or
+    /// `weighted` with a checksum of the weights.
+    pub sampling: String,
+    /// Whether a last batch that is not full is left out.
+    pub drop_last: bool,
     /// The share that was split off for validation.
     pub validation_split: Option<f64>,
     /// The weights of the classes.
@@ -67,7 +70,8 @@ impl Settings {
         };
         compare("batches_per_epoch", limit(a), limit(b));
         compare("seed", a.seed.to_string(), b.seed.to_string());
-        compare("shuffle", a.shuffle.to_string(), b.shuffle.to_string());
+        compare("the order of the samples", a.sampling.clone(), b.sampling.clone());
+        compare("drop_last", a.drop_last.to_string(), b.drop_last.to_string());
         let split = |settings: &Self| format!("{:?}", settings.validation_split);
         compare("validation_split", split(a), split(b));
         let weights = |settings: &Self| format!("{:?}", settings.class_weights);
@@ -103,6 +107,7 @@ struct Written {
     callbacks: Vec<String>,
     epochs: Vec<WrittenEpoch>,
     incidents: Vec<String>,
+    stopped: Option<String>,
     best: Option<Exact>,
 }
 
@@ -159,6 +164,7 @@ impl About {
             callbacks: self.callbacks.clone(),
             epochs: self.history.epochs.iter().map(WrittenEpoch::of).collect(),
             incidents: self.history.incidents.clone(),
+            stopped: self.history.stopped.clone(),
             best: self.best.map(Exact),
         })
     }
@@ -178,7 +184,7 @@ impl About {
             history: History {
                 epochs: written.epochs.into_iter().map(WrittenEpoch::report).collect(),
                 incidents: written.incidents,
-                stopped: None,
+                stopped: written.stopped,
             },
             best: written.best.map(|Exact(best)| best),
         })
@@ -251,7 +257,8 @@ mod tests {
                 accumulate: 1,
                 batches_per_epoch: None,
                 seed: u64::MAX,
-                shuffle: true,
+                sampling: "shuffled".into(),
+                drop_last: false,
                 validation_split: Some(0.1),
                 class_weights: Some(vec![0.1, 2.0]),
             },
@@ -259,7 +266,7 @@ mod tests {
             history: History {
                 epochs: vec![epoch],
                 incidents: vec!["step 3".into()],
-                stopped: None,
+                stopped: Some("enough".into()),
             },
             best: Some(-0.0),
         }
@@ -283,16 +290,16 @@ mod tests {
         let error = before.check_same(&now).unwrap_err().to_string();
         assert!(error.contains("seed was 18446744073709551615 and is 1"), "{error}");
         assert!(error.contains("batch_size was 2 and is 4"), "{error}");
-        assert!(!error.contains("shuffle"), "{error}");
+        assert!(!error.contains("order"), "{error}");
     }
 
     #[test]
     fn another_version_and_nonsense_are_told() {
         let json = about().to_json().unwrap();
-        let newer = json.replacen("\"version\":1", "\"version\":2", 1);
+        let newer = json.replacen("\"version\":2", "\"version\":3", 1);
         let error = About::from_json(&newer).unwrap_err().to_string();
-        assert!(error.contains("version 2, this program reads 1"), "{error}");
-        for wrong in ["", "{}", "[]", "{\"version\":1}", &json[..json.len() - 1]] {
+        assert!(error.contains("version 3, this program reads 2"), "{error}");
+        for wrong in ["", "{}", "[]", "{\"version\":2}", &json[..json.len() - 1]] {
             assert!(About::from_json(wrong).is_err(), "{wrong:?}");
         }
     }

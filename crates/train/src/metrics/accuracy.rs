@@ -59,6 +59,61 @@ impl Metric for Accuracy {
     }
 }
 
+/// As [`Accuracy`], for targets of shape `[batch, classes]` that hold the share
+/// of every class: one 1 among zeros, or what label smoothing, mixup and cutmix
+/// make of it. The class with the largest share is the right one.
+///
+/// ```
+/// use dendra_datasets::digits;
+/// use dendra_datasets::transforms::{LabelSmoothing, MixUp};
+/// use dendra_losses::CrossEntropy;
+/// use dendra_nn::Sequential;
+/// use dendra_optim::Adam;
+/// use dendra_tensor::Rng;
+/// use dendra_train::{CategoricalAccuracy, Fit, Trainer};
+///
+/// let train = MixUp::new(LabelSmoothing::new(digits(200, 1), 0.1)?, 0.2)?;
+/// let test = LabelSmoothing::new(digits(50, 2), 0.0)?;
+/// let model = Sequential::input([1, 28, 28]).flatten().dense(10).build(&mut Rng::seed(42))?;
+/// let mut trainer = Trainer::new(model, Adam::new(1e-2), CrossEntropy::new())
+///     .metric(CategoricalAccuracy::new());
+/// trainer.fit(&train, Fit::epochs(3).validate_on(&test).quiet())?;
+/// assert!(trainer.evaluate(&test)?.metric("accuracy")? > 0.3);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CategoricalAccuracy(Share);
+
+impl CategoricalAccuracy {
+    /// Nothing gathered yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Metric<Tensor> for CategoricalAccuracy {
+    fn name(&self) -> String {
+        "accuracy".to_owned()
+    }
+
+    fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+        Box::new(Self::new())
+    }
+
+    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+        check_same("CategoricalAccuracy", output.shape(), target.shape())?;
+        let right = target.argmax(1)?;
+        check_classes("CategoricalAccuracy", output.shape(), right.shape())?;
+        let predicted = output.argmax(1)?.to_vec();
+        self.0.add(predicted.into_iter().zip(right.to_vec()).map(|(found, right)| found == right));
+        Ok(())
+    }
+
+    fn value(&self) -> f64 {
+        self.0.value()
+    }
+}
+
 /// The share of samples whose right class is among the `k` largest outputs.
 ///
 /// A class with the same output as the right one counts against it, and so
@@ -194,6 +249,16 @@ mod tests {
         metric.update(&Tensor::zeros([1, 10]), &Tensor::from([3])).unwrap();
         metric.update(&Tensor::full([1, 10], f32::NAN), &Tensor::from([3])).unwrap();
         assert_eq!(metric.value(), 0.0);
+    }
+
+    #[test]
+    fn shares_of_classes_tell_the_right_one() {
+        let mut accuracy = CategoricalAccuracy::new();
+        let shares = Tensor::from([[0.1, 0.8, 0.1], [0.4, 0.6, 0.0], [0.0, 0.0, 1.0]]);
+        accuracy.update(&outputs(), &shares).unwrap();
+        assert_eq!(accuracy.value(), 2.0 / 3.0);
+        assert!(accuracy.update(&outputs(), &Tensor::zeros([3, 2])).is_err());
+        assert!(accuracy.update(&Tensor::zeros([3]), &Tensor::zeros([3])).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod perplexity;
 mod ranking;
 mod regression;
 
-pub use accuracy::{Accuracy, BinaryAccuracy, TopKAccuracy};
+pub use accuracy::{Accuracy, BinaryAccuracy, CategoricalAccuracy, TopKAccuracy};
 pub use classes::{
     Average, BalancedAccuracy, BinaryF1, BinaryPrecision, BinaryRecall, CohenKappa, F1,
     MatthewsCorrelation, Precision, Recall,
