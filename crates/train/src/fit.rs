@@ -266,7 +266,8 @@ impl<'a, Y> Fit<'a, Y> {
     /// Goes on from a checkpoint, or from the last one of a folder, up to
     /// where this run was to end. Data, model, optimizer and settings must be
     /// those of the interrupted run: the weights in the end are then, bit for
-    /// bit, those of a run without interruption.
+    /// bit, those of a run without interruption. A run that a callback has
+    /// ended is through.
     ///
     /// Of the epoch that was interrupted, the history tells the loss over all
     /// batches, and the metrics over those after the checkpoint.
