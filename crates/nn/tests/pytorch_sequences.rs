@@ -223,6 +223,7 @@ impl<T: Float + Stored> Run<'_, T> {
         let size = |name| arguments.integer(name) as usize;
         let mut layer = MultiheadAttention::new(size("embed_dim"), size("num_heads"))
             .bias(arguments.flag("bias"))
+            .add_bias_kv(arguments.flag("add_bias_kv"))
             .batch_first(arguments.flag("batch_first"));
         if arguments.find_setting("kdim").is_some_and(|width| !width.is_null()) {
             layer = layer.kdim(size("kdim")).vdim(size("vdim"));

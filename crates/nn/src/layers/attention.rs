@@ -1,13 +1,14 @@
 //! Attention with several heads.
 
+mod masks;
+
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
 use dendra_derive::Parameters;
-use dendra_tensor::{
-    AttentionMask, AttentionOptions, Error, Float, Ops, Result, Rng, Shape, Tensor,
-};
+use dendra_tensor::{AttentionMask, AttentionOptions, Error, Float, Ops, Result, Rng, Tensor};
 
+use self::masks::{weights_of, with_one_more_key, with_padding};
 use super::positions::RotaryEmbedding;
 use super::{Dropout, KeyValueCache, Linear, Settings as _};
 use crate::init::{Fans, Init, Source};
@@ -30,6 +31,7 @@ use crate::place;
 /// | `in_proj_weight` | `[3 · E, E]`, where `kdim` and `vdim` are E |
 /// | `q_`, `k_`, `v_proj_weight` | otherwise `[E, E]`, `[E, kdim]`, `[E, vdim]` |
 /// | `in_proj_bias` | `[3 · E]` |
+/// | `bias_k`, `bias_v` | `[1, 1, E]`, with `add_bias_kv` |
 /// | `out_proj.weight`, `out_proj.bias` | `[E, E]`, `[E]` |
 ///
 /// The projections of the inputs start by Xavier's uniform distribution, that
@@ -60,6 +62,10 @@ pub struct MultiheadAttention<T: Float = f32> {
     pub v_proj_weight: Option<Param<T>>,
     /// The biases of the three projections.
     pub in_proj_bias: Option<Param<T>>,
+    /// A key that every query sees beside those given.
+    pub bias_k: Option<Param<T>>,
+    /// The value of that key.
+    pub bias_v: Option<Param<T>>,
     /// The projection of the output.
     pub out_proj: Linear<T>,
     #[parameters(skip)]
@@ -79,6 +85,7 @@ pub struct MultiheadAttentionSettings {
     num_heads: usize,
     dropout: f64,
     bias: bool,
+    add_bias_kv: bool,
     kdim: Option<usize>,
     vdim: Option<usize>,
     batch_first: bool,
@@ -93,6 +100,7 @@ impl MultiheadAttention {
             num_heads,
             dropout: 0.0,
             bias: true,
+            add_bias_kv: false,
             kdim: None,
             vdim: None,
             batch_first: false,
@@ -113,6 +121,12 @@ impl MultiheadAttentionSettings {
     #[must_use]
     pub fn bias(self, bias: bool) -> Self {
         Self { bias, ..self }
+    }
+
+    /// Whether a trained key and value join those given (they do not).
+    #[must_use]
+    pub fn add_bias_kv(self, add_bias_kv: bool) -> Self {
+        Self { add_bias_kv, ..self }
     }
 
     /// The width of the keys (`embed_dim`).
@@ -181,6 +195,13 @@ impl MultiheadAttentionSettings {
         let none = Fans { fan_in: 1, fan_out: 1 };
         let in_proj_bias =
             bias.then(|| source.param(Init::Zeros, [3 * embed_dim], none, &place)).transpose()?;
+        let one = Fans { fan_in: embed_dim, fan_out: embed_dim };
+        let mut joining = || {
+            let normal = Init::XavierNormal { gain: 1.0 };
+            let draw = || source.param(normal, [1, 1, embed_dim], one, &place);
+            self.add_bias_kv.then(draw).transpose()
+        };
+        let (bias_k, bias_v) = (joining()?, joining()?);
         let out_proj = Linear::new(embed_dim, embed_dim).bias(bias).bias_init(Init::Zeros);
         let rotary = self.rotary.map(|base| RotaryEmbedding::new(embed_dim / num_heads, base));
         Ok(MultiheadAttention {
@@ -189,6 +210,8 @@ impl MultiheadAttentionSettings {
             k_proj_weight,
             v_proj_weight,
             in_proj_bias,
+            bias_k,
+            bias_v,
             out_proj: out_proj.build(&mut source)?,
             num_heads,
             dropout,
@@ -339,7 +362,16 @@ impl<T: Float> MultiheadAttention<T> {
             }
             mask => (mask, is_causal),
         };
-        Ok(([q, k, v], mask, is_causal))
+        let (Some(bias_k), Some(bias_v)) = (&self.bias_k, &self.bias_v) else {
+            return Ok(([q, k, v], mask, is_causal));
+        };
+        let mask = with_one_more_key(mask, is_causal, [queries, keys])?;
+        let joined = |given: &Var<T>, bias: &Param<T>| {
+            let &[batch, heads, _, width] = &given.shape()[..] else { unreachable!("four axes") };
+            let one = bias.on(given).reshape([1, heads, 1, width])?;
+            Var::cat(&[given, &one.broadcast_to([batch, heads, 1, width])?], 2)
+        };
+        Ok(([q, joined(&k, bias_k)?, joined(&v, bias_v)?], mask, false))
     }
 
     /// What the heads found, `[N, num_heads, L, E / num_heads]`, joined and
@@ -375,74 +407,6 @@ impl<T: Float> MultiheadAttention<T> {
         };
         Ok([project(0)?, project(1)?, project(2)?])
     }
-}
-
-/// The softmax of the scores that count; 0 for a query of which none does.
-fn weights_of<T: Float>(
-    q: &Var<T>,
-    k: &Var<T>,
-    mask: &AttentionMask<T>,
-    is_causal: bool,
-) -> Result<Var<T>> {
-    // The exponential of what lies so far below every other score is 0.
-    const FAR_BELOW: f64 = -1e30;
-    let &[.., keys, width] = &k.shape()[..] else { unreachable!("four axes") };
-    let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul_scalar(1.0 / (width as f64).sqrt());
-    let fits = |mask: &Shape| {
-        let shape = scores.shape();
-        if shape.broadcast(mask, "").ok().as_ref() == Some(shape) {
-            return Ok(());
-        }
-        let message = format!("a mask of shape {mask} does not stretch to scores {shape}");
-        Err(Error::shape("", message))
-    };
-    let mut left_out = match mask {
-        AttentionMask::None => Tensor::full([1, 1], false),
-        AttentionMask::Keep(keep) => {
-            fits(keep.shape())?;
-            keep.logical_not()
-        }
-        AttentionMask::Add(add) => {
-            fits(add.shape())?;
-            let left_out = add.map(|x| x == T::LOWEST);
-            scores = scores.add(&Var::new(add.masked_fill(&left_out, 0.0)?))?;
-            left_out
-        }
-    };
-    if is_causal {
-        let later = |place: usize| place % keys > place / keys;
-        left_out = left_out.logical_or(&Tensor::from_fn([scores.shape()[2], keys], later))?;
-    }
-    scores.masked_fill(&left_out, FAR_BELOW)?.softmax(-1)?.masked_fill(&left_out, 0.0)
-}
-
-/// The mask that also leaves out the padding, `[N, S]`.
-fn with_padding<T: Float>(
-    mask: AttentionMask<T>,
-    padding: &Tensor<bool>,
-) -> Result<AttentionMask<T>> {
-    let &[batch, keys] = &padding.shape()[..] else {
-        let message = format!("expected a key_padding_mask [N, S], got {}", padding.shape());
-        return Err(Error::shape("", message));
-    };
-    let padding = padding.reshape([batch, 1, 1, keys])?;
-    let both = |shape: &Shape| shape.broadcast(padding.shape(), "key_padding_mask");
-    Ok(match mask {
-        AttentionMask::None => AttentionMask::Keep(padding.map(|padding: bool| !padding)),
-        AttentionMask::Keep(keep) => {
-            let shape = both(keep.shape())?;
-            let keep = keep.broadcast_to(shape.clone())?.to_vec();
-            let padding = padding.broadcast_to(shape.clone())?.to_vec();
-            AttentionMask::Keep(Tensor::from_fn(shape, |i| keep[i] && !padding[i]))
-        }
-        AttentionMask::Add(add) => {
-            let shape = both(add.shape())?;
-            let add = add.broadcast_to(shape.clone())?.to_vec();
-            let padding = padding.broadcast_to(shape.clone())?.to_vec();
-            let value = |i: usize| if padding[i] { T::LOWEST } else { add[i] };
-            AttentionMask::Add(Tensor::from_fn(shape, value))
-        }
-    })
 }
 
 impl<T: Float> Module<T> for MultiheadAttention<T> {
