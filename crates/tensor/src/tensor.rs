@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::buffer::Buffer;
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::parallel;
+use crate::kernels::{parallel, simd};
 use crate::random::Rng;
 use crate::shape::Shape;
 
@@ -330,8 +330,24 @@ impl<T: Float> Tensor<T> {
     /// Whether no element is infinite or NaN.
     pub fn is_finite(&self) -> bool {
         self.with_slice(|values| {
-            // A whole chunk at a time keeps the loop free of branches.
-            values.chunks(1024).all(|chunk| chunk.iter().fold(true, |all, x| all & x.is_finite()))
+            const CHUNK: usize = 16 * 1024;
+            let chunks = values.len().div_ceil(CHUNK);
+            parallel::map(chunks, CHUNK, |index| {
+                let chunk = &values[index * CHUNK..values.len().min((index + 1) * CHUNK)];
+                simd::dispatch(
+                    #[inline(always)]
+                    || {
+                        let mut finite = true;
+                        // To the end, since a way out would keep it from being vectorised.
+                        for x in chunk {
+                            finite &= x.is_finite();
+                        }
+                        finite
+                    },
+                )
+            })
+            .into_iter()
+            .all(|finite| finite)
         })
     }
 }

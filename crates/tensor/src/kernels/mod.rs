@@ -12,5 +12,6 @@ pub(crate) mod places;
 pub(crate) mod quarters;
 pub mod recurrent;
 pub mod simd;
+mod team;
 pub mod vector;
 pub(crate) mod windows;

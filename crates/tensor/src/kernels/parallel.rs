@@ -1,30 +1,27 @@
 //! Splitting work over threads, the same way for any number of threads.
 //!
-//! Work is cut into chunks whose sizes depend on the problem alone; rayon
-//! decides who runs which. A problem too small to pay for the hand-over runs
+//! Work is cut into chunks whose sizes depend on the problem alone, whoever
+//! runs them. A problem too small to pay for the hand-over runs
 //! on the caller's thread, chunk by chunk, with the same results.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::slice;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
 use super::simd;
+use super::team::for_each_index;
 use crate::element::Element;
 
 /// Roughly how many elementary steps (additions, loads) a chunk should hold
 /// for handing it to another thread to pay.
 pub const GRAIN: usize = 64 * 1024;
-/// Elementary steps from which on waking another thread pays: tens of
-/// microseconds of work.
-const WORTH_A_THREAD: usize = 4 * GRAIN;
+/// Elementary steps from which on another thread pays: some microseconds of
+/// work.
+const WORTH_A_THREAD: usize = GRAIN / 2;
 
 /// Calls `work(index, chunk)` for each consecutive chunk of `chunk_length`
 /// elements of `out`, in parallel when the whole costs enough steps;
 /// `cost` is the number of elementary steps per element of `out`.
 ///
-/// `work` is called through a pointer, so that rayon's machinery is compiled
-/// once per element type and not once per kernel.
 pub fn for_each_chunk<T: Send>(
     out: &mut [T],
     chunk_length: usize,
@@ -37,14 +34,33 @@ pub fn for_each_chunk<T: Send>(
         parallel: bool,
         work: &(dyn Fn(usize, &mut [T]) + Sync),
     ) {
-        if parallel && out.len() > chunk_length {
-            out.par_chunks_mut(chunk_length).enumerate().for_each(|(i, chunk)| work(i, chunk));
-        } else {
-            out.chunks_mut(chunk_length).enumerate().for_each(|(i, chunk)| work(i, chunk));
+        if !parallel {
+            return out.chunks_mut(chunk_length).enumerate().for_each(|(i, chunk)| work(i, chunk));
         }
+        let (start, length) = (Start(out.as_mut_ptr()), out.len());
+        for_each_index(length.div_ceil(chunk_length), &|index| {
+            let begin = index * chunk_length;
+            let length = chunk_length.min(length - begin);
+            // SAFETY: the chunk lies within `out`, and as each index comes once
+            // no other call has it.
+            let chunk = unsafe { slice::from_raw_parts_mut(start.get().add(begin), length) };
+            work(index, chunk);
+        });
     }
     let parallel = pays(out.len(), cost);
     run(out, chunk_length.max(1), parallel, &work);
+}
+
+/// Where a slice begins whose chunks several threads work on.
+struct Start<T>(*mut T);
+
+// SAFETY: each thread touches its own chunks, and T may go to other threads.
+unsafe impl<T: Send> Sync for Start<T> {}
+
+impl<T> Start<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
 }
 
 /// As [`for_each_chunk`], for two outputs that are cut into equally many
@@ -86,28 +102,6 @@ pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync)
     let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
     for_each_chunk(&mut results, 1, cost, |index, slot| slot[0] = Some(work(index)));
     results.into_iter().map(|result| result.expect("every chunk was worked on")).collect()
-}
-
-/// Calls `work(index)` for every index below `count`, in parallel if there are
-/// several. The caller's thread takes part, whether it is one of rayon's or
-/// not, and does everything when no other thread is free.
-pub(crate) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    let threads = count.min(rayon::current_num_threads());
-    if threads < 2 {
-        return (0..count).for_each(work);
-    }
-    let next = AtomicUsize::new(0);
-    let take = || {
-        while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < count) {
-            work(index);
-        }
-    };
-    rayon::in_place_scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|_| take());
-        }
-        take();
-    });
 }
 
 /// Calls `work(index, chunk)` for consecutive chunks of `out`, all of which
@@ -162,5 +156,5 @@ pub(crate) fn map_slices<A: Element, B: Element>(
 
 /// Elements of a chunk of a map.
 const MAP_CHUNK: usize = 8 * 1024;
-/// Work that is worth waking another thread.
-const SAVES_TIME: Duration = Duration::from_micros(30);
+/// Work that is worth another thread.
+const SAVES_TIME: Duration = Duration::from_micros(4);

@@ -16,7 +16,7 @@ use super::pack::{Panels, copy_block, copy_transposed};
 use super::{BLOCK_WORK, MAX_BLOCKS, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
-use crate::kernels::parallel::for_each_index;
+use crate::kernels::team::for_each_index;
 
 /// About how many columns of A are multiplied before C is written: a panel of
 /// B of so many rows fits the first-level cache.
@@ -37,7 +37,7 @@ const PACKED: usize = 4 << 20;
 /// Fewest rows of C for which packing a B whose rows are contiguous pays.
 const PACKING_ROWS: usize = 96;
 /// Fewest multiplications worth waking another thread for.
-const SPLIT_WORK: usize = 1 << 21;
+const SPLIT_WORK: usize = 1 << 18;
 
 /// `count` consecutive parts of `range`, equal to within one.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {

@@ -1,7 +1,7 @@
 //! Products by `matrixmultiply`, for CPUs that have no micro-kernel of ours.
 
 use super::{BLOCK_WORK, MAX_BLOCKS, Problem};
-use crate::kernels::parallel::for_each_index;
+use crate::kernels::team::for_each_index;
 
 /// A pointer that may cross threads; the splitting below keeps the blocks
 /// behind it apart.
