@@ -3,14 +3,15 @@
 //! A benchmark's name is the operation and its shape, `matmul/32x784x64`; the same name tells the
 //! peers' scripts what to run. Names hold letters, digits and `_`, `,`, `=` only.
 
-use std::hint::black_box;
-use std::time::Duration;
-
 use criterion::{Criterion, Throughput};
 use dendra::tensor::ops::conv2d::{Conv2d, Conv2dOptions};
 use dendra::tensor::ops::max_pool2d::Pool2dOptions;
 use dendra::tensor::ops::{Call, Op};
 use dendra::tensor::{Ops, Result, Rng, Tensor};
+
+mod case;
+
+use case::{bytes, case, joined, normal};
 
 /// m, k and n of the products: squares, what the layers of small networks need, and two widths
 /// that should cost about the same.
@@ -56,38 +57,6 @@ const SIZES: [usize; 3] = [1_000, 100_000, 10_000_000];
 
 /// Rows and columns of the matrices that are worked on row by row or column by column.
 const MATRICES: [[usize; 2]; 4] = [[32, 10], [32, 1_000], [1_000, 1_000], [10_000, 1_000]];
-
-/// One operation on one shape: what it is called, how much it does, and what prepares a call.
-fn case<R>(
-    criterion: &mut Criterion,
-    (operation, shape): (&str, &str),
-    work: Throughput,
-    prepare: impl Fn(&mut Rng) -> Box<dyn Fn() -> R>,
-) {
-    let mut group = criterion.benchmark_group(operation);
-    group.throughput(work);
-    let mut call = None;
-    group.bench_function(shape, |bencher| {
-        // Only a case that runs is prepared, and only once.
-        let call = call.get_or_insert_with(|| prepare(&mut Rng::seed(0)));
-        bencher.iter(|| black_box(call()));
-    });
-    group.finish();
-}
-
-fn normal(shape: &[usize], rng: &mut Rng) -> Tensor {
-    Tensor::normal(shape, 0.0, 1.0, rng)
-}
-
-/// The bytes of this many elements.
-fn bytes(elements: usize) -> Throughput {
-    Throughput::Bytes((elements * size_of::<f32>()) as u64)
-}
-
-/// The numbers of a shape as they stand in a name.
-fn joined(shape: &[usize]) -> String {
-    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
-}
 
 fn products(criterion: &mut Criterion) {
     for [m, k, n] in PRODUCTS {
@@ -228,13 +197,5 @@ fn matrices(criterion: &mut Criterion, functions: &[(&str, Unary)], moves: usize
 }
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .configure_from_args();
-    for group in [products, convolutions, poolings, softmax, elementwise, reductions] {
-        group(&mut criterion);
-    }
-    criterion.final_summary();
+    case::run(&[products, convolutions, poolings, softmax, elementwise, reductions]);
 }

@@ -3,9 +3,11 @@
     run_pytorch.py version
     run_pytorch.py classic CASE --threads N [--data DIR]
     run_pytorch.py kernels CASE [CASE ...] --threads N
+    run_pytorch.py sequence CASE [CASE ...] --threads N
 
 The programs are written as PyTorch's tutorials write them: a TensorDataset, a DataLoader, a
-Module, an optimizer, the loop. The kernels are timed by torch.utils.benchmark.
+Module, an optimizer, the loop. Kernels and layers of sequences are timed by
+torch.utils.benchmark.
 """
 
 import argparse
@@ -196,13 +198,87 @@ KERNELS = {
 }
 
 
-def kernel(case, threads):
+def recurrent(kind):
+    def make(width):
+        layer = kind(width, width, batch_first=True)
+        return layer, lambda x: layer(x)[0]
+
+    return make
+
+
+def attention(width):
+    layer = nn.MultiheadAttention(width, HEADS, batch_first=True)
+
+    def forward(x):
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        return layer(x, x, x, attn_mask=mask, need_weights=False, is_causal=True)[0]
+
+    return layer, forward
+
+
+def transformer_layer(width):
+    layer = nn.TransformerEncoderLayer(
+        width, HEADS, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+    )
+
+    def forward(x):
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        return layer(x, src_mask=mask, is_causal=True)
+
+    return layer, forward
+
+
+def layer_norm(width):
+    layer = nn.LayerNorm(width)
+    return layer, layer
+
+
+def embedding(width):
+    layer = nn.Embedding(WORDS, width)
+    return layer, layer
+
+
+HEADS = 4
+WORDS = 10_000
+
+LAYERS = {
+    "rnn": recurrent(nn.RNN),
+    "lstm": recurrent(nn.LSTM),
+    "gru": recurrent(nn.GRU),
+    "attention": attention,
+    "transformer_layer": transformer_layer,
+    "layer_norm": layer_norm,
+    "embedding": embedding,
+}
+
+
+def training_step(name, text):
+    """The forward pass and all gradients, for the sum of the outputs."""
+    samples, steps, width = numbers(text)
+    layer, forward = LAYERS[name](width)
+    if name == "embedding":
+        inputs = torch.randint(WORDS, (samples, steps))
+    else:
+        inputs = torch.randn(samples, steps, width, requires_grad=True)
+
+    def call():
+        layer.zero_grad()
+        inputs.grad = None
+        forward(inputs).sum().backward()
+
+    return call
+
+
+def median(call, threads):
     """Seconds for a call, the median of half a second of runs."""
+    timer = benchmark.Timer("call()", globals={"call": call}, num_threads=threads)
+    return timer.blocked_autorange(min_run_time=0.5).median
+
+
+def kernel(case, threads):
     name, text = case.split("/", 1)
     with torch.no_grad():
-        call = KERNELS[name](text)
-        timer = benchmark.Timer("call()", globals={"call": call}, num_threads=threads)
-        return timer.blocked_autorange(min_run_time=0.5).median
+        return median(KERNELS[name](text), threads)
 
 
 def report(case, seconds):
@@ -211,7 +287,7 @@ def report(case, seconds):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("group", choices=["version", "classic", "kernels"])
+    parser.add_argument("group", choices=["version", "classic", "kernels", "sequence"])
     parser.add_argument("cases", nargs="*")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--data")
@@ -224,6 +300,8 @@ def main():
             report(case, classic(case, arguments.data))
         elif arguments.group == "kernels" and case.split("/")[0] in KERNELS:
             report(case, kernel(case, arguments.threads))
+        elif arguments.group == "sequence" and case.split("/")[0] in LAYERS:
+            report(case, median(training_step(*case.split("/", 1)), arguments.threads))
 
 
 if __name__ == "__main__":

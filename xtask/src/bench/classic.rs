@@ -23,7 +23,7 @@ pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
                 .peers
                 .iter()
                 .flat_map(|peer| {
-                    let times = peer.try_run("classic", &[name], data.as_deref(), setting);
+                    let times = peer.try_run(Group::Classic, &[name], data.as_deref(), setting);
                     times.into_iter().map(|(_, seconds)| (peer.name, seconds))
                 })
                 .collect();

@@ -1,5 +1,5 @@
-//! Groups `kernels` and `data`: single operations, and transforms and loaders, measured by
-//! criterion on our side.
+//! Groups `kernels`, `sequence` and `data`: single operations, layers of sequences, and transforms
+//! and loaders, measured by criterion on our side.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +15,11 @@ use crate::{Result, process};
 /// Measures each operation: all its cases on our side, then on each peer's.
 pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
     measure_group(Group::Kernels, setting)
+}
+
+/// Measures layers of sequences, likewise.
+pub(super) fn measure_sequence(setting: &Setting<'_>) -> Result<Vec<Row>> {
+    measure_group(Group::Sequence, setting)
 }
 
 /// Measures transforms and loaders, on our side alone: PyTorch's are in another package.
@@ -34,7 +39,7 @@ fn measure_group(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
             .peers
             .iter()
             .flat_map(|peer| {
-                let times = peer.try_run("kernels", cases, None, setting);
+                let times = peer.try_run(group, cases, None, setting);
                 times.into_iter().map(|(case, seconds)| (case, (peer.name, seconds)))
             })
             .collect();

@@ -42,6 +42,8 @@ enum Group {
     Classic,
     /// Single operations: seconds for a call.
     Kernels,
+    /// Layers of sequences, forward and backward: seconds for a call.
+    Sequence,
     /// Transforms and loaders: seconds for a batch, or for an epoch.
     Data,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Group {
         formatter.write_str(match self {
             Self::Classic => "classic",
             Self::Kernels => "kernels",
+            Self::Sequence => "sequence",
             Self::Data => "data",
         })
     }
@@ -126,6 +129,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     for (group, measure) in [
         (Group::Classic, classic::measure as fn(&Setting<'_>) -> Result<Vec<Row>>),
         (Group::Kernels, kernels::measure),
+        (Group::Sequence, kernels::measure_sequence),
         (Group::Data, kernels::measure_data),
     ] {
         if arguments.group.is_none_or(|wanted| wanted == group) {

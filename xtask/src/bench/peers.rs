@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::Setting;
+use super::{Group, Setting};
 use crate::{Result, process};
 
 /// A framework that can be run for comparison.
@@ -14,22 +14,28 @@ pub(super) struct Peer {
     pub(super) name: &'static str,
     /// What it says of its version.
     pub(super) version: String,
+    /// What its script can run.
+    groups: &'static [Group],
     python: PathBuf,
     script: PathBuf,
 }
 
-/// The frameworks that this project has scripts for.
-const SCRIPTS: [(&str, &str); 2] = [("pytorch", "run_pytorch.py"), ("keras", "run_keras.py")];
+/// The frameworks that this project has scripts for, and what these can run.
+const SCRIPTS: [(&str, &str, &[Group]); 2] = [
+    ("pytorch", "run_pytorch.py", &[Group::Classic, Group::Kernels, Group::Sequence]),
+    ("keras", "run_keras.py", &[Group::Classic]),
+];
 
 /// The frameworks found, each with the first Python that can import it. Says what is missing.
 pub(super) fn find(root: &Path) -> Vec<Peer> {
     let pythons = pythons(std::env::var_os("DENDRA_PEER_PYTHON").map(PathBuf::from));
     let mut peers = Vec::new();
-    for (name, file) in SCRIPTS {
+    for (name, file, groups) in SCRIPTS {
         let script = root.join("xtask/peers").join(file);
         let found = pythons.iter().find_map(|python| {
             let version = version(python, &script)?;
-            Some(Peer { name, version, python: python.clone(), script: script.clone() })
+            let (python, script) = (python.clone(), script.clone());
+            Some(Peer { name, version, groups, python, script })
         });
         if found.is_none() {
             eprintln!("note: no Python with {name} found; DENDRA_PEER_PYTHON may point to one");
@@ -64,16 +70,16 @@ fn version(python: &Path, script: &Path) -> Option<String> {
 
 impl Peer {
     /// Runs `cases` of `group`, those that the peer's script knows, and returns their times.
-    pub(super) fn run(
+    fn run(
         &self,
-        group: &str,
+        group: Group,
         cases: &[&str],
         data: Option<&Path>,
         setting: &Setting<'_>,
     ) -> Result<Vec<(String, f64)>> {
         let threads = setting.threads.to_string();
         let mut command = Command::new(&self.python);
-        command.arg(&self.script).arg(group).args(cases).args(["--threads", &threads]);
+        command.arg(&self.script).arg(group.to_string()).args(cases).args(["--threads", &threads]);
         command.env("OMP_NUM_THREADS", &threads).env("PYTHONDONTWRITEBYTECODE", "1");
         if let Some(folder) = data {
             command.arg("--data").arg(folder);
@@ -84,11 +90,14 @@ impl Peer {
     /// As [`run`](Self::run), but a failure is only noted: what we measured of ours stays good.
     pub(super) fn try_run(
         &self,
-        group: &str,
+        group: Group,
         cases: &[&str],
         data: Option<&Path>,
         setting: &Setting<'_>,
     ) -> Vec<(String, f64)> {
+        if !self.groups.contains(&group) {
+            return Vec::new();
+        }
         self.run(group, cases, data, setting).unwrap_or_else(|message| {
             eprintln!("note: {}: {message}", self.name);
             Vec::new()
@@ -139,7 +148,9 @@ mod tests {
     fn a_script_that_fails_is_no_peer() {
         assert_eq!(version(Path::new("/nowhere/python"), Path::new("a.py")), None);
         assert!(
-            SCRIPTS.iter().all(|(_, file)| crate::root().join("xtask/peers").join(file).exists())
+            SCRIPTS
+                .iter()
+                .all(|(_, file, _)| crate::root().join("xtask/peers").join(file).exists())
         );
     }
 }
