@@ -226,8 +226,12 @@ where
         }
         progress.finish(&report);
         self.history.epochs.push(report.clone());
+        // Callbacks may count an epoch that a limit of steps cuts short. A run that goes on with it
+        // hears of it again, so the checkpoint must not know.
+        let keeps = self.keeper.is_some();
+        let cut = (keeps && !complete).then(|| self.checkpoint()).transpose()?;
         self.call(|callback, now| callback.on_epoch(now, &report))?;
-        self.write_after(&report)?;
+        self.write_after(&report, cut)?;
         if self.is_interrupted() && !self.is_over() {
             return self.end_interrupted(&format!("after epoch {number}"));
         }
@@ -376,8 +380,9 @@ where
         self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.write_last(&checkpoint))
     }
 
-    /// The checkpoints that are due after an epoch.
-    fn write_after(&mut self, report: &EpochReport) -> Result<()> {
+    /// The checkpoints that are due after an epoch; `cut` is the last one when
+    /// the epoch was cut short.
+    fn write_after(&mut self, report: &EpochReport, cut: Option<Checkpoint>) -> Result<()> {
         let (over, validates) = (self.is_over(), self.validation.is_some());
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         let best = keeper.is_best(report, validates)?;
@@ -392,7 +397,7 @@ where
         if best {
             keeper.write_best(&checkpoint)?;
         }
-        if due { keeper.write_last(&checkpoint) } else { Ok(()) }
+        if due { keeper.write_last(&cut.unwrap_or(checkpoint)) } else { Ok(()) }
     }
 
     /// Stops in the middle of an epoch.

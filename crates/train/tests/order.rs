@@ -119,3 +119,21 @@ fn a_run_that_was_stopped_early_is_through() {
     assert_eq!((same.losses(), same.stopped), (history.losses(), history.stopped));
     assert_eq!(state(&started_again), state(&stopped));
 }
+
+#[test]
+fn an_epoch_that_is_cut_short_is_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let stopping = || EarlyStopping::new(2).min_delta(1e9);
+    let fit = || Fit::epochs(9).batch_size(8).quiet().callback(stopping());
+    let mut whole = trainer();
+    let history = whole.fit(&data(), fit()).unwrap();
+    // Cut in the second epoch, and in the one that ends the training.
+    for steps in [13, 22] {
+        let checkpoints = Checkpoints::new(folder.path());
+        trainer().fit(&data(), fit().max_steps(steps).checkpoints(checkpoints)).unwrap();
+        let mut resumed = trainer();
+        let again = resumed.fit(&data(), fit().resume(folder.path())).unwrap();
+        assert_eq!((again.losses(), again.stopped), (history.losses(), history.stopped.clone()));
+        assert_eq!(state(&resumed), state(&whole));
+    }
+}
