@@ -18,7 +18,7 @@ struct Arguments {
     /// How often to go through the training data
     #[arg(long, value_name = "N", default_value_t = 40)]
     epochs: usize,
-    /// Learning rate of Adam
+    /// Learning rate of Adam at the start; it falls to 0 along a cosine
     #[arg(long, value_name = "R", default_value_t = 0.001)]
     learning_rate: f64,
     /// Seed of everything that is random
@@ -133,6 +133,7 @@ fn main() -> Result<()> {
         return Err(Error::argument("vanishing_gradients", "depth and width must be at least 1"));
     }
     const CLASSES: usize = 3;
+    const BATCH_SIZE: usize = 32;
     let data = spirals(3_000, CLASSES, 0.02, arguments.seed)?;
     let (train, validation) = data.split(0.75, &mut Rng::seed(arguments.seed))?;
     let (x, labels) = train.batch(&(0..256).collect::<Vec<_>>())?;
@@ -147,9 +148,12 @@ fn main() -> Result<()> {
     for recipe in RECIPES {
         let model = Deep::new(recipe, &arguments, CLASSES)?;
         let norms = model.gradient_norms(&x, &labels)?;
-        let adam = Adam::new(arguments.learning_rate);
+        let fit = Fit::epochs(arguments.epochs).batch_size(BATCH_SIZE).seed(arguments.seed);
+        let steps = arguments.epochs * train.len().div_ceil(BATCH_SIZE);
+        // A rate that stays as it is would leave the end of so deep a network to chance.
+        let schedule = CosineAnnealingLr::new(steps as u64);
+        let adam = Adam::new(arguments.learning_rate).schedule(schedule);
         let mut trainer = Trainer::new(model, adam, CrossEntropy::new()).metric(Accuracy::new());
-        let fit = Fit::epochs(arguments.epochs).seed(arguments.seed);
         trainer.fit(&train, fit.quiet())?;
         let accuracy = trainer.evaluate(&validation)?.metric("accuracy")?;
         print!("{:32}", recipe.name);
