@@ -70,8 +70,15 @@ fn try_draw(
                 .label(name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
         }
+        // In the right corner that the lines do not end in.
+        let mut ends = panel.lines.iter().filter_map(|(_, points)| points.last());
+        let corner = match ends.any(|&(_, y)| 2.0 * scaled(y) > bottom + top) {
+            true => SeriesLabelPosition::LowerRight,
+            false => SeriesLabelPosition::UpperRight,
+        };
         chart
             .configure_series_labels()
+            .position(corner)
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.25))
             .draw()?;
