@@ -59,12 +59,9 @@ impl fmt::Display for Sampling {
             Self::Shuffled => f.write_str("shuffled"),
             Self::Balanced => f.write_str("balanced"),
             Self::Weighted(weights) => {
-                // FNV-1a; the standard library's hash may change.
-                let bytes = weights.iter().flat_map(|weight| weight.to_le_bytes());
-                let checksum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-                });
-                write!(f, "weighted {checksum:016x}")
+                let bytes: Vec<u8> = weights.iter().flat_map(|x| x.to_le_bytes()).collect();
+                f.write_str("weighted ")?;
+                hmac_sha256::Hash::hash(&bytes).iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
     }

@@ -13,21 +13,7 @@ use super::{Group, Measurement, Row, Setting, Work, rows};
 use crate::{Result, process};
 
 /// Measures each operation: all its cases on our side, then on each peer's.
-pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
-    measure_group(Group::Kernels, setting)
-}
-
-/// Measures layers of sequences, likewise.
-pub(super) fn measure_sequence(setting: &Setting<'_>) -> Result<Vec<Row>> {
-    measure_group(Group::Sequence, setting)
-}
-
-/// Measures transforms and loaders, on our side alone: PyTorch's are in another package.
-pub(super) fn measure_data(setting: &Setting<'_>) -> Result<Vec<Row>> {
-    measure_group(Group::Data, &Setting { peers: &[], ..*setting })
-}
-
-fn measure_group(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
+pub(super) fn measure(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
     let arguments = ["--list", "--format", "terse"];
     let list = process::output(criterion(group, setting).args(arguments))?;
     let cases = cases(&list, setting.filter);

@@ -126,14 +126,14 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     let peers = if arguments.peers { peers::find(root) } else { Vec::new() };
     let setting = Setting { root, threads, filter: &arguments.filter, peers: &peers };
     let mut rows = Vec::new();
-    for (group, measure) in [
-        (Group::Classic, classic::measure as fn(&Setting<'_>) -> Result<Vec<Row>>),
-        (Group::Kernels, kernels::measure),
-        (Group::Sequence, kernels::measure_sequence),
-        (Group::Data, kernels::measure_data),
-    ] {
+    for &group in Group::value_variants() {
         if arguments.group.is_none_or(|wanted| wanted == group) {
-            rows.extend(measure(&setting)?);
+            rows.extend(match group {
+                Group::Classic => classic::measure(&setting)?,
+                Group::Kernels | Group::Sequence | Group::Data => {
+                    kernels::measure(group, &setting)?
+                }
+            });
         }
     }
     if rows.is_empty() {

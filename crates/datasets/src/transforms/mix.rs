@@ -109,6 +109,20 @@ fn mixtures(indices: &[usize], len: usize, alpha: f64, draw: &Draw) -> Vec<Mixtu
     indices.iter().map(one).collect()
 }
 
+/// The samples of a batch and the partners that are drawn for them.
+fn with_partners<D: Dataset>(
+    dataset: &D,
+    alpha: f64,
+    indices: &[usize],
+    draw: &Draw,
+) -> Result<(Vec<Mixture>, Batch<D>, Batch<D>)> {
+    let mixtures = mixtures(indices, dataset.len(), alpha, draw);
+    let partners: Vec<usize> = mixtures.iter().map(|mixture| mixture.partner).collect();
+    let samples = dataset.batch_at(indices, &draw.inner())?;
+    let others = dataset.batch_at(&partners, &draw.inner())?;
+    Ok((mixtures, samples, others))
+}
+
 fn check_alpha(place: &str, alpha: f64) -> Result<()> {
     if alpha.is_finite() && alpha > 0.0 {
         return Ok(());
@@ -213,10 +227,8 @@ impl<D: Dataset<Input = Tensor, Target = Tensor>> Dataset for MixUp<D> {
     }
 
     fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
-        let mixtures = mixtures(indices, self.len(), self.alpha, draw);
-        let partners: Vec<usize> = mixtures.iter().map(|mixture| mixture.partner).collect();
-        let (x, y) = self.dataset.batch_at(indices, &draw.inner())?;
-        let (other_x, other_y) = self.dataset.batch_at(&partners, &draw.inner())?;
+        let (mixtures, (x, y), (other_x, other_y)) =
+            with_partners(&self.dataset, self.alpha, indices, draw)?;
         let share = |index: usize| mixtures[index].share as f32;
         Ok((blend(&x, &other_x, share), blend(&y, &other_y, share)))
     }
@@ -274,10 +286,8 @@ impl<D: Dataset<Input = Tensor, Target = Tensor>> Dataset for CutMix<D> {
     }
 
     fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
-        let mut mixtures = mixtures(indices, self.len(), self.alpha, draw);
-        let partners: Vec<usize> = mixtures.iter().map(|mixture| mixture.partner).collect();
-        let (mut x, y) = self.dataset.batch_at(indices, &draw.inner())?;
-        let (other_x, other_y) = self.dataset.batch_at(&partners, &draw.inner())?;
+        let (mut mixtures, (mut x, y), (other_x, other_y)) =
+            with_partners(&self.dataset, self.alpha, indices, draw)?;
         let shape = self.input_shape();
         let (height, width) = (shape[1], shape[2]);
         let size = shape.elements();

@@ -22,6 +22,8 @@ const WORTH_A_THREAD: usize = GRAIN / 2;
 /// elements of `out`, in parallel when the whole costs enough steps;
 /// `cost` is the number of elementary steps per element of `out`.
 ///
+/// `work` is called through a pointer, so that the rest is compiled once per
+/// element type and not once per kernel.
 pub fn for_each_chunk<T: Send>(
     out: &mut [T],
     chunk_length: usize,

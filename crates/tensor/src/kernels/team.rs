@@ -4,9 +4,9 @@
 //! one after the other. Waking a thread that sleeps costs as much as such a
 //! loop, so the helpers look out for the next one for a while before they
 //! sleep, as those of OpenMP do. And each has its own part of the indices,
-//! the same in every loop: what a core computed in one loop is still in its
-//! cache when the next one reads it. Who is done takes from what others have
-//! left.
+//! the same in every loop, so that what a core computed in one loop may still
+//! be in its cache when the next one reads it. Who is done takes from what
+//! others have left.
 
 use std::any::Any;
 use std::hint;

@@ -42,7 +42,7 @@ pub struct Settings {
     /// The seed.
     pub seed: u64,
     /// The order of the samples: `shuffled`, `in order`, `balanced`, or
-    /// `weighted` with a checksum of the weights.
+    /// `weighted` with the SHA-256 of the weights.
     pub sampling: String,
     /// Whether a last batch that is not full is left out.
     pub drop_last: bool,

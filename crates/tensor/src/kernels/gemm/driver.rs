@@ -36,7 +36,7 @@ const SCATTERED: usize = 2048;
 const PACKED: usize = 4 << 20;
 /// Fewest rows of C for which packing a B whose rows are contiguous pays.
 const PACKING_ROWS: usize = 96;
-/// Fewest multiplications worth waking another thread for.
+/// Fewest multiplications worth another thread.
 const SPLIT_WORK: usize = 1 << 18;
 
 /// `count` consecutive parts of `range`, equal to within one.
