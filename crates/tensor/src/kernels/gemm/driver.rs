@@ -216,8 +216,8 @@ impl<T: Float> Product<T> {
                 .collect();
             for_each_index(cells * targets.len(), &|index| {
                 let (cell, group) = (index / targets.len(), index % targets.len());
-                let rows = parts(0..self.m, down).nth(cell / across).expect("a part");
-                let columns = parts(0..columns, across).nth(cell % across).expect("a part");
+                let rows = parts(0..self.m, down).nth(cell % down).expect("a part");
+                let columns = parts(0..columns, across).nth(cell / down).expect("a part");
                 let mut blocks = parts(0..k_blocks(self.k).count(), groups);
                 let blocks = blocks.nth(first + group).expect("a group");
                 // SAFETY: each block is computed once, and blocks do not overlap.
