@@ -12,7 +12,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::kernel::{Kernels, Tile};
-use super::pack::{Panels, copy_block, copy_transposed};
+use super::pack::{Lines, copy_transposed};
 use super::{BLOCK_WORK, MAX_BLOCKS, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -20,22 +20,30 @@ use crate::kernels::team::for_each_index;
 
 /// About how many columns of A are multiplied before C is written: a panel of
 /// B of so many rows fits the first-level cache.
-const K_BLOCK: usize = 256;
+pub(super) const K_BLOCK: usize = 256;
 /// About how many columns of A a group of blocks has at least. Groups can be
 /// computed at the same time, which a product whose C is small needs.
 const K_GROUP: usize = 1024;
 /// Most rows of A taken at a time: so many rows of a block of A fit the
 /// second-level cache.
 const ROW_BLOCK: usize = 224;
-/// Fewest panels of B to multiply a block of A with for which copying the
-/// block, so that its rows do not compete for the same cache lines, pays.
-const COPYING_PANELS: usize = 8;
-/// Bytes between rows of A from which on they count as scattered.
+/// Fewest panels of B to multiply a block of A with for which packing it pays.
+const A_PACKING_PANELS: usize = 6;
+/// Bytes between rows of A from which on they compete for the same cache lines,
+/// so that packing pays earlier.
 const SCATTERED: usize = 2048;
-/// Most elements of B packed at a time.
-const PACKED: usize = 4 << 20;
+/// Most elements of B that are expected to stay in the first-level cache.
+const NEAR: usize = 8 << 10;
+/// Most panels of B taken at a time: so many of them fit the second-level
+/// cache, too.
+const PANEL_BLOCK: usize = 32;
 /// Fewest rows of C for which packing a B whose rows are contiguous pays.
 const PACKING_ROWS: usize = 96;
+/// Most elements of B that are expected to stay in the second-level cache.
+const CACHED: usize = 1 << 18;
+/// Blocks of C for each thread, so that one that is held up leaves some to the
+/// others.
+const BLOCKS_PER_THREAD: usize = 4;
 /// Fewest multiplications worth another thread.
 const SPLIT_WORK: usize = 1 << 18;
 
@@ -47,7 +55,7 @@ fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>
 }
 
 /// As few parts as possible of at most `longest`.
-fn parts_of(range: Range<usize>, longest: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn parts_of(range: Range<usize>, longest: usize) -> impl Iterator<Item = Range<usize>> {
     let count = range.len().div_ceil(longest);
     parts(range, count)
 }
@@ -143,7 +151,7 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
 
 /// Roughly how many half cycles a product takes on one core.
 fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool) -> usize {
-    let tiles = m.div_ceil(kernels.tiles.len());
+    let tiles = m.div_ceil(kernels.rows());
     // Two multiply-adds and two loads a cycle; but a tile's next step has to
     // wait four cycles for its sums.
     let panel = |vectors: usize| (m * vectors).max(m + tiles * vectors).max(8 * tiles);
@@ -155,45 +163,16 @@ fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool) -> usi
 }
 
 impl<T: Float> Product<T> {
-    fn run(&self) {
-        let width = 2 * self.kernels.lanes;
-        let packs = self.b_strides[1] != 1 || self.m >= PACKING_ROWS && self.n >= 2 * width;
-        if !packs {
-            self.run_blocks(None);
-            return;
-        }
-        let most = (PACKED / self.k / width).max(1) * width;
-        for columns in parts_of(0..self.n.div_ceil(width), most.div_ceil(width)) {
-            let (start, end) = (columns.start * width, self.n.min(columns.end * width));
-            // SAFETY: columns of B and C that exist.
-            let part = unsafe {
-                Self {
-                    n: end - start,
-                    b: self.b.add(start * self.b_strides[1]),
-                    c: self.c.add(start),
-                    ..*self
-                }
-            };
-            // SAFETY: `multiply`'s caller promises that B can be read.
-            let panels =
-                unsafe { Panels::new(self.kernels, part.b, part.b_strides, [part.k, part.n]) };
-            part.run_blocks(Some(&panels));
-        }
-    }
-
-    /// Whether the rows of A, or its columns, lie so far apart that they
-    /// compete for the same cache lines.
-    fn scattered(&self) -> bool {
-        self.a_strides[0].max(self.a_strides[1]).saturating_mul(size_of::<T>()) >= SCATTERED
-    }
-
     /// Computes C in a grid of blocks, for the groups of k one after the other
     /// or, where the grid alone is too coarse for several threads, all at once.
-    fn run_blocks(&self, panels: Option<&Panels<T>>) {
+    fn run(&self) {
         let columns = self.n.div_ceil(2 * self.kernels.lanes);
         let work = self.m.saturating_mul(self.k).saturating_mul(self.n);
-        let alone = work < SPLIT_WORK || rayon::current_num_threads() == 1;
-        let wanted = if alone { 1 } else { (work / BLOCK_WORK).clamp(1, MAX_BLOCKS) };
+        let threads = if work < SPLIT_WORK { 1 } else { rayon::current_num_threads() };
+        let wanted = match threads {
+            1 => 1,
+            _ => threads * (work / BLOCK_WORK / threads).clamp(1, BLOCKS_PER_THREAD),
+        };
         let [down, across] = self.grid(columns, wanted);
         let cells = down * across;
 
@@ -221,7 +200,7 @@ impl<T: Float> Product<T> {
                 let mut blocks = parts(0..k_blocks(self.k).count(), groups);
                 let blocks = blocks.nth(first + group).expect("a group");
                 // SAFETY: each block is computed once, and blocks do not overlap.
-                unsafe { targets[group].block(rows, columns, blocks, panels) };
+                unsafe { targets[group].block(rows, columns, blocks) };
             });
             let summed = &targets[usize::from(first == 0)..];
             if summed.is_empty() {
@@ -244,23 +223,48 @@ impl<T: Float> Product<T> {
         }
     }
 
-    /// Rows and columns of a grid of about as many blocks of C as wanted.
+    /// Rows and columns of a grid of about as many blocks of C as wanted, by
+    /// what there will be to do for a block: to multiply, and to read or pack
+    /// its part of A and of B. For a step of k, in cycles.
     fn grid(&self, columns: usize, wanted: usize) -> [usize; 2] {
-        let (mut down, mut across) = (1, 1);
-        while down * across < wanted {
-            let rows = self.m / down;
-            let tall = rows >= 4 * self.kernels.tiles.len();
-            if tall && rows >= self.n / across {
-                down *= 2;
-            } else if columns / across >= 2 {
-                across *= 2;
-            } else if tall {
-                down *= 2;
-            } else {
-                break;
-            }
-        }
-        [down, across]
+        let cost = |[down, across]: [usize; 2]| {
+            let (rows, panels) = (self.m.div_ceil(down), columns.div_ceil(across));
+            let a = rows * if self.packs_a(panels) { 2 } else { 1 };
+            let b = match (self.packs_b(rows), self.b_is_far()) {
+                (true, _) => 3,
+                (false, true) => 4,
+                (false, false) => 1,
+            } * panels
+                * 2
+                * self.kernels.lanes;
+            (rows * panels + (a + b) / 4) * (down * across).div_ceil(wanted)
+        };
+        (1..=wanted)
+            .map(|down| {
+                let down = down.min(self.m.div_ceil(2 * self.kernels.rows()));
+                [down, wanted.div_ceil(down).min(columns)]
+            })
+            .min_by_key(|&grid| cost(grid))
+            .expect("one block at least")
+    }
+
+    /// Whether so many panels are worth packing the rows of A they are
+    /// multiplied with.
+    fn packs_a(&self, panels: usize) -> bool {
+        let step = self.a_strides[0].max(self.a_strides[1]);
+        let scattered = step.saturating_mul(size_of::<T>()) >= SCATTERED;
+        panels >= if scattered { 2 } else { A_PACKING_PANELS }
+    }
+
+    /// Whether B is too large for the second-level cache.
+    fn b_is_far(&self) -> bool {
+        self.k.saturating_mul(self.n) > CACHED
+    }
+
+    /// Whether B is packed for so many rows.
+    fn packs_b(&self, rows: usize) -> bool {
+        let fewest = if self.b_is_far() { PACKING_ROWS } else { 3 * PACKING_ROWS };
+        self.b_strides[1] != 1 || rows >= fewest && self.n >= 2 * self.kernels.lanes
     }
 
     /// Computes the block of these rows and columns, the latter counted in
@@ -269,69 +273,80 @@ impl<T: Float> Product<T> {
     /// # Safety
     ///
     /// Nothing else touches these elements of C meanwhile.
-    unsafe fn block(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        blocks: Range<usize>,
-        panels: Option<&Panels<T>>,
-    ) {
+    unsafe fn block(&self, rows: Range<usize>, columns: Range<usize>, blocks: Range<usize>) {
         let kernels = self.kernels;
-        let width = 2 * kernels.lanes;
-        let mut copy = (self.scattered() && columns.len() >= COPYING_PANELS)
-            .then(|| Buffer::new((ROW_BLOCK + 16) * (K_BLOCK + 16)));
+        let (width, height) = (2 * kernels.lanes, kernels.packed_rows());
+        let a = Lines { first: self.a, strides: [self.a_strides[1], self.a_strides[0]] };
+        let b = Lines { first: self.b, strides: self.b_strides };
+        let [packs_a, packs_b] = [self.packs_a(columns.len()), self.packs_b(rows.len())];
+        let tiles = rows.len().min(ROW_BLOCK).div_ceil(kernels.rows());
+        let panels = columns.len().min(PANEL_BLOCK);
+        let room = |packs, lines| Buffer::<T>::new(if packs { K_BLOCK * lines } else { 0 });
+        let mut packed = [room(packs_a, tiles * height), room(packs_b, panels * width)];
+        let [packed_a, packed_b] = packed.each_mut().map(|room| room.as_mut_slice().as_mut_ptr());
         for (index, ks) in k_blocks(self.k).enumerate().take(blocks.end).skip(blocks.start) {
-            if let Some(panels) = panels {
-                panels.fill(index, columns.clone());
-            }
-            for rows in parts_of(rows.clone(), ROW_BLOCK) {
-                let first = rows.start;
-                // SAFETY: rows and columns of A that exist.
-                let a =
-                    unsafe { self.a.add(first * self.a_strides[0] + ks.start * self.a_strides[1]) };
-                let (a, a_strides) = match &mut copy {
-                    // SAFETY: as above.
-                    Some(copy) => unsafe {
-                        copy_block(a, self.a_strides, copy.as_mut_slice(), [rows.len(), ks.len()])
-                    },
-                    None => (a, self.a_strides),
-                };
-                for panel in columns.clone() {
-                    let start = panel * width;
-                    let count = width.min(self.n - start);
-                    let last = rows.end;
-                    for rows in parts_of(rows.clone(), kernels.tiles.len()) {
+            for columns in parts_of(columns.clone(), PANEL_BLOCK) {
+                let panel_step = width * ks.len();
+                let first = columns.start;
+                if packs_b {
+                    let count = (columns.end * width).min(self.n) - first * width;
+                    let lines = b.from(ks.start, first * width);
+                    // SAFETY: the columns exist, and there is room for them.
+                    unsafe {
+                        lines.pack(kernels, [ks.len(), count], packed_b, [width, panel_step])
+                    };
+                }
+                for rows in parts_of(rows.clone(), ROW_BLOCK) {
+                    let tiles = || parts_of(rows.clone(), kernels.rows()).enumerate();
+                    let packed_tile = |tile| packed_a.wrapping_add(tile * ks.len() * height);
+                    for (tile, rows) in tiles().filter(|_| packs_a) {
+                        let lines = a.from(ks.start, rows.start);
+                        let size = [ks.len(), rows.len()];
+                        // SAFETY: the rows exist, and there is room for them.
+                        unsafe { lines.pack(kernels, size, packed_tile(tile), [height, 0]) };
+                    }
+                    let tile = |(tile, tile_rows): (usize, Range<usize>), panel: usize| {
+                        let start = panel * width;
+                        let count = width.min(self.n - start);
+                        let (b, b_step, next_panel) = if packs_b {
+                            let place = (panel - first) * panel_step;
+                            (packed_b.wrapping_add(place).cast_const(), width, panel_step)
+                        } else {
+                            (b.from(ks.start, start).first, self.b_strides[0], width)
+                        };
+                        let whole = packs_b || count.is_multiple_of(kernels.lanes);
+                        let by = if packs_a && whole { kernels.packed } else { kernels.direct };
+                        let (a, a_strides) = if packs_a {
+                            (packed_tile(tile).cast_const(), [1, height])
+                        } else {
+                            (a.from(ks.start, tile_rows.start).first, self.a_strides)
+                        };
                         // Earlier it would push the panel in use out.
-                        let asks = rows.end == last && panel + 1 < columns.end;
+                        let asks = tile_rows.end == rows.end && panel + 1 < columns.end;
                         // SAFETY: all indices lie within the product, whose
                         // bounds were checked; the kernel is the one for so
                         // many rows and registers.
                         unsafe {
-                            let (b, b_step, next_panel) = match panels {
-                                Some(panels) => {
-                                    (panels.panel(index, panel), width, width * ks.len())
-                                }
-                                None => (
-                                    self.b.add(ks.start * self.b_strides[0] + start),
-                                    self.b_strides[0],
-                                    width,
-                                ),
-                            };
-                            kernels.tiles[rows.len() - 1][count.div_ceil(kernels.lanes) - 1](
-                                &Tile {
-                                    k: ks.len(),
-                                    a: a.add((rows.start - first) * a_strides[0]),
-                                    a_strides,
-                                    b,
-                                    b_step,
-                                    next_panel: if asks { next_panel } else { 0 },
-                                    c: self.c.add(rows.start * self.columns + start),
-                                    c_step: self.columns,
-                                    columns: count,
-                                    accumulate: self.accumulate || index > blocks.start,
-                                },
-                            );
+                            by[tile_rows.len() - 1][count.div_ceil(kernels.lanes) - 1](&Tile {
+                                k: ks.len(),
+                                a,
+                                a_strides,
+                                b,
+                                b_step,
+                                next_panel: if asks { next_panel } else { 0 },
+                                c: self.c.add(tile_rows.start * self.columns + start),
+                                c_step: self.columns,
+                                columns: count,
+                                accumulate: self.accumulate || index > blocks.start,
+                            });
                         }
+                    };
+                    if columns.len() * panel_step <= NEAR {
+                        // C is written row by row.
+                        tiles()
+                            .for_each(|rows| columns.clone().for_each(|at| tile(rows.clone(), at)));
+                    } else {
+                        columns.clone().for_each(|at| tiles().for_each(|rows| tile(rows, at)));
                     }
                 }
             }

@@ -6,7 +6,8 @@ pub(super) struct Tile<T> {
     pub(super) k: usize,
     /// The first element of the tile's rows of A.
     pub(super) a: *const T,
-    /// Elements from one row of A to the next, and from one column.
+    /// Elements from one row of A to the next, and from one column; a kernel
+    /// for packed operands knows them.
     pub(super) a_strides: [usize; 2],
     /// The first element of the tile's columns of B, which are contiguous.
     pub(super) b: *const T,
@@ -47,13 +48,41 @@ pub(super) type TileKernel<T> = unsafe fn(&Tile<T>);
 /// each filled to a whole register, can be written.
 pub(super) type TransposeKernel<T> = unsafe fn(*const T, usize, usize, usize, *mut T, usize);
 
+/// Copies rows of contiguous numbers into panels of two registers: arguments
+/// are the first number, elements from one row to the next, rows and numbers of
+/// each, the first place, and elements from one row of a panel to the next and
+/// from one panel to the next.
+///
+/// # Safety
+///
+/// The CPU has the kernel's instruction set; the rows can be read; and the
+/// panels, each row filled to a whole register, can be written.
+pub(super) type CopyKernel<T> = unsafe fn(*const T, usize, [usize; 2], *mut T, [usize; 2]);
+
 /// The micro-kernels for one instruction set and number type.
 pub(super) struct Kernels<T: 'static> {
     /// Numbers in a register.
     pub(super) lanes: usize,
     /// The kernel for a tile, by its rows less one and its registers of
-    /// columns less one.
-    pub(super) tiles: &'static [[TileKernel<T>; 2]],
+    /// columns less one, which reads operands as they are.
+    pub(super) direct: &'static [[TileKernel<T>; 2]],
+    /// The same for an A that is packed as [`Kernels::packed_rows`] says and a
+    /// B whose registers are whole.
+    pub(super) packed: &'static [[TileKernel<T>; 2]],
+    /// The kernel for packing what is contiguous across k.
+    pub(super) copy: CopyKernel<T>,
     /// The kernel for packing what is contiguous along k.
     pub(super) transpose: TransposeKernel<T>,
+}
+
+impl<T> Kernels<T> {
+    /// Most rows of a tile.
+    pub(super) fn rows(&self) -> usize {
+        self.direct.len()
+    }
+
+    /// Elements from one column of a tile of A to the next where it is packed.
+    pub(super) fn packed_rows(&self) -> usize {
+        self.rows().next_multiple_of(self.lanes)
+    }
 }

@@ -239,12 +239,16 @@ fn prefetch<T>(address: *const T) {
 }
 
 /// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns.
+/// Where A is packed, `PACKED` elements from one column to the next, registers
+/// of B are read whole; it is 0 where neither is so.
 ///
 /// # Safety
 ///
 /// That of [`TileKernel`] for a tile of this size, and of [`Simd`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Number>) {
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: usize>(
+    t: &Tile<S::Number>,
+) {
     // SAFETY: the caller promises that all of the tile's elements of A, B and
     // C can be accessed; the mask keeps the last register within its columns.
     unsafe {
@@ -255,6 +259,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Num
                 prefetch(t.c.wrapping_add(r * t.c_step + v * S::LANES));
             }
         }
+        let [a_row, a_column] = if PACKED > 0 { [1, PACKED] } else { t.a_strides };
         let mut sums = [[S::zero(); VECTORS]; ROWS];
         let mut b = t.b;
         let mut offset = 0;
@@ -262,16 +267,17 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(t: &Tile<S::Num
             let mut row = [S::zero(); VECTORS];
             for (v, slot) in row.iter_mut().enumerate() {
                 let from = b.add(v * S::LANES);
-                *slot = if v < last { S::load(from) } else { S::load_masked(from, mask) };
+                let whole = v < last || PACKED > 0;
+                *slot = if whole { S::load(from) } else { S::load_masked(from, mask) };
                 prefetch(from.wrapping_add(t.next_panel));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let factor = S::splat(*t.a.add(offset + r * t.a_strides[0]));
+                let factor = S::splat(*t.a.add(offset + r * a_row));
                 for (sum, &row) in sums.iter_mut().zip(&row) {
                     *sum = sum.add_product(factor, row);
                 }
             }
-            offset += t.a_strides[1];
+            offset += a_column;
             b = b.add(t.b_step);
         }
         for (r, sums) in sums.iter().enumerate() {
@@ -350,22 +356,63 @@ unsafe fn transpose<S: Simd, const LANES: usize>(
     }
 }
 
+/// Copies rows into panels.
+///
+/// # Safety
+///
+/// That of [`CopyKernel`], and of [`Simd`].
+#[inline(always)]
+unsafe fn copy<S: Simd>(
+    from: *const S::Number,
+    step: usize,
+    [rows, columns]: [usize; 2],
+    to: *mut S::Number,
+    [width, panel_step]: [usize; 2],
+) {
+    let (whole, rest) = (columns / S::LANES, columns % S::LANES);
+    // SAFETY: the caller promises that the rows can be read and the panels
+    // written; the mask keeps the last load within its row.
+    unsafe {
+        let mask = S::first(rest);
+        for l in 0..rows {
+            let (from, to) = (from.add(l * step), to.add(l * width));
+            for panel in 0..whole / 2 {
+                for v in [0, S::LANES] {
+                    let value = S::load(from.add(2 * panel * S::LANES + v));
+                    value.store(to.add(panel * panel_step + v));
+                }
+            }
+            let to = to.add(whole / 2 * panel_step);
+            if whole % 2 == 1 {
+                S::load(from.add((whole - 1) * S::LANES)).store(to);
+            }
+            if rest > 0 {
+                let value = S::load_masked(from.add(whole * S::LANES), mask);
+                value.store(to.add(whole % 2 * S::LANES));
+            }
+        }
+    }
+}
+
 macro_rules! kernels {
-    ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+) => {
+    ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+, packed $packed:literal) => {
         /// The kernels for this instruction set and number type.
         pub(super) static $name: Kernels<$number> = {
             /// # Safety
             ///
             /// As the trait `Simd` says.
             #[target_feature(enable = $features)]
-            unsafe fn at<const ROWS: usize, const VECTORS: usize>(
+            unsafe fn at<const ROWS: usize, const VECTORS: usize, const PACKED: usize>(
                 t: &Tile<$number>,
             ) {
                 // SAFETY: promised by the caller.
-                unsafe { tile::<$simd, ROWS, VECTORS>(t) }
+                unsafe { tile::<$simd, ROWS, VECTORS, PACKED>(t) }
             }
-            const TILES: &[[TileKernel<$number>; 2]] =
-                &[$([at::<$rows, 1>, at::<$rows, 2>]),+];
+            const DIRECT: &[[TileKernel<$number>; 2]] =
+                &[$([at::<$rows, 1, 0>, at::<$rows, 2, 0>]),+];
+            const PACKED: &[[TileKernel<$number>; 2]] =
+                &[$([at::<$rows, 1, $packed>, at::<$rows, 2, $packed>]),+];
+            const { assert!(DIRECT.len().next_multiple_of($simd::LANES) == $packed) };
             /// # Safety
             ///
             /// As the trait `Simd` says.
@@ -381,11 +428,31 @@ macro_rules! kernels {
                 // SAFETY: promised by the caller.
                 unsafe { transpose::<$simd, { $simd::LANES }>(from, step, columns, k, to, width) }
             }
-            Kernels { lanes: $simd::LANES, tiles: TILES, transpose: transpose_columns }
+            /// # Safety
+            ///
+            /// As the trait `Simd` says.
+            #[target_feature(enable = $features)]
+            unsafe fn copy_rows(
+                from: *const $number,
+                step: usize,
+                size: [usize; 2],
+                to: *mut $number,
+                steps: [usize; 2],
+            ) {
+                // SAFETY: promised by the caller.
+                unsafe { copy::<$simd>(from, step, size, to, steps) }
+            }
+            Kernels {
+                lanes: $simd::LANES,
+                copy: copy_rows,
+                direct: DIRECT,
+                packed: PACKED,
+                transpose: transpose_columns,
+            }
         };
     };
 }
-kernels!(AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-kernels!(AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-kernels!(AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6);
-kernels!(AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6);
+kernels!(AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16);
+kernels!(AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16);
+kernels!(AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6, packed 8);
+kernels!(AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6, packed 8);
