@@ -2,7 +2,9 @@
 //!
 //! The samples of a batch do not meet in a recurrent layer, so it is cut into
 //! groups of `GROUP` samples that run through all steps for themselves, on
-//! any thread. Buffers hold group after group, in each step after step, in each
+//! any thread. Only where the weight is so large that each thread should keep
+//! its part of it in its cache, all samples take each step together. Buffers
+//! hold group after group, in each step after step, in each
 //! sample after sample; `Extents::arrange` brings a sequence into that order.
 //! In it the products with the input and the gradients of the weights are one
 //! product each over all samples and steps. Only the product of the state with
@@ -12,13 +14,22 @@ mod cells;
 
 pub use cells::{Cell, Gru, Kept, Lstm, Rnn};
 
+use smallvec::SmallVec;
+
 use super::gemm::Problem;
-use super::parallel::for_each_chunk;
+use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
 use crate::element::Float;
 
 /// Samples of a group: enough rows for a matrix product to be efficient.
 const GROUP: usize = 16;
+/// Most elements of a recurrent weight that one thread can be expected to keep
+/// in its second-level cache.
+const CACHED: usize = 1 << 18;
+
+/// About how many elementary steps a number of the gates costs, beside the
+/// products.
+const CELL_COST: usize = 12;
 
 /// The sizes of one call, and which steps count.
 #[derive(Clone, Copy)]
@@ -29,6 +40,8 @@ pub(crate) struct Extents<'a> {
     pub(crate) batch: usize,
     /// The width of the state.
     pub(crate) hidden: usize,
+    /// Samples of a group.
+    pub(crate) group: usize,
     /// How many steps of each sample count; all when not given.
     pub(crate) lengths: Option<&'a [usize]>,
     /// Whether the last step comes first.
@@ -55,16 +68,20 @@ struct Group<'a, T> {
     buffers: Buffers<'a, T>,
 }
 
-/// Cuts a buffer of `rows` rows of equal width, for each sample `rows / batch`
-/// of them, into its groups.
-fn groups<T>(buffer: &mut [T], per_sample: usize) -> impl Iterator<Item = &mut [T]> {
+/// Cuts a buffer into its groups, the last of which may be smaller.
+fn groups<T>(buffer: &mut [T], per_group: usize) -> impl Iterator<Item = &mut [T]> {
     let mut rest = buffer;
     std::iter::from_fn(move || {
-        let length = rest.len().min(GROUP * per_sample);
+        let length = rest.len().min(per_group);
         let (group, behind) = std::mem::take(&mut rest).split_at_mut(length);
         rest = behind;
         Some(group)
     })
+}
+
+/// Samples of a group for a state of this width and so many rows of the weight.
+pub(crate) fn group(batch: usize, hidden: usize, gates: usize) -> usize {
+    if gates * hidden > CACHED { batch.max(GROUP) } else { GROUP }
 }
 
 impl Extents<'_> {
@@ -75,15 +92,15 @@ impl Extents<'_> {
 
     /// Whether the order of the groups is that of the steps, too.
     pub(crate) fn is_one_group(&self) -> bool {
-        self.batch <= GROUP
+        self.batch <= self.group
     }
 
     /// Copies rows of `width` from the order of the steps to that of the
     /// groups, or `back`.
     pub(crate) fn arrange<T: Copy>(&self, from: &[T], to: &mut [T], width: usize, back: bool) {
         let mut place = 0;
-        for first in (0..self.batch).step_by(GROUP) {
-            let count = GROUP.min(self.batch - first) * width;
+        for first in (0..self.batch).step_by(self.group) {
+            let count = self.group.min(self.batch - first) * width;
             for step in 0..self.length {
                 let (in_steps, in_groups) = ((step * self.batch + first) * width, place);
                 let (source, target) = match back {
@@ -124,21 +141,22 @@ impl Extents<'_> {
     ) {
         let h = self.hidden;
         let states = C::STATES * h;
-        let each = groups(buffers.gates, self.length * C::GATES * h)
-            .zip(groups(buffers.extra, self.length * C::EXTRA * h))
-            .zip(groups(buffers.previous, self.length * states))
-            .zip(groups(buffers.outputs, self.length * h));
+        let rows = self.group * self.length;
+        let each = groups(buffers.gates, rows * C::GATES * h)
+            .zip(groups(buffers.extra, rows * C::EXTRA * h))
+            .zip(groups(buffers.previous, rows * states))
+            .zip(groups(buffers.outputs, rows * h));
         let mut work: Vec<Group<'_, T>> = state
-            .chunks_mut(GROUP * states)
+            .chunks_mut(self.group * states)
             .zip(each)
             .enumerate()
             .map(|(index, (state, (((gates, extra), previous), outputs)))| Group {
-                first: index * GROUP,
+                first: index * self.group,
                 state,
                 buffers: Buffers { gates, extra, previous, outputs },
             })
             .collect();
-        for_each_chunk(&mut work, 1, GROUP * self.cost::<C>(), |_, group| {
+        for_each_chunk(&mut work, 1, self.group * self.cost::<C>(), |_, group| {
             self.forward_group(cell, weight, bias, &mut group[0]);
         });
     }
@@ -154,6 +172,8 @@ impl Extents<'_> {
         let [gates, states, extra] = [C::GATES * h, C::STATES * h, C::EXTRA * h];
         let Group { first, state, buffers } = group;
         let rows = state.len() / states;
+        let cost = C::GATES * h * CELL_COST;
+        let per = rows_per_chunk(cost);
         let mut recurrent = vec![T::ZERO; rows * gates];
         for step in self.steps() {
             match bias {
@@ -177,29 +197,37 @@ impl Extents<'_> {
                 accumulate: true,
             });
             buffers.previous[step * rows * states..][..rows * states].copy_from_slice(state);
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    for row in 0..rows {
-                        let place = step * rows + row;
-                        let gates_row = &mut buffers.gates[place * gates..][..gates];
-                        let output = &mut buffers.outputs[place * h..][..h];
-                        if !self.counts(*first + row, step) {
-                            output.fill(T::ZERO);
-                            continue;
+            let place = step * rows;
+            let each = groups(&mut buffers.gates[place * gates..][..rows * gates], per * gates)
+                .zip(groups(&mut buffers.extra[place * extra..][..rows * extra], per * extra))
+                .zip(groups(&mut buffers.outputs[place * h..][..rows * h], per * h));
+            let states_each = state.chunks_mut(per * states).zip(recurrent.chunks(per * gates));
+            let mut work: SmallVec<[_; 4]> = states_each.zip(each).collect();
+            for_each_chunk(&mut work, 1, per * cost, |index, work| {
+                let ((state, recurrent), ((gates_rows, extra_rows), outputs)) = &mut work[0];
+                let first = *first + index * per;
+                simd::dispatch(
+                    #[inline(always)]
+                    || {
+                        for row in 0..state.len() / states {
+                            let output = &mut outputs[row * h..][..h];
+                            if !self.counts(first + row, step) {
+                                output.fill(T::ZERO);
+                                continue;
+                            }
+                            let state = &mut state[row * states..][..states];
+                            cell.forward(
+                                h,
+                                &mut gates_rows[row * gates..][..gates],
+                                &recurrent[row * gates..][..gates],
+                                &mut extra_rows[row * extra..][..extra],
+                                state,
+                            );
+                            output.copy_from_slice(&state[..h]);
                         }
-                        let state = &mut state[row * states..][..states];
-                        cell.forward(
-                            h,
-                            gates_row,
-                            &recurrent[row * gates..][..gates],
-                            &mut buffers.extra[place * extra..][..extra],
-                            state,
-                        );
-                        output.copy_from_slice(&state[..h]);
-                    }
-                },
-            );
+                    },
+                );
+            });
         }
     }
 
@@ -220,11 +248,12 @@ impl Extents<'_> {
         let h = self.hidden;
         let [gates, states] = [C::GATES * h, C::STATES * h];
         let split = if C::SPLIT { gates } else { 0 };
-        let each = groups(input, self.length * gates).zip(groups(recurrent, self.length * split));
-        let mut work: Vec<_> = state.chunks_mut(GROUP * states).zip(each).collect();
-        for_each_chunk(&mut work, 1, GROUP * 2 * self.cost::<C>(), |index, group| {
+        let rows = self.group * self.length;
+        let each = groups(input, rows * gates).zip(groups(recurrent, rows * split));
+        let mut work: Vec<_> = state.chunks_mut(self.group * states).zip(each).collect();
+        for_each_chunk(&mut work, 1, self.group * 2 * self.cost::<C>(), |index, group| {
             let (state, (input, recurrent)) = &mut group[0];
-            let first = index * GROUP;
+            let first = index * self.group;
             let before = first * self.length;
             let kept = Kept {
                 gates: &kept.gates[before * gates..],
@@ -251,32 +280,44 @@ impl Extents<'_> {
         let [gates, states, extra] = [C::GATES * h, C::STATES * h, C::EXTRA * h];
         let split = if C::SPLIT { gates } else { 0 };
         let rows = state.len() / states;
+        let cost = C::GATES * h * CELL_COST;
+        let per = rows_per_chunk(cost);
         for step in self.steps().rev() {
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    for row in 0..rows {
-                        let place = step * rows + row;
-                        let input = &mut input[place * gates..][..gates];
-                        let recurrent = &mut recurrent[place * split..][..split];
-                        if !self.counts(first + row, step) {
-                            input.fill(T::ZERO);
-                            recurrent.fill(T::ZERO);
-                            continue;
+            let place = step * rows;
+            let each = groups(&mut input[place * gates..][..rows * gates], per * gates)
+                .zip(groups(&mut recurrent[place * split..][..rows * split], per * split));
+            let mut work: SmallVec<[_; 4]> = state.chunks_mut(per * states).zip(each).collect();
+            for_each_chunk(&mut work, 1, per * cost, |index, work| {
+                let (state, (input, recurrent)) = &mut work[0];
+                let first_row = index * per;
+                simd::dispatch(
+                    #[inline(always)]
+                    || {
+                        for row in 0..state.len() / states {
+                            let input = &mut input[row * gates..][..gates];
+                            let recurrent = &mut recurrent[row * split..][..split];
+                            if !self.counts(first + first_row + row, step) {
+                                input.fill(T::ZERO);
+                                recurrent.fill(T::ZERO);
+                                continue;
+                            }
+                            let place = place + first_row + row;
+                            let state = &mut state[row * states..][..states];
+                            for (state, &output) in state.iter_mut().zip(&outputs[place * h..][..h])
+                            {
+                                *state += output;
+                            }
+                            let kept = Kept {
+                                gates: &kept.gates[place * gates..][..gates],
+                                extra: &kept.extra[place * extra..][..extra],
+                                previous: &kept.previous[place * states..][..states],
+                            };
+                            cell.backward(h, kept, state, input, recurrent);
                         }
-                        let state = &mut state[row * states..][..states];
-                        for (state, &output) in state.iter_mut().zip(&outputs[place * h..][..h]) {
-                            *state += output;
-                        }
-                        let kept = Kept {
-                            gates: &kept.gates[place * gates..][..gates],
-                            extra: &kept.extra[place * extra..][..extra],
-                            previous: &kept.previous[place * states..][..states],
-                        };
-                        cell.backward(h, kept, state, input, recurrent);
-                    }
-                },
-            );
+                    },
+                );
+            });
+            drop(work);
             let through = if C::SPLIT { &*recurrent } else { &*input };
             T::gemm(Problem {
                 m: rows,

@@ -3,10 +3,11 @@
 
 use super::reduce::fold_columns;
 use super::{Call, Cotangents, Op};
+use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::Problem;
-use crate::kernels::recurrent::{Buffers, Extents, Kept};
+use crate::kernels::recurrent::{Buffers, Extents, Kept, group};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -66,6 +67,7 @@ impl<C: Cell> Recurrent<C> {
             length: x[0],
             batch: x[1],
             hidden: state[1],
+            group: group(x[1], state[1], C::GATES * state[1]),
             lengths: self.options.lengths.as_deref(),
             reverse: self.options.reverse,
         }
@@ -173,9 +175,9 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
         let length = extents.length;
         let output = Tensor::build([length + C::STATES, extents.batch, h], |out| {
             let (outputs, last) = out.split_at_mut(rows * h);
-            let mut apart =
-                if extents.is_one_group() { Vec::new() } else { vec![T::ZERO; rows * h] };
-            let in_groups = if extents.is_one_group() { &mut *outputs } else { &mut apart[..] };
+            let one = extents.is_one_group();
+            let mut apart = Buffer::new(if one { 0 } else { rows * h });
+            let in_groups = if one { &mut *outputs } else { apart.as_mut_slice() };
             let buffers = Buffers {
                 gates: gates.make_mut(),
                 extra: extra.make_mut(),
@@ -185,8 +187,8 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
             let weight = recurrent.as_slice().expect("made contiguous");
             let bias = recurrent_bias.as_deref();
             extents.forward(&self.cell, weight, bias, &mut state, buffers);
-            if !extents.is_one_group() {
-                extents.arrange(&apart, outputs, h, true);
+            if !one {
+                extents.arrange(apart.as_slice(), outputs, h, true);
             }
             for (kind, last) in last.chunks_exact_mut((extents.batch * h).max(1)).enumerate() {
                 for (last, state) in last.chunks_exact_mut(h).zip(state.chunks_exact(C::STATES * h))
@@ -238,9 +240,10 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                     if extents.is_one_group() {
                         return product(sizes, (input, [gates_width, 1]), weight, (out, false));
                     }
-                    let mut apart = vec![T::ZERO; out.len()];
-                    product(sizes, (input, [gates_width, 1]), weight, (&mut apart, false));
-                    extents.arrange(&apart, out, features, true);
+                    let mut apart = Buffer::new(out.len());
+                    let products = (apart.as_mut_slice(), false);
+                    product(sizes, (input, [gates_width, 1]), weight, products);
+                    extents.arrange(apart.as_slice(), out, features, true);
                 }),
                 _ if index < first_weight => {
                     let offset = (index - 1) * h;

@@ -32,6 +32,9 @@ const A_PACKING_PANELS: usize = 6;
 /// Bytes between rows of A from which on they compete for the same cache lines,
 /// so that packing pays earlier.
 const SCATTERED: usize = 2048;
+/// Most columns of A packed together where they are contiguous, often each in a
+/// page of its own.
+const PAGES: usize = 32;
 /// Most elements of B that are expected to stay in the first-level cache.
 const NEAR: usize = 8 << 10;
 /// Most panels of B taken at a time: so many of them fit the second-level
@@ -278,7 +281,9 @@ impl<T: Float> Product<T> {
         let (width, height) = (2 * kernels.lanes, kernels.packed_rows());
         let a = Lines { first: self.a, strides: [self.a_strides[1], self.a_strides[0]] };
         let b = Lines { first: self.b, strides: self.b_strides };
-        let [packs_a, packs_b] = [self.packs_a(columns.len()), self.packs_b(rows.len())];
+        let packs_b = self.packs_b(rows.len());
+        let wide = !packs_b && rows.len() <= kernels.wide.len();
+        let packs_a = !wide && self.packs_a(columns.len());
         let tiles = rows.len().min(ROW_BLOCK).div_ceil(kernels.rows());
         let panels = columns.len().min(PANEL_BLOCK);
         let room = |packs, lines| Buffer::<T>::new(if packs { K_BLOCK * lines } else { 0 });
@@ -298,36 +303,47 @@ impl<T: Float> Product<T> {
                 }
                 for rows in parts_of(rows.clone(), ROW_BLOCK) {
                     let tiles = || parts_of(rows.clone(), kernels.rows()).enumerate();
+                    let panels = || parts_of(columns.clone(), 1);
                     let packed_tile = |tile| packed_a.wrapping_add(tile * ks.len() * height);
-                    for (tile, rows) in tiles().filter(|_| packs_a) {
-                        let lines = a.from(ks.start, rows.start);
-                        let size = [ks.len(), rows.len()];
-                        // SAFETY: the rows exist, and there is room for them.
-                        unsafe { lines.pack(kernels, size, packed_tile(tile), [height, 0]) };
+                    // Few rows of memory at a time where its rows lie across.
+                    let together = if a.strides[1] == 1 { PAGES } else { K_BLOCK };
+                    for part in parts_of(ks.clone(), together).filter(|_| packs_a) {
+                        for (tile, rows) in tiles() {
+                            let lines = a.from(part.start, rows.start);
+                            let size = [part.len(), rows.len()];
+                            let place =
+                                packed_tile(tile).wrapping_add((part.start - ks.start) * height);
+                            // SAFETY: the rows exist, and there is room for them.
+                            unsafe { lines.pack(kernels, size, place, [height, 0]) };
+                        }
                     }
-                    let tile = |(tile, tile_rows): (usize, Range<usize>), panel: usize| {
-                        let start = panel * width;
-                        let count = width.min(self.n - start);
+                    let tile = |(tile, tile_rows): (usize, Range<usize>), at: Range<usize>| {
+                        let start = at.start * width;
+                        let count = (at.end * width).min(self.n) - start;
                         let (b, b_step, next_panel) = if packs_b {
-                            let place = (panel - first) * panel_step;
+                            let place = (at.start - first) * panel_step;
                             (packed_b.wrapping_add(place).cast_const(), width, panel_step)
                         } else {
-                            (b.from(ks.start, start).first, self.b_strides[0], width)
+                            (b.from(ks.start, start).first, self.b_strides[0], at.len() * width)
                         };
                         let whole = packs_b || count.is_multiple_of(kernels.lanes);
                         let by = if packs_a && whole { kernels.packed } else { kernels.direct };
+                        let kernel = match at.len() {
+                            1 => by[tile_rows.len() - 1][count.div_ceil(kernels.lanes) - 1],
+                            _ => kernels.wide[tile_rows.len() - 1],
+                        };
                         let (a, a_strides) = if packs_a {
                             (packed_tile(tile).cast_const(), [1, height])
                         } else {
                             (a.from(ks.start, tile_rows.start).first, self.a_strides)
                         };
                         // Earlier it would push the panel in use out.
-                        let asks = tile_rows.end == rows.end && panel + 1 < columns.end;
+                        let asks = tile_rows.end == rows.end && at.end < columns.end;
                         // SAFETY: all indices lie within the product, whose
                         // bounds were checked; the kernel is the one for so
                         // many rows and registers.
                         unsafe {
-                            by[tile_rows.len() - 1][count.div_ceil(kernels.lanes) - 1](&Tile {
+                            kernel(&Tile {
                                 k: ks.len(),
                                 a,
                                 a_strides,
@@ -341,15 +357,29 @@ impl<T: Float> Product<T> {
                             });
                         }
                     };
-                    if columns.len() * panel_step <= NEAR {
+                    if wide {
+                        self.wide_parts(columns.clone(), |at| tile((0, rows.clone()), at));
+                    } else if columns.len() * panel_step <= NEAR {
                         // C is written row by row.
-                        tiles()
-                            .for_each(|rows| columns.clone().for_each(|at| tile(rows.clone(), at)));
+                        tiles().for_each(|rows| panels().for_each(|at| tile(rows.clone(), at)));
                     } else {
-                        columns.clone().for_each(|at| tiles().for_each(|rows| tile(rows, at)));
+                        panels().for_each(|at| tiles().for_each(|rows| tile(rows, at.clone())));
                     }
                 }
             }
+        }
+    }
+
+    /// Columns, counted in panels, as many together as the wide kernels have,
+    /// the rest one by one.
+    fn wide_parts(&self, columns: Range<usize>, mut each: impl FnMut(Range<usize>)) {
+        let together = self.kernels.wide_panels;
+        let whole = columns.end.min(self.n / (2 * self.kernels.lanes));
+        let mut next = columns.start;
+        while next < columns.end {
+            let end = if next + together <= whole { next + together } else { next + 1 };
+            each(next..end);
+            next = end;
         }
     }
 }

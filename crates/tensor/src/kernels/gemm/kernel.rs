@@ -69,6 +69,11 @@ pub(super) struct Kernels<T: 'static> {
     /// The same for an A that is packed as [`Kernels::packed_rows`] says and a
     /// B whose registers are whole.
     pub(super) packed: &'static [[TileKernel<T>; 2]],
+    /// The kernel for a tile of very few rows, by their number less one: with
+    /// more registers of columns, since it would wait for its sums otherwise.
+    pub(super) wide: &'static [TileKernel<T>],
+    /// How many times the columns of the others it has.
+    pub(super) wide_panels: usize,
     /// The kernel for packing what is contiguous across k.
     pub(super) copy: CopyKernel<T>,
     /// The kernel for packing what is contiguous along k.

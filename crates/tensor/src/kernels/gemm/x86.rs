@@ -395,7 +395,8 @@ unsafe fn copy<S: Simd>(
 }
 
 macro_rules! kernels {
-    ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+, packed $packed:literal) => {
+    ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+,
+     packed $packed:literal, wide $wide:literal) => {
         /// The kernels for this instruction set and number type.
         pub(super) static $name: Kernels<$number> = {
             /// # Safety
@@ -412,6 +413,8 @@ macro_rules! kernels {
                 &[$([at::<$rows, 1, 0>, at::<$rows, 2, 0>]),+];
             const PACKED: &[[TileKernel<$number>; 2]] =
                 &[$([at::<$rows, 1, $packed>, at::<$rows, 2, $packed>]),+];
+            const WIDE: &[TileKernel<$number>] =
+                &[at::<1, $wide, 0>, at::<2, $wide, 0>, at::<3, $wide, 0>];
             const { assert!(DIRECT.len().next_multiple_of($simd::LANES) == $packed) };
             /// # Safety
             ///
@@ -447,12 +450,14 @@ macro_rules! kernels {
                 copy: copy_rows,
                 direct: DIRECT,
                 packed: PACKED,
+                wide: WIDE,
+                wide_panels: $wide / 2,
                 transpose: transpose_columns,
             }
         };
     };
 }
-kernels!(AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16);
-kernels!(AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16);
-kernels!(AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6, packed 8);
-kernels!(AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6, packed 8);
+kernels!(AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8);
+kernels!(AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8);
+kernels!(AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6, packed 8, wide 4);
+kernels!(AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6, packed 8, wide 4);
