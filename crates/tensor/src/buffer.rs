@@ -17,8 +17,10 @@ use crate::element::Element;
 /// The alignment of every pooled buffer: a cache line, and an AVX-512 register.
 const ALIGNMENT: usize = 64;
 
-/// What the free lists of one thread may hold together, in bytes.
-const POOL_CAPACITY: usize = 64 << 20;
+/// What the free lists of one thread may hold together, in bytes: what a step
+/// of a middle-sized network needs, since a page fault costs as much as
+/// computing what the page holds.
+const POOL_CAPACITY: usize = 256 << 20;
 
 /// A fixed-length block of initialised values.
 pub(crate) struct Buffer<T: Element> {

@@ -1,7 +1,7 @@
 //! Recurrent cells, and the loop over their steps, forwards and backwards.
 //!
 //! The samples of a batch do not meet in a recurrent layer, so it is cut into
-//! groups of `GROUP` samples that run through all steps for themselves, on
+//! groups of samples that run through all steps for themselves, on
 //! any thread. Only where the weight is so large that each thread should keep
 //! its part of it in its cache, all samples take each step together. Buffers
 //! hold group after group, in each step after step, in each
@@ -21,8 +21,9 @@ use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
 use crate::element::Float;
 
-/// Samples of a group: enough rows for a matrix product to be efficient.
-const GROUP: usize = 16;
+/// Fewest and most samples of a group: enough rows for a matrix product to be
+/// efficient.
+const GROUP: [usize; 2] = [4, 16];
 /// Most elements of a recurrent weight that one thread can be expected to keep
 /// in its second-level cache.
 const CACHED: usize = 1 << 18;
@@ -79,9 +80,14 @@ fn groups<T>(buffer: &mut [T], per_group: usize) -> impl Iterator<Item = &mut [T
     })
 }
 
-/// Samples of a group for a state of this width and so many rows of the weight.
-pub(crate) fn group(batch: usize, hidden: usize, gates: usize) -> usize {
-    if gates * hidden > CACHED { batch.max(GROUP) } else { GROUP }
+/// Samples of a group for a recurrent weight of so many elements. It does not
+/// show in the results, so it may depend on the threads there are.
+pub(crate) fn group(batch: usize, weight: usize) -> usize {
+    let [fewest, most] = GROUP;
+    if weight > CACHED {
+        return batch.max(fewest);
+    }
+    batch.div_ceil(rayon::current_num_threads()).clamp(fewest, most)
 }
 
 impl Extents<'_> {

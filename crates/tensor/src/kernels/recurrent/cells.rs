@@ -60,21 +60,41 @@ pub struct Kept<'a, T> {
     pub previous: &'a [T],
 }
 
-/// The blocks of a row.
+/// Units of a row that are computed together. Their numbers are copied to
+/// arrays first, so that the compiler need not look whether blocks overlap,
+/// which would take longer than a short row itself.
+const UNITS: usize = 16;
+
+/// The numbers of `UNITS` units, from unit `first` on, in each block of a row;
+/// 0 behind the last unit.
 #[inline(always)]
-fn blocks<T, const N: usize>(row: &[T], hidden: usize) -> [&[T]; N] {
-    std::array::from_fn(|i| &row[i * hidden..][..hidden])
+fn load<T: Float, const N: usize>(row: &[T], hidden: usize, first: usize) -> [[T; UNITS]; N] {
+    let mut blocks = [[T::ZERO; UNITS]; N];
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let from = &row[i * hidden..][..hidden][first..];
+        match from.first_chunk() {
+            Some(from) => *block = *from,
+            None => block[..from.len()].copy_from_slice(from),
+        }
+    }
+    blocks
 }
 
-/// The blocks of a row, to be written.
+/// Writes what [`load`] reads.
 #[inline(always)]
-fn blocks_mut<T, const N: usize>(row: &mut [T], hidden: usize) -> [&mut [T]; N] {
-    let mut rest = row;
-    std::array::from_fn(|_| {
-        let (block, behind) = std::mem::take(&mut rest).split_at_mut(hidden);
-        rest = behind;
-        block
-    })
+fn store<T: Float, const N: usize>(
+    row: &mut [T],
+    hidden: usize,
+    first: usize,
+    blocks: [[T; UNITS]; N],
+) {
+    for (i, block) in blocks.iter().enumerate() {
+        let to = &mut row[i * hidden..][..hidden][first..];
+        match to.first_chunk_mut() {
+            Some(to) => *to = *block,
+            None => to.copy_from_slice(&block[..to.len()]),
+        }
+    }
 }
 
 /// Long short-term memory.
@@ -102,18 +122,23 @@ impl Cell for Lstm {
         extra: &mut [T],
         state: &mut [T],
     ) {
-        let [i, f, g, o] = blocks_mut(gates, hidden);
-        let [ri, rf, rg, ro] = blocks(recurrent, hidden);
-        let [h, c] = blocks_mut(state, hidden);
-        let extra = &mut extra[..hidden];
-        for j in 0..hidden {
-            i[j] = (i[j] + ri[j]).sigmoid();
-            f[j] = (f[j] + rf[j]).sigmoid();
-            g[j] = (g[j] + rg[j]).tanh();
-            o[j] = (o[j] + ro[j]).sigmoid();
-            c[j] = f[j] * c[j] + i[j] * g[j];
-            extra[j] = c[j].tanh();
-            h[j] = o[j] * extra[j];
+        for first in (0..hidden).step_by(UNITS) {
+            let [mut i, mut f, mut g, mut o] = load(gates, hidden, first);
+            let [ri, rf, rg, ro] = load(recurrent, hidden, first);
+            let [mut h, mut c] = load(state, hidden, first);
+            let mut tanh = [T::ZERO; UNITS];
+            for j in 0..UNITS {
+                i[j] = (i[j] + ri[j]).sigmoid();
+                f[j] = (f[j] + rf[j]).sigmoid();
+                g[j] = (g[j] + rg[j]).tanh();
+                o[j] = (o[j] + ro[j]).sigmoid();
+                c[j] = f[j] * c[j] + i[j] * g[j];
+                tanh[j] = c[j].tanh();
+                h[j] = o[j] * tanh[j];
+            }
+            store(gates, hidden, first, [i, f, g, o]);
+            store(extra, hidden, first, [tanh]);
+            store(state, hidden, first, [h, c]);
         }
     }
 
@@ -126,19 +151,23 @@ impl Cell for Lstm {
         input: &mut [T],
         _: &mut [T],
     ) {
-        let [i, f, g, o] = blocks(kept.gates, hidden);
-        let [_, before] = blocks(kept.previous, hidden);
-        let tanh = &kept.extra[..hidden];
-        let [dh, dc] = blocks_mut(state, hidden);
-        let [di, df, dg, d_o] = blocks_mut(input, hidden);
-        for j in 0..hidden {
-            let cell = dc[j] + dh[j] * o[j] * (T::ONE - tanh[j] * tanh[j]);
-            di[j] = cell * g[j] * i[j] * (T::ONE - i[j]);
-            df[j] = cell * before[j] * f[j] * (T::ONE - f[j]);
-            dg[j] = cell * i[j] * (T::ONE - g[j] * g[j]);
-            d_o[j] = dh[j] * tanh[j] * o[j] * (T::ONE - o[j]);
-            dc[j] = cell * f[j];
-            dh[j] = T::ZERO;
+        for first in (0..hidden).step_by(UNITS) {
+            let [i, f, g, o] = load(kept.gates, hidden, first);
+            let [_, before] = load(kept.previous, hidden, first);
+            let [tanh] = load(kept.extra, hidden, first);
+            let [mut dh, mut dc] = load(state, hidden, first);
+            let [mut di, mut df, mut dg, mut d_o] = [[T::ZERO; UNITS]; 4];
+            for j in 0..UNITS {
+                let cell = dc[j] + dh[j] * o[j] * (T::ONE - tanh[j] * tanh[j]);
+                di[j] = cell * g[j] * i[j] * (T::ONE - i[j]);
+                df[j] = cell * before[j] * f[j] * (T::ONE - f[j]);
+                dg[j] = cell * i[j] * (T::ONE - g[j] * g[j]);
+                d_o[j] = dh[j] * tanh[j] * o[j] * (T::ONE - o[j]);
+                dc[j] = cell * f[j];
+                dh[j] = T::ZERO;
+            }
+            store(input, hidden, first, [di, df, dg, d_o]);
+            store(state, hidden, first, [dh, dc]);
         }
     }
 }
@@ -168,15 +197,19 @@ impl Cell for Gru {
         extra: &mut [T],
         state: &mut [T],
     ) {
-        let [r, z, n] = blocks_mut(gates, hidden);
-        let [rr, rz, rn] = blocks(recurrent, hidden);
-        let (h, extra) = (&mut state[..hidden], &mut extra[..hidden]);
-        for j in 0..hidden {
-            r[j] = (r[j] + rr[j]).sigmoid();
-            z[j] = (z[j] + rz[j]).sigmoid();
-            n[j] = (n[j] + r[j] * rn[j]).tanh();
-            extra[j] = rn[j];
-            h[j] = (T::ONE - z[j]) * n[j] + z[j] * h[j];
+        for first in (0..hidden).step_by(UNITS) {
+            let [mut r, mut z, mut n] = load(gates, hidden, first);
+            let [rr, rz, rn] = load(recurrent, hidden, first);
+            let [mut h] = load(state, hidden, first);
+            for j in 0..UNITS {
+                r[j] = (r[j] + rr[j]).sigmoid();
+                z[j] = (z[j] + rz[j]).sigmoid();
+                n[j] = (n[j] + r[j] * rn[j]).tanh();
+                h[j] = (T::ONE - z[j]) * n[j] + z[j] * h[j];
+            }
+            store(gates, hidden, first, [r, z, n]);
+            store(extra, hidden, first, [rn]);
+            store(state, hidden, first, [h]);
         }
     }
 
@@ -189,19 +222,22 @@ impl Cell for Gru {
         input: &mut [T],
         recurrent: &mut [T],
     ) {
-        let [r, z, n] = blocks(kept.gates, hidden);
-        let (before, product) = (&kept.previous[..hidden], &kept.extra[..hidden]);
-        let dh = &mut state[..hidden];
-        let [dr, dz, dn] = blocks_mut(input, hidden);
-        let [dr_h, dz_h, dn_h] = blocks_mut(recurrent, hidden);
-        for j in 0..hidden {
-            dn[j] = dh[j] * (T::ONE - z[j]) * (T::ONE - n[j] * n[j]);
-            dz[j] = dh[j] * (before[j] - n[j]) * z[j] * (T::ONE - z[j]);
-            dr[j] = dn[j] * product[j] * r[j] * (T::ONE - r[j]);
-            dr_h[j] = dr[j];
-            dz_h[j] = dz[j];
-            dn_h[j] = dn[j] * r[j];
-            dh[j] *= z[j];
+        for first in (0..hidden).step_by(UNITS) {
+            let [r, z, n] = load(kept.gates, hidden, first);
+            let [before] = load(kept.previous, hidden, first);
+            let [product] = load(kept.extra, hidden, first);
+            let [mut dh] = load(state, hidden, first);
+            let [mut dr, mut dz, mut dn, mut dn_h] = [[T::ZERO; UNITS]; 4];
+            for j in 0..UNITS {
+                dn[j] = dh[j] * (T::ONE - z[j]) * (T::ONE - n[j] * n[j]);
+                dz[j] = dh[j] * (before[j] - n[j]) * z[j] * (T::ONE - z[j]);
+                dr[j] = dn[j] * product[j] * r[j] * (T::ONE - r[j]);
+                dn_h[j] = dn[j] * r[j];
+                dh[j] *= z[j];
+            }
+            store(input, hidden, first, [dr, dz, dn]);
+            store(recurrent, hidden, first, [dr, dz, dn_h]);
+            store(state, hidden, first, [dh]);
         }
     }
 }
