@@ -80,14 +80,15 @@ fn groups<T>(buffer: &mut [T], per_group: usize) -> impl Iterator<Item = &mut [T
     })
 }
 
-/// Samples of a group for a recurrent weight of so many elements. It does not
-/// show in the results, so it may depend on the threads there are.
+/// Samples of a group for a recurrent weight of so many elements. Since the
+/// gradients of the weights are sums in the order of the groups, it depends on
+/// the problem alone.
 pub(crate) fn group(batch: usize, weight: usize) -> usize {
     let [fewest, most] = GROUP;
     if weight > CACHED {
         return batch.max(fewest);
     }
-    batch.div_ceil(rayon::current_num_threads()).clamp(fewest, most)
+    batch.div_ceil(4).clamp(fewest, most)
 }
 
 impl Extents<'_> {

@@ -54,8 +54,6 @@ pub struct Recurrent<C: Cell> {
 /// What a forward pass keeps: in the order of the kernel's groups, with one row
 /// for each step and sample.
 pub struct Trace<T: Float> {
-    /// Samples of a group.
-    group: usize,
     x: Tensor<T>,
     gates: Tensor<T>,
     extra: Tensor<T>,
@@ -63,13 +61,13 @@ pub struct Trace<T: Float> {
 }
 
 impl<C: Cell> Recurrent<C> {
-    /// The sizes of a call on these inputs, in groups of so many samples.
-    fn extents(&self, x: &Shape, state: &Shape, group: usize) -> Extents<'_> {
+    /// The sizes of a call on these inputs.
+    fn extents(&self, x: &Shape, state: &Shape) -> Extents<'_> {
         Extents {
             length: x[0],
             batch: x[1],
             hidden: state[1],
-            group,
+            group: group(x[1], C::GATES * state[1] * state[1]),
             lengths: self.options.lengths.as_deref(),
             reverse: self.options.reverse,
         }
@@ -149,8 +147,7 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Trace<T>) {
         let (x, states, weights) = (inputs[0], &inputs[1..=C::STATES], &inputs[1 + C::STATES..]);
-        let group = group(x.shape()[1], weights[1].shape().elements());
-        let extents = self.extents(x.shape(), states[0].shape(), group);
+        let extents = self.extents(x.shape(), states[0].shape());
         let (rows, features, h) = (extents.rows(), x.shape()[2], extents.hidden);
         let gates_width = C::GATES * h;
         let x = arranged(&extents, x, features);
@@ -200,14 +197,14 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                 }
             }
         });
-        (output, Trace { group, x, gates, extra, previous })
+        (output, Trace { x, gates, extra, previous })
     }
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Trace<T>>) -> Cotangents<T> {
         let first_weight = 1 + C::STATES;
         let (x, weights) = (&call.inputs[0], &call.inputs[first_weight..]);
-        let extents = self.extents(x.shape(), call.inputs[1].shape(), call.saved.group);
+        let extents = self.extents(x.shape(), call.inputs[1].shape());
         let (rows, batch, features, h) =
             (extents.rows(), extents.batch, x.shape()[2], extents.hidden);
         let gates_width = C::GATES * h;
@@ -297,7 +294,7 @@ fn samples_of<T: Float, C: Cell>(cell: &C) -> Vec<(Recurrent<C>, Vec<Tensor<T>>)
         case([3, 2, 4, 3], true, None, false),
         case([4, 3, 2, 2], false, Some(vec![2, 4, 0]), false),
         case([4, 3, 2, 2], true, Some(vec![2, 4, 3]), true),
-        // Two groups, the second not full.
+        // Several groups, the last not full.
         case([2, 18, 2, 2], true, None, true),
         case([0, 2, 3, 2], true, None, false),
         case([2, 0, 3, 2], true, None, false),
