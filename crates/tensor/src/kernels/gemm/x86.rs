@@ -457,7 +457,19 @@ macro_rules! kernels {
         };
     };
 }
-kernels!(AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8);
-kernels!(AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8);
-kernels!(AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6, packed 8, wide 4);
-kernels!(AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6, packed 8, wide 4);
+kernels!(
+    AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14,
+    packed 16, wide 8
+);
+kernels!(
+    AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14,
+    packed 16, wide 8
+);
+kernels!(
+    AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6,
+    packed 8, wide 4
+);
+kernels!(
+    AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6,
+    packed 8, wide 4
+);
