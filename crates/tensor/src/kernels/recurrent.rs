@@ -1,14 +1,14 @@
 //! Recurrent cells, and the loop over their steps, forwards and backwards.
 //!
 //! The samples of a batch do not meet in a recurrent layer, so it is cut into
-//! groups of samples that run through all steps for themselves, on
-//! any thread. Only where the weight is so large that each thread should keep
-//! its part of it in its cache, all samples take each step together. Buffers
-//! hold group after group, in each step after step, in each
-//! sample after sample; `Extents::arrange` brings a sequence into that order.
-//! In it the products with the input and the gradients of the weights are one
-//! product each over all samples and steps. Only the product of the state with
-//! the recurrent weight is done step by step.
+//! groups of samples that run through all steps for themselves, on any thread.
+//! Only where the weight is so large that each thread should keep its part of
+//! it in its cache, all samples take each step together. Buffers hold group
+//! after group, in each step after step, in each sample after sample;
+//! `Extents::arrange` brings a sequence into that order. In it the products
+//! with the input and the gradients of the weights are one product each over
+//! all samples and steps. Only the product of the state with the recurrent
+//! weight is done step by step.
 
 mod cells;
 
@@ -16,7 +16,7 @@ pub use cells::{Cell, Gru, Kept, Lstm, Rnn};
 
 use smallvec::SmallVec;
 
-use super::gemm::Problem;
+use super::gemm::{CACHED, Problem};
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
 use crate::element::Float;
@@ -24,10 +24,6 @@ use crate::element::Float;
 /// Fewest and most samples of a group: enough rows for a matrix product to be
 /// efficient.
 const GROUP: [usize; 2] = [4, 16];
-/// Most elements of a recurrent weight that one thread can be expected to keep
-/// in its second-level cache.
-const CACHED: usize = 1 << 18;
-
 /// About how many elementary steps a number of the gates costs, beside the
 /// products.
 const CELL_COST: usize = 12;
@@ -135,6 +131,13 @@ impl Extents<'_> {
         self.length * self.hidden * C::GATES * (self.hidden + 16)
     }
 
+    /// Elementary steps for the cell of one sample at one step, and how many
+    /// samples a thread takes at a time.
+    fn cell_cost<C: Cell>(&self) -> [usize; 2] {
+        let cost = C::GATES * self.hidden * CELL_COST;
+        [cost, rows_per_chunk(cost)]
+    }
+
     /// Runs all steps. `weight` is the recurrent weight, transposed: `hidden`
     /// rows of as many columns as gates; `state` holds the first states and
     /// then the last ones.
@@ -179,8 +182,7 @@ impl Extents<'_> {
         let [gates, states, extra] = [C::GATES * h, C::STATES * h, C::EXTRA * h];
         let Group { first, state, buffers } = group;
         let rows = state.len() / states;
-        let cost = C::GATES * h * CELL_COST;
-        let per = rows_per_chunk(cost);
+        let [cost, per] = self.cell_cost::<C>();
         let mut recurrent = vec![T::ZERO; rows * gates];
         for step in self.steps() {
             match bias {
@@ -287,8 +289,7 @@ impl Extents<'_> {
         let [gates, states, extra] = [C::GATES * h, C::STATES * h, C::EXTRA * h];
         let split = if C::SPLIT { gates } else { 0 };
         let rows = state.len() / states;
-        let cost = C::GATES * h * CELL_COST;
-        let per = rows_per_chunk(cost);
+        let [cost, per] = self.cell_cost::<C>();
         for step in self.steps().rev() {
             let place = step * rows;
             let each = groups(&mut input[place * gates..][..rows * gates], per * gates)

@@ -11,9 +11,10 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::kernel::{Kernels, Tile};
-use super::pack::{Lines, copy_transposed};
-use super::{BLOCK_WORK, MAX_BLOCKS, Problem};
+use super::block::{self, Way};
+use super::kernel::Kernels;
+use super::pack::copy_transposed;
+use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::team::for_each_index;
@@ -24,26 +25,6 @@ pub(super) const K_BLOCK: usize = 256;
 /// About how many columns of A a group of blocks has at least. Groups can be
 /// computed at the same time, which a product whose C is small needs.
 const K_GROUP: usize = 1024;
-/// Most rows of A taken at a time: so many rows of a block of A fit the
-/// second-level cache.
-const ROW_BLOCK: usize = 224;
-/// Fewest panels of B to multiply a block of A with for which packing it pays.
-const A_PACKING_PANELS: usize = 6;
-/// Bytes between rows of A from which on they compete for the same cache lines,
-/// so that packing pays earlier.
-const SCATTERED: usize = 2048;
-/// Most columns of A packed together where they are contiguous, often each in a
-/// page of its own.
-const PAGES: usize = 32;
-/// Most elements of B that are expected to stay in the first-level cache.
-const NEAR: usize = 8 << 10;
-/// Most panels of B taken at a time: so many of them fit the second-level
-/// cache, too.
-const PANEL_BLOCK: usize = 32;
-/// Fewest rows of C for which packing a B whose rows are contiguous pays.
-const PACKING_ROWS: usize = 96;
-/// Most elements of B that are expected to stay in the second-level cache.
-const CACHED: usize = 1 << 18;
 /// Blocks of C for each thread, so that one that is held up leaves some to the
 /// others.
 const BLOCKS_PER_THREAD: usize = 4;
@@ -70,18 +51,18 @@ pub(super) fn k_blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
 
 /// A product whose bounds were checked, its operands as pointers.
 #[derive(Clone, Copy)]
-struct Product<T: 'static> {
-    kernels: &'static Kernels<T>,
+pub(super) struct Product<T: 'static> {
+    pub(super) kernels: &'static Kernels<T>,
     m: usize,
-    k: usize,
-    n: usize,
-    a: *const T,
-    a_strides: [usize; 2],
-    b: *const T,
-    b_strides: [usize; 2],
-    c: *mut T,
-    columns: usize,
-    accumulate: bool,
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) a: *const T,
+    pub(super) a_strides: [usize; 2],
+    pub(super) b: *const T,
+    pub(super) b_strides: [usize; 2],
+    pub(super) c: *mut T,
+    pub(super) columns: usize,
+    pub(super) accumulate: bool,
 }
 
 // SAFETY: A and B are only read, and blocks of C that different threads
@@ -169,14 +150,14 @@ impl<T: Float> Product<T> {
     /// Computes C in a grid of blocks, for the groups of k one after the other
     /// or, where the grid alone is too coarse for several threads, all at once.
     fn run(&self) {
-        let columns = self.n.div_ceil(2 * self.kernels.lanes);
+        let panels = self.n.div_ceil(self.width());
         let work = self.m.saturating_mul(self.k).saturating_mul(self.n);
         let threads = if work < SPLIT_WORK { 1 } else { rayon::current_num_threads() };
         let wanted = match threads {
             1 => 1,
             _ => threads * (work / BLOCK_WORK / threads).clamp(1, BLOCKS_PER_THREAD),
         };
-        let [down, across] = self.grid(columns, wanted);
+        let [down, across] = self.grid(panels, wanted);
         let cells = down * across;
 
         let groups = (self.k / K_GROUP).clamp(1, MAX_BLOCKS);
@@ -199,11 +180,11 @@ impl<T: Float> Product<T> {
             for_each_index(cells * targets.len(), &|index| {
                 let (cell, group) = (index / targets.len(), index % targets.len());
                 let rows = parts(0..self.m, down).nth(cell % down).expect("a part");
-                let columns = parts(0..columns, across).nth(cell / down).expect("a part");
+                let panels = parts(0..panels, across).nth(cell / down).expect("a part");
                 let mut blocks = parts(0..k_blocks(self.k).count(), groups);
                 let blocks = blocks.nth(first + group).expect("a group");
                 // SAFETY: each block is computed once, and blocks do not overlap.
-                unsafe { targets[group].block(rows, columns, blocks) };
+                unsafe { block::multiply(&targets[group], rows, panels, blocks) };
             });
             let summed = &targets[usize::from(first == 0)..];
             if summed.is_empty() {
@@ -227,159 +208,41 @@ impl<T: Float> Product<T> {
     }
 
     /// Rows and columns of a grid of about as many blocks of C as wanted, by
-    /// what there will be to do for a block: to multiply, and to read or pack
-    /// its part of A and of B. For a step of k, in cycles.
-    fn grid(&self, columns: usize, wanted: usize) -> [usize; 2] {
+    /// the cycles a block takes for a step of k.
+    fn grid(&self, panels: usize, wanted: usize) -> [usize; 2] {
         let cost = |[down, across]: [usize; 2]| {
-            let (rows, panels) = (self.m.div_ceil(down), columns.div_ceil(across));
-            let a = rows * if self.packs_a(panels) { 2 } else { 1 };
-            let b = match (self.packs_b(rows), self.b_is_far()) {
+            let (rows, panels) = (self.m.div_ceil(down), panels.div_ceil(across));
+            let way = Way::of(self, rows, panels);
+            // In quarters of a cycle for each number of A and B, found by
+            // trying grids: reading it, or reading, writing and reading it
+            // again; from far away it takes longest unless it is packed.
+            let a = if way.packs_a { 2 } else { 1 };
+            let b = match (way.packs_b, self.b_is_far()) {
                 (true, _) => 3,
                 (false, true) => 4,
                 (false, false) => 1,
-            } * panels
-                * 2
-                * self.kernels.lanes;
-            (rows * panels + (a + b) / 4) * (down * across).div_ceil(wanted)
+            };
+            let multiplying = rows * panels;
+            let reading = (rows * a + panels * self.width() * b) / 4;
+            // Blocks beyond the wanted ones need another round.
+            (multiplying + reading) * (down * across).div_ceil(wanted)
         };
         (1..=wanted)
             .map(|down| {
                 let down = down.min(self.m.div_ceil(2 * self.kernels.rows()));
-                [down, wanted.div_ceil(down).min(columns)]
+                [down, wanted.div_ceil(down).min(panels)]
             })
             .min_by_key(|&grid| cost(grid))
             .expect("one block at least")
     }
 
-    /// Whether so many panels are worth packing the rows of A they are
-    /// multiplied with.
-    fn packs_a(&self, panels: usize) -> bool {
-        let step = self.a_strides[0].max(self.a_strides[1]);
-        let scattered = step.saturating_mul(size_of::<T>()) >= SCATTERED;
-        panels >= if scattered { 2 } else { A_PACKING_PANELS }
+    /// Columns of a panel: those of two registers.
+    pub(super) fn width(&self) -> usize {
+        2 * self.kernels.lanes
     }
 
     /// Whether B is too large for the second-level cache.
-    fn b_is_far(&self) -> bool {
+    pub(super) fn b_is_far(&self) -> bool {
         self.k.saturating_mul(self.n) > CACHED
-    }
-
-    /// Whether B is packed for so many rows.
-    fn packs_b(&self, rows: usize) -> bool {
-        let fewest = if self.b_is_far() { PACKING_ROWS } else { 3 * PACKING_ROWS };
-        self.b_strides[1] != 1 || rows >= fewest && self.n >= 2 * self.kernels.lanes
-    }
-
-    /// Computes the block of these rows and columns, the latter counted in
-    /// panels of two registers, for some blocks of k.
-    ///
-    /// # Safety
-    ///
-    /// Nothing else touches these elements of C meanwhile.
-    unsafe fn block(&self, rows: Range<usize>, columns: Range<usize>, blocks: Range<usize>) {
-        let kernels = self.kernels;
-        let (width, height) = (2 * kernels.lanes, kernels.packed_rows());
-        let a = Lines { first: self.a, strides: [self.a_strides[1], self.a_strides[0]] };
-        let b = Lines { first: self.b, strides: self.b_strides };
-        let packs_b = self.packs_b(rows.len());
-        let wide = !packs_b && rows.len() <= kernels.wide.len();
-        let packs_a = !wide && self.packs_a(columns.len());
-        let tiles = rows.len().min(ROW_BLOCK).div_ceil(kernels.rows());
-        let panels = columns.len().min(PANEL_BLOCK);
-        let room = |packs, lines| Buffer::<T>::new(if packs { K_BLOCK * lines } else { 0 });
-        let mut packed = [room(packs_a, tiles * height), room(packs_b, panels * width)];
-        let [packed_a, packed_b] = packed.each_mut().map(|room| room.as_mut_slice().as_mut_ptr());
-        for (index, ks) in k_blocks(self.k).enumerate().take(blocks.end).skip(blocks.start) {
-            for columns in parts_of(columns.clone(), PANEL_BLOCK) {
-                let panel_step = width * ks.len();
-                let first = columns.start;
-                if packs_b {
-                    let count = (columns.end * width).min(self.n) - first * width;
-                    let lines = b.from(ks.start, first * width);
-                    // SAFETY: the columns exist, and there is room for them.
-                    unsafe {
-                        lines.pack(kernels, [ks.len(), count], packed_b, [width, panel_step])
-                    };
-                }
-                for rows in parts_of(rows.clone(), ROW_BLOCK) {
-                    let tiles = || parts_of(rows.clone(), kernels.rows()).enumerate();
-                    let panels = || parts_of(columns.clone(), 1);
-                    let packed_tile = |tile| packed_a.wrapping_add(tile * ks.len() * height);
-                    // Few rows of memory at a time where its rows lie across.
-                    let together = if a.strides[1] == 1 { PAGES } else { K_BLOCK };
-                    for part in parts_of(ks.clone(), together).filter(|_| packs_a) {
-                        for (tile, rows) in tiles() {
-                            let lines = a.from(part.start, rows.start);
-                            let size = [part.len(), rows.len()];
-                            let place =
-                                packed_tile(tile).wrapping_add((part.start - ks.start) * height);
-                            // SAFETY: the rows exist, and there is room for them.
-                            unsafe { lines.pack(kernels, size, place, [height, 0]) };
-                        }
-                    }
-                    let tile = |(tile, tile_rows): (usize, Range<usize>), at: Range<usize>| {
-                        let start = at.start * width;
-                        let count = (at.end * width).min(self.n) - start;
-                        let (b, b_step, next_panel) = if packs_b {
-                            let place = (at.start - first) * panel_step;
-                            (packed_b.wrapping_add(place).cast_const(), width, panel_step)
-                        } else {
-                            (b.from(ks.start, start).first, self.b_strides[0], at.len() * width)
-                        };
-                        let whole = packs_b || count.is_multiple_of(kernels.lanes);
-                        let by = if packs_a && whole { kernels.packed } else { kernels.direct };
-                        let kernel = match at.len() {
-                            1 => by[tile_rows.len() - 1][count.div_ceil(kernels.lanes) - 1],
-                            _ => kernels.wide[tile_rows.len() - 1],
-                        };
-                        let (a, a_strides) = if packs_a {
-                            (packed_tile(tile).cast_const(), [1, height])
-                        } else {
-                            (a.from(ks.start, tile_rows.start).first, self.a_strides)
-                        };
-                        // Earlier it would push the panel in use out.
-                        let asks = tile_rows.end == rows.end && at.end < columns.end;
-                        // SAFETY: all indices lie within the product, whose
-                        // bounds were checked; the kernel is the one for so
-                        // many rows and registers.
-                        unsafe {
-                            kernel(&Tile {
-                                k: ks.len(),
-                                a,
-                                a_strides,
-                                b,
-                                b_step,
-                                next_panel: if asks { next_panel } else { 0 },
-                                c: self.c.add(tile_rows.start * self.columns + start),
-                                c_step: self.columns,
-                                columns: count,
-                                accumulate: self.accumulate || index > blocks.start,
-                            });
-                        }
-                    };
-                    if wide {
-                        self.wide_parts(columns.clone(), |at| tile((0, rows.clone()), at));
-                    } else if columns.len() * panel_step <= NEAR {
-                        // C is written row by row.
-                        tiles().for_each(|rows| panels().for_each(|at| tile(rows.clone(), at)));
-                    } else {
-                        panels().for_each(|at| tiles().for_each(|rows| tile(rows, at.clone())));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Columns, counted in panels, as many together as the wide kernels have,
-    /// the rest one by one.
-    fn wide_parts(&self, columns: Range<usize>, mut each: impl FnMut(Range<usize>)) {
-        let together = self.kernels.wide_panels;
-        let whole = columns.end.min(self.n / (2 * self.kernels.lanes));
-        let mut next = columns.start;
-        while next < columns.end {
-            let end = if next + together <= whole { next + together } else { next + 1 };
-            each(next..end);
-            next = end;
-        }
     }
 }

@@ -8,6 +8,8 @@
 //! matrix multiplication", ACM Transactions on Mathematical Software 34 (2008).
 
 #[cfg(target_arch = "x86_64")]
+mod block;
+#[cfg(target_arch = "x86_64")]
 mod driver;
 mod fallback;
 #[cfg(target_arch = "x86_64")]
@@ -23,6 +25,9 @@ use crate::element::Float;
 
 /// About how many multiplications a block of C holds at least.
 const BLOCK_WORK: usize = 1 << 19;
+/// Most numbers of a matrix that are expected to stay in a core's second-level
+/// cache.
+pub(super) const CACHED: usize = 1 << 18;
 /// Most blocks C is cut into.
 const MAX_BLOCKS: usize = 16;
 

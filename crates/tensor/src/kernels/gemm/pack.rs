@@ -1,8 +1,7 @@
 //! Packed operands: panels that a micro-kernel reads front to back.
 //!
 //! A panel holds some columns of B, or some rows of A, side by side for each
-//! step of k. Both are packed by the same code: to it, they are `count` lines
-//! of `k` numbers.
+//! step of k. Both are packed by the same code, as lines along k.
 
 use super::kernel::Kernels;
 use crate::element::Float;

@@ -1,0 +1,246 @@
+//! One block of C, from operands that are read as they are or packed first.
+//!
+//! The order of the loops: blocks of k, panels of B that fit the second-level
+//! cache, rows of A that fit it too, and then tiles of C.
+
+use std::ops::Range;
+
+use super::driver::{K_BLOCK, Product, k_blocks, parts_of};
+use super::kernel::Tile;
+use super::pack::Lines;
+use crate::buffer::Buffer;
+use crate::element::Float;
+
+/// Most rows of A taken at a time: so many rows of a block of A fit the
+/// second-level cache.
+const ROW_BLOCK: usize = 224;
+/// Most panels of B taken at a time: so many of them fit the second-level
+/// cache, too.
+const PANEL_BLOCK: usize = 32;
+/// Fewest panels of B to multiply a block of A with for which packing it pays.
+const A_PACKING_PANELS: usize = 6;
+/// Bytes between rows of A from which on they compete for the same cache lines,
+/// so that packing pays earlier.
+const SCATTERED: usize = 2048;
+/// Fewest rows of C for which packing a B whose rows are contiguous pays.
+const PACKING_ROWS: usize = 96;
+/// Most columns of A packed together where they are contiguous, often each in a
+/// page of its own.
+const PAGES: usize = 32;
+/// Most elements of B that are expected to stay in the first-level cache.
+const NEAR: usize = 8 << 10;
+
+/// How a block is computed.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    /// Whether A is packed.
+    pub(super) packs_a: bool,
+    /// Whether B is packed.
+    pub(super) packs_b: bool,
+    /// Whether the kernels for very few rows do it.
+    wide: bool,
+}
+
+impl Way {
+    /// The best way for a block of so many rows and panels.
+    pub(super) fn of<T: Float>(p: &Product<T>, rows: usize, panels: usize) -> Self {
+        let fewest = if p.b_is_far() { PACKING_ROWS } else { 3 * PACKING_ROWS };
+        let packs_b = p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
+        let wide = !packs_b && rows <= p.kernels.wide.len();
+        let step = p.a_strides[0].max(p.a_strides[1]);
+        let scattered = step.saturating_mul(size_of::<T>()) >= SCATTERED;
+        let packs_a = !wide && panels >= if scattered { 2 } else { A_PACKING_PANELS };
+        Self { packs_a, packs_b, wide }
+    }
+}
+
+/// Computes the block of these rows and columns, the latter counted in panels,
+/// for some blocks of k.
+///
+/// # Safety
+///
+/// The product's bounds were checked, the CPU has its kernels' instruction set,
+/// and nothing else touches these elements of C meanwhile.
+pub(super) unsafe fn multiply<T: Float>(
+    product: &Product<T>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    blocks: Range<usize>,
+) {
+    let way = Way::of(product, rows.len(), panels.len());
+    let steps = product.k.min(K_BLOCK);
+    let room = |packs, lines: usize| Buffer::<T>::new(if packs { steps * lines } else { 0 });
+    let tiles = rows.len().min(ROW_BLOCK).div_ceil(product.kernels.rows());
+    let mut packed_a = room(way.packs_a, tiles * product.kernels.packed_rows());
+    let mut packed_b = room(way.packs_b, panels.len().min(PANEL_BLOCK) * product.width());
+    let packed_a = packed_a.as_mut_slice().as_mut_ptr();
+    let packed_b = packed_b.as_mut_slice().as_mut_ptr();
+    for (index, ks) in k_blocks(product.k).enumerate().take(blocks.end).skip(blocks.start) {
+        for panels in parts_of(panels.clone(), PANEL_BLOCK) {
+            for (i, rows) in parts_of(rows.clone(), ROW_BLOCK).enumerate() {
+                let (ks, panels) = (ks.clone(), panels.clone());
+                let accumulate = product.accumulate || index > blocks.start;
+                let part = Part { product, way, packed_a, packed_b, ks, rows, panels, accumulate };
+                // SAFETY: promised by the caller; there is room for what is
+                // packed, and B is packed before it is used.
+                unsafe {
+                    if way.packs_b && i == 0 {
+                        part.pack_b();
+                    }
+                    if way.packs_a {
+                        part.pack_a();
+                    }
+                    part.multiply();
+                }
+            }
+        }
+    }
+}
+
+/// What is done at a time: some rows and panels of one block of k.
+struct Part<'a, T: 'static> {
+    product: &'a Product<T>,
+    way: Way,
+    packed_a: *mut T,
+    packed_b: *mut T,
+    ks: Range<usize>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    accumulate: bool,
+}
+
+impl<T: Float> Part<'_, T> {
+    /// The rows of A, each a line.
+    fn a(&self) -> Lines<T> {
+        let [row, column] = self.product.a_strides;
+        Lines { first: self.product.a, strides: [column, row] }
+    }
+
+    /// The columns of B, each a line.
+    fn b(&self) -> Lines<T> {
+        Lines { first: self.product.b, strides: self.product.b_strides }
+    }
+
+    /// The rows of each tile.
+    fn tiles(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        parts_of(self.rows.clone(), self.product.kernels.rows()).enumerate()
+    }
+
+    /// Where a tile's rows of A begin, packed.
+    fn packed_tile(&self, tile: usize) -> *mut T {
+        self.packed_a.wrapping_add(tile * self.ks.len() * self.product.kernels.packed_rows())
+    }
+
+    /// Elements of a packed panel of B.
+    fn panel_step(&self) -> usize {
+        self.product.width() * self.ks.len()
+    }
+
+    /// The first column of some panels, and how many columns they have.
+    fn columns(&self, panels: &Range<usize>) -> (usize, usize) {
+        let Product { n, .. } = *self.product;
+        let (start, end) = (panels.start * self.product.width(), panels.end * self.product.width());
+        (start, end.min(n) - start)
+    }
+
+    unsafe fn pack_a(&self) {
+        let height = self.product.kernels.packed_rows();
+        let a = self.a();
+        // Few rows of memory at a time where its rows lie across.
+        let together = if a.strides[1] == 1 { PAGES } else { K_BLOCK };
+        for ks in parts_of(self.ks.clone(), together) {
+            for (tile, rows) in self.tiles() {
+                let lines = a.from(ks.start, rows.start);
+                let size = [ks.len(), rows.len()];
+                let place =
+                    self.packed_tile(tile).wrapping_add((ks.start - self.ks.start) * height);
+                // SAFETY: the rows exist, and there is room for them.
+                unsafe { lines.pack(self.product.kernels, size, place, [height, 0]) };
+            }
+        }
+    }
+
+    unsafe fn pack_b(&self) {
+        let (start, count) = self.columns(&self.panels);
+        let lines = self.b().from(self.ks.start, start);
+        let size = [self.ks.len(), count];
+        let steps = [self.product.width(), self.panel_step()];
+        // SAFETY: the columns exist, and there is room for them.
+        unsafe { lines.pack(self.product.kernels, size, self.packed_b, steps) };
+    }
+
+    /// Computes all tiles.
+    unsafe fn multiply(&self) {
+        let each = || parts_of(self.panels.clone(), 1);
+        // SAFETY: promised by the caller.
+        let tile = |index, rows: &Range<usize>, at| unsafe { self.tile(index, rows, at) };
+        if self.way.wide {
+            self.together().for_each(|at| tile(0, &self.rows, at));
+        } else if self.panels.len() * self.panel_step() <= NEAR {
+            // C is written row by row.
+            self.tiles().for_each(|(i, rows)| each().for_each(|at| tile(i, &rows, at)));
+        } else {
+            each().for_each(|at| self.tiles().for_each(|(i, rows)| tile(i, &rows, at.clone())));
+        }
+    }
+
+    /// The panels, as many together as the wide kernels have, the rest one by
+    /// one.
+    fn together(&self) -> impl Iterator<Item = Range<usize>> {
+        let wide = self.product.kernels.wide_panels;
+        let whole = self.panels.end.min(self.product.n / self.product.width());
+        let mut rest = self.panels.clone();
+        std::iter::from_fn(move || {
+            let start = rest.start;
+            let count = if start + wide <= whole { wide } else { 1 };
+            (!rest.is_empty()).then(|| {
+                rest.start += count;
+                start..rest.start
+            })
+        })
+    }
+
+    /// Computes one tile: these rows by one panel, or by as many as the wide
+    /// kernels have.
+    unsafe fn tile(&self, index: usize, rows: &Range<usize>, panels: Range<usize>) {
+        let Self { product, way, .. } = *self;
+        let kernels = product.kernels;
+        let (start, columns) = self.columns(&panels);
+        let (b, b_step, next_panel) = if way.packs_b {
+            let place = (panels.start - self.panels.start) * self.panel_step();
+            (self.packed_b.wrapping_add(place).cast_const(), product.width(), self.panel_step())
+        } else {
+            let first = self.b().from(self.ks.start, start).first;
+            (first, product.b_strides[0], panels.len() * product.width())
+        };
+        let (a, a_strides) = if way.packs_a {
+            (self.packed_tile(index).cast_const(), [1, kernels.packed_rows()])
+        } else {
+            (self.a().from(self.ks.start, rows.start).first, product.a_strides)
+        };
+        let whole = way.packs_b || columns.is_multiple_of(kernels.lanes);
+        let by = if way.packs_a && whole { kernels.packed } else { kernels.direct };
+        let kernel = match panels.len() {
+            1 => by[rows.len() - 1][columns.div_ceil(kernels.lanes) - 1],
+            _ => kernels.wide[rows.len() - 1],
+        };
+        // Earlier it would push the panel in use out.
+        let asks = rows.end == self.rows.end && panels.end < self.panels.end;
+        // SAFETY: all indices lie within the product, whose bounds were
+        // checked; the kernel is the one for so many rows and registers.
+        unsafe {
+            kernel(&Tile {
+                k: self.ks.len(),
+                a,
+                a_strides,
+                b,
+                b_step,
+                next_panel: if asks { next_panel } else { 0 },
+                c: product.c.add(rows.start * product.columns + start),
+                c_step: product.columns,
+                columns,
+                accumulate: self.accumulate,
+            });
+        }
+    }
+}
