@@ -143,6 +143,11 @@ impl<T: Float> Part<'_, T> {
         (start, end.min(n) - start)
     }
 
+    /// Packs A.
+    ///
+    /// # Safety
+    ///
+    /// There is room, and nothing else touches it meanwhile.
     unsafe fn pack_a(&self) {
         let height = self.product.kernels.packed_rows();
         let a = self.a();
@@ -160,6 +165,11 @@ impl<T: Float> Part<'_, T> {
         }
     }
 
+    /// Packs B.
+    ///
+    /// # Safety
+    ///
+    /// As for [`pack_a`](Self::pack_a).
     unsafe fn pack_b(&self) {
         let (start, count) = self.columns(&self.panels);
         let lines = self.b().from(self.ks.start, start);
@@ -170,6 +180,11 @@ impl<T: Float> Part<'_, T> {
     }
 
     /// Computes all tiles.
+    ///
+    /// # Safety
+    ///
+    /// What is to be packed has been packed, and nothing else touches these
+    /// elements of C meanwhile.
     unsafe fn multiply(&self) {
         let each = || parts_of(self.panels.clone(), 1);
         // SAFETY: promised by the caller.
@@ -202,6 +217,10 @@ impl<T: Float> Part<'_, T> {
 
     /// Computes one tile: these rows by one panel, or by as many as the wide
     /// kernels have.
+    ///
+    /// # Safety
+    ///
+    /// As for [`multiply`](Self::multiply).
     unsafe fn tile(&self, index: usize, rows: &Range<usize>, panels: Range<usize>) {
         let Self { product, way, .. } = *self;
         let kernels = product.kernels;
