@@ -1,7 +1,8 @@
 //! Convolution as a matrix product: what the taps see is copied into a matrix
 //! with a row for each tap and a column for each window (Chellapilla et al.,
 //! "High performance convolutional neural networks for document processing",
-//! 2006), for some rows of one image or for several small images at a time.
+//! 2006), for some rows of one image or for several small images at a time, and
+//! for some channels.
 
 use std::ops::Range;
 
@@ -14,6 +15,9 @@ use crate::kernels::parallel::for_each_chunk;
 /// Elements that the matrix should not exceed, so that it stays in a core's
 /// own cache.
 const MATRIX_LENGTH: usize = 1 << 18;
+/// Fewest taps that are multiplied at a time where the matrix of all would be
+/// larger.
+const TAPS: usize = 256;
 /// Fewest columns that let a matrix product run at full speed, if reading the
 /// weight costs nothing.
 const MIN_COLUMNS: usize = 128;
@@ -31,7 +35,7 @@ fn fewest_columns(c: &Convolution) -> usize {
 
 /// Windows that one matrix product takes.
 fn columns(c: &Convolution) -> usize {
-    (MATRIX_LENGTH / c.taps.max(1)).clamp(fewest_columns(c), MAX_COLUMNS)
+    (MATRIX_LENGTH / c.taps.clamp(1, TAPS)).clamp(fewest_columns(c), MAX_COLUMNS)
 }
 
 /// Images that one matrix product takes, when these are small.
@@ -43,30 +47,53 @@ pub(super) fn images_per_task(c: &Convolution) -> usize {
     (c.images / MIN_TASKS).clamp(fewest, most.max(fewest))
 }
 
-/// The part of a group's windows that one matrix product takes: all of one
-/// image or several, or some rows of one.
+/// What one matrix product takes: some channels of a group, seen by all windows
+/// of one image or several, or by some rows of windows of one.
 struct Tile<'a> {
     c: &'a Convolution,
     images: Range<usize>,
-    rows: Range<usize>,
     group: usize,
+    rows: Range<usize>,
+    channels: Range<usize>,
+}
+
+/// As few parts of `0..length` as possible of at most `longest`, equal to within
+/// one; at least one.
+fn parts(length: usize, longest: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = length.div_ceil(longest.max(1)).max(1);
+    (0..count).map(move |i| length * i / count..length * (i + 1) / count)
 }
 
 impl Convolution {
-    /// The tiles of some images: those of one group after each other.
+    /// The tiles of some images: those of one group after each other, and in
+    /// it those of the same rows.
     fn tiles(&self, images: Range<usize>) -> impl Iterator<Item = Tile<'_>> {
         let [height, width] = self.windows.output();
         let rows = match images.len() {
             1 if !self.pointwise => (columns(self) / width).clamp(1, height),
             _ => height,
         };
+        let channels = match self.pointwise && images.len() == 1 {
+            true => self.in_channels,
+            false => {
+                TAPS.max(MATRIX_LENGTH / (images.len() * rows * width)) / self.kernel_taps().max(1)
+            }
+        };
         (0..self.groups).flat_map(move |group| {
             let images = images.clone();
-            (0..height).step_by(rows).map(move |start| {
-                let rows = start..height.min(start + rows);
-                Tile { c: self, images: images.clone(), rows, group }
+            parts(height, rows).flat_map(move |rows| {
+                let images = images.clone();
+                parts(self.in_channels, channels).map(move |channels| {
+                    let (images, rows) = (images.clone(), rows.clone());
+                    Tile { c: self, images, group, rows, channels }
+                })
             })
         })
+    }
+
+    /// Taps of a channel.
+    fn kernel_taps(&self) -> usize {
+        self.taps / self.in_channels.max(1)
     }
 }
 
@@ -81,12 +108,18 @@ impl Tile<'_> {
         self.images.len() * self.image_columns()
     }
 
-    /// Whether it is the first of its images and group.
+    /// The taps of its channels.
+    fn taps(&self) -> Range<usize> {
+        let taps = self.c.kernel_taps();
+        self.channels.start * taps..self.channels.end * taps
+    }
+
+    /// Whether it has the first rows.
     fn is_first(&self) -> bool {
         self.rows.start == 0
     }
 
-    /// Whether it is the last of its images and group.
+    /// Whether it has the last rows.
     fn is_last(&self) -> bool {
         self.rows.end == self.c.windows.output()[0]
     }
@@ -106,15 +139,35 @@ impl Tile<'_> {
         let group = self.group;
         self.images.clone().map(move |image| Place { image, group })
     }
+
+    /// The channels, each of all images, in inputs that begin with the image
+    /// `first`.
+    fn inputs(&self, first: usize) -> impl Iterator<Item = Range<usize>> {
+        let (c, length) = (self.c, self.c.windows.image_length());
+        self.channels.clone().flat_map(move |channel| {
+            self.images.clone().map(move |image| {
+                let place =
+                    (((image - first) * c.groups + self.group) * c.in_channels + channel) * length;
+                place..place + length
+            })
+        })
+    }
+
+    /// The planes of its channels among those of all channels.
+    fn planes(&self) -> Range<usize> {
+        let channel = self.images.len() * self.c.windows.plane_length();
+        self.channels.start * channel..self.channels.end * channel
+    }
 }
 
 /// The matrix of a tile, and the planes behind it; the tiles of one task share
 /// the memory.
 struct Unfolding<T: Float> {
-    /// The planes of a group's channels, image after image.
+    /// The planes of a group's channels, in each image after image.
     planes: Buffer<T>,
     /// What the taps see: taps × windows.
     matrix: Buffer<T>,
+    /// Where each tap starts in the plane of a channel.
     starts: Vec<usize>,
 }
 
@@ -122,63 +175,91 @@ impl<T: Float> Unfolding<T> {
     /// Memory for every tile of some images.
     fn new(c: &Convolution, images: &Range<usize>) -> Self {
         let in_place = c.pointwise && images.len() == 1;
-        let columns = c.tiles(images.clone()).map(|tile| tile.columns()).max().unwrap_or(0);
         let length = |length: usize| if in_place { 0 } else { length };
+        let matrix = |tile: Tile<'_>| tile.taps().len() * tile.columns();
         Self {
             planes: Buffer::new(length(images.len() * c.planes_length())),
-            matrix: Buffer::new(length(c.taps * columns)),
-            starts: c.starts().collect(),
+            matrix: Buffer::new(length(c.tiles(images.clone()).map(matrix).max().unwrap_or(0))),
+            starts: c.windows.starts().collect(),
         }
     }
 
     /// The matrix of a tile, and the elements between two of its rows.
     fn unfold<'a>(&'a mut self, tile: &Tile, x: &'a [T]) -> (&'a [T], usize) {
-        let c = tile.c;
+        let (c, plane) = (tile.c, tile.c.windows.plane_length());
         if let Some(place) = tile.in_place() {
             return (c.input(x, place), tile.columns());
         }
+        let planes = &mut self.planes.as_mut_slice()[tile.planes()];
         if tile.is_first() {
-            let planes = self.planes.as_mut_slice().chunks_exact_mut(c.planes_length().max(1));
-            for (planes, place) in planes.zip(tile.places()) {
-                c.spread(c.input(x, place), planes);
+            for (plane, input) in planes.chunks_exact_mut(plane).zip(tile.inputs(0)) {
+                c.windows.spread(&x[input], T::ZERO, plane);
             }
         }
         let (columns, [_, width]) = (tile.columns(), c.windows.output());
-        let matrix = &mut self.matrix.as_mut_slice()[..c.taps * columns];
-        let (planes, starts) = (self.planes.as_slice(), &self.starts);
+        let matrix = &mut self.matrix.as_mut_slice()[..tile.taps().len() * columns];
+        let (planes, starts) = (&*planes, &self.starts);
         for_each_chunk(matrix, columns, 1, |tap, matrix| {
+            let (channel, tap) = (tap / starts.len(), tap % starts.len());
             let mut rows = matrix.chunks_exact_mut(width);
             for image in 0..tile.images.len() {
-                let start = image * c.planes_length() + starts[tap];
+                let start = (channel * tile.images.len() + image) * plane + starts[tap];
                 for (row, out) in tile.rows.clone().zip(&mut rows) {
                     let start = start + row * c.windows.plane_row();
-                    out.copy_from_slice(&planes[start..][..width]);
+                    copy_row(&planes[start..][..width], out);
                 }
             }
         });
         (self.matrix.as_slice(), columns)
     }
 
-    /// Adds a tile's matrix to the planes that it would be copied from.
-    fn fold(&mut self, tile: &Tile) {
+    /// Adds a tile's matrix to the planes that it would be copied from and,
+    /// when they are complete, lays these out as the gradient.
+    fn fold(&mut self, tile: &Tile, gradient: &mut [T]) {
         let (c, columns, [_, width]) = (tile.c, tile.columns(), tile.c.windows.output());
-        let kernel_taps = c.taps / c.in_channels.max(1);
         let (matrix, starts) = (self.matrix.as_slice(), &self.starts);
-        let plane = c.windows.plane_length();
-        for_each_chunk(self.planes.as_mut_slice(), plane, kernel_taps, |index, out| {
+        let (plane, images) = (c.windows.plane_length(), tile.images.len());
+        let planes = &mut self.planes.as_mut_slice()[tile.planes()];
+        for_each_chunk(planes, plane, starts.len(), |index, out| {
             if tile.is_first() {
                 out.fill(T::ZERO);
             }
-            let (image, channel) = (index / c.in_channels, index % c.in_channels);
-            for tap in 0..kernel_taps {
-                let start = (channel * kernel_taps + tap) * columns + image * tile.image_columns();
-                let values = matrix[start..].chunks_exact(width);
+            let (channel, image) = (index / images, index % images);
+            for (tap, start) in starts.iter().enumerate() {
+                let from = (channel * starts.len() + tap) * columns + image * tile.image_columns();
+                let values = matrix[from..].chunks_exact(width);
                 for (row, values) in tile.rows.clone().zip(values) {
-                    let out = &mut out[starts[tap] + row * c.windows.plane_row()..][..width];
+                    let out = &mut out[start + row * c.windows.plane_row()..][..width];
                     out.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value);
                 }
             }
         });
+        if tile.is_last() {
+            for (plane, input) in planes.chunks_exact(plane).zip(tile.inputs(tile.images.start)) {
+                c.windows.collect(plane, T::ZERO, &mut gradient[input]);
+            }
+        }
+    }
+}
+
+/// Copies a row in pieces of one length, the last two of which may overlap:
+/// for the short rows of small images a call to copy memory takes longer.
+#[inline(always)]
+fn copy_row<T: Copy>(from: &[T], to: &mut [T]) {
+    #[inline(always)]
+    fn pieces<T: Copy, const N: usize>(from: &[T], to: &mut [T]) {
+        let last = to.len() - N;
+        for start in (0..last).step_by(N).chain([last]) {
+            let piece: [T; N] = from[start..start + N].try_into().expect("N elements");
+            to[start..start + N].copy_from_slice(&piece);
+        }
+    }
+    match to.len() {
+        0..4 => to.copy_from_slice(from),
+        4..8 => pieces::<T, 4>(from, to),
+        8..16 => pieces::<T, 8>(from, to),
+        16..64 => pieces::<T, 16>(from, to),
+        _ => to.copy_from_slice(from),
     }
 }
 
@@ -233,7 +314,7 @@ pub(super) fn forward<T: Float>(
             }
             None => (buffer.as_mut_slice(), n),
         };
-        if let Some(bias) = bias {
+        if let Some(bias) = bias.filter(|_| tile.channels.start == 0) {
             let bias = &bias[tile.group * c.out_channels..][..c.out_channels];
             for (row, &bias) in out.chunks_mut(columns).zip(bias) {
                 row[..n].fill(bias);
@@ -241,17 +322,17 @@ pub(super) fn forward<T: Float>(
         }
         T::gemm(Problem {
             m: c.out_channels,
-            k: c.taps,
+            k: tile.taps().len(),
             n,
-            a: c.weight(weight, tile.group),
+            a: &c.weight(weight, tile.group)[tile.taps().start..],
             a_strides: [c.taps, 1],
             b: matrix,
             b_strides: [matrix_columns, 1],
             c: out,
             columns,
-            accumulate: bias.is_some(),
+            accumulate: bias.is_some() || tile.channels.start > 0,
         });
-        if tile.single().is_some() {
+        if tile.single().is_some() || tile.channels.end < c.in_channels {
             continue;
         }
         for (channel, row) in buffer.as_slice().chunks_exact(n).enumerate() {
@@ -283,10 +364,10 @@ pub(super) fn input_gradient<T: Float>(
             false => unfolding.matrix.as_mut_slice(),
         };
         T::gemm(Problem {
-            m: c.taps,
+            m: tile.taps().len(),
             k: c.out_channels,
             n,
-            a: c.weight(weight, tile.group),
+            a: &c.weight(weight, tile.group)[tile.taps().start..],
             a_strides: [1, c.taps],
             b: cotangents,
             b_strides: [columns, 1],
@@ -294,16 +375,8 @@ pub(super) fn input_gradient<T: Float>(
             columns: n,
             accumulate: false,
         });
-        if in_place {
-            continue;
-        }
-        unfolding.fold(&tile);
-        if tile.is_last() {
-            let planes = unfolding.planes.as_slice().chunks_exact(c.planes_length());
-            for (image, planes) in planes.enumerate() {
-                let start = (image * c.groups + tile.group) * c.input_length();
-                c.collect(planes, &mut gradient[start..][..c.input_length()]);
-            }
+        if !in_place {
+            unfolding.fold(&tile, gradient);
         }
     }
 }
@@ -327,12 +400,12 @@ pub(super) fn add_weight_gradient<T: Float>(
             T::gemm(Problem {
                 m: c.out_channels,
                 k: tile.columns(),
-                n: c.taps,
+                n: tile.taps().len(),
                 a: cotangents,
                 a_strides: [columns, 1],
                 b: matrix,
                 b_strides: [1, matrix_columns],
-                c: &mut sum[tile.group * c.weight_length()..][..c.weight_length()],
+                c: &mut sum[tile.group * c.weight_length() + tile.taps().start..],
                 columns: c.taps,
                 accumulate: true,
             });
