@@ -3,6 +3,7 @@
 
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
+use crate::kernels::dropout::Dropout;
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -116,6 +117,21 @@ impl<T: Float> Tensor<T> {
                 if heads { T::ONE } else { T::ZERO }
             })
         })
+    }
+
+    /// The factors of dropout: 0 with probability `p`, else `kept`.
+    ///
+    /// ```
+    /// use dendra_tensor::{Rng, Tensor};
+    ///
+    /// let mask = Tensor::dropout_mask([1000], 0.25, 2.0, &mut Rng::seed(7)).to_vec();
+    /// let left_out = mask.iter().filter(|&&factor| factor == 0.0).count();
+    /// assert!((200..300).contains(&left_out) && mask.contains(&2.0));
+    /// ```
+    pub fn dropout_mask(shape: impl Into<Shape>, p: f64, kept: T, rng: &mut Rng) -> Self {
+        let mask = Self::build(shape, |out| Dropout::new(p, kept, rng).all_factors(out));
+        rng.skip(mask.len() as u64);
+        mask
     }
 
     /// `count` indices drawn by the weights of the last axis, which need not

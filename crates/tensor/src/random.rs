@@ -5,6 +5,8 @@
 //! therefore depends on seed, stream and position alone: streams never
 //! overlap, and nothing depends on which thread asks first.
 
+use crate::kernels::simd;
+
 /// A stream of random numbers.
 ///
 /// ```
@@ -71,6 +73,46 @@ impl Rng {
         block[place]
     }
 
+    /// Passes over so many words.
+    pub(crate) fn skip(&mut self, words: u64) {
+        (self.position, self.block) = (self.position.wrapping_add(words), None);
+    }
+
+    /// The words that [`next_u32`](Self::next_u32) would give after `skipped`
+    /// others, many at a time.
+    pub(crate) fn words(&self, skipped: u64, out: &mut [u32]) {
+        const BLOCKS: usize = 16;
+        let (seed, stream) = (self.seed, self.stream);
+        let mut position = self.position.wrapping_add(skipped);
+        let mut rest = out;
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                while !rest.is_empty() {
+                    let index: [u64; BLOCKS] =
+                        std::array::from_fn(|i| (position / 4).wrapping_add(i as u64));
+                    let words = philox_of(
+                        [seed as u32, (seed >> 32) as u32],
+                        [
+                            index.map(|index| index as u32),
+                            index.map(|index| (index >> 32) as u32),
+                            [stream as u32; BLOCKS],
+                            [(stream >> 32) as u32; BLOCKS],
+                        ],
+                    );
+                    let blocks: [[u32; 4]; BLOCKS] =
+                        std::array::from_fn(|i| words.map(|word| word[i]));
+                    let words = &blocks.as_flattened()[(position % 4) as usize..];
+                    let count = words.len().min(rest.len());
+                    let (now, later) = std::mem::take(&mut rest).split_at_mut(count);
+                    now.copy_from_slice(&words[..count]);
+                    rest = later;
+                    position = position.wrapping_add(count as u64);
+                }
+            },
+        );
+    }
+
     /// 64 random bits.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
@@ -125,17 +167,24 @@ impl Rng {
 }
 
 /// Ten rounds of Philox over four words.
-#[inline]
-fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
+#[inline(always)]
+fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
+    philox_of(key, counter.map(|word| [word])).map(|[word]| word)
+}
+
+/// The same for `N` counters side by side.
+#[inline(always)]
+fn philox_of<const N: usize>(mut key: [u32; 2], mut counter: [[u32; N]; 4]) -> [[u32; N]; 4] {
     for _ in 0..10 {
-        let left = u64::from(counter[0]) * 0xD251_1F53;
-        let right = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [
-            (right >> 32) as u32 ^ counter[1] ^ key[0],
-            right as u32,
-            (left >> 32) as u32 ^ counter[3] ^ key[1],
-            left as u32,
-        ];
+        let [a, b, c, d] = counter;
+        for i in 0..N {
+            let left = u64::from(a[i]) * 0xD251_1F53;
+            let right = u64::from(c[i]) * 0xCD9E_8D57;
+            counter[0][i] = (right >> 32) as u32 ^ b[i] ^ key[0];
+            counter[1][i] = right as u32;
+            counter[2][i] = (left >> 32) as u32 ^ d[i] ^ key[1];
+            counter[3][i] = left as u32;
+        }
         key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
     counter
@@ -167,6 +216,20 @@ mod tests {
             let mut again = Rng::from_state(rng.state());
             for _ in 0..9 {
                 assert_eq!(rng.next_u32(), again.next_u32());
+            }
+        }
+    }
+
+    #[test]
+    fn words_made_together_are_those_drawn_one_by_one() {
+        // Also across the end of the lower half of the block's number.
+        for start in [0, 5, 4 * u64::from(u32::MAX) - 30] {
+            let rng = Rng::from_state([7, 11, start]);
+            for (skipped, count) in [(0, 200), (3, 1), (62, 70), (1000, 64)] {
+                let mut words = vec![0; count];
+                rng.words(skipped, &mut words);
+                let mut drawn = Rng::from_state([7, 11, start + skipped]);
+                assert!(words.into_iter().all(|word| word == drawn.next_u32()));
             }
         }
     }

@@ -55,7 +55,7 @@ macro_rules! dropouts {
                     let Some(tape) = $x.tape().filter(training) else {
                         return Ok($x.clone());
                     };
-                    let ($p, $rng) = (self.p, tape.random_stream());
+                    let ($p, $rng) = (self.p, &mut tape.random_stream());
                     let result: Result<Var<T>> = $result;
                     result.map_err(|error| place::said_by(error, None, self))
                 }
@@ -149,15 +149,12 @@ fn check(kind: &str, p: f64) -> Result<()> {
 }
 
 /// 0 with probability p, else `kept`.
-fn mask<T: Float>(shape: &Shape, p: f64, kept: f64, mut rng: Rng) -> Tensor<T> {
-    let kept = T::from_f64(kept);
-    // Of the 2³² values of a word, the share p.
-    let threshold = (p * 2.0_f64.powi(32)) as u64;
-    Tensor::from_fn(shape, |_| if u64::from(rng.next_u32()) < threshold { T::ZERO } else { kept })
+fn mask<T: Float>(shape: &Shape, p: f64, kept: f64, rng: &mut Rng) -> Tensor<T> {
+    Tensor::dropout_mask(shape, p, T::from_f64(kept), rng)
 }
 
 /// Whole channels of a batch with `D` axes behind them left out.
-fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: Rng) -> Result<Var<T>> {
+fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: &mut Rng) -> Result<Var<T>> {
     let shape = x.shape();
     check_sample::<D>("Dropout", &shape.get(1..).unwrap_or_default().into())?;
     let channels = shape[..2].iter().copied().chain([1; D]).collect();
@@ -168,7 +165,7 @@ fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: Rng) -> Resu
 const LIMIT: f64 = -1.758_099_340_847_376_6;
 
 /// Values set to SELU's limit; mean 0 and variance 1 stay.
-fn drop_to_limit<T: Float>(x: &Var<T>, p: f64, rng: Rng) -> Result<Var<T>> {
+fn drop_to_limit<T: Float>(x: &Var<T>, p: f64, rng: &mut Rng) -> Result<Var<T>> {
     if p == 1.0 {
         return Ok(x.mul_scalar(0.0));
     }

@@ -8,11 +8,11 @@
 //! again from the logarithm of the sum. Work is cut by tiles of queries
 //! forwards and by matrices backwards, whatever the number of threads.
 
+use super::dropout::Dropout;
 use super::gemm::Problem;
 use super::parallel::for_each_chunk;
 use super::simd;
 use crate::element::{Element, Float};
-use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -82,16 +82,6 @@ pub(crate) enum Mask<'a, T> {
     Keep(Matrices<'a, bool>),
     /// These are added.
     Add(Matrices<'a, T>),
-}
-
-/// Which weights are left out at random, and what the others are multiplied by.
-pub(crate) struct Dropout<T> {
-    /// Draws of 32 bits below this are left out.
-    pub(crate) threshold: u64,
-    /// The factor of the others.
-    pub(crate) kept: T,
-    /// The stream; a weight's place decides its position in it.
-    pub(crate) rng: Rng,
 }
 
 /// One call of attention.
@@ -189,16 +179,10 @@ impl<T: Float> Attend<'_, T> {
     /// What the weights of a tile are multiplied by, when some are left out.
     fn factors(&self, tile: Tile) -> Option<Vec<T>> {
         let dropout = self.dropout.as_ref()?;
-        let [seed, stream, start] = dropout.rng.state();
-        let mut factors = Vec::with_capacity(tile.rows * tile.columns);
-        for query in tile.query..tile.query + tile.rows {
-            let row = (tile.matrix * self.queries + query) * self.keys;
-            let position = start.wrapping_add((row + tile.key) as u64);
-            let mut rng = Rng::from_state([seed, stream, position]);
-            factors.extend((0..tile.columns).map(|_| {
-                let drawn = u64::from(rng.next_u32());
-                if drawn < dropout.threshold { T::ZERO } else { dropout.kept }
-            }));
+        let mut factors = vec![T::ZERO; tile.rows * tile.columns];
+        for (i, factors) in factors.chunks_exact_mut(tile.columns).enumerate() {
+            let row = (tile.matrix * self.queries + tile.query + i) * self.keys;
+            dropout.factors(row + tile.key, factors);
         }
         Some(factors)
     }

@@ -5,6 +5,7 @@
 pub(crate) mod attention;
 pub(crate) mod channels;
 pub(crate) mod convolution;
+pub(crate) mod dropout;
 pub mod gemm;
 pub(crate) mod math;
 pub mod parallel;

@@ -106,11 +106,12 @@ pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync)
     results.into_iter().map(|result| result.expect("every chunk was worked on")).collect()
 }
 
-/// Calls `work(index, chunk)` for consecutive chunks of `out`, all of which
-/// cost about the same per element. The first tells by its time whether the
-/// others are worth another thread, so that no one has to know the cost of a
-/// function; what is computed does not depend on it.
-fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
+/// Calls `work(place, chunk)` for consecutive chunks of `out`, which begin at
+/// that place and all cost about the same per element. The first tells by its
+/// time whether the others are worth another thread, so that no one has to know
+/// the cost of a function; what is computed does not depend on it.
+pub(crate) fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
+    let work = |index: usize, chunk: &mut [T]| work(index * MAP_CHUNK, chunk);
     if out.len() < 2 * MAP_CHUNK || rayon::current_num_threads() < 2 {
         return for_each_chunk(out, MAP_CHUNK, 0, work);
     }
@@ -124,8 +125,8 @@ fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) +
 
 /// Fills `out` with `f` of the elements of `x`, in parallel and vectorised.
 pub(crate) fn map_slice<A: Element, B: Element>(x: &[A], out: &mut [B], f: impl Fn(A) -> B + Sync) {
-    for_each_equal_chunk(out, |index, out| {
-        let x = &x[index * MAP_CHUNK..][..out.len()];
+    for_each_equal_chunk(out, |first, out| {
+        let x = &x[first..][..out.len()];
         simd::dispatch(
             #[inline(always)]
             || {
@@ -143,8 +144,8 @@ pub(crate) fn map_slices<A: Element, B: Element>(
     out: &mut [B],
     f: impl Fn(A, A, A) -> B + Sync,
 ) {
-    for_each_equal_chunk(out, |index, out| {
-        let [x, y, z] = [x, y, z].map(|slice| &slice[index * MAP_CHUNK..][..out.len()]);
+    for_each_equal_chunk(out, |first, out| {
+        let [x, y, z] = [x, y, z].map(|slice| &slice[first..][..out.len()]);
         simd::dispatch(
             #[inline(always)]
             || {

@@ -3,7 +3,8 @@
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float};
 use crate::error::{Error, Result};
-use crate::kernels::attention::{Attend, Dropout, Mask, Matrices, batch};
+use crate::kernels::attention::{Attend, Mask, Matrices, batch};
+use crate::kernels::dropout::Dropout;
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -97,11 +98,7 @@ impl<T: Float> Attention<T> {
             },
             causal: self.options.is_causal,
             scale: T::from_f64(self.options.scale.unwrap_or(1.0 / (width as f64).sqrt())),
-            dropout: dropout.map(|(p, rng)| Dropout {
-                threshold: (p * 2.0_f64.powi(32)) as u64,
-                kept: T::from_f64(1.0 / (1.0 - p)),
-                rng: rng.clone(),
-            }),
+            dropout: dropout.map(|(p, rng)| Dropout::new(*p, T::from_f64(1.0 / (1.0 - p)), rng)),
         })
     }
 }

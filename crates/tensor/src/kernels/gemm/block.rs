@@ -44,12 +44,13 @@ pub(super) struct Way {
 impl Way {
     /// The best way for a block of so many rows and panels.
     pub(super) fn of<T: Float>(p: &Product<T>, rows: usize, panels: usize) -> Self {
-        let fewest = if p.b_is_far() { PACKING_ROWS } else { 3 * PACKING_ROWS };
+        let scattered = |step: usize| step.saturating_mul(size_of::<T>()) >= SCATTERED;
+        let slow_b = p.b_is_far() || scattered(p.b_strides[0]);
+        let fewest = if slow_b { PACKING_ROWS } else { 3 * PACKING_ROWS };
         let packs_b = p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
         let wide = !packs_b && rows <= p.kernels.wide.len();
-        let step = p.a_strides[0].max(p.a_strides[1]);
-        let scattered = step.saturating_mul(size_of::<T>()) >= SCATTERED;
-        let packs_a = !wide && panels >= if scattered { 2 } else { A_PACKING_PANELS };
+        let slow_a = scattered(p.a_strides[0].max(p.a_strides[1]));
+        let packs_a = !wide && panels >= if slow_a { 2 } else { A_PACKING_PANELS };
         Self { packs_a, packs_b, wide }
     }
 }
