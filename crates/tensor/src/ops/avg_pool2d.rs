@@ -49,6 +49,29 @@ fn for_each_tap_row(windows: &Windows, starts: &[usize], mut work: impl FnMut(us
     }
 }
 
+/// Fewest windows in a row for which adding rows pays.
+const MIN_COLUMNS: usize = 8;
+
+/// For each window of narrow images the places that its taps see; nothing where
+/// rows are added instead.
+fn places(windows: &Windows) -> Option<Vec<Vec<usize>>> {
+    let [rows, columns] = windows.output();
+    if columns >= MIN_COLUMNS {
+        return None;
+    }
+    // In an image that holds its places the taps find them.
+    let image: Vec<i64> = (0..windows.image_length() as i64).collect();
+    let mut plane = vec![-1; windows.plane_length()];
+    windows.spread(&image, -1, &mut plane);
+    let all = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+    let seen = all.map(|[row, column]| {
+        let window = row * windows.plane_row() + column;
+        let seen = windows.starts().map(|start| usize::try_from(plane[start + window]));
+        seen.flatten().collect()
+    });
+    Some(seen.collect())
+}
+
 /// Adds the first values to as many sums.
 #[inline(always)]
 fn add<T: Float>(values: &[T], sums: &mut [T]) {
@@ -71,7 +94,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(inputs[0].shape());
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let images = rows_per_chunk(image);
+        let (images, narrow) = (rows_per_chunk(image), places(&windows));
         let y = inputs[0].with_slice(|x| {
             Tensor::build(shape, |y| {
                 for_each_chunk(y, images * positions, starts.len() + 1, |index, y| {
@@ -79,6 +102,13 @@ impl<T: Float> Op<T> for AvgPool2d {
                     let plane = plane.as_mut_slice();
                     for (i, y) in y.chunks_exact_mut(positions).enumerate() {
                         let x = &x[(index * images + i) * image..][..image];
+                        if let Some(places) = &narrow {
+                            for ((y, places), &count) in y.iter_mut().zip(places).zip(&counts) {
+                                let add = |sum, &place: &usize| sum + x[place];
+                                *y = places.iter().fold(T::ZERO, add) / count;
+                            }
+                            continue;
+                        }
                         windows.spread(x, T::ZERO, plane);
                         y.fill(T::ZERO);
                         simd::dispatch(
@@ -108,7 +138,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(shape);
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let images = rows_per_chunk(image);
+        let (images, narrow) = (rows_per_chunk(image), places(&windows));
         call.each(|_| {
             call.cotangent.with_slice(|g| {
                 Tensor::build(shape, |out| {
@@ -119,6 +149,13 @@ impl<T: Float> Op<T> for AvgPool2d {
                         let shares = shares.as_mut_slice();
                         for (i, out) in out.chunks_exact_mut(image).enumerate() {
                             let g = &g[(index * images + i) * positions..][..positions];
+                            if let Some(places) = &narrow {
+                                out.fill(T::ZERO);
+                                for ((&g, places), &count) in g.iter().zip(places).zip(&counts) {
+                                    places.iter().for_each(|&place| out[place] += g / count);
+                                }
+                                continue;
+                            }
                             plane.fill(T::ZERO);
                             simd::dispatch(
                                 #[inline(always)]
@@ -157,6 +194,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let everything = Pool2dOptions { dilation: [2, 1], ceil_mode: true, ..overlapping };
         vec![
             case(&[2, 3, 4, 6], Pool2dOptions::new([2, 2]), true),
+            case(&[2, 1, 6, 20], overlapping, false),
             case(&[2, 2, 5, 6], overlapping, true),
             case(&[2, 2, 5, 6], overlapping, false),
             case(&[1, 2, 6, 5], everything, true),
