@@ -9,11 +9,12 @@ use dendra_nn::tensor::{InterpolateMode, Ops, Rng, Tensor};
 use dendra_nn::{
     AdaptiveAvgPool3d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d, CELU, CircularPad2d,
     CircularPad3d, ConstantPad1d, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d,
-    ConvTranspose3d, ELU, Embedding, Flatten, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d,
-    InstanceNorm3d, LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, MaxPool3d, Module,
-    PReLU, Padding, PaddingMode, Parallel, Parameters, RMSNorm, RNN, RReLU, RecurrentNonlinearity,
-    ReflectionPad2d, ReplicationPad2d, Residual, Sequential, SequentialBuilder, Softmax, Softmax2d,
-    Softmin, Softplus, StateFile, Threshold, Upsample, ZeroPad2d, load, save,
+    ConvTranspose3d, ELU, Embedding, Flatten, Fold, GELU, GroupNorm, Hardtanh, Identity,
+    InstanceNorm1d, InstanceNorm3d, LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d,
+    MaxPool3d, Module, PReLU, Padding, PaddingMode, Parallel, Parameters, RMSNorm, RNN, RReLU,
+    RecurrentNonlinearity, ReflectionPad2d, ReplicationPad2d, Residual, Sequential,
+    SequentialBuilder, Softmax, Softmax2d, Softmin, Softplus, StateFile, Threshold, Unfold,
+    Upsample, ZeroPad2d, load, save,
 };
 
 const KEY: &str = "dendra.sequential";
@@ -70,6 +71,8 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
     let image = Sequential::input([8, 6, 6])
         .pixel_shuffle(2)
         .pixel_unshuffle(3)
+        .layer(Unfold::new((2, 1)).stride((2, 1)))
+        .layer(Fold::new(4, (2, 1)).stride((2, 1)))
         .layer(ZeroPad2d::new((0, 1, -1, 0)))
         .layer(ReflectionPad2d::new(1))
         .layer(ReplicationPad2d::new((1, 0, 0, 2)))

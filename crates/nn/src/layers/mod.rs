@@ -29,6 +29,7 @@ mod positions;
 mod recurrent;
 mod transformer;
 mod unflatten;
+mod unfold;
 mod upsample;
 
 pub use activation::{
@@ -82,6 +83,7 @@ pub use transformer::{
     TransformerEncoder, TransformerEncoderLayer, TransformerSettings,
 };
 pub use unflatten::Unflatten;
+pub use unfold::{Fold, Unfold};
 pub use upsample::Upsample;
 
 use std::fmt;
@@ -282,6 +284,8 @@ layers! {
     Upsample: Upsample;
     PixelShuffle: PixelShuffle;
     PixelUnshuffle: PixelUnshuffle;
+    Unfold: Unfold;
+    Fold: Fold;
     Residual: ResidualSettings;
     Parallel: ParallelSettings;
     LayerNorm: LayerNormSettings;

@@ -6,8 +6,9 @@ use dendra_nn::tensor::{Float, InterpolateMode, Ops, Result, Rng};
 use dendra_nn::{
     AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool, BatchNorm3d, Bilinear, CircularPad,
     ConstantPad, Conv, ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d, Dropout3d, Extents,
-    InstanceNorm3d, Margins, MaxPool, Module, Padding, PaddingMode, PairwiseDistance, Parameters,
-    PixelShuffle, PixelUnshuffle, ReflectionPad, ReplicationPad, Unflatten, Upsample, ZeroPad,
+    Fold, InstanceNorm3d, Margins, MaxPool, Module, Padding, PaddingMode, PairwiseDistance,
+    Parameters, PixelShuffle, PixelUnshuffle, ReflectionPad, ReplicationPad, Unflatten, Unfold,
+    Upsample, ZeroPad,
 };
 use serde_json::Value;
 
@@ -61,6 +62,18 @@ pub(crate) fn layer<T: Float>(
         }
         "PixelShuffle" => Box::new(PixelShuffle::new(size("upscale_factor"))),
         "PixelUnshuffle" => Box::new(PixelUnshuffle::new(size("downscale_factor"))),
+        "Unfold" => Box::new(
+            Unfold::new(settings.pair("kernel_size"))
+                .stride(settings.pair("stride"))
+                .padding(settings.pair("padding"))
+                .dilation(settings.pair("dilation")),
+        ),
+        "Fold" => Box::new(
+            Fold::new(settings.pair("output_size"), settings.pair("kernel_size"))
+                .stride(settings.pair("stride"))
+                .padding(settings.pair("padding"))
+                .dilation(settings.pair("dilation")),
+        ),
         "Unflatten" => {
             Box::new(Unflatten::new(settings.integer("dim"), settings.sizes("unflattened_size")))
         }
