@@ -4,9 +4,9 @@
 use dendra_nn::autograd::{AnyTensor, Gradients, StateDict, Tape, Var};
 use dendra_nn::tensor::{Float, Ops, Result, Rng};
 use dendra_nn::{
-    Approximation, AvgPool2d, BatchNorm1d, BatchNorm2d, Dropout, ELU, Flatten, GELU, GroupNorm,
-    InstanceNorm1d, InstanceNorm2d, LayerNorm, LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module,
-    RMSNorm, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
+    Approximation, BatchNorm1d, BatchNorm2d, Dropout, ELU, Flatten, GELU, GroupNorm, LayerNorm,
+    LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module, RMSNorm, ReLU, SiLU, Sigmoid, Softmax,
+    Softplus, Tanh,
 };
 use serde_json::Value;
 
@@ -187,11 +187,6 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
                 None => layer.init_as(rng)?,
             })
         }
-        "InstanceNorm1d" => Box::new(InstanceNorm1d::new(size("num_features")).init_as(rng)?),
-        "InstanceNorm2d" => {
-            let layer = InstanceNorm2d::new(size("num_features")).affine(settings.flag("affine"));
-            Box::new(layer.eps(settings.number("eps")).init_as(rng)?)
-        }
         "MaxPool2d" => {
             let layer = MaxPool2d::new(settings.pair("kernel_size"))
                 .stride(settings.pair("stride"))
@@ -199,16 +194,6 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
                 .ceil_mode(settings.flag("ceil_mode"));
             Box::new(match settings.find_setting("dilation") {
                 Some(_) => layer.dilation(settings.pair("dilation")),
-                None => layer,
-            })
-        }
-        "AvgPool2d" => {
-            let layer = AvgPool2d::new(settings.pair("kernel_size"))
-                .stride(settings.pair("stride"))
-                .padding(settings.pair("padding"))
-                .ceil_mode(settings.flag("ceil_mode"));
-            Box::new(match settings.find_setting("count_include_pad").map(Value::as_bool) {
-                Some(counts) => layer.count_include_pad(counts.unwrap()),
                 None => layer,
             })
         }

@@ -4,10 +4,10 @@
 use dendra_nn::autograd::{AnyTensor, Parameters, StateDict, Tape, Var};
 use dendra_nn::tensor::{AttentionMask, Element, Float, Ops, Result, Rng, Tensor};
 use dendra_nn::{
-    Attend, Decode, Embedding, FeedForwardActivation, GRUCell, LSTM, LSTMCell, LayerNorm,
-    MultiheadAttention, RNN, RNNCell, Recurrent, RecurrentCell, RecurrentNonlinearity,
-    RecurrentState, Transformer, TransformerDecoderLayer, TransformerEncoderLayer,
-    TransformerSettings,
+    Attend, BagMode, Decode, Embedding, EmbeddingBag, FeedForwardActivation, GRUCell, LSTM,
+    LSTMCell, LayerNorm, MultiheadAttention, RNN, RNNCell, Recurrent, RecurrentCell,
+    RecurrentNonlinearity, RecurrentState, Transformer, TransformerDecoderLayer,
+    TransformerEncoderLayer, TransformerSettings,
 };
 
 use serde_json::Value;
@@ -91,6 +91,8 @@ impl<T: Float + Stored> Run<'_, T> {
         let rng = &mut Rng::seed(0);
         let arguments = self.case.nested("arguments");
         let size = |name| arguments.integer(name) as usize;
+        let padding_idx = arguments.find_setting("padding_idx").and_then(Value::as_u64);
+        let padding_idx = padding_idx.map(|padding| padding as usize);
         match self.case.text("layer") {
             "LSTM" if arguments.find_setting("proj_size").is_some() => {
                 let layer = LSTM::new(size("input_size"), size("hidden_size"))
@@ -120,12 +122,30 @@ impl<T: Float + Stored> Run<'_, T> {
                 let settings = RNNCell::new(size("input_size"), size("hidden_size"));
                 self.step(settings.nonlinearity(RecurrentNonlinearity::ReLU).init_as(rng)?)
             }
+            "EmbeddingBag" => {
+                let layer = EmbeddingBag::new(size("num_embeddings"), size("embedding_dim"));
+                let mut layer = layer.mode(match arguments.text("mode") {
+                    "sum" => BagMode::Sum,
+                    "mean" => BagMode::Mean,
+                    _ => BagMode::Max,
+                });
+                if let Some(padding) = padding_idx {
+                    layer = layer.padding_idx(padding);
+                }
+                let mut layer = layer.init_as(rng)?;
+                self.load(&mut layer)?;
+                let offsets = self.case.find_setting("offsets").and_then(Value::as_array);
+                let offsets = offsets.map(|_| self.case.sizes("offsets"));
+                let weights = self.find("weights");
+                let numbers = self.case.tensor("input/x");
+                let tape = Some(&self.tape);
+                let y = layer.lookup(&numbers, offsets.as_deref(), weights.as_ref(), tape)?;
+                self.compare(&layer, &[("y", &y)])
+            }
             "Embedding" => {
                 let mut layer = Embedding::new(size("num_embeddings"), size("embedding_dim"));
-                if let Some(padding) =
-                    arguments.find_setting("padding_idx").and_then(|x| x.as_u64())
-                {
-                    layer = layer.padding_idx(padding as usize);
+                if let Some(padding) = padding_idx {
+                    layer = layer.padding_idx(padding);
                 }
                 let mut layer = layer.init_as(rng)?;
                 self.load(&mut layer)?;
@@ -224,6 +244,7 @@ impl<T: Float + Stored> Run<'_, T> {
         let mut layer = MultiheadAttention::new(size("embed_dim"), size("num_heads"))
             .bias(arguments.flag("bias"))
             .add_bias_kv(arguments.flag("add_bias_kv"))
+            .add_zero_attn(arguments.flag("add_zero_attn"))
             .batch_first(arguments.flag("batch_first"));
         if arguments.find_setting("kdim").is_some_and(|width| !width.is_null()) {
             layer = layer.kdim(size("kdim")).vdim(size("vdim"));

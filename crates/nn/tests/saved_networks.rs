@@ -7,13 +7,14 @@ use std::path::Path;
 use dendra_nn::autograd::{StateDict, Tape, Var};
 use dendra_nn::tensor::{InterpolateMode, Ops, Rng, Tensor};
 use dendra_nn::{
-    AdaptiveAvgPool3d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d, CELU, CircularPad2d,
-    CircularPad3d, ConstantPad1d, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d,
-    ConvTranspose3d, ELU, Embedding, Flatten, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d,
-    InstanceNorm3d, LSTM, LeakyReLU, Linear, LogSoftmax, MaxPool1d, MaxPool2d, MaxPool3d, Module,
-    PReLU, Padding, PaddingMode, Parallel, Parameters, RMSNorm, RNN, RReLU, RecurrentNonlinearity,
-    ReflectionPad2d, ReplicationPad2d, Residual, Sequential, SequentialBuilder, Softmax, Softmax2d,
-    Softmin, Softplus, StateFile, Threshold, Upsample, ZeroPad2d, load, save,
+    AdaptiveAvgPool3d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d, BagMode, CELU,
+    CircularPad2d, CircularPad3d, ConstantPad1d, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d,
+    ConvTranspose3d, ELU, Embedding, EmbeddingBag, Flatten, Fold, GELU, GroupNorm, Hardtanh,
+    Identity, InstanceNorm1d, InstanceNorm3d, LPPool2d, LSTM, LeakyReLU, Linear, LocalResponseNorm,
+    LogSoftmax, MaxPool1d, MaxPool2d, MaxPool3d, Module, PReLU, Padding, PaddingMode, Parallel,
+    Parameters, RMSNorm, RNN, RReLU, RecurrentNonlinearity, ReflectionPad2d, ReplicationPad2d,
+    Residual, Sequential, SequentialBuilder, Softmax, Softmax2d, Softmin, Softplus, StateFile,
+    Threshold, Unfold, Upsample, ZeroPad2d, load, save,
 };
 
 const KEY: &str = "dendra.sequential";
@@ -56,6 +57,7 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
         .layer(MaxPool1d::new(3).stride(2).padding(1))
         .relu6()
         .layer(AvgPool1d::new(2).count_include_pad(false))
+        .layer(LocalResponseNorm::new(3).alpha(0.1).beta(0.5).k(2.0))
         .layer(CELU::new(0.5))
         .glu(1)
         .layer(ConstantPad1d::new((1, 2), 0.5))
@@ -70,6 +72,8 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
     let image = Sequential::input([8, 6, 6])
         .pixel_shuffle(2)
         .pixel_unshuffle(3)
+        .layer(Unfold::new((2, 1)).stride((2, 1)))
+        .layer(Fold::new(4, (2, 1)).stride((2, 1)))
         .layer(ZeroPad2d::new((0, 1, -1, 0)))
         .layer(ReflectionPad2d::new(1))
         .layer(ReplicationPad2d::new((1, 0, 0, 2)))
@@ -86,6 +90,7 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
         .layer(Hardtanh::new(-2.0, 1.5))
         .adaptive_avg_pool2d((2, 3))
         .layer(Softmax2d)
+        .layer(LPPool2d::new(2.0, (1, 2)).stride(1).ceil_mode(true))
         .layer(AdaptiveMaxPool2d::new(2))
         .hardsigmoid()
         .global_avg_pool2d()
@@ -94,9 +99,9 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
     let volume = Sequential::input([2, 4, 5, 6])
         .conv3d(4, (2, 3, 2))
         .batch_norm3d()
-        .layer(InstanceNorm3d::lazy().affine(true))
+        .layer(InstanceNorm3d::lazy().affine(true).track_running_stats(true).momentum(0.2))
         .layer(MaxPool3d::new(2).stride(1))
-        .layer(AvgPool3d::new((1, 2, 1)).stride(1).count_include_pad(false))
+        .layer(AvgPool3d::new((1, 2, 1)).stride(1).divisor_override(3))
         .layer(ConvTranspose3d::lazy(4, 2).stride((1, 2, 1)).groups(2))
         .layer(AdaptiveAvgPool3d::new((2, 4, 3)))
         .layer(CircularPad3d::new((0, 1, 0, 0, 1, 0)))
@@ -176,6 +181,18 @@ fn a_network_on_sequences_comes_back() {
     let answer = |model: &Sequential| model.forward(&Var::new(x.clone())).unwrap().into_value();
     assert_eq!(answer(&again), answer(&model));
     assert_eq!(*answer(&model).shape(), [2, 4, 3]);
+}
+
+#[test]
+fn a_network_of_bags_comes_back() {
+    let bags = EmbeddingBag::new(7, 6).mode(BagMode::Max).padding_idx(2);
+    let model = Sequential::input([4]).layer(bags).dense(3).build(&mut Rng::seed(3)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.safetensors");
+    model.save(&path).unwrap();
+    let again = Sequential::load(&path).unwrap();
+    assert_eq!(again.state_dict(), model.state_dict());
+    assert_eq!(format!("{again:?}"), format!("{model:?}"));
 }
 
 #[test]

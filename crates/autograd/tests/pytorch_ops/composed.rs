@@ -37,6 +37,10 @@ pub(crate) fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Option<Result<V>> {
         ("min_along", [x]) => x.min_along(axis(), false).map(|(values, _)| values),
         ("kthvalue", [x]) => x.kthvalue(size("k"), axis(), false).map(|(values, _)| values),
         ("quantile", [x]) => x.quantile(case.number("q"), axis(), false),
+        ("quantiles", [x]) => {
+            let q = case.setting("q").as_array().unwrap().iter().map(|q| q.as_f64().unwrap());
+            x.quantiles(&q.collect::<Vec<_>>(), axis(), keep())
+        }
 
         ("mode", [x]) => x.mode(axis(), false).map(|(values, _)| values),
         ("nanmedian", [x]) => {

@@ -69,6 +69,8 @@ pub struct MultiheadAttention<T: Float = f32> {
     /// The projection of the output.
     pub out_proj: Linear<T>,
     #[parameters(skip)]
+    add_zero_attn: bool,
+    #[parameters(skip)]
     num_heads: usize,
     #[parameters(skip)]
     dropout: f64,
@@ -86,6 +88,7 @@ pub struct MultiheadAttentionSettings {
     dropout: f64,
     bias: bool,
     add_bias_kv: bool,
+    add_zero_attn: bool,
     kdim: Option<usize>,
     vdim: Option<usize>,
     batch_first: bool,
@@ -101,6 +104,7 @@ impl MultiheadAttention {
             dropout: 0.0,
             bias: true,
             add_bias_kv: false,
+            add_zero_attn: false,
             kdim: None,
             vdim: None,
             batch_first: false,
@@ -127,6 +131,13 @@ impl MultiheadAttentionSettings {
     #[must_use]
     pub fn add_bias_kv(self, add_bias_kv: bool) -> Self {
         Self { add_bias_kv, ..self }
+    }
+
+    /// Whether a key and a value of zeros join those given, which a query sees
+    /// that has nothing to look at (they do not).
+    #[must_use]
+    pub fn add_zero_attn(self, add_zero_attn: bool) -> Self {
+        Self { add_zero_attn, ..self }
     }
 
     /// The width of the keys (`embed_dim`).
@@ -213,6 +224,7 @@ impl MultiheadAttentionSettings {
             bias_k,
             bias_v,
             out_proj: out_proj.build(&mut source)?,
+            add_zero_attn: self.add_zero_attn,
             num_heads,
             dropout,
             batch_first,
@@ -362,16 +374,34 @@ impl<T: Float> MultiheadAttention<T> {
             }
             mask => (mask, is_causal),
         };
-        let (Some(bias_k), Some(bias_v)) = (&self.bias_k, &self.bias_v) else {
-            return Ok(([q, k, v], mask, is_causal));
-        };
-        let mask = with_one_more_key(mask, is_causal, [queries, keys])?;
-        let joined = |given: &Var<T>, bias: &Param<T>| {
-            let &[batch, heads, _, width] = &given.shape()[..] else { unreachable!("four axes") };
-            let one = bias.on(given).reshape([1, heads, 1, width])?;
-            Var::cat(&[given, &one.broadcast_to([batch, heads, 1, width])?], 2)
-        };
-        Ok(([q, joined(&k, bias_k)?, joined(&v, bias_v)?], mask, false))
+        let (mut mask, mut is_causal, mut keys) = (mask, is_causal, keys);
+        let [mut k, mut v] = [k, v];
+        for [more_k, more_v] in self.more_keys(&k) {
+            mask = with_one_more_key(mask, is_causal, [queries, keys])?;
+            (is_causal, keys) = (false, keys + 1);
+            let joined = |given: &Var<T>, more: &Var<T>| {
+                let &[batch, heads, _, width] = &given.shape()[..] else {
+                    unreachable!("four axes")
+                };
+                let one = more.reshape([1, heads, 1, width])?;
+                Var::cat(&[given, &one.broadcast_to([batch, heads, 1, width])?], 2)
+            };
+            (k, v) = (joined(&k, &more_k)?, joined(&v, &more_v)?);
+        }
+        Ok(([q, k, v], mask, is_causal))
+    }
+
+    /// The keys and values that join those given: trained ones, and zeros.
+    fn more_keys(&self, beside: &Var<T>) -> Vec<[Var<T>; 2]> {
+        let mut more = Vec::new();
+        if let (Some(bias_k), Some(bias_v)) = (&self.bias_k, &self.bias_v) {
+            more.push([bias_k.on(beside), bias_v.on(beside)]);
+        }
+        if self.add_zero_attn {
+            let zeros = Var::new(Tensor::zeros([self.out_proj.weight.value().shape()[0]]));
+            more.push([zeros.clone(), zeros]);
+        }
+        more
     }
 
     /// What the heads found, `[N, num_heads, L, E / num_heads]`, joined and

@@ -5,7 +5,7 @@ use std::fmt;
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
 use dendra_tensor::ops::lifted;
-use dendra_tensor::{Float, PoolOptions, Result};
+use dendra_tensor::{Error, Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
@@ -57,6 +57,8 @@ pub struct AvgPool<const D: usize> {
     ceil_mode: bool,
     #[parameters(skip)]
     count_include_pad: bool,
+    #[parameters(skip)]
+    divisor_override: Option<usize>,
 }
 
 impl<const D: usize> AvgPool<D> {
@@ -69,6 +71,7 @@ impl<const D: usize> AvgPool<D> {
             padding: 0.into(),
             ceil_mode: false,
             count_include_pad: true,
+            divisor_override: None,
         }
     }
 
@@ -97,6 +100,13 @@ impl<const D: usize> AvgPool<D> {
         Self { count_include_pad, ..self }
     }
 
+    /// Divides the sum of each window by this number, at least 1, instead of the
+    /// count of its elements.
+    #[must_use]
+    pub fn divisor_override(self, divisor: usize) -> Self {
+        Self { divisor_override: Some(divisor), ..self }
+    }
+
     fn options(&self) -> PoolOptions<D> {
         PoolOptions {
             stride: self.stride.0,
@@ -112,12 +122,16 @@ fn name<const D: usize>() -> String {
 }
 
 own_settings!(AvgPool<D> { const D: usize }: |this, input| {
+    if this.divisor_override == Some(0) {
+        let message = "divisor_override must be at least 1, got 0";
+        return Err(Error::argument(name::<D>(), message));
+    }
     output_of(&name::<D>(), input, this.padding, |x| this.options().avg_pool_shape(x))
 });
 
 impl<T: Float, const D: usize> Module<T> for AvgPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        lifted::avg_pool(x, self.options(), self.count_include_pad)
+        lifted::avg_pool(x, self.options(), self.count_include_pad, self.divisor_override)
             .map_err(|error| place::said_by(error, None, self))
     }
 }
@@ -128,7 +142,11 @@ impl<const D: usize> fmt::Display for AvgPool<D> {
         self.stride.describe("stride", self.kernel_size, f)?;
         self.padding.describe("padding", 0, f)?;
         f.write_str(if self.ceil_mode { ", rounded up" } else { "" })?;
-        f.write_str(if self.count_include_pad { "" } else { ", padding not counted" })
+        match self.divisor_override {
+            Some(divisor) => write!(f, ", divided by {divisor}"),
+            None if self.count_include_pad => Ok(()),
+            None => f.write_str(", padding not counted"),
+        }
     }
 }
 
@@ -178,6 +196,21 @@ mod tests {
     fn the_gradient_is_shared() {
         let x = Tensor::normal([2, 2, 5, 5], 0.0, 1.0, &mut Rng::seed(4));
         let pool = AvgPool2d::new(3).stride(2).padding(1).count_include_pad(false);
-        check_gradient(|v| pool.forward(&v[0]), &[x]).unwrap();
+        check_gradient(|v| pool.forward(&v[0]), std::slice::from_ref(&x)).unwrap();
+        check_gradient(|v| pool.divisor_override(4).forward(&v[0]), &[x]).unwrap();
+    }
+
+    #[test]
+    fn a_divisor_stands_for_the_count() {
+        let x = Var::new(Tensor::<f64>::ones([1, 1, 2, 4, 4]));
+        let pool = AvgPool3d::new(2).divisor_override(4);
+        assert_eq!(pool.forward(&x).unwrap().value().to_vec(), [2.0; 4]);
+        assert_eq!(pool.to_string(), "AvgPool3d 2×2×2, divided by 4");
+        let pool = pool.divisor_override(0);
+        let error = pool.forward(&x).unwrap_err().to_string();
+        assert!(error.ends_with("the divisor must be at least 1, got 0"), "{error}");
+        let builder = Sequential::input([1, 2, 4, 4]).layer(pool);
+        let error = builder.build(&mut Rng::seed(0)).unwrap_err().to_string();
+        assert!(error.ends_with("divisor_override must be at least 1, got 0"), "{error}");
     }
 }

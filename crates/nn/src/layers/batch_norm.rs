@@ -113,16 +113,20 @@ impl<const D: usize> BatchNormSettings<D> {
     }
 
     fn check(&self) -> Result<()> {
-        let &Self { eps, momentum, .. } = self;
-        let message = if !(eps >= 0.0 && eps.is_finite()) {
-            format!("eps must be a number of at least 0, got {eps}")
-        } else if !(0.0..=1.0).contains(&momentum) {
-            format!("momentum must be in 0 ..= 1, got {momentum}")
-        } else {
-            return Ok(());
-        };
-        Err(Error::argument(name::<D>(), message))
+        check_settings(&name::<D>(), self.eps, self.momentum)
     }
+}
+
+/// Refuses settings of running statistics that are out of range.
+pub(super) fn check_settings(kind: &str, eps: f64, momentum: f64) -> Result<()> {
+    let message = if !(eps >= 0.0 && eps.is_finite()) {
+        format!("eps must be a number of at least 0, got {eps}")
+    } else if !(0.0..=1.0).contains(&momentum) {
+        format!("momentum must be in 0 ..= 1, got {momentum}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::argument(kind, message))
 }
 
 initialised_by! {

@@ -66,7 +66,7 @@ pub struct EmbeddingSettings {
 }
 
 /// The standard normal distribution.
-fn normal() -> Init {
+pub(super) fn normal() -> Init {
     Init::Normal { mean: 0.0, std: 1.0 }
 }
 
@@ -95,19 +95,47 @@ impl Settings for EmbeddingSettings {
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Embedding<T>> {
         let &Self { num_embeddings, embedding_dim, padding_idx, weight_init } = self;
-        if let Some(padding_idx) = padding_idx.filter(|&padding| padding >= num_embeddings) {
-            let message = format!("padding_idx {padding_idx} is not below {num_embeddings}");
-            return Err(Error::argument("Embedding", message));
-        }
-        let fans = Fans { fan_in: embedding_dim, fan_out: num_embeddings };
-        let place = format!("Embedding {num_embeddings} × {embedding_dim}");
         let shape = [num_embeddings, embedding_dim];
-        let mut weight = source.param(weight_init, shape, fans, &place)?;
-        if let (Some(padding_idx), Source::Random(_)) = (padding_idx, source) {
-            let values = weight.value_mut().make_mut();
-            values[padding_idx * embedding_dim..][..embedding_dim].fill(T::ZERO);
-        }
+        let weight = table(source, "Embedding", shape, padding_idx, weight_init)?;
         Ok(Embedding { weight, padding_idx })
+    }
+}
+
+/// A new table of this many rows and columns, with 0 in the row of the padding.
+pub(super) fn table<T: Float>(
+    source: &mut Source<'_>,
+    kind: &str,
+    [rows, width]: [usize; 2],
+    padding_idx: Option<usize>,
+    weight_init: Init,
+) -> Result<Param<T>> {
+    if let Some(padding_idx) = padding_idx.filter(|&padding| padding >= rows) {
+        let message = format!("padding_idx {padding_idx} is not below {rows}");
+        return Err(Error::argument(kind, message));
+    }
+    let fans = Fans { fan_in: width, fan_out: rows };
+    let place = format!("{kind} {rows} × {width}");
+    let mut weight = source.param(weight_init, [rows, width], fans, &place)?;
+    if let (Some(padding_idx), Source::Random(_)) = (padding_idx, source) {
+        weight.value_mut().make_mut()[padding_idx * width..][..width].fill(T::ZERO);
+    }
+    Ok(weight)
+}
+
+/// Something to put a parameter beside: on the tape when one is given.
+pub(super) fn beside<T: Float>(tape: Option<&Tape<T>>) -> Var<T> {
+    match tape {
+        Some(tape) => tape.input(Tensor::zeros([0])),
+        None => Var::new(Tensor::zeros([0])),
+    }
+}
+
+/// Floats that are whole numbers, as integers.
+pub(super) fn whole_numbers<T: Float>(x: &Var<T>) -> Result<Tensor<i64>> {
+    let is_whole = |x: &T| x.is_finite() && x.floor() == *x;
+    match x.value().to_vec().into_iter().find(|value| !is_whole(value)) {
+        Some(value) => Err(Error::data("", format!("expected whole numbers, got {value}"))),
+        None => Ok(x.value().map(|x| x.to_f64() as i64)),
     }
 }
 
@@ -118,11 +146,7 @@ impl<T: Float> Embedding<T> {
     ///
     /// When a number is not in the table.
     pub fn lookup(&self, numbers: &Tensor<i64>, tape: Option<&Tape<T>>) -> Result<Var<T>> {
-        let beside = match tape {
-            Some(tape) => tape.input(Tensor::zeros([0])),
-            None => Var::new(Tensor::zeros([0])),
-        };
-        let weight = self.weight.on(&beside);
+        let weight = self.weight.on(&beside(tape));
         weight
             .embedding(numbers, self.padding_idx)
             .map_err(|error| place::said_by(error, place::path(&self.weight), self))
@@ -131,14 +155,9 @@ impl<T: Float> Embedding<T> {
 
 impl<T: Float> Module<T> for Embedding<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        let values = x.value();
-        let is_whole = |x: &T| x.is_finite() && x.floor() == *x;
-        if let Some(value) = values.to_vec().into_iter().find(|value| !is_whole(value)) {
-            let message = format!("expected whole numbers, got {value}");
-            let error = Error::data("Embedding", message);
-            return Err(place::said_by(error, place::path(&self.weight), self));
-        }
-        self.lookup(&values.map(|x| x.to_f64() as i64), x.tape())
+        let numbers = whole_numbers(x)
+            .map_err(|error| place::said_by(error, place::path(&self.weight), self))?;
+        self.lookup(&numbers, x.tape())
     }
 }
 

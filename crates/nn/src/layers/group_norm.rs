@@ -7,7 +7,6 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::image::axes;
 use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -115,7 +114,11 @@ impl GroupNormSettings {
 }
 
 /// Fills in the channels of a sample and checks them.
-fn infer_channels(kind: &str, channels: &mut Option<usize>, input: &Shape) -> Result<usize> {
+pub(super) fn infer_channels(
+    kind: &str,
+    channels: &mut Option<usize>,
+    input: &Shape,
+) -> Result<usize> {
     let refuse = |expected: &dyn fmt::Display| {
         Err(Error::shape(kind, format!("expected [{expected}, …], got {input}")))
     };
@@ -127,7 +130,7 @@ fn infer_channels(kind: &str, channels: &mut Option<usize>, input: &Shape) -> Re
 }
 
 /// Weight and bias, where there are.
-fn affine<T: Float>(
+pub(super) fn affine<T: Float>(
     source: &mut Source<'_>,
     kind: &str,
     channels: usize,
@@ -166,136 +169,6 @@ impl<T: Float> fmt::Display for GroupNorm<T> {
     }
 }
 
-/// [`InstanceNorm`] over a batch of sequences `[N, C, L]`.
-pub type InstanceNorm1d<T = f32> = InstanceNorm<T, 1>;
-
-/// [`InstanceNorm`] over a batch of images `[N, C, H, W]`.
-pub type InstanceNorm2d<T = f32> = InstanceNorm<T, 2>;
-
-/// [`InstanceNorm`] over a batch of volumes `[N, C, D, H, W]`.
-pub type InstanceNorm3d<T = f32> = InstanceNorm<T, 3>;
-
-/// Brings each channel of each sample to mean 0 and variance 1; with `affine`,
-/// then scales and moves it by a weight and a bias of shape `[C]`.
-///
-/// As [`GroupNorm`] with as many groups as channels (Ulyanov et al., "Instance
-/// normalization", 2016). Use it as [`InstanceNorm1d`], [`InstanceNorm2d`] or
-/// [`InstanceNorm3d`]. It has no running statistics.
-///
-/// ```
-/// use dendra_nn::autograd::Var;
-/// use dendra_nn::tensor::{Rng, Tensor};
-/// use dendra_nn::{InstanceNorm1d, Module};
-///
-/// let layer = InstanceNorm1d::new(1).eps(0.0).init(&mut Rng::seed(0))?;
-/// let y = layer.forward(&Var::new(Tensor::from([[[1.0, 3.0]], [[0.0, 8.0]]])))?;
-/// assert_eq!(y.value().to_vec(), [-1.0, 1.0, -1.0, 1.0]);
-/// # Ok::<(), dendra_nn::tensor::Error>(())
-/// ```
-#[derive(Clone, Debug, Parameters)]
-pub struct InstanceNorm<T: Float, const D: usize> {
-    /// Scales each channel; starts as 1.
-    pub weight: Option<Param<T>>,
-    /// Moves each channel; starts as 0.
-    pub bias: Option<Param<T>>,
-    #[parameters(skip)]
-    num_features: usize,
-    #[parameters(skip)]
-    eps: f64,
-}
-
-impl<const D: usize> InstanceNorm<f32, D> {
-    /// Settings of a layer for this many channels.
-    pub fn new(num_features: usize) -> InstanceNormSettings<D> {
-        InstanceNormSettings { num_features: Some(num_features), ..Self::lazy() }
-    }
-
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_features`.
-    pub fn lazy() -> InstanceNormSettings<D> {
-        InstanceNormSettings { num_features: None, eps: 1e-5, affine: false }
-    }
-}
-
-/// The settings of an [`InstanceNorm`] layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InstanceNormSettings<const D: usize> {
-    num_features: Option<usize>,
-    eps: f64,
-    affine: bool,
-}
-
-impl<const D: usize> InstanceNormSettings<D> {
-    /// What is added to the variance (10⁻⁵).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps, ..self }
-    }
-
-    /// Whether there are weight and bias (there are none).
-    #[must_use]
-    pub fn affine(self, affine: bool) -> Self {
-        Self { affine, ..self }
-    }
-}
-
-initialised_by! {
-    InstanceNormSettings<D> => InstanceNorm<f32, D>, any T: InstanceNorm<T, D>; const D: usize
-}
-
-fn instance_name<const D: usize>() -> String {
-    format!("InstanceNorm{D}d")
-}
-
-impl<const D: usize> Settings for InstanceNormSettings<D> {
-    type Layer<T: Float> = InstanceNorm<T, D>;
-
-    fn infer(&mut self, input: &Shape) -> Result<Shape> {
-        let name = instance_name::<D>();
-        infer_channels(&name, &mut self.num_features, input)?;
-        if input.len() != D + 1 {
-            let message = format!("expected {} axes, got {input}", D + 1);
-            return Err(Error::shape(name, message));
-        }
-        Ok(input.clone())
-    }
-
-    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<InstanceNorm<T, D>> {
-        let name = instance_name::<D>();
-        let channels = self.num_features.ok_or_else(|| open_input(&name, "num_features"))?;
-        let [weight, bias] = affine(source, &name, channels, self.affine)?;
-        Ok(InstanceNorm { weight, bias, num_features: channels, eps: self.eps })
-    }
-}
-
-impl<T: Float, const D: usize> Module<T> for InstanceNorm<T, D> {
-    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        let [weight, bias] =
-            [&self.weight, &self.bias].map(|param| param.as_ref().map(|param| param.on(x)));
-        let channels = self.num_features;
-        let normalised = match &x.shape()[..] {
-            [_, found, rest @ ..] if *found == channels && rest.len() == D => {
-                x.group_norm(channels, weight.as_ref(), bias.as_ref(), self.eps)
-            }
-            _ => {
-                let message =
-                    format!("expected [N, {channels}, {}], got {}", axes::<D>(), x.shape());
-                Err(Error::shape(instance_name::<D>(), message))
-            }
-        };
-        normalised.map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
-        })
-    }
-}
-
-impl<T: Float, const D: usize> fmt::Display for InstanceNorm<T, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", instance_name::<D>(), self.num_features)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dendra_autograd::Parameters;
@@ -308,7 +181,7 @@ mod tests {
     fn a_network_finds_out_the_channels() {
         let builder = Sequential::input([6, 4, 4])
             .layer(GroupNorm::lazy(3))
-            .layer(InstanceNorm2d::lazy().affine(true));
+            .layer(GroupNorm::lazy(6).eps(0.1));
         let model = builder.build(&mut Rng::seed(0)).unwrap();
         assert_eq!(model.parameter_count(), 4 * 6);
         let y = model.forward(&Var::new(Tensor::zeros([2, 6, 4, 4]))).unwrap();
@@ -320,10 +193,6 @@ mod tests {
             refuse(Sequential::input([6, 4]).layer(GroupNorm::lazy(4))),
             "layer 0 (GroupNorm): 6 channels do not form 4 groups"
         );
-        assert_eq!(
-            refuse(Sequential::input([6, 4]).layer(InstanceNorm2d::lazy())),
-            "layer 0 (InstanceNorm2d): expected 3 axes, got [6, 4]"
-        );
     }
 
     #[test]
@@ -334,11 +203,6 @@ mod tests {
         assert_eq!(
             group.forward(&x).unwrap_err().to_string(),
             "GroupNorm 4 in 2: expected [N, 4, …], got [2, 5, 3]"
-        );
-        let instance = InstanceNorm1d::new(4).init(rng).unwrap();
-        assert_eq!(
-            instance.forward(&x).unwrap_err().to_string(),
-            "InstanceNorm1d 4: expected [N, 4, L], got [2, 5, 3]"
         );
         assert!(GroupNorm::new(3, 4).init(rng).is_err());
     }

@@ -102,22 +102,32 @@ pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<
     Err(Error::shape(kind, format!("expected [C, {}], got {input}", axes::<D>())))
 }
 
+/// Refuses a padded input that no memory holds.
+pub(super) fn check_padded<const D: usize>(
+    kind: &str,
+    extents: &[usize],
+    Extents(padding): Extents<D>,
+) -> Result<()> {
+    let padded =
+        |(extent, padding): (&usize, usize)| padding.saturating_mul(2).saturating_add(*extent);
+    let padded: Shape = extents.iter().zip(padding).map(padded).collect();
+    if padded.checked_elements().is_none_or(|values| values > MAX_SAMPLE) {
+        let message = format!("a padded input of {padded} has more than {MAX_SAMPLE} values");
+        return Err(Error::shape(kind, message));
+    }
+    Ok(())
+}
+
 /// What a shape rule for batches makes of one sample, `[C, …]`. The padding is
 /// part of the rule; it is here to be doubted.
 pub(super) fn output_of<const D: usize>(
     kind: &str,
     input: &Shape,
-    Extents(padding): Extents<D>,
+    padding: Extents<D>,
     rule: impl FnOnce(&Shape) -> Result<Shape>,
 ) -> Result<Shape> {
     check_sample::<D>(kind, input)?;
-    let padded =
-        |(extent, padding): (&usize, usize)| padding.saturating_mul(2).saturating_add(*extent);
-    let padded: Shape = input[1..].iter().zip(padding).map(padded).collect();
-    if padded.checked_elements().is_none_or(|values| values > MAX_SAMPLE) {
-        let message = format!("a padded input of {padded} has more than {MAX_SAMPLE} values");
-        return Err(Error::shape(kind, message));
-    }
+    check_padded(kind, &input[1..], padding)?;
     let batch: Shape = [1].into_iter().chain(input.iter().copied()).collect();
     Ok(rule(&batch)?[1..].into())
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
 use dendra_tensor::ops::lifted;
-use dendra_tensor::{Float, PoolOptions, Result};
+use dendra_tensor::ops::max_unpool::max_pool_with_indices;
+use dendra_tensor::{Float, PoolOptions, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
@@ -98,6 +99,32 @@ impl<const D: usize> MaxPool<D> {
         Self { ceil_mode, ..self }
     }
 
+    /// As [`Module::forward`], and beside the values where they were: row-major
+    /// indices over the axes behind the channels, as [`MaxUnpool`] takes them
+    /// (PyTorch's `return_indices=True`). Of equal values it is the first.
+    ///
+    /// [`MaxUnpool`]: super::MaxUnpool
+    ///
+    /// # Errors
+    ///
+    /// When the windows do not fit the input, or one of them lies beside it and
+    /// so has no value.
+    ///
+    /// ```
+    /// use dendra_nn::MaxPool2d;
+    /// use dendra_nn::autograd::Var;
+    /// use dendra_nn::tensor::Tensor;
+    ///
+    /// let x = Var::new(Tensor::<f32>::arange(16).reshape([1, 1, 4, 4])?);
+    /// let (y, indices) = MaxPool2d::new(2).forward_with_indices(&x)?;
+    /// assert_eq!(y.value().to_vec(), [5.0, 7.0, 13.0, 15.0]);
+    /// assert_eq!(indices.to_vec(), [5, 7, 13, 15]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    pub fn forward_with_indices<T: Float>(&self, x: &Var<T>) -> Result<(Var<T>, Tensor<i64>)> {
+        max_pool_with_indices(x, self.options()).map_err(|error| place::said_by(error, None, self))
+    }
+
     fn options(&self) -> PoolOptions<D> {
         PoolOptions {
             kernel_size: self.kernel_size.0,
@@ -157,7 +184,7 @@ impl SequentialBuilder {
 #[cfg(test)]
 mod tests {
     use dendra_autograd::check_gradient;
-    use dendra_tensor::{Rng, Tensor};
+    use dendra_tensor::Rng;
 
     use super::*;
     use crate::sequential::Sequential;

@@ -16,19 +16,25 @@ mod conv_transpose;
 mod distance;
 mod dropout;
 mod embedding;
+mod embedding_bag;
 mod flatten;
 mod group_norm;
 mod image;
+mod instance_norm;
 mod key_value_cache;
 mod layer_norm;
 mod linear;
+mod local_response_norm;
+mod lp_pool;
 mod max_pool;
+mod max_unpool;
 mod padding;
 mod pixel_shuffle;
 mod positions;
 mod recurrent;
 mod transformer;
 mod unflatten;
+mod unfold;
 mod upsample;
 
 pub use activation::{
@@ -55,16 +61,20 @@ pub use conv_transpose::{
 pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
 pub use embedding::{Embedding, EmbeddingSettings};
+pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagSettings};
 pub use flatten::Flatten;
-pub use group_norm::{
-    GroupNorm, GroupNormSettings, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
-    InstanceNormSettings,
-};
+pub use group_norm::{GroupNorm, GroupNormSettings};
 pub use image::{Extents, Pair};
+pub use instance_norm::{
+    InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, InstanceNormSettings,
+};
 pub use key_value_cache::KeyValueCache;
 pub use layer_norm::{LayerNorm, LayerNormSettings, RMSNorm, RMSNormSettings};
 pub use linear::{Linear, LinearSettings};
+pub use local_response_norm::LocalResponseNorm;
+pub use lp_pool::{LPPool, LPPool1d, LPPool2d, LPPool3d};
 pub use max_pool::{MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
+pub use max_unpool::{MaxUnpool, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d};
 pub use padding::{
     CircularPad, CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad, ConstantPad1d,
     ConstantPad2d, ConstantPad3d, Margins, ReflectionPad, ReflectionPad1d, ReflectionPad2d,
@@ -82,6 +92,7 @@ pub use transformer::{
     TransformerEncoder, TransformerEncoderLayer, TransformerSettings,
 };
 pub use unflatten::Unflatten;
+pub use unfold::{Fold, Unfold};
 pub use upsample::Upsample;
 
 use std::fmt;
@@ -252,6 +263,9 @@ layers! {
     AvgPool1d: AvgPool<1>;
     AvgPool2d: AvgPool<2>;
     AvgPool3d: AvgPool<3>;
+    LPPool1d: LPPool<1>;
+    LPPool2d: LPPool<2>;
+    LPPool3d: LPPool<3>;
     AdaptiveAvgPool1d: AdaptiveAvgPool<1>;
     AdaptiveAvgPool2d: AdaptiveAvgPool<2>;
     AdaptiveAvgPool3d: AdaptiveAvgPool<3>;
@@ -282,6 +296,8 @@ layers! {
     Upsample: Upsample;
     PixelShuffle: PixelShuffle;
     PixelUnshuffle: PixelUnshuffle;
+    Unfold: Unfold;
+    Fold: Fold;
     Residual: ResidualSettings;
     Parallel: ParallelSettings;
     LayerNorm: LayerNormSettings;
@@ -290,7 +306,9 @@ layers! {
     InstanceNorm1d: InstanceNormSettings<1>;
     InstanceNorm2d: InstanceNormSettings<2>;
     InstanceNorm3d: InstanceNormSettings<3>;
+    LocalResponseNorm: LocalResponseNorm;
     Embedding: EmbeddingSettings;
+    EmbeddingBag: EmbeddingBagSettings;
     SinusoidalPositions: SinusoidalPositions;
     LSTM: RecurrentSettings<4>;
     GRU: RecurrentSettings<3>;

@@ -6,8 +6,9 @@ use dendra_nn::tensor::{Float, InterpolateMode, Ops, Result, Rng};
 use dendra_nn::{
     AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool, BatchNorm3d, Bilinear, CircularPad,
     ConstantPad, Conv, ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d, Dropout3d, Extents,
-    InstanceNorm3d, Margins, MaxPool, Module, Padding, PaddingMode, PairwiseDistance, Parameters,
-    PixelShuffle, PixelUnshuffle, ReflectionPad, ReplicationPad, Unflatten, Upsample, ZeroPad,
+    Fold, InstanceNorm, LPPool, LocalResponseNorm, Margins, MaxPool, MaxUnpool, Module, Padding,
+    PaddingMode, PairwiseDistance, Parameters, PixelShuffle, PixelUnshuffle, ReflectionPad,
+    ReplicationPad, Unflatten, Unfold, Upsample, ZeroPad,
 };
 use serde_json::Value;
 
@@ -29,10 +30,9 @@ pub(crate) fn layer<T: Float>(
         "ConvTranspose2d" => Box::new(conv_transpose::<T, 2>(settings, rng)?),
         "ConvTranspose3d" => Box::new(conv_transpose::<T, 3>(settings, rng)?),
         "BatchNorm3d" => Box::new(BatchNorm3d::new(size("num_features")).init_as(rng)?),
-        "InstanceNorm3d" => {
-            let layer = InstanceNorm3d::new(size("num_features")).affine(settings.flag("affine"));
-            Box::new(layer.init_as(rng)?)
-        }
+        "InstanceNorm1d" => Box::new(instance_norm::<T, 1>(settings, rng)?),
+        "InstanceNorm2d" => Box::new(instance_norm::<T, 2>(settings, rng)?),
+        "InstanceNorm3d" => Box::new(instance_norm::<T, 3>(settings, rng)?),
         name if name.ends_with("Pad1d") => padding::<T, 1>(name, settings),
         name if name.ends_with("Pad2d") => padding::<T, 2>(name, settings),
         name if name.ends_with("Pad3d") => padding::<T, 3>(name, settings),
@@ -40,7 +40,23 @@ pub(crate) fn layer<T: Float>(
         "MaxPool1d" => Box::new(max_pool::<1>(settings)),
         "MaxPool3d" => Box::new(max_pool::<3>(settings)),
         "AvgPool1d" => Box::new(avg_pool::<1>(settings)),
+        "AvgPool2d" => Box::new(avg_pool::<2>(settings)),
         "AvgPool3d" => Box::new(avg_pool::<3>(settings)),
+        name @ ("IndexedMaxPool" | "MaxUnpool") => {
+            let unpool = name == "MaxUnpool";
+            match settings.sizes("kernel_size").len() {
+                1 => Box::new(placed::<1>(settings, unpool)),
+                2 => Box::new(placed::<2>(settings, unpool)),
+                _ => Box::new(placed::<3>(settings, unpool)),
+            }
+        }
+        "LPPool1d" => Box::new(lp_pool::<1>(settings)),
+        "LPPool2d" => Box::new(lp_pool::<2>(settings)),
+        "LPPool3d" => Box::new(lp_pool::<3>(settings)),
+        "LocalResponseNorm" => {
+            let layer = LocalResponseNorm::new(size("size")).alpha(number("alpha"));
+            Box::new(layer.beta(number("beta")).k(number("k")))
+        }
         "AdaptiveAvgPool3d" => {
             Box::new(AdaptiveAvgPool::<3>::new(extents::<3>(settings, "output_size")))
         }
@@ -61,6 +77,18 @@ pub(crate) fn layer<T: Float>(
         }
         "PixelShuffle" => Box::new(PixelShuffle::new(size("upscale_factor"))),
         "PixelUnshuffle" => Box::new(PixelUnshuffle::new(size("downscale_factor"))),
+        "Unfold" => Box::new(
+            Unfold::new(settings.pair("kernel_size"))
+                .stride(settings.pair("stride"))
+                .padding(settings.pair("padding"))
+                .dilation(settings.pair("dilation")),
+        ),
+        "Fold" => Box::new(
+            Fold::new(settings.pair("output_size"), settings.pair("kernel_size"))
+                .stride(settings.pair("stride"))
+                .padding(settings.pair("padding"))
+                .dilation(settings.pair("dilation")),
+        ),
         "Unflatten" => {
             Box::new(Unflatten::new(settings.integer("dim"), settings.sizes("unflattened_size")))
         }
@@ -111,6 +139,23 @@ fn conv<T: Float, const D: usize>(settings: &Settings, rng: &mut Rng) -> Result<
         .init_as(rng)
 }
 
+fn instance_norm<T: Float, const D: usize>(
+    settings: &Settings,
+    rng: &mut Rng,
+) -> Result<InstanceNorm<T, D>> {
+    let mut layer = InstanceNorm::new(settings.integer("num_features") as usize);
+    if let Some(affine) = settings.find_setting("affine").and_then(Value::as_bool) {
+        layer = layer.affine(affine);
+    }
+    if let Some(eps) = settings.find_setting("eps").and_then(Value::as_f64) {
+        layer = layer.eps(eps);
+    }
+    if settings.find_setting("track_running_stats").is_some() {
+        layer = layer.track_running_stats(true).momentum(settings.number("momentum"));
+    }
+    layer.init_as(rng)
+}
+
 fn padding<T: Float, const D: usize>(name: &str, settings: &Settings) -> Box<dyn Module<T>> {
     let all = settings.integers("padding");
     let margins = Margins::<D>(std::array::from_fn(|axis| [all[2 * axis], all[2 * axis + 1]]));
@@ -136,11 +181,24 @@ fn max_pool<const D: usize>(settings: &Settings) -> MaxPool<D> {
 }
 
 fn avg_pool<const D: usize>(settings: &Settings) -> AvgPool<D> {
-    AvgPool::new(extents::<D>(settings, "kernel_size"))
+    let layer = AvgPool::new(extents::<D>(settings, "kernel_size"))
         .stride(extents::<D>(settings, "stride"))
         .padding(extents::<D>(settings, "padding"))
+        .ceil_mode(settings.flag("ceil_mode"));
+    let layer = match settings.find_setting("count_include_pad").and_then(Value::as_bool) {
+        Some(counts) => layer.count_include_pad(counts),
+        None => layer,
+    };
+    match settings.find_setting("divisor_override").and_then(Value::as_u64) {
+        Some(divisor) => layer.divisor_override(divisor as usize),
+        None => layer,
+    }
+}
+
+fn lp_pool<const D: usize>(settings: &Settings) -> LPPool<D> {
+    LPPool::new(settings.number("norm_type"), extents::<D>(settings, "kernel_size"))
+        .stride(extents::<D>(settings, "stride"))
         .ceil_mode(settings.flag("ceil_mode"))
-        .count_include_pad(settings.flag("count_include_pad"))
 }
 
 fn upsample(settings: &Settings) -> Upsample {
@@ -204,6 +262,39 @@ impl<T: Float> Module<T> for Comparing {
         match self {
             Self::Cosine(layer) => layer.forward(&a, &b),
             Self::Distance(layer) => layer.forward(&a, &b),
+        }
+    }
+}
+
+/// A pooling, and what becomes of its maxima: they go back to where they were,
+/// or are multiplied by their indices.
+#[derive(Parameters)]
+#[parameters(crate = dendra_nn)]
+struct Placed<const D: usize> {
+    #[parameters(skip)]
+    pool: MaxPool<D>,
+    #[parameters(skip)]
+    unpool: Option<MaxUnpool<D>>,
+}
+
+fn placed<const D: usize>(settings: &Settings, back: bool) -> Placed<D> {
+    let unpool = || {
+        MaxUnpool::new(extents::<D>(settings, "kernel_size"))
+            .stride(extents::<D>(settings, "stride"))
+            .padding(extents::<D>(settings, "padding"))
+    };
+    Placed { pool: max_pool(settings), unpool: back.then(unpool) }
+}
+
+impl<T: Float, const D: usize> Module<T> for Placed<D> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let (y, indices) = self.pool.forward_with_indices(x)?;
+        match &self.unpool {
+            Some(unpool) => {
+                let size = x.shape()[2..].try_into().unwrap();
+                unpool.forward(&y, &indices, Some(size))
+            }
+            None => y.mul(&Var::new(indices.cast())),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::max_pool2d::Pool2dOptions;
 use super::{Call, Cotangents, Op};
 use crate::buffer::Buffer;
 use crate::element::Float;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::kernels::simd;
 use crate::kernels::windows::Windows;
@@ -14,13 +14,16 @@ use crate::tensor::Tensor;
 
 /// The mean of each window: the sum of what its taps see of the image, divided
 /// by the number of taps that lie in the padded image or, without
-/// `count_include_pad`, in the image itself. A window beside the image is 0.
+/// `count_include_pad`, in the image itself, or by a number that is given. A
+/// window beside the image is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct AvgPool2d {
     /// How the windows move.
     pub options: Pool2dOptions,
     /// Whether the padding counts.
     pub count_include_pad: bool,
+    /// What every sum is divided by instead, at least 1.
+    pub divisor_override: Option<usize>,
 }
 
 impl AvgPool2d {
@@ -31,7 +34,10 @@ impl AvgPool2d {
             self.options.windows("avg_pool2d", shape).expect("checked by the caller");
         let [rows, columns] = windows.output();
         let all = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
-        let count = |window| windows.taps_inside(window, self.count_include_pad).max(1);
+        let count = |window| match self.divisor_override {
+            Some(divisor) => divisor,
+            None => windows.taps_inside(window, self.count_include_pad).max(1),
+        };
         let counts = all.map(|window| T::from_f64(count(window) as f64)).collect();
         (windows, windows.starts().collect(), counts)
     }
@@ -85,6 +91,9 @@ impl<T: Float> Op<T> for AvgPool2d {
     const NAME: &'static str = "avg_pool2d";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        if self.divisor_override == Some(0) {
+            return Err(Error::argument("avg_pool2d", "the divisor must be at least 1, got 0"));
+        }
         Ok(self.options.windows("avg_pool2d", inputs[0])?.1)
     }
 
@@ -185,10 +194,11 @@ impl<T: Float> Op<T> for AvgPool2d {
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(14);
-        let mut case = |shape: &[usize], options, count_include_pad| {
+        let mut with_divisor = |shape: &[usize], options, count_include_pad, divisor_override| {
             let x = Tensor::normal(shape, 0.0, 1.0, &mut rng);
-            (AvgPool2d { options, count_include_pad }, vec![x])
+            (AvgPool2d { options, count_include_pad, divisor_override }, vec![x])
         };
+        let mut case = |shape: &[usize], options, count| with_divisor(shape, options, count, None);
         let overlapping =
             Pool2dOptions { stride: [2, 1], padding: [1, 1], ..Pool2dOptions::new([3, 2]) };
         let everything = Pool2dOptions { dilation: [2, 1], ceil_mode: true, ..overlapping };
@@ -200,6 +210,7 @@ impl<T: Float> Op<T> for AvgPool2d {
             case(&[1, 2, 6, 5], everything, true),
             case(&[1, 2, 6, 5], everything, false),
             case(&[0, 2, 4, 4], overlapping, false),
+            with_divisor(&[1, 2, 6, 5], everything, false, Some(3)),
         ]
     }
 }

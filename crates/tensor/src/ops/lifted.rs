@@ -15,7 +15,7 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Which axes are the rows and the columns of images, where there are such.
-type Plane = [Option<usize>; 2];
+pub(super) type Plane = [Option<usize>; 2];
 
 /// Some settings along the axes of a plane; `one` stands where there is none.
 fn pick<const D: usize>(settings: [usize; D], plane: Plane, one: usize) -> [usize; 2] {
@@ -23,7 +23,7 @@ fn pick<const D: usize>(settings: [usize; D], plane: Plane, one: usize) -> [usiz
 }
 
 /// Refuses an operand that has not `D` axes after the first two.
-fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<()> {
+pub(super) fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<()> {
     if !(1..=3).contains(&D) {
         return Err(Error::argument(place, format!("there is nothing along {D} axes")));
     }
@@ -264,7 +264,7 @@ fn pooled_shape<const D: usize>(
 }
 
 impl<const D: usize> PoolOptions<D> {
-    fn along(&self, plane: Plane) -> Pool2dOptions {
+    pub(super) fn along(&self, plane: Plane) -> Pool2dOptions {
         Pool2dOptions {
             kernel_size: pick(self.kernel_size, plane, 1),
             stride: pick(self.stride, plane, 1),
@@ -293,7 +293,9 @@ impl<const D: usize> PoolOptions<D> {
     pub fn avg_pool_shape(&self, x: &Shape) -> Result<Shape> {
         pooled_shape::<D>(&format!("avg_pool{D}d"), x, |x, plane| {
             let options = self.along(plane);
-            Op::<f32>::output_shape(&AvgPool2d { options, count_include_pad: true }, &[x])
+            let (count_include_pad, divisor_override) = (true, None);
+            let operation = AvgPool2d { options, count_include_pad, divisor_override };
+            Op::<f32>::output_shape(&operation, &[x])
         })
     }
 }
@@ -308,18 +310,26 @@ pub fn max_pool<X: Ops, const D: usize>(x: &X, options: PoolOptions<D>) -> Resul
     pooled::<X, D>(&place, x, |x, plane| x.max_pool2d(options.along(plane)))
 }
 
-/// The mean of each window over sequences, images or volumes.
+/// The mean of each window over sequences, images or volumes, or its sum over a
+/// divisor that is given.
 ///
 /// # Errors
 ///
-/// When the windows do not fit the input.
+/// When the windows do not fit the input, or the divisor is 0.
 pub fn avg_pool<X: Ops, const D: usize>(
     x: &X,
     options: PoolOptions<D>,
     count_include_pad: bool,
+    divisor_override: Option<usize>,
 ) -> Result<X> {
     let place = format!("avg_pool{D}d");
-    pooled::<X, D>(&place, x, |x, plane| x.avg_pool2d(options.along(plane), count_include_pad))
+    pooled::<X, D>(&place, x, |x, plane| {
+        // A volume's slices are divided already when its depth is pooled.
+        let is_depth = plane == [Some(0), None];
+        let divisor_override = divisor_override.map(|divisor| if is_depth { 1 } else { divisor });
+        let options = options.along(plane);
+        X::try_apply(AvgPool2d { options, count_include_pad, divisor_override }, &[x])
+    })
 }
 
 /// The size along a plane, which stays as it is where there is no axis.

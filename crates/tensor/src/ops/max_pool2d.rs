@@ -188,6 +188,29 @@ fn first_taps(windows: &Windows) -> Vec<u32> {
     all.map(|window| windows.first_tap(window).map_or(NOWHERE, |tap| tap as u32)).collect()
 }
 
+impl MaxPool2d {
+    /// For each window the place of its largest element in the image, in
+    /// row-major order.
+    pub(super) fn indices<T: Float>(&self, x: &Tensor<T>) -> Result<Tensor<i64>> {
+        let (windows, shape) = self.options.windows("max_pool2d", x.shape())?;
+        let taps = match self.forward(&[x]).1 {
+            Places::Quarters(places) => places.map(u32::from).to_vec(),
+            Places::Taps(taps) => taps.to_vec(),
+        };
+        if taps.contains(&NOWHERE) {
+            let message = "a window lies beside the image, and has no largest element";
+            return Err(Error::argument("max_pool2d", message));
+        }
+        let offsets: Vec<usize> = windows.image_offsets().collect();
+        let (positions, [_, columns]) = (windows.positions(), windows.output());
+        Ok(Tensor::from_fn(shape, |index| {
+            let window = index % positions;
+            let start = windows.image_start([window / columns, window % columns]);
+            start.wrapping_add(offsets[taps[index] as usize]) as i64
+        }))
+    }
+}
+
 impl<T: Float> Op<T> for MaxPool2d {
     type Saved = Places;
     const NAME: &'static str = "max_pool2d";

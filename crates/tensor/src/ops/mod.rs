@@ -127,6 +127,7 @@ pub mod linear;
 mod logic;
 pub mod matmul;
 pub mod max_pool2d;
+pub mod max_unpool;
 pub mod norm;
 mod operators;
 mod order;

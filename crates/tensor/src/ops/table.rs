@@ -574,7 +574,9 @@ operations! {
     /// The mean of each window over images `[N, C, height, width]`; with
     /// `count_include_pad` the padding counts as zeros, else not at all.
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
-        Self::try_apply(avg_pool2d::AvgPool2d { options, count_include_pad }, &[self])
+        let divisor_override = None;
+        let operation = avg_pool2d::AvgPool2d { options, count_include_pad, divisor_override };
+        Self::try_apply(operation, &[self])
     }
 
     adaptive_pool2d::AdaptiveAvgPool2d:
@@ -1022,18 +1024,27 @@ operations! {
     /// The element below which the part `q` of an axis lies, between two
     /// elements on the line from one to the other.
     fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
+        self.quantiles(&[q], axis, keep)?.squeeze(0)
+    }
+
+    /// [`quantile`](Ops::quantile) for each part of a list, along a new first
+    /// axis.
+    fn quantiles(&self, q: &[f64], axis: isize, keep: bool) -> Result<Self> {
         let shape = self.value().shape();
         let extent = shape[shape.axis("quantile", axis)?];
-        if extent == 0 || !(0.0..=1.0).contains(&q) {
+        if let Some(q) = q.iter().find(|q| extent == 0 || !(0.0..=1.0).contains(*q)) {
             let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
             return Err(Error::argument("quantile", message));
         }
         let (sorted, _) = self.sort(axis, false)?;
-        let place = q * (extent - 1) as f64;
-        let (low, high) = (place.floor() as usize, place.ceil() as usize);
-        let at = |place| sorted.narrow(axis, place, 1);
-        let value = at(low)?.lerp(&at(high)?, place - place.floor())?;
-        if keep { Ok(value) } else { value.squeeze(axis) }
+        let at = |place: f64| sorted.narrow(axis, place as usize, 1);
+        let value = |q: &f64| {
+            let place = q * (extent - 1) as f64;
+            let value = at(place.floor())?.lerp(&at(place.ceil())?, place - place.floor())?;
+            if keep { Ok(value) } else { value.squeeze(axis) }
+        };
+        let values = q.iter().map(value).collect::<Result<Vec<Self>>>()?;
+        Self::stack(&values.iter().collect::<Vec<_>>(), 0)
     }
 
     /// The differences of neighbours along an axis.
@@ -1191,7 +1202,7 @@ operations! {
 
     /// [`avg_pool2d`](Ops::avg_pool2d) of sequences `[N, C, length]`.
     fn avg_pool1d(&self, options: PoolOptions<1>, count_include_pad: bool) -> Result<Self> {
-        lifted::avg_pool(self, options, count_include_pad)
+        lifted::avg_pool(self, options, count_include_pad, None)
     }
 
     /// [`max_pool2d`](Ops::max_pool2d) of volumes `[N, C, depth, height, width]`.
@@ -1201,7 +1212,7 @@ operations! {
 
     /// [`avg_pool2d`](Ops::avg_pool2d) of volumes `[N, C, depth, height, width]`.
     fn avg_pool3d(&self, options: PoolOptions<3>, count_include_pad: bool) -> Result<Self> {
-        lifted::avg_pool(self, options, count_include_pad)
+        lifted::avg_pool(self, options, count_include_pad, None)
     }
 
     /// [`adaptive_avg_pool2d`](Ops::adaptive_avg_pool2d) of volumes `[N, C,

@@ -34,6 +34,30 @@ fn the_state_has_pytorchs_names() {
     );
 }
 
+/// A key of zeros scores 0, and its value adds nothing.
+#[test]
+fn a_key_of_zeros_takes_its_share() {
+    let (plain, zero) = (MultiheadAttention::new(4, 2), MultiheadAttention::new(4, 2));
+    let (plain, zero) = (layer(plain), layer(zero.add_zero_attn(true)));
+    let x = Var::new(Tensor::normal([2, 3, 4], 0.0, 1.0, &mut Rng::seed(2)));
+    let weights = |layer: &MultiheadAttention<f64>| {
+        let options = Attend { is_causal: true, ..Attend::default() };
+        layer.attend_with_weights(&x, &x, &x, options, false).unwrap().1.into_value()
+    };
+    let weights = [weights(&plain), weights(&zero)];
+    assert_eq!(*weights[1].shape(), [2, 2, 3, 4]);
+    // What the others have left is shared as it was.
+    let others = weights[1].narrow(-1, 0, 3).unwrap();
+    let sums = others.sum_axes(&[-1], true).unwrap();
+    assert_near(&weights[0], &others.div(&sums).unwrap());
+    assert!(sums.to_vec().iter().all(|&sum| sum < 1.0));
+
+    // With everything masked, only the zeros are left.
+    let nothing = AttentionMask::Keep(Tensor::full([3, 3], false));
+    let y = zero.attend(&x, &x, &x, Attend { mask: nothing, ..Attend::default() }).unwrap();
+    assert_near(y.value(), &Tensor::zeros([2, 3, 4]));
+}
+
 /// Some positions at a time, with a cache, give what all at once do.
 #[test]
 fn a_cache_changes_nothing() {

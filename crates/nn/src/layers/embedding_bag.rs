@@ -1,0 +1,393 @@
+//! Bags of vectors from a table, each bag put together to one vector.
+
+use std::fmt;
+
+use dendra_autograd::{Param, Tape, Var};
+use dendra_derive::Parameters;
+use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::embedding::{beside, normal, table, whole_numbers};
+use super::{Settings, initialised_by};
+use crate::init::{Init, Source};
+use crate::module::Module;
+use crate::place;
+
+/// What becomes of the vectors of a bag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BagMode {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    #[default]
+    Mean,
+    /// For each of their values the largest; equal ones share the gradient.
+    Max,
+}
+
+/// The sum, the mean or the maximum of the vectors of a bag of numbers, as
+/// [`Embedding`](super::Embedding) followed by that reduction. An empty bag
+/// gives 0.
+///
+/// | | shape |
+/// |---|---|
+/// | input | `[N, L]`, N bags of L numbers, or `[total]` with `offsets` |
+/// | `offsets` | `[N]`, where each bag starts |
+/// | `per_sample_weights` | that of the input |
+/// | output | `[N, embedding_dim]` |
+/// | `weight` | `[num_embeddings, embedding_dim]` |
+///
+/// The weight starts as N(1). With `padding_idx`, that row starts as 0, gets no
+/// gradient, and its number does not count, as if it were not in the bag.
+///
+/// [`lookup`](Self::lookup) takes numbers as integers. [`Module::forward`] takes
+/// bags `[N, L]` as floats, so that the layer can be the first of a network.
+///
+/// ```
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{BagMode, EmbeddingBag};
+///
+/// let bag = EmbeddingBag::new(10, 3).mode(BagMode::Sum).init(&mut Rng::seed(0))?;
+/// // Two bags, of 3 numbers and of 2.
+/// let numbers = Tensor::from([1, 2, 4, 9, 4]);
+/// let y = bag.lookup(&numbers, Some(&[0, 3]), None, None)?;
+/// assert_eq!(*y.shape(), [2, 3]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Parameters)]
+pub struct EmbeddingBag<T: Float = f32> {
+    /// The vectors.
+    pub weight: Param<T>,
+    #[parameters(skip)]
+    mode: BagMode,
+    #[parameters(skip)]
+    padding_idx: Option<usize>,
+}
+
+impl EmbeddingBag {
+    /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
+    /// values.
+    pub fn new(num_embeddings: usize, embedding_dim: usize) -> EmbeddingBagSettings {
+        EmbeddingBagSettings {
+            num_embeddings,
+            embedding_dim,
+            mode: BagMode::Mean,
+            padding_idx: None,
+            weight_init: normal(),
+        }
+    }
+}
+
+/// The settings of an [`EmbeddingBag`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingBagSettings {
+    num_embeddings: usize,
+    embedding_dim: usize,
+    mode: BagMode,
+    padding_idx: Option<usize>,
+    #[serde(skip, default = "normal")]
+    weight_init: Init,
+}
+
+impl EmbeddingBagSettings {
+    /// What becomes of the vectors of a bag (their mean).
+    #[must_use]
+    pub fn mode(self, mode: BagMode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// A number that stands for nothing: it does not count.
+    #[must_use]
+    pub fn padding_idx(self, padding_idx: usize) -> Self {
+        Self { padding_idx: Some(padding_idx), ..self }
+    }
+
+    /// How the weight is drawn.
+    #[must_use]
+    pub fn weight_init(self, weight_init: Init) -> Self {
+        Self { weight_init, ..self }
+    }
+}
+
+initialised_by!(EmbeddingBagSettings => EmbeddingBag, any T: EmbeddingBag<T>);
+
+impl Settings for EmbeddingBagSettings {
+    type Layer<T: Float> = EmbeddingBag<T>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        match input.len() {
+            1 => Ok([self.embedding_dim].into()),
+            _ => Err(Error::shape("EmbeddingBag", format!("expected [L], got {input}"))),
+        }
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<EmbeddingBag<T>> {
+        let &Self { num_embeddings, embedding_dim, mode, padding_idx, weight_init } = self;
+        let shape = [num_embeddings, embedding_dim];
+        let weight = table(source, "EmbeddingBag", shape, padding_idx, weight_init)?;
+        Ok(EmbeddingBag { weight, mode, padding_idx })
+    }
+}
+
+impl<T: Float> EmbeddingBag<T> {
+    /// The bags of these numbers put together, on the tape when one is given.
+    /// Numbers `[N, L]` are N bags; numbers `[total]` have their bags from each
+    /// offset up to the next. In the mode [`BagMode::Sum`] each vector may have
+    /// a weight that it is multiplied by, which gets a gradient.
+    ///
+    /// # Errors
+    ///
+    /// When a number is not in the table, the offsets do not cut the numbers
+    /// into bags, or the weights have another shape or do not go with the mode.
+    pub fn lookup(
+        &self,
+        numbers: &Tensor<i64>,
+        offsets: Option<&[usize]>,
+        per_sample_weights: Option<&Var<T>>,
+        tape: Option<&Tape<T>>,
+    ) -> Result<Var<T>> {
+        self.reduced(numbers, offsets, per_sample_weights, tape)
+            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+    }
+
+    fn reduced(
+        &self,
+        numbers: &Tensor<i64>,
+        offsets: Option<&[usize]>,
+        per_sample_weights: Option<&Var<T>>,
+        tape: Option<&Tape<T>>,
+    ) -> Result<Var<T>> {
+        let tape = tape.or_else(|| per_sample_weights.and_then(|weights| weights.tape()));
+        let (bags, bag_of) = bags(numbers.shape(), offsets)?;
+        if let Some(weights) = per_sample_weights {
+            self.check_weights(weights.shape(), numbers.shape())?;
+        }
+        let weight = self.weight.on(&beside(tape));
+        let &[rows, width] = &weight.shape()[..] else {
+            let message = format!("expected a weight [rows, width], got {}", weight.shape());
+            return Err(Error::shape("", message));
+        };
+        let values = numbers.to_vec();
+        if let Some(place) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
+            let (wrong, shape) = (values[place], numbers.shape());
+            let message =
+                format!("number {wrong} at place {place} of {shape} is outside 0 .. {rows}");
+            return Err(Error::data("", message));
+        }
+        let padding = self.padding_idx.map(|padding| padding as i64);
+        // What is left out of the bags needs no weight and gets no gradient.
+        let kept: Vec<usize> =
+            (0..values.len()).filter(|&place| Some(values[place]) != padding).collect();
+        let numbers = Tensor::from_fn([kept.len()], |i| values[kept[i]]);
+        let bag_of: Vec<usize> = kept.iter().map(|&place| bag_of[place]).collect();
+
+        let mut vectors = weight.embedding(&numbers, None)?;
+        if let Some(weights) = per_sample_weights {
+            let weights = weights.flatten(0, -1)?.index_select(0, &kept)?;
+            vectors = vectors.mul(&weights.unsqueeze(1)?)?;
+        }
+        let zeros = Var::new(Tensor::zeros([bags, width]));
+        match self.mode {
+            BagMode::Sum => zeros.index_add(0, &bag_of, &vectors),
+            BagMode::Mean => {
+                let mut counts = vec![0_usize; bags];
+                bag_of.iter().for_each(|&bag| counts[bag] += 1);
+                let share = |bag: usize| T::from_f64(1.0 / counts[bag].max(1) as f64);
+                let shares = Var::new(Tensor::from_fn([bags, 1], share));
+                zeros.index_add(0, &bag_of, &vectors)?.mul(&shares)
+            }
+            BagMode::Max => {
+                let index = Tensor::from_fn([kept.len(), 1], |i| bag_of[i] as i64);
+                let index = index.broadcast_to([kept.len(), width])?;
+                zeros.scatter_reduce(0, &index, &vectors, ScatterReduction::Max, false)
+            }
+        }
+    }
+
+    fn check_weights(&self, weights: &Shape, numbers: &Shape) -> Result<()> {
+        if self.mode != BagMode::Sum {
+            let message = "per_sample_weights go with the mode Sum alone";
+            return Err(Error::argument("", message));
+        }
+        if weights != numbers {
+            let message = format!("expected per_sample_weights of shape {numbers}, got {weights}");
+            return Err(Error::shape("", message));
+        }
+        Ok(())
+    }
+}
+
+/// How many bags there are, and the bag of each number.
+fn bags(numbers: &Shape, offsets: Option<&[usize]>) -> Result<(usize, Vec<usize>)> {
+    match (&numbers[..], offsets) {
+        (&[bags, length], None) => Ok((bags, (0..bags * length).map(|i| i / length).collect())),
+        (&[total], Some(offsets)) => {
+            let ordered = offsets.is_sorted() && offsets.last().is_none_or(|&last| last <= total);
+            if !ordered || *offsets.first().unwrap_or(&total) > 0 {
+                let message = format!(
+                    "offsets of {total} numbers must begin with 0, never fall, and stay within \
+                     them"
+                );
+                return Err(Error::argument("", message));
+            }
+            let mut bag_of = Vec::with_capacity(total);
+            for (bag, &start) in offsets.iter().enumerate() {
+                let end = *offsets.get(bag + 1).unwrap_or(&total);
+                bag_of.extend(std::iter::repeat_n(bag, end - start));
+            }
+            Ok((offsets.len(), bag_of))
+        }
+        _ => {
+            let message = format!("expected [N, L], or [total] with offsets, got {numbers}");
+            Err(Error::shape("", message))
+        }
+    }
+}
+
+impl<T: Float> Module<T> for EmbeddingBag<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let numbers = whole_numbers(x)
+            .map_err(|error| place::said_by(error, place::path(&self.weight), self))?;
+        self.lookup(&numbers, None, None, x.tape())
+    }
+}
+
+impl<T: Float> fmt::Display for EmbeddingBag<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            BagMode::Sum => "sum",
+            BagMode::Mean => "mean",
+            BagMode::Max => "maximum",
+        };
+        match self.weight.value().shape()[..] {
+            [rows, width] => write!(f, "EmbeddingBag {rows} × {width}, {mode}"),
+            _ => f.write_str("EmbeddingBag"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::{Gradients, Parameters};
+    use dendra_tensor::Rng;
+
+    use super::*;
+    use crate::sequential::Sequential;
+
+    fn layer(mode: BagMode, padding_idx: Option<usize>) -> EmbeddingBag<f64> {
+        let settings = EmbeddingBagSettings { padding_idx, ..EmbeddingBag::new(6, 3).mode(mode) };
+        settings.init_as(&mut Rng::seed(1)).unwrap()
+    }
+
+    /// Numbers, offsets, and weights of the numbers.
+    fn bags_of_three() -> (Tensor<i64>, [usize; 4], Tensor<f64>) {
+        let numbers = Tensor::from([3, 1, 1, 5, 0, 2, 1]);
+        let weights = Tensor::normal([7], 0.0, 1.0, &mut Rng::seed(2));
+        (numbers, [0, 3, 3, 6], weights)
+    }
+
+    /// A weighted sum of the output, and the weights of the vectors.
+    fn run(layer: &EmbeddingBag<f64>, weights: &Tensor<f64>) -> (Var<f64>, Var<f64>) {
+        let (numbers, offsets, _) = bags_of_three();
+        let tape = Tape::evaluation();
+        let leaf = tape.leaf(weights.clone());
+        let weights = (layer.mode == BagMode::Sum).then_some(&leaf);
+        let y = layer.lookup(&numbers, Some(&offsets), weights, Some(&tape)).unwrap();
+        let factors = Tensor::normal(y.shape(), 0.0, 1.0, &mut Rng::seed(3));
+        (y.mul(&Var::new(factors)).unwrap().sum(), leaf)
+    }
+
+    #[test]
+    fn gradients_are_right() {
+        let (_, _, weights) = bags_of_three();
+        for mode in [BagMode::Sum, BagMode::Mean, BagMode::Max] {
+            for padding in [None, Some(1)] {
+                let layer = layer(mode, padding);
+                let (loss, leaf) = run(&layer, &weights);
+                let gradients: Gradients<f64> = loss.backward().unwrap();
+                let gradient = gradients.get(&layer.weight).unwrap();
+                let mut rng = Rng::seed(4);
+                let by = Tensor::normal([6, 3], 0.0, 1e-6, &mut rng);
+                let moved = |sign: f64| {
+                    let mut moved = layer.clone();
+                    moved.weight.set(layer.weight.value() + &(&by * sign)).unwrap();
+                    run(&moved, &weights).0.value().item().unwrap()
+                };
+                let slope = (gradient * &by).sum().item().unwrap();
+                let expected = (moved(1.0) - moved(-1.0)) / 2.0;
+                assert!((slope - expected).abs() < 1e-11, "{mode:?} {padding:?}");
+                if mode == BagMode::Sum {
+                    let gradient = gradients.wrt(&leaf).unwrap();
+                    let by = Tensor::normal([7], 0.0, 1e-6, &mut rng);
+                    let at = |sign: f64| {
+                        let weights = &weights + &(&by * sign);
+                        run(&layer, &weights).0.value().item().unwrap()
+                    };
+                    let slope = (gradient * &by).sum().item().unwrap();
+                    assert!((slope - (at(1.0) - at(-1.0)) / 2.0).abs() < 1e-11);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bags_are_those_of_the_offsets_and_padding_does_not_count() {
+        let layer = layer(BagMode::Mean, Some(1));
+        let (numbers, offsets, _) = bags_of_three();
+        let y = layer.lookup(&numbers, Some(&offsets), None, None).unwrap();
+        let weight = layer.weight.value().to_vec();
+        assert_eq!(weight[3..6], [0.0; 3]);
+        let y = y.value().to_vec();
+        // The first bag has one number left, the second and the last none.
+        assert_eq!(y[..3], weight[9..12]);
+        assert_eq!(y[3..6], [0.0; 3]);
+        assert_eq!(y[9..], [0.0; 3]);
+        let mean = (weight[15] + weight[0] + weight[6]) / 3.0;
+        assert!((y[6] - mean).abs() < 1e-12);
+        let none = layer.lookup(&Tensor::zeros([0]), Some(&[]), None, None).unwrap();
+        assert_eq!(*none.shape(), [0, 3]);
+        let empty = layer.lookup(&Tensor::zeros([2, 0]), None, None, None).unwrap();
+        assert_eq!(empty.value().to_vec(), [0.0; 6]);
+    }
+
+    #[test]
+    fn a_network_may_begin_with_it() {
+        let builder = Sequential::input([5]).layer(EmbeddingBag::new(7, 3).padding_idx(2)).dense(2);
+        let mut model = builder.build(&mut Rng::seed(0)).unwrap();
+        model.name_parameters();
+        let answer = |value| model.forward(&Var::new(Tensor::full([4, 5], value)));
+        assert_eq!(*answer(6.0).unwrap().shape(), [4, 2]);
+        let refuse = |value| answer(value).unwrap_err().to_string();
+        assert_eq!(refuse(0.5), "0 (EmbeddingBag 7 × 3, mean): expected whole numbers, got 0.5");
+        assert!(
+            refuse(7.0).starts_with("0 (EmbeddingBag 7 × 3, mean): number 7 at place 0 of [4, 5]")
+        );
+        let images = Sequential::input([5, 5]).layer(EmbeddingBag::new(7, 3));
+        let error = images.build(&mut Rng::seed(0)).unwrap_err().to_string();
+        assert_eq!(error, "layer 0 (EmbeddingBag): expected [L], got [5, 5]");
+    }
+
+    #[test]
+    fn wrong_bags_and_weights_are_told() {
+        let refuse = |offsets: Option<&[usize]>, weights: Option<usize>, mode| {
+            let numbers = Tensor::from([3, 1, 1, 5]);
+            let weights = weights.map(|length| Var::new(Tensor::ones([length])));
+            let y = layer(mode, None).lookup(&numbers, offsets, weights.as_ref(), None);
+            y.unwrap_err().to_string()
+        };
+        let sum = BagMode::Sum;
+        assert_eq!(
+            refuse(None, None, sum),
+            "EmbeddingBag 6 × 3, sum: expected [N, L], or [total] with offsets, got [4]"
+        );
+        for offsets in [&[1, 2][..], &[0, 3, 2], &[0, 5], &[]] {
+            assert!(refuse(Some(offsets), None, sum).contains("must begin with 0"));
+        }
+        assert!(refuse(Some(&[0]), Some(3), sum).contains("expected per_sample_weights of shape"));
+        assert!(refuse(Some(&[0]), Some(4), BagMode::Mean).contains("go with the mode Sum"));
+        let error = EmbeddingBag::new(4, 2).padding_idx(4).init(&mut Rng::seed(0)).unwrap_err();
+        assert_eq!(error.to_string(), "EmbeddingBag: padding_idx 4 is not below 4");
+    }
+}
