@@ -18,6 +18,9 @@ const MATRIX_LENGTH: usize = 1 << 18;
 /// Fewest taps that are multiplied at a time where the matrix of all would be
 /// larger.
 const TAPS: usize = 256;
+/// The same for the gradient of the weight: all, since each part of it would
+/// pack the cotangents again.
+const TAPS_OF_WEIGHT: usize = usize::MAX;
 /// Fewest columns that let a matrix product run at full speed, if reading the
 /// weight costs nothing.
 const MIN_COLUMNS: usize = 128;
@@ -35,7 +38,7 @@ fn fewest_columns(c: &Convolution) -> usize {
 
 /// Windows that one matrix product takes.
 fn columns(c: &Convolution) -> usize {
-    (MATRIX_LENGTH / c.taps.clamp(1, TAPS)).clamp(fewest_columns(c), MAX_COLUMNS)
+    (MATRIX_LENGTH / c.taps.max(1)).clamp(fewest_columns(c), MAX_COLUMNS)
 }
 
 /// Images that one matrix product takes, when these are small.
@@ -66,8 +69,8 @@ fn parts(length: usize, longest: usize) -> impl Iterator<Item = Range<usize>> {
 
 impl Convolution {
     /// The tiles of some images: those of one group after each other, and in
-    /// it those of the same rows.
-    fn tiles(&self, images: Range<usize>) -> impl Iterator<Item = Tile<'_>> {
+    /// it those of the same rows. Each has so many taps at least, if there are.
+    fn tiles(&self, images: Range<usize>, taps: usize) -> impl Iterator<Item = Tile<'_>> {
         let [height, width] = self.windows.output();
         let rows = match images.len() {
             1 if !self.pointwise => (columns(self) / width).clamp(1, height),
@@ -76,7 +79,7 @@ impl Convolution {
         let channels = match self.pointwise && images.len() == 1 {
             true => self.in_channels,
             false => {
-                TAPS.max(MATRIX_LENGTH / (images.len() * rows * width)) / self.kernel_taps().max(1)
+                taps.max(MATRIX_LENGTH / (images.len() * rows * width)) / self.kernel_taps().max(1)
             }
         };
         (0..self.groups).flat_map(move |group| {
@@ -173,13 +176,15 @@ struct Unfolding<T: Float> {
 
 impl<T: Float> Unfolding<T> {
     /// Memory for every tile of some images.
-    fn new(c: &Convolution, images: &Range<usize>) -> Self {
+    fn new(c: &Convolution, images: &Range<usize>, taps: usize) -> Self {
         let in_place = c.pointwise && images.len() == 1;
         let length = |length: usize| if in_place { 0 } else { length };
         let matrix = |tile: Tile<'_>| tile.taps().len() * tile.columns();
         Self {
             planes: Buffer::new(length(images.len() * c.planes_length())),
-            matrix: Buffer::new(length(c.tiles(images.clone()).map(matrix).max().unwrap_or(0))),
+            matrix: Buffer::new(length(
+                c.tiles(images.clone(), taps).map(matrix).max().unwrap_or(0),
+            )),
             starts: c.windows.starts().collect(),
         }
     }
@@ -301,10 +306,10 @@ pub(super) fn forward<T: Float>(
     y: &mut [T],
 ) {
     let images = first..first + y.len() / (c.groups * c.output_length());
-    let mut unfolding = Unfolding::new(c, &images);
+    let mut unfolding = Unfolding::new(c, &images, TAPS);
     let mut buffer = output_buffer(c, &images);
     let positions = c.windows.positions();
-    for tile in c.tiles(images) {
+    for tile in c.tiles(images, TAPS) {
         let n = tile.columns();
         let (matrix, matrix_columns) = unfolding.unfold(&tile, x);
         let (out, columns) = match tile.single() {
@@ -353,9 +358,9 @@ pub(super) fn input_gradient<T: Float>(
     gradient: &mut [T],
 ) {
     let images = first..first + gradient.len() / (c.groups * c.input_length());
-    let mut unfolding = Unfolding::new(c, &images);
+    let mut unfolding = Unfolding::new(c, &images, TAPS);
     let mut buffer = output_buffer(c, &images);
-    for tile in c.tiles(images) {
+    for tile in c.tiles(images, TAPS) {
         let n = tile.columns();
         let (cotangents, columns) = cotangents(&tile, g, &mut buffer);
         let in_place = tile.in_place().is_some();
@@ -392,9 +397,9 @@ pub(super) fn add_weight_gradient<T: Float>(
     let step = images_per_task(c);
     for first in images.clone().step_by(step) {
         let images = first..images.end.min(first + step);
-        let mut unfolding = Unfolding::new(c, &images);
+        let mut unfolding = Unfolding::new(c, &images, TAPS_OF_WEIGHT);
         let mut buffer = output_buffer(c, &images);
-        for tile in c.tiles(images) {
+        for tile in c.tiles(images, TAPS_OF_WEIGHT) {
             let (matrix, matrix_columns) = unfolding.unfold(&tile, x);
             let (cotangents, columns) = cotangents(&tile, g, &mut buffer);
             T::gemm(Problem {
