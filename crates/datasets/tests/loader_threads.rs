@@ -183,13 +183,22 @@ fn the_queue_is_bounded() {
     });
 }
 
-/// The loader's threads of this process, which carry its name.
+/// Waits until this process has so many threads of the loader, which carry its
+/// name: a thread names itself only once it runs, and is listed for a moment
+/// after its end.
 #[cfg(target_os = "linux")]
-fn loader_threads() -> usize {
-    let names = std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("dendra loader")).count()
+fn assert_loader_threads(expected: usize, moment: &str) {
+    let count = || {
+        let names = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("dendra loader")).count()
+    };
+    let start = Instant::now();
+    while count() != expected && start.elapsed() < Duration::from_secs(1) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(count(), expected, "{moment}");
 }
 
 /// Alone in its process: it counts threads, which the other tests start, too.
@@ -204,15 +213,15 @@ fn threads_end_with_the_batches() {
             for taken in [0, 1, 7, 15] {
                 let mut batches = loader.prefetch(scope, 0);
                 batches.by_ref().take(taken).for_each(drop);
-                assert_eq!(loader_threads(), if taken == 0 { 0 } else { 3 });
+                assert_loader_threads(if taken == 0 { 0 } else { 3 }, "in the middle");
                 let start = Instant::now();
                 drop(batches);
-                assert_eq!(loader_threads(), 0, "dropped after {taken} batches");
                 assert!(start.elapsed() < Duration::from_secs(1));
+                assert_loader_threads(0, &format!("dropped after {taken} batches"));
             }
             let mut batches = loader.prefetch(scope, 0);
             while batches.next().is_some() {}
-            assert_eq!(loader_threads(), 0, "at the end, before the drop");
+            assert_loader_threads(0, "at the end, before the drop");
         });
         // A panic of the caller's own, in the middle of the epoch.
         let caught = std::panic::catch_unwind(|| {
@@ -223,7 +232,7 @@ fn threads_end_with_the_batches() {
             });
         });
         assert!(caught.is_err());
-        assert_eq!(loader_threads(), 0);
+        assert_loader_threads(0, "after a panic of the caller");
     }
 }
 
