@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::buffer::Buffer;
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
+use crate::kernels::places::copy_in_order;
 use crate::kernels::{parallel, simd};
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -214,11 +215,7 @@ impl<T: Element> Tensor<T> {
     fn copy_to(&self, out: &mut [T]) {
         match self.as_slice() {
             Some(values) => out.copy_from_slice(values),
-            None => {
-                let mut target = ndarray::ArrayViewMutD::from_shape(&self.shape[..], out)
-                    .expect("the output has the tensor's shape");
-                target.assign(&self.view());
-            }
+            None => copy_in_order(self, out),
         }
     }
 

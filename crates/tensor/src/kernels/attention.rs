@@ -9,6 +9,7 @@
 //! forwards and by matrices backwards, whatever the number of threads.
 
 use super::dropout::Dropout;
+use super::fold::fold_slice;
 use super::gemm::Problem;
 use super::parallel::for_each_chunk;
 use super::simd;
@@ -227,22 +228,27 @@ impl<T: Float> Attend<'_, T> {
                 || {
                     let each = scores.chunks_exact_mut(tile.columns);
                     for (i, (row, out)) in each.zip(out.chunks_exact_mut(width)).enumerate() {
-                        let mut max = largest[i];
-                        for &score in row.iter() {
-                            max = max.max_nan(score);
-                        }
+                        let max = fold_slice(
+                            row,
+                            T::LOWEST,
+                            #[inline(always)]
+                            |a, b| a.max_nan(b),
+                        );
+                        let max = largest[i].max_nan(max);
                         if max == T::LOWEST {
                             row.fill(T::ZERO);
                             continue;
                         }
                         let correction = (largest[i] - max).exp();
-                        let mut sum = T::ZERO;
                         for score in row.iter_mut() {
                             *score = (*score - max).exp();
                         }
-                        for &weight in row.iter() {
-                            sum += weight;
-                        }
+                        let sum = fold_slice(
+                            row,
+                            T::ZERO,
+                            #[inline(always)]
+                            |a, b| a + b,
+                        );
                         largest[i] = max;
                         sums[i] = sums[i] * correction + sum;
                         for out in out {

@@ -113,6 +113,40 @@ impl Places {
     pub(crate) fn of<T: Element>(x: &Tensor<T>) -> Self {
         Self::new(x.shape(), x.strides(), x.storage().1)
     }
+
+    /// The places of a tensor's runs of elements that lie one behind the other
+    /// in memory, and how many elements a run has.
+    fn of_runs<T: Element>(x: &Tensor<T>) -> (Self, usize) {
+        let mut places = Self::of(x);
+        let mut run = 1;
+        while let Some(&(extent, _)) =
+            places.axes.last().filter(|&&(extent, stride)| extent == 1 || stride == run as isize)
+        {
+            run *= extent;
+            places.axes.pop();
+            places.coordinates.pop();
+        }
+        let run = run.max(1);
+        places.left /= run;
+        (places, run)
+    }
+
+    /// The places from the one with this index on.
+    fn from(&self, index: usize) -> Self {
+        let mut places = Self {
+            axes: self.axes.clone(),
+            coordinates: self.coordinates.clone(),
+            left: self.left - index,
+            place: self.place,
+        };
+        let mut rest = index;
+        for (&(extent, stride), coordinate) in self.axes.iter().zip(&mut places.coordinates).rev() {
+            *coordinate = rest % extent;
+            rest /= extent;
+            places.place += stride * *coordinate as isize;
+        }
+        places
+    }
 }
 
 impl Iterator for Places {
@@ -135,6 +169,84 @@ impl Iterator for Places {
     }
 }
 
+/// Fewest elements that lie together which are copied as a row.
+const MIN_RUN: usize = 8;
+/// Rows and columns of the squares in which a matrix is transposed, so that
+/// what is read and what is written stays in the first-level cache.
+const SQUARE: usize = 16;
+
+/// Writes the elements to `out` in row-major order.
+pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
+    if out.is_empty() {
+        return;
+    }
+    let memory = x.storage().0;
+    let (runs, run) = Places::of_runs(x);
+    if run >= MIN_RUN {
+        let together = rows_per_chunk(run);
+        for_each_chunk(out, together * run, 1, |chunk, out| {
+            for (out, place) in out.chunks_exact_mut(run).zip(runs.from(chunk * together)) {
+                out.copy_from_slice(&memory[place..][..run]);
+            }
+        });
+        return;
+    }
+    // Parts along the first axis that has some.
+    let all = Places::of(x).axes;
+    let axis = all.iter().position(|&(extent, _)| extent > 1).unwrap_or(0);
+    let length: usize = all.iter().skip(axis + 1).map(|&(extent, _)| extent).product();
+    let rows = rows_per_chunk(length).next_multiple_of(SQUARE);
+    for_each_chunk(out, rows * length, 1, |chunk, out| {
+        let mut axes = all.clone();
+        let mut place = x.storage().1 as isize;
+        if let Some((extent, stride)) = axes.get_mut(axis) {
+            *extent = out.len() / length;
+            place += *stride * (chunk * rows) as isize;
+        }
+        copy_squares(memory, place, &axes, out);
+    });
+}
+
+/// Writes the elements at the places of some axes to `out` in order, by
+/// squares of the last axis and the one along which they lie closest.
+fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], out: &mut [T]) {
+    let Some((&(columns, column), before)) = axes.split_last() else {
+        out[0] = memory[start as usize];
+        return;
+    };
+    let closest = (0..before.len()).min_by_key(|&i| (before[i].0 == 1, before[i].1.unsigned_abs()));
+    let (rows, row) = closest.map_or((1, 0), |i| before[i]);
+    // Where the other axes lead, before and after.
+    let mut step = out.len() as isize;
+    let steps = axes.iter().map(|&(extent, _)| {
+        step /= extent as isize;
+        step
+    });
+    let steps: SmallVec<[isize; 4]> = steps.collect();
+    let others = || (0..before.len()).filter(|&i| Some(i) != closest);
+    let shape: Shape = others().map(|i| before[i].0).collect::<Vec<_>>().into();
+    let places = |start: isize, stride: &dyn Fn(usize) -> isize| {
+        Places::new(&shape, &others().map(stride).collect::<SmallVec<[_; 4]>>(), start as usize)
+    };
+    let (from, to) = (places(start, &|i| before[i].1), places(0, &|i| steps[i]));
+    let to_row = closest.map_or(0, |i| steps[i] as usize);
+    for (from, to) in from.zip(to) {
+        for i_square in (0..rows).step_by(SQUARE) {
+            for j_square in (0..columns).step_by(SQUARE) {
+                let length = SQUARE.min(columns - j_square);
+                for i in i_square..rows.min(i_square + SQUARE) {
+                    let out = &mut out[to + i * to_row + j_square..][..length];
+                    let mut place = from as isize + i as isize * row + j_square as isize * column;
+                    for out in out {
+                        *out = memory[place as usize];
+                        place += column;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Zeros of this shape, with the elements of `values` added where `view`
 /// shows them: the gradient of a view.
 pub(crate) fn add_through<T: Number>(
@@ -143,11 +255,13 @@ pub(crate) fn add_through<T: Number>(
     view: impl FnOnce(&Tensor<T>) -> Tensor<T>,
 ) -> Tensor<T> {
     let mut sum = Tensor::zeros(shape);
-    let places = Places::of(&view(&sum));
+    let (places, run) = Places::of_runs(&view(&sum));
     values.with_slice(|values| {
         let sum = sum.make_mut();
-        for (place, &value) in places.zip(values) {
-            sum[place] += value;
+        for (place, values) in places.zip(values.chunks_exact(run)) {
+            for (sum, &value) in sum[place..].iter_mut().zip(values) {
+                *sum += value;
+            }
         }
     });
     sum
@@ -166,6 +280,32 @@ mod tests {
         assert_eq!(found, y.to_vec());
         assert_eq!(Places::of(&Tensor::<f32>::zeros([3, 0])).count(), 0);
         assert_eq!(Places::of(&Tensor::scalar(1.0)).collect::<Vec<_>>(), [0]);
+        for index in 0..y.len() {
+            assert!(Places::of(&y).skip(index).eq(Places::of(&y).from(index)), "from {index}");
+        }
+    }
+
+    #[test]
+    fn strided_elements_are_copied_in_order() {
+        let x = Tensor::<i64>::arange(3 * 40 * 50 * 16).reshape([3, 40, 50, 16]).unwrap();
+        for axes in [[0, 2, 1, 3], [2, 0, 1, 3], [3, 2, 1, 0], [0, 1, 3, 2], [1, 0, 2, 3]] {
+            for view in [
+                x.permute(&axes).unwrap(),
+                x.permute(&axes).unwrap().narrow(3, 1, 2).unwrap(),
+                x.narrow(0, 1, 1).unwrap().permute(&axes).unwrap(),
+                x.slice(2, 40, Some(3), -3).unwrap().permute(&axes).unwrap(),
+            ] {
+                let (memory, _) = view.storage();
+                let expected: Vec<i64> = Places::of(&view).map(|place| memory[place]).collect();
+                let mut found = vec![0; expected.len()];
+                copy_in_order(&view, &mut found);
+                assert!(found == expected, "{axes:?} {:?}", view.shape());
+            }
+        }
+        let row = Tensor::<i64>::arange(9).expand(&[1000, 7, 9]).unwrap();
+        let mut found = vec![0; row.len()];
+        copy_in_order(&row, &mut found);
+        assert!(found.iter().enumerate().all(|(i, &x)| x == i as i64 % 9));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use super::gemm::{CACHED, Problem};
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
-use crate::element::Float;
+use crate::element::{Element, Float};
 
 /// Fewest and most samples of a group: enough rows for a matrix product to be
 /// efficient.
@@ -100,20 +100,26 @@ impl Extents<'_> {
 
     /// Copies rows of `width` from the order of the steps to that of the
     /// groups, or `back`.
-    pub(crate) fn arrange<T: Copy>(&self, from: &[T], to: &mut [T], width: usize, back: bool) {
-        let mut place = 0;
-        for first in (0..self.batch).step_by(self.group) {
-            let count = self.group.min(self.batch - first) * width;
-            for step in 0..self.length {
-                let (in_steps, in_groups) = ((step * self.batch + first) * width, place);
-                let (source, target) = match back {
-                    false => (in_steps, in_groups),
-                    true => (in_groups, in_steps),
-                };
-                to[target..target + count].copy_from_slice(&from[source..source + count]);
-                place += count;
+    pub(crate) fn arrange<T: Element>(&self, from: &[T], to: &mut [T], width: usize, back: bool) {
+        let Self { length, batch, group, .. } = *self;
+        // Where the rows of a group at a step lie, in either order.
+        let place = |step: usize, first: usize| {
+            let count = group.min(batch - first);
+            let [steps, groups] = [step * batch + first, first * length + step * count];
+            let [from, to] = if back { [groups, steps] } else { [steps, groups] };
+            (from * width, to * width, count * width)
+        };
+        // A chunk is what lies together in `to`: a step, or a group.
+        let chunk = if back { batch } else { length * group } * width;
+        for_each_chunk(to, chunk, 1, |index, to| {
+            let mut copy = |(source, target, count): (usize, usize, usize)| {
+                to[target - index * chunk..][..count].copy_from_slice(&from[source..][..count]);
+            };
+            match back {
+                true => (0..batch).step_by(group).for_each(|first| copy(place(index, first))),
+                false => (0..length).for_each(|step| copy(place(step, index * group))),
             }
-        }
+        });
     }
 
     /// The steps in the order in which they are taken.

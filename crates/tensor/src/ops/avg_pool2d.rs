@@ -55,14 +55,16 @@ fn for_each_tap_row(windows: &Windows, starts: &[usize], mut work: impl FnMut(us
     }
 }
 
-/// Fewest windows in a row for which adding rows pays.
-const MIN_COLUMNS: usize = 8;
+/// Fewest windows in a row, for each column from one window to the next, for
+/// which adding rows pays: where windows are apart, a row is copied in pieces
+/// before.
+const MIN_COLUMNS: usize = 16;
 
 /// For each window of narrow images the places that its taps see; nothing where
 /// rows are added instead.
-fn places(windows: &Windows) -> Option<Vec<Vec<usize>>> {
+fn places(windows: &Windows, stride: usize) -> Option<Vec<Vec<usize>>> {
     let [rows, columns] = windows.output();
-    if columns >= MIN_COLUMNS {
+    if columns >= MIN_COLUMNS * stride {
         return None;
     }
     // In an image that holds its places the taps find them.
@@ -103,7 +105,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(inputs[0].shape());
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let (images, narrow) = (rows_per_chunk(image), places(&windows));
+        let (images, narrow) = (rows_per_chunk(image), places(&windows, self.options.stride[1]));
         let y = inputs[0].with_slice(|x| {
             Tensor::build(shape, |y| {
                 for_each_chunk(y, images * positions, starts.len() + 1, |index, y| {
@@ -147,7 +149,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(shape);
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let (images, narrow) = (rows_per_chunk(image), places(&windows));
+        let (images, narrow) = (rows_per_chunk(image), places(&windows, self.options.stride[1]));
         call.each(|_| {
             call.cotangent.with_slice(|g| {
                 Tensor::build(shape, |out| {

@@ -2,12 +2,12 @@
 
 use super::conv2d::{Conv2d, Conv2dOptions};
 use super::max_pool2d::Pool2dOptions;
-use super::reduce::fold_slice;
 use super::{Call, Cotangents, Op};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::convolution::{Convolution, add_up};
+use crate::kernels::fold::fold_slice;
 use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair};
 use crate::kernels::quarters::{quarters_backward, quarters_forward};
 use crate::kernels::simd;

@@ -1,12 +1,15 @@
 //! Recurrent layers in one direction: LSTM, GRU and the plain one, each as one
 //! operation over all steps.
 
+use std::cell::OnceCell;
+
 use super::reduce::fold_columns;
 use super::{Call, Cotangents, Op};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::Problem;
+use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::kernels::recurrent::{Buffers, Extents, Kept, group};
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -152,12 +155,20 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
         let gates_width = C::GATES * h;
         let x = arranged(&extents, x, features);
         let bias = |index: usize| weights.get(index).map(|bias| bias.to_vec());
-        let (input_bias, recurrent_bias) = (bias(2), bias(3));
+        let (mut input_bias, mut recurrent_bias) = (bias(2), bias(3));
+        if !C::SPLIT
+            && let Some(recurrent) = &mut recurrent_bias
+        {
+            // The cell adds up the products, so one of them takes both.
+            let input = input_bias.take().unwrap_or_default();
+            recurrent.iter_mut().zip(input).for_each(|(sum, bias)| *sum += bias);
+        }
         let mut gates = Tensor::build([rows, gates_width], |gates| {
             if let Some(bias) = &input_bias {
-                for row in gates.chunks_exact_mut(gates_width) {
-                    row.copy_from_slice(bias);
-                }
+                let together = rows_per_chunk(gates_width);
+                for_each_chunk(gates, together * gates_width, 1, |_, gates| {
+                    gates.chunks_exact_mut(gates_width).for_each(|row| row.copy_from_slice(bias));
+                });
             }
             x.with_slice(|x| {
                 weights[0].with_slice(|weight| {
@@ -231,7 +242,19 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
             true => recurrent.as_slice().expect("contiguous"),
             false => input,
         };
+        let bias = |products: &[T]| {
+            Tensor::build([gates_width], |out| {
+                fold_columns(products, rows, gates_width, out, T::ZERO, &|a, b| a + b);
+            })
+        };
+        let input_bias = OnceCell::new();
         call.each(|index| {
+            match index.checked_sub(first_weight + 2) {
+                // Both are the same where the cell adds up the products.
+                Some(1) if C::SPLIT => return bias(recurrent),
+                Some(_) => return input_bias.get_or_init(|| bias(input)).clone(),
+                None => {}
+            }
             let shape = call.inputs[index].shape();
             Tensor::build(shape, |out| match index {
                 0 => weights[0].with_slice(|weight| {
@@ -253,20 +276,16 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                     }
                     debug_assert_eq!(out.len(), batch * h);
                 }
-                _ => match index - first_weight {
-                    0 => trace.x.with_slice(|x| {
-                        let sizes = [gates_width, rows, features];
-                        let x = (x, [features, 1]);
-                        product(sizes, (input, [1, gates_width]), x, (out, false));
-                    }),
-                    1 => {
-                        let sizes = [gates_width, rows, h];
-                        let previous = (kept[2], [C::STATES * h, 1]);
-                        product(sizes, (recurrent, [1, gates_width]), previous, (out, false));
-                    }
-                    2 => fold_columns(input, rows, gates_width, out, T::ZERO, &|a, b| a + b),
-                    _ => fold_columns(recurrent, rows, gates_width, out, T::ZERO, &|a, b| a + b),
-                },
+                _ if index == first_weight => trace.x.with_slice(|x| {
+                    let sizes = [gates_width, rows, features];
+                    let x = (x, [features, 1]);
+                    product(sizes, (input, [1, gates_width]), x, (out, false));
+                }),
+                _ => {
+                    let sizes = [gates_width, rows, h];
+                    let previous = (kept[2], [C::STATES * h, 1]);
+                    product(sizes, (recurrent, [1, gates_width]), previous, (out, false));
+                }
             })
         })
     }

@@ -4,10 +4,10 @@
 
 use smallvec::SmallVec;
 
-use super::reduce::fold_slice;
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float};
 use crate::error::Result;
+use crate::kernels::fold::fold_slice;
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::kernels::simd;
 use crate::random::Rng;

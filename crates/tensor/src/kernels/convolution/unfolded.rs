@@ -16,11 +16,11 @@ use crate::kernels::parallel::for_each_chunk;
 /// own cache.
 const MATRIX_LENGTH: usize = 1 << 18;
 /// Fewest taps that are multiplied at a time where the matrix of all would be
-/// larger.
+/// larger, forwards.
 const TAPS: usize = 256;
-/// The same for the gradient of the weight: all, since each part of it would
-/// pack the cotangents again.
-const TAPS_OF_WEIGHT: usize = usize::MAX;
+/// The same for gradients: all, since each part of the taps would read or pack
+/// the cotangents again.
+const TAPS_OF_GRADIENT: usize = usize::MAX;
 /// Fewest columns that let a matrix product run at full speed, if reading the
 /// weight costs nothing.
 const MIN_COLUMNS: usize = 128;
@@ -358,9 +358,9 @@ pub(super) fn input_gradient<T: Float>(
     gradient: &mut [T],
 ) {
     let images = first..first + gradient.len() / (c.groups * c.input_length());
-    let mut unfolding = Unfolding::new(c, &images, TAPS);
+    let mut unfolding = Unfolding::new(c, &images, TAPS_OF_GRADIENT);
     let mut buffer = output_buffer(c, &images);
-    for tile in c.tiles(images, TAPS) {
+    for tile in c.tiles(images, TAPS_OF_GRADIENT) {
         let n = tile.columns();
         let (cotangents, columns) = cotangents(&tile, g, &mut buffer);
         let in_place = tile.in_place().is_some();
@@ -397,9 +397,9 @@ pub(super) fn add_weight_gradient<T: Float>(
     let step = images_per_task(c);
     for first in images.clone().step_by(step) {
         let images = first..images.end.min(first + step);
-        let mut unfolding = Unfolding::new(c, &images, TAPS_OF_WEIGHT);
+        let mut unfolding = Unfolding::new(c, &images, TAPS_OF_GRADIENT);
         let mut buffer = output_buffer(c, &images);
-        for tile in c.tiles(images, TAPS_OF_WEIGHT) {
+        for tile in c.tiles(images, TAPS_OF_GRADIENT) {
             let (matrix, matrix_columns) = unfolding.unfold(&tile, x);
             let (cotangents, columns) = cotangents(&tile, g, &mut buffer);
             T::gemm(Problem {
