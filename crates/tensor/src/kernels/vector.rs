@@ -31,6 +31,9 @@ pub trait Vector<T>: Copy {
     /// How many numbers.
     const LANES: usize;
 
+    /// Registers of a CPU that has them.
+    const REGISTERS: usize;
+
     /// One number in every lane.
     fn splat(x: T) -> Self;
 
@@ -79,6 +82,7 @@ struct Portable<T>([T; 8]);
 
 impl<T: Float> Vector<T> for Portable<T> {
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
 
     #[inline(always)]
     fn splat(x: T) -> Self {
@@ -183,7 +187,7 @@ mod x86 {
     /// Defines vectors of one register.
     macro_rules! vectors {
         ($(
-            $name:ident($register:ty) = $lanes:literal of $type:ty:
+            $name:ident($register:ty) = $lanes:literal of $type:ty, $registers:literal registers:
             splat $splat:ident, load $load:ident, store $store:ident, add $add:ident,
             subtract $subtract:ident, multiply $multiply:ident, multiply_add $multiply_add:ident,
             part |$from:ident, $to:ident, $value:ident, $count:ident|
@@ -198,6 +202,7 @@ mod x86 {
             // checked before.
             impl Vector<$type> for $name {
                 const LANES: usize = $lanes;
+                const REGISTERS: usize = $registers;
 
                 #[inline(always)]
                 fn splat(x: $type) -> Self {
@@ -275,7 +280,7 @@ mod x86 {
     }
 
     vectors! {
-        Avx512F32(__m512) = 16 of f32:
+        Avx512F32(__m512) = 16 of f32, 32 registers:
         splat _mm512_set1_ps, load _mm512_loadu_ps, store _mm512_storeu_ps, add _mm512_add_ps,
         subtract _mm512_sub_ps, multiply _mm512_mul_ps, multiply_add _mm512_fmadd_ps,
         part |from, to, value, count|
@@ -283,7 +288,7 @@ mod x86 {
             store _mm512_mask_storeu_ps(to, (1u32 << count).wrapping_sub(1) as u16, value),
         total |x| _mm512_reduce_add_ps(x);
 
-        Avx512F64(__m512d) = 8 of f64:
+        Avx512F64(__m512d) = 8 of f64, 32 registers:
         splat _mm512_set1_pd, load _mm512_loadu_pd, store _mm512_storeu_pd, add _mm512_add_pd,
         subtract _mm512_sub_pd, multiply _mm512_mul_pd, multiply_add _mm512_fmadd_pd,
         part |from, to, value, count|
@@ -291,7 +296,7 @@ mod x86 {
             store _mm512_mask_storeu_pd(to, (1u32 << count).wrapping_sub(1) as u8, value),
         total |x| _mm512_reduce_add_pd(x);
 
-        Avx2F32(__m256) = 8 of f32:
+        Avx2F32(__m256) = 8 of f32, 16 registers:
         splat _mm256_set1_ps, load _mm256_loadu_ps, store _mm256_storeu_ps, add _mm256_add_ps,
         subtract _mm256_sub_ps, multiply _mm256_mul_ps, multiply_add _mm256_fmadd_ps,
         part |from, to, value, count|
@@ -303,7 +308,7 @@ mod x86 {
             _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
         };
 
-        Avx2F64(__m256d) = 4 of f64:
+        Avx2F64(__m256d) = 4 of f64, 16 registers:
         splat _mm256_set1_pd, load _mm256_loadu_pd, store _mm256_storeu_pd, add _mm256_add_pd,
         subtract _mm256_sub_pd, multiply _mm256_mul_pd, multiply_add _mm256_fmadd_pd,
         part |from, to, value, count|

@@ -65,6 +65,17 @@ impl Axis {
         Some(axis)
     }
 
+    /// The windows, one for each element, whose taps see in reverse order the
+    /// windows that see the element; nothing where they do not follow each
+    /// other element by element.
+    fn backwards(&self) -> Option<Self> {
+        let padding = (self.dilation * (self.kernel - 1)).checked_sub(self.padding)?;
+        let backwards = Self { extent: self.output, output: self.extent, padding, ..*self };
+        let span = self.output + self.dilation * (self.kernel - 1);
+        let fits = self.stride == 1 && self.extent + 2 * self.padding == span;
+        fits.then_some(backwards)
+    }
+
     /// Elements of one phase.
     fn phase_length(&self) -> usize {
         self.output + (self.kernel - 1) * self.dilation / self.stride
@@ -182,6 +193,14 @@ impl Windows {
             rows: Axis { extent: 1, output: 1, ..self.rows },
             columns: Axis { extent: length, output: length, ..self.columns },
         }
+    }
+
+    /// The windows over an image of the present windows, one for each element
+    /// of the present image, whose taps see in reverse order the windows that
+    /// see the element: with them a convolution of cotangents is the gradient
+    /// of the input. Nothing where windows are further apart than elements.
+    pub(crate) fn backwards(&self) -> Option<Self> {
+        Some(Self { rows: self.rows.backwards()?, columns: self.columns.backwards()? })
     }
 
     /// Rows and columns of the image.

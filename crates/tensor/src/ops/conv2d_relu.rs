@@ -112,12 +112,13 @@ impl<T: Float> Op<T> for Conv2dRelu {
             inputs.iter().map(|input| input.as_slice().expect("made contiguous")).collect();
         let (x, weight, bias) = (slices[0], slices[1], slices.get(2).copied());
 
+        let weight = problem.arranged(weight);
         let images = problem.images_per_task();
         let task = images * shape[1] * shape[2] * shape[3];
         if !self.max_pool {
             let y = Tensor::build(shape, |y| {
                 for_each_chunk(y, task, problem.cost(), |index, y| {
-                    problem.forward_task(x, weight, bias, index * images, y);
+                    problem.forward_task(x, &weight, bias, index * images, y);
                     simd::dispatch(
                         #[inline(always)]
                         || {
@@ -137,7 +138,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
             for_each_chunk_pair((y, task), (places, task), cost, |index, y, places| {
                 let mut x_conv = Buffer::new(y.len() / image * convolved);
                 let x_conv = x_conv.as_mut_slice();
-                problem.forward_task(x, weight, bias, index * images, x_conv);
+                problem.forward_task(x, &weight, bias, index * images, x_conv);
                 Self::pool(extents, x_conv, y, places);
             });
         });

@@ -1,19 +1,23 @@
-//! Convolutions of images, by two methods.
+//! Convolutions of images, by three methods.
 //!
 //! [`direct`] runs the kernel's taps over output rows and serves kernels with
 //! few taps, where a matrix product would spend its time on packing;
-//! [`unfolded`] copies what the taps see into a matrix and multiplies.
+//! [`implicit`] multiplies with what the taps see where it lies, and serves
+//! images whose rows are much longer than the kernel; [`unfolded`] copies what
+//! the taps see into a matrix and multiplies.
 //!
-//! Both cut the batch into parts that depend on the problem alone, and the
+//! All cut the batch into parts that depend on the problem alone, and the
 //! parts of a weight gradient are added in order, so the result has the same
 //! bits for any number of threads.
 
 mod direct;
+mod implicit;
+mod outer;
 mod unfolded;
 
 use std::ops::Range;
 
-use super::parallel::for_each_chunk;
+use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::windows::{Sliding, Windows};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -41,6 +45,12 @@ pub(crate) struct Convolution {
 struct Place {
     image: usize,
     group: usize,
+}
+
+/// A weight as a method wants it.
+pub(crate) enum Weight<'a, T: Float> {
+    AsItIs(&'a [T]),
+    Tiles(implicit::Tiles<T>),
 }
 
 /// Elements that the parts of a weight gradient hold together, and the most
@@ -126,10 +136,14 @@ impl Convolution {
 
     /// Lays the channels of an image's group out as planes.
     fn spread<T: Float>(&self, x: &[T], planes: &mut [T]) {
-        let image = self.windows.image_length();
-        for (channel, plane) in planes.chunks_exact_mut(self.windows.plane_length()).enumerate() {
-            self.windows.spread(&x[channel * image..][..image], T::ZERO, plane);
-        }
+        let (image, plane) = (self.windows.image_length(), self.windows.plane_length());
+        let together = rows_per_chunk(plane);
+        for_each_chunk(planes, together * plane, 1, |chunk, planes| {
+            for (i, plane) in planes.chunks_exact_mut(plane).enumerate() {
+                let image = &x[(chunk * together + i) * image..][..image];
+                self.windows.spread(image, T::ZERO, plane);
+            }
+        });
     }
 
     /// Lays planes out as the channels of an image's group.
@@ -142,7 +156,38 @@ impl Convolution {
 
     /// Images that one task takes at a time.
     pub(crate) fn images_per_task(&self) -> usize {
-        if direct::serves(self) { 1 } else { unfolded::images_per_task(self) }
+        if direct::serves(self) || implicit::serves(self) {
+            1
+        } else {
+            unfolded::images_per_task(self)
+        }
+    }
+
+    /// A weight, arranged for the tasks of [`forward_task`](Self::forward_task).
+    pub(crate) fn arranged<'a, T: Float>(&self, weight: &'a [T]) -> Weight<'a, T> {
+        if direct::serves(self) || !implicit::serves(self) {
+            return Weight::AsItIs(weight);
+        }
+        let [group, channel] = [self.weight_length(), self.taps];
+        Weight::Tiles(implicit::Tiles::new(self, |g, c, tap| weight[g * group + c * channel + tap]))
+    }
+
+    /// The convolution of cotangents that gives the gradient of the input, if
+    /// there is one that is fast.
+    fn backwards(&self) -> Option<Self> {
+        let backwards = Self {
+            in_channels: self.out_channels,
+            out_channels: self.in_channels,
+            windows: self.windows.backwards()?,
+            taps: self.out_channels * self.kernel_taps(),
+            ..*self
+        };
+        (!direct::serves(self) && implicit::serves(&backwards)).then_some(backwards)
+    }
+
+    /// Taps of a channel.
+    fn kernel_taps(&self) -> usize {
+        self.taps / self.in_channels.max(1)
     }
 
     /// The same convolution of a part of the images.
@@ -153,6 +198,16 @@ impl Convolution {
     /// The output of the convolution; `bias` holds one value for each output
     /// channel.
     pub(crate) fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
+        self.forward_arranged(x, &self.arranged(weight), bias, y);
+    }
+
+    fn forward_arranged<T: Float>(
+        &self,
+        x: &[T],
+        weight: &Weight<'_, T>,
+        bias: Option<&[T]>,
+        y: &mut [T],
+    ) {
         let images = self.images_per_task();
         let task = images * self.groups * self.output_length();
         for_each_chunk(y, task, self.cost(), |index, y| {
@@ -164,21 +219,32 @@ impl Convolution {
     pub(crate) fn forward_task<T: Float>(
         &self,
         x: &[T],
-        weight: &[T],
+        weight: &Weight<'_, T>,
         bias: Option<&[T]>,
         first: usize,
         y: &mut [T],
     ) {
-        if direct::serves(self) {
-            direct::forward(self, x, weight, bias, first, y);
-        } else {
-            unfolded::forward(self, x, weight, bias, first, y);
+        match *weight {
+            Weight::Tiles(ref tiles) => implicit::forward(self, x, tiles, bias, first, y),
+            Weight::AsItIs(weight) if direct::serves(self) => {
+                direct::forward(self, x, weight, bias, first, y);
+            }
+            Weight::AsItIs(weight) => unfolded::forward(self, x, weight, bias, first, y),
         }
     }
 
     /// The gradient of the input, from the cotangent `g` of the output.
     pub(crate) fn input_gradient<T: Float>(&self, weight: &[T], g: &[T], gradient: &mut [T]) {
-        let images = self.images_per_task();
+        if let Some(backwards) = self.backwards() {
+            let taps = self.kernel_taps();
+            let weight = |group: usize, channel: usize, tap: usize| {
+                let (from, tap) = (tap / taps, taps - 1 - tap % taps);
+                weight[group * self.weight_length() + from * self.taps + channel * taps + tap]
+            };
+            let weight = Weight::Tiles(implicit::Tiles::new(&backwards, weight));
+            return backwards.forward_arranged(g, &weight, None, gradient);
+        }
+        let images = self.images_per_gradient();
         let task = images * self.groups * self.input_length();
         let cost = self.cost() * self.out_channels / self.in_channels.max(1);
         for_each_chunk(gradient, task, cost, |index, gradient| {
@@ -210,13 +276,19 @@ impl Convolution {
         add_up(sums.as_slice(), gradient);
     }
 
+    /// Images whose gradients one task computes at a time.
+    fn images_per_gradient(&self) -> usize {
+        if direct::serves(self) { 1 } else { unfolded::images_per_task(self) }
+    }
+
     /// Images whose weight gradients are summed by one thread. These sums are
     /// at most `MAX_PARTS`, and together they take bounded memory.
     pub(crate) fn images_per_part(&self) -> usize {
         let length = (self.groups * self.weight_length()).max(1);
-        let tasks = self.images.div_ceil(self.images_per_task()).max(1);
+        let together = if outer::serves(self) { 1 } else { self.images_per_gradient() };
+        let tasks = self.images.div_ceil(together).max(1);
         let parts = (PARTS_LENGTH / length).clamp(1, MAX_PARTS).min(tasks);
-        tasks.div_ceil(parts) * self.images_per_task()
+        tasks.div_ceil(parts) * together
     }
 
     /// The gradient of the weight over some images.
@@ -233,6 +305,8 @@ impl Convolution {
         gradient.fill(T::ZERO);
         if direct::serves(self) {
             direct::add_weight_gradient(self, x, g, images, gradient);
+        } else if outer::serves(self) {
+            outer::add_weight_gradient(self, x, g, images, gradient);
         } else {
             unfolded::add_weight_gradient(self, x, g, images, gradient);
         }

@@ -93,11 +93,6 @@ impl Convolution {
             })
         })
     }
-
-    /// Taps of a channel.
-    fn kernel_taps(&self) -> usize {
-        self.taps / self.in_channels.max(1)
-    }
 }
 
 impl Tile<'_> {

@@ -1,0 +1,199 @@
+//! The gradient of the weight as a sum of outer products over the windows: what
+//! some taps see of a window times the cotangents of some output channels. The
+//! former are read where they lie in the planes, the latter from a copy with the
+//! channels of a window side by side.
+
+use std::array::from_fn;
+use std::ops::Range;
+
+use super::{Convolution, Place};
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::windows::Windows;
+
+/// Output channels of a panel, whose cotangents lie side by side.
+const PANEL: usize = 32;
+/// Taps whose gradients one task sums.
+const TASK_TAPS: usize = 72;
+/// About how many windows are summed before the next taps, while their
+/// cotangents stay in the first-level cache.
+const WINDOWS: usize = 256;
+/// Numbers that the planes of some images and their cotangents should not
+/// exceed together.
+const LENGTH: usize = 1 << 20;
+/// Fewest taps and output channels for which copying the cotangents pays, and
+/// fewest windows of an image for which loading and storing sums does.
+const MIN_TAPS: usize = 128;
+const MIN_CHANNELS: usize = 8;
+const MIN_WINDOWS: usize = 128;
+
+/// Whether this method is the right one.
+pub(super) fn serves(c: &Convolution) -> bool {
+    let enough = c.taps >= MIN_TAPS && c.windows.positions() >= MIN_WINDOWS;
+    !c.pointwise && enough && c.out_channels >= MIN_CHANNELS
+}
+
+/// Adds the gradient of the weight over some images to `sum`.
+pub(super) fn add_weight_gradient<T: Float>(
+    c: &Convolution,
+    x: &[T],
+    g: &[T],
+    images: Range<usize>,
+    sum: &mut [T],
+) {
+    let starts: Vec<usize> = c.starts().collect();
+    let (positions, panels) = (c.windows.positions(), c.out_channels.div_ceil(PANEL));
+    let [planes_length, cotangents_length] = [c.planes_length(), panels * positions * PANEL];
+    let together = (LENGTH / (planes_length + cotangents_length)).clamp(1, images.len().max(1));
+    let mut planes = Buffer::new(together * planes_length);
+    let mut cotangents = Buffer::new(together * cotangents_length);
+    let mut gradient = Buffer::new(panels * c.taps * PANEL);
+    for (group, sum) in sum.chunks_exact_mut(c.weight_length()).enumerate() {
+        gradient.as_mut_slice().fill(T::ZERO);
+        for first in images.clone().step_by(together) {
+            let count = together.min(images.end - first);
+            let planes = &mut planes.as_mut_slice()[..count * planes_length];
+            for (image, planes) in (first..).zip(planes.chunks_exact_mut(planes_length)) {
+                c.spread(c.input(x, Place { image, group }), planes);
+            }
+            let cotangents = &mut cotangents.as_mut_slice()[..count * cotangents_length];
+            for_each_chunk(cotangents, positions * PANEL, 2, |index, out| {
+                let (image, panel) = (first + index / panels, index % panels);
+                let g = &c.output(g, Place { image, group })[panel * PANEL * positions..];
+                side_by_side(g, positions, out);
+            });
+            let (planes, cotangents) = (&*planes, &*cotangents);
+            for (panel, gradient) in
+                gradient.as_mut_slice().chunks_exact_mut(c.taps * PANEL).enumerate()
+            {
+                let cost = count * positions / 8 + 1;
+                for_each_chunk(gradient, TASK_TAPS * PANEL, cost, |index, gradient| {
+                    let images = planes.chunks_exact(planes_length);
+                    let panels = cotangents[panel * positions * PANEL..].chunks(cotangents_length);
+                    for (planes, cotangents) in images.zip(panels) {
+                        T::vectorised(Products {
+                            windows: &c.windows,
+                            planes,
+                            starts: &starts[index * TASK_TAPS..],
+                            cotangents: &cotangents[..positions * PANEL],
+                            channels: PANEL.min(c.out_channels - panel * PANEL),
+                            gradient,
+                        });
+                    }
+                });
+            }
+        }
+        let gradient = gradient.as_slice();
+        for_each_chunk(sum, c.taps, 1, |channel, sum| {
+            let column = &gradient[channel / PANEL * c.taps * PANEL + channel % PANEL..];
+            for (sum, &gradient) in sum.iter_mut().zip(column.iter().step_by(PANEL)) {
+                *sum += gradient;
+            }
+        });
+    }
+}
+
+/// Copies the rows of at most a panel's channels to columns.
+fn side_by_side<T: Float>(rows: &[T], length: usize, out: &mut [T]) {
+    const SQUARE: usize = 16;
+    let count = PANEL.min(rows.len() / length);
+    for (square, out) in out.chunks_mut(SQUARE * PANEL).enumerate() {
+        for first in (0..PANEL).step_by(SQUARE) {
+            for (i, out) in out.chunks_exact_mut(PANEL).enumerate() {
+                for (channel, out) in (first..).zip(&mut out[first..first + SQUARE]) {
+                    let place = channel * length + square * SQUARE + i;
+                    *out = if channel < count { rows[place] } else { T::ZERO };
+                }
+            }
+        }
+    }
+}
+
+/// The sum for some taps and the channels of a panel over one image.
+struct Products<'a, T> {
+    windows: &'a Windows,
+    planes: &'a [T],
+    /// Where the taps start, and further ones.
+    starts: &'a [usize],
+    cotangents: &'a [T],
+    /// Channels of the panel that exist.
+    channels: usize,
+    /// Taps × channels of the panel, to which is added.
+    gradient: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Products<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(mut self) {
+        if V::REGISTERS >= 32 {
+            self.bands::<V, 9>();
+        } else {
+            self.bands::<V, 5>();
+        }
+    }
+}
+
+impl<T: Float> Products<'_, T> {
+    /// All taps, for some rows of windows after the other.
+    #[inline(always)]
+    fn bands<V: Vector<T>, const M: usize>(&mut self) {
+        let [height, width] = self.windows.output();
+        let band = (WINDOWS / width).clamp(1, height);
+        for first in (0..height).step_by(band) {
+            let rows = first..height.min(first + band);
+            for (block, gradient) in self.gradient.chunks_mut(M * PANEL).enumerate() {
+                // What is computed in the place of a missing tap is not used.
+                let last = gradient.len() / PANEL - 1;
+                let starts: [usize; M] = from_fn(|i| self.starts[block * M + i.min(last)]);
+                let mut column = 0;
+                while column < self.channels {
+                    let at = (&rows, width, self.windows.plane_row(), column);
+                    if self.channels - column > V::LANES {
+                        products::<T, V, M, 2>(self.planes, &starts, self.cotangents, at, gradient);
+                        column += 2 * V::LANES;
+                    } else {
+                        products::<T, V, M, 1>(self.planes, &starts, self.cotangents, at, gradient);
+                        column += V::LANES;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sum over some rows of windows for `M` taps and `W` vectors of channels.
+#[inline(always)]
+fn products<T: Float, V: Vector<T>, const M: usize, const W: usize>(
+    planes: &[T],
+    starts: &[usize; M],
+    cotangents: &[T],
+    (rows, width, plane_row, column): (&Range<usize>, usize, usize, usize),
+    gradient: &mut [T],
+) {
+    let mut sums = [[V::splat(T::ZERO); W]; M];
+    for row in rows.clone() {
+        let taps: [&[T]; M] = from_fn(|i| &planes[starts[i] + row * plane_row..][..width]);
+        let g = &cotangents[row * width * PANEL..][..width * PANEL];
+        for (window, g) in g.chunks_exact(PANEL).enumerate() {
+            let g: [V; W] = from_fn(|i| V::load(&g[column + i * V::LANES..]));
+            for tap in 0..M {
+                let x = V::splat(taps[tap][window]);
+                for i in 0..W {
+                    sums[tap][i] = sums[tap][i].plus_product(x, g[i]);
+                }
+            }
+        }
+    }
+    for tap in 0..M {
+        if let Some(gradient) = gradient.get_mut(tap * PANEL..(tap + 1) * PANEL) {
+            for i in 0..W {
+                let sum = &mut gradient[column + i * V::LANES..][..V::LANES];
+                V::load(sum).plus(sums[tap][i]).store(sum);
+            }
+        }
+    }
+}
