@@ -252,8 +252,9 @@ mod tests {
 
     /// Shapes that take every path: few taps on wide, narrow and one-column
     /// images, whole and partial blocks of channels; many taps on one image at
-    /// a time, cut into rows, and on several small ones; a tap on images as
-    /// they lie and on several; the same with groups; no images or channels.
+    /// a time, cut into rows, and on several small ones; many taps on wide
+    /// images, in tiles and panels of channels; a tap on images as they lie and
+    /// on several; the same with groups; no images or channels.
     #[rustfmt::skip]
     fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
         let plain = Conv2dOptions::default();
@@ -274,6 +275,12 @@ mod tests {
             ([1, 64, 24, 24], [3, 64, 3, 3], padding([1, 1])),
             ([19, 12, 4, 5], [7, 12, 2, 2], plain),
             ([9, 10, 7, 8], [6, 5, 3, 3], everything(2)),
+            ([2, 6, 16, 17], [9, 6, 3, 3], plain),
+            ([1, 40, 14, 30], [16, 40, 3, 3], padding([1, 1])),
+            ([1, 32, 12, 17], [34, 16, 3, 3], Conv2dOptions { padding: [1, 1], ..groups(2) }),
+            ([2, 16, 25, 26], [10, 16, 3, 3], Conv2dOptions { stride: [2, 2], ..plain }),
+            ([1, 15, 8, 56], [33, 15, 3, 3],
+             Conv2dOptions { padding: [2, 2], dilation: [2, 2], ..plain }),
             ([2, 40, 12, 12], [5, 40, 1, 1], plain),
             ([20, 40, 3, 4], [5, 40, 1, 1], plain),
             ([3, 80, 3, 4], [6, 40, 1, 1], groups(2)),

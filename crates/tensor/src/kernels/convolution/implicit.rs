@@ -234,3 +234,71 @@ fn piece<T: Float, V: Vector<T>, const M: usize, const W: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::vector;
+    use crate::kernels::windows::Sliding;
+    use crate::random::Rng;
+
+    /// The outputs of tiles of every size.
+    #[derive(Clone)]
+    struct EachSize<'a> {
+        windows: &'a Windows,
+        planes: &'a [f32],
+        starts: &'a [usize],
+        weight: &'a [f32],
+    }
+
+    impl Kernel<f32> for EachSize<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<V: Vector<f32>>(self) -> Vec<f32> {
+            let Self { windows, planes, starts, weight } = self;
+            let outputs = [13, 11, 8, 6, 4].map(|channels| {
+                let weight = &weight[..starts.len() * channels];
+                // The last channel of the tile does not exist.
+                let mut y = vec![0.0; (channels - 1) * windows.positions()];
+                let y_of = &mut y[..];
+                let bias = Some(&[0.5; 13][..]);
+                Forward { windows, planes, starts, channels, weight, bias, y: y_of }.run::<V>();
+                y
+            });
+            outputs.concat()
+        }
+    }
+
+    /// Every instruction set against the portable arrays; the tests of the
+    /// operation compare the widest with a plain loop.
+    #[test]
+    fn all_instruction_sets_agree() {
+        let mut rng = Rng::seed(1);
+        for (width, in_channels) in [(14, 40), (15, 3), (40, 2), (300, 1)] {
+            let sliding = Sliding {
+                kernel_size: [3, 3],
+                stride: [1, 1],
+                padding: [1, 1],
+                dilation: [1, 1],
+                ceil_mode: false,
+            };
+            let windows = Windows::new("test", [5, width], &sliding).unwrap();
+            let c = Convolution::new(1, 1, [in_channels, 1], windows, &sliding);
+            let mut random = |length| (0..length).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+            let mut planes = vec![0.0; c.planes_length() + MAX_PIECE];
+            c.spread(&random(c.input_length()), &mut planes[..c.planes_length()]);
+            let weight = random(13 * c.taps);
+            let starts: Vec<usize> = c.starts().collect();
+            let each =
+                EachSize { windows: &windows, planes: &planes, starts: &starts, weight: &weight };
+            let kinds = vector::f32_each(&each);
+            for kind in &kinds[1..] {
+                assert_eq!(kind.len(), kinds[0].len());
+                for (a, b) in kind.iter().zip(&kinds[0]) {
+                    assert!((a - b).abs() < 1e-4, "width {width}: {a}, {b}");
+                }
+            }
+        }
+    }
+}

@@ -197,3 +197,69 @@ fn products<T: Float, V: Vector<T>, const M: usize, const W: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::vector;
+    use crate::kernels::windows::Sliding;
+    use crate::random::Rng;
+
+    /// The sums for a panel.
+    #[derive(Clone)]
+    struct Panel<'a> {
+        c: &'a Convolution,
+        planes: &'a [f32],
+        starts: &'a [usize],
+        cotangents: &'a [f32],
+        channels: usize,
+    }
+
+    impl Kernel<f32> for Panel<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<V: Vector<f32>>(self) -> Vec<f32> {
+            let Self { c, planes, starts, cotangents, channels } = self;
+            let mut gradient = vec![1.0; c.taps * PANEL];
+            let windows = &c.windows;
+            let gradient_of = &mut gradient[..];
+            Products { windows, planes, starts, cotangents, channels, gradient: gradient_of }
+                .run::<V>();
+            // Behind the channels anything may stand.
+            gradient.chunks_exact(PANEL).flat_map(|tap| tap[..channels].to_vec()).collect()
+        }
+    }
+
+    /// Every instruction set against the portable arrays; the tests of the
+    /// operation compare the widest with a plain loop.
+    #[test]
+    fn all_instruction_sets_agree() {
+        let mut rng = Rng::seed(1);
+        for (channels, stride) in [(32, 1), (17, 2), (16, 1), (9, 2), (5, 1)] {
+            let sliding = Sliding {
+                kernel_size: [3, 2],
+                stride: [1, stride],
+                padding: [1, 1],
+                dilation: [1, 1],
+                ceil_mode: false,
+            };
+            let windows = Windows::new("test", [7, 90], &sliding).unwrap();
+            let c = Convolution::new(1, 1, [4, channels], windows, &sliding);
+            let mut random = |length| (0..length).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+            let mut planes = vec![0.0; c.planes_length()];
+            c.spread(&random(c.input_length()), &mut planes);
+            let mut cotangents = vec![f32::NAN; windows.positions() * PANEL];
+            side_by_side(&random(c.output_length()), windows.positions(), &mut cotangents);
+            let starts: Vec<usize> = c.starts().collect();
+            let (planes, starts, cotangents) = (&planes[..], &starts[..], &cotangents[..]);
+            let kinds = vector::f32_each(&Panel { c: &c, planes, starts, cotangents, channels });
+            for kind in &kinds[1..] {
+                assert_eq!(kind.len(), c.taps * channels);
+                for (a, b) in kind.iter().zip(&kinds[0]) {
+                    assert!((a - b).abs() < 1e-3, "{channels} channels: {a}, {b}");
+                }
+            }
+        }
+    }
+}
