@@ -3,7 +3,7 @@
 use crate::element::Element;
 
 /// Accumulators of one row; enough to keep the adders busy.
-const LANES: usize = 64;
+const LANES: usize = 32;
 
 /// Folds a row with many accumulators, in an order that depends on its length
 /// alone. Inlined, so that it is compiled for the caller's instruction set.

@@ -380,6 +380,7 @@ impl<T: Number> Tensor<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Ops;
     use super::*;
 
     const NAN: f32 = f32::NAN;
@@ -400,6 +401,13 @@ mod tests {
         assert_eq!(columns.sort(0, false).unwrap().0.to_vec(), [2, 1, 2, 4, 3, 5]);
         assert_eq!(columns.argsort(0, false).unwrap().to_vec(), [1, 0, 2, 2, 0, 1]);
         assert!(Tensor::<f32>::zeros([0, 2]).sort(0, false).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_row_with_nan_has_no_quantiles() {
+        let x = Tensor::from([[1.0, NAN, 3.0], [0.0, 4.0, 2.0]]);
+        let quantiles = x.quantiles(&[0.0, 0.5], 1, false).unwrap();
+        assert_eq!(bits(&quantiles), ["NaN", "0", "NaN", "2"]);
     }
 
     #[test]

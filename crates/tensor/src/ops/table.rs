@@ -1022,7 +1022,7 @@ operations! {
     }
 
     /// The element below which the part `q` of an axis lies, between two
-    /// elements on the line from one to the other.
+    /// elements on the line from one to the other; NaN where there is one.
     fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
         self.quantiles(&[q], axis, keep)?.squeeze(0)
     }
@@ -1038,9 +1038,12 @@ operations! {
         }
         let (sorted, _) = self.sort(axis, false)?;
         let at = |place: f64| sorted.narrow(axis, place as usize, 1);
+        // The last of all, if there is one.
+        let nan = at((extent - 1) as f64)?.value().isnan();
         let value = |q: &f64| {
             let place = q * (extent - 1) as f64;
             let value = at(place.floor())?.lerp(&at(place.ceil())?, place - place.floor())?;
+            let value = value.masked_fill(&nan, f64::NAN)?;
             if keep { Ok(value) } else { value.squeeze(axis) }
         };
         let values = q.iter().map(value).collect::<Result<Vec<Self>>>()?;

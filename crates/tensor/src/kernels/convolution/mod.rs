@@ -1,10 +1,12 @@
-//! Convolutions of images, by three methods.
+//! Convolutions of images, by several methods.
 //!
 //! [`direct`] runs the kernel's taps over output rows and serves kernels with
 //! few taps, where a matrix product would spend its time on packing;
 //! [`implicit`] multiplies with what the taps see where it lies, and serves
 //! images whose rows are much longer than the kernel; [`unfolded`] copies what
-//! the taps see into a matrix and multiplies.
+//! the taps see into a matrix and multiplies. The gradient of the input is the
+//! second's convolution of the cotangents where that serves, the gradient of
+//! the weight is summed by [`outer`] where images have enough windows.
 //!
 //! All cut the batch into parts that depend on the problem alone, and the
 //! parts of a weight gradient are added in order, so the result has the same
@@ -45,6 +47,14 @@ pub(crate) struct Convolution {
 struct Place {
     image: usize,
     group: usize,
+}
+
+/// How an output is computed.
+#[derive(PartialEq)]
+enum Method {
+    Direct,
+    Implicit,
+    Unfolded,
 }
 
 /// A weight as a method wants it.
@@ -154,18 +164,27 @@ impl Convolution {
         }
     }
 
+    fn method(&self) -> Method {
+        if direct::serves(self) {
+            Method::Direct
+        } else if implicit::serves(self) {
+            Method::Implicit
+        } else {
+            Method::Unfolded
+        }
+    }
+
     /// Images that one task takes at a time.
     pub(crate) fn images_per_task(&self) -> usize {
-        if direct::serves(self) || implicit::serves(self) {
-            1
-        } else {
-            unfolded::images_per_task(self)
+        match self.method() {
+            Method::Direct | Method::Implicit => 1,
+            Method::Unfolded => unfolded::images_per_task(self),
         }
     }
 
     /// A weight, arranged for the tasks of [`forward_task`](Self::forward_task).
     pub(crate) fn arranged<'a, T: Float>(&self, weight: &'a [T]) -> Weight<'a, T> {
-        if direct::serves(self) || !implicit::serves(self) {
+        if self.method() != Method::Implicit {
             return Weight::AsItIs(weight);
         }
         let [group, channel] = [self.weight_length(), self.taps];
@@ -182,7 +201,8 @@ impl Convolution {
             taps: self.out_channels * self.kernel_taps(),
             ..*self
         };
-        (!direct::serves(self) && implicit::serves(&backwards)).then_some(backwards)
+        let fast = self.method() != Method::Direct && backwards.method() == Method::Implicit;
+        fast.then_some(backwards)
     }
 
     /// Taps of a channel.
@@ -226,10 +246,10 @@ impl Convolution {
     ) {
         match *weight {
             Weight::Tiles(ref tiles) => implicit::forward(self, x, tiles, bias, first, y),
-            Weight::AsItIs(weight) if direct::serves(self) => {
-                direct::forward(self, x, weight, bias, first, y);
-            }
-            Weight::AsItIs(weight) => unfolded::forward(self, x, weight, bias, first, y),
+            Weight::AsItIs(weight) => match self.method() {
+                Method::Direct => direct::forward(self, x, weight, bias, first, y),
+                _ => unfolded::forward(self, x, weight, bias, first, y),
+            },
         }
     }
 
