@@ -188,11 +188,11 @@ fn products<T: Float, V: Vector<T>, const M: usize, const W: usize>(
             }
         }
     }
-    for tap in 0..M {
+    for (tap, sums) in sums.into_iter().enumerate() {
         if let Some(gradient) = gradient.get_mut(tap * PANEL..(tap + 1) * PANEL) {
             for i in 0..W {
                 let sum = &mut gradient[column + i * V::LANES..][..V::LANES];
-                V::load(sum).plus(sums[tap][i]).store(sum);
+                V::load(sum).plus(sums[i]).store(sum);
             }
         }
     }
