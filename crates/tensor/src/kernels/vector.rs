@@ -383,6 +383,23 @@ macro_rules! runners {
 }
 runners! { f32, f32_each: Avx512F32 Avx2F32; f64, f64_each: Avx512F64 Avx2F64; }
 
+/// Asserts that each kind of vectors gives what the portable ones give, within
+/// a tolerance.
+#[cfg(test)]
+pub(crate) fn assert_kinds_agree<K>(kernel: &K, tolerance: f32, case: &str)
+where
+    K: Kernel<f32, Output = Vec<f32>> + Clone,
+{
+    let kinds = f32_each(kernel);
+    assert!(!kinds[0].is_empty(), "{case}");
+    for kind in &kinds[1..] {
+        assert_eq!(kind.len(), kinds[0].len(), "{case}");
+        for (a, b) in kind.iter().zip(&kinds[0]) {
+            assert!((a - b).abs() < tolerance, "{case}: {a}, {b}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

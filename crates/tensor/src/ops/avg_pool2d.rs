@@ -55,9 +55,9 @@ fn for_each_tap_row(windows: &Windows, starts: &[usize], mut work: impl FnMut(us
     }
 }
 
-/// Fewest windows in a row, for each column from one window to the next, for
-/// which adding rows pays: where windows are apart, a row is copied in pieces
-/// before.
+/// Fewest windows in a row for which adding rows pays, where they are a column
+/// apart; where they are further apart so many times as many, since each number
+/// of a row is then copied by itself before.
 const MIN_COLUMNS: usize = 16;
 
 /// For each window of narrow images the places that its taps see; nothing where

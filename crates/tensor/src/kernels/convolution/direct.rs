@@ -292,7 +292,7 @@ impl<T: Float, const M: usize> Kernel<T> for WeightGradient<'_, T, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::vector;
+    use crate::kernels::vector::assert_kinds_agree;
     use crate::kernels::windows::Sliding;
     use crate::random::Rng;
 
@@ -364,12 +364,7 @@ mod tests {
             let (weight, g) = (random(CHANNELS * c.taps), random(CHANNELS * windows.positions()));
             let starts: Vec<usize> = c.starts().collect();
             let all = All { c: &c, planes: &planes, starts: &starts, weight: &weight, g: &g };
-            let kinds = vector::f32_each(&all);
-            for kind in &kinds[1..] {
-                for (a, b) in kind.iter().zip(&kinds[0]) {
-                    assert!((a - b).abs() < 2e-5, "width {width}: {a}, {b}");
-                }
-            }
+            assert_kinds_agree(&all, 2e-5, &format!("width {width}"));
         }
     }
 }

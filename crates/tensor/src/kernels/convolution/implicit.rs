@@ -238,7 +238,7 @@ fn piece<T: Float, V: Vector<T>, const M: usize, const W: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::vector;
+    use crate::kernels::vector::assert_kinds_agree;
     use crate::kernels::windows::Sliding;
     use crate::random::Rng;
 
@@ -292,13 +292,7 @@ mod tests {
             let starts: Vec<usize> = c.starts().collect();
             let each =
                 EachSize { windows: &windows, planes: &planes, starts: &starts, weight: &weight };
-            let kinds = vector::f32_each(&each);
-            for kind in &kinds[1..] {
-                assert_eq!(kind.len(), kinds[0].len());
-                for (a, b) in kind.iter().zip(&kinds[0]) {
-                    assert!((a - b).abs() < 1e-4, "width {width}: {a}, {b}");
-                }
-            }
+            assert_kinds_agree(&each, 1e-4, &format!("width {width}"));
         }
     }
 }

@@ -201,7 +201,7 @@ fn products<T: Float, V: Vector<T>, const M: usize, const W: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::vector;
+    use crate::kernels::vector::assert_kinds_agree;
     use crate::kernels::windows::Sliding;
     use crate::random::Rng;
 
@@ -253,13 +253,8 @@ mod tests {
             side_by_side(&random(c.output_length()), windows.positions(), &mut cotangents);
             let starts: Vec<usize> = c.starts().collect();
             let (planes, starts, cotangents) = (&planes[..], &starts[..], &cotangents[..]);
-            let kinds = vector::f32_each(&Panel { c: &c, planes, starts, cotangents, channels });
-            for kind in &kinds[1..] {
-                assert_eq!(kind.len(), c.taps * channels);
-                for (a, b) in kind.iter().zip(&kinds[0]) {
-                    assert!((a - b).abs() < 1e-3, "{channels} channels: {a}, {b}");
-                }
-            }
+            let panel = Panel { c: &c, planes, starts, cotangents, channels };
+            assert_kinds_agree(&panel, 1e-3, &format!("{channels} channels"));
         }
     }
 }
