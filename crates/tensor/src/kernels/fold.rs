@@ -1,5 +1,7 @@
 //! Folding a row of numbers to one.
 
+use std::hint;
+
 use crate::element::Element;
 
 /// Accumulators of one row; enough to keep the adders busy.
@@ -10,9 +12,8 @@ const LANES: usize = 32;
 #[inline(always)]
 pub(crate) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [identity; LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    if rest.len() == row.len() {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    if chunks.is_empty() {
         return rest.iter().fold(identity, |sum, &value| f(sum, value));
     }
     for chunk in chunks {
@@ -20,22 +21,19 @@ pub(crate) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) ->
             *lane = f(*lane, value);
         }
     }
+    // Where the compiler sees what follows it arranges the loop above in pairs
+    // of numbers, the shape in which this ends.
+    let mut lanes = hint::black_box(lanes);
     for (lane, &value) in lanes.iter_mut().zip(rest) {
         *lane = f(*lane, value);
     }
-    fold_lanes(&mut lanes, f)
-}
-
-/// Folds accumulators, the far half onto the near one. A function of its own,
-/// since the compiler would otherwise arrange the loops before it in pairs of
-/// numbers, the shape in which this ends.
-#[inline(never)]
-fn fold_lanes<T: Element>(lanes: &mut [T; LANES], f: impl Fn(T, T) -> T) -> T {
+    // The far half onto the near one, until one is left.
     let mut width = LANES;
     while width > 1 {
         width /= 2;
-        for i in 0..width {
-            lanes[i] = f(lanes[i], lanes[i + width]);
+        let (near, far) = lanes.split_at_mut(width);
+        for (near, &far) in near.iter_mut().zip(&*far) {
+            *near = f(*near, far);
         }
     }
     lanes[0]

@@ -12,44 +12,51 @@
 const LN2_HIGH: f32 = 0.693_359_375;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
-/// exp(r) − 1 and n for x = n·ln 2 + r, |r| ≤ ln 2 / 2, where x is not far
-/// outside the exponents of `f32`.
+/// c₀ + c₁·x + c₂·x² + c₃·x³, where `square` is x². In pairs (G. Estrin,
+/// 1960), since with one step after the other, as in Horner's scheme, the CPU
+/// waits for each.
 #[inline(always)]
-fn reduced_exp_m1(x: f32) -> (f32, i32) {
+fn cubic(c: [f32; 4], x: f32, square: f32) -> f32 {
+    (c[0] + c[1] * x) + (c[2] + c[3] * x) * square
+}
+
+/// exp(r) − 1 and n + 254 in the low bits, for x = n·ln 2 + r, |r| ≤ ln 2 / 2,
+/// where x is not far outside the exponents of `f32`.
+#[inline(always)]
+fn reduced_exp_m1(x: f32) -> (f32, u32) {
     // Adding and subtracting 1.5·2²³ rounds to the nearest integer, which then
     // stands in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
+    const ROUND: f32 = 12_582_912.0 + 254.0;
 
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_199_9e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5.000_000_1e-1;
-    ((p * r) * r + r, shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32)
+    let square = r * r;
+    let low = cubic([5.000_000_1e-1, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3], r, square);
+    let high = 1.398_199_9e-3 + 1.987_569_1e-4 * r;
+    ((low + high * (square * square)) * square + r, shifted.to_bits())
 }
 
 /// exp(x), within 2 units in the last place; subnormal results included.
 #[inline(always)]
 pub(crate) fn exp_f32(x: f32) -> f32 {
-    let (p, n) = reduced_exp_m1(x.clamp(-104.0, 89.0));
+    let (p, bits) = reduced_exp_m1(x.clamp(-104.0, 89.0));
     // 2ⁿ in two factors, since n may lie beyond the exponents of normal
-    // numbers at both ends. NaN stays NaN through `p`.
-    let half = n >> 1;
-    (p + 1.0) * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+    // numbers at both ends: half of n + 254 is the exponent of one of them, what
+    // is left that of the other. NaN stays NaN through `p`.
+    let half = (bits << 22) & (255 << 23);
+    let rest = (bits << 23).wrapping_sub(half);
+    (p + 1.0) * f32::from_bits(half) * f32::from_bits(rest)
 }
 
 /// exp(x) − 1, within 3 units in the last place.
 #[inline(always)]
 pub(crate) fn exp_m1_f32(x: f32) -> f32 {
     // Below −18 the result is −1.
-    let (p, n) = reduced_exp_m1(x.clamp(-18.0, 89.0));
+    let (p, bits) = reduced_exp_m1(x.clamp(-18.0, 89.0));
     // 2ⁿ·exp(r) − 1 = 2ⁿ·(exp(r) − 1) + (2ⁿ − 1), at half its size, since 2ⁿ
-    // may lie just beyond the largest number.
-    let scale = power_of_two(n.wrapping_sub(1));
+    // may lie just beyond the largest number: its exponent is n + 126.
+    let scale = f32::from_bits(bits.wrapping_sub(128) << 23);
     let result = 2.0 * (scale * p + (scale - 0.5));
     if x == 0.0 { x } else { result }
 }
@@ -67,16 +74,12 @@ pub(crate) fn ln_f32(x: f32) -> f32 {
     let n = n as f32 - if subnormal { 23.0 } else { 0.0 };
     let f = m - 1.0;
     let square = f * f;
-    let p = 7.037_683_6e-2;
-    let p = p * f - 1.151_461_03e-1;
-    let p = p * f + 1.167_699_87e-1;
-    let p = p * f - 1.242_014_08e-1;
-    let p = p * f + 1.424_932_27e-1;
-    let p = p * f - 1.666_805_76e-1;
-    let p = p * f + 2.000_071_47e-1;
-    let p = p * f - 2.499_999_39e-1;
-    let p = p * f + 3.333_333_11e-1;
-    let p = p * f * square + n * LN2_LOW - 0.5 * square;
+    let fourth = square * square;
+    let low = [3.333_333_11e-1, -2.499_999_39e-1, 2.000_071_47e-1, -1.666_805_76e-1];
+    let high = [1.424_932_27e-1, -1.242_014_08e-1, 1.167_699_87e-1, -1.151_461_03e-1];
+    let high = cubic(high, f, square) + 7.037_683_6e-2 * fourth;
+    let p = cubic(low, f, square) + high * fourth;
+    let p = p * (f * square) + (n * LN2_LOW - 0.5 * square);
     let finite = f + p + n * LN2_HIGH;
     let result = if x < f32::INFINITY { finite } else { x };
     let result = if x == 0.0 { f32::NEG_INFINITY } else { result };
@@ -117,12 +120,6 @@ pub(crate) fn erf_f32(x: f32) -> f32 {
     (x * p / q).clamp(-1.0, 1.0)
 }
 
-/// 2ⁿ for −126 ≤ n ≤ 127.
-#[inline(always)]
-fn power_of_two(n: i32) -> f32 {
-    f32::from_bits((n.wrapping_add(127) << 23) as u32)
-}
-
 /// tanh(x), within 4 units in the last place.
 ///
 /// Below 0.625 an odd polynomial (Cephes `tanhf.c`), above it
@@ -131,12 +128,10 @@ fn power_of_two(n: i32) -> f32 {
 pub(crate) fn tanh_f32(x: f32) -> f32 {
     let magnitude = x.abs();
     let square = x * x;
-    let p = -5.704_988_7e-3;
-    let p = p * square + 2.063_908_9e-2;
-    let p = p * square - 5.373_971_6e-2;
-    let p = p * square + 1.333_144_2e-1;
-    let p = p * square - 3.333_328_2e-1;
-    let small = p * square * x + x;
+    let fourth = square * square;
+    let low = [-3.333_328_2e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_908_9e-2];
+    let p = cubic(low, square, fourth) - 5.704_988_7e-3 * (fourth * fourth);
+    let small = p * (square * x) + x;
     let large = (1.0 - 2.0 / (exp_f32(2.0 * magnitude) + 1.0)).copysign(x);
     if magnitude < 0.625 { small } else { large }
 }

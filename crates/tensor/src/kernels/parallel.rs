@@ -158,6 +158,6 @@ pub(crate) fn map_slices<A: Element, B: Element>(
 }
 
 /// Elements of a chunk of a map.
-const MAP_CHUNK: usize = 8 * 1024;
+const MAP_CHUNK: usize = 2 * 1024;
 /// Work that is worth another thread.
 const SAVES_TIME: Duration = Duration::from_micros(4);

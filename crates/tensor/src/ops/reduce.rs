@@ -59,17 +59,15 @@ fn fold_rows<T: Element>(
     identity: T,
     f: &(impl Fn(T, T) -> T + Sync),
 ) {
-    let one = |row: &[T]| {
-        simd::dispatch(
-            #[inline(always)]
-            || fold_slice(row, identity, f),
-        )
-    };
     let block = GRAIN / 2;
     if length > block {
         for (slot, row) in out.iter_mut().zip(values.chunks(length)) {
             let partial = map(length.div_ceil(block), block / VALUES_PER_STEP, |i| {
-                one(&row[i * block..length.min((i + 1) * block)])
+                let part = &row[i * block..length.min((i + 1) * block)];
+                simd::dispatch(
+                    #[inline(always)]
+                    || fold_slice(part, identity, f),
+                )
             });
             *slot = partial.into_iter().fold(identity, f);
         }
@@ -77,10 +75,15 @@ fn fold_rows<T: Element>(
     }
     let rows = rows_per_chunk(length);
     for_each_chunk(out, rows, length.div_ceil(VALUES_PER_STEP), |index, out| {
-        for (i, slot) in out.iter_mut().enumerate() {
-            let start = (index * rows + i) * length;
-            *slot = one(&values[start..start + length]);
-        }
+        let values = &values[index * rows * length..][..out.len() * length];
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (i, slot) in out.iter_mut().enumerate() {
+                    *slot = fold_slice(&values[i * length..(i + 1) * length], identity, f);
+                }
+            },
+        );
     });
 }
 
