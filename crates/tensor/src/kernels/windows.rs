@@ -297,6 +297,7 @@ impl Windows {
                 match stride {
                     _ if row.is_empty() => {}
                     1 => row.copy_from_slice(&source[first..][..row.len()]),
+                    2 => copy_every_second(&source[first..], row),
                     _ => {
                         let source = source[first..].iter().step_by(stride);
                         row.iter_mut().zip(source).for_each(|(to, &from)| *to = from);
@@ -339,6 +340,17 @@ impl Windows {
                 inside.contains(&place).then(|| first + (place - inside.start) * axis.stride)
             })
         })
+    }
+}
+
+/// Copies the first of every two elements, in a way that vectorises.
+fn copy_every_second<T: Copy>(from: &[T], to: &mut [T]) {
+    let (pairs, rest) = from.as_chunks::<2>();
+    for (to, pair) in to.iter_mut().zip(pairs) {
+        *to = pair[0];
+    }
+    if let (Some(to), Some(&last)) = (to.get_mut(pairs.len()), rest.first()) {
+        *to = last;
     }
 }
 

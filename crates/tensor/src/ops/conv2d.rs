@@ -252,9 +252,10 @@ mod tests {
 
     /// Shapes that take every path: few taps on wide, narrow and one-column
     /// images, whole and partial blocks of channels; many taps on one image at
-    /// a time, cut into rows, and on several small ones; many taps on wide
-    /// images, in tiles and panels of channels; a tap on images as they lie and
-    /// on several; the same with groups; no images or channels.
+    /// a time, cut into rows, and on several small ones; many windows and
+    /// channels, whose tasks take some images or all; many taps on wide images;
+    /// a tap on images as they lie and on several; the same with groups; no
+    /// images or channels.
     #[rustfmt::skip]
     fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
         let plain = Conv2dOptions::default();
@@ -281,6 +282,11 @@ mod tests {
             ([2, 16, 25, 26], [10, 16, 3, 3], Conv2dOptions { stride: [2, 2], ..plain }),
             ([1, 15, 8, 56], [33, 15, 3, 3],
              Conv2dOptions { padding: [2, 2], dilation: [2, 2], ..plain }),
+            ([20, 24, 7, 9], [40, 12, 3, 3],
+             Conv2dOptions { stride: [2, 2], padding: [1, 1], ..groups(2) }),
+            ([9, 16, 7, 7], [96, 16, 3, 3], padding([1, 1])),
+            ([3, 40, 12, 13], [14, 40, 3, 3], plain),
+            ([40, 0, 5, 5], [16, 0, 3, 3], plain),
             ([2, 40, 12, 12], [5, 40, 1, 1], plain),
             ([20, 40, 3, 4], [5, 40, 1, 1], plain),
             ([3, 80, 3, 4], [6, 40, 1, 1], groups(2)),

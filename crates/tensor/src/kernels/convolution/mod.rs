@@ -2,23 +2,25 @@
 //!
 //! [`direct`] runs the kernel's taps over output rows and serves kernels with
 //! few taps, where a matrix product would spend its time on packing;
-//! [`implicit`] multiplies with what the taps see where it lies, and serves
-//! images whose rows are much longer than the kernel; [`unfolded`] copies what
-//! the taps see into a matrix and multiplies. The gradient of the input is the
-//! second's convolution of the cotangents where that serves, the gradient of
-//! the weight is summed by [`outer`] where images have enough windows.
+//! [`broadcast`] reads what the taps see where it lies, for many output channels
+//! at a time; [`unfolded`] copies what the taps see into a matrix and
+//! multiplies, for few channels or windows. The gradient of the input is the
+//! second's convolution of the cotangents where the stride is 1, the gradient
+//! of the weight is summed by [`outer`] where images have enough windows.
 //!
 //! All cut the batch into parts that depend on the problem alone, and the
 //! parts of a weight gradient are added in order, so the result has the same
 //! bits for any number of threads.
 
+mod broadcast;
 mod direct;
-mod implicit;
 mod outer;
+mod tiles;
 mod unfolded;
 
 use std::ops::Range;
 
+use self::tiles::{Source, Tiles};
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::windows::{Sliding, Windows};
 use crate::buffer::Buffer;
@@ -53,14 +55,14 @@ struct Place {
 #[derive(PartialEq)]
 enum Method {
     Direct,
-    Implicit,
+    Broadcast,
     Unfolded,
 }
 
 /// A weight as a method wants it.
 pub(crate) enum Weight<'a, T: Float> {
     AsItIs(&'a [T]),
-    Tiles(implicit::Tiles<T>),
+    Tiles(Tiles<T>),
 }
 
 /// Elements that the parts of a weight gradient hold together, and the most
@@ -167,8 +169,8 @@ impl Convolution {
     fn method(&self) -> Method {
         if direct::serves(self) {
             Method::Direct
-        } else if implicit::serves(self) {
-            Method::Implicit
+        } else if broadcast::serves(self) {
+            Method::Broadcast
         } else {
             Method::Unfolded
         }
@@ -177,18 +179,23 @@ impl Convolution {
     /// Images that one task takes at a time.
     pub(crate) fn images_per_task(&self) -> usize {
         match self.method() {
-            Method::Direct | Method::Implicit => 1,
+            Method::Direct => 1,
+            Method::Broadcast => broadcast::images_per_task(self),
             Method::Unfolded => unfolded::images_per_task(self),
         }
     }
 
     /// A weight, arranged for the tasks of [`forward_task`](Self::forward_task).
     pub(crate) fn arranged<'a, T: Float>(&self, weight: &'a [T]) -> Weight<'a, T> {
-        if self.method() != Method::Implicit {
-            return Weight::AsItIs(weight);
-        }
-        let [group, channel] = [self.weight_length(), self.taps];
-        Weight::Tiles(implicit::Tiles::new(self, |g, c, tap| weight[g * group + c * channel + tap]))
+        let steps = [self.weight_length(), self.taps, self.kernel_taps()];
+        self.tiles_of(Source { weight, steps, reversed: false })
+            .map_or(Weight::AsItIs(weight), Weight::Tiles)
+    }
+
+    /// A weight in tiles, if the method wants them.
+    fn tiles_of<T: Float>(&self, source: Source<'_, T>) -> Option<Tiles<T>> {
+        (self.method() == Method::Broadcast)
+            .then(|| Tiles::new(self, T::vectorised(broadcast::TileChannels(self)), source))
     }
 
     /// The convolution of cotangents that gives the gradient of the input, if
@@ -201,7 +208,7 @@ impl Convolution {
             taps: self.out_channels * self.kernel_taps(),
             ..*self
         };
-        let fast = self.method() != Method::Direct && backwards.method() == Method::Implicit;
+        let fast = self.method() != Method::Direct && backwards.method() == Method::Broadcast;
         fast.then_some(backwards)
     }
 
@@ -245,7 +252,7 @@ impl Convolution {
         y: &mut [T],
     ) {
         match *weight {
-            Weight::Tiles(ref tiles) => implicit::forward(self, x, tiles, bias, first, y),
+            Weight::Tiles(ref tiles) => broadcast::forward(self, x, tiles, bias, first, y),
             Weight::AsItIs(weight) => match self.method() {
                 Method::Direct => direct::forward(self, x, weight, bias, first, y),
                 _ => unfolded::forward(self, x, weight, bias, first, y),
@@ -256,12 +263,9 @@ impl Convolution {
     /// The gradient of the input, from the cotangent `g` of the output.
     pub(crate) fn input_gradient<T: Float>(&self, weight: &[T], g: &[T], gradient: &mut [T]) {
         if let Some(backwards) = self.backwards() {
-            let taps = self.kernel_taps();
-            let weight = |group: usize, channel: usize, tap: usize| {
-                let (from, tap) = (tap / taps, taps - 1 - tap % taps);
-                weight[group * self.weight_length() + from * self.taps + channel * taps + tap]
-            };
-            let weight = Weight::Tiles(implicit::Tiles::new(&backwards, weight));
+            let steps = [self.weight_length(), self.kernel_taps(), self.taps];
+            let weight = backwards.tiles_of(Source { weight, steps, reversed: true });
+            let weight = Weight::Tiles(weight.expect("a method with tiles"));
             return backwards.forward_arranged(g, &weight, None, gradient);
         }
         let images = self.images_per_gradient();

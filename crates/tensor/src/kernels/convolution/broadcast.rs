@@ -1,0 +1,355 @@
+//! Convolution with output channels along the registers: what a tap sees of a
+//! window is multiplied with the weights of many channels at once (the idea of
+//! E. Georganas et al., "Anatomy of high-performance deep learning convolutions
+//! on SIMD architectures", SC 2018). It reads the image with its padding where
+//! that lies, so that neither strides nor narrow images cost more.
+
+use std::array::from_fn;
+
+use super::tiles::Tiles;
+use super::{Convolution, Place};
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::simd;
+use crate::kernels::vector::{Kernel, Vector};
+
+/// Fewest output channels for which it pays: fewer leave parts of the registers
+/// empty.
+const MIN_CHANNELS: usize = 12;
+/// Fewest windows of all images: for fewer, arranging the weight takes too long.
+const MIN_WINDOWS: usize = 256;
+/// Fewest windows of a task, for which it reads the weight once.
+const TASK_WINDOWS: usize = 256;
+/// Most tasks that a batch is cut into.
+const MAX_TASKS: usize = 16;
+/// About as many channels as a tile has.
+const TASK_CHANNELS: usize = 32;
+/// Most elements of the planes of a batch that is not cut.
+const TOGETHER_LENGTH: usize = 1 << 20;
+/// Most windows of a row that are summed together.
+const MAX_RUN: usize = 14;
+/// Taps that are summed for all windows before the next taps: their weights
+/// stay in the first-level cache meanwhile.
+const TAPS: usize = 256;
+
+/// Whether this method is the right one.
+pub(super) fn serves(c: &Convolution) -> bool {
+    let windows = c.images * c.windows.positions();
+    let large = c.out_channels >= MIN_CHANNELS && windows >= MIN_WINDOWS;
+    large && c.taps > 0 && !c.pointwise
+}
+
+/// Images that one task takes: all where their channels make more tasks than
+/// they do.
+pub(super) fn images_per_task(c: &Convolution) -> usize {
+    let images = c.images.max(1);
+    let fewest = TASK_WINDOWS.div_ceil(c.windows.positions().max(1));
+    let tasks = images.div_ceil(fewest.max(images / MAX_TASKS));
+    let together = images.saturating_mul(c.planes_length()) <= TOGETHER_LENGTH;
+    if together && tasks < c.out_channels / TASK_CHANNELS { images } else { images.div_ceil(tasks) }
+}
+
+/// Finds the output channels of a tile, one or two vectors: those that leave the
+/// fewest lanes unused.
+pub(super) struct TileChannels<'a>(pub(super) &'a Convolution);
+
+impl<T: Float> Kernel<T> for TileChannels<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(self) -> usize {
+        // Two vectors need fewer loads for each product.
+        let cost = |vectors| self.0.out_channels.div_ceil(vectors * V::LANES) * (10 * vectors + 1);
+        if cost(1) < cost(2) { V::LANES } else { 2 * V::LANES }
+    }
+}
+
+/// The output of the images from `first` on.
+pub(super) fn forward<T: Float>(
+    c: &Convolution,
+    x: &[T],
+    weight: &Tiles<T>,
+    bias: Option<&[T]>,
+    first: usize,
+    y: &mut [T],
+) {
+    let images = y.len() / (c.groups * c.output_length());
+    let starts: Vec<usize> = c.starts().collect();
+    // The last run may reach beyond the last plane.
+    let length = images * c.planes_length();
+    let mut planes = Buffer::new(length + MAX_RUN);
+    planes.as_mut_slice()[length..].fill(T::ZERO);
+    let windows = images * c.windows.positions();
+    let channels = weight.channels();
+    let tiles = c.out_channels.div_ceil(channels);
+    let mut sums = Buffer::new(tiles * windows * channels);
+    for group in 0..c.groups {
+        for_each_chunk(
+            &mut planes.as_mut_slice()[..length],
+            c.planes_length(),
+            1,
+            |image, planes| {
+                c.spread(c.input(x, Place { image: first + image, group }), planes);
+            },
+        );
+        let (planes, starts) = (planes.as_slice(), &starts[..]);
+        for_each_chunk(sums.as_mut_slice(), windows * channels, c.cost(), |tile, sums| {
+            let weight = weight.of_tile(group, tile);
+            T::vectorised(Sums { c, planes, starts, channels, weight, sums });
+        });
+        let (sums, positions) = (sums.as_slice(), c.windows.positions());
+        let each = y.chunks_exact_mut(c.output_length()).skip(group).step_by(c.groups);
+        for (image, y) in each.enumerate() {
+            for_each_chunk(y, channels * positions, 1, |tile, y| {
+                let bias = bias.map(|bias| &bias[group * c.out_channels + tile * channels..]);
+                let sums = &sums[(tile * images + image) * positions * channels..];
+                write(sums, channels, bias, positions, y);
+            });
+        }
+    }
+}
+
+/// Writes the sums of an image's windows, windows × channels, as channels ×
+/// windows.
+fn write<T: Float>(sums: &[T], channels: usize, bias: Option<&[T]>, positions: usize, y: &mut [T]) {
+    simd::dispatch(
+        #[inline(always)]
+        || match channels {
+            4 => write_channels::<T, 4>(sums, bias, positions, y),
+            8 => write_channels::<T, 8>(sums, bias, positions, y),
+            16 => write_channels::<T, 16>(sums, bias, positions, y),
+            32 => write_channels::<T, 32>(sums, bias, positions, y),
+            other => unreachable!("a tile of {other} channels"),
+        },
+    );
+}
+
+/// The same for a known number of channels. Some windows at a time, so that
+/// their sums stay in the first-level cache.
+#[inline(always)]
+fn write_channels<T: Float, const C: usize>(
+    sums: &[T],
+    bias: Option<&[T]>,
+    positions: usize,
+    y: &mut [T],
+) {
+    const TOGETHER: usize = 16;
+    let sums = &sums.as_chunks::<C>().0[..positions];
+    for (block, sums) in sums.chunks(TOGETHER).enumerate() {
+        for (channel, y) in y.chunks_exact_mut(positions).take(C).enumerate() {
+            let bias = bias.map_or(T::ZERO, |bias| bias[channel]);
+            let y = &mut y[block * TOGETHER..][..sums.len()];
+            if let (Some(y), Some(sums)) = (y.first_chunk_mut::<TOGETHER>(), sums.first_chunk()) {
+                let sums: &[[T; C]; TOGETHER] = sums;
+                for window in 0..TOGETHER {
+                    y[window] = sums[window][channel] + bias;
+                }
+            } else {
+                for (y, sums) in y.iter_mut().zip(sums) {
+                    *y = sums[channel] + bias;
+                }
+            }
+        }
+    }
+}
+
+/// The sums of all windows for a tile of output channels.
+struct Sums<'a, T> {
+    c: &'a Convolution,
+    /// Of images one after the other.
+    planes: &'a [T],
+    starts: &'a [usize],
+    /// Channels of the tile.
+    channels: usize,
+    /// Taps × channels.
+    weight: &'a [T],
+    /// Windows × channels.
+    sums: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(self) {
+        if self.channels == V::LANES { self.vectors::<V, 1>() } else { self.vectors::<V, 2>() }
+    }
+}
+
+/// Windows next to each other in a row.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Where in the planes the first one starts.
+    place: usize,
+    /// Its number among all.
+    window: usize,
+    /// How many there are.
+    length: usize,
+}
+
+/// All windows in runs of `longest`, but for the last of a row.
+fn runs(c: &Convolution, images: usize, longest: usize) -> Vec<Run> {
+    let ([height, width], row) = (c.windows.output(), c.windows.plane_row());
+    let places = (0..images).flat_map(|i| (0..height).map(move |y| (i, y)));
+    places
+        .flat_map(|(i, y)| {
+            (0..width).step_by(longest).map(move |x| Run {
+                place: i * c.planes_length() + y * row + x,
+                window: (i * height + y) * width + x,
+                length: longest.min(width - x),
+            })
+        })
+        .collect()
+}
+
+impl<T: Float> Sums<'_, T> {
+    /// All windows, in runs whose sums for `W` vectors of channels fit the
+    /// registers and of which few are computed in vain.
+    #[inline(always)]
+    fn vectors<V: Vector<T>, const W: usize>(self) {
+        let [_, width] = self.c.windows.output();
+        let computed = |run: usize| width.next_multiple_of(run);
+        if V::REGISTERS < 32 {
+            if computed(6) <= computed(4) {
+                self.runs::<V, W, 6, 1>();
+            } else {
+                self.runs::<V, W, 4, 1>();
+            }
+        } else if computed(14) <= computed(7).min(computed(4)) {
+            self.runs::<V, W, MAX_RUN, 1>();
+        } else if computed(7) <= computed(4) {
+            self.runs::<V, W, 7, 2>();
+        } else {
+            self.runs::<V, W, 4, 3>();
+        }
+    }
+
+    /// All windows, `R` runs of `C` at a time, as if the last ones were as long.
+    #[inline(always)]
+    fn runs<V: Vector<T>, const W: usize, const C: usize, const R: usize>(self) {
+        let channels = W * V::LANES;
+        let images = self.sums.len() / channels / self.c.windows.positions();
+        let runs = runs(self.c, images, C);
+        let furthest = |places: &mut dyn Iterator<Item = usize>| places.max().unwrap_or(0);
+        let tap = furthest(&mut self.starts.iter().copied());
+        let place = furthest(&mut runs.iter().map(|run| run.place));
+        assert!(tap + place + C <= self.planes.len(), "runs beyond the planes");
+        let taps = self.starts.chunks(TAPS).zip(self.weight.chunks(TAPS * channels));
+        for (block, (starts, weight)) in taps.enumerate() {
+            for runs in runs.chunks(R) {
+                let places = from_fn(|i| runs[i.min(runs.len() - 1)].place);
+                // SAFETY: see above.
+                let piece = unsafe { piece::<T, V, W, C, R>(self.planes, starts, places, weight) };
+                for (run, piece) in runs.iter().zip(&piece) {
+                    let sums = self.sums[run.window * channels..].chunks_exact_mut(channels);
+                    for (sums, piece) in sums.zip(&piece[..run.length]) {
+                        for (i, &sum) in piece.iter().enumerate() {
+                            let to = &mut sums[i * V::LANES..];
+                            let sum = if block > 0 { V::load(to).plus(sum) } else { sum };
+                            sum.store(to);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sums of `R` runs of `C` windows, which start at these places, over some
+/// taps, for `W` vectors of channels.
+///
+/// # Safety
+///
+/// For each tap and run the planes have so many windows.
+#[inline(always)]
+unsafe fn piece<T: Float, V: Vector<T>, const W: usize, const C: usize, const R: usize>(
+    planes: &[T],
+    starts: &[usize],
+    places: [usize; R],
+    weight: &[T],
+) -> [[[V; W]; C]; R] {
+    let mut sums = [[[V::splat(T::ZERO); W]; C]; R];
+    for (&start, weight) in starts.iter().zip(weight.chunks_exact(W * V::LANES)) {
+        let weight: [V; W] = from_fn(|i| V::load(&weight[i * V::LANES..]));
+        for (sums, &place) in sums.iter_mut().zip(&places) {
+            for (window, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: promised by the caller.
+                let x = unsafe { *planes.get_unchecked(start + place + window) };
+                let x = V::splat(x);
+                for (sum, &weight) in sums.iter_mut().zip(&weight) {
+                    *sum = sum.plus_product(x, weight);
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::vector::assert_kinds_agree;
+    use crate::kernels::windows::{Sliding, Windows};
+    use crate::random::Rng;
+
+    /// The sums of tiles of both sizes, channels × windows.
+    #[derive(Clone)]
+    struct Both<'a> {
+        c: &'a Convolution,
+        planes: &'a [f32],
+        starts: &'a [usize],
+        /// Taps × 32 channels.
+        weight: &'a [f32],
+    }
+
+    impl Kernel<f32> for Both<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<V: Vector<f32>>(self) -> Vec<f32> {
+            let Self { c, planes, starts, weight } = self;
+            let windows = c.images * c.windows.positions();
+            let mut outputs = Vec::new();
+            for channels in [V::LANES, 2 * V::LANES] {
+                let rows = weight.chunks_exact(32).flat_map(|row| &row[..channels]);
+                let weight: Vec<f32> = rows.copied().collect();
+                let mut sums = vec![0.0; windows * channels];
+                let weight = &weight[..];
+                Sums { c, planes, starts, channels, weight, sums: &mut sums }.run::<V>();
+                let mut y = vec![0.0; channels * windows];
+                write(&sums, channels, Some(&[0.5; 32]), windows, &mut y);
+                // What all kinds of vectors have.
+                outputs.extend_from_slice(&y[..8 * windows]);
+            }
+            outputs
+        }
+    }
+
+    /// Every instruction set against the portable arrays, for runs of every
+    /// length; the tests of the operation compare the widest with a plain loop.
+    #[test]
+    fn all_instruction_sets_agree() {
+        let mut rng = Rng::seed(1);
+        for (width, stride, in_channels) in [(5, 1, 40), (9, 1, 3), (15, 1, 30), (40, 2, 2)] {
+            let sliding = Sliding {
+                kernel_size: [3, 3],
+                stride: [stride; 2],
+                padding: [1, 1],
+                dilation: [1, 1],
+                ceil_mode: false,
+            };
+            let windows = Windows::new("test", [5, width], &sliding).unwrap();
+            let c = Convolution::new(2, 1, [in_channels, 32], windows, &sliding);
+            let mut random = |length| (0..length).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+            let mut planes = vec![0.0; 2 * c.planes_length() + MAX_RUN];
+            for planes in planes.chunks_exact_mut(c.planes_length()).take(2) {
+                c.spread(&random(c.input_length()), planes);
+            }
+            let weight = random(32 * c.taps);
+            let starts: Vec<usize> = c.starts().collect();
+            let both = Both { c: &c, planes: &planes, starts: &starts, weight: &weight };
+            assert_kinds_agree(&both, 1e-4, &format!("width {width}"));
+        }
+    }
+}
