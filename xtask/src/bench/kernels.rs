@@ -1,7 +1,6 @@
 //! Groups `kernels`, `sequence` and `data`: single operations, layers of sequences, and transforms
 //! and loaders, measured by criterion on our side.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,29 +11,24 @@ use serde_json::Value;
 use super::{Group, Measurement, Row, Setting, Work, rows};
 use crate::{Result, process};
 
-/// Measures each operation: all its cases on our side, then on each peer's.
+/// Measures each case on our side and then at once on each peer's, since the machine's speed may
+/// change within minutes.
 pub(super) fn measure(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
     let arguments = ["--list", "--format", "terse"];
     let list = process::output(criterion(group, setting).args(arguments))?;
-    let cases = cases(&list, setting.filter);
     let mut measured = Vec::new();
-    for cases in cases.chunk_by(|a, b| operation(a) == operation(b)) {
-        eprintln!("{group}: {}", operation(cases[0]));
-        let mut ours = ours(group, cases, setting)?;
+    for case in cases(&list, setting.filter) {
+        eprintln!("{group}: {case}");
+        let ours = ours(group, case, setting)?;
         let theirs: Vec<_> = setting
             .peers
             .iter()
             .flat_map(|peer| {
-                let times = peer.try_run(group, cases, None, setting);
-                times.into_iter().map(|(case, seconds)| (case, (peer.name, seconds)))
+                let times = peer.try_run(group, &[case], None, setting);
+                times.into_iter().map(|(_, seconds)| (peer.name, seconds))
             })
             .collect();
-        for case in cases {
-            let beside = theirs.iter().filter(|(name, _)| name == case);
-            let beside: Vec<_> = beside.map(|(_, peer)| *peer).collect();
-            let ours = ours.remove(*case).ok_or_else(|| format!("criterion left out {case}"))?;
-            measured.extend(rows(group, ours, &beside));
-        }
+        measured.extend(rows(group, ours, &theirs));
     }
     Ok(measured)
 }
@@ -43,11 +37,6 @@ pub(super) fn measure(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
 fn cases<'a>(list: &'a str, filter: &str) -> Vec<&'a str> {
     let names = list.lines().filter_map(|line| line.strip_suffix(": benchmark"));
     names.filter(|name| name.contains(filter)).collect()
-}
-
-/// The part of a case's name before the shape.
-fn operation(case: &str) -> &str {
-    case.split('/').next().unwrap_or(case)
 }
 
 /// Our benchmark program of a group's name, under cargo.
@@ -65,42 +54,22 @@ fn home(root: &Path) -> PathBuf {
     root.join("target/criterion")
 }
 
-fn ours(
-    group: Group,
-    cases: &[&str],
-    setting: &Setting<'_>,
-) -> Result<BTreeMap<String, Measurement>> {
+fn ours(group: Group, case: &str, setting: &Setting<'_>) -> Result<Measurement> {
+    let result = home(setting.root).join(case).join("new");
+    // What an earlier run left must not pass for this one's.
+    match fs::remove_dir_all(&result) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(format!("cannot remove {}: {error}", result.display()));
+        }
+        _ => {}
+    }
     // A case's name holds no character that is special in a regular expression.
-    let filter = format!("^({})$", cases.join("|"));
+    let filter = format!("^{case}$");
     // What criterion says goes with the messages; standard output is for the table.
     process::run(criterion(group, setting).arg(filter).stdout(Stdio::from(io::stderr())))?;
-    let mut measured = BTreeMap::new();
-    for operation in folders(&home(setting.root))? {
-        for case in folders(&operation)? {
-            let result = case.join("new");
-            if result.join("benchmark.json").exists() {
-                let ours = measurement(
-                    &json(&result, "benchmark.json")?,
-                    &json(&result, "estimates.json")?,
-                )
-                .ok_or_else(|| format!("{}: not criterion's format", result.display()))?;
-                measured.insert(ours.case.clone(), ours);
-            }
-        }
-    }
-    Ok(measured)
-}
-
-fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failure = |error: io::Error| format!("cannot read {}: {error}", folder.display());
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failure)? {
-        let path = entry.map_err(failure)?.path();
-        if path.is_dir() {
-            folders.push(path);
-        }
-    }
-    Ok(folders)
+    measurement(&json(&result, "benchmark.json")?, &json(&result, "estimates.json")?)
+        .filter(|ours| ours.case == case)
+        .ok_or_else(|| format!("{}: not what criterion should have left", result.display()))
 }
 
 fn json(folder: &Path, file: &str) -> Result<Value> {
@@ -136,7 +105,6 @@ mod tests {
         let list = "matmul/2x3x4: benchmark\nrelu/10: benchmark\n\n2 benchmarks\n";
         assert_eq!(cases(list, ""), ["matmul/2x3x4", "relu/10"]);
         assert_eq!(cases(list, "relu"), ["relu/10"]);
-        assert_eq!(operation("matmul/2x3x4"), "matmul");
     }
 
     #[test]
