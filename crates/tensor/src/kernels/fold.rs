@@ -4,7 +4,7 @@ use std::hint;
 
 use crate::element::Element;
 
-/// Accumulators of one row; enough to keep the adders busy.
+/// Accumulators of one row; twice as many were slower.
 const LANES: usize = 32;
 
 /// Folds a row with many accumulators, in an order that depends on its length

@@ -157,7 +157,7 @@ pub(crate) fn map_slices<A: Element, B: Element>(
     });
 }
 
-/// Elements of a chunk of a map.
+/// Elements of a chunk of a map. Few, since the first chunk is computed alone.
 const MAP_CHUNK: usize = 2 * 1024;
 /// Work that is worth another thread.
 const SAVES_TIME: Duration = Duration::from_micros(4);

@@ -115,7 +115,7 @@ impl<T: Float> Op<T> for Softmax {
             #[inline(always)]
             |[x], out| {
                 let (_, sum) = exponentials(x, out);
-                // One quotient, since those of a row take as long as all else.
+                // One quotient for the row instead of one for each number.
                 let share = T::ONE / sum;
                 for y in out {
                     *y *= share;

@@ -21,8 +21,11 @@ const MIN_CHANNELS: usize = 12;
 const MIN_WINDOWS: usize = 256;
 /// Fewest windows of a task, for which it reads the weight once.
 const TASK_WINDOWS: usize = 256;
-/// Most tasks that a batch is cut into.
-const MAX_TASKS: usize = 16;
+/// Tasks of which a batch should have as many, where they have so many windows.
+const TASKS: usize = 16;
+/// Most elements of the planes of such a task, so that they stay in a core's own
+/// cache.
+const TASK_LENGTH: usize = 1 << 18;
 /// About as many channels as a tile has.
 const TASK_CHANNELS: usize = 32;
 /// Most elements of the planes of a batch that is not cut.
@@ -45,7 +48,8 @@ pub(super) fn serves(c: &Convolution) -> bool {
 pub(super) fn images_per_task(c: &Convolution) -> usize {
     let images = c.images.max(1);
     let fewest = TASK_WINDOWS.div_ceil(c.windows.positions().max(1));
-    let tasks = images.div_ceil(fewest.max(images / MAX_TASKS));
+    let most = TASK_LENGTH / c.planes_length().max(1);
+    let tasks = images.div_ceil(fewest.max(most.min(images / TASKS)));
     let together = images.saturating_mul(c.planes_length()) <= TOGETHER_LENGTH;
     if together && tasks < c.out_channels / TASK_CHANNELS { images } else { images.div_ceil(tasks) }
 }
@@ -239,7 +243,7 @@ impl<T: Float> Sums<'_, T> {
         for (block, (starts, weight)) in taps.enumerate() {
             for runs in runs.chunks(R) {
                 let places = from_fn(|i| runs[i.min(runs.len() - 1)].place);
-                // SAFETY: see above.
+                // SAFETY: asserted above for the last tap and the last run.
                 let piece = unsafe { piece::<T, V, W, C, R>(self.planes, starts, places, weight) };
                 for (run, piece) in runs.iter().zip(&piece) {
                     let sums = self.sums[run.window * channels..].chunks_exact_mut(channels);
@@ -331,7 +335,9 @@ mod tests {
     #[test]
     fn all_instruction_sets_agree() {
         let mut rng = Rng::seed(1);
-        for (width, stride, in_channels) in [(5, 1, 40), (9, 1, 3), (15, 1, 30), (40, 2, 2)] {
+        for (width, stride, in_channels) in
+            [(5, 1, 40), (9, 1, 3), (15, 1, 30), (27, 1, 4), (40, 2, 2)]
+        {
             let sliding = Sliding {
                 kernel_size: [3, 3],
                 stride: [stride; 2],
