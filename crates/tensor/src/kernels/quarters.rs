@@ -5,19 +5,26 @@ use crate::element::Float;
 
 /// Windows of a row that are computed together.
 pub(crate) const BLOCK: usize = 8;
+/// The same for rows with fewer windows.
+pub(crate) const HALF_BLOCK: usize = BLOCK / 2;
 
 /// Calls `work(start, length)` for all blocks of a row. The last one overlaps
-/// the one before it, so that all are full; a row that is shorter than a block
-/// is done window by window. Known lengths are what the compiler vectorises.
+/// the one before it, so that all are full; a row that is shorter than half a
+/// block is done window by window. Known lengths are what the compiler
+/// vectorises.
 #[inline(always)]
 pub(crate) fn for_each_block(columns: usize, mut work: impl FnMut(usize, usize)) {
-    if columns < BLOCK {
-        for start in 0..columns {
-            work(start, 1);
-        }
-    } else {
+    if columns >= BLOCK {
         for start in (0..columns).step_by(BLOCK) {
             work(start.min(columns - BLOCK), BLOCK);
+        }
+    } else if columns >= HALF_BLOCK {
+        for start in (0..columns).step_by(HALF_BLOCK) {
+            work(start.min(columns - HALF_BLOCK), HALF_BLOCK);
+        }
+    } else {
+        for start in 0..columns {
+            work(start, 1);
         }
     }
 }
@@ -44,6 +51,7 @@ pub(crate) fn quarters_forward<T: Float>(
                 let (y, places) = (&mut y[start..], &mut places[start..]);
                 match length {
                     BLOCK => quarters::<T, BLOCK>(rows, y, places),
+                    HALF_BLOCK => quarters::<T, HALF_BLOCK>(rows, y, places),
                     _ => quarters::<T, 1>(rows, y, places),
                 }
             },
@@ -51,33 +59,29 @@ pub(crate) fn quarters_forward<T: Float>(
     }
 }
 
-/// The maximum and its place for the first `N` blocks of two rows.
+/// The maximum and its place for the first `N` blocks of two rows. Arrays of
+/// known length and no loop but the one over the blocks, so that it vectorises.
 #[inline(always)]
 fn quarters<T: Float, const N: usize>(rows: [&[[T; 2]]; 2], y: &mut [T], places: &mut [u8]) {
-    let rows: [&[[T; 2]; N]; 2] =
+    let [upper, lower]: [&[[T; 2]; N]; 2] =
         rows.map(|row| row.first_chunk().expect("two elements for each window"));
-    // Steps of their own for reading pairs apart, comparing, and narrowing the
-    // places: each of them vectorises.
-    let mut values = [[T::ZERO; N]; 4];
+    let y: &mut [T; N] = y.first_chunk_mut().expect("an element for each window");
+    let places: &mut [u8; N] = places.first_chunk_mut().expect("a place for each window");
     for i in 0..N {
-        values[0][i] = rows[0][i][0];
-        values[1][i] = rows[0][i][1];
-        values[2][i] = rows[1][i][0];
-        values[3][i] = rows[1][i][1];
+        let above = larger((upper[i][0], 0), (upper[i][1], 1));
+        let below = larger((lower[i][0], 2), (lower[i][1], 3));
+        let (max, place) = larger(above, below);
+        y[i] = max;
+        places[i] = place as u8;
     }
-    let (mut max, mut found) = (values[0], [0_u32; N]);
-    for (place, values) in (0..).zip(&values).skip(1) {
-        for i in 0..N {
-            let value = values[i];
-            let better = (value > max[i]) | value.is_nan();
-            max[i] = if better { value } else { max[i] };
-            found[i] = if better { place } else { found[i] };
-        }
-    }
-    y[..N].copy_from_slice(&max);
-    for (place, &found) in places[..N].iter_mut().zip(&found) {
-        *place = found as u8;
-    }
+}
+
+/// The larger value with its place, the first one of two that are equal; of NaN
+/// the last.
+#[inline(always)]
+fn larger<T: Float>(first: (T, u32), second: (T, u32)) -> (T, u32) {
+    let better = (second.0 > first.0) | second.0.is_nan();
+    (if better { second.0 } else { first.0 }, if better { second.1 } else { first.1 })
 }
 
 /// The gradient of an image of `width` columns.
@@ -112,4 +116,48 @@ pub(crate) fn quarters_backward<T: Float>(
         }
     }
     blocks.into_remainder().fill(T::ZERO);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::simd;
+    use crate::random::Rng;
+
+    /// Rows of any number of windows against a plain search for the first of
+    /// the largest elements, or the last that is NaN, among few values, so that
+    /// many are equal.
+    #[test]
+    fn blocks_match_a_plain_search() {
+        let mut rng = Rng::seed(1);
+        for width in 2..=40 {
+            let (height, columns) = (5, width / 2);
+            let mut value = || match rng.below(9) {
+                8 => f32::NAN,
+                number => number as f32 - 4.0,
+            };
+            let image: Vec<f32> = (0..height * width).map(|_| value()).collect();
+            let windows = height / 2 * columns;
+            let (mut y, mut places) = (vec![0.0; windows], vec![9; windows]);
+            simd::dispatch(|| quarters_forward(&image, width, &mut y, &mut places));
+            let g: Vec<f32> = (0..windows).map(|window| window as f32 + 1.0).collect();
+            let mut gradient = vec![7.0; image.len()];
+            simd::dispatch(|| quarters_backward(&places, &g, width, &mut gradient));
+            let mut expected = vec![0.0; image.len()];
+            for window in 0..windows {
+                let (row, column) = (window / columns, window % columns);
+                let seen = [0, 1, width, width + 1].map(|tap| 2 * (row * width + column) + tap);
+                let mut found = 0;
+                for tap in 1..4 {
+                    if image[seen[tap]].is_nan() || image[seen[tap]] > image[seen[found]] {
+                        found = tap;
+                    }
+                }
+                assert_eq!(usize::from(places[window]), found, "width {width}, window {window}");
+                assert_eq!(y[window].to_bits(), image[seen[found]].to_bits(), "width {width}");
+                expected[seen[found]] = g[window];
+            }
+            assert_eq!(gradient, expected, "width {width}");
+        }
+    }
 }

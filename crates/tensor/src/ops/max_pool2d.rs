@@ -5,7 +5,9 @@ use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
-use crate::kernels::quarters::{BLOCK, for_each_block, quarters_backward, quarters_forward};
+use crate::kernels::quarters::{
+    BLOCK, HALF_BLOCK, for_each_block, quarters_backward, quarters_forward,
+};
 use crate::kernels::simd;
 use crate::kernels::windows::{Sliding, Windows};
 use crate::random::Rng;
@@ -131,6 +133,7 @@ fn plane_forward<T: Float>(
                 let (plane, y, places) = (&plane[start..], &mut y[start..], &mut places[start..]);
                 match length {
                     BLOCK => block_forward::<T, BLOCK>(plane, starts, y, places),
+                    HALF_BLOCK => block_forward::<T, HALF_BLOCK>(plane, starts, y, places),
                     _ => block_forward::<T, 1>(plane, starts, y, places),
                 }
             },
