@@ -268,17 +268,39 @@ impl<T: Float, const M: usize> Kernel<T> for WeightGradient<'_, T, M> {
 
     #[inline(always)]
     fn run<V: Vector<T>>(self) -> Self::Output {
-        let [height, width] = self.windows.output();
+        let Self { windows, planes, starts, g } = self;
+        let ([height, width], plane_row) = (windows.output(), windows.plane_row());
+        // Bounds that are checked in the loops would keep the sums out of the
+        // registers.
+        let last = starts.into_iter().max().unwrap_or(0) + height.saturating_sub(1) * plane_row;
+        assert!(last + width <= planes.len(), "taps beyond the planes");
+        assert!(M * height * width <= g.len(), "too few cotangents");
+        // With the last vector of a row among the others, all loads are masked,
+        // which takes a fifth longer.
+        let whole = width - width % V::LANES;
         let mut sums = [[V::splat(T::ZERO); TAPS]; M];
         for row in 0..height {
-            for column in (0..width).step_by(V::LANES) {
-                let count = (width - column).min(V::LANES);
-                let g: [V; M] = from_fn(|channel| {
-                    V::load_part(&self.g[(channel * height + row) * width + column..][..count])
-                });
-                let place = row * self.windows.plane_row() + column;
-                for (tap, start) in self.starts.into_iter().enumerate() {
-                    let x = V::load_part(&self.planes[start + place..][..count]);
+            for column in (0..whole).step_by(V::LANES) {
+                // SAFETY: asserted above for the last row and its last window.
+                let piece = |from: &[T], place: usize| unsafe {
+                    V::load(from.get_unchecked(place..place + V::LANES))
+                };
+                let g: [V; M] = from_fn(|i| piece(g, (i * height + row) * width + column));
+                for tap in 0..TAPS {
+                    let x = piece(planes, starts[tap] + row * plane_row + column);
+                    for channel in 0..M {
+                        sums[channel][tap] = sums[channel][tap].plus_product(g[channel], x);
+                    }
+                }
+            }
+            if whole < width {
+                // SAFETY: asserted above for the last row and its last window.
+                let piece = |from: &[T], place: usize| unsafe {
+                    V::load_part(from.get_unchecked(place..place + width - whole))
+                };
+                let g: [V; M] = from_fn(|i| piece(g, (i * height + row) * width + whole));
+                for tap in 0..TAPS {
+                    let x = piece(planes, starts[tap] + row * plane_row + whole);
                     for channel in 0..M {
                         sums[channel][tap] = sums[channel][tap].plus_product(g[channel], x);
                     }
