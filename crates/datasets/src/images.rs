@@ -1,10 +1,15 @@
 //! [`ImageDataset`]: byte images with class labels, turned into numbers batch
 //! by batch.
 
+use dendra_tensor::kernels::parallel::for_each_chunk;
+use dendra_tensor::kernels::simd;
 use dendra_tensor::{Error, Result, Shape, Tensor};
 
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
 use crate::tensors::TensorDataset;
+
+/// Elementary steps of a byte: images come from anywhere in memory.
+const COST: usize = 4;
 
 /// How the bytes of an image become the network's inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +55,7 @@ pub struct ImageDataset {
     images: Tensor<u8>,
     labels: Tensor<i64>,
     classes: usize,
-    /// The number that stands for each byte, by channel.
-    tables: Vec<[f32; 256]>,
+    normalization: Normalization,
 }
 
 impl ImageDataset {
@@ -81,8 +85,8 @@ impl ImageDataset {
             return Err(Error::shape(place, message));
         }
         check_labels(place, &labels.to_vec(), classes)?;
-        let tables = Normalization::Scale.tables(channels)?;
-        Ok(Self { images: images.contiguous(), labels: labels.contiguous(), classes, tables })
+        let (images, labels) = (images.contiguous(), labels.contiguous());
+        Ok(Self { images, labels, classes, normalization: Normalization::Scale })
     }
 
     /// The same images under another normalisation.
@@ -92,7 +96,8 @@ impl ImageDataset {
     /// When there is not one mean and one standard deviation for each channel,
     /// a mean is not finite, or a standard deviation is not finite and above 0.
     pub fn normalize(mut self, normalization: Normalization) -> Result<Self> {
-        self.tables = normalization.tables(self.tables.len())?;
+        normalization.check(self.images.shape()[1])?;
+        self.normalization = normalization;
         Ok(self)
     }
 
@@ -119,7 +124,7 @@ impl ImageDataset {
     ///
     /// The values of an empty data set are NaN.
     pub fn statistics(&self) -> Normalization {
-        let channels = self.tables.len();
+        let channels = self.images.shape()[1];
         let pixels: usize = self.images.shape()[2..].iter().product();
         let mut counts = vec![[0u64; 256]; channels];
         let planes = self.bytes().chunks_exact(pixels.max(1));
@@ -170,18 +175,13 @@ impl Dataset for ImageDataset {
         let pixels: usize = shape[2..].iter().product();
         let sample = shape[1] * pixels;
         let images = Tensor::build(shape, |out: &mut [f32]| {
-            if sample == 0 {
-                return;
-            }
-            for (out, &index) in out.chunks_exact_mut(sample).zip(indices) {
-                let image = &self.bytes()[index * sample..][..sample];
+            for_each_chunk(out, sample, COST, |i, out| {
+                let image = &self.bytes()[indices[i] * sample..][..sample];
                 let planes = image.chunks_exact(pixels).zip(out.chunks_exact_mut(pixels));
-                for ((plane, out), table) in planes.zip(&self.tables) {
-                    for (out, &byte) in out.iter_mut().zip(plane) {
-                        *out = table[usize::from(byte)];
-                    }
+                for (channel, (plane, out)) in planes.enumerate() {
+                    self.normalization.apply(channel, plane, out);
                 }
-            }
+            });
         });
         Ok((images, self.labels.index_select(0, indices)?))
     }
@@ -198,18 +198,32 @@ impl Normalization {
         check_moments("Normalization::Standardize", mean, std, channels)
     }
 
-    /// The number that stands for each byte, for each channel.
-    fn tables(&self, channels: usize) -> Result<Vec<[f32; 256]>> {
-        self.check(channels)?;
-        let table = |value: &dyn Fn(f32) -> f32| std::array::from_fn(|byte| value(byte as f32));
-        Ok(match self {
-            Normalization::Raw => vec![table(&|byte| byte); channels],
-            Normalization::Scale => vec![table(&|byte| byte / 255.0); channels],
-            Normalization::Standardize { mean, std } => {
-                let channel = |(mean, std)| table(&|byte| (byte / 255.0 - mean) / std);
-                mean.iter().zip(std).map(channel).collect()
-            }
-        })
+    /// The numbers for the bytes of a channel.
+    fn apply(&self, channel: usize, bytes: &[u8], out: &mut [f32]) {
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                let each = out.iter_mut().zip(bytes);
+                match self {
+                    Normalization::Raw => {
+                        for (out, &byte) in each {
+                            *out = f32::from(byte);
+                        }
+                    }
+                    Normalization::Scale => {
+                        for (out, &byte) in each {
+                            *out = f32::from(byte) / 255.0;
+                        }
+                    }
+                    Normalization::Standardize { mean, std } => {
+                        let (mean, std) = (mean[channel], std[channel]);
+                        for (out, &byte) in each {
+                            *out = (f32::from(byte) / 255.0 - mean) / std;
+                        }
+                    }
+                }
+            },
+        );
     }
 }
 
