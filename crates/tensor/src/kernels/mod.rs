@@ -15,5 +15,6 @@ pub(crate) mod quarters;
 pub mod recurrent;
 pub mod simd;
 mod team;
+pub(crate) mod transpose;
 pub mod vector;
 pub(crate) mod windows;

@@ -7,6 +7,8 @@
 //! number of lanes differs, so the last bits of a result may depend on the CPU;
 //! they never depend on the number of threads.
 
+use std::array::from_fn;
+
 #[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
@@ -73,6 +75,10 @@ pub trait Vector<T>: Copy {
 
     /// The sum of all lanes, in a fixed order.
     fn total(self) -> T;
+
+    /// The lanes of both in turn, `self[0], other[0], self[1], …`: the first
+    /// and the second half of them.
+    fn zip(self, other: Self) -> [Self; 2];
 }
 
 /// Lanes for any number type on any CPU; the compiler makes of them what it
@@ -158,6 +164,12 @@ impl<T: Float> Vector<T> for Portable<T> {
         let [a, b, c, d, e, f, g, h] = self.0;
         ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
+
+    #[inline(always)]
+    fn zip(self, other: Self) -> [Self; 2] {
+        let lane = |i: usize| if i.is_multiple_of(2) { self.0[i / 2] } else { other.0[i / 2] };
+        [Self(from_fn(lane)), Self(from_fn(|i| lane(8 + i)))]
+    }
 }
 
 /// Runs a kernel of any number type.
@@ -192,7 +204,8 @@ mod x86 {
             subtract $subtract:ident, multiply $multiply:ident, multiply_add $multiply_add:ident,
             part |$from:ident, $to:ident, $value:ident, $count:ident|
                 load $load_part:expr, store $store_part:expr,
-            total |$total:ident| $sum:expr;
+            total |$total:ident| $sum:expr,
+            zip |$left:ident, $right:ident| $zip:expr;
         )*) => {$(
             #[derive(Clone, Copy)]
             pub(super) struct $name($register);
@@ -275,6 +288,13 @@ mod x86 {
                     // SAFETY: the CPU has the instructions, see above.
                     unsafe { $sum }
                 }
+
+                #[inline(always)]
+                fn zip(self, other: Self) -> [Self; 2] {
+                    let ($left, $right) = (self.0, other.0);
+                    // SAFETY: the CPU has the instructions, see above.
+                    unsafe { $zip.map(Self) }
+                }
             }
         )*};
     }
@@ -286,7 +306,12 @@ mod x86 {
         part |from, to, value, count|
             load _mm512_maskz_loadu_ps((1u32 << count).wrapping_sub(1) as u16, from),
             store _mm512_mask_storeu_ps(to, (1u32 << count).wrapping_sub(1) as u16, value),
-        total |x| _mm512_reduce_add_ps(x);
+        total |x| _mm512_reduce_add_ps(x),
+        zip |left, right| {
+            let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+            [first, second].map(|lanes| _mm512_permutex2var_ps(left, lanes, right))
+        };
 
         Avx512F64(__m512d) = 8 of f64, 32 registers:
         splat _mm512_set1_pd, load _mm512_loadu_pd, store _mm512_storeu_pd, add _mm512_add_pd,
@@ -294,7 +319,12 @@ mod x86 {
         part |from, to, value, count|
             load _mm512_maskz_loadu_pd((1u32 << count).wrapping_sub(1) as u8, from),
             store _mm512_mask_storeu_pd(to, (1u32 << count).wrapping_sub(1) as u8, value),
-        total |x| _mm512_reduce_add_pd(x);
+        total |x| _mm512_reduce_add_pd(x),
+        zip |left, right| {
+            let first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            let second = _mm512_add_epi64(first, _mm512_set1_epi64(4));
+            [first, second].map(|lanes| _mm512_permutex2var_pd(left, lanes, right))
+        };
 
         Avx2F32(__m256) = 8 of f32, 16 registers:
         splat _mm256_set1_ps, load _mm256_loadu_ps, store _mm256_storeu_ps, add _mm256_add_ps,
@@ -306,6 +336,10 @@ mod x86 {
             let halves = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
             let pairs = _mm_add_ps(halves, _mm_movehl_ps(halves, halves));
             _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
+        },
+        zip |left, right| {
+            let (low, high) = (_mm256_unpacklo_ps(left, right), _mm256_unpackhi_ps(left, right));
+            [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
         };
 
         Avx2F64(__m256d) = 4 of f64, 16 registers:
@@ -317,6 +351,10 @@ mod x86 {
         total |x| {
             let halves = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd::<1>(x));
             _mm_cvtsd_f64(_mm_add_sd(halves, _mm_unpackhi_pd(halves, halves)))
+        },
+        zip |left, right| {
+            let (low, high) = (_mm256_unpacklo_pd(left, right), _mm256_unpackhi_pd(left, right));
+            [_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high)]
         };
     }
 

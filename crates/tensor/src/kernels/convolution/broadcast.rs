@@ -11,7 +11,7 @@ use super::{Convolution, Place};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::simd;
+use crate::kernels::transpose::Transpose;
 use crate::kernels::vector::{Kernel, Vector};
 
 /// Fewest output channels for which it pays: fewer leave parts of the registers
@@ -79,7 +79,7 @@ pub(super) fn forward<T: Float>(
     y: &mut [T],
 ) {
     let images = y.len() / (c.groups * c.output_length());
-    let starts: Vec<usize> = c.starts().collect();
+    let starts = weight.starts(c);
     // The last run may reach beyond the last plane.
     let length = images * c.planes_length();
     let mut planes = Buffer::new(length + MAX_RUN);
@@ -100,60 +100,24 @@ pub(super) fn forward<T: Float>(
         let (planes, starts) = (planes.as_slice(), &starts[..]);
         for_each_chunk(sums.as_mut_slice(), windows * channels, c.cost(), |tile, sums| {
             let weight = weight.of_tile(group, tile);
-            T::vectorised(Sums { c, planes, starts, channels, weight, sums });
+            let bias =
+                bias.map_or(&[][..], |bias| &bias[group * c.out_channels + tile * channels..]);
+            T::vectorised(Sums { c, planes, starts, channels, weight, bias, sums });
         });
         let (sums, positions) = (sums.as_slice(), c.windows.positions());
         let each = y.chunks_exact_mut(c.output_length()).skip(group).step_by(c.groups);
         for (image, y) in each.enumerate() {
             for_each_chunk(y, channels * positions, 1, |tile, y| {
-                let bias = bias.map(|bias| &bias[group * c.out_channels + tile * channels..]);
-                let sums = &sums[(tile * images + image) * positions * channels..];
-                write(sums, channels, bias, positions, y);
+                // As channels × windows.
+                T::vectorised(Transpose {
+                    from: &sums[(tile * images + image) * positions * channels..],
+                    from_step: channels,
+                    size: [positions, y.len() / positions],
+                    to: y,
+                    to_step: positions,
+                    width: positions,
+                });
             });
-        }
-    }
-}
-
-/// Writes the sums of an image's windows, windows × channels, as channels ×
-/// windows.
-fn write<T: Float>(sums: &[T], channels: usize, bias: Option<&[T]>, positions: usize, y: &mut [T]) {
-    simd::dispatch(
-        #[inline(always)]
-        || match channels {
-            4 => write_channels::<T, 4>(sums, bias, positions, y),
-            8 => write_channels::<T, 8>(sums, bias, positions, y),
-            16 => write_channels::<T, 16>(sums, bias, positions, y),
-            32 => write_channels::<T, 32>(sums, bias, positions, y),
-            other => unreachable!("a tile of {other} channels"),
-        },
-    );
-}
-
-/// The same for a known number of channels. Some windows at a time, so that
-/// their sums stay in the first-level cache.
-#[inline(always)]
-fn write_channels<T: Float, const C: usize>(
-    sums: &[T],
-    bias: Option<&[T]>,
-    positions: usize,
-    y: &mut [T],
-) {
-    const TOGETHER: usize = 16;
-    let sums = &sums.as_chunks::<C>().0[..positions];
-    for (block, sums) in sums.chunks(TOGETHER).enumerate() {
-        for (channel, y) in y.chunks_exact_mut(positions).take(C).enumerate() {
-            let bias = bias.map_or(T::ZERO, |bias| bias[channel]);
-            let y = &mut y[block * TOGETHER..][..sums.len()];
-            if let (Some(y), Some(sums)) = (y.first_chunk_mut::<TOGETHER>(), sums.first_chunk()) {
-                let sums: &[[T; C]; TOGETHER] = sums;
-                for window in 0..TOGETHER {
-                    y[window] = sums[window][channel] + bias;
-                }
-            } else {
-                for (y, sums) in y.iter_mut().zip(sums) {
-                    *y = sums[channel] + bias;
-                }
-            }
         }
     }
 }
@@ -168,6 +132,8 @@ struct Sums<'a, T> {
     channels: usize,
     /// Taps × channels.
     weight: &'a [T],
+    /// Of these channels and further ones, or none.
+    bias: &'a [T],
     /// Windows × channels.
     sums: &'a mut [T],
 }
@@ -239,6 +205,8 @@ impl<T: Float> Sums<'_, T> {
         let tap = furthest(&mut self.starts.iter().copied());
         let place = furthest(&mut runs.iter().map(|run| run.place));
         assert!(tap + place + C <= self.planes.len(), "runs beyond the planes");
+        let bias: [V; W] =
+            from_fn(|i| V::load_part(self.bias.get(i * V::LANES..).unwrap_or_default()));
         let taps = self.starts.chunks(TAPS).zip(self.weight.chunks(TAPS * channels));
         for (block, (starts, weight)) in taps.enumerate() {
             for runs in runs.chunks(R) {
@@ -250,8 +218,8 @@ impl<T: Float> Sums<'_, T> {
                     for (sums, piece) in sums.zip(&piece[..run.length]) {
                         for (i, &sum) in piece.iter().enumerate() {
                             let to = &mut sums[i * V::LANES..];
-                            let sum = if block > 0 { V::load(to).plus(sum) } else { sum };
-                            sum.store(to);
+                            let rest = if block > 0 { V::load(to) } else { bias[i] };
+                            rest.plus(sum).store(to);
                         }
                     }
                 }
@@ -297,7 +265,7 @@ mod tests {
     use crate::kernels::windows::{Sliding, Windows};
     use crate::random::Rng;
 
-    /// The sums of tiles of both sizes, channels × windows.
+    /// The sums of tiles of both sizes.
     #[derive(Clone)]
     struct Both<'a> {
         c: &'a Convolution,
@@ -320,11 +288,10 @@ mod tests {
                 let weight: Vec<f32> = rows.copied().collect();
                 let mut sums = vec![0.0; windows * channels];
                 let weight = &weight[..];
-                Sums { c, planes, starts, channels, weight, sums: &mut sums }.run::<V>();
-                let mut y = vec![0.0; channels * windows];
-                write(&sums, channels, Some(&[0.5; 32]), windows, &mut y);
+                let bias = &[0.5; 20];
+                Sums { c, planes, starts, channels, weight, bias, sums: &mut sums }.run::<V>();
                 // What all kinds of vectors have.
-                outputs.extend_from_slice(&y[..8 * windows]);
+                outputs.extend(sums.chunks_exact(channels).flat_map(|sums| &sums[..8]));
             }
             outputs
         }

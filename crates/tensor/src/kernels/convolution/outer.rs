@@ -10,6 +10,7 @@ use super::{Convolution, Place};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::transpose::Transpose;
 use crate::kernels::vector::{Kernel, Vector};
 use crate::kernels::windows::Windows;
 
@@ -17,6 +18,8 @@ use crate::kernels::windows::Windows;
 const PANEL: usize = 32;
 /// Taps whose gradients one task sums.
 const TASK_TAPS: usize = 72;
+/// Channels of a panel whose sums one task adds to the gradient.
+const TASK_CHANNELS: usize = PANEL / 2;
 /// About how many windows are summed before the next taps, while their
 /// cotangents stay in the first-level cache.
 const WINDOWS: usize = 256;
@@ -86,9 +89,21 @@ pub(super) fn add_weight_gradient<T: Float>(
             }
         }
         let gradient = gradient.as_slice();
-        for_each_chunk(sum, c.taps, 1, |channel, sum| {
-            let column = &gradient[channel / PANEL * c.taps * PANEL + channel % PANEL..];
-            for (sum, &gradient) in sum.iter_mut().zip(column.iter().step_by(PANEL)) {
+        for_each_chunk(sum, TASK_CHANNELS * c.taps, 2, |index, sum| {
+            let first = index * TASK_CHANNELS;
+            let from = &gradient[first / PANEL * c.taps * PANEL + first % PANEL..];
+            let size = [c.taps, sum.len() / c.taps];
+            let mut columns = Buffer::new(sum.len());
+            let to = columns.as_mut_slice();
+            T::vectorised(Transpose {
+                from,
+                from_step: PANEL,
+                size,
+                to,
+                to_step: c.taps,
+                width: c.taps,
+            });
+            for (sum, &gradient) in sum.iter_mut().zip(columns.as_slice()) {
                 *sum += gradient;
             }
         });
@@ -97,18 +112,9 @@ pub(super) fn add_weight_gradient<T: Float>(
 
 /// Copies the rows of at most a panel's channels to columns.
 fn side_by_side<T: Float>(rows: &[T], length: usize, out: &mut [T]) {
-    const SQUARE: usize = 16;
-    let count = PANEL.min(rows.len() / length);
-    for (square, out) in out.chunks_mut(SQUARE * PANEL).enumerate() {
-        for first in (0..PANEL).step_by(SQUARE) {
-            for (i, out) in out.chunks_exact_mut(PANEL).enumerate() {
-                for (channel, out) in (first..).zip(&mut out[first..first + SQUARE]) {
-                    let place = channel * length + square * SQUARE + i;
-                    *out = if channel < count { rows[place] } else { T::ZERO };
-                }
-            }
-        }
-    }
+    let size = [PANEL.min(rows.len() / length), length];
+    let (from_step, to_step, width) = (length, PANEL, PANEL);
+    T::vectorised(Transpose { from: rows, from_step, size, to: out, to_step, width });
 }
 
 /// The sum for some taps and the channels of a panel over one image.

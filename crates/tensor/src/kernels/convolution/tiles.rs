@@ -4,6 +4,7 @@ use super::Convolution;
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::transpose::Transpose;
 
 /// Numbers that a task arranges.
 const TASK: usize = 4 * 1024;
@@ -17,6 +18,8 @@ pub(crate) struct Tiles<T: Float> {
     tile: usize,
     /// Tiles of a group.
     tiles: usize,
+    /// Whether the taps of an input channel are in reverse order.
+    reversed: bool,
     values: Buffer<T>,
 }
 
@@ -26,7 +29,7 @@ pub(super) struct Source<'a, T> {
     pub(super) weight: &'a [T],
     /// Elements from one group, output channel and input channel to the next.
     pub(super) steps: [usize; 3],
-    /// Whether the taps are wanted in reverse order.
+    /// Whether its taps are those of a window in reverse order.
     pub(super) reversed: bool,
 }
 
@@ -46,28 +49,34 @@ impl<T: Float> Tiles<T> {
             .chunks_exact_mut(tile.max(1))
             .flat_map(|tile| tile.chunks_mut(together * taps * channels))
             .collect();
+        // The taps of input channels that follow each other are one row.
+        let row = if in_step == taps { together * taps } else { taps };
         for_each_chunk(&mut parts, 1, TASK, |index, part| {
             let (tile, first_input) = (index / tasks, index % tasks * together);
             let (group, first) = (tile / tiles, tile % tiles * channels);
-            let part = &mut *part[0];
             let exist = channels.min(c.out_channels - first);
-            if exist < channels {
-                part.fill(T::ZERO);
-            }
-            for channel in 0..exist {
-                let start = group * group_step + (first + channel) * out_step;
-                for (i, part) in part.chunks_exact_mut(taps * channels).enumerate() {
-                    let from = &weight[start + (first_input + i) * in_step..][..taps];
-                    let to = part[channel..].iter_mut().step_by(channels);
-                    if reversed {
-                        to.zip(from.iter().rev()).for_each(|(to, &from)| *to = from);
-                    } else {
-                        to.zip(from).for_each(|(to, &from)| *to = from);
-                    }
-                }
+            let start = group * group_step + first * out_step + first_input * in_step;
+            for (i, to) in part[0].chunks_mut(row * channels).enumerate() {
+                T::vectorised(Transpose {
+                    from: &weight[start + i * in_step..],
+                    from_step: out_step,
+                    size: [exist, to.len() / channels],
+                    to,
+                    to_step: channels,
+                    width: channels,
+                });
             }
         });
-        Self { channels, tile, tiles, values }
+        Self { channels, tile, tiles, reversed, values }
+    }
+
+    /// Where the taps start that the rows of a tile are the weights of.
+    pub(super) fn starts(&self, c: &Convolution) -> Vec<usize> {
+        let mut starts: Vec<usize> = c.starts().collect();
+        if self.reversed {
+            starts.chunks_exact_mut(c.kernel_taps()).for_each(<[usize]>::reverse);
+        }
+        starts
     }
 
     /// Output channels of a tile.

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::block::{self, Way};
 use super::kernel::Kernels;
-use super::pack::copy_transposed;
+use super::pack::transpose;
 use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -114,7 +114,7 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
     // SAFETY: `c` holds m rows of n elements, and `transposed` n rows of m.
     unsafe {
         if accumulate {
-            copy_transposed(product.c, columns, transposed.as_mut_slice().as_mut_ptr(), m, [m, n]);
+            transpose((product.c, columns), [m, n], (transposed.as_mut_slice().as_mut_ptr(), m), m);
         }
         let c = transposed.as_mut_slice().as_mut_ptr();
         Product {
@@ -129,7 +129,7 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
             ..product
         }
         .run();
-        copy_transposed(c, m, product.c, columns, [n, m]);
+        transpose((c, m), [n, m], (product.c, columns), n);
     }
 }
 

@@ -36,18 +36,6 @@ pub(super) struct Tile<T> {
 /// rows, and more columns than one register less than the kernel's has lanes.
 pub(super) type TileKernel<T> = unsafe fn(&Tile<T>);
 
-/// Transposes the first numbers of `columns` columns into rows: arguments are
-/// the first number, elements from one column to the next, columns, numbers of
-/// each (which are contiguous), the first row, and elements from one row to
-/// the next.
-///
-/// # Safety
-///
-/// The CPU has the kernel's instruction set; there are at most as many columns
-/// as a register has lanes; all their numbers can be read; and as many rows,
-/// each filled to a whole register, can be written.
-pub(super) type TransposeKernel<T> = unsafe fn(*const T, usize, usize, usize, *mut T, usize);
-
 /// Copies rows of contiguous numbers into panels of two registers: arguments
 /// are the first number, elements from one row to the next, rows and numbers of
 /// each, the first place, and elements from one row of a panel to the next and
@@ -76,8 +64,6 @@ pub(super) struct Kernels<T: 'static> {
     pub(super) wide_panels: usize,
     /// The kernel for packing what is contiguous across k.
     pub(super) copy: CopyKernel<T>,
-    /// The kernel for packing what is contiguous along k.
-    pub(super) transpose: TransposeKernel<T>,
 }
 
 impl<T> Kernels<T> {

@@ -3,8 +3,11 @@
 //! A panel holds some columns of B, or some rows of A, side by side for each
 //! step of k. Both are packed by the same code, as lines along k.
 
+use std::slice;
+
 use super::kernel::Kernels;
 use crate::element::Float;
+use crate::kernels::transpose::Transpose;
 
 /// Lines of numbers: columns of B, or rows of A.
 #[derive(Clone, Copy)]
@@ -48,7 +51,8 @@ impl<T: Float> Lines<T> {
             } else if step == 1 {
                 for j in (0..count).step_by(kernels.lanes) {
                     let lines = kernels.lanes.min(count - j);
-                    (kernels.transpose)(first.add(j * line), line, lines, k, place(j), width);
+                    let from = (first.add(j * line), line);
+                    transpose(from, [lines, k], (place(j), width), kernels.lanes);
                 }
             } else {
                 for j in 0..count {
@@ -61,30 +65,25 @@ impl<T: Float> Lines<T> {
     }
 }
 
-/// Copies a matrix of `rows × columns`, transposed; steps lead from one row to
-/// the next, before and after.
+/// Writes the rows of a matrix as columns, each filled up to `width` with
+/// zeros. Pointers come with the elements from one row to the next.
 ///
 /// # Safety
 ///
-/// The matrix can be read and its transpose written.
-pub(super) unsafe fn copy_transposed<T: Copy>(
-    from: *const T,
-    from_step: usize,
-    to: *mut T,
-    to_step: usize,
+/// The matrix can be read and the result written, and nothing else touches what
+/// lies between its rows meanwhile.
+pub(super) unsafe fn transpose<T: Float>(
+    (from, from_step): (*const T, usize),
     [rows, columns]: [usize; 2],
+    (to, to_step): (*mut T, usize),
+    width: usize,
 ) {
-    const BLOCK: usize = 16;
-    // SAFETY: promised by the caller.
-    unsafe {
-        for i_block in (0..rows).step_by(BLOCK) {
-            for j_block in (0..columns).step_by(BLOCK) {
-                for j in j_block..columns.min(j_block + BLOCK) {
-                    for i in i_block..rows.min(i_block + BLOCK) {
-                        *to.add(j * to_step + i) = *from.add(i * from_step + j);
-                    }
-                }
-            }
-        }
-    }
+    // SAFETY: from the first row's beginning to the last one's end.
+    let (from, to) = unsafe {
+        (
+            slice::from_raw_parts(from, (rows - 1) * from_step + columns),
+            slice::from_raw_parts_mut(to, (columns - 1) * to_step + width),
+        )
+    };
+    T::vectorised(Transpose { from, from_step, size: [rows, columns], to, to_step, width });
 }

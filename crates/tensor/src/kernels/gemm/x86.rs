@@ -64,13 +64,6 @@ unsafe trait Simd: Copy {
     ///
     /// As the trait `Simd` says.
     unsafe fn store_masked(self, to: *mut Self::Number, mask: Self::Mask);
-    /// The two registers' lanes in turn, `self[0], other[0], self[1], …`: the
-    /// first and the second half of them.
-    ///
-    /// # Safety
-    ///
-    /// As the trait `Simd` says.
-    unsafe fn zip(self, other: Self) -> [Self; 2];
 }
 
 macro_rules! simd {
@@ -79,7 +72,6 @@ macro_rules! simd {
      first($count:ident) $first:expr;
      load($from:ident, $load_mask:ident) $load_masked:expr;
      store($value:ident, $to:ident, $store_mask:ident) $store_masked:expr;
-     zip($left:ident, $right:ident) $zip:expr;
     ) => {
         #[derive(Clone, Copy)]
         #[repr(transparent)]
@@ -162,15 +154,6 @@ macro_rules! simd {
                 // SAFETY: promised by the caller.
                 unsafe { $store_masked }
             }
-            /// # Safety
-            ///
-            /// As the trait `Simd` says.
-            #[inline(always)]
-            unsafe fn zip(self, other: Self) -> [Self; 2] {
-                let ($left, $right) = (self.0, other.0);
-                // SAFETY: promised by the caller.
-                unsafe { $zip.map(Self) }
-            }
         }
     };
 }
@@ -181,11 +164,6 @@ simd! {
     first(count) ((1_u32 << count) - 1) as __mmask16;
     load(from, mask) _mm512_maskz_loadu_ps(mask, from);
     store(value, to, mask) _mm512_mask_storeu_ps(to, mask, value);
-    zip(left, right) {
-        let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-        let second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
-        [first, second].map(|lanes| _mm512_permutex2var_ps(left, lanes, right))
-    };
 }
 simd! {
     Avx512F64: 8 f64 in __m512d, mask __mmask8;
@@ -193,11 +171,6 @@ simd! {
     first(count) ((1_u32 << count) - 1) as __mmask8;
     load(from, mask) _mm512_maskz_loadu_pd(mask, from);
     store(value, to, mask) _mm512_mask_storeu_pd(to, mask, value);
-    zip(left, right) {
-        let first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
-        let second = _mm512_add_epi64(first, _mm512_set1_epi64(4));
-        [first, second].map(|lanes| _mm512_permutex2var_pd(left, lanes, right))
-    };
 }
 simd! {
     Avx2F32: 8 f32 in __m256, mask __m256i;
@@ -209,10 +182,6 @@ simd! {
     };
     load(from, mask) _mm256_maskload_ps(from, mask);
     store(value, to, mask) _mm256_maskstore_ps(to, mask, value);
-    zip(left, right) {
-        let (low, high) = (_mm256_unpacklo_ps(left, right), _mm256_unpackhi_ps(left, right));
-        [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
-    };
 }
 simd! {
     Avx2F64: 4 f64 in __m256d, mask __m256i;
@@ -224,10 +193,6 @@ simd! {
     };
     load(from, mask) _mm256_maskload_pd(from, mask);
     store(value, to, mask) _mm256_maskstore_pd(to, mask, value);
-    zip(left, right) {
-        let (low, high) = (_mm256_unpacklo_pd(left, right), _mm256_unpackhi_pd(left, right));
-        [_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high)]
-    };
 }
 
 /// Asks for a cache line, which need not exist.
@@ -288,68 +253,6 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: u
                 } else {
                     let sum = if t.accumulate { S::load_masked(to, mask).add(sum) } else { sum };
                     sum.store_masked(to, mask);
-                }
-            }
-        }
-    }
-}
-
-/// Transposes `columns ≤ LANES` columns of `k` contiguous numbers each, which
-/// start `step` apart, into `k` rows that start `width` apart. Each row is
-/// filled up to `LANES` numbers. `LANES` is that of the register.
-///
-/// # Safety
-///
-/// That of [`TransposeKernel`], and of [`Simd`].
-#[inline(always)]
-unsafe fn transpose<S: Simd, const LANES: usize>(
-    from: *const S::Number,
-    step: usize,
-    columns: usize,
-    k: usize,
-    to: *mut S::Number,
-    width: usize,
-) {
-    const { assert!(LANES == S::LANES) };
-    // SAFETY: the caller promises that the columns can be read and the rows
-    // written; the mask keeps the last loads within their columns.
-    unsafe {
-        for l in (0..k).step_by(LANES) {
-            let rows = LANES.min(k - l);
-            let mask = S::first(rows);
-            let mut block = [S::zero(); LANES];
-            if columns == LANES && rows == LANES {
-                for (j, slot) in block.iter_mut().enumerate() {
-                    *slot = S::load(from.add(j * step + l));
-                }
-            } else {
-                for (j, slot) in block.iter_mut().enumerate() {
-                    if j < columns {
-                        *slot = S::load_masked(from.add(j * step + l), mask);
-                    }
-                }
-            }
-            // Each round of zipping the halves of the block moves one bit of
-            // the row's number into the column's.
-            let mut distance = 1;
-            while distance < LANES {
-                let previous = block;
-                for j in 0..LANES / 2 {
-                    let [first, second] = previous[j].zip(previous[j + LANES / 2]);
-                    block[2 * j] = first;
-                    block[2 * j + 1] = second;
-                }
-                distance *= 2;
-            }
-            if rows == LANES {
-                for (row, &value) in block.iter().enumerate() {
-                    value.store(to.add((l + row) * width));
-                }
-            } else {
-                for (row, &value) in block.iter().enumerate() {
-                    if row < rows {
-                        value.store(to.add((l + row) * width));
-                    }
                 }
             }
         }
@@ -420,21 +323,6 @@ macro_rules! kernels {
             ///
             /// As the trait `Simd` says.
             #[target_feature(enable = $features)]
-            unsafe fn transpose_columns(
-                from: *const $number,
-                step: usize,
-                columns: usize,
-                k: usize,
-                to: *mut $number,
-                width: usize,
-            ) {
-                // SAFETY: promised by the caller.
-                unsafe { transpose::<$simd, { $simd::LANES }>(from, step, columns, k, to, width) }
-            }
-            /// # Safety
-            ///
-            /// As the trait `Simd` says.
-            #[target_feature(enable = $features)]
             unsafe fn copy_rows(
                 from: *const $number,
                 step: usize,
@@ -452,7 +340,6 @@ macro_rules! kernels {
                 packed: PACKED,
                 wide: WIDE,
                 wide_panels: $wide / 2,
-                transpose: transpose_columns,
             }
         };
     };

@@ -1,0 +1,145 @@
+//! Transposing a matrix, a square of registers at a time.
+
+use super::vector::{Kernel, Vector};
+use crate::element::Float;
+
+/// Writes the rows of a matrix as columns:
+/// `to[j * to_step + i] = from[i * from_step + j]`.
+pub(crate) struct Transpose<'a, T> {
+    /// The matrix, from its first element on.
+    pub(crate) from: &'a [T],
+    /// Elements from one of its rows to the next.
+    pub(crate) from_step: usize,
+    /// Its rows and columns.
+    pub(crate) size: [usize; 2],
+    /// Where the result goes.
+    pub(crate) to: &'a mut [T],
+    /// Elements from one row of the result to the next.
+    pub(crate) to_step: usize,
+    /// Elements that are written in each row of the result, not fewer than the
+    /// matrix has rows; the further ones are 0.
+    pub(crate) width: usize,
+}
+
+impl<T: Float> Kernel<T> for Transpose<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(self) {
+        match V::LANES {
+            4 => self.squares::<V, 4>(),
+            8 => self.squares::<V, 8>(),
+            16 => self.squares::<V, 16>(),
+            other => unreachable!("vectors of {other} lanes"),
+        }
+    }
+}
+
+impl<T: Float> Transpose<'_, T> {
+    /// All squares of `LANES` rows and columns, or what is there of them.
+    #[inline(always)]
+    fn squares<V: Vector<T>, const LANES: usize>(self) {
+        let Self { from, from_step, size: [all_rows, all_columns], to, to_step, width } = self;
+        for row in (0..width).step_by(LANES) {
+            let (rows, wide) = (all_rows.saturating_sub(row).min(LANES), width - row);
+            for column in (0..all_columns).step_by(LANES) {
+                let columns = (all_columns - column).min(LANES);
+                let mut square = [V::splat(T::ZERO); LANES];
+                let line = |i: usize| &from[(row + i) * from_step + column..][..columns];
+                if rows == LANES && columns == LANES {
+                    for (i, slot) in square.iter_mut().enumerate() {
+                        *slot = V::load(line(i));
+                    }
+                } else {
+                    for (i, slot) in square.iter_mut().enumerate() {
+                        if i < rows {
+                            *slot = V::load_part(line(i));
+                        }
+                    }
+                }
+                // Each round of zipping the halves of the square moves one bit
+                // of the row's number into the column's.
+                let mut distance = 1;
+                while distance < LANES {
+                    let previous = square;
+                    for i in 0..LANES / 2 {
+                        let [first, second] = previous[i].zip(previous[i + LANES / 2]);
+                        square[2 * i] = first;
+                        square[2 * i + 1] = second;
+                    }
+                    distance *= 2;
+                }
+                let place = |j: usize| (column + j) * to_step + row;
+                if wide >= LANES && columns == LANES {
+                    for (j, value) in square.into_iter().enumerate() {
+                        value.store(&mut to[place(j)..]);
+                    }
+                } else {
+                    for (j, value) in square.into_iter().enumerate() {
+                        if j < columns {
+                            value.store_part(&mut to[place(j)..][..wide.min(LANES)]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::vector::{f32_each, f64_each};
+
+    /// Transposes numbers that count up, among places that must stay.
+    #[derive(Clone)]
+    struct Case {
+        size: [usize; 2],
+        width: usize,
+    }
+
+    impl<T: Float> Kernel<T> for Case {
+        type Output = Vec<f64>;
+
+        #[inline(always)]
+        fn run<V: Vector<T>>(self) -> Vec<f64> {
+            let Self { size: [rows, columns], width } = self;
+            let from: Vec<T> = (0..rows * (columns + 3)).map(|i| T::from_f64(i as f64)).collect();
+            let mut to = vec![T::from_f64(-1.0); columns * (width + 2)];
+            let (from_step, to_step) = (columns + 3, width + 2);
+            Transpose {
+                from: &from,
+                from_step,
+                size: [rows, columns],
+                to: &mut to,
+                to_step,
+                width,
+            }
+            .run::<V>();
+            to.into_iter().map(T::to_f64).collect()
+        }
+    }
+
+    #[test]
+    fn rows_become_columns() {
+        for rows in [1_usize, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33] {
+            for columns in [1, 3, 4, 6, 8, 11, 16, 18, 32, 35] {
+                for width in [rows, rows + 1, rows.next_multiple_of(32)] {
+                    let mut expected = vec![-1.0; columns * (width + 2)];
+                    for j in 0..columns {
+                        for i in 0..width {
+                            let from = (i * (columns + 3) + j) as f64;
+                            expected[j * (width + 2) + i] = if i < rows { from } else { 0.0 };
+                        }
+                    }
+                    let case = Case { size: [rows, columns], width };
+                    let mut found = f32_each(&case);
+                    found.extend(f64_each(&case));
+                    for found in found {
+                        assert_eq!(found, expected, "{rows} rows, {columns} columns, {width} wide");
+                    }
+                }
+            }
+        }
+    }
+}
