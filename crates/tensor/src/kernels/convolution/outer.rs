@@ -16,8 +16,10 @@ use crate::kernels::windows::Windows;
 
 /// Output channels of a panel, whose cotangents lie side by side.
 const PANEL: usize = 32;
-/// Taps whose gradients one task sums.
+/// Taps whose gradients one task sums; fewer where the other threads have no
+/// images of their own.
 const TASK_TAPS: usize = 72;
+const FEW_TASK_TAPS: usize = 18;
 /// Channels of a panel whose sums one task adds to the gradient.
 const TASK_CHANNELS: usize = PANEL / 2;
 /// About how many windows are summed before the next taps, while their
@@ -28,7 +30,7 @@ const WINDOWS: usize = 256;
 const LENGTH: usize = 1 << 20;
 /// Fewest taps and output channels for which copying the cotangents pays, and
 /// fewest windows of an image for which loading and storing sums does.
-const MIN_TAPS: usize = 128;
+const MIN_TAPS: usize = 64;
 const MIN_CHANNELS: usize = 8;
 const MIN_WINDOWS: usize = 128;
 
@@ -50,6 +52,7 @@ pub(super) fn add_weight_gradient<T: Float>(
     let (positions, panels) = (c.windows.positions(), c.out_channels.div_ceil(PANEL));
     let [planes_length, cotangents_length] = [c.planes_length(), panels * positions * PANEL];
     let together = (LENGTH / (planes_length + cotangents_length)).clamp(1, images.len().max(1));
+    let task_taps = if images.len() < c.images { TASK_TAPS } else { FEW_TASK_TAPS };
     let mut planes = Buffer::new(together * planes_length);
     let mut cotangents = Buffer::new(together * cotangents_length);
     let mut gradient = Buffer::new(panels * c.taps * PANEL);
@@ -72,14 +75,14 @@ pub(super) fn add_weight_gradient<T: Float>(
                 gradient.as_mut_slice().chunks_exact_mut(c.taps * PANEL).enumerate()
             {
                 let cost = count * positions / 8 + 1;
-                for_each_chunk(gradient, TASK_TAPS * PANEL, cost, |index, gradient| {
+                for_each_chunk(gradient, task_taps * PANEL, cost, |index, gradient| {
                     let images = planes.chunks_exact(planes_length);
                     let panels = cotangents[panel * positions * PANEL..].chunks(cotangents_length);
                     for (planes, cotangents) in images.zip(panels) {
                         T::vectorised(Products {
                             windows: &c.windows,
                             planes,
-                            starts: &starts[index * TASK_TAPS..],
+                            starts: &starts[index * task_taps..],
                             cotangents: &cotangents[..positions * PANEL],
                             channels: PANEL.min(c.out_channels - panel * PANEL),
                             gradient,
