@@ -68,7 +68,7 @@ impl ImageDataset {
     /// error names the sample and its label.
     pub fn new(images: Tensor<u8>, labels: Tensor<i64>, classes: usize) -> Result<Self> {
         let place = "ImageDataset::new";
-        let &[samples, channels, ..] = &images.shape()[..] else {
+        let &[samples, _, ..] = &images.shape()[..] else {
             let message = format!(
                 "expected images of shape [samples, channels, height, width], got {}",
                 images.shape()

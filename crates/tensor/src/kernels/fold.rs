@@ -2,10 +2,100 @@
 
 use std::hint;
 
-use crate::element::Element;
+use crate::element::{Element, Float};
 
 /// Accumulators of one row; twice as many were slower.
 const LANES: usize = 32;
+
+/// An associative operation that folds numbers to one.
+pub(crate) trait Fold<T: Element>: Sync {
+    /// Of two numbers.
+    fn pair(&self, a: T, b: T) -> T;
+
+    /// Of a row; of an empty one, `identity`.
+    #[inline(always)]
+    fn row(&self, row: &[T], identity: T) -> T {
+        fold_slice(
+            row,
+            identity,
+            #[inline(always)]
+            |a, b| self.pair(a, b),
+        )
+    }
+}
+
+impl<T: Element, F: Fn(T, T) -> T + Sync> Fold<T> for F {
+    #[inline(always)]
+    fn pair(&self, a: T, b: T) -> T {
+        self(a, b)
+    }
+}
+
+/// The larger of two numbers, or NaN where there is one. A row is searched for
+/// the largest number and for NaN apart: the maximum that keeps NaN is a chain
+/// of four instructions instead of one.
+pub(crate) struct Largest;
+
+impl<T: Float> Fold<T> for Largest {
+    #[inline(always)]
+    fn pair(&self, a: T, b: T) -> T {
+        a.max_nan(b)
+    }
+
+    #[inline(always)]
+    fn row(&self, row: &[T], identity: T) -> T {
+        extreme(
+            row,
+            identity,
+            #[inline(always)]
+            |a, b| a > b,
+        )
+    }
+}
+
+/// The smaller of two numbers, or NaN, as [`Largest`].
+pub(crate) struct Smallest;
+
+impl<T: Float> Fold<T> for Smallest {
+    #[inline(always)]
+    fn pair(&self, a: T, b: T) -> T {
+        a.min_nan(b)
+    }
+
+    #[inline(always)]
+    fn row(&self, row: &[T], identity: T) -> T {
+        extreme(
+            row,
+            identity,
+            #[inline(always)]
+            |a, b| a < b,
+        )
+    }
+}
+
+/// The number that beats all others, or NaN.
+#[inline(always)]
+fn extreme<T: Float>(row: &[T], identity: T, beats: impl Fn(T, T) -> bool) -> T {
+    let best = |a, b| if beats(b, a) { b } else { a };
+    let nan = |a: T, b: T| if b.is_nan() { b } else { a };
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let (mut found, mut poison) = (identity, T::ZERO);
+    if !chunks.is_empty() {
+        let (mut lanes, mut nans) = ([identity; LANES], [T::ZERO; LANES]);
+        for chunk in chunks {
+            for i in 0..LANES {
+                lanes[i] = best(lanes[i], chunk[i]);
+                nans[i] = nan(nans[i], chunk[i]);
+            }
+        }
+        found = halved(loop_ends(lanes), best);
+        poison = halved(loop_ends(nans), nan);
+    }
+    for &x in rest {
+        (found, poison) = (best(found, x), nan(poison, x));
+    }
+    nan(found, poison)
+}
 
 /// Folds a row with many accumulators, in an order that depends on its length
 /// alone. Inlined, so that it is compiled for the caller's instruction set.
@@ -21,13 +111,23 @@ pub(crate) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) ->
             *lane = f(*lane, value);
         }
     }
-    // Where the compiler sees what follows it arranges the loop above in pairs
-    // of numbers, the shape in which this ends.
-    let mut lanes = hint::black_box(lanes);
+    let mut lanes = loop_ends(lanes);
     for (lane, &value) in lanes.iter_mut().zip(rest) {
         *lane = f(*lane, value);
     }
-    // The far half onto the near one, until one is left.
+    halved(lanes, f)
+}
+
+/// Hides what follows a loop from the compiler, which would arrange the loop in
+/// pairs of numbers, the shape in which the fold ends.
+#[inline(always)]
+fn loop_ends<T>(lanes: [T; LANES]) -> [T; LANES] {
+    hint::black_box(lanes)
+}
+
+/// Folds the far half onto the near one, until one is left.
+#[inline(always)]
+fn halved<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -37,4 +137,32 @@ pub(crate) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) ->
         }
     }
     lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Rng;
+
+    /// Rows of every length against a plain loop, with NaN at any place.
+    #[test]
+    fn extremes_match_a_plain_loop() {
+        let mut rng = Rng::seed(2);
+        for length in 0..100 {
+            let mut row: Vec<f64> = (0..length).map(|_| rng.normal()).collect();
+            let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let smallest = row.iter().copied().fold(f64::INFINITY, f64::min);
+            assert_eq!(Largest.row(&row, f64::NEG_INFINITY), largest, "{length}");
+            assert_eq!(Smallest.row(&row, f64::INFINITY), smallest, "{length}");
+            for place in 0..length {
+                let number = row[place];
+                for nan in [f64::NAN, -f64::NAN] {
+                    row[place] = nan;
+                    assert!(Largest.row(&row, f64::NEG_INFINITY).is_nan(), "{length}, {place}");
+                    assert!(Smallest.row(&row, f64::INFINITY).is_nan(), "{length}, {place}");
+                }
+                row[place] = number;
+            }
+        }
+    }
 }

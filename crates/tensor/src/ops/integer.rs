@@ -67,19 +67,19 @@ reductions! {
     /// The sum over some axes, which stay with the extent 1 or go.
     sum_axes,
     /// The sum of all elements, as a scalar.
-    sum: ZERO |a, b| a.wrapping_add(b);
+    sum: ZERO |a: T, b: T| a.wrapping_add(b);
     /// The product over some axes.
     prod_axes,
     /// The product of all elements, as a scalar.
-    prod: ONE |a, b| a.wrapping_mul(b);
+    prod: ONE |a: T, b: T| a.wrapping_mul(b);
     /// The maximum over some axes.
     max_axes,
     /// The largest element, as a scalar.
-    max: LOWEST |a, b| a.max(b);
+    max: LOWEST |a: T, b: T| a.max(b);
     /// The minimum over some axes.
     min_axes,
     /// The smallest element, as a scalar.
-    min: HIGHEST |a, b| a.min(b);
+    min: HIGHEST |a: T, b: T| a.min(b);
 }
 
 impl<T: Integer> Tensor<T> {

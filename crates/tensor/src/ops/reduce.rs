@@ -11,7 +11,7 @@ use super::order::{index_rows, is_nan};
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::fold::fold_slice;
+use crate::kernels::fold::{Fold, Largest, Smallest};
 use crate::kernels::parallel::{GRAIN, for_each_chunk, map, rows_per_chunk};
 use crate::kernels::simd;
 use crate::random::Rng;
@@ -26,7 +26,7 @@ pub(crate) fn fold<T: Element>(
     x: &Tensor<T>,
     axes: &[usize],
     identity: T,
-    f: impl Fn(T, T) -> T + Sync,
+    f: impl Fold<T>,
 ) -> Tensor<T> {
     let shape = x.shape().reduced(axes, false);
     // Axes next to each other in memory fold in place; others move to the end.
@@ -57,7 +57,7 @@ fn fold_rows<T: Element>(
     length: usize,
     out: &mut [T],
     identity: T,
-    f: &(impl Fn(T, T) -> T + Sync),
+    f: &impl Fold<T>,
 ) {
     let block = GRAIN / 2;
     if length > block {
@@ -66,10 +66,10 @@ fn fold_rows<T: Element>(
                 let part = &row[i * block..length.min((i + 1) * block)];
                 simd::dispatch(
                     #[inline(always)]
-                    || fold_slice(part, identity, f),
+                    || f.row(part, identity),
                 )
             });
-            *slot = partial.into_iter().fold(identity, f);
+            *slot = partial.into_iter().fold(identity, |a, b| f.pair(a, b));
         }
         return;
     }
@@ -80,7 +80,7 @@ fn fold_rows<T: Element>(
             #[inline(always)]
             || {
                 for (i, slot) in out.iter_mut().enumerate() {
-                    *slot = fold_slice(&values[i * length..(i + 1) * length], identity, f);
+                    *slot = f.row(&values[i * length..(i + 1) * length], identity);
                 }
             },
         );
@@ -94,7 +94,7 @@ pub(super) fn fold_columns<T: Element>(
     inner: usize,
     out: &mut [T],
     identity: T,
-    f: &(impl Fn(T, T) -> T + Sync),
+    f: &impl Fold<T>,
 ) {
     let accumulate = |rows: &[T], out: &mut [T]| {
         out.fill(identity);
@@ -103,7 +103,7 @@ pub(super) fn fold_columns<T: Element>(
             || {
                 for row in rows.chunks_exact(inner) {
                     for (slot, &value) in out.iter_mut().zip(row) {
-                        *slot = f(*slot, value);
+                        *slot = f.pair(*slot, value);
                     }
                 }
             },
@@ -149,7 +149,7 @@ pub(super) fn forward<T: Element>(
     axes: &[isize],
     keep: bool,
     identity: T,
-    f: impl Fn(T, T) -> T + Sync,
+    f: impl Fold<T>,
 ) -> Tensor<T> {
     let axes = x.shape().axes("reduction", axes).expect("the shape rule accepted the axes");
     let folded = fold(x, &axes, identity, f);
@@ -223,20 +223,20 @@ macro_rules! reductions {
 
 reductions! {
     /// Σ x over some axes
-    Sum: T::ZERO, #[inline(always)] |a, b| a + b, |call, axes| {
+    Sum: T::ZERO, #[inline(always)] |a: T, b: T| a + b, |call, axes| {
         let shape = call.inputs[0].shape();
         kept(&call.cotangent, shape, axes).stretched(shape.clone())
     };
     /// Π x over some axes; exact gradients where factors are 0, too
-    Prod: T::ONE, #[inline(always)] |a, b| a * b, |call, axes| {
+    Prod: T::ONE, #[inline(always)] |a: T, b: T| a * b, |call, axes| {
         prod_gradient(&call.inputs[0], &call.cotangent, axes)
     };
     /// max x over some axes
-    Max: T::LOWEST, #[inline(always)] |a: T, b| a.max_nan(b), |call, axes| {
+    Max: T::LOWEST, Largest, |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
     };
     /// min x over some axes
-    Min: T::HIGHEST, #[inline(always)] |a: T, b| a.min_nan(b), |call, axes| {
+    Min: T::HIGHEST, Smallest, |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
     };
 }
