@@ -9,7 +9,7 @@
 //! forwards and by matrices backwards, whatever the number of threads.
 
 use super::dropout::Dropout;
-use super::fold::{Fold, Largest, fold_slice};
+use super::fold::{self, Fold, fold_slice};
 use super::gemm::Problem;
 use super::parallel::for_each_chunk;
 use super::simd;
@@ -228,7 +228,7 @@ impl<T: Float> Attend<'_, T> {
                 || {
                     let each = scores.chunks_exact_mut(tile.columns);
                     for (i, (row, out)) in each.zip(out.chunks_exact_mut(width)).enumerate() {
-                        let max = Largest.row(row, T::LOWEST);
+                        let max = fold::largest().row(row, T::LOWEST);
                         let max = largest[i].max_nan(max);
                         if max == T::LOWEST {
                             row.fill(T::ZERO);

@@ -31,70 +31,55 @@ impl<T: Element, F: Fn(T, T) -> T + Sync> Fold<T> for F {
     }
 }
 
-/// The larger of two numbers, or NaN where there is one. A row is searched for
-/// the largest number and for NaN apart: the maximum that keeps NaN is a chain
-/// of four instructions instead of one.
-pub(crate) struct Largest;
+/// The number that beats the others, or NaN where there is one.
+pub(crate) struct Extreme<B>(B);
 
-impl<T: Float> Fold<T> for Largest {
-    #[inline(always)]
-    fn pair(&self, a: T, b: T) -> T {
-        a.max_nan(b)
-    }
-
-    #[inline(always)]
-    fn row(&self, row: &[T], identity: T) -> T {
-        extreme(
-            row,
-            identity,
-            #[inline(always)]
-            |a, b| a > b,
-        )
-    }
+/// The largest.
+pub(crate) fn largest<T: Float>() -> Extreme<impl Fn(T, T) -> bool + Sync> {
+    Extreme(
+        #[inline(always)]
+        |a, b| a > b,
+    )
 }
 
-/// The smaller of two numbers, or NaN, as [`Largest`].
-pub(crate) struct Smallest;
-
-impl<T: Float> Fold<T> for Smallest {
-    #[inline(always)]
-    fn pair(&self, a: T, b: T) -> T {
-        a.min_nan(b)
-    }
-
-    #[inline(always)]
-    fn row(&self, row: &[T], identity: T) -> T {
-        extreme(
-            row,
-            identity,
-            #[inline(always)]
-            |a, b| a < b,
-        )
-    }
+/// The smallest.
+pub(crate) fn smallest<T: Float>() -> Extreme<impl Fn(T, T) -> bool + Sync> {
+    Extreme(
+        #[inline(always)]
+        |a, b| a < b,
+    )
 }
 
-/// The number that beats all others, or NaN.
-#[inline(always)]
-fn extreme<T: Float>(row: &[T], identity: T, beats: impl Fn(T, T) -> bool) -> T {
-    let best = |a, b| if beats(b, a) { b } else { a };
-    let nan = |a: T, b: T| if b.is_nan() { b } else { a };
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let (mut found, mut poison) = (identity, T::ZERO);
-    if !chunks.is_empty() {
-        let (mut lanes, mut nans) = ([identity; LANES], [T::ZERO; LANES]);
-        for chunk in chunks {
-            for i in 0..LANES {
-                lanes[i] = best(lanes[i], chunk[i]);
-                nans[i] = nan(nans[i], chunk[i]);
+impl<T: Float, B: Fn(T, T) -> bool + Sync> Fold<T> for Extreme<B> {
+    #[inline(always)]
+    fn pair(&self, a: T, b: T) -> T {
+        if (self.0)(a, b) || a.is_nan() { a } else { b }
+    }
+
+    /// Looks for the extreme and for NaN apart: what keeps NaN is a chain of
+    /// four instructions for each number instead of one.
+    #[inline(always)]
+    fn row(&self, row: &[T], identity: T) -> T {
+        let best = |a, b| if (self.0)(b, a) { b } else { a };
+        let nan = |a: T, b: T| if b.is_nan() { b } else { a };
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        let (mut found, mut poison) = (identity, T::ZERO);
+        if !chunks.is_empty() {
+            let (mut lanes, mut nans) = ([identity; LANES], [T::ZERO; LANES]);
+            for chunk in chunks {
+                for i in 0..LANES {
+                    lanes[i] = best(lanes[i], chunk[i]);
+                    nans[i] = nan(nans[i], chunk[i]);
+                }
             }
+            found = halved(loop_ends(lanes), best);
+            poison = halved(loop_ends(nans), nan);
         }
-        found = halved(loop_ends(lanes), best);
-        poison = halved(loop_ends(nans), nan);
+        for &x in rest {
+            (found, poison) = (best(found, x), nan(poison, x));
+        }
+        nan(found, poison)
     }
-    for &x in rest {
-        (found, poison) = (best(found, x), nan(poison, x));
-    }
-    nan(found, poison)
 }
 
 /// Folds a row with many accumulators, in an order that depends on its length
@@ -150,16 +135,16 @@ mod tests {
         let mut rng = Rng::seed(2);
         for length in 0..100 {
             let mut row: Vec<f64> = (0..length).map(|_| rng.normal()).collect();
-            let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let smallest = row.iter().copied().fold(f64::INFINITY, f64::min);
-            assert_eq!(Largest.row(&row, f64::NEG_INFINITY), largest, "{length}");
-            assert_eq!(Smallest.row(&row, f64::INFINITY), smallest, "{length}");
+            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let min = row.iter().copied().fold(f64::INFINITY, f64::min);
+            assert_eq!(largest().row(&row, f64::NEG_INFINITY), max, "{length}");
+            assert_eq!(smallest().row(&row, f64::INFINITY), min, "{length}");
             for place in 0..length {
                 let number = row[place];
                 for nan in [f64::NAN, -f64::NAN] {
                     row[place] = nan;
-                    assert!(Largest.row(&row, f64::NEG_INFINITY).is_nan(), "{length}, {place}");
-                    assert!(Smallest.row(&row, f64::INFINITY).is_nan(), "{length}, {place}");
+                    assert!(largest().row(&row, f64::NEG_INFINITY).is_nan(), "{length}, {place}");
+                    assert!(smallest().row(&row, f64::INFINITY).is_nan(), "{length}, {place}");
                 }
                 row[place] = number;
             }

@@ -11,7 +11,7 @@ use super::order::{index_rows, is_nan};
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::fold::{Fold, Largest, Smallest};
+use crate::kernels::fold::{Fold, largest, smallest};
 use crate::kernels::parallel::{GRAIN, for_each_chunk, map, rows_per_chunk};
 use crate::kernels::simd;
 use crate::random::Rng;
@@ -232,11 +232,11 @@ reductions! {
         prod_gradient(&call.inputs[0], &call.cotangent, axes)
     };
     /// max x over some axes
-    Max: T::LOWEST, Largest, |call, axes| {
+    Max: T::LOWEST, largest(), |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
     };
     /// min x over some axes
-    Min: T::HIGHEST, Smallest, |call, axes| {
+    Min: T::HIGHEST, smallest(), |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
     };
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float};
 use crate::error::Result;
-use crate::kernels::fold::{Fold, Largest, fold_slice};
+use crate::kernels::fold::{Fold, fold_slice, largest};
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::kernels::simd;
 use crate::random::Rng;
@@ -65,7 +65,7 @@ pub(super) fn map_rows<T: Element, const N: usize>(
 /// Fills `out` with exp(x − largest x), and gives the largest and the sum.
 #[inline(always)]
 fn exponentials<T: Float>(row: &[T], out: &mut [T]) -> (T, T) {
-    let max = Largest.row(row, T::LOWEST);
+    let max = largest().row(row, T::LOWEST);
     for (slot, &x) in out.iter_mut().zip(row) {
         *slot = (x - max).exp();
     }

@@ -95,14 +95,12 @@ pub(super) fn add_weight_gradient<T: Float>(
         for_each_chunk(sum, TASK_CHANNELS * c.taps, 2, |index, sum| {
             let first = index * TASK_CHANNELS;
             let from = &gradient[first / PANEL * c.taps * PANEL + first % PANEL..];
-            let size = [c.taps, sum.len() / c.taps];
             let mut columns = Buffer::new(sum.len());
-            let to = columns.as_mut_slice();
             T::vectorised(Transpose {
                 from,
                 from_step: PANEL,
-                size,
-                to,
+                size: [c.taps, sum.len() / c.taps],
+                to: columns.as_mut_slice(),
                 to_step: c.taps,
                 width: c.taps,
             });
