@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::parallel::{for_each_chunk, rows_per_chunk};
+use super::parallel::{GRAIN, for_each_chunk, rows_per_chunk};
 use crate::element::{Element, Number};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -114,14 +114,16 @@ impl Places {
         Self::new(x.shape(), x.strides(), x.storage().1)
     }
 
-    /// The places of a tensor's runs of elements that lie one behind the other
-    /// in memory, and how many elements a run has.
-    fn of_runs<T: Element>(x: &Tensor<T>) -> (Self, usize) {
+    /// The places of a tensor's runs of elements that lie `step` apart in memory
+    /// (1: one behind the other; 0: all in one place), and how many elements a
+    /// run has.
+    fn of_runs<T: Element>(x: &Tensor<T>, step: isize) -> (Self, usize) {
         let mut places = Self::of(x);
         let mut run = 1;
-        while let Some(&(extent, _)) =
-            places.axes.last().filter(|&&(extent, stride)| extent == 1 || stride == run as isize)
-        {
+        // Long ones are left in parts, for several threads.
+        let belongs =
+            |(extent, stride), run| run < GRAIN && (extent == 1 || stride == step * run as isize);
+        while let Some(&(extent, _)) = places.axes.last().filter(|&&axis| belongs(axis, run)) {
             run *= extent;
             places.axes.pop();
             places.coordinates.pop();
@@ -181,21 +183,28 @@ pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
         return;
     }
     let memory = x.storage().0;
-    let (runs, run) = Places::of_runs(x);
-    if run >= MIN_RUN {
-        let together = rows_per_chunk(run);
-        for_each_chunk(out, together * run, 1, |chunk, out| {
-            for (out, place) in out.chunks_exact_mut(run).zip(runs.from(chunk * together)) {
-                out.copy_from_slice(&memory[place..][..run]);
-            }
-        });
-        return;
+    for step in [1, 0] {
+        let (runs, run) = Places::of_runs(x, step);
+        if run >= MIN_RUN {
+            let together = rows_per_chunk(run);
+            for_each_chunk(out, together * run, 1, |chunk, out| {
+                for (out, place) in out.chunks_exact_mut(run).zip(runs.from(chunk * together)) {
+                    match step {
+                        0 => out.fill(memory[place]),
+                        _ => out.copy_from_slice(&memory[place..][..run]),
+                    }
+                }
+            });
+            return;
+        }
     }
     // Parts along the first axis that has some.
     let all = Places::of(x).axes;
     let axis = all.iter().position(|&(extent, _)| extent > 1).unwrap_or(0);
     let length: usize = all.iter().skip(axis + 1).map(|&(extent, _)| extent).product();
-    let rows = rows_per_chunk(length).next_multiple_of(SQUARE);
+    // In whole squares, where these have their rows along this axis.
+    let square = if closest(&all) == Some(axis) { SQUARE } else { 1 };
+    let rows = rows_per_chunk(length).next_multiple_of(square);
     for_each_chunk(out, rows * length, 1, |chunk, out| {
         let mut axes = all.clone();
         let mut place = x.storage().1 as isize;
@@ -207,6 +216,12 @@ pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
     });
 }
 
+/// The axis before the last along which elements lie closest.
+fn closest(axes: &[(usize, isize)]) -> Option<usize> {
+    let (_, before) = axes.split_last()?;
+    (0..before.len()).min_by_key(|&i| (before[i].0 == 1, before[i].1.unsigned_abs()))
+}
+
 /// Writes the elements at the places of some axes to `out` in order, by
 /// squares of the last axis and the one along which they lie closest.
 fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], out: &mut [T]) {
@@ -214,7 +229,7 @@ fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], ou
         out[0] = memory[start as usize];
         return;
     };
-    let closest = (0..before.len()).min_by_key(|&i| (before[i].0 == 1, before[i].1.unsigned_abs()));
+    let closest = closest(axes);
     let (rows, row) = closest.map_or((1, 0), |i| before[i]);
     // Where the other axes lead, before and after.
     let mut step = out.len() as isize;
@@ -255,7 +270,7 @@ pub(crate) fn add_through<T: Number>(
     view: impl FnOnce(&Tensor<T>) -> Tensor<T>,
 ) -> Tensor<T> {
     let mut sum = Tensor::zeros(shape);
-    let (places, run) = Places::of_runs(&view(&sum));
+    let (places, run) = Places::of_runs(&view(&sum), 1);
     values.with_slice(|values| {
         let sum = sum.make_mut();
         for (place, values) in places.zip(values.chunks_exact(run)) {
@@ -302,10 +317,19 @@ mod tests {
                 assert!(found == expected, "{axes:?} {:?}", view.shape());
             }
         }
-        let row = Tensor::<i64>::arange(9).expand(&[1000, 7, 9]).unwrap();
-        let mut found = vec![0; row.len()];
-        copy_in_order(&row, &mut found);
-        assert!(found.iter().enumerate().all(|(i, &x)| x == i as i64 % 9));
+        let row = Tensor::<i64>::arange(9);
+        let (rows, column) = (row.expand(&[1000, 7, 9]), row.reshape([9, 1, 1]));
+        let columns = column.unwrap().expand(&[9, 70, 90]);
+        for (repeated, place) in [
+            (rows, (|i| i % 9) as fn(usize) -> usize),
+            (columns, |i| i / 6300),
+            (Tensor::scalar(0).expand(&[300, 1, 200]), |_| 0),
+        ] {
+            let repeated = repeated.unwrap();
+            let mut found = vec![-1; repeated.len()];
+            copy_in_order(&repeated, &mut found);
+            assert!(found.iter().enumerate().all(|(i, &x)| x == place(i) as i64));
+        }
     }
 
     #[test]
