@@ -5,7 +5,7 @@ use std::hint;
 use crate::element::{Element, Float};
 
 /// Accumulators of one row; twice as many were slower.
-const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
 /// An associative operation that folds numbers to one.
 pub(crate) trait Fold<T: Element>: Sync {
@@ -106,13 +106,13 @@ pub(crate) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) ->
 /// Hides what follows a loop from the compiler, which would arrange the loop in
 /// pairs of numbers, the shape in which the fold ends.
 #[inline(always)]
-fn loop_ends<T>(lanes: [T; LANES]) -> [T; LANES] {
+pub(crate) fn loop_ends<T>(lanes: [T; LANES]) -> [T; LANES] {
     hint::black_box(lanes)
 }
 
 /// Folds the far half onto the near one, until one is left.
 #[inline(always)]
-fn halved<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+pub(crate) fn halved<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let mut width = LANES;
     while width > 1 {
         width /= 2;

@@ -8,6 +8,7 @@
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
+use crate::kernels::fold::{LANES, halved, loop_ends};
 use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
 use crate::kernels::simd;
 use crate::random::Rng;
@@ -38,8 +39,6 @@ pub struct RmsNorm {
 /// The mean of a row and what its distances from it are multiplied by.
 type Statistics<T> = [T; 2];
 
-/// Sums that are kept side by side.
-const LANES: usize = 32;
 /// Elementary steps for each element.
 const COST: usize = 4;
 
@@ -55,18 +54,12 @@ fn sum<T: Float, const N: usize>(rows: [&[T]; N], f: impl Fn([T; N]) -> T) -> T 
             *sum += f(rows.map(|row| row[lane]));
         }
     }
+    let mut lanes = loop_ends(lanes);
     let rest = rows.map(|row| &row[whole..length]);
     for (i, sum) in lanes.iter_mut().enumerate().take(length - whole) {
         *sum += f(rest.map(|row| row[i]));
     }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-    }
-    lanes[0]
+    halved(lanes, |a, b| a + b)
 }
 
 /// Checks settings and inputs: x, and the weight and the bias where there are.
