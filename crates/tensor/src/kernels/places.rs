@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::parallel::{GRAIN, for_each_chunk, rows_per_chunk};
+use super::parallel::{for_each_chunk, rows_per_chunk};
 use crate::element::{Element, Number};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -120,9 +120,7 @@ impl Places {
     fn of_runs<T: Element>(x: &Tensor<T>, step: isize) -> (Self, usize) {
         let mut places = Self::of(x);
         let mut run = 1;
-        // Long ones are left in parts, for several threads.
-        let belongs =
-            |(extent, stride), run| run < GRAIN && (extent == 1 || stride == step * run as isize);
+        let belongs = |(extent, stride), run| extent == 1 || stride == step * run as isize;
         while let Some(&(extent, _)) = places.axes.last().filter(|&&axis| belongs(axis, run)) {
             run *= extent;
             places.axes.pop();
@@ -319,10 +317,10 @@ mod tests {
         }
         let row = Tensor::<i64>::arange(9);
         let (rows, column) = (row.expand(&[1000, 7, 9]), row.reshape([9, 1, 1]));
-        let columns = column.unwrap().expand(&[9, 70, 90]);
+        let columns = column.unwrap().expand(&[9, 700, 90]);
         for (repeated, place) in [
             (rows, (|i| i % 9) as fn(usize) -> usize),
-            (columns, |i| i / 6300),
+            (columns, |i| i / 63_000),
             (Tensor::scalar(0).expand(&[300, 1, 200]), |_| 0),
         ] {
             let repeated = repeated.unwrap();
