@@ -1,6 +1,6 @@
 //! The tape: what happened, in order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,7 +29,7 @@ struct Shared<T: Float> {
 
 struct Record<T: Float> {
     nodes: Vec<Node<T>>,
-    parameters: HashMap<ParamId, usize>,
+    parameters: BTreeMap<ParamId, usize>,
     updates: Vec<Update<T>>,
     /// How many random streams were handed out.
     streams: u64,
@@ -44,53 +44,53 @@ struct Node<T: Float> {
 }
 
 /// Where a node's value came from.
-#[expect(clippy::large_enum_variant, reason = "nearly all nodes are operations")]
 enum Origin<T: Float> {
     /// [`Tape::leaf`].
     Leaf,
     /// [`Param::on`].
     Param(ParamId),
     /// An operation.
-    Operation {
-        inputs: SmallVec<[Tensor<T>; 3]>,
-        /// The nodes of the inputs; `None` for constants.
-        parents: SmallVec<[Option<usize>; 3]>,
-        rule: Box<dyn Rule<T>>,
-    },
+    Operation(Box<dyn Recorded<T>>),
 }
 
-/// An operation and what its forward kept, with the types erased.
-trait Rule<T: Float>: Send + Sync {
+/// A call of an operation, with the types erased.
+trait Recorded<T: Float>: Send + Sync {
     fn name(&self) -> &'static str;
 
-    fn vjp(
-        &self,
-        inputs: &[Tensor<T>],
-        output: &Tensor<T>,
-        needs: &[bool],
-        cotangent: Tensor<T>,
-    ) -> Cotangents<T>;
+    fn inputs(&self) -> &[Tensor<T>];
+
+    /// The nodes of the inputs; `None` for constants.
+    fn parents(&self) -> &[Option<usize>];
+
+    /// The gradients of the inputs that have a node.
+    fn vjp(&self, output: &Tensor<T>, cotangent: Tensor<T>) -> Cotangents<T>;
 }
 
-struct Recorded<O, S> {
+/// An operation, what went in, and what its forward kept.
+struct Applied<O, T: Float, S> {
     operation: O,
+    inputs: SmallVec<[Tensor<T>; 3]>,
+    parents: SmallVec<[Option<usize>; 3]>,
     saved: S,
 }
 
-impl<T: Float, O: Op<T>> Rule<T> for Recorded<O, O::Saved> {
+impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
     fn name(&self) -> &'static str {
         O::NAME
     }
 
-    fn vjp(
-        &self,
-        inputs: &[Tensor<T>],
-        output: &Tensor<T>,
-        needs: &[bool],
-        cotangent: Tensor<T>,
-    ) -> Cotangents<T> {
-        let saved = &self.saved;
-        self.operation.vjp(Call { inputs, output, saved, needs, cotangent })
+    fn inputs(&self) -> &[Tensor<T>] {
+        &self.inputs
+    }
+
+    fn parents(&self) -> &[Option<usize>] {
+        &self.parents
+    }
+
+    fn vjp(&self, output: &Tensor<T>, cotangent: Tensor<T>) -> Cotangents<T> {
+        let Self { operation, inputs, parents, saved } = self;
+        let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
+        operation.vjp(Call { inputs, output, saved, needs: &needs, cotangent })
     }
 }
 
@@ -104,7 +104,7 @@ impl<T: Float> Tape<T> {
     fn new(training: bool, random: Rng) -> Self {
         let record = Mutex::new(Record {
             nodes: Vec::new(),
-            parameters: HashMap::new(),
+            parameters: BTreeMap::new(),
             updates: Vec::new(),
             streams: 0,
             finished: false,
@@ -189,12 +189,9 @@ impl<T: Float> Tape<T> {
         if parents.iter().all(Option::is_none) {
             return self.input(output);
         }
-        let origin = Origin::Operation {
-            inputs: values.into_iter().cloned().collect(),
-            parents,
-            rule: Box::new(Recorded { operation, saved }),
-        };
-        let node = self.record().push(output.clone(), origin);
+        let inputs = values.into_iter().cloned().collect();
+        let call = Box::new(Applied { operation, inputs, parents, saved });
+        let node = self.record().push(output.clone(), Origin::Operation(call));
         Var::placed(output, self.clone(), Some(node))
     }
 
@@ -235,10 +232,9 @@ impl<T: Float> Tape<T> {
             match origin {
                 Origin::Leaf => leaves.push((nodes.len(), cotangent)),
                 Origin::Param(id) => parameters.push((id, cotangent)),
-                Origin::Operation { inputs, parents, rule } => {
-                    let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
-                    let gradients = rule.vjp(&inputs, &value, &needs, cotangent);
-                    for (parent, gradient) in parents.into_iter().zip(gradients) {
+                Origin::Operation(call) => {
+                    let gradients = call.vjp(&value, cotangent);
+                    for (&parent, gradient) in call.parents().iter().zip(gradients) {
                         let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
                         let slot = &mut cotangents[parent];
                         *slot = Some(match slot.take() {
@@ -267,7 +263,8 @@ impl<T: Float> Tape<T> {
                 }
                 Origin::Leaf if !node.value.is_finite() => return Some("a leaf".to_owned()),
                 Origin::Param(_) | Origin::Leaf => {}
-                Origin::Operation { inputs, parents, rule } => {
+                Origin::Operation(call) => {
+                    let (name, parents) = (call.name(), call.parents());
                     let own = parents.iter().flatten().find_map(|&parent| {
                         match record.nodes[parent].origin {
                             Origin::Param(id) => Some(id),
@@ -275,11 +272,12 @@ impl<T: Float> Tape<T> {
                         }
                     });
                     let place = match (own, latest) {
-                        (Some(id), _) => format!("`{}` with `{}`", rule.name(), param_name(id)),
-                        (None, Some(id)) => format!("`{}` after `{}`", rule.name(), param_name(id)),
-                        (None, None) => format!("`{}`", rule.name()),
+                        (Some(id), _) => format!("`{name}` with `{}`", param_name(id)),
+                        (None, Some(id)) => format!("`{name}` after `{}`", param_name(id)),
+                        (None, None) => format!("`{name}`"),
                     };
-                    let constant_is_bad = inputs
+                    let constant_is_bad = call
+                        .inputs()
                         .iter()
                         .zip(parents)
                         .any(|(input, parent)| parent.is_none() && !input.is_finite());

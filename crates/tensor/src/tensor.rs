@@ -177,28 +177,26 @@ impl<T: Element> Tensor<T> {
 
     /// Whether the elements lie in row-major order without gaps.
     pub fn is_contiguous(&self) -> bool {
-        let mut expected = 1;
+        self.contiguous_len().is_some()
+    }
+
+    /// The number of elements, when they lie in row-major order without gaps.
+    fn contiguous_len(&self) -> Option<usize> {
+        let (mut length, mut contiguous) = (1_usize, true);
         for (&extent, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            if extent == 0 {
-                return true;
-            }
-            if extent != 1 {
-                if stride != expected {
-                    return false;
-                }
-                expected *= extent as isize;
-            }
+            contiguous &= extent == 1 || stride == length as isize;
+            // Without elements, the product of the other extents may not fit.
+            length = length.wrapping_mul(extent);
         }
-        true
+        (contiguous || self.is_empty()).then_some(length)
     }
 
     /// The elements in row-major order, when they lie so in memory.
     pub fn as_slice(&self) -> Option<&[T]> {
-        if self.is_empty() {
-            // The offset of a view without elements may lie behind the buffer.
-            return Some(&[]);
-        }
-        self.is_contiguous().then(|| &self.buffer.as_slice()[self.offset..][..self.len()])
+        let length = self.contiguous_len()?;
+        // The offset of a view without elements may lie behind the buffer.
+        let offset = if length == 0 { 0 } else { self.offset };
+        Some(&self.buffer.as_slice()[offset..][..length])
     }
 
     /// The same values, laid out in row-major order; a cheap clone when they
@@ -236,13 +234,14 @@ impl<T: Element> Tensor<T> {
     /// The elements in row-major order, to be written; copies them first when
     /// the buffer is shared or strided.
     pub fn make_mut(&mut self) -> &mut [T] {
-        let length = self.len();
-        if length == 0 {
-            return &mut [];
-        }
-        if !self.is_contiguous() || Arc::get_mut(&mut self.buffer).is_none() {
-            *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
-        }
+        let length = match self.contiguous_len() {
+            Some(0) => return &mut [],
+            Some(length) if Arc::get_mut(&mut self.buffer).is_some() => length,
+            _ => {
+                *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
+                self.len()
+            }
+        };
         let buffer = Arc::get_mut(&mut self.buffer).expect("the buffer is not shared");
         &mut buffer.as_mut_slice()[self.offset..][..length]
     }
@@ -326,22 +325,26 @@ impl<T: Number> Tensor<T> {
 impl<T: Float> Tensor<T> {
     /// Whether no element is infinite or NaN.
     pub fn is_finite(&self) -> bool {
+        const CHUNK: usize = 16 * 1024;
+        let chunk_is_finite = |chunk: &[T]| {
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    let mut finite = true;
+                    // To the end, since a way out would keep it from being vectorised.
+                    for x in chunk {
+                        finite &= x.is_finite();
+                    }
+                    finite
+                },
+            )
+        };
         self.with_slice(|values| {
-            const CHUNK: usize = 16 * 1024;
-            let chunks = values.len().div_ceil(CHUNK);
-            parallel::map(chunks, CHUNK, |index| {
-                let chunk = &values[index * CHUNK..values.len().min((index + 1) * CHUNK)];
-                simd::dispatch(
-                    #[inline(always)]
-                    || {
-                        let mut finite = true;
-                        // To the end, since a way out would keep it from being vectorised.
-                        for x in chunk {
-                            finite &= x.is_finite();
-                        }
-                        finite
-                    },
-                )
+            if values.len() <= CHUNK {
+                return chunk_is_finite(values);
+            }
+            parallel::map(values.len().div_ceil(CHUNK), CHUNK, |index| {
+                chunk_is_finite(&values[index * CHUNK..values.len().min((index + 1) * CHUNK)])
             })
             .into_iter()
             .all(|finite| finite)

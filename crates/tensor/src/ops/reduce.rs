@@ -87,6 +87,30 @@ fn fold_rows<T: Element>(
     });
 }
 
+/// Folds the columns of a matrix from the first on, `ABREAST` at a time in
+/// registers; returns the first one that is left.
+#[inline(always)]
+fn fold_abreast<const ABREAST: usize, T: Element>(
+    matrix: &[T],
+    mut first: usize,
+    out: &mut [T],
+    identity: T,
+    f: &impl Fold<T>,
+) -> usize {
+    let columns = out.len();
+    while let Some(out) = out.get_mut(first..first + ABREAST) {
+        let mut folded = [identity; ABREAST];
+        for row in matrix.chunks_exact(columns) {
+            for (folded, &value) in folded.iter_mut().zip(&row[first..first + ABREAST]) {
+                *folded = f.pair(*folded, value);
+            }
+        }
+        out.copy_from_slice(&folded);
+        first += ABREAST;
+    }
+    first
+}
+
 /// Folds each `length × inner` matrix to one row of `inner`.
 pub(super) fn fold_columns<T: Element>(
     values: &[T],
@@ -97,15 +121,12 @@ pub(super) fn fold_columns<T: Element>(
     f: &impl Fold<T>,
 ) {
     let accumulate = |rows: &[T], out: &mut [T]| {
-        out.fill(identity);
         simd::dispatch(
             #[inline(always)]
             || {
-                for row in rows.chunks_exact(inner) {
-                    for (slot, &value) in out.iter_mut().zip(row) {
-                        *slot = f.pair(*slot, value);
-                    }
-                }
+                let start = fold_abreast::<64, T>(rows, 0, out, identity, f);
+                let start = fold_abreast::<8, T>(rows, start, out, identity, f);
+                fold_abreast::<1, T>(rows, start, out, identity, f);
             },
         );
     };
