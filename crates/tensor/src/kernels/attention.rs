@@ -10,7 +10,7 @@
 
 use super::dropout::Dropout;
 use super::fold::{self, Fold, fold_slice};
-use super::gemm::Problem;
+use super::gemm::{Plus, multiply};
 use super::parallel::for_each_chunk;
 use super::simd;
 use crate::element::{Element, Float};
@@ -62,17 +62,6 @@ impl<'a, T: Element> Matrices<'a, T> {
 /// An operand with rows and columns exchanged.
 fn transposed<T>((values, [row, column]): (&[T], [usize; 2])) -> (&[T], [usize; 2]) {
     (values, [column, row])
-}
-
-/// `c = a · b`, or with `accumulate` `c += a · b`.
-fn product<T: Float>(
-    [m, k, n]: [usize; 3],
-    (a, a_strides): (&[T], [usize; 2]),
-    (b, b_strides): (&[T], [usize; 2]),
-    c: &mut [T],
-    accumulate: bool,
-) {
-    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, accumulate });
 }
 
 /// Which scores count, or what is added to them; its strides are not negative.
@@ -142,7 +131,7 @@ impl<T: Float> Attend<'_, T> {
         let Tile { matrix, query, rows, key, columns } = tile;
         let q = self.q.rows(matrix, query);
         let k = transposed(self.k.rows(matrix, key));
-        product([rows, self.width, columns], q, k, scores, false);
+        multiply([rows, self.width, columns], q, k, scores, Plus::Nothing);
         simd::dispatch(
             #[inline(always)]
             || {
@@ -259,7 +248,7 @@ impl<T: Float> Attend<'_, T> {
             }
             let weights = (&*scores, [tile.columns, 1]);
             let v = self.v.rows(matrix, tile.key);
-            product([rows, tile.columns, width], weights, v, out, true);
+            multiply([rows, tile.columns, width], weights, v, out, Plus::C);
         }
         for (i, out) in out.chunks_exact_mut(width).enumerate() {
             if sums[i] == T::ZERO {
@@ -324,7 +313,7 @@ impl<T: Float> Attend<'_, T> {
                 self.scores(tile, weights);
                 let v = transposed(self.v.rows(matrix, key));
                 let g = (g, [value_width, 1]);
-                product([rows, value_width, columns], g, v, slopes, false);
+                multiply([rows, value_width, columns], g, v, slopes, Plus::Nothing);
                 let factors = self.factors(tile);
                 simd::dispatch(
                     #[inline(always)]
@@ -354,13 +343,13 @@ impl<T: Float> Attend<'_, T> {
                 );
                 let dv = &mut dv[key * value_width..][..columns * value_width];
                 let across = transposed((&*weights, [columns, 1]));
-                product([columns, rows, value_width], across, g, dv, true);
+                multiply([columns, rows, value_width], across, g, dv, Plus::C);
                 let slopes = (&*slopes, [columns, 1]);
                 let dq = &mut dq[query * width..][..rows * width];
-                product([rows, columns, width], slopes, self.k.rows(matrix, key), dq, true);
+                multiply([rows, columns, width], slopes, self.k.rows(matrix, key), dq, Plus::C);
                 let dk = &mut dk[key * width..][..columns * width];
                 let q = self.q.rows(matrix, query);
-                product([columns, rows, width], transposed(slopes), q, dk, true);
+                multiply([columns, rows, width], transposed(slopes), q, dk, Plus::C);
             }
         }
     }

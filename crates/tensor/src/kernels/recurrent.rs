@@ -16,7 +16,7 @@ pub use cells::{Cell, Gru, Kept, Lstm, Rnn};
 
 use smallvec::SmallVec;
 
-use super::gemm::{CACHED, Problem};
+use super::gemm::{CACHED, Plus, Problem};
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
 use crate::element::{Element, Float};
@@ -191,14 +191,6 @@ impl Extents<'_> {
         let [cost, per] = self.cell_cost::<C>();
         let mut recurrent = vec![T::ZERO; rows * gates];
         for step in self.steps() {
-            match bias {
-                Some(bias) => {
-                    for row in recurrent.chunks_exact_mut(gates) {
-                        row.copy_from_slice(bias);
-                    }
-                }
-                None => recurrent.fill(T::ZERO),
-            }
             T::gemm(Problem {
                 m: rows,
                 k: h,
@@ -209,7 +201,7 @@ impl Extents<'_> {
                 b_strides: [gates, 1],
                 c: &mut recurrent,
                 columns: gates,
-                accumulate: true,
+                plus: bias.map_or(Plus::Nothing, Plus::Row),
             });
             buffers.previous[step * rows * states..][..rows * states].copy_from_slice(state);
             let place = step * rows;
@@ -343,7 +335,7 @@ impl Extents<'_> {
                 b_strides: [h, 1],
                 c: state,
                 columns: states,
-                accumulate: true,
+                plus: Plus::C,
             });
         }
     }

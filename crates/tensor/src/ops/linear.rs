@@ -4,8 +4,7 @@ use super::reduce::fold_columns;
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::gemm::Problem;
-use crate::kernels::simd;
+use crate::kernels::gemm::{Plus, multiply};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -14,31 +13,6 @@ use crate::tensor::Tensor;
 /// optionally, b of shape `[out]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear;
-
-/// `c = a·b`, an `m × k` matrix times a `k × n` one, with the strides of their
-/// rows and columns.
-fn product<T: Float>(
-    [m, k, n]: [usize; 3],
-    (a, a_strides): (&[T], [usize; 2]),
-    (b, b_strides): (&[T], [usize; 2]),
-    c: &mut [T],
-) {
-    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, accumulate: false });
-}
-
-/// Adds a bias to every row.
-fn add_bias<T: Float>(bias: &[T], y: &mut [T]) {
-    simd::dispatch(
-        #[inline(always)]
-        || {
-            for row in y.chunks_exact_mut(bias.len().max(1)) {
-                for (y, &bias) in row.iter_mut().zip(bias) {
-                    *y += bias;
-                }
-            }
-        },
-    );
-}
 
 impl<T: Float> Op<T> for Linear {
     type Saved = ();
@@ -74,11 +48,16 @@ impl<T: Float> Op<T> for Linear {
         let [n, k] = [weight.shape()[0], weight.shape()[1]];
         let y = Tensor::build(x.shape().clone().with_last(n), |y| {
             let m = y.len().checked_div(n).unwrap_or(0);
-            x.with_slice(|x| {
-                weight.with_slice(|weight| product([m, k, n], (x, [k, 1]), (weight, [1, k]), y));
-            });
-            if let Some(bias) = inputs.get(2) {
-                bias.with_slice(|bias| add_bias(bias, y));
+            let mut fill = |plus: Plus<'_, T>| {
+                x.with_slice(|x| {
+                    weight.with_slice(|weight| {
+                        multiply([m, k, n], (x, [k, 1]), (weight, [1, k]), y, plus);
+                    });
+                });
+            };
+            match inputs.get(2) {
+                Some(bias) => bias.with_slice(|bias| fill(Plus::Row(bias))),
+                None => fill(Plus::Nothing),
             }
         });
         (y, ())
@@ -93,9 +72,11 @@ impl<T: Float> Op<T> for Linear {
             Tensor::build(call.inputs[index].shape(), |out| {
                 g.with_slice(|g| match index {
                     0 => weight.with_slice(|weight| {
-                        product([m, n, k], (g, [n, 1]), (weight, [k, 1]), out);
+                        multiply([m, n, k], (g, [n, 1]), (weight, [k, 1]), out, Plus::Nothing);
                     }),
-                    1 => x.with_slice(|x| product([n, m, k], (g, [1, n]), (x, [k, 1]), out)),
+                    1 => x.with_slice(|x| {
+                        multiply([n, m, k], (g, [1, n]), (x, [k, 1]), out, Plus::Nothing);
+                    }),
                     _ => fold_columns(g, m, n, out, T::ZERO, &|a, b| a + b),
                 });
             })

@@ -4,7 +4,7 @@ use super::broadcast::sum_to;
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::gemm::Problem;
+use crate::kernels::gemm::{Plus, Problem};
 use crate::kernels::parallel::for_each_chunk;
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -78,7 +78,7 @@ pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
                 b_strides: strides(&b),
                 c,
                 columns: n,
-                accumulate: false,
+                plus: Plus::Nothing,
             });
         });
     })

@@ -8,8 +8,7 @@ use super::{Call, Cotangents, Op};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::gemm::Problem;
-use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
+use crate::kernels::gemm::{Plus, multiply};
 use crate::kernels::recurrent::{Buffers, Extents, Kept, group};
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -75,16 +74,6 @@ impl<C: Cell> Recurrent<C> {
             reverse: self.options.reverse,
         }
     }
-}
-
-/// `c = a · b` for matrices with any strides.
-fn product<T: Float>(
-    [m, k, n]: [usize; 3],
-    (a, a_strides): (&[T], [usize; 2]),
-    (b, b_strides): (&[T], [usize; 2]),
-    (c, accumulate): (&mut [T], bool),
-) {
-    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, accumulate });
 }
 
 /// A tensor whose values are written later.
@@ -164,17 +153,12 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
             recurrent.iter_mut().zip(input).for_each(|(sum, bias)| *sum += bias);
         }
         let mut gates = Tensor::build([rows, gates_width], |gates| {
-            if let Some(bias) = &input_bias {
-                let together = rows_per_chunk(gates_width);
-                for_each_chunk(gates, together * gates_width, 1, |_, gates| {
-                    gates.chunks_exact_mut(gates_width).for_each(|row| row.copy_from_slice(bias));
-                });
-            }
+            let bias = input_bias.as_deref().map_or(Plus::Nothing, Plus::Row);
             x.with_slice(|x| {
                 weights[0].with_slice(|weight| {
                     let sizes = [rows, features, gates_width];
                     let weight = (weight, [1, features]);
-                    product(sizes, (x, [features, 1]), weight, (gates, input_bias.is_some()));
+                    multiply(sizes, (x, [features, 1]), weight, gates, bias);
                 });
             });
         });
@@ -261,11 +245,17 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                     let weight = (weight, [features, 1]);
                     let sizes = [rows, gates_width, features];
                     if extents.is_one_group() {
-                        return product(sizes, (input, [gates_width, 1]), weight, (out, false));
+                        return multiply(
+                            sizes,
+                            (input, [gates_width, 1]),
+                            weight,
+                            out,
+                            Plus::Nothing,
+                        );
                     }
                     let mut apart = Buffer::new(out.len());
-                    let products = (apart.as_mut_slice(), false);
-                    product(sizes, (input, [gates_width, 1]), weight, products);
+                    let products = apart.as_mut_slice();
+                    multiply(sizes, (input, [gates_width, 1]), weight, products, Plus::Nothing);
                     extents.arrange(apart.as_slice(), out, features, true);
                 }),
                 _ if index < first_weight => {
@@ -279,12 +269,12 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                 _ if index == first_weight => trace.x.with_slice(|x| {
                     let sizes = [gates_width, rows, features];
                     let x = (x, [features, 1]);
-                    product(sizes, (input, [1, gates_width]), x, (out, false));
+                    multiply(sizes, (input, [1, gates_width]), x, out, Plus::Nothing);
                 }),
                 _ => {
                     let sizes = [gates_width, rows, h];
                     let previous = (kept[2], [C::STATES * h, 1]);
-                    product(sizes, (recurrent, [1, gates_width]), previous, (out, false));
+                    multiply(sizes, (recurrent, [1, gates_width]), previous, out, Plus::Nothing);
                 }
             })
         })

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::{Convolution, Place};
 use crate::buffer::Buffer;
 use crate::element::Float;
-use crate::kernels::gemm::Problem;
+use crate::kernels::gemm::{Plus, Problem};
 use crate::kernels::parallel::for_each_chunk;
 
 /// Elements that the matrix should not exceed, so that it stays in a core's
@@ -330,7 +330,10 @@ pub(super) fn forward<T: Float>(
             b_strides: [matrix_columns, 1],
             c: out,
             columns,
-            accumulate: bias.is_some() || tile.channels.start > 0,
+            plus: match bias.is_some() || tile.channels.start > 0 {
+                true => Plus::C,
+                false => Plus::Nothing,
+            },
         });
         if tile.single().is_some() || tile.channels.end < c.in_channels {
             continue;
@@ -373,7 +376,7 @@ pub(super) fn input_gradient<T: Float>(
             b_strides: [columns, 1],
             c: out,
             columns: n,
-            accumulate: false,
+            plus: Plus::Nothing,
         });
         if !in_place {
             unfolding.fold(&tile, gradient);
@@ -407,7 +410,7 @@ pub(super) fn add_weight_gradient<T: Float>(
                 b_strides: [1, matrix_columns],
                 c: &mut sum[tile.group * c.weight_length() + tile.taps().start..],
                 columns: c.taps,
-                accumulate: true,
+                plus: Plus::C,
             });
         }
     }

@@ -80,8 +80,11 @@ pub(super) unsafe fn multiply<T: Float>(
         for panels in parts_of(panels.clone(), PANEL_BLOCK) {
             for (i, rows) in parts_of(rows.clone(), ROW_BLOCK).enumerate() {
                 let (ks, panels) = (ks.clone(), panels.clone());
-                let accumulate = product.accumulate || index > blocks.start;
-                let part = Part { product, way, packed_a, packed_b, ks, rows, panels, accumulate };
+                let plus = match index > blocks.start {
+                    true => (product.c.cast_const(), product.columns),
+                    false => product.plus,
+                };
+                let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus };
                 // SAFETY: promised by the caller; there is room for what is
                 // packed, and B is packed before it is used.
                 unsafe {
@@ -107,7 +110,9 @@ struct Part<'a, T: 'static> {
     ks: Range<usize>,
     rows: Range<usize>,
     panels: Range<usize>,
-    accumulate: bool,
+    /// What is added to it, which may be null, and its elements from one row
+    /// to the next.
+    plus: (*const T, usize),
 }
 
 impl<T: Float> Part<'_, T> {
@@ -238,6 +243,7 @@ impl<T: Float> Part<'_, T> {
         } else {
             (self.a().from(self.ks.start, rows.start).first, product.a_strides)
         };
+        let (plus, plus_step) = self.plus;
         let whole = way.packs_b || columns.is_multiple_of(kernels.lanes);
         let by = if way.packs_a && whole { kernels.packed } else { kernels.direct };
         let kernel = match panels.len() {
@@ -259,7 +265,11 @@ impl<T: Float> Part<'_, T> {
                 c: product.c.add(rows.start * product.columns + start),
                 c_step: product.columns,
                 columns,
-                accumulate: self.accumulate,
+                plus: match plus.is_null() {
+                    true => plus,
+                    false => plus.add(rows.start * plus_step + start),
+                },
+                plus_step,
             });
         }
     }

@@ -8,13 +8,14 @@
 //! of these may be chosen for speed alone.
 
 use std::ops::Range;
+use std::ptr;
 
 use smallvec::SmallVec;
 
 use super::block::{self, Way};
 use super::kernel::Kernels;
 use super::pack::transpose;
-use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Problem};
+use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Plus, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::team::for_each_index;
@@ -33,9 +34,12 @@ const SPLIT_WORK: usize = 1 << 18;
 
 /// `count` consecutive parts of `range`, equal to within one.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let length = range.len();
-    (0..count)
-        .map(move |i| range.start + length * i / count..range.start + length * (i + 1) / count)
+    let mut rest = range;
+    (1..=count).rev().map(move |left| {
+        let start = rest.start;
+        rest.start += rest.len() / left;
+        start..rest.start
+    })
 }
 
 /// As few parts as possible of at most `longest`.
@@ -62,10 +66,12 @@ pub(super) struct Product<T: 'static> {
     pub(super) b_strides: [usize; 2],
     pub(super) c: *mut T,
     pub(super) columns: usize,
-    pub(super) accumulate: bool,
+    /// What is added to the product, which may be null, and its elements from
+    /// one row to the next.
+    pub(super) plus: (*const T, usize),
 }
 
-// SAFETY: A and B are only read, and blocks of C that different threads
+// SAFETY: A, B and what is added are only read, and blocks of C that different threads
 // compute do not overlap.
 unsafe impl<T> Send for Product<T> {}
 // SAFETY: as above.
@@ -78,17 +84,21 @@ unsafe impl<T> Sync for Product<T> {}
 /// The problem's bounds were checked, and the CPU has the kernels' instruction
 /// set.
 pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Kernels<T>) {
-    let Problem { m, k, n, a, a_strides, b, b_strides, c, columns, accumulate } = p;
+    let Problem { m, k, n, a, a_strides, b, b_strides, c, columns, plus } = p;
     if m == 0 || n == 0 {
         return;
     }
     if k == 0 {
-        if !accumulate {
-            c.chunks_mut(columns).take(m).for_each(|row| row[..n].fill(T::ZERO));
+        for c in c.chunks_mut(columns).take(m) {
+            match plus {
+                Plus::Nothing => c[..n].fill(T::ZERO),
+                Plus::C => {}
+                Plus::Row(row) => c[..n].copy_from_slice(row),
+            }
         }
         return;
     }
-    let (a, b) = (a.as_ptr(), b.as_ptr());
+    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
     let across = cost(kernels, [m, k, n], b_strides[1] == 1);
     let down = cost(kernels, [n, k, m], a_strides[0] == 1).saturating_add(m * n * 3);
     let product = Product {
@@ -100,9 +110,13 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
         a_strides,
         b,
         b_strides,
-        c: c.as_mut_ptr(),
+        c,
         columns,
-        accumulate,
+        plus: match plus {
+            Plus::Nothing => (ptr::null(), 0),
+            Plus::C => (c.cast_const(), columns),
+            Plus::Row(row) => (row.as_ptr(), 0),
+        },
     };
     if across <= down {
         product.run();
@@ -113,10 +127,16 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
     let flip = |[row, column]: [usize; 2]| [column, row];
     // SAFETY: `c` holds m rows of n elements, and `transposed` n rows of m.
     unsafe {
-        if accumulate {
-            transpose((product.c, columns), [m, n], (transposed.as_mut_slice().as_mut_ptr(), m), m);
-        }
         let c = transposed.as_mut_slice().as_mut_ptr();
+        match plus {
+            Plus::Nothing => {}
+            Plus::C => transpose((product.c, columns), [m, n], (c, m), m),
+            Plus::Row(row) => {
+                for (c, &number) in transposed.as_mut_slice().chunks_exact_mut(m).zip(row) {
+                    c.fill(number);
+                }
+            }
+        }
         Product {
             m: n,
             n: m,
@@ -126,6 +146,7 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
             b_strides: flip(a_strides),
             c,
             columns: m,
+            plus: if let Plus::Nothing = plus { (ptr::null(), 0) } else { (c.cast_const(), m) },
             ..product
         }
         .run();
@@ -157,10 +178,13 @@ impl<T: Float> Product<T> {
             1 => 1,
             _ => threads * (work / BLOCK_WORK / threads).clamp(1, BLOCKS_PER_THREAD),
         };
+        let groups = (self.k / K_GROUP).clamp(1, MAX_BLOCKS);
+        if wanted == 1 && groups == 1 {
+            // SAFETY: the whole of C is computed, on this thread.
+            return unsafe { block::multiply(self, 0..self.m, 0..panels, 0..usize::MAX) };
+        }
         let [down, across] = self.grid(panels, wanted);
         let cells = down * across;
-
-        let groups = (self.k / K_GROUP).clamp(1, MAX_BLOCKS);
         let at_once = if cells < wanted { groups } else { 1 };
         let length = self.m * self.n;
         let mut sums = Buffer::<T>::new(if groups > 1 { at_once.max(2) - 1 } else { 0 } * length);
@@ -173,7 +197,7 @@ impl<T: Float> Product<T> {
                     _ => {
                         // SAFETY: there is room for this many groups.
                         let c = unsafe { beside.add((group - first.max(1)) * length) };
-                        Self { c, columns: self.n, accumulate: false, ..*self }
+                        Self { c, columns: self.n, plus: (ptr::null(), 0), ..*self }
                     }
                 })
                 .collect();

@@ -1,6 +1,6 @@
 //! Products by `matrixmultiply`, for CPUs that have no micro-kernel of ours.
 
-use super::{BLOCK_WORK, MAX_BLOCKS, Problem};
+use super::{BLOCK_WORK, MAX_BLOCKS, Plus, Problem};
 use crate::kernels::team::for_each_index;
 
 /// A pointer that may cross threads; the splitting below keeps the blocks
@@ -34,7 +34,10 @@ macro_rules! kernels {
             if p.m == 0 || p.n == 0 {
                 return;
             }
-            let beta = if p.accumulate { 1.0 } else { 0.0 };
+            if let Plus::Row(row) = p.plus {
+                p.c.chunks_mut(p.columns).take(p.m).for_each(|c| c[..p.n].copy_from_slice(row));
+            }
+            let beta = if let Plus::Nothing = p.plus { 0.0 } else { 1.0 };
             let [a_row, a_column] = p.a_strides.map(|stride| stride as isize);
             let [b_row, b_column] = p.b_strides.map(|stride| stride as isize);
             let columns = p.columns as isize;

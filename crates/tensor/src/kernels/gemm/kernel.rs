@@ -1,6 +1,6 @@
 //! What a set of micro-kernels is.
 
-/// One tile of C to compute: `c = a · b`, or `c += a · b`.
+/// One tile of C to compute: `c = a · b`, plus something.
 pub(super) struct Tile<T> {
     /// Columns of A, rows of B.
     pub(super) k: usize,
@@ -22,8 +22,11 @@ pub(super) struct Tile<T> {
     pub(super) c_step: usize,
     /// Columns of the tile.
     pub(super) columns: usize,
-    /// Whether to add to C instead of overwriting it.
-    pub(super) accumulate: bool,
+    /// The first element of what is added, whose columns are contiguous, or
+    /// null.
+    pub(super) plus: *const T,
+    /// Elements from one row of what is added to the next.
+    pub(super) plus_step: usize,
 }
 
 /// Computes a tile.
@@ -31,7 +34,7 @@ pub(super) struct Tile<T> {
 /// # Safety
 ///
 /// The CPU has the kernel's instruction set; the tile's elements of A and B
-/// can be read and those of C written (and read, to accumulate), which no
+/// and of what is added can be read and those of C written, which no
 /// other thread touches meanwhile; and the tile has the kernel's number of
 /// rows, and more columns than one register less than the kernel's has lanes.
 pub(super) type TileKernel<T> = unsafe fn(&Tile<T>);

@@ -1,4 +1,4 @@
-//! General matrix products, C = A·B or C += A·B, over any strides.
+//! General matrix products, C = A·B plus something, over any strides.
 //!
 //! On x86 CPUs with AVX-512, or AVX2 and FMA, micro-kernels of our own do the
 //! inner work; elsewhere `matrixmultiply` does. A product is split over blocks
@@ -31,7 +31,7 @@ pub(super) const CACHED: usize = 1 << 18;
 /// Most blocks C is cut into.
 const MAX_BLOCKS: usize = 16;
 
-/// One matrix product: `c = a · b`, or `c += a · b` with `accumulate`.
+/// One matrix product: `c = a · b`, plus something.
 ///
 /// A is `m × k`, B is `k × n`, C is `m × n`; strides are `[row, column]` in
 /// elements, and C is row-major with `columns ≥ n` elements between rows.
@@ -54,8 +54,19 @@ pub struct Problem<'a, T> {
     pub c: &'a mut [T],
     /// Elements between two rows of C.
     pub columns: usize,
-    /// Whether to add to C instead of overwriting it.
-    pub accumulate: bool,
+    /// What is added to the product.
+    pub plus: Plus<'a, T>,
+}
+
+/// What is added to a product.
+#[derive(Clone, Copy)]
+pub enum Plus<'a, T> {
+    /// Nothing.
+    Nothing,
+    /// What C holds.
+    C,
+    /// `n` numbers, to each row of C: a bias.
+    Row(&'a [T]),
 }
 
 impl<T> Problem<'_, T> {
@@ -75,6 +86,9 @@ impl<T> Problem<'_, T> {
         assert!(fits(reach(self.k, self.n, self.b_strides), self.b.len()), "B is too short");
         assert!(self.n <= self.columns, "rows of C overlap");
         assert!(fits(reach(self.m, self.n, [self.columns, 1]), self.c.len()), "C is too short");
+        if let Plus::Row(row) = self.plus {
+            assert!(row.len() == self.n, "the row is not as wide as C");
+        }
     }
 }
 
@@ -91,9 +105,25 @@ pub fn naive<T: Float>(p: Problem<'_, T>) {
                 })
                 .sum();
             let slot = &mut p.c[i * p.columns + j];
-            *slot = if p.accumulate { *slot + product } else { product };
+            *slot = match p.plus {
+                Plus::Nothing => product,
+                Plus::C => *slot + product,
+                Plus::Row(row) => row[j] + product,
+            };
         }
     }
+}
+
+/// `c = a · b`, plus something, where the rows of C lie without gaps. A and B
+/// come with the strides of their rows and columns.
+pub(crate) fn multiply<T: Float>(
+    [m, k, n]: [usize; 3],
+    (a, a_strides): (&[T], [usize; 2]),
+    (b, b_strides): (&[T], [usize; 2]),
+    c: &mut [T],
+    plus: Plus<'_, T>,
+) {
+    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, plus });
 }
 
 macro_rules! entries {

@@ -41,6 +41,22 @@ impl Matrix<f64> {
     }
 }
 
+/// What a test has added to a product; numbers for a row come from C's.
+#[derive(Clone, Copy)]
+enum Adds {
+    Nothing,
+    C,
+    Row,
+}
+
+impl Adds {
+    const ALL: [Self; 3] = [Self::Nothing, Self::C, Self::Row];
+
+    fn any(rng: &mut Rng) -> Self {
+        Self::ALL[rng.below(3)]
+    }
+}
+
 /// Runs `path` on copies of the operands; C's rows are `columns` apart.
 fn compute<T: Float>(
     path: fn(Problem<'_, T>),
@@ -49,8 +65,9 @@ fn compute<T: Float>(
     b: &Matrix<T>,
     c: &[T],
     columns: usize,
-    accumulate: bool,
+    adds: Adds,
 ) -> Vec<T> {
+    let row: Vec<T> = c.iter().copied().chain([T::ONE; 200]).rev().take(n).collect();
     let mut c = c.to_vec();
     path(Problem {
         m,
@@ -62,7 +79,11 @@ fn compute<T: Float>(
         b_strides: b.strides,
         c: &mut c,
         columns,
-        accumulate,
+        plus: match adds {
+            Adds::Nothing => Plus::Nothing,
+            Adds::C => Plus::C,
+            Adds::Row => Plus::Row(&row),
+        },
     });
     c
 }
@@ -110,20 +131,22 @@ paths! { f32 AVX512_F32 AVX2_F32; f64 AVX512_F64 AVX2_F64; }
 /// Compares all paths with the plain loop in `f64`, up to the error that
 /// rounding each operation allows, and checks that what lies between the rows
 /// of C stays as it was.
-fn check<T: Paths>([m, k, n]: [usize; 3], layouts: [usize; 2], extra: usize, accumulate: bool) {
+fn check<T: Paths>([m, k, n]: [usize; 3], layouts: [usize; 2], extra: usize, adds: Adds) {
     let mut rng = Rng::seed((m * 1_000_003 + k * 1009 + n) as u64);
     let a = Matrix::random([m, k], layouts[0], &mut rng);
     let b = Matrix::random([k, n], layouts[1], &mut rng);
     let columns = n + extra;
     let c: Vec<f64> = (0..m * columns).map(|_| f64::from(rng.normal() as f32)).collect();
     let size = [m, k, n];
-    let expected = compute(naive, size, &a, &b, &c, columns, accumulate);
+    let expected = compute(naive, size, &a, &b, &c, columns, adds);
     let absolute = c.iter().map(|x| x.abs()).collect::<Vec<_>>();
-    let scale = compute(naive, size, &a.map(f64::abs), &b.map(f64::abs), &absolute, columns, true);
+    let scaled = if let Adds::Row = adds { Adds::Row } else { Adds::C };
+    let scale =
+        compute(naive, size, &a.map(f64::abs), &b.map(f64::abs), &absolute, columns, scaled);
     let (a, b) = (a.map(T::from_f64), b.map(T::from_f64));
     let c: Vec<T> = c.into_iter().map(T::from_f64).collect();
     for (name, path) in T::paths() {
-        let found = compute(path, size, &a, &b, &c, columns, accumulate);
+        let found = compute(path, size, &a, &b, &c, columns, adds);
         for i in 0..found.len() {
             let place = || format!("{name}, {m}×{k}×{n}, layouts {layouts:?}, element {i}");
             if i % columns >= n {
@@ -143,9 +166,9 @@ fn small_products_match_the_plain_loop() {
     for _ in 0..1500 {
         let size = [(); 3].map(|()| 1 + rng.below(20));
         let layouts = [rng.below(LAYOUTS.len()), rng.below(LAYOUTS.len())];
-        let (extra, accumulate) = (rng.below(3), rng.below(2) == 1);
-        check::<f32>(size, layouts, extra, accumulate);
-        check::<f64>(size, layouts, extra, accumulate);
+        let (extra, adds) = (rng.below(3), Adds::any(&mut rng));
+        check::<f32>(size, layouts, extra, adds);
+        check::<f64>(size, layouts, extra, adds);
     }
 }
 
@@ -162,22 +185,24 @@ fn products_match_the_plain_loop_around_the_edges_of_tiles_and_blocks() {
             edges[rng.below(edges.len())],
         ];
         let layouts = [case % layouts, case / layouts % layouts];
-        check::<f32>(size, layouts, case % 3, rng.below(2) == 1);
-        check::<f64>(size, layouts, case % 3, rng.below(2) == 1);
+        check::<f32>(size, layouts, case % 3, Adds::any(&mut rng));
+        check::<f64>(size, layouts, case % 3, Adds::any(&mut rng));
     }
     // Large enough for packing, copying and several blocks of everything.
-    for (layouts, accumulate) in [([0, 0], true), ([1, 1], false), ([2, 1], true), ([0, 3], true)] {
-        check::<f32>([470, 520, 600], layouts, 1, accumulate);
-        check::<f64>([241, 520, 290], layouts, 0, accumulate);
+    let kinds =
+        [([0, 0], Adds::C), ([1, 1], Adds::Nothing), ([2, 1], Adds::C), ([0, 3], Adds::Row)];
+    for (layouts, adds) in kinds {
+        check::<f32>([470, 520, 600], layouts, 1, adds);
+        check::<f64>([241, 520, 290], layouts, 0, adds);
     }
 }
 
 #[test]
 fn empty_products_leave_or_clear_the_result() {
     for size in [[0, 3, 2], [2, 3, 0], [3, 0, 5], [0, 0, 0]] {
-        for accumulate in [false, true] {
-            check::<f32>(size, [0, 0], 1, accumulate);
-            check::<f64>(size, [0, 0], 0, accumulate);
+        for adds in Adds::ALL {
+            check::<f32>(size, [0, 0], 1, adds);
+            check::<f64>(size, [0, 0], 0, adds);
         }
     }
 }
@@ -209,7 +234,7 @@ fn same_bits_for_any_number_of_threads<T: Paths>() {
         for (name, path) in T::paths() {
             let results = [1, 2, 3, 7].map(|threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| compute(path, size, &a, &b, &c, n, true))
+                pool.install(|| compute(path, size, &a, &b, &c, n, Adds::Row))
             });
             for result in &results[1..] {
                 assert!(*result == results[0], "{name}, {size:?}");
@@ -233,12 +258,12 @@ fn same_bits_for_any_part<T: Paths>() {
         let ours = T::paths().into_iter().filter(|(name, _)| name.starts_with("AVX"));
         let mut whole: Option<Vec<T>> = None;
         for (name, path) in ours {
-            let found = compute(path, size, &a, &b, &c, n, true);
+            let found = compute(path, size, &a, &b, &c, n, Adds::C);
             let whole = whole.get_or_insert_with(|| found.clone());
             assert!(found == *whole, "{name}, {size:?}");
             for [rows, columns] in [[1, n], [3, n], [17, n], [m, 1], [m, 5], [m, 33], [2, 2]] {
                 let (rows, columns) = (rows.min(m), columns.min(n));
-                let part = compute(path, [rows, k, columns], &a, &b, &c, n, true);
+                let part = compute(path, [rows, k, columns], &a, &b, &c, n, Adds::C);
                 for i in 0..rows {
                     let row = i * n..i * n + columns;
                     assert!(part[row.clone()] == whole[row], "{name}, {size:?}, row {i}");
@@ -263,11 +288,11 @@ fn special_values_spread<T: Paths>() {
         b.elements[n + 2] = infinity;
         b.elements[2 * n + 3] = -infinity;
         let c = vec![T::ZERO; m * n];
-        let expected = compute(naive, size, &a, &b, &c, n, false);
+        let expected = compute(naive, size, &a, &b, &c, n, Adds::Nothing);
         assert!(expected.iter().any(|x| x.is_finite()));
         for (name, path) in T::paths() {
             for (i, (found, expected)) in
-                compute(path, size, &a, &b, &c, n, false).iter().zip(&expected).enumerate()
+                compute(path, size, &a, &b, &c, n, Adds::Nothing).iter().zip(&expected).enumerate()
             {
                 let same = if expected.is_finite() {
                     found.is_finite()
@@ -299,6 +324,6 @@ fn a_slice_that_is_too_short_is_refused() {
         b_strides: [2, 1],
         c: &mut [0.0; 4],
         columns: 2,
-        accumulate: false,
+        plus: Plus::Nothing,
     });
 }

@@ -214,8 +214,8 @@ fn prefetch<T>(address: *const T) {
 unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: usize>(
     t: &Tile<S::Number>,
 ) {
-    // SAFETY: the caller promises that all of the tile's elements of A, B and
-    // C can be accessed; the mask keeps the last register within its columns.
+    // SAFETY: the caller promises that all of the tile's elements can be
+    // accessed; the mask keeps the last register within its columns.
     unsafe {
         let last = VECTORS - 1;
         let mask = S::first(t.columns - last * S::LANES);
@@ -248,10 +248,12 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: u
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let to = t.c.add(r * t.c_step + v * S::LANES);
+                let plus = t.plus.wrapping_add(r * t.plus_step + v * S::LANES);
+                let adds = !t.plus.is_null();
                 if v < last {
-                    (if t.accumulate { S::load(to).add(sum) } else { sum }).store(to);
+                    (if adds { S::load(plus).add(sum) } else { sum }).store(to);
                 } else {
-                    let sum = if t.accumulate { S::load_masked(to, mask).add(sum) } else { sum };
+                    let sum = if adds { S::load_masked(plus, mask).add(sum) } else { sum };
                     sum.store_masked(to, mask);
                 }
             }
