@@ -37,14 +37,8 @@ struct Record<T: Float> {
     finished: bool,
 }
 
-/// A value that needs a gradient.
-struct Node<T: Float> {
-    value: Tensor<T>,
-    origin: Origin<T>,
-}
-
-/// Where a node's value came from.
-enum Origin<T: Float> {
+/// Where a value that needs a gradient came from.
+enum Node<T: Float> {
     /// [`Tape::leaf`].
     Leaf,
     /// [`Param::on`].
@@ -62,15 +56,18 @@ trait Recorded<T: Float>: Send + Sync {
     /// The nodes of the inputs; `None` for constants.
     fn parents(&self) -> &[Option<usize>];
 
+    fn output(&self) -> &Tensor<T>;
+
     /// The gradients of the inputs that have a node.
-    fn vjp(&self, output: &Tensor<T>, cotangent: Tensor<T>) -> Cotangents<T>;
+    fn vjp(&self, cotangent: Tensor<T>) -> Cotangents<T>;
 }
 
-/// An operation, what went in, and what its forward kept.
+/// An operation, what went in and came out, and what its forward kept.
 struct Applied<O, T: Float, S> {
     operation: O,
     inputs: SmallVec<[Tensor<T>; 3]>,
     parents: SmallVec<[Option<usize>; 3]>,
+    output: Tensor<T>,
     saved: S,
 }
 
@@ -87,8 +84,12 @@ impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
         &self.parents
     }
 
-    fn vjp(&self, output: &Tensor<T>, cotangent: Tensor<T>) -> Cotangents<T> {
-        let Self { operation, inputs, parents, saved } = self;
+    fn output(&self) -> &Tensor<T> {
+        &self.output
+    }
+
+    fn vjp(&self, cotangent: Tensor<T>) -> Cotangents<T> {
+        let Self { operation, inputs, parents, output, saved } = self;
         let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
         operation.vjp(Call { inputs, output, saved, needs: &needs, cotangent })
     }
@@ -143,7 +144,7 @@ impl<T: Float> Tape<T> {
     /// A value on this tape whose gradient is wanted; ask for it with
     /// [`Gradients::wrt`].
     pub fn leaf(&self, value: Tensor<T>) -> Var<T> {
-        let node = self.record().push(value.clone(), Origin::Leaf);
+        let node = self.record().push(Node::Leaf);
         Var::placed(value, self.clone(), Some(node))
     }
 
@@ -153,7 +154,7 @@ impl<T: Float> Tape<T> {
         let node = match record.parameters.get(&param.id()) {
             Some(&node) => node,
             None => {
-                let node = record.push(param.value().clone(), Origin::Param(param.id()));
+                let node = record.push(Node::Param(param.id()));
                 record.parameters.insert(param.id(), node);
                 node
             }
@@ -190,8 +191,8 @@ impl<T: Float> Tape<T> {
             return self.input(output);
         }
         let inputs = values.into_iter().cloned().collect();
-        let call = Box::new(Applied { operation, inputs, parents, saved });
-        let node = self.record().push(output.clone(), Origin::Operation(call));
+        let call = Applied { operation, inputs, parents, output: output.clone(), saved };
+        let node = self.record().push(Node::Operation(Box::new(call)));
         Var::placed(output, self.clone(), Some(node))
     }
 
@@ -227,13 +228,13 @@ impl<T: Float> Tape<T> {
         let mut leaves = Vec::new();
         // Nodes were recorded in topological order, so one loop backwards does
         // it; what is done with goes back to the pool at once.
-        while let Some(Node { value, origin }) = nodes.pop() {
+        while let Some(node) = nodes.pop() {
             let Some(cotangent) = cotangents.pop().flatten() else { continue };
-            match origin {
-                Origin::Leaf => leaves.push((nodes.len(), cotangent)),
-                Origin::Param(id) => parameters.push((id, cotangent)),
-                Origin::Operation(call) => {
-                    let gradients = call.vjp(&value, cotangent);
+            match node {
+                Node::Leaf => leaves.push((nodes.len(), cotangent)),
+                Node::Param(id) => parameters.push((id, cotangent)),
+                Node::Operation(call) => {
+                    let gradients = call.vjp(cotangent);
                     for (&parent, gradient) in call.parents().iter().zip(gradients) {
                         let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
                         let slot = &mut cotangents[parent];
@@ -257,39 +258,36 @@ impl<T: Float> Tape<T> {
         let param_name = |id| name(id).unwrap_or_else(|| "unnamed parameter".to_owned());
         let mut latest = None;
         for node in &record.nodes {
-            match &node.origin {
-                Origin::Param(id) if !node.value.is_finite() => {
-                    return Some(format!("the value of `{}`", param_name(*id)));
-                }
-                Origin::Leaf if !node.value.is_finite() => return Some("a leaf".to_owned()),
-                Origin::Param(_) | Origin::Leaf => {}
-                Origin::Operation(call) => {
-                    let (name, parents) = (call.name(), call.parents());
-                    let own = parents.iter().flatten().find_map(|&parent| {
-                        match record.nodes[parent].origin {
-                            Origin::Param(id) => Some(id),
-                            _ => None,
+            let Node::Operation(call) = node else { continue };
+            let mut own = None;
+            let mut constant_is_bad = false;
+            for (input, parent) in call.inputs().iter().zip(call.parents()) {
+                match parent.map(|parent| &record.nodes[parent]) {
+                    Some(&Node::Param(id)) => {
+                        own = own.or(Some(id));
+                        if !input.is_finite() {
+                            return Some(format!("the value of `{}`", param_name(id)));
                         }
-                    });
-                    let place = match (own, latest) {
-                        (Some(id), _) => format!("`{name}` with `{}`", param_name(id)),
-                        (None, Some(id)) => format!("`{name}` after `{}`", param_name(id)),
-                        (None, None) => format!("`{name}`"),
-                    };
-                    let constant_is_bad = call
-                        .inputs()
-                        .iter()
-                        .zip(parents)
-                        .any(|(input, parent)| parent.is_none() && !input.is_finite());
-                    if constant_is_bad {
-                        return Some(format!("the input of {place}"));
                     }
-                    if !node.value.is_finite() {
-                        return Some(format!("the output of {place}"));
-                    }
-                    latest = own.or(latest);
+                    Some(Node::Leaf) if !input.is_finite() => return Some("a leaf".to_owned()),
+                    // What another operation put out was looked at there.
+                    Some(_) => {}
+                    None => constant_is_bad |= !input.is_finite(),
                 }
             }
+            let name = call.name();
+            let place = match (own, latest) {
+                (Some(id), _) => format!("`{name}` with `{}`", param_name(id)),
+                (None, Some(id)) => format!("`{name}` after `{}`", param_name(id)),
+                (None, None) => format!("`{name}`"),
+            };
+            if constant_is_bad {
+                return Some(format!("the input of {place}"));
+            }
+            if !call.output().is_finite() {
+                return Some(format!("the output of {place}"));
+            }
+            latest = own.or(latest);
         }
         None
     }
@@ -301,12 +299,12 @@ impl<T: Float> Tape<T> {
 }
 
 impl<T: Float> Record<T> {
-    fn push(&mut self, value: Tensor<T>, origin: Origin<T>) -> usize {
+    fn push(&mut self, node: Node<T>) -> usize {
         if self.finished {
             // Nothing will ask for this node again: `backward` refuses.
             return 0;
         }
-        self.nodes.push(Node { value, origin });
+        self.nodes.push(node);
         self.nodes.len() - 1
     }
 }

@@ -202,7 +202,7 @@ fn gather<'a, R: Rule, T: Float>(
         let weight = param.value_mut().make_mut();
         let state = slot.state.iter_mut().map(Tensor::make_mut).collect();
         let piece = Piece { weight, gradient, state, now };
-        if R::WHOLE {
+        if R::WHOLE || piece.weight.len() <= PIECE {
             pieces.push(piece);
         } else {
             pieces.extend(piece.split());

@@ -61,16 +61,14 @@ impl Rng {
     pub fn next_u32(&mut self) -> u32 {
         let place = (self.position % 4) as usize;
         let (seed, stream, index) = (self.seed, self.stream, self.position / 4);
-        let block = match self.block {
-            Some(block) if place != 0 => block,
-            _ => philox(
+        self.position += 1;
+        match &mut self.block {
+            Some(block) if place != 0 => block[place],
+            block => block.insert(philox(
                 [seed as u32, (seed >> 32) as u32],
                 [index as u32, (index >> 32) as u32, stream as u32, (stream >> 32) as u32],
-            ),
-        };
-        self.block = Some(block);
-        self.position += 1;
-        block[place]
+            ))[place],
+        }
     }
 
     /// Passes over so many words.
@@ -142,13 +140,14 @@ impl Rng {
         assert!(n > 0, "there is no integer below 0");
         let n = n as u64;
         // Lemire, "Fast random integer generation in an interval" (2019).
-        let reject_below = n.wrapping_neg() % n;
-        loop {
-            let product = u128::from(self.next_u64()) * u128::from(n);
-            if product as u64 >= reject_below {
-                return (product >> 64) as usize;
+        let mut product = u128::from(self.next_u64()) * u128::from(n);
+        if (product as u64) < n {
+            let reject_below = n.wrapping_neg() % n;
+            while (product as u64) < reject_below {
+                product = u128::from(self.next_u64()) * u128::from(n);
             }
         }
+        (product >> 64) as usize
     }
 
     /// Brings the items into random order (Fisher and Yates).
