@@ -12,6 +12,9 @@ use crate::gradients::{Gradients, Update};
 use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::var::Var;
 
+/// Nodes for which a tape has room at first.
+const NODES: usize = 64;
+
 /// The record of one forward pass, and what else a forward pass may need:
 /// training or evaluation mode, and the random stream.
 ///
@@ -65,7 +68,7 @@ trait Recorded<T: Float>: Send + Sync {
 /// An operation, what went in and came out, and what its forward kept.
 struct Applied<O, T: Float, S> {
     operation: O,
-    inputs: SmallVec<[Tensor<T>; 3]>,
+    inputs: Vec<Tensor<T>>,
     parents: SmallVec<[Option<usize>; 3]>,
     output: Tensor<T>,
     saved: S,
@@ -104,7 +107,7 @@ impl<T: Float> Clone for Tape<T> {
 impl<T: Float> Tape<T> {
     fn new(training: bool, random: Rng) -> Self {
         let record = Mutex::new(Record {
-            nodes: Vec::new(),
+            nodes: Vec::with_capacity(NODES),
             parameters: BTreeMap::new(),
             updates: Vec::new(),
             streams: 0,
@@ -219,12 +222,12 @@ impl<T: Float> Tape<T> {
         record.finished = true;
         let mut nodes = std::mem::take(&mut record.nodes);
         let updates = std::mem::take(&mut record.updates);
+        let mut parameters = Vec::with_capacity(record.parameters.len());
         drop(record);
 
         nodes.truncate(last + 1);
         let mut cotangents: Vec<Option<Tensor<T>>> = vec![None; nodes.len()];
         cotangents[last] = Some(Tensor::ones(loss.shape()));
-        let mut parameters = Vec::new();
         let mut leaves = Vec::new();
         // Nodes were recorded in topological order, so one loop backwards does
         // it; what is done with goes back to the pool at once.

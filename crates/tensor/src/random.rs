@@ -41,7 +41,6 @@ impl Rng {
             [self.seed as u32, (self.seed >> 32) as u32],
             [label as u32, (label >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32],
         );
-        let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
         Self::from_state([self.seed ^ join(mixed[0], mixed[1]), join(mixed[2], mixed[3]), 0])
     }
 
@@ -114,7 +113,8 @@ impl Rng {
     /// 64 random bits.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
-        u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
+        let low = self.next_u32();
+        join(low, self.next_u32())
     }
 
     /// A number uniformly distributed in `0 .. 1`, of 53 bits.
@@ -138,23 +138,25 @@ impl Rng {
     #[track_caller]
     pub fn below(&mut self, n: usize) -> usize {
         assert!(n > 0, "there is no integer below 0");
-        let n = n as u64;
-        // Lemire, "Fast random integer generation in an interval" (2019).
-        let mut product = u128::from(self.next_u64()) * u128::from(n);
-        if (product as u64) < n {
-            let reject_below = n.wrapping_neg() % n;
-            while (product as u64) < reject_below {
-                product = u128::from(self.next_u64()) * u128::from(n);
-            }
-        }
-        (product >> 64) as usize
+        below(n, || self.next_u64())
     }
 
     /// Brings the items into random order (Fisher and Yates).
     pub fn shuffle<X>(&mut self, items: &mut [X]) {
+        let mut words = [0; 64];
+        let mut drawn = 0;
         for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
+            let other = below(last + 1, || {
+                let place = drawn % words.len();
+                if place == 0 {
+                    self.words(drawn as u64, &mut words);
+                }
+                drawn += 2;
+                join(words[place], words[place + 1])
+            });
+            items.swap(last, other);
         }
+        self.skip(drawn as u64);
     }
 
     /// The numbers `0 .. n` in random order.
@@ -163,6 +165,24 @@ impl Rng {
         self.shuffle(&mut order);
         order
     }
+}
+
+fn join(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// An integer uniformly distributed in `0 .. n`, from random bits.
+fn below(n: usize, mut bits: impl FnMut() -> u64) -> usize {
+    let n = n as u64;
+    // Lemire, "Fast random integer generation in an interval" (2019).
+    let mut product = u128::from(bits()) * u128::from(n);
+    if (product as u64) < n {
+        let reject_below = n.wrapping_neg() % n;
+        while (product as u64) < reject_below {
+            product = u128::from(bits()) * u128::from(n);
+        }
+    }
+    (product >> 64) as usize
 }
 
 /// Ten rounds of Philox over four words.
@@ -205,6 +225,21 @@ mod tests {
             philox([0xa4093822, 0x299f31d0], [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344]),
             [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
         );
+    }
+
+    #[test]
+    fn a_shuffle_draws_one_number_after_the_other() {
+        for (before, n) in [(0, 1), (0, 7), (1, 33), (3, 34), (2, 200)] {
+            let mut rng = Rng::seed(before).fork(n as u64);
+            (0..before).for_each(|_| _ = rng.next_u32());
+            let mut one_by_one = rng.clone();
+            let mut expected: Vec<usize> = (0..n).collect();
+            for last in (1..n).rev() {
+                expected.swap(last, one_by_one.below(last + 1));
+            }
+            assert_eq!(rng.permutation(n), expected);
+            assert_eq!(rng.next_u64(), one_by_one.next_u64());
+        }
     }
 
     #[test]
