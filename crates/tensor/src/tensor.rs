@@ -212,7 +212,7 @@ impl<T: Element> Tensor<T> {
     /// Writes the elements to `out` in row-major order.
     fn copy_to(&self, out: &mut [T]) {
         match self.as_slice() {
-            Some(values) => out.copy_from_slice(values),
+            Some(values) => parallel::map_slice(values, out, |x| x),
             None => copy_in_order(self, out),
         }
     }

@@ -138,19 +138,20 @@ pub(crate) fn map_slice<A: Element, B: Element>(x: &[A], out: &mut [B], f: impl 
     });
 }
 
-/// As [`map_slice`], of three slices.
-pub(crate) fn map_slices<A: Element, B: Element>(
-    [x, y, z]: [&[A]; 3],
-    out: &mut [B],
-    f: impl Fn(A, A, A) -> B + Sync,
+/// Replaces each element of `values` by `f` of it and those of `x` and `y` at
+/// its place, in parallel and vectorised.
+pub(crate) fn update_slice<T: Element>(
+    values: &mut [T],
+    [x, y]: [&[T]; 2],
+    f: impl Fn(T, T, T) -> T + Sync,
 ) {
-    for_each_equal_chunk(out, |first, out| {
-        let [x, y, z] = [x, y, z].map(|slice| &slice[first..][..out.len()]);
+    for_each_equal_chunk(values, |first, values| {
+        let [x, y] = [x, y].map(|slice| &slice[first..][..values.len()]);
         simd::dispatch(
             #[inline(always)]
             || {
-                for (((slot, &x), &y), &z) in out.iter_mut().zip(x).zip(y).zip(z) {
-                    *slot = f(x, y, z);
+                for ((value, &x), &y) in values.iter_mut().zip(x).zip(y) {
+                    *value = f(*value, x, y);
                 }
             },
         );

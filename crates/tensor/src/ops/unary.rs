@@ -1,9 +1,11 @@
 //! Functions of one element: each a function beside its derivative.
 
+use smallvec::smallvec;
+
 use super::{Call, Cotangents, Op};
 use crate::element::{Float, Number};
 use crate::error::Result;
-use crate::kernels::parallel::map_slices;
+use crate::kernels::parallel::update_slice;
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -14,27 +16,23 @@ pub(super) fn forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -> Ten
 }
 
 /// Multiplies the cotangent by the derivative, a function of input and output,
-/// in a loop of its own that vectorises.
+/// in place and in a loop of its own that vectorises.
 pub(super) fn backward<T: Float>(
     call: Call<'_, T, ()>,
     derivative: impl Fn(T, T) -> T + Sync,
 ) -> Cotangents<T> {
-    call.each(|_| {
-        call.inputs[0].with_slice(|x| {
-            call.output.with_slice(|y| {
-                call.cotangent.with_slice(|g| {
-                    Tensor::build(call.output.shape(), |out| {
-                        map_slices(
-                            [x, y, g],
-                            out,
-                            #[inline(always)]
-                            |x, y, g| g * derivative(x, y),
-                        );
-                    })
-                })
-            })
-        })
-    })
+    let mut gradient = call.cotangent;
+    call.inputs[0].with_slice(|x| {
+        call.output.with_slice(|y| {
+            update_slice(
+                gradient.make_mut(),
+                [x, y],
+                #[inline(always)]
+                |g, x, y| g * derivative(x, y),
+            );
+        });
+    });
+    smallvec![Some(gradient)]
 }
 
 /// As [`forward`], in the one loop of all functions that call the mathematical
