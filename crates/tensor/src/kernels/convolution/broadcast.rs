@@ -32,9 +32,6 @@ const TASK_CHANNELS: usize = 32;
 const TOGETHER_LENGTH: usize = 1 << 20;
 /// Most windows of a row that are summed together.
 const MAX_RUN: usize = 14;
-/// Taps that are summed for all windows before the next taps: their weights
-/// stay in the first-level cache meanwhile.
-const TAPS: usize = 256;
 
 /// Whether this method is the right one.
 pub(super) fn serves(c: &Convolution) -> bool {
@@ -73,7 +70,7 @@ impl<T: Float> Kernel<T> for TileChannels<'_> {
 pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
-    weight: &Tiles<T>,
+    weight: &Tiles<'_, T>,
     bias: Option<&[T]>,
     first: usize,
     y: &mut [T],
@@ -99,10 +96,9 @@ pub(super) fn forward<T: Float>(
         );
         let (planes, starts) = (planes.as_slice(), &starts[..]);
         for_each_chunk(sums.as_mut_slice(), windows * channels, c.cost(), |tile, sums| {
-            let weight = weight.of_tile(group, tile);
             let bias =
                 bias.map_or(&[][..], |bias| &bias[group * c.out_channels + tile * channels..]);
-            T::vectorised(Sums { c, planes, starts, channels, weight, bias, sums });
+            T::vectorised(Sums { c, planes, starts, weight, tile: [group, tile], bias, sums });
         });
         let (sums, positions) = (sums.as_slice(), c.windows.positions());
         let each = y.chunks_exact_mut(c.output_length()).skip(group).step_by(c.groups);
@@ -123,15 +119,14 @@ pub(super) fn forward<T: Float>(
 }
 
 /// The sums of all windows for a tile of output channels.
-struct Sums<'a, T> {
+struct Sums<'a, T: Float> {
     c: &'a Convolution,
     /// Of images one after the other.
     planes: &'a [T],
     starts: &'a [usize],
-    /// Channels of the tile.
-    channels: usize,
-    /// Taps × channels.
-    weight: &'a [T],
+    weight: &'a Tiles<'a, T>,
+    /// The group and the tile.
+    tile: [usize; 2],
     /// Of these channels and further ones, or none.
     bias: &'a [T],
     /// Windows × channels.
@@ -143,7 +138,11 @@ impl<T: Float> Kernel<T> for Sums<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T>>(self) {
-        if self.channels == V::LANES { self.vectors::<V, 1>() } else { self.vectors::<V, 2>() }
+        if self.weight.channels() == V::LANES {
+            self.vectors::<V, 1>()
+        } else {
+            self.vectors::<V, 2>()
+        }
     }
 }
 
@@ -207,8 +206,10 @@ impl<T: Float> Sums<'_, T> {
         assert!(tap + place + C <= self.planes.len(), "runs beyond the planes");
         let bias: [V; W] =
             from_fn(|i| V::load_part(self.bias.get(i * V::LANES..).unwrap_or_default()));
-        let taps = self.starts.chunks(TAPS).zip(self.weight.chunks(TAPS * channels));
-        for (block, (starts, weight)) in taps.enumerate() {
+        let mut room = self.weight.room();
+        for taps in self.weight.blocks() {
+            let (first, starts) = (taps.start, &self.starts[taps.clone()]);
+            let weight = self.weight.block(self.tile, taps, room.as_mut_slice());
             for runs in runs.chunks(R) {
                 let places = from_fn(|i| runs[i.min(runs.len() - 1)].place);
                 // SAFETY: asserted above for the last tap and the last run.
@@ -218,7 +219,7 @@ impl<T: Float> Sums<'_, T> {
                     for (sums, piece) in sums.zip(&piece[..run.length]) {
                         for (i, &sum) in piece.iter().enumerate() {
                             let to = &mut sums[i * V::LANES..];
-                            let rest = if block > 0 { V::load(to) } else { bias[i] };
+                            let rest = if first > 0 { V::load(to) } else { bias[i] };
                             rest.plus(sum).store(to);
                         }
                     }
@@ -260,6 +261,7 @@ unsafe fn piece<T: Float, V: Vector<T>, const W: usize, const C: usize, const R:
 
 #[cfg(test)]
 mod tests {
+    use super::super::tiles::Source;
     use super::*;
     use crate::kernels::vector::assert_kinds_agree;
     use crate::kernels::windows::{Sliding, Windows};
@@ -271,7 +273,7 @@ mod tests {
         c: &'a Convolution,
         planes: &'a [f32],
         starts: &'a [usize],
-        /// Taps × 32 channels.
+        /// 32 channels × taps.
         weight: &'a [f32],
     }
 
@@ -284,12 +286,13 @@ mod tests {
             let windows = c.images * c.windows.positions();
             let mut outputs = Vec::new();
             for channels in [V::LANES, 2 * V::LANES] {
-                let rows = weight.chunks_exact(32).flat_map(|row| &row[..channels]);
-                let weight: Vec<f32> = rows.copied().collect();
+                let of_channels = &Convolution { out_channels: channels, ..*c };
+                let steps = [of_channels.weight_length(), c.taps, c.kernel_taps()];
+                let source = Source { weight, steps, reversed: false };
+                let weight = &Tiles::new(of_channels, channels, source);
                 let mut sums = vec![0.0; windows * channels];
-                let weight = &weight[..];
-                let bias = &[0.5; 20];
-                Sums { c, planes, starts, channels, weight, bias, sums: &mut sums }.run::<V>();
+                let (tile, bias) = ([0, 0], &[0.5; 20]);
+                Sums { c, planes, starts, weight, tile, bias, sums: &mut sums }.run::<V>();
                 // What all kinds of vectors have.
                 outputs.extend(sums.chunks_exact(channels).flat_map(|sums| &sums[..8]));
             }

@@ -62,7 +62,7 @@ enum Method {
 /// A weight as a method wants it.
 pub(crate) enum Weight<'a, T: Float> {
     AsItIs(&'a [T]),
-    Tiles(Tiles<T>),
+    Tiles(Tiles<'a, T>),
 }
 
 /// Elements that the parts of a weight gradient hold together, and the most
@@ -193,7 +193,7 @@ impl Convolution {
     }
 
     /// A weight in tiles, if the method wants them.
-    fn tiles_of<T: Float>(&self, source: Source<'_, T>) -> Option<Tiles<T>> {
+    fn tiles_of<'a, T: Float>(&self, source: Source<'a, T>) -> Option<Tiles<'a, T>> {
         (self.method() == Method::Broadcast)
             .then(|| Tiles::new(self, T::vectorised(broadcast::TileChannels(self)), source))
     }

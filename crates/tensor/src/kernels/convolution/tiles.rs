@@ -1,26 +1,30 @@
 //! Weights, arranged for kernels that compute some output channels at a time.
 
+use std::ops::Range;
+
 use super::Convolution;
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::transpose::Transpose;
 
-/// Numbers that a task arranges.
-const TASK: usize = 4 * 1024;
+/// About how many taps are arranged at a time.
+const TAPS: usize = 256;
 
 /// A weight as tiles of some output channels, whose numbers for a tap are next
 /// to each other; those of channels that do not exist are 0.
-pub(crate) struct Tiles<T: Float> {
+///
+/// It is arranged where several tasks read it; a single one arranges what it
+/// needs as it goes, which then never leaves the first-level cache.
+pub(crate) struct Tiles<'a, T: Float> {
+    source: Source<'a, T>,
+    /// Output channels of a group.
+    out_channels: usize,
     /// Output channels of a tile.
     channels: usize,
-    /// Numbers of a tile.
-    tile: usize,
-    /// Tiles of a group.
-    tiles: usize,
-    /// Whether the taps of an input channel are in reverse order.
-    reversed: bool,
-    values: Buffer<T>,
+    /// Taps of all input channels of a group, and of one.
+    taps: [usize; 2],
+    arranged: Option<Buffer<T>>,
 }
 
 /// A weight as it lies in memory: for each output and input channel its taps.
@@ -33,48 +37,99 @@ pub(super) struct Source<'a, T> {
     pub(super) reversed: bool,
 }
 
-impl<T: Float> Tiles<T> {
+impl<'a, T: Float> Tiles<'a, T> {
     /// The tiles of so many channels of a weight.
-    pub(super) fn new(c: &Convolution, channels: usize, source: Source<'_, T>) -> Self {
-        let Source { weight, steps: [group_step, out_step, in_step], reversed } = source;
-        let tiles = c.out_channels.div_ceil(channels);
-        let (tile, taps) = (c.taps * channels, c.kernel_taps());
-        let mut values = Buffer::new(c.groups * tiles * tile);
-        // A task takes as many input channels of a tile as fit the first-level
-        // cache.
-        let together = (TASK / (taps * channels).max(1)).clamp(1, c.in_channels.max(1));
-        let tasks = c.in_channels.div_ceil(together);
-        let mut parts: Vec<_> = values
+    pub(super) fn new(c: &Convolution, channels: usize, source: Source<'a, T>) -> Self {
+        let Convolution { out_channels, groups, .. } = *c;
+        let taps = [c.taps, c.kernel_taps()];
+        let mut tiles = Self { source, out_channels, channels, taps, arranged: None };
+        if c.images_per_task() >= c.images {
+            return tiles;
+        }
+        let (each, tile) = (tiles.each(), c.taps * channels);
+        let mut arranged = Buffer::new(groups * each * tile);
+        let mut parts: Vec<_> = arranged
             .as_mut_slice()
-            .chunks_exact_mut(tile.max(1))
-            .flat_map(|tile| tile.chunks_mut(together * taps * channels))
+            .chunks_exact_mut(tile)
+            .enumerate()
+            .flat_map(|(i, tile)| {
+                let blocks = tiles.blocks().zip(tile.chunks_mut(tiles.block_taps() * channels));
+                blocks.map(move |(taps, block)| (i, taps.start, block))
+            })
             .collect();
-        // The taps of input channels that follow each other are one row.
-        let row = if in_step == taps { together * taps } else { taps };
-        for_each_chunk(&mut parts, 1, TASK, |index, part| {
-            let (tile, first_input) = (index / tasks, index % tasks * together);
-            let (group, first) = (tile / tiles, tile % tiles * channels);
-            let exist = channels.min(c.out_channels - first);
-            let start = group * group_step + first * out_step + first_input * in_step;
-            for (i, to) in part[0].chunks_mut(row * channels).enumerate() {
-                T::vectorised(Transpose {
-                    from: &weight[start + i * in_step..],
-                    from_step: out_step,
-                    size: [exist, to.len() / channels],
-                    to,
-                    to_step: channels,
-                    width: channels,
-                });
-            }
+        for_each_chunk(&mut parts, 1, TAPS * channels, |_, part| {
+            let (tile, first, block) = &mut part[0];
+            tiles.arrange([*tile / each, *tile % each], *first, block);
         });
-        Self { channels, tile, tiles, reversed, values }
+        drop(parts);
+        tiles.arranged = Some(arranged);
+        tiles
+    }
+
+    /// Tiles of a group.
+    fn each(&self) -> usize {
+        self.out_channels.div_ceil(self.channels)
+    }
+
+    /// Taps of a block: those of whole input channels.
+    fn block_taps(&self) -> usize {
+        let [_, kernel] = self.taps;
+        (TAPS / kernel.max(1)).max(1) * kernel
+    }
+
+    /// The taps of each block: so many that their weights stay in the
+    /// first-level cache while they are used.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<T> {
+        let ([taps, _], together) = (self.taps, self.block_taps());
+        (0..taps).step_by(together).map(move |first| first..taps.min(first + together))
+    }
+
+    /// Room for what [`block`](Self::block) arranges.
+    pub(super) fn room(&self) -> Buffer<T> {
+        Buffer::new(if self.arranged.is_some() { 0 } else { self.block_taps() * self.channels })
+    }
+
+    /// A group's tile of one of the [`blocks`](Self::blocks): taps × channels.
+    pub(super) fn block<'b>(
+        &'b self,
+        [group, tile]: [usize; 2],
+        taps: Range<usize>,
+        room: &'b mut [T],
+    ) -> &'b [T] {
+        let length = taps.len() * self.channels;
+        if let Some(arranged) = &self.arranged {
+            let tile = (group * self.each() + tile) * self.taps[0];
+            return &arranged.as_slice()[(tile + taps.start) * self.channels..][..length];
+        }
+        let room = &mut room[..length];
+        self.arrange([group, tile], taps.start, room);
+        room
+    }
+
+    /// Arranges the taps from `first` on, the first of an input channel.
+    fn arrange(&self, [group, tile]: [usize; 2], first: usize, to: &mut [T]) {
+        let Source { weight, steps: [group_step, out_step, in_step], .. } = self.source;
+        let (channels, [_, kernel]) = (self.channels, self.taps);
+        // The taps of input channels that follow each other are one row.
+        let row = if in_step == kernel { to.len() / channels } else { kernel };
+        let start = group * group_step + tile * channels * out_step + first / kernel * in_step;
+        for (i, to) in to.chunks_mut(row * channels).enumerate() {
+            T::vectorised(Transpose {
+                from: &weight[start + i * in_step..],
+                from_step: out_step,
+                size: [channels.min(self.out_channels - tile * channels), row],
+                to,
+                to_step: channels,
+                width: channels,
+            });
+        }
     }
 
     /// Where the taps start that the rows of a tile are the weights of.
     pub(super) fn starts(&self, c: &Convolution) -> Vec<usize> {
         let mut starts: Vec<usize> = c.starts().collect();
-        if self.reversed {
-            starts.chunks_exact_mut(c.kernel_taps()).for_each(<[usize]>::reverse);
+        if self.source.reversed {
+            starts.chunks_exact_mut(self.taps[1]).for_each(<[usize]>::reverse);
         }
         starts
     }
@@ -82,10 +137,5 @@ impl<T: Float> Tiles<T> {
     /// Output channels of a tile.
     pub(super) fn channels(&self) -> usize {
         self.channels
-    }
-
-    /// A tile: taps × channels.
-    pub(super) fn of_tile(&self, group: usize, tile: usize) -> &[T] {
-        &self.values.as_slice()[(group * self.tiles + tile) * self.tile..][..self.tile]
     }
 }
