@@ -38,6 +38,21 @@ pub fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
 
+/// Asks for the cache lines of a slice, to have them in the second-level cache
+/// when they are read.
+#[inline]
+pub(crate) fn prefetch<T>(slice: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in slice.chunks((64 / size_of::<T>()).max(1)) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: it has no effect but on the caches, and every x86-64 CPU has
+        // it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = slice;
+}
+
 /// Whether the CPU has the parts of AVX-512 that kernels are compiled for;
 /// AVX2 and FMA come with them.
 #[cfg(target_arch = "x86_64")]

@@ -6,6 +6,7 @@ use super::Convolution;
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::simd;
 use crate::kernels::transpose::Transpose;
 
 /// About how many taps are arranged at a time.
@@ -54,12 +55,12 @@ impl<'a, T: Float> Tiles<'a, T> {
             .enumerate()
             .flat_map(|(i, tile)| {
                 let blocks = tiles.blocks().zip(tile.chunks_mut(tiles.block_taps() * channels));
-                blocks.map(move |(taps, block)| (i, taps.start, block))
+                blocks.map(move |(taps, block)| ([i / each, i % each], taps, block))
             })
             .collect();
         for_each_chunk(&mut parts, 1, TAPS * channels, |_, part| {
-            let (tile, first, block) = &mut part[0];
-            tiles.arrange([*tile / each, *tile % each], *first, block);
+            let (place, taps, block) = &mut part[0];
+            tiles.arrange(*place, taps.clone(), block);
         });
         drop(parts);
         tiles.arranged = Some(arranged);
@@ -101,28 +102,59 @@ impl<'a, T: Float> Tiles<'a, T> {
             let tile = (group * self.each() + tile) * self.taps[0];
             return &arranged.as_slice()[(tile + taps.start) * self.channels..][..length];
         }
+        // The next block comes from memory while this one is in use.
+        let next = taps.end..self.taps[0].min(taps.end + self.block_taps());
+        let row = self.row(&next);
+        for start in self.matrices([group, tile], next) {
+            for channel in 0..self.channels_of(tile) {
+                let start = start + channel * self.source.steps[1];
+                simd::prefetch(&self.source.weight[start..start + row]);
+            }
+        }
         let room = &mut room[..length];
-        self.arrange([group, tile], taps.start, room);
+        self.arrange([group, tile], taps, room);
         room
     }
 
-    /// Arranges the taps from `first` on, the first of an input channel.
-    fn arrange(&self, [group, tile]: [usize; 2], first: usize, to: &mut [T]) {
-        let Source { weight, steps: [group_step, out_step, in_step], .. } = self.source;
-        let (channels, [_, kernel]) = (self.channels, self.taps);
-        // The taps of input channels that follow each other are one row.
-        let row = if in_step == kernel { to.len() / channels } else { kernel };
-        let start = group * group_step + tile * channels * out_step + first / kernel * in_step;
-        for (i, to) in to.chunks_mut(row * channels).enumerate() {
+    /// Arranges a block.
+    fn arrange(&self, place: [usize; 2], taps: Range<usize>, to: &mut [T]) {
+        let row = self.row(&taps);
+        let each = to.chunks_mut((row * self.channels).max(1));
+        for (start, to) in self.matrices(place, taps).zip(each) {
             T::vectorised(Transpose {
-                from: &weight[start + i * in_step..],
-                from_step: out_step,
-                size: [channels.min(self.out_channels - tile * channels), row],
+                from: &self.source.weight[start..],
+                from_step: self.source.steps[1],
+                size: [self.channels_of(place[1]), row],
                 to,
-                to_step: channels,
-                width: channels,
+                to_step: self.channels,
+                width: self.channels,
             });
         }
+    }
+
+    /// Output channels of a tile that exist.
+    fn channels_of(&self, tile: usize) -> usize {
+        self.channels.min(self.out_channels - tile * self.channels)
+    }
+
+    /// How many of a block's taps lie next to each other: all where those of
+    /// its input channels do.
+    fn row(&self, taps: &Range<usize>) -> usize {
+        let [_, kernel] = self.taps;
+        if self.source.steps[2] == kernel { taps.len() } else { kernel }
+    }
+
+    /// Where the matrices begin, of a tile's channels × taps next to each other,
+    /// that are the weights of a block.
+    fn matrices(
+        &self,
+        [group, tile]: [usize; 2],
+        taps: Range<usize>,
+    ) -> impl Iterator<Item = usize> + use<T> {
+        let ([_, kernel], row) = (self.taps, self.row(&taps));
+        let [group_step, out_step, in_step] = self.source.steps;
+        let start = group * group_step + tile * self.channels * out_step;
+        taps.step_by(row.max(1)).map(move |tap| start + tap / kernel * in_step)
     }
 
     /// Where the taps start that the rows of a tile are the weights of.
