@@ -87,7 +87,10 @@ fn fold_rows<T: Element>(
     });
 }
 
-/// Folds the columns of a matrix from the first on, `ABREAST` at a time in
+/// Columns of a narrow matrix, whose rows take longer to begin than to fold.
+const NARROW: usize = 32;
+
+/// Folds the columns of a matrix from `first` on, `ABREAST` at a time in
 /// registers; returns the first one that is left.
 #[inline(always)]
 fn fold_abreast<const ABREAST: usize, T: Element>(
@@ -124,9 +127,17 @@ pub(super) fn fold_columns<T: Element>(
         simd::dispatch(
             #[inline(always)]
             || {
-                let start = fold_abreast::<64, T>(rows, 0, out, identity, f);
-                let start = fold_abreast::<8, T>(rows, start, out, identity, f);
-                fold_abreast::<1, T>(rows, start, out, identity, f);
+                if inner <= NARROW {
+                    let first = fold_abreast::<8, T>(rows, 0, out, identity, f);
+                    fold_abreast::<1, T>(rows, first, out, identity, f);
+                    return;
+                }
+                out.fill(identity);
+                for row in rows.chunks_exact(inner) {
+                    for (slot, &value) in out.iter_mut().zip(row) {
+                        *slot = f.pair(*slot, value);
+                    }
+                }
             },
         );
     };
