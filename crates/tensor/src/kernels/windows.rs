@@ -9,6 +9,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::element::Element;
 use crate::error::{Error, Result};
 
@@ -107,6 +109,11 @@ impl Axis {
         let end = before(self.extent).min(self.phase_length());
         let first = before(0).min(end);
         (first..end, (first * self.stride + residue).saturating_sub(self.padding))
+    }
+
+    /// [`inside`](Self::inside) of each phase.
+    fn insides(&self) -> SmallVec<[(Range<usize>, usize); 4]> {
+        (0..self.phases()).map(|phase| self.inside(phase)).collect()
     }
 
     /// The coordinate that a tap of a window sees, if it lies in the image.
@@ -282,64 +289,64 @@ impl Windows {
     /// Lays an image out as a plane, with `fill` for the padding.
     pub(crate) fn spread<T: Element>(&self, image: &[T], fill: T, plane: &mut [T]) {
         let (width, stride) = (self.columns.extent, self.columns.stride);
-        let rows = plane.chunks_exact_mut(self.plane_row());
-        for (row, source) in rows.zip(self.source_rows()) {
-            let Some(source) = source else {
-                row.fill(fill);
-                continue;
-            };
+        let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
+        let mut rows = plane.chunks_exact_mut(self.plane_row());
+        self.for_each_row(|source| {
+            let Some(row) = rows.next() else { return };
+            let Some(source) = source else { return row.fill(fill) };
             let source = &image[source * width..][..width];
-            for (phase, row) in row.chunks_exact_mut(self.columns.phase_length()).enumerate() {
-                let (inside, first) = self.columns.inside(phase);
+            for (row, (inside, first)) in row.chunks_exact_mut(phase_length).zip(&phases) {
                 row[..inside.start].fill(fill);
                 row[inside.end..].fill(fill);
-                let row = &mut row[inside];
+                let row = &mut row[inside.clone()];
                 match stride {
                     _ if row.is_empty() => {}
-                    1 => row.copy_from_slice(&source[first..][..row.len()]),
-                    2 => copy_every_second(&source[first..], row),
+                    1 => row.copy_from_slice(&source[*first..][..row.len()]),
+                    2 => copy_every_second(&source[*first..], row),
                     _ => {
-                        let source = source[first..].iter().step_by(stride);
+                        let source = source[*first..].iter().step_by(stride);
                         row.iter_mut().zip(source).for_each(|(to, &from)| *to = from);
                     }
                 }
             }
-        }
+        });
     }
 
     /// Lays a plane out as an image, with `fill` where no window looks; the
     /// padding is left out.
     pub(crate) fn collect<T: Element>(&self, plane: &[T], fill: T, image: &mut [T]) {
         let (width, stride) = (self.columns.extent, self.columns.stride);
+        let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
         image.fill(fill);
-        let rows = plane.chunks_exact(self.plane_row());
-        for (row, target) in rows.zip(self.source_rows()) {
-            let Some(target) = target else { continue };
+        let mut rows = plane.chunks_exact(self.plane_row());
+        self.for_each_row(|target| {
+            let (Some(row), Some(target)) = (rows.next(), target) else { return };
             let target = &mut image[target * width..][..width];
-            for (phase, row) in row.chunks_exact(self.columns.phase_length()).enumerate() {
-                let (inside, first) = self.columns.inside(phase);
-                let row = &row[inside];
+            for (row, (inside, first)) in row.chunks_exact(phase_length).zip(&phases) {
+                let row = &row[inside.clone()];
                 match stride {
                     _ if row.is_empty() => {}
-                    1 => target[first..][..row.len()].copy_from_slice(row),
+                    1 => target[*first..][..row.len()].copy_from_slice(row),
                     _ => {
-                        let target = target[first..].iter_mut().step_by(stride);
+                        let target = target[*first..].iter_mut().step_by(stride);
                         target.zip(row).for_each(|(to, &from)| *to = from);
                     }
                 }
             }
-        }
+        });
     }
 
-    /// For each row of the plane, the row of the image it holds.
-    fn source_rows(&self) -> impl Iterator<Item = Option<usize>> + '_ {
-        let axis = self.rows;
-        (0..axis.phases()).flat_map(move |phase| {
-            let (inside, first) = axis.inside(phase);
-            (0..axis.phase_length()).map(move |place| {
-                inside.contains(&place).then(|| first + (place - inside.start) * axis.stride)
-            })
-        })
+    /// Calls `visit` for each row of the plane, with the row of the image that
+    /// it holds.
+    #[inline(always)]
+    fn for_each_row(&self, mut visit: impl FnMut(Option<usize>)) {
+        let (axis, places) = (self.rows, self.rows.phase_length());
+        for (inside, first) in axis.insides() {
+            for place in 0..places {
+                let holds = inside.contains(&place);
+                visit(holds.then(|| first + (place - inside.start) * axis.stride));
+            }
+        }
     }
 }
 
