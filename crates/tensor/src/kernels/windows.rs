@@ -286,15 +286,16 @@ impl Windows {
         self.rows.taps_inside(window[0], padding) * self.columns.taps_inside(window[1], padding)
     }
 
-    /// Lays an image out as a plane, with `fill` for the padding.
-    pub(crate) fn spread<T: Element>(&self, image: &[T], fill: T, plane: &mut [T]) {
+    /// Lays images out as planes, with `fill` for the padding.
+    pub(crate) fn spread<T: Element>(&self, images: &[T], fill: T, planes: &mut [T]) {
         let (width, stride) = (self.columns.extent, self.columns.stride);
         let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
-        let mut rows = plane.chunks_exact_mut(self.plane_row());
-        self.for_each_row(|source| {
+        let count = planes.len() / self.plane_length().max(1);
+        let mut rows = planes.chunks_exact_mut(self.plane_row());
+        self.for_each_row(count, |source| {
             let Some(row) = rows.next() else { return };
             let Some(source) = source else { return row.fill(fill) };
-            let source = &image[source * width..][..width];
+            let source = &images[source * width..][..width];
             for (row, (inside, first)) in row.chunks_exact_mut(phase_length).zip(&phases) {
                 row[..inside.start].fill(fill);
                 row[inside.end..].fill(fill);
@@ -319,7 +320,7 @@ impl Windows {
         let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
         image.fill(fill);
         let mut rows = plane.chunks_exact(self.plane_row());
-        self.for_each_row(|target| {
+        self.for_each_row(1, |target| {
             let (Some(row), Some(target)) = (rows.next(), target) else { return };
             let target = &mut image[target * width..][..width];
             for (row, (inside, first)) in row.chunks_exact(phase_length).zip(&phases) {
@@ -336,15 +337,18 @@ impl Windows {
         });
     }
 
-    /// Calls `visit` for each row of the plane, with the row of the image that
-    /// it holds.
+    /// Calls `visit` for each row of so many planes, with the row of the images
+    /// that it holds.
     #[inline(always)]
-    fn for_each_row(&self, mut visit: impl FnMut(Option<usize>)) {
-        let (axis, places) = (self.rows, self.rows.phase_length());
-        for (inside, first) in axis.insides() {
-            for place in 0..places {
-                let holds = inside.contains(&place);
-                visit(holds.then(|| first + (place - inside.start) * axis.stride));
+    fn for_each_row(&self, planes: usize, mut visit: impl FnMut(Option<usize>)) {
+        let (axis, places, phases) = (self.rows, self.rows.phase_length(), self.rows.insides());
+        for plane in 0..planes {
+            for (inside, first) in &phases {
+                let first = plane * axis.extent + first;
+                for place in 0..places {
+                    let holds = inside.contains(&place);
+                    visit(holds.then(|| first + (place - inside.start) * axis.stride));
+                }
             }
         }
     }

@@ -323,7 +323,7 @@ mod tests {
                 c.spread(&random(c.input_length()), planes);
             }
             let weight = random(32 * c.taps);
-            let starts: Vec<usize> = c.starts().collect();
+            let starts = c.starts();
             let both = Both { c: &c, planes: &planes, starts: &starts, weight: &weight };
             assert_kinds_agree(&both, 1e-4, &format!("width {width}"));
         }

@@ -45,7 +45,7 @@ pub(super) fn forward<T: Float>(
     image: usize,
     y: &mut [T],
 ) {
-    let starts: Vec<usize> = c.starts().collect();
+    let starts = c.starts();
     let mut planes = Buffer::new(c.planes_length());
     for (group, y) in y.chunks_exact_mut(c.output_length()).enumerate() {
         c.spread(c.input(x, Place { image, group }), planes.as_mut_slice());
@@ -146,7 +146,7 @@ pub(super) fn input_gradient<T: Float>(
     image: usize,
     gradient: &mut [T],
 ) {
-    let starts: Vec<usize> = c.starts().collect();
+    let starts = c.starts();
     let mut planes = Buffer::new(c.planes_length());
     for (group, gradient) in gradient.chunks_exact_mut(c.input_length()).enumerate() {
         planes.as_mut_slice().fill(T::ZERO);
@@ -214,7 +214,7 @@ pub(super) fn add_weight_gradient<T: Float>(
     images: Range<usize>,
     sum: &mut [T],
 ) {
-    let starts: Vec<usize> = c.starts().collect();
+    let starts = c.starts();
     let mut planes = Buffer::new(c.planes_length());
     let positions = c.windows.positions();
     for place in c.places(images) {
@@ -384,7 +384,7 @@ mod tests {
             let mut planes = vec![0.0; windows.plane_length()];
             c.spread(&random(windows.image_length()), &mut planes);
             let (weight, g) = (random(CHANNELS * c.taps), random(CHANNELS * windows.positions()));
-            let starts: Vec<usize> = c.starts().collect();
+            let starts = c.starts();
             let all = All { c: &c, planes: &planes, starts: &starts, weight: &weight, g: &g };
             assert_kinds_agree(&all, 2e-5, &format!("width {width}"));
         }

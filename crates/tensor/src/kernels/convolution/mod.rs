@@ -20,6 +20,8 @@ mod unfolded;
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use self::tiles::{Source, Tiles};
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::windows::{Sliding, Windows};
@@ -139,11 +141,13 @@ impl Convolution {
     }
 
     /// Where in the planes of a group's channels each tap starts.
-    fn starts(&self) -> impl Iterator<Item = usize> + '_ {
+    fn starts(&self) -> Vec<usize> {
         let plane = self.windows.plane_length();
-        (0..self.in_channels).flat_map(move |channel| {
-            self.windows.starts().map(move |start| channel * plane + start)
-        })
+        let of_channel: SmallVec<[usize; 32]> = self.windows.starts().collect();
+        let channels = 0..self.in_channels;
+        channels
+            .flat_map(|channel| of_channel.iter().map(move |start| channel * plane + start))
+            .collect()
     }
 
     /// Lays the channels of an image's group out as planes.
@@ -151,10 +155,8 @@ impl Convolution {
         let (image, plane) = (self.windows.image_length(), self.windows.plane_length());
         let together = rows_per_chunk(plane);
         for_each_chunk(planes, together * plane, 1, |chunk, planes| {
-            for (i, plane) in planes.chunks_exact_mut(plane).enumerate() {
-                let image = &x[(chunk * together + i) * image..][..image];
-                self.windows.spread(image, T::ZERO, plane);
-            }
+            let images = &x[chunk * together * image..][..planes.len() / plane * image];
+            self.windows.spread(images, T::ZERO, planes);
         });
     }
 

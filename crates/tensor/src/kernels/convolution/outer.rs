@@ -48,7 +48,7 @@ pub(super) fn add_weight_gradient<T: Float>(
     images: Range<usize>,
     sum: &mut [T],
 ) {
-    let starts: Vec<usize> = c.starts().collect();
+    let starts = c.starts();
     let (positions, panels) = (c.windows.positions(), c.out_channels.div_ceil(PANEL));
     let [planes_length, cotangents_length] = [c.planes_length(), panels * positions * PANEL];
     let together = (LENGTH / (planes_length + cotangents_length)).clamp(1, images.len().max(1));
@@ -258,7 +258,7 @@ mod tests {
             c.spread(&random(c.input_length()), &mut planes);
             let mut cotangents = vec![f32::NAN; windows.positions() * PANEL];
             side_by_side(&random(c.output_length()), windows.positions(), &mut cotangents);
-            let starts: Vec<usize> = c.starts().collect();
+            let starts = c.starts();
             let (planes, starts, cotangents) = (&planes[..], &starts[..], &cotangents[..]);
             let panel = Panel { c: &c, planes, starts, cotangents, channels };
             assert_kinds_agree(&panel, 1e-3, &format!("{channels} channels"));

@@ -159,7 +159,7 @@ impl<'a, T: Float> Tiles<'a, T> {
 
     /// Where the taps start that the rows of a tile are the weights of.
     pub(super) fn starts(&self, c: &Convolution) -> Vec<usize> {
-        let mut starts: Vec<usize> = c.starts().collect();
+        let mut starts = c.starts();
         if self.source.reversed {
             starts.chunks_exact_mut(self.taps[1]).for_each(<[usize]>::reverse);
         }
