@@ -71,8 +71,8 @@ pub(super) struct Product<T: 'static> {
     pub(super) plus: (*const T, usize),
 }
 
-// SAFETY: A, B and what is added are only read, and blocks of C that different threads
-// compute do not overlap.
+// SAFETY: A, B and a row that is added are only read, and blocks of C that
+// different threads compute do not overlap.
 unsafe impl<T> Send for Product<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Product<T> {}
