@@ -49,6 +49,13 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     (p + 1.0) * f32::from_bits(half) * f32::from_bits(rest)
 }
 
+/// 2ˢ·exp(x), for results within the exponents of normal numbers.
+#[inline(always)]
+fn scaled_exp<const S: i32>(x: f32) -> f32 {
+    let (p, bits) = reduced_exp_m1(x);
+    (p + 1.0) * f32::from_bits(bits.wrapping_add_signed(S - 127) << 23)
+}
+
 /// exp(x) − 1, within 3 units in the last place.
 #[inline(always)]
 pub(crate) fn exp_m1_f32(x: f32) -> f32 {
@@ -132,18 +139,19 @@ pub(crate) fn tanh_f32(x: f32) -> f32 {
     let low = [-3.333_328_2e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_908_9e-2];
     let p = cubic(low, square, fourth) - 5.704_988_7e-3 * (fourth * fourth);
     let small = p * (square * x) + x;
-    let large = (1.0 - 2.0 / (exp_f32(2.0 * magnitude) + 1.0)).copysign(x);
+    // From 10 on the result rounds to 1. NaN stays NaN.
+    let bounded = if magnitude > 10.0 { 10.0 } else { magnitude };
+    let large = (1.0 - 2.0 / (scaled_exp::<0>(2.0 * bounded) + 1.0)).copysign(x);
     if magnitude < 0.625 { small } else { large }
 }
 
 /// 1 / (1 + exp(−x)), within 4 units in the last place.
 #[inline(always)]
 pub(crate) fn sigmoid_f32(x: f32) -> f32 {
-    // exp(−|x|) never overflows, and x < 0 gives e / (1 + e), which keeps its
-    // relative accuracy where the value is tiny.
-    let e = exp_f32(-x.abs());
-    let numerator = if x < 0.0 { e } else { 1.0 };
-    numerator / (1.0 + e)
+    // 2⁻³² / (2⁻³² + 2⁻³²·exp(−x)): nothing overflows before the result is 0, and
+    // from 30 on it is 1.
+    const SCALE: f32 = 1.0 / 4_294_967_296.0;
+    SCALE / (SCALE + scaled_exp::<-32>(-x.clamp(-104.0, 30.0)))
 }
 
 /// 1 / (1 + exp(−x)) in `f64`.
