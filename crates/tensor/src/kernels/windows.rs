@@ -116,22 +116,9 @@ impl Axis {
         (0..self.phases()).map(|phase| self.inside(phase)).collect()
     }
 
-    /// The coordinate that a tap of a window sees, if it lies in the image.
-    fn coordinate(&self, window: usize, tap: usize) -> Option<usize> {
-        let coordinate = (window * self.stride + tap * self.dilation).checked_sub(self.padding)?;
-        (coordinate < self.extent).then_some(coordinate)
-    }
-
-    /// The first tap of a window that lies in the image.
-    fn first_tap(&self, window: usize) -> Option<usize> {
-        let outside = self.padding.saturating_sub(window * self.stride);
-        let tap = outside.div_ceil(self.dilation);
-        (tap < self.kernel && self.coordinate(window, tap).is_some()).then_some(tap)
-    }
-
     /// Taps of a window that lie in the image or, with `padding`, in the
     /// padded image.
-    fn taps_inside(&self, window: usize, padding: bool) -> usize {
+    fn taps_inside(&self, window: usize, padding: bool) -> Range<usize> {
         let start = window * self.stride;
         let (low, high) = if padding {
             (0, self.extent + 2 * self.padding)
@@ -140,7 +127,7 @@ impl Axis {
         };
         let before =
             |limit: usize| limit.saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
-        before(high) - before(low)
+        before(low)..before(high)
     }
 }
 
@@ -274,16 +261,26 @@ impl Windows {
         row.wrapping_add(column * self.columns.stride)
     }
 
+    /// The taps, in row-major order, that see rows of the image, and not of the
+    /// padding, from a row of windows.
+    pub(crate) fn taps_of_row(&self, row: usize) -> Range<usize> {
+        let Range { start, end } = self.rows.taps_inside(row, false);
+        start * self.columns.kernel..end * self.columns.kernel
+    }
+
     /// The first tap of a window that sees the image.
     pub(crate) fn first_tap(&self, window: [usize; 2]) -> Option<usize> {
-        let (row, column) = (self.rows.first_tap(window[0])?, self.columns.first_tap(window[1])?);
-        Some(row * self.columns.kernel + column)
+        let (rows, columns) =
+            (self.taps_of_row(window[0]), self.columns.taps_inside(window[1], false));
+        (!rows.is_empty() && !columns.is_empty()).then_some(rows.start + columns.start)
     }
 
     /// How many taps of a window see the image or, with `padding`, the padded
     /// image.
     pub(crate) fn taps_inside(&self, window: [usize; 2], padding: bool) -> usize {
-        self.rows.taps_inside(window[0], padding) * self.columns.taps_inside(window[1], padding)
+        let [rows, columns] = [(self.rows, window[0]), (self.columns, window[1])]
+            .map(|(axis, window)| axis.taps_inside(window, padding).len());
+        rows * columns
     }
 
     /// Lays images out as planes, with `fill` for the padding.
@@ -422,6 +419,7 @@ mod tests {
                             [tap / sliding.kernel_size[1], tap % sliding.kernel_size[1]];
                         let row = coordinate(&sliding, 0, input[0], y, row);
                         let column = coordinate(&sliding, 1, input[1], x, column);
+                        assert_eq!(windows.taps_of_row(y).contains(&tap), row.is_some());
                         let place = row.zip(column).map(|(row, column)| row * input[1] + column);
                         let expected = place.map_or(-1, |place| image[place]);
                         let found = plane[start + y * windows.plane_row() + x];

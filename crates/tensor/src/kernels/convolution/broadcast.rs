@@ -6,7 +6,9 @@
 
 use std::array::from_fn;
 
-use super::tiles::Tiles;
+use smallvec::SmallVec;
+
+use super::tiles::{Band, Tiles};
 use super::{Convolution, Place};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -76,7 +78,6 @@ pub(super) fn forward<T: Float>(
     y: &mut [T],
 ) {
     let images = y.len() / (c.groups * c.output_length());
-    let starts = weight.starts(c);
     // The last run may reach beyond the last plane.
     let length = images * c.planes_length();
     let mut planes = Buffer::new(length + MAX_RUN);
@@ -94,11 +95,11 @@ pub(super) fn forward<T: Float>(
                 c.spread(c.input(x, Place { image: first + image, group }), planes);
             },
         );
-        let (planes, starts) = (planes.as_slice(), &starts[..]);
+        let planes = planes.as_slice();
         for_each_chunk(sums.as_mut_slice(), windows * channels, c.cost(), |tile, sums| {
             let bias =
                 bias.map_or(&[][..], |bias| &bias[group * c.out_channels + tile * channels..]);
-            T::vectorised(Sums { c, planes, starts, weight, tile: [group, tile], bias, sums });
+            T::vectorised(Sums { c, planes, weight, tile: [group, tile], bias, sums });
         });
         let (sums, positions) = (sums.as_slice(), c.windows.positions());
         let each = y.chunks_exact_mut(c.output_length()).skip(group).step_by(c.groups);
@@ -123,7 +124,6 @@ struct Sums<'a, T: Float> {
     c: &'a Convolution,
     /// Of images one after the other.
     planes: &'a [T],
-    starts: &'a [usize],
     weight: &'a Tiles<'a, T>,
     /// The group and the tile.
     tile: [usize; 2],
@@ -157,10 +157,10 @@ struct Run {
     length: usize,
 }
 
-/// All windows in runs of `longest`, but for the last of a row.
-fn runs(c: &Convolution, images: usize, longest: usize) -> Vec<Run> {
+/// The windows of a band in runs of `longest`, but for the last of a row.
+fn runs(c: &Convolution, images: usize, band: &Band, longest: usize) -> Vec<Run> {
     let ([height, width], row) = (c.windows.output(), c.windows.plane_row());
-    let places = (0..images).flat_map(|i| (0..height).map(move |y| (i, y)));
+    let places = (0..images).flat_map(|i| band.rows.iter().map(move |&y| (i, y)));
     places
         .flat_map(|(i, y)| {
             (0..width).step_by(longest).map(move |x| Run {
@@ -199,28 +199,34 @@ impl<T: Float> Sums<'_, T> {
     fn runs<V: Vector<T>, const W: usize, const C: usize, const R: usize>(self) {
         let channels = W * V::LANES;
         let images = self.sums.len() / channels / self.c.windows.positions();
-        let runs = runs(self.c, images, C);
-        let furthest = |places: &mut dyn Iterator<Item = usize>| places.max().unwrap_or(0);
-        let tap = furthest(&mut self.starts.iter().copied());
-        let place = furthest(&mut runs.iter().map(|run| run.place));
+        let bands = self.weight.bands().iter();
+        let bands: SmallVec<[_; 8]> =
+            bands.map(|band| (runs(self.c, images, band, C), &band.taps)).collect();
+        let (windows, plane) = (&self.c.windows, self.c.windows.plane_length());
+        let tap = (self.c.in_channels - 1) * plane + windows.starts().max().unwrap_or(0);
+        let place = bands.iter().flat_map(|(runs, _)| runs).map(|run| run.place).max().unwrap_or(0);
         assert!(tap + place + C <= self.planes.len(), "runs beyond the planes");
         let bias: [V; W] =
             from_fn(|i| V::load_part(self.bias.get(i * V::LANES..).unwrap_or_default()));
         let mut room = self.weight.room();
-        for taps in self.weight.blocks() {
-            let (first, starts) = (taps.start, &self.starts[taps.clone()]);
-            let weight = self.weight.block(self.tile, taps, room.as_mut_slice());
-            for runs in runs.chunks(R) {
-                let places = from_fn(|i| runs[i.min(runs.len() - 1)].place);
-                // SAFETY: asserted above for the last tap and the last run.
-                let piece = unsafe { piece::<T, V, W, C, R>(self.planes, starts, places, weight) };
-                for (run, piece) in runs.iter().zip(&piece) {
-                    let sums = self.sums[run.window * channels..].chunks_exact_mut(channels);
-                    for (sums, piece) in sums.zip(&piece[..run.length]) {
-                        for (i, &sum) in piece.iter().enumerate() {
-                            let to = &mut sums[i * V::LANES..];
-                            let rest = if first > 0 { V::load(to) } else { bias[i] };
-                            rest.plus(sum).store(to);
+        for block in self.weight.blocks() {
+            let first = block.start;
+            let planes = &self.planes[first / self.c.kernel_taps() * plane..];
+            let weight = self.weight.block(self.tile, block, room.as_mut_slice());
+            for (runs, taps) in &bands {
+                let taps = &taps[..taps.partition_point(|&[_, weights]| weights < weight.len())];
+                for runs in runs.chunks(R) {
+                    let places = from_fn(|i| runs[i.min(runs.len() - 1)].place);
+                    // SAFETY: asserted above for the last tap and the last run.
+                    let piece = unsafe { piece::<T, V, W, C, R>(planes, taps, places, weight) };
+                    for (run, piece) in runs.iter().zip(&piece) {
+                        let sums = self.sums[run.window * channels..].chunks_exact_mut(channels);
+                        for (sums, piece) in sums.zip(&piece[..run.length]) {
+                            for (i, &sum) in piece.iter().enumerate() {
+                                let to = &mut sums[i * V::LANES..];
+                                let rest = if first > 0 { V::load(to) } else { bias[i] };
+                                rest.plus(sum).store(to);
+                            }
                         }
                     }
                 }
@@ -238,19 +244,20 @@ impl<T: Float> Sums<'_, T> {
 #[inline(always)]
 unsafe fn piece<T: Float, V: Vector<T>, const W: usize, const C: usize, const R: usize>(
     planes: &[T],
-    starts: &[usize],
+    taps: &[[usize; 2]],
     places: [usize; R],
     weight: &[T],
 ) -> [[[V; W]; C]; R] {
     let mut sums = [[[V::splat(T::ZERO); W]; C]; R];
-    for (&start, weight) in starts.iter().zip(weight.chunks_exact(W * V::LANES)) {
-        let weight: [V; W] = from_fn(|i| V::load(&weight[i * V::LANES..]));
+    for &[start, weights] in taps {
+        let weights = &weight[weights..][..W * V::LANES];
+        let weights: [V; W] = from_fn(|i| V::load(&weights[i * V::LANES..]));
         for (sums, &place) in sums.iter_mut().zip(&places) {
             for (window, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: promised by the caller.
                 let x = unsafe { *planes.get_unchecked(start + place + window) };
                 let x = V::splat(x);
-                for (sum, &weight) in sums.iter_mut().zip(&weight) {
+                for (sum, &weight) in sums.iter_mut().zip(&weights) {
                     *sum = sum.plus_product(x, weight);
                 }
             }
@@ -272,7 +279,6 @@ mod tests {
     struct Both<'a> {
         c: &'a Convolution,
         planes: &'a [f32],
-        starts: &'a [usize],
         /// 32 channels × taps.
         weight: &'a [f32],
     }
@@ -282,7 +288,7 @@ mod tests {
 
         #[inline(always)]
         fn run<V: Vector<f32>>(self) -> Vec<f32> {
-            let Self { c, planes, starts, weight } = self;
+            let Self { c, planes, weight } = self;
             let windows = c.images * c.windows.positions();
             let mut outputs = Vec::new();
             for channels in [V::LANES, 2 * V::LANES] {
@@ -292,7 +298,7 @@ mod tests {
                 let weight = &Tiles::new(of_channels, channels, source);
                 let mut sums = vec![0.0; windows * channels];
                 let (tile, bias) = ([0, 0], &[0.5; 20]);
-                Sums { c, planes, starts, weight, tile, bias, sums: &mut sums }.run::<V>();
+                Sums { c, planes, weight, tile, bias, sums: &mut sums }.run::<V>();
                 // What all kinds of vectors have.
                 outputs.extend(sums.chunks_exact(channels).flat_map(|sums| &sums[..8]));
             }
@@ -323,8 +329,7 @@ mod tests {
                 c.spread(&random(c.input_length()), planes);
             }
             let weight = random(32 * c.taps);
-            let starts = c.starts();
-            let both = Both { c: &c, planes: &planes, starts: &starts, weight: &weight };
+            let both = Both { c: &c, planes: &planes, weight: &weight };
             assert_kinds_agree(&both, 1e-4, &format!("width {width}"));
         }
     }

@@ -25,7 +25,17 @@ pub(crate) struct Tiles<'a, T: Float> {
     channels: usize,
     /// Taps of all input channels of a group, and of one.
     taps: [usize; 2],
+    bands: Vec<Band>,
     arranged: Option<Buffer<T>>,
+}
+
+/// Rows of windows that see the same rows of a window in the image, and the
+/// others in the padding, which add nothing.
+pub(super) struct Band {
+    pub(super) rows: Vec<usize>,
+    /// Those of a block, in the order of its weights: where each starts in the
+    /// planes, from the block's first on, and where its weights are.
+    pub(super) taps: Vec<[usize; 2]>,
 }
 
 /// A weight as it lies in memory: for each output and input channel its taps.
@@ -43,7 +53,9 @@ impl<'a, T: Float> Tiles<'a, T> {
     pub(super) fn new(c: &Convolution, channels: usize, source: Source<'a, T>) -> Self {
         let Convolution { out_channels, groups, .. } = *c;
         let taps = [c.taps, c.kernel_taps()];
-        let mut tiles = Self { source, out_channels, channels, taps, arranged: None };
+        let mut tiles =
+            Self { source, out_channels, channels, taps, bands: Vec::new(), arranged: None };
+        tiles.bands = tiles.bands_of(c);
         if c.images_per_task() >= c.images {
             return tiles;
         }
@@ -157,13 +169,39 @@ impl<'a, T: Float> Tiles<'a, T> {
         taps.step_by(row.max(1)).map(move |tap| start + tap / kernel * in_step)
     }
 
-    /// Where the taps start that the rows of a tile are the weights of.
-    pub(super) fn starts(&self, c: &Convolution) -> Vec<usize> {
-        let mut starts = c.starts();
-        if self.source.reversed {
-            starts.chunks_exact_mut(self.taps[1]).for_each(<[usize]>::reverse);
+    /// All rows of windows, for the taps of a block.
+    fn bands_of(&self, c: &Convolution) -> Vec<Band> {
+        let [all, kernel] = self.taps;
+        let mut starts: Vec<usize> = c.windows.starts().collect();
+        let mut bands: Vec<(Range<usize>, Vec<usize>)> = Vec::new();
+        for row in 0..c.windows.output()[0] {
+            let inside = c.windows.taps_of_row(row);
+            match bands.iter_mut().find(|(taps, _)| *taps == inside) {
+                Some((_, rows)) => rows.push(row),
+                None => bands.push((inside, vec![row])),
+            }
         }
-        starts
+        if self.source.reversed {
+            starts.reverse();
+            bands.iter_mut().for_each(|(taps, _)| *taps = kernel - taps.end..kernel - taps.start);
+        }
+        let plane = c.windows.plane_length();
+        let channels = self.block_taps().min(all) / kernel;
+        let band = |(inside, rows): (Range<usize>, Vec<usize>)| {
+            let mut taps = Vec::with_capacity(channels * inside.len());
+            for channel in 0..channels {
+                taps.extend(inside.clone().map(|tap| {
+                    [channel * plane + starts[tap], (channel * kernel + tap) * self.channels]
+                }));
+            }
+            Band { rows, taps }
+        };
+        bands.into_iter().map(band).collect()
+    }
+
+    /// The bands, which together are all rows of windows.
+    pub(super) fn bands(&self) -> &[Band] {
+        &self.bands
     }
 
     /// Output channels of a tile.
