@@ -15,7 +15,8 @@ use case::{bytes, case, joined, normal};
 
 /// m, k and n of the products: squares, what the layers of small networks need, and two widths
 /// that should cost about the same.
-const PRODUCTS: [[usize; 3]; 13] = [
+const PRODUCTS: [[usize; 3]; 14] = [
+    [2048, 2048, 2048],
     [1024, 1024, 1024],
     [512, 512, 512],
     [256, 256, 256],

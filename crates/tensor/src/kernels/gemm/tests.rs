@@ -176,7 +176,7 @@ fn small_products_match_the_plain_loop() {
 fn products_match_the_plain_loop_around_the_edges_of_tiles_and_blocks() {
     let mut rng = Rng::seed(2);
     let edges = [1, 2, 13, 14, 15, 16, 17, 31, 32, 33, 45, 46, 63, 64, 65, 100, 131];
-    let depths = [1, 3, 9, 64, 255, 256, 257, 600];
+    let depths = [1, 3, 9, 64, 255, 257, 511, 512, 513, 1100];
     let layouts = LAYOUTS.len();
     for case in 0..2 * layouts * layouts {
         let size = [
