@@ -1,3 +1,5 @@
+//! Every tap of every window against the definition, and PyTorch's counts.
+
 use super::*;
 
 /// All windows of small images, for every mix of settings.
