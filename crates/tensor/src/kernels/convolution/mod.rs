@@ -72,15 +72,19 @@ pub(crate) enum Weight<'a, T: Float> {
 const PARTS_LENGTH: usize = 1 << 20;
 const MAX_PARTS: usize = 16;
 
+/// Elements of a sum of parts that stay in the first-level cache.
+const SUM_LENGTH: usize = 1 << 11;
+
 /// Adds the parts of a sum in their order, each as long as the result.
 pub(crate) fn add_up<T: Float>(parts: &[T], sum: &mut [T]) {
-    let (first, others) = parts.split_at(sum.len());
-    sum.copy_from_slice(first);
-    for part in others.chunks_exact(sum.len()) {
-        for (sum, &part) in sum.iter_mut().zip(part) {
-            *sum += part;
+    let length = sum.len();
+    for_each_chunk(sum, SUM_LENGTH, parts.len() / length.max(1), |index, sum| {
+        let mut parts = parts.chunks_exact(length).map(|part| &part[index * SUM_LENGTH..]);
+        sum.copy_from_slice(&parts.next().expect("one part at least")[..sum.len()]);
+        for part in parts {
+            sum.iter_mut().zip(part).for_each(|(sum, &part)| *sum += part);
         }
-    }
+    });
 }
 
 impl Convolution {
