@@ -22,6 +22,11 @@ const ALIGNMENT: usize = 64;
 /// quarter of the time of such a step.
 const POOL_CAPACITY: usize = 256 << 20;
 
+/// Bytes that a full pool refuses before it starts over: by then it holds what
+/// is no longer asked for, and fresh memory has cost several times more than
+/// filling it again.
+const REFUSALS: usize = 4 * POOL_CAPACITY;
+
 /// A fixed-length block of initialised values.
 pub(crate) struct Buffer<T: Element> {
     pointer: NonNull<T>,
@@ -167,11 +172,13 @@ thread_local! {
 struct Pool {
     lists: [Vec<NonNull<u8>>; SizeClass::COUNT],
     bytes: usize,
+    /// Bytes refused since it last started over.
+    refused: usize,
 }
 
 impl Pool {
     const fn new() -> Self {
-        Self { lists: [const { Vec::new() }; SizeClass::COUNT], bytes: 0 }
+        Self { lists: [const { Vec::new() }; SizeClass::COUNT], bytes: 0, refused: 0 }
     }
 
     fn take(&mut self, class: SizeClass) -> Option<NonNull<u8>> {
@@ -182,17 +189,20 @@ impl Pool {
 
     /// Whether the pool kept the block.
     fn put(&mut self, class: SizeClass, block: NonNull<u8>) -> bool {
-        let fits = self.bytes + class.bytes <= POOL_CAPACITY;
-        if fits {
-            self.lists[class.index].push(block);
-            self.bytes += class.bytes;
+        if self.bytes + class.bytes > POOL_CAPACITY {
+            self.refused = self.refused.saturating_add(class.bytes);
+            if self.refused < REFUSALS || class.bytes > POOL_CAPACITY {
+                return false;
+            }
+            self.clear();
         }
-        fits
+        self.lists[class.index].push(block);
+        self.bytes += class.bytes;
+        true
     }
-}
 
-impl Drop for Pool {
-    fn drop(&mut self) {
+    /// Returns all memory to the system.
+    fn clear(&mut self) {
         for (index, list) in self.lists.iter_mut().enumerate() {
             for block in list.drain(..) {
                 // SAFETY: blocks on this list came from `allocate` of this
@@ -200,6 +210,13 @@ impl Drop for Pool {
                 unsafe { SizeClass::nth(index).free(block) };
             }
         }
+        (self.bytes, self.refused) = (0, 0);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -229,6 +246,27 @@ mod tests {
         drop(first);
         let second = Buffer::<f64>::new(490);
         assert_eq!(second.pointer.as_ptr() as usize, address, "same class, other type");
+    }
+
+    #[test]
+    fn a_full_pool_starts_over_when_other_sizes_are_asked_for() {
+        let mut pool = Pool::new();
+        let (old, new) = (SizeClass::of(POOL_CAPACITY / 4), SizeClass::of(POOL_CAPACITY / 2));
+        for _ in 0..4 {
+            assert!(pool.put(old, old.allocate()));
+        }
+        let block = new.allocate();
+        let refused = (0..).take_while(|_| !pool.put(new, block)).count();
+        assert_eq!(refused, REFUSALS / new.bytes - 1);
+        assert_eq!((pool.take(old), pool.take(new)), (None, Some(block)));
+        assert_eq!(pool.bytes, 0);
+        // SAFETY: `take` gave the block back, and it came from `allocate`.
+        unsafe { new.free(block) };
+        let larger = SizeClass::of(2 * POOL_CAPACITY);
+        let block = larger.allocate();
+        assert!((0..9).all(|_| !pool.put(larger, block)), "too large to be kept at all");
+        // SAFETY: the pool refused the block, which came from `allocate`.
+        unsafe { larger.free(block) };
     }
 
     #[test]
