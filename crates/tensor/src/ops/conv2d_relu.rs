@@ -62,27 +62,41 @@ impl Conv2dRelu {
         );
     }
 
-    /// The gradient of the convolution's output for some images.
+    /// The gradient of the convolution's output for some images, and its sums
+    /// over each channel, taken while this is in the first-level cache.
     fn unpool<T: Float>(
         [height, width]: [usize; 2],
         y: &[T],
         g: &[T],
         places: Option<&[u8]>,
         out: &mut [T],
+        sums: &mut [T],
     ) {
+        let pooled = if places.is_some() { (height / 2) * (width / 2) } else { height * width };
+        let outputs = y.chunks_exact(pooled).zip(g.chunks_exact(pooled));
+        sums.fill(T::ZERO);
         simd::dispatch(
             #[inline(always)]
             || {
-                let Some(places) = places else {
-                    for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
-                        *out = if y > T::ZERO { g } else { T::ZERO };
+                for (index, ((y, g), out)) in
+                    outputs.zip(out.chunks_exact_mut(height * width)).enumerate()
+                {
+                    match places {
+                        Some(places) => {
+                            quarters_backward(&places[index * pooled..][..pooled], g, width, out);
+                        }
+                        None => {
+                            for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
+                                *out = if y > T::ZERO { g } else { T::ZERO };
+                            }
+                        }
                     }
-                    return;
-                };
-                let positions = (height / 2) * (width / 2);
-                let inputs = places.chunks_exact(positions).zip(g.chunks_exact(positions));
-                for (out, (places, g)) in out.chunks_exact_mut(height * width).zip(inputs) {
-                    quarters_backward(places, g, width, out);
+                    sums[index % sums.len()] += fold_slice(
+                        out,
+                        T::ZERO,
+                        #[inline(always)]
+                        |a, b| a + b,
+                    );
                 }
             },
         );
@@ -181,12 +195,9 @@ impl<T: Float> Op<T> for Conv2dRelu {
             let places = places.map(|places| &places[of_y]);
             let mut cotangent = Buffer::new(range.len() * image);
             let cotangent = cotangent.as_mut_slice();
-            Self::unpool(extents, y, g, places, cotangent);
+            Self::unpool(extents, y, g, places, cotangent, bias_sum);
             if call.needs[1] {
                 problem.weight_gradient_part(&x[of_x], cotangent, 0..range.len(), weight_sum);
-            }
-            if call.needs.get(2) == Some(&true) {
-                sum_of_channels(cotangent, positions, bias_sum);
             }
             if let Some(x_part) = x_part {
                 problem.input_gradient(weight, cotangent, x_part);
@@ -225,26 +236,6 @@ impl<T: Float> Op<T> for Conv2dRelu {
         };
         convolutions.into_iter().map(with(false)).chain(pooled.filter(fits)).collect()
     }
-}
-
-/// Adds up the channels of some images, each of `positions` elements.
-fn sum_of_channels<T: Float>(images: &[T], positions: usize, sums: &mut [T]) {
-    sums.fill(T::ZERO);
-    simd::dispatch(
-        #[inline(always)]
-        || {
-            for image in images.chunks_exact(positions * sums.len()) {
-                for (sum, channel) in sums.iter_mut().zip(image.chunks_exact(positions)) {
-                    *sum += fold_slice(
-                        channel,
-                        T::ZERO,
-                        #[inline(always)]
-                        |a, b| a + b,
-                    );
-                }
-            }
-        },
-    );
 }
 
 #[cfg(test)]
