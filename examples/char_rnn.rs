@@ -27,7 +27,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     layers: usize,
     /// How often to go through the text
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     epochs: usize,
     /// Places of the text that are read side by side
     #[arg(long, value_name = "B", default_value_t = 32)]

@@ -6,17 +6,8 @@ use std::path::Path;
 
 use dendra::prelude::*;
 
-/// What is read when no file is named: the project's own documentation.
-const DOCUMENTATION: &str = concat!(
-    include_str!("../README.md"),
-    include_str!("../docs/architecture.md"),
-    include_str!("../docs/ops.md"),
-    include_str!("../docs/benchmarks.md"),
-    include_str!("../tests/fixtures/README.md"),
-    include_str!("../crates/tensor/src/tensor.rs"),
-    include_str!("../crates/autograd/src/tape.rs"),
-    include_str!("../crates/nn/src/layers/mod.rs"),
-);
+/// Where the project's documentation is, which is read when no file is named.
+const DOCUMENTATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 
 /// A text cut into a part to train on, nine tenths, and a part to check on.
 pub(crate) struct Text {
@@ -32,8 +23,8 @@ impl Text {
     /// Reads a file, or the project's documentation.
     pub(crate) fn read(path: Option<&Path>) -> Result<Self> {
         let text = match path {
-            Some(path) => fs::read_to_string(path).map_err(|error| Error::io(path, error))?,
-            None => DOCUMENTATION.to_owned(),
+            Some(path) => read(path)?,
+            None => documentation()?,
         };
         let mut characters: Vec<char> = text.chars().collect();
         characters.sort_unstable();
@@ -65,6 +56,27 @@ impl Text {
         let kinds = self.characters.len();
         format!("{training} characters to train on, {validation} to check on, {kinds} kinds")
     }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Error::io(path, error))
+}
+
+/// The prose of the documentation: the decisions and the guide, without tables.
+fn documentation() -> Result<String> {
+    let folder = Path::new(DOCUMENTATION).join("decisions");
+    let entries = fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths.extend(["architecture.md", "guide.md"].map(|name| Path::new(DOCUMENTATION).join(name)));
+    let mut text = String::new();
+    for path in paths {
+        for line in read(&path)?.lines().filter(|line| !line.starts_with('|')) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    Ok(text)
 }
 
 /// A character drawn by the probabilities that the last row of logits gives at
