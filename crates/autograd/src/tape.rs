@@ -12,8 +12,10 @@ use crate::gradients::{Gradients, Update};
 use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::var::Var;
 
-/// Nodes for which a tape has room at first.
-const NODES: usize = 64;
+/// Nodes for which a tape has room at first: those of a small network, in less
+/// than a kilobyte. For a block of more, glibc's allocator clears its lists of
+/// small ones away.
+const NODES: usize = 32;
 
 /// The record of one forward pass, and what else a forward pass may need:
 /// training or evaluation mode, and the random stream.
@@ -226,7 +228,8 @@ impl<T: Float> Tape<T> {
         drop(record);
 
         nodes.truncate(last + 1);
-        let mut cotangents: Vec<Option<Tensor<T>>> = vec![None; nodes.len()];
+        let mut cotangents: SmallVec<[Option<Tensor<T>>; NODES]> =
+            (0..nodes.len()).map(|_| None).collect();
         cotangents[last] = Some(Tensor::ones(loss.shape()));
         let mut leaves = Vec::new();
         // Nodes were recorded in topological order, so one loop backwards does
