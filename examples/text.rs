@@ -2,6 +2,7 @@
 //! network's answers.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use dendra::prelude::*;
@@ -62,11 +63,13 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| Error::io(path, error))
 }
 
-/// The prose of the documentation: the decisions and the guide, without tables.
+/// The prose of the documentation: the decisions, the architecture and the
+/// guide, without tables.
 fn documentation() -> Result<String> {
     let folder = Path::new(DOCUMENTATION).join("decisions");
-    let entries = fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
-    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|error| Error::io(&folder, error))?;
+    let mut paths: Vec<_> = entries.iter().map(fs::DirEntry::path).collect();
     paths.sort();
     paths.extend(["architecture.md", "guide.md"].map(|name| Path::new(DOCUMENTATION).join(name)));
     let mut text = String::new();

@@ -189,9 +189,12 @@ impl Pool {
 
     /// Whether the pool kept the block.
     fn put(&mut self, class: SizeClass, block: NonNull<u8>) -> bool {
+        if class.bytes > POOL_CAPACITY {
+            return false;
+        }
         if self.bytes + class.bytes > POOL_CAPACITY {
-            self.refused = self.refused.saturating_add(class.bytes);
-            if self.refused < REFUSALS || class.bytes > POOL_CAPACITY {
+            self.refused += class.bytes;
+            if self.refused < REFUSALS {
                 return false;
             }
             self.clear();
@@ -265,6 +268,7 @@ mod tests {
         let larger = SizeClass::of(2 * POOL_CAPACITY);
         let block = larger.allocate();
         assert!((0..9).all(|_| !pool.put(larger, block)), "too large to be kept at all");
+        assert_eq!(pool.refused, 0, "whatever else the pool held, this would not fit");
         // SAFETY: the pool refused the block, which came from `allocate`.
         unsafe { larger.free(block) };
     }
