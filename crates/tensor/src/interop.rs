@@ -23,7 +23,7 @@ impl<T: Element> Tensor<T> {
         // negative axes are first counted from their far end, then inverted.
         let mut start = offset as isize;
         let mut magnitudes = Vec::with_capacity(self.rank());
-        for (&extent, &stride) in self.shape().iter().zip(self.strides()) {
+        for (&extent, stride) in self.shape().iter().zip(self.strides()) {
             if stride < 0 {
                 start += (extent as isize - 1) * stride;
             }

@@ -28,9 +28,7 @@ impl<T: Element> Tensor<T> {
                 format!("{} has {} elements, {shape} does not", self.shape(), self.len()),
             ));
         }
-        let source = self.contiguous();
-        let strides = shape.contiguous_strides();
-        Ok(source.with_layout(shape, strides, source.storage().1))
+        Ok(self.contiguous().with_shape(shape))
     }
 
     /// The axes in another order: axis `i` of the result is axis `axes[i]`.
@@ -56,7 +54,8 @@ impl<T: Element> Tensor<T> {
     /// As [`permute`](Self::permute), for an order known to be right.
     pub(crate) fn permuted(&self, order: &[usize]) -> Self {
         let shape = order.iter().map(|&axis| self.shape()[axis]).collect();
-        let strides = order.iter().map(|&axis| self.strides()[axis]).collect();
+        let strides = self.strides();
+        let strides = order.iter().map(|&axis| strides[axis]).collect();
         self.with_layout(shape, strides, self.storage().1)
     }
 
@@ -121,7 +120,7 @@ impl<T: Element> Tensor<T> {
             )
         })?;
         let count = count.div_ceil(step.unsigned_abs());
-        let mut strides = Strides::from_slice(self.strides());
+        let mut strides = self.strides();
         let offset = match count {
             0 => 0,
             _ => (self.storage().1 as isize + first * strides[index]) as usize,
@@ -162,7 +161,7 @@ impl<T: Element> Tensor<T> {
                 format!("axis {axis} of shape {} has not the extent 1", self.shape()),
             ));
         }
-        let mut strides = Strides::from_slice(self.strides());
+        let mut strides = self.strides();
         strides.remove(index);
         Ok(self.with_layout(self.shape().reduced(&[index], false), strides, self.storage().1))
     }
@@ -176,7 +175,7 @@ impl<T: Element> Tensor<T> {
         let index = self.unsqueezed_axis("unsqueeze", axis)?;
         let mut extents = self.shape().to_vec();
         extents.insert(index, 1);
-        let mut strides = Strides::from_slice(self.strides());
+        let mut strides = self.strides();
         strides.insert(index, 0);
         Ok(self.with_layout(extents.into(), strides, self.storage().1))
     }
@@ -220,7 +219,7 @@ impl<T: Element> Tensor<T> {
     pub(crate) fn stretched(&self, shape: Shape) -> Self {
         let mut strides = Strides::from_elem(0, shape.len());
         let new_axes = shape.len() - self.rank();
-        for (axis, (&extent, &stride)) in self.shape().iter().zip(self.strides()).enumerate() {
+        for (axis, (&extent, stride)) in self.shape().iter().zip(self.strides()).enumerate() {
             if extent != 1 {
                 strides[new_axes + axis] = stride;
             }
@@ -287,7 +286,7 @@ impl<T: Element> Tensor<T> {
     /// or an index does not exist.
     pub fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
         let axis = self.shape().check_gather("gather", axis, index)?;
-        let mut strides = Strides::from_slice(self.strides());
+        let mut strides = self.strides();
         let along = std::mem::take(&mut strides[axis]);
         let (values, start) = self.storage();
         let places = Places::new(index.shape(), &strides, start);

@@ -30,7 +30,10 @@ pub(crate) type Strides = SmallVec<[isize; 4]>;
 /// ```
 pub struct Tensor<T: Element = f32> {
     shape: Shape,
-    strides: Strides,
+    /// `None` where the elements lie in row-major order without gaps: nearly
+    /// always, so that a tensor is 64 bytes and this is known without a look at
+    /// the strides.
+    strides: Option<Box<Strides>>,
     offset: usize,
     buffer: Arc<Buffer<T>>,
 }
@@ -39,7 +42,7 @@ impl<T: Element> Clone for Tensor<T> {
     fn clone(&self) -> Self {
         Self {
             shape: self.shape.clone(),
-            strides: SmallVec::from_slice(&self.strides),
+            strides: self.strides.clone(),
             offset: self.offset,
             buffer: Arc::clone(&self.buffer),
         }
@@ -49,8 +52,7 @@ impl<T: Element> Clone for Tensor<T> {
 /// Making tensors.
 impl<T: Element> Tensor<T> {
     fn from_buffer(shape: Shape, buffer: Buffer<T>) -> Self {
-        let strides = shape.contiguous_strides();
-        Self { shape, strides, offset: 0, buffer: Arc::new(buffer) }
+        Self { shape, strides: None, offset: 0, buffer: Arc::new(buffer) }
     }
 
     /// A tensor of the values of `vec`, in row-major order; takes the memory
@@ -162,7 +164,8 @@ impl<T: Element> Tensor<T> {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.shape.elements()
+        // What exists has a number of elements that fits.
+        self.shape.iter().fold(1, |length, &extent| length.wrapping_mul(extent))
     }
 
     /// Whether there are no elements.
@@ -171,32 +174,21 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The distance of neighbours along each axis, in elements.
-    pub fn strides(&self) -> &[isize] {
-        &self.strides
+    pub fn strides(&self) -> SmallVec<[isize; 4]> {
+        match &self.strides {
+            Some(strides) => Strides::clone(strides),
+            None => self.shape.contiguous_strides(),
+        }
     }
 
     /// Whether the elements lie in row-major order without gaps.
     pub fn is_contiguous(&self) -> bool {
-        self.contiguous_len().is_some()
-    }
-
-    /// The number of elements, when they lie in row-major order without gaps.
-    fn contiguous_len(&self) -> Option<usize> {
-        let (mut length, mut contiguous) = (1_usize, true);
-        for (&extent, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            contiguous &= extent == 1 || stride == length as isize;
-            // Without elements, the product of the other extents may not fit.
-            length = length.wrapping_mul(extent);
-        }
-        (contiguous || self.is_empty()).then_some(length)
+        self.strides.is_none()
     }
 
     /// The elements in row-major order, when they lie so in memory.
     pub fn as_slice(&self) -> Option<&[T]> {
-        let length = self.contiguous_len()?;
-        // The offset of a view without elements may lie behind the buffer.
-        let offset = if length == 0 { 0 } else { self.offset };
-        Some(&self.buffer.as_slice()[offset..][..length])
+        self.is_contiguous().then(|| &self.buffer.as_slice()[self.offset..][..self.len()])
     }
 
     /// The same values, laid out in row-major order; a cheap clone when they
@@ -234,15 +226,11 @@ impl<T: Element> Tensor<T> {
     /// The elements in row-major order, to be written; copies them first when
     /// the buffer is shared or strided.
     pub fn make_mut(&mut self) -> &mut [T] {
-        let length = match self.contiguous_len() {
-            Some(0) => return &mut [],
-            // Quicker than to ask for `get_mut`; there are no weak references.
-            Some(length) if Arc::strong_count(&self.buffer) == 1 => length,
-            _ => {
-                *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
-                self.len()
-            }
-        };
+        // Quicker than to ask for `get_mut`; there are no weak references.
+        if Arc::strong_count(&self.buffer) > 1 || !self.is_contiguous() {
+            *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
+        }
+        let length = self.len();
         let buffer = Arc::get_mut(&mut self.buffer).expect("the buffer is not shared");
         &mut buffer.as_mut_slice()[self.offset..][..length]
     }
@@ -290,27 +278,33 @@ impl<T: Element> Tensor<T> {
     ///
     /// When the view reaches outside the buffer.
     pub(crate) fn with_layout(&self, shape: Shape, strides: Strides, offset: usize) -> Self {
-        let view = Self { shape, strides, offset, buffer: Arc::clone(&self.buffer) };
-        view.assert_in_bounds();
-        view
-    }
-
-    /// The lowest and highest place that an index can reach must lie in the
-    /// buffer; `unsafe` code relies on it.
-    fn assert_in_bounds(&self) {
-        if self.is_empty() {
-            return;
+        if shape.contains(&0) {
+            // A place behind the buffer's end is fine where nothing is read.
+            return Self { shape, strides: None, offset: 0, buffer: Arc::clone(&self.buffer) };
         }
-        let (mut low, mut high) = (self.offset as isize, self.offset as isize);
-        for (&extent, &stride) in self.shape.iter().zip(&self.strides) {
+        // The lowest and highest place that an index can reach must lie in the
+        // buffer; `unsafe` code relies on it.
+        let (mut low, mut high) = (offset as isize, offset as isize);
+        let (mut length, mut row_major) = (1_isize, true);
+        for (&extent, &stride) in shape.iter().zip(&strides).rev() {
             let reach = (extent as isize - 1) * stride;
             low += reach.min(0);
             high += reach.max(0);
+            row_major &= extent == 1 || stride == length;
+            length = length.wrapping_mul(extent as isize);
         }
         assert!(
             low >= 0 && (high as usize) < self.buffer.as_slice().len(),
             "a view must stay in its buffer"
         );
+        let strides = (!row_major).then(|| Box::new(strides));
+        Self { shape, strides, offset, buffer: Arc::clone(&self.buffer) }
+    }
+
+    /// A row-major tensor's elements under another shape of as many.
+    pub(crate) fn with_shape(&self, shape: Shape) -> Self {
+        assert!(self.is_contiguous() && shape.elements() == self.len(), "the same elements");
+        Self { shape, strides: None, offset: self.offset, buffer: Arc::clone(&self.buffer) }
     }
 }
 

@@ -11,53 +11,16 @@
 use super::dropout::Dropout;
 use super::fold::{self, Fold, fold_slice};
 use super::gemm::{Plus, multiply};
+use super::matrices::Matrices;
 use super::parallel::for_each_chunk;
 use super::simd;
-use crate::element::{Element, Float};
+use crate::element::Float;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
 
 /// Queries of a tile.
 const QUERIES: usize = 64;
 /// Keys of a tile.
 const KEYS: usize = 128;
-
-/// Matrices that lie in one buffer, with the same strides.
-pub(crate) struct Matrices<'a, T> {
-    values: &'a [T],
-    starts: Vec<usize>,
-    strides: [usize; 2],
-}
-
-impl<'a, T: Element> Matrices<'a, T> {
-    /// The last two axes of a tensor whose strides are not negative.
-    pub(crate) fn of(x: &'a Tensor<T>) -> Self {
-        let (values, offset) = x.storage();
-        let (batch, _) = x.shape().split_at(x.rank() - 2);
-        let count: usize = batch.iter().product();
-        let starts = (0..count).map(|mut index| {
-            let mut start = offset;
-            for (&extent, &stride) in batch.iter().zip(x.strides()).rev() {
-                start += index % extent * stride as usize;
-                index /= extent;
-            }
-            start
-        });
-        let last = &x.strides()[x.rank() - 2..];
-        let strides = [last[0] as usize, last[1] as usize];
-        Self { values, starts: starts.collect(), strides }
-    }
-
-    /// The elements from a row of a matrix on.
-    fn starting_at(&self, matrix: usize, row: usize) -> &'a [T] {
-        &self.values[self.starts[matrix] + row * self.strides[0]..]
-    }
-
-    /// The matrix from a row on, as an operand of a product.
-    fn rows(&self, matrix: usize, row: usize) -> (&'a [T], [usize; 2]) {
-        (self.starting_at(matrix, row), self.strides)
-    }
-}
 
 /// An operand with rows and columns exchanged.
 fn transposed<T>((values, [row, column]): (&[T], [usize; 2])) -> (&[T], [usize; 2]) {
@@ -142,18 +105,17 @@ impl<T: Float> Attend<'_, T> {
                     match &self.mask {
                         Mask::None => {}
                         Mask::Keep(keep) => {
-                            let from =
-                                &keep.starting_at(matrix, query + i)[key * keep.strides[1]..];
+                            let (keep, [_, step]) = keep.rows(matrix, query + i);
                             for (j, score) in row.iter_mut().enumerate() {
-                                if !from[j * keep.strides[1]] {
+                                if !keep[(key + j) * step] {
                                     *score = T::LOWEST;
                                 }
                             }
                         }
                         Mask::Add(add) => {
-                            let from = &add.starting_at(matrix, query + i)[key * add.strides[1]..];
+                            let (add, [_, step]) = add.rows(matrix, query + i);
                             for (j, score) in row.iter_mut().enumerate() {
-                                *score += from[j * add.strides[1]];
+                                *score += add[(key + j) * step];
                             }
                         }
                     }

@@ -9,6 +9,7 @@ pub(crate) mod dropout;
 pub(crate) mod fold;
 pub mod gemm;
 pub(crate) mod math;
+pub(crate) mod matrices;
 pub mod parallel;
 pub(crate) mod places;
 pub(crate) mod quarters;

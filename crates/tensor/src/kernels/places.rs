@@ -111,7 +111,7 @@ impl Places {
 
     /// The places of a tensor's elements.
     pub(crate) fn of<T: Element>(x: &Tensor<T>) -> Self {
-        Self::new(x.shape(), x.strides(), x.storage().1)
+        Self::new(x.shape(), &x.strides(), x.storage().1)
     }
 
     /// The places of a tensor's runs of elements that lie `step` apart in memory

@@ -1,9 +1,10 @@
 //! Scaled dot-product attention.
 
 use super::{Call, Cotangents, Op};
-use crate::element::{Element, Float};
+use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::attention::{Attend, Mask, Matrices, batch};
+use crate::kernels::attention::{Attend, Mask, batch};
+use crate::kernels::matrices::{Matrices, readable};
 use crate::kernels::dropout::Dropout;
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -57,12 +58,6 @@ pub struct Attention<T: Float> {
     pub options: AttentionOptions<T>,
 }
 
-/// The same values without negative strides, so that products read them in
-/// place.
-fn readable<T: Element>(x: &Tensor<T>) -> Tensor<T> {
-    if x.strides().iter().any(|&stride| stride < 0) { x.contiguous() } else { x.clone() }
-}
-
 /// The mask stretched to the scores' shape.
 enum Stretched<T: Float> {
     None,
@@ -79,8 +74,8 @@ impl<T: Float> Attention<T> {
         let scores: Shape = batch(q.shape()).iter().copied().chain([queries, keys]).collect();
         let mask = match &self.options.mask {
             AttentionMask::None => Stretched::None,
-            AttentionMask::Keep(keep) => Stretched::Keep(readable(keep).stretched(scores)),
-            AttentionMask::Add(add) => Stretched::Add(readable(add).stretched(scores)),
+            AttentionMask::Keep(keep) => Stretched::Keep(readable(&keep.stretched(scores))),
+            AttentionMask::Add(add) => Stretched::Add(readable(&add.stretched(scores))),
         };
         let dropout = self.options.dropout.as_ref().filter(|(p, _)| *p > 0.0);
         f(&Attend {

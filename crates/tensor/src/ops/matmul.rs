@@ -4,7 +4,8 @@ use super::broadcast::sum_to;
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::gemm::{Plus, Problem};
+use crate::kernels::gemm::{Plus, multiply};
+use crate::kernels::matrices::{Matrices, readable};
 use crate::kernels::parallel::for_each_chunk;
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -28,13 +29,6 @@ fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
     ))
 }
 
-/// A tensor whose last two axes have no negative strides, so that products can
-/// read it in place.
-fn readable<T: Float>(x: &Tensor<T>) -> Tensor<T> {
-    let strides = &x.strides()[x.rank() - 2..];
-    if strides.iter().any(|&stride| stride < 0) { x.contiguous() } else { x.clone() }
-}
-
 /// The product of matrices whose shapes fit, with any strides.
 pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
     let shape = product_shape(a.shape(), b.shape()).expect("the shape rule accepted the inputs");
@@ -50,36 +44,14 @@ pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
     let stretched = |x: &Tensor<T>, rows, columns| {
         readable(x).stretched(batch.iter().copied().chain([rows, columns]).collect())
     };
+    if k == 0 {
+        return Tensor::zeros(shape);
+    }
     let (a, b) = (stretched(a, m, k), stretched(b, k, n));
-    let start = |x: &Tensor<T>, mut index: usize| {
-        let mut offset = x.storage().1 as isize;
-        for (&extent, &stride) in batch.iter().zip(x.strides()).rev() {
-            offset += (index % extent) as isize * stride;
-            index /= extent;
-        }
-        offset as usize
-    };
-    let strides = |x: &Tensor<T>| {
-        let last = &x.strides()[x.rank() - 2..];
-        [last[0] as usize, last[1] as usize]
-    };
+    let (a, b) = (Matrices::of(&a), Matrices::of(&b));
     Tensor::build(shape.clone(), |out| {
-        if out.is_empty() {
-            return;
-        }
-        for_each_chunk(out, m * n, k, |index, c| {
-            T::gemm(Problem {
-                m,
-                k,
-                n,
-                a: &a.storage().0[if k == 0 { 0 } else { start(&a, index) }..],
-                a_strides: strides(&a),
-                b: &b.storage().0[if k == 0 { 0 } else { start(&b, index) }..],
-                b_strides: strides(&b),
-                c,
-                columns: n,
-                plus: Plus::Nothing,
-            });
+        for_each_chunk(out, (m * n).max(1), k, |index, c| {
+            multiply([m, k, n], a.rows(index, 0), b.rows(index, 0), c, Plus::Nothing);
         });
     })
 }
@@ -157,6 +129,16 @@ mod tests {
         let backwards = a.slice(1, -1, None, -1).unwrap();
         let again = backwards.slice(1, -1, None, -1).unwrap().transpose(0, 1).unwrap();
         assert_eq!(again.matmul(&b).unwrap(), found);
+    }
+
+    #[test]
+    fn a_batch_may_run_backwards() {
+        let mut rng = Rng::seed(8);
+        let a = Tensor::<f64>::normal([3, 2, 4], 0.0, 1.0, &mut rng);
+        let b = Tensor::<f64>::normal([3, 4, 5], 0.0, 1.0, &mut rng);
+        let [back_a, back_b] = [&a, &b].map(|x| x.slice(0, -1, None, -1).unwrap());
+        let product = back_a.matmul(&back_b).unwrap().slice(0, -1, None, -1).unwrap();
+        assert_eq!(product, a.matmul(&b).unwrap());
     }
 
     #[test]

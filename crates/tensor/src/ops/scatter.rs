@@ -67,7 +67,7 @@ pub(super) fn scattered<T: Element>(
     let along = std::mem::take(&mut strides[axis]) as usize;
     let targets = Places::new(index.shape(), &strides, 0);
     let (values, start) = source.storage();
-    let sources = Places::new(index.shape(), source.strides(), start);
+    let sources = Places::new(index.shape(), &source.strides(), start);
     let mut result = x.clone();
     index.with_slice(|index| {
         let out = result.make_mut();
@@ -96,7 +96,7 @@ pub(super) fn into_source<T: Float>(source: &Shape, taken: &Tensor<T>) -> Tensor
         return taken.clone();
     }
     crate::kernels::places::add_through(source, taken, |zeros| {
-        zeros.with_layout(taken.shape().clone(), zeros.strides().into(), 0)
+        zeros.with_layout(taken.shape().clone(), zeros.strides(), 0)
     })
 }
 

@@ -7,7 +7,7 @@ use crate::element::{Element, Float};
 use crate::error::{Error, Result};
 use crate::kernels::places::{Places, add_through};
 use crate::shape::Shape;
-use crate::tensor::{Strides, Tensor};
+use crate::tensor::Tensor;
 
 /// A diagonal of the matrices that two axes make.
 #[derive(Clone, Copy, Debug)]
@@ -50,14 +50,15 @@ impl Diagonal {
         let distance = self.offset.unsigned_abs();
         let (skipped, other) = if self.offset < 0 { (rows, columns) } else { (columns, rows) };
         let length = shape[skipped].saturating_sub(distance).min(shape[other]);
+        let strides = x.strides();
         let mut start = x.storage().1;
         if length > 0 {
-            start = (start as isize + distance as isize * x.strides()[skipped]) as usize;
+            start = (start as isize + distance as isize * strides[skipped]) as usize;
         }
         let kept = || (0..shape.len()).filter(|axis| *axis != rows && *axis != columns);
         let extents = kept().map(|axis| shape[axis]).chain([length]);
-        let both = x.strides()[rows] + x.strides()[columns];
-        let strides = kept().map(|axis| x.strides()[axis]).chain([both]);
+        let both = strides[rows] + strides[columns];
+        let strides = kept().map(|axis| strides[axis]).chain([both]);
         Ok(x.with_layout(extents.collect(), strides.collect(), start))
     }
 }
@@ -93,7 +94,8 @@ impl DiagEmbed {
 impl UnfoldAxis {
     fn of<T: Element>(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
         let axis = x.shape().axis("unfold_axis", self.axis)?;
-        let (extent, stride) = (x.shape()[axis], x.strides()[axis]);
+        let mut strides = x.strides();
+        let (extent, stride) = (x.shape()[axis], strides[axis]);
         if self.size > extent || self.step == 0 {
             let Self { size, step, .. } = self;
             let message = format!("windows of {size} in steps of {step} do not fit axis {axis}");
@@ -101,7 +103,6 @@ impl UnfoldAxis {
         }
         let count = (extent - self.size) / self.step + 1;
         let shape = x.shape().with(axis, count).iter().copied().chain([self.size]).collect();
-        let mut strides = Strides::from_slice(x.strides());
         // With one window the step may be anything, and its product too large.
         strides[axis] = if count > 1 { stride * self.step as isize } else { stride };
         strides.push(stride);
