@@ -1,4 +1,4 @@
-//! Storage: 64-byte-aligned buffers that a pool recycles.
+//! Storage: 64-byte-aligned, shared buffers that a pool recycles.
 //!
 //! Page faults on fresh memory cost more than the arithmetic of a small
 //! network, so a buffer that is dropped goes to a free list of the dropping
@@ -6,11 +6,18 @@
 //! there. All pooled memory was zeroed when it came from the system and only
 //! ever holds values without padding, so it is always *initialised*: kernels
 //! write into plain `&mut [T]` slices and need no `unsafe`.
+//!
+//! Owners are counted in the block itself. An `Arc` around it would be an
+//! allocation more for each tensor and, for its weak references, three more
+//! atomic writes, each as long as twenty cycles.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::element::Element;
 
@@ -27,103 +34,152 @@ const POOL_CAPACITY: usize = 256 << 20;
 /// filling it again.
 const REFUSALS: usize = 4 * POOL_CAPACITY;
 
-/// A fixed-length block of initialised values.
+/// A fixed-length block of initialised values. A clone is another owner of the
+/// same values, which can be written while there is one owner.
 pub(crate) struct Buffer<T: Element> {
-    pointer: NonNull<T>,
+    header: NonNull<Header>,
+    values: PhantomData<T>,
+}
+
+/// What lies before the values in a block, in a cache line of its own.
+#[repr(align(64))]
+struct Header {
+    owners: AtomicUsize,
+    /// The values, `length` of them: behind the header, or those of a vector.
+    values: NonNull<u8>,
     length: usize,
-    origin: Origin,
+    /// The capacity of the vector whose memory was taken over, or 0.
+    capacity: usize,
+    /// The block that the header lies in.
+    class: SizeClass,
 }
 
-/// Where a buffer's memory came from, and so where it must go.
-enum Origin {
-    /// The pool's size class.
-    Pool(SizeClass),
-    /// A `Vec` of this capacity that was handed over.
-    Vec(usize),
-    /// No memory: the buffer is empty.
-    Empty,
-}
+const _: () = assert!(size_of::<Header>() == ALIGNMENT);
 
-// SAFETY: a buffer owns its memory exclusively and `T` is `Send + Sync`.
+// SAFETY: owners on several threads only read, which `T: Sync` allows, and the
+// last one, wherever it is, has seen all that the others did; `T` is `Send`.
 unsafe impl<T: Element> Send for Buffer<T> {}
-// SAFETY: as above; shared access only reads.
+// SAFETY: as above; a shared reference can only read and make more owners.
 unsafe impl<T: Element> Sync for Buffer<T> {}
 
 impl<T: Element> Buffer<T> {
     /// A buffer whose values are unspecified (yet initialised).
     pub(crate) fn new(length: usize) -> Self {
         const { assert!(align_of::<T>() <= ALIGNMENT && size_of::<T>() > 0) };
-        if length == 0 {
-            return Self { pointer: NonNull::dangling(), length, origin: Origin::Empty };
-        }
-        let bytes = length.checked_mul(size_of::<T>()).expect("a buffer must fit the memory");
+        let bytes =
+            length.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize);
+        let bytes = bytes.expect("a buffer must fit the memory");
         let class = SizeClass::of(bytes);
         let recycled = POOL.try_with(|pool| pool.borrow_mut().take(class)).ok().flatten();
         let was_recycled = recycled.is_some();
-        let pointer = recycled.unwrap_or_else(|| class.allocate());
+        let block = recycled.unwrap_or_else(|| class.allocate());
+        // SAFETY: a block has a header's size more than its class says.
+        let values = unsafe { block.add(size_of::<Header>()) };
         if was_recycled && (!T::ANY_BITS || cfg!(debug_assertions)) {
             // Debug builds poison with NaNs, so that a kernel that forgets to
             // write an element is found out.
             let byte = if T::ANY_BITS { 0xff } else { 0 };
-            // SAFETY: the block is at least `bytes` long and ours alone.
-            unsafe { pointer.write_bytes(byte, bytes) };
+            // SAFETY: there are at least so many bytes, and they are ours alone.
+            unsafe { values.write_bytes(byte, bytes) };
         }
-        Self { pointer: pointer.cast(), length, origin: Origin::Pool(class) }
+        let owners = AtomicUsize::new(1);
+        let header = block.cast();
+        // SAFETY: a block is aligned for a header, and ours alone.
+        unsafe { header.write(Header { owners, values, length, capacity: 0, class }) };
+        Self { header, values: PhantomData }
     }
 
     /// Takes over the memory of a vector.
     pub(crate) fn from_vec(vec: Vec<T>) -> Self {
-        if vec.is_empty() {
-            return Self::new(0);
+        let mut buffer = Self::new(0);
+        if !vec.is_empty() {
+            let mut vec = ManuallyDrop::new(vec);
+            let pointer = NonNull::new(vec.as_mut_ptr()).expect("a vector's pointer is never null");
+            // SAFETY: the buffer was just made, so nobody else looks at its header.
+            let header = unsafe { buffer.header.as_mut() };
+            (header.values, header.length) = (pointer.cast(), vec.len());
+            header.capacity = vec.capacity();
         }
-        let mut vec = ManuallyDrop::new(vec);
-        let origin = Origin::Vec(vec.capacity());
-        let pointer = NonNull::new(vec.as_mut_ptr()).expect("a vector's pointer is never null");
-        Self { pointer, length: vec.len(), origin }
+        buffer
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the header is valid for as long as there is an owner.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// Whether this is the only owner of the values.
+    pub(crate) fn is_unique(&self) -> bool {
+        // Only an owner can make another, so a count of 1 stays. What former
+        // owners read, they read before.
+        self.header().owners.load(Ordering::Acquire) == 1
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {
-        // SAFETY: `pointer` is aligned and valid for `length` initialised
-        // values for as long as `self` lives.
-        unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.length) }
+        let header = self.header();
+        // SAFETY: the pointer is aligned and valid for so many initialised
+        // values for as long as there is an owner, and who writes them is the
+        // only owner and holds it by `&mut`.
+        unsafe { slice::from_raw_parts(header.values.cast().as_ptr(), header.length) }
     }
 
+    /// The values, to be written.
+    ///
+    /// # Panics
+    ///
+    /// When there is another owner.
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
-        // SAFETY: as in `as_slice`, and `&mut self` makes the access unique.
-        unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), self.length) }
+        assert!(self.is_unique(), "the buffer is shared");
+        let header = self.header();
+        // SAFETY: as in `as_slice`, and this owner is the only one.
+        unsafe { slice::from_raw_parts_mut(header.values.cast().as_ptr(), header.length) }
+    }
+}
+
+impl<T: Element> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        // Nothing has to be seen by the new owner that the old one has not.
+        let owners = self.header().owners.fetch_add(1, Ordering::Relaxed);
+        if owners > isize::MAX as usize {
+            // So many owners were forgotten that the count could overflow.
+            std::process::abort();
+        }
+        Self { header: self.header, values: PhantomData }
     }
 }
 
 impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
-        match self.origin {
-            Origin::Empty => {}
-            Origin::Vec(capacity) => {
-                // SAFETY: pointer, length and capacity are those of the vector
-                // that `from_vec` took apart.
-                drop(unsafe { Vec::from_raw_parts(self.pointer.as_ptr(), self.length, capacity) });
-            }
-            Origin::Pool(class) => {
-                let block = self.pointer.cast();
-                // While a thread ends, its pool may be gone already.
-                let kept = POOL.try_with(|pool| pool.borrow_mut().put(class, block));
-                if !kept.unwrap_or(false) {
-                    // SAFETY: the block came from `class.allocate` and nobody
-                    // else holds it.
-                    unsafe { class.free(block) };
-                }
-            }
+        // To read is much quicker than to count down, and nearly always enough.
+        // The last one must see all that the others did.
+        let last = self.is_unique() || self.header().owners.fetch_sub(1, Ordering::AcqRel) == 1;
+        if !last {
+            return;
+        }
+        let &Header { values, length, capacity, class, .. } = self.header();
+        if capacity > 0 {
+            // SAFETY: pointer, length and capacity are those of the vector
+            // that `from_vec` took apart.
+            drop(unsafe { Vec::<T>::from_raw_parts(values.cast().as_ptr(), length, capacity) });
+        }
+        let block = self.header.cast();
+        // While a thread ends, its pool may be gone already.
+        let kept = POOL.try_with(|pool| pool.borrow_mut().put(class, block));
+        if !kept.unwrap_or(false) {
+            // SAFETY: the block came from `class.allocate` and nobody else
+            // holds it.
+            unsafe { class.free(block) };
         }
     }
 }
 
 /// A class of block sizes; four classes per doubling, so at most a fifth of a
-/// block is unused.
+/// block is unused. The header comes on top.
 #[derive(Clone, Copy)]
 struct SizeClass {
     /// Index of the free list.
     index: usize,
-    /// Bytes of every block of the class.
+    /// Bytes for values in every block of the class.
     bytes: usize,
 }
 
@@ -131,7 +187,7 @@ impl SizeClass {
     const COUNT: usize = 4 * usize::BITS as usize;
 
     fn of(bytes: usize) -> Self {
-        let lines = bytes.div_ceil(ALIGNMENT);
+        let lines = bytes.div_ceil(ALIGNMENT).max(1);
         let shift = lines.ilog2().saturating_sub(2);
         let quarters = lines.div_ceil(1 << shift);
         Self { index: 4 * shift as usize + quarters, bytes: (quarters << shift) * ALIGNMENT }
@@ -145,7 +201,9 @@ impl SizeClass {
     }
 
     fn layout(self) -> Layout {
-        Layout::from_size_align(self.bytes, ALIGNMENT).expect("a buffer must fit the memory")
+        let bytes = self.bytes.checked_add(size_of::<Header>());
+        let layout = bytes.map(|bytes| Layout::from_size_align(bytes, ALIGNMENT));
+        layout.and_then(Result::ok).expect("a buffer must fit the memory")
     }
 
     fn allocate(self) -> NonNull<u8> {
@@ -244,11 +302,11 @@ mod tests {
     #[test]
     fn dropped_buffers_are_recycled_and_aligned() {
         let first = Buffer::<f32>::new(1000);
-        let address = first.pointer.as_ptr() as usize;
+        let address = first.as_slice().as_ptr() as usize;
         assert_eq!(address % ALIGNMENT, 0);
         drop(first);
         let second = Buffer::<f64>::new(490);
-        assert_eq!(second.pointer.as_ptr() as usize, address, "same class, other type");
+        assert_eq!(second.as_slice().as_ptr() as usize, address, "same class, other type");
     }
 
     #[test]
@@ -292,6 +350,44 @@ mod tests {
         .join()
         .unwrap();
         assert_eq!(buffer.as_slice(), &[3; 100]);
+    }
+
+    #[test]
+    fn the_last_of_several_owners_gives_the_block_back() {
+        let mut buffer = Buffer::<u8>::new(1000);
+        buffer.as_mut_slice().fill(5);
+        let address = buffer.as_slice().as_ptr();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let owner = buffer.clone();
+                scope.spawn(move || {
+                    for _ in 0..1000 {
+                        assert_eq!(owner.clone().as_slice(), [5; 1000]);
+                    }
+                });
+            }
+        });
+        let owner = buffer.clone();
+        assert!(!buffer.is_unique() && !owner.is_unique());
+        drop(buffer);
+        assert!(owner.is_unique());
+        assert_ne!(Buffer::<u8>::new(1000).as_slice().as_ptr(), address, "it has an owner");
+        drop(owner);
+        assert_eq!(Buffer::<u8>::new(1000).as_slice().as_ptr(), address);
+    }
+
+    #[test]
+    #[should_panic(expected = "a buffer must fit the memory")]
+    fn more_bytes_than_there_are_addresses_are_refused() {
+        Buffer::<u8>::new(usize::MAX);
+    }
+
+    #[test]
+    #[should_panic(expected = "the buffer is shared")]
+    fn a_shared_buffer_cannot_be_written() {
+        let mut buffer = Buffer::<f32>::new(3);
+        let _owner = buffer.clone();
+        buffer.as_mut_slice();
     }
 
     #[test]

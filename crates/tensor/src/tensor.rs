@@ -1,7 +1,5 @@
 //! `Tensor<T>`: a shape, strides and a shared, copy-on-write buffer.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use crate::buffer::Buffer;
@@ -35,7 +33,7 @@ pub struct Tensor<T: Element = f32> {
     /// the strides.
     strides: Option<Box<Strides>>,
     offset: usize,
-    buffer: Arc<Buffer<T>>,
+    buffer: Buffer<T>,
 }
 
 impl<T: Element> Clone for Tensor<T> {
@@ -44,7 +42,7 @@ impl<T: Element> Clone for Tensor<T> {
             shape: self.shape.clone(),
             strides: self.strides.clone(),
             offset: self.offset,
-            buffer: Arc::clone(&self.buffer),
+            buffer: self.buffer.clone(),
         }
     }
 }
@@ -52,7 +50,7 @@ impl<T: Element> Clone for Tensor<T> {
 /// Making tensors.
 impl<T: Element> Tensor<T> {
     fn from_buffer(shape: Shape, buffer: Buffer<T>) -> Self {
-        Self { shape, strides: None, offset: 0, buffer: Arc::new(buffer) }
+        Self { shape, strides: None, offset: 0, buffer }
     }
 
     /// A tensor of the values of `vec`, in row-major order; takes the memory
@@ -226,13 +224,11 @@ impl<T: Element> Tensor<T> {
     /// The elements in row-major order, to be written; copies them first when
     /// the buffer is shared or strided.
     pub fn make_mut(&mut self) -> &mut [T] {
-        // Quicker than to ask for `get_mut`; there are no weak references.
-        if Arc::strong_count(&self.buffer) > 1 || !self.is_contiguous() {
+        if !self.is_contiguous() || !self.buffer.is_unique() {
             *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
         }
         let length = self.len();
-        let buffer = Arc::get_mut(&mut self.buffer).expect("the buffer is not shared");
-        &mut buffer.as_mut_slice()[self.offset..][..length]
+        &mut self.buffer.as_mut_slice()[self.offset..][..length]
     }
 
     /// The value of a tensor of one element.
@@ -280,7 +276,7 @@ impl<T: Element> Tensor<T> {
     pub(crate) fn with_layout(&self, shape: Shape, strides: Strides, offset: usize) -> Self {
         if shape.contains(&0) {
             // A place behind the buffer's end is fine where nothing is read.
-            return Self { shape, strides: None, offset: 0, buffer: Arc::clone(&self.buffer) };
+            return Self { shape, strides: None, offset: 0, buffer: self.buffer.clone() };
         }
         // The lowest and highest place that an index can reach must lie in the
         // buffer; `unsafe` code relies on it.
@@ -298,13 +294,13 @@ impl<T: Element> Tensor<T> {
             "a view must stay in its buffer"
         );
         let strides = (!row_major).then(|| Box::new(strides));
-        Self { shape, strides, offset, buffer: Arc::clone(&self.buffer) }
+        Self { shape, strides, offset, buffer: self.buffer.clone() }
     }
 
     /// A row-major tensor's elements under another shape of as many.
     pub(crate) fn with_shape(&self, shape: Shape) -> Self {
         assert!(self.is_contiguous() && shape.elements() == self.len(), "the same elements");
-        Self { shape, strides: None, offset: self.offset, buffer: Arc::clone(&self.buffer) }
+        Self { shape, strides: None, offset: self.offset, buffer: self.buffer.clone() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! cache, rows of A that fit it too, and then tiles of C.
 
 use std::ops::Range;
+use std::ptr;
 
 use super::driver::{K_BLOCK, Product, k_blocks, parts_of};
 use super::kernel::Tile;
@@ -70,12 +71,20 @@ pub(super) unsafe fn multiply<T: Float>(
 ) {
     let way = Way::of(product, rows.len(), panels.len());
     let steps = product.k.min(K_BLOCK);
-    let room = |packs, lines: usize| Buffer::<T>::new(if packs { steps * lines } else { 0 });
+    let room = |packs: bool, lines: usize| packs.then(|| Buffer::<T>::new(steps * lines));
+    let start = |room: &mut Option<Buffer<T>>| {
+        room.as_mut().map_or(ptr::null_mut(), |room| room.as_mut_slice().as_mut_ptr())
+    };
     let tiles = rows.len().min(ROW_BLOCK).div_ceil(product.kernels.rows());
     let mut packed_a = room(way.packs_a, tiles * product.kernels.packed_rows());
     let mut packed_b = room(way.packs_b, panels.len().min(PANEL_BLOCK) * product.width());
-    let packed_a = packed_a.as_mut_slice().as_mut_ptr();
-    let packed_b = packed_b.as_mut_slice().as_mut_ptr();
+    let (packed_a, packed_b) = (start(&mut packed_a), start(&mut packed_b));
+    if product.k <= K_BLOCK && rows.len() <= ROW_BLOCK && panels.len() <= PANEL_BLOCK {
+        let plus = product.plus;
+        let part = Part { product, way, packed_a, packed_b, ks: 0..product.k, rows, panels, plus };
+        // SAFETY: as below.
+        return unsafe { part.compute(true) };
+    }
     for (index, ks) in k_blocks(product.k).enumerate().take(blocks.end).skip(blocks.start) {
         for panels in parts_of(panels.clone(), PANEL_BLOCK) {
             for (i, rows) in parts_of(rows.clone(), ROW_BLOCK).enumerate() {
@@ -86,16 +95,8 @@ pub(super) unsafe fn multiply<T: Float>(
                 };
                 let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus };
                 // SAFETY: promised by the caller; there is room for what is
-                // packed, and B is packed before it is used.
-                unsafe {
-                    if way.packs_b && i == 0 {
-                        part.pack_b();
-                    }
-                    if way.packs_a {
-                        part.pack_a();
-                    }
-                    part.multiply();
-                }
+                // packed, and B is packed for the first rows.
+                unsafe { part.compute(i == 0) };
             }
         }
     }
@@ -183,6 +184,26 @@ impl<T: Float> Part<'_, T> {
         let steps = [self.product.width(), self.panel_step()];
         // SAFETY: the columns exist, and there is room for them.
         unsafe { lines.pack(self.product.kernels, size, self.packed_b, steps) };
+    }
+
+    /// Packs what is to be packed, B only for the `first` rows, and computes
+    /// all tiles.
+    ///
+    /// # Safety
+    ///
+    /// There is room for what is packed, and nothing else touches it or these
+    /// elements of C meanwhile.
+    unsafe fn compute(&self, first: bool) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            if self.way.packs_b && first {
+                self.pack_b();
+            }
+            if self.way.packs_a {
+                self.pack_a();
+            }
+            self.multiply();
+        }
     }
 
     /// Computes all tiles.
