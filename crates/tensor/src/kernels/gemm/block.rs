@@ -265,10 +265,11 @@ impl<T: Float> Part<'_, T> {
             (self.a().from(self.ks.start, rows.start).first, product.a_strides)
         };
         let (plus, plus_step) = self.plus;
-        let whole = way.packs_b || columns.is_multiple_of(kernels.lanes);
+        let registers = if columns > kernels.lanes { 2 } else { 1 };
+        let whole = way.packs_b || columns == registers * kernels.lanes;
         let by = if way.packs_a && whole { kernels.packed } else { kernels.direct };
         let kernel = match panels.len() {
-            1 => by[rows.len() - 1][columns.div_ceil(kernels.lanes) - 1],
+            1 => by[rows.len() - 1][registers - 1],
             _ => kernels.wide[rows.len() - 1],
         };
         // Earlier it would push the panel in use out.
