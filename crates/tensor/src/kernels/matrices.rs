@@ -1,7 +1,20 @@
-//! The matrices of a tensor: its last two axes, at each index of the others.
+//! Where matrices lie in memory, and those of a tensor: its last two axes, at
+//! each index of the others.
 
 use crate::element::Element;
 use crate::tensor::Tensor;
+
+/// Whether a matrix of so many rows and columns, with the strides of both, lies
+/// in a slice of this length.
+pub(crate) fn fits([rows, columns]: [usize; 2], strides: [usize; 2], length: usize) -> bool {
+    if rows == 0 || columns == 0 {
+        return true;
+    }
+    let down = (rows - 1).checked_mul(strides[0]);
+    let across = (columns - 1).checked_mul(strides[1]);
+    let last = down.zip(across).and_then(|(down, across)| down.checked_add(across));
+    last.is_some_and(|last| last < length)
+}
 
 /// A tensor whose last two axes have no negative strides, so that products can
 /// read it in place.

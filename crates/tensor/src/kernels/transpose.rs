@@ -1,5 +1,6 @@
 //! Transposing a matrix, a square of registers at a time.
 
+use super::matrices::fits;
 use super::vector::{Kernel, Vector};
 use crate::element::Float;
 
@@ -40,20 +41,24 @@ impl<T: Float> Transpose<'_, T> {
     #[inline(always)]
     fn squares<V: Vector<T>, const LANES: usize>(self) {
         let Self { from, from_step, size: [all_rows, all_columns], to, to_step, width } = self;
+        assert!(fits([all_rows, all_columns], [from_step, 1], from.len()), "it is too short");
+        assert!(fits([all_columns, width], [to_step, 1], to.len()), "there is no room for it");
         for row in (0..width).step_by(LANES) {
             let (rows, wide) = (all_rows.saturating_sub(row).min(LANES), width - row);
             for column in (0..all_columns).step_by(LANES) {
                 let columns = (all_columns - column).min(LANES);
                 let mut square = [V::splat(T::ZERO); LANES];
-                let line = |i: usize| &from[(row + i) * from_step + column..][..columns];
+                let line = |i: usize| (row + i) * from_step + column;
                 if rows == LANES && columns == LANES {
                     for (i, slot) in square.iter_mut().enumerate() {
-                        *slot = V::load(line(i));
+                        // SAFETY: the whole square lies in the matrix, which
+                        // fits the slice, as was asserted.
+                        *slot = V::load(unsafe { from.get_unchecked(line(i)..line(i) + LANES) });
                     }
                 } else {
                     for (i, slot) in square.iter_mut().enumerate() {
                         if i < rows {
-                            *slot = V::load_part(line(i));
+                            *slot = V::load_part(&from[line(i)..][..columns]);
                         }
                     }
                 }
@@ -72,7 +77,10 @@ impl<T: Float> Transpose<'_, T> {
                 let place = |j: usize| (column + j) * to_step + row;
                 if wide >= LANES && columns == LANES {
                     for (j, value) in square.into_iter().enumerate() {
-                        value.store(&mut to[place(j)..]);
+                        let place = place(j);
+                        // SAFETY: so many elements of each row of the result
+                        // are written, which was asserted to fit the slice.
+                        value.store(unsafe { to.get_unchecked_mut(place..place + LANES) });
                     }
                 } else {
                     for (j, value) in square.into_iter().enumerate() {

@@ -19,6 +19,7 @@ mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use super::matrices::fits;
 #[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
@@ -73,21 +74,13 @@ impl<T> Problem<'_, T> {
     /// Panics unless every index the product touches lies in its slice, which
     /// is what the kernels rely on.
     fn check(&self) {
-        let reach = |rows: usize, columns: usize, strides: [usize; 2]| {
-            if rows == 0 || columns == 0 {
-                return Some(0);
-            }
-            let down = (rows - 1).checked_mul(strides[0])?;
-            let across = (columns - 1).checked_mul(strides[1])?;
-            down.checked_add(across)?.checked_add(1)
-        };
-        let fits = |reach: Option<usize>, length| reach.is_some_and(|reach| reach <= length);
-        assert!(fits(reach(self.m, self.k, self.a_strides), self.a.len()), "A is too short");
-        assert!(fits(reach(self.k, self.n, self.b_strides), self.b.len()), "B is too short");
-        assert!(self.n <= self.columns, "rows of C overlap");
-        assert!(fits(reach(self.m, self.n, [self.columns, 1]), self.c.len()), "C is too short");
+        let Self { m, k, n, columns, .. } = *self;
+        assert!(fits([m, k], self.a_strides, self.a.len()), "A is too short");
+        assert!(fits([k, n], self.b_strides, self.b.len()), "B is too short");
+        assert!(n <= columns, "rows of C overlap");
+        assert!(fits([m, n], [columns, 1], self.c.len()), "C is too short");
         if let Plus::Row(row) = self.plus {
-            assert!(row.len() == self.n, "the row is not as wide as C");
+            assert!(row.len() == n, "the row is not as wide as C");
         }
     }
 }
