@@ -8,8 +8,8 @@
 //! write into plain `&mut [T]` slices and need no `unsafe`.
 //!
 //! Owners are counted in the block itself. An `Arc` around it would be an
-//! allocation more for each tensor and, for its weak references, three more
-//! atomic writes, each as long as twenty cycles.
+//! allocation more for each tensor and, for its weak references, more atomic
+//! writes.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
