@@ -89,14 +89,19 @@ macro_rules! operations {
 
         /// Has every operation compiled for `f32` here, once, instead of in
         /// each crate that uses it: `#[inline(never)]` functions are shared
-        /// between crates.
+        /// between crates. For `f64`, which many tests use, only where there
+        /// are debug assertions.
         #[doc(hidden)]
         pub fn compile_here() -> Vec<*const ()> {
-            type T = f32;
-            vec![$(
-                <$operation as Op<T>>::forward as *const (),
-                <$operation as Op<T>>::vjp as *const (),
-            )*]
+            fn each<T: Float>() -> Vec<*const ()> {
+                vec![$(
+                    <$operation as Op<T>>::forward as *const (),
+                    <$operation as Op<T>>::vjp as *const (),
+                )*]
+            }
+            #[cfg(debug_assertions)]
+            each::<f64>();
+            each::<f32>()
         }
     };
 }
