@@ -44,13 +44,44 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The image as MNIST has them: 28 × 28, light ink on dark ground, 0 to 1.
+/// The image as MNIST has them: light ink on dark ground, the digit scaled to
+/// 20 pixels and its centre of mass put in the middle of 28 × 28.
 fn read_image(path: &Path) -> Result<Tensor> {
-    let image = image::open(path).map_err(|error| Error::file(path, error.to_string()))?;
-    let image = image.resize_exact(28, 28, image::imageops::FilterType::Triangle).into_luma8();
-    let pixels: Vec<f32> = image.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+    const SIDE: usize = 28;
+    let refuse = |message: String| Error::file(path, message);
+    let mut image = image::open(path).map_err(|error| refuse(error.to_string()))?.into_luma8();
+    let light: f64 = image.iter().map(|&pixel| f64::from(pixel)).sum();
     // Most of a digit's picture is ground, so a light picture has dark ink.
-    let is_dark_on_light = pixels.iter().sum::<f32>() > 0.5 * pixels.len() as f32;
-    let ink = |pixel| if is_dark_on_light { 1.0 - pixel } else { pixel };
-    Tensor::from_vec(pixels.into_iter().map(ink).collect(), [1, 1, 28, 28])
+    if light > 127.5 * image.len() as f64 {
+        image::imageops::invert(&mut image);
+    }
+    let ink = |&(.., pixel): &(u32, u32, &image::Luma<u8>)| pixel[0] > 127;
+    let Some((left, right)) = extent(image.enumerate_pixels().filter(ink).map(|(x, ..)| x)) else {
+        return Err(refuse("there is no digit to be seen".to_owned()));
+    };
+    let (top, bottom) =
+        extent(image.enumerate_pixels().filter(ink).map(|(_, y, _)| y)).unwrap_or_default();
+    let digit = image::DynamicImage::from(image);
+    let digit = digit.crop_imm(left, top, right - left + 1, bottom - top + 1);
+    let digit = digit.resize(20, 20, image::imageops::FilterType::Triangle).into_luma8();
+    // How far to move it along an axis, of which it has so many pixels.
+    let mass: f64 = digit.iter().map(|&pixel| f64::from(pixel)).sum();
+    let shift = |length: u32, place: fn(u32, u32) -> u32| {
+        let moment = |(x, y, pixel): (u32, u32, &image::Luma<u8>)| {
+            f64::from(place(x, y)) * f64::from(pixel[0])
+        };
+        let centre = digit.enumerate_pixels().map(moment).sum::<f64>() / mass;
+        ((SIDE as f64 / 2.0 - centre).round() as usize).min(SIDE - length as usize)
+    };
+    let (right, down) = (shift(digit.width(), |x, _| x), shift(digit.height(), |_, y| y));
+    let mut pixels = vec![0.0; SIDE * SIDE];
+    for (x, y, pixel) in digit.enumerate_pixels() {
+        pixels[(y as usize + down) * SIDE + x as usize + right] = f32::from(pixel[0]) / 255.0;
+    }
+    Tensor::from_vec(pixels, [1, 1, SIDE, SIDE])
+}
+
+/// The smallest and the largest of some numbers.
+fn extent(numbers: impl Iterator<Item = u32> + Clone) -> Option<(u32, u32)> {
+    Some((numbers.clone().min()?, numbers.max()?))
 }
