@@ -203,7 +203,8 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When the tensor does not stretch to exactly that shape.
+    /// When the tensor does not stretch to exactly that shape, or the number of
+    /// elements does not fit a `usize`.
     pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         if self.shape().broadcast(&shape, "broadcast_to").ok().as_ref() != Some(&shape) {
@@ -211,6 +212,9 @@ impl<T: Element> Tensor<T> {
                 "broadcast_to",
                 format!("{} does not stretch to {shape}", self.shape()),
             ));
+        }
+        if shape.checked_elements().is_none() {
+            return Err(Error::shape("broadcast_to", format!("{shape} has too many elements")));
         }
         Ok(self.stretched(shape))
     }
@@ -465,6 +469,12 @@ mod tests {
         assert!(message(x.gather(0, &Tensor::from([[[-1_i64]]]))).contains("index -1"));
         assert!(message(Tensor::cat(&[&x, &cube().flatten(0, 1).unwrap()], 0)).contains("differ"));
         assert!(message(Tensor::cat(&[], 0)).contains("no tensor"));
+    }
+
+    #[test]
+    fn more_elements_than_can_be_counted_are_refused() {
+        let error = Tensor::scalar(1.0_f32).broadcast_to([usize::MAX, 2]).unwrap_err();
+        assert!(error.to_string().contains("too many elements"), "{error}");
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl<T: Element> Tensor<T> {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        // What exists has a number of elements that fits.
+        // That this fits was checked when the tensor was made.
         self.shape.iter().fold(1, |length, &extent| length.wrapping_mul(extent))
     }
 
@@ -272,22 +272,23 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Panics
     ///
-    /// When the view reaches outside the buffer.
+    /// When the view reaches outside the buffer, or the number of its elements
+    /// does not fit a `usize`.
     pub(crate) fn with_layout(&self, shape: Shape, strides: Strides, offset: usize) -> Self {
-        if shape.contains(&0) {
+        if shape.elements() == 0 {
             // A place behind the buffer's end is fine where nothing is read.
             return Self { shape, strides: None, offset: 0, buffer: self.buffer.clone() };
         }
         // The lowest and highest place that an index can reach must lie in the
         // buffer; `unsafe` code relies on it.
         let (mut low, mut high) = (offset as isize, offset as isize);
-        let (mut length, mut row_major) = (1_isize, true);
+        let (mut step, mut row_major) = (1, true);
         for (&extent, &stride) in shape.iter().zip(&strides).rev() {
             let reach = (extent as isize - 1) * stride;
             low += reach.min(0);
             high += reach.max(0);
-            row_major &= extent == 1 || stride == length;
-            length = length.wrapping_mul(extent as isize);
+            row_major &= extent == 1 || stride == step as isize;
+            step *= extent;
         }
         assert!(
             low >= 0 && (high as usize) < self.buffer.as_slice().len(),
