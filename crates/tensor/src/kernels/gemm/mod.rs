@@ -1,14 +1,17 @@
 //! General matrix products, C = A·B plus something, over any strides.
 //!
 //! On x86 CPUs with AVX-512, or AVX2 and FMA, micro-kernels of our own do the
-//! inner work; elsewhere `matrixmultiply` does. A product is split over blocks
-//! of C and never over the inner dimension by the number of threads, so every
-//! element of C is the same sum in the same order for any number of threads.
+//! inner work; elsewhere `matrixmultiply` does. Narrow products of operands that
+//! lie along the inner dimension are dot products on every CPU. A product is
+//! split over blocks of C and never over the inner dimension by the number of
+//! threads, so every element of C is the same sum in the same order for any
+//! number of threads.
 //! The loops follow K. Goto and R. van de Geijn, "Anatomy of high-performance
 //! matrix multiplication", ACM Transactions on Mathematical Software 34 (2008).
 
 #[cfg(target_arch = "x86_64")]
 mod block;
+mod dot;
 #[cfg(target_arch = "x86_64")]
 mod driver;
 mod fallback;
@@ -125,6 +128,9 @@ macro_rules! entries {
         /// it is large.
         pub fn $type(p: Problem<'_, $type>) {
             p.check();
+            if dot::suits(&p) {
+                return dot::multiply(p);
+            }
             #[cfg(target_arch = "x86_64")]
             {
                 if simd::has_avx512() {

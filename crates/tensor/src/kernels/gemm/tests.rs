@@ -279,8 +279,43 @@ fn neither_tiles_nor_orientation_nor_instruction_set_show() {
     same_bits_for_any_part::<f64>();
 }
 
+/// Where the registers lie along k: the edges of tiles, groups and bands.
+#[test]
+fn narrow_products_of_rows_match_the_plain_loop() {
+    let mut rng = Rng::seed(4);
+    for n in 1..=33 {
+        for k in [64 * n - 1, 64 * n, 64 * n + 13, 4096, 4097, 9000] {
+            let m = [1, 2, 3, 4, 5, 9, 31][rng.below(7)];
+            let layouts = [[0, 1], [2, 3], [2, 1], [6, 1], [0, 7]][rng.below(5)];
+            let (extra, adds) = (rng.below(3), Adds::any(&mut rng));
+            check::<f32>([m, k, n], layouts, extra, adds);
+            check::<f64>([m, k, n], layouts, extra, adds);
+        }
+    }
+}
+
+fn rows_alone_have_the_bits_of_the_whole<T: Paths>() {
+    for (size @ [m, k, n], layouts) in [([37, 9000, 10], [0, 1]), ([50, 300, 3], [2, 3])] {
+        let [a, b] = operands::<T>(size, layouts);
+        let c = vec![T::ONE; m * n];
+        let (_, chosen) = T::paths()[0];
+        let whole = compute(chosen, size, &a, &b, &c, n, Adds::C);
+        for rows in [1, 2, 3, 4, 7, 33] {
+            let part = compute(chosen, [rows, k, n], &a, &b, &c, n, Adds::C);
+            assert!(part[..rows * n] == whole[..rows * n], "{size:?}, {rows} rows");
+        }
+    }
+}
+
+#[test]
+fn a_sample_alone_is_multiplied_as_in_a_batch() {
+    rows_alone_have_the_bits_of_the_whole::<f32>();
+    rows_alone_have_the_bits_of_the_whole::<f64>();
+}
+
 fn special_values_spread<T: Paths>() {
-    for (size @ [m, k, n], layouts) in [([40, 70, 50], [0, 1]), ([7, 5, 33], [1, 0])] {
+    let sizes = [([40, 70, 50], [0, 1]), ([7, 5, 33], [1, 0]), ([7, 200, 3], [0, 1])];
+    for (size @ [m, k, n], layouts) in sizes {
         let [mut a, mut b] = operands::<T>(size, layouts);
         let infinity = T::ONE / T::ZERO;
         a.elements[k / 2] = T::NAN;
