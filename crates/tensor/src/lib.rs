@@ -10,6 +10,8 @@
 //! - [`Rng`] is a counter-based random generator.
 //! - [`Error`] is the one error type of all crates.
 
+#[cfg(feature = "approx")]
+mod approx;
 mod buffer;
 mod creation;
 mod display;
@@ -22,6 +24,7 @@ pub mod ops;
 mod random;
 mod shape;
 mod tensor;
+mod unoptimised;
 
 pub use element::{Element, Float, Integer, Number};
 pub use error::{Error, Result};
@@ -41,3 +44,4 @@ pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;
 pub use shape::Shape;
 pub use tensor::Tensor;
+pub use unoptimised::warn_if_unoptimised;
