@@ -9,6 +9,15 @@
 //!   threads that gives the same bits for any number of them.
 //! - [`Rng`] is a counter-based random generator.
 //! - [`Error`] is the one error type of all crates.
+//!
+//! Cargo does not optimise dependencies in development builds, which makes
+//! kernels about a hundred times slower. These lines in a program's
+//! `Cargo.toml` change that:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 3
+//! ```
 
 #[cfg(feature = "approx")]
 mod approx;
