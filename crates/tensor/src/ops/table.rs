@@ -887,8 +887,9 @@ operations! {
     }
 
     GridSample:
-    /// The elements of images `[N, C, H, W]` at the places of a grid `[N, rows,
-    /// columns, 2]`, whose x and y go from −1 to 1; see [`GridSampleOptions`].
+    /// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
+    /// columns, 2]`, whose x and y go from −1 to 1, or of volumes `[N, C, D, H, W]` at
+    /// those of a grid `[N, slices, rows, columns, 3]`; see [`GridSampleOptions`].
     fn grid_sample(&self, grid: &Self, options: GridSampleOptions) -> Result<Self> {
         Self::try_apply(GridSample { options }, &[self, grid])
     }
@@ -1244,9 +1245,10 @@ operations! {
 
     /// The grid of [`grid_sample`](Ops::grid_sample) that maps images of
     /// `[height, width]` by these matrices `[N, 2, 3]`, as `[N, height, width,
-    /// 2]`: (x, y, 1) of each pixel times the matrix.
-    fn affine_grid(&self, output_size: [usize; 2], align_corners: bool) -> Result<Self> {
-        grid_sample::affine_grid(self, output_size, align_corners)
+    /// 2]`: (x, y, 1) of each pixel times the matrix. Volumes of `[depth, height,
+    /// width]` take matrices `[N, 3, 4]`, for (x, y, z, 1).
+    fn affine_grid(&self, output_size: impl AsRef<[usize]>, align_corners: bool) -> Result<Self> {
+        grid_sample::affine_grid(self, output_size.as_ref(), align_corners)
     }
 
     /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·
