@@ -13,6 +13,7 @@ use super::group_norm::GroupNorm;
 use super::interpolate::Interpolate;
 use super::layer_norm::{LayerNorm, RmsNorm};
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
+use super::lifted::batched;
 use super::linear::Linear;
 use super::matmul::MatMul;
 use super::max_pool2d::{Pool2dOptions, PoolOptions};
@@ -533,21 +534,25 @@ operations! {
         }
     }
 
-    // Windows over images.
+    // Windows over images. As in PyTorch, one image without the batch axis, [C,
+    // height, width], gives a result without it.
 
     conv2d::Conv2d:
     /// The convolution of images `[N, in, height, width]` with a weight `[out,
     /// in / groups, kernel height, kernel width]`, plus a bias `[out]`.
+    ///
+    /// Here, and in all convolutions and poolings, the batch axis N may be
+    /// missing: one image `[in, height, width]` gives one image.
     fn conv2d(
         &self,
         weight: &Self,
         bias: Option<&Self>,
         options: Conv2dOptions,
     ) -> Result<Self> {
-        match bias {
-            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[self, weight, bias]),
-            None => Self::try_apply(conv2d::Conv2d { options }, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[x, weight, bias]),
+            None => Self::try_apply(conv2d::Conv2d { options }, &[x, weight]),
+        })
     }
 
     conv2d_relu::Conv2dRelu:
@@ -561,10 +566,10 @@ operations! {
         max_pool: bool,
     ) -> Result<Self> {
         let operation = conv2d_relu::Conv2dRelu { options, max_pool };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     conv_transpose2d::ConvTranspose2d:
@@ -579,17 +584,17 @@ operations! {
         options: ConvTransposeOptions<2>,
     ) -> Result<Self> {
         let operation = conv_transpose2d::ConvTranspose2d { options };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     max_pool2d::MaxPool2d:
     /// The largest element of each window over images `[N, C, height, width]`;
     /// NaN when one is. Of equal elements the first gets the gradient.
     fn max_pool2d(&self, options: Pool2dOptions) -> Result<Self> {
-        Self::try_apply(max_pool2d::MaxPool2d { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(max_pool2d::MaxPool2d { options }, &[x]))
     }
 
     avg_pool2d::AvgPool2d:
@@ -598,21 +603,23 @@ operations! {
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         let divisor_override = None;
         let operation = avg_pool2d::AvgPool2d { options, count_include_pad, divisor_override };
-        Self::try_apply(operation, &[self])
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveAvgPool2d:
     /// The mean of each of `[rows, columns]` windows that cover images
     /// `[N, C, height, width]`, whatever their size.
     fn adaptive_avg_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveAvgPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveAvgPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveMaxPool2d:
     /// The largest element of each of `[rows, columns]` windows that cover
     /// images `[N, C, height, width]`; NaN when one is.
     fn adaptive_max_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveMaxPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveMaxPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     // Normalisation and losses.
@@ -892,14 +899,14 @@ operations! {
     /// Each window over images `[N, C, height, width]` as a column of `[N, C · taps,
     /// windows]` (im2col).
     fn unfold(&self, options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Unfold { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(Unfold { options }, &[x]))
     }
 
     Fold:
     /// Columns as those of [`unfold`](Ops::unfold) added up to images of
     /// `output_size` (col2im).
     fn fold(&self, output_size: [usize; 2], options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Fold { output_size, options }, &[self])
+        batched(self, 3, |x| Self::try_apply(Fold { output_size, options }, &[x]))
     }
 
     Interpolate:
@@ -909,8 +916,9 @@ operations! {
     }
 
     GridSample:
-    /// The elements of images `[N, C, H, W]` at the places of a grid `[N, rows,
-    /// columns, 2]`, whose x and y go from −1 to 1; see [`GridSampleOptions`].
+    /// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
+    /// columns, 2]`, whose x and y go from −1 to 1, or of volumes `[N, C, D, H, W]` at
+    /// those of a grid `[N, slices, rows, columns, 3]`; see [`GridSampleOptions`].
     fn grid_sample(&self, grid: &Self, options: GridSampleOptions) -> Result<Self> {
         Self::try_apply(GridSample { options }, &[self, grid])
     }
@@ -1263,13 +1271,14 @@ operations! {
 
     /// The grid of [`grid_sample`](Ops::grid_sample) that maps images of
     /// `[height, width]` by these matrices `[N, 2, 3]`, as `[N, height, width,
-    /// 2]`: (x, y, 1) of each pixel times the matrix.
-    fn affine_grid(&self, output_size: [usize; 2], align_corners: bool) -> Result<Self> {
-        grid_sample::affine_grid(self, output_size, align_corners)
+    /// 2]`: (x, y, 1) of each pixel times the matrix. Volumes of `[depth, height,
+    /// width]` take matrices `[N, 3, 4]`, for (x, y, z, 1).
+    fn affine_grid(&self, output_size: impl AsRef<[usize]>, align_corners: bool) -> Result<Self> {
+        grid_sample::affine_grid(self, output_size.as_ref(), align_corners)
     }
 
-    /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·
-    /// factor², H, W]` becomes `[N, C, H · factor, W · factor]`.
+    /// Channels spread over squares of `factor` × `factor` pixels: `[…, C ·
+    /// factor², H, W]` becomes `[…, C, H · factor, W · factor]`.
     fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
         pixels::shuffle(self, factor)
     }
@@ -1277,6 +1286,13 @@ operations! {
     /// The inverse of [`pixel_shuffle`](Ops::pixel_shuffle).
     fn pixel_unshuffle(&self, factor: usize) -> Result<Self> {
         pixels::unshuffle(self, factor)
+    }
+
+    /// The channels of `[N, C, …]` in another order, so that each of `groups`
+    /// groups of neighbours afterwards has channels of all groups before (Zhang
+    /// et al., "ShuffleNet", 2018).
+    fn channel_shuffle(&self, groups: usize) -> Result<Self> {
+        pixels::shuffle_channels(self, groups)
     }
 
     /// Two axes exchanged.
