@@ -23,7 +23,7 @@ mod random;
 mod shape;
 mod tensor;
 
-pub use element::{Element, Float, Integer, Number};
+pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, Result};
 pub use ops::Ops;
 pub use ops::attention::{AttentionMask, AttentionOptions};
@@ -31,6 +31,8 @@ pub use ops::batch_norm::{ChannelStatistics, NormStatistics};
 pub use ops::conv_transpose2d::ConvTransposeOptions;
 pub use ops::conv2d::{Conv2dOptions, ConvOptions};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+pub use ops::div_rounded::Rounding;
+pub use ops::get::{Index, Indices};
 pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding};
 pub use ops::interpolate::{Interpolate, InterpolateMode};
 pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};

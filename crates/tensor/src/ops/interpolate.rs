@@ -112,6 +112,8 @@ impl Interpolate {
                 let message = format!("axis {} of {shape} cannot have the extent {size}", axis + 2);
                 return fail(message);
             }
+            // The taps are listed, even where there are no elements.
+            Shape::from([size]).check_memory::<f64>("interpolate")?;
             let step = match self.align_corners {
                 true if size == 1 => 0.0,
                 true => (extent - 1) as f64 / (size - 1) as f64,
