@@ -35,7 +35,7 @@ mod shape;
 mod tensor;
 mod unoptimised;
 
-pub use element::{Element, Float, Integer, Number};
+pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, Result};
 pub use ops::Ops;
 pub use ops::attention::{AttentionMask, AttentionOptions};
@@ -43,6 +43,8 @@ pub use ops::batch_norm::{ChannelStatistics, NormStatistics};
 pub use ops::conv_transpose2d::ConvTransposeOptions;
 pub use ops::conv2d::{Conv2dOptions, ConvOptions};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+pub use ops::div_rounded::Rounding;
+pub use ops::get::{Index, Indices};
 pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding};
 pub use ops::interpolate::{Interpolate, InterpolateMode};
 pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};

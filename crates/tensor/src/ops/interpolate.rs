@@ -146,6 +146,8 @@ impl Interpolate {
                 let message = format!("axis {} of {shape} cannot have the extent {size}", axis + 2);
                 return fail(message);
             }
+            // The taps are listed, even where there are no elements.
+            Shape::from([size]).check_memory::<f64>("interpolate")?;
             let step = match self.align_corners {
                 false if self.recompute_scale_factor => extent as f64 / size as f64,
                 true if size == 1 => 0.0,

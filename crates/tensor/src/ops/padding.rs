@@ -97,6 +97,10 @@ impl Pad {
                 Error::argument("pad", format!("{padding:?} for axis {axis} of {shape} {what}"))
             })?;
         }
+        // The source of each index is listed, even where there are no elements.
+        for &extent in &padded {
+            Shape::from([extent]).check_memory::<usize>("pad")?;
+        }
         let padded = Shape::from(padded);
         match padded.checked_elements() {
             Some(_) => Ok(padded),
@@ -124,7 +128,7 @@ impl<T: Number> Tensor<T> {
     /// not enough elements to reflect or repeat.
     pub fn pad(&self, padding: &[[isize; 2]], mode: PadMode) -> Result<Self> {
         let pad = Pad { padding: padding.into(), mode };
-        pad.output_shape(self.shape())?;
+        pad.output_shape(self.shape())?.check_memory::<T>("pad")?;
         Ok(pad.of(self))
     }
 }
@@ -204,7 +208,7 @@ mod tests {
         assert!(message(&[[-4, 4]], PadMode::Constant(0.0)).contains("no extent"));
         assert!(message(&[[isize::MAX, isize::MAX]], PadMode::Replicate).contains("no extent"));
         assert!(message(&[[isize::MAX, 0]; 2], PadMode::Constant(0.0)).contains("no extent"));
-        assert!(message(&[[1 << 40, 0]; 2], PadMode::Constant(0.0)).contains("too many"));
+        assert!(message(&[[1 << 50, 0]; 2], PadMode::Constant(0.0)).contains("no memory"));
         assert!(message(&[[0, 0]; 3], PadMode::Reflect).contains("3 axes"));
         let empty = Tensor::<f32>::zeros([0]);
         assert!(empty.pad(&[[1, 0]], PadMode::Replicate).is_err());

@@ -2,12 +2,16 @@
 
 use smallvec::SmallVec;
 
+use super::addmm::{self, addmm_functions};
+use super::arithmetic::arithmetic_functions;
 use super::attention::{Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
 use super::conv_transpose2d::ConvTransposeOptions;
 use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
+use super::div_rounded::{DivRounded, Rounding};
 use super::embedding::Embedding;
+use super::get::{self, Index, Indices, get_functions};
 use super::grid_sample::{self, GridSample, GridSampleOptions};
 use super::group_norm::GroupNorm;
 use super::interpolate::Interpolate;
@@ -23,7 +27,7 @@ use super::padding::{Pad, PadMode};
 use super::place::{self, place_functions};
 use super::products;
 use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
-use super::reduce::{Max, Min, Prod, Sum};
+use super::reduce::{self, Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
 use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
@@ -37,6 +41,7 @@ use super::{
 };
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
+use crate::kernels::fold::largest;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -356,6 +361,12 @@ operations! {
     /// The quotient.
     fn div(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Div, &[self, other]) }
 
+    DivRounded:
+    /// The quotient rounded to a whole number; no gradient flows.
+    fn div_rounded(&self, divisor: &Self, rounding: Rounding) -> Result<Self> {
+        Self::try_apply(DivRounded { rounding }, &[self, divisor])
+    }
+
     binary::Maximum:
     /// The larger one; NaN when either is NaN, which lets the gradient through to
     /// both. It is shared equally where both are the same.
@@ -454,7 +465,8 @@ operations! {
 
     Max:
     /// The maximum over some axes (PyTorch's `amax`); NaN when one element
-    /// is. Equal maxima share the gradient.
+    /// is. Equal maxima share the gradient. An axis without elements is an
+    /// error.
     fn max_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         Self::try_apply(Max { axes: axes.into(), keep }, &[self])
     }
@@ -467,7 +479,8 @@ operations! {
 
     Norm:
     /// (Σ |x|ᵖ)^(1/p) over some axes: the number of elements that are not 0 for p = 0,
-    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0.
+    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0. For
+    /// ±∞ and p below 0 an axis without elements is an error.
     fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
         match p {
             0.0 => self.abs().sign().sum_axes(axes, keep),
@@ -968,8 +981,7 @@ operations! {
 
     /// The sum of all elements, as a scalar.
     fn sum(&self) -> Self {
-        let axes = (0..self.value().rank() as isize).collect();
-        Self::apply(Sum { axes, keep: false }, &[self])
+        Self::apply(Sum { axes: self.value().shape().all_axes(), keep: false }, &[self])
     }
 
     /// The mean of all elements, as a scalar; NaN when there are none.
@@ -1012,11 +1024,13 @@ operations! {
     /// The product of all elements, as a scalar.
     fn prod(&self) -> Self { self.over_all(Self::prod_axes) }
 
-    /// The largest element, as a scalar; equal ones share the gradient.
-    fn max(&self) -> Self { self.over_all(Self::max_axes) }
+    /// The largest element, as a scalar; equal ones share the gradient. An
+    /// error when there are none.
+    fn max(&self) -> Result<Self> { self.max_axes(&self.value().shape().all_axes(), false) }
 
-    /// The smallest element, as a scalar; equal ones share the gradient.
-    fn min(&self) -> Self { self.over_all(Self::min_axes) }
+    /// The smallest element, as a scalar; equal ones share the gradient. An
+    /// error when there are none.
+    fn min(&self) -> Result<Self> { self.min_axes(&self.value().shape().all_axes(), false) }
 
     /// The variance of all elements; see [`var_axes`](Ops::var_axes).
     fn var(&self, correction: usize) -> Self {
@@ -1037,14 +1051,14 @@ operations! {
     }
 
     /// The norm of all elements as one vector; see [`norm_axes`](Ops::norm_axes).
-    fn norm(&self, p: f64) -> Self {
-        self.over_all(|x, axes, keep| x.norm_axes(p, axes, keep))
+    fn norm(&self, p: f64) -> Result<Self> {
+        self.norm_axes(p, &self.value().shape().all_axes(), false)
     }
 
-    /// A reduction over all axes.
+    /// A reduction over all axes that has a result for no elements, too.
     #[doc(hidden)]
     fn over_all(&self, reduction: impl Fn(&Self, &[isize], bool) -> Result<Self>) -> Self {
-        let axes: Vec<isize> = (0..self.value().rank() as isize).collect();
+        let axes = self.value().shape().all_axes();
         reduction(self, &axes, false).expect("a tensor has all of its axes")
     }
 
@@ -1172,9 +1186,10 @@ operations! {
         distances.norm_axes(p, &[-1], false)
     }
 
-    /// ln Σ exp(x) along an axis, without overflow.
+    /// ln Σ exp(x) along an axis, without overflow; −∞ for no elements.
     fn logsumexp(&self, axis: isize, keep: bool) -> Result<Self> {
-        let max = self.value().max_axes(&[axis], true)?;
+        self.value().shape().along("logsumexp", axis)?;
+        let max = reduce::forward(self.value(), &[axis], true, Number::LOWEST, largest());
         let max = Self::constant(max.map(|x| if x.is_finite() { x } else { Number::ZERO }));
         let sum = self.sub(&max)?.exp().sum_axes(&[axis], true)?.ln().add(&max)?;
         if keep { Ok(sum) } else { sum.squeeze(axis) }
@@ -1298,8 +1313,13 @@ operations! {
     /// Two axes exchanged.
     fn transpose(&self, first: isize, second: isize) -> Result<Self> {
         let shape = self.value().shape();
-        let mut axes: Vec<isize> = (0..shape.len() as isize).collect();
-        axes.swap(shape.axis("transpose", first)?, shape.axis("transpose", second)?);
+        let (first, _) = shape.along("transpose", first)?;
+        let (second, _) = shape.along("transpose", second)?;
+        if first == second {
+            return Ok(self.clone());
+        }
+        let mut axes = shape.all_axes();
+        axes.swap(first, second);
         self.permute(&axes)
     }
 
@@ -1326,6 +1346,12 @@ operations! {
 
     place_functions! {}
 
+    get_functions! {}
+
+    arithmetic_functions! {}
+
+    addmm_functions! {}
+
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
         Self::constant(Tensor::scalar(Number::from_f64(value))).where_mask(mask, self)
@@ -1334,7 +1360,7 @@ operations! {
     /// With a value at some indices of an axis.
     fn index_fill(&self, axis: isize, indices: &[usize], value: f64) -> Result<Self> {
         let shape = self.value().shape();
-        let slices = shape.with(shape.axis("index_fill", axis)?, indices.len());
+        let (_, slices) = shape.selected("index_fill", axis, indices)?;
         let values = Self::constant(Tensor::full(slices, Number::from_f64(value)));
         self.index_copy(axis, indices, &values)
     }
