@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dendra_tensor::ops::{Call, Cotangents, Op};
-use dendra_tensor::{Error, Float, Result, Rng, Tensor};
+use dendra_tensor::{Error, Float, Result, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
 use crate::gradients::{Gradients, Update};
@@ -121,6 +121,7 @@ impl<T: Float> Tape<T> {
     /// A tape in training mode. Whatever is random in the forward pass depends
     /// on seed and step, and on nothing else.
     pub fn training(seed: u64, step: u64) -> Self {
+        warn_if_unoptimised();
         Self::new(true, Rng::seed(seed).fork(step))
     }
 

@@ -9,7 +9,18 @@
 //!   threads that gives the same bits for any number of them.
 //! - [`Rng`] is a counter-based random generator.
 //! - [`Error`] is the one error type of all crates.
+//!
+//! Cargo does not optimise dependencies in development builds, which makes
+//! kernels about a hundred times slower. These lines in a program's
+//! `Cargo.toml` change that:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 3
+//! ```
 
+#[cfg(feature = "approx")]
+mod approx;
 mod buffer;
 mod creation;
 mod display;
@@ -22,6 +33,7 @@ pub mod ops;
 mod random;
 mod shape;
 mod tensor;
+mod unoptimised;
 
 pub use element::{Element, Float, Integer, Number};
 pub use error::{Error, Result};
@@ -41,3 +53,4 @@ pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;
 pub use shape::Shape;
 pub use tensor::Tensor;
+pub use unoptimised::warn_if_unoptimised;

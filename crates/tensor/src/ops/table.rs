@@ -97,6 +97,13 @@ operations! {
     /// min(max(x + 3, 0), 6) / 6.
     fn hardsigmoid(&self) -> Self { Self::apply(activation::Hardsigmoid, &[self]) }
 
+    activation::Hardtanh:
+    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1): as
+    /// [`clamp`](Ops::clamp), but that NaN lets the gradient through.
+    fn hardtanh(&self, low: f64, high: f64) -> Self {
+        Self::apply(activation::Hardtanh { low, high }, &[self])
+    }
+
     activation::Hardshrink:
     /// x where it is beyond ±`lambda`, else 0.
     fn hardshrink(&self, lambda: f64) -> Self {
@@ -293,21 +300,33 @@ operations! {
 
     unary::Powf:
     /// x to the power of a constant.
-    fn powf(&self, exponent: f64) -> Self { Self::apply(unary::Powf { exponent }, &[self]) }
+    fn powf(&self, exponent: f64) -> Self {
+        match exponent {
+            // As in PyTorch, NaN for −∞ too.
+            0.5 => self.sqrt(),
+            2.0 => self.square(),
+            _ => Self::apply(unary::Powf { exponent }, &[self]),
+        }
+    }
 
     unary::Clamp:
     /// x limited to `low ..= high`; no gradient flows at the bounds and beyond
-    /// them. NaN stays.
+    /// them, nor for NaN, which stays. An infinite bound is none, and where they
+    /// are crossed all is `high`.
     fn clamp(&self, low: f64, high: f64) -> Self {
         Self::apply(unary::Clamp { low, high }, &[self])
     }
 
     unary::Logit:
     /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), of x limited to
-    /// `epsilon ..= 1 − epsilon` if given.
+    /// `epsilon ..= 1 − epsilon` if given. Its gradient is 0 outside of these, and
+    /// NaN outside of `0 ..= 1` where there is no `epsilon`.
     fn logit(&self, epsilon: Option<f64>) -> Self {
-        let limited = epsilon.map(|epsilon| self.clamp(epsilon, 1.0 - epsilon));
-        Self::apply(unary::Logit, &[limited.as_ref().unwrap_or(self)])
+        let (low, high) = match epsilon {
+            Some(epsilon) => (epsilon, 1.0 - epsilon),
+            None => (f64::NEG_INFINITY, f64::INFINITY),
+        };
+        Self::apply(unary::Logit { low, high }, &[self])
     }
 
     unary::MulScalar:
@@ -337,8 +356,8 @@ operations! {
     fn div(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Div, &[self, other]) }
 
     binary::Maximum:
-    /// The larger one; NaN when either is NaN. The gradient is shared equally
-    /// where both are the same.
+    /// The larger one; NaN when either is NaN, which lets the gradient through to
+    /// both. It is shared equally where both are the same.
     fn maximum(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Maximum, &[self, other])
     }
@@ -363,7 +382,8 @@ operations! {
     }
 
     binary::Hypot:
-    /// √(self² + other²) without overflow; no gradient flows at the origin.
+    /// √(self² + other²) without overflow; no gradient flows at the origin, where
+    /// PyTorch's is NaN.
     fn hypot(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Hypot, &[self, other])
     }
@@ -383,13 +403,15 @@ operations! {
     }
 
     binary::Xlogy:
-    /// `self · ln(other)`, and 0 where `self` is 0.
+    /// `self · ln(other)`, and 0 where `self` is 0. The gradient by `other` is 0
+    /// where both are 0; PyTorch's is NaN.
     fn xlogy(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Xlogy, &[self, other])
     }
 
     binary::LogAddExp:
-    /// ln(exp(self) + exp(other)), without overflow.
+    /// ln(exp(self) + exp(other)), without overflow. Where both are the same, an
+    /// infinity too, they share the gradient equally, where PyTorch's is NaN.
     fn logaddexp(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::LogAddExp, &[self, other])
     }
@@ -898,10 +920,7 @@ operations! {
     =>
 
     /// x limited to 0 ..= 6.
-    fn relu6(&self) -> Self { self.clamp(0.0, 6.0) }
-
-    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1).
-    fn hardtanh(&self, low: f64, high: f64) -> Self { self.clamp(low, high) }
+    fn relu6(&self) -> Self { self.hardtanh(0.0, 6.0) }
 
     /// The larger of x and a bound; no gradient flows where the bound is.
     fn clamp_min(&self, low: f64) -> Self { self.clamp(low, f64::INFINITY) }

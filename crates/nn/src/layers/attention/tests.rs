@@ -1,18 +1,12 @@
 //! Attention: names, caches, masks, weights and mistakes.
 
+use approx::assert_abs_diff_eq;
 use dendra_autograd::{Parameters, Tape};
 
 use super::*;
 
 fn layer(settings: MultiheadAttentionSettings) -> MultiheadAttention<f64> {
     settings.batch_first(true).init_as(&mut Rng::seed(1)).unwrap()
-}
-
-fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
-    assert_eq!(a.shape(), b.shape());
-    for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
-        assert!((a - b).abs() < 1e-12, "{a} {b}");
-    }
 }
 
 #[test]
@@ -49,13 +43,13 @@ fn a_key_of_zeros_takes_its_share() {
     // What the others have left is shared as it was.
     let others = weights[1].narrow(-1, 0, 3).unwrap();
     let sums = others.sum_axes(&[-1], true).unwrap();
-    assert_near(&weights[0], &others.div(&sums).unwrap());
+    assert_abs_diff_eq!(weights[0], others.div(&sums).unwrap(), epsilon = 1e-12);
     assert!(sums.to_vec().iter().all(|&sum| sum < 1.0));
 
     // With everything masked, only the zeros are left.
     let nothing = AttentionMask::Keep(Tensor::full([3, 3], false));
     let y = zero.attend(&x, &x, &x, Attend { mask: nothing, ..Attend::default() }).unwrap();
-    assert_near(y.value(), &Tensor::zeros([2, 3, 4]));
+    assert_abs_diff_eq!(*y.value(), Tensor::zeros([2, 3, 4]), epsilon = 1e-12);
 }
 
 /// Some positions at a time, with a cache, give what all at once do.
@@ -72,7 +66,11 @@ fn a_cache_changes_nothing() {
             let x = Var::new(x.narrow(1, start, count).unwrap());
             let options = Attend { cache: Some(&mut cache), ..causal() };
             let y = layer.attend(&x, &x, &x, options).unwrap();
-            assert_near(y.value(), &all.value().narrow(1, start, count).unwrap());
+            assert_abs_diff_eq!(
+                *y.value(),
+                all.value().narrow(1, start, count).unwrap(),
+                epsilon = 1e-12
+            );
         }
         assert_eq!(cache.len(), 7);
         cache.keep_last(3).unwrap();
@@ -96,7 +94,7 @@ fn padding_changes_nothing() {
     for mask in masks {
         let options = Attend { mask, key_padding_mask: Some(&padding), ..Attend::default() };
         let y = layer.attend(&x, &x, &x, options).unwrap();
-        assert_near(y.value(), expected.value());
+        assert_abs_diff_eq!(*y.value(), *expected.value(), epsilon = 1e-12);
     }
 }
 
@@ -121,9 +119,13 @@ fn assert_weights(layer: &MultiheadAttention<f64>) {
         let options = || Attend { mask: mask.clone(), is_causal, ..Attend::default() };
         let expected = layer.attend(&x, &x, &x, options()).unwrap();
         let (y, each) = layer.attend_with_weights(&x, &x, &x, options(), false).unwrap();
-        assert_near(y.value(), expected.value());
+        assert_abs_diff_eq!(*y.value(), *expected.value(), epsilon = 1e-12);
         let (_, mean) = layer.attend_with_weights(&x, &x, &x, options(), true).unwrap();
-        assert_near(mean.value(), &each.value().mean_axes(&[1], false).unwrap());
+        assert_abs_diff_eq!(
+            *mean.value(),
+            each.value().mean_axes(&[1], false).unwrap(),
+            epsilon = 1e-12
+        );
         assert!(each.value().to_vec().iter().all(|weight| (0.0..=1.0).contains(weight)));
     }
     let mask = AttentionMask::Keep(Tensor::full([3, 5, 5], true));

@@ -1,5 +1,6 @@
 //! Recurrent layers: steps, networks, dropout, projections and mistakes.
 
+use approx::assert_abs_diff_eq;
 use dendra_autograd::{Param, Tape};
 use dendra_tensor::Rng;
 
@@ -22,10 +23,14 @@ fn steps_one_at_a_time_are_the_whole_sequence() {
         let x = Var::new(x.narrow(0, step, 1).unwrap().squeeze(0).unwrap());
         let next = cell.step(&x, state.as_ref()).unwrap();
         let output = outputs.value().narrow(0, step, 1).unwrap();
-        assert_near(&output, next.h.value());
+        assert_abs_diff_eq!(output, *next.h.value(), epsilon = 1e-12);
         state = Some(next);
     }
-    assert_near(last.c.unwrap().value(), state.unwrap().c.unwrap().value());
+    assert_abs_diff_eq!(
+        *last.c.unwrap().value(),
+        *state.unwrap().c.unwrap().value(),
+        epsilon = 1e-12
+    );
 }
 
 fn parameters(cell: &mut LSTMCell<f64>) -> Vec<&mut Param<f64>> {
@@ -36,12 +41,6 @@ fn parameters(cell: &mut LSTMCell<f64>) -> Vec<&mut Param<f64>> {
         }
     });
     all
-}
-
-fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
-    for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
-        assert!((a - b).abs() < 1e-12, "{a} {b}");
-    }
 }
 
 #[test]
@@ -124,9 +123,13 @@ fn a_projection_is_a_matrix_behind_each_step() {
     {
         let (y, last) = plain.run(&x, state, lengths).unwrap();
         let (projected, projected_last) = projected.run(&x, state, lengths).unwrap();
-        assert_near(y.value(), projected.value());
-        assert_near(last.h.value(), projected_last.h.value());
-        assert_near(last.c.unwrap().value(), projected_last.c.unwrap().value());
+        assert_abs_diff_eq!(*y.value(), *projected.value(), epsilon = 1e-12);
+        assert_abs_diff_eq!(*last.h.value(), *projected_last.h.value(), epsilon = 1e-12);
+        assert_abs_diff_eq!(
+            *last.c.unwrap().value(),
+            *projected_last.c.unwrap().value(),
+            epsilon = 1e-12
+        );
     }
     let names: Vec<String> =
         projected.named_parameters().into_iter().map(|(name, _)| name).collect();
