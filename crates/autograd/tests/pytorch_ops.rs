@@ -16,6 +16,8 @@ use serde_json::Value;
 mod composed;
 #[path = "pytorch_ops/elementwise.rs"]
 mod elementwise;
+#[path = "pytorch_ops/extremes.rs"]
+mod extremes;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
 #[path = "pytorch_ops/place.rs"]

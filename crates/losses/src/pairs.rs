@@ -192,7 +192,7 @@ impl TripletMarginLoss {
         ensure_at_least(Self::NAME, "eps", 0.0, self.eps)?;
         without_features(Self::NAME, anchor.value().shape())?;
         self.compute_by(anchor, positive, negative, |x, y| {
-            norm(&x.sub(y)?.add_scalar(self.eps), self.p)
+            x.sub(y)?.add_scalar(self.eps).norm_axes(self.p, &[-1], false)
         })
     }
 
@@ -270,20 +270,6 @@ fn without_features(place: &str, shape: &Shape) -> Result<Shape> {
     match shape.split_last() {
         Some((_, samples)) => Ok(samples.into()),
         None => Err(Error::shape(place, "expected embeddings […, features], got a scalar")),
-    }
-}
-
-/// The p-norm along the last axis.
-fn norm<V: Ops>(x: &V, p: f64) -> Result<V> {
-    let last = &[-1];
-    if p == 1.0 {
-        x.abs().sum_axes(last, false)
-    } else if p == 2.0 {
-        Ok(x.square().sum_axes(last, false)?.sqrt())
-    } else if p.is_infinite() {
-        x.abs().max_axes(last, false)
-    } else {
-        Ok(x.abs().powf(p).sum_axes(last, false)?.powf(1.0 / p))
     }
 }
 

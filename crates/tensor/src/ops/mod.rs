@@ -84,7 +84,12 @@ macro_rules! operations {
                 documentation: concat!($($doc, "\n"),*),
                 operation: std::any::type_name::<$operation>(),
                 #[cfg(test)]
-                samples: super::check::samples::<$operation>,
+                samples: super::check::samples::<$operation, T>,
+                #[cfg(test)]
+                single: {
+                    type T = f32;
+                    super::check::samples::<$operation, T>
+                },
             }),*]
         }
 
@@ -120,6 +125,8 @@ mod counting;
 pub mod cross_entropy;
 pub mod div_rounded;
 pub mod embedding;
+#[cfg(test)]
+mod extremes;
 pub mod get;
 pub mod grid_sample;
 pub mod group_norm;
@@ -235,6 +242,9 @@ pub struct Row {
     /// The samples, with the types erased.
     #[cfg(test)]
     samples: fn() -> Vec<check::Sample>,
+    /// The same in single precision.
+    #[cfg(test)]
+    single: fn() -> Vec<check::Sample<f32>>,
 }
 
 impl<T: Float> Ops for Tensor<T> {

@@ -483,7 +483,8 @@ operations! {
     /// ±∞ and p below 0 an axis without elements is an error.
     fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
         match p {
-            0.0 => self.abs().sign().sum_axes(axes, keep),
+            // The sign of a NaN is 0, but it is an element that is not 0.
+            0.0 => self.masked_fill(&self.value().isnan(), 1.0)?.abs().sign().sum_axes(axes, keep),
             1.0 => self.abs().sum_axes(axes, keep),
             f64::INFINITY => self.abs().max_axes(axes, keep),
             f64::NEG_INFINITY => self.abs().min_axes(axes, keep),
@@ -1104,10 +1105,12 @@ operations! {
         self.div(&self.norm_axes(p, &[axis], true)?.clamp_min(epsilon))
     }
 
-    /// The cosine of the angle between vectors along an axis; their norms count
-    /// as at least `epsilon`.
+    /// The cosine of the angle between vectors along an axis of the shape that
+    /// both broadcast to; their norms count as at least `epsilon`.
     fn cosine_similarity(&self, other: &Self, axis: isize, epsilon: f64) -> Result<Self> {
-        let unit = |x: &Self| x.normalize(2.0, axis, epsilon);
+        let shape = self.value().shape().broadcast(other.value().shape(), "cosine_similarity")?;
+        shape.axis("cosine_similarity", axis)?;
+        let unit = |x: &Self| x.broadcast_to(shape.clone())?.normalize(2.0, axis, epsilon);
         unit(self)?.mul(&unit(other)?)?.sum_axes(&[axis], false)
     }
 
@@ -1183,6 +1186,8 @@ operations! {
     /// `[…, m, d]`.
     fn cdist(&self, other: &Self, p: f64) -> Result<Self> {
         let distances = self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?;
+        // Rows without elements have the distance 0, which only a sum gives.
+        let p = if distances.value().shape().last() == Some(&0) { 1.0 } else { p };
         distances.norm_axes(p, &[-1], false)
     }
 
