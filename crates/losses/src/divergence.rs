@@ -1,7 +1,7 @@
 //! The Kullback–Leibler divergence.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Error, Float, Ops, Reduction, Result, Shape, Tensor};
+use dendra_tensor::{Float, Ops, Reduction, Result, Shape, Tensor};
 
 use crate::loss::{Loss, is_loss};
 use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
@@ -64,8 +64,7 @@ impl KlDivLoss {
     ///
     /// # Errors
     ///
-    /// When neither output nor target broadcasts to the other's shape, or a
-    /// scalar is to be averaged over a batch.
+    /// When neither output nor target broadcasts to the other's shape.
     pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
         let parts = self.parts(output.value().shape(), target.shape())?;
         let (output, target) = in_one_shape(Self::NAME, output, target)?;
@@ -78,14 +77,8 @@ impl KlDivLoss {
 
     /// How many losses the mean is over.
     fn parts(&self, output: &Shape, target: &Shape) -> Result<usize> {
-        match (self.batch_mean, output.first()) {
-            (false, _) => Ok(common_shape(Self::NAME, output, target)?.elements()),
-            (true, Some(&batch)) => Ok(batch),
-            (true, None) => {
-                let message = "a mean over the batch needs an axis of samples, got a scalar";
-                Err(Error::shape(Self::NAME, message))
-            }
-        }
+        let all = common_shape(Self::NAME, output, target)?.elements();
+        Ok(if self.batch_mean { output.first().copied().unwrap_or(1) } else { all })
     }
 }
 
@@ -145,8 +138,9 @@ mod tests {
         let p = Tensor::from([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0_f64]]);
         let logarithms = p.map(|p| p.max(1e-300).ln());
         assert_eq!(kl_div(&logarithms, &p).unwrap().item().unwrap(), 0.0);
-        let scalar = Tensor::scalar(0.0_f64);
-        let error = KlDivLoss::batch_mean().compute(&scalar, &scalar).unwrap_err().to_string();
-        assert!(error.contains("needs an axis of samples"), "{error}");
+        // A scalar is a batch of one, as in PyTorch.
+        let (output, target) = (Tensor::scalar(-1.0_f64), Tensor::scalar(1.0));
+        let loss = KlDivLoss::batch_mean().compute(&output, &target).unwrap();
+        assert_eq!(loss.item().unwrap(), 1.0);
     }
 }
