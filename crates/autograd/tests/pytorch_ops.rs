@@ -20,6 +20,8 @@ mod elementwise;
 mod fixtures;
 #[path = "pytorch_ops/place.rs"]
 mod place;
+#[path = "pytorch_ops/special.rs"]
+mod special;
 
 use fixtures::{Case, Comparison, Fixture, Stored, integers};
 

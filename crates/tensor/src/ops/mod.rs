@@ -59,12 +59,13 @@ macro_rules! operations {
             ///
             /// # Errors
             ///
-            /// When the operation's shape rule refuses the inputs, or they are
-            /// recorded on different tapes.
+            /// When the operation's shape rule refuses the inputs, there is no
+            /// memory for the output, or they are recorded on different tapes.
             fn try_apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Result<Self> {
                 let shapes: SmallVec<[&Shape; 4]> =
                     inputs.iter().map(|input| input.value().shape()).collect();
-                operation.output_shape(&shapes)?;
+                let output = operation.output_shape(&shapes)?;
+                output.check_memory::<Self::Element>(O::NAME)?;
                 Self::ensure_together(inputs)?;
                 Ok(Self::apply(operation, inputs))
             }
@@ -103,10 +104,13 @@ macro_rules! operations {
 
 pub mod activation;
 pub mod adaptive_pool2d;
+mod addmm;
+mod arithmetic;
 pub mod attention;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod binary;
+mod bits;
 mod broadcast;
 pub mod check;
 pub mod conv2d;
@@ -114,7 +118,9 @@ pub mod conv2d_relu;
 pub mod conv_transpose2d;
 mod counting;
 pub mod cross_entropy;
+pub mod div_rounded;
 pub mod embedding;
+pub mod get;
 pub mod grid_sample;
 pub mod group_norm;
 mod integer;
