@@ -22,6 +22,7 @@ pub mod ops;
 mod random;
 mod shape;
 mod tensor;
+mod window;
 
 pub use element::{Element, Float, Integer, Number};
 pub use error::{Error, Result};
@@ -31,6 +32,8 @@ pub use ops::batch_norm::{ChannelStatistics, NormStatistics};
 pub use ops::conv_transpose2d::ConvTransposeOptions;
 pub use ops::conv2d::{Conv2dOptions, ConvOptions};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+#[cfg(feature = "fft")]
+pub use ops::fourier::{FftNorm, Fourier, StftOptions};
 pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding};
 pub use ops::interpolate::{Interpolate, InterpolateMode};
 pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};
