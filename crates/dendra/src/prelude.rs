@@ -27,6 +27,8 @@ pub use dendra_optim::{
     Rprop, Sequence, Sgd, Split, StepLr, WeightAverage,
 };
 pub use dendra_tensor::{Error, Index, Ops, Result, Rng, Shape, Tensor};
+#[cfg(feature = "fft")]
+pub use dendra_tensor::{FftNorm, Fourier, StftOptions};
 #[cfg(feature = "train")]
 pub use dendra_train::{
     Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
