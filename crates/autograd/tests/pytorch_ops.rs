@@ -18,6 +18,8 @@ mod composed;
 mod elementwise;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
+#[path = "pytorch_ops/indexing.rs"]
+mod indexing;
 #[path = "pytorch_ops/place.rs"]
 mod place;
 

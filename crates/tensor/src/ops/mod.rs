@@ -117,6 +117,7 @@ pub mod cross_entropy;
 pub mod embedding;
 pub mod grid_sample;
 pub mod group_norm;
+mod indexing;
 mod integer;
 pub mod interpolate;
 pub mod joining;
@@ -143,10 +144,13 @@ pub mod scatter_reduce;
 pub mod selection;
 pub mod softmax;
 pub mod special;
+pub mod stacking;
+pub mod statistics;
 pub mod strided;
 mod table;
 pub mod unary;
 pub mod unfold;
+mod uniques;
 
 #[doc(hidden)]
 pub use table::compile_here;
