@@ -45,15 +45,17 @@ pub use ops::conv_transpose2d::ConvTransposeOptions;
 pub use ops::conv2d::{Conv2dOptions, ConvOptions};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 pub use ops::div_rounded::Rounding;
-pub use ops::get::{Index, Indices};
 #[cfg(feature = "fft")]
 pub use ops::fourier::{FftNorm, Fourier, StftOptions};
+pub use ops::get::{Index, Indices};
 pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding};
 pub use ops::interpolate::{Interpolate, InterpolateMode};
 pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};
 pub use ops::padding::PadMode;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::scatter_reduce::ScatterReduction;
+pub use ops::stacking::Sections;
+pub use ops::statistics::Interpolation;
 pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;
 pub use shape::Shape;

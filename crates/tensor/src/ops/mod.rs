@@ -165,13 +165,14 @@ pub mod div_rounded;
 pub mod embedding;
 #[cfg(test)]
 mod extremes;
-pub mod get;
 #[cfg(feature = "fft")]
 pub mod fft;
 #[cfg(feature = "fft")]
 pub mod fourier;
+pub mod get;
 pub mod grid_sample;
 pub mod group_norm;
+mod indexing;
 mod integer;
 pub mod interpolate;
 pub mod joining;
@@ -200,10 +201,13 @@ pub mod softmax;
 pub mod special;
 #[cfg(feature = "fft")]
 mod spectrogram;
+pub mod stacking;
+pub mod statistics;
 pub mod strided;
 mod table;
 pub mod unary;
 pub mod unfold;
+mod uniques;
 
 pub use table::Ops;
 #[doc(hidden)]

@@ -14,6 +14,7 @@ use super::embedding::Embedding;
 use super::get::{self, Index, Indices, get_functions};
 use super::grid_sample::{self, GridSample, GridSampleOptions};
 use super::group_norm::GroupNorm;
+use super::indexing::{self, accumulating_functions, indexing_functions};
 use super::interpolate::Interpolate;
 use super::layer_norm::{LayerNorm, RmsNorm};
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
@@ -33,6 +34,8 @@ use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
+use super::stacking::{self, Sections, stacking_functions};
+use super::statistics::{self, Interpolation, statistics_functions};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
 use super::{
@@ -1063,43 +1066,6 @@ operations! {
         reduction(self, &axes, false).expect("a tensor has all of its axes")
     }
 
-    /// The element below which the part `q` of an axis lies, between two
-    /// elements on the line from one to the other; NaN where there is one.
-    fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
-        self.quantiles(&[q], axis, keep)?.squeeze(0)
-    }
-
-    /// [`quantile`](Ops::quantile) for each part of a list, along a new first
-    /// axis.
-    fn quantiles(&self, q: &[f64], axis: isize, keep: bool) -> Result<Self> {
-        let shape = self.value().shape();
-        let extent = shape[shape.axis("quantile", axis)?];
-        if let Some(q) = q.iter().find(|q| extent == 0 || !(0.0..=1.0).contains(*q)) {
-            let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
-            return Err(Error::argument("quantile", message));
-        }
-        let (sorted, _) = self.sort(axis, false)?;
-        let at = |place: f64| sorted.narrow(axis, place as usize, 1);
-        // The last of all, if there is one.
-        let nan = at((extent - 1) as f64)?.value().isnan();
-        let value = |q: &f64| {
-            let place = q * (extent - 1) as f64;
-            let value = at(place.floor())?.lerp(&at(place.ceil())?, place - place.floor())?;
-            let value = value.masked_fill(&nan, f64::NAN)?;
-            if keep { Ok(value) } else { value.squeeze(axis) }
-        };
-        let values = q.iter().map(value).collect::<Result<Vec<Self>>>()?;
-        Self::stack(&values.iter().collect::<Vec<_>>(), 0)
-    }
-
-    /// The differences of neighbours along an axis.
-    fn diff(&self, axis: isize) -> Result<Self> {
-        let shape = self.value().shape();
-        let length = shape[shape.axis("diff", axis)?].saturating_sub(1);
-        let start = shape[shape.axis("diff", axis)?] - length;
-        self.narrow(axis, start, length)?.sub(&self.narrow(axis, 0, length)?)
-    }
-
     /// Divided by the norm along an axis, or by `epsilon` where that is less.
     fn normalize(&self, p: f64, axis: isize, epsilon: f64) -> Result<Self> {
         self.div(&self.norm_axes(p, &[axis], true)?.clamp_min(epsilon))
@@ -1115,6 +1081,8 @@ operations! {
     }
 
     order_functions! {}
+
+    statistics_functions! {}
 
     /// The sum over axes of one name, as an equation such as `"bij,bjk->bik"`
     /// gives names to the axes of all operands and of the result (Einstein's
@@ -1356,6 +1324,11 @@ operations! {
     arithmetic_functions! {}
 
     addmm_functions! {}
+    indexing_functions! {}
+
+    accumulating_functions! {}
+
+    stacking_functions! {}
 
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
@@ -1368,6 +1341,25 @@ operations! {
         let (_, slices) = shape.selected("index_fill", axis, indices)?;
         let values = Self::constant(Tensor::full(slices, Number::from_f64(value)));
         self.index_copy(axis, indices, &values)
+    }
+
+    /// A copy with the sum, product, mean, maximum or minimum of the slices of
+    /// `source` for each index of an axis, and of the slice there where
+    /// `include_self`.
+    fn index_reduce(
+        &self,
+        axis: isize,
+        indices: &[usize],
+        source: &Self,
+        reduction: ScatterReduction,
+        include_self: bool,
+    ) -> Result<Self> {
+        let shape = self.value().shape();
+        let along = shape.axis("index_reduce", axis)?;
+        let slices = shape.with(along, indices.len());
+        indexing::check_source("index_reduce", &slices, source.value().shape())?;
+        let index = indexing::column(along, indices, &slices)?;
+        self.scatter_reduce(axis, &index, source, reduction, include_self)
     }
 
     /// Values of one shape joined along a new axis.
