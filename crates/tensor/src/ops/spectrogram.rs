@@ -191,7 +191,7 @@ mod tests {
         let spectra = x.stft(window, options).unwrap();
         let back = spectra.istft(window, options, Some(samples)).unwrap();
         assert_eq!(back.shape(), x.shape());
-        let difference = (&back - &x).abs().max().item().unwrap();
+        let difference = (&back - &x).abs().max().unwrap().item().unwrap();
         assert!(difference < 1e-12, "{options:?}: {difference}");
     }
 
