@@ -182,6 +182,12 @@ impl<T: Float> Tape<T> {
         self.record().updates.push(Update::Towards { buffer: buffer.id(), target, weight });
     }
 
+    /// Has a buffer that is the mean of `seen` targets be that of one more, when
+    /// the gradients are applied. Several of one step count one after the other.
+    pub fn update_average(&self, buffer: &Buffer<T>, target: Tensor<T>, seen: u64) {
+        self.record().updates.push(Update::Average { buffer: buffer.id(), target, seen });
+    }
+
     /// Counts up when the gradients are applied.
     pub fn increment(&self, counter: &Counter) {
         self.record().updates.push(Update::Increment { buffer: counter.id() });

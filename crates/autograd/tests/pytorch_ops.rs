@@ -20,6 +20,8 @@ mod elementwise;
 mod extremes;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
+#[path = "pytorch_ops/indexing.rs"]
+mod indexing;
 #[path = "pytorch_ops/place.rs"]
 mod place;
 #[path = "pytorch_ops/special.rs"]

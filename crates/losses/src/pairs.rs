@@ -10,7 +10,8 @@ use crate::pointwise::{Curve, apply, ensure_at_least, ensure_one_shape, ensure_s
 
 /// The loss of two scores a and b, of which a should be the higher one where
 /// the target y is 1 and the lower one where it is −1:
-/// `max(0, margin − y·(a − b))`. All three have one shape.
+/// `max(0, margin − y·(a − b))`. All three have one shape, where PyTorch's may
+/// broadcast.
 ///
 /// ```
 /// use dendra_losses::MarginRankingLoss;
@@ -303,7 +304,7 @@ impl Curve<1> for Cosine {
     fn derivative<T: Float>(&self, cosine: T, [y]: [T; 1]) -> T {
         if y > T::ZERO {
             -T::ONE
-        } else if cosine >= T::from_f64(self.margin) {
+        } else if cosine > T::from_f64(self.margin) {
             T::ONE
         } else {
             T::ZERO

@@ -13,7 +13,8 @@ impl<T: Number> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When the step is 0 or leads away from `end`, or a bound is not finite.
+    /// When the step is 0 or leads away from `end`, a bound is not finite, or
+    /// there is no memory for so many.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -27,7 +28,9 @@ impl<T: Number> Tensor<T> {
             let message = format!("there are no numbers from {start} to {end} in steps of {step}");
             return Err(Error::argument("arange_step", message));
         }
-        Ok(Self::from_fn([count as usize], |i| T::from_f64(start + i as f64 * step)))
+        let shape = Shape::from([count as usize]);
+        shape.check_memory::<T>("arange_step")?;
+        Ok(Self::from_fn(shape, |i| T::from_f64(start + i as f64 * step)))
     }
 
     /// `count` numbers from `start` to `end`, both included, at equal distances.
@@ -59,7 +62,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When one of them is no vector.
+    /// When one of them is no vector, or there is no memory for the grid.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -75,6 +78,7 @@ impl<T: Element> Tensor<T> {
             return Err(Error::shape("meshgrid", message));
         }
         let shape: Shape = vectors.iter().map(|vector| vector.len()).collect();
+        shape.check_memory::<T>("meshgrid")?;
         let along = |(axis, vector): (usize, &&Self)| {
             let mut column = vec![1; shape.len()];
             column[axis] = vector.len();
@@ -89,8 +93,10 @@ impl Tensor<i64> {
     ///
     /// # Errors
     ///
-    /// When there are none.
+    /// When there are none, or there is no memory for the tensor.
     pub fn randint(low: i64, high: i64, shape: impl Into<Shape>, rng: &mut Rng) -> Result<Self> {
+        let shape = shape.into();
+        shape.check_memory::<i64>("randint")?;
         match high.checked_sub(low).map(usize::try_from) {
             Some(Ok(count @ 1..)) => Ok(Self::from_fn(shape, |_| low + rng.below(count) as i64)),
             _ => {
@@ -151,6 +157,7 @@ impl<T: Float> Tensor<T> {
             return Err(Error::shape("multinomial", "a scalar has no axis of weights"));
         };
         let shape: Shape = batch.iter().copied().chain([count]).collect();
+        shape.check_memory::<i64>("multinomial")?;
         let mut drawn = Vec::with_capacity(shape.elements());
         let weights: Vec<f64> = self.to_vec().into_iter().map(|x| x.to_f64()).collect();
         for row in 0..shape.elements().checked_div(count).unwrap_or(0) {

@@ -121,7 +121,11 @@ macro_rules! place_functions {
         /// When there is no such axis or place.
         $($pub)? fn movedim(&self, from: isize, to: isize) -> Result<Self> {
             let shape = self.value().shape();
-            let (from, to) = (shape.axis("movedim", from)?, shape.axis("movedim", to)?);
+            let (from, _) = shape.along("movedim", from)?;
+            let (to, _) = shape.along("movedim", to)?;
+            if from == to {
+                return Ok(self.clone());
+            }
             let mut order: Vec<isize> = (0..shape.len() as isize).collect();
             let axis = order.remove(from);
             order.insert(to, axis);
@@ -348,6 +352,7 @@ pub(super) fn triangle(
     let &[.., rows, columns] = &shape[..] else {
         return Err(Error::shape(place, format!("expected at least two axes, got {shape}")));
     };
+    Shape::from([rows, columns]).check_memory::<bool>(place)?;
     let offset = |index: usize| (index % columns) as isize - (index / columns) as isize;
     Ok(Tensor::from_fn([rows, columns], |index| inside(offset(index))))
 }
@@ -378,15 +383,13 @@ pub(super) fn along_slices(
     indices: &[usize],
     source: &Shape,
 ) -> Result<Tensor<i64>> {
-    let along = shape.axis("index_copy", axis)?;
-    shape.check_indices("index_copy", along, indices)?;
-    let expected = shape.with(along, indices.len());
+    let (along, expected) = shape.selected("index_copy", axis, indices)?;
     if *source != expected {
         let message = format!("expected a source of shape {expected}, got {source}");
         return Err(Error::shape("index_copy", message));
     }
     let mut column = vec![1; shape.len()];
-    column[along] = indices.len();
+    column.iter_mut().skip(along).take(1).for_each(|length| *length = indices.len());
     let index = Tensor::build(column, |out: &mut [i64]| {
         for (slot, &index) in out.iter_mut().zip(indices) {
             *slot = index as i64;

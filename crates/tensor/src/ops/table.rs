@@ -2,17 +2,23 @@
 
 use smallvec::SmallVec;
 
+use super::addmm::{self, addmm_functions};
+use super::arithmetic::arithmetic_functions;
 use super::attention::{Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
 use super::conv_transpose2d::ConvTransposeOptions;
 use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
+use super::div_rounded::{DivRounded, Rounding};
 use super::embedding::Embedding;
+use super::get::{self, Index, Indices, get_functions};
 use super::grid_sample::{self, GridSample, GridSampleOptions};
 use super::group_norm::GroupNorm;
+use super::indexing::{self, accumulating_functions, indexing_functions};
 use super::interpolate::Interpolate;
 use super::layer_norm::{LayerNorm, RmsNorm};
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
+use super::lifted::batched;
 use super::linear::Linear;
 use super::matmul::MatMul;
 use super::max_pool2d::{Pool2dOptions, PoolOptions};
@@ -22,12 +28,14 @@ use super::padding::{Pad, PadMode};
 use super::place::{self, place_functions};
 use super::products;
 use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
-use super::reduce::{Max, Min, Prod, Sum};
+use super::reduce::{self, Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
 use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
+use super::stacking::{self, Sections, stacking_functions};
+use super::statistics::{self, Interpolation, statistics_functions};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
 use super::{
@@ -36,6 +44,7 @@ use super::{
 };
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
+use crate::kernels::fold::largest;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -355,6 +364,12 @@ operations! {
     /// The quotient.
     fn div(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Div, &[self, other]) }
 
+    DivRounded:
+    /// The quotient rounded to a whole number; no gradient flows.
+    fn div_rounded(&self, divisor: &Self, rounding: Rounding) -> Result<Self> {
+        Self::try_apply(DivRounded { rounding }, &[self, divisor])
+    }
+
     binary::Maximum:
     /// The larger one; NaN when either is NaN, which lets the gradient through to
     /// both. It is shared equally where both are the same.
@@ -453,7 +468,8 @@ operations! {
 
     Max:
     /// The maximum over some axes (PyTorch's `amax`); NaN when one element
-    /// is. Equal maxima share the gradient.
+    /// is. Equal maxima share the gradient. An axis without elements is an
+    /// error.
     fn max_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         Self::try_apply(Max { axes: axes.into(), keep }, &[self])
     }
@@ -466,7 +482,8 @@ operations! {
 
     Norm:
     /// (Σ |x|ᵖ)^(1/p) over some axes: the number of elements that are not 0 for p = 0,
-    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0.
+    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0. For
+    /// ±∞ and p below 0 an axis without elements is an error.
     fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
         match p {
             // The sign of a NaN is 0, but it is an element that is not 0.
@@ -534,21 +551,25 @@ operations! {
         }
     }
 
-    // Windows over images.
+    // Windows over images. As in PyTorch, one image without the batch axis, [C,
+    // height, width], gives a result without it.
 
     conv2d::Conv2d:
     /// The convolution of images `[N, in, height, width]` with a weight `[out,
     /// in / groups, kernel height, kernel width]`, plus a bias `[out]`.
+    ///
+    /// Here, and in all convolutions and poolings, the batch axis N may be
+    /// missing: one image `[in, height, width]` gives one image.
     fn conv2d(
         &self,
         weight: &Self,
         bias: Option<&Self>,
         options: Conv2dOptions,
     ) -> Result<Self> {
-        match bias {
-            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[self, weight, bias]),
-            None => Self::try_apply(conv2d::Conv2d { options }, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[x, weight, bias]),
+            None => Self::try_apply(conv2d::Conv2d { options }, &[x, weight]),
+        })
     }
 
     conv2d_relu::Conv2dRelu:
@@ -562,10 +583,10 @@ operations! {
         max_pool: bool,
     ) -> Result<Self> {
         let operation = conv2d_relu::Conv2dRelu { options, max_pool };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     conv_transpose2d::ConvTranspose2d:
@@ -580,17 +601,17 @@ operations! {
         options: ConvTransposeOptions<2>,
     ) -> Result<Self> {
         let operation = conv_transpose2d::ConvTranspose2d { options };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     max_pool2d::MaxPool2d:
     /// The largest element of each window over images `[N, C, height, width]`;
     /// NaN when one is. Of equal elements the first gets the gradient.
     fn max_pool2d(&self, options: Pool2dOptions) -> Result<Self> {
-        Self::try_apply(max_pool2d::MaxPool2d { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(max_pool2d::MaxPool2d { options }, &[x]))
     }
 
     avg_pool2d::AvgPool2d:
@@ -599,21 +620,23 @@ operations! {
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         let divisor_override = None;
         let operation = avg_pool2d::AvgPool2d { options, count_include_pad, divisor_override };
-        Self::try_apply(operation, &[self])
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveAvgPool2d:
     /// The mean of each of `[rows, columns]` windows that cover images
     /// `[N, C, height, width]`, whatever their size.
     fn adaptive_avg_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveAvgPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveAvgPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveMaxPool2d:
     /// The largest element of each of `[rows, columns]` windows that cover
     /// images `[N, C, height, width]`; NaN when one is.
     fn adaptive_max_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveMaxPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveMaxPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     // Normalisation and losses.
@@ -893,14 +916,14 @@ operations! {
     /// Each window over images `[N, C, height, width]` as a column of `[N, C · taps,
     /// windows]` (im2col).
     fn unfold(&self, options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Unfold { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(Unfold { options }, &[x]))
     }
 
     Fold:
     /// Columns as those of [`unfold`](Ops::unfold) added up to images of
     /// `output_size` (col2im).
     fn fold(&self, output_size: [usize; 2], options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Fold { output_size, options }, &[self])
+        batched(self, 3, |x| Self::try_apply(Fold { output_size, options }, &[x]))
     }
 
     Interpolate:
@@ -910,8 +933,9 @@ operations! {
     }
 
     GridSample:
-    /// The elements of images `[N, C, H, W]` at the places of a grid `[N, rows,
-    /// columns, 2]`, whose x and y go from −1 to 1; see [`GridSampleOptions`].
+    /// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
+    /// columns, 2]`, whose x and y go from −1 to 1, or of volumes `[N, C, D, H, W]` at
+    /// those of a grid `[N, slices, rows, columns, 3]`; see [`GridSampleOptions`].
     fn grid_sample(&self, grid: &Self, options: GridSampleOptions) -> Result<Self> {
         Self::try_apply(GridSample { options }, &[self, grid])
     }
@@ -961,8 +985,7 @@ operations! {
 
     /// The sum of all elements, as a scalar.
     fn sum(&self) -> Self {
-        let axes = (0..self.value().rank() as isize).collect();
-        Self::apply(Sum { axes, keep: false }, &[self])
+        Self::apply(Sum { axes: self.value().shape().all_axes(), keep: false }, &[self])
     }
 
     /// The mean of all elements, as a scalar; NaN when there are none.
@@ -1005,11 +1028,13 @@ operations! {
     /// The product of all elements, as a scalar.
     fn prod(&self) -> Self { self.over_all(Self::prod_axes) }
 
-    /// The largest element, as a scalar; equal ones share the gradient.
-    fn max(&self) -> Self { self.over_all(Self::max_axes) }
+    /// The largest element, as a scalar; equal ones share the gradient. An
+    /// error when there are none.
+    fn max(&self) -> Result<Self> { self.max_axes(&self.value().shape().all_axes(), false) }
 
-    /// The smallest element, as a scalar; equal ones share the gradient.
-    fn min(&self) -> Self { self.over_all(Self::min_axes) }
+    /// The smallest element, as a scalar; equal ones share the gradient. An
+    /// error when there are none.
+    fn min(&self) -> Result<Self> { self.min_axes(&self.value().shape().all_axes(), false) }
 
     /// The variance of all elements; see [`var_axes`](Ops::var_axes).
     fn var(&self, correction: usize) -> Self {
@@ -1030,52 +1055,15 @@ operations! {
     }
 
     /// The norm of all elements as one vector; see [`norm_axes`](Ops::norm_axes).
-    fn norm(&self, p: f64) -> Self {
-        self.over_all(|x, axes, keep| x.norm_axes(p, axes, keep))
+    fn norm(&self, p: f64) -> Result<Self> {
+        self.norm_axes(p, &self.value().shape().all_axes(), false)
     }
 
-    /// A reduction over all axes.
+    /// A reduction over all axes that has a result for no elements, too.
     #[doc(hidden)]
     fn over_all(&self, reduction: impl Fn(&Self, &[isize], bool) -> Result<Self>) -> Self {
-        let axes: Vec<isize> = (0..self.value().rank() as isize).collect();
+        let axes = self.value().shape().all_axes();
         reduction(self, &axes, false).expect("a tensor has all of its axes")
-    }
-
-    /// The element below which the part `q` of an axis lies, between two
-    /// elements on the line from one to the other; NaN where there is one.
-    fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
-        self.quantiles(&[q], axis, keep)?.squeeze(0)
-    }
-
-    /// [`quantile`](Ops::quantile) for each part of a list, along a new first
-    /// axis.
-    fn quantiles(&self, q: &[f64], axis: isize, keep: bool) -> Result<Self> {
-        let shape = self.value().shape();
-        let extent = shape[shape.axis("quantile", axis)?];
-        if let Some(q) = q.iter().find(|q| extent == 0 || !(0.0..=1.0).contains(*q)) {
-            let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
-            return Err(Error::argument("quantile", message));
-        }
-        let (sorted, _) = self.sort(axis, false)?;
-        let at = |place: f64| sorted.narrow(axis, place as usize, 1);
-        // The last of all, if there is one.
-        let nan = at((extent - 1) as f64)?.value().isnan();
-        let value = |q: &f64| {
-            let place = q * (extent - 1) as f64;
-            let value = at(place.floor())?.lerp(&at(place.ceil())?, place - place.floor())?;
-            let value = value.masked_fill(&nan, f64::NAN)?;
-            if keep { Ok(value) } else { value.squeeze(axis) }
-        };
-        let values = q.iter().map(value).collect::<Result<Vec<Self>>>()?;
-        Self::stack(&values.iter().collect::<Vec<_>>(), 0)
-    }
-
-    /// The differences of neighbours along an axis.
-    fn diff(&self, axis: isize) -> Result<Self> {
-        let shape = self.value().shape();
-        let length = shape[shape.axis("diff", axis)?].saturating_sub(1);
-        let start = shape[shape.axis("diff", axis)?] - length;
-        self.narrow(axis, start, length)?.sub(&self.narrow(axis, 0, length)?)
     }
 
     /// Divided by the norm along an axis, or by `epsilon` where that is less.
@@ -1093,6 +1081,8 @@ operations! {
     }
 
     order_functions! {}
+
+    statistics_functions! {}
 
     /// The sum over axes of one name, as an equation such as `"bij,bjk->bik"`
     /// gives names to the axes of all operands and of the result (Einstein's
@@ -1169,9 +1159,10 @@ operations! {
         distances.norm_axes(p, &[-1], false)
     }
 
-    /// ln Σ exp(x) along an axis, without overflow.
+    /// ln Σ exp(x) along an axis, without overflow; −∞ for no elements.
     fn logsumexp(&self, axis: isize, keep: bool) -> Result<Self> {
-        let max = self.value().max_axes(&[axis], true)?;
+        self.value().shape().along("logsumexp", axis)?;
+        let max = reduce::forward(self.value(), &[axis], true, Number::LOWEST, largest());
         let max = Self::constant(max.map(|x| if x.is_finite() { x } else { Number::ZERO }));
         let sum = self.sub(&max)?.exp().sum_axes(&[axis], true)?.ln().add(&max)?;
         if keep { Ok(sum) } else { sum.squeeze(axis) }
@@ -1268,13 +1259,14 @@ operations! {
 
     /// The grid of [`grid_sample`](Ops::grid_sample) that maps images of
     /// `[height, width]` by these matrices `[N, 2, 3]`, as `[N, height, width,
-    /// 2]`: (x, y, 1) of each pixel times the matrix.
-    fn affine_grid(&self, output_size: [usize; 2], align_corners: bool) -> Result<Self> {
-        grid_sample::affine_grid(self, output_size, align_corners)
+    /// 2]`: (x, y, 1) of each pixel times the matrix. Volumes of `[depth, height,
+    /// width]` take matrices `[N, 3, 4]`, for (x, y, z, 1).
+    fn affine_grid(&self, output_size: impl AsRef<[usize]>, align_corners: bool) -> Result<Self> {
+        grid_sample::affine_grid(self, output_size.as_ref(), align_corners)
     }
 
-    /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·
-    /// factor², H, W]` becomes `[N, C, H · factor, W · factor]`.
+    /// Channels spread over squares of `factor` × `factor` pixels: `[…, C ·
+    /// factor², H, W]` becomes `[…, C, H · factor, W · factor]`.
     fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
         pixels::shuffle(self, factor)
     }
@@ -1284,11 +1276,23 @@ operations! {
         pixels::unshuffle(self, factor)
     }
 
+    /// The channels of `[N, C, …]` in another order, so that each of `groups`
+    /// groups of neighbours afterwards has channels of all groups before (Zhang
+    /// et al., "ShuffleNet", 2018).
+    fn channel_shuffle(&self, groups: usize) -> Result<Self> {
+        pixels::shuffle_channels(self, groups)
+    }
+
     /// Two axes exchanged.
     fn transpose(&self, first: isize, second: isize) -> Result<Self> {
         let shape = self.value().shape();
-        let mut axes: Vec<isize> = (0..shape.len() as isize).collect();
-        axes.swap(shape.axis("transpose", first)?, shape.axis("transpose", second)?);
+        let (first, _) = shape.along("transpose", first)?;
+        let (second, _) = shape.along("transpose", second)?;
+        if first == second {
+            return Ok(self.clone());
+        }
+        let mut axes = shape.all_axes();
+        axes.swap(first, second);
         self.permute(&axes)
     }
 
@@ -1315,6 +1319,17 @@ operations! {
 
     place_functions! {}
 
+    get_functions! {}
+
+    arithmetic_functions! {}
+
+    addmm_functions! {}
+    indexing_functions! {}
+
+    accumulating_functions! {}
+
+    stacking_functions! {}
+
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
         Self::constant(Tensor::scalar(Number::from_f64(value))).where_mask(mask, self)
@@ -1323,9 +1338,28 @@ operations! {
     /// With a value at some indices of an axis.
     fn index_fill(&self, axis: isize, indices: &[usize], value: f64) -> Result<Self> {
         let shape = self.value().shape();
-        let slices = shape.with(shape.axis("index_fill", axis)?, indices.len());
+        let (_, slices) = shape.selected("index_fill", axis, indices)?;
         let values = Self::constant(Tensor::full(slices, Number::from_f64(value)));
         self.index_copy(axis, indices, &values)
+    }
+
+    /// A copy with the sum, product, mean, maximum or minimum of the slices of
+    /// `source` for each index of an axis, and of the slice there where
+    /// `include_self`.
+    fn index_reduce(
+        &self,
+        axis: isize,
+        indices: &[usize],
+        source: &Self,
+        reduction: ScatterReduction,
+        include_self: bool,
+    ) -> Result<Self> {
+        let shape = self.value().shape();
+        let along = shape.axis("index_reduce", axis)?;
+        let slices = shape.with(along, indices.len());
+        indexing::check_source("index_reduce", &slices, source.value().shape())?;
+        let index = indexing::column(along, indices, &slices)?;
+        self.scatter_reduce(axis, &index, source, reduction, include_self)
     }
 
     /// Values of one shape joined along a new axis.

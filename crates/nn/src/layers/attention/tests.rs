@@ -146,6 +146,30 @@ fn dropout_is_in_training_alone() {
 }
 
 #[test]
+fn the_batch_axis_may_be_missing() {
+    let mut rng = Rng::seed(4);
+    for batch_first in [false, true] {
+        let layer: MultiheadAttention<f64> =
+            MultiheadAttention::new(8, 2).batch_first(batch_first).init_as(&mut rng).unwrap();
+        let mut of = |length| Tensor::normal([length, 8], 0.0, 1.0, &mut rng);
+        let (query, key) = (Var::new(of(3)), Var::new(of(4)));
+        let axis = if batch_first { 0 } else { 1 };
+        let batch = |x: &Var<f64>| x.unsqueeze(axis).unwrap();
+        let padding = Tensor::from([false, true, false, false]);
+        let with = |padding| Attend { key_padding_mask: Some(padding), ..Attend::default() };
+        let one = layer.attend_with_weights(&query, &key, &key, with(&padding), true).unwrap();
+        let paddings = padding.unsqueeze(0).unwrap();
+        let (q, k) = (batch(&query), batch(&key));
+        let all = layer.attend_with_weights(&q, &k, &k, with(&paddings), true).unwrap();
+        assert_eq!(one.0.value(), all.0.squeeze(axis).unwrap().value());
+        assert_eq!(one.1.value(), all.1.squeeze(0).unwrap().value());
+        let alone = layer.attend(&query, &key, &key, with(&padding)).unwrap();
+        let beside = layer.attend(&q, &k, &k, with(&paddings)).unwrap();
+        assert_eq!(alone.value(), beside.squeeze(axis).unwrap().value());
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let mut rng = Rng::seed(0);
     let error = MultiheadAttention::new(8, 3).init(&mut rng).unwrap_err().to_string();
@@ -154,8 +178,8 @@ fn what_does_not_fit_is_named() {
     let message =
         |shape: &[usize]| layer.forward(&Var::new(Tensor::zeros(shape))).unwrap_err().to_string();
     assert_eq!(
-        message(&[5, 8]),
-        "MultiheadAttention 8, 2 heads: expected inputs of shape [L, N, E], got [5, 8]"
+        message(&[8]),
+        "MultiheadAttention 8, 2 heads: expected inputs of shape [L, N, E], got [8]"
     );
     assert!(message(&[5, 2, 7]).contains("expected input of shape […, 8]"));
 }

@@ -72,6 +72,33 @@ fn dropout_is_between_layers_and_in_training_alone() {
 }
 
 #[test]
+fn the_batch_axis_may_be_missing() {
+    let mut rng = Rng::seed(5);
+    for batch_first in [false, true] {
+        let settings = LSTM::new(3, 4).num_layers(2).bidirectional(true).batch_first(batch_first);
+        let lstm: LSTM<f64> = settings.init_as(&mut rng).unwrap();
+        let mut of = |shape: &[usize]| Var::new(Tensor::normal(shape, 0.0, 1.0, &mut rng));
+        let (x, h, c) = (of(&[5, 3]), of(&[4, 4]), of(&[4, 4]));
+        let axis = if batch_first { 0 } else { 1 };
+        let batch = |x: &Var<f64>, axis| x.unsqueeze(axis).unwrap();
+        let states = RecurrentState { h: batch(&h, 1), c: Some(batch(&c, 1)) };
+        let state = RecurrentState { h, c: Some(c) };
+        let (y, last) = lstm.run(&x, Some(&state), None).unwrap();
+        let (ys, lasts) = lstm.run(&batch(&x, axis), Some(&states), None).unwrap();
+        assert_eq!(*y.shape(), [5, 8]);
+        assert_eq!(y.value(), ys.squeeze(axis).unwrap().value());
+        assert_eq!(last.h.value(), lasts.h.squeeze(1).unwrap().value());
+        assert_eq!(last.c.unwrap().value(), lasts.c.unwrap().squeeze(1).unwrap().value());
+    }
+    let cell = crate::layers::GRUCell::new(3, 4).init(&mut rng).unwrap();
+    let (x, h) = (Var::new(Tensor::ones([3])), Var::new(Tensor::ones([4])));
+    let one = cell.step(&x, Some(&RecurrentState { h: h.clone(), c: None })).unwrap();
+    let states = RecurrentState { h: h.unsqueeze(0).unwrap(), c: None };
+    let all = cell.step(&x.unsqueeze(0).unwrap(), Some(&states)).unwrap();
+    assert_eq!(one.h.value(), all.h.squeeze(0).unwrap().value());
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let mut rng = Rng::seed(0);
     let mut lstm = LSTM::new(3, 4).num_layers(2).init(&mut rng).unwrap();
@@ -80,8 +107,8 @@ fn what_does_not_fit_is_named() {
         lstm.run(&x, state, None).unwrap_err().to_string()
     };
     assert_eq!(
-        message(&lstm, &[5, 3], None),
-        "LSTM 3 → 4, 2 layers: expected a sequence [L, N, input_size], got [5, 3]"
+        message(&lstm, &[3], None),
+        "LSTM 3 → 4, 2 layers: expected a sequence [L, N, input_size], got [3]"
     );
     lstm.name_parameters();
     let zeros = |shape: [usize; 3]| Var::new(Tensor::zeros(shape));
