@@ -202,7 +202,7 @@ mod tests {
         let x = Tensor::from([1.2345, -2.675, 1234.5, 0.125, NAN, INF]);
         assert_eq!(text(x.round_decimals(2)), "[1.23, -2.68, 1234.5, 0.12, NaN, inf]");
         let x = Tensor::from([1.2345, -2.675, 0.125_f64]);
-        assert_eq!(x.round_decimals(2).to_vec(), [1.23, -2.67, 0.12]);
+        assert_eq!(x.round_decimals(2).to_vec(), [1.23, -2.68, 0.12]);
         let x = Tensor::from([1234.5, -1250.0, 1350.0]);
         assert_eq!(text(x.round_decimals(-2)), "[1200.0, -1200.0, 1400.0]");
         assert_eq!(Tensor::from([180.0_f64]).deg2rad().to_vec(), [std::f64::consts::PI]);

@@ -462,6 +462,7 @@ mod tests {
             same(x.cummin(axis).map(|pair| pair.0));
             same(x.flip(&[axis]));
             same(x.squeeze(axis));
+            assert_eq!(x.unfold_axis(axis, 1, 1).unwrap(), Tensor::from([2.5]));
             same(x.transpose(axis, 0));
             same(x.movedim(axis, 0));
             same(x.gather(axis, &Tensor::scalar(0)));
