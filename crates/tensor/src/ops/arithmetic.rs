@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn powers_and_rounded_numbers() {
-        let (a, b) = (Tensor::from([1.0, -2.0, 300.0]), Tensor::from([3.0, 0.5, -300.0_f32]));
+        let (a, b) = (Tensor::from([2.0, -2.0, 300.0]), Tensor::from([3.0, 0.5, -300.0_f32]));
         let sum = a.logaddexp2(&b).unwrap();
-        assert!(sum.allclose(&Tensor::from([3.321_928, 0.734_840_6, 300.0]), 1e-6, 0.0).unwrap());
+        assert!(sum.allclose(&Tensor::from([3.584_962_5, 0.734_840_6, 300.0]), 1e-6, 0.0).unwrap());
         let low = Tensor::from([-INF]).logaddexp2(&Tensor::from([-INF])).unwrap();
         assert_eq!(low.to_vec(), [-INF]);
         assert_eq!(b.ldexp(&Tensor::from([1.0, 2.0, -1.0])).unwrap().to_vec(), [6.0, 2.0, -150.0]);
