@@ -16,10 +16,16 @@ use serde_json::Value;
 mod composed;
 #[path = "pytorch_ops/elementwise.rs"]
 mod elementwise;
+#[path = "pytorch_ops/extremes.rs"]
+mod extremes;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
+#[path = "pytorch_ops/indexing.rs"]
+mod indexing;
 #[path = "pytorch_ops/place.rs"]
 mod place;
+#[path = "pytorch_ops/special.rs"]
+mod special;
 
 use fixtures::{Case, Comparison, Fixture, Stored, integers};
 

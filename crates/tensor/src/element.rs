@@ -360,9 +360,18 @@ macro_rules! floats {
             #[inline(always)]
             fn tanh(self) -> Self { $tanh(self) }
             #[inline(always)]
-            fn asinh(self) -> Self { $type::asinh(self) }
+            fn asinh(self) -> Self {
+                if self.abs() < 1e9 || self.is_nan() {
+                    return $type::asinh(self);
+                }
+                // The standard library doubles it, which overflows.
+                (self.abs().ln() + std::$type::consts::LN_2).copysign(self)
+            }
             #[inline(always)]
-            fn acosh(self) -> Self { $type::acosh(self) }
+            fn acosh(self) -> Self {
+                let large = self >= 1e9;
+                if large { self.ln() + std::$type::consts::LN_2 } else { $type::acosh(self) }
+            }
             #[inline(always)]
             fn atanh(self) -> Self { $type::atanh(self) }
             #[inline(always)]

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::order::compare;
+use super::order::{compare, is_nan};
 use crate::element::{Element, Number};
 use crate::error::{Error, Result};
 use crate::kernels::places::Places;
@@ -131,7 +131,9 @@ impl<T: Number> Tensor<T> {
 
     /// Whether each element is one of these.
     pub fn isin(&self, elements: &[T]) -> Tensor<bool> {
-        self.map(|x| elements.contains(&x))
+        let mut sorted = elements.to_vec();
+        sorted.sort_by(|&a, &b| compare(a, b));
+        self.map(|x| !is_nan(x) && sorted.binary_search_by(|&other| compare(other, x)).is_ok())
     }
 
     /// How many elements lie in each of `bins` equal parts of `low ..= high`.
@@ -277,7 +279,9 @@ mod tests {
         assert_eq!(places(false), [1, 4, 0, 3]);
         assert_eq!(places(true), [3, 4, 3, 3]);
         assert!(sorted.searchsorted(&Tensor::from([1]), false).is_err());
-        assert_eq!(Tensor::from([1, 5, 2_i64]).isin(&[1, 2]).to_vec(), [true, false, true]);
+        assert_eq!(Tensor::from([1, 5, 2_i64]).isin(&[2, 1]).to_vec(), [true, false, true]);
+        let found = Tensor::from([NAN, -0.0, 3.0]).isin(&[NAN, 3.0, 0.0, NAN]);
+        assert_eq!(found.to_vec(), [false, true, true]);
         let counts = Tensor::from([0.0, 1.0, 1.5, 4.0, 9.0, NAN]).histc(4, 0.0, 4.0).unwrap();
         assert_eq!(counts.to_vec(), [1, 2, 0, 1]);
         assert!(counts.histc(0, 0.0, 1.0).is_err() && counts.histc(2, 1.0, 0.0).is_err());

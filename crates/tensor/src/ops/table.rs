@@ -14,9 +14,11 @@ use super::embedding::Embedding;
 use super::get::{self, Index, Indices, get_functions};
 use super::grid_sample::{self, GridSample, GridSampleOptions};
 use super::group_norm::GroupNorm;
+use super::indexing::{self, accumulating_functions, indexing_functions};
 use super::interpolate::Interpolate;
 use super::layer_norm::{LayerNorm, RmsNorm};
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
+use super::lifted::batched;
 use super::linear::Linear;
 use super::matmul::MatMul;
 use super::max_pool2d::{Pool2dOptions, PoolOptions};
@@ -32,6 +34,8 @@ use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
+use super::stacking::{self, Sections, stacking_functions};
+use super::statistics::{self, Interpolation, statistics_functions};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
 use super::{
@@ -101,6 +105,13 @@ operations! {
     activation::Hardsigmoid:
     /// min(max(x + 3, 0), 6) / 6.
     fn hardsigmoid(&self) -> Self { Self::apply(activation::Hardsigmoid, &[self]) }
+
+    activation::Hardtanh:
+    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1): as
+    /// [`clamp`](Ops::clamp), but that NaN lets the gradient through.
+    fn hardtanh(&self, low: f64, high: f64) -> Self {
+        Self::apply(activation::Hardtanh { low, high }, &[self])
+    }
 
     activation::Hardshrink:
     /// x where it is beyond ±`lambda`, else 0.
@@ -298,21 +309,33 @@ operations! {
 
     unary::Powf:
     /// x to the power of a constant.
-    fn powf(&self, exponent: f64) -> Self { Self::apply(unary::Powf { exponent }, &[self]) }
+    fn powf(&self, exponent: f64) -> Self {
+        match exponent {
+            // As in PyTorch, NaN for −∞ too.
+            0.5 => self.sqrt(),
+            2.0 => self.square(),
+            _ => Self::apply(unary::Powf { exponent }, &[self]),
+        }
+    }
 
     unary::Clamp:
     /// x limited to `low ..= high`; no gradient flows at the bounds and beyond
-    /// them. NaN stays.
+    /// them, nor for NaN, which stays. An infinite bound is none, and where they
+    /// are crossed all is `high`.
     fn clamp(&self, low: f64, high: f64) -> Self {
         Self::apply(unary::Clamp { low, high }, &[self])
     }
 
     unary::Logit:
     /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), of x limited to
-    /// `epsilon ..= 1 − epsilon` if given.
+    /// `epsilon ..= 1 − epsilon` if given. Its gradient is 0 outside of these, and
+    /// NaN outside of `0 ..= 1` where there is no `epsilon`.
     fn logit(&self, epsilon: Option<f64>) -> Self {
-        let limited = epsilon.map(|epsilon| self.clamp(epsilon, 1.0 - epsilon));
-        Self::apply(unary::Logit, &[limited.as_ref().unwrap_or(self)])
+        let (low, high) = match epsilon {
+            Some(epsilon) => (epsilon, 1.0 - epsilon),
+            None => (f64::NEG_INFINITY, f64::INFINITY),
+        };
+        Self::apply(unary::Logit { low, high }, &[self])
     }
 
     unary::MulScalar:
@@ -348,8 +371,8 @@ operations! {
     }
 
     binary::Maximum:
-    /// The larger one; NaN when either is NaN. The gradient is shared equally
-    /// where both are the same.
+    /// The larger one; NaN when either is NaN, which lets the gradient through to
+    /// both. It is shared equally where both are the same.
     fn maximum(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Maximum, &[self, other])
     }
@@ -374,7 +397,8 @@ operations! {
     }
 
     binary::Hypot:
-    /// √(self² + other²) without overflow; no gradient flows at the origin.
+    /// √(self² + other²) without overflow; no gradient flows at the origin, where
+    /// PyTorch's is NaN.
     fn hypot(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Hypot, &[self, other])
     }
@@ -394,13 +418,15 @@ operations! {
     }
 
     binary::Xlogy:
-    /// `self · ln(other)`, and 0 where `self` is 0.
+    /// `self · ln(other)`, and 0 where `self` is 0. The gradient by `other` is 0
+    /// where both are 0; PyTorch's is NaN.
     fn xlogy(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Xlogy, &[self, other])
     }
 
     binary::LogAddExp:
-    /// ln(exp(self) + exp(other)), without overflow.
+    /// ln(exp(self) + exp(other)), without overflow. Where both are the same, an
+    /// infinity too, they share the gradient equally, where PyTorch's is NaN.
     fn logaddexp(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::LogAddExp, &[self, other])
     }
@@ -460,7 +486,8 @@ operations! {
     /// ±∞ and p below 0 an axis without elements is an error.
     fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
         match p {
-            0.0 => self.abs().sign().sum_axes(axes, keep),
+            // The sign of a NaN is 0, but it is an element that is not 0.
+            0.0 => self.masked_fill(&self.value().isnan(), 1.0)?.abs().sign().sum_axes(axes, keep),
             1.0 => self.abs().sum_axes(axes, keep),
             f64::INFINITY => self.abs().max_axes(axes, keep),
             f64::NEG_INFINITY => self.abs().min_axes(axes, keep),
@@ -524,21 +551,25 @@ operations! {
         }
     }
 
-    // Windows over images.
+    // Windows over images. As in PyTorch, one image without the batch axis, [C,
+    // height, width], gives a result without it.
 
     conv2d::Conv2d:
     /// The convolution of images `[N, in, height, width]` with a weight `[out,
     /// in / groups, kernel height, kernel width]`, plus a bias `[out]`.
+    ///
+    /// Here, and in all convolutions and poolings, the batch axis N may be
+    /// missing: one image `[in, height, width]` gives one image.
     fn conv2d(
         &self,
         weight: &Self,
         bias: Option<&Self>,
         options: Conv2dOptions,
     ) -> Result<Self> {
-        match bias {
-            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[self, weight, bias]),
-            None => Self::try_apply(conv2d::Conv2d { options }, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[x, weight, bias]),
+            None => Self::try_apply(conv2d::Conv2d { options }, &[x, weight]),
+        })
     }
 
     conv2d_relu::Conv2dRelu:
@@ -552,10 +583,10 @@ operations! {
         max_pool: bool,
     ) -> Result<Self> {
         let operation = conv2d_relu::Conv2dRelu { options, max_pool };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     conv_transpose2d::ConvTranspose2d:
@@ -570,17 +601,17 @@ operations! {
         options: ConvTransposeOptions<2>,
     ) -> Result<Self> {
         let operation = conv_transpose2d::ConvTranspose2d { options };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     max_pool2d::MaxPool2d:
     /// The largest element of each window over images `[N, C, height, width]`;
     /// NaN when one is. Of equal elements the first gets the gradient.
     fn max_pool2d(&self, options: Pool2dOptions) -> Result<Self> {
-        Self::try_apply(max_pool2d::MaxPool2d { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(max_pool2d::MaxPool2d { options }, &[x]))
     }
 
     avg_pool2d::AvgPool2d:
@@ -589,21 +620,23 @@ operations! {
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         let divisor_override = None;
         let operation = avg_pool2d::AvgPool2d { options, count_include_pad, divisor_override };
-        Self::try_apply(operation, &[self])
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveAvgPool2d:
     /// The mean of each of `[rows, columns]` windows that cover images
     /// `[N, C, height, width]`, whatever their size.
     fn adaptive_avg_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveAvgPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveAvgPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveMaxPool2d:
     /// The largest element of each of `[rows, columns]` windows that cover
     /// images `[N, C, height, width]`; NaN when one is.
     fn adaptive_max_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveMaxPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveMaxPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     // Normalisation and losses.
@@ -883,14 +916,14 @@ operations! {
     /// Each window over images `[N, C, height, width]` as a column of `[N, C · taps,
     /// windows]` (im2col).
     fn unfold(&self, options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Unfold { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(Unfold { options }, &[x]))
     }
 
     Fold:
     /// Columns as those of [`unfold`](Ops::unfold) added up to images of
     /// `output_size` (col2im).
     fn fold(&self, output_size: [usize; 2], options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Fold { output_size, options }, &[self])
+        batched(self, 3, |x| Self::try_apply(Fold { output_size, options }, &[x]))
     }
 
     Interpolate:
@@ -900,8 +933,9 @@ operations! {
     }
 
     GridSample:
-    /// The elements of images `[N, C, H, W]` at the places of a grid `[N, rows,
-    /// columns, 2]`, whose x and y go from −1 to 1; see [`GridSampleOptions`].
+    /// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
+    /// columns, 2]`, whose x and y go from −1 to 1, or of volumes `[N, C, D, H, W]` at
+    /// those of a grid `[N, slices, rows, columns, 3]`; see [`GridSampleOptions`].
     fn grid_sample(&self, grid: &Self, options: GridSampleOptions) -> Result<Self> {
         Self::try_apply(GridSample { options }, &[self, grid])
     }
@@ -910,10 +944,7 @@ operations! {
     =>
 
     /// x limited to 0 ..= 6.
-    fn relu6(&self) -> Self { self.clamp(0.0, 6.0) }
-
-    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1).
-    fn hardtanh(&self, low: f64, high: f64) -> Self { self.clamp(low, high) }
+    fn relu6(&self) -> Self { self.hardtanh(0.0, 6.0) }
 
     /// The larger of x and a bound; no gradient flows where the bound is.
     fn clamp_min(&self, low: f64) -> Self { self.clamp(low, f64::INFINITY) }
@@ -1035,56 +1066,23 @@ operations! {
         reduction(self, &axes, false).expect("a tensor has all of its axes")
     }
 
-    /// The element below which the part `q` of an axis lies, between two
-    /// elements on the line from one to the other; NaN where there is one.
-    fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
-        self.quantiles(&[q], axis, keep)?.squeeze(0)
-    }
-
-    /// [`quantile`](Ops::quantile) for each part of a list, along a new first
-    /// axis.
-    fn quantiles(&self, q: &[f64], axis: isize, keep: bool) -> Result<Self> {
-        let shape = self.value().shape();
-        let extent = shape[shape.axis("quantile", axis)?];
-        if let Some(q) = q.iter().find(|q| extent == 0 || !(0.0..=1.0).contains(*q)) {
-            let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
-            return Err(Error::argument("quantile", message));
-        }
-        let (sorted, _) = self.sort(axis, false)?;
-        let at = |place: f64| sorted.narrow(axis, place as usize, 1);
-        // The last of all, if there is one.
-        let nan = at((extent - 1) as f64)?.value().isnan();
-        let value = |q: &f64| {
-            let place = q * (extent - 1) as f64;
-            let value = at(place.floor())?.lerp(&at(place.ceil())?, place - place.floor())?;
-            let value = value.masked_fill(&nan, f64::NAN)?;
-            if keep { Ok(value) } else { value.squeeze(axis) }
-        };
-        let values = q.iter().map(value).collect::<Result<Vec<Self>>>()?;
-        Self::stack(&values.iter().collect::<Vec<_>>(), 0)
-    }
-
-    /// The differences of neighbours along an axis.
-    fn diff(&self, axis: isize) -> Result<Self> {
-        let shape = self.value().shape();
-        let length = shape[shape.axis("diff", axis)?].saturating_sub(1);
-        let start = shape[shape.axis("diff", axis)?] - length;
-        self.narrow(axis, start, length)?.sub(&self.narrow(axis, 0, length)?)
-    }
-
     /// Divided by the norm along an axis, or by `epsilon` where that is less.
     fn normalize(&self, p: f64, axis: isize, epsilon: f64) -> Result<Self> {
         self.div(&self.norm_axes(p, &[axis], true)?.clamp_min(epsilon))
     }
 
-    /// The cosine of the angle between vectors along an axis; their norms count
-    /// as at least `epsilon`.
+    /// The cosine of the angle between vectors along an axis of the shape that
+    /// both broadcast to; their norms count as at least `epsilon`.
     fn cosine_similarity(&self, other: &Self, axis: isize, epsilon: f64) -> Result<Self> {
-        let unit = |x: &Self| x.normalize(2.0, axis, epsilon);
+        let shape = self.value().shape().broadcast(other.value().shape(), "cosine_similarity")?;
+        shape.axis("cosine_similarity", axis)?;
+        let unit = |x: &Self| x.broadcast_to(shape.clone())?.normalize(2.0, axis, epsilon);
         unit(self)?.mul(&unit(other)?)?.sum_axes(&[axis], false)
     }
 
     order_functions! {}
+
+    statistics_functions! {}
 
     /// The sum over axes of one name, as an equation such as `"bij,bjk->bik"`
     /// gives names to the axes of all operands and of the result (Einstein's
@@ -1156,6 +1154,8 @@ operations! {
     /// `[…, m, d]`.
     fn cdist(&self, other: &Self, p: f64) -> Result<Self> {
         let distances = self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?;
+        // Rows without elements have the distance 0, which only a sum gives.
+        let p = if distances.value().shape().last() == Some(&0) { 1.0 } else { p };
         distances.norm_axes(p, &[-1], false)
     }
 
@@ -1259,13 +1259,14 @@ operations! {
 
     /// The grid of [`grid_sample`](Ops::grid_sample) that maps images of
     /// `[height, width]` by these matrices `[N, 2, 3]`, as `[N, height, width,
-    /// 2]`: (x, y, 1) of each pixel times the matrix.
-    fn affine_grid(&self, output_size: [usize; 2], align_corners: bool) -> Result<Self> {
-        grid_sample::affine_grid(self, output_size, align_corners)
+    /// 2]`: (x, y, 1) of each pixel times the matrix. Volumes of `[depth, height,
+    /// width]` take matrices `[N, 3, 4]`, for (x, y, z, 1).
+    fn affine_grid(&self, output_size: impl AsRef<[usize]>, align_corners: bool) -> Result<Self> {
+        grid_sample::affine_grid(self, output_size.as_ref(), align_corners)
     }
 
-    /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·
-    /// factor², H, W]` becomes `[N, C, H · factor, W · factor]`.
+    /// Channels spread over squares of `factor` × `factor` pixels: `[…, C ·
+    /// factor², H, W]` becomes `[…, C, H · factor, W · factor]`.
     fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
         pixels::shuffle(self, factor)
     }
@@ -1273,6 +1274,13 @@ operations! {
     /// The inverse of [`pixel_shuffle`](Ops::pixel_shuffle).
     fn pixel_unshuffle(&self, factor: usize) -> Result<Self> {
         pixels::unshuffle(self, factor)
+    }
+
+    /// The channels of `[N, C, …]` in another order, so that each of `groups`
+    /// groups of neighbours afterwards has channels of all groups before (Zhang
+    /// et al., "ShuffleNet", 2018).
+    fn channel_shuffle(&self, groups: usize) -> Result<Self> {
+        pixels::shuffle_channels(self, groups)
     }
 
     /// Two axes exchanged.
@@ -1316,6 +1324,11 @@ operations! {
     arithmetic_functions! {}
 
     addmm_functions! {}
+    indexing_functions! {}
+
+    accumulating_functions! {}
+
+    stacking_functions! {}
 
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
@@ -1328,6 +1341,25 @@ operations! {
         let (_, slices) = shape.selected("index_fill", axis, indices)?;
         let values = Self::constant(Tensor::full(slices, Number::from_f64(value)));
         self.index_copy(axis, indices, &values)
+    }
+
+    /// A copy with the sum, product, mean, maximum or minimum of the slices of
+    /// `source` for each index of an axis, and of the slice there where
+    /// `include_self`.
+    fn index_reduce(
+        &self,
+        axis: isize,
+        indices: &[usize],
+        source: &Self,
+        reduction: ScatterReduction,
+        include_self: bool,
+    ) -> Result<Self> {
+        let shape = self.value().shape();
+        let along = shape.axis("index_reduce", axis)?;
+        let slices = shape.with(along, indices.len());
+        indexing::check_source("index_reduce", &slices, source.value().shape())?;
+        let index = indexing::column(along, indices, &slices)?;
+        self.scatter_reduce(axis, &index, source, reduction, include_self)
     }
 
     /// Values of one shape joined along a new axis.

@@ -1,0 +1,589 @@
+//! Advanced indexing: elements and slices named by several index tensors at
+//! once, and copies with other values there. The functions are composed of
+//! others and written once, for the trait [`Ops`](crate::Ops) and for tensors
+//! of any element type alike.
+
+use super::indexing;
+use crate::element::{Element, Number};
+use crate::error::{Error, Result};
+use crate::kernels::places::Places;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Functions of every element type, as items of the trait or, with `pub`, of a
+/// type.
+macro_rules! indexing_functions {
+    ($($pub:tt)?) => {
+        /// The elements that index tensors name, one for each axis from the
+        /// first on; `None`, like a missing one, takes a whole axis:
+        /// `x.index(&[Some(&i), None, Some(&j)])` is `x[i, :, j]` of NumPy and
+        /// PyTorch.
+        ///
+        /// The index tensors broadcast together. Their axes stand where the
+        /// indexed axes were if those are neighbours, else in front. A negative
+        /// index counts from the end of its axis. A mask becomes index tensors
+        /// by `mask.nonzero().unbind(1)`.
+        ///
+        /// # Errors
+        ///
+        /// When there are more indices than axes, they do not broadcast, or an
+        /// index is out of range.
+        $($pub)? fn index(&self, indices: &[Option<&Tensor<i64>>]) -> Result<Self> {
+            let named = indexing::Named::new("index", self.value().shape(), indices)?;
+            let joined = self.permute(&named.order)?.reshape(&named.joined)?;
+            joined.index_select(named.axis, &named.positions)?.reshape(named.result)
+        }
+
+        /// A copy with `values` at the places that index tensors name, as those
+        /// of [`index`](Self::index); the values broadcast to the shape that it
+        /// gives. Of several values for one place the last one in row-major
+        /// order stays (PyTorch leaves open which).
+        ///
+        /// # Errors
+        ///
+        /// As those of [`index`](Self::index), and when the values do not
+        /// broadcast.
+        $($pub)? fn index_put(
+            &self,
+            indices: &[Option<&Tensor<i64>>],
+            values: &Self,
+        ) -> Result<Self> {
+            let named = indexing::Named::new("index_put", self.value().shape(), indices)?;
+            let values = values.broadcast_to(&named.result)?.reshape(named.slices())?;
+            let shape = named.ordered(self.value().shape());
+            let joined = self.permute(&named.order)?.reshape(&named.joined)?;
+            let put = joined.index_copy(named.axis, &named.positions, &values)?;
+            put.reshape(shape)?.permute(&named.back())
+        }
+
+        /// A copy with the elements of `source` at these places, counted in
+        /// row-major order; of several for one place the last one stays.
+        ///
+        /// # Errors
+        ///
+        /// When a place does not exist or the source has another number of
+        /// elements.
+        $($pub)? fn put(&self, places: &[usize], source: &Self) -> Result<Self> {
+            let (shape, flat) = (self.value().shape(), self.flatten(0, -1)?);
+            flat.index_copy(0, places, &source.flatten(0, -1)?)?.reshape(shape)
+        }
+
+        /// A copy with `source` in the place of what
+        /// [`slice`](Self::slice) gives.
+        ///
+        /// # Errors
+        ///
+        /// As those of [`slice`](Self::slice), and when the source has another
+        /// shape than the slice.
+        $($pub)? fn slice_scatter(
+            &self,
+            source: &Self,
+            axis: isize,
+            start: isize,
+            end: Option<isize>,
+            step: isize,
+        ) -> Result<Self> {
+            let shape = self.value().shape();
+            let indices = Tensor::<usize>::arange(shape[shape.axis("slice_scatter", axis)?]);
+            let indices = indices.slice(0, start, end, step)?.to_vec();
+            self.index_copy(axis, &indices, source)
+        }
+
+        /// A copy with `source` in the place of what
+        /// [`select`](Self::select) gives.
+        ///
+        /// # Errors
+        ///
+        /// When the axis or the index does not exist, or the source has another
+        /// shape than what is replaced.
+        $($pub)? fn select_scatter(
+            &self,
+            source: &Self,
+            axis: isize,
+            index: isize,
+        ) -> Result<Self> {
+            let replaced = self.value().select(axis, index)?;
+            indexing::check_source("select_scatter", replaced.shape(), source.value().shape())?;
+            let shape = self.value().shape();
+            let along = shape.axis("select_scatter", axis)?;
+            let index = index.rem_euclid(shape[along] as isize) as usize;
+            self.index_copy(axis, &[index], &source.unsqueeze(along as isize)?)
+        }
+
+        /// A copy with `source` on a diagonal, in the place of what
+        /// [`diagonal`](Self::diagonal) gives.
+        ///
+        /// # Errors
+        ///
+        /// As those of [`diagonal`](Self::diagonal), and when the source has
+        /// another shape than the diagonal.
+        $($pub)? fn diagonal_scatter(
+            &self,
+            source: &Self,
+            offset: isize,
+            rows: isize,
+            columns: isize,
+        ) -> Result<Self> {
+            let shape = self.value().shape();
+            let places = Tensor::<usize>::arange(shape.elements()).reshape(shape)?;
+            let places = places.diagonal(offset, rows, columns)?;
+            indexing::check_source("diagonal_scatter", places.shape(), source.value().shape())?;
+            self.put(&places.to_vec(), source)
+        }
+    };
+}
+
+/// Functions of numbers, likewise.
+macro_rules! accumulating_functions {
+    ($($pub:tt)?) => {
+        /// As [`index_put`](Self::index_put), but the values are added to what
+        /// is there; several for one place all count (PyTorch's
+        /// `accumulate=True`).
+        ///
+        /// # Errors
+        ///
+        /// As those of [`index_put`](Self::index_put).
+        $($pub)? fn index_put_accumulate(
+            &self,
+            indices: &[Option<&Tensor<i64>>],
+            values: &Self,
+        ) -> Result<Self> {
+            let place = "index_put_accumulate";
+            let named = indexing::Named::new(place, self.value().shape(), indices)?;
+            let values = values.broadcast_to(&named.result)?.reshape(named.slices())?;
+            let shape = named.ordered(self.value().shape());
+            let joined = self.permute(&named.order)?.reshape(&named.joined)?;
+            let put = joined.index_add(named.axis, &named.positions, &values)?;
+            put.reshape(shape)?.permute(&named.back())
+        }
+
+        /// As [`put`](Self::put), but added to what is there; several for one
+        /// place all count.
+        ///
+        /// # Errors
+        ///
+        /// As those of [`put`](Self::put).
+        $($pub)? fn put_accumulate(&self, places: &[usize], source: &Self) -> Result<Self> {
+            let (shape, flat) = (self.value().shape(), self.flatten(0, -1)?);
+            flat.index_add(0, places, &source.flatten(0, -1)?)?.reshape(shape)
+        }
+    };
+}
+
+pub(super) use {accumulating_functions, indexing_functions};
+
+/// What index tensors name: positions along one axis, into which the indexed
+/// axes are joined after they have been brought together.
+pub(super) struct Named {
+    /// The axes in the order that brings the indexed ones together.
+    pub(super) order: Vec<isize>,
+    /// The shape with its axes in that order and the indexed ones joined.
+    pub(super) joined: Shape,
+    /// The joined axis.
+    pub(super) axis: isize,
+    /// The positions along it.
+    pub(super) positions: Vec<usize>,
+    /// The shape of the elements that are named.
+    pub(super) result: Shape,
+    /// The indexed axes.
+    indexed: Vec<usize>,
+}
+
+impl Named {
+    pub(super) fn new(
+        place: &str,
+        shape: &Shape,
+        indices: &[Option<&Tensor<i64>>],
+    ) -> Result<Self> {
+        if indices.len() > shape.len() {
+            let message = format!("{} indices for the axes of shape {shape}", indices.len());
+            return Err(Error::shape(place, message));
+        }
+        let named =
+            || indices.iter().enumerate().filter_map(|(axis, index)| Some((axis, (*index)?)));
+        let indexed: Vec<usize> = named().map(|(axis, _)| axis).collect();
+        let together = named().try_fold(Shape::scalar(), |together, (_, index)| {
+            together.broadcast(index.shape(), place)
+        })?;
+        let positions = positions(place, shape, named(), &together)?;
+        let neighbours = indexed.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let axis = if neighbours { indexed.first().copied().unwrap_or(0) } else { 0 };
+        let mut order: Vec<usize> = (0..shape.len()).filter(|i| !indexed.contains(i)).collect();
+        order.splice(axis..axis, indexed.iter().copied());
+        let before = || order[..axis].iter().map(|&axis| shape[axis]);
+        let behind = || order[axis + indexed.len()..].iter().map(|&axis| shape[axis]);
+        // The positions were counted, so this product can be.
+        let joined = indexed.iter().map(|&axis| shape[axis]).product();
+        Ok(Self {
+            joined: before().chain([joined]).chain(behind()).collect(),
+            result: before().chain(together.iter().copied()).chain(behind()).collect(),
+            order: order.iter().map(|&axis| axis as isize).collect(),
+            axis: axis as isize,
+            positions,
+            indexed,
+        })
+    }
+
+    /// The shape of what is named along the joined axis.
+    pub(super) fn slices(&self) -> Shape {
+        self.joined.with(self.axis as usize, self.positions.len())
+    }
+
+    /// The shape with the axes in order.
+    pub(super) fn ordered(&self, shape: &Shape) -> Shape {
+        self.order.iter().map(|&axis| shape[axis as usize]).collect()
+    }
+
+    /// The order that puts the axes back.
+    pub(super) fn back(&self) -> Vec<isize> {
+        let mut back = vec![0; self.order.len()];
+        for (place, &axis) in (0..).zip(&self.order) {
+            back[axis as usize] = place;
+        }
+        back
+    }
+
+    /// For each position how far its elements lie behind the first ones in a
+    /// row-major tensor of this shape.
+    fn offsets(&self, shape: &Shape) -> Vec<usize> {
+        let strides = shape.contiguous_strides();
+        let offset = |&position: &usize| {
+            let (mut rest, mut offset) = (position, 0);
+            for &axis in self.indexed.iter().rev() {
+                offset += rest % shape[axis] * strides[axis] as usize;
+                rest /= shape[axis];
+            }
+            offset
+        };
+        self.positions.iter().map(offset).collect()
+    }
+}
+
+/// The positions along indexed axes joined into one that index tensors name,
+/// which broadcast to one shape.
+fn positions<'a>(
+    place: &str,
+    shape: &Shape,
+    named: impl Iterator<Item = (usize, &'a Tensor<i64>)>,
+    together: &Shape,
+) -> Result<Vec<usize>> {
+    let too_many = |shape: &Shape| {
+        Error::shape(place, format!("the elements that {shape} has are too many to be named"))
+    };
+    let mut positions = Vec::new();
+    let count = together.checked_elements().ok_or_else(|| too_many(together))?;
+    positions.try_reserve_exact(count).map_err(|_| too_many(together))?;
+    positions.resize(count, 0_usize);
+    let mut joined = 1_usize;
+    for (axis, index) in named {
+        let length = shape[axis];
+        joined = joined.checked_mul(length).ok_or_else(|| too_many(shape))?;
+        let index = index.stretched(together.clone());
+        let (values, _) = index.storage();
+        for (position, at) in positions.iter_mut().zip(Places::of(&index)) {
+            let named = values[at];
+            let from_start = if named < 0 { named + length as i64 } else { named };
+            if !(0..length as i64).contains(&from_start) {
+                let message = format!("index {named} is out of range for axis {axis} of {shape}");
+                return Err(Error::argument(place, message));
+            }
+            *position = *position * length + from_start as usize;
+        }
+    }
+    Ok(positions)
+}
+
+/// Refuses a source of another shape than what it replaces.
+pub(super) fn check_source(place: &str, replaced: &Shape, source: &Shape) -> Result<()> {
+    if replaced == source {
+        return Ok(());
+    }
+    Err(Error::shape(place, format!("expected a source of shape {replaced}, got {source}")))
+}
+
+/// Indices of an axis as an index tensor of a source's shape.
+pub(super) fn column(axis: usize, indices: &[usize], source: &Shape) -> Result<Tensor<i64>> {
+    let mut column = vec![1; source.len()];
+    column[axis] = indices.len();
+    Tensor::from_fn(column, |i| indices[i] as i64).broadcast_to(source)
+}
+
+impl<T: Element> Tensor<T> {
+    indexing_functions! { pub }
+}
+
+impl<T: Number> Tensor<T> {
+    accumulating_functions! { pub }
+}
+
+/// Assignment in place. A buffer that is shared is copied first, so other
+/// tensors keep their values.
+impl<T: Element> Tensor<T> {
+    /// Puts `values`, which broadcast, where a view of the tensor is:
+    /// PyTorch's `x[1:, 0] = values`. The view can be whatever `slice`,
+    /// `narrow`, `select`, `transpose`, `diagonal` and the like make of one
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// When `view` fails or gives no view of the tensor but a copy or a
+    /// stretched one, or the values do not broadcast to its shape.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let mut x = Tensor::<i64>::zeros([2, 3]);
+    /// x.assign(|x| x.slice(1, 0, None, 2), &Tensor::from([[1], [2]])).unwrap();
+    /// assert_eq!(x, Tensor::from([[1, 0, 1], [2, 0, 2]]));
+    /// ```
+    pub fn assign(
+        &mut self,
+        view: impl FnOnce(&Self) -> Result<Self>,
+        values: &Self,
+    ) -> Result<()> {
+        *self = self.contiguous();
+        let seen = view(self)?;
+        let values = values.broadcast_to(seen.shape())?;
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let strides = seen.strides();
+        let steps = || seen.shape().iter().map(|&length| length as isize - 1).zip(&strides);
+        let stretched = steps().any(|(steps, &stride)| steps > 0 && stride == 0);
+        let reach = |backwards: bool| -> isize {
+            let steps = steps().filter(|(_, stride)| (**stride < 0) == backwards);
+            steps.map(|(steps, stride)| steps * stride).sum()
+        };
+        let ((memory, start), (seen_memory, seen_start)) = (self.storage(), seen.storage());
+        let first = seen_start as isize - start as isize;
+        let inside = first + reach(true) >= 0 && first + reach(false) < self.len() as isize;
+        if memory.as_ptr() != seen_memory.as_ptr() || stretched || !inside {
+            let message = format!("what has shape {} is not a view of the tensor", seen.shape());
+            return Err(Error::argument("assign", message));
+        }
+        let places = Places::new(seen.shape(), &strides, first as usize);
+        drop(seen);
+        values.with_slice(|values| {
+            let out = self.make_mut();
+            places.zip(values).for_each(|(place, &value)| out[place] = value);
+        });
+        Ok(())
+    }
+
+    /// [`index_put`](Self::index_put) in place: PyTorch's
+    /// `x[i, :, j] = values`.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`index_put`](Self::index_put).
+    pub fn assign_index(&mut self, indices: &[Option<&Tensor<i64>>], values: &Self) -> Result<()> {
+        let named = Named::new("assign_index", self.shape(), indices)?;
+        let values = values.broadcast_to(&named.result)?;
+        let (shape, strides) = (self.shape().clone(), self.shape().contiguous_strides());
+        let part = |axes: &[isize]| -> (Shape, Vec<isize>) {
+            let lengths = axes.iter().map(|&axis| shape[axis as usize]);
+            (lengths.collect(), axes.iter().map(|&axis| strides[axis as usize]).collect())
+        };
+        let before = part(&named.order[..named.axis as usize]);
+        let behind = part(&named.order[named.axis as usize + named.indexed.len()..]);
+        let offsets = named.offsets(&shape);
+        values.with_slice(|values| {
+            let (out, mut values) = (self.make_mut(), values.iter());
+            for start in Places::new(&before.0, &before.1, 0) {
+                for &offset in &offsets {
+                    let places = Places::new(&behind.0, &behind.1, start + offset);
+                    places.zip(&mut values).for_each(|(place, &value)| out[place] = value);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Puts `values` where a mask over the first axes is true: PyTorch's
+    /// `x[mask] = values`. They broadcast to as many slices of the other axes
+    /// as the mask has true elements.
+    ///
+    /// # Errors
+    ///
+    /// When the mask is a scalar or its shape is not that of the first axes, or
+    /// the values do not broadcast.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let mut x = Tensor::from([1.0, -2.0, -3.0]);
+    /// x.assign_mask(&x.lt_scalar(0.0), &Tensor::scalar(0.0)).unwrap();
+    /// assert_eq!(x.to_vec(), [1.0, 0.0, 0.0]);
+    /// ```
+    pub fn assign_mask(&mut self, mask: &Tensor<bool>, values: &Self) -> Result<()> {
+        if mask.rank() == 0 || !self.shape().starts_with(mask.shape()) {
+            let message = format!("a mask of shape {} for shape {}", mask.shape(), self.shape());
+            return Err(Error::shape("assign_mask", message));
+        }
+        let indices = mask.nonzero().unbind(1)?;
+        self.assign_index(&indices.iter().map(Some).collect::<Vec<_>>(), values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ops;
+    use super::*;
+
+    fn cube() -> Tensor<i64> {
+        Tensor::arange(24).reshape([2, 3, 4]).unwrap()
+    }
+
+    fn at<const N: usize>(indices: [i64; N]) -> Tensor<i64> {
+        Tensor::from(indices)
+    }
+
+    /// Expected values: PyTorch's.
+    #[test]
+    fn index_tensors_name_elements_and_slices() {
+        let x = cube();
+        let (i, j) = (at([0, 1, -1]), at([3, 0, -2]));
+        let picked = x.index(&[Some(&i), None, Some(&j)]).unwrap();
+        assert_eq!(picked, Tensor::from([[3, 7, 11], [12, 16, 20], [14, 18, 22]]));
+        // Neighbours stay where they were.
+        let picked = x.index(&[None, Some(&i), Some(&j)]).unwrap();
+        assert_eq!(picked, Tensor::from([[3, 4, 10], [15, 16, 22]]));
+        let grid = x.index(&[Some(&Tensor::from([[0], [1]])), Some(&at([2, 0]))]).unwrap();
+        assert_eq!(*grid.shape(), [2, 2, 4]);
+        assert_eq!(grid.select(2, 0).unwrap(), Tensor::from([[8, 0], [20, 12]]));
+        let one = x.index(&[None, Some(&Tensor::scalar(-1))]).unwrap();
+        assert_eq!(one, Tensor::from([[8, 9, 10, 11], [20, 21, 22, 23]]));
+        assert_eq!(x.index(&[]).unwrap(), x);
+        assert_eq!(*x.index(&[Some(&at([]))]).unwrap().shape(), [0, 3, 4]);
+        let mask = x.gt_scalar(20);
+        let named = mask.nonzero().unbind(1).unwrap();
+        let named: Vec<_> = named.iter().map(Some).collect();
+        assert_eq!(x.index(&named).unwrap().to_vec(), [21, 22, 23]);
+    }
+
+    /// Expected values: PyTorch's.
+    #[test]
+    fn index_tensors_name_where_values_go() {
+        let x = Tensor::<i64>::zeros([2, 3, 2]);
+        let (i, j) = (at([0, 1]), at([1, -2]));
+        let values = Tensor::from([[1, 2, 3], [4, 5, 6]]);
+        let expected = [0, 1, 0, 2, 0, 3, 4, 0, 5, 0, 6, 0];
+        let put = x.index_put(&[Some(&i), None, Some(&j)], &values).unwrap();
+        assert_eq!(put.to_vec(), expected);
+        let mut assigned = x.clone();
+        assigned.assign_index(&[Some(&i), None, Some(&j)], &values).unwrap();
+        assert_eq!((assigned.to_vec(), x.sum().item().unwrap()), (expected.to_vec(), 0));
+        let twice = at([1, 1, 0]);
+        let rows = Tensor::from([[1], [2], [3]]);
+        let named = [None, Some(&twice)];
+        let last = x.index_put(&named, &rows).unwrap();
+        assert_eq!(last.to_vec(), [3, 3, 2, 2, 0, 0, 3, 3, 2, 2, 0, 0]);
+        let mut assigned = x.transpose(0, 2).unwrap();
+        assigned.assign_index(&named, &rows).unwrap();
+        assert_eq!(assigned, last);
+        let sum = x.index_put_accumulate(&named, &rows).unwrap();
+        assert_eq!(sum.to_vec(), [3, 3, 3, 3, 0, 0, 3, 3, 3, 3, 0, 0]);
+        let all = x.index_put_accumulate(&[], &Tensor::scalar(7)).unwrap();
+        assert_eq!(all, Tensor::full([2, 3, 2], 7));
+    }
+
+    #[test]
+    fn indices_that_name_nothing_are_refused() {
+        let x = cube();
+        let message = |indices: &[Option<&Tensor<i64>>]| x.index(indices).unwrap_err().to_string();
+        let error = message(&[None, Some(&at([0, 3]))]);
+        assert_eq!(error, "index: index 3 is out of range for axis 1 of [2, 3, 4]");
+        assert!(message(&[Some(&at([-3]))]).contains("index -3"));
+        assert!(message(&[Some(&at([i64::MIN]))]).contains("out of range"));
+        assert!(message(&[None; 4]).contains("4 indices"));
+        let error = message(&[Some(&at([0, 1])), Some(&at([0, 1, 2]))]);
+        assert!(error.starts_with("index: shapes [2] and [3] do not broadcast"), "{error}");
+        let zero = Tensor::scalar(0);
+        let huge = zero.broadcast_to([1 << 40, 1]).unwrap();
+        let wide = zero.broadcast_to([1, 1 << 20]).unwrap();
+        assert!(message(&[Some(&huge), Some(&wide)]).contains("too many"));
+        let nothing = Tensor::<f32>::zeros([0, 1 << 40, 1 << 40]);
+        let none = at([]);
+        assert!(nothing.index(&[None, Some(&none), Some(&none)]).is_err());
+        assert!(x.index_put(&[Some(&at([0]))], &at([1, 2])).is_err());
+        assert!(x.clone().assign_index(&[Some(&at([2]))], &x).is_err());
+    }
+
+    /// Expected values: PyTorch's.
+    #[test]
+    fn slices_and_diagonals_are_replaced() {
+        let x = Tensor::<i64>::zeros([3, 4]);
+        let put = x.slice_scatter(&Tensor::from([[1, 2], [3, 4], [5, 6]]), 1, 0, None, 2).unwrap();
+        assert_eq!(put.to_vec(), [1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0]);
+        let put = x.select_scatter(&at([7, 8, 9]), -1, -2).unwrap();
+        assert_eq!(put.to_vec(), [0, 0, 7, 0, 0, 0, 8, 0, 0, 0, 9, 0]);
+        let put = x.diagonal_scatter(&at([1, 2]), -1, 0, 1).unwrap();
+        assert_eq!(put.to_vec(), [0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0]);
+        assert!(x.slice_scatter(&at([1]), 0, 0, None, 1).is_err());
+        assert!(x.select_scatter(&at([1]), 0, 0).is_err());
+        assert!(x.select_scatter(&at([1, 2, 3, 4]), 0, 3).is_err());
+        assert!(x.diagonal_scatter(&at([1]), 0, 0, 1).is_err());
+        let flags = Tensor::full([2, 2], false);
+        let put = flags.diagonal_scatter(&Tensor::from([true, true]), 0, 0, 1).unwrap();
+        assert_eq!(put.to_vec(), [true, false, false, true]);
+    }
+
+    #[test]
+    fn places_in_row_major_order() {
+        let x = Tensor::<i64>::zeros([2, 2]);
+        let source = Tensor::from([[1, 2, 3]]);
+        assert_eq!(x.put(&[3, 0, 3], &source).unwrap(), Tensor::from([[2, 0], [0, 3]]));
+        let sum = x.put_accumulate(&[3, 0, 3], &source).unwrap();
+        assert_eq!(sum, Tensor::from([[2, 0], [0, 4]]));
+        assert!(x.put(&[4], &at([1])).is_err() && x.put(&[0], &source).is_err());
+        assert!(x.put_accumulate(&[usize::MAX], &at([1])).is_err());
+    }
+
+    #[test]
+    fn slices_are_reduced() {
+        use crate::ScatterReduction::{Max, Prod};
+        let x = Tensor::from([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+        let source = Tensor::from([[2.0, 3.0], [7.0, -1.0]]);
+        let product = x.index_reduce(0, &[1, 1], &source, Prod, true).unwrap();
+        assert_eq!(product.to_vec(), [1.0, 2.0, 42.0, -12.0, 5.0, 6.0]);
+        let largest = x.index_reduce(0, &[2, 0], &source, Max, false).unwrap();
+        assert_eq!(largest.to_vec(), [7.0, -1.0, 3.0, 4.0, 2.0, 3.0]);
+        assert!(x.index_reduce(0, &[3, 0], &source, Max, false).is_err());
+        assert!(x.index_reduce(0, &[0], &source, Max, false).is_err());
+        assert!(x.index_reduce(2, &[0], &source, Max, false).is_err());
+    }
+
+    #[test]
+    fn views_are_assigned_in_place() {
+        let shared = cube();
+        let mut x = shared.clone();
+        let corner = |x: &Tensor<i64>| x.select(0, 1)?.slice(1, -1, None, -3)?.transpose(0, 1);
+        x.assign(corner, &Tensor::from([[1, 2, 3], [4, 5, 6]])).unwrap();
+        assert_eq!(x.select(0, 1).unwrap().to_vec(), [4, 13, 14, 1, 5, 17, 18, 2, 6, 21, 22, 3]);
+        assert_eq!(shared, cube());
+        let mut rows = shared.narrow(0, 1, 1).unwrap();
+        rows.assign(|x| x.diagonal(0, 1, 2), &Tensor::scalar(0)).unwrap();
+        assert_eq!(rows.to_vec(), [0, 13, 14, 15, 16, 0, 18, 19, 20, 21, 0, 23]);
+        assert_eq!(shared, cube());
+        let zero = Tensor::scalar(0);
+        let error = x.assign(|x| x.index_select(0, &[0]), &zero).unwrap_err().to_string();
+        assert_eq!(error, "assign: what has shape [1, 3, 4] is not a view of the tensor");
+        assert!(x.assign(|x| x.narrow(0, 0, 1)?.expand(&[5, -1, -1]), &zero).is_err());
+        assert!(rows.assign(|_| Ok(shared.clone()), &zero).is_err());
+        assert!(x.assign(|x| x.select(0, 2), &zero).is_err());
+        assert!(x.assign(|x| x.select(0, 0), &at([1, 2])).is_err());
+        x.assign(|x| x.narrow(0, 2, 0), &zero).unwrap();
+    }
+
+    #[test]
+    fn masks_are_assigned_in_place() {
+        let mut x = Tensor::from([[1, 2], [3, 4], [5, 6_i64]]);
+        x.assign_mask(&Tensor::from([true, false, true]), &Tensor::from([[7, 8], [9, 0]])).unwrap();
+        assert_eq!(x.to_vec(), [7, 8, 3, 4, 9, 0]);
+        x.assign_mask(&x.gt_scalar(7), &at([1, 2])).unwrap();
+        assert_eq!(x.to_vec(), [7, 1, 3, 4, 2, 0]);
+        assert!(x.assign_mask(&Tensor::from([true, false]), &at([0])).is_err());
+        assert!(x.assign_mask(&Tensor::scalar(true), &at([0])).is_err());
+        assert!(x.assign_mask(&x.gt_scalar(2), &at([1, 2])).is_err());
+    }
+}

@@ -1,0 +1,685 @@
+//! Statistics and numerical analysis: quantiles, covariances, differences,
+//! integrals by the trapezoidal rule, histograms. Those with a gradient are
+//! composed of other functions.
+
+use super::Ops;
+use crate::element::{Float, Number};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// What a quantile is that lies between two elements. Of an infinite element
+/// and a finite one, what lies between them is infinite (PyTorch gives NaN for
+/// some of those places).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interpolation {
+    /// On the line from one element to the other.
+    #[default]
+    Linear,
+    /// The lower element.
+    Lower,
+    /// The higher element.
+    Higher,
+    /// The mean of the two.
+    Midpoint,
+    /// The nearer element; of two equally near ones that with an even index.
+    Nearest,
+}
+
+impl Interpolation {
+    /// The elements of a sorted axis that count for a place between them, and
+    /// the weight of the second one.
+    fn between(self, place: f64) -> (f64, f64, f64) {
+        let (low, high) = (place.floor(), place.ceil());
+        match self {
+            Self::Linear => (low, high, place - low),
+            Self::Lower => (low, low, 0.0),
+            Self::Higher => (high, high, 0.0),
+            Self::Midpoint => (low, high, (high - low) / 2.0),
+            Self::Nearest => (place.round_ties_even(), place.round_ties_even(), 0.0),
+        }
+    }
+}
+
+/// The functions, as items of the trait.
+macro_rules! statistics_functions {
+    () => {
+        /// The element below which the part `q` of an axis lies, between two
+        /// elements on the line from one to the other; NaN where there is one.
+        /// That of the whole tensor is that of `x.flatten(0, -1)`.
+        fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
+            self.quantiles(&[q], axis, keep)?.squeeze(0)
+        }
+
+        /// [`quantile`](Ops::quantile) for each part of a list, along a new
+        /// first axis.
+        fn quantiles(&self, q: &[f64], axis: isize, keep: bool) -> Result<Self> {
+            self.quantiles_with(q, axis, keep, Interpolation::Linear)
+        }
+
+        /// [`quantiles`](Ops::quantiles) with another rule for what lies
+        /// between two elements.
+        fn quantiles_with(
+            &self,
+            q: &[f64],
+            axis: isize,
+            keep: bool,
+            interpolation: Interpolation,
+        ) -> Result<Self> {
+            statistics::quantiles("quantile", self, q, axis, keep, interpolation, false)
+        }
+
+        /// [`quantile`](Ops::quantile) of what is not NaN; NaN where nothing
+        /// else is.
+        fn nanquantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
+            self.nanquantiles_with(&[q], axis, keep, Interpolation::Linear)?.squeeze(0)
+        }
+
+        /// [`quantiles_with`](Ops::quantiles_with) of what is not NaN.
+        fn nanquantiles_with(
+            &self,
+            q: &[f64],
+            axis: isize,
+            keep: bool,
+            interpolation: Interpolation,
+        ) -> Result<Self> {
+            statistics::quantiles("nanquantile", self, q, axis, keep, interpolation, true)
+        }
+
+        /// The variance over some axes, see [`var_axes`](Ops::var_axes), and
+        /// the mean.
+        fn var_mean(&self, axes: &[isize], correction: usize, keep: bool) -> Result<(Self, Self)> {
+            Ok((self.var_axes(axes, correction, keep)?, self.mean_axes(axes, keep)?))
+        }
+
+        /// The standard deviation over some axes, see
+        /// [`std_axes`](Ops::std_axes), and the mean.
+        fn std_mean(&self, axes: &[isize], correction: usize, keep: bool) -> Result<(Self, Self)> {
+            Ok((self.std_axes(axes, correction, keep)?, self.mean_axes(axes, keep)?))
+        }
+
+        /// The minimum and the maximum over some axes; equal ones share the
+        /// gradient.
+        fn aminmax(&self, axes: &[isize], keep: bool) -> Result<(Self, Self)> {
+            Ok((self.min_axes(axes, keep)?, self.max_axes(axes, keep)?))
+        }
+
+        /// The covariances `[variables, variables]` of observations
+        /// `[variables, observations]`; of a single variable, which can be a
+        /// vector, its variance as a scalar.
+        ///
+        /// The sum of products is divided by the number of observations less
+        /// `correction`, but by nothing below 0. With weights for the
+        /// observations, how often each was made and how much it counts, the
+        /// divisor is w − correction · Σ wᵢaᵢ / w, where wᵢ is the product of
+        /// both, aᵢ the second one and w = Σ wᵢ; without the second one it is
+        /// w − correction.
+        ///
+        /// # Errors
+        ///
+        /// When there are more than two axes, a weight is negative or there are
+        /// not as many as observations, or they add up to 0.
+        fn cov(
+            &self,
+            correction: usize,
+            frequencies: Option<&Tensor<i64>>,
+            importances: Option<&Tensor<Self::Element>>,
+        ) -> Result<Self> {
+            statistics::covariances(self, correction, frequencies, importances)
+        }
+
+        /// The correlations (Pearson's coefficients) `[variables, variables]`
+        /// of observations `[variables, observations]`, limited to −1 ..= 1; of
+        /// a single variable 1 as a scalar.
+        ///
+        /// # Errors
+        ///
+        /// When there are more than two axes.
+        fn corrcoef(&self) -> Result<Self> {
+            let covariances = self.cov(1, None, None)?;
+            if covariances.value().rank() == 0 {
+                return covariances.div(&covariances);
+            }
+            let deviations = covariances.diagonal(0, 0, 1)?.sqrt();
+            let scaled = covariances.div(&deviations.unsqueeze(1)?)?.div(&deviations)?;
+            Ok(scaled.clamp(-1.0, 1.0))
+        }
+
+        /// The differences of neighbours along an axis.
+        fn diff(&self, axis: isize) -> Result<Self> {
+            let shape = self.value().shape();
+            let length = shape[shape.axis("diff", axis)?].saturating_sub(1);
+            let start = shape[shape.axis("diff", axis)?] - length;
+            self.narrow(axis, start, length)?.sub(&self.narrow(axis, 0, length)?)
+        }
+
+        /// The differences of differences, `times` times, after joining what
+        /// goes before and behind along the axis.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist or the shapes differ outside it.
+        fn diff_times(
+            &self,
+            times: usize,
+            axis: isize,
+            prepend: Option<&Self>,
+            append: Option<&Self>,
+        ) -> Result<Self> {
+            self.value().shape().axis("diff_times", axis)?;
+            if times == 0 {
+                return Ok(self.clone());
+            }
+            let parts: Vec<&Self> = prepend.into_iter().chain([self]).chain(append).collect();
+            let joined = if parts.len() > 1 { Self::cat(&parts, axis)? } else { self.clone() };
+            let shape = joined.value().shape();
+            let length = shape[shape.axis("diff_times", axis)?];
+            (0..times.min(length)).try_fold(joined, |x, _| x.diff(axis))
+        }
+
+        /// The integral along an axis by the trapezoidal rule, of values at the
+        /// distance `dx`.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist.
+        fn trapezoid(&self, dx: f64, axis: isize) -> Result<Self> {
+            Ok(statistics::pair_sums(self, axis)?.sum_axes(&[axis], false)?.mul_scalar(dx / 2.0))
+        }
+
+        /// The integral along an axis by the trapezoidal rule, of values at
+        /// `x`: a vector for the axis, or what broadcasts to the values.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist or `x` does not fit.
+        fn trapezoid_at(&self, x: &Self, axis: isize) -> Result<Self> {
+            let (areas, axis) = statistics::areas("trapezoid_at", self, x, axis)?;
+            areas.sum_axes(&[axis], false)
+        }
+
+        /// The integral up to each value along an axis from the second on, by
+        /// the trapezoidal rule, of values at the distance `dx`.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist.
+        fn cumulative_trapezoid(&self, dx: f64, axis: isize) -> Result<Self> {
+            Ok(statistics::pair_sums(self, axis)?.cumsum(axis)?.mul_scalar(dx / 2.0))
+        }
+
+        /// [`cumulative_trapezoid`](Ops::cumulative_trapezoid) of values at
+        /// `x`, as [`trapezoid_at`](Ops::trapezoid_at) takes them.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist or `x` does not fit.
+        fn cumulative_trapezoid_at(&self, x: &Self, axis: isize) -> Result<Self> {
+            let (areas, axis) = statistics::areas("cumulative_trapezoid_at", self, x, axis)?;
+            areas.cumsum(axis)
+        }
+
+        /// Each slice of an axis with a norm above `limit` scaled down to it.
+        ///
+        /// # Errors
+        ///
+        /// When the axis does not exist, or the limit is negative or NaN.
+        fn renorm(&self, p: f64, axis: isize, limit: f64) -> Result<Self> {
+            let shape = self.value().shape();
+            let along = shape.axis("renorm", axis)? as isize;
+            if limit.is_nan() || limit < 0.0 {
+                let message = format!("the largest norm must be at least 0, got {limit}");
+                return Err(Error::argument("renorm", message));
+            }
+            let others: Vec<isize> = (0..shape.len() as isize).filter(|&i| i != along).collect();
+            let norms = self.norm_axes(p, &others, true)?;
+            let within = norms.value().map(|norm| norm.to_f64() <= limit);
+            // The summand is PyTorch's.
+            let factors = norms.add_scalar(1e-7).reciprocal().mul_scalar(limit);
+            self.mul(&factors.masked_fill(&within, 1.0)?)
+        }
+
+        /// The matrix of the powers of a vector's elements, a row for each,
+        /// from the exponent `columns` − 1 down to 0, or up to it when
+        /// `increasing`.
+        ///
+        /// # Errors
+        ///
+        /// When it is no vector.
+        fn vander(&self, columns: usize, increasing: bool) -> Result<Self> {
+            let [length] = **self.value().shape() else {
+                let message = format!("expected a vector, got shape {}", self.value().shape());
+                return Err(Error::shape("vander", message));
+            };
+            let Some(factors) = columns.checked_sub(1) else {
+                return self.narrow(0, 0, 0)?.reshape([length, 0]);
+            };
+            let ones = Self::constant(Tensor::ones([length, 1]));
+            let factors = self.unsqueeze(1)?.broadcast_to([length, factors])?;
+            let powers = Self::cat(&[&ones, &factors], 1)?.cumprod(1)?;
+            if increasing { Ok(powers) } else { powers.flip(&[1]) }
+        }
+    };
+}
+
+pub(super) use statistics_functions;
+
+/// Quantiles along an axis, of what is not NaN where `skip_nan`.
+pub(super) fn quantiles<X: Ops>(
+    function: &str,
+    x: &X,
+    q: &[f64],
+    axis: isize,
+    keep: bool,
+    interpolation: Interpolation,
+    skip_nan: bool,
+) -> Result<X> {
+    let shape = x.value().shape();
+    let length = shape[shape.axis(function, axis)?];
+    if let Some(q) = q.iter().find(|q| length == 0 || !(0.0..=1.0).contains(*q)) {
+        let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
+        return Err(Error::argument(function, message));
+    }
+    // NaN comes last, so that the numbers are those from the first on.
+    let (sorted, _) = x.sort(axis, false)?;
+    let is_number = x.value().map(|x| if x.is_nan() { 0.0 } else { 1.0 });
+    let numbers = is_number.sum_axes(&[axis], true)?;
+    let none = match skip_nan {
+        true => numbers.map(|numbers| numbers == 0.0),
+        false => numbers.map(|numbers| numbers < length as f64),
+    };
+    let value = |&q: &f64| {
+        let of = |part: fn((f64, f64, f64)) -> f64| {
+            numbers.map(|numbers| part(interpolation.between(q * (numbers - 1.0).max(0.0))))
+        };
+        let [low, high] = [of(|(low, _, _)| low), of(|(_, high, _)| high)];
+        let weights = of(|(_, _, weight)| weight);
+        let (same, [low, high]) = (low == high, [low, high].map(|place| place.cast()));
+        let low = sorted.gather(axis, &low)?;
+        let value = if same { low } else { between(&low, &sorted.gather(axis, &high)?, &weights)? };
+        let value = value.masked_fill(&none, f64::NAN)?;
+        if keep { Ok(value) } else { value.squeeze(axis) }
+    };
+    let values = q.iter().map(value).collect::<Result<Vec<X>>>()?;
+    X::stack(&values.iter().collect::<Vec<_>>(), 0)
+}
+
+/// What lies between elements of a sorted axis, as far from the first as the
+/// weight says. From the nearer one, and from a finite one if there is.
+fn between<X: Ops>(low: &X, high: &X, weights: &Tensor<f64>) -> Result<X> {
+    let difference = high.sub(low)?;
+    // That of one infinity twice.
+    let difference = difference.masked_fill(&difference.value().isnan(), 0.0)?;
+    let near_low = weights.lt_scalar(0.5).logical_and(&low.value().isfinite())?;
+    let from_low = near_low.logical_or(&high.value().isinf())?;
+    let steps = weights.where_mask(&from_low, &weights.add_scalar(-1.0))?;
+    let steps = X::constant(steps.map(Number::from_f64));
+    low.where_mask(&from_low, high)?.add(&difference.mul(&steps)?)
+}
+
+/// Weights of observations, when there is one for each and none is negative.
+fn checked_weights<T: Number>(weights: &Tensor<T>, observations: usize) -> Result<()> {
+    if *weights.shape() != [observations] {
+        let shape = weights.shape();
+        let message = format!("expected weights of shape [{observations}], got {shape}");
+        return Err(Error::shape("cov", message));
+    }
+    if weights.with_slice(|weights| weights.iter().any(|&weight| weight < T::ZERO)) {
+        return Err(Error::argument("cov", "a weight is negative"));
+    }
+    Ok(())
+}
+
+/// See [`Ops::cov`].
+pub(super) fn covariances<X: Ops>(
+    x: &X,
+    correction: usize,
+    frequencies: Option<&Tensor<i64>>,
+    importances: Option<&Tensor<X::Element>>,
+) -> Result<X> {
+    let x = x.atleast_2d();
+    let &[variables, observations] = &x.value().shape()[..] else {
+        let message = format!("expected a vector or a matrix, got shape {}", x.value().shape());
+        return Err(Error::shape("cov", message));
+    };
+    let mut weights = Tensor::<X::Element>::ones([observations]);
+    if let Some(frequencies) = frequencies {
+        checked_weights(frequencies, observations)?;
+        weights = frequencies.cast();
+    }
+    let mut total = weights.sum();
+    let mut lost = correction as f64;
+    if let Some(importances) = importances {
+        checked_weights(importances, observations)?;
+        weights = weights.mul(importances)?;
+        total = weights.sum();
+        lost *= weights.mul(importances)?.sum().div(&total)?.item()?.to_f64();
+    }
+    let total = total.item()?.to_f64();
+    if total == 0.0 && (frequencies.is_some() || importances.is_some()) {
+        return Err(Error::argument("cov", "the weights add up to 0"));
+    }
+    let weights = X::constant(weights);
+    let means = x.mul(&weights)?.sum_axes(&[1], true)?.mul_scalar(1.0 / total);
+    let centred = x.sub(&means)?;
+    let products = centred.matmul(&centred.mul(&weights)?.transpose(0, 1)?)?;
+    let covariances = products.mul_scalar(1.0 / (total - lost).max(0.0));
+    if variables == 1 { covariances.reshape(Shape::scalar()) } else { Ok(covariances) }
+}
+
+/// The sums of neighbours along an axis.
+pub(super) fn pair_sums<X: Ops>(y: &X, axis: isize) -> Result<X> {
+    let shape = y.value().shape();
+    let length = shape[shape.axis("trapezoid", axis)?];
+    let pairs = length.saturating_sub(1);
+    y.narrow(axis, length - pairs, pairs)?.add(&y.narrow(axis, 0, pairs)?)
+}
+
+/// The areas of the trapezoids between neighbours of `y` at `x`, and the axis
+/// counted from the back.
+pub(super) fn areas<X: Ops>(place: &str, y: &X, x: &X, axis: isize) -> Result<(X, isize)> {
+    let (shape, places) = (y.value().shape(), x.value().shape());
+    let along = shape.axis(place, axis)?;
+    let behind = shape.len() - 1 - along;
+    let column = match **places {
+        [length] => x.reshape([&[length][..], &vec![1; behind]].concat())?,
+        _ => x.clone(),
+    };
+    let aligned = column.value().shape();
+    let length = aligned.len().checked_sub(behind + 1).map(|axis| aligned[axis]);
+    if length != Some(shape[along]) {
+        let message = format!("places of shape {places} do not fit axis {axis} of shape {shape}");
+        return Err(Error::shape(place, message));
+    }
+    let axis = -1 - behind as isize;
+    Ok((column.diff(axis)?.mul(&pair_sums(y, axis)?)?.mul_scalar(0.5), axis))
+}
+
+/// Histograms, which have no gradient.
+impl<T: Float> Tensor<T> {
+    /// How many elements lie in each of `bins` equal parts of a range, by
+    /// default from the smallest element to the largest, and the `bins` + 1
+    /// edges of the parts. Each part contains its lower edge, the last one its
+    /// upper edge too. A range of one number is widened by ½ on both sides.
+    ///
+    /// With weights of the same shape their sums stand for the numbers; as a
+    /// `density` the bars have an area of 1 in all.
+    ///
+    /// # Errors
+    ///
+    /// When there are no bins or too many for the memory, the range descends or
+    /// is not finite, or the weights have another shape.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let x = Tensor::from([1.0, 2.0, 1.0_f32]);
+    /// let (counts, edges) = x.histogram(4, Some([0.0, 3.0]), None, false).unwrap();
+    /// assert_eq!(counts.to_vec(), [0.0, 2.0, 1.0, 0.0]);
+    /// assert_eq!(edges.to_vec(), [0.0, 0.75, 1.5, 2.25, 3.0]);
+    /// ```
+    pub fn histogram(
+        &self,
+        bins: usize,
+        range: Option<[f64; 2]>,
+        weights: Option<&Self>,
+        density: bool,
+    ) -> Result<(Self, Self)> {
+        let [mut low, mut high] = range.unwrap_or_else(|| self.bounds());
+        if low == high {
+            (low, high) = (low - 0.5, high + 0.5);
+        }
+        if bins == 0 || !(low < high && (high - low).is_finite()) {
+            let message = format!("{bins} bins from {low} to {high} are no histogram");
+            return Err(Error::argument("histogram", message));
+        }
+        let mut edges = Vec::<T>::new();
+        if bins == usize::MAX || edges.try_reserve_exact(bins + 1).is_err() {
+            let message = format!("{bins} bins are too many for the memory");
+            return Err(Error::argument("histogram", message));
+        }
+        edges.extend(Tensor::<T>::linspace(low, high, bins + 1).to_vec());
+        let edges = Self::from_vec(edges, [bins + 1])?;
+        Ok((self.histogram_edges(&edges, weights, density)?, edges))
+    }
+
+    /// As [`histogram`](Self::histogram), for parts between edges that ascend.
+    ///
+    /// # Errors
+    ///
+    /// When the edges are no ascending vector of two or more, or the weights
+    /// have another shape.
+    pub fn histogram_edges(
+        &self,
+        edges: &Self,
+        weights: Option<&Self>,
+        density: bool,
+    ) -> Result<Self> {
+        let edges = edges.contiguous();
+        let bounds = edges.as_slice().filter(|edges| {
+            edges.len() >= 2 && edges.is_sorted() && !edges.iter().any(|edge| edge.is_nan())
+        });
+        let (1, Some(bounds)) = (edges.rank(), bounds) else {
+            let message = "expected a vector of two or more ascending edges";
+            return Err(Error::argument("histogram_edges", message));
+        };
+        if let Some(weights) = weights.filter(|weights| weights.shape() != self.shape()) {
+            let (shape, own) = (weights.shape(), self.shape());
+            let message = format!("weights of shape {shape} for elements of shape {own}");
+            return Err(Error::shape("histogram_edges", message));
+        }
+        let bins = bounds.len() - 1;
+        let mut sums = vec![T::ZERO; bins];
+        let weights = weights.map(Self::to_vec);
+        self.with_slice(|values| {
+            for (i, &x) in values.iter().enumerate() {
+                if x >= bounds[0] && x <= bounds[bins] {
+                    let bin = bounds.partition_point(|&edge| edge <= x).clamp(1, bins) - 1;
+                    sums[bin] += weights.as_ref().map_or(T::ONE, |weights| weights[i]);
+                }
+            }
+        });
+        if density {
+            let total: f64 = sums.iter().map(|sum| sum.to_f64()).sum();
+            for (sum, edges) in sums.iter_mut().zip(bounds.windows(2)) {
+                let width = edges[1].to_f64() - edges[0].to_f64();
+                *sum = T::from_f64(sum.to_f64() / total / width);
+            }
+        }
+        Self::from_vec(sums, [bins])
+    }
+
+    /// The smallest and the largest element; 0 and 1 where there is none.
+    fn bounds(&self) -> [f64; 2] {
+        self.with_slice(|values| {
+            let values = || values.iter().map(|x| x.to_f64());
+            let wider = |[low, high]: [f64; 2], x: f64| match x.is_nan() {
+                true => [x; 2],
+                false => [if x < low { x } else { low }, if x > high { x } else { high }],
+            };
+            match values().next() {
+                None => [0.0, 1.0],
+                Some(first) => values().fold([first; 2], wider),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAN: f64 = f64::NAN;
+    const INF: f64 = f64::INFINITY;
+
+    fn assert_near(actual: &Tensor<f64>, expected: &[f64]) {
+        let expected = Tensor::from_vec(expected.to_vec(), actual.shape()).unwrap();
+        assert!(actual.allclose(&expected, 1e-9, 1e-12).unwrap(), "{actual:?}, not {expected:?}");
+    }
+
+    fn matrix() -> Tensor<f64> {
+        Tensor::from([[1.0, 5.0, 2.0], [3.0, 0.0, 4.0]])
+    }
+
+    /// Expected values here and below: PyTorch's.
+    #[test]
+    fn quantiles_by_every_rule() {
+        use Interpolation::{Higher, Linear, Lower, Midpoint, Nearest};
+        let x = Tensor::from([[3.0, 1.0, 2.0, 5.0], [4.0, NAN, 0.0, 1.0]]);
+        let q = [0.0, 0.3, 0.5, 1.0];
+        let cases = [
+            (Linear, [1.0, 1.9, 2.5, 5.0], [0.0, 0.6, 1.0, 4.0]),
+            (Lower, [1.0, 1.0, 2.0, 5.0], [0.0, 0.0, 1.0, 4.0]),
+            (Higher, [1.0, 2.0, 3.0, 5.0], [0.0, 1.0, 1.0, 4.0]),
+            (Midpoint, [1.0, 1.5, 2.5, 5.0], [0.0, 0.5, 1.0, 4.0]),
+            (Nearest, [1.0, 2.0, 3.0, 5.0], [0.0, 1.0, 1.0, 4.0]),
+        ];
+        for (rule, first, second) in cases {
+            let all = x.quantiles_with(&q, 1, false, rule).unwrap();
+            assert_near(&all.select(1, 0).unwrap(), &first);
+            assert!(all.select(1, 1).unwrap().isnan().all());
+            let numbers = x.nanquantiles_with(&q, 1, true, rule).unwrap();
+            assert_eq!(*numbers.shape(), [4, 2, 1]);
+            assert_near(&numbers.select(1, 0).unwrap().flatten(0, -1).unwrap(), &first);
+            assert_near(&numbers.select(1, 1).unwrap().flatten(0, -1).unwrap(), &second);
+        }
+        assert_near(&x.nanquantile(0.5, 0, false).unwrap(), &[3.5, 1.0, 1.0, 3.0]);
+        assert!(Tensor::from([NAN]).nanquantile(0.5, 0, false).unwrap().item().unwrap().is_nan());
+        let whole = x.flatten(0, -1).unwrap().nanquantile(0.5, 0, false).unwrap();
+        assert_eq!(whole.item().unwrap(), 2.0);
+        assert!(x.nanquantile(1.5, 0, false).is_err() && x.nanquantile(NAN, 0, false).is_err());
+        assert!(Tensor::<f64>::zeros([2, 0]).nanquantile(0.5, 1, false).is_err());
+    }
+
+    #[test]
+    fn infinite_elements_have_quantiles() {
+        let x = Tensor::from([INF, INF, -INF, 2.0]);
+        let quantiles = x.quantiles(&[0.0, 0.2, 0.3, 1.0 / 3.0, 0.4, 0.6, 0.9, 1.0], 0, false);
+        let expected = [-INF, -INF, -INF, 2.0, INF, INF, INF, INF];
+        assert_eq!(quantiles.unwrap().to_vec(), expected);
+    }
+
+    #[test]
+    fn covariances_and_correlations() {
+        let x = Tensor::from([[0.0, 2.0, 1.0], [1.0, 0.0, 2.5], [3.0, 1.0, 1.0]]);
+        let (third, sixth) = (1.0 / 3.0, -1.0 / 6.0);
+        let plain = [1.0, -0.5, -1.0, -0.5, 19.0 / 12.0, sixth, -1.0, sixth, 4.0 * third];
+        assert_near(&x.cov(1, None, None).unwrap(), &plain);
+        assert_near(&x.cov(0, None, None).unwrap(), &plain.map(|c| c * 2.0 / 3.0));
+        let often = Tensor::from([1, 2, 3]);
+        let by_count = x.cov(1, Some(&often), None).unwrap();
+        assert_near(&by_count.select(0, 1).unwrap(), &[-0.4833333333333, 1.5416666666667, sixth]);
+        let much = Tensor::from([0.5, 1.0, 2.0]);
+        let both = x.cov(1, Some(&often), Some(&much)).unwrap();
+        let expected = [0.327586206897, -0.474137931034, -0.172413793103];
+        assert_near(&both.select(0, 0).unwrap(), &expected);
+        let by_weight = x.cov(1, None, Some(&much)).unwrap();
+        let expected = [0.714285714286, 2.178571428571, 0.857142857143];
+        assert_near(&by_weight.diagonal(0, 0, 1).unwrap(), &expected);
+        let vector = x.select(0, 0).unwrap();
+        assert_eq!(vector.cov(1, None, None).unwrap(), Tensor::scalar(1.0));
+        assert_eq!(x.narrow(0, 0, 1).unwrap().cov(1, None, None).unwrap(), Tensor::scalar(1.0));
+        assert!(x.narrow(1, 0, 1).unwrap().cov(1, None, None).unwrap().isnan().all());
+
+        let (a, b, c) = (-0.3973597071195, -0.8660254037844, -0.1147078669353);
+        assert_near(&x.corrcoef().unwrap(), &[1.0, a, b, a, 1.0, c, b, c, 1.0]);
+        assert_eq!(vector.corrcoef().unwrap(), Tensor::scalar(1.0));
+
+        let message = |often: &[i64]| {
+            let often = Tensor::from_vec(often.to_vec(), [often.len()]).unwrap();
+            x.cov(1, Some(&often), None).unwrap_err().to_string()
+        };
+        assert_eq!(message(&[1, 2]), "cov: expected weights of shape [3], got [2]");
+        assert_eq!(message(&[1, -2, 1]), "cov: a weight is negative");
+        assert_eq!(message(&[0, 0, 0]), "cov: the weights add up to 0");
+        assert!(x.unsqueeze(0).unwrap().cov(1, None, None).is_err());
+    }
+
+    #[test]
+    fn differences_and_integrals() {
+        let y = matrix();
+        assert_near(&y.diff_times(2, 1, None, None).unwrap(), &[-7.0, 7.0]);
+        let (before, behind) =
+            (Tensor::from([[0.0], [1.0]]), Tensor::from([[7.0, 8.0], [9.0, 1.0]]));
+        let joined = y.diff_times(2, -1, Some(&before), Some(&behind)).unwrap();
+        assert_near(&joined, &[3.0, -7.0, 8.0, -4.0, -5.0, 7.0, 1.0, -13.0]);
+        assert_eq!(*y.diff_times(usize::MAX, 1, None, None).unwrap().shape(), [2, 0]);
+        assert_eq!(y.diff_times(0, 1, Some(&before), None).unwrap(), y);
+        assert!(y.diff_times(1, 0, Some(&before), None).is_err());
+
+        assert_near(&y.trapezoid(0.5, 0).unwrap(), &[1.0, 1.25, 1.5]);
+        let x = Tensor::from([0.0, 1.0, 4.0]);
+        assert_near(&y.trapezoid_at(&x, 1).unwrap(), &[13.5, 7.5]);
+        assert_near(&y.cumulative_trapezoid(0.5, 1).unwrap(), &[1.5, 3.25, 0.75, 1.75]);
+        let rows = Tensor::from([0.0, 3.0]);
+        assert_near(&y.cumulative_trapezoid_at(&rows, 0).unwrap(), &[6.0, 7.5, 9.0]);
+        let each = x.broadcast_to([2, 3]).unwrap();
+        assert_near(&y.trapezoid_at(&each, -1).unwrap(), &[13.5, 7.5]);
+        let error = y.trapezoid_at(&x, 0).unwrap_err().to_string();
+        assert_eq!(error, "trapezoid_at: places of shape [3] do not fit axis 0 of shape [2, 3]");
+        assert!(y.trapezoid_at(&Tensor::scalar(1.0), 0).is_err());
+        assert_eq!(Tensor::<f64>::ones([1]).trapezoid(1.0, 0).unwrap().item().unwrap(), 0.0);
+    }
+
+    #[test]
+    fn pairs_of_statistics() {
+        let y = matrix();
+        let (variance, mean) = y.var_mean(&[1], 1, false).unwrap();
+        assert_near(&variance, &[13.0 / 3.0; 2]);
+        assert_near(&mean, &[8.0 / 3.0, 7.0 / 3.0]);
+        let (deviation, mean) = y.std_mean(&[0], 0, true).unwrap();
+        assert_near(&deviation, &[1.0, 2.5, 1.0]);
+        assert_eq!(mean, Tensor::from([[2.0, 2.5, 3.0]]));
+        let (least, most) = y.aminmax(&[1], false).unwrap();
+        assert_eq!((least.to_vec(), most.to_vec()), (vec![1.0, 0.0], vec![5.0, 4.0]));
+    }
+
+    #[test]
+    fn norms_are_limited_and_powers_listed() {
+        let y = matrix();
+        let limited = y.renorm(2.0, 0, 3.0).unwrap();
+        let expected = [0.5477225475, 2.7386127375, 1.0954450950, 1.7999999640, 0.0, 2.3999999520];
+        assert_near(&limited, &expected);
+        let limited = y.renorm(1.0, 1, 4.0).unwrap();
+        let expected = [1.0, 3.99999992, 1.3333333111, 3.0, 0.0, 2.6666666222];
+        assert_near(&limited, &expected);
+        assert!(y.renorm(2.0, 0, -1.0).is_err() && y.renorm(2.0, 2, 1.0).is_err());
+        let x = Tensor::from([1.0, 2.0, 3.0]);
+        let powers = x.vander(4, false).unwrap();
+        assert_near(&powers, &[1., 1., 1., 1., 8., 4., 2., 1., 27., 9., 3., 1.]);
+        assert_near(&x.vander(3, true).unwrap(), &[1., 1., 1., 1., 2., 4., 1., 3., 9.]);
+        assert_eq!(*x.vander(0, true).unwrap().shape(), [3, 0]);
+        assert!(y.vander(2, true).is_err());
+    }
+
+    #[test]
+    fn histograms_count_weigh_and_average() {
+        let x = Tensor::from([1.0, 2.0, 1.0, 0.0, 3.0, 2.5, NAN, 9.0]);
+        let range = Some([0.0, 3.0]);
+        let counts = x.histogram(4, range, None, false).unwrap().0;
+        assert_eq!(counts.to_vec(), [1.0, 2.0, 1.0, 2.0]);
+        let weights = Tensor::from([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        let density = x.histogram(4, range, Some(&weights), true).unwrap().0;
+        assert_near(&density, &[0.253968254, 0.253968254, 0.126984127, 0.6984126984]);
+        let few = x.narrow(0, 0, 4).unwrap();
+        let (counts, edges) = few.histogram(3, None, None, false).unwrap();
+        assert_eq!(counts.to_vec(), [1.0, 2.0, 1.0]);
+        assert_near(&edges, &[0.0, 2.0 / 3.0, 4.0 / 3.0, 2.0]);
+        let (counts, edges) = Tensor::full([2], 2.0).histogram(2, None, None, false).unwrap();
+        assert_eq!((counts.to_vec(), edges.to_vec()), (vec![0.0, 2.0], vec![1.5, 2.0, 2.5]));
+        let uneven = x.histogram_edges(&Tensor::from([0.0, 1.0, 2.5]), None, false).unwrap();
+        assert_eq!(uneven.to_vec(), [1.0, 4.0]);
+        let empty = Tensor::<f64>::zeros([0]).histogram(2, None, None, false).unwrap();
+        assert_eq!(empty.1.to_vec(), [0.0, 0.5, 1.0]);
+        assert!(x.histogram(2, None, None, false).is_err(), "its range is NaN");
+        assert!(few.histogram(0, None, None, false).is_err());
+        assert!(few.histogram(usize::MAX, None, None, false).is_err());
+        assert!(few.histogram(usize::MAX - 1, None, None, false).is_err());
+        assert!(few.histogram(2, Some([1.0, 0.0]), None, false).is_err());
+        assert!(few.histogram(2, None, Some(&weights), false).is_err());
+        let edges = |edges: &[f64]| Tensor::from_vec(edges.to_vec(), [edges.len()]).unwrap();
+        assert!(few.histogram_edges(&edges(&[1.0]), None, false).is_err());
+        assert!(few.histogram_edges(&edges(&[1.0, 0.0]), None, false).is_err());
+        assert!(few.histogram_edges(&edges(&[0.0, NAN]), None, false).is_err());
+    }
+}
