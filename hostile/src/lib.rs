@@ -13,7 +13,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use dendra_datasets::{
-    Csv, TableEncoding, Vocabulary, decode_image, parse_cifar10, parse_idx, parse_text, visit_tar,
+    Csv, TableEncoding, Vocabulary, decode_image, parse_cifar10, parse_idx, parse_idx_as,
+    parse_text, visit_tar,
 };
 use dendra_nn::StateFile;
 use dendra_tensor::{Error, Result};
@@ -38,19 +39,22 @@ pub struct Parser {
 
 /// All parsers.
 pub const PARSERS: [Parser; 8] = [
-    Parser { name: "idx", parse: idx, memory_per_byte: 1032 },
+    // Each byte may become a number of eight, which are copied once.
+    Parser { name: "idx", parse: idx, memory_per_byte: 24 * 1032 },
     Parser { name: "tar", parse: tar, memory_per_byte: 16 },
     Parser { name: "tar_unpack", parse: tar_unpack, memory_per_byte: 16 },
     Parser { name: "cifar", parse: cifar, memory_per_byte: 4 },
     Parser { name: "csv", parse: csv, memory_per_byte: 64 },
     Parser { name: "text", parse: text, memory_per_byte: 32 },
     Parser { name: "safetensors", parse: safetensors, memory_per_byte: 32 },
-    Parser { name: "image", parse: image, memory_per_byte: 8 * 1032 },
+    // A bit may become a pixel of four bytes, then three, then three channels.
+    Parser { name: "image", parse: image, memory_per_byte: 8 * 10 * 1032 },
 ];
 
-/// An IDX array, gzipped or not.
+/// An IDX array, gzipped or not: of bytes, and of numbers of any type.
 pub fn idx(bytes: &[u8]) -> Result<()> {
-    parse_idx(bytes).map(drop)
+    let numbers = parse_idx_as::<f64>(bytes).map(drop);
+    parse_idx(bytes).map(drop).and(numbers)
 }
 
 /// The files of a tar archive, gzipped or not, read to their ends.

@@ -30,6 +30,16 @@ pub enum Update<T: Float = f32> {
         /// How far, from 0 (not at all) to 1.
         weight: f64,
     },
+    /// `buffer = buffer + (target − buffer) / n`, so that the buffer is the mean
+    /// of all n targets up to this one.
+    Average {
+        /// Which buffer.
+        buffer: BufferId,
+        /// What joins the mean.
+        target: Tensor<T>,
+        /// How many targets the buffer was the mean of when this was recorded.
+        seen: u64,
+    },
     /// `counter = counter + 1`
     Increment {
         /// Which buffer.
@@ -41,19 +51,29 @@ impl<T: Float> Update<T> {
     /// The buffer that changes.
     pub fn buffer(&self) -> BufferId {
         match self {
-            Update::Towards { buffer, .. } | Update::Increment { buffer } => *buffer,
+            Update::Towards { buffer, .. }
+            | Update::Average { buffer, .. }
+            | Update::Increment { buffer } => *buffer,
         }
     }
 
-    pub(crate) fn apply(&self, buffer: &mut Buffer<T>) -> Result<()> {
-        let Update::Towards { target, weight, .. } = self else {
-            return Err(Error::argument("buffer", "only a counter can be incremented"));
+    /// Applies the update after `earlier` others of the same gradients.
+    pub(crate) fn apply(&self, buffer: &mut Buffer<T>, earlier: usize) -> Result<()> {
+        let (target, weight) = match self {
+            Update::Towards { target, weight, .. } => (target, *weight),
+            // Those recorded since `seen` was read have joined the mean.
+            Update::Average { target, seen, .. } => {
+                (target, 1.0 / (*seen as f64 + earlier as f64 + 1.0))
+            }
+            Update::Increment { .. } => {
+                return Err(Error::argument("buffer", "only a counter can be incremented"));
+            }
         };
         if target.shape() != buffer.value().shape() {
             let message = format!("expected {}, got {}", buffer.value().shape(), target.shape());
             return Err(Error::shape("buffer", message));
         }
-        let (keep, weight) = (T::from_f64(1.0 - weight), T::from_f64(*weight));
+        let (keep, weight) = (T::from_f64(1.0 - weight), T::from_f64(weight));
         *buffer.value_mut() = buffer.value() * keep + target * weight;
         Ok(())
     }
@@ -182,6 +202,24 @@ mod tests {
         let gradients = loss.backward().unwrap();
         assert!(gradients.loss().is_finite());
         assert_eq!(gradients.first_not_finite(), Some(unsound.id()));
+    }
+
+    #[test]
+    fn a_mean_counts_every_micro_batch_once() {
+        let mut running = Buffer::new(Tensor::from([9.0_f64]));
+        let recorded = |running: &Buffer<f64>, target: f64, seen| {
+            let tape = Tape::training(0, 0);
+            let x = tape.leaf(Tensor::scalar(1.0));
+            tape.update_average(running, Tensor::from([target]), seen);
+            x.backward().unwrap()
+        };
+        let mut both = recorded(&running, 1.0, 0);
+        both.accumulate(recorded(&running, 3.0, 0));
+        running.apply_updates(&both).unwrap();
+        assert_eq!(running.value().to_vec(), [2.0]);
+        let third = recorded(&running, 5.0, 2);
+        running.apply_updates(&third).unwrap();
+        assert_eq!(running.value().to_vec(), [3.0]);
     }
 
     #[test]

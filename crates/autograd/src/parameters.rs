@@ -159,9 +159,10 @@ pub trait Parameters<T: Float = f32> {
         self.visit_mut(&mut Path::default(), &mut |path, entry| {
             let applied = match entry {
                 EntryMut::Param(_) => Ok(()),
-                EntryMut::Buffer(buffer) => updates
-                    .get(&buffer.id())
-                    .map_or(Ok(()), |all| all.iter().try_for_each(|update| update.apply(buffer))),
+                EntryMut::Buffer(buffer) => updates.get(&buffer.id()).map_or(Ok(()), |all| {
+                    let mut all = all.iter().enumerate();
+                    all.try_for_each(|(earlier, update)| update.apply(buffer, earlier))
+                }),
                 EntryMut::Counter(counter) => updates.get(&counter.id()).map_or(Ok(()), |all| {
                     all.iter().try_for_each(|update| update.apply_count(counter))
                 }),
@@ -178,12 +179,14 @@ pub trait Parameters<T: Float = f32> {
         state::state_dict(self)
     }
 
-    /// Loads a state dict.
+    /// Loads a state dict. Floats of another type are converted; a counter that
+    /// is missing stays where it stands, as in PyTorch.
     ///
     /// # Errors
     ///
-    /// When a name is missing, unexpected, or has another shape or element
-    /// type: the error lists all of them, and the model stays as it was.
+    /// When a name is missing, unexpected, or has another shape, an element type
+    /// that is no float, or values that the model's floats cannot hold: the error
+    /// lists all of them, and the model stays as it was.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         state::load_state_dict(self, state)
     }

@@ -29,6 +29,12 @@ impl StateDict {
         self.entries.get(name)
     }
 
+    /// Takes out the tensor of this name, if there is one: the second copy of a
+    /// tied weight, say, or the layers that another model does not have.
+    pub fn remove(&mut self, name: &str) -> Option<AnyTensor> {
+        self.entries.remove(name)
+    }
+
     /// The tensor of this name, when it holds elements of this type.
     pub fn typed<T: Element>(&self, name: &str) -> Option<&Tensor<T>> {
         self.get(name)?.downcast()
@@ -129,6 +135,24 @@ any_tensor! {
     Bool bool;
 }
 
+impl AnyTensor {
+    /// The tensor with floats of this type, rounded where they are more precise;
+    /// `None` when it holds no floats.
+    fn to_float<T: Float>(&self) -> Option<Tensor<T>> {
+        match self {
+            Self::F32(tensor) => Some(float(tensor)),
+            Self::F64(tensor) => Some(float(tensor)),
+            _ => None,
+        }
+    }
+}
+
+/// The same tensor where the types are the same, else a conversion.
+fn float<T: Float, U: Float>(tensor: &Tensor<U>) -> Tensor<T> {
+    let same: Option<&Tensor<T>> = (tensor as &dyn std::any::Any).downcast_ref();
+    same.cloned().unwrap_or_else(|| tensor.cast())
+}
+
 /// All that is wrong with a state dict, gathered before anything is changed.
 #[derive(Default, Debug)]
 pub struct Differences {
@@ -153,6 +177,20 @@ impl Differences {
                 ));
             }
             Some(_) => {}
+        }
+    }
+
+    /// As [`compare`](Self::compare) for floats, which may be of another float
+    /// type as long as `T` can hold them.
+    fn compare_floats<T: Float>(&mut self, name: &str, found: Option<&AnyTensor>, shape: &Shape) {
+        let converted = found.filter(|found| found.shape() == shape).and_then(AnyTensor::to_float);
+        let Some(converted): Option<Tensor<T>> = converted else {
+            return self.compare(name, found, T::NAME, shape);
+        };
+        if let Some(AnyTensor::F64(exact)) = found.filter(|_| !converted.is_finite())
+            && exact.is_finite()
+        {
+            self.mismatched.push(format!("{name} (holds f64 values beyond those of {})", T::NAME));
         }
     }
 
@@ -190,6 +228,19 @@ pub(crate) fn state_dict<T: Float>(model: &(impl Parameters<T> + ?Sized)) -> Sta
     state
 }
 
+/// The name of an expected tensor that holds the same values, as PyTorch's state
+/// dicts do for a weight that two layers share.
+fn twin<'a>(
+    state: &'a StateDict,
+    expected: &std::collections::HashSet<String>,
+    tensor: &AnyTensor,
+) -> Option<&'a str> {
+    let is_twin = |&(name, other): &(&str, &AnyTensor)| {
+        expected.contains(name) && other.shape() == tensor.shape() && other == tensor
+    };
+    state.iter().find(is_twin).map(|(name, _)| name)
+}
+
 /// Loads a state dict that must match the model name by name.
 pub(crate) fn load_state_dict<T: Float>(
     model: &mut (impl Parameters<T> + ?Sized),
@@ -202,32 +253,41 @@ pub(crate) fn load_state_dict<T: Float>(
         names.insert(name.to_owned());
         let found = state.get(name);
         match entry {
-            Entry::Param(param) => differences.compare(name, found, T::NAME, param.value().shape()),
-            Entry::Buffer(buffer) => {
-                differences.compare(name, found, T::NAME, buffer.value().shape());
+            Entry::Param(param) => {
+                differences.compare_floats::<T>(name, found, param.value().shape());
             }
+            Entry::Buffer(buffer) => {
+                differences.compare_floats::<T>(name, found, buffer.value().shape());
+            }
+            // State dicts from before PyTorch 0.4.1 have no counters.
+            Entry::Counter(_) if found.is_none() => {}
             Entry::Counter(_) => {
                 differences.compare(name, found, i64::NAME, &Shape::scalar());
             }
         }
     });
-    let unknown = state.iter().map(|(name, _)| name).filter(|&name| !names.contains(name));
-    differences.unexpected.extend(unknown.map(str::to_owned));
+    for (name, tensor) in state.iter().filter(|(name, _)| !names.contains(*name)) {
+        differences.unexpected.push(match twin(state, &names, tensor) {
+            Some(twin) => format!(
+                "{name} (with the values of {twin}; if it is the same weight, take it out with \
+                 StateDict::remove)"
+            ),
+            None => name.to_owned(),
+        });
+    }
     differences.into_result()?;
 
     model.visit_mut(&mut Path::default(), &mut |path, entry| {
         const COMPARED: &str = "every entry was compared before";
-        let found = state.get(path.as_str()).expect(COMPARED);
+        let found = state.get(path.as_str());
+        let floats = || found.and_then(AnyTensor::to_float).expect(COMPARED);
         match entry {
-            EntryMut::Param(param) => {
-                *param.value_mut() = found.downcast().expect(COMPARED).clone()
-            }
-            EntryMut::Buffer(buffer) => {
-                *buffer.value_mut() = found.downcast().expect(COMPARED).clone();
-            }
+            EntryMut::Param(param) => *param.value_mut() = floats(),
+            EntryMut::Buffer(buffer) => *buffer.value_mut() = floats(),
             EntryMut::Counter(counter) => {
-                let value = found.downcast::<i64>().expect(COMPARED);
-                *counter.value_mut() = value.item().expect(COMPARED);
+                if let Some(value) = found.and_then(AnyTensor::downcast::<i64>) {
+                    *counter.value_mut() = value.item().expect(COMPARED);
+                }
             }
         }
     });
@@ -255,18 +315,61 @@ mod tests {
     #[test]
     fn every_difference_is_reported_at_once_and_nothing_is_changed() {
         let mut state = StateDict::new();
-        state.insert("1", Tensor::from([1.0_f64, 2.0, 3.0]));
+        state.insert("1", Tensor::from([1_i64, 2, 3]));
         state.insert("2", Tensor::from([1.0_f32]));
         let mut fresh = model();
         let error = fresh.load_state_dict(&state).unwrap_err();
         assert_eq!(
             error.to_string(),
             "state dict does not match: missing: 0; unexpected: 2; mismatched: 1 (expected f32 \
-             [3], found f64 [3])"
+             [3], found i64 [3])"
         );
         state.insert("0", Tensor::from([5.0_f32, 5.0]));
         assert!(fresh.load_state_dict(&state).is_err());
         assert_eq!(fresh[0].value().to_vec(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn floats_of_another_type_are_converted_where_they_can_be() {
+        let mut state = StateDict::new();
+        state.insert("0", Tensor::from([0.1_f64, f64::INFINITY]));
+        state.insert("1", Tensor::from([1.0_f32, 2.0, 3.0]));
+        let mut fresh = model();
+        fresh.load_state_dict(&state).unwrap();
+        assert_eq!(fresh[0].value().to_vec(), [0.1, f32::INFINITY]);
+        let mut double =
+            vec![Param::new(Tensor::<f64>::zeros([2])), Param::new(Tensor::zeros([3]))];
+        double.load_state_dict(&state).unwrap();
+        assert_eq!(double[1].value().to_vec(), [1.0, 2.0, 3.0]);
+        state.insert("0", Tensor::from([0.1, 1e300_f64]));
+        let error = fresh.load_state_dict(&state).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "state dict does not match: mismatched: 0 (holds f64 values beyond those of f32)"
+        );
+        assert_eq!(fresh[0].value().to_vec(), [0.1, f32::INFINITY]);
+    }
+
+    #[test]
+    fn a_tied_weight_that_is_there_twice_is_told() {
+        let mut state = model().state_dict();
+        state.insert("head", Tensor::from([7.0_f32]));
+        state.insert("tied", state.get("0").unwrap().clone());
+        let error = model().load_state_dict(&state).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "state dict does not match: unexpected: head, tied (with the values of 0; if it is \
+             the same weight, take it out with StateDict::remove)"
+        );
+        assert!(state.remove("tied").is_some() && state.remove("head").is_some());
+        model().load_state_dict(&state).unwrap();
+    }
+
+    #[test]
+    fn a_counter_may_be_missing() {
+        let mut counter = crate::param::Counter::new(3);
+        Parameters::<f32>::load_state_dict(&mut counter, &StateDict::new()).unwrap();
+        assert_eq!(counter.value(), 3);
     }
 
     #[test]

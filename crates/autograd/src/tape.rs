@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dendra_tensor::ops::{Call, Cotangents, Op};
-use dendra_tensor::{Error, Float, Result, Rng, Tensor};
+use dendra_tensor::{Error, Float, Result, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
 use crate::gradients::{Gradients, Update};
@@ -121,6 +121,7 @@ impl<T: Float> Tape<T> {
     /// A tape in training mode. Whatever is random in the forward pass depends
     /// on seed and step, and on nothing else.
     pub fn training(seed: u64, step: u64) -> Self {
+        warn_if_unoptimised();
         Self::new(true, Rng::seed(seed).fork(step))
     }
 
@@ -179,6 +180,12 @@ impl<T: Float> Tape<T> {
     /// `buffer = (1 − weight) · buffer + weight · target`.
     pub fn update_towards(&self, buffer: &Buffer<T>, target: Tensor<T>, weight: f64) {
         self.record().updates.push(Update::Towards { buffer: buffer.id(), target, weight });
+    }
+
+    /// Has a buffer that is the mean of `seen` targets be that of one more, when
+    /// the gradients are applied. Several of one step count one after the other.
+    pub fn update_average(&self, buffer: &Buffer<T>, target: Tensor<T>, seen: u64) {
+        self.record().updates.push(Update::Average { buffer: buffer.id(), target, seen });
     }
 
     /// Counts up when the gradients are applied.

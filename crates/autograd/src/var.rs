@@ -182,6 +182,41 @@ operators! {
     Div div mul_scalar |x| 1.0 / x;
 }
 
+/// A number on the left; written for each number type, since an operator of a
+/// foreign type cannot be generic.
+macro_rules! number_first {
+    ($($type:ty)*) => {$(
+        number_first! { @one $type:
+            Add add |a, x| x + a;
+            Sub sub |a, x| -x + a;
+            Mul mul |a, x| x * a;
+            Div div |a, x| x.reciprocal() * a;
+        }
+    )*};
+    (@one $type:ty: $($trait:ident $method:ident |$a:ident, $x:ident| $value:expr;)*) => {$(
+        impl ops::$trait<&Var<$type>> for $type {
+            type Output = Var<$type>;
+
+            #[inline]
+            fn $method(self, $x: &Var<$type>) -> Var<$type> {
+                let $a = self;
+                $value
+            }
+        }
+
+        impl ops::$trait<Var<$type>> for $type {
+            type Output = Var<$type>;
+
+            #[inline]
+            fn $method(self, other: Var<$type>) -> Var<$type> {
+                ops::$trait::$method(self, &other)
+            }
+        }
+    )*};
+}
+
+number_first! { f32 f64 }
+
 impl<T: Float> ops::Neg for &Var<T> {
     type Output = Var<T>;
 
@@ -220,6 +255,26 @@ mod tests {
         let gradients = loss.backward().unwrap();
         assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [1.5, 1.75]);
         assert_eq!(gradients.wrt(&y).unwrap().to_vec(), [0.125, 0.0625]);
+    }
+
+    #[test]
+    fn a_number_may_come_first() {
+        let x = Tape::training(0, 0).leaf(Tensor::from([1.0, 2.0_f64]));
+        // 3/x − (1 − 2x) + 4
+        let y = 4.0 + (3.0 / &x - (1.0 - 2.0 * &x));
+        assert_eq!(y.value().to_vec(), [8.0, 8.5]);
+        let gradients = y.sum().backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [-1.0, 1.25]);
+    }
+
+    #[test]
+    fn parts_have_gradients() {
+        let x = Tape::training(0, 0).leaf(Tensor::<f32>::arange(12).reshape([3, 4]).unwrap());
+        let part = x.get((1.., -1)).unwrap();
+        assert_eq!(part.value().to_vec(), [7.0, 11.0]);
+        let gradients = part.square().sum().backward().unwrap();
+        let expected = [[0.0; 4], [0.0, 0.0, 0.0, 14.0], [0.0, 0.0, 0.0, 22.0]];
+        assert_eq!(*gradients.wrt(&x).unwrap(), Tensor::from(expected));
     }
 
     #[test]

@@ -22,6 +22,8 @@ mod fixtures;
 mod indexing;
 #[path = "pytorch_ops/place.rs"]
 mod place;
+#[path = "pytorch_ops/special.rs"]
+mod special;
 
 use fixtures::{Case, Comparison, Fixture, Stored, integers};
 

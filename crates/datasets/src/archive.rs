@@ -14,10 +14,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dendra_tensor::{Error, Result};
-use flate2::bufread::MultiGzDecoder;
 use tar::{Archive, EntryType, PaxExtensions};
 
 use crate::fault::Fault;
+use crate::gzip::{self, GzipReader};
 
 /// The longest name of an entry, in bytes.
 const LONGEST_NAME: u64 = 4096;
@@ -76,7 +76,9 @@ fn visit(
 ) -> Result<(), Fault> {
     match archive.fill_buf()? {
         [] => Err("it is empty".to_owned().into()),
-        [0x1f, 0x8b, ..] => entries(MultiGzDecoder::new(archive), most_bytes, visit_file),
+        start if start.starts_with(&gzip::MAGIC) => {
+            entries(GzipReader::new(archive), most_bytes, visit_file)
+        }
         _ => entries(archive, most_bytes, visit_file),
     }
 }

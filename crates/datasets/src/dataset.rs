@@ -140,14 +140,15 @@ pub trait Dataset: Sync {
     ///
     /// # Errors
     ///
-    /// When `fraction` is not between 0 and 1.
+    /// When `fraction` is not between 0 and 1, or leaves one part without
+    /// samples.
     fn split(&self, fraction: f64, rng: &mut Rng) -> Result<(Subset<&Self>, Subset<&Self>)>
     where
         Self: Sized,
     {
-        check_fraction("Dataset::split", fraction)?;
+        let count = share("Dataset::split", fraction, self.len(), "samples")?;
         let mut first = rng.permutation(self.len());
-        let second = first.split_off((self.len() as f64 * fraction).round() as usize);
+        let second = first.split_off(count);
         Ok((Subset { dataset: self, indices: first }, Subset { dataset: self, indices: second }))
     }
 
@@ -157,8 +158,8 @@ pub trait Dataset: Sync {
     ///
     /// # Errors
     ///
-    /// When `fraction` is not between 0 and 1, or the data set does not tell
-    /// its [`labels`](Dataset::labels).
+    /// When `fraction` is not between 0 and 1 or leaves one part without
+    /// samples, or the data set does not tell its [`labels`](Dataset::labels).
     fn split_stratified(
         &self,
         fraction: f64,
@@ -168,8 +169,9 @@ pub trait Dataset: Sync {
         Self: Sized,
     {
         let place = "Dataset::split_stratified";
-        check_fraction(place, fraction)?;
+        share(place, fraction, self.len(), "samples")?;
         let (first, second) = stratified(&known_labels(place, self)?, fraction, rng);
+        check_parts(place, fraction, [first.len(), second.len()], "samples")?;
         Ok((Subset { dataset: self, indices: first }, Subset { dataset: self, indices: second }))
     }
 }
@@ -317,11 +319,30 @@ fn stratified(labels: &[i64], fraction: f64, rng: &mut Rng) -> (Vec<usize>, Vec<
     (first, second)
 }
 
-pub(crate) fn check_fraction(place: &str, fraction: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&fraction) {
+/// How many of `count` items are in the first part of a split, whose second
+/// part has the others. Refuses a fraction that leaves a part empty.
+pub(crate) fn share(place: &str, fraction: f64, count: usize, items: &str) -> Result<usize> {
+    if !(0.0..=1.0).contains(&fraction) {
+        let message = format!("`fraction` must be between 0 and 1, got {fraction}");
+        return Err(Error::argument(place, message));
+    }
+    let first = (count as f64 * fraction).round() as usize;
+    check_parts(place, fraction, [first, count - first], items)?;
+    Ok(first)
+}
+
+/// Refuses a split that leaves a part empty.
+fn check_parts(place: &str, fraction: f64, parts: [usize; 2], items: &str) -> Result<()> {
+    let [first, second] = parts;
+    if first > 0 && second > 0 {
         return Ok(());
     }
-    Err(Error::argument(place, format!("`fraction` must be between 0 and 1, got {fraction}")))
+    let message = format!(
+        "`fraction` is {fraction}, which divides {} {items} into {first} and {second}: a part is \
+         empty",
+        first + second
+    );
+    Err(Error::argument(place, message))
 }
 
 /// Refuses indices that are not below `len`, naming the first.

@@ -1,9 +1,9 @@
-//! IDX files, the format of MNIST and its relatives: byte arrays of any rank,
+//! IDX files, the format of MNIST and its relatives: arrays of any rank,
 //! gzipped or not.
 //!
 //! A file starts with two zero bytes, the element type (8: unsigned bytes) and
-//! the rank, then holds each extent as a big-endian 32-bit number and the
-//! elements, the last axis fastest
+//! the rank, then holds each axis length as a big-endian 32-bit number and the
+//! elements, big-endian, the last axis fastest
 //! (<https://yann.lecun.com/exdb/mnist/>, "The IDX file format").
 //!
 //! A file is not trusted: what it announces is checked against what a file of
@@ -14,10 +14,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use dendra_tensor::{Result, Shape, Tensor};
-use flate2::bufread::MultiGzDecoder;
+use dendra_tensor::{Number, Result, Shape, Tensor};
 
 use crate::fault::Fault;
+use crate::gzip::{self, GzipReader};
 
 /// The most bytes an array may hold, four times the largest common set.
 const MOST_BYTES: u64 = 1 << 31;
@@ -27,7 +27,7 @@ const MOST_BYTES: u64 = 1 << 31;
 pub(crate) const DEFLATE_FACTOR: u64 = 1032;
 
 /// Reads an IDX file of unsigned bytes, gzipped or not: the contents tell, not
-/// the name.
+/// the name. [`read_idx_as`] reads the other element types.
 ///
 /// # Errors
 ///
@@ -35,12 +35,21 @@ pub(crate) const DEFLATE_FACTOR: u64 = 1032;
 /// one such array: not IDX and not gzip, of another element type, truncated,
 /// damaged, announcing more than it holds or holding more than it announces.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor<u8>> {
-    let path = path.as_ref();
-    let array = File::open(path).map_err(Fault::Io).and_then(|file| {
-        let size = file.metadata().map_err(Fault::Io)?.len();
-        read(BufReader::with_capacity(1 << 16, file), size)
-    });
-    array.map_err(|fault| fault.at(path))
+    open(path.as_ref(), read_bytes)
+}
+
+/// Reads an IDX file of any element type, gzipped or not, as numbers of the
+/// type that is asked for: signed and unsigned bytes, integers of 16 and 32
+/// bits, floats of 32 and 64 bits.
+///
+/// An integer type takes whole numbers in its range; a float type rounds.
+///
+/// # Errors
+///
+/// As [`read_idx`], and when the type that is asked for does not hold an
+/// element: the error names it.
+pub fn read_idx_as<T: IdxElement>(path: impl AsRef<Path>) -> Result<Tensor<T>> {
+    open(path.as_ref(), read_numbers)
 }
 
 /// Reads an IDX array that is in memory, gzipped or not: one that a program
@@ -56,17 +65,71 @@ pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor<u8>> {
 ///
 /// As [`read_idx`], without a path.
 pub fn parse_idx(bytes: &[u8]) -> Result<Tensor<u8>> {
-    read(bytes, bytes.len() as u64).map_err(|fault| fault.in_memory("parse_idx"))
+    read(bytes, bytes.len() as u64, read_bytes).map_err(|fault| fault.in_memory("parse_idx"))
 }
 
-fn read(mut file: impl BufRead, size: u64) -> Result<Tensor<u8>, Fault> {
+/// Reads an IDX array that is in memory as numbers of the type that is asked
+/// for, as [`read_idx_as`].
+///
+/// ```
+/// // Two integers of 16 bits, 0x0102 and -1.
+/// let bytes = [0, 0, 0x0b, 1, 0, 0, 0, 2, 1, 2, 0xff, 0xff];
+/// let array = dendra_datasets::parse_idx_as::<i64>(&bytes)?;
+/// assert_eq!(array.to_vec(), [258, -1]);
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`read_idx_as`], without a path.
+pub fn parse_idx_as<T: IdxElement>(bytes: &[u8]) -> Result<Tensor<T>> {
+    read(bytes, bytes.len() as u64, read_numbers).map_err(|fault| fault.in_memory("parse_idx_as"))
+}
+
+/// A number type that an IDX array is read as.
+pub trait IdxElement: Number + private::Sealed {
+    /// Whether a number that the type does not hold is rounded.
+    #[doc(hidden)]
+    const ROUNDS: bool;
+}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! idx_elements {
+    ($($type:ident $rounds:literal),*) => {$(
+        impl private::Sealed for $type {}
+        impl IdxElement for $type {
+            const ROUNDS: bool = $rounds;
+        }
+    )*};
+}
+idx_elements!(u8 false, i32 false, i64 false, f32 true, f64 true);
+
+/// Reads the file at `path` with `array`, which gets the contents and how many
+/// bytes they can be.
+fn open<T>(path: &Path, array: impl FnOnce(&mut dyn Read, u64) -> Result<T, Fault>) -> Result<T> {
+    let open = || {
+        let file = File::open(path).map_err(Fault::Io)?;
+        let size = file.metadata().map_err(Fault::Io)?.len();
+        read(BufReader::with_capacity(1 << 16, file), size, array)
+    };
+    open().map_err(|fault| fault.at(path))
+}
+
+fn read<T>(
+    mut file: impl BufRead,
+    size: u64,
+    array: impl FnOnce(&mut dyn Read, u64) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     match file.fill_buf()? {
         [] => Err("it is empty".to_string().into()),
-        [0x1f, 0x8b, ..] => {
+        start if start.starts_with(&gzip::MAGIC) => {
             let most = size.saturating_mul(DEFLATE_FACTOR).min(MOST_BYTES);
-            read_array(MultiGzDecoder::new(file), most)
+            array(&mut GzipReader::new(file), most)
         }
-        [0, ..] => read_array(file, size.min(MOST_BYTES)),
+        [0, ..] => array(&mut file, size.min(MOST_BYTES)),
         start => {
             let start = start[..start.len().min(16)].escape_ascii();
             Err(format!("it is neither an IDX nor a gzip file, it starts with \"{start}\"").into())
@@ -74,31 +137,80 @@ fn read(mut file: impl BufRead, size: u64) -> Result<Tensor<u8>, Fault> {
     }
 }
 
-/// Reads a header and its array, of which the file can hold `most` bytes.
-fn read_array(mut bytes: impl Read, most: u64) -> Result<Tensor<u8>, Fault> {
+/// An element type of the format.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    U8,
+    I8,
+    I16,
+    I32,
+    F32,
+    F64,
+}
+
+impl Kind {
+    fn of(code: u8) -> Option<Self> {
+        match code {
+            0x08 => Some(Self::U8),
+            0x09 => Some(Self::I8),
+            0x0b => Some(Self::I16),
+            0x0c => Some(Self::I32),
+            0x0d => Some(Self::F32),
+            0x0e => Some(Self::F64),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::U8 => "unsigned bytes",
+            Self::I8 => "signed bytes",
+            Self::I16 => "16-bit integers",
+            Self::I32 => "32-bit integers",
+            Self::F32 => "32-bit floats",
+            Self::F64 => "64-bit floats",
+        }
+    }
+
+    /// The number of bytes of an element.
+    fn bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::I16 => 2,
+            Self::I32 | Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
+    /// The number that these bytes are, which `f64` holds exactly.
+    fn number(self, bytes: &[u8]) -> f64 {
+        match (self, bytes) {
+            (Self::I8, &[a]) => f64::from(a as i8),
+            (Self::I16, &[a, b]) => f64::from(i16::from_be_bytes([a, b])),
+            (Self::I32, &[a, b, c, d]) => f64::from(i32::from_be_bytes([a, b, c, d])),
+            (Self::F32, &[a, b, c, d]) => f64::from(f32::from_be_bytes([a, b, c, d])),
+            (Self::F64, &[a, b, c, d, e, f, g, h]) => f64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            (_, bytes) => f64::from(bytes[0]),
+        }
+    }
+}
+
+/// Reads a header: the element type, and the shape of an array whose elements
+/// take `most` bytes at most.
+fn header(bytes: &mut dyn Read, most: u64) -> Result<(Kind, Shape), Fault> {
     let mut magic = [0; 4];
     bytes.read_exact(&mut magic)?;
-    let rank = match magic {
-        [0, 0, 8, rank @ 1..=255] => rank,
-        [0, 0, kind, 1..=255] => {
-            let kind = match kind {
-                0x09 => "signed bytes",
-                0x0b => "16-bit integers",
-                0x0c => "32-bit integers",
-                0x0d => "32-bit floats",
-                0x0e => "64-bit floats",
-                _ => "an unknown element type",
-            };
-            return Err(format!("it holds {kind}, expected an IDX file of unsigned bytes").into());
-        }
-        _ => {
-            return Err(format!(
-                "it has the magic number 0x{:08x}, expected that of an IDX file of unsigned bytes, \
-                 0x000008 and the rank",
-                u32::from_be_bytes(magic)
-            )
-            .into());
-        }
+    let kind = match magic {
+        [0, 0, code, 1..=255] => Kind::of(code),
+        _ => None,
+    };
+    let (Some(kind), rank) = (kind, magic[3]) else {
+        return Err(format!(
+            "it has the magic number 0x{:08x}, expected that of an IDX file: 0x0000, the element \
+             type (08 for unsigned bytes) and the rank",
+            u32::from_be_bytes(magic)
+        )
+        .into());
     };
     let mut extents = Vec::with_capacity(rank.into());
     for _ in 0..rank {
@@ -107,38 +219,91 @@ fn read_array(mut bytes: impl Read, most: u64) -> Result<Tensor<u8>, Fault> {
         extents.push(u32::from_be_bytes(extent) as usize);
     }
     let shape = Shape::from(extents);
-    let announced = shape.checked_elements().filter(|&elements| elements as u64 <= most);
-    if announced.is_none() {
-        let message = format!("its header announces {shape} bytes, it can hold {most} at most");
+    let size = shape.checked_elements().and_then(|count| count.checked_mul(kind.bytes()));
+    if size.is_none_or(|size| size as u64 > most) {
+        let name = if kind == Kind::U8 { "bytes" } else { kind.name() };
+        let message =
+            format!("its header announces {shape} {name}, it can hold {most} bytes at most");
         return Err(message.into());
     }
+    Ok((kind, shape))
+}
 
+/// Reads an array of unsigned bytes, for which the file has room for `most`
+/// bytes.
+fn read_bytes(bytes: &mut dyn Read, most: u64) -> Result<Tensor<u8>, Fault> {
+    let (kind, shape) = header(bytes, most)?;
+    if kind != Kind::U8 {
+        let message = format!(
+            "it holds {}, expected an IDX file of unsigned bytes; `read_idx_as` reads other types",
+            kind.name()
+        );
+        return Err(message.into());
+    }
     // Decompressed where it stays: a copy of the array would double the time
     // and the memory of a start.
-    let mut filled = Ok(());
-    let array = Tensor::build(&shape, |out: &mut [u8]| filled = fill(&mut bytes, out, &shape));
-    filled?;
-    match bytes.read(&mut [0])? {
-        0 => Ok(array),
-        _ => Err(format!("it goes on after the {shape} bytes its header announces").into()),
+    let mut filled = Ok(0);
+    let array = Tensor::build(&shape, |out: &mut [u8]| filled = fill(bytes, out));
+    match filled? {
+        count if count < array.len() => {
+            let message = format!("its header announces {shape} bytes, it holds {count}");
+            Err(format!("it is truncated: {message}").into())
+        }
+        _ => at_end(bytes, &shape).map(|()| array),
     }
 }
 
-/// Fills `out`, the elements of `shape`.
-fn fill(bytes: &mut impl Read, out: &mut [u8], shape: &Shape) -> Result<(), Fault> {
+/// Reads an array of any element type, for which the file has room for `most`
+/// bytes.
+fn read_numbers<T: IdxElement>(bytes: &mut dyn Read, most: u64) -> Result<Tensor<T>, Fault> {
+    /// How many elements are converted at once.
+    const CHUNK: usize = 4096;
+
+    let (kind, shape) = header(bytes, most)?;
+    let count = shape.iter().product();
+    // It grows with what the file holds, whatever the header announces.
+    let mut numbers: Vec<T> = Vec::new();
+    let mut raw = vec![0; CHUNK.min(count) * kind.bytes()];
+    while numbers.len() < count {
+        let raw = &mut raw[..CHUNK.min(count - numbers.len()) * kind.bytes()];
+        let filled = fill(bytes, raw)?;
+        if filled < raw.len() {
+            let (name, held) = (kind.name(), numbers.len() + filled / kind.bytes());
+            let message = format!("its header announces {shape} {name}, it holds {held}");
+            return Err(format!("it is truncated: {message}").into());
+        }
+        for raw in raw.chunks_exact(kind.bytes()) {
+            let number = kind.number(raw);
+            let element = T::from_f64(number);
+            if !T::ROUNDS && element.to_f64() != number {
+                let message = format!("element {} is {number}, which is no ", numbers.len());
+                return Err((message + T::NAME).into());
+            }
+            numbers.push(element);
+        }
+    }
+    at_end(bytes, &shape)?;
+    Tensor::from_vec(numbers, shape).map_err(|error| error.to_string().into())
+}
+
+/// Refuses a file that goes on after its array.
+fn at_end(bytes: &mut dyn Read, shape: &Shape) -> Result<(), Fault> {
+    match bytes.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(format!("it goes on after the {shape} elements that its header announces").into()),
+    }
+}
+
+/// Fills `out`; gives how many bytes there were for it.
+fn fill(bytes: &mut dyn Read, out: &mut [u8]) -> Result<usize, Fault> {
     let mut filled = 0;
     while filled < out.len() {
         match bytes.read(&mut out[filled..]) {
-            Ok(0) => {
-                return Err(format!(
-                    "it is truncated: its header announces {shape} bytes, it holds {filled}"
-                )
-                .into());
-            }
+            Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(filled)
 }

@@ -1,28 +1,16 @@
 //! [`ImageFolder`]: folders of pictures, one for each class.
 
+use std::collections::HashSet;
 use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
-use image::{DynamicImage, ImageError, ImageReader, Limits};
 use rayon::prelude::*;
 
 use crate::dataset::{Batch, Dataset, check_indices};
 use crate::draw::Draw;
-use crate::idx::DEFLATE_FACTOR;
-use crate::transforms::{CenterCrop, Image, Transform, resize};
-
-/// The most pixels along a side, and the most bytes that decoding may take.
-const MOST_PIXELS: u32 = 1 << 14;
-const MOST_BYTES: u64 = 1 << 28;
-
-/// How many times larger than its file a picture may be in memory: both
-/// formats reach about what deflate can do, with pictures of one colour.
-const GROWTH: u64 = 2 * DEFLATE_FACTOR;
-
-/// What decoding any picture may take.
-const FEWEST_BYTES: u64 = 1 << 20;
+use crate::image_file::decoded;
+use crate::transforms::{CenterCrop, Transform, resize};
 
 /// Pictures in one folder for each class: `cat/1.png`, `cat/more/2.jpg`,
 /// `dog/3.jpeg`. The classes are the folders' names in ascending order;
@@ -51,18 +39,25 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Finds the PNG and JPEG files below `root`. Links are not followed.
+    /// Finds the PNG and JPEG files below `root`.
+    ///
+    /// Links to files and folders are followed; a folder that several links in
+    /// a class lead to counts once. Files and folders whose name begins with a
+    /// dot are left out, and so are files that are no pictures.
     ///
     /// The pictures' size is that of the first unless [`size`](Self::size) sets
     /// one.
     ///
     /// # Errors
     ///
-    /// When a folder cannot be read or its name is not UTF-8, there is no
-    /// class, or one has no pictures, or the first picture cannot be read.
+    /// When a folder cannot be read or its name is not UTF-8, a link leads
+    /// nowhere or to a folder that it lies in, a picture is in a format that is
+    /// not read (GIF, WebP, …), there is no class, or one has no pictures, or
+    /// the first picture cannot be read.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
         let (mut files, mut labels, mut class_names) = (Vec::new(), Vec::new(), Vec::new());
+        let real_root = real(root)?;
         for (folder, is_folder) in entries(root)? {
             if !is_folder {
                 continue;
@@ -71,7 +66,8 @@ impl ImageFolder {
                 Error::file(&folder, "expected a folder's name in UTF-8, as it is a class's")
             })?;
             let before = files.len();
-            pictures(&folder, &mut files, DEEPEST)?;
+            let mut search = Search { files: &mut files, seen: HashSet::new() };
+            search.folder(&folder, &mut vec![real_root.clone()])?;
             if files.len() == before {
                 return Err(Error::file(&folder, "the class has no PNG or JPEG files"));
             }
@@ -169,90 +165,73 @@ impl Dataset for ImageFolder {
 /// How many folders may lie within each other.
 const DEEPEST: usize = 32;
 
+/// How the names of the pictures that are read end, in small letters.
+const READ: [&str; 5] = ["png", "jpg", "jpeg", "jpe", "jfif"];
+
+/// How the names of other pictures end.
+const NOT_READ: [&str; 9] = ["avif", "bmp", "gif", "heic", "pgm", "ppm", "tif", "tiff", "webp"];
+
 /// What lies in a folder, in the order of the names, and whether it is a
-/// folder. Links are left out.
+/// folder. Links are followed; names that begin with a dot are left out.
 fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let failed = |error| Error::io(folder, error);
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let kind = entry.file_type().map_err(failed)?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
+        let kind = fs::metadata(&path).map_err(|error| Error::io(&path, error))?;
         if kind.is_dir() || kind.is_file() {
-            entries.push((entry.path(), kind.is_dir()));
+            entries.push((path, kind.is_dir()));
         }
     }
     entries.sort();
     Ok(entries)
 }
 
-fn pictures(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
-    let Some(depth) = depth.checked_sub(1) else {
-        return Err(Error::file(folder, "too many folders lie within each other"));
-    };
-    for (path, is_folder) in entries(folder)? {
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if is_folder {
-            pictures(&path, files, depth)?;
-        } else if ["png", "jpg", "jpeg"].iter().any(|known| ending.eq_ignore_ascii_case(known)) {
-            files.push(path);
+/// Where a folder really is, whatever links its path goes through.
+fn real(folder: &Path) -> Result<PathBuf> {
+    fs::canonicalize(folder).map_err(|error| Error::io(folder, error))
+}
+
+/// The search for the pictures of a class.
+struct Search<'a> {
+    files: &'a mut Vec<PathBuf>,
+    /// The folders that were searched.
+    seen: HashSet<PathBuf>,
+}
+
+impl Search<'_> {
+    /// Finds the pictures in a folder that lies within these.
+    fn folder(&mut self, folder: &Path, around: &mut Vec<PathBuf>) -> Result<()> {
+        if around.len() > DEEPEST {
+            return Err(Error::file(folder, "too many folders lie within each other"));
         }
+        let place = real(folder)?;
+        if around.contains(&place) {
+            let message = format!("the link leads back to {}, in which it lies", place.display());
+            return Err(Error::file(folder, message));
+        }
+        if !self.seen.insert(place.clone()) {
+            return Ok(());
+        }
+        around.push(place);
+        for (path, is_folder) in entries(folder)? {
+            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            let is_one_of = |known: &[&str]| known.iter().any(|e| ending.eq_ignore_ascii_case(e));
+            if is_folder {
+                self.folder(&path, around)?;
+            } else if is_one_of(&READ) {
+                self.files.push(path);
+            } else if is_one_of(&NOT_READ) {
+                let message = "pictures of this format are not read, only PNG and JPEG are: \
+                               convert it or move it elsewhere";
+                return Err(Error::file(path, message));
+            }
+        }
+        around.pop();
+        Ok(())
     }
-    Ok(())
-}
-
-/// The picture in a file.
-fn decoded(path: &Path, grey: bool) -> Result<Image<u8>> {
-    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-    decode(&bytes, grey).map_err(|message| Error::file(path, message))
-}
-
-/// A PNG or JPEG picture in memory as bytes of `[channels, height, width]`,
-/// with three channels or, if `grey`, one.
-///
-/// # Errors
-///
-/// When the bytes are neither, or damaged, or announce a picture of more than
-/// 16,384 pixels along a side, or one that takes more than 256 MB to decode or
-/// more than so few bytes can hold.
-pub fn decode_image(bytes: &[u8], grey: bool) -> Result<Image<u8>> {
-    decode(bytes, grey).map_err(|message| Error::data("decode_image", message))
-}
-
-fn decode(bytes: &[u8], grey: bool) -> Result<Image<u8>, String> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MOST_PIXELS);
-    limits.max_image_height = Some(MOST_PIXELS);
-    let most = (bytes.len() as u64).saturating_mul(GROWTH).clamp(FEWEST_BYTES, MOST_BYTES);
-    limits.max_alloc = Some(most);
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| error.to_string())?;
-    let format = reader.format();
-    if !matches!(format, Some(image::ImageFormat::Png | image::ImageFormat::Jpeg)) {
-        let start = bytes[..bytes.len().min(16)].escape_ascii();
-        return Err(format!("it is neither a PNG nor a JPEG picture, it starts with \"{start}\""));
-    }
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|error| match error {
-        ImageError::Limits(_) => format!(
-            "the picture is larger than {MOST_PIXELS} pixels along a side or the {most} bytes that \
-             its file can hold"
-        ),
-        error => format!("it is damaged: {error}"),
-    })?;
-    Ok(planes(picture, grey))
-}
-
-/// Channel by channel, where the decoder has pixel by pixel.
-fn planes(picture: DynamicImage, grey: bool) -> Image<u8> {
-    let (height, width) = (picture.height() as usize, picture.width() as usize);
-    let (channels, pixels) = if grey {
-        (1, picture.into_luma8().into_raw())
-    } else {
-        (3, picture.into_rgb8().into_raw())
-    };
-    let planes = (0..channels)
-        .flat_map(|channel| pixels[channel.min(pixels.len())..].iter().step_by(channels));
-    Image::new([channels, height, width], planes.copied().collect())
-        .expect("the decoder fills the picture")
 }

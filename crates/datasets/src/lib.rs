@@ -53,7 +53,10 @@ mod digits;
 mod download;
 mod draw;
 mod fault;
+mod gzip;
 mod idx;
+#[cfg(feature = "images")]
+mod image_file;
 #[cfg(feature = "images")]
 mod image_folder;
 mod images;
@@ -77,9 +80,11 @@ pub use curves::{friedman, linear, sine};
 pub use dataset::{Batch, Dataset, Subset};
 pub use digits::digits;
 pub use draw::Draw;
-pub use idx::{parse_idx, read_idx};
+pub use idx::{IdxElement, parse_idx, parse_idx_as, read_idx, read_idx_as};
 #[cfg(feature = "images")]
-pub use image_folder::{ImageFolder, decode_image};
+pub use image_file::decode_image;
+#[cfg(feature = "images")]
+pub use image_folder::ImageFolder;
 pub use images::{ImageDataset, Normalization};
 pub use loader::{DataLoader, Epoch, Prefetch};
 pub use mnist::{Mnist, MnistOptions, MnistSource};

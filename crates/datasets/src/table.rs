@@ -2,21 +2,33 @@
 //! texts; [`TableEncoding`] makes inputs and targets of them.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::fs;
 use std::path::Path;
 
-use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
+use csv::{ReaderBuilder, StringRecord, Trim};
 use dendra_tensor::{Error, Result, Rng};
 
 use crate::fault::Fault;
+use crate::text::decoded;
 
 mod encoding;
+mod lines;
 
 pub use encoding::{Encoder, Missing, Scaling, TableEncoding, classes};
 
-/// What stands for a missing value unless [`Csv::missing`] says otherwise.
-const MISSING: [&str; 9] = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?"];
+use lines::Lines;
+
+/// What stands for a missing value unless [`Csv::missing`] says otherwise: what
+/// pandas takes for one, and `?`, which the UCI repository writes.
+const MISSING: [&str; 20] = [
+    "", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// How many of a column's cells an error shows, and how many of a cell's
+/// characters.
+const CELLS_SHOWN: usize = 3;
+const CHARACTERS_SHOWN: usize = 40;
 
 /// How a delimited file is to be read.
 ///
@@ -32,6 +44,7 @@ const MISSING: [&str; 9] = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"
 #[derive(Clone, Debug)]
 pub struct Csv {
     delimiter: u8,
+    decimal: u8,
     header: bool,
     comment: Option<u8>,
     missing: Vec<String>,
@@ -41,11 +54,12 @@ pub struct Csv {
 
 impl Csv {
     /// Comma-separated, with a line of names first, fields in `"` where they
-    /// hold a comma; missing is what is empty or one of `NA`, `N/A`, `NaN`,
-    /// `NULL` and `?`.
+    /// hold a comma; missing is what is empty, `?` or one of the words that
+    /// pandas takes for missing: `NA`, `N/A`, `#N/A`, `NaN`, `NULL`, `None`, ….
     pub fn new() -> Self {
         Self {
             delimiter: b',',
+            decimal: b'.',
             header: true,
             comment: None,
             missing: MISSING.map(str::to_owned).to_vec(),
@@ -58,6 +72,14 @@ impl Csv {
     #[must_use]
     pub fn delimiter(mut self, delimiter: u8) -> Self {
         self.delimiter = delimiter;
+        self
+    }
+
+    /// What begins the decimals of a number, `b'.'` unless set: `b','` for
+    /// numbers such as `1,5`, which need another delimiter or quotes.
+    #[must_use]
+    pub fn decimal(mut self, decimal: u8) -> Self {
+        self.decimal = decimal;
         self
     }
 
@@ -76,7 +98,8 @@ impl Csv {
         self
     }
 
-    /// What stands for a missing value, instead of the defaults.
+    /// What stands for a missing value, instead of the defaults: give the empty
+    /// text, too, where empty fields are missing.
     #[must_use]
     pub fn missing<S: Into<String>>(mut self, marks: impl IntoIterator<Item = S>) -> Self {
         self.missing = marks.into_iter().map(Into::into).collect();
@@ -99,18 +122,22 @@ impl Csv {
         self
     }
 
-    /// Reads a file.
+    /// Reads a file: UTF-8, or UTF-16 that begins with a byte-order mark.
+    ///
+    /// Lines may end in any way. Empty lines are left out, and so is a column
+    /// without name and values, which delimiters at the ends of all lines make.
     ///
     /// # Errors
     ///
     /// An error with the path, and with the line where it is about one: when
-    /// the file cannot be read, is not UTF-8, a line has more or fewer fields
-    /// than the first, two columns have one name, a column that was named is
-    /// not there, or one that must hold numbers holds something else.
+    /// the file cannot be read or is in another encoding, a line has more or
+    /// fewer fields than the first, two columns have one name, a column that
+    /// was named is not there, or one that must hold numbers holds something
+    /// else: the error shows the first of its cells.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
         let path = path.as_ref();
-        let read = || self.table(BufReader::new(File::open(path)?));
-        read().map_err(|fault| fault.at(path))
+        let read = || self.table(fs::read(path)?);
+        read().map_err(|fault: Fault| fault.at(path))
     }
 
     /// Reads a table that is in memory.
@@ -119,94 +146,159 @@ impl Csv {
     ///
     /// As [`read`](Self::read), without a path.
     pub fn parse(&self, bytes: &[u8]) -> Result<Table> {
-        self.table(bytes).map_err(|fault| fault.in_memory("Csv::parse"))
+        self.table(bytes.to_vec()).map_err(|fault| fault.in_memory("Csv::parse"))
     }
 
-    fn table(&self, bytes: impl Read) -> Result<Table, Fault> {
+    fn table(&self, bytes: Vec<u8>) -> Result<Table, Fault> {
+        if self.decimal == self.delimiter {
+            let delimiter = char::from(self.delimiter);
+            let message = format!("{delimiter:?} cannot both separate fields and begin decimals");
+            return Err(message.into());
+        }
+        let text = decoded(bytes).map_err(|not_text| {
+            let line = Lines::new(&not_text.before, None).at(not_text.before.len());
+            format!("line {line}: {}", not_text.message)
+        })?;
+        let mut lines = Lines::new(text.as_bytes(), self.comment);
         let mut reader = ReaderBuilder::new()
             .delimiter(self.delimiter)
             .has_headers(false)
             .comment(self.comment)
             .trim(Trim::All)
-            .from_reader(bytes);
+            .flexible(true)
+            .from_reader(text.as_bytes());
         let mut names: Option<Vec<String>> = None;
         let mut columns: Vec<Texts> = Vec::new();
         let mut record = StringRecord::new();
-        let mut lines = Vec::new();
-        while reader.read_record(&mut record).map_err(fault)? {
+        let mut rows = Vec::new();
+        while reader.read_record(&mut record).map_err(|error| error.to_string())? {
+            let line = lines.at(record.position().map_or(0, |at| at.byte() as usize));
+            if record.len() == 1 && record[0].is_empty() && !lines.rest().starts_with(b"\"") {
+                // A line of blanks.
+                continue;
+            }
             if columns.is_empty() {
-                columns = vec![Texts::default(); record.len()];
                 if self.header {
+                    // Before there are columns, of which there may be very many.
                     names = Some(header(&record)?);
+                    columns = vec![Texts::default(); record.len()];
                     continue;
                 }
+                columns = vec![Texts::default(); record.len()];
             }
-            lines.push(record.position().map_or(0, csv::Position::line));
+            if record.len() != columns.len() {
+                return Err(unequal(&record, columns.len(), line).into());
+            }
+            rows.push(line);
             columns.iter_mut().zip(&record).for_each(|(column, field)| column.push(field));
-        }
-        if columns.is_empty() {
-            return Err("it is empty: it holds not one line".to_owned().into());
         }
         let names =
             names.unwrap_or_else(|| (0..columns.len()).map(|index| index.to_string()).collect());
-        if let Some(name) = self.texts.iter().chain(&self.numbers).find(|n| !names.contains(n)) {
-            let message = format!("there is no column {name:?}, only {}", listed(&names));
-            return Err(message.into());
-        }
-        let columns = names
-            .iter()
+        let named: Vec<(String, Texts)> = names
+            .into_iter()
             .zip(columns)
-            .map(|(name, fields)| self.column(name, fields, &lines))
-            .collect::<Result<_, Fault>>()?;
-        Ok(Table { names, columns, rows: lines.len() })
+            .filter(|(name, fields)| !(name.is_empty() && fields.text.is_empty()))
+            .collect();
+        if named.is_empty() {
+            return Err("it is empty: it holds not one line with something in it"
+                .to_owned()
+                .into());
+        }
+        if named.iter().filter(|(name, _)| name.is_empty()).count() > 1 {
+            return Err("two columns have no name".to_owned().into());
+        }
+        let is_there = |name: &String| named.iter().any(|(known, _)| known == name);
+        if let Some(name) = self.texts.iter().chain(&self.numbers).find(|name| !is_there(name)) {
+            let names: Vec<String> = named.into_iter().map(|(name, _)| name).collect();
+            return Err(format!("there is no column {name:?}, only {}", listed(&names)).into());
+        }
+        let mut table = Table { names: Vec::new(), columns: Vec::new(), rows: rows.len() };
+        for (name, fields) in named {
+            table.columns.push(self.column(&name, fields, &rows)?);
+            table.names.push(name);
+        }
+        Ok(table)
     }
 
-    /// A column as numbers if it can be.
-    fn column(&self, name: &String, fields: Texts, lines: &[u64]) -> Result<Column, Fault> {
+    /// A column as numbers if it can be; `lines` are those of its fields.
+    fn column(&self, name: &String, fields: Texts, lines: &[usize]) -> Result<Column, Fault> {
         let is_missing = |field: &str| self.missing.iter().any(|mark| mark == field);
         if !self.texts.contains(name) {
-            let mut numbers = Vec::with_capacity(lines.len());
-            let mut wrong = None;
-            for (row, field) in fields.iter().enumerate() {
-                match field.parse::<f64>() {
-                    _ if is_missing(field) => numbers.push(f64::NAN),
-                    Ok(number) if number.is_finite() => numbers.push(number),
-                    _ => {
-                        wrong = Some((row, field));
-                        break;
-                    }
-                }
+            let number =
+                |field| if is_missing(field) { Some(f64::NAN) } else { self.number(field) };
+            let numbers: Option<Vec<f64>> = fields.iter().map(number).collect();
+            if let Some(numbers) = numbers {
+                return Ok(Column::Numbers(numbers));
             }
-            match wrong {
-                None => return Ok(Column::Numbers(numbers)),
-                Some((row, field)) if self.numbers.contains(name) => {
-                    let field: String = field.chars().take(40).collect();
-                    let message = format!(
-                        "line {}: column {name:?} holds {field:?}, expected a finite number",
-                        lines[row]
-                    );
-                    return Err(message.into());
-                }
-                Some(_) => {}
+            if self.numbers.contains(name) {
+                let wrong = fields.iter().zip(lines).filter(|(field, _)| number(field).is_none());
+                let cells = cells(wrong.map(|(field, line)| (field, format!("line {line}"))));
+                let message = format!("column {name:?} must hold finite numbers and has {cells}");
+                return Err(message.into());
             }
         }
         let texts = fields.iter().map(|field| (!is_missing(field)).then(|| field.into()));
         Ok(Column::Texts(texts.collect()))
     }
+
+    /// The finite number that a field holds.
+    fn number(&self, field: &str) -> Option<f64> {
+        match self.decimal {
+            b'.' => finite(field),
+            _ if field.contains('.') => None,
+            mark => finite(&field.replacen(char::from(mark), ".", 1)),
+        }
+    }
+}
+
+/// The names of the columns, of which several may be empty.
+fn header(record: &StringRecord) -> Result<Vec<String>, Fault> {
+    let mut seen = HashSet::new();
+    match record.iter().find(|name| !name.is_empty() && !seen.insert(*name)) {
+        None => Ok(record.iter().map(str::to_owned).collect()),
+        Some(name) => Err(format!("two columns are called {name:?}").into()),
+    }
+}
+
+/// The finite number that a text is.
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// The first of some cells, each with where it is, and how many more there are.
+fn cells<'a>(cells: impl Iterator<Item = (&'a str, String)>) -> String {
+    let (mut shown, mut more, mut commas) = (Vec::new(), 0, false);
+    for (text, place) in cells {
+        commas |= finite(&text.replacen(',', ".", 1)).is_some();
+        if shown.len() < CELLS_SHOWN {
+            let text: String = text.chars().take(CHARACTERS_SHOWN).collect();
+            shown.push(format!("{text:?} in {place}"));
+        } else {
+            more += 1;
+        }
+    }
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let hint = if commas { "; `Csv::decimal` reads numbers with a decimal comma" } else { "" };
+    shown.join(", ") + &more + hint
+}
+
+/// What is wrong with a record that has not the number of fields of the first.
+fn unequal(record: &StringRecord, expected: usize, line: usize) -> String {
+    let found = record.len();
+    let last = record.iter().next_back();
+    let hint = if found == expected + 1 && last == Some("") {
+        ": a delimiter ends the line"
+    } else if record.iter().any(|field| field.contains('\n')) {
+        ": a field in quotes goes on over several lines"
+    } else {
+        ""
+    };
+    format!("line {line}: expected {expected} fields, got {found}{hint}")
 }
 
 impl Default for Csv {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The names of the columns, each one's own.
-fn header(record: &StringRecord) -> Result<Vec<String>, Fault> {
-    let mut seen = HashSet::new();
-    match record.iter().find(|name| !seen.insert(*name)) {
-        None => Ok(record.iter().map(str::to_owned).collect()),
-        Some(name) => Err(format!("two columns are called {name:?}").into()),
     }
 }
 
@@ -216,21 +308,6 @@ fn listed(names: &[String]) -> String {
     let more = names.len().saturating_sub(shown.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     shown.join(", ") + &more
-}
-
-fn fault(error: csv::Error) -> Fault {
-    let line = |position: &Option<csv::Position>| position.as_ref().map_or(0, csv::Position::line);
-    let message = match error.kind() {
-        ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            format!("line {}: expected {expected_len} fields, got {len}", line(pos))
-        }
-        ErrorKind::Utf8 { pos, err } => format!("line {}: it is not UTF-8: {err}", line(pos)),
-        _ => match error.into_kind() {
-            ErrorKind::Io(error) => return error.into(),
-            kind => format!("it is damaged: {kind:?}"),
-        },
-    };
-    message.into()
 }
 
 /// Texts one after the other, which take little more memory than the file.
@@ -331,11 +408,11 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// When `fraction` is not between 0 and 1.
+    /// When `fraction` is not between 0 and 1, or leaves one part without rows.
     pub fn split(&self, fraction: f64, rng: &mut Rng) -> Result<(Self, Self)> {
-        crate::dataset::check_fraction("Table::split", fraction)?;
+        let count = crate::dataset::share("Table::split", fraction, self.rows, "rows")?;
         let mut first = rng.permutation(self.rows);
-        let second = first.split_off((self.rows as f64 * fraction).round() as usize);
+        let second = first.split_off(count);
         Ok((self.rows(&first)?, self.rows(&second)?))
     }
 }

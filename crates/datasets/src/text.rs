@@ -7,7 +7,7 @@ use std::path::Path;
 
 use dendra_tensor::{Error, Result, Shape, Tensor};
 
-use crate::dataset::{Batch, Dataset, check_fraction, check_indices};
+use crate::dataset::{Batch, Dataset, check_indices, share};
 
 /// The symbols of a text and their numbers.
 ///
@@ -151,10 +151,20 @@ impl TextDataset {
     ///
     /// # Errors
     ///
-    /// When `fraction` is not between 0 and 1.
+    /// When `fraction` is not between 0 and 1, or a part is shorter than a
+    /// window and its last target.
     pub fn split_text(mut self, fraction: f64) -> Result<(Self, Self)> {
-        check_fraction("TextDataset::split_text", fraction)?;
-        let cut = (self.symbols.len() as f64 * fraction).round() as usize;
+        let (place, symbols) = ("TextDataset::split_text", self.symbols.len());
+        let cut = share(place, fraction, symbols, "symbols")?;
+        let shorter = cut.min(symbols - cut);
+        if shorter <= self.length {
+            let message = format!(
+                "`fraction` is {fraction}, which makes a part of {shorter} of {symbols} symbols: \
+                 a window of {} and its last target do not fit",
+                self.length
+            );
+            return Err(Error::argument(place, message));
+        }
         let rest = self.symbols.split_off(cut);
         let second = Self { symbols: rest, vocabulary: self.vocabulary.clone(), ..self };
         Ok((self, second))
@@ -201,34 +211,77 @@ impl Dataset for TextDataset {
     }
 }
 
-/// Reads a text file, which must be UTF-8; a byte-order mark is left out.
+/// Reads a text file: UTF-8, or UTF-16 that begins with a byte-order mark. The
+/// mark is left out.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, or is not UTF-8: the error names the byte.
+/// When the file cannot be read, or is in another encoding: the error names the
+/// byte.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-    decoded(bytes).map_err(|message| Error::file(path, message))
+    decoded(bytes).map_err(|not_text| Error::file(path, not_text.message))
 }
 
 /// The text of bytes in memory, as [`read_text`].
 ///
 /// # Errors
 ///
-/// When they are not UTF-8.
+/// When they are in another encoding.
 pub fn parse_text(bytes: &[u8]) -> Result<String> {
-    decoded(bytes.to_vec()).map_err(|message| Error::data("parse_text", message))
+    decoded(bytes.to_vec()).map_err(|not_text| Error::data("parse_text", not_text.message))
 }
 
-/// The text of bytes, or what is wrong with them.
-fn decoded(bytes: Vec<u8>) -> Result<String, String> {
+/// Why bytes are no text.
+pub(crate) struct NotText {
+    /// What is wrong.
+    pub(crate) message: String,
+    /// The text, in UTF-8, before what is wrong.
+    pub(crate) before: Vec<u8>,
+}
+
+/// The text of bytes, without its byte-order mark.
+pub(crate) fn decoded(bytes: Vec<u8>) -> Result<String, NotText> {
+    match bytes[..] {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => {
+            let message = "it is a UTF-32 text, expected UTF-8 or UTF-16".to_owned();
+            return Err(NotText { message, before: Vec::new() });
+        }
+        [0xff, 0xfe, ..] => return utf_16(&bytes, u16::from_le_bytes),
+        [0xfe, 0xff, ..] => return utf_16(&bytes, u16::from_be_bytes),
+        _ => {}
+    }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        format!("it is not a UTF-8 text: byte {place} is 0x{:02x}", error.as_bytes()[place])
+        let mut before = error.into_bytes();
+        let byte = before[place];
+        let message = format!("it is not a UTF-8 text: byte {place} is 0x{byte:02x}");
+        before.truncate(place);
+        NotText { message, before }
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
     }
     Ok(text)
+}
+
+/// The text of bytes that are UTF-16 and begin with a byte-order mark.
+fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, NotText> {
+    let (pairs, rest) = bytes.as_chunks();
+    let (mut text, mut place) = (String::new(), 2);
+    let not_text = |place, before: String| {
+        let message = format!("it is not a UTF-16 text: byte {place} belongs to no character");
+        NotText { message, before: before.into_bytes() }
+    };
+    for character in char::decode_utf16(pairs[1..].iter().map(|&pair| unit(pair))) {
+        match character {
+            Ok(character) => {
+                place += 2 * character.len_utf16();
+                text.push(character);
+            }
+            Err(_) => return Err(not_text(place, text)),
+        }
+    }
+    if rest.is_empty() { Ok(text) } else { Err(not_text(place, text)) }
 }

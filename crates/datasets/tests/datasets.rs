@@ -52,11 +52,12 @@ fn a_split_deals_every_sample_once() {
     assert_ne!(all, (0..10).collect::<Vec<_>>());
     all.sort_unstable();
     assert_eq!(all, (0..10).collect::<Vec<_>>());
-    for fraction in [0.0, 1.0] {
-        let (first, second) = data.split(fraction, &mut Rng::seed(3)).unwrap();
-        assert_eq!((first.len(), second.len()), ((10.0 * fraction) as usize, 10 - first.len()));
+    for (fraction, parts) in [(0.0, "0 and 10"), (0.04, "0 and 10"), (0.96, "10 and 0")] {
+        let error = data.split(fraction, &mut Rng::seed(3)).unwrap_err().to_string();
+        let expected = format!("`fraction` is {fraction}, which divides 10 samples into {parts}");
+        assert!(error.contains(&expected), "{error}");
     }
-    for fraction in [-0.1, 1.1, f64::NAN] {
+    for fraction in [-0.1, 1.1, f64::NAN, 1.0] {
         let error = data.split(fraction, &mut Rng::seed(3)).unwrap_err();
         assert!(matches!(error, Error::Argument { .. }), "{error}");
     }

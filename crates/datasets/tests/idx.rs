@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use dendra_datasets::read_idx;
+use dendra_datasets::{parse_idx_as, read_idx, read_idx_as};
 use dendra_tensor::Error;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -166,10 +166,70 @@ fn a_count_beyond_the_data_is_refused_without_allocating_it() {
 fn data_after_the_array_is_refused() {
     for contents in [idx(&[2, 2], &[0; 5]), gzip(&idx(&[2, 2], &[0; 5]))] {
         let message = refused(&contents);
-        assert!(message.contains("goes on after the [2, 2] bytes"), "{message}");
+        assert!(message.contains("goes on after the [2, 2] elements"), "{message}");
     }
-    let trailing = [gzip(&idx(&[2], &[0; 2])), b"some garbage at the end".to_vec()].concat();
-    assert!(refused(&trailing).contains("damaged"));
+    for garbage in ["some garbage at the end", "\0\0\0some garbage at the end"] {
+        let trailing = [&gzip(&idx(&[2], &[0; 2])), garbage.as_bytes()].concat();
+        let message = refused(&trailing);
+        assert!(message.contains("followed by \"some garbage at \""), "{message}");
+        assert!(!message.contains("truncated"), "{message}");
+    }
+}
+
+#[test]
+fn zeros_that_pad_a_gzip_file_are_no_part_of_it() {
+    let padded = [gzip(&idx(&[2], &[7, 8])), vec![0; 70_000]].concat();
+    let (_folder, path) = written(&padded);
+    assert_eq!(read_idx(path).unwrap().to_vec(), [7, 8]);
+}
+
+/// An IDX file of elements of any type.
+fn typed(kind: u8, count: u32, elements: &[u8]) -> Vec<u8> {
+    let mut bytes = idx(&[count], elements);
+    bytes[2] = kind;
+    bytes
+}
+
+#[test]
+fn all_element_types_are_read() {
+    let i16s: Vec<u8> = [-1i16, 258, i16::MIN].iter().flat_map(|x| x.to_be_bytes()).collect();
+    let i32s: Vec<u8> = [-1i32, 258, i32::MAX].iter().flat_map(|x| x.to_be_bytes()).collect();
+    let f32s: Vec<u8> = [0.1f32, f32::NAN, -1e30].iter().flat_map(|x| x.to_be_bytes()).collect();
+    let f64s: Vec<u8> = [0.1f64, 3.0, -1e300].iter().flat_map(|x| x.to_be_bytes()).collect();
+    let bytes = typed(9, 3, &[1, 0xff, 0x80]);
+    for bytes in [bytes.clone(), gzip(&bytes)] {
+        assert_eq!(parse_idx_as::<i64>(&bytes).unwrap().to_vec(), [1, -1, -128]);
+    }
+    let i16s = typed(0x0b, 3, &i16s);
+    assert_eq!(parse_idx_as::<i32>(&i16s).unwrap().to_vec(), [-1, 258, -32768]);
+    assert_eq!(parse_idx_as::<f32>(&i16s).unwrap().to_vec(), [-1.0, 258.0, -32768.0]);
+    let (_folder, path) = written(&typed(0x0c, 3, &i32s));
+    assert_eq!(read_idx_as::<i32>(&path).unwrap().to_vec(), [-1, 258, i32::MAX]);
+    let floats = parse_idx_as::<f32>(&typed(0x0d, 3, &f32s)).unwrap().to_vec();
+    assert!(floats[0] == 0.1 && floats[1].is_nan() && floats[2] == -1e30);
+    let f64s = typed(0x0e, 3, &f64s);
+    assert_eq!(parse_idx_as::<f64>(&f64s).unwrap().to_vec(), [0.1, 3.0, -1e300]);
+    assert_eq!(parse_idx_as::<f32>(&f64s).unwrap().to_vec(), [0.1, 3.0, f32::NEG_INFINITY]);
+    // More than are converted at once.
+    let many = typed(0x0b, 10_000, &[1, 2].repeat(10_000));
+    assert_eq!(parse_idx_as::<i64>(&many).unwrap().to_vec(), vec![258; 10_000]);
+}
+
+#[test]
+fn numbers_that_a_type_does_not_hold_are_named() {
+    let refused = |bytes: &[u8]| parse_idx_as::<u8>(bytes).unwrap_err().to_string();
+    let message = refused(&typed(0x0b, 2, &[0, 7, 1, 0]));
+    assert!(message.contains("element 1 is 256, which is no u8"), "{message}");
+    assert!(refused(&typed(9, 1, &[0xff])).contains("element 0 is -1"));
+    assert!(refused(&typed(0x0d, 1, &0.5f32.to_be_bytes())).contains("element 0 is 0.5"));
+    assert!(refused(&typed(0x0d, 1, &f32::NAN.to_be_bytes())).contains("element 0 is NaN"));
+    assert_eq!(parse_idx_as::<u8>(&typed(0x0c, 1, &[0, 0, 0, 255])).unwrap().to_vec(), [255]);
+    let message = refused(&typed(0x0c, 5, &[0; 10]));
+    assert!(message.contains("announces [5] 32-bit integers, it can hold"), "{message}");
+    let message = refused(&gzip(&typed(0x0c, 2, &[0, 0, 0, 9, 0, 0])));
+    assert!(message.contains("announces [2] 32-bit integers, it holds 1"), "{message}");
+    assert!(refused(&typed(0x0c, 1, &[0; 5])).contains("goes on after the [1] elements"));
+    assert!(refused(&typed(0x0a, 1, &[0; 5])).contains("magic number 0x00000a01"));
 }
 
 #[test]
@@ -182,7 +242,7 @@ fn a_gzip_bomb_is_not_inflated() {
     }
     let bomb = bomb.finish().unwrap();
     assert!(bomb.len() < 1 << 20);
-    assert!(refused(&bomb).contains("goes on after the [4] bytes"));
+    assert!(refused(&bomb).contains("goes on after the [4] elements"));
 }
 
 #[test]
@@ -191,7 +251,7 @@ fn more_than_the_cap_is_refused_whatever_the_file_could_hold() {
     let mut contents = gzip(&idx(&[3 << 30], &[]));
     contents.resize((3 << 30) / 1032 + 4096, 0);
     let message = refused(&contents);
-    assert!(message.contains("it can hold 2147483648 at most"), "{message}");
+    assert!(message.contains("it can hold 2147483648 bytes at most"), "{message}");
 }
 
 #[test]

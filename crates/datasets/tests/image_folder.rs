@@ -2,14 +2,16 @@
 #![cfg(feature = "images")]
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::path::Path;
 
-use dendra_datasets::transforms::ToFloat;
+use dendra_datasets::transforms::{Grayscale, ToFloat, Transform};
 use dendra_datasets::{
     CachedDataset, DataLoader, Dataset, ImageFolder, TransformDataset, decode_image,
 };
-use dendra_tensor::Error;
+use dendra_tensor::{Error, Rng};
+use flate2::write::ZlibEncoder;
+use flate2::{Compression, Crc};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -109,12 +111,174 @@ fn a_damaged_picture_is_named() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_not_followed() {
+fn links_are_followed() {
+    use std::os::unix::fs::symlink;
+
+    let (folder, elsewhere) = (pets(), tempfile::tempdir().unwrap());
+    let picture = elsewhere.path().join("far.png");
+    fs::write(&picture, plain(8, 6, [7, 8, 9], ImageFormat::Png)).unwrap();
+    symlink(&picture, folder.path().join("dog/near.png")).unwrap();
+    // A class may be a link; what it leads to counts once in a class.
+    symlink(elsewhere.path(), folder.path().join("horse")).unwrap();
+    symlink(folder.path().join("cat/b"), folder.path().join("cat/c")).unwrap();
+    let pets = ImageFolder::open(folder.path()).unwrap();
+    assert_eq!(pets.class_names(), ["cat", "dog", "horse"]);
+    assert_eq!(pets.labels(), Some(vec![0, 0, 1, 1, 2]));
+    assert_eq!(pets.batch(&[3]).unwrap().0.to_vec()[..48], [7; 48]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_lead_back_or_nowhere_are_named() {
+    use std::os::unix::fs::symlink;
+
+    for (link, to) in [("cat/b/loop", "cat"), ("cat/loop", ""), ("cat/b/loop", "cat/b")] {
+        let folder = pets();
+        symlink(folder.path().join(to), folder.path().join(link)).unwrap();
+        let error = ImageFolder::open(folder.path()).unwrap_err();
+        assert!(matches!(&error, Error::File { path, .. } if path.ends_with(link)), "{error}");
+        assert!(error.to_string().contains("the link leads back to"), "{error}");
+    }
+    for link in ["cat/nowhere.png", "nowhere"] {
+        let folder = pets();
+        symlink("/nothing/here", folder.path().join(link)).unwrap();
+        let error = ImageFolder::open(folder.path()).unwrap_err();
+        assert!(matches!(&error, Error::Io { path, .. } if path.ends_with(link)), "{error}");
+    }
+}
+
+#[test]
+fn names_that_begin_with_a_dot_are_left_out() {
     let folder = pets();
-    std::os::unix::fs::symlink(folder.path(), folder.path().join("cat/loop")).unwrap();
-    std::os::unix::fs::symlink(folder.path().join("cat"), folder.path().join("horse")).unwrap();
+    for name in [".git/1.png", "cat/._1.png", "cat/.thumbnails/1.png", "cat/.DS_Store"] {
+        put(folder.path(), name, b"no picture");
+    }
     let pets = ImageFolder::open(folder.path()).unwrap();
     assert_eq!((pets.class_names().len(), pets.len()), (2, 3));
+    assert!(pets.batch(&[0, 1, 2]).is_ok());
+}
+
+#[test]
+fn a_picture_that_would_be_left_out_is_named() {
+    let folder = pets();
+    put(folder.path(), "dog/5.WebP", b"RIFF");
+    let error = ImageFolder::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("5.WebP: pictures of this format are not read"), "{error}");
+}
+
+/// A PNG of these rows, each with its filter byte; `chunks` come before them.
+fn png(header: ([u32; 2], [u8; 2]), chunks: &[(&[u8; 4], &[u8])], rows: &[u8]) -> Vec<u8> {
+    let ([width, height], [depth, kind]) = header;
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+    zlib.write_all(rows).unwrap();
+    let sizes = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    let start = [&sizes[..], &[depth, kind, 0, 0, 0]].concat();
+    let rows = zlib.finish().unwrap();
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let all = [(b"IHDR", &start[..])].into_iter().chain(chunks.iter().copied());
+    for (name, contents) in all.chain([(b"IDAT", &rows[..]), (b"IEND", &[][..])]) {
+        let mut sum = Crc::new();
+        sum.update(name);
+        sum.update(contents);
+        bytes.extend((contents.len() as u32).to_be_bytes());
+        bytes.extend([name, contents].concat());
+        bytes.extend(sum.sum().to_be_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn large_pictures_of_few_bits_a_pixel_are_read() {
+    // A mask of one colour and a scan: 590 bytes and 1,133 bytes.
+    for (size, [depth, kind], value) in [
+        ([2048, 2048], [1, 0], 255),
+        ([2480, 3508], [1, 0], 255),
+        ([2048, 2048], [2, 0], 255),
+        ([2048, 2048], [1, 3], 9),
+        ([2048, 2048], [4, 3], 9),
+    ] {
+        let colours: Vec<u8> = [[7; 3], [9; 3]].concat().into_iter().cycle().take(48).collect();
+        let palette = [(b"PLTE", &colours[..3 << depth]), (b"tRNS", &[255, 0])];
+        let width = (size[0] as usize * usize::from(depth)).div_ceil(8);
+        let row = [&[0][..], &vec![0xff; width]].concat();
+        let chunks = if kind == 3 { &palette[..] } else { &[] };
+        let bytes = png((size, [depth, kind]), chunks, &row.repeat(size[1] as usize));
+        assert!(bytes.len() < 6000);
+        let picture = decode_image(&bytes, true).unwrap();
+        assert_eq!(picture.shape(), [1, size[1] as usize, size[0] as usize]);
+        assert!(picture.pixels().iter().all(|&pixel| pixel == value));
+    }
+}
+
+#[test]
+fn more_pixels_than_a_file_can_hold_are_refused() {
+    let row = [0, 0xff];
+    let bytes = png(([8, 1], [1, 0]), &[], &row);
+    assert!(decode_image(&bytes, false).is_ok());
+    let mut bomb = png(([2048, 1024], [1, 0]), &[], &row);
+    let message = decode_image(&bomb, false).unwrap_err().to_string();
+    assert!(message.contains("larger than its file can hold: 2048×1024 pixels in"), "{message}");
+    bomb[16] = 1;
+    assert!(decode_image(&bomb, false).is_err());
+}
+
+#[test]
+fn kinds_of_pixels_become_bytes_of_colour_or_grey() {
+    for (kind, row, colour) in [
+        ([16, 0], &[0, 0x80, 0x12][..], [128; 3]),
+        ([8, 4], &[0, 77, 3], [77; 3]),
+        ([8, 6], &[0, 1, 2, 3, 128], [1, 2, 3]),
+        ([16, 6], &[0, 10, 0, 20, 0, 30, 0, 0, 0], [10, 20, 30]),
+        ([4, 0], &[0, 0x30], [51; 3]),
+        ([2, 3], &[0, 0x80], [4, 5, 6]),
+    ] {
+        let palette = [(b"PLTE", &[1, 2, 3, 1, 2, 3, 4, 5, 6][..])];
+        let bytes = png(([1, 1], kind), if kind[1] == 3 { &palette } else { &[] }, row);
+        assert_eq!(decode_image(&bytes, false).unwrap().pixels(), colour, "{kind:?}");
+    }
+}
+
+#[test]
+fn grey_is_what_the_transform_makes() {
+    let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255; 3], [17, 99, 230], [128; 3]];
+    for (colour, grey) in colours.into_iter().zip([76, 150, 29, 255, 89, 128]) {
+        let bytes = plain(1, 1, colour, ImageFormat::Png);
+        assert_eq!(decode_image(&bytes, true).unwrap().pixels(), [grey]);
+        let transformed =
+            Grayscale::new().apply(decode_image(&bytes, false).unwrap(), &mut Rng::seed(0));
+        assert_eq!(transformed.pixels(), [grey]);
+    }
+}
+
+#[test]
+fn pictures_are_turned_as_their_orientation_asks() {
+    // Two rows of three pixels, and how people see them.
+    let rows = [0, 1, 2, 3, 0, 4, 5, 6];
+    for (orientation, shape, seen) in [
+        (1, [1, 2, 3], [1, 2, 3, 4, 5, 6]),
+        (2, [1, 2, 3], [3, 2, 1, 6, 5, 4]),
+        (3, [1, 2, 3], [6, 5, 4, 3, 2, 1]),
+        (4, [1, 2, 3], [4, 5, 6, 1, 2, 3]),
+        (5, [1, 3, 2], [1, 4, 2, 5, 3, 6]),
+        (6, [1, 3, 2], [4, 1, 5, 2, 6, 3]),
+        (7, [1, 3, 2], [6, 3, 5, 2, 4, 1]),
+        (8, [1, 3, 2], [3, 6, 2, 5, 1, 4]),
+        (9, [1, 2, 3], [1, 2, 3, 4, 5, 6]),
+    ] {
+        let mut exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0".to_vec();
+        exif[19] = orientation;
+        let bytes = png(([3, 2], [8, 0]), &[(b"eXIf", &exif)], &rows);
+        let picture = decode_image(&bytes, true).unwrap();
+        assert_eq!((picture.shape(), picture.pixels()), (shape, &seen[..]), "{orientation}");
+        // A JPEG has it in its first segment.
+        let mut jpeg = plain(16, 8, [9; 3], ImageFormat::Jpeg);
+        let segment = [b"Exif\0\0", &exif[..]].concat();
+        let length = (segment.len() as u16 + 2).to_be_bytes();
+        jpeg.splice(2..2, [&[0xff, 0xe1][..], &length, &segment].concat());
+        let is_turned = (5..=8).contains(&orientation);
+        let expected = if is_turned { [3, 16, 8] } else { [3, 8, 16] };
+        assert_eq!(decode_image(&jpeg, false).unwrap().shape(), expected, "{orientation}");
+    }
 }
 
 #[test]

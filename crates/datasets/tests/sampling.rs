@@ -102,9 +102,15 @@ fn a_stratified_split_keeps_the_proportions() {
         all.sort_unstable();
         assert!(all.into_iter().eq(0..850));
     }
-    let (none, all) = data.split_stratified(0.0, &mut Rng::seed(1)).unwrap();
-    assert_eq!((none.len(), all.len()), (0, 850));
+    let error = data.split_stratified(0.0005, &mut Rng::seed(1)).unwrap_err().to_string();
+    assert!(error.contains("divides 850 samples into 0 and 850"), "{error}");
     assert!(data.split_stratified(1.5, &mut Rng::seed(1)).is_err());
+    // A third of a class in each of which nothing is rounded up.
+    let few = classes(&[1, 1, 1, 1]);
+    for fraction in [0.2, 0.3, 1.0 / 8.0] {
+        let (first, second) = few.split_stratified(fraction, &mut Rng::seed(1)).unwrap();
+        assert_eq!((first.len(), second.len()), (1, 3), "{fraction}");
+    }
     let other = data.split_stratified(0.5, &mut Rng::seed(2)).unwrap().0;
     let same = data.split_stratified(0.5, &mut Rng::seed(1)).unwrap().0;
     assert_ne!(same.indices(), other.indices());

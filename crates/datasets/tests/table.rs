@@ -62,18 +62,144 @@ fn what_is_wrong_is_named_with_its_line() {
     let csv = Csv::new();
     assert!(refused(&csv, b"a,b\n1,2\n3\n").contains("line 3: expected 2 fields, got 1"));
     assert!(refused(&csv, b"a,b\n1,2,3\n").contains("line 2: expected 2 fields, got 3"));
-    assert!(refused(&csv, b"a,b\n1,\xff\n").contains("line 2: it is not UTF-8"));
+    assert!(refused(&csv, b"a,b\n1,\xff\n").contains("line 2: it is not a UTF-8 text"));
     assert!(refused(&csv, b"a,a\n1,2\n").contains("two columns are called \"a\""));
     assert!(refused(&csv, b"").contains("it is empty"));
     let strict = csv.clone().numbers(["b"]);
-    for (text, found) in [("a,b\n1,2\n1,x\n", "\"x\""), ("a,b\n1,2\n1,inf\n", "\"inf\"")] {
-        let message = refused(&strict, text.as_bytes());
-        assert!(message.contains(&format!("line 3: column \"b\" holds {found}")), "{message}");
+    for found in ["x", "inf", "1,5"] {
+        let message = refused(&strict, format!("a,b\n1,2\n1,{found:?}\n").as_bytes());
+        let expected = format!("column \"b\" must hold finite numbers and has {found:?} in line 3");
+        assert!(message.contains(&expected), "{message}");
+        assert_eq!(message.contains("decimal comma"), found == "1,5", "{message}");
     }
+    let message = refused(&strict, b"a,b\n1,x\n1,y\n1,1\n1,z\n1,x\n1,NA\n");
+    let expected = "has \"x\" in line 2, \"y\" in line 3, \"z\" in line 5 and 1 more";
+    assert!(message.contains(expected), "{message}");
     assert!(refused(&csv.texts(["c"]), b"a,b\n").contains("no column \"c\""));
     // Infinity is a text where nothing says otherwise.
     assert!(matches!(parse("a\ninf\n").column("a").unwrap(), Column::Texts(_)));
     assert_eq!(parse("a,b\n").len(), 0);
+}
+
+#[test]
+fn lines_are_counted_whatever_ends_them() {
+    let comments = Csv::new().comment(b'#');
+    for end in ["\n", "\r\n", "\r"] {
+        for (lines, wrong) in [
+            (&["a,b", "1,2", "3"][..], 3),
+            (&["a,b", "", "1,2", "", "", "3"], 6),
+            (&["", "a,b", "1,2", "   ", "3"], 5),
+            (&["a,b", "\"1", "2\",2", "3"], 4),
+        ] {
+            let message = refused(&Csv::new(), lines.join(end).as_bytes());
+            let expected = format!("line {wrong}: expected 2 fields, got 1");
+            assert!(message.contains(&expected), "{end:?} {lines:?}: {message}");
+        }
+        if end != "\r" {
+            let lines = ["# one", "a,b", "# two", "", "# three", "1,2", "3"].join(end);
+            assert!(refused(&comments, lines.as_bytes()).contains("line 7: expected"));
+        }
+        let message = refused(&Csv::new().numbers(["b"]), ["a,b", "", "1,x"].join(end).as_bytes());
+        assert!(message.contains("in line 3"), "{message}");
+        let message = refused(&Csv::new(), &[b"a,b", end.as_bytes(), b"1,\xff"].concat());
+        assert!(message.contains("line 2: "), "{message}");
+    }
+}
+
+#[test]
+fn files_of_spreadsheets_are_read() {
+    let plain = parse("a,b\n1,x\n2,y\n");
+    let utf_16 = |text: &str| {
+        let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+        [0xff, 0xfe].into_iter().chain(units).collect::<Vec<u8>>()
+    };
+    for bytes in [
+        "\u{feff}a,b\r\n1,x\r\n2,y".as_bytes(),
+        "a,b\n1,x\n2,y\n\n\n".as_bytes(),
+        "a,b\n1,x\n2,y\n  \n".as_bytes(),
+        "a,b,,\n1,x,,\n2,y,,\n".as_bytes(),
+        "\"a\",\"b\"\r\n\"1\",\"x\"\r\n\"2\",\"y\"\r\n".as_bytes(),
+        &utf_16("a,b\r\n1,x\r\n2,y\r\n"),
+    ] {
+        assert_eq!(Csv::new().parse(bytes).unwrap(), plain);
+    }
+    let csv = Csv::new();
+    let message = refused(&csv, b"a,b\n1,2,\n");
+    assert!(message.contains("line 2: expected 2 fields, got 3: a delimiter ends"), "{message}");
+    let message = refused(&csv, b"a,b\n1,2\n\"3,4\n5,6\n");
+    assert!(message.contains("line 3: expected 2 fields, got 1: a field in quotes"), "{message}");
+    // One column, in which quotes tell a missing value from an empty line.
+    assert_eq!(parse("a\n1\n\n\"\"\n2\n").column("a").unwrap().missing(), 1);
+    // The index that pandas writes has no name.
+    assert_eq!(parse(",a\n0,1\n1,2\n").names(), ["", "a"]);
+    assert!(refused(&csv, b",\n,\n").contains("it is empty"));
+}
+
+#[test]
+fn numbers_can_have_a_decimal_comma() {
+    let csv = Csv::new().delimiter(b';').decimal(b',');
+    let table = csv.parse(b"a;b\n1,5;2.5\n-2;1\n,5e1;3\n").unwrap();
+    assert_eq!(*table.column("a").unwrap(), Column::Numbers(vec![1.5, -2.0, 5.0]));
+    assert!(matches!(table.column("b").unwrap(), Column::Texts(_)));
+    let message = refused(&Csv::new().decimal(b','), b"a\n1\n");
+    assert!(message.contains("cannot both separate fields"), "{message}");
+}
+
+#[test]
+fn the_words_for_missing_are_those_of_pandas() {
+    let marks = "NA,N/A,#N/A,null,None,NaN,nan,NULL,n/a,<NA>,-nan,?".replace(',', "\n");
+    let table = parse(&format!("a\n1\n{marks}\n2\n"));
+    assert!(matches!(table.column("a").unwrap(), Column::Numbers(all) if all.len() == 14));
+    assert_eq!(table.column("a").unwrap().missing(), 12);
+    let own = Csv::new().missing(["", "-"]).parse(b"a,b\n-,None\n,x\n").unwrap();
+    assert_eq!(own.column("a").unwrap().missing(), 2);
+    assert_eq!(own.column("b").unwrap().missing(), 0);
+}
+
+#[test]
+fn cells_that_are_no_numbers_are_named() {
+    let table = parse("age,code\n31,1\n3 years,2\nNA,3\nold,4\n");
+    let error = TableEncoding::new().numbers(["age"]).fit(&table).unwrap_err().to_string();
+    let expected =
+        "column \"age\" holds texts, expected numbers: \"3 years\" in row 1, \"old\" in row 3";
+    assert!(error.contains(expected), "{error}");
+    let codes = Csv::new().texts(["code"]).parse(b"code\n1\n").unwrap();
+    let error = TableEncoding::new().numbers(["code"]).fit(&codes).unwrap_err().to_string();
+    assert!(error.contains("as it was read with `Csv::texts`"), "{error}");
+}
+
+#[test]
+fn numbers_as_categories_are_in_numeric_order() {
+    let table = parse("floor,x\n10,1\n2,1\n1,1\n100,1\n-0,1\n0,1\n2.0,1\n");
+    assert_eq!(classes(&table, "floor").unwrap(), ["0", "1", "2", "10", "100"]);
+    let encoder = TableEncoding::new().ordinals(["floor"]).fit(&table).unwrap();
+    let x = encoder.inputs(&table).unwrap().to_vec();
+    assert_eq!(x, [3.0, 2.0, 1.0, 4.0, 0.0, 0.0, 2.0]);
+    let set = encoder.classification(&table, "floor").unwrap();
+    assert_eq!(set.targets().to_vec(), [3, 2, 1, 4, 0, 0, 2]);
+    let texts = Csv::new().texts(["floor"]).parse(b"floor\n10\n9\n").unwrap();
+    assert_eq!(classes(&texts, "floor").unwrap(), ["10", "9"]);
+}
+
+#[test]
+fn categories_meet_whatever_their_column_is_read_as() {
+    let numbers = parse("x,kind\n1,1.0\n1,2\n");
+    let texts = parse("x,kind\n1,1.0\n1,other\n");
+    let encoding = TableEncoding::new().categories(["kind"]).allow_unknown(true);
+    let encoder = encoding.clone().fit(&numbers).unwrap();
+    assert_eq!(encoder.inputs(&texts).unwrap().to_vec(), [1.0, 0.0, 0.0, 0.0]);
+    let names = classes(&numbers, "kind").unwrap();
+    let target = encoder.classification_as(&texts.rows(&[0]).unwrap(), "kind", &names).unwrap();
+    assert_eq!(target.targets().to_vec(), [0]);
+    assert!(encoder.classification_as(&texts, "kind", &names).is_err());
+    // The other way round it is not known which text a number was.
+    let encoder = encoding.missing(Missing::Mean).fit(&texts).unwrap();
+    let error = encoder.inputs(&numbers).unwrap_err().to_string();
+    assert!(error.contains("\"kind\" holds numbers here and texts in the training"), "{error}");
+    assert!(
+        encoder.classification_as(&numbers, "kind", &classes(&texts, "kind").unwrap()).is_err()
+    );
+    assert_eq!(encoder.inputs(&parse("x,kind\n1,?\n")).unwrap().to_vec(), [0.0, 0.0]);
 }
 
 #[test]
@@ -180,4 +306,6 @@ fn rows_are_dealt_out_once() {
     assert!(names.iter().zip(numbers(&train)).all(paired));
     assert!(table.rows(&[100]).is_err());
     assert!(table.split(2.0, &mut Rng::seed(1)).is_err());
+    let error = table.split(0.001, &mut Rng::seed(1)).unwrap_err().to_string();
+    assert!(error.contains("divides 100 rows into 0 and 100: a part is empty"), "{error}");
 }

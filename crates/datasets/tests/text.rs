@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use dendra_datasets::{Dataset, TextDataset, Vocabulary, read_text};
+use dendra_datasets::{Dataset, TextDataset, Vocabulary, parse_text, read_text};
 use dendra_tensor::Error;
 
 #[test]
@@ -56,7 +56,10 @@ fn a_text_is_cut_in_two_without_overlap() {
     assert_eq!(train.symbols(), [0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(validation.symbols(), [7, 8, 9]);
     assert_eq!((train.len(), validation.len()), (5, 1));
-    assert!(train.split_text(-0.1).is_err());
+    assert!(train.clone().split_text(-0.1).is_err());
+    // Of 7 symbols, 2 hold no window of 2 with a target.
+    let error = train.split_text(0.3).unwrap_err().to_string();
+    assert!(error.contains("`fraction` is 0.3, which makes a part of 2 of 7 symbols"), "{error}");
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn short_texts_have_no_windows() {
 }
 
 #[test]
-fn a_text_file_must_be_utf_8() {
+fn a_text_file_must_be_utf_8_or_marked_utf_16() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("text");
     fs::write(&path, b"\xef\xbb\xbfabc").unwrap();
@@ -83,4 +86,18 @@ fn a_text_file_must_be_utf_8() {
     fs::write(&path, b"abc\xe6\x97").unwrap();
     assert!(read_text(&path).unwrap_err().to_string().ends_with("byte 3 is 0xe6"));
     assert!(matches!(read_text(folder.path()).unwrap_err(), Error::Io { .. }));
+    let units: Vec<u16> = "\u{feff}Größe 🦀\r\n".encode_utf16().collect();
+    let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+    for bytes in [&little, &big] {
+        assert_eq!(parse_text(bytes).unwrap(), "Größe 🦀\r\n");
+        let error = parse_text(&bytes[..bytes.len() - 1]).unwrap_err().to_string();
+        assert!(error.ends_with("not a UTF-16 text: byte 20 belongs to no character"), "{error}");
+        // The first half of the crab, and then a line end.
+        let cut = [&bytes[..16], &bytes[18..]].concat();
+        let error = parse_text(&cut).unwrap_err().to_string();
+        assert!(error.contains("byte 14 belongs to no character"), "{error}");
+    }
+    let error = parse_text(b"\xff\xfe\0\0a\0\0\0").unwrap_err().to_string();
+    assert!(error.contains("UTF-32"), "{error}");
 }

@@ -26,7 +26,7 @@ pub use dendra_optim::{
     Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp,
     Rprop, Sequence, Sgd, Split, StepLr, WeightAverage,
 };
-pub use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
+pub use dendra_tensor::{Error, Index, Ops, Result, Rng, Shape, Tensor};
 #[cfg(feature = "train")]
 pub use dendra_train::{
     Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,

@@ -11,7 +11,7 @@
 //! allocation more for each tensor and, for its weak references, more atomic
 //! writes.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -33,6 +33,12 @@ const POOL_CAPACITY: usize = 256 << 20;
 /// is no longer asked for, and fresh memory has cost several times more than
 /// filling it again.
 const REFUSALS: usize = 4 * POOL_CAPACITY;
+
+/// Bytes that a block can have at most, in a size class with a header.
+const MOST_BYTES: usize = isize::MAX as usize / 4 * 3;
+
+/// Bytes that a machine is taken to have, so that no one has to try.
+const PLAUSIBLE: usize = 1 << 30;
 
 /// A fixed-length block of initialised values. A clone is another owner of the
 /// same values, which can be written while there is one owner.
@@ -63,16 +69,35 @@ unsafe impl<T: Element> Send for Buffer<T> {}
 unsafe impl<T: Element> Sync for Buffer<T> {}
 
 impl<T: Element> Buffer<T> {
+    /// Whether the system has memory for so many values. Sizes beyond the
+    /// plausible are tried: the memory is asked for and given back unused.
+    pub(crate) fn fits(length: usize) -> bool {
+        match length.checked_mul(size_of::<T>()) {
+            Some(0..=PLAUSIBLE) => true,
+            Some(bytes @ ..=MOST_BYTES) => {
+                let class = SizeClass::of(bytes);
+                let block = class.allocate();
+                // SAFETY: the block was just allocated for this class.
+                block.map(|block| unsafe { class.free(block) }).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// A buffer whose values are unspecified (yet initialised).
+    ///
+    /// # Panics
+    ///
+    /// When there is no memory for it; see [`fits`](Self::fits).
     pub(crate) fn new(length: usize) -> Self {
         const { assert!(align_of::<T>() <= ALIGNMENT && size_of::<T>() > 0) };
-        let bytes =
-            length.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize);
+        let bytes = length.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= MOST_BYTES);
         let bytes = bytes.expect("a buffer must fit the memory");
         let class = SizeClass::of(bytes);
         let recycled = POOL.try_with(|pool| pool.borrow_mut().take(class)).ok().flatten();
         let was_recycled = recycled.is_some();
-        let block = recycled.unwrap_or_else(|| class.allocate());
+        let block = recycled.or_else(|| class.allocate());
+        let block = block.unwrap_or_else(|| panic!("there is no memory for {bytes} bytes"));
         // SAFETY: a block has a header's size more than its class says.
         let values = unsafe { block.add(size_of::<Header>()) };
         if was_recycled && (!T::ANY_BITS || cfg!(debug_assertions)) {
@@ -206,10 +231,10 @@ impl SizeClass {
         layout.and_then(Result::ok).expect("a buffer must fit the memory")
     }
 
-    fn allocate(self) -> NonNull<u8> {
+    /// A block, unless the system refuses.
+    fn allocate(self) -> Option<NonNull<u8>> {
         // SAFETY: the layout's size is not zero.
-        let block = unsafe { alloc_zeroed(self.layout()) };
-        NonNull::new(block).unwrap_or_else(|| handle_alloc_error(self.layout()))
+        NonNull::new(unsafe { alloc_zeroed(self.layout()) })
     }
 
     /// # Safety
@@ -314,9 +339,9 @@ mod tests {
         let mut pool = Pool::new();
         let (old, new) = (SizeClass::of(POOL_CAPACITY / 4), SizeClass::of(POOL_CAPACITY / 2));
         for _ in 0..4 {
-            assert!(pool.put(old, old.allocate()));
+            assert!(pool.put(old, old.allocate().unwrap()));
         }
-        let block = new.allocate();
+        let block = new.allocate().unwrap();
         let refused = (0..).take_while(|_| !pool.put(new, block)).count();
         assert_eq!(refused, REFUSALS / new.bytes - 1);
         assert_eq!((pool.take(old), pool.take(new)), (None, Some(block)));
@@ -324,7 +349,7 @@ mod tests {
         // SAFETY: `take` gave the block back, and it came from `allocate`.
         unsafe { new.free(block) };
         let larger = SizeClass::of(2 * POOL_CAPACITY);
-        let block = larger.allocate();
+        let block = larger.allocate().unwrap();
         assert!((0..9).all(|_| !pool.put(larger, block)), "too large to be kept at all");
         assert_eq!(pool.refused, 0, "whatever else the pool held, this would not fit");
         // SAFETY: the pool refused the block, which came from `allocate`.
@@ -380,6 +405,22 @@ mod tests {
     #[should_panic(expected = "a buffer must fit the memory")]
     fn more_bytes_than_there_are_addresses_are_refused() {
         Buffer::<u8>::new(usize::MAX);
+    }
+
+    #[test]
+    fn what_no_machine_has_does_not_fit() {
+        assert!(Buffer::<f32>::fits(0) && Buffer::<f32>::fits(1000));
+        assert!(Buffer::<u8>::fits(PLAUSIBLE + 1), "a little more is tried");
+        for length in [usize::MAX, isize::MAX as usize, MOST_BYTES, 1 << 62, 1 << 52] {
+            assert!(!Buffer::<u8>::fits(length), "{length}");
+            assert!(!Buffer::<f64>::fits(length), "{length}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "there is no memory for 4503599627370496 bytes")]
+    fn a_refusal_of_the_system_is_a_panic_that_can_be_caught() {
+        Buffer::<u8>::new(1 << 52);
     }
 
     #[test]

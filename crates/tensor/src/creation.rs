@@ -1,7 +1,7 @@
 //! Tensors made by rule: ranges, grids, and random numbers of other kinds than
 //! uniform and normal ones.
 
-use crate::element::{Element, Float, Number};
+use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::dropout::Dropout;
 use crate::random::Rng;
@@ -13,7 +13,8 @@ impl<T: Number> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When the step is 0 or leads away from `end`, or a bound is not finite.
+    /// When the step is 0 or leads away from `end`, a bound is not finite, or
+    /// there is no memory for so many.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -27,7 +28,9 @@ impl<T: Number> Tensor<T> {
             let message = format!("there are no numbers from {start} to {end} in steps of {step}");
             return Err(Error::argument("arange_step", message));
         }
-        Ok(Self::from_fn([count as usize], |i| T::from_f64(start + i as f64 * step)))
+        let shape = Shape::from([count as usize]);
+        shape.check_memory::<T>("arange_step")?;
+        Ok(Self::from_fn(shape, |i| T::from_f64(start + i as f64 * step)))
     }
 
     /// `count` numbers from `start` to `end`, both included, at equal distances.
@@ -52,45 +55,15 @@ impl<T: Number> Tensor<T> {
     }
 }
 
-impl<T: Element> Tensor<T> {
-    /// The coordinates of a grid over these vectors: for each of them a tensor
-    /// of the grid's shape in which it runs along its own axis (PyTorch's
-    /// indexing `ij`); nothing is copied.
-    ///
-    /// # Errors
-    ///
-    /// When one of them is no vector.
-    ///
-    /// ```
-    /// use dendra_tensor::Tensor;
-    ///
-    /// let (y, x) = (Tensor::from([1, 2_i64]), Tensor::from([7, 8, 9]));
-    /// let grid = Tensor::meshgrid(&[&y, &x]).unwrap();
-    /// assert_eq!(grid[0], Tensor::from([[1, 1, 1], [2, 2, 2]]));
-    /// assert_eq!(grid[1], Tensor::from([[7, 8, 9], [7, 8, 9]]));
-    /// ```
-    pub fn meshgrid(vectors: &[&Self]) -> Result<Vec<Self>> {
-        if let Some(other) = vectors.iter().find(|vector| vector.rank() != 1) {
-            let message = format!("expected vectors, got shape {}", other.shape());
-            return Err(Error::shape("meshgrid", message));
-        }
-        let shape: Shape = vectors.iter().map(|vector| vector.len()).collect();
-        let along = |(axis, vector): (usize, &&Self)| {
-            let mut column = vec![1; shape.len()];
-            column[axis] = vector.len();
-            vector.reshape(column)?.broadcast_to(&shape)
-        };
-        vectors.iter().enumerate().map(along).collect()
-    }
-}
-
 impl Tensor<i64> {
     /// Random integers from `low` up to, not including, `high`.
     ///
     /// # Errors
     ///
-    /// When there are none.
+    /// When there are none, or there is no memory for the tensor.
     pub fn randint(low: i64, high: i64, shape: impl Into<Shape>, rng: &mut Rng) -> Result<Self> {
+        let shape = shape.into();
+        shape.check_memory::<i64>("randint")?;
         match high.checked_sub(low).map(usize::try_from) {
             Some(Ok(count @ 1..)) => Ok(Self::from_fn(shape, |_| low + rng.below(count) as i64)),
             _ => {
@@ -151,6 +124,7 @@ impl<T: Float> Tensor<T> {
             return Err(Error::shape("multinomial", "a scalar has no axis of weights"));
         };
         let shape: Shape = batch.iter().copied().chain([count]).collect();
+        shape.check_memory::<i64>("multinomial")?;
         let mut drawn = Vec::with_capacity(shape.elements());
         let weights: Vec<f64> = self.to_vec().into_iter().map(|x| x.to_f64()).collect();
         for row in 0..shape.elements().checked_div(count).unwrap_or(0) {
@@ -204,7 +178,6 @@ mod tests {
         assert_eq!(Tensor::<f32>::linspace(3.0, 9.0, 1).to_vec(), [3.0]);
         assert!(Tensor::<f32>::linspace(3.0, 9.0, 0).is_empty());
         assert_eq!(Tensor::<f32>::logspace(0.0, 2.0, 3, 10.0).to_vec(), [1.0, 10.0, 100.0]);
-        assert!(Tensor::meshgrid(&[&Tensor::scalar(1.0)]).is_err());
     }
 
     #[test]

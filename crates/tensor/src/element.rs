@@ -175,9 +175,17 @@ pub trait Float: Number + Neg<Output = Self> {
     }
 }
 
+/// A whole number or a truth value: what adds up to an `i64`.
+pub trait Whole: Element {
+    /// The value as `i64`, and 1 for true; `u64` and `usize` wrap around from
+    /// 2⁶³ on.
+    fn to_i64(self) -> i64;
+}
+
 /// A whole number. Its functions wrap around where a result does not fit.
 pub trait Integer:
     Number
+    + Whole
     + Ord
     + BitAnd<Output = Self>
     + BitOr<Output = Self>
@@ -194,6 +202,12 @@ pub trait Integer:
     fn wrapping_div(self, divisor: Self) -> Self;
     /// What that division leaves; it has the sign of `self`.
     fn wrapping_rem(self, divisor: Self) -> Self;
+    /// The bits moved to the left; none are left when `by` is negative or more
+    /// than there are.
+    fn shift_left(self, by: Self) -> Self;
+    /// The bits moved to the right, with copies of the sign moving in; nothing
+    /// but these when `by` is negative or more than there are.
+    fn shift_right(self, by: Self) -> Self;
 }
 
 macro_rules! elements {
@@ -230,6 +244,13 @@ macro_rules! integers {
             }
         }
 
+        impl Whole for $type {
+            #[inline(always)]
+            fn to_i64(self) -> i64 {
+                self as i64
+            }
+        }
+
         impl Integer for $type {
             #[inline(always)]
             fn wrapping_add(self, other: Self) -> Self {
@@ -251,10 +272,26 @@ macro_rules! integers {
             fn wrapping_rem(self, divisor: Self) -> Self {
                 <$type>::wrapping_rem(self, divisor)
             }
+            #[inline(always)]
+            fn shift_left(self, by: Self) -> Self {
+                u32::try_from(by).ok().and_then(|by| self.checked_shl(by)).unwrap_or(0)
+            }
+            #[inline(always)]
+            fn shift_right(self, by: Self) -> Self {
+                let signs = (self >> (<$type>::BITS - 1)) >> 1;
+                u32::try_from(by).ok().and_then(|by| self.checked_shr(by)).unwrap_or(signs)
+            }
         }
     )*};
 }
 integers! { u8 u16 u32 u64 usize i8 i16 i32 i64 }
+
+impl Whole for bool {
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        i64::from(self)
+    }
+}
 
 macro_rules! floats {
     ($(
@@ -323,9 +360,18 @@ macro_rules! floats {
             #[inline(always)]
             fn tanh(self) -> Self { $tanh(self) }
             #[inline(always)]
-            fn asinh(self) -> Self { $type::asinh(self) }
+            fn asinh(self) -> Self {
+                if self.abs() < 1e9 || self.is_nan() {
+                    return $type::asinh(self);
+                }
+                // The standard library doubles it, which overflows.
+                (self.abs().ln() + std::$type::consts::LN_2).copysign(self)
+            }
             #[inline(always)]
-            fn acosh(self) -> Self { $type::acosh(self) }
+            fn acosh(self) -> Self {
+                let large = self >= 1e9;
+                if large { self.ln() + std::$type::consts::LN_2 } else { $type::acosh(self) }
+            }
             #[inline(always)]
             fn atanh(self) -> Self { $type::atanh(self) }
             #[inline(always)]

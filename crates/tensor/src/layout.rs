@@ -65,8 +65,11 @@ impl<T: Element> Tensor<T> {
     ///
     /// When one of them does not exist.
     pub fn transpose(&self, first: isize, second: isize) -> Result<Self> {
-        let first = self.shape().axis("transpose", first)?;
-        let second = self.shape().axis("transpose", second)?;
+        let (first, _) = self.shape().along("transpose", first)?;
+        let (second, _) = self.shape().along("transpose", second)?;
+        if first == second {
+            return Ok(self.clone());
+        }
         let mut order: SmallVec<[usize; 4]> = (0..self.rank()).collect();
         order.swap(first, second);
         Ok(self.permuted(&order))
@@ -154,8 +157,11 @@ impl<T: Element> Tensor<T> {
     ///
     /// When the axis does not exist or its extent is not 1.
     pub fn squeeze(&self, axis: isize) -> Result<Self> {
-        let index = self.shape().axis("squeeze", axis)?;
-        if self.shape()[index] != 1 {
+        let (index, extent) = self.shape().along("squeeze", axis)?;
+        if self.rank() == 0 {
+            return Ok(self.clone());
+        }
+        if extent != 1 {
             return Err(Error::shape(
                 "squeeze",
                 format!("axis {axis} of shape {} has not the extent 1", self.shape()),
@@ -203,8 +209,8 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When the tensor does not stretch to exactly that shape, or the number of
-    /// elements does not fit a `usize`.
+    /// When the tensor does not stretch to exactly that shape, or there would be
+    /// no memory for its elements if they were written out.
     pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         if self.shape().broadcast(&shape, "broadcast_to").ok().as_ref() != Some(&shape) {
@@ -213,9 +219,7 @@ impl<T: Element> Tensor<T> {
                 format!("{} does not stretch to {shape}", self.shape()),
             ));
         }
-        if shape.checked_elements().is_none() {
-            return Err(Error::shape("broadcast_to", format!("{shape} has too many elements")));
-        }
+        shape.check_memory::<T>("broadcast_to")?;
         Ok(self.stretched(shape))
     }
 
@@ -239,6 +243,7 @@ impl<T: Element> Tensor<T> {
     pub fn cat(tensors: &[&Self], axis: isize) -> Result<Self> {
         let shapes: Vec<&Shape> = tensors.iter().map(|tensor| tensor.shape()).collect();
         let (index, shape) = Shape::joined(&shapes, axis)?;
+        shape.check_memory::<T>("cat")?;
         let mut joined = ndarray::ArrayD::from_elem(&shape[..], T::default());
         let mut start = 0;
         for tensor in tensors {
@@ -276,9 +281,11 @@ impl<T: Element> Tensor<T> {
     ///
     /// When the axis or an index does not exist.
     pub fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
-        let index = self.shape().axis("index_select", axis)?;
-        self.shape().check_indices("index_select", index, indices)?;
-        Ok(take_rows(self, index, indices, T::default()))
+        let (axis, _) = self.shape().selected("index_select", axis, indices)?;
+        if self.rank() == 0 {
+            return Ok(self.clone());
+        }
+        Ok(take_rows(self, axis, indices, T::default()))
     }
 
     /// For every place of `index`, the element at that place but for the
@@ -290,6 +297,10 @@ impl<T: Element> Tensor<T> {
     /// or an index does not exist.
     pub fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
         let axis = self.shape().check_gather("gather", axis, index)?;
+        if self.rank() == 0 || index.rank() == 0 {
+            let picked = self.at_least_vector().gather(0, &index.at_least_vector())?;
+            return picked.reshape(index.shape());
+        }
         let mut strides = self.strides();
         let along = std::mem::take(&mut strides[axis]);
         let (values, start) = self.storage();
@@ -347,18 +358,40 @@ impl Shape {
                 ));
             }
         }
-        Ok((index, first.with(index, shapes.iter().map(|shape| shape[index]).sum())))
+        let lengths = || shapes.iter().map(|shape| shape[index]);
+        let length = lengths().try_fold(0, |sum: usize, length| sum.checked_add(length));
+        let length = length.ok_or_else(|| {
+            Error::shape("cat", format!("axis {axis} would have too many elements to count"))
+        })?;
+        Ok((index, first.with(index, length)))
     }
 
-    /// Every index must exist on the axis.
-    pub(crate) fn check_indices(&self, place: &str, axis: usize, indices: &[usize]) -> Result<()> {
-        match indices.iter().find(|&&index| index >= self[axis]) {
-            None => Ok(()),
-            Some(index) => Err(Error::argument(
-                place,
-                format!("index {index} is out of range for axis {axis} of shape {self}"),
-            )),
+    /// The axis and the shape of some indices of it, which must exist; a scalar
+    /// has one index, which can be taken once.
+    pub(crate) fn selected(
+        &self,
+        place: &str,
+        axis: isize,
+        indices: &[usize],
+    ) -> Result<(usize, Self)> {
+        let (along, length) = self.along(place, axis)?;
+        if let Some(index) = indices.iter().find(|&&index| index >= length) {
+            let message = format!("index {index} is out of range for axis {along} of shape {self}");
+            return Err(Error::argument(place, message));
         }
+        match (self.len(), indices.len()) {
+            (0, 1) => Ok((along, self.clone())),
+            (0, count) => {
+                let message = format!("a scalar has one index to name, got {count}");
+                Err(Error::argument(place, message))
+            }
+            (_, count) => Ok((along, self.with(along, count))),
+        }
+    }
+
+    /// The same, or for a scalar the shape of one element.
+    pub(crate) fn at_least_vector(&self) -> Self {
+        if self.is_empty() { [1].into() } else { self.clone() }
     }
 
     /// The axis, when `index` can be gathered along it.
@@ -368,9 +401,10 @@ impl Shape {
         axis: isize,
         index: &Tensor<i64>,
     ) -> Result<usize> {
-        let along = self.axis(place, axis)?;
-        let fits = index.rank() == self.len()
-            && (0..self.len()).all(|other| other == along || index.shape()[other] <= self[other]);
+        let (along, extent) = self.along(place, axis)?;
+        let [shape, other] = [self, index.shape()].map(Self::at_least_vector);
+        let fits = shape.len() == other.len()
+            && (0..shape.len()).all(|axis| axis == along || other[axis] <= shape[axis]);
         if !fits {
             return Err(Error::shape(
                 place,
@@ -380,7 +414,7 @@ impl Shape {
                 ),
             ));
         }
-        let extent = self[along] as i64;
+        let extent = extent as i64;
         match index.view().iter().find(|index| !(0..extent).contains(index)) {
             None => Ok(along),
             Some(bad) => Err(Error::argument(
@@ -474,7 +508,7 @@ mod tests {
     #[test]
     fn more_elements_than_can_be_counted_are_refused() {
         let error = Tensor::scalar(1.0_f32).broadcast_to([usize::MAX, 2]).unwrap_err();
-        assert!(error.to_string().contains("too many elements"), "{error}");
+        assert!(error.to_string().contains("there is no memory"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,18 @@
 //!   threads that gives the same bits for any number of them.
 //! - [`Rng`] is a counter-based random generator.
 //! - [`Error`] is the one error type of all crates.
+//!
+//! Cargo does not optimise dependencies in development builds, which makes
+//! kernels about a hundred times slower. These lines in a program's
+//! `Cargo.toml` change that:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 3
+//! ```
 
+#[cfg(feature = "approx")]
+mod approx;
 mod buffer;
 mod creation;
 mod display;
@@ -22,8 +33,9 @@ pub mod ops;
 mod random;
 mod shape;
 mod tensor;
+mod unoptimised;
 
-pub use element::{Element, Float, Integer, Number};
+pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, Result};
 pub use ops::Ops;
 pub use ops::attention::{AttentionMask, AttentionOptions};
@@ -31,15 +43,18 @@ pub use ops::batch_norm::{ChannelStatistics, NormStatistics};
 pub use ops::conv_transpose2d::ConvTransposeOptions;
 pub use ops::conv2d::{Conv2dOptions, ConvOptions};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+pub use ops::div_rounded::Rounding;
+pub use ops::get::{Index, Indices};
 pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding};
 pub use ops::interpolate::{Interpolate, InterpolateMode};
 pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};
 pub use ops::padding::PadMode;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::scatter_reduce::ScatterReduction;
-pub use ops::stacking::Sections;
+pub use ops::sections::Sections;
 pub use ops::statistics::Interpolation;
 pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;
 pub use shape::Shape;
 pub use tensor::Tensor;
+pub use unoptimised::warn_if_unoptimised;

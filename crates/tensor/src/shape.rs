@@ -5,6 +5,8 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 
+use crate::buffer::Buffer;
+use crate::element::Element;
 use crate::error::{Error, Result};
 
 /// One small vector of extents; four axes fit without an allocation.
@@ -56,6 +58,17 @@ impl Shape {
         self.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
     }
 
+    /// Refuses a shape whose elements of type `T` no memory holds; `place`
+    /// names who asked. For sizes that come from data, before they are asked
+    /// for.
+    pub(crate) fn check_memory<T: Element>(&self, place: &str) -> Result<()> {
+        if self.checked_elements().is_some_and(Buffer::<T>::fits) {
+            return Ok(());
+        }
+        let message = format!("there is no memory for a tensor of shape {self}");
+        Err(Error::shape(place, message))
+    }
+
     /// The index of an axis counted from the front, or from the back when
     /// negative (−1 is the last).
     ///
@@ -72,19 +85,45 @@ impl Shape {
         }
     }
 
-    /// Several axes as [`axis`](Self::axis) gives them, ascending.
+    /// The index and the length of an axis for a function that works along it
+    /// and leaves the others alone. For such functions a scalar has one axis,
+    /// of length 1, as in PyTorch; [`axis`](Self::axis) is for those that cut
+    /// an axis up, which a scalar does not have.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such axis; `place` names who asked.
+    pub fn along(&self, place: &str, axis: isize) -> Result<(usize, usize)> {
+        if self.is_empty() && matches!(axis, 0 | -1) {
+            return Ok((0, 1));
+        }
+        let axis = self.axis(place, axis)?;
+        Ok((axis, self[axis]))
+    }
+
+    /// The indices of several axes that a function reduces or turns round,
+    /// ascending; none for an axis of a scalar, which counts as one of length 1
+    /// (see [`along`](Self::along)).
     ///
     /// # Errors
     ///
     /// When one does not exist or is named twice.
     pub fn axes(&self, place: &str, axes: &[isize]) -> Result<SmallVec<[usize; 4]>> {
-        let mut indices =
-            axes.iter().map(|&axis| self.axis(place, axis)).collect::<Result<Extents>>()?;
+        let index = |&axis| Ok(self.along(place, axis)?.0);
+        let mut indices = axes.iter().map(index).collect::<Result<Extents>>()?;
         indices.sort_unstable();
         if indices.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::argument(place, format!("an axis is named twice in {axes:?}")));
         }
+        if self.is_empty() {
+            indices.clear();
+        }
         Ok(indices)
+    }
+
+    /// Every axis, as functions of several axes name them.
+    pub(crate) fn all_axes(&self) -> SmallVec<[isize; 4]> {
+        (0..self.len() as isize).collect()
     }
 
     /// The same shape with another last extent.
@@ -214,6 +253,10 @@ impl fmt::Debug for Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        ConvOptions, ConvTransposeOptions, Interpolate, InterpolateMode, Ops, PadMode, PoolOptions,
+        Rng, Tensor, UnfoldOptions,
+    };
 
     #[test]
     fn broadcasting_follows_numpy() {
@@ -236,6 +279,97 @@ mod tests {
         assert!(shape.axes("test", &[1, -2]).is_err());
         assert!(shape.axis("test", 3).is_err());
         assert!(shape.axis("test", -4).is_err());
+    }
+
+    #[test]
+    fn a_scalar_has_an_axis_to_work_along() {
+        let scalar = Shape::scalar();
+        assert_eq!(scalar.along("test", 0).unwrap(), (0, 1));
+        assert_eq!(scalar.along("test", -1).unwrap(), (0, 1));
+        assert!(scalar.axes("test", &[-1]).unwrap().is_empty());
+        assert!(scalar.along("test", 1).is_err() && scalar.axes("test", &[0, -1]).is_err());
+        assert!(scalar.axis("test", 0).is_err(), "there is nothing to cut up");
+        assert_eq!(Shape::from([2, 3]).along("test", -1).unwrap(), (1, 3));
+    }
+
+    /// Whatever takes a size and returns a `Result`, with sizes that no address
+    /// space holds and such as overflow in products and sums.
+    #[test]
+    fn sizes_beyond_all_memory_are_errors() {
+        for n in [1 << 50, 1 << 62, isize::MAX as usize, usize::MAX / 2 + 2, usize::MAX] {
+            let scalar = Tensor::scalar(1.0_f32);
+            let row = Tensor::<f32>::ones([2, 3]);
+            let count = Tensor::from([1_i64]);
+            let image = Tensor::<f32>::ones([1, 1, 4, 4]);
+            let kernel = Tensor::<f32>::ones([1, 1, 2, 2]);
+            let many = i64::try_from(n).unwrap_or(-1);
+            let plain = ConvOptions::<2>::default();
+            let back = ConvTransposeOptions::<2>::default();
+            let large = PoolOptions { padding: [n / 2; 2], ..PoolOptions::new([n, n]) };
+            let windows = UnfoldOptions::new([2, 2]);
+            let steps = UnfoldOptions { stride: [n, 2], ..windows };
+            let nearest = |size| Interpolate::size(size, InterpolateMode::Nearest);
+            let pad = [many as isize, many as isize];
+            let wide = |x: &Tensor<f32>| x.pad(&[pad], PadMode::Constant(0.0));
+            let random = |n| Tensor::randint(0, 9, [n], &mut Rng::seed(1));
+            let beyond = n > isize::MAX as usize;
+            let by_ops = |x: &Tensor<f32>| Ops::pad(x, &[pad], PadMode::Replicate).is_err();
+            let conv = |options| image.conv2d(&kernel, None, options).is_err();
+            let transposed = |options| image.conv_transpose2d(&kernel, None, options).is_err();
+            let columns = Tensor::<f32>::ones([1, 4, 1]);
+            let results = [
+                ("try_full", Tensor::try_full([n, 2], 0_i64).is_err()),
+                ("arange_step", Tensor::<f32>::arange_step(0.0, n as f64, 1.0).is_err()),
+                ("randint", random(n).is_err()),
+                ("broadcast_to", scalar.broadcast_to([n, 2]).is_err()),
+                ("broadcast_to of Ops", Ops::broadcast_to(&scalar, [n, 2]).is_err()),
+                ("expand", row.expand(&[many as isize, 2, 3]).is_err()),
+                ("repeat", row.repeat(&[n, 1]).is_err() && row.repeat(&[1, n]).is_err()),
+                ("repeat_interleave", row.repeat_interleave(n, 0).is_err()),
+                ("one_hot", count.one_hot::<u8>(n).is_err()),
+                ("bincount", count.bincount(n).is_err()),
+                ("bincount of a label", Tensor::from([many]).bincount(0).is_err()),
+                ("histc", row.histc(n, 0.0, 1.0).is_err()),
+                ("unflatten", row.unflatten(0, &[n, 2]).is_err()),
+                ("reshape", row.reshape([n, 6]).is_err()),
+                ("diag_embed", row.diag_embed(many as isize).is_err() || beyond),
+                ("unfold_axis", row.unfold_axis(1, n, 1).is_err()),
+                ("pad", wide(&row).is_err() || beyond),
+                ("pad of Ops", by_ops(&row) || beyond),
+                ("pad of nothing", wide(&row.narrow(0, 0, 0).unwrap()).is_err() || beyond),
+                ("interpolate", image.interpolate(&nearest(&[n, 2])).is_err()),
+                ("interpolate to a square", image.interpolate(&nearest(&[n, n])).is_err()),
+                ("adaptive_avg_pool2d", image.adaptive_avg_pool2d([n, n]).is_err()),
+                ("adaptive_max_pool2d", image.adaptive_max_pool2d([1, n]).is_err()),
+                ("conv2d", conv(ConvOptions { padding: [n, 0], ..plain })),
+                ("conv2d with all padded", conv(ConvOptions { padding: [n / 2; 2], ..plain })),
+                ("conv2d dilated", conv(ConvOptions { dilation: [n, 1], ..plain })),
+                ("conv_transpose2d", transposed(ConvTransposeOptions { stride: [n, 1], ..back })),
+                ("its dilation", transposed(ConvTransposeOptions { dilation: [1, n], ..back })),
+                ("its padding", transposed(ConvTransposeOptions { padding: [n, n], ..back })),
+                ("max_pool2d", image.max_pool2d(large).is_err()),
+                ("avg_pool2d", image.avg_pool2d(large, true).is_err()),
+                ("unfold", image.unfold(UnfoldOptions { padding: [n, 0], ..windows }).is_err()),
+                ("fold", columns.fold([n, n], windows).is_err()),
+                ("fold in large steps", columns.fold([n, 2], steps).is_err()),
+                ("pixel_shuffle", image.pixel_shuffle(n).is_err()),
+                ("kthvalue", row.kthvalue(n, 1, false).is_err()),
+                ("topk", row.topk(n, 1, true).is_err()),
+                ("narrow", row.narrow(0, n, n).is_err()),
+                ("index_select", row.index_select(0, &[n]).is_err()),
+            ];
+            for (name, refused) in results {
+                assert!(refused, "{name} of {n}");
+            }
+        }
+        let wide = Tensor::scalar(1_i64).stretched([1 << 40, 1].into());
+        let tall = Tensor::scalar(1_i64).stretched([1, 1 << 40].into());
+        assert!(wide.maximum(&tall).is_err() && wide.gt(&tall).is_err());
+        assert!(wide.where_mask(&Tensor::scalar(true), &tall).is_err());
+        let wide = Tensor::scalar(1.0_f32).stretched([1 << 40, 1].into());
+        let tall = Tensor::scalar(1.0_f32).stretched([1, 1 << 40].into());
+        assert!(wide.add(&tall).is_err() && wide.matmul(&tall).is_err());
+        assert!(wide.isclose(&tall, 0.0, 0.0).is_err());
     }
 
     #[test]

@@ -73,6 +73,12 @@ impl<T: Element> Tensor<T> {
     /// A tensor whose values `fill` writes, in row-major order.
     ///
     /// The slice holds unspecified values at first: write all of them.
+    ///
+    /// # Panics
+    ///
+    /// When there is no memory for it, as `vec!` does; so do all functions that
+    /// take a shape and return no `Result`. For a shape that comes from data
+    /// see [`try_full`](Self::try_full).
     pub fn build(shape: impl Into<Shape>, fill: impl FnOnce(&mut [T])) -> Self {
         let shape = shape.into();
         let mut buffer = Buffer::new(shape.elements());
@@ -97,6 +103,24 @@ impl<T: Element> Tensor<T> {
     /// A tensor whose elements all are `value`.
     pub fn full(shape: impl Into<Shape>, value: T) -> Self {
         Self::build(shape, |out| out.fill(value))
+    }
+
+    /// As [`full`](Self::full), for a shape that comes from data.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// assert_eq!(Tensor::try_full([2], 7_i64).unwrap().to_vec(), [7, 7]);
+    /// assert!(Tensor::try_full([usize::MAX / 2], 0.0_f32).is_err());
+    /// ```
+    pub fn try_full(shape: impl Into<Shape>, value: T) -> Result<Self> {
+        let shape = shape.into();
+        shape.check_memory::<T>("Tensor::try_full")?;
+        Ok(Self::full(shape, value))
     }
 
     /// A tensor without axes that holds one value.
@@ -296,6 +320,11 @@ impl<T: Element> Tensor<T> {
         );
         let strides = (!row_major).then(|| Box::new(strides));
         Self { shape, strides, offset, buffer: self.buffer.clone() }
+    }
+
+    /// The same, or a scalar as a vector of one element.
+    pub(crate) fn at_least_vector(&self) -> Self {
+        if self.rank() == 0 { self.contiguous().with_shape([1].into()) } else { self.clone() }
     }
 
     /// A row-major tensor's elements under another shape of as many.

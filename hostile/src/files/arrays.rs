@@ -28,7 +28,10 @@ fn idx_files() -> Vec<Hostile> {
     for kind in [0, 7, 9, 0x0b, 0x0c, 0x0d, 0x0e, 0xff] {
         let mut bytes = sound.clone();
         bytes[2] = kind;
-        files.refused(format!("element type {kind}"), bytes);
+        files.refused(format!("element type {kind}"), bytes.clone());
+        files.refused(format!("element type {kind}, gzipped"), gzip(&bytes));
+        bytes[4] = 0xff;
+        files.refused(format!("very many of element type {kind}, gzipped"), gzip(&bytes));
     }
     for (place, value) in [(0, 1), (1, 1), (3, 0), (3, 255), (3, 1), (3, 3)] {
         let mut bytes = sound.clone();
@@ -55,6 +58,10 @@ fn idx_files() -> Vec<Hostile> {
     files.refused("a bomb", gzip(&idx(&[4], &vec![0; 20 << 20])));
     files.refused("a bomb in a bomb", gzip(&gzip(&idx(&[4], &vec![0; 20 << 20]))));
     files.refused("a second member of garbage", [gzip(&sound), b"garbage".to_vec()].concat());
+    files.refused("garbage behind zeros", [gzip(&sound), b"\0\0garbage".to_vec()].concat());
+    files.refused("a second member cut off", [&gzip(&sound)[..], &[0x1f, 0x8b, 8]].concat());
+    files.withstood("a megabyte of zeros behind", [gzip(&sound), vec![0; 1 << 20]].concat());
+    files.withstood("many empty members", [gzip(&sound), gzip(&[]).repeat(10_000)].concat());
     files.refused("the array twice", [sound.clone(), sound.clone()].concat());
     files.refused("the array gzipped twice", gzip(&gzip(&sound)));
     files.refused("a web page", b"<!DOCTYPE html><title>Log in</title>");

@@ -38,13 +38,30 @@ pub(super) fn files() -> Vec<Hostile> {
         changed[place..place + 4].copy_from_slice(&bytes);
         files.refused(format!("a PNG with {bytes:?} at {place}"), changed);
     }
-    for extent in [1_u32 << 10, 1 << 12, 1 << 14, 1 << 15, 1 << 20, u32::MAX >> 1] {
-        let mut bomb = png.clone();
-        bomb[16..20].copy_from_slice(&extent.to_be_bytes());
-        bomb[20..24].copy_from_slice(&extent.to_be_bytes());
-        let sum = checksum(&bomb[12..29]);
-        bomb[29..33].copy_from_slice(&sum.to_be_bytes());
-        files.refused(format!("a PNG that claims {extent} pixels a side"), bomb);
+    // Of 24 bits a pixel, of one bit, and of one bit with a palette.
+    for (kind, extents) in [
+        ([8, 2], [1_u32 << 10, 1 << 12, 1 << 14, 1 << 15, 1 << 20, u32::MAX >> 1]),
+        ([1, 0], [1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, u32::MAX >> 1]),
+        ([1, 3], [1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, u32::MAX >> 1]),
+    ] {
+        for extent in extents {
+            let mut bomb = png.clone();
+            bomb[16..20].copy_from_slice(&extent.to_be_bytes());
+            bomb[20..24].copy_from_slice(&extent.to_be_bytes());
+            bomb[24..26].copy_from_slice(&kind);
+            let sum = checksum(&bomb[12..29]);
+            bomb[29..33].copy_from_slice(&sum.to_be_bytes());
+            files.refused(format!("a PNG of {kind:?} that claims {extent} pixels a side"), bomb);
+        }
+    }
+    // Exif that leads out of itself, and in circles.
+    for exif in [&b"MM\0*\xff\xff\xff\xff"[..], b"II*\0\0\0\0\0", b"MM\0*\0\0\0\x08\xff\xff", b"MM"]
+    {
+        let mut changed = png.clone();
+        let chunk = [b"eXIf", exif].concat();
+        let (length, sum) = ((exif.len() as u32).to_be_bytes(), checksum(&chunk).to_be_bytes());
+        changed.splice(33..33, [&length[..], &chunk, &sum].concat());
+        files.withstood(format!("a PNG with Exif {exif:?}"), changed);
     }
     let jpeg = picture(ImageFormat::Jpeg);
     files.truncated("a JPEG", &jpeg, [0, 1, 2, 3, 4, 10, 20, 21, 50, 100]);

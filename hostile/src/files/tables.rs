@@ -34,8 +34,9 @@ fn table_files() -> Vec<Hostile> {
         ("a byte that is no UTF-8", b"a,b\n1,\xff\n"),
         ("a header that is no UTF-8", b"a,\xe9t\xe9\n1,2\n"),
         ("a character cut off", b"a,b\n1,\xe6\x97"),
-        ("UTF-16", b"\xff\xfea\0,\0b\0\n\0"),
-        ("UTF-16 the other way", b"\xfe\xff\0a\0,\0b\0\n"),
+        ("UTF-16 with too few fields", b"\xff\xfea\0,\0b\0\n\x001\0\n\0"),
+        ("UTF-16 cut off within a character", b"\xfe\xff\0a\0,\0b\0\n\0"),
+        ("UTF-32", b"\xff\xfe\0\0a\0\0\0"),
         ("a gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03"),
         ("a surrogate", b"a\n\xed\xa0\x80\n"),
         ("an overlong slash", b"a\n\xc0\xaf\n"),
@@ -73,7 +74,11 @@ fn text_files() -> Vec<Hostile> {
         ("0xfe", b"\xfe"),
         ("0xff", b"\xff"),
         ("Latin-1", b"na\xefve"),
-        ("UTF-16", b"\xff\xfea\0"),
+        ("UTF-16 cut off within a character", b"\xff\xfea\0b"),
+        ("UTF-16 with the first half of a pair", b"\xff\xfe\x3e\xd8a\0"),
+        ("UTF-16 with the second half of a pair", b"\xfe\xff\xdd\x80\0a"),
+        ("UTF-32", b"\xff\xfe\0\0a\0\0\0"),
+        ("UTF-32 the other way", b"\0\0\xfe\xff\0\0\0a"),
         ("a gzip", b"\x1f\x8b\x08\0"),
         ("a PNG", b"\x89PNG\r\n"),
     ] {
@@ -89,6 +94,9 @@ fn text_files() -> Vec<Hostile> {
     }
     files.refused("a megabyte and then 0xff", [vec![b'a'; 1 << 20], vec![0xff]].concat());
     files.withstood("a byte-order mark alone", "\u{feff}");
+    files.withstood("UTF-16", b"\xff\xfea\0b\0");
+    files.withstood("UTF-16 the other way", b"\xfe\xff\0a\0b");
+    files.withstood("a byte-order mark of UTF-16 alone", b"\xff\xfe");
     files.withstood("many characters", (0..0x3000).filter_map(char::from_u32).collect::<String>());
     files.files
 }

@@ -14,6 +14,7 @@ mod op_table;
 mod source;
 mod style;
 mod unsafe_code;
+mod unused;
 
 use source::Source;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(root: &Path) -> Result {
     let packages = metadata::packages(root)?;
     problems.extend(edges::problems(&edges::between(&packages)));
     problems.extend(unsafe_code::lint_problems(root, &packages)?);
+    problems.extend(unused::problems(root, &packages)?);
     problems.extend(dependencies::problems(&dependencies::of_facade(root)?));
     if problems.is_empty() {
         eprintln!("    {} source files are tidy", sources.len());

@@ -1,11 +1,13 @@
 //! From a table's columns to inputs and targets: what has to be learnt from
 //! the data for that is learnt from the training part alone.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use dendra_tensor::{Error, Result, Tensor};
 
-use super::{Column, Table};
+use super::{Column, Table, cells, finite};
 use crate::tensors::TensorDataset;
 
 /// What happens to missing values.
@@ -90,7 +92,8 @@ impl TableEncoding {
     }
 
     /// These columns become an input each, the number of the value among all
-    /// values in their order: for an embedding.
+    /// values in their order (numbers by their size, texts by their letters):
+    /// for an embedding.
     #[must_use]
     pub fn ordinals<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
         self.with(columns, Kind::Ordinal)
@@ -205,10 +208,10 @@ impl TableEncoding {
     }
 
     /// The value of a row as a category; `None` is that of missing values.
-    fn category(&self, name: &str, column: &Column, row: usize) -> Result<Option<String>> {
+    fn category(&self, name: &str, column: &Column, row: usize) -> Result<Option<Category>> {
         let value = match column {
-            Column::Numbers(all) => Some(all[row]).filter(|x| !x.is_nan()).map(|x| x.to_string()),
-            Column::Texts(all) => all[row].as_deref().map(str::to_owned),
+            Column::Numbers(all) => Some(all[row]).filter(|x| !x.is_nan()).map(Category::number),
+            Column::Texts(all) => all[row].as_deref().map(|text| Category::Text(text.to_owned())),
         };
         if value.is_none() && self.missing == Missing::Error {
             return Err(missing(name, row));
@@ -216,6 +219,62 @@ impl TableEncoding {
         Ok(value)
     }
 }
+
+/// A value of a column, in the order of the values.
+#[derive(Clone, Debug)]
+enum Category {
+    Number(f64),
+    Text(String),
+}
+
+impl Category {
+    fn number(number: f64) -> Self {
+        // Zero is one category, whatever its sign.
+        Self::Number(number + 0.0)
+    }
+
+    /// The category of a text in a column that elsewhere holds numbers.
+    fn as_number(&self) -> Option<Self> {
+        match self {
+            Self::Number(_) => None,
+            Self::Text(text) => finite(text).map(Self::number),
+        }
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+impl Ord for Category {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Number(_), Self::Text(_)) => Ordering::Less,
+            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Category {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Category {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Category {}
 
 fn missing(name: &str, row: usize) -> Error {
     let message = format!("row {row} has no value in column {name:?}");
@@ -225,8 +284,14 @@ fn missing(name: &str, row: usize) -> Error {
 fn numbers<'a>(name: &str, column: &'a Column) -> Result<&'a [f64]> {
     match column {
         Column::Numbers(all) => Ok(all),
-        Column::Texts(_) => {
-            let message = format!("column {name:?} holds texts, expected numbers");
+        Column::Texts(all) => {
+            let others = all.iter().enumerate().filter_map(|(row, text)| {
+                let text = text.as_deref().filter(|text| finite(text).is_none())?;
+                Some((text, format!("row {row}")))
+            });
+            let cells = cells(others);
+            let why = if cells.is_empty() { "as it was read with `Csv::texts`" } else { &cells };
+            let message = format!("column {name:?} holds texts, expected numbers: {why}");
             Err(Error::argument("TableEncoding", message))
         }
     }
@@ -236,7 +301,7 @@ fn numbers<'a>(name: &str, column: &'a Column) -> Result<&'a [f64]> {
 #[derive(Clone, Debug)]
 enum Rule {
     Number { fill: f64, shift: f64, scale: f64 },
-    Categories { values: Vec<Option<String>>, one_hot: bool },
+    Categories { values: Vec<Option<Category>>, one_hot: bool },
 }
 
 /// Makes inputs of tables as [`TableEncoding::fit`] has learnt it.
@@ -253,7 +318,10 @@ impl Encoder {
         let names = |(name, rule): &(String, Rule)| match rule {
             Rule::Categories { values, one_hot: true } => values
                 .iter()
-                .map(|value| format!("{name}={}", value.as_deref().unwrap_or("missing")))
+                .map(|value| match value {
+                    Some(value) => format!("{name}={value}"),
+                    None => format!("{name}=missing"),
+                })
                 .collect(),
             _ => vec![name.clone()],
         };
@@ -276,8 +344,9 @@ impl Encoder {
     /// # Errors
     ///
     /// When a column is not there or does not hold numbers where it must, a
-    /// value is missing and that is an error, or a category is unknown and
-    /// that is not allowed.
+    /// value is missing and that is an error, a category is unknown and that is
+    /// not allowed, or a column of categories holds numbers and held texts when
+    /// they were learnt: `"07"` and `"7"` are one number.
     pub fn inputs(&self, table: &Table) -> Result<Tensor> {
         let width = self.input_names().len();
         let mut inputs = vec![0.0; table.len() * width];
@@ -300,10 +369,10 @@ impl Encoder {
                 Rule::Categories { values, one_hot } => {
                     for (row, out) in rows {
                         let value = self.encoding.category(name, column, row)?;
-                        let place = match values.binary_search(&value) {
-                            Ok(place) => place,
-                            Err(_) if self.encoding.allow_unknown => values.len(),
-                            Err(_) => return Err(unknown(name, row, value.as_deref())),
+                        let place = match found(name, values, &value)? {
+                            Some(place) => place,
+                            None if self.encoding.allow_unknown => values.len(),
+                            None => return Err(unknown(name, row, value.as_ref())),
                         };
                         match out[start..].get_mut(place).filter(|_| place < values.len()) {
                             Some(slot) if *one_hot => *slot = 1.0,
@@ -360,12 +429,14 @@ impl Encoder {
         target: &str,
         classes: &[String],
     ) -> Result<TensorDataset<i64>> {
+        let numbers: HashMap<&str, i64> = classes.iter().map(String::as_str).zip(0..).collect();
+        let number = |value: &Category| numbers.get(value.to_string().as_str()).copied();
         let labels = class_values(table, target)?
             .into_iter()
             .enumerate()
             .map(|(row, value)| {
-                let label = classes.iter().position(|class| *class == value);
-                label.map(|label| label as i64).ok_or_else(|| unknown(target, row, Some(&value)))
+                let label = number(&value).or_else(|| value.as_number().and_then(|v| number(&v)));
+                label.ok_or_else(|| unknown(target, row, Some(&value)))
             })
             .collect::<Result<Vec<_>>>()?;
         let labels = Tensor::from_vec(labels, [table.len()])?;
@@ -373,25 +444,49 @@ impl Encoder {
     }
 }
 
-/// The values of a table's column in ascending order, each once: the classes
-/// of a target.
+/// The values of a table's column in ascending order (numbers by their size,
+/// texts by their letters), each once: the classes of a target.
 ///
 /// # Errors
 ///
 /// When there is no such column or a value is missing.
 pub fn classes(table: &Table, target: &str) -> Result<Vec<String>> {
-    let values: BTreeSet<String> = class_values(table, target)?.into_iter().collect();
-    Ok(values.into_iter().collect())
+    let values: BTreeSet<Category> = class_values(table, target)?.into_iter().collect();
+    Ok(values.iter().map(Category::to_string).collect())
 }
 
-fn class_values(table: &Table, target: &str) -> Result<Vec<String>> {
+fn class_values(table: &Table, target: &str) -> Result<Vec<Category>> {
     let (column, strict) = (table.column(target)?, TableEncoding::new());
-    let value = |row| Ok(strict.category(target, column, row)?.unwrap_or_default());
+    let value = |row| strict.category(target, column, row)?.ok_or_else(|| missing(target, row));
     (0..table.len()).map(value).collect()
 }
 
-fn unknown(name: &str, row: usize, value: Option<&str>) -> Error {
-    let value = value.map_or_else(|| "a missing value".to_owned(), |value| format!("{value:?}"));
+/// Which of the values that were learnt a value is.
+///
+/// A column can hold numbers in one table and texts in another, where one of
+/// its fields is no number. A text that is a number is that number among
+/// numbers; which text a number was is not known.
+fn found(
+    name: &str,
+    values: &[Option<Category>],
+    value: &Option<Category>,
+) -> Result<Option<usize>> {
+    if let (Some(Category::Number(_)), Some(Some(Category::Text(_)))) = (value, values.last()) {
+        let message = format!(
+            "column {name:?} holds numbers here and texts in the training part: read both with it \
+             among `Csv::texts`"
+        );
+        return Err(Error::argument("Encoder", message));
+    }
+    let place = |value: &Option<Category>| values.binary_search(value).ok();
+    Ok(place(value).or_else(|| place(&Some(value.as_ref()?.as_number()?))))
+}
+
+fn unknown(name: &str, row: usize, value: Option<&Category>) -> Error {
+    let value = match value {
+        Some(value) => format!("{:?}", value.to_string()),
+        None => "a missing value".to_owned(),
+    };
     let message =
         format!("row {row} has {value} in column {name:?}, which the training part has not");
     Error::data("Encoder", message)

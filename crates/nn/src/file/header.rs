@@ -146,7 +146,9 @@ impl<'de> Deserialize<'de> for Header {
                         return Err(A::Error::custom(format_args!("{name:?} is there twice")));
                     }
                     if name == METADATA {
-                        header.metadata = map.next_value()?;
+                        // Some writers have null where there is nothing to tell.
+                        let metadata: Option<BTreeMap<String, String>> = map.next_value()?;
+                        header.metadata = metadata.unwrap_or_default();
                     } else {
                         header.tensors.push((name, map.next_value()?));
                     }

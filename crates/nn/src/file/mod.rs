@@ -48,14 +48,17 @@ pub fn save<T: Float>(model: &(impl Parameters<T> + ?Sized), path: impl AsRef<Pa
 }
 
 /// Loads the state of a model from a safetensors file, as [`save`] or
-/// PyTorch's `safetensors.torch.save_file` writes it. Half-precision floats
-/// become `f32`.
+/// PyTorch's `safetensors.torch.save_file` writes it. Floats of any precision,
+/// 8 bits included, become those of the model; a counter that is missing, such as
+/// `num_batches_tracked`, stays where it stands.
 ///
 /// # Errors
 ///
 /// When the file cannot be read or is not a sound safetensors file, and when
 /// names, shapes or element types differ from the model's: the error lists all
-/// of them, and the model stays as it was.
+/// of them, and the model stays as it was. A file that holds more than the model
+/// goes through [`StateFile::read`], [`StateDict::remove`] and
+/// [`Parameters::load_state_dict`].
 pub fn load<T: Float>(
     model: &mut (impl Parameters<T> + ?Sized),
     path: impl AsRef<Path>,
@@ -76,7 +79,7 @@ pub struct StateFile {
 
 impl StateFile {
     /// Reads a file. It takes about as much memory as the file has bytes,
-    /// whatever its header claims. Half-precision floats become `f32`.
+    /// whatever its header claims. Floats of 16 and 8 bits become `f32`.
     ///
     /// # Errors
     ///

@@ -43,7 +43,14 @@ macro_rules! stored {
                 }
                 Dtype::F16 => AnyTensor::F32(read_as(shape, bytes, from_f16)?),
                 Dtype::BF16 => AnyTensor::F32(read_as(shape, bytes, from_bf16)?),
-                other => return Err(format!("elements of type {other} are not supported")),
+                Dtype::F8_E4M3 => AnyTensor::F32(read_as(shape, bytes, from_e4m3)?),
+                Dtype::F8_E5M2 => AnyTensor::F32(read_as(shape, bytes, from_e5m2)?),
+                other => {
+                    return Err(format!(
+                        "elements of type {other} are not supported: convert them to F32 before \
+                         they are saved"
+                    ));
+                }
             })
         }
     };
@@ -96,6 +103,23 @@ fn from_f16(bytes: [u8; 2]) -> f32 {
 /// The upper half of an `f32`.
 fn from_bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+}
+
+/// PyTorch's `float8_e4m3fn`: 1 bit sign, 4 bits exponent, 3 bits fraction, no
+/// infinity (Micikevicius et al., "FP8 formats for deep learning", 2022).
+fn from_e4m3([bits]: [u8; 1]) -> f32 {
+    let fraction = f32::from(bits & 7);
+    let magnitude = match i32::from(bits >> 3 & 0xf) {
+        0 => fraction * 2.0_f32.powi(-9),
+        15 if bits & 7 == 7 => f32::NAN,
+        exponent => (8.0 + fraction) * 2.0_f32.powi(exponent - 10),
+    };
+    if bits >> 7 == 0 { magnitude } else { -magnitude }
+}
+
+/// PyTorch's `float8_e5m2`: the upper half of a half-precision float.
+fn from_e5m2([bits]: [u8; 1]) -> f32 {
+    from_f16([0, bits])
 }
 
 #[cfg(test)]
@@ -156,11 +180,31 @@ mod tests {
         assert_eq!(from_bf16(0xff80_u16.to_le_bytes()), f32::NEG_INFINITY);
     }
 
+    /// PyTorch 2.15: `torch.tensor([bits], dtype=torch.uint8).view(dtype).float()`.
+    #[test]
+    fn eight_bits_are_read_exactly() {
+        let cases: [(u8, f32, f32); 8] = [
+            (0x00, 0.0, 0.0),
+            (0x01, 0.001953125, 1.52587890625e-05),
+            (0x07, 0.013671875, 0.0001068115234375),
+            (0x38, 1.0, 0.5),
+            (0x3c, 1.5, 1.0),
+            (0xbd, -1.625, -1.25),
+            (0x7b, 352.0, 57344.0),
+            (0x7c, 384.0, f32::INFINITY),
+        ];
+        for (bits, e4m3, e5m2) in cases {
+            assert_eq!([from_e4m3([bits]), from_e5m2([bits])], [e4m3, e5m2], "{bits:#04x}");
+        }
+        assert!(from_e4m3([0x7f]).is_nan() && from_e4m3([0xff]).is_nan());
+        assert!(from_e5m2([0x7d]).is_nan() && from_e4m3([0x80]).is_sign_negative());
+    }
+
     #[test]
     fn what_is_no_value_is_refused() {
         let error = from_bytes(Dtype::BOOL, Shape::from([2]), &[1, 7]).unwrap_err();
         assert_eq!(error, "7 is neither true nor false");
-        let error = from_bytes(Dtype::F8_E4M3, Shape::from([1]), &[1]).unwrap_err();
-        assert_eq!(error, "elements of type F8_E4M3 are not supported");
+        let error = from_bytes(Dtype::F8_E8M0, Shape::from([1]), &[1]).unwrap_err();
+        assert!(error.starts_with("elements of type F8_E8M0 are not supported"), "{error}");
     }
 }

@@ -335,6 +335,8 @@ impl Source<'_> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     /// Smallest and largest value, mean and standard deviation.
@@ -347,12 +349,6 @@ mod tests {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         [low, high, mean, variance.sqrt()]
-    }
-
-    fn assert_near(found: [f64; 4], expected: [f64; 4], tolerance: f64) {
-        for (found, expected) in found.into_iter().zip(expected) {
-            assert!((found - expected).abs() < tolerance, "{found} for {expected}");
-        }
     }
 
     /// The fans of `[300, 40, 5, 2]` are 400 and 3000.
@@ -370,10 +366,12 @@ mod tests {
             ),
         ];
         for (init, bound) in cases {
-            assert_near(statistics(init), [-bound, bound, 0.0, bound / 3.0_f64.sqrt()], 1e-3);
+            let expected = [-bound, bound, 0.0, bound / 3.0_f64.sqrt()];
+            assert_abs_diff_eq!(statistics(init)[..], expected[..], epsilon = 1e-3);
         }
         let found = statistics(Init::Uniform { low: 2.0, high: 3.0 });
-        assert_near(found, [2.0, 3.0, 2.5, 1.0 / 12.0_f64.sqrt()], 3e-3);
+        let expected = [2.0, 3.0, 2.5, 1.0 / 12.0_f64.sqrt()];
+        assert_abs_diff_eq!(found[..], expected[..], epsilon = 3e-3);
     }
 
     #[test]
@@ -401,7 +399,8 @@ mod tests {
     fn constants_are_constant() {
         assert_eq!(statistics(Init::Zeros), [0.0; 4]);
         assert_eq!(statistics(Init::Ones), [1.0, 1.0, 1.0, 0.0]);
-        assert_near(statistics(Init::Constant(0.25)), [0.25, 0.25, 0.25, 0.0], 1e-9);
+        let constant = statistics(Init::Constant(0.25));
+        assert_abs_diff_eq!(constant[..], [0.25, 0.25, 0.25, 0.0][..], epsilon = 1e-9);
     }
 
     #[test]

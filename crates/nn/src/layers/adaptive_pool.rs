@@ -249,6 +249,7 @@ mod tests {
         let x = Var::new(Tensor::<f32>::ones([2, 3, 4]));
         let error = GlobalMaxPool2d::new().forward(&x).unwrap_err().to_string();
         assert_eq!(error, "GlobalMaxPool2d: expected [C, H, W], got [3, 4]");
+        let x = Var::new(Tensor::<f32>::ones([3, 4]));
         let error = AdaptiveMaxPool2d::new((1, 2)).forward(&x).unwrap_err().to_string();
         assert!(error.starts_with("AdaptiveMaxPool2d 1×2: expected an input with 2"), "{error}");
     }

@@ -26,8 +26,8 @@ use crate::place;
 ///
 /// | | shape |
 /// |---|---|
-/// | query, output | `[L, N, E]`, or `[N, L, E]` with `batch_first` |
-/// | key, value | `[S, N, kdim]`, `[S, N, vdim]`, or with N first |
+/// | query, output | `[L, N, E]`, or `[N, L, E]` with `batch_first`; `[L, E]` of one sample |
+/// | key, value | `[S, N, kdim]`, `[S, N, vdim]`, or with N first, or without it |
 /// | `in_proj_weight` | `[3 · E, E]`, where `kdim` and `vdim` are E |
 /// | `q_`, `k_`, `v_proj_weight` | otherwise `[E, E]`, `[E, kdim]`, `[E, vdim]` |
 /// | `in_proj_bias` | `[3 · E]` |
@@ -241,7 +241,8 @@ pub struct Attend<'a, T: Float = f32> {
     /// counts, as in `scaled_dot_product_attention`; PyTorch's
     /// `MultiheadAttention` has it the other way round.)
     pub mask: AttentionMask<T>,
-    /// For each sample which keys are padding and do not count, `[N, S]`.
+    /// For each sample which keys are padding and do not count, `[N, S]`; `[S]`
+    /// for one sample without the batch axis.
     pub key_padding_mask: Option<&'a Tensor<bool>>,
     /// Whether a query sees only keys of its own position and before it.
     pub is_causal: bool,
@@ -310,6 +311,12 @@ impl<T: Float> MultiheadAttention<T> {
         average: bool,
     ) -> Result<(Var<T>, Var<T>)> {
         let attended = || {
+            if let Some((inputs, padding)) = self.batch_of([query, key, value], &options)? {
+                let [query, key, value] = &inputs;
+                let options = Attend { key_padding_mask: padding.as_ref(), ..options };
+                let (y, weights) = self.attend_with_weights(query, key, value, options, average)?;
+                return Ok((y.squeeze(self.batch_axis())?, weights.squeeze(0)?));
+            }
             let ([q, k, v], mask, is_causal) = self.prepared([query, key, value], options)?;
             let weights = weights_of(&q, &k, &mask, is_causal)?;
             let weights = match self.dropout > 0.0 {
@@ -324,11 +331,37 @@ impl<T: Float> MultiheadAttention<T> {
     }
 
     fn attend_unnamed(&self, inputs: [&Var<T>; 3], options: Attend<'_, T>) -> Result<Var<T>> {
+        if let Some((inputs, padding)) = self.batch_of(inputs, &options)? {
+            let options = Attend { key_padding_mask: padding.as_ref(), ..options };
+            return self.attend_unnamed(inputs.each_ref(), options)?.squeeze(self.batch_axis());
+        }
         let ([q, k, v], mask, is_causal) = self.prepared(inputs, options)?;
         let tape = q.tape().filter(|tape| tape.is_training() && self.dropout > 0.0);
         let dropout = tape.map(|tape| (self.dropout, tape.random_stream()));
         let options = AttentionOptions { mask, is_causal, scale: None, dropout };
         self.joined(&q.scaled_dot_product_attention(&k, &v, options)?)
+    }
+
+    fn batch_axis(&self) -> isize {
+        if self.batch_first { 0 } else { 1 }
+    }
+
+    /// Inputs `[L, E]` without the batch axis, and their padding `[S]`, as a
+    /// batch of one sample.
+    fn batch_of(
+        &self,
+        inputs: [&Var<T>; 3],
+        options: &Attend<'_, T>,
+    ) -> Result<Option<([Var<T>; 3], Option<Tensor<bool>>)>> {
+        if inputs.iter().any(|x| x.shape().len() != 2) {
+            return Ok(None);
+        }
+        let [query, key, value] = inputs.map(|x| x.unsqueeze(self.batch_axis()));
+        let padding = options.key_padding_mask.map(|padding| match padding.rank() {
+            1 => padding.unsqueeze(0),
+            _ => Ok(padding.clone()),
+        });
+        Ok(Some(([query?, key?, value?], padding.transpose()?)))
     }
 
     /// Queries, keys and values of all heads, those in the cache included, which

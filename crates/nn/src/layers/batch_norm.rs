@@ -7,9 +7,10 @@ use dendra_derive::Parameters;
 use dendra_tensor::{ChannelStatistics, Error, Float, NormStatistics, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use super::group_norm::affine;
 use super::image::axes;
 use super::{Settings, initialised_by, open_input};
-use crate::init::{Fans, Init, Source};
+use crate::init::Source;
 use crate::module::Module;
 use crate::place;
 use crate::sequential::SequentialBuilder;
@@ -33,6 +34,10 @@ pub type BatchNorm3d<T = f32> = BatchNorm<T, 3>;
 /// ones are used. (Ioffe and Szegedy, "Batch normalization: accelerating deep
 /// network training by reducing internal covariate shift", 2015.)
 ///
+/// With `momentum(None)` the running ones are the averages of those of all
+/// batches; without `track_running_stats` there are none, and the batch's own
+/// are used always. An empty batch counts, and moves nothing.
+///
 /// Use it as [`BatchNorm1d`], [`BatchNorm2d`] or [`BatchNorm3d`]. Input and output have the same
 /// shape; parameters and statistics have the shape `[C]`.
 ///
@@ -48,8 +53,8 @@ pub type BatchNorm3d<T = f32> = BatchNorm<T, 3>;
 ///
 /// // The running statistics move when the gradients are applied.
 /// layer.apply_updates(&y.sum().backward()?)?;
-/// assert_eq!(layer.running_mean.value().to_vec(), [0.2, 0.0]);
-/// assert_eq!(layer.num_batches_tracked.value(), 1);
+/// assert_eq!(layer.running_mean.unwrap().value().to_vec(), [0.2, 0.0]);
+/// assert_eq!(layer.num_batches_tracked.unwrap().value(), 1);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Clone, Debug, Parameters)]
@@ -59,15 +64,17 @@ pub struct BatchNorm<T: Float, const D: usize> {
     /// Moves each channel; starts as 0.
     pub bias: Option<Param<T>>,
     /// The mean to use outside training; starts as 0.
-    pub running_mean: Buffer<T>,
+    pub running_mean: Option<Buffer<T>>,
     /// The variance to use outside training; starts as 1.
-    pub running_var: Buffer<T>,
+    pub running_var: Option<Buffer<T>>,
     /// The number of batches that the running statistics have seen.
-    pub num_batches_tracked: Counter,
+    pub num_batches_tracked: Option<Counter>,
+    #[parameters(skip)]
+    num_features: usize,
     #[parameters(skip)]
     eps: f64,
     #[parameters(skip)]
-    momentum: f64,
+    momentum: Option<f64>,
 }
 
 impl<const D: usize> BatchNorm<f32, D> {
@@ -79,7 +86,14 @@ impl<const D: usize> BatchNorm<f32, D> {
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
     /// out `num_features`.
     pub fn lazy() -> BatchNormSettings<D> {
-        BatchNormSettings { num_features: None, eps: 1e-5, momentum: 0.1, affine: true }
+        BatchNormSettings {
+            num_features: None,
+            eps: 1e-5,
+            momentum: Some(0.1),
+            affine: true,
+            bias: true,
+            track_running_stats: true,
+        }
     }
 }
 
@@ -89,8 +103,18 @@ impl<const D: usize> BatchNorm<f32, D> {
 pub struct BatchNormSettings<const D: usize> {
     num_features: Option<usize>,
     eps: f64,
-    momentum: f64,
+    momentum: Option<f64>,
     affine: bool,
+    // Files from before there were these settings have neither.
+    #[serde(default = "yes")]
+    bias: bool,
+    #[serde(default = "yes")]
+    track_running_stats: bool,
+}
+
+/// The default of a setting that files may lack.
+pub(super) fn yes() -> bool {
+    true
 }
 
 impl<const D: usize> BatchNormSettings<D> {
@@ -100,10 +124,11 @@ impl<const D: usize> BatchNormSettings<D> {
         Self { eps, ..self }
     }
 
-    /// How far the running statistics move towards those of a batch (0.1).
+    /// How far the running statistics move towards those of a batch (0.1);
+    /// `None` makes them the averages of those of all batches.
     #[must_use]
-    pub fn momentum(self, momentum: f64) -> Self {
-        Self { momentum, ..self }
+    pub fn momentum(self, momentum: impl Into<Option<f64>>) -> Self {
+        Self { momentum: momentum.into(), ..self }
     }
 
     /// Whether there are weight and bias (there are).
@@ -112,8 +137,21 @@ impl<const D: usize> BatchNormSettings<D> {
         Self { affine, ..self }
     }
 
+    /// Whether there is a bias where there is a weight (there is).
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Whether there are running statistics, for use outside training (there
+    /// are).
+    #[must_use]
+    pub fn track_running_stats(self, track_running_stats: bool) -> Self {
+        Self { track_running_stats, ..self }
+    }
+
     fn check(&self) -> Result<()> {
-        check_settings(&name::<D>(), self.eps, self.momentum)
+        check_settings(&name::<D>(), self.eps, self.momentum.unwrap_or(0.0))
     }
 }
 
@@ -171,21 +209,17 @@ impl<const D: usize> Settings for BatchNormSettings<D> {
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<BatchNorm<T, D>> {
         self.check()?;
         let name = name::<D>();
-        let channels = [self.num_features.ok_or_else(|| open_input(&name, "num_features"))?];
-        let mut param = |value| {
-            let fans = Fans { fan_in: 1, fan_out: 1 };
-            source.param(Init::Constant(value), channels, fans, &name)
-        };
-        let (weight, bias) = match self.affine {
-            true => (Some(param(1.0)?), Some(param(0.0)?)),
-            false => (None, None),
-        };
+        let channels = self.num_features.ok_or_else(|| open_input(&name, "num_features"))?;
+        let [weight, bias] = affine(source, &name, channels, self.affine, self.bias)?;
+        let track = self.track_running_stats;
+        let mut buffer = |value| track.then(|| source.buffer(value, [channels], &name)).transpose();
         Ok(BatchNorm {
             weight,
             bias,
-            running_mean: source.buffer(0.0, channels, &name)?,
-            running_var: source.buffer(1.0, channels, &name)?,
-            num_batches_tracked: Counter::new(0),
+            running_mean: buffer(0.0)?,
+            running_var: buffer(1.0)?,
+            num_batches_tracked: track.then(|| Counter::new(0)),
+            num_features: channels,
             eps: self.eps,
             momentum: self.momentum,
         })
@@ -194,12 +228,15 @@ impl<const D: usize> Settings for BatchNormSettings<D> {
 
 impl<T: Float, const D: usize> BatchNorm<T, D> {
     /// The batch's own statistics, which also move the running ones; those
-    /// outside training.
+    /// outside training, where there are such.
     fn statistics(&self, x: &Var<T>) -> Result<NormStatistics<T>> {
+        let (Some(mean), Some(variance)) = (&self.running_mean, &self.running_var) else {
+            return Ok(NormStatistics::Batch);
+        };
         let Some(tape) = x.tape().filter(|tape| tape.is_training()) else {
             return Ok(NormStatistics::Fixed(ChannelStatistics {
-                mean: self.running_mean.value().clone(),
-                variance: self.running_var.value().clone(),
+                mean: mean.value().clone(),
+                variance: variance.value().clone(),
             }));
         };
         let batch = ChannelStatistics::of(x.value())?;
@@ -208,15 +245,22 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
         // has no mean either.
         if count > 1 {
             let unbiased = &batch.variance * T::from_f64(count as f64 / (count - 1) as f64);
-            tape.update_towards(&self.running_mean, batch.mean.clone(), self.momentum);
-            tape.update_towards(&self.running_var, unbiased, self.momentum);
-            tape.increment(&self.num_batches_tracked);
+            let seen = self.num_batches_tracked.as_ref().map_or(0, Counter::value);
+            for (buffer, target) in [(mean, batch.mean.clone()), (variance, unbiased)] {
+                match self.momentum {
+                    Some(momentum) => tape.update_towards(buffer, target, momentum),
+                    None => tape.update_average(buffer, target, seen.try_into().unwrap_or(0)),
+                }
+            }
+        }
+        if let Some(counter) = self.num_batches_tracked.as_ref().filter(|_| count != 1) {
+            tape.increment(counter);
         }
         Ok(NormStatistics::Computed(batch))
     }
 
     fn check(&self, x: &Shape) -> Result<()> {
-        let channels = self.running_mean.value().len();
+        let channels = self.num_features;
         match x.split_first() {
             Some((_, sample)) if is_sample::<D>(sample) && sample[0] == channels => Ok(()),
             _ => {
@@ -243,7 +287,7 @@ impl<T: Float, const D: usize> Module<T> for BatchNorm<T, D> {
 
 impl<T: Float, const D: usize> fmt::Display for BatchNorm<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", name::<D>(), self.running_mean.value().len())
+        write!(f, "{} {}", name::<D>(), self.num_features)
     }
 }
 
@@ -292,6 +336,41 @@ mod tests {
         let all = ["bias", "num_batches_tracked", "running_mean", "running_var", "weight"];
         assert_eq!(names(layer(BatchNorm2d::new(3))), all);
         assert_eq!(names(layer(BatchNorm2d::new(3).affine(false))), all[1..4]);
+        assert_eq!(names(layer(BatchNorm2d::new(3).bias(false))), all[1..]);
+        let own = BatchNorm2d::new(3).track_running_stats(false);
+        assert_eq!(names(layer(own)), ["bias", "weight"]);
+    }
+
+    fn values(buffer: &Option<Buffer<f64>>) -> Vec<f64> {
+        buffer.as_ref().unwrap().value().to_vec()
+    }
+
+    /// PyTorch 2.15, `BatchNorm1d(2, momentum=None)` on `[[1, 2], [3, i]]`.
+    #[test]
+    fn without_momentum_running_statistics_are_averages() {
+        let mut layer = layer(BatchNorm1d::new(2).momentum(None));
+        let batch = |i| Tensor::from([[1.0, 2.0], [3.0, i]]);
+        step(&mut layer, &batch(0.0));
+        assert_eq!(values(&layer.running_mean), [2.0, 1.0]);
+        // Two passes of one step count one after the other.
+        let pass = |i| layer.forward(&Tape::training(0, 0).leaf(batch(i))).unwrap();
+        let mut both = pass(1.0).sum().backward().unwrap();
+        both.accumulate(pass(2.0).sum().backward().unwrap());
+        layer.apply_updates(&both).unwrap();
+        assert_eq!(values(&layer.running_mean), [2.0, 1.5]);
+        let variance = values(&layer.running_var);
+        assert!((variance[0] - 2.0).abs() < 1e-12 && (variance[1] - 2.5 / 3.0).abs() < 1e-12);
+        assert_eq!(layer.num_batches_tracked.as_ref().unwrap().value(), 3);
+    }
+
+    #[test]
+    fn without_running_statistics_the_batch_counts_always() {
+        let layer = layer(BatchNorm1d::new(2).track_running_stats(false).eps(0.0));
+        let x = Tensor::from([[1.0, 2.0], [3.0, 5.0]]);
+        for x in [Var::new(x.clone()), Tape::training(0, 0).input(x)] {
+            assert_eq!(layer.forward(&x).unwrap().value().to_vec(), [-1.0, -1.0, 1.0, 1.0]);
+        }
+        assert!(layer.forward(&Var::new(Tensor::zeros([1, 2]))).is_err());
     }
 
     #[test]
@@ -300,11 +379,11 @@ mod tests {
         // Mean 3, biased variance 8/3, unbiased 4.
         let batch = Tensor::from([[1.0], [3.0], [5.0]]);
         step(&mut layer, &batch);
-        assert_eq!(layer.running_mean.value().to_vec(), [0.75]);
-        assert_eq!(layer.running_var.value().to_vec(), [0.75 + 0.25 * 4.0]);
+        assert_eq!(values(&layer.running_mean), [0.75]);
+        assert_eq!(values(&layer.running_var), [0.75 + 0.25 * 4.0]);
         step(&mut layer, &batch);
-        assert_eq!(layer.running_mean.value().to_vec(), [0.75 * 0.75 + 0.75]);
-        assert_eq!(layer.num_batches_tracked.value(), 2);
+        assert_eq!(values(&layer.running_mean), [0.75 * 0.75 + 0.75]);
+        assert_eq!(layer.num_batches_tracked.as_ref().unwrap().value(), 2);
     }
 
     #[test]
@@ -319,8 +398,8 @@ mod tests {
         {
             assert!(mean.abs() < 1e-12 && (variance - 1.0).abs() < 1e-12);
         }
-        *layer.running_mean.value_mut() = Tensor::from([1.0, 2.0]);
-        *layer.running_var.value_mut() = Tensor::from([4.0, 9.0]);
+        *layer.running_mean.as_mut().unwrap().value_mut() = Tensor::from([1.0, 2.0]);
+        *layer.running_var.as_mut().unwrap().value_mut() = Tensor::from([4.0, 9.0]);
         let x = Tensor::full([1, 2, 1, 1], 5.0);
         for x in [Var::new(x.clone()), Tape::evaluation().input(x)] {
             assert_eq!(layer.forward(&x).unwrap().value().to_vec(), [2.0, 1.0]);
@@ -393,11 +472,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_batch_leaves_the_statistics_alone() {
+    fn an_empty_batch_counts_and_moves_nothing() {
         let mut layer = layer(BatchNorm1d::new(2));
-        let before = layer.state_dict();
-        assert!(step(&mut layer, &Tensor::zeros([0, 2])).is_empty());
-        assert_eq!(layer.state_dict(), before);
+        for batch in [Tensor::zeros([0, 2]), Tensor::zeros([3, 2, 0])] {
+            assert!(step(&mut layer, &batch).is_empty());
+        }
+        assert_eq!(values(&layer.running_mean), [0.0; 2]);
+        assert_eq!(values(&layer.running_var), [1.0; 2]);
+        assert_eq!(layer.num_batches_tracked.as_ref().unwrap().value(), 2);
     }
 
     #[test]

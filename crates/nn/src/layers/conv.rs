@@ -9,7 +9,7 @@ use dendra_tensor::ops::{Op, lifted};
 use dendra_tensor::{ConvOptions, Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, axes, check_sample, output_of};
+use super::image::{Extents, axes, check_sample, has_channels, output_of};
 use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -39,7 +39,7 @@ pub type Conv3d<T = f32> = Conv<T, 3>;
 ///
 /// | | shape |
 /// |---|---|
-/// | input | `[N, in_channels, H, W]` |
+/// | input | `[N, in_channels, H, W]`, or one sample without N |
 /// | output | `[N, out_channels, H′, W′]` |
 /// | `weight` | `[out_channels, in_channels / groups, kernel height, kernel width]` |
 /// | `bias` | `[out_channels]` |
@@ -391,7 +391,7 @@ impl<T: Float, const D: usize> Module<T> for Conv<T, D> {
             let x = self.padded(x)?;
             let mut y = lifted::conv(&x, &self.weight.on(&x), bias.as_ref(), self.options)?;
             for axis in (0..D).filter(|&axis| self.is_uneven(axis)) {
-                y = y.slice(2 + axis as isize, 1, None, 1)?;
+                y = y.slice(axis as isize - D as isize, 1, None, 1)?;
             }
             Ok(y)
         };
@@ -425,7 +425,7 @@ impl<T: Float, const D: usize> Conv<T, D> {
     /// The input with what is put around it first.
     fn padded(&self, x: &Var<T>) -> Result<Var<T>> {
         match &self.pad {
-            Some(pad) if x.shape().len() == D + 2 => Var::try_apply(pad.clone(), &[x]),
+            Some(pad) if x.shape().len() > D => Var::try_apply(pad.clone(), &[x]),
             _ => Ok(x.clone()),
         }
     }
@@ -434,7 +434,7 @@ impl<T: Float, const D: usize> Conv<T, D> {
     fn explain(&self, x: &Var<T>, result: Result<Var<T>>) -> Result<Var<T>> {
         result.map_err(|error| {
             let error = match self.in_channels() {
-                Some(channels) if x.shape().len() != D + 2 || x.shape()[1] != channels => {
+                Some(channels) if !has_channels::<D>(x.shape(), channels) => {
                     let expected = format!("expected [N, {channels}, {}]", axes::<D>());
                     Error::shape("conv", format!("{expected}, got {}", x.shape()))
                 }

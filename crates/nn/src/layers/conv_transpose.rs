@@ -9,7 +9,7 @@ use dendra_tensor::{ConvTransposeOptions, Error, Float, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::conv::kernel_settings;
-use super::image::{Extents, axes, check_sample, output_of};
+use super::image::{Extents, axes, check_sample, has_channels, output_of};
 use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -40,7 +40,7 @@ pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
 ///
 /// | | shape |
 /// |---|---|
-/// | input | `[N, in_channels, H, W]` |
+/// | input | `[N, in_channels, H, W]`, or one sample without N |
 /// | output | `[N, out_channels, H′, W′]` |
 /// | `weight` | `[in_channels, out_channels / groups, kernel height, kernel width]` |
 /// | `bias` | `[out_channels]` |
@@ -188,7 +188,7 @@ impl<T: Float, const D: usize> Module<T> for ConvTranspose<T, D> {
         let y = lifted::conv_transpose(x, &self.weight.on(x), bias.as_ref(), self.options);
         y.map_err(|error| {
             let error = match self.weight.value().shape().first() {
-                Some(&channels) if x.shape().len() != D + 2 || x.shape()[1] != channels => {
+                Some(&channels) if !has_channels::<D>(x.shape(), channels) => {
                     let expected = format!("expected [N, {channels}, {}]", axes::<D>());
                     Error::shape("conv_transpose", format!("{expected}, got {}", x.shape()))
                 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use dendra_autograd::{Tape, Var};
 use dendra_derive::Parameters;
+use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,8 @@ dropouts! {
     takes |input| check_sample::<1>("Dropout1d", input);
     |x, p, rng| drop_channels::<T, 1>(x, p, rng);
 
-    /// [`Dropout`] of whole channels of images `[N, C, H, W]`.
+    /// [`Dropout`] of whole channels of images `[N, C, H, W]`. Three axes are one
+    /// image, where PyTorch still takes them for `[N, C, L]`, with a warning.
     ///
     /// ```
     /// use dendra_nn::autograd::Tape;
@@ -153,12 +155,14 @@ fn mask<T: Float>(shape: &Shape, p: f64, kept: f64, rng: &mut Rng) -> Tensor<T> 
     Tensor::dropout_mask(shape, p, T::from_f64(kept), rng)
 }
 
-/// Whole channels of a batch with `D` axes behind them left out.
+/// Whole channels of a batch, or of a sample, with `D` axes behind them left out.
 fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: &mut Rng) -> Result<Var<T>> {
-    let shape = x.shape();
-    check_sample::<D>("Dropout", &shape.get(1..).unwrap_or_default().into())?;
-    let channels = shape[..2].iter().copied().chain([1; D]).collect();
-    x.mul(&Var::new(mask(&channels, p, 1.0 / (1.0 - p), rng)))
+    batched(x, D + 2, |x| {
+        let shape = x.shape();
+        check_sample::<D>("Dropout", &shape.get(1..).unwrap_or_default().into())?;
+        let channels = shape[..2].iter().copied().chain([1; D]).collect();
+        x.mul(&Var::new(mask(&channels, p, 1.0 / (1.0 - p), rng)))
+    })
 }
 
 /// −scale · alpha of SELU.
@@ -259,7 +263,11 @@ mod tests {
         assert!(channels.iter().all(|c| *c == [0.0; 4] || *c == [4.0 / 3.0; 4]));
         let gone = channels.iter().filter(|c| c[0] == 0.0).count() as f64 / 1000.0;
         assert!((gone - 0.25).abs() < 0.05, "{gone}");
-        let error = Dropout2d::new(0.25).unwrap().forward(&x).unwrap_err().to_string();
-        assert_eq!(error, "Dropout2d 0.25: expected [C, H, W], got [20, 4]");
+        let error = Dropout3d::new(0.25).unwrap().forward(&x).unwrap_err().to_string();
+        assert_eq!(error, "Dropout3d 0.25: expected [C, D, H, W], got [20, 4]");
+        // One sample without the batch axis.
+        let x = Tape::training(1, 0).input(Tensor::<f32>::ones([40, 4]));
+        let y = Dropout1d::new(0.5).unwrap().forward(&x).unwrap().into_value().to_vec();
+        assert!(y.chunks(4).all(|c| *c == [0.0; 4] || *c == [2.0; 4]));
     }
 }

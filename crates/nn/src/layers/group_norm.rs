@@ -7,6 +7,7 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use super::batch_norm::yes;
 use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -55,7 +56,7 @@ impl GroupNorm {
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
     /// out `num_channels`.
     pub fn lazy(num_groups: usize) -> GroupNormSettings {
-        GroupNormSettings { num_groups, num_channels: None, eps: 1e-5, affine: true }
+        GroupNormSettings { num_groups, num_channels: None, eps: 1e-5, affine: true, bias: true }
     }
 }
 
@@ -67,6 +68,8 @@ pub struct GroupNormSettings {
     num_channels: Option<usize>,
     eps: f64,
     affine: bool,
+    #[serde(default = "yes")]
+    bias: bool,
 }
 
 impl GroupNormSettings {
@@ -80,6 +83,12 @@ impl GroupNormSettings {
     #[must_use]
     pub fn affine(self, affine: bool) -> Self {
         Self { affine, ..self }
+    }
+
+    /// Whether there is a bias where there is a weight (there is).
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
     }
 }
 
@@ -97,7 +106,7 @@ impl Settings for GroupNormSettings {
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<GroupNorm<T>> {
         let channels = self.num_channels.ok_or_else(|| open_input("GroupNorm", "num_channels"))?;
         self.check(channels)?;
-        let [weight, bias] = affine(source, "GroupNorm", channels, self.affine)?;
+        let [weight, bias] = affine(source, "GroupNorm", channels, self.affine, self.bias)?;
         let (num_groups, eps) = (self.num_groups, self.eps);
         Ok(GroupNorm { weight, bias, num_groups, num_channels: channels, eps })
     }
@@ -129,21 +138,20 @@ pub(super) fn infer_channels(
     }
 }
 
-/// Weight and bias, where there are.
+/// Weight and bias of the channels, where there are.
 pub(super) fn affine<T: Float>(
     source: &mut Source<'_>,
     kind: &str,
     channels: usize,
     affine: bool,
+    bias: bool,
 ) -> Result<[Option<Param<T>>; 2]> {
-    if !affine {
-        return Ok([None, None]);
-    }
-    let mut param = |value| {
+    let mut param = |there: bool, value| {
         let fans = Fans { fan_in: 1, fan_out: 1 };
-        source.param(Init::Constant(value), [channels], fans, &kind)
+        let param = || source.param(Init::Constant(value), [channels], fans, &kind);
+        there.then(param).transpose()
     };
-    Ok([Some(param(1.0)?), Some(param(0.0)?)])
+    Ok([param(affine, 1.0)?, param(affine && bias, 0.0)?])
 }
 
 impl<T: Float> Module<T> for GroupNorm<T> {
@@ -184,6 +192,9 @@ mod tests {
             .layer(GroupNorm::lazy(6).eps(0.1));
         let model = builder.build(&mut Rng::seed(0)).unwrap();
         assert_eq!(model.parameter_count(), 4 * 6);
+        let no_bias = GroupNorm::new(3, 6).bias(false).init(&mut Rng::seed(0)).unwrap();
+        assert_eq!(no_bias.parameter_count(), 6);
+        no_bias.forward(&Var::new(Tensor::zeros([2, 6, 4]))).unwrap();
         let y = model.forward(&Var::new(Tensor::zeros([2, 6, 4, 4]))).unwrap();
         assert_eq!(*y.shape(), [2, 6, 4, 4]);
         let refuse = |builder: crate::SequentialBuilder| {

@@ -94,6 +94,13 @@ pub(super) fn axes<const D: usize>() -> &'static str {
     ["L", "H, W", "D, H, W"][D.clamp(1, 3) - 1]
 }
 
+/// Whether a shape is that of a batch `[N, C, …]` or of a sample `[C, …]` with
+/// this many channels and `D` axes behind them.
+pub(super) fn has_channels<const D: usize>(shape: &Shape, channels: usize) -> bool {
+    let rank = shape.len();
+    (rank == D + 1 || rank == D + 2) && shape[rank - D - 1] == channels
+}
+
 /// Refuses a sample that is not `[C, …]` with `D` axes behind the channels.
 pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<()> {
     if input.len() == D + 1 {

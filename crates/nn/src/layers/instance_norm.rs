@@ -4,10 +4,11 @@ use std::fmt;
 
 use dendra_autograd::{Buffer, Counter, Param, Var};
 use dendra_derive::Parameters;
+use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::{ChannelStatistics, Error, Float, NormStatistics, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::batch_norm::check_settings;
+use super::batch_norm::{check_settings, yes};
 use super::group_norm::{affine, infer_channels};
 use super::image::axes;
 use super::{Settings, initialised_by, open_input};
@@ -80,6 +81,7 @@ impl<const D: usize> InstanceNorm<f32, D> {
             eps: 1e-5,
             momentum: momentum(),
             affine: false,
+            bias: true,
             track_running_stats: false,
         }
     }
@@ -95,6 +97,8 @@ pub struct InstanceNormSettings<const D: usize> {
     #[serde(default = "momentum")]
     momentum: f64,
     affine: bool,
+    #[serde(default = "yes")]
+    bias: bool,
     #[serde(default)]
     track_running_stats: bool,
 }
@@ -121,6 +125,12 @@ impl<const D: usize> InstanceNormSettings<D> {
     #[must_use]
     pub fn affine(self, affine: bool) -> Self {
         Self { affine, ..self }
+    }
+
+    /// Whether there is a bias where there is a weight (there is).
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
     }
 
     /// Whether there are running statistics, for use outside training (there
@@ -157,7 +167,7 @@ impl<const D: usize> Settings for InstanceNormSettings<D> {
         let name = name::<D>();
         check_settings(&name, self.eps, self.momentum)?;
         let channels = self.num_features.ok_or_else(|| open_input(&name, "num_features"))?;
-        let [weight, bias] = affine(source, &name, channels, self.affine)?;
+        let [weight, bias] = affine(source, &name, channels, self.affine, self.bias)?;
         let track = self.track_running_stats;
         let mut buffer = |value| track.then(|| source.buffer(value, [channels], &name)).transpose();
         Ok(InstanceNorm {
@@ -227,7 +237,7 @@ impl<T: Float, const D: usize> InstanceNorm<T, D> {
 
 impl<T: Float, const D: usize> Module<T> for InstanceNorm<T, D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        self.normalised(x).map_err(|error| {
+        batched(x, D + 2, |x| self.normalised(x)).map_err(|error| {
             place::said_by(error, self.weight.as_ref().and_then(place::path), self)
         })
     }
@@ -260,6 +270,8 @@ mod tests {
         assert_eq!(names(tracking(3)), ["num_batches_tracked", "running_mean", "running_var"]);
         let plain = InstanceNorm2d::new(3).affine(true).init_as(&mut Rng::seed(0)).unwrap();
         assert_eq!(names(plain), ["bias", "weight"]);
+        let settings = InstanceNorm2d::new(3).affine(true).bias(false);
+        assert_eq!(names(settings.init_as(&mut Rng::seed(0)).unwrap()), ["weight"]);
     }
 
     #[test]

@@ -92,14 +92,14 @@ impl<const D: usize> MaxUnpool<D> {
 
     /// The size of the output: that asked for, or that of the formula.
     fn size(&self, x: &Shape, asked: Option<[usize; D]>) -> Result<[usize; D]> {
-        if x.len() != D + 2 {
+        if x.len() != D + 1 && x.len() != D + 2 {
             return Err(Error::shape("", format!("expected [N, C, {}], got {x}", axes::<D>())));
         }
         let mut size = [0; D];
         for (axis, size) in size.iter_mut().enumerate() {
             let [kernel, stride, padding] =
                 [self.kernel_size, self.stride, self.padding].map(|Extents(all)| all[axis]);
-            let extent = x[2 + axis];
+            let extent = x[x.len() - D + axis];
             let formula = || {
                 let reach = extent.checked_sub(1)?.checked_mul(stride)?.checked_add(kernel)?;
                 reach.checked_sub(padding.checked_mul(2)?)
@@ -133,7 +133,7 @@ impl<const D: usize> fmt::Display for MaxUnpool<D> {
 #[cfg(test)]
 mod tests {
     use dendra_autograd::check_gradient;
-    use dendra_tensor::Rng;
+    use dendra_tensor::{Ops, Rng};
 
     use super::*;
     use crate::layers::MaxPool2d;
@@ -167,9 +167,14 @@ mod tests {
             refuse(Some([4, 6])),
             "MaxUnpool2d 2×2: an output of 6 along axis 3 differs from 4 by the stride or more"
         );
-        let flat = Var::new(Tensor::<f32>::zeros([1, 2, 2]));
+        let flat = Var::new(Tensor::<f32>::zeros([2, 2]));
         let error = unpool.forward(&flat, &indices, None).unwrap_err().to_string();
-        assert_eq!(error, "MaxUnpool2d 2×2: expected [N, C, H, W], got [1, 2, 2]");
+        assert_eq!(error, "MaxUnpool2d 2×2: expected [N, C, H, W], got [2, 2]");
+        // One sample without the batch axis.
+        let sample = x.squeeze(0).unwrap();
+        unpool.forward(&sample, &indices, None).unwrap_err();
+        let y = unpool.forward(&sample, &indices.squeeze(0).unwrap(), None).unwrap();
+        assert_eq!(*y.shape(), [1, 4, 4]);
         let far = Tensor::full([1, 1, 2, 2], 16);
         let error = unpool.forward(&x, &far, None).unwrap_err().to_string();
         assert!(error.contains("index 16 is outside 0 .. 16"), "{error}");

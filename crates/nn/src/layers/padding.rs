@@ -82,9 +82,9 @@ fn padded_sample<const D: usize>(kind: &str, input: &Shape, pad: &Pad) -> Result
     Op::<f32>::output_shape(pad, &[input])
 }
 
-/// A batch `[N, C, …]` with its margins.
+/// A batch `[N, C, …]` or a sample `[C, …]` with its margins.
 fn padded<T: Float, const D: usize>(x: &Var<T>, pad: Pad) -> Result<Var<T>> {
-    if x.shape().len() != D + 2 {
+    if x.shape().len() != D + 1 && x.shape().len() != D + 2 {
         let message = format!("expected [N, C, {}], got {}", axes::<D>(), x.shape());
         return Err(Error::shape("pad", message));
     }
@@ -268,10 +268,10 @@ mod tests {
         assert!(message(ZeroPad2d::new(-3).into()).contains("leaves no extent"));
         assert!(message(ZeroPad2d::new(isize::MAX).into()).contains("leaves no extent"));
         assert!(message(ZeroPad2d::new(1 << 20).into()).contains("has more than"));
-        let x = Var::new(Tensor::<f32>::zeros([2, 4, 5]));
+        let x = Var::new(Tensor::<f32>::zeros([4, 5]));
         assert_eq!(
             CircularPad2d::new(1).forward(&x).unwrap_err().to_string(),
-            "CircularPad2d 1: expected [N, C, H, W], got [2, 4, 5]"
+            "CircularPad2d 1: expected [N, C, H, W], got [4, 5]"
         );
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
+use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::ops::{Op, unfold};
 use dendra_tensor::{Float, Ops, Result, Shape, UnfoldOptions};
 use serde::{Deserialize, Serialize};
@@ -111,7 +112,7 @@ impl Fold {
 
 /// How the windows of both layers move.
 macro_rules! moving_windows {
-    ($($name:ident)*) => {$(
+    ($($name:ident: $axes:literal)*) => {$(
         impl $name {
             /// Elements from one window to the next (1).
             #[must_use]
@@ -150,14 +151,14 @@ macro_rules! moving_windows {
 
         impl<T: Float> Module<T> for $name {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-                Var::try_apply(self.operation(), &[x])
+                batched(x, $axes, |x| Var::try_apply(self.operation(), &[x]))
                     .map_err(|error| place::said_by(error, None, self))
             }
         }
     )*};
 }
 
-moving_windows! { Unfold Fold }
+moving_windows! { Unfold: 4 Fold: 3 }
 
 own_settings!(Unfold: |this, input| {
     output_of("Unfold", input, this.padding, |x| {

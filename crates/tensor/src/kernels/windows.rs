@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::error::{Error, Result};
 
@@ -163,7 +164,7 @@ impl Windows {
         let windows = Axis::new(input[0], sliding, 0).zip(Axis::new(input[1], sliding, 1));
         windows
             .filter(|(rows, columns)| {
-                rows.length().checked_mul(columns.length()).is_some()
+                rows.length().checked_mul(columns.length()).is_some_and(Buffer::<f64>::fits)
                     && rows.extent.checked_mul(columns.extent).is_some()
             })
             .map(|(rows, columns)| Self { rows, columns })

@@ -24,7 +24,7 @@ unary! {
     /// max(x, 0)
     Relu in -2.0..2.0:
         |x| x.max_nan(T::ZERO),
-        |_, y| if y > T::ZERO { T::ONE } else { T::ZERO };
+        |_, y| if y <= T::ZERO { T::ZERO } else { T::ONE };
     /// x where x > 0, else negative_slope · x
     LeakyRelu { negative_slope = 0.1 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { negative_slope * x },
@@ -32,7 +32,7 @@ unary! {
     /// x where x > 0, else alpha · (exp(x) − 1)
     Elu { alpha = 1.3 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { alpha * x.exp_m1() },
-        |x, y| if x > T::ZERO { T::ONE } else { y + alpha };
+        |x, _| if x <= T::ZERO { alpha * x.exp() } else { T::ONE };
     /// x · Φ(x)
     Gelu in -2.0..2.0:
         |x| x * c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf()),
@@ -47,8 +47,11 @@ unary! {
             c::<T>(0.5) * x * (T::ONE + inner.tanh())
         },
         |x, _| {
-            let t = (c::<T>(GELU_SCALE) * (x + c::<T>(GELU_CUBIC) * x * x * x)).tanh();
-            let slope = c::<T>(GELU_SCALE) * (T::ONE + c::<T>(3.0 * GELU_CUBIC) * x * x);
+            // Where tanh is ±1 all the same, powers of x would overflow.
+            let inner = x.max_nan(c(-10.0)).min_nan(c(10.0));
+            let square = inner * inner;
+            let t = (c::<T>(GELU_SCALE) * (inner + c::<T>(GELU_CUBIC) * square * inner)).tanh();
+            let slope = c::<T>(GELU_SCALE) * (T::ONE + c::<T>(3.0 * GELU_CUBIC) * square);
             c::<T>(0.5) * (T::ONE + t) + c::<T>(0.5) * x * (T::ONE - t * t) * slope
         };
     /// x · σ(x)
@@ -67,7 +70,7 @@ unary! {
         |x, _| (-x).sigmoid();
     /// x · min(max(x + 3, 0), 6) / 6
     Hardswish in -4.0..4.0:
-        |x| x * (x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0),
+        |x| x * ((x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0)),
         |x, _| {
             if x <= c(-3.0) {
                 T::ZERO
@@ -81,6 +84,10 @@ unary! {
     Hardsigmoid in -4.0..4.0:
         |x| (x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0),
         |x, _| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO };
+    /// x limited to low ..= high, as an activation: NaN lets the gradient through
+    Hardtanh { low = -0.8, high = 0.9 } in -2.0..2.0:
+        |x| x.max_nan(low).min_nan(high),
+        |x, _| if x <= low || x >= high { T::ZERO } else { T::ONE };
     /// x beyond ±lambda, else 0
     Hardshrink { lambda = 0.4 } in -2.0..2.0:
         |x| if x >= -lambda && x <= lambda { T::ZERO } else { x },
@@ -99,11 +106,12 @@ unary! {
         },
         |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE };
     /// x − tanh(x)
-    Tanhshrink in -2.0..2.0: |x| x - x.tanh(), |x, y| { let t = x - y; t * t };
+    Tanhshrink in -2.0..2.0: |x| x - x.tanh(), |x, _| { let t = x.tanh(); t * t };
     /// x / (1 + |x|)
     Softsign in -2.0..2.0:
         |x| x / (T::ONE + x.abs()),
-        |x, _| { let d = T::ONE + x.abs(); T::ONE / (d * d) };
+        // At ±∞ the value is NaN, and so is the slope.
+        |x, y| { let r = T::ONE / (T::ONE + x.abs()); r * r + (y - y) };
     /// x · tanh(ln(1 + exp(x)))
     Mish in -2.0..2.0:
         |x| x * tanh_softplus(x),
@@ -129,15 +137,15 @@ unary! {
     /// x where x > 0, else alpha · (exp(x / alpha) − 1)
     Celu { alpha = 1.3 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { alpha * (x / alpha).exp_m1() },
-        |x, y| if x > T::ZERO { T::ONE } else { y / alpha + T::ONE };
+        |x, _| if x <= T::ZERO { (x / alpha).exp() } else { T::ONE };
     /// scale · x where x > 0, else scale · alpha · (exp(x) − 1)
     Selu in -2.0..2.0:
         |x| {
             let scaled = if x > T::ZERO { x } else { c::<T>(SELU_ALPHA) * x.exp_m1() };
             c::<T>(SELU_SCALE) * scaled
         },
-        |x, y| {
-            if x > T::ZERO { c(SELU_SCALE) } else { y + c(SELU_SCALE * SELU_ALPHA) }
+        |x, _| {
+            if x <= T::ZERO { c::<T>(SELU_SCALE * SELU_ALPHA) * x.exp() } else { c(SELU_SCALE) }
         };
 }
 

@@ -47,6 +47,7 @@ impl Cover {
             let message = format!("the output size must be at least 1, got {output:?}");
             return Err(Error::argument(place, message));
         }
+        Shape::from(output).check_memory::<f64>(place)?;
         let shape = Shape::from([images, channels, output[0], output[1]]);
         let input = [height, width];
         let fits = |axis: usize| {

@@ -157,12 +157,13 @@ fn call_zip<T: Float>(
     run(a, b, shape, &f)
 }
 
-/// The share of the gradient that the winner `a` of a comparison gets.
-fn share<T: Number>(a: T, b: T, wins: bool) -> T {
-    match (a == b, wins) {
+/// The share of the gradient that one side of a comparison of `a` and `b` gets:
+/// all unless it loses, so that both sides do where either is NaN.
+fn share<T: Number>(a: T, b: T, loses: bool) -> T {
+    match (a == b, loses) {
         (true, _) => T::from_f64(0.5),
-        (false, true) => T::ONE,
-        (false, false) => T::ZERO,
+        (false, true) => T::ZERO,
+        (false, false) => T::ONE,
     }
 }
 
@@ -176,17 +177,17 @@ binary! {
     /// a · b
     Mul in -2.0..2.0: |a, b| a * b, times_b, times_a;
     /// a / b
-    Div in 0.5..2.0: |a, b| a / b, of!(|_, b| T::ONE / b), of!(|a: T, b| -a / (b * b));
+    Div in 0.5..2.0: |a, b| a / b, of!(|_, b| T::ONE / b), of!(|a: T, b| -(a / b) / b);
     /// the larger of a and b
     Maximum in -2.0..2.0:
         |a, b| a.max_nan(b),
-        of!(|a, b| share(a, b, a > b)),
-        of!(|a, b| share(a, b, b > a));
+        of!(|a, b| share(a, b, a < b)),
+        of!(|a, b| share(a, b, b < a));
     /// the smaller of a and b
     Minimum in -2.0..2.0:
         |a, b| a.min_nan(b),
-        of!(|a, b| share(a, b, a < b)),
-        of!(|a, b| share(a, b, b < a));
+        of!(|a, b| share(a, b, a > b)),
+        of!(|a, b| share(a, b, b > a));
     /// a where a > 0, else b · a
     Prelu in -2.0..2.0:
         |a, b| if a > T::ZERO { a } else { b * a },
@@ -196,7 +197,7 @@ binary! {
     Xlogy in 0.5..2.0:
         |a, b| if a == T::ZERO && !b.is_nan() { T::ZERO } else { a * b.ln() },
         of!(|a, b| if a == T::ZERO && b <= T::ZERO { T::ZERO } else { b.ln() }),
-        of!(|a, b| quotient(a, b));
+        of!(|a, b| if a == T::ZERO && b == T::ZERO { T::ZERO } else { a / b });
     /// ln(exp(a) + exp(b))
     LogAddExp in -2.0..2.0:
         |a, b| {
@@ -222,13 +223,19 @@ binary! {
     /// the angle of the point (b, a)
     Atan2 in 0.5..2.0:
         |a, b| a.atan2(b),
-        of!(call_zip, |a, b| quotient(b, a * a + b * b)),
-        of!(call_zip, |a, b| quotient(-a, a * a + b * b));
+        of!(call_zip, |a, b| {
+            let length = a.hypot(b);
+            over_length(over_length(b, length), length)
+        }),
+        of!(call_zip, |a, b| {
+            let length = a.hypot(b);
+            over_length(over_length(-a, length), length)
+        });
     /// √(a² + b²)
     Hypot in 0.5..2.0:
         |a, b| a.hypot(b),
-        of!(call_zip, |a, b| quotient(a, a.hypot(b))),
-        of!(call_zip, |a, b| quotient(b, a.hypot(b)));
+        of!(call_zip, |a, b| over_length(a, a.hypot(b))),
+        of!(call_zip, |a, b| over_length(b, a.hypot(b)));
     /// a − b · ⌊a / b⌋
     Remainder in 1.3..1.9:
         |a, b| {
@@ -236,15 +243,25 @@ binary! {
             if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { rest + b } else { rest }
         },
         one,
-        of!(call_zip, |a, b| -(a / b).floor());
+        of!(call_zip, |a, b| -floor_quotient(a, b));
     /// a − b · trunc(a / b)
     Fmod in 1.3..1.9: |a, b| a.fmod(b), one, of!(call_zip, |a, b| -(a / b).trunc());
 }
 
-/// The quotient, and 0 where the numerator is: at the kinks that these
-/// derivatives have at the origin.
-fn quotient<T: Float>(numerator: T, denominator: T) -> T {
-    if numerator == T::ZERO { T::ZERO } else { numerator / denominator }
+/// `numerator / length`, and 0 where the length is: at the kinks that these
+/// functions have at the origin.
+fn over_length<T: Float>(numerator: T, length: T) -> T {
+    if length == T::ZERO { T::ZERO } else { numerator / length }
+}
+
+/// ⌊a / b⌋, of the exact quotient.
+fn floor_quotient<T: Float>(a: T, b: T) -> T {
+    if b == T::ZERO {
+        return a / b;
+    }
+    let rest = a.fmod(b);
+    let quotient = ((a - rest) / b).round();
+    if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { quotient - T::ONE } else { quotient }
 }
 
 #[cfg(test)]

@@ -4,10 +4,23 @@
 use smallvec::SmallVec;
 
 use crate::element::{Element, Number};
+use crate::error::Result;
 use crate::kernels::parallel::{self, for_each_chunk};
 use crate::kernels::simd;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+
+/// The shape that two tensors broadcast to, of which there is memory for the
+/// elements of a result; `place` names who asks.
+pub(super) fn paired_shape<A: Element, B: Element, C: Element>(
+    a: &Tensor<A>,
+    b: &Tensor<B>,
+    place: &str,
+) -> Result<Shape> {
+    let shape = a.shape().broadcast(b.shape(), place)?;
+    shape.check_memory::<C>(place)?;
+    Ok(shape)
+}
 
 /// One axis of the loop: extent, stride in `a`, stride in `b`.
 #[derive(Clone, Copy)]

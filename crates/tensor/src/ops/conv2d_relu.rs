@@ -55,7 +55,7 @@ impl Conv2dRelu {
                 for (x, (y, places)) in x.chunks_exact(image).zip(outputs) {
                     quarters_forward(x, width, y, places);
                     for (y, place) in y.iter_mut().zip(places) {
-                        *place = if *y > T::ZERO { *place } else { STOPPED };
+                        *place = if *y <= T::ZERO { STOPPED } else { *place };
                         *y = y.max_nan(T::ZERO);
                     }
                 }
@@ -69,7 +69,7 @@ impl Conv2dRelu {
             #[inline(always)]
             || {
                 for (y, place) in y.iter_mut().zip(places) {
-                    *place = if *y > T::ZERO { 0 } else { STOPPED };
+                    *place = if *y <= T::ZERO { STOPPED } else { 0 };
                     *y = y.max_nan(T::ZERO);
                 }
             },

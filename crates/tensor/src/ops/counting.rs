@@ -7,6 +7,7 @@ use super::order::{compare, is_nan};
 use crate::element::{Element, Number};
 use crate::error::{Error, Result};
 use crate::kernels::places::Places;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl<T: Number> Tensor<T> {
@@ -139,13 +140,16 @@ impl<T: Number> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When there are no bins or the bounds are not finite and ascending.
+    /// When there are no bins or too many for the memory, or the bounds are not
+    /// finite and ascending.
     pub fn histc(&self, bins: usize, low: f64, high: f64) -> Result<Tensor<i64>> {
         if bins == 0 || !(low < high && (high - low).is_finite()) {
             let message = format!("{bins} bins from {low} to {high} are no histogram");
             return Err(Error::argument("histc", message));
         }
-        let mut counts = Tensor::<i64>::zeros([bins]);
+        let shape = Shape::from([bins]);
+        shape.check_memory::<i64>("histc")?;
+        let mut counts = Tensor::<i64>::zeros(shape);
         let slots = counts.make_mut();
         self.with_slice(|values| {
             let values = values.iter().map(|x| x.to_f64());
@@ -197,7 +201,7 @@ impl Tensor<i64> {
     ///
     /// # Errors
     ///
-    /// When a label is none of the classes.
+    /// When a label is none of the classes, or there is no memory for the rows.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -209,6 +213,8 @@ impl Tensor<i64> {
         let labels = self.checked_labels("one_hot", classes)?;
         let mut shape = self.shape().to_vec();
         shape.push(classes);
+        let shape = Shape::from(shape);
+        shape.check_memory::<T>("one_hot")?;
         let mut rows = Tensor::zeros(shape);
         for (row, label) in rows.make_mut().chunks_exact_mut(classes.max(1)).zip(labels) {
             row[label] = T::ONE;
@@ -220,7 +226,7 @@ impl Tensor<i64> {
     ///
     /// # Errors
     ///
-    /// When there is a negative number.
+    /// When there is a negative number, or no memory to count up to the largest.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -231,7 +237,9 @@ impl Tensor<i64> {
     pub fn bincount(&self, at_least: usize) -> Result<Tensor<i64>> {
         let labels = self.checked_labels("bincount", i64::MAX as usize)?;
         let bins = labels.iter().max().map_or(0, |&largest| largest + 1).max(at_least);
-        let mut counts = Tensor::<i64>::zeros([bins]);
+        let shape = Shape::from([bins]);
+        shape.check_memory::<i64>("bincount")?;
+        let mut counts = Tensor::<i64>::zeros(shape);
         let slots = counts.make_mut();
         labels.into_iter().for_each(|label| slots[label] += 1);
         Ok(counts)

@@ -1,6 +1,10 @@
-//! Images looked up at the places of a grid (Jaderberg et al., "Spatial
-//! transformer networks", 2015). Coordinates follow PyTorch's `grid_sample`.
+//! Images and volumes looked up at the coordinates of a grid (Jaderberg et al.,
+//! "Spatial transformer networks", 2015). Coordinates follow PyTorch's
+//! `grid_sample`.
+//!
+//! The weight of a pixel is the product of its weights along each axis.
 
+use super::interpolate::{cubic_slopes, cubic_weights};
 use super::layout::sample;
 use super::{Call, Cotangents, Op, Ops};
 use crate::element::{Float, Number};
@@ -11,14 +15,17 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What the value at a place between pixels is.
+/// What the value at a coordinate between pixels is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GridSampleMode {
-    /// Between the four pixels around it, on straight lines.
+    /// Between the two pixels around it along each axis, on straight lines.
     #[default]
     Bilinear,
     /// That of the nearest pixel; the grid gets no gradient.
     Nearest,
+    /// By cubic convolution of the four pixels around it along each axis, with
+    /// a = −0.75 (Keys, 1981); for images.
+    Bicubic,
 }
 
 /// What lies outside the image.
@@ -46,8 +53,9 @@ pub struct GridSampleOptions {
     pub align_corners: bool,
 }
 
-/// The elements of images `[N, C, H, W]` at the places of a grid `[N, rows,
-/// columns, 2]`: (x, y) from (−1, −1), top left, to (1, 1), bottom right.
+/// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
+/// columns, 2]`: (x, y) from (−1, −1), top left, to (1, 1), bottom right; or
+/// those of volumes `[N, C, D, H, W]` at (x, y, z).
 #[derive(Clone, Copy, Debug)]
 pub struct GridSample {
     /// The settings.
@@ -57,63 +65,114 @@ pub struct GridSample {
 /// A coordinate of an image, and its derivative by that of the grid.
 type Coordinate = (f64, f64);
 
-/// A pixel that goes into a value: its place in the plane, if it is in it, its
-/// weight, and the derivatives of the weight by x and y of the grid.
-struct Tap<T> {
+/// A pixel that goes into a value: its index in the plane, if it is in it, its
+/// weight, and the derivatives of the weight by each coordinate of the grid.
+struct Tap<T, const D: usize> {
     pixel: usize,
     weight: T,
-    slopes: [T; 2],
+    slopes: [T; D],
+}
+
+/// A tap along one axis: the index, its weight, and the derivative of that.
+#[derive(Clone, Copy)]
+struct AxisTap {
+    index: usize,
+    weight: f64,
+    slope: f64,
 }
 
 impl GridSampleOptions {
-    /// Where a coordinate of the grid lies on an axis of `extent` pixels.
-    fn coordinate(&self, x: f64, extent: usize) -> Coordinate {
+    /// A coordinate of the grid in pixels of an axis of `extent` pixels.
+    fn unpadded(&self, x: f64, extent: usize) -> Coordinate {
         let last = extent as f64 - 1.0;
-        let (place, slope) = match self.align_corners {
+        match self.align_corners {
             true => ((x + 1.0) / 2.0 * last, last / 2.0),
             false => (((x + 1.0) * extent as f64 - 1.0) / 2.0, extent as f64 / 2.0),
-        };
+        }
+    }
+
+    /// Where a coordinate lies on an axis of `extent` pixels, once the padding
+    /// has brought it back.
+    fn padded(&self, coordinate: Coordinate, extent: usize) -> Coordinate {
+        let last = extent as f64 - 1.0;
         match self.padding {
-            GridSamplePadding::Zeros => (place, slope),
-            GridSamplePadding::Border => clipped((place, slope), last),
+            GridSamplePadding::Zeros => coordinate,
+            GridSamplePadding::Border => clipped(coordinate, last),
             GridSamplePadding::Reflection => {
                 let (low, high) = if self.align_corners { (0.0, last) } else { (-0.5, last + 0.5) };
-                clipped(reflected((place, slope), low, high), last)
+                clipped(reflected(coordinate, low, high), last)
             }
         }
     }
 
-    /// The pixels that go into the value at a place of the grid.
-    fn taps<T: Float>(&self, [x, y]: [f64; 2], [height, width]: [usize; 2]) -> [Tap<T>; 4] {
-        let ((x, by_x), (y, by_y)) = (self.coordinate(x, width), self.coordinate(y, height));
-        let tap = |column: f64, row: f64, weight: f64, slopes: [f64; 2]| {
-            let inside = |place: f64, extent: usize| place >= 0.0 && place < extent as f64;
-            let pixel = match inside(column, width) && inside(row, height) {
-                true => row as usize * width + column as usize,
-                false => NOWHERE,
-            };
-            Tap { pixel, weight: T::from_f64(weight), slopes: slopes.map(T::from_f64) }
-        };
+    /// The number of taps along one axis.
+    fn taps_along(&self) -> usize {
         match self.mode {
-            GridSampleMode::Nearest => {
-                let nearest = tap(x.round_ties_even(), y.round_ties_even(), 1.0, [0.0; 2]);
-                let none = || tap(-1.0, -1.0, 0.0, [0.0; 2]);
-                [nearest, none(), none(), none()]
-            }
+            GridSampleMode::Nearest => 1,
+            GridSampleMode::Bilinear => 2,
+            GridSampleMode::Bicubic => 4,
+        }
+    }
+
+    /// The taps of a coordinate of the grid along an axis of `extent` pixels, of
+    /// which the first [`taps_along`](Self::taps_along) count.
+    fn along(&self, x: f64, extent: usize) -> [AxisTap; 4] {
+        let tap = |pixel: f64, weight: f64, slope| {
+            // What lies at no number is no number.
+            let inside = pixel >= 0.0 && pixel < extent as f64 || weight.is_nan();
+            AxisTap { index: if inside { pixel as usize } else { NOWHERE }, weight, slope }
+        };
+        let unpadded = self.unpadded(x, extent);
+        let (place, by_x) = self.padded(unpadded, extent);
+        let first = place.floor();
+        let rest = place - first;
+        let none = tap(-1.0, 0.0, 0.0);
+        match self.mode {
+            GridSampleMode::Nearest => [tap(place.round_ties_even(), 1.0, 0.0), none, none, none],
             GridSampleMode::Bilinear => {
-                let (left, top) = (x.floor(), y.floor());
-                let (right_part, lower_part) = (x - left, y - top);
-                let corner = |right: bool, lower: bool| {
-                    let (wx, dx) =
-                        if right { (right_part, by_x) } else { (1.0 - right_part, -by_x) };
-                    let (wy, dy) =
-                        if lower { (lower_part, by_y) } else { (1.0 - lower_part, -by_y) };
-                    let step = |there: bool| f64::from(u8::from(there));
-                    tap(left + step(right), top + step(lower), wx * wy, [dx * wy, wx * dy])
-                };
-                [(false, false), (true, false), (false, true), (true, true)]
-                    .map(|(right, lower)| corner(right, lower))
+                [tap(first, 1.0 - rest, -by_x), tap(first + 1.0, rest, by_x), none, none]
             }
+            // Here the padding brings back each pixel for itself.
+            GridSampleMode::Bicubic => {
+                let (place, by_x) = unpadded;
+                let rest = place - place.floor();
+                let (weights, slopes) = (cubic_weights(rest), cubic_slopes(rest));
+                std::array::from_fn(|i| {
+                    let pixel = (place.floor() + i as f64 - 1.0, 0.0);
+                    tap(self.padded(pixel, extent).0, weights[i], by_x * slopes[i])
+                })
+            }
+        }
+    }
+
+    /// Adds the pixels that go into the value at a coordinate of the grid, those
+    /// along the first axis next to each other.
+    fn push_taps<T: Float, const D: usize>(
+        &self,
+        place: [f64; D],
+        extents: [usize; D],
+        taps: &mut Vec<Tap<T, D>>,
+    ) {
+        let along: [[AxisTap; 4]; D] =
+            std::array::from_fn(|axis| self.along(place[axis], extents[axis]));
+        let count = self.taps_along();
+        for tap in 0..count.pow(D as u32) {
+            let (mut digits, mut stride, mut pixel, mut weight) = (tap, 1, 0, 1.0);
+            let mut slopes = [1.0; D];
+            for axis in 0..D {
+                let AxisTap { index, weight: factor, slope } = along[axis][digits % count];
+                digits /= count;
+                pixel = match pixel == NOWHERE || index == NOWHERE {
+                    true => NOWHERE,
+                    false => pixel + index * stride,
+                };
+                stride *= extents[axis];
+                weight *= factor;
+                for (by, product) in slopes.iter_mut().enumerate() {
+                    *product *= if by == axis { slope } else { factor };
+                }
+            }
+            taps.push(Tap { pixel, weight: T::from_f64(weight), slopes: slopes.map(T::from_f64) });
         }
     }
 }
@@ -121,9 +180,10 @@ impl GridSampleOptions {
 /// Limited to the pixels' centres; beyond them no gradient flows.
 fn clipped((place, slope): Coordinate, last: f64) -> Coordinate {
     match place {
-        place if place <= 0.0 => (0.0, 0.0),
         place if place >= last => (last, 0.0),
-        place => (place, slope),
+        place if place > 0.0 => (place, slope),
+        // NaN included, as in PyTorch.
+        _ => (0.0, 0.0),
     }
 }
 
@@ -143,33 +203,115 @@ fn reflected((place, slope): Coordinate, low: f64, high: f64) -> Coordinate {
 }
 
 /// The extents of one problem.
-struct Extents {
+struct Extents<const D: usize> {
     channels: usize,
-    image: [usize; 2],
-    /// Places of one sample's grid.
+    /// The axes of an image from the last one on, in the order of coordinates.
+    image: [usize; D],
+    /// Elements of one image.
+    pixels: usize,
+    /// Coordinates in one sample's grid.
     places: usize,
+    /// Taps for each of them.
+    taps: usize,
 }
 
 impl GridSample {
-    fn extents(x: &Shape, grid: &Shape) -> Extents {
-        Extents { channels: x[1], image: [x[2], x[3]], places: grid[1] * grid[2] }
+    fn extents<const D: usize>(&self, x: &Shape, grid: &Shape) -> Extents<D> {
+        let image = std::array::from_fn(|axis| x[x.len() - 1 - axis]);
+        Extents {
+            channels: x[1],
+            image,
+            pixels: image.iter().product(),
+            places: grid[1..=D].iter().product(),
+            taps: self.options.taps_along().pow(D as u32),
+        }
     }
 
-    /// Four taps for each place of the grid.
-    fn all_taps<T: Float>(&self, extents: &Extents, grid: &Tensor<T>) -> Vec<[Tap<T>; 4]> {
+    /// The taps of all coordinates of the grid.
+    fn all_taps<T: Float, const D: usize>(
+        &self,
+        extents: &Extents<D>,
+        grid: &Tensor<T>,
+    ) -> Vec<Tap<T, D>> {
         grid.with_slice(|grid| {
-            let places = grid.chunks_exact(2);
-            let taps = places.map(|place| {
-                self.options.taps([place[0].to_f64(), place[1].to_f64()], extents.image)
-            });
-            taps.collect()
+            let mut taps = Vec::with_capacity(grid.len() / D * extents.taps);
+            for place in grid.as_chunks::<D>().0 {
+                self.options.push_taps(place.map(T::to_f64), extents.image, &mut taps);
+            }
+            taps
+        })
+    }
+
+    fn output<T: Float, const D: usize>(&self, x: &Tensor<T>, grid: &Tensor<T>) -> Tensor<T> {
+        let extents = self.extents::<D>(x.shape(), grid.shape());
+        let taps = self.all_taps(&extents, grid);
+        let Extents { channels, pixels, places, taps: each, .. } = extents;
+        let batch = [x.shape()[0], channels];
+        let shape: Shape = batch.iter().chain(&grid.shape()[1..=D]).copied().collect();
+        x.with_slice(|x| {
+            Tensor::build(shape, |out| {
+                for_each_chunk(out, places, 2 * each, |plane, out| {
+                    let x = &x[plane * pixels..][..pixels];
+                    let taps = &taps[plane / channels * places * each..][..places * each];
+                    for (out, taps) in out.iter_mut().zip(taps.chunks_exact(each)) {
+                        let inside = taps.iter().filter(|tap| tap.pixel != NOWHERE);
+                        *out = inside.fold(T::ZERO, |sum, tap| sum + tap.weight * x[tap.pixel]);
+                    }
+                });
+            })
+        })
+    }
+
+    fn gradients<T: Float, const D: usize>(&self, call: &Call<'_, T, ()>) -> Cotangents<T> {
+        let (x, grid) = (&call.inputs[0], &call.inputs[1]);
+        let extents = self.extents::<D>(x.shape(), grid.shape());
+        let taps = self.all_taps(&extents, grid);
+        let Extents { channels, pixels, places, taps: each, .. } = extents;
+        let g = call.cotangent.contiguous();
+        let g = g.as_slice().expect("made contiguous");
+        call.each(|input| match input {
+            0 => Tensor::build(x.shape(), |dx| {
+                dx.fill(T::ZERO);
+                let cost = 2 * each * places.div_ceil(pixels.max(1));
+                for_each_chunk(dx, pixels, cost, |plane, dx| {
+                    let g = &g[plane * places..][..places];
+                    let taps = &taps[plane / channels * places * each..][..places * each];
+                    for (&g, taps) in g.iter().zip(taps.chunks_exact(each)) {
+                        for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
+                            dx[tap.pixel] += tap.weight * g;
+                        }
+                    }
+                });
+            }),
+            _ => x.with_slice(|x| {
+                Tensor::build(grid.shape(), |dgrid| {
+                    for_each_chunk(dgrid, D * places, 2 * each * channels, |sample, dgrid| {
+                        dgrid.fill(T::ZERO);
+                        let taps = &taps[sample * places * each..][..places * each];
+                        for plane in sample * channels..(sample + 1) * channels {
+                            let x = &x[plane * pixels..][..pixels];
+                            let g = &g[plane * places..][..places];
+                            let dgrid = dgrid.as_chunks_mut::<D>().0;
+                            for ((d, &g), taps) in dgrid.iter_mut().zip(g).zip(taps.chunks(each)) {
+                                for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
+                                    let value = g * x[tap.pixel];
+                                    for (d, &slope) in d.iter_mut().zip(&tap.slopes) {
+                                        *d += value * slope;
+                                    }
+                                }
+                            }
+                        }
+                    });
+                })
+            }),
         })
     }
 }
 
 fn misfit(x: &Shape, grid: &Shape) -> Error {
     let message = format!(
-        "expected images [N, C, H, W] and a grid [N, rows, columns, 2], got {x} and {grid}"
+        "expected images [N, C, H, W] and a grid [N, rows, columns, 2], or volumes [N, C, D, H, W] \
+         and a grid [N, slices, rows, columns, 3], got {x} and {grid}"
     );
     Error::shape("grid_sample", message)
 }
@@ -180,16 +322,17 @@ impl<T: Float> Op<T> for GridSample {
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let (x, grid) = (inputs[0], inputs[1]);
-        let (&[batch, channels, height, width], &[grids, rows, columns, 2]) = (&x[..], &grid[..])
-        else {
-            return Err(misfit(x, grid));
-        };
-        if batch != grids {
+        let axes = x.len().wrapping_sub(2);
+        let fits = matches!(axes, 2 | 3) && grid.len() == axes + 2 && grid.ends_with(&[axes]);
+        if !fits || x[0] != grid[0] {
             return Err(misfit(x, grid));
         }
-        let output = Shape::from([batch, channels, rows, columns]);
+        if axes == 3 && self.options.mode == GridSampleMode::Bicubic {
+            return Err(Error::argument("grid_sample", "the mode Bicubic is for images alone"));
+        }
+        let output: Shape = x[..2].iter().chain(&grid[1..=axes]).copied().collect();
         match output.checked_elements() {
-            Some(values) if values == 0 || height * width > 0 => Ok(output),
+            Some(values) if values == 0 || !x[2..].contains(&0) => Ok(output),
             Some(_) => Err(Error::shape("grid_sample", format!("images {x} have no pixels"))),
             None => {
                 let message = format!("{output} has too many elements to count");
@@ -200,81 +343,38 @@ impl<T: Float> Op<T> for GridSample {
 
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        let (x, grid) = (inputs[0], inputs[1]);
-        let extents = Self::extents(x.shape(), grid.shape());
-        let Extents { channels, image: [height, width], places } = extents;
-        let taps = self.all_taps(&extents, grid);
-        let shape = [x.shape()[0], channels, grid.shape()[1], grid.shape()[2]];
-        let y = x.with_slice(|x| {
-            Tensor::build(shape, |out| {
-                for_each_chunk(out, places, 8, |plane, out| {
-                    let x = &x[plane * height * width..][..height * width];
-                    let taps = &taps[plane / channels * places..][..places];
-                    for (out, taps) in out.iter_mut().zip(taps) {
-                        let inside = taps.iter().filter(|tap| tap.pixel != NOWHERE);
-                        *out = inside.fold(T::ZERO, |sum, tap| sum + tap.weight * x[tap.pixel]);
-                    }
-                });
-            })
-        });
+        let y = match inputs[0].rank() {
+            4 => self.output::<T, 2>(inputs[0], inputs[1]),
+            _ => self.output::<T, 3>(inputs[0], inputs[1]),
+        };
         (y, ())
     }
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let (x, grid) = (&call.inputs[0], &call.inputs[1]);
-        let extents = Self::extents(x.shape(), grid.shape());
-        let Extents { channels, image: [height, width], places } = extents;
-        let pixels = height * width;
-        let taps = self.all_taps(&extents, grid);
-        let g = call.cotangent.contiguous();
-        let g = g.as_slice().expect("made contiguous");
-        call.each(|input| match input {
-            0 => Tensor::build(x.shape(), |dx| {
-                dx.fill(T::ZERO);
-                for_each_chunk(dx, pixels, 8 * places.div_ceil(pixels.max(1)), |plane, dx| {
-                    let g = &g[plane * places..][..places];
-                    let taps = &taps[plane / channels * places..][..places];
-                    for (&g, taps) in g.iter().zip(taps) {
-                        for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
-                            dx[tap.pixel] += tap.weight * g;
-                        }
-                    }
-                });
-            }),
-            _ => x.with_slice(|x| {
-                Tensor::build(grid.shape(), |dgrid| {
-                    for_each_chunk(dgrid, 2 * places, 8 * channels, |sample, dgrid| {
-                        dgrid.fill(T::ZERO);
-                        let taps = &taps[sample * places..][..places];
-                        for plane in sample * channels..(sample + 1) * channels {
-                            let x = &x[plane * pixels..][..pixels];
-                            let g = &g[plane * places..][..places];
-                            for ((d, &g), taps) in dgrid.chunks_exact_mut(2).zip(g).zip(taps) {
-                                for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
-                                    let value = g * x[tap.pixel];
-                                    d[0] += value * tap.slopes[0];
-                                    d[1] += value * tap.slopes[1];
-                                }
-                            }
-                        }
-                    });
-                })
-            }),
-        })
+        match call.inputs[0].rank() {
+            4 => self.gradients::<T, 2>(&call),
+            _ => self.gradients::<T, 3>(&call),
+        }
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         use GridSamplePadding::*;
         let mut rng = Rng::seed(23);
-        // Places between pixels, inside and outside.
+        // Coordinates between pixels, inside and outside.
         let grid = Tensor::uniform([2, 2, 3, 2], -1.7, 1.7, &mut rng);
+        let deep = Tensor::uniform([2, 1, 2, 3, 3], -1.7, 1.7, &mut rng);
         let mut samples = Vec::new();
         for padding in [Zeros, Border, Reflection] {
             for align_corners in [false, true] {
-                let mode = GridSampleMode::Bilinear;
-                let options = GridSampleOptions { mode, padding, align_corners };
-                let inputs = vec![sample(&[2, 2, 4, 3])[0].clone(), grid.clone()];
+                for mode in [GridSampleMode::Bilinear, GridSampleMode::Bicubic] {
+                    let options = GridSampleOptions { mode, padding, align_corners };
+                    let inputs = vec![sample(&[2, 2, 4, 3])[0].clone(), grid.clone()];
+                    samples.push((Self { options }, inputs));
+                }
+                let options =
+                    GridSampleOptions { padding, align_corners, ..GridSampleOptions::default() };
+                let inputs = vec![sample(&[2, 2, 2, 4, 3])[0].clone(), deep.clone()];
                 samples.push((Self { options }, inputs));
             }
         }
@@ -287,21 +387,28 @@ impl<T: Float> Op<T> for GridSample {
     }
 }
 
-/// The grid that maps images of `[height, width]` by matrices `[N, 2, 3]`.
+/// The grid that maps images of `[height, width]` by matrices `[N, 2, 3]`, or
+/// volumes of `[depth, height, width]` by matrices `[N, 3, 4]`.
 ///
 /// # Errors
 ///
 /// When these are not the matrices' extents.
 pub(super) fn affine_grid<X: Ops>(
     theta: &X,
-    [height, width]: [usize; 2],
+    output_size: &[usize],
     align_corners: bool,
 ) -> Result<X> {
-    let &[batch, 2, 3] = &theta.value().shape()[..] else {
-        let message = format!("expected matrices [N, 2, 3], got {}", theta.value().shape());
+    let axes = output_size.len();
+    let shape = theta.value().shape();
+    if !matches!(axes, 2 | 3) || shape.len() != 3 || shape[1..] != [axes, axes + 1] {
+        let message = format!(
+            "expected matrices [N, 2, 3] and the size of an image, or [N, 3, 4] and that of a \
+             volume, got {shape} and {output_size:?}"
+        );
         return Err(Error::shape("affine_grid", message));
-    };
-    let places = Shape::from([batch, height, width, 2]);
+    }
+    let size = output_size.iter().copied();
+    let places: Shape = [shape[0]].into_iter().chain(size).chain([axes]).collect();
     if places.checked_elements().is_none() {
         let message = format!("{places} has too many elements to count");
         return Err(Error::shape("affine_grid", message));
@@ -311,12 +418,15 @@ pub(super) fn affine_grid<X: Ops>(
         (true, _) => 2.0 * place as f64 / (extent - 1) as f64 - 1.0,
         (false, _) => (2.0 * place as f64 + 1.0) / extent as f64 - 1.0,
     };
-    let pixels = Tensor::from_fn([height * width, 3], |i| {
-        let (pixel, part) = (i / 3, i % 3);
-        let value = match part {
-            0 => centre(pixel % width, width),
-            1 => centre(pixel / width, height),
-            _ => 1.0,
+    // (x, y, 1) of each pixel, (x, y, z, 1) in volumes: the last axis first.
+    let pixels = Tensor::from_fn([output_size.iter().product(), axes + 1], |i| {
+        let (pixel, part) = (i / (axes + 1), i % (axes + 1));
+        let value = match output_size.iter().rev().nth(part) {
+            Some(&extent) => {
+                let stride: usize = output_size[axes - part..].iter().product();
+                centre(pixel / stride % extent, extent)
+            }
+            None => 1.0,
         };
         X::Element::from_f64(value)
     });
@@ -370,16 +480,140 @@ mod tests {
     }
 
     #[test]
+    fn a_coordinate_that_is_no_number_gives_none_unless_padding_brings_it_back() {
+        let at = |padding, mode| {
+            let grid = Tensor::from([[[f64::NAN, -1.0]]]).unsqueeze(0).unwrap();
+            let options = GridSampleOptions { mode, padding, align_corners: true };
+            image().grid_sample(&grid, options).unwrap().item().unwrap()
+        };
+        assert!(at(GridSamplePadding::Zeros, GridSampleMode::Bilinear).is_nan());
+        assert!(at(GridSamplePadding::Border, GridSampleMode::Bicubic).is_nan());
+        assert_eq!(at(GridSamplePadding::Zeros, GridSampleMode::Nearest), 0.0);
+        assert_eq!(at(GridSamplePadding::Border, GridSampleMode::Bilinear), 0.0);
+        assert_eq!(at(GridSamplePadding::Reflection, GridSampleMode::Bilinear), 0.0);
+    }
+
+    /// Whether the values at the coordinates, and the gradient of their sum by
+    /// the grid, are these.
+    fn assert_looked_up(
+        [x, grid]: [&Tensor<f64>; 2],
+        options: GridSampleOptions,
+        values: &[f64],
+        gradient: &[f64],
+    ) {
+        let close = |found: Vec<f64>, expected: &[f64]| {
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-8;
+            assert_eq!(found.len(), expected.len());
+            let all = found.iter().zip(expected).all(near);
+            assert!(all, "{options:?}: {found:?}, expected {expected:?}");
+        };
+        let y = x.grid_sample(grid, options).unwrap();
+        close(y.to_vec(), values);
+        let inputs = &[x.clone(), grid.clone()][..];
+        let (output, saved, needs) = (&y, &(), &[false, true][..]);
+        let cotangent = Tensor::ones(y.shape());
+        let call = Call { inputs, output, saved, needs, cotangent };
+        close(GridSample { options }.vjp(call)[1].as_ref().unwrap().to_vec(), gradient);
+    }
+
+    /// PyTorch 2.15, `F.grid_sample(x, grid, ...)` with `x = torch.arange(24.) ** 2 % 17` and
+    /// `grid.grad` of `y.sum().backward()`.
+    #[test]
+    #[rustfmt::skip]
+    fn bicubic_values_are_those_of_pytorch() {
+        use GridSamplePadding::*;
+        let x = Tensor::from_fn([1, 1, 4, 6], |i| (i * i % 17) as f64);
+        let grid = Tensor::from([[[-0.9, -0.3], [0.35, 1.4], [-1.6, 0.1], [0.9, 0.95]]]);
+        let grid = grid.unsqueeze(0).unwrap();
+        let looked_up = |padding, align_corners, values: &[f64], gradient: &[f64]| {
+            let mode = GridSampleMode::Bicubic;
+            let options = GridSampleOptions { mode, padding, align_corners };
+            assert_looked_up([&x, &grid], options, values, gradient);
+        };
+        looked_up(Zeros, false,
+            &[0.029172, -1.405442883, 0.0, 0.782208],
+            &[13.245435, 6.02808, 3.188223281, -1.338517031, 0.0, 0.0, -7.30944, -2.59008]);
+        looked_up(Zeros, true,
+            &[5.639032959, 6.394240234, -0.646702148, 3.23654332],
+            &[36.291818848, 12.596901855, -8.410195313, -28.043723145,
+             -3.233510742, -0.874599609, -11.259607086, 2.170511169]);
+        looked_up(Border, false,
+            &[0.288804, 12.74778125, 7.19225, 1.58816],
+            &[8.87022, 7.62456, -28.918125, 0.0, 0.0, 11.055, -4.7088, -0.2736]);
+        looked_up(Border, true,
+            &[5.394764038, 15.134664063, 6.89815625, 2.880840622],
+            &[35.477589111, 11.548905029, -20.26171875, -4.264628906,
+             0.0, 9.3290625, -10.048864288, 4.521266785]);
+        looked_up(Reflection, false,
+            &[-0.00687, 9.119308695, 17.109770875, 1.532],
+            &[16.6316625, 7.2282, -23.511286406, -29.503701094,
+             17.39948625, -9.54948, -9.315, 0.42]);
+        looked_up(Reflection, true,
+            &[4.000628662, 6.573449219, 15.842292969, 2.401681808],
+            &[30.830471191, 10.993908691, -14.846953125, -25.627719727,
+             22.387382812, -7.075546875, -8.456681671, 1.696637878]);
+    }
+
+    /// As above, with `x = torch.arange(12.) ** 2 % 7`.
+    #[test]
+    #[rustfmt::skip]
+    fn volumes_are_those_of_pytorch() {
+        use GridSamplePadding::*;
+        let x = Tensor::from_fn([1, 1, 2, 2, 3], |i| (i * i % 7) as f64);
+        let grid = Tensor::from([
+            [-0.9, -0.3, 0.2], [0.35, 1.4, -0.6], [-1.6, 0.1, 1.7], [0.9, 0.95, -0.1],
+        ]);
+        let grid = grid.reshape([1, 1, 1, 4, 3]).unwrap();
+        let looked_up = |mode, padding, values: &[f64], gradient: &[f64]| {
+            let options = GridSampleOptions { mode, padding, align_corners: false };
+            assert_looked_up([&x, &grid], options, values, gradient);
+        };
+        looked_up(GridSampleMode::Bilinear, Zeros,
+            &[0.806, 0.2745, 0.0, 1.144],
+            &[1.86, 1.755, 0.78, 0.27, -2.745, 0.305, 0.0, 0.0, 0.0, -2.64, -2.08, -0.715]);
+        looked_up(GridSampleMode::Bilinear, Border,
+            &[1.24, 3.05, 2.8, 3.2],
+            &[0.0, 2.7, 1.2, 3.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, -2.0]);
+        looked_up(GridSampleMode::Bilinear, Reflection,
+            &[1.24, 3.05, 2.0, 3.2],
+            &[0.0, 2.7, 1.2, 3.0, 0.0, 0.0, 1.8, 2.4, -0.8, 0.0, 0.0, -2.0]);
+        looked_up(GridSampleMode::Nearest, Zeros,
+            &[1.0, 0.0, 0.0, 4.0],
+            &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        looked_up(GridSampleMode::Nearest, Border,
+            &[1.0, 4.0, 4.0, 4.0],
+            &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        looked_up(GridSampleMode::Nearest, Reflection,
+            &[1.0, 4.0, 4.0, 4.0],
+            &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let theta = [[1.0, 0.5, 0.0, 0.1], [0.0, 0.8, 0.2, -0.3], [0.4, 0.0, 1.1, 0.6]];
+        let theta = Tensor::from([theta]);
+        let first = |align_corners| {
+            let grid = theta.affine_grid([1, 2, 3], align_corners).unwrap();
+            assert_eq!(*grid.shape(), [1, 1, 2, 3, 3]);
+            grid.to_vec()[..6].iter().map(|x| (x * 1e6).round() / 1e6).collect::<Vec<_>>()
+        };
+        assert_eq!(first(false), [-0.816667, -0.7, 0.333333, -0.15, -0.7, 0.6]);
+        assert_eq!(first(true), [-1.4, -1.1, 0.2, -0.4, -1.1, 0.6]);
+    }
+
+    #[test]
     fn what_does_not_fit_is_named() {
         let options = GridSampleOptions::default();
         let error = image().grid_sample(&Tensor::zeros([1, 2, 2, 3]), options).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "grid_sample: expected images [N, C, H, W] and a grid [N, rows, columns, 2], got \
-             [1, 1, 3, 4] and [1, 2, 2, 3]"
+            "grid_sample: expected images [N, C, H, W] and a grid [N, rows, columns, 2], or \
+             volumes [N, C, D, H, W] and a grid [N, slices, rows, columns, 3], got [1, 1, 3, 4] \
+             and [1, 2, 2, 3]"
         );
         let empty = Tensor::<f64>::zeros([1, 1, 0, 4]);
         assert!(empty.grid_sample(&Tensor::zeros([1, 2, 2, 2]), options).is_err());
         assert!(Tensor::<f64>::zeros([2, 3]).affine_grid([2, 2], false).is_err());
+        assert!(Tensor::<f64>::zeros([1, 2, 3]).affine_grid([2, 2, 2], false).is_err());
+        let cubic = GridSampleOptions { mode: GridSampleMode::Bicubic, ..options };
+        let volume = Tensor::<f64>::zeros([1, 1, 2, 2, 2]);
+        let error = volume.grid_sample(&Tensor::zeros([1, 1, 1, 1, 3]), cubic).unwrap_err();
+        assert_eq!(error.to_string(), "grid_sample: the mode Bicubic is for images alone");
     }
 }

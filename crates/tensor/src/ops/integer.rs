@@ -1,10 +1,13 @@
 //! Arithmetic and reductions of integers. They have no gradient, so these are
 //! plain methods; what does not fit the type wraps around, as in PyTorch.
 
-use super::broadcast::zip;
-use super::reduce::{forward, output_shape};
-use crate::element::Integer;
-use crate::error::{Error, Result};
+use std::any::Any;
+
+use super::broadcast::{paired_shape, zip};
+use super::reduce::{extreme_shape, forward, output_shape};
+use super::scan::running;
+use crate::element::{Integer, Whole};
+use crate::error::Result;
 use crate::tensor::Tensor;
 
 macro_rules! binary {
@@ -17,7 +20,7 @@ macro_rules! binary {
             ///
             /// When the shapes do not broadcast.
             pub fn $name(&self, other: &Self) -> Result<Self> {
-                let shape = self.shape().broadcast(other.shape(), stringify!($name))?;
+                let shape = paired_shape::<T, T, T>(self, other, stringify!($name))?;
                 Ok(zip(self, other, &shape, |$a, $b| $value))
             }
         )*}
@@ -37,41 +40,111 @@ binary! {
     bitwise_xor |a, b| a ^ b;
 }
 
-macro_rules! reductions {
+impl<T: Whole> Tensor<T> {
+    /// The elements as `i64`; nothing is copied where they are.
+    fn widened(&self) -> Tensor<i64> {
+        match (self as &dyn Any).downcast_ref::<Tensor<i64>>() {
+            Some(same) => same.clone(),
+            None => self.map(T::to_i64),
+        }
+    }
+}
+
+/// Sums and products of integers and of truth values, in 64 bits whatever the
+/// element type, as in PyTorch. There is no mean: that of `x` is
+/// `x.cast::<f64>().mean()`.
+impl<T: Whole> Tensor<T> {
+    /// The sum over some axes, which stay with the length 1 or go; of truth
+    /// values, how many are true.
+    ///
+    /// # Errors
+    ///
+    /// When an axis does not exist or is named twice.
+    ///
+    /// ```
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let x = Tensor::<u8>::ones([5000, 2]);
+    /// assert_eq!(x.sum_axes(&[0], false).unwrap(), Tensor::from([5000, 5000_i64]));
+    /// ```
+    pub fn sum_axes(&self, axes: &[isize], keep: bool) -> Result<Tensor<i64>> {
+        output_shape("sum_axes", self.shape(), axes, keep)?;
+        Ok(forward(&self.widened(), axes, keep, 0, i64::wrapping_add))
+    }
+
+    /// The sum of all elements, as a scalar.
+    pub fn sum(&self) -> Tensor<i64> {
+        forward(&self.widened(), &self.shape().all_axes(), false, 0, i64::wrapping_add)
+    }
+
+    /// The product over some axes.
+    ///
+    /// # Errors
+    ///
+    /// When an axis does not exist or is named twice.
+    pub fn prod_axes(&self, axes: &[isize], keep: bool) -> Result<Tensor<i64>> {
+        output_shape("prod_axes", self.shape(), axes, keep)?;
+        Ok(forward(&self.widened(), axes, keep, 1, i64::wrapping_mul))
+    }
+
+    /// The product of all elements, as a scalar.
+    pub fn prod(&self) -> Tensor<i64> {
+        forward(&self.widened(), &self.shape().all_axes(), false, 1, i64::wrapping_mul)
+    }
+
+    /// The running sum along an axis.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist.
+    pub fn cumsum(&self, axis: isize) -> Result<Tensor<i64>> {
+        self.shape().along("cumsum", axis)?;
+        Ok(running(&self.widened(), axis, i64::wrapping_add))
+    }
+
+    /// The running product along an axis.
+    ///
+    /// # Errors
+    ///
+    /// When the axis does not exist.
+    pub fn cumprod(&self, axis: isize) -> Result<Tensor<i64>> {
+        self.shape().along("cumprod", axis)?;
+        Ok(running(&self.widened(), axis, i64::wrapping_mul))
+    }
+}
+
+macro_rules! extremes {
     ($(
         $(#[$doc:meta])* $axes:ident,
         $(#[$all_doc:meta])* $all:ident: $identity:ident $fold:expr;
     )*) => {
-        /// Reductions.
+        /// The largest and the smallest element.
         impl<T: Integer> Tensor<T> {$(
             $(#[$doc])*
             ///
             /// # Errors
             ///
-            /// When an axis does not exist or is named twice.
+            /// When an axis does not exist, is named twice or has no elements.
             pub fn $axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
-                output_shape(stringify!($axes), self.shape(), axes, keep)?;
+                extreme_shape(stringify!($axes), self.shape(), axes, keep)?;
                 Ok(forward(self, axes, keep, T::$identity, $fold))
             }
 
             $(#[$all_doc])*
-            pub fn $all(&self) -> Self {
-                let axes: Vec<isize> = (0..self.rank() as isize).collect();
-                forward(self, &axes, false, T::$identity, $fold)
+            ///
+            /// # Errors
+            ///
+            /// When there are no elements.
+            pub fn $all(&self) -> Result<Self> {
+                let axes = self.shape().all_axes();
+                extreme_shape(stringify!($all), self.shape(), &axes, false)?;
+                Ok(forward(self, &axes, false, T::$identity, $fold))
             }
         )*}
     };
 }
 
-reductions! {
-    /// The sum over some axes, which stay with the extent 1 or go.
-    sum_axes,
-    /// The sum of all elements, as a scalar.
-    sum: ZERO |a: T, b: T| a.wrapping_add(b);
-    /// The product over some axes.
-    prod_axes,
-    /// The product of all elements, as a scalar.
-    prod: ONE |a: T, b: T| a.wrapping_mul(b);
+extremes! {
     /// The maximum over some axes.
     max_axes,
     /// The largest element, as a scalar.
@@ -100,41 +173,6 @@ impl<T: Integer> Tensor<T> {
     pub fn bitwise_not(&self) -> Self {
         self.map(|x| !x)
     }
-
-    /// The quotient, rounded down.
-    ///
-    /// # Errors
-    ///
-    /// When the shapes do not broadcast or a divisor is 0.
-    pub fn floor_divide(&self, divisor: &Self) -> Result<Self> {
-        self.divided("floor_divide", divisor, |a, b| {
-            let (quotient, rest) = (a.wrapping_div(b), a.wrapping_rem(b));
-            let down = rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO);
-            if down { quotient.wrapping_sub(T::ONE) } else { quotient }
-        })
-    }
-
-    /// The remainder of the division that rounds down; it has the sign of the
-    /// divisor.
-    ///
-    /// # Errors
-    ///
-    /// When the shapes do not broadcast or a divisor is 0.
-    pub fn remainder(&self, divisor: &Self) -> Result<Self> {
-        self.divided("remainder", divisor, |a, b| {
-            let rest = a.wrapping_rem(b);
-            let other_side = rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO);
-            if other_side { rest.wrapping_add(b) } else { rest }
-        })
-    }
-
-    fn divided(&self, place: &str, divisor: &Self, f: impl Fn(T, T) -> T + Sync) -> Result<Self> {
-        let shape = self.shape().broadcast(divisor.shape(), place)?;
-        if divisor.count_nonzero() < divisor.len() {
-            return Err(Error::argument(place, "a divisor is 0"));
-        }
-        Ok(zip(self, divisor, &shape, f))
-    }
 }
 
 #[cfg(test)]
@@ -147,22 +185,48 @@ mod tests {
         assert_eq!(x.sum().item().unwrap(), 5);
         assert_eq!(x.sum_axes(&[0], false).unwrap().to_vec(), [5, 3, -3]);
         assert_eq!(*x.max_axes(&[1], true).unwrap().shape(), [2, 1]);
-        assert_eq!((x.max().item().unwrap(), x.min().item().unwrap()), (5, -6));
+        let extremes = [x.max(), x.min()].map(|extreme| extreme.unwrap().item().unwrap());
+        assert_eq!(extremes, [5, -6]);
         assert_eq!(x.prod_axes(&[-1], false).unwrap().to_vec(), [-6, -120]);
-        assert_eq!(Tensor::from([200, 100_u8]).sum().item().unwrap(), 44);
         assert!(x.sum_axes(&[2], false).is_err());
+    }
+
+    /// Expected values: PyTorch's, whose result type is `int64` for each of
+    /// these.
+    #[test]
+    fn sums_and_products_are_as_wide_as_they_come() {
+        let many = Tensor::<u8>::ones([5000]);
+        assert_eq!(many.sum().item().unwrap(), 5000);
+        assert_eq!(many.cumsum(0).unwrap().to_vec()[4999], 5000);
+        let x = Tensor::from([[i32::MAX, 2], [i32::MAX, 3]]);
+        assert_eq!(x.sum_axes(&[0], false).unwrap().to_vec(), [4_294_967_294, 5]);
+        assert_eq!(x.prod_axes(&[1], false).unwrap().to_vec(), [4_294_967_294, 6_442_450_941]);
+        assert_eq!(x.cumprod(1).unwrap().to_vec()[3], 6_442_450_941);
+        assert_eq!(Tensor::from([100, 100_i8]).prod().item().unwrap(), 10_000);
+        assert_eq!(Tensor::from([u64::MAX]).sum().item().unwrap(), -1);
+        let mask = Tensor::from([[true, true], [false, true]]);
+        assert_eq!(mask.sum().item().unwrap(), 3);
+        assert_eq!(mask.sum_axes(&[0], true).unwrap(), Tensor::from([[1, 2]]));
+        assert_eq!(mask.cumsum(1).unwrap(), Tensor::from([[1, 2], [0, 1]]));
+        assert_eq!(mask.prod_axes(&[1], false).unwrap().to_vec(), [1, 0]);
+    }
+
+    #[test]
+    fn nothing_has_a_sum_but_no_extreme() {
+        let x = Tensor::<i64>::zeros([0, 3]);
+        assert_eq!(x.sum_axes(&[0], false).unwrap().to_vec(), [0; 3]);
+        assert_eq!(x.prod().item().unwrap(), 1);
+        let error = x.max_axes(&[0], false).unwrap_err().to_string();
+        assert_eq!(error, "max_axes: axis 0 of [0, 3] has no elements");
+        assert!(x.min_axes(&[0, 1], true).is_err() && x.max().is_err() && x.min().is_err());
+        assert!(x.max_axes(&[1], false).unwrap().is_empty());
     }
 
     #[test]
     fn arithmetic_of_integers() {
         let x = Tensor::from([7, -7, 7, -7, i64::MIN]);
-        let divisor = Tensor::from([2, 2, -2, -2, -1]);
-        assert_eq!(x.floor_divide(&divisor).unwrap().to_vec(), [3, -4, -4, 3, i64::MIN]);
-        assert_eq!(x.remainder(&divisor).unwrap().to_vec(), [1, 1, -1, -1, 0]);
         assert_eq!(x.abs().to_vec(), [7, 7, 7, 7, i64::MIN]);
         assert_eq!(x.clamp(-3, 5).to_vec(), [5, -3, 5, -3, -3]);
-        let error = x.remainder(&Tensor::scalar(0)).unwrap_err();
-        assert_eq!(error.to_string(), "remainder: a divisor is 0");
         let (a, b) = (Tensor::from([0b1100_u8]), Tensor::from([0b1010]));
         assert_eq!(a.bitwise_and(&b).unwrap().to_vec(), [0b1000]);
         assert_eq!(a.bitwise_or(&b).unwrap().to_vec(), [0b1110]);

@@ -3,7 +3,9 @@
 //!
 //! Every mode is separable: along each axis a new element is a weighted sum of
 //! a few old ones, its *taps*, and the axes are resized one after the other.
-//! Coordinates follow PyTorch's `interpolate`.
+//! Coordinates follow PyTorch's `interpolate`; those of the nearest elements are
+//! computed in single precision for every element type, as PyTorch does for
+//! images and for all gradients.
 
 use smallvec::SmallVec;
 
@@ -55,6 +57,8 @@ pub struct Interpolate {
     target: Target,
     mode: InterpolateMode,
     align_corners: bool,
+    antialias: bool,
+    recompute_scale_factor: bool,
 }
 
 fn fail<X>(message: String) -> Result<X> {
@@ -64,12 +68,19 @@ fn fail<X>(message: String) -> Result<X> {
 impl Interpolate {
     /// To new extents of the axes after `[N, C]`.
     pub fn size(extents: &[usize], mode: InterpolateMode) -> Self {
-        Self { target: Target::Size(extents.into()), mode, align_corners: false }
+        Self::to(Target::Size(extents.into()), mode)
     }
 
     /// By a factor for each axis after `[N, C]`; extents are rounded down.
+    /// Coordinates are divided by the factors as they are given, which differ
+    /// from new extent / old extent where that was rounded.
     pub fn scale(factors: &[f64], mode: InterpolateMode) -> Self {
-        Self { target: Target::Scale(factors.into()), mode, align_corners: false }
+        Self::to(Target::Scale(factors.into()), mode)
+    }
+
+    fn to(target: Target, mode: InterpolateMode) -> Self {
+        let (align_corners, antialias, recompute_scale_factor) = (false, false, false);
+        Self { target, mode, align_corners, antialias, recompute_scale_factor }
     }
 
     /// Whether the centres of the first and last elements keep their places,
@@ -77,6 +88,23 @@ impl Interpolate {
     #[must_use]
     pub fn align_corners(mut self, align: bool) -> Self {
         self.align_corners = align;
+        self
+    }
+
+    /// Whether an axis that shrinks is smoothed: its taps reach over all old
+    /// elements under a new one, as those of Pillow do; for the modes linear
+    /// and cubic, the latter with a = −0.5.
+    #[must_use]
+    pub fn antialias(mut self, antialias: bool) -> Self {
+        self.antialias = antialias;
+        self
+    }
+
+    /// Whether coordinates go by the quotient of the extents instead of the
+    /// factors that were given.
+    #[must_use]
+    pub fn recompute_scale_factor(mut self, recompute: bool) -> Self {
+        self.recompute_scale_factor = recompute;
         self
     }
 
@@ -95,6 +123,12 @@ impl Interpolate {
         if self.align_corners && !smooth {
             return fail(format!("the mode {:?} has no corners to align", self.mode));
         }
+        if self.antialias && !smooth {
+            return fail(format!(
+                "antialias is for the modes linear and cubic, not {:?}",
+                self.mode
+            ));
+        }
         let axis = |axis: usize| {
             let extent = shape[axis + 2];
             let (size, step) = match &self.target {
@@ -112,7 +146,10 @@ impl Interpolate {
                 let message = format!("axis {} of {shape} cannot have the extent {size}", axis + 2);
                 return fail(message);
             }
+            // The taps are listed, even where there are no elements.
+            Shape::from([size]).check_memory::<f64>("interpolate")?;
             let step = match self.align_corners {
+                false if self.recompute_scale_factor => extent as f64 / size as f64,
                 true if size == 1 => 0.0,
                 true => (extent - 1) as f64 / (size - 1) as f64,
                 false => step,
@@ -124,7 +161,14 @@ impl Interpolate {
 
     /// The taps along an axis, unless it stays as it is.
     fn taps<T: Float>(&self, extent: usize, (size, step): (usize, f64)) -> Option<Taps<T>> {
-        if extent == size && step == 1.0 {
+        // A cubic curve moves when the factor is not 1, as in PyTorch; lines
+        // stay as they are.
+        let moves = match self.mode {
+            InterpolateMode::Cubic => !self.antialias && step != 1.0,
+            InterpolateMode::NearestExact => step != 1.0,
+            _ => false,
+        };
+        if extent == size && !moves {
             return None;
         }
         let mut taps = Taps { ends: Vec::new(), sources: Vec::new(), weights: Vec::new() };
@@ -135,11 +179,19 @@ impl Interpolate {
                 false => (place as f64 + 0.5) * step - 0.5,
             };
             match self.mode {
+                InterpolateMode::Nearest if size == 2 * extent => taps.push(place / 2, 1.0),
                 InterpolateMode::Nearest => {
-                    taps.push(((place as f64 * step) as usize).min(last), 1.0);
+                    taps.push(((place as f32 * step as f32) as usize).min(last), 1.0);
                 }
                 InterpolateMode::NearestExact => {
-                    taps.push((((place as f64 + 0.5) * step) as usize).min(last), 1.0);
+                    taps.push((((place as f32 + 0.5) * step as f32) as usize).min(last), 1.0);
+                }
+                InterpolateMode::Linear if self.antialias => {
+                    taps.push_filtered(extent, (place as f64 + 0.5) * step, step, 1.0, |x| 1.0 - x);
+                }
+                InterpolateMode::Cubic if self.antialias => {
+                    let filter = |x| cubic_weight(x, -0.5);
+                    taps.push_filtered(extent, (place as f64 + 0.5) * step, step, 2.0, filter);
                 }
                 InterpolateMode::Linear => {
                     let centre = centre.max(0.0);
@@ -177,11 +229,24 @@ impl Interpolate {
 }
 
 /// The weights of four neighbours for a place `t` after the second.
-fn cubic_weights(t: f64) -> [f64; 4] {
+pub(super) fn cubic_weights(t: f64) -> [f64; 4] {
+    [t + 1.0, t, 1.0 - t, 2.0 - t].map(|x| cubic_weight(x, -0.75))
+}
+
+/// The derivatives of [`cubic_weights`] by `t`.
+pub(super) fn cubic_slopes(t: f64) -> [f64; 4] {
     const A: f64 = -0.75;
-    let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
-    let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
-    [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
+    let near = |x: f64| (3.0 * (A + 2.0) * x - 2.0 * (A + 3.0)) * x;
+    let far = |x: f64| (3.0 * A * x - 10.0 * A) * x + 8.0 * A;
+    [far(t + 1.0), near(t), -near(1.0 - t), -far(2.0 - t)]
+}
+
+/// The kernel of cubic convolution at a distance from 0 to 2 (Keys, 1981).
+fn cubic_weight(x: f64, a: f64) -> f64 {
+    match x <= 1.0 {
+        true => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+        false => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
+    }
 }
 
 /// Which old elements each new one comes from.
@@ -196,6 +261,28 @@ impl<T: Float> Taps<T> {
     fn push(&mut self, source: usize, weight: f64) {
         self.sources.push(source);
         self.weights.push(T::from_f64(weight));
+    }
+
+    /// The taps of an element with its centre at `centre` of `extent` old
+    /// elements: a filter of the distance in steps, which ends at `reach`,
+    /// scaled so that the weights sum to 1. A step below 1 counts as 1.
+    fn push_filtered(
+        &mut self,
+        extent: usize,
+        centre: f64,
+        step: f64,
+        reach: f64,
+        filter: impl Fn(f64) -> f64,
+    ) {
+        let step = step.max(1.0);
+        let start = (centre - reach * step + 0.5).max(0.0) as usize;
+        let end = ((centre + reach * step + 0.5) as usize).min(extent);
+        let weight = |source: usize| {
+            let distance = ((source as f64 - centre + 0.5) / step).abs();
+            if distance < reach { filter(distance) } else { 0.0 }
+        };
+        let sum: f64 = (start..end).map(weight).sum();
+        (start..end).for_each(|source| self.push(source, weight(source) / sum));
     }
 
     /// Calls `work(place, source, weight)` for all taps.
@@ -300,6 +387,9 @@ impl<T: Float> Op<T> for Interpolate {
             case(&[1, 2, 3, 4], Self::size(&[5, 4], Linear).align_corners(true)),
             case(&[1, 1, 2, 3, 2], Self::scale(&[1.5, 1.0, 2.0], Linear)),
             case(&[1, 2, 4, 3], Self::scale(&[1.7, 2.0], Cubic)),
+            case(&[1, 2, 4, 4], Self::scale(&[1.2, 1.0], Cubic)),
+            case(&[1, 2, 7, 5], Self::size(&[3, 8], Linear).antialias(true)),
+            case(&[1, 1, 9], Self::size(&[2], Cubic).antialias(true)),
             case(&[1, 2, 5, 7], Self::size(&[2, 3], Area)),
             case(&[0, 2, 3], Self::size(&[2], Linear)),
         ]
@@ -335,6 +425,96 @@ mod tests {
         assert_eq!(resize(InterpolateMode::Linear, 4), [1.0, 2.0, 6.0, 8.0]);
     }
 
+    /// PyTorch 2.15: `F.interpolate(torch.arange(n.), size or scale_factor)`.
+    #[test]
+    fn nearest_elements_round_as_those_of_pytorch() {
+        fn of<T: Float>(n: usize, to: &Interpolate) -> Vec<f64> {
+            let x = Tensor::<T>::arange(n).reshape([1, 1, 1, n]).unwrap();
+            x.interpolate(to).unwrap().to_vec().into_iter().map(T::to_f64).collect()
+        }
+        let both = |n, to: Interpolate| {
+            assert_eq!(of::<f32>(n, &to), of::<f64>(n, &to));
+            of::<f64>(n, &to)
+        };
+        use InterpolateMode::{Nearest, NearestExact};
+        let y = both(2, Interpolate::size(&[1, 98], Nearest));
+        assert_eq!(y[48..51], [0.0, 1.0, 1.0]);
+        let y = both(2, Interpolate::size(&[1, 82], Nearest));
+        assert_eq!(y[40..43], [0.0, 0.0, 1.0]);
+        let y = both(2, Interpolate::size(&[1, 41], NearestExact));
+        assert_eq!(y[19..22], [0.0, 0.0, 1.0]);
+        let y = both(2, Interpolate::scale(&[1.0, 1.2], Nearest));
+        assert_eq!(y, [0.0, 1.0]);
+        let y = both(3, Interpolate::scale(&[1.0, 2.302211261529267], NearestExact));
+        assert_eq!(y, [0.0, 0.0, 1.0, 1.0, 1.0, 2.0]);
+        let y = both(4, Interpolate::scale(&[1.0, 1.7], Nearest));
+        assert_eq!(y, [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
+        let again = Interpolate::scale(&[1.0, 1.7], Nearest).recompute_scale_factor(true);
+        assert_eq!(both(4, again), [0.0, 0.0, 1.0, 2.0, 2.0, 3.0]);
+    }
+
+    /// PyTorch 2.15, `F.interpolate(x, ...)` of `x = (torch.arange(7.) ** 2)[None, None, None]`.
+    #[test]
+    fn curves_are_those_of_pytorch() {
+        use InterpolateMode::{Cubic, Linear};
+        let x = Tensor::<f64>::arange(7).square().reshape([1, 1, 1, 7]).unwrap();
+        let close = |to: Interpolate, expected: &[f64]| {
+            let y = x.interpolate(&to).unwrap().to_vec();
+            assert_eq!(y.len(), expected.len());
+            for (a, b) in y.iter().zip(expected) {
+                assert!((a - b).abs() < 1e-7, "{to:?}: {y:?}, expected {expected:?}");
+            }
+        };
+        close(Interpolate::scale(&[1.0, 1.01], Linear), &[0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 36.0]);
+        close(
+            Interpolate::scale(&[1.0, 0.6], Linear),
+            &[0.3333333333, 4.0, 13.66666667, 28.66666667],
+        );
+        close(
+            Interpolate::scale(&[1.0, 0.6], Linear).recompute_scale_factor(true),
+            &[0.375, 4.625, 15.125, 31.875],
+        );
+        close(
+            Interpolate::scale(&[1.0, 1.01], Cubic),
+            &[
+                -0.003676201178,
+                0.9562669368,
+                3.855115762,
+                8.698718506,
+                15.48854861,
+                24.22619591,
+                35.46251359,
+            ],
+        );
+        close(Interpolate::size(&[1, 3], Cubic).align_corners(true), &[0.0, 9.0, 36.0]);
+        close(
+            Interpolate::size(&[1, 3], Linear).antialias(true),
+            &[1.285714286, 9.941176471, 27.0],
+        );
+        close(
+            Interpolate::size(&[1, 9], Linear).antialias(true),
+            &[
+                0.0,
+                0.6666666667,
+                2.333333333,
+                5.111111111,
+                9.0,
+                14.44444444,
+                21.0,
+                28.66666667,
+                36.0,
+            ],
+        );
+        close(
+            Interpolate::size(&[1, 3], Cubic).antialias(true),
+            &[0.6774193548, 9.363858364, 28.06451613],
+        );
+        close(
+            Interpolate::size(&[1, 3], Cubic).antialias(true).align_corners(true),
+            &[1.413333333, 17.71764706, 35.51851852],
+        );
+    }
+
     #[test]
     fn what_cannot_be_resized_is_refused() {
         let x = Tensor::<f32>::zeros([1, 1, 4, 4]);
@@ -345,6 +525,8 @@ mod tests {
         );
         let corners = Interpolate::size(&[2, 2], InterpolateMode::Nearest).align_corners(true);
         assert!(message(&corners).contains("no corners"));
+        let smooth = Interpolate::size(&[2, 2], InterpolateMode::Area).antialias(true);
+        assert!(message(&smooth).contains("antialias is for the modes linear and cubic"));
         for factor in [0.1, f64::NAN, -1.0, f64::INFINITY] {
             let by = Interpolate::scale(&[factor, 1.0], InterpolateMode::Nearest);
             assert!(message(&by).contains("axis 2"), "{factor}");

@@ -117,6 +117,19 @@ impl<const D: usize> ConvTransposeOptions<D> {
     }
 }
 
+/// What `apply` makes of a batch of `rank` axes. An input without the batch axis
+/// is the only sample of a batch, and its result has none either.
+///
+/// # Errors
+///
+/// When `apply` refuses the batch.
+pub fn batched<X: Ops>(x: &X, rank: usize, apply: impl FnOnce(&X) -> Result<X>) -> Result<X> {
+    match x.value().rank() + 1 == rank {
+        true => apply(&x.unsqueeze(0)?)?.squeeze(0),
+        false => apply(x),
+    }
+}
+
 /// The convolution of `[N, in, …]` with a weight `[out, in / groups, …]`, plus
 /// a bias `[out]`, where … stands for `D` axes, 1, 2 or 3; see
 /// [`Conv2d`] for the formula.
@@ -132,6 +145,9 @@ pub fn conv<X: Ops, const D: usize>(
 ) -> Result<X> {
     if D == 2 {
         return x.conv2d(weight, bias, options.along([Some(0), Some(1)]));
+    }
+    if x.value().rank() == D + 1 {
+        return batched(x, D + 2, |x| conv(x, weight, bias, options));
     }
     let output = options.output_shape(x.value().shape(), weight.value().shape())?;
     if D == 1 {
@@ -179,6 +195,9 @@ pub fn conv_transpose<X: Ops, const D: usize>(
     if D == 2 {
         return x.conv_transpose2d(weight, bias, options.along([Some(0), Some(1)]));
     }
+    if x.value().rank() == D + 1 {
+        return batched(x, D + 2, |x| conv_transpose(x, weight, bias, options));
+    }
     let output = options.output_shape(x.value().shape(), weight.value().shape())?;
     if D == 1 {
         let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
@@ -220,8 +239,11 @@ pub fn conv_transpose<X: Ops, const D: usize>(
 fn pooled<X: Ops, const D: usize>(
     place: &str,
     x: &X,
-    apply: impl Fn(&X, Plane) -> Result<X>,
+    apply: &dyn Fn(&X, Plane) -> Result<X>,
 ) -> Result<X> {
+    if x.value().rank() == D + 1 {
+        return batched(x, D + 2, |x| pooled::<X, D>(place, x, apply));
+    }
     let extents = x.value().shape();
     check_rank::<D>(place, "an input", extents)?;
     match D {
@@ -307,7 +329,7 @@ impl<const D: usize> PoolOptions<D> {
 /// When the windows do not fit the input.
 pub fn max_pool<X: Ops, const D: usize>(x: &X, options: PoolOptions<D>) -> Result<X> {
     let place = format!("max_pool{D}d");
-    pooled::<X, D>(&place, x, |x, plane| x.max_pool2d(options.along(plane)))
+    pooled::<X, D>(&place, x, &|x, plane| x.max_pool2d(options.along(plane)))
 }
 
 /// The mean of each window over sequences, images or volumes, or its sum over a
@@ -323,7 +345,7 @@ pub fn avg_pool<X: Ops, const D: usize>(
     divisor_override: Option<usize>,
 ) -> Result<X> {
     let place = format!("avg_pool{D}d");
-    pooled::<X, D>(&place, x, |x, plane| {
+    pooled::<X, D>(&place, x, &|x, plane| {
         // A volume's slices are divided already when its depth is pooled.
         let is_depth = plane == [Some(0), None];
         let divisor_override = divisor_override.map(|divisor| if is_depth { 1 } else { divisor });
@@ -356,7 +378,7 @@ pub fn adaptive_pool_shape<const D: usize>(x: &Shape, output_size: [usize; D]) -
 /// When the windows do not cover the input.
 pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
     let place = format!("adaptive_avg_pool{D}d");
-    pooled::<X, D>(&place, x, |x, plane| {
+    pooled::<X, D>(&place, x, &|x, plane| {
         let output_size = size_along(output_size, plane, x.value().shape());
         X::try_apply(AdaptiveAvgPool2d { output_size }, &[x])
     })
@@ -370,7 +392,7 @@ pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D])
 /// When the windows do not cover the input.
 pub fn adaptive_max_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
     let place = format!("adaptive_max_pool{D}d");
-    pooled::<X, D>(&place, x, |x, plane| {
+    pooled::<X, D>(&place, x, &|x, plane| {
         let output_size = size_along(output_size, plane, x.value().shape());
         X::try_apply(AdaptiveMaxPool2d { output_size }, &[x])
     })
@@ -430,6 +452,50 @@ mod tests {
         let biased = conv(&x, &weight, Some(&bias), options).unwrap();
         let difference = &biased.view() - &y.add(&bias.reshape(column).unwrap()).unwrap().view();
         assert!(difference.iter().all(|d| d.abs() < 1e-12));
+    }
+
+    /// A sample gives what it gives as the only one of a batch.
+    #[test]
+    fn the_batch_axis_may_be_missing() {
+        let mut rng = Rng::seed(8);
+        let mut of = |shape: &[usize]| Tensor::<f64>::normal(shape, 0.0, 1.0, &mut rng);
+        let alike = |x: &Tensor<f64>, apply: &dyn Fn(&Tensor<f64>) -> Result<Tensor<f64>>| {
+            let batch = apply(&x.unsqueeze(0).unwrap()).unwrap();
+            assert_eq!(apply(x).unwrap(), batch.squeeze(0).unwrap());
+        };
+        let (line, image, volume) = (of(&[4, 6]), of(&[4, 6, 5]), of(&[4, 3, 6, 5]));
+        let (w1, w2, w3) = (of(&[4, 4, 3]), of(&[4, 4, 3, 2]), of(&[4, 4, 2, 3, 2]));
+        let bias = of(&[4]);
+        let bias = Some(&bias);
+        alike(&line, &|x| x.conv1d(&w1, bias, ConvOptions::default()));
+        alike(&image, &|x| x.conv2d(&w2, bias, ConvOptions::default()));
+        alike(&image, &|x| x.conv2d_relu(&w2, bias, ConvOptions::default(), false));
+        alike(&volume, &|x| x.conv3d(&w3, bias, ConvOptions::default()));
+        alike(&line, &|x| x.conv_transpose1d(&w1, bias, ConvTransposeOptions::default()));
+        alike(&image, &|x| x.conv_transpose2d(&w2, bias, ConvTransposeOptions::default()));
+        alike(&volume, &|x| x.conv_transpose3d(&w3, bias, ConvTransposeOptions::default()));
+        alike(&line, &|x| x.max_pool1d(PoolOptions::new([2])));
+        alike(&image, &|x| x.max_pool2d(PoolOptions::new([2, 2])));
+        alike(&volume, &|x| x.max_pool3d(PoolOptions::new([2, 2, 2])));
+        alike(&line, &|x| x.avg_pool1d(PoolOptions::new([2]), true));
+        alike(&image, &|x| x.avg_pool2d(PoolOptions::new([2, 2]), true));
+        alike(&volume, &|x| x.avg_pool3d(PoolOptions::new([2, 2, 2]), true));
+        alike(&line, &|x| x.adaptive_avg_pool1d(2));
+        alike(&image, &|x| x.adaptive_avg_pool2d([2, 3]));
+        alike(&volume, &|x| x.adaptive_avg_pool3d([2, 3, 1]));
+        alike(&line, &|x| x.adaptive_max_pool1d(2));
+        alike(&image, &|x| x.adaptive_max_pool2d([2, 3]));
+        alike(&volume, &|x| x.adaptive_max_pool3d([2, 3, 1]));
+        let windows = UnfoldOptions {
+            kernel_size: [2, 2],
+            stride: [2, 1],
+            padding: [0, 0],
+            dilation: [1, 1],
+        };
+        alike(&image, &|x| x.unfold(windows));
+        alike(&of(&[8, 12]), &|x| x.fold([6, 5], windows));
+        let error = image.conv1d(&w2, None, ConvOptions::default()).unwrap_err().to_string();
+        assert!(error.starts_with("conv1d: expected a weight with 1 axes"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Truth: masks joined and counted, and what numbers are.
 
-use super::broadcast::zip;
+use super::broadcast::{paired_shape, zip};
 use super::reduce::{forward, output_shape};
 use crate::element::{Float, Number};
 use crate::error::Result;
@@ -13,7 +13,7 @@ impl Tensor<bool> {
     ///
     /// When the shapes do not broadcast.
     pub fn logical_and(&self, other: &Self) -> Result<Self> {
-        let shape = self.shape().broadcast(other.shape(), "logical_and")?;
+        let shape = paired_shape::<bool, bool, bool>(self, other, "logical_and")?;
         Ok(zip(self, other, &shape, |a, b| a & b))
     }
 
@@ -23,7 +23,7 @@ impl Tensor<bool> {
     ///
     /// When the shapes do not broadcast.
     pub fn logical_or(&self, other: &Self) -> Result<Self> {
-        let shape = self.shape().broadcast(other.shape(), "logical_or")?;
+        let shape = paired_shape::<bool, bool, bool>(self, other, "logical_or")?;
         Ok(zip(self, other, &shape, |a, b| a | b))
     }
 
@@ -33,7 +33,7 @@ impl Tensor<bool> {
     ///
     /// When the shapes do not broadcast.
     pub fn logical_xor(&self, other: &Self) -> Result<Self> {
-        let shape = self.shape().broadcast(other.shape(), "logical_xor")?;
+        let shape = paired_shape::<bool, bool, bool>(self, other, "logical_xor")?;
         Ok(zip(self, other, &shape, |a, b| a ^ b))
     }
 
@@ -112,7 +112,7 @@ impl<T: Float> Tensor<T> {
     ///
     /// When the shapes do not broadcast.
     pub fn isclose(&self, other: &Self, relative: f64, absolute: f64) -> Result<Tensor<bool>> {
-        let shape = self.shape().broadcast(other.shape(), "isclose")?;
+        let shape = paired_shape::<T, T, bool>(self, other, "isclose")?;
         let (relative, absolute) = (T::from_f64(relative), T::from_f64(absolute));
         Ok(zip(self, other, &shape, |a, b| {
             let near = (a - b).abs() <= absolute + relative * b.abs();

@@ -33,6 +33,10 @@ pub fn max_pool_with_indices<X: Ops, const D: usize>(
     x: &X,
     options: PoolOptions<D>,
 ) -> Result<(X, Tensor<i64>)> {
+    if x.value().rank() == D + 1 {
+        let (values, indices) = max_pool_with_indices(&x.unsqueeze(0)?, options)?;
+        return Ok((values.squeeze(0)?, indices.squeeze(0)?));
+    }
     let indices = indices(x.value(), options)?;
     let values = x.flatten(2, -1)?.gather(-1, &indices.flatten(2, -1)?)?;
     Ok((values.reshape(indices.shape())?, indices))
@@ -94,6 +98,9 @@ pub fn max_unpool<X: Ops, const D: usize>(
     indices: &Tensor<i64>,
     output_size: [usize; D],
 ) -> Result<X> {
+    if x.value().rank() == D + 1 && indices.rank() == D + 1 {
+        return max_unpool(&x.unsqueeze(0)?, &indices.unsqueeze(0)?, output_size)?.squeeze(0);
+    }
     let place = format!("max_unpool{D}d");
     let shape = x.value().shape();
     check_rank::<D>(&place, "an input", shape)?;

@@ -59,12 +59,13 @@ macro_rules! operations {
             ///
             /// # Errors
             ///
-            /// When the operation's shape rule refuses the inputs, or they are
-            /// recorded on different tapes.
+            /// When the operation's shape rule refuses the inputs, there is no
+            /// memory for the output, or they are recorded on different tapes.
             fn try_apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Result<Self> {
                 let shapes: SmallVec<[&Shape; 4]> =
                     inputs.iter().map(|input| input.value().shape()).collect();
-                operation.output_shape(&shapes)?;
+                let output = operation.output_shape(&shapes)?;
+                output.check_memory::<Self::Element>(O::NAME)?;
                 Self::ensure_together(inputs)?;
                 Ok(Self::apply(operation, inputs))
             }
@@ -103,20 +104,28 @@ macro_rules! operations {
 
 pub mod activation;
 pub mod adaptive_pool2d;
+mod addmm;
+mod arithmetic;
+mod assignment;
 pub mod attention;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod binary;
+mod bits;
 mod broadcast;
 pub mod check;
+mod combinations;
 pub mod conv2d;
 pub mod conv2d_relu;
 pub mod conv_transpose2d;
 mod counting;
 pub mod cross_entropy;
+pub mod div_rounded;
 pub mod embedding;
+pub mod get;
 pub mod grid_sample;
 pub mod group_norm;
+mod histogram;
 mod indexing;
 mod integer;
 pub mod interpolate;
@@ -141,10 +150,11 @@ pub mod reduce;
 pub mod scan;
 pub mod scatter;
 pub mod scatter_reduce;
+pub mod sections;
 pub mod selection;
 pub mod softmax;
 pub mod special;
-pub mod stacking;
+mod stacking;
 pub mod statistics;
 pub mod strided;
 mod table;

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::broadcast::zip;
 use super::layout::sample;
-use super::reduce::{forward, kept, output_shape};
+use super::reduce::{extreme_shape, forward, kept, output_shape};
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::Result;
@@ -28,7 +28,9 @@ impl<T: Float> Op<T> for Norm {
     const NAME: &'static str = "norm";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        output_shape("norm", inputs[0], &self.axes, self.keep)
+        // A negative power of nothing is ∞, and so no sum of it has a root.
+        let rule = if self.p < 0.0 { extreme_shape } else { output_shape };
+        rule("norm", inputs[0], &self.axes, self.keep)
     }
 
     #[inline(never)]
@@ -94,7 +96,7 @@ mod tests {
         assert_eq!(norm(f64::INFINITY), [4.0, 1.0]);
         assert_eq!(norm(f64::NEG_INFINITY), [3.0, 0.0]);
         assert!((norm(3.0)[0] - 91_f64.cbrt()).abs() < 1e-14);
-        assert_eq!(x.norm(2.0).item().unwrap(), 26_f64.sqrt());
+        assert_eq!(x.norm(2.0).unwrap().item().unwrap(), 26_f64.sqrt());
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! The operators `+ - * /` between tensors and with scalars.
+//! The operators `+ - * /` between tensors and with scalars, and those that
+//! write over a tensor, `+= -= *= /=`.
 
 use std::ops;
 
-use super::broadcast::zip;
+use super::broadcast::{paired_shape, zip};
 use crate::element::Number;
+use crate::kernels::parallel::for_each_equal_chunk;
 use crate::tensor::Tensor;
 
 macro_rules! operators {
@@ -19,7 +21,7 @@ macro_rules! operators {
 
             #[track_caller]
             fn $method(self, other: Self) -> Tensor<T> {
-                let shape = match self.shape().broadcast(other.shape(), stringify!($symbol)) {
+                let shape = match paired_shape::<T, T, T>(self, other, stringify!($symbol)) {
                     Ok(shape) => shape,
                     Err(error) => panic!("{error}"),
                 };
@@ -76,6 +78,85 @@ macro_rules! forward_operators {
 
 operators! { Add add +; Sub sub -; Mul mul *; Div div /; }
 
+macro_rules! assigning_operators {
+    ($($trait:ident $method:ident $symbol:tt;)*) => {$(
+        /// Writes over the elements, which are copied first when another tensor
+        /// shares them. The other is stretched to this shape.
+        ///
+        /// # Panics
+        ///
+        /// When the other does not stretch to this shape.
+        impl<T: Number> ops::$trait<&Tensor<T>> for Tensor<T> {
+            #[track_caller]
+            fn $method(&mut self, other: &Tensor<T>) {
+                let other = match other.broadcast_to(self.shape()) {
+                    Ok(other) => other,
+                    Err(error) => panic!("{}", error.within(stringify!($symbol))),
+                };
+                other.with_slice(|other| {
+                    for_each_equal_chunk(self.make_mut(), |first, chunk| {
+                        for (x, &y) in chunk.iter_mut().zip(&other[first..]) {
+                            *x $symbol y;
+                        }
+                    });
+                });
+            }
+        }
+
+        impl<T: Number> ops::$trait for Tensor<T> {
+            #[track_caller]
+            fn $method(&mut self, other: Tensor<T>) {
+                ops::$trait::$method(self, &other);
+            }
+        }
+
+        impl<T: Number> ops::$trait<T> for Tensor<T> {
+            fn $method(&mut self, other: T) {
+                for_each_equal_chunk(self.make_mut(), |_, chunk| {
+                    chunk.iter_mut().for_each(|x| *x $symbol other);
+                });
+            }
+        }
+    )*};
+}
+
+assigning_operators! {
+    AddAssign add_assign +=;
+    SubAssign sub_assign -=;
+    MulAssign mul_assign *=;
+    DivAssign div_assign /=;
+}
+
+/// A number on the left of a tensor. Written for each number type, since an
+/// operator of a foreign type cannot be generic; inline, so that only those
+/// that are called are compiled.
+macro_rules! number_first {
+    ($($type:ty)*) => {$(
+        number_first! { $type: Add add +, Sub sub -, Mul mul *, Div div / }
+    )*};
+    ($type:ty: $($trait:ident $method:ident $symbol:tt),*) => {$(
+        impl ops::$trait<&Tensor<$type>> for $type {
+            type Output = Tensor<$type>;
+
+            #[inline]
+            fn $method(self, other: &Tensor<$type>) -> Tensor<$type> {
+                other.map(|x| self $symbol x)
+            }
+        }
+
+        impl ops::$trait<Tensor<$type>> for $type {
+            type Output = Tensor<$type>;
+
+            #[inline]
+            fn $method(self, other: Tensor<$type>) -> Tensor<$type> {
+                self $symbol &other
+            }
+        }
+    )*};
+}
+
+number_first! { f32 f64 u8 u16 u32 u64 usize i8 i16 i32 i64 }
+
 impl<T: Number + ops::Neg<Output = T>> ops::Neg for &Tensor<T> {
     type Output = Tensor<T>;
 
@@ -102,7 +183,7 @@ macro_rules! comparisons {
             ///
             /// When the shapes do not broadcast.
             pub fn $name(&self, other: &Self) -> crate::error::Result<Tensor<bool>> {
-                let shape = self.shape().broadcast(other.shape(), stringify!($name))?;
+                let shape = paired_shape::<T, T, bool>(self, other, stringify!($name))?;
                 Ok(zip(self, other, &shape, #[inline(always)] |a, b| a $symbol b))
             }
 
@@ -145,6 +226,43 @@ mod tests {
         assert_eq!((Tensor::from([7, 9_i64]) / 2).to_vec(), [3, 4]);
         assert_eq!(y.gt(&Tensor::scalar(3.0)).unwrap().to_vec(), [false, true]);
         assert_eq!(y.le_scalar(2.0).to_vec(), [true, false]);
+    }
+
+    #[test]
+    fn a_number_may_come_first() {
+        let x = Tensor::from([2.0, 4.0_f32]);
+        assert_eq!((2.0 * &x).to_vec(), [4.0, 8.0]);
+        assert_eq!((1.0 - &x).to_vec(), [-1.0, -3.0]);
+        assert_eq!((1.0 / x.clone() + 0.5).to_vec(), [1.0, 0.75]);
+        assert_eq!((1.0 + x).to_vec(), [3.0, 5.0]);
+        assert_eq!((7_u8 - Tensor::from([3_u8])).to_vec(), [4]);
+        assert_eq!((9 / &Tensor::from([2_i64, -4])).to_vec(), [4, -2]);
+    }
+
+    #[test]
+    fn assignments_write_over_a_tensor_and_not_over_those_that_shared_its_buffer() {
+        let mut x = Tensor::from([[1.0, 2.0], [3.0, 4.0]]);
+        let before = x.clone();
+        x += &Tensor::from([10.0, 20.0]);
+        assert_eq!(x.to_vec(), [11.0, 22.0, 13.0, 24.0]);
+        assert_eq!(before.to_vec(), [1.0, 2.0, 3.0, 4.0]);
+        let address = x.as_slice().unwrap().as_ptr();
+        x -= before;
+        x *= 0.1;
+        x /= Tensor::from([[1.0], [0.5]]);
+        assert_eq!(x.to_vec(), [1.0, 2.0, 2.0, 4.0]);
+        x += 1.0;
+        assert_eq!(x.as_slice().unwrap().as_ptr(), address, "in place");
+        x = x.transpose(0, 1).unwrap();
+        x -= &x.clone();
+        assert_eq!(x, Tensor::zeros([2, 2]));
+    }
+
+    #[test]
+    #[should_panic(expected = "+=: broadcast_to: [2, 3] does not stretch to [3]")]
+    fn an_assignment_does_not_change_a_shape() {
+        let mut x = Tensor::<f32>::zeros([3]);
+        x += &Tensor::zeros([2, 3]);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use std::cmp::Ordering;
 
 use smallvec::SmallVec;
 
+use super::reduce::extreme_shape;
 use crate::element::{Element, Number};
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// The order of numbers, with a NaN behind all.
@@ -33,6 +35,11 @@ pub(super) fn index_rows<T: Element>(
     count: usize,
     work: impl Fn(&[T], &mut [i64]) + Sync,
 ) -> Tensor<i64> {
+    if x.rank() == 0 {
+        let indices = index_rows(&x.at_least_vector(), 0, count, work);
+        // All of one element, or none.
+        return if count == 1 { indices.with_shape(Shape::scalar()) } else { indices };
+    }
     let mut order: SmallVec<[usize; 4]> = (0..x.rank()).filter(|&i| i != axis).collect();
     order.push(axis);
     let length = x.shape()[axis];
@@ -61,8 +68,8 @@ impl<T: Number> Tensor<T> {
     ///
     /// When the axis does not exist.
     pub fn argsort(&self, axis: isize, descending: bool) -> Result<Tensor<i64>> {
-        let axis = self.shape().axis("argsort", axis)?;
-        Ok(index_rows(self, axis, self.shape()[axis], |row, out| {
+        let (axis, length) = self.shape().along("argsort", axis)?;
+        Ok(index_rows(self, axis, length, |row, out| {
             for (i, slot) in (0..).zip(out.iter_mut()) {
                 *slot = i;
             }
@@ -81,8 +88,8 @@ impl<T: Number> Tensor<T> {
     ///
     /// When the axis does not exist or has fewer elements, or `k` is 0.
     pub fn kthvalue_indices(&self, k: usize, axis: isize) -> Result<Tensor<i64>> {
-        let index = self.shape().axis("kthvalue", axis)?;
-        if !(1..=self.shape()[index]).contains(&k) {
+        let (index, length) = self.shape().along("kthvalue", axis)?;
+        if !(1..=length).contains(&k) {
             let message = format!("axis {axis} of {} has no {k}-th element", self.shape());
             return Err(Error::argument("kthvalue", message));
         }
@@ -96,11 +103,11 @@ impl<T: Number> Tensor<T> {
     ///
     /// When the axis does not exist or has no elements.
     pub fn median_indices(&self, axis: isize) -> Result<Tensor<i64>> {
-        let index = self.nonempty_axis("median", axis)?;
+        let (index, length) = self.nonempty_axis("median", axis)?;
         let nan = index_rows(self, index, 1, |row, out| {
             out[0] = row.iter().position(|&x| is_nan(x)).map_or(-1, |place| place as i64);
         });
-        let median = self.ranked(index, (self.shape()[index] - 1) / 2);
+        let median = self.ranked(index, (length - 1) / 2);
         nan.where_mask(&nan.ge_scalar(0), &median)
     }
 
@@ -111,7 +118,7 @@ impl<T: Number> Tensor<T> {
     ///
     /// When the axis does not exist or has no elements.
     pub fn nanmedian_indices(&self, axis: isize) -> Result<Tensor<i64>> {
-        let index = self.nonempty_axis("nanmedian", axis)?;
+        let (index, _) = self.nonempty_axis("nanmedian", axis)?;
         Ok(index_rows(self, index, 1, |row, out| {
             let numbers = row.iter().filter(|&&x| !is_nan(x)).count();
             out[0] = rank(row, numbers.saturating_sub(1) / 2);
@@ -126,7 +133,7 @@ impl<T: Number> Tensor<T> {
     ///
     /// When the axis does not exist or has no elements.
     pub fn mode_indices(&self, axis: isize) -> Result<Tensor<i64>> {
-        let index = self.nonempty_axis("mode", axis)?;
+        let (index, _) = self.nonempty_axis("mode", axis)?;
         Ok(index_rows(self, index, 1, |row, out| {
             let mut indices: Vec<usize> = (0..row.len()).collect();
             indices.sort_by(|&a, &b| compare(row[a], row[b]));
@@ -142,14 +149,10 @@ impl<T: Number> Tensor<T> {
         }))
     }
 
-    /// An axis that has elements.
-    fn nonempty_axis(&self, place: &str, axis: isize) -> Result<usize> {
-        let index = self.shape().axis(place, axis)?;
-        if self.shape()[index] > 0 {
-            return Ok(index);
-        }
-        let message = format!("axis {axis} of {} is empty", self.shape());
-        Err(Error::shape(place, message))
+    /// The index and the length of an axis that has elements.
+    fn nonempty_axis(&self, place: &str, axis: isize) -> Result<(usize, usize)> {
+        extreme_shape(place, self.shape(), &[axis], false)?;
+        self.shape().along(place, axis)
     }
 
     /// The indices of the elements that would be at `place` of a sorted axis.
@@ -164,8 +167,7 @@ impl<T: Number> Tensor<T> {
     ///
     /// When the axis does not exist or has fewer elements.
     pub fn topk_indices(&self, count: usize, axis: isize, largest: bool) -> Result<Tensor<i64>> {
-        let index = self.shape().axis("topk", axis)?;
-        let extent = self.shape()[index];
+        let (index, extent) = self.shape().along("topk", axis)?;
         if count > extent {
             let message = format!("{count} of axis {axis} of {}", self.shape());
             return Err(Error::argument("topk", format!("there are not {message}")));
@@ -213,8 +215,8 @@ impl<T: Number> Tensor<T> {
         axis: isize,
         replaces: impl Fn(T, T) -> bool + Sync,
     ) -> Result<Tensor<i64>> {
-        let axis = self.shape().axis(place, axis)?;
-        Ok(index_rows(self, axis, self.shape()[axis], |row, out| {
+        let (axis, length) = self.shape().along(place, axis)?;
+        Ok(index_rows(self, axis, length, |row, out| {
             let mut best = 0;
             for (i, slot) in out.iter_mut().enumerate() {
                 if replaces(row[i], row[best]) {
@@ -334,8 +336,9 @@ macro_rules! order_functions {
         ///
         /// When the axis does not exist or has no elements.
         $($pub)? fn max_along(&self, axis: isize, keep: bool) -> Result<(Self, Tensor<i64>)> {
-            let axis = self.value().shape().axis("max_along", axis)? as isize;
-            self.pick(axis, self.value().argmax(axis)?.unsqueeze(axis)?, keep)
+            let shape = self.value().shape();
+            let kept = shape.reduced(&[shape.along("max_along", axis)?.0], true);
+            self.pick(axis, self.value().argmax(axis)?.reshape(kept)?, keep)
         }
 
         /// The smallest element of an axis and its index, as `max_along`.
@@ -344,8 +347,9 @@ macro_rules! order_functions {
         ///
         /// When the axis does not exist or has no elements.
         $($pub)? fn min_along(&self, axis: isize, keep: bool) -> Result<(Self, Tensor<i64>)> {
-            let axis = self.value().shape().axis("min_along", axis)? as isize;
-            self.pick(axis, self.value().argmin(axis)?.unsqueeze(axis)?, keep)
+            let shape = self.value().shape();
+            let kept = shape.reduced(&[shape.along("min_along", axis)?.0], true);
+            self.pick(axis, self.value().argmin(axis)?.reshape(kept)?, keep)
         }
 
         /// The running maximum along an axis, and the index of each; of equal

@@ -19,7 +19,7 @@ pub enum PadMode {
     Reflect,
     /// The element at the edge.
     Replicate,
-    /// The elements from the other end.
+    /// The elements from the other end, of what is left after taking away.
     Circular,
 }
 
@@ -41,7 +41,10 @@ impl Pad {
             PadMode::Reflect => extent as isize - 1,
             PadMode::Replicate if extent == 0 => 0,
             PadMode::Replicate => isize::MAX,
-            PadMode::Circular => extent as isize,
+            // What is taken away at one end does not come back at the other.
+            PadMode::Circular => {
+                (extent as isize).saturating_add(before.min(0)).saturating_add(after.min(0))
+            }
         };
         if before.max(after).max(0) > most.max(0) {
             return Err("is more than the axis has to fill it with");
@@ -58,6 +61,8 @@ impl Pad {
     /// For every index of a padded axis the one it comes from.
     fn sources(&self, extent: usize, [before, after]: [isize; 2]) -> Vec<usize> {
         let length = extent as isize;
+        let first = -before.min(0);
+        let kept = length - first + after.min(0);
         let source = |index: isize| {
             let inside = match self.mode {
                 _ if (0..length).contains(&index) => index,
@@ -65,7 +70,7 @@ impl Pad {
                 PadMode::Reflect if index < 0 => -index,
                 PadMode::Reflect => 2 * (length - 1) - index,
                 PadMode::Replicate => index.clamp(0, length - 1),
-                PadMode::Circular => index.rem_euclid(length),
+                PadMode::Circular => first + (index - first).rem_euclid(kept),
             };
             inside as usize
         };
@@ -91,6 +96,10 @@ impl Pad {
             padded[axis] = self.extent(shape[axis], padding).map_err(|what| {
                 Error::argument("pad", format!("{padding:?} for axis {axis} of {shape} {what}"))
             })?;
+        }
+        // The source of each index is listed, even where there are no elements.
+        for &extent in &padded {
+            Shape::from([extent]).check_memory::<usize>("pad")?;
         }
         let padded = Shape::from(padded);
         match padded.checked_elements() {
@@ -119,7 +128,7 @@ impl<T: Number> Tensor<T> {
     /// not enough elements to reflect or repeat.
     pub fn pad(&self, padding: &[[isize; 2]], mode: PadMode) -> Result<Self> {
         let pad = Pad { padding: padding.into(), mode };
-        pad.output_shape(self.shape())?;
+        pad.output_shape(self.shape())?.check_memory::<T>("pad")?;
         Ok(pad.of(self))
     }
 }
@@ -159,6 +168,7 @@ impl<T: Float> Op<T> for Pad {
             (pad(&[[2, 1], [1, 1]], PadMode::Reflect), sample(&[2, 2, 3])),
             (pad(&[[2, 3], [1, 0]], PadMode::Replicate), sample(&[2, 2, 3])),
             (pad(&[[3, 2], [0, 2]], PadMode::Circular), sample(&[2, 2, 3])),
+            (pad(&[[2, -1], [-1, 1]], PadMode::Circular), sample(&[2, 2, 3])),
             (pad(&[[1, 0]], PadMode::Constant(1.0)), sample(&[3, 0])),
             (pad(&[[0, 0], [1, 2]], PadMode::Replicate), sample(&[3, 0])),
         ]
@@ -178,6 +188,9 @@ mod tests {
         assert_eq!(pad([2, 1], PadMode::Replicate), [1, 1, 1, 2, 3, 3]);
         assert_eq!(pad([2, 3], PadMode::Circular), [2, 3, 1, 2, 3, 1, 2, 3]);
         assert_eq!(pad([-1, 1], PadMode::Replicate), [2, 3, 3]);
+        assert_eq!(pad([-1, 2], PadMode::Circular), [2, 3, 2, 3]);
+        assert_eq!(pad([2, -1], PadMode::Circular), [1, 2, 1, 2]);
+        assert_eq!(pad([-1, -1], PadMode::Circular), [2]);
         assert_eq!(pad([-2, -1], PadMode::Reflect), [0; 0]);
     }
 
@@ -190,11 +203,12 @@ mod tests {
             "pad: [0, 3] for axis 1 of [2, 3] is more than the axis has to fill it with"
         );
         assert!(message(&[[4, 0]], PadMode::Circular).contains("more than"));
+        assert!(message(&[[-1, 3]], PadMode::Circular).contains("more than"));
         assert!(message(&[[-2, -2]], PadMode::Constant(0.0)).contains("no extent"));
         assert!(message(&[[-4, 4]], PadMode::Constant(0.0)).contains("no extent"));
         assert!(message(&[[isize::MAX, isize::MAX]], PadMode::Replicate).contains("no extent"));
         assert!(message(&[[isize::MAX, 0]; 2], PadMode::Constant(0.0)).contains("no extent"));
-        assert!(message(&[[1 << 40, 0]; 2], PadMode::Constant(0.0)).contains("too many"));
+        assert!(message(&[[1 << 50, 0]; 2], PadMode::Constant(0.0)).contains("no memory"));
         assert!(message(&[[0, 0]; 3], PadMode::Reflect).contains("3 axes"));
         let empty = Tensor::<f32>::zeros([0]);
         assert!(empty.pad(&[[1, 0]], PadMode::Replicate).is_err());

@@ -175,6 +175,21 @@ pub(super) fn output_shape(
     Ok(shape.reduced(&shape.axes(place, axes)?, keep))
 }
 
+/// As [`output_shape`], for a reduction that has no result for no elements,
+/// such as a maximum.
+pub(super) fn extreme_shape(
+    place: &str,
+    shape: &Shape,
+    axes: &[isize],
+    keep: bool,
+) -> Result<Shape> {
+    let axes = shape.axes(place, axes)?;
+    match axes.iter().find(|&&axis| shape[axis] == 0) {
+        None => Ok(shape.reduced(&axes, keep)),
+        Some(axis) => Err(Error::shape(place, format!("axis {axis} of {shape} has no elements"))),
+    }
+}
+
 /// Folds and keeps the axes where asked.
 pub(super) fn forward<T: Element>(
     x: &Tensor<T>,
@@ -201,7 +216,8 @@ pub(super) fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize
 macro_rules! reductions {
     ($(
         $(#[$doc:meta])*
-        $name:ident: $identity:expr, $fold:expr, |$call:ident, $axes:ident| $gradient:expr;
+        $name:ident by $shape:ident:
+            $identity:expr, $fold:expr, |$call:ident, $axes:ident| $gradient:expr;
     )*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug)]
@@ -217,7 +233,7 @@ macro_rules! reductions {
             const NAME: &'static str = stringify!($name);
 
             fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-                output_shape(stringify!($name), inputs[0], &self.axes, self.keep)
+                $shape(stringify!($name), inputs[0], &self.axes, self.keep)
             }
 
             #[inline(never)]
@@ -255,20 +271,20 @@ macro_rules! reductions {
 
 reductions! {
     /// Σ x over some axes
-    Sum: T::ZERO, #[inline(always)] |a: T, b: T| a + b, |call, axes| {
+    Sum by output_shape: T::ZERO, #[inline(always)] |a: T, b: T| a + b, |call, axes| {
         let shape = call.inputs[0].shape();
         kept(&call.cotangent, shape, axes).stretched(shape.clone())
     };
     /// Π x over some axes; exact gradients where factors are 0, too
-    Prod: T::ONE, #[inline(always)] |a: T, b: T| a * b, |call, axes| {
+    Prod by output_shape: T::ONE, #[inline(always)] |a: T, b: T| a * b, |call, axes| {
         prod_gradient(&call.inputs[0], &call.cotangent, axes)
     };
     /// max x over some axes
-    Max: T::LOWEST, largest(), |call, axes| {
+    Max by extreme_shape: T::LOWEST, largest(), |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
     };
     /// min x over some axes
-    Min: T::HIGHEST, smallest(), |call, axes| {
+    Min by extreme_shape: T::HIGHEST, smallest(), |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
     };
 }
@@ -338,11 +354,8 @@ impl<T: Number> Tensor<T> {
         axis: isize,
         beats: impl Fn(T, T) -> bool + Sync,
     ) -> Result<Tensor<i64>> {
-        let axis = self.shape().axis(place, axis)?;
-        let length = self.shape()[axis];
-        if length == 0 {
-            return Err(Error::shape(place, format!("axis {axis} of {} is empty", self.shape())));
-        }
+        extreme_shape(place, self.shape(), &[axis], false)?;
+        let (axis, _) = self.shape().along(place, axis)?;
         let places = index_rows(self, axis, 1, |row, out| {
             let mut best = 0;
             for (i, &x) in row.iter().enumerate() {
@@ -402,13 +415,70 @@ mod tests {
     }
 
     #[test]
-    fn reductions_of_nothing_are_their_neutral_elements() {
+    fn reductions_of_nothing_are_neutral_elements_or_errors() {
         let x = Tensor::<f32>::zeros([0, 3]);
         assert_eq!(x.sum_axes(&[0], false).unwrap().to_vec(), [0.0; 3]);
         assert_eq!(x.prod_axes(&[0], false).unwrap().to_vec(), [1.0; 3]);
-        assert_eq!(x.max_axes(&[0], false).unwrap().to_vec(), [f32::NEG_INFINITY; 3]);
-        assert!(x.argmax(0).is_err());
         assert!(x.mean().item().unwrap().is_nan());
+        assert_eq!(x.logsumexp(0, false).unwrap().to_vec(), [f32::NEG_INFINITY; 3]);
+        assert_eq!(x.norm_axes(0.5, &[0], false).unwrap().to_vec(), [0.0; 3]);
+        let error = x.max_axes(&[0], false).unwrap_err();
+        assert_eq!(error.to_string(), "Max: axis 0 of [0, 3] has no elements");
+        assert!(x.min_axes(&[-1, 0], true).is_err());
+        assert!(x.max().is_err() && x.min().is_err());
+        assert!(x.argmax(0).is_err() && x.max_along(0, true).is_err());
+        for p in [f64::INFINITY, f64::NEG_INFINITY, -1.0, -0.5] {
+            assert!(x.norm_axes(p, &[0], false).is_err() && x.norm(p).is_err(), "p = {p}");
+            assert!(x.norm_axes(p, &[1], false).unwrap().is_empty());
+        }
+        assert!(x.max_axes(&[1], false).unwrap().is_empty());
+    }
+
+    /// As PyTorch does for each of these; those that cut an axis up refuse.
+    #[test]
+    fn a_scalar_is_one_element_along_its_axis() {
+        let x = Tensor::scalar(2.5);
+        let same = |result: Result<Tensor<f64>>| assert_eq!(result.unwrap(), x);
+        for axis in [0, -1] {
+            for keep in [false, true] {
+                same(x.sum_axes(&[axis], keep));
+                same(x.mean_axes(&[axis], keep));
+                same(x.prod_axes(&[axis], keep));
+                same(x.max_axes(&[axis], keep));
+                same(x.norm_axes(2.0, &[axis], keep));
+                same(x.logsumexp(axis, keep));
+                same(x.max_along(axis, keep).map(|pair| pair.0));
+                same(x.median(axis, keep).map(|pair| pair.0));
+                same(x.nanmedian(axis, keep).map(|pair| pair.0));
+                same(x.mode(axis, keep).map(|pair| pair.0));
+                same(x.kthvalue(1, axis, keep).map(|pair| pair.0));
+            }
+            same(x.cumsum(axis));
+            same(x.cumprod(axis));
+            same(x.logcumsumexp(axis));
+            same(x.sort(axis, true).map(|pair| pair.0));
+            same(x.topk(1, axis, true).map(|pair| pair.0));
+            same(x.cummax(axis).map(|pair| pair.0));
+            same(x.cummin(axis).map(|pair| pair.0));
+            same(x.flip(&[axis]));
+            same(x.squeeze(axis));
+            same(x.transpose(axis, 0));
+            same(x.movedim(axis, 0));
+            same(x.gather(axis, &Tensor::scalar(0)));
+            same(x.index_select(axis, &[0]));
+            assert_eq!(x.softmax(axis).unwrap(), Tensor::scalar(1.0));
+            assert_eq!(x.log_softmax(axis).unwrap(), Tensor::scalar(0.0));
+            assert_eq!(x.normalize(2.0, axis, 1e-12).unwrap(), Tensor::scalar(1.0));
+            assert_eq!(x.argmax(axis).unwrap(), Tensor::scalar(0));
+            assert_eq!(Tensor::scalar(7_u8).sum_axes(&[axis], true).unwrap(), Tensor::scalar(7));
+            assert_eq!(Tensor::scalar(7_u8).cumsum(axis).unwrap(), Tensor::scalar(7));
+            assert!(x.select(axis, 0).is_err() && x.narrow(axis, 0, 1).is_err());
+            assert!(x.unbind(axis).is_err() && x.split(1, axis).is_err());
+            assert!(x.roll(1, axis).is_err() && x.glu(axis).is_err());
+            assert!(x.diff(axis).is_err() && Tensor::cat(&[&x, &x], axis).is_err());
+        }
+        assert!(x.sum_axes(&[1], false).is_err() && x.sum_axes(&[0, -1], false).is_err());
+        assert!(x.softmax(1).is_err() && x.sort(-2, false).is_err());
     }
 
     #[test]

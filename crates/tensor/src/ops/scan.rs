@@ -3,7 +3,7 @@
 use super::layout::sample;
 use super::softmax::map_rows;
 use super::{Call, Cotangents, Op};
-use crate::element::{Element, Float, Integer, Number};
+use crate::element::{Element, Float, Number};
 use crate::error::Result;
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -31,7 +31,11 @@ pub struct LogCumSumExp {
 }
 
 /// The running results of `f` along an axis.
-fn running<T: Element>(x: &Tensor<T>, axis: isize, f: impl Fn(T, T) -> T + Sync) -> Tensor<T> {
+pub(super) fn running<T: Element>(
+    x: &Tensor<T>,
+    axis: isize,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Tensor<T> {
     map_rows(
         [x],
         axis,
@@ -52,29 +56,6 @@ fn backwards<T: Number>(out: &mut [T], mut step: impl FnMut(T, usize) -> T) {
     for (i, slot) in out.iter_mut().enumerate().rev() {
         last = step(last, i);
         *slot = last;
-    }
-}
-
-/// Integers have no gradient, and so methods of their own.
-impl<T: Integer> Tensor<T> {
-    /// The running sum along an axis.
-    ///
-    /// # Errors
-    ///
-    /// When the axis does not exist.
-    pub fn cumsum(&self, axis: isize) -> Result<Self> {
-        self.shape().axis("cumsum", axis)?;
-        Ok(running(self, axis, T::wrapping_add))
-    }
-
-    /// The running product along an axis.
-    ///
-    /// # Errors
-    ///
-    /// When the axis does not exist.
-    pub fn cumprod(&self, axis: isize) -> Result<Self> {
-        self.shape().axis("cumprod", axis)?;
-        Ok(running(self, axis, T::wrapping_mul))
     }
 }
 
@@ -110,7 +91,7 @@ impl<T: Float> Op<T> for CumSum {
     const NAME: &'static str = "cumsum";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        inputs[0].axis("cumsum", self.axis)?;
+        inputs[0].along("cumsum", self.axis)?;
         Ok(inputs[0].clone())
     }
 
@@ -136,7 +117,7 @@ impl<T: Float> Op<T> for CumProd {
     const NAME: &'static str = "cumprod";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        inputs[0].axis("cumprod", self.axis)?;
+        inputs[0].along("cumprod", self.axis)?;
         Ok(inputs[0].clone())
     }
 
@@ -165,7 +146,7 @@ impl<T: Float> Op<T> for LogCumSumExp {
     const NAME: &'static str = "logcumsumexp";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        inputs[0].axis("logcumsumexp", self.axis)?;
+        inputs[0].along("logcumsumexp", self.axis)?;
         Ok(inputs[0].clone())
     }
 

@@ -46,7 +46,8 @@ pub(super) fn checked_axis(
 ) -> Result<usize> {
     let along = shape.check_gather(place, axis, index)?;
     let index = index.shape();
-    if source.len() == index.len() && index.iter().zip(&source[..]).all(|(i, s)| i <= s) {
+    let [reach, sides] = [index, source].map(Shape::at_least_vector);
+    if sides.len() == reach.len() && reach.iter().zip(&sides[..]).all(|(i, s)| i <= s) {
         return Ok(along);
     }
     Err(Error::shape(
@@ -63,6 +64,11 @@ pub(super) fn scattered<T: Element>(
     source: &Tensor<T>,
     combine: impl Fn(T, T) -> T,
 ) -> Tensor<T> {
+    if x.rank() == 0 || index.rank() == 0 {
+        let [vector, source] = [x, source].map(Tensor::at_least_vector);
+        let result = scattered(&vector, 0, &index.at_least_vector(), &source, combine);
+        return result.with_shape(x.shape().clone());
+    }
     let mut strides = x.shape().contiguous_strides();
     let along = std::mem::take(&mut strides[axis]) as usize;
     let targets = Places::new(index.shape(), &strides, 0);
@@ -135,6 +141,9 @@ impl<T: Number> Tensor<T> {
     /// shape than those slices.
     pub fn index_add(&self, axis: isize, indices: &[usize], source: &Self) -> Result<Self> {
         let along = check_index_add(self.shape(), axis, indices, source.shape())?;
+        if self.rank() == 0 {
+            return Ok(self + source);
+        }
         let mut sum = self.clone();
         add_rows(sum.make_mut(), self.shape(), along, indices, source);
         Ok(sum)
@@ -142,9 +151,7 @@ impl<T: Number> Tensor<T> {
 }
 
 fn check_index_add(shape: &Shape, axis: isize, indices: &[usize], source: &Shape) -> Result<usize> {
-    let along = shape.axis("index_add", axis)?;
-    shape.check_indices("index_add", along, indices)?;
-    let expected = shape.with(along, indices.len());
+    let (along, expected) = shape.selected("index_add", axis, indices)?;
     if *source == expected {
         return Ok(along);
     }

@@ -43,7 +43,7 @@ const CHECKED: &str = "the shape rule accepted the inputs";
 
 impl ScatterReduce {
     fn along(&self, shape: &Shape) -> usize {
-        shape.axis("scatter_reduce", self.axis).expect(CHECKED)
+        shape.along("scatter_reduce", self.axis).expect(CHECKED).0
     }
 
     /// The elements of `x`, with `value` at the places that are named, unless

@@ -36,7 +36,7 @@ impl<T: Float> Op<T> for Gather {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
-        let axis = shape.axis("gather", self.axis).expect("checked by the shape rule");
+        let (axis, _) = shape.along("gather", self.axis).expect("checked by the shape rule");
         call.each(|_| {
             // In row-major order: the sum of several picks of one element has
             // the same bits every time.
@@ -69,9 +69,7 @@ impl<T: Float> Op<T> for IndexSelect {
     const NAME: &'static str = "index_select";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let axis = inputs[0].axis("index_select", self.axis)?;
-        inputs[0].check_indices("index_select", axis, &self.indices)?;
-        Ok(inputs[0].with(axis, self.indices.len()))
+        Ok(inputs[0].selected("index_select", self.axis, &self.indices)?.1)
     }
 
     #[inline(never)]
@@ -83,8 +81,11 @@ impl<T: Float> Op<T> for IndexSelect {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
-        let axis = shape.axis("index_select", self.axis).expect("checked by the shape rule");
+        let (axis, _) = shape.along("index_select", self.axis).expect("checked by the shape rule");
         call.each(|_| {
+            if shape.is_empty() {
+                return call.cotangent.clone();
+            }
             let mut gradient = Tensor::zeros(shape);
             add_rows(gradient.make_mut(), shape, axis, &self.indices, &call.cotangent);
             gradient
@@ -120,6 +121,7 @@ impl<T: Element> Tensor<T> {
     /// When the shapes do not broadcast.
     pub fn where_mask(&self, mask: &Tensor<bool>, other: &Self) -> Result<Self> {
         let shape = chosen_shape(mask, self.shape(), other.shape())?;
+        shape.check_memory::<T>("where_mask")?;
         // With one value on a side the loop has two operands.
         if let Ok(other) = other.item() {
             return Ok(zip(mask, self, &shape, |mask, x| if mask { x } else { other }));

@@ -39,6 +39,10 @@ pub(super) fn map_rows<T: Element, const N: usize>(
     row: impl Fn([&[T]; N], &mut [T]) + Sync,
 ) -> Tensor<T> {
     let shape = inputs[0].shape();
+    if shape.is_empty() {
+        let rows = inputs.map(Tensor::at_least_vector);
+        return map_rows(rows.each_ref(), 0, row).with_shape(shape.clone());
+    }
     let axis = shape.axis("softmax", axis).expect("the shape rule accepted the axis");
     let mut order: SmallVec<[usize; 4]> = (0..shape.len()).collect();
     order.swap(axis, shape.len() - 1);
@@ -98,7 +102,7 @@ impl<T: Float> Op<T> for Softmax {
     const NAME: &'static str = "softmax";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        inputs[0].axis("softmax", self.axis)?;
+        inputs[0].along("softmax", self.axis)?;
         Ok(inputs[0].clone())
     }
 
@@ -155,7 +159,7 @@ impl<T: Float> Op<T> for LogSoftmax {
     const NAME: &'static str = "log_softmax";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        inputs[0].axis("log_softmax", self.axis)?;
+        inputs[0].along("log_softmax", self.axis)?;
         Ok(inputs[0].clone())
     }
 

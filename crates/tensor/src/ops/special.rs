@@ -80,8 +80,9 @@ fn digamma<T: Float>(x: T) -> T {
         if x == x.floor() {
             return T::from_f64(if x == 0.0 { f64::INFINITY.copysign(-x) } else { f64::NAN });
         }
-        let fraction = x - x.floor();
-        sum -= std::f64::consts::PI / (std::f64::consts::PI * fraction).tan();
+        // The distance to the nearest integer, which rounds nothing.
+        let distance = x - x.round();
+        sum -= std::f64::consts::PI / (std::f64::consts::PI * distance).tan();
         x = 1.0 - x;
     }
     while x < 10.0 {
@@ -100,9 +101,9 @@ fn trigamma<T: Float>(x: T) -> T {
     let (mut sum, mut sign) = (0.0, 1.0);
     if x <= 0.0 {
         if x == x.floor() {
-            return T::from_f64(f64::INFINITY);
+            return T::from_f64(if x.is_infinite() { f64::NAN } else { f64::INFINITY });
         }
-        let sine = (std::f64::consts::PI * (x - x.floor())).sin();
+        let sine = (std::f64::consts::PI * (x - x.round())).sin();
         sum -= (std::f64::consts::PI / sine).powi(2);
         (sign, x) = (-1.0, 1.0 - x);
     }

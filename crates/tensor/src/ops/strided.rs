@@ -78,7 +78,9 @@ impl DiagEmbed {
     }
 
     fn of<T: Element>(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        let mut matrices = Tensor::full(self.output_shape(x.shape())?, T::default());
+        let shape = self.output_shape(x.shape())?;
+        shape.check_memory::<T>("diag_embed")?;
+        let mut matrices = Tensor::full(shape, T::default());
         let diagonal = Diagonal { offset: self.offset, rows: -2, columns: -1 };
         let places = Places::of(&diagonal.of(&matrices)?);
         x.with_slice(|values| {
@@ -102,7 +104,11 @@ impl UnfoldAxis {
             return Err(Error::argument("unfold_axis", format!("{message} of {}", x.shape())));
         }
         let count = (extent - self.size) / self.step + 1;
-        let shape = x.shape().with(axis, count).iter().copied().chain([self.size]).collect();
+        let shape: Shape = x.shape().with(axis, count).iter().copied().chain([self.size]).collect();
+        if shape.checked_elements().is_none() {
+            let message = format!("the windows of {} have too many elements to count", x.shape());
+            return Err(Error::shape("unfold_axis", message));
+        }
         // With one window the step may be anything, and its product too large.
         strides[axis] = if count > 1 { stride * self.step as isize } else { stride };
         strides.push(stride);

@@ -2,18 +2,24 @@
 
 use smallvec::SmallVec;
 
+use super::addmm::{self, addmm_functions};
+use super::arithmetic::arithmetic_functions;
 use super::attention::{Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
+use super::combinations::{self, combination_functions};
 use super::conv_transpose2d::ConvTransposeOptions;
 use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
+use super::div_rounded::{DivRounded, Rounding};
 use super::embedding::Embedding;
+use super::get::{self, Index, Indices, get_functions};
 use super::grid_sample::{self, GridSample, GridSampleOptions};
 use super::group_norm::GroupNorm;
 use super::indexing::{self, accumulating_functions, indexing_functions};
 use super::interpolate::Interpolate;
 use super::layer_norm::{LayerNorm, RmsNorm};
 use super::layout::{BroadcastTo, Permute, Reshape, Slice};
+use super::lifted::batched;
 use super::linear::Linear;
 use super::matmul::MatMul;
 use super::max_pool2d::{Pool2dOptions, PoolOptions};
@@ -23,13 +29,14 @@ use super::padding::{Pad, PadMode};
 use super::place::{self, place_functions};
 use super::products;
 use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
-use super::reduce::{Max, Min, Prod, Sum};
+use super::reduce::{self, Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
 use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
+use super::sections::{self, Sections, sections_functions};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
-use super::stacking::{self, Sections, stacking_functions};
+use super::stacking::{self, stacking_functions};
 use super::statistics::{self, Interpolation, statistics_functions};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
@@ -39,6 +46,7 @@ use super::{
 };
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
+use crate::kernels::fold::largest;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -99,6 +107,13 @@ operations! {
     activation::Hardsigmoid:
     /// min(max(x + 3, 0), 6) / 6.
     fn hardsigmoid(&self) -> Self { Self::apply(activation::Hardsigmoid, &[self]) }
+
+    activation::Hardtanh:
+    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1): as
+    /// [`clamp`](Ops::clamp), but that NaN lets the gradient through.
+    fn hardtanh(&self, low: f64, high: f64) -> Self {
+        Self::apply(activation::Hardtanh { low, high }, &[self])
+    }
 
     activation::Hardshrink:
     /// x where it is beyond ±`lambda`, else 0.
@@ -296,21 +311,33 @@ operations! {
 
     unary::Powf:
     /// x to the power of a constant.
-    fn powf(&self, exponent: f64) -> Self { Self::apply(unary::Powf { exponent }, &[self]) }
+    fn powf(&self, exponent: f64) -> Self {
+        match exponent {
+            // As in PyTorch, NaN for −∞ too.
+            0.5 => self.sqrt(),
+            2.0 => self.square(),
+            _ => Self::apply(unary::Powf { exponent }, &[self]),
+        }
+    }
 
     unary::Clamp:
     /// x limited to `low ..= high`; no gradient flows at the bounds and beyond
-    /// them. NaN stays.
+    /// them, nor for NaN, which stays. An infinite bound is none, and where they
+    /// are crossed all is `high`.
     fn clamp(&self, low: f64, high: f64) -> Self {
         Self::apply(unary::Clamp { low, high }, &[self])
     }
 
     unary::Logit:
     /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), of x limited to
-    /// `epsilon ..= 1 − epsilon` if given.
+    /// `epsilon ..= 1 − epsilon` if given. Its gradient is 0 outside of these, and
+    /// NaN outside of `0 ..= 1` where there is no `epsilon`.
     fn logit(&self, epsilon: Option<f64>) -> Self {
-        let limited = epsilon.map(|epsilon| self.clamp(epsilon, 1.0 - epsilon));
-        Self::apply(unary::Logit, &[limited.as_ref().unwrap_or(self)])
+        let (low, high) = match epsilon {
+            Some(epsilon) => (epsilon, 1.0 - epsilon),
+            None => (f64::NEG_INFINITY, f64::INFINITY),
+        };
+        Self::apply(unary::Logit { low, high }, &[self])
     }
 
     unary::MulScalar:
@@ -339,9 +366,15 @@ operations! {
     /// The quotient.
     fn div(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Div, &[self, other]) }
 
+    DivRounded:
+    /// The quotient rounded to a whole number; no gradient flows.
+    fn div_rounded(&self, divisor: &Self, rounding: Rounding) -> Result<Self> {
+        Self::try_apply(DivRounded { rounding }, &[self, divisor])
+    }
+
     binary::Maximum:
-    /// The larger one; NaN when either is NaN. The gradient is shared equally
-    /// where both are the same.
+    /// The larger one; NaN when either is NaN, which lets the gradient through to
+    /// both. It is shared equally where both are the same.
     fn maximum(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Maximum, &[self, other])
     }
@@ -366,7 +399,8 @@ operations! {
     }
 
     binary::Hypot:
-    /// √(self² + other²) without overflow; no gradient flows at the origin.
+    /// √(self² + other²) without overflow; no gradient flows at the origin, where
+    /// PyTorch's is NaN.
     fn hypot(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Hypot, &[self, other])
     }
@@ -386,13 +420,15 @@ operations! {
     }
 
     binary::Xlogy:
-    /// `self · ln(other)`, and 0 where `self` is 0.
+    /// `self · ln(other)`, and 0 where `self` is 0. The gradient by `other` is 0
+    /// where both are 0; PyTorch's is NaN.
     fn xlogy(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Xlogy, &[self, other])
     }
 
     binary::LogAddExp:
-    /// ln(exp(self) + exp(other)), without overflow.
+    /// ln(exp(self) + exp(other)), without overflow. Where both are the same, an
+    /// infinity too, they share the gradient equally, where PyTorch's is NaN.
     fn logaddexp(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::LogAddExp, &[self, other])
     }
@@ -434,7 +470,8 @@ operations! {
 
     Max:
     /// The maximum over some axes (PyTorch's `amax`); NaN when one element
-    /// is. Equal maxima share the gradient.
+    /// is. Equal maxima share the gradient. An axis without elements is an
+    /// error.
     fn max_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         Self::try_apply(Max { axes: axes.into(), keep }, &[self])
     }
@@ -447,7 +484,8 @@ operations! {
 
     Norm:
     /// (Σ |x|ᵖ)^(1/p) over some axes: the number of elements that are not 0 for p = 0,
-    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0.
+    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0. For
+    /// ±∞ and p below 0 an axis without elements is an error.
     fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
         match p {
             0.0 => self.abs().sign().sum_axes(axes, keep),
@@ -514,21 +552,25 @@ operations! {
         }
     }
 
-    // Windows over images.
+    // Windows over images. As in PyTorch, one image without the batch axis, [C,
+    // height, width], gives a result without it.
 
     conv2d::Conv2d:
     /// The convolution of images `[N, in, height, width]` with a weight `[out,
     /// in / groups, kernel height, kernel width]`, plus a bias `[out]`.
+    ///
+    /// Here, and in all convolutions and poolings, the batch axis N may be
+    /// missing: one image `[in, height, width]` gives one image.
     fn conv2d(
         &self,
         weight: &Self,
         bias: Option<&Self>,
         options: Conv2dOptions,
     ) -> Result<Self> {
-        match bias {
-            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[self, weight, bias]),
-            None => Self::try_apply(conv2d::Conv2d { options }, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(conv2d::Conv2d { options }, &[x, weight, bias]),
+            None => Self::try_apply(conv2d::Conv2d { options }, &[x, weight]),
+        })
     }
 
     conv2d_relu::Conv2dRelu:
@@ -542,10 +584,10 @@ operations! {
         max_pool: bool,
     ) -> Result<Self> {
         let operation = conv2d_relu::Conv2dRelu { options, max_pool };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     conv_transpose2d::ConvTranspose2d:
@@ -560,17 +602,17 @@ operations! {
         options: ConvTransposeOptions<2>,
     ) -> Result<Self> {
         let operation = conv_transpose2d::ConvTranspose2d { options };
-        match bias {
-            Some(bias) => Self::try_apply(operation, &[self, weight, bias]),
-            None => Self::try_apply(operation, &[self, weight]),
-        }
+        batched(self, 4, |x| match bias {
+            Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
+            None => Self::try_apply(operation, &[x, weight]),
+        })
     }
 
     max_pool2d::MaxPool2d:
     /// The largest element of each window over images `[N, C, height, width]`;
     /// NaN when one is. Of equal elements the first gets the gradient.
     fn max_pool2d(&self, options: Pool2dOptions) -> Result<Self> {
-        Self::try_apply(max_pool2d::MaxPool2d { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(max_pool2d::MaxPool2d { options }, &[x]))
     }
 
     avg_pool2d::AvgPool2d:
@@ -579,21 +621,23 @@ operations! {
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         let divisor_override = None;
         let operation = avg_pool2d::AvgPool2d { options, count_include_pad, divisor_override };
-        Self::try_apply(operation, &[self])
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveAvgPool2d:
     /// The mean of each of `[rows, columns]` windows that cover images
     /// `[N, C, height, width]`, whatever their size.
     fn adaptive_avg_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveAvgPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveAvgPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     adaptive_pool2d::AdaptiveMaxPool2d:
     /// The largest element of each of `[rows, columns]` windows that cover
     /// images `[N, C, height, width]`; NaN when one is.
     fn adaptive_max_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
-        Self::try_apply(adaptive_pool2d::AdaptiveMaxPool2d { output_size }, &[self])
+        let operation = adaptive_pool2d::AdaptiveMaxPool2d { output_size };
+        batched(self, 4, |x| Self::try_apply(operation, &[x]))
     }
 
     // Normalisation and losses.
@@ -873,14 +917,14 @@ operations! {
     /// Each window over images `[N, C, height, width]` as a column of `[N, C · taps,
     /// windows]` (im2col).
     fn unfold(&self, options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Unfold { options }, &[self])
+        batched(self, 4, |x| Self::try_apply(Unfold { options }, &[x]))
     }
 
     Fold:
     /// Columns as those of [`unfold`](Ops::unfold) added up to images of
     /// `output_size` (col2im).
     fn fold(&self, output_size: [usize; 2], options: UnfoldOptions) -> Result<Self> {
-        Self::try_apply(Fold { output_size, options }, &[self])
+        batched(self, 3, |x| Self::try_apply(Fold { output_size, options }, &[x]))
     }
 
     Interpolate:
@@ -890,8 +934,9 @@ operations! {
     }
 
     GridSample:
-    /// The elements of images `[N, C, H, W]` at the places of a grid `[N, rows,
-    /// columns, 2]`, whose x and y go from −1 to 1; see [`GridSampleOptions`].
+    /// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
+    /// columns, 2]`, whose x and y go from −1 to 1, or of volumes `[N, C, D, H, W]` at
+    /// those of a grid `[N, slices, rows, columns, 3]`; see [`GridSampleOptions`].
     fn grid_sample(&self, grid: &Self, options: GridSampleOptions) -> Result<Self> {
         Self::try_apply(GridSample { options }, &[self, grid])
     }
@@ -900,10 +945,7 @@ operations! {
     =>
 
     /// x limited to 0 ..= 6.
-    fn relu6(&self) -> Self { self.clamp(0.0, 6.0) }
-
-    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1).
-    fn hardtanh(&self, low: f64, high: f64) -> Self { self.clamp(low, high) }
+    fn relu6(&self) -> Self { self.hardtanh(0.0, 6.0) }
 
     /// The larger of x and a bound; no gradient flows where the bound is.
     fn clamp_min(&self, low: f64) -> Self { self.clamp(low, f64::INFINITY) }
@@ -944,8 +986,7 @@ operations! {
 
     /// The sum of all elements, as a scalar.
     fn sum(&self) -> Self {
-        let axes = (0..self.value().rank() as isize).collect();
-        Self::apply(Sum { axes, keep: false }, &[self])
+        Self::apply(Sum { axes: self.value().shape().all_axes(), keep: false }, &[self])
     }
 
     /// The mean of all elements, as a scalar; NaN when there are none.
@@ -988,11 +1029,13 @@ operations! {
     /// The product of all elements, as a scalar.
     fn prod(&self) -> Self { self.over_all(Self::prod_axes) }
 
-    /// The largest element, as a scalar; equal ones share the gradient.
-    fn max(&self) -> Self { self.over_all(Self::max_axes) }
+    /// The largest element, as a scalar; equal ones share the gradient. An
+    /// error when there are none.
+    fn max(&self) -> Result<Self> { self.max_axes(&self.value().shape().all_axes(), false) }
 
-    /// The smallest element, as a scalar; equal ones share the gradient.
-    fn min(&self) -> Self { self.over_all(Self::min_axes) }
+    /// The smallest element, as a scalar; equal ones share the gradient. An
+    /// error when there are none.
+    fn min(&self) -> Result<Self> { self.min_axes(&self.value().shape().all_axes(), false) }
 
     /// The variance of all elements; see [`var_axes`](Ops::var_axes).
     fn var(&self, correction: usize) -> Self {
@@ -1013,14 +1056,14 @@ operations! {
     }
 
     /// The norm of all elements as one vector; see [`norm_axes`](Ops::norm_axes).
-    fn norm(&self, p: f64) -> Self {
-        self.over_all(|x, axes, keep| x.norm_axes(p, axes, keep))
+    fn norm(&self, p: f64) -> Result<Self> {
+        self.norm_axes(p, &self.value().shape().all_axes(), false)
     }
 
-    /// A reduction over all axes.
+    /// A reduction over all axes that has a result for no elements, too.
     #[doc(hidden)]
     fn over_all(&self, reduction: impl Fn(&Self, &[isize], bool) -> Result<Self>) -> Self {
-        let axes: Vec<isize> = (0..self.value().rank() as isize).collect();
+        let axes = self.value().shape().all_axes();
         reduction(self, &axes, false).expect("a tensor has all of its axes")
     }
 
@@ -1113,9 +1156,10 @@ operations! {
         distances.norm_axes(p, &[-1], false)
     }
 
-    /// ln Σ exp(x) along an axis, without overflow.
+    /// ln Σ exp(x) along an axis, without overflow; −∞ for no elements.
     fn logsumexp(&self, axis: isize, keep: bool) -> Result<Self> {
-        let max = self.value().max_axes(&[axis], true)?;
+        self.value().shape().along("logsumexp", axis)?;
+        let max = reduce::forward(self.value(), &[axis], true, Number::LOWEST, largest());
         let max = Self::constant(max.map(|x| if x.is_finite() { x } else { Number::ZERO }));
         let sum = self.sub(&max)?.exp().sum_axes(&[axis], true)?.ln().add(&max)?;
         if keep { Ok(sum) } else { sum.squeeze(axis) }
@@ -1212,13 +1256,14 @@ operations! {
 
     /// The grid of [`grid_sample`](Ops::grid_sample) that maps images of
     /// `[height, width]` by these matrices `[N, 2, 3]`, as `[N, height, width,
-    /// 2]`: (x, y, 1) of each pixel times the matrix.
-    fn affine_grid(&self, output_size: [usize; 2], align_corners: bool) -> Result<Self> {
-        grid_sample::affine_grid(self, output_size, align_corners)
+    /// 2]`: (x, y, 1) of each pixel times the matrix. Volumes of `[depth, height,
+    /// width]` take matrices `[N, 3, 4]`, for (x, y, z, 1).
+    fn affine_grid(&self, output_size: impl AsRef<[usize]>, align_corners: bool) -> Result<Self> {
+        grid_sample::affine_grid(self, output_size.as_ref(), align_corners)
     }
 
-    /// Channels spread over squares of `factor` × `factor` pixels: `[N, C ·
-    /// factor², H, W]` becomes `[N, C, H · factor, W · factor]`.
+    /// Channels spread over squares of `factor` × `factor` pixels: `[…, C ·
+    /// factor², H, W]` becomes `[…, C, H · factor, W · factor]`.
     fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
         pixels::shuffle(self, factor)
     }
@@ -1228,11 +1273,23 @@ operations! {
         pixels::unshuffle(self, factor)
     }
 
+    /// The channels of `[N, C, …]` in another order, so that each of `groups`
+    /// groups of neighbours afterwards has channels of all groups before (Zhang
+    /// et al., "ShuffleNet", 2018).
+    fn channel_shuffle(&self, groups: usize) -> Result<Self> {
+        pixels::shuffle_channels(self, groups)
+    }
+
     /// Two axes exchanged.
     fn transpose(&self, first: isize, second: isize) -> Result<Self> {
         let shape = self.value().shape();
-        let mut axes: Vec<isize> = (0..shape.len() as isize).collect();
-        axes.swap(shape.axis("transpose", first)?, shape.axis("transpose", second)?);
+        let (first, _) = shape.along("transpose", first)?;
+        let (second, _) = shape.along("transpose", second)?;
+        if first == second {
+            return Ok(self.clone());
+        }
+        let mut axes = shape.all_axes();
+        axes.swap(first, second);
         self.permute(&axes)
     }
 
@@ -1265,6 +1322,16 @@ operations! {
 
     stacking_functions! {}
 
+    sections_functions! {}
+
+    combination_functions! {}
+
+    get_functions! {}
+
+    arithmetic_functions! {}
+
+    addmm_functions! {}
+
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
         Self::constant(Tensor::scalar(Number::from_f64(value))).where_mask(mask, self)
@@ -1273,7 +1340,7 @@ operations! {
     /// With a value at some indices of an axis.
     fn index_fill(&self, axis: isize, indices: &[usize], value: f64) -> Result<Self> {
         let shape = self.value().shape();
-        let slices = shape.with(shape.axis("index_fill", axis)?, indices.len());
+        let (_, slices) = shape.selected("index_fill", axis, indices)?;
         let values = Self::constant(Tensor::full(slices, Number::from_f64(value)));
         self.index_copy(axis, indices, &values)
     }

@@ -169,8 +169,22 @@ unary! {
     Ln in 0.1..2.0: |x| x.ln(), |x, _| T::ONE / x;
     /// ln(1 + x)
     Ln1p in -0.5..2.0: |x| x.ln_1p(), |x, _| T::ONE / (T::ONE + x);
-    /// ln(x / (1 − x))
-    Logit in 0.1..0.9: |x| (x / (T::ONE - x)).ln(), |x, _| T::ONE / (x * (T::ONE - x));
+    /// ln(z / (1 − z)) of x limited to low ..= high; outside of them the gradient
+    /// is 0, and without bounds, which are infinite then, NaN outside of 0 ..= 1
+    Logit { low = 0.05, high = 0.95 } in 0.1..0.9:
+        |x| {
+            let z = if x < low { low } else if x > high { high } else { x };
+            (z / (T::ONE - z)).ln()
+        },
+        |x, _| {
+            if x < low || x > high {
+                T::ZERO
+            } else if x < T::ZERO || x > T::ONE {
+                c(f64::NAN)
+            } else {
+                T::ONE / (x * (T::ONE - x))
+            }
+        };
     /// √x
     Sqrt in 0.1..2.0: |x| x.sqrt(), |_, y| c::<T>(0.5) / y;
     /// 1/√x
@@ -199,10 +213,13 @@ unary! {
     Powf { exponent = 2.5 } in 0.2..2.0:
         |x| x.powf(exponent),
         |x, _| if exponent == T::ZERO { T::ZERO } else { exponent * x.powf(exponent - T::ONE) };
-    /// x limited to low ..= high
+    /// x limited to low ..= high; an infinite bound is none
     Clamp { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
-        |x, _| if x > low && x < high { T::ONE } else { T::ZERO };
+        |x, _| {
+            let above = x > low || low == T::LOWEST;
+            if above && (x < high || high == T::HIGHEST) { T::ONE } else { T::ZERO }
+        };
     /// factor · x
     MulScalar { factor = -1.7 } in -2.0..2.0: |x| x * factor, |_, _| factor;
     /// x + term
@@ -229,9 +246,11 @@ unary! {
     /// (exp(x) + exp(−x)) / 2
     Cosh in -2.0..2.0: |x| x.cosh(), |x, _| x.sinh();
     /// ln(x + √(x² + 1))
-    Asinh in -2.0..2.0: |x| x.asinh(), |x, _| T::ONE / (x * x + T::ONE).sqrt();
+    Asinh in -2.0..2.0: |x| x.asinh(), |x, _| T::ONE / x.hypot(T::ONE);
     /// ln(x + √(x² − 1))
-    Acosh in 1.2..3.0: |x| x.acosh(), |x, _| T::ONE / ((x - T::ONE) * (x + T::ONE)).sqrt();
+    Acosh in 1.2..3.0:
+        |x| x.acosh(),
+        |x, _| T::ONE / ((x - T::ONE).sqrt() * (x + T::ONE).sqrt());
     /// ln((1 + x) / (1 − x)) / 2
     Atanh in -0.9..0.9: |x| x.atanh(), |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x));
     /// 1 − erf(x)
@@ -240,14 +259,15 @@ unary! {
         |x, _| c::<T>(-std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).exp();
     /// sin(πx) / (πx)
     Sinc in 0.1..2.0:
-        |x| {
-            let angle = x * c(std::f64::consts::PI);
-            if x == T::ZERO { T::ONE } else { angle.sin() / angle }
-        },
-        |x, y| {
-            let angle = x * c(std::f64::consts::PI);
-            if x == T::ZERO { T::ZERO } else { (angle.cos() - y) / x }
-        };
+        |x| if x == T::ZERO { T::ONE } else { turned(x).sin() / (x * c(std::f64::consts::PI)) },
+        |x, y| if x == T::ZERO { T::ZERO } else { (turned(x).cos() - y) / x };
+}
+
+/// πx less the whole turns in it, which are taken off without rounding.
+#[inline(always)]
+fn turned<T: Float>(x: T) -> T {
+    let turns = (x * c(0.5)).round();
+    (x - (turns + turns)) * c(std::f64::consts::PI)
 }
 
 unary! {

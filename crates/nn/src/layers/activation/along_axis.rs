@@ -4,6 +4,7 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
+use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -115,10 +116,12 @@ own_settings!(Softmax2d: |_this, input| {
 
 impl<T: Float> Module<T> for Softmax2d {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        let sample = x.shape().get(1..).unwrap_or_default();
-        check_sample::<2>("Softmax2d", &sample.into())
-            .and_then(|()| x.softmax(1))
-            .map_err(|error| place::said_by(error, None, self))
+        let softmax = |x: &Var<T>| {
+            let sample = x.shape().get(1..).unwrap_or_default();
+            check_sample::<2>("Softmax2d", &sample.into())?;
+            x.softmax(1)
+        };
+        batched(x, 4, softmax).map_err(|error| place::said_by(error, None, self))
     }
 }
 

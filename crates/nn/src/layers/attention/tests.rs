@@ -1,18 +1,12 @@
 //! Attention: names, caches, masks, weights and mistakes.
 
+use approx::assert_abs_diff_eq;
 use dendra_autograd::{Parameters, Tape};
 
 use super::*;
 
 fn layer(settings: MultiheadAttentionSettings) -> MultiheadAttention<f64> {
     settings.batch_first(true).init_as(&mut Rng::seed(1)).unwrap()
-}
-
-fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
-    assert_eq!(a.shape(), b.shape());
-    for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
-        assert!((a - b).abs() < 1e-12, "{a} {b}");
-    }
 }
 
 #[test]
@@ -49,13 +43,13 @@ fn a_key_of_zeros_takes_its_share() {
     // What the others have left is shared as it was.
     let others = weights[1].narrow(-1, 0, 3).unwrap();
     let sums = others.sum_axes(&[-1], true).unwrap();
-    assert_near(&weights[0], &others.div(&sums).unwrap());
+    assert_abs_diff_eq!(weights[0], others.div(&sums).unwrap(), epsilon = 1e-12);
     assert!(sums.to_vec().iter().all(|&sum| sum < 1.0));
 
     // With everything masked, only the zeros are left.
     let nothing = AttentionMask::Keep(Tensor::full([3, 3], false));
     let y = zero.attend(&x, &x, &x, Attend { mask: nothing, ..Attend::default() }).unwrap();
-    assert_near(y.value(), &Tensor::zeros([2, 3, 4]));
+    assert_abs_diff_eq!(*y.value(), Tensor::zeros([2, 3, 4]), epsilon = 1e-12);
 }
 
 /// Some positions at a time, with a cache, give what all at once do.
@@ -72,7 +66,11 @@ fn a_cache_changes_nothing() {
             let x = Var::new(x.narrow(1, start, count).unwrap());
             let options = Attend { cache: Some(&mut cache), ..causal() };
             let y = layer.attend(&x, &x, &x, options).unwrap();
-            assert_near(y.value(), &all.value().narrow(1, start, count).unwrap());
+            assert_abs_diff_eq!(
+                *y.value(),
+                all.value().narrow(1, start, count).unwrap(),
+                epsilon = 1e-12
+            );
         }
         assert_eq!(cache.len(), 7);
         cache.keep_last(3).unwrap();
@@ -96,7 +94,7 @@ fn padding_changes_nothing() {
     for mask in masks {
         let options = Attend { mask, key_padding_mask: Some(&padding), ..Attend::default() };
         let y = layer.attend(&x, &x, &x, options).unwrap();
-        assert_near(y.value(), expected.value());
+        assert_abs_diff_eq!(*y.value(), *expected.value(), epsilon = 1e-12);
     }
 }
 
@@ -121,9 +119,13 @@ fn assert_weights(layer: &MultiheadAttention<f64>) {
         let options = || Attend { mask: mask.clone(), is_causal, ..Attend::default() };
         let expected = layer.attend(&x, &x, &x, options()).unwrap();
         let (y, each) = layer.attend_with_weights(&x, &x, &x, options(), false).unwrap();
-        assert_near(y.value(), expected.value());
+        assert_abs_diff_eq!(*y.value(), *expected.value(), epsilon = 1e-12);
         let (_, mean) = layer.attend_with_weights(&x, &x, &x, options(), true).unwrap();
-        assert_near(mean.value(), &each.value().mean_axes(&[1], false).unwrap());
+        assert_abs_diff_eq!(
+            *mean.value(),
+            each.value().mean_axes(&[1], false).unwrap(),
+            epsilon = 1e-12
+        );
         assert!(each.value().to_vec().iter().all(|weight| (0.0..=1.0).contains(weight)));
     }
     let mask = AttentionMask::Keep(Tensor::full([3, 5, 5], true));
@@ -144,6 +146,30 @@ fn dropout_is_in_training_alone() {
 }
 
 #[test]
+fn the_batch_axis_may_be_missing() {
+    let mut rng = Rng::seed(4);
+    for batch_first in [false, true] {
+        let layer: MultiheadAttention<f64> =
+            MultiheadAttention::new(8, 2).batch_first(batch_first).init_as(&mut rng).unwrap();
+        let mut of = |length| Tensor::normal([length, 8], 0.0, 1.0, &mut rng);
+        let (query, key) = (Var::new(of(3)), Var::new(of(4)));
+        let axis = if batch_first { 0 } else { 1 };
+        let batch = |x: &Var<f64>| x.unsqueeze(axis).unwrap();
+        let padding = Tensor::from([false, true, false, false]);
+        let with = |padding| Attend { key_padding_mask: Some(padding), ..Attend::default() };
+        let one = layer.attend_with_weights(&query, &key, &key, with(&padding), true).unwrap();
+        let paddings = padding.unsqueeze(0).unwrap();
+        let (q, k) = (batch(&query), batch(&key));
+        let all = layer.attend_with_weights(&q, &k, &k, with(&paddings), true).unwrap();
+        assert_eq!(one.0.value(), all.0.squeeze(axis).unwrap().value());
+        assert_eq!(one.1.value(), all.1.squeeze(0).unwrap().value());
+        let alone = layer.attend(&query, &key, &key, with(&padding)).unwrap();
+        let beside = layer.attend(&q, &k, &k, with(&paddings)).unwrap();
+        assert_eq!(alone.value(), beside.squeeze(axis).unwrap().value());
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let mut rng = Rng::seed(0);
     let error = MultiheadAttention::new(8, 3).init(&mut rng).unwrap_err().to_string();
@@ -152,8 +178,8 @@ fn what_does_not_fit_is_named() {
     let message =
         |shape: &[usize]| layer.forward(&Var::new(Tensor::zeros(shape))).unwrap_err().to_string();
     assert_eq!(
-        message(&[5, 8]),
-        "MultiheadAttention 8, 2 heads: expected inputs of shape [L, N, E], got [5, 8]"
+        message(&[8]),
+        "MultiheadAttention 8, 2 heads: expected inputs of shape [L, N, E], got [8]"
     );
     assert!(message(&[5, 2, 7]).contains("expected input of shape […, 8]"));
 }

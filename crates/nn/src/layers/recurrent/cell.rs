@@ -29,6 +29,11 @@ impl<T: Float> RecurrentState<T> {
     }
 
     /// h, and c where there is one.
+    /// The state with its parts changed alike.
+    pub(super) fn each(&self, change: impl Fn(&Var<T>) -> Result<Var<T>>) -> Result<Self> {
+        Ok(Self { h: change(&self.h)?, c: self.c.as_ref().map(change).transpose()? })
+    }
+
     fn parts(&self) -> impl Iterator<Item = &Var<T>> {
         [Some(&self.h), self.c.as_ref()].into_iter().flatten()
     }
@@ -60,7 +65,7 @@ pub type RNNCell<T = f32> = RecurrentCell<T, 1>;
 ///
 /// | | shape |
 /// |---|---|
-/// | input | `[N, input_size]` |
+/// | input | `[N, input_size]`, or `[input_size]` of one sample, as its state |
 /// | state | `[N, hidden_size]`, 0 when not given |
 /// | `weight_ih` | `[GATES · hidden_size, input_size]` |
 /// | `weight_hh` | `[GATES · hidden_size, hidden_size]` |
@@ -248,6 +253,10 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
     /// When the shapes do not fit.
     pub fn step(&self, x: &Var<T>, state: Option<&RecurrentState<T>>) -> Result<RecurrentState<T>> {
         let stepped = || {
+            if x.shape().len() == 1 {
+                let state = state.map(|state| state.each(|part| part.unsqueeze(0))).transpose()?;
+                return self.step(&x.unsqueeze(0)?, state.as_ref())?.each(|part| part.squeeze(0));
+            }
             let &[batch, _] = &x.shape()[..] else {
                 let message = format!("expected an input [N, input_size], got {}", x.shape());
                 return Err(Error::shape("", message));

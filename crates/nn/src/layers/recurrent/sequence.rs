@@ -35,6 +35,12 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// | input | `[L, N, input_size]`, or `[N, L, input_size]` with `batch_first` |
 /// | output | `[L, N, D · hidden_size]`, or `[N, L, D · hidden_size]` |
 /// | state h, and c of the LSTM | `[num_layers · D, N, hidden_size]` |
+///
+/// Or without N: one sequence `[L, input_size]` with a state `[num_layers · D,
+/// hidden_size]`.
+///
+/// | parameter | shape |
+/// |---|---|
 /// | `weight_ih_l0` | `[GATES · hidden_size, input_size]` |
 /// | `weight_hh_l0` | `[GATES · hidden_size, hidden_size]` |
 /// | `bias_ih_l0`, `bias_hh_l0` | `[GATES · hidden_size]` |
@@ -277,6 +283,9 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
         state: Option<&RecurrentState<T>>,
         lengths: Option<&[usize]>,
     ) -> Result<(Var<T>, RecurrentState<T>)> {
+        if x.shape().len() == 2 {
+            return self.run_sample(x, state, lengths);
+        }
         if x.shape().len() != 3 {
             let order = if self.batch_first { "N, L" } else { "L, N" };
             let message = format!("expected a sequence [{order}, input_size], got {}", x.shape());
@@ -313,6 +322,20 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
         }
         let output = if self.batch_first { x.transpose(0, 1)? } else { x };
         Ok((output, stacked(&last)?))
+    }
+
+    /// One sequence `[L, input_size]` without the batch axis, and states without
+    /// it.
+    fn run_sample(
+        &self,
+        x: &Var<T>,
+        state: Option<&RecurrentState<T>>,
+        lengths: Option<&[usize]>,
+    ) -> Result<(Var<T>, RecurrentState<T>)> {
+        let axis = if self.batch_first { 0 } else { 1 };
+        let state = state.map(|state| state.each(|part| part.unsqueeze(1))).transpose()?;
+        let (y, state) = self.run_unnamed(&x.unsqueeze(axis)?, state.as_ref(), lengths)?;
+        Ok((y.squeeze(axis)?, state.each(|part| part.squeeze(1))?))
     }
 
     fn check_state(&self, state: Option<&RecurrentState<T>>, batch: usize) -> Result<()> {

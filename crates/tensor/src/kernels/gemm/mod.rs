@@ -26,6 +26,7 @@ use super::matrices::fits;
 #[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
+use crate::unoptimised::warn_if_unoptimised;
 
 /// About how many multiplications a block of C holds at least.
 const BLOCK_WORK: usize = 1 << 19;
@@ -128,6 +129,9 @@ macro_rules! entries {
         /// it is large.
         pub fn $type(p: Problem<'_, $type>) {
             p.check();
+            if p.m.saturating_mul(p.k).saturating_mul(p.n) >= BLOCK_WORK {
+                warn_if_unoptimised();
+            }
             if dot::suits(&p) {
                 return dot::multiply(p);
             }

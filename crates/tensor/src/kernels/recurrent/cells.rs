@@ -295,8 +295,8 @@ impl Cell for Rnn {
         let (y, dh, dy) = (&kept.gates[..hidden], &mut state[..hidden], &mut input[..hidden]);
         for j in 0..hidden {
             let slope = match self.relu {
-                true if y[j] > T::ZERO => T::ONE,
-                true => T::ZERO,
+                true if y[j] <= T::ZERO => T::ZERO,
+                true => T::ONE,
                 false => T::ONE - y[j] * y[j],
             };
             dy[j] = dh[j] * slope;

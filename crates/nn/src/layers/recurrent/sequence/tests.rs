@@ -1,5 +1,6 @@
 //! Recurrent layers: steps, networks, dropout, projections and mistakes.
 
+use approx::assert_abs_diff_eq;
 use dendra_autograd::{Param, Tape};
 use dendra_tensor::Rng;
 
@@ -22,10 +23,14 @@ fn steps_one_at_a_time_are_the_whole_sequence() {
         let x = Var::new(x.narrow(0, step, 1).unwrap().squeeze(0).unwrap());
         let next = cell.step(&x, state.as_ref()).unwrap();
         let output = outputs.value().narrow(0, step, 1).unwrap();
-        assert_near(&output, next.h.value());
+        assert_abs_diff_eq!(output, *next.h.value(), epsilon = 1e-12);
         state = Some(next);
     }
-    assert_near(last.c.unwrap().value(), state.unwrap().c.unwrap().value());
+    assert_abs_diff_eq!(
+        *last.c.unwrap().value(),
+        *state.unwrap().c.unwrap().value(),
+        epsilon = 1e-12
+    );
 }
 
 fn parameters(cell: &mut LSTMCell<f64>) -> Vec<&mut Param<f64>> {
@@ -36,12 +41,6 @@ fn parameters(cell: &mut LSTMCell<f64>) -> Vec<&mut Param<f64>> {
         }
     });
     all
-}
-
-fn assert_near(a: &Tensor<f64>, b: &Tensor<f64>) {
-    for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
-        assert!((a - b).abs() < 1e-12, "{a} {b}");
-    }
 }
 
 #[test]
@@ -73,6 +72,33 @@ fn dropout_is_between_layers_and_in_training_alone() {
 }
 
 #[test]
+fn the_batch_axis_may_be_missing() {
+    let mut rng = Rng::seed(5);
+    for batch_first in [false, true] {
+        let settings = LSTM::new(3, 4).num_layers(2).bidirectional(true).batch_first(batch_first);
+        let lstm: LSTM<f64> = settings.init_as(&mut rng).unwrap();
+        let mut of = |shape: &[usize]| Var::new(Tensor::normal(shape, 0.0, 1.0, &mut rng));
+        let (x, h, c) = (of(&[5, 3]), of(&[4, 4]), of(&[4, 4]));
+        let axis = if batch_first { 0 } else { 1 };
+        let batch = |x: &Var<f64>, axis| x.unsqueeze(axis).unwrap();
+        let states = RecurrentState { h: batch(&h, 1), c: Some(batch(&c, 1)) };
+        let state = RecurrentState { h, c: Some(c) };
+        let (y, last) = lstm.run(&x, Some(&state), None).unwrap();
+        let (ys, lasts) = lstm.run(&batch(&x, axis), Some(&states), None).unwrap();
+        assert_eq!(*y.shape(), [5, 8]);
+        assert_eq!(y.value(), ys.squeeze(axis).unwrap().value());
+        assert_eq!(last.h.value(), lasts.h.squeeze(1).unwrap().value());
+        assert_eq!(last.c.unwrap().value(), lasts.c.unwrap().squeeze(1).unwrap().value());
+    }
+    let cell = crate::layers::GRUCell::new(3, 4).init(&mut rng).unwrap();
+    let (x, h) = (Var::new(Tensor::ones([3])), Var::new(Tensor::ones([4])));
+    let one = cell.step(&x, Some(&RecurrentState { h: h.clone(), c: None })).unwrap();
+    let states = RecurrentState { h: h.unsqueeze(0).unwrap(), c: None };
+    let all = cell.step(&x.unsqueeze(0).unwrap(), Some(&states)).unwrap();
+    assert_eq!(one.h.value(), all.h.squeeze(0).unwrap().value());
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let mut rng = Rng::seed(0);
     let mut lstm = LSTM::new(3, 4).num_layers(2).init(&mut rng).unwrap();
@@ -81,8 +107,8 @@ fn what_does_not_fit_is_named() {
         lstm.run(&x, state, None).unwrap_err().to_string()
     };
     assert_eq!(
-        message(&lstm, &[5, 3], None),
-        "LSTM 3 → 4, 2 layers: expected a sequence [L, N, input_size], got [5, 3]"
+        message(&lstm, &[3], None),
+        "LSTM 3 → 4, 2 layers: expected a sequence [L, N, input_size], got [3]"
     );
     lstm.name_parameters();
     let zeros = |shape: [usize; 3]| Var::new(Tensor::zeros(shape));
@@ -124,9 +150,13 @@ fn a_projection_is_a_matrix_behind_each_step() {
     {
         let (y, last) = plain.run(&x, state, lengths).unwrap();
         let (projected, projected_last) = projected.run(&x, state, lengths).unwrap();
-        assert_near(y.value(), projected.value());
-        assert_near(last.h.value(), projected_last.h.value());
-        assert_near(last.c.unwrap().value(), projected_last.c.unwrap().value());
+        assert_abs_diff_eq!(*y.value(), *projected.value(), epsilon = 1e-12);
+        assert_abs_diff_eq!(*last.h.value(), *projected_last.h.value(), epsilon = 1e-12);
+        assert_abs_diff_eq!(
+            *last.c.unwrap().value(),
+            *projected_last.c.unwrap().value(),
+            epsilon = 1e-12
+        );
     }
     let names: Vec<String> =
         projected.named_parameters().into_iter().map(|(name, _)| name).collect();
