@@ -21,12 +21,14 @@ pub use dendra_losses::{
 pub use dendra_nn::{Init, Module, Parameters, Sequential, initialise, layers::*};
 #[cfg(feature = "optim")]
 pub use dendra_optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, Chain, ConstantLr, CosineAnnealingLr,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Chain, ConstantLr, CosineAnnealingLr,
     CosineAnnealingWarmRestarts, CyclicLr, ExponentialLr, Lamb, Lbfgs, LinearLr, Lion, MultiStepLr,
     Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp,
     Rprop, Sequence, Sgd, Split, StepLr, WeightAverage,
 };
 pub use dendra_tensor::{Error, Index, Ops, Result, Rng, Shape, Tensor};
+#[cfg(feature = "fft")]
+pub use dendra_tensor::{FftNorm, Fourier, StftOptions};
 #[cfg(feature = "train")]
 pub use dendra_train::{
     Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,

@@ -3,7 +3,7 @@
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
-use crate::loss::{Loss, reduce};
+use crate::loss::{Loss, is_loss, reduce};
 use crate::pointwise::{Curve, apply, ensure_same_shape};
 
 /// The binary cross-entropy of a probability x and a target y between 0 and 1:
@@ -128,17 +128,8 @@ impl BceWithLogitsLoss {
     }
 }
 
-impl<T: Float> Loss<Tensor<T>, T> for BceLoss {
-    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
-        self.compute(output, target)
-    }
-}
-
-impl<T: Float> Loss<Tensor<T>, T> for BceWithLogitsLoss {
-    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
-        self.compute(output, target)
-    }
-}
+is_loss! { BceLoss, Tensor<T>, |_loss, output, _target| output.len() }
+is_loss! { BceWithLogitsLoss, Tensor<T>, |_loss, output, _target| output.len() }
 
 /// The mean binary cross-entropy of probabilities, as [`BceLoss`].
 ///

@@ -36,6 +36,17 @@ impl LabelSettings {
         ensure_class_weights(place, Some(weights), classes)?;
         Ok(Some(Tensor::from_fn([classes], |class| T::from_f64(weights[class]))))
     }
+
+    /// What the mean over labels is divided by: the weights of those that
+    /// count. Labels and weights were found to fit each other.
+    pub(crate) fn divisor(&self, labels: &Tensor<i64>) -> f64 {
+        let labels = labels.view();
+        let counted = labels.iter().filter(|&&label| label != self.ignore_index);
+        match &self.class_weights {
+            Some(weights) => counted.map(|&label| weights[label as usize]).sum(),
+            None => counted.count() as f64,
+        }
+    }
 }
 
 /// An error unless class weights, where they are set, are one for each class,
@@ -117,8 +128,13 @@ impl<V: Ops> Picked<V> {
     pub(crate) fn reduce(&self, reduction: Reduction, losses: &V) -> Result<V> {
         match reduction {
             Reduction::Mean => {
-                let total = self.weight.sum().item()?.to_f64();
-                Ok(losses.sum().mul_scalar(1.0 / total))
+                let (sum, total) = (losses.sum(), self.weight.sum().item()?.to_f64());
+                // The gradient of nothing is 0.
+                Ok(if total == 0.0 {
+                    sum.add_scalar(f64::NAN)
+                } else {
+                    sum.mul_scalar(1.0 / total)
+                })
             }
             Reduction::Sum | Reduction::None => Ok(reduce(reduction, losses)),
         }
@@ -150,10 +166,54 @@ macro_rules! label_settings {
                 self.settings.ignore_index = label;
                 self
             }
+
+            /// The same loss, with these class weights where there are some.
+            fn weighted(&self, class_weights: Option<&[f64]>) -> Self {
+                match class_weights {
+                    Some(weights) => self.clone().class_weights(weights),
+                    None => self.clone(),
+                }
+            }
         }
     )*};
 }
 pub(crate) use label_settings;
+
+/// Makes losses of those that take labels alone.
+macro_rules! label_loss {
+    ($loss:ident) => {
+        impl<T: Float> Loss<Tensor<i64>, T> for $loss {
+            fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
+                self.compute(output, target)
+            }
+
+            fn of_batch(
+                &self,
+                output: &Var<T>,
+                target: &Tensor<i64>,
+                class_weights: Option<&[f64]>,
+            ) -> Result<BatchLoss<T>> {
+                let loss = self.weighted(class_weights);
+                let value = loss.compute(output, target)?;
+                let settings = &loss.settings;
+                Ok(BatchLoss::reduced(value, settings.reduction, settings.divisor(target)))
+            }
+        }
+    };
+}
+pub(crate) use label_loss;
+
+/// An error unless a target of probabilities has the shape of the output.
+pub(crate) fn ensure_probabilities_fit(place: &str, output: &Shape, target: &Shape) -> Result<()> {
+    if output == target {
+        return Ok(());
+    }
+    let message = format!(
+        "a target of floats holds a probability for every class, so it needs the output's shape \
+         {output}, got {target}; class labels are integers, `Tensor<i64>`"
+    );
+    Err(Error::shape(place, message))
+}
 
 /// The axis of the classes: the second one of `[n, classes, …]`, the only one
 /// of `[classes]`.

@@ -3,9 +3,8 @@
 use dendra_autograd::Var;
 use dendra_tensor::{CrossEntropyOptions, Error, Float, Ops, Result, Shape, Tensor};
 
-use crate::classes::{LabelSettings, class_axis, label_settings};
-use crate::loss::{Loss, reduce};
-use crate::pointwise::ensure_same_shape;
+use crate::classes::{LabelSettings, class_axis, ensure_probabilities_fit, label_settings};
+use crate::loss::{BatchLoss, Loss, reduce};
 
 const NAME: &str = "cross_entropy";
 
@@ -97,8 +96,9 @@ impl CrossEntropy {
     /// # Errors
     ///
     /// When target and logits do not fit in shape, a label names no class, the
-    /// class weights are not as many as the classes, or the label smoothing
-    /// does not lie between 0 and 1.
+    /// class weights are not as many as the classes, the label smoothing does
+    /// not lie between 0 and 1, or an `ignore_index` that is a class meets
+    /// probabilities.
     pub fn compute<V: Ops>(&self, logits: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             let message =
@@ -139,7 +139,11 @@ impl CrossEntropy {
         weight: Option<Tensor<V::Element>>,
     ) -> Result<V> {
         let shape = logits.value().shape();
-        ensure_same_shape(NAME, shape, probabilities.shape())?;
+        ensure_probabilities_fit(NAME, shape, probabilities.shape())?;
+        if self.settings.ignore_index >= 0 {
+            let message = "ignore_index is for labels, and the target holds probabilities";
+            return Err(Error::argument(NAME, message));
+        }
         let axis = class_axis(NAME, shape)?;
         let classes = shape[axis];
         let mut target = match self.label_smoothing {
@@ -161,13 +165,24 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for CrossEntropy {
         self.compute(output, target)
     }
 
-    fn forward_weighted(
+    fn of_batch(
         &self,
         output: &Var<T>,
         target: &Y,
-        class_weights: &[f64],
-    ) -> Result<Var<T>> {
-        self.clone().class_weights(class_weights).compute(output, target)
+        class_weights: Option<&[f64]>,
+    ) -> Result<BatchLoss<T>> {
+        let loss = self.weighted(class_weights);
+        let value = loss.compute(output, target)?;
+        let divisor = match target.classes() {
+            Classes::Labels(labels) => loss.settings.divisor(labels),
+            Classes::Probabilities(target) => {
+                let shape = target.shape();
+                let axis = class_axis(NAME, shape)?;
+                let counted = shape.iter().enumerate().filter(|(i, _)| *i != axis);
+                counted.map(|(_, &length)| length).product::<usize>() as f64
+            }
+        };
+        Ok(BatchLoss::reduced(value, self.settings.reduction, divisor))
     }
 }
 

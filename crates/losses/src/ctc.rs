@@ -3,7 +3,7 @@
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Rng, Shape, Tensor};
 
-use crate::loss::{Loss, reduce};
+use crate::loss::{Loss, is_loss, reduce};
 use crate::samples::{SampleLoss, Samples};
 
 const NAME: &str = "ctc_loss";
@@ -196,11 +196,7 @@ impl CtcLoss {
     }
 }
 
-impl<T: Float> Loss<CtcTarget, T> for CtcLoss {
-    fn forward(&self, output: &Var<T>, target: &CtcTarget) -> Result<Var<T>> {
-        self.compute(output, target)
-    }
-}
+is_loss! { CtcLoss, CtcTarget, |_loss, _output, target| target.target_lengths.len() }
 
 /// The mean of connectionist temporal classification with class 0 as the
 /// blank, as [`CtcLoss`].

@@ -4,10 +4,10 @@ use dendra_autograd::Var;
 use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::classes::one_label_each;
+use crate::classes::{ensure_probabilities_fit, one_label_each};
 use crate::cross_entropy::{ClassTarget, Classes};
-use crate::loss::{Loss, reduce};
-use crate::pointwise::{ensure_at_least, ensure_same_shape};
+use crate::loss::{BatchLoss, Loss, reduce, refuse_class_weights};
+use crate::pointwise::ensure_at_least;
 
 const NAME: &str = "dice_loss";
 
@@ -113,7 +113,7 @@ impl DiceLoss {
         let target = match target.classes() {
             Classes::Labels(labels) => one_hot(shape, labels)?,
             Classes::Probabilities(target) => {
-                ensure_same_shape(NAME, shape, target.shape())?;
+                ensure_probabilities_fit(NAME, shape, target.shape())?;
                 target.clone()
             }
         };
@@ -145,6 +145,18 @@ impl Default for DiceLoss {
 impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for DiceLoss {
     fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>> {
         self.compute(output, target)
+    }
+
+    fn of_batch(
+        &self,
+        output: &Var<T>,
+        target: &Y,
+        class_weights: Option<&[f64]>,
+    ) -> Result<BatchLoss<T>> {
+        refuse_class_weights(class_weights)?;
+        let value = self.compute(output, target)?;
+        let pairs: usize = output.value().shape()[..2].iter().product();
+        Ok(BatchLoss::reduced(value, self.reduction, pairs as f64))
     }
 }
 
@@ -203,7 +215,7 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let x = Tensor::<f32>::zeros([2, 3, 4]);
         let message = |result: Result<Tensor>| result.unwrap_err().to_string();
-        assert!(message(dice_loss(&x, &Tensor::<f32>::zeros([2, 3]))).contains("one shape"));
+        assert!(message(dice_loss(&x, &Tensor::<f32>::zeros([2, 3]))).contains("`Tensor<i64>`"));
         assert!(message(dice_loss(&x, &Tensor::full([2, 4], 3_i64))).contains("is 3, but there"));
         let vector = Tensor::<f32>::zeros([3]);
         assert!(message(dice_loss(&vector, &vector)).contains("expected an output [n, classes"));

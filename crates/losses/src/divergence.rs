@@ -1,10 +1,10 @@
 //! The Kullback–Leibler divergence.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
+use dendra_tensor::{Float, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::loss::Loss;
-use crate::pointwise::{Curve, apply};
+use crate::loss::{Loss, is_loss};
+use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 
 /// The Kullback–Leibler divergence of an output of log-probabilities x from
 /// target probabilities y: `y·(ln y − x)` for each element, 0 where y is 0;
@@ -39,7 +39,7 @@ impl KlDivLoss {
         Self::default()
     }
 
-    /// The sum over elements divided by the extent of the first axis
+    /// The sum over elements divided by the length of the output's first axis
     /// (PyTorch's `reduction="batchmean"`).
     pub fn batch_mean() -> Self {
         Self { batch_mean: true, ..Self::default() }
@@ -64,33 +64,34 @@ impl KlDivLoss {
     ///
     /// # Errors
     ///
-    /// When output and target differ in shape, or a scalar is to be averaged
-    /// over a batch.
+    /// When neither output nor target broadcasts to the other's shape.
     pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
+        let parts = self.parts(output.value().shape(), target.shape())?;
+        let (output, target) = in_one_shape(Self::NAME, output, target)?;
         if !self.batch_mean {
-            return apply(*self, output, [target.clone()], self.reduction);
+            return apply(*self, &output, [target], self.reduction);
         }
-        let Some(&batch) = output.value().shape().first() else {
-            let message = "a mean over the batch needs an axis of samples, got a scalar";
-            return Err(Error::shape(Self::NAME, message));
-        };
-        let sum = apply(*self, output, [target.clone()], Reduction::Sum)?;
-        Ok(sum.mul_scalar(1.0 / batch as f64))
+        let sum = apply(*self, &output, [target], Reduction::Sum)?;
+        Ok(sum.mul_scalar(1.0 / parts as f64))
+    }
+
+    /// How many losses the mean is over.
+    fn parts(&self, output: &Shape, target: &Shape) -> Result<usize> {
+        let all = common_shape(Self::NAME, output, target)?.elements();
+        Ok(if self.batch_mean { output.first().copied().unwrap_or(1) } else { all })
     }
 }
 
-impl<T: Float> Loss<Tensor<T>, T> for KlDivLoss {
-    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
-        self.compute(output, target)
-    }
-}
+is_loss! { KlDivLoss, Tensor<T>, |loss, output, target| {
+    loss.parts(output.shape(), target.shape())?
+} }
 
 /// The mean over elements of the Kullback–Leibler divergence, as
 /// [`KlDivLoss`].
 ///
 /// # Errors
 ///
-/// When output and target differ in shape.
+/// When neither of both broadcasts to the other's shape.
 pub fn kl_div<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
     KlDivLoss::new().compute(output, target)
 }
@@ -137,8 +138,9 @@ mod tests {
         let p = Tensor::from([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0_f64]]);
         let logarithms = p.map(|p| p.max(1e-300).ln());
         assert_eq!(kl_div(&logarithms, &p).unwrap().item().unwrap(), 0.0);
-        let scalar = Tensor::scalar(0.0_f64);
-        let error = KlDivLoss::batch_mean().compute(&scalar, &scalar).unwrap_err().to_string();
-        assert!(error.contains("needs an axis of samples"), "{error}");
+        // A scalar is a batch of one, as in PyTorch.
+        let (output, target) = (Tensor::scalar(-1.0_f64), Tensor::scalar(1.0));
+        let loss = KlDivLoss::batch_mean().compute(&output, &target).unwrap();
+        assert_eq!(loss.item().unwrap(), 1.0);
     }
 }

@@ -4,9 +4,9 @@ use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
 use crate::binary::ensure_probabilities;
-use crate::classes::{LabelSettings, Picked, class_axis, label_settings};
-use crate::loss::Loss;
-use crate::pointwise::{Curve, apply, elementwise, ensure_at_least};
+use crate::classes::{LabelSettings, Picked, class_axis, label_loss, label_settings};
+use crate::loss::{BatchLoss, Loss};
+use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least, in_one_shape};
 
 /// The focal loss of logits of shape `[n, classes, …]` or `[classes]` and one
 /// label each: with the probability p of the label y by the softmax,
@@ -90,11 +90,7 @@ impl Default for FocalLoss {
     }
 }
 
-impl<T: Float> Loss<Tensor<i64>, T> for FocalLoss {
-    fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
-        self.compute(output, target)
-    }
-}
+label_loss! { FocalLoss }
 
 impl SigmoidFocalLoss {
     /// The mean with α = 0.25 and γ = 2.

@@ -4,12 +4,17 @@ use dendra_autograd::Var;
 use dendra_tensor::{Float, Ops, Reduction, Result, Tensor};
 
 use crate::loss::Loss;
-use crate::pointwise::{Curve, apply, elementwise, ensure_at_least, ensure_signs};
+use crate::pointwise::{
+    Curve, apply, common_shape, elementwise, ensure_at_least, ensure_signs, in_one_shape,
+};
 
 /// The hinge loss of an output x and a target y of 1 or −1:
 /// `max(0, margin − y·x)`, or its square.
 ///
-/// PyTorch has no such loss; Keras calls it `Hinge` and `SquaredHinge`.
+/// PyTorch has no such loss; Keras calls it `Hinge` and `SquaredHinge`. A target
+/// that is neither 1 nor −1 is an error, since labels of 0 and 1 are a likely
+/// mistake; so it is for the other losses of signs, where PyTorch takes any
+/// number.
 ///
 /// Source: Cortes and Vapnik, "Support-vector networks", 1995.
 ///
@@ -117,7 +122,7 @@ impl SoftMarginLoss {
 ///
 /// # Errors
 ///
-/// When the shapes differ or a target is neither 1 nor −1.
+/// When the shapes do not fit each other or a target is neither 1 nor −1.
 pub fn hinge_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
     HingeLoss::new().compute(output, target)
 }
@@ -127,7 +132,7 @@ pub fn hinge_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> 
 ///
 /// # Errors
 ///
-/// When the shapes differ or a target is neither 1 nor −1.
+/// When the shapes do not fit each other or a target is neither 1 nor −1.
 pub fn hinge_embedding_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
     HingeEmbeddingLoss::new().compute(output, target)
 }
@@ -136,7 +141,7 @@ pub fn hinge_embedding_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> 
 ///
 /// # Errors
 ///
-/// When the shapes differ or a target is neither 1 nor −1.
+/// When the shapes do not fit each other or a target is neither 1 nor −1.
 pub fn soft_margin_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
     SoftMarginLoss::new().compute(output, target)
 }
@@ -167,8 +172,8 @@ impl Curve<1> for HingeLoss {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         let missing = T::from_f64(self.margin) - y * x;
         let slope = if self.squared { -T::from_f64(2.0) * y * missing } else { -y };
-        // PyTorch's at the corner itself.
-        if missing >= T::ZERO { slope } else { T::ZERO }
+        // None at the corner itself, as where PyTorch holds values at 0.
+        if missing > T::ZERO { slope } else { T::ZERO }
     }
 }
 
@@ -196,7 +201,7 @@ impl Curve<1> for HingeEmbeddingLoss {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         if y > T::ZERO {
             T::ONE
-        } else if x <= T::from_f64(self.margin) {
+        } else if x < T::from_f64(self.margin) {
             -T::ONE
         } else {
             T::ZERO

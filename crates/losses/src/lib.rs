@@ -5,8 +5,10 @@
 //! in training and a plain [`Tensor`](dendra_tensor::Tensor) anywhere else.
 //! Names, defaults and formulas are PyTorch's.
 //!
-//! Output and target must have one shape; nothing broadcasts, where PyTorch
-//! only warns. [`l1_penalty`] and [`l2_penalty`] measure a model's weights, to
+//! Where PyTorch's loss broadcasts, output or target may have the smaller shape
+//! of both ([`mse_loss`] and its like). That both grow, as `[n, 1]` and `[n]`
+//! would to `[n, n]`, is an error here: it is a mistake, of which PyTorch only
+//! warns. [`l1_penalty`] and [`l2_penalty`] measure a model's weights, to
 //! be added to a loss. Constructors and settings cannot fail: an invalid setting is an
 //! error of the first use.
 //!
@@ -58,7 +60,7 @@ pub use hinge::{
     soft_margin_loss,
 };
 pub use likelihood::{GaussianNllLoss, PoissonNllLoss, gaussian_nll_loss, poisson_nll_loss};
-pub use loss::Loss;
+pub use loss::{BatchLoss, Loss, RunningLoss};
 pub use multi_label::{
     MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, multi_margin_loss,
     multilabel_margin_loss, multilabel_soft_margin_loss,

@@ -6,7 +6,7 @@ use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
 use crate::loss::{Loss, reduce};
-use crate::pointwise::{Curve, apply, elementwise, ensure_at_least, ensure_same_shape};
+use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least, in_one_shape};
 
 /// The negative log-likelihood of a count y that is Poisson-distributed, for
 /// an output x that is the logarithm of the expected count: `exp(x) − y·x`;
@@ -137,8 +137,9 @@ impl GaussianNllLoss {
     ///
     /// # Errors
     ///
-    /// When output and target differ in shape, the variance does not broadcast
-    /// to them or is negative, or ε is not above 0.
+    /// When neither output nor target broadcasts to the other's shape, the
+    /// variance does not broadcast to that shape or is negative, or ε is not
+    /// above 0.
     pub fn compute<V: Ops>(
         &self,
         output: &V,
@@ -146,15 +147,15 @@ impl GaussianNllLoss {
         variance: &V,
     ) -> Result<V> {
         ensure_at_least(Self::NAME, "eps", f64::MIN_POSITIVE, self.eps)?;
-        let shape = output.value().shape();
-        ensure_same_shape(Self::NAME, shape, target.shape())?;
         let found = variance.value().shape();
-        let variance = match shape.split_last() {
+        let variance = match output.value().shape().split_last() {
             Some((_, samples)) if found[..] == *samples && !samples.is_empty() => {
                 variance.unsqueeze(-1)?
             }
             _ => variance.clone(),
         };
+        let (output, target) = in_one_shape(Self::NAME, output, target)?;
+        let shape = output.value().shape();
         if variance.value().broadcast_to(shape).is_err() {
             let message = format!("a variance of shape {found} does not broadcast to {shape}");
             return Err(Error::shape(Self::NAME, message));
@@ -166,7 +167,7 @@ impl GaussianNllLoss {
         let least = V::Element::from_f64(self.eps);
         let missing = variance.value().map(|v| v.max_nan(least) - v);
         let variance = variance.add(&V::constant(missing))?;
-        let squares = output.sub(&V::constant(target.clone()))?.square();
+        let squares = output.sub(&V::constant(target))?.square();
         let mut losses = squares.div(&variance)?.add(&variance.ln())?.mul_scalar(0.5);
         if self.full {
             losses = losses.add_scalar(0.5 * TAU.ln());
@@ -186,7 +187,7 @@ impl Default for GaussianNllLoss {
 ///
 /// # Errors
 ///
-/// When the shapes differ.
+/// When neither of both broadcasts to the other's shape.
 pub fn poisson_nll_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
     PoissonNllLoss::new().compute(output, target)
 }

@@ -1,4 +1,4 @@
-//! What every loss is.
+//! What every loss is, and how the losses of batches become one.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result};
@@ -32,21 +32,28 @@ pub trait Loss<Y, T: Float = f32> {
     /// invalid, or a setting is.
     fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>>;
 
-    /// The loss with these weights of the classes, in place of those that it
-    /// may have; what Keras calls `class_weight`.
+    /// The loss of a batch, with what it was divided by, so that the losses of
+    /// several batches become the loss of all their samples. `class_weights`
+    /// stand in place of those that the loss may have; Keras calls them
+    /// `class_weight`.
+    ///
+    /// Unless written, it is [`forward`](Self::forward) as a mean over the
+    /// samples, the first axis of the output.
     ///
     /// # Errors
     ///
-    /// As [`forward`](Self::forward), when there are not as many weights as
-    /// classes, and always for a loss that knows no classes.
-    fn forward_weighted(
+    /// As [`forward`](Self::forward), when there are not as many class weights
+    /// as classes, and when a loss that knows no classes gets some.
+    fn of_batch(
         &self,
         output: &Var<T>,
         target: &Y,
-        class_weights: &[f64],
-    ) -> Result<Var<T>> {
-        let _ = (output, target, class_weights);
-        Err(Error::argument("class_weights", "this loss takes no weights of classes"))
+        class_weights: Option<&[f64]>,
+    ) -> Result<BatchLoss<T>> {
+        refuse_class_weights(class_weights)?;
+        let value = self.forward(output, target)?;
+        let samples = output.value().shape().first().copied().unwrap_or(1);
+        Ok(BatchLoss { value, divisor: Some(samples as f64) })
     }
 }
 
@@ -59,11 +66,307 @@ where
     }
 }
 
+/// The loss of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchLoss<T: Float = f32> {
+    /// The loss.
+    pub value: Var<T>,
+    /// What a sum of losses was divided by to become this mean: the number of
+    /// samples or elements that count, or their weights. It is 0, and the mean
+    /// NaN, where none counts. `None` for a sum, which nothing was divided by.
+    pub divisor: Option<f64>,
+}
+
+impl<T: Float> BatchLoss<T> {
+    /// A loss whose mean is over so many losses, or over such weights.
+    pub(crate) fn reduced(value: Var<T>, reduction: Reduction, divisor: f64) -> Self {
+        let divisor = (reduction == Reduction::Mean).then_some(divisor);
+        Self { value, divisor }
+    }
+
+    /// The factor of this loss, and of its gradients, in the sum over several
+    /// batches: the divisor, or 1 for a sum. [`RunningLoss::divisor`] is what
+    /// that sum is to be divided by.
+    pub fn factor(&self) -> f64 {
+        self.divisor.unwrap_or(1.0)
+    }
+
+    /// Whether anything counts: whether the loss is a figure at all.
+    pub fn counts(&self) -> bool {
+        self.divisor != Some(0.0)
+    }
+}
+
+/// The loss of several batches as that of one batch of them all: Σ dᵢ·lᵢ / Σ dᵢ
+/// for means lᵢ with the divisors dᵢ, and Σ lᵢ for sums. A batch of which
+/// nothing counts changes nothing.
+///
+/// ```
+/// use dendra_autograd::Var;
+/// use dendra_losses::{CrossEntropy, Loss, RunningLoss};
+/// use dendra_tensor::Tensor;
+///
+/// let loss = CrossEntropy::new();
+/// let logits = Var::new(Tensor::from([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [0.0, 0.0_f32]]));
+/// let labels = Tensor::from([0, 1, -100, 1_i64]);
+/// let mut running = RunningLoss::default();
+/// for start in [0, 2] {
+///     let (logits, labels) = (logits.narrow(0, start, 2)?, labels.narrow(0, start, 2)?);
+///     let batch = loss.of_batch(&logits, &labels, None)?;
+///     running.add(batch.value.value().item()?.into(), batch.divisor);
+/// }
+/// let whole = loss.forward(&logits, &labels)?.value().item()?;
+/// assert!((running.value() - f64::from(whole)).abs() < 1e-6);
+/// # use dendra_tensor::Ops;
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RunningLoss {
+    /// The sum of the losses, each times its divisor.
+    pub sum: f64,
+    /// What the sum is to be divided by: the sum of the divisors, or 1 for
+    /// losses that are sums.
+    pub divisor: f64,
+}
+
+impl RunningLoss {
+    /// Takes in the loss of a batch, and what it was divided by.
+    pub fn add(&mut self, loss: f64, divisor: Option<f64>) {
+        match divisor {
+            Some(0.0) => {}
+            Some(divisor) => {
+                self.sum += loss * divisor;
+                self.divisor += divisor;
+            }
+            None => {
+                self.sum += loss;
+                self.divisor = 1.0;
+            }
+        }
+    }
+
+    /// The loss of all batches; NaN as long as nothing counts.
+    pub fn value(&self) -> f64 {
+        self.sum / self.divisor
+    }
+}
+
 /// Reduces the losses of single elements.
 pub(crate) fn reduce<V: Ops>(reduction: Reduction, losses: &V) -> V {
     match reduction {
         Reduction::Mean => losses.mean(),
         Reduction::Sum => losses.sum(),
         Reduction::None => losses.clone(),
+    }
+}
+
+pub(crate) fn refuse_class_weights(class_weights: Option<&[f64]>) -> Result<()> {
+    match class_weights {
+        None => Ok(()),
+        Some(_) => Err(Error::argument("class_weights", "this loss takes no weights of classes")),
+    }
+}
+
+/// Makes a loss of a type with a setting `reduction` and a method `compute`,
+/// which takes targets of one type: what its mean is over is `$parts`.
+macro_rules! is_loss {
+    ($loss:ident, $target:ty, |$this:ident, $output:ident, $y:ident| $parts:expr) => {
+        impl<T: Float> Loss<$target, T> for $loss {
+            fn forward(&self, output: &Var<T>, target: &$target) -> Result<Var<T>> {
+                self.compute(output, target)
+            }
+
+            fn of_batch(
+                &self,
+                output: &Var<T>,
+                target: &$target,
+                class_weights: Option<&[f64]>,
+            ) -> Result<$crate::loss::BatchLoss<T>> {
+                $crate::loss::refuse_class_weights(class_weights)?;
+                let value = self.compute(output, target)?;
+                let ($this, $output, $y) = (self, output.value(), target);
+                let parts = $parts as f64;
+                Ok($crate::loss::BatchLoss::reduced(value, self.reduction, parts))
+            }
+        }
+    };
+}
+pub(crate) use is_loss;
+
+#[cfg(test)]
+mod tests {
+    use dendra_autograd::Tape;
+    use dendra_tensor::{Element, Rng, Tensor};
+
+    use super::*;
+    use crate::*;
+
+    type Output = Var<f64>;
+
+    fn part<E: Element>(x: &Tensor<E>, start: usize, length: usize) -> Tensor<E> {
+        x.narrow(0, start, length).unwrap()
+    }
+
+    /// The loss of six samples is that of its batches of 1, 3 and 2, and its
+    /// gradient is theirs, weighed by what each was divided by.
+    #[track_caller]
+    fn assert_batches_add_up<Y>(
+        loss: &impl Loss<Y, f64>,
+        output: &Tensor<f64>,
+        target: impl Fn(usize, usize) -> Y,
+    ) {
+        let gradient = |start, length| {
+            let x = Tape::training(0, 0).leaf(part(output, start, length));
+            let batch = loss.of_batch(&x, &target(start, length), None).unwrap();
+            let (value, divisor) = (batch.value.value().item().unwrap(), batch.divisor);
+            let gradients = batch.value.backward().unwrap();
+            (value, divisor, gradients.wrt(&x).unwrap().clone())
+        };
+        let (whole, divisor, expected) = gradient(0, 6);
+        let mut running = RunningLoss::default();
+        let mut parts = Vec::new();
+        for (start, length) in [(0, 1), (1, 3), (4, 2)] {
+            let (value, divisor, gradient) = gradient(start, length);
+            running.add(value, divisor);
+            parts.push(gradient.mul_scalar(divisor.unwrap_or(1.0)));
+        }
+        let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * (1.0 + b.abs());
+        assert!(close(running.value(), whole), "{} for {whole}", running.value());
+        assert!(
+            close(running.divisor, divisor.unwrap_or(1.0)),
+            "{} for {divisor:?}",
+            running.divisor
+        );
+        let found = Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0).unwrap();
+        for (found, expected) in found.to_vec().into_iter().zip(expected.to_vec()) {
+            assert!(close(found / running.divisor, expected), "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn the_losses_of_batches_are_that_of_all_their_samples() {
+        let mut rng = Rng::seed(5);
+        let places = Tensor::<f64>::normal([6, 4, 3], 0.0, 1.0, &mut rng);
+        let rows = Tensor::<f64>::normal([6, 4], 0.0, 1.0, &mut rng);
+        // Batches of which some labels, none and all are ignored.
+        let of_places = Tensor::from_fn([6, 3], |i| if i > 11 { -100 } else { (i % 5) as i64 - 1 });
+        let of_places = of_places.map(|label| if label < 0 { -100 } else { label });
+        let of_rows = Tensor::from([-100, 1, 2, 0, -100, -100]);
+        let classes = Tensor::from([0, 1, 2, 0, 3, 3]);
+        let weights = [0.5, 1.0, 3.0, 0.0];
+        for reduction in [Reduction::Mean, Reduction::Sum] {
+            let labels = |start, length| part(&of_places, start, length);
+            let plain = CrossEntropy::new().reduction(reduction);
+            for loss in [plain.clone(), plain.clone().class_weights(weights).label_smoothing(0.1)] {
+                assert_batches_add_up(&loss, &places, labels);
+            }
+            let shares = places.softmax(1).unwrap();
+            assert_batches_add_up(&plain.class_weights(weights), &places, |a, n| {
+                part(&shares, a, n)
+            });
+            let nll = NllLoss::new().reduction(reduction);
+            for loss in [nll.clone(), nll.class_weights(weights)] {
+                assert_batches_add_up(&loss, &places, labels);
+                assert_batches_add_up(&loss, &rows, |a, n| part(&of_rows, a, n));
+            }
+            let focal = FocalLoss::new().class_weights(weights).reduction(reduction);
+            assert_batches_add_up(&focal, &places, labels);
+            let margin = MultiMarginLoss::new().class_weights(weights).reduction(reduction);
+            assert_batches_add_up(&margin, &rows, |a, n| part(&classes, a, n));
+            let sets = Tensor::from_fn([6, 4], |i| (i as i64 * 7) % 5 - 1);
+            let many = MultiLabelMarginLoss::new().reduction(reduction);
+            assert_batches_add_up(&many, &rows, |a, n| part(&sets, a, n));
+
+            let halves = Tensor::uniform([6, 4], 0.1, 0.9, &mut rng);
+            let target = |start, length| part(&halves, start, length);
+            assert_batches_add_up(&MseLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&HuberLoss::new(0.5).reduction(reduction), &rows, target);
+            assert_batches_add_up(&PoissonNllLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&SigmoidFocalLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&KlDivLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&BceWithLogitsLoss::new().reduction(reduction), &rows, target);
+            let soft = MultiLabelSoftMarginLoss::new().reduction(reduction);
+            assert_batches_add_up(&soft, &rows, target);
+            let bce = BceLoss::new().reduction(reduction);
+            assert_batches_add_up(&bce, &rows.sigmoid(), target);
+            let dice = DiceLoss::new().sigmoid().reduction(reduction);
+            let masks = Tensor::<f64>::uniform([6, 4, 3], 0.0, 1.0, &mut rng);
+            assert_batches_add_up(&dice, &places, |a, n| part(&masks, a, n));
+        }
+        let halves = Tensor::uniform([6, 4], 0.1, 0.9, &mut rng);
+        assert_batches_add_up(&KlDivLoss::batch_mean(), &rows, |a, n| part(&halves, a, n));
+        let signs = halves.map(|x| if x > 0.5 { 1.0 } else { -1.0 });
+        assert_batches_add_up(&HingeLoss::new(), &rows, |a, n| part(&signs, a, n));
+        // A function is a mean over samples.
+        let squares = |x: &Output, y: &Tensor<f64>| {
+            Ok(x.sub(&Var::new(y.clone()))?.square().sum_axes(&[1], false)?.mean())
+        };
+        assert_batches_add_up(&squares, &rows, |a, n| part(&halves, a, n));
+    }
+
+    #[test]
+    fn sequences_count_each_as_one() {
+        let output = Tensor::<f64>::normal([4, 3, 3], 0.0, 1.0, &mut Rng::seed(6));
+        let output = Var::new(output.log_softmax(-1).unwrap());
+        let labels = [vec![1_i64, 2], vec![2], vec![1, 1]];
+        let loss = |start: usize, length: usize| {
+            let sequences = &labels[start..start + length];
+            let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+            let all = sequences.concat();
+            let count = all.len();
+            let target = Tensor::from_vec(all, [count]).unwrap();
+            let target = CtcTarget::new(target, vec![4; length], lengths);
+            let output = output.narrow(1, start, length).unwrap();
+            let batch = CtcLoss::new().of_batch(&output, &target, None).unwrap();
+            (batch.value.value().item().unwrap(), batch.divisor)
+        };
+        let mut running = RunningLoss::default();
+        for (value, divisor) in [loss(0, 1), loss(1, 2)] {
+            running.add(value, divisor);
+        }
+        assert!((running.value() - loss(0, 3).0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_batch_of_which_nothing_counts_has_no_loss_and_no_gradient() {
+        let labels = Tensor::from([-100, -100]);
+        let losses: [&dyn Loss<Tensor<i64>, f64>; 4] = [
+            &CrossEntropy::new(),
+            &CrossEntropy::new().class_weights([1.0, 2.0, 3.0]).label_smoothing(0.1),
+            &NllLoss::new(),
+            &FocalLoss::new(),
+        ];
+        for loss in losses {
+            let x = Tape::training(0, 0).leaf(Tensor::ones([2, 3]));
+            let batch = loss.of_batch(&x, &labels, None).unwrap();
+            assert!(!batch.counts() && batch.value.value().item().unwrap().is_nan());
+            let gradients = batch.value.backward().unwrap();
+            assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [0.0; 6]);
+        }
+        // So it is for classes that weigh nothing.
+        let of_none = CrossEntropy::new().class_weights([0.0, 1.0, 1.0]);
+        let x = Tape::training(0, 0).leaf(Tensor::<f64>::ones([2, 3]));
+        let batch = of_none.of_batch(&x, &Tensor::from([0, 0]), None).unwrap();
+        assert!(!batch.counts());
+        assert_eq!(batch.value.backward().unwrap().wrt(&x).unwrap().to_vec(), [0.0; 6]);
+        let mut running = RunningLoss::default();
+        running.add(f64::NAN, Some(0.0));
+        assert!(running.value().is_nan());
+        running.add(2.0, Some(3.0));
+        running.add(f64::NAN, Some(0.0));
+        assert_eq!(running.value(), 2.0);
+    }
+
+    #[test]
+    fn class_weights_are_for_losses_of_classes() {
+        let (x, labels) = (Var::<f64>::new(Tensor::from([[0.0, 1.0]])), Tensor::from([1]));
+        let weights = Some(&[1.0, 3.0][..]);
+        let of_classes: [&dyn Loss<Tensor<i64>, f64>; 4] =
+            [&CrossEntropy::new(), &NllLoss::new(), &FocalLoss::new(), &MultiMarginLoss::new()];
+        let divisors = of_classes.map(|loss| loss.of_batch(&x, &labels, weights).unwrap().divisor);
+        // That of margins is a mean over samples, weighed or not, as PyTorch's.
+        assert_eq!(divisors, [3.0, 3.0, 3.0, 1.0].map(Some));
+        let other = MseLoss::new().of_batch(&x, &Tensor::zeros([1, 2]), weights).unwrap_err();
+        assert!(other.to_string().contains("takes no weights of classes"), "{other}");
     }
 }

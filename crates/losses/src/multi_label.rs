@@ -6,7 +6,7 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::binary::BceWithLogitsLoss;
 use crate::classes::{ensure_class_weights, one_label_each};
-use crate::loss::{Loss, reduce};
+use crate::loss::{BatchLoss, Loss, is_loss, reduce};
 use crate::pointwise::ensure_at_least;
 use crate::samples::{SampleLoss, Samples};
 
@@ -124,7 +124,12 @@ impl MultiMarginLoss {
             return Err(Error::argument(Self::NAME, format!("p must be 1 or 2, got {}", self.p)));
         }
         ensure_at_least(Self::NAME, "margin", f64::MIN, self.margin)?;
-        one_label_each(Self::NAME, scores.value().shape(), labels)?;
+        let shape = scores.value().shape();
+        // As in PyTorch, the label of a single sample may lie in a vector.
+        let is_one = shape.len() < 2 && labels.len() == 1 && labels.rank() < 2;
+        if !is_one {
+            one_label_each(Self::NAME, shape, labels)?;
+        }
         // No label is ignored: 0 is a class.
         check_labels(Self::NAME, labels, classes, 0)?;
         let weights = self.class_weights.clone();
@@ -211,18 +216,28 @@ impl<T: Float> Loss<Tensor<i64>, T> for MultiMarginLoss {
     fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
         self.compute(output, target)
     }
-}
 
-impl<T: Float> Loss<Tensor<i64>, T> for MultiLabelMarginLoss {
-    fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
-        self.compute(output, target)
+    fn of_batch(
+        &self,
+        output: &Var<T>,
+        target: &Tensor<i64>,
+        class_weights: Option<&[f64]>,
+    ) -> Result<BatchLoss<T>> {
+        let mut loss = self.clone();
+        if let Some(weights) = class_weights {
+            loss = loss.class_weights(weights);
+        }
+        let value = loss.compute(output, target)?;
+        Ok(BatchLoss::reduced(value, self.reduction, samples(output.value().shape()) as f64))
     }
 }
 
-impl<T: Float> Loss<Tensor<T>, T> for MultiLabelSoftMarginLoss {
-    fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
-        self.compute(output, target)
-    }
+is_loss! { MultiLabelMarginLoss, Tensor<i64>, |_loss, output, _target| samples(output.shape()) }
+is_loss! { MultiLabelSoftMarginLoss, Tensor<T>, |_loss, output, _target| samples(output.shape()) }
+
+/// The number of samples of scores `[…, classes]`.
+fn samples(scores: &Shape) -> usize {
+    scores.split_last().map_or(1, |(_, samples)| samples.iter().product())
 }
 
 /// The mean multi-class hinge loss, as [`MultiMarginLoss`].
@@ -254,9 +269,11 @@ pub fn multilabel_soft_margin_loss<V: Ops>(logits: &V, target: &Tensor<V::Elemen
     MultiLabelSoftMarginLoss::new().compute(logits, target)
 }
 
-/// The scores as `[n, classes]`, and the number of classes.
+/// The scores as `[n, classes]`, and the number of classes; a single score is
+/// that of one class.
 fn rows_of<V: Ops>(place: &str, scores: &V) -> Result<(V, usize)> {
     match scores.value().shape()[..] {
+        [] => Ok((scores.reshape([1, 1])?, 1)),
         [classes] if classes > 0 => Ok((scores.unsqueeze(0)?, classes)),
         [_, classes] if classes > 0 => Ok((scores.clone(), classes)),
         _ => {
@@ -275,7 +292,7 @@ fn of_samples<V: Ops>(
     reduction: Reduction,
 ) -> Result<V> {
     let losses = reduce(reduction, &V::try_apply(Samples(loss), &[rows])?);
-    if rank == 1 { losses.reshape(Shape::scalar()) } else { Ok(losses) }
+    if rank < 2 { losses.reshape(Shape::scalar()) } else { Ok(losses) }
 }
 
 /// [`MultiMarginLoss`] of rows.
@@ -422,5 +439,16 @@ mod tests {
         assert!(message(multilabel_margin_loss(&scores, &beyond)).contains("the label at [0, 1]"));
         let scalar = Tensor::<f32>::scalar(0.0);
         assert!(message(multilabel_soft_margin_loss(&scalar, &scalar)).contains("a scalar"));
+    }
+
+    #[test]
+    fn one_sample_needs_no_axis_and_one_class_none_either() {
+        let scores = Tensor::from([0.1, 0.2, 0.4, 0.8_f64]);
+        let label = multi_margin_loss(&scores, &Tensor::scalar(3)).unwrap();
+        assert_eq!(multi_margin_loss(&scores, &Tensor::from([3])).unwrap(), label);
+        assert!(multi_margin_loss(&scores, &Tensor::from([3, 3])).is_err());
+        let (score, zero) = (Tensor::scalar(0.5_f64), Tensor::scalar(0));
+        assert_eq!(multi_margin_loss(&score, &zero).unwrap(), Tensor::scalar(0.0));
+        assert_eq!(multilabel_margin_loss(&score, &zero).unwrap(), Tensor::scalar(0.0));
     }
 }

@@ -3,8 +3,8 @@
 use dendra_autograd::Var;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
-use crate::classes::{LabelSettings, Picked, label_settings};
-use crate::loss::Loss;
+use crate::classes::{LabelSettings, Picked, label_loss, label_settings};
+use crate::loss::{BatchLoss, Loss};
 
 const NAME: &str = "nll_loss";
 
@@ -51,20 +51,7 @@ impl NllLoss {
     }
 }
 
-impl<T: Float> Loss<Tensor<i64>, T> for NllLoss {
-    fn forward(&self, output: &Var<T>, target: &Tensor<i64>) -> Result<Var<T>> {
-        self.compute(output, target)
-    }
-
-    fn forward_weighted(
-        &self,
-        output: &Var<T>,
-        target: &Tensor<i64>,
-        class_weights: &[f64],
-    ) -> Result<Var<T>> {
-        self.clone().class_weights(class_weights).compute(output, target)
-    }
-}
+label_loss! { NllLoss }
 
 /// The mean negative log-likelihood, as [`NllLoss`].
 ///

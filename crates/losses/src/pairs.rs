@@ -10,7 +10,8 @@ use crate::pointwise::{Curve, apply, ensure_at_least, ensure_one_shape, ensure_s
 
 /// The loss of two scores a and b, of which a should be the higher one where
 /// the target y is 1 and the lower one where it is −1:
-/// `max(0, margin − y·(a − b))`. All three have one shape.
+/// `max(0, margin − y·(a − b))`. All three have one shape, where PyTorch's may
+/// broadcast.
 ///
 /// ```
 /// use dendra_losses::MarginRankingLoss;
@@ -192,7 +193,7 @@ impl TripletMarginLoss {
         ensure_at_least(Self::NAME, "eps", 0.0, self.eps)?;
         without_features(Self::NAME, anchor.value().shape())?;
         self.compute_by(anchor, positive, negative, |x, y| {
-            norm(&x.sub(y)?.add_scalar(self.eps), self.p)
+            x.sub(y)?.add_scalar(self.eps).norm_axes(self.p, &[-1], false)
         })
     }
 
@@ -273,20 +274,6 @@ fn without_features(place: &str, shape: &Shape) -> Result<Shape> {
     }
 }
 
-/// The p-norm along the last axis.
-fn norm<V: Ops>(x: &V, p: f64) -> Result<V> {
-    let last = &[-1];
-    if p == 1.0 {
-        x.abs().sum_axes(last, false)
-    } else if p == 2.0 {
-        Ok(x.square().sum_axes(last, false)?.sqrt())
-    } else if p.is_infinite() {
-        x.abs().max_axes(last, false)
-    } else {
-        Ok(x.abs().powf(p).sum_axes(last, false)?.powf(1.0 / p))
-    }
-}
-
 /// The loss of the cosine of two embeddings.
 #[derive(Clone, Copy)]
 struct Cosine {
@@ -317,7 +304,7 @@ impl Curve<1> for Cosine {
     fn derivative<T: Float>(&self, cosine: T, [y]: [T; 1]) -> T {
         if y > T::ZERO {
             -T::ONE
-        } else if cosine >= T::from_f64(self.margin) {
+        } else if cosine > T::from_f64(self.margin) {
             T::ONE
         } else {
             T::ZERO

@@ -128,6 +128,35 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
     }
 }
 
+/// The shape of a loss that broadcasts: that of output or target, whichever
+/// the other broadcasts to.
+pub(crate) fn common_shape(place: &str, output: &Shape, target: &Shape) -> Result<Shape> {
+    let common = output.broadcast(target, place).ok();
+    common.filter(|common| common == output || common == target).ok_or_else(|| {
+        let message = format!(
+            "output and target must have one shape, or one of them broadcast to the shape of \
+             the other, got {output} and {target}"
+        );
+        Error::shape(place, message)
+    })
+}
+
+/// Output and target in their [`common_shape`].
+pub(crate) fn in_one_shape<V: Ops>(
+    place: &str,
+    output: &V,
+    target: &Tensor<V::Element>,
+) -> Result<(V, Tensor<V::Element>)> {
+    let shape = output.value().shape();
+    if shape == target.shape() {
+        return Ok((output.clone(), target.clone()));
+    }
+    let common = common_shape(place, shape, target.shape())?;
+    let output =
+        if *shape == common { output.clone() } else { output.broadcast_to(common.clone())? };
+    Ok((output, target.broadcast_to(common)?))
+}
+
 /// An error unless output and target have one shape.
 pub(crate) fn ensure_same_shape(place: &str, output: &Shape, target: &Shape) -> Result<()> {
     ensure_one_shape(place, "output and target", output, target)
@@ -186,19 +215,18 @@ macro_rules! elementwise {
             ///
             /// # Errors
             ///
-            /// When output and target differ in shape, or the target or a
-            /// setting is invalid.
+            /// When neither output nor target broadcasts to the other's shape,
+            /// or the target or a setting is invalid.
             pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
                 self.check_target(target)?;
-                apply(*self, output, [target.clone()], self.reduction)
+                let (output, target) = in_one_shape(Self::NAME, output, target)?;
+                apply(*self, &output, [target], self.reduction)
             }
         }
 
-        impl<T: Float> Loss<Tensor<T>, T> for $loss {
-            fn forward(&self, output: &Var<T>, target: &Tensor<T>) -> Result<Var<T>> {
-                self.compute(output, target)
-            }
-        }
+        crate::loss::is_loss! { $loss, Tensor<T>, |_loss, output, target| {
+            common_shape(Self::NAME, output.shape(), target.shape())?.elements()
+        } }
     )*};
 }
 pub(crate) use elementwise;

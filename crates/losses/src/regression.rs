@@ -4,7 +4,7 @@ use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
 use crate::loss::Loss;
-use crate::pointwise::{Curve, apply, elementwise};
+use crate::pointwise::{Curve, apply, common_shape, elementwise, in_one_shape};
 
 /// The squared error: (x − y)².
 ///
@@ -23,7 +23,8 @@ pub struct MseLoss {
     reduction: Reduction,
 }
 
-/// The absolute error: |x − y|. Its derivative where both are equal is 0.
+/// The absolute error: |x − y|. Its derivative where both are equal, or one is
+/// NaN, is 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct L1Loss {
     reduction: Reduction,
@@ -87,7 +88,7 @@ impl SmoothL1Loss {
 ///
 /// # Errors
 ///
-/// When the shapes differ.
+/// When neither of both broadcasts to the other's shape.
 pub fn mse_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
     MseLoss::new().compute(output, target)
 }
@@ -96,7 +97,7 @@ pub fn mse_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
 ///
 /// # Errors
 ///
-/// When the shapes differ.
+/// When neither of both broadcasts to the other's shape.
 pub fn l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
     L1Loss::new().compute(output, target)
 }
@@ -105,7 +106,7 @@ pub fn l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
 ///
 /// # Errors
 ///
-/// When the shapes differ or δ is not above 0.
+/// When neither of both broadcasts to the other's shape, or δ is not above 0.
 pub fn huber_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, delta: f64) -> Result<V> {
     HuberLoss::new(delta).compute(output, target)
 }
@@ -114,7 +115,7 @@ pub fn huber_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, delta: f64) -
 ///
 /// # Errors
 ///
-/// When the shapes differ or β is negative.
+/// When neither of both broadcasts to the other's shape, or β is negative.
 pub fn smooth_l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, beta: f64) -> Result<V> {
     SmoothL1Loss::new(beta).compute(output, target)
 }
@@ -204,8 +205,12 @@ impl Curve<1> for SmoothL1Loss {
     #[inline(always)]
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         let (difference, beta) = (x - y, T::from_f64(self.beta));
-        // At β itself both are ±1, and the second also where β is 0.
-        if difference.abs() < beta { difference / beta } else { sign(difference) }
+        // A NaN stays one, but where β is 0, as in PyTorch.
+        if self.beta == 0.0 || difference.abs() >= beta {
+            sign(difference)
+        } else {
+            difference / beta
+        }
     }
 }
 
@@ -231,6 +236,7 @@ fn sign<T: Float>(x: T) -> T {
 
 #[cfg(test)]
 mod tests {
+    use dendra_autograd::Tape;
     use dendra_tensor::ops::check::check;
 
     use super::*;
@@ -245,12 +251,28 @@ mod tests {
     }
 
     #[test]
-    fn a_target_of_another_shape_is_refused_and_does_not_broadcast() {
+    fn one_of_both_broadcasts_and_not_both() {
         let (output, target) = (Tensor::<f32>::zeros([4, 1]), Tensor::zeros([4]));
         let error = mse_loss(&output, &target).unwrap_err().to_string();
-        assert_eq!(error, "mse_loss: output and target must have one shape, got [4, 1] and [4]");
-        let scalar = Tensor::scalar(1.0);
-        assert!(l1_loss(&output, &scalar).is_err());
+        assert_eq!(
+            error,
+            "mse_loss: output and target must have one shape, or one of them broadcast to the \
+             shape of the other, got [4, 1] and [4]"
+        );
+        assert!(l1_loss(&output, &Tensor::zeros([3, 2])).is_err());
+
+        let tape = Tape::training(0, 0);
+        let row = tape.leaf(Tensor::from([1.0, 2.0, 4.0_f64]));
+        let target = Tensor::from([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0_f64]]);
+        let sum = MseLoss::new().reduction(Reduction::Sum).compute(&row, &target).unwrap();
+        assert_eq!(sum.value().item().unwrap(), 1.0 + 4.0 + 16.0 + 1.0 + 9.0);
+        let gradients = sum.backward().unwrap();
+        assert_eq!(gradients.wrt(&row).unwrap().to_vec(), [2.0, 6.0, 14.0]);
+        let batch = MseLoss::new().of_batch(&row, &target, None).unwrap();
+        assert_eq!(batch.divisor, Some(6.0));
+        let apart = L1Loss::new().reduction(Reduction::None);
+        let apart = apart.compute(&target, &Tensor::scalar(2.0)).unwrap();
+        assert_eq!(apart.to_vec(), [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]);
     }
 
     #[test]

@@ -93,7 +93,8 @@ fn labels_that_do_not_fit_are_named() {
     }
     assert_eq!(
         message(cross_entropy(&logits, &Tensor::<f64>::zeros([2, 1]))),
-        "cross_entropy: output and target must have one shape, got [2, 3] and [2, 1]"
+        "cross_entropy: a target of floats holds a probability for every class, so it needs the \
+         output's shape [2, 3], got [2, 1]; class labels are integers, `Tensor<i64>`"
     );
     let scalar = message(nll_loss(&Tensor::scalar(1.0), &Tensor::scalar(0_i64)));
     assert!(scalar.contains("got a scalar"), "{scalar}");
@@ -103,6 +104,8 @@ fn labels_that_do_not_fit_are_named() {
 fn settings_that_do_not_fit_are_named() {
     let (logits, labels) = (logits(&[2, 3]), Tensor::from([0, 1_i64]));
     let uniform = Tensor::<f64>::ones([2, 3]);
+    let ignoring = CrossEntropy::new().ignore_index(1);
+    assert!(message(ignoring.compute(&logits, &uniform)).contains("ignore_index is for labels"));
     let weighted = |weights: &[f64]| CrossEntropy::new().class_weights(weights);
     assert_eq!(
         message(weighted(&[1.0, 2.0]).compute(&logits, &labels)),

@@ -5,9 +5,9 @@ use dendra_autograd::{Tape, Var};
 use dendra_losses::{
     BceLoss, BceWithLogitsLoss, ClassTarget, Classes, CosineEmbeddingLoss, CrossEntropy, CtcLoss,
     CtcTarget, DiceLoss, FocalLoss, GaussianNllLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss,
-    KlDivLoss, L1Loss, MarginRankingLoss, MseLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss,
-    MultiMarginLoss, NllLoss, PoissonNllLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss,
-    SoftMarginLoss, TripletMarginLoss,
+    KlDivLoss, L1Loss, Loss, MarginRankingLoss, MseLoss, MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss, MultiMarginLoss, NllLoss, PoissonNllLoss, Reduction,
+    SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
 };
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
@@ -30,6 +30,169 @@ fn losses_agree_with_pytorch() {
 #[test]
 fn losses_agree_with_pytorch_in_double_precision() {
     agree::<f64>(&Tolerance { forward: 1e-12, gradient: 1e-11 });
+}
+
+/// PyTorch's values and gradients of outputs that are NaN, infinite or at the kinks, for targets
+/// that are all one number.
+#[test]
+fn outputs_at_the_edges_agree_with_pytorch() {
+    use std::f64::consts::{E, LN_2};
+    const NONE: Reduction = Reduction::None;
+    const NAN: f64 = f64::NAN;
+    const INF: f64 = f64::INFINITY;
+    type Case<'a> = (&'a dyn Loss<Tensor<f64>, f64>, f64, [f64; 6], [f64; 6]);
+    let outputs = [NAN, INF, -INF, 0.0, 1.0, -1.0];
+    let cases: [Case<'_>; 23] = [
+        (
+            &MseLoss::new().reduction(NONE),
+            0.0,
+            [NAN, INF, INF, 0.0, 1.0, 1.0],
+            [NAN, INF, -INF, 0.0, 2.0, -2.0],
+        ),
+        (
+            &L1Loss::new().reduction(NONE),
+            0.0,
+            [NAN, INF, INF, 0.0, 1.0, 1.0],
+            [0.0, 1.0, -1.0, 0.0, 1.0, -1.0],
+        ),
+        (
+            &SmoothL1Loss::new(1.0).reduction(NONE),
+            0.0,
+            [NAN, INF, INF, 0.0, 0.5, 0.5],
+            [NAN, 1.0, -1.0, 0.0, 1.0, -1.0],
+        ),
+        (
+            &HuberLoss::new(1.0).reduction(NONE),
+            0.0,
+            [NAN, INF, INF, 0.0, 0.5, 0.5],
+            [NAN, 1.0, -1.0, 0.0, 1.0, -1.0],
+        ),
+        (
+            &MseLoss::new().reduction(NONE),
+            INF,
+            [NAN, NAN, INF, INF, INF, INF],
+            [NAN, NAN, -INF, -INF, -INF, -INF],
+        ),
+        (
+            &L1Loss::new().reduction(NONE),
+            INF,
+            [NAN, NAN, INF, INF, INF, INF],
+            [0.0, 0.0, -1.0, -1.0, -1.0, -1.0],
+        ),
+        (
+            &SmoothL1Loss::new(1.0).reduction(NONE),
+            INF,
+            [NAN, NAN, INF, INF, INF, INF],
+            [NAN, NAN, -1.0, -1.0, -1.0, -1.0],
+        ),
+        (
+            &HuberLoss::new(1.0).reduction(NONE),
+            INF,
+            [NAN, NAN, INF, INF, INF, INF],
+            [NAN, NAN, -1.0, -1.0, -1.0, -1.0],
+        ),
+        (
+            &SmoothL1Loss::new(0.0).reduction(NONE),
+            0.0,
+            [NAN, INF, INF, 0.0, 1.0, 1.0],
+            [0.0, 1.0, -1.0, 0.0, 1.0, -1.0],
+        ),
+        (
+            &KlDivLoss::new().reduction(NONE),
+            0.0,
+            [NAN, NAN, NAN, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        ),
+        (
+            &KlDivLoss::new().reduction(NONE),
+            1.0,
+            [NAN, -INF, INF, 0.0, -1.0, 1.0],
+            [-1.0, -1.0, -1.0, -1.0, -1.0, -1.0],
+        ),
+        (
+            &KlDivLoss::new().reduction(NONE),
+            -1.0,
+            [NAN, NAN, NAN, NAN, NAN, NAN],
+            [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        ),
+        (
+            &KlDivLoss::new().log_target(true).reduction(NONE),
+            0.0,
+            [NAN, -INF, INF, 0.0, -1.0, 1.0],
+            [-1.0, -1.0, -1.0, -1.0, -1.0, -1.0],
+        ),
+        (
+            &KlDivLoss::new().log_target(true).reduction(NONE),
+            -INF,
+            [NAN, NAN, NAN, NAN, NAN, NAN],
+            [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        ),
+        (
+            &HingeEmbeddingLoss::new().reduction(NONE),
+            1.0,
+            [NAN, INF, -INF, 0.0, 1.0, -1.0],
+            [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        ),
+        (
+            &HingeLoss::new().reduction(NONE),
+            1.0,
+            [NAN, 0.0, INF, 1.0, 0.0, 2.0],
+            [0.0, 0.0, -1.0, -1.0, 0.0, -1.0],
+        ),
+        (
+            &HingeEmbeddingLoss::new().reduction(NONE),
+            -1.0,
+            [NAN, 0.0, INF, 1.0, 0.0, 2.0],
+            [0.0, 0.0, -1.0, -1.0, 0.0, -1.0],
+        ),
+        (
+            &HingeLoss::new().reduction(NONE),
+            -1.0,
+            [NAN, INF, 0.0, 1.0, 2.0, 0.0],
+            [0.0, 1.0, 0.0, 1.0, 1.0, 0.0],
+        ),
+        (
+            &BceWithLogitsLoss::new().reduction(NONE),
+            0.0,
+            [NAN, INF, NAN, LN_2, 1.3132616875182228, 0.3132616875182228],
+            [NAN, 1.0, 0.0, 0.5, 0.7310585786300049, 0.2689414213699951],
+        ),
+        (
+            &PoissonNllLoss::new().log_input(true).full(true).reduction(NONE),
+            0.0,
+            [NAN, NAN, NAN, 1.0, E, 0.36787944117144233],
+            [NAN, INF, 0.0, 1.0, E, 0.36787944117144233],
+        ),
+        (
+            &PoissonNllLoss::new().log_input(false).full(true).reduction(NONE),
+            0.0,
+            [NAN, NAN, NAN, 0.0, 1.0, NAN],
+            [NAN, 1.0, 1.0, 1.0, 1.0, 1.0],
+        ),
+        (
+            &PoissonNllLoss::new().log_input(true).full(true).reduction(NONE),
+            2.0,
+            [NAN, NAN, INF, 1.651806484604536, 1.370088313063581, 3.0196859257759785],
+            [NAN, INF, -2.0, -1.0, 0.7182818284590451, -1.6321205588285577],
+        ),
+        (
+            &PoissonNllLoss::new().log_input(false).full(true).reduction(NONE),
+            2.0,
+            [NAN, NAN, NAN, 37.49316797250927, 1.6518064646045363, NAN],
+            [NAN, 1.0, 1.0, -199999999.0, -0.9999999800000003, 3.0000000200000003],
+        ),
+    ];
+    let same =
+        |a: f64, b: f64| (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() < 1e-12 * b.abs();
+    for (index, (loss, target, values, slopes)) in cases.into_iter().enumerate() {
+        let x = Tape::training(0, 0).leaf(Tensor::from(outputs));
+        let losses = loss.forward(&x, &Tensor::full([6], target)).unwrap();
+        let found = losses.value().to_vec();
+        assert!(found.iter().zip(values).all(|(&a, b)| same(a, b)), "{index}: {found:?}");
+        let gradients = losses.sum().backward().unwrap();
+        let found = gradients.wrt(&x).unwrap().to_vec();
+        assert!(found.iter().zip(slopes).all(|(&a, b)| same(a, b)), "gradient {index}: {found:?}");
+    }
 }
 
 fn agree<T: Float + Stored>(tolerance: &Tolerance) {

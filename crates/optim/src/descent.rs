@@ -188,8 +188,10 @@ impl<R: Rule, T: Float> Descent<R, T> {
                 fits.map_err(|error| error.within(name))?;
             }
         }
+        let state_shape = |name: &str, shape: &Shape| self.rule.state_shape(name, shape);
         let group_of = |name: &str| self.group_of(name);
-        self.slots = self.slots.bound_to(model, R::NAME, self.rule.state(), group_of)?;
+        let names = self.rule.state();
+        self.slots = self.slots.bound_to(model, R::NAME, names, state_shape, group_of)?;
         self.ready = true;
         Ok(())
     }

@@ -18,8 +18,14 @@ pub trait Rule: Send + Sync + 'static {
     /// Whether an update needs the whole parameter, for its norm, say.
     const WHOLE: bool = false;
 
-    /// The names of the state tensors, each of the parameter's shape.
+    /// The names of the state tensors.
     fn state(&self) -> &'static [&'static str];
+
+    /// The shape of the state tensor of a name for a parameter of this shape:
+    /// the same unless a rule that is [`WHOLE`](Self::WHOLE) says otherwise.
+    fn state_shape(&self, _name: &str, parameter: &Shape) -> Shape {
+        parameter.clone()
+    }
 
     /// What the state tensor of a name holds before the first update, which has
     /// this learning rate.
@@ -47,7 +53,8 @@ pub trait Rule: Send + Sync + 'static {
     fn at_step(&self, step: u64) -> Self::AtStep;
 
     /// Updates weights and state, in the order of [`state`](Self::state); all
-    /// slices have the same length. Implementations are `#[inline(always)]`,
+    /// slices have the same length, unless [`state_shape`](Self::state_shape)
+    /// says otherwise. Implementations are `#[inline(always)]`,
     /// so that the shared loop compiles them for each instruction set.
     fn update<T: Float>(
         &self,
@@ -67,8 +74,10 @@ pub struct Now<A> {
     pub weight_decay: f64,
     /// What the rule computed from the count of updates.
     pub at_step: A,
-    /// The extent of the parameter's first axis; 1 for a scalar.
+    /// The length of the parameter's first axis; 1 for a scalar.
     pub rows: usize,
+    /// The lengths of the parameter's last two axes; 1 for one that it has not.
+    pub matrix: [usize; 2],
 }
 
 impl<A> Now<A> {

@@ -16,6 +16,8 @@ pub(crate) struct Slot<T: Float> {
     /// Its identity; `None` from loading until it is found by its name.
     pub(crate) id: Option<ParamId>,
     pub(crate) group: Group,
+    /// The parameter's shape; that of a scalar until it is found.
+    shape: Shape,
     /// How often it was updated.
     pub(crate) steps: u64,
     /// The rule's state tensors; none before the first update.
@@ -23,11 +25,6 @@ pub(crate) struct Slot<T: Float> {
 }
 
 impl<T: Float> Slot<T> {
-    /// Whether the state fits a parameter of this shape.
-    fn fits(&self, shape: &Shape) -> bool {
-        self.state.iter().all(|tensor| tensor.shape() == shape)
-    }
-
     /// Names in a state dict, and what is under them.
     fn entries(&self, names: &[&str]) -> Vec<(String, AnyTensor)> {
         let steps = (key(&self.name, STEP), Tensor::scalar(self.steps as i64).into());
@@ -74,7 +71,7 @@ impl<T: Float> Slots<T> {
     pub(crate) fn fit(&self, parameters: &[&Param<T>]) -> bool {
         self.0.len() == parameters.len()
             && self.0.iter().zip(parameters).all(|(slot, param)| {
-                slot.id == Some(param.id()) && slot.fits(param.value().shape())
+                slot.id == Some(param.id()) && slot.shape == *param.value().shape()
             })
     }
 
@@ -85,11 +82,13 @@ impl<T: Float> Slots<T> {
         model: &dyn Parameters<T>,
         place: &str,
         state_names: &[&str],
+        state_shape: impl Fn(&str, &Shape) -> Shape,
         group_of: impl Fn(&str) -> Group,
     ) -> Result<Self> {
         let parameters = model.named_parameters();
         if self.0.iter().any(|slot| slot.id.is_none()) {
-            self.compare(&parameters, state_names).map_err(|error| error.within(place))?;
+            self.compare(&parameters, state_names, state_shape)
+                .map_err(|error| error.within(place))?;
         } else {
             self.ensure_same_model(&parameters, place, state_names.len())?;
         }
@@ -105,13 +104,19 @@ impl<T: Float> Slots<T> {
             let known = by_id.get(&param.id()).or_else(|| by_name.get(&*name));
             let (steps, state) =
                 known.map_or_else(Default::default, |slot| (slot.steps, slot.state.clone()));
-            Slot { group: group_of(&name), name, id: Some(param.id()), steps, state }
+            let shape = param.value().shape().clone();
+            Slot { group: group_of(&name), name, id: Some(param.id()), shape, steps, state }
         });
         Ok(Self(bound.collect()))
     }
 
     /// Compares what was loaded with the parameters, name by name.
-    fn compare(&self, parameters: &[(String, &Param<T>)], state_names: &[&str]) -> Result<()> {
+    fn compare(
+        &self,
+        parameters: &[(String, &Param<T>)],
+        state_names: &[&str],
+        state_shape: impl Fn(&str, &Shape) -> Shape,
+    ) -> Result<()> {
         let mut loaded: BTreeMap<&str, &Slot<T>> =
             self.0.iter().map(|slot| (&*slot.name, slot)).collect();
         let mut differences = Differences::default();
@@ -119,8 +124,10 @@ impl<T: Float> Slots<T> {
             match loaded.remove(&**name) {
                 None => differences.missing.push(key(name, STEP)),
                 Some(slot) => {
-                    for (key, tensor) in slot.entries(state_names).iter().skip(1) {
-                        differences.compare(key, Some(tensor), T::NAME, param.value().shape());
+                    let entries = slot.entries(state_names);
+                    for ((key, tensor), name) in entries.iter().skip(1).zip(state_names) {
+                        let expected = state_shape(name, param.value().shape());
+                        differences.compare(key, Some(tensor), T::NAME, &expected);
                     }
                 }
             }
@@ -147,8 +154,8 @@ impl<T: Float> Slots<T> {
                 continue;
             };
             let shape = param.value().shape();
-            if !slot.fits(shape) {
-                let before = slot.state[0].shape();
+            if slot.shape != *shape {
+                let before = &slot.shape;
                 let message = format!("its shape changed from {before} to {shape} between steps");
                 return Err(Error::shape(place, format!("{}: {message}", slot.name)));
             }
@@ -197,16 +204,16 @@ impl<T: Float> Slots<T> {
         let slots = parameters.into_iter().map(|(name, mut entries)| {
             let steps = count(&key(name, STEP), entries.remove(STEP), differences);
             let mut state = SmallVec::new();
-            let mut shape = None;
             for entry in state_names.iter().filter(|_| steps > 0) {
                 let found = entries.remove(entry);
-                shape = shape.or(found.map(AnyTensor::shape));
-                let expected = shape.cloned().unwrap_or_else(Shape::scalar);
-                differences.compare(&key(name, entry), found, T::NAME, &expected);
+                // The shapes are compared when the parameters are known.
+                let shape = found.map_or_else(Shape::scalar, |found| found.shape().clone());
+                differences.compare(&key(name, entry), found, T::NAME, &shape);
                 state.extend(found.and_then(|found| found.downcast::<T>()).cloned());
             }
             differences.unexpected.extend(entries.keys().map(|entry| key(name, entry)));
-            Slot { name: name.to_owned(), id: None, group: Group::default(), steps, state }
+            let (name, shape, group) = (name.to_owned(), Shape::scalar(), Group::default());
+            Slot { name, id: None, group, shape, steps, state }
         });
         Self(slots.collect())
     }

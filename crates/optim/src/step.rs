@@ -13,8 +13,8 @@ use crate::descent::Descent;
 use crate::rule::{Now, Rule};
 use crate::slots::Slots;
 use crate::{
-    AdadeltaRule, AdagradRule, AdamRule, AdamaxRule, AsgdRule, LambRule, LionRule, MuonRule,
-    NAdamRule, RAdamRule, RmsPropRule, RpropRule, SgdRule,
+    AdadeltaRule, AdafactorRule, AdagradRule, AdamRule, AdamaxRule, AsgdRule, LambRule, LionRule,
+    MuonRule, NAdamRule, RAdamRule, RmsPropRule, RpropRule, SgdRule,
 };
 
 /// Elementary steps that the update of an element counts as.
@@ -145,6 +145,7 @@ pub fn compile_here() -> Vec<*const ()> {
     }
     updates![
         AdadeltaRule,
+        AdafactorRule,
         AdagradRule,
         AdamRule<false>,
         AdamRule<true>,
@@ -186,16 +187,19 @@ fn gather<'a, R: Rule, T: Float>(
             _ => rule.at_step(step),
         };
         latest = Some((step, at_step));
+        let shape = param.value().shape();
+        let from_end = |axis| shape.iter().rev().nth(axis).copied().unwrap_or(1);
         let now = Now {
             learning_rate: learning_rate * slot.group.learning_rate_factor,
             weight_decay: slot.group.weight_decay,
             at_step,
-            rows: param.value().shape().first().copied().unwrap_or(1),
+            rows: shape.first().copied().unwrap_or(1),
+            matrix: [from_end(1), from_end(0)],
         };
         if slot.state.is_empty() {
             let fresh = |name: &&str| {
                 let initial = rule.initial_state(name, now.learning_rate);
-                Tensor::full(param.value().shape(), T::from_f64(initial))
+                Tensor::full(rule.state_shape(name, shape), T::from_f64(initial))
             };
             slot.state = rule.state().iter().map(fresh).collect();
         }

@@ -4,9 +4,9 @@ mod given;
 
 use dendra_autograd::{Param, Parameters, StateDict};
 use dendra_optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, CosineAnnealingLr, CosineAnnealingWarmRestarts,
-    Lamb, LinearLr, Lion, Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam,
-    ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split, StepLr,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, CosineAnnealingLr,
+    CosineAnnealingWarmRestarts, Lamb, LinearLr, Lion, Muon, NAdam, NoamLr, OneCycleLr, Optimizer,
+    PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split, StepLr,
 };
 use dendra_tensor::{Shape, Tensor};
 use given::{Model, gradients, model, random_gradients, take_step, values};
@@ -26,7 +26,7 @@ fn train(optimizer: &mut dyn Optimizer, model: &mut Model, steps: std::ops::Rang
 
 #[test]
 fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
-    let makers: [fn() -> Box<dyn Optimizer>; 15] = [
+    let makers: [fn() -> Box<dyn Optimizer>; 16] = [
         || Box::new(Sgd::new(0.1).epoch_schedule(StepLr::new(2).gamma(0.5))),
         || Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.5).clip_norm(1.0)),
         || Box::new(Adam::new(0.1).amsgrad(true).schedule(CosineAnnealingLr::new(20))),
@@ -41,6 +41,7 @@ fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
         || Box::new(NAdam::new(0.1).schedule(OneCycleLr::new(20))),
         || Box::new(RAdam::new(0.1).decoupled_weight_decay(true).weight_decay(0.1)),
         || Box::new(Adadelta::new(1.0).epoch_schedule(PolynomialLr::new(9))),
+        || Box::new(Adafactor::new(0.1).weight_decay(0.1).clip_value(0.5)),
         || Box::new(Asgd::new(0.1).t0(4.0)),
         || Box::new(Rprop::new(0.1)),
         || Box::new(Lion::new(0.1).schedule(NoamLr::new(4, 5))),
@@ -169,6 +170,30 @@ fn the_state_of_another_model_is_refused_with_every_difference() {
     assert_eq!(
         load(&mut model(&[&[2], &[3], &[4], &[1]], 1)),
         "state dict does not match: Sgd: missing: 3.step"
+    );
+}
+
+#[test]
+fn state_of_another_shape_than_its_parameter_is_kept_and_compared() {
+    let shapes: [&[usize]; 4] = [&[2, 3, 4], &[3], &[], &[0, 2]];
+    let mut old = model(&shapes, 1);
+    let mut adafactor = Adafactor::new(0.1);
+    train(&mut adafactor, &mut old, 0..2);
+    let state = adafactor.state_dict();
+    let shape = |name: &str| state.get(name).unwrap().shape().to_vec();
+    assert_eq!(shape("0.row_var"), [2, 3, 1]);
+    assert_eq!(shape("0.col_var"), [2, 1, 4]);
+    assert_eq!(shape("1.variance"), [3]);
+    assert!(shape("2.variance").is_empty());
+    let mut resumed: Adafactor = Adafactor::new(0.1);
+    resumed.load_state_dict(&state).unwrap();
+    let mut other = model(&[&[2, 4, 3], &[3], &[], &[0, 2]], 1);
+    let gradients = random_gradients(&other, 1);
+    let error = resumed.step(&mut other, &gradients).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "state dict does not match: Adafactor: mismatched: 0.row_var (expected f32 [2, 4, 1], \
+         found f32 [2, 3, 1]), 0.col_var (expected f32 [2, 1, 3], found f32 [2, 1, 4])"
     );
 }
 

@@ -5,9 +5,9 @@ mod given;
 
 use dendra_autograd::{Buffer, Param, Parameters, Tape};
 use dendra_optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, ExponentialLr, Lamb, LinearLr, Lion, Muon, NAdam,
-    Norm, Optimizer, RAdam, ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split, StepLr,
-    gradient_norm,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, ExponentialLr, Lamb, LinearLr, Lion,
+    Muon, NAdam, Norm, Optimizer, RAdam, ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split,
+    StepLr, gradient_norm,
 };
 use dendra_tensor::{Error, Tensor};
 use given::{gradients, model, random_gradients, take_step, values};
@@ -56,7 +56,7 @@ fn a_parameter_is_updated_in_pieces_as_it_would_be_in_whole() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let shapes: [&[usize]; 5] = [&[300, 400], &[7], &[0, 3], &[33_333], &[64, 96]];
+    let shapes: [&[usize]; 6] = [&[300, 400], &[7], &[0, 3], &[33_333], &[64, 96], &[3, 50, 70]];
     let train = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -66,7 +66,11 @@ fn the_number_of_threads_changes_no_bit() {
             let mut optimizer = Split::new(
                 |_, shape| *shape == [64, 96],
                 Muon::new(0.01).clip_value(0.5),
-                Split::new(|_, shape| *shape == [33_333], lamb, adam),
+                Split::new(
+                    |_, shape| *shape == [33_333],
+                    lamb,
+                    Split::new(|_, shape| shape.len() == 3, Adafactor::new(0.01), adam),
+                ),
             );
             for step in 0..3 {
                 let gradients = random_gradients(&model, step);

@@ -34,6 +34,7 @@ mod random;
 mod shape;
 mod tensor;
 mod unoptimised;
+mod window;
 
 pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, Result};
@@ -44,6 +45,8 @@ pub use ops::conv_transpose2d::ConvTransposeOptions;
 pub use ops::conv2d::{Conv2dOptions, ConvOptions};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 pub use ops::div_rounded::Rounding;
+#[cfg(feature = "fft")]
+pub use ops::fourier::{FftNorm, Fourier, StftOptions};
 pub use ops::get::{Index, Indices};
 pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding};
 pub use ops::interpolate::{Interpolate, InterpolateMode};

@@ -159,7 +159,7 @@ impl Moment<'_> {
 
 /// A step that was done.
 pub struct BatchReport<'a> {
-    /// The mean loss of its samples.
+    /// The loss of its samples; NaN where none of them counts.
     pub loss: f64,
     /// How many samples it took.
     pub samples: usize,

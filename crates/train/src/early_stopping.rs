@@ -102,10 +102,11 @@ impl Callback for EarlyStopping {
         }
         self.waited += 1;
         if self.waited >= self.patience.max(1) {
-            now.stop(format!(
-                "no improvement for {} epochs; the best was epoch {}",
-                self.waited, self.best_epoch
-            ));
+            let best = match self.monitor.best {
+                Some(_) => format!("the best was epoch {}", self.best_epoch),
+                None => "its value was never a number".to_owned(),
+            };
+            now.stop(format!("no improvement for {} epochs; {best}", self.waited));
         }
         Ok(())
     }

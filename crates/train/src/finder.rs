@@ -139,9 +139,13 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
                     Err(Error::NotFinite { .. }) => break,
                     result => _ = result?,
                 }
-                let loss = figures.loss / figures.samples as f64;
+                // A batch of which nothing counts has no loss.
+                let loss = figures.loss.value();
+                if loss.is_nan() {
+                    continue;
+                }
                 mean = SMOOTHING * mean + (1.0 - SMOOTHING) * loss;
-                let smoothed = mean / (1.0 - SMOOTHING.powi(step as i32 + 1));
+                let smoothed = mean / (1.0 - SMOOTHING.powi(points.len() as i32 + 1));
                 points.push((rate, smoothed));
                 least = least.min(smoothed);
                 if smoothed > DIVERGED * least {

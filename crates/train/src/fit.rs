@@ -167,9 +167,10 @@ impl<'a, Y> Fit<'a, Y> {
     }
 
     /// The number of batches whose gradients make one step; 1 unless set. A
-    /// step takes the mean over the samples of its batches, as one batch of
-    /// them all would, in the memory of a single one. The last step of an
-    /// epoch takes the batches that are left.
+    /// step takes the loss of one batch of them all, in the memory of a single
+    /// one: each batch counts as much as what its loss was divided by (see
+    /// [`BatchLoss`](dendra_losses::BatchLoss)). The last step of an epoch
+    /// takes the batches that are left.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.accumulate = batches;
         self

@@ -7,7 +7,8 @@ use dendra_tensor::{Error, Result};
 /// Loss and metrics over a data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The mean loss of the samples.
+    /// The loss of all samples as one batch of them would have it: their mean,
+    /// or their sum where the loss sums; NaN where none of them counts.
     pub loss: f64,
     /// The metrics with their names, in the order in which the trainer got
     /// them.

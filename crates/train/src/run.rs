@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use dendra_datasets::{DataLoader, Dataset};
-use dendra_losses::Loss;
+use dendra_losses::{Loss, RunningLoss};
 use dendra_nn::Module;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Result, Tensor};
@@ -73,7 +73,7 @@ where
             batch: 0,
             step: 0,
             samples: 0,
-            loss: 0.0,
+            loss: RunningLoss::default(),
         };
         let keeper = fit.checkpoints.take().map(Keeper::open).transpose()?;
         let interrupt = Interrupt::listen(fit.ctrl_c)?;
@@ -198,7 +198,8 @@ where
         if complete {
             let Position { first_epoch, step, .. } = self.position;
             let epoch = self.position.epoch + 1;
-            self.position = Position { first_epoch, epoch, batch: 0, step, samples: 0, loss: 0.0 };
+            let loss = RunningLoss::default();
+            self.position = Position { first_epoch, epoch, batch: 0, step, samples: 0, loss };
             self.trainer.epochs = epoch;
             self.trainer.optimizer.end_epoch();
         }
@@ -317,11 +318,8 @@ where
         self.position.batch += count;
         self.position.step += 1;
         if let Some(done) = done {
-            let report = BatchReport {
-                loss: f64::from(done.gradients.loss()),
-                samples: done.samples,
-                gradients: &done.gradients,
-            };
+            let report =
+                BatchReport { loss: done.loss, samples: done.samples, gradients: &done.gradients };
             self.call(|callback, now| callback.on_batch(now, &report))?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! One step: forward and backward through its batches, then the optimizer.
 
 use dendra_autograd::{Gradients, Tape};
-use dendra_losses::Loss;
+use dendra_losses::{BatchLoss, Loss, RunningLoss};
 use dendra_nn::Module;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Result, Tensor};
@@ -11,6 +11,7 @@ use crate::trainer::{Gathered, Trainer};
 /// A step that was done.
 pub(crate) struct Step {
     pub(crate) gradients: Gradients,
+    pub(crate) loss: f64,
     pub(crate) samples: usize,
 }
 
@@ -34,28 +35,30 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         let mut total: Option<Gradients> = None;
         let mut figures = Vec::with_capacity(batches.len());
         let mut all_inputs = Vec::with_capacity(batches.len());
-        let mut all_samples = 0;
+        let (mut all_samples, mut running) = (0, RunningLoss::default());
         let several = batches.len() > 1;
         for (index, (inputs, targets)) in batches.into_iter().enumerate() {
             let samples = inputs.shape().first().copied().unwrap_or(1);
             all_inputs.push(inputs.clone());
             let tape = tape(seed, epoch, first + index);
             let output = self.model.forward(&tape.input(inputs))?;
-            let loss = match class_weights {
-                Some(weights) => self.loss.forward_weighted(&output, &targets, weights)?,
-                None => self.loss.forward(&output, &targets)?,
-            };
-            if !loss.value().is_finite() {
+            let loss = self.loss.of_batch(&output, &targets, class_weights)?;
+            let (factor, counts) = (loss.factor(), loss.counts());
+            let BatchLoss { value: loss, divisor } = loss;
+            // Where nothing counts, the loss is NaN and its gradient 0.
+            if counts && !loss.value().is_finite() {
                 let first = tape.first_not_finite(|id| self.model.name_of(id));
                 let first = first.unwrap_or_else(|| "the loss itself".to_owned());
                 let message = format!("the loss is not finite ({})", loss.value());
                 return Err(self.not_finite(format!("{message}; first not finite: {first}")));
             }
             let mut gradients = loss.backward()?;
-            figures.push((f64::from(gradients.loss()), samples, output.into_value(), targets));
+            let loss = f64::from(gradients.loss());
+            running.add(loss, divisor);
+            figures.push((loss, divisor, samples, output.into_value(), targets));
             all_samples += samples;
             if several {
-                gradients.scale(samples as f64);
+                gradients.scale(factor);
             }
             match &mut total {
                 None => total = Some(gradients),
@@ -63,8 +66,8 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
             }
         }
         let mut gradients = total.ok_or_else(|| Error::argument("step", "there is no batch"))?;
-        if several {
-            gradients.scale(1.0 / all_samples as f64);
+        if several && running.divisor > 0.0 {
+            gradients.scale(1.0 / running.divisor);
         }
         if let Some(id) = gradients.first_not_finite() {
             let name = self.model.name_of(id).unwrap_or_else(|| "an unnamed parameter".to_owned());
@@ -76,10 +79,10 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
             return Err(self.not_finite(format!("the gradient of `{name}` is not finite{reason}")));
         }
         self.optimizer.step(&mut self.model, &gradients)?;
-        for (loss, samples, output, targets) in figures {
-            gathered.add(loss, samples, &output, &targets)?;
+        for (loss, divisor, samples, output, targets) in figures {
+            gathered.add(loss, divisor, samples, &output, &targets)?;
         }
-        Ok(Step { gradients, samples: all_samples })
+        Ok(Step { gradients, loss: running.value(), samples: all_samples })
     }
 
     fn not_finite(&self, message: String) -> Error {

@@ -4,7 +4,7 @@ use std::thread;
 
 use dendra_autograd::Var;
 use dendra_datasets::{DataLoader, Dataset};
-use dendra_losses::Loss;
+use dendra_losses::{Loss, RunningLoss};
 use dendra_nn::Module;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Result, Rng, Tensor};
@@ -140,7 +140,8 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         Run::begin(self, data, validation, fit)?.train()
     }
 
-    /// Loss and metrics over a data set, without training.
+    /// Loss and metrics over a data set, without training: the loss is that of
+    /// all samples as one batch, and NaN where none of them counts.
     ///
     /// # Errors
     ///
@@ -160,8 +161,9 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
             let (inputs, targets) = batch?;
             let samples = inputs.shape().first().copied().unwrap_or(1);
             let output = self.model.forward(&Var::new(inputs))?;
-            let loss = self.loss.forward(&output, &targets)?.value().item()?;
-            gathered.add(f64::from(loss), samples, output.value(), &targets)
+            let loss = self.loss.of_batch(&output, &targets, None)?;
+            let value = f64::from(loss.value.value().item()?);
+            gathered.add(value, loss.divisor, samples, output.value(), &targets)
         };
         thread::scope(|scope| {
             let batches = Batches::new(scope, loader, 0, 0, Gathering::new(None));
@@ -206,7 +208,7 @@ fn check_data<Y>(what: &str, data: &(impl Dataset<Target = Y> + ?Sized)) -> Resu
 
 /// Loss and metrics so far.
 pub(crate) struct Gathered<Y> {
-    pub(crate) loss: f64,
+    pub(crate) loss: RunningLoss,
     pub(crate) samples: usize,
     metrics: Vec<Box<dyn Metric<Y>>>,
 }
@@ -214,24 +216,25 @@ pub(crate) struct Gathered<Y> {
 impl<Y> Gathered<Y> {
     pub(crate) fn new(metrics: &[Box<dyn Metric<Y>>]) -> Self {
         let metrics = metrics.iter().map(|metric| metric.fresh()).collect();
-        Self { loss: 0.0, samples: 0, metrics }
+        Self { loss: RunningLoss::default(), samples: 0, metrics }
     }
 
     pub(crate) fn add(
         &mut self,
         loss: f64,
+        divisor: Option<f64>,
         samples: usize,
         output: &Tensor,
         targets: &Y,
     ) -> Result<()> {
-        self.loss += loss * samples as f64;
+        self.loss.add(loss, divisor);
         self.samples += samples;
         self.metrics.iter_mut().try_for_each(|metric| metric.update(output, targets))
     }
 
     pub(crate) fn evaluation(&self) -> Evaluation {
         Evaluation {
-            loss: self.loss / self.samples as f64,
+            loss: self.loss.value(),
             metrics: self.metrics.iter().map(|metric| (metric.name(), metric.value())).collect(),
         }
     }

@@ -66,7 +66,7 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
                 let mut figures = Gathered::new(&[]);
                 let batch = vec![(inputs.clone(), targets.clone())];
                 trainer.step(batch, 0, (0, step), None, &mut figures)?;
-                losses.push(figures.loss / figures.samples as f64);
+                losses.push(figures.loss.value());
             }
             Ok(Overfit { losses })
         })

@@ -247,3 +247,73 @@ fn settings_that_make_no_sense_are_named() {
     let unvalidated = fit(1).callback(EarlyStopping::new(1).monitor("validation loss"));
     assert!(message(unvalidated).contains("no validation data"));
 }
+
+/// 300 samples of two classes, of which many in a row are ignored: whole batches of 8, and of
+/// the 128 of an evaluation.
+fn partly_ignored() -> dendra_datasets::TensorDataset<i64> {
+    let all = moons(300, 0.1, 3).unwrap();
+    let labels = all.targets().to_vec();
+    let counts = |index: usize| index % 5 < 2 && !(8..24).contains(&index) && index < 250;
+    let label = |index: usize| if counts(index) { labels[index] } else { -100 };
+    let labels = dendra_tensor::Tensor::from_fn([300], label);
+    dendra_datasets::TensorDataset::new(all.inputs().clone(), labels).unwrap()
+}
+
+fn small<L: dendra_losses::Loss<dendra_tensor::Tensor<i64>>>(
+    loss: L,
+) -> Trainer<Sequential, Sgd, L> {
+    let model = Sequential::input([2]).dense(8).tanh().dense(2).build(&mut Rng::seed(1));
+    Trainer::new(model.unwrap(), Sgd::new(0.02), loss)
+}
+
+#[test]
+fn batches_count_as_much_as_their_losses_were_divided_by() {
+    let data = partly_ignored();
+    let plain = CrossEntropy::new;
+    let sum = || plain().reduction(dendra_tensor::Reduction::Sum);
+    for (index, loss) in [plain(), plain().class_weights([0.3, 2.0]), sum()].into_iter().enumerate()
+    {
+        let train = |batch_size, accumulate| {
+            let mut one = small(loss.clone());
+            let fit = Fit::epochs(3).batch_size(batch_size).accumulate(accumulate);
+            let history = one.fit(&data, fit.shuffle(false).quiet()).unwrap();
+            let weights = one.model().state_dict().typed::<f32>("0.weight").unwrap().to_vec();
+            (history.losses(), weights)
+        };
+        let (whole, parts) = (train(40, 1), train(8, 5));
+        for (a, b) in whole.0.iter().zip(&parts.0).chain(std::iter::empty()) {
+            assert!((a - b).abs() < 1e-5 * a.abs(), "loss {index}: {a} and {b}");
+        }
+        for (a, b) in whole.1.iter().zip(&parts.1) {
+            assert!((a - b).abs() < 1e-5, "loss {index}: {a} and {b}");
+        }
+
+        // An evaluation goes through 128 samples at a time.
+        let one = small(loss.clone());
+        let output = one.predict(data.inputs()).unwrap();
+        let expected = loss.compute(&output, data.targets()).unwrap().item().unwrap();
+        let found = one.evaluate(&data).unwrap().loss;
+        assert!((found - f64::from(expected)).abs() < 1e-5 * found, "{found} for {expected}");
+    }
+}
+
+#[test]
+fn a_batch_of_which_nothing_counts_changes_nothing() {
+    let data = partly_ignored();
+    let ignored = data.subset((8..24).collect()).unwrap();
+    let mut one = small(CrossEntropy::new());
+    let before = one.model().state_dict();
+    let mut stopping = EarlyStopping::new(2);
+    let run = fit(9).validate_on(&ignored).callback(&mut stopping);
+    let history = one.fit(&ignored, run).unwrap();
+    assert_eq!((one.model().state_dict(), one.optimizer().steps()), (before, 4));
+    assert!(history.losses().iter().all(|loss| loss.is_nan()) && history.incidents.is_empty());
+    assert_eq!(stopping.best(), None);
+    let why = history.stopped.unwrap();
+    assert_eq!(why, "no improvement for 2 epochs; its value was never a number");
+    assert!(one.evaluate(&ignored).unwrap().loss.is_nan());
+    // Learning rates are tried on what counts.
+    let rates = dendra_train::LearningRates::between(1e-4, 1.0).steps(40).batch_size(8);
+    let curve = one.find_learning_rate(&data, rates).unwrap();
+    assert!(curve.points.len() > 10 && curve.points.iter().all(|(_, loss)| loss.is_finite()));
+}

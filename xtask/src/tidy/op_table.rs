@@ -12,9 +12,13 @@ pub(super) fn problems(sources: &[Source]) -> Vec<String> {
     else {
         return vec![format!("{FOLDER}table.rs: the table of operations is not here")];
     };
-    let rows: Vec<&str> = table.code.lines().filter_map(row).collect();
+    // The part of a feature lies in a file of its own.
+    let operations = || sources.iter().filter(|source| source.path.starts_with(FOLDER));
+    let is_part = |source: &&Source| source.code.lines().any(|line| line == "family! {");
+    let parts = operations().filter(is_part).chain([table]);
+    let rows: Vec<&str> = parts.flat_map(|part| part.code.lines().filter_map(row)).collect();
     let mut problems = Vec::new();
-    for source in sources.iter().filter(|source| source.path.starts_with(FOLDER)) {
+    for source in operations() {
         let names = source.code.lines().filter_map(implementation);
         for name in names.filter(|name| !rows.contains(name)) {
             problems.push(format!("{}: operation {name} is not in {}", source.path, table.path));
@@ -54,6 +58,15 @@ mod tests {
         let found = of("impl<T: Float> Op<T> for Conv {");
         let expected = format!("{FOLDER}new.rs: operation Conv is not in {FOLDER}table.rs");
         assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn an_operation_of_a_feature_is_in_its_part_of_the_table() {
+        let file = |name: &str, code| Source::new(&format!("{FOLDER}{name}.rs"), code);
+        let part = "family! {\n    trait Fourier = \"Fourier\";\n\n    Fft:\n    /// Doc.\n}\n";
+        let operation = "impl<T: Float> Op<T> for Fft {";
+        let table = file("table", "operations! {}\n");
+        assert_eq!(problems(&[table, file("fourier", part), file("fft", operation)]), [""; 0]);
     }
 
     #[test]

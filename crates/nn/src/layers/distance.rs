@@ -43,15 +43,7 @@ impl CosineSimilarity {
     ///
     /// When the inputs do not broadcast, or have no such axis.
     pub fn forward<T: Float>(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
-        let axes = [self.axis];
-        let inner = a.mul(b)?.sum_axes(&axes, false)?;
-        // The square root is taken of what is at least eps², where its slope
-        // is finite.
-        let least = self.eps * self.eps;
-        let length = |x: &Var<T>| -> Result<Var<T>> {
-            Ok(x.square().sum_axes(&axes, false)?.clamp(least, f64::INFINITY).sqrt())
-        };
-        inner.div(&length(a)?.mul(&length(b)?)?)
+        a.cosine_similarity(b, self.axis, self.eps)
     }
 }
 
@@ -107,14 +99,7 @@ impl PairwiseDistance {
     ///
     /// When the inputs do not broadcast, or are scalars.
     pub fn forward<T: Float>(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
-        let difference = a.sub(b)?.add_scalar(self.eps);
-        let sum = |x: Var<T>| x.sum_axes(&[-1], self.keep);
-        match self.p {
-            1.0 => sum(difference.abs()),
-            2.0 => Ok(sum(difference.square())?.sqrt()),
-            f64::INFINITY => difference.abs().max_axes(&[-1], self.keep),
-            p => Ok(sum(difference.abs().powf(p))?.powf(1.0 / p)),
-        }
+        a.sub(b)?.add_scalar(self.eps).norm_axes(self.p, &[-1], self.keep)
     }
 }
 
@@ -155,6 +140,15 @@ mod tests {
         };
         assert_eq!([of(1.0), of(2.0), of(f64::INFINITY)], [5.0, 3.0, 2.0]);
         assert!((of(3.0) - 17.0_f64.cbrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn squares_out_of_range_do_no_harm() {
+        let [a, b] = [[3e20_f32, 4e20], [6e-20, 8e-20]].map(|x| Var::new(Tensor::from([x])));
+        let cosine = CosineSimilarity::default().eps(0.0).forward(&a, &b).unwrap();
+        assert!((cosine.value().item().unwrap() - 1.0).abs() < 1e-6);
+        let distance = PairwiseDistance::default().forward(&a, &b).unwrap();
+        assert!((distance.value().item().unwrap() / 5e20 - 1.0).abs() < 1e-6);
     }
 
     #[test]

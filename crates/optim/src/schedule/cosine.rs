@@ -12,10 +12,12 @@ pub(super) fn half_cosine(high: f64, low: f64, share: f64) -> f64 {
     low + (high - low) * (1.0 + (PI * share).cos()) / 2.0
 }
 
-/// Half a cosine from the base down to `eta_min`, where it stays:
+/// A cosine from the base down to `eta_min` in `t_max` counts:
 /// `eta_min + (base − eta_min) · (1 + cos(π · count / t_max)) / 2`.
 ///
-/// PyTorch's rises again when it goes on for more than `t_max` counts.
+/// As PyTorch's, it rises again when it goes on for more than `t_max` counts:
+/// back to the base in as many. To go on at `eta_min`, let
+/// `.then(t_max, |_: f64, _: u64| eta_min)` follow.
 ///
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
 /// restarts", 2016.
@@ -42,10 +44,10 @@ impl CosineAnnealingLr {
 
 impl Schedule for CosineAnnealingLr {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
-        if count >= self.t_max {
-            return self.eta_min;
-        }
-        half_cosine(base, self.eta_min, count as f64 / self.t_max as f64)
+        let t_max = self.t_max.max(1);
+        // Exact for large counts, too.
+        let count = count % t_max.saturating_mul(2);
+        half_cosine(base, self.eta_min, count as f64 / t_max as f64)
     }
 
     fn check(&self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Schedules that rise and fall.
 
-use dendra_tensor::{Error, Result};
+use dendra_tensor::Result;
 
 use super::cosine::half_cosine;
 use super::{Schedule, require_count};
@@ -9,7 +9,8 @@ use crate::rule::{require, require_not_negative};
 /// One cycle over the whole training: from `base / div_factor` up to the base,
 /// then down to `base / (div_factor · final_div_factor)`, along cosines. The
 /// base is what PyTorch calls `max_lr`; the momentum stays as it is, where
-/// PyTorch's falls and rises the other way round.
+/// PyTorch's falls and rises the other way round. After its last count it stays
+/// where it is, where PyTorch's is an error.
 ///
 /// Source: Smith and Topin, "Super-convergence: very fast training of neural
 /// networks using large learning rates", 2017.
@@ -70,7 +71,8 @@ impl OneCycleLr {
     }
 
     /// Goes down to the first rate as long as it went up, and further in what
-    /// is left; false unless set.
+    /// is left; false unless set. Where more than half goes up, it ends on the
+    /// way down to the first rate.
     #[must_use]
     pub fn three_phase(mut self, three_phase: bool) -> Self {
         self.three_phase = three_phase;
@@ -122,10 +124,6 @@ impl Schedule for OneCycleLr {
         {
             require(factor.is_finite() && factor > 0.0, NAME, name, "above 0", factor)?;
         }
-        if self.three_phase && share > 0.5 {
-            let message = format!("three phases leave at most half for the first, got {share}");
-            return Err(Error::argument(NAME, message));
-        }
         Ok(())
     }
 }
@@ -168,7 +166,7 @@ impl CyclicLr {
         self
     }
 
-    /// How many counts go down; as many as go up unless set.
+    /// How many counts go down, 0 for none; as many as go up unless set.
     #[must_use]
     pub fn step_size_down(mut self, counts: u64) -> Self {
         self.step_size_down = Some(counts);
@@ -186,7 +184,7 @@ impl CyclicLr {
 impl Schedule for CyclicLr {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let up = self.step_size_up.max(1);
-        let down = self.step_size_down.unwrap_or(up).max(1);
+        let down = self.step_size_down.unwrap_or(up);
         let length = up.saturating_add(down);
         let (cycle, at) = (count / length, count % length);
         let share = match at.checked_sub(up) {
@@ -205,7 +203,6 @@ impl Schedule for CyclicLr {
         const NAME: &str = "CyclicLr";
         require_not_negative(NAME, "max_lr", self.max_lr)?;
         require_count(NAME, "step_size_up", self.step_size_up)?;
-        require_count(NAME, "step_size_down", self.step_size_down.unwrap_or(1))?;
         match self.mode {
             CyclicMode::ExpRange(gamma) => require_not_negative(NAME, "gamma", gamma),
             CyclicMode::Triangular | CyclicMode::Triangular2 => Ok(()),
@@ -232,9 +229,7 @@ mod tests {
         assert!(message(&OneCycleLr::new(0)).contains("total_steps"));
         assert!(message(&OneCycleLr::new(5).pct_start(1.5)).contains("pct_start"));
         assert!(message(&OneCycleLr::new(5).div_factor(0.0)).contains("div_factor"));
-        let phases = OneCycleLr::new(5).three_phase(true).pct_start(0.6);
-        assert!(message(&phases).contains("at most half"));
         assert!(message(&CyclicLr::new(-1.0)).contains("max_lr"));
-        assert!(message(&CyclicLr::new(1.0).step_size_down(0)).contains("step_size_down"));
+        assert!(message(&CyclicLr::new(1.0).step_size_up(0)).contains("step_size_up"));
     }
 }

@@ -97,6 +97,8 @@ impl Schedule for ExponentialLr {
 
 /// A straight line from `start_factor · base` to `end_factor · base`, where it
 /// stays: the usual warm-up.
+///
+/// Without counts it is at its end, where PyTorch's stays at its start.
 #[derive(Clone, Copy, Debug)]
 #[doc(alias = "LinearLR")]
 pub struct LinearLr {
@@ -142,6 +144,8 @@ impl Schedule for LinearLr {
 }
 
 /// `factor · base` up to a count, and then the base.
+///
+/// Without counts it is the base, where PyTorch's never gets there.
 #[derive(Clone, Copy, Debug)]
 #[doc(alias = "ConstantLR")]
 pub struct ConstantLr {
@@ -173,7 +177,8 @@ impl Schedule for ConstantLr {
     }
 }
 
-/// `base · (1 − count / total_iters)^power` down to 0, where it stays.
+/// `base · (1 − count / total_iters)^power` down to 0, where it stays; with a
+/// power of 0, the base.
 #[derive(Clone, Copy, Debug)]
 #[doc(alias = "PolynomialLR")]
 pub struct PolynomialLr {
@@ -197,10 +202,8 @@ impl PolynomialLr {
 
 impl Schedule for PolynomialLr {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
-        if count >= self.total_iters {
-            return 0.0;
-        }
-        base * (1.0 - count as f64 / self.total_iters as f64).powf(self.power)
+        let total = self.total_iters.max(1);
+        base * (1.0 - count.min(total) as f64 / total as f64).powf(self.power)
     }
 
     fn check(&self) -> Result<()> {
@@ -254,6 +257,8 @@ mod tests {
         };
         let square = PolynomialLr::new(4).power(2.0);
         assert_eq!(of(&square, [0, 2, 4, u64::MAX]), [8.0, 2.0, 0.0, 0.0]);
+        let constant = PolynomialLr::new(4).power(0.0);
+        assert_eq!(of(&constant, [0, 3, 4, u64::MAX]), [8.0; 4]);
         let constant = ConstantLr::new(3).factor(0.25);
         assert_eq!(of(&constant, [0, 2, 3, u64::MAX]), [2.0, 2.0, 8.0, 8.0]);
     }

@@ -56,7 +56,11 @@ pub trait Schedule: Send + Sync {
     }
 
     /// Both at once: the learning rate that this schedule gives is the base of
-    /// `next` (PyTorch's `ChainedScheduler`).
+    /// `next`.
+    ///
+    /// PyTorch's `ChainedScheduler`, for schedules that are factors of the
+    /// base. Those that are not (a cosine with an `eta_min`, or past its
+    /// `t_max`) depend there on the steps before, and give other rates.
     fn chain<S: Schedule>(self, next: S) -> Chain<Self, S>
     where
         Self: Sized,
@@ -125,10 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn schedules_stay_where_they_end() {
+    fn schedules_stay_where_they_end_but_for_the_cosine() {
         let cosine = CosineAnnealingLr::new(4).eta_min(2.0);
-        assert_eq!(rates(&cosine, &[0, 4, 5, 8, u64::MAX]), [8.0, 2.0, 2.0, 2.0, 2.0]);
+        assert_eq!(rates(&cosine, &[0, 4, 8, 12, u64::MAX - 3]), [8.0, 2.0, 8.0, 2.0, 2.0]);
         assert!((cosine.learning_rate(8.0, 2) - 5.0).abs() < 1e-12);
+        assert!((cosine.learning_rate(8.0, 6) - 5.0).abs() < 1e-12);
         let linear = LinearLr::new(4).start_factor(0.5);
         assert_eq!(rates(&linear, &[0, 2, 4, u64::MAX]), [4.0, 6.0, 8.0, 8.0]);
         assert_eq!(rates(&LinearLr::new(0), &[0, 1]), [8.0, 8.0]);

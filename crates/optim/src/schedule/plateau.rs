@@ -134,11 +134,17 @@ impl ReduceLrOnPlateau {
         require_not_negative(NAME, "eps", self.eps)
     }
 
-    /// Whether a figure is better than the best so far; a NaN never is.
+    /// Whether a figure is better than the best so far; a NaN never is, nor is
+    /// an infinity that is the worst figure there is.
     fn is_better(&self, figure: f64) -> bool {
-        let Some(best) = self.best else { return !figure.is_nan() };
-        let by = if self.absolute { self.threshold } else { self.threshold * best };
-        if self.maximize { figure > best + by } else { figure < best - by }
+        let sign = if self.maximize { 1.0 } else { -1.0 };
+        let best = self.best.unwrap_or(-sign * f64::INFINITY);
+        // Factors, since a difference from infinity is not a number.
+        let least = match self.absolute {
+            true => best + sign * self.threshold,
+            false => best * (1.0 + sign * self.threshold),
+        };
+        if self.maximize { figure > least } else { figure < least }
     }
 
     /// Takes a figure in, and gives the learning rate that follows from it.
@@ -203,6 +209,22 @@ mod tests {
         assert_eq!(plateau.observe(1.0, 8.0), 8.0);
         assert_eq!(plateau.observe(f64::NAN, 8.0), 4.0);
         assert_eq!(plateau.observe(0.5, 4.0), 4.0);
+    }
+
+    #[test]
+    fn an_infinite_loss_at_first_is_got_over() {
+        for new in [ReduceLrOnPlateau::new(), ReduceLrOnPlateau::new().absolute_threshold(0.1)] {
+            let mut plateau = new.patience(1).factor(0.5);
+            for figure in [f64::INFINITY, 3.0, 2.0, f64::INFINITY, 1.0] {
+                assert_eq!(plateau.observe(figure, 8.0), 8.0, "{figure}");
+            }
+            let mut plateau = plateau.maximize(true);
+            plateau.best = None;
+            assert_eq!(plateau.observe(f64::NEG_INFINITY, 8.0), 8.0);
+            assert_eq!(plateau.observe(f64::NEG_INFINITY, 8.0), 4.0);
+            assert_eq!(plateau.observe(-5.0, 4.0), 4.0);
+            assert_eq!(plateau.best, Some(-5.0));
+        }
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl<T: Float> Op<T> for BatchNorm<T> {
             0 if own => {
                 // scale · (g − Σ g / n − (x − mean) · inverse² · Σ g·(x − mean) / n)
                 let n = T::from_f64(channels.count() as f64);
-                let slope = |c: usize| -scale[c] * inverse[c] * inverse[c] * sums[c][1] / n;
+                let slope = |c: usize| -scale[c] * inverse[c] * (inverse[c] * sums[c][1] / n);
                 let slopes: Vec<T> = (0..mean.len()).map(slope).collect();
                 let shifts: Vec<T> = (0..mean.len()).map(|c| -scale[c] * sums[c][0] / n).collect();
                 Tensor::build(shape, |out| {

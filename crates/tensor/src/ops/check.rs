@@ -1,40 +1,41 @@
 //! What must hold for every operation, as functions that run over its samples.
 
 use super::{Call, Cotangents, Op};
+use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// One operation with inputs, its types erased.
-pub struct Sample {
+pub struct Sample<T: Float = f64> {
     /// The operation's name.
     pub name: &'static str,
     /// The inputs.
-    pub inputs: Vec<Tensor<f64>>,
-    run: Box<Forward>,
+    pub inputs: Vec<Tensor<T>>,
+    pub(super) run: Box<Forward<T>>,
 }
 
 /// The shape rule and the forward pass.
-type Forward = dyn Fn(&[Tensor<f64>]) -> Result<Run>;
+type Forward<T> = dyn Fn(&[Tensor<T>]) -> Result<Run<T>>;
 
 /// The gradients of the inputs that need one, given the output's.
-type Vjp = dyn Fn(Tensor<f64>, &[bool]) -> Cotangents<f64>;
+type Vjp<T> = dyn Fn(Tensor<T>, &[bool]) -> Cotangents<T>;
 
 /// What an operation gave, with its gradient still to be asked for.
-struct Run {
+pub(super) struct Run<T: Float> {
     promised: Shape,
-    output: Tensor<f64>,
-    vjp: Box<Vjp>,
+    pub(super) output: Tensor<T>,
+    pub(super) vjp: Box<Vjp<T>>,
 }
 
 /// The samples of an operation.
-pub fn samples<O: Op<f64>>() -> Vec<Sample> {
+pub fn samples<O: Op<T>, T: Float>() -> Vec<Sample<T>> {
     O::samples()
         .into_iter()
         .map(|(operation, inputs)| {
             let operation = std::sync::Arc::new(operation);
-            let run = move |inputs: &[Tensor<f64>]| {
+            let run = move |inputs: &[Tensor<T>]| {
                 let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
                 let promised = operation.output_shape(&shapes)?;
                 let (output, saved) = operation.forward(&inputs.iter().collect::<Vec<_>>());
@@ -60,7 +61,7 @@ pub fn samples<O: Op<f64>>() -> Vec<Sample> {
 ///
 /// When one of these does not hold, naming the operation and the figures.
 pub fn check<O: Op<f64>>() -> Result<()> {
-    samples::<O>().iter().try_for_each(Sample::check)
+    samples::<O, f64>().iter().try_for_each(Sample::check)
 }
 
 impl Sample {

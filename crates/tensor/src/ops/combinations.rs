@@ -36,6 +36,8 @@ macro_rules! combination_functions {
                 return Err(Error::shape("meshgrid", message));
             }
             let shape: Shape = vectors.iter().map(|vector| vector.value().len()).collect();
+            // Before a vector is copied; of whatever type, an element has a byte.
+            shape.check_memory::<u8>("meshgrid")?;
             let along = |(axis, vector): (usize, &&Self)| {
                 let mut column = vec![1; shape.len()];
                 column[axis] = shape[axis];

@@ -252,6 +252,8 @@ impl<T: Float> Op<T> for CrossEntropy<T> {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Softmax<T>>) -> Cotangents<T> {
         let Softmax { probabilities, divisor } = call.saved;
+        // The gradient of a mean over nothing, or over weights of 0, is 0.
+        let divisor = if *divisor == T::ZERO { T::HIGHEST } else { *divisor };
         let classes = call.inputs[0].shape()[1];
         let factors = Factors::new(&self.options, classes);
         let labels = self.target.contiguous();
@@ -269,7 +271,7 @@ impl<T: Float> Op<T> for CrossEntropy<T> {
                                     out.fill(T::ZERO);
                                     continue;
                                 };
-                                let g = if g.len() == 1 { g[0] } else { g[row] } / *divisor;
+                                let g = if g.len() == 1 { g[0] } else { g[row] } / divisor;
                                 let shared = g * factors.shared(class);
                                 let p = &p[row * classes..][..classes];
                                 out.iter_mut().zip(p).for_each(|(out, &p)| *out = shared * p);

@@ -158,7 +158,7 @@ impl<T: Float> Op<T> for GroupNorm {
                 let scale = extents.spread(|n, c| factor[group(n, c)] * weight[c]);
                 let slope = extents.spread(|n, c| {
                     let (factor, [_, slope]) = (factor[group(n, c)], totals[group(n, c)]);
-                    -factor * factor * factor * slope / count
+                    -factor * factor * (factor * slope / count)
                 });
                 let shift =
                     extents.spread(|n, c| -factor[group(n, c)] * totals[group(n, c)][0] / count);

@@ -99,7 +99,30 @@ fn statistics<T: Float>(row: &[T], centred: bool, epsilon: T) -> Statistics<T> {
         #[inline(always)]
         |[x]| (x - mean) * (x - mean),
     );
-    [mean, T::ONE / (squares / count + epsilon).sqrt()]
+    let factor = T::ONE / (squares / count + epsilon).sqrt();
+    // Not 0 or ∞ because squares overflow or underflow.
+    if factor > T::ZERO && factor < T::HIGHEST {
+        [mean, factor]
+    } else {
+        scaled(row, mean, epsilon)
+    }
+}
+
+/// Mean and factor of a row whose squares are out of range: those of the row
+/// divided by its largest distance from the mean.
+#[cold]
+#[inline(never)]
+fn scaled<T: Float>(row: &[T], mean: T, epsilon: T) -> Statistics<T> {
+    let count = T::from_f64(row.len() as f64);
+    let unit = row.iter().fold(T::ZERO, |unit, &x| unit.max_nan((x - mean).abs()));
+    if unit == T::ZERO || !unit.is_finite() {
+        return [mean, T::ONE / (unit * unit + epsilon).sqrt()];
+    }
+    let squares = row.iter().fold(T::ZERO, |sum, &x| {
+        let distance = (x - mean) / unit;
+        sum + distance * distance
+    });
+    [mean, T::ONE / (squares / count + epsilon / unit / unit).sqrt() / unit]
 }
 
 /// The output and the statistics of every row.
@@ -196,9 +219,9 @@ fn input_gradient<T: Float>(
                     let slope = sum(
                         [g, weight, x],
                         #[inline(always)]
-                        |[g, weight, x]| g * weight * (x - mean),
+                        |[g, weight, x]| g * weight * ((x - mean) * factor),
                     );
-                    let slope = slope / count * factor * factor;
+                    let slope = slope / count * factor;
                     for (((out, &g), &weight), &x) in out.iter_mut().zip(g).zip(weight).zip(x) {
                         *out = (g * weight - offset - (x - mean) * slope) * factor;
                     }

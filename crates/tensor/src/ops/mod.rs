@@ -15,6 +15,55 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
+/// A row of the table, from an operation's type, its method and the documentation.
+macro_rules! row {
+    ($family:literal, $operation:ty, $name:ident, $($doc:literal)*) => {
+        Row {
+            name: stringify!($name),
+            family: $family,
+            documentation: concat!($($doc, "\n"),*),
+            operation: std::any::type_name::<$operation>(),
+            #[cfg(test)]
+            samples: super::check::samples::<$operation, f64>,
+            #[cfg(test)]
+            single: {
+                type T = f32;
+                super::check::samples::<$operation, T>
+            },
+        }
+    };
+}
+
+/// Makes an extension of [`Ops`], for functions behind a feature of this crate,
+/// and its part of the table, from rows as those of [`operations`].
+#[cfg(feature = "fft")]
+macro_rules! family {
+    (
+        $(#[$attribute:meta])*
+        trait $family:ident = $family_name:literal;
+        $(
+            $operation:ty:
+            $(#[doc = $doc:literal])*
+            fn $name:ident $arguments:tt -> $result:ty $body:block
+        )*
+        => $($composed:tt)*
+    ) => {
+        $(#[$attribute])*
+        pub trait $family: Ops {
+            $($(#[doc = $doc])* fn $name $arguments -> $result $body)*
+
+            $($composed)*
+        }
+
+        impl<V: Ops> $family for V {}
+
+        /// This family's part of the table of all operations.
+        pub(super) fn rows() -> Vec<Row> {
+            vec![$(row!($family_name, $operation, $name, $($doc)*)),*]
+        }
+    };
+}
+
 /// Makes the trait [`Ops`] and the table of operations from rows that each name
 /// an operation's type and its method; methods composed of others follow.
 macro_rules! operations {
@@ -75,17 +124,11 @@ macro_rules! operations {
             $($composed)*
         }
 
-        /// The table of all operations.
-        pub fn table() -> Vec<Row> {
+        /// The part of the table that has no feature.
+        pub(super) fn rows() -> Vec<Row> {
             #[allow(dead_code, reason = "rows of generic operations name it")]
             type T = f64;
-            vec![$(Row {
-                name: stringify!($name),
-                documentation: concat!($($doc, "\n"),*),
-                operation: std::any::type_name::<$operation>(),
-                #[cfg(test)]
-                samples: super::check::samples::<$operation>,
-            }),*]
+            vec![$(row!("Ops", $operation, $name, $($doc)*)),*]
         }
 
         /// Has every operation compiled for `f32` here, once, instead of in
@@ -122,6 +165,12 @@ mod counting;
 pub mod cross_entropy;
 pub mod div_rounded;
 pub mod embedding;
+#[cfg(test)]
+mod extremes;
+#[cfg(feature = "fft")]
+pub mod fft;
+#[cfg(feature = "fft")]
+pub mod fourier;
 pub mod get;
 pub mod grid_sample;
 pub mod group_norm;
@@ -154,6 +203,8 @@ pub mod sections;
 pub mod selection;
 pub mod softmax;
 pub mod special;
+#[cfg(feature = "fft")]
+mod spectrogram;
 mod stacking;
 pub mod statistics;
 pub mod strided;
@@ -162,9 +213,18 @@ pub mod unary;
 pub mod unfold;
 mod uniques;
 
+pub use table::Ops;
 #[doc(hidden)]
 pub use table::compile_here;
-pub use table::{Ops, table};
+
+/// The table of all operations, those of the enabled features included.
+pub fn table() -> Vec<Row> {
+    #[allow(unused_mut, reason = "without the features there is nothing to add")]
+    let mut rows = table::rows();
+    #[cfg(feature = "fft")]
+    rows.extend(fourier::rows());
+    rows
+}
 
 /// A differentiable function of tensors.
 ///
@@ -233,8 +293,10 @@ fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
 
 /// A row of the operation table.
 pub struct Row {
-    /// The method of [`Ops`].
+    /// The method.
     pub name: &'static str,
+    /// The trait that has the method: `"Ops"` or an extension of it.
+    pub family: &'static str,
     /// The method's documentation.
     pub documentation: &'static str,
     /// The type with its path, `dendra_tensor::ops::softmax::Softmax`; the
@@ -243,6 +305,9 @@ pub struct Row {
     /// The samples, with the types erased.
     #[cfg(test)]
     samples: fn() -> Vec<check::Sample>,
+    /// The same in single precision.
+    #[cfg(test)]
+    single: fn() -> Vec<check::Sample<f32>>,
 }
 
 impl<T: Float> Ops for Tensor<T> {

@@ -8,11 +8,16 @@ use super::reduce::{extreme_shape, forward, kept, output_shape};
 use super::{Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::Result;
+use crate::kernels::fold::{largest, smallest};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// (Σ |x|ᵖ)^(1/p) over some axes, for a p that is neither 0 nor infinite. Where
 /// the norm is 0, so is its gradient.
+///
+/// Where the powers overflow or underflow, the elements are divided by the
+/// largest first (for a negative p by the smallest), and the norm multiplied by
+/// it, as in BLAS's `nrm2`.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// The exponent p.
@@ -21,6 +26,27 @@ pub struct Norm {
     pub axes: SmallVec<[isize; 4]>,
     /// Whether they stay with the extent 1.
     pub keep: bool,
+}
+
+impl Norm {
+    /// Σ |x|ᵖ.
+    fn sums<T: Float>(&self, x: &Tensor<T>) -> Tensor<T> {
+        let p = T::from_f64(self.p);
+        let powers = match self.p {
+            2.0 => x.map(|x| x * x),
+            _ => x.map(|x| x.abs().powf(p)),
+        };
+        forward(&powers, &self.axes, self.keep, T::ZERO, |a, b| a + b)
+    }
+
+    /// The root of a sum of powers.
+    fn root<T: Float>(&self, sums: Tensor<T>) -> Tensor<T> {
+        let p = T::from_f64(self.p);
+        match self.p {
+            2.0 => sums.map(T::sqrt),
+            _ => sums.map(|sum| sum.powf(T::ONE / p)),
+        }
+    }
 }
 
 impl<T: Float> Op<T> for Norm {
@@ -35,17 +61,25 @@ impl<T: Float> Op<T> for Norm {
 
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        let p = T::from_f64(self.p);
-        let powers = match self.p {
-            2.0 => inputs[0].map(|x| x * x),
-            _ => inputs[0].map(|x| x.abs().powf(p)),
+        let x = inputs[0];
+        let sums = self.sums(x);
+        // What powers below the smallest normal number lose is then less than
+        // the sum's rounding error.
+        let least = T::MIN_POSITIVE / T::EPSILON;
+        if sums.with_slice(|sums| sums.iter().all(|&sum| sum >= least && sum.is_finite())) {
+            return (self.root(sums), ());
+        }
+        let magnitudes = x.map(T::abs);
+        let axes = &self.axes[..];
+        let unit = match self.p > 0.0 {
+            true => forward(&magnitudes, axes, true, T::ZERO, largest()),
+            false => forward(&magnitudes, axes, true, T::HIGHEST, smallest()),
         };
-        let sums = forward(&powers, &self.axes, self.keep, T::ZERO, |a, b| a + b);
-        let norm = match self.p {
-            2.0 => sums.map(T::sqrt),
-            _ => sums.map(|sum| sum.powf(T::ONE / p)),
-        };
-        (norm, ())
+        let unit =
+            unit.map(|unit| if unit == T::ZERO || unit == T::HIGHEST { T::ONE } else { unit });
+        let scaled = zip(x, &unit, x.shape(), |x, unit| x / unit);
+        let norm = self.root(self.sums(&scaled));
+        (&norm * &unit.reshape(norm.shape()).expect("one for each norm"), ())
     }
 
     #[inline(never)]
@@ -97,6 +131,25 @@ mod tests {
         assert_eq!(norm(f64::NEG_INFINITY), [3.0, 0.0]);
         assert!((norm(3.0)[0] - 91_f64.cbrt()).abs() < 1e-14);
         assert_eq!(x.norm(2.0).unwrap().item().unwrap(), 26_f64.sqrt());
+    }
+
+    #[test]
+    fn norms_whose_powers_are_out_of_range() {
+        let x = Tensor::from([[3e20_f32, 3e-30, 0.0, 3e-42], [-4e20, -4e-30, 0.0, 4e-42]]);
+        let near = |p: f64, expected: [f32; 4]| {
+            let found = x.norm_axes(p, &[0], false).unwrap().to_vec();
+            for (&found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() <= 2e-3 * expected, "{found}, {expected}");
+            }
+        };
+        near(2.0, [5e20, 5e-30, 0.0, 5e-42]);
+        near(3.0, [4.497_941e20, 4.497_941e-30, 0.0, 4.497e-42]);
+        near(-2.0, [2.4e20, 2.4e-30, 0.0, 2.4e-42]);
+        let infinite = Tensor::from([f32::INFINITY, 1e30, f32::NEG_INFINITY]);
+        assert_eq!(infinite.norm(2.0).unwrap().item().unwrap(), f32::INFINITY);
+        assert!(Tensor::from([f32::NAN, 1e30]).norm(2.0).unwrap().item().unwrap().is_nan());
+        let spread = Tensor::from([1e20, -1e20_f32]).std(1).item().unwrap();
+        assert!((spread / 1e20 - 2_f32.sqrt()).abs() < 1e-6, "{spread}");
     }
 
     #[test]

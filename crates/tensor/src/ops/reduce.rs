@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::broadcast::zip;
 use super::order::{index_rows, is_nan};
+use super::softmax::map_rows;
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
@@ -289,29 +290,42 @@ reductions! {
     };
 }
 
-/// The product of all the other factors, times the cotangent. A quotient would
-/// fail at a factor of 0, so zeros are counted instead: with one of them only
-/// that factor has a gradient, with more none has.
+/// The product of all the other factors, times the cotangent: of those before
+/// a factor and those behind it. A quotient would fail where the product or a
+/// factor is 0, underflows or overflows.
 fn prod_gradient<T: Float>(x: &Tensor<T>, cotangent: &Tensor<T>, axes: &[isize]) -> Tensor<T> {
     let shape = x.shape();
-    let is_zero = |x: T| if x == T::ZERO { T::ONE } else { T::ZERO };
-    let nonzero = |x: T| if x == T::ZERO { T::ONE } else { x };
-    let zeros = forward(&x.map(is_zero), axes, true, T::ZERO, |a, b| a + b);
-    let product = forward(&x.map(nonzero), axes, true, T::ONE, |a, b| a * b);
-    let scaled = &product * &kept(cotangent, shape, axes);
-    let others =
-        zip(
-            x,
-            &zeros,
-            shape,
-            |x, zeros| {
-                if zeros == is_zero(x) { T::ONE / nonzero(x) } else { T::ZERO }
-            },
-        );
-    &others * &scaled
+    let axes = shape.axes("reduction", axes).expect("the shape rule accepted the axes");
+    // The factors of one product side by side, in the last axis.
+    let kept = (0..shape.len()).filter(|axis| !axes.contains(axis));
+    let order: SmallVec<[usize; 4]> = kept.chain(axes.iter().copied()).collect();
+    let permuted = x.permuted(&order);
+    let length = axes.iter().map(|&axis| shape[axis]).product();
+    let rows: Shape = shape.reduced(&axes, false).iter().copied().chain([length]).collect();
+    let factors = permuted.reshape(rows).expect("the same elements");
+    let others = map_rows([&factors], -1, |[x], out| {
+        let mut before = T::ONE;
+        for (slot, &x) in out.iter_mut().zip(x) {
+            *slot = before;
+            before *= x;
+        }
+        let mut behind = T::ONE;
+        for (slot, &x) in out.iter_mut().zip(x).rev() {
+            *slot *= behind;
+            behind *= x;
+        }
+    });
+    let others = others.reshape(permuted.shape()).expect("the same elements");
+    let mut back = order.clone();
+    for (to, &from) in order.iter().enumerate() {
+        back[from] = to;
+    }
+    let cotangent = cotangent.reshape(shape.reduced(&axes, true)).expect("one for each product");
+    &others.permuted(&back) * &cotangent
 }
 
-/// The cotangent shared equally among the elements that are the extreme.
+/// The cotangent shared equally among the elements that are the extreme; as no
+/// element equals a NaN, its share is NaN for all.
 fn extreme_gradient<T: Float>(
     x: &Tensor<T>,
     output: &Tensor<T>,
@@ -322,7 +336,7 @@ fn extreme_gradient<T: Float>(
     let (y, g) = (kept(output, shape, axes), kept(cotangent, shape, axes));
     let winner = zip(x, &y, shape, |x, y| if x == y { T::ONE } else { T::ZERO });
     let winners = forward(&winner, axes, true, T::ZERO, |a, b| a + b);
-    let share = zip(&g, &winners, g.shape(), |g, n| if n == T::ZERO { T::ZERO } else { g / n });
+    let share = zip(&g, &winners, g.shape(), |g, n| g / n);
     zip(&winner, &share, shape, |w, s| w * s)
 }
 
@@ -497,5 +511,20 @@ mod tests {
         assert_eq!(gradient([3.0, 4.0, 5.0]), [40.0, 30.0, 24.0]);
         assert_eq!(gradient([3.0, 0.0, 5.0]), [0.0, 30.0, 0.0]);
         assert_eq!(gradient([0.0, 0.0, 5.0]), [0.0, 0.0, 0.0]);
+    }
+
+    /// Neither the product nor one over a factor is representable here.
+    #[test]
+    fn the_gradient_of_a_product_does_not_divide() {
+        let x = Tensor::from([[1e-39_f32, 2.0], [1e30, 1e30], [3.0, 4.0]]);
+        let ones = Tensor::ones([2]);
+        assert_eq!(prod_gradient(&x.narrow(0, 0, 1).unwrap(), &ones, &[0]).to_vec(), [1.0; 2]);
+        let rows = prod_gradient(&x, &Tensor::ones([3]), &[1]).to_vec();
+        assert_eq!(rows, [2.0, 1e-39, 1e30, 1e30, 4.0, 3.0]);
+        let tiny = Tensor::from([[1e-30_f32, 1e-30], [1e20, 2.0]]).transpose(0, 1).unwrap();
+        let found = prod_gradient(&tiny, &Tensor::scalar(1.0), &[1, 0]).to_vec();
+        for (found, expected) in found.into_iter().zip([2e-10, 0.0, 2e-10, 1e-40]) {
+            assert!((found - expected).abs() <= 1e-4 * expected, "{found}, {expected}");
+        }
     }
 }

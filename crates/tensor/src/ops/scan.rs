@@ -59,26 +59,17 @@ fn backwards<T: Number>(out: &mut [T], mut step: impl FnMut(T, usize) -> T) {
     }
 }
 
-/// The gradient of one row of a running product. Up to the first factor of 0
-/// it is Σ g·y from there on divided by the factor; behind it nothing counts.
+/// The gradient of one row of a running product: the product of the factors
+/// before i times sᵢ = gᵢ + xᵢ₊₁·sᵢ₊₁. A quotient would fail where a product is 0,
+/// underflows or overflows.
 fn cumprod_gradient<T: Float>([x, y, g]: [&[T]; 3], out: &mut [T]) {
-    let zero = x.iter().position(|&x| x == T::ZERO).unwrap_or(x.len());
-    let mut sum = T::ZERO;
-    for i in (0..zero).rev() {
-        sum += g[i] * y[i];
-        out[i] = sum / x[i];
+    backwards(out, |sum, i| match x.get(i + 1) {
+        Some(&next) => g[i] + next * sum,
+        None => g[i],
+    });
+    for (slot, &before) in out.iter_mut().skip(1).zip(y) {
+        *slot *= before;
     }
-    if zero == x.len() {
-        return;
-    }
-    let mut product = if zero == 0 { T::ONE } else { y[zero - 1] };
-    let mut sum = g[zero] * product;
-    for (&x, &g) in x.iter().zip(g).skip(zero + 1) {
-        product *= x;
-        sum += g * product;
-    }
-    out[zero] = sum;
-    out[zero + 1..].fill(T::ZERO);
 }
 
 /// exp(a − b) of a running logarithm and one that is not less.
@@ -207,5 +198,18 @@ mod tests {
         let low = Tensor::from([f64::NEG_INFINITY, 0.0]).logcumsumexp(0).unwrap();
         assert_eq!(low.to_vec(), [f64::NEG_INFINITY, 0.0]);
         assert!(x.cumsum(2).is_err() && y.cumsum(1).is_err());
+    }
+
+    #[test]
+    fn the_gradient_of_a_running_product_does_not_divide() {
+        let gradient = |x: [f32; 3]| {
+            let y = Tensor::from(x).cumprod(0).unwrap().to_vec();
+            let mut out = [0.0; 3];
+            cumprod_gradient([&x, &y, &[1.0; 3]], &mut out);
+            out
+        };
+        assert_eq!(gradient([1e-30, 1e-30, 1e20]), [1.0, 1e-30 * 1e20, 0.0]);
+        assert_eq!(gradient([1e-39, 2.0, 3.0]), [9.0, 1e-39 * 4.0, 2e-39]);
+        assert_eq!(gradient([0.0, 2.0, 0.0]), [3.0, 0.0, 0.0]);
     }
 }

@@ -85,6 +85,15 @@ pub(super) fn scattered<T: Element>(
     result
 }
 
+/// The positions, in row-major order, that an index names along an axis of a
+/// tensor of this shape.
+pub(super) fn targets(shape: &Shape, axis: usize, index: &Tensor<i64>) -> Vec<usize> {
+    let mut strides = shape.contiguous_strides();
+    let along = std::mem::take(&mut strides[axis]) as usize;
+    let targets = Places::new(index.shape(), &strides, 0).zip(index.to_vec());
+    targets.map(|(target, index)| target + index as usize * along).collect()
+}
+
 /// The gradient of a source, of which the elements that `index` covers were
 /// taken.
 fn source_gradient<T: Float>(

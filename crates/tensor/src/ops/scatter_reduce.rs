@@ -3,7 +3,7 @@
 
 use super::broadcast::zip;
 use super::layout::sample;
-use super::scatter::{checked_axis, into_source, scattered};
+use super::scatter::{checked_axis, into_source, scattered, targets};
 use super::{Call, Cotangents, Op};
 use crate::element::{Element, Float};
 use crate::error::Result;
@@ -104,35 +104,39 @@ impl ScatterReduce {
                 let own = self.start(&zip(x, call.output, x.shape(), equal), T::ZERO);
                 let others = zip(&source, &self.gather(call.output), source.shape(), equal);
                 let winners = self.fold(&own, &others, |sum, x| sum + x);
-                let share =
-                    zip(g, &winners, g.shape(), |g, n| if n > T::ZERO { g / n } else { T::ZERO });
+                // No element equals a NaN, whose share is NaN for all of them.
+                let share = zip(g, &winners, g.shape(), |g, n| g / n);
                 let gathered = self.gather(&share);
                 [&own * &share, &others * &gathered]
             }
         }
     }
 
-    /// A factor's gradient is the product of the others. A quotient would fail
-    /// at 0, so zeros are counted instead: with one of them only that factor has
-    /// a gradient, with more none has.
+    /// A factor's gradient is the product of the others: of those before it and
+    /// those behind it, what was there being the first. A quotient would fail
+    /// where a factor or the product is 0, underflows or overflows.
     fn product_gradients<T: Float>(
         &self,
         x: &Tensor<T>,
         source: &Tensor<T>,
         g: &Tensor<T>,
     ) -> [Tensor<T>; 2] {
-        let is_zero = |x: T| if x == T::ZERO { T::ONE } else { T::ZERO };
-        let nonzero = |x: T| if x == T::ZERO { T::ONE } else { x };
-        let zeros = self.start(&x.map(is_zero), T::ZERO);
-        let zeros = self.fold(&zeros, &source.map(is_zero), |sum, x| sum + x);
-        let product = self.start(&x.map(nonzero), T::ONE);
-        let product = self.fold(&product, &source.map(nonzero), |product, x| product * x);
-        let scaled = &product * g;
-        let of = |factor: &Tensor<T>, zeros: &Tensor<T>, scaled: &Tensor<T>| {
-            let others = |x, zeros| if zeros == is_zero(x) { T::ONE / nonzero(x) } else { T::ZERO };
-            &zip(factor, zeros, factor.shape(), others) * scaled
-        };
-        [of(x, &zeros, &scaled), of(source, &self.gather(&zeros), &self.gather(&scaled))]
+        let targets = targets(x.shape(), self.along(x.shape()), &self.index);
+        let values = source.to_vec();
+        let mut product = self.start(x, T::ONE).to_vec();
+        let mut others = Vec::with_capacity(values.len());
+        for (&target, &value) in targets.iter().zip(&values) {
+            others.push(product[target]);
+            product[target] *= value;
+        }
+        product.fill(T::ONE);
+        for ((&target, &value), other) in targets.iter().zip(&values).zip(&mut others).rev() {
+            *other *= product[target];
+            product[target] *= value;
+        }
+        let [own, others] = [(product, x.shape()), (others, source.shape())]
+            .map(|(values, shape)| Tensor::from_fn(shape, |i| values[i]));
+        [&own * g, &others * &self.gather(g)]
     }
 }
 
@@ -239,5 +243,31 @@ mod tests {
         let gradients = operation.vjp(call);
         assert_eq!(gradients[0].as_ref().unwrap().to_vec(), [0.0, 0.0]);
         assert_eq!(gradients[1].as_ref().unwrap().to_vec(), [6.0, 0.0, 0.0, 0.0]);
+    }
+    /// Neither the product nor one over a factor is representable here.
+    #[test]
+    fn the_gradient_of_a_product_does_not_divide() {
+        let operation = ScatterReduce {
+            axis: 0,
+            index: Tensor::from([0, 0, 1, 1_i64]),
+            reduction: ScatterReduction::Prod,
+            include_self: true,
+        };
+        let inputs = [Tensor::from([2.0, 1e-30_f32, 7.0]), Tensor::from([1e-39, 3.0, 1e-30, 1e20])];
+        let (output, ()) = operation.forward(&inputs.each_ref());
+        let call = Call {
+            inputs: &inputs,
+            output: &output,
+            saved: &(),
+            needs: &[true, true],
+            cotangent: Tensor::ones([3]),
+        };
+        let gradients = operation.vjp(call);
+        let near = |found: Vec<f32>, expected: &[f32]| {
+            let near = |(a, b): (f32, &f32)| (a - b).abs() <= 1e-5 * b.abs();
+            assert!(found.iter().copied().zip(expected).all(near), "{found:?}, {expected:?}");
+        };
+        near(gradients[0].as_ref().unwrap().to_vec(), &[3e-39, 1e-10, 1.0]);
+        near(gradients[1].as_ref().unwrap().to_vec(), &[6.0, 2e-39, 1e-10, 0.0]);
     }
 }

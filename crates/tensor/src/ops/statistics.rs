@@ -87,13 +87,23 @@ macro_rules! statistics_functions {
 
         /// The variance over some axes, see [`var_axes`](Ops::var_axes), and
         /// the mean.
-        fn var_mean(&self, axes: &[isize], correction: usize, keep: bool) -> Result<(Self, Self)> {
+        fn var_mean(
+            &self,
+            axes: &[isize],
+            correction: impl Into<f64>,
+            keep: bool,
+        ) -> Result<(Self, Self)> {
             Ok((self.var_axes(axes, correction, keep)?, self.mean_axes(axes, keep)?))
         }
 
         /// The standard deviation over some axes, see
         /// [`std_axes`](Ops::std_axes), and the mean.
-        fn std_mean(&self, axes: &[isize], correction: usize, keep: bool) -> Result<(Self, Self)> {
+        fn std_mean(
+            &self,
+            axes: &[isize],
+            correction: impl Into<f64>,
+            keep: bool,
+        ) -> Result<(Self, Self)> {
             Ok((self.std_axes(axes, correction, keep)?, self.mean_axes(axes, keep)?))
         }
 
@@ -520,6 +530,10 @@ mod tests {
         let (deviation, mean) = y.std_mean(&[0], 0, true).unwrap();
         assert_near(&deviation, &[1.0, 2.5, 1.0]);
         assert_eq!(mean, Tensor::from([[2.0, 2.5, 3.0]]));
+        assert_near(&y.var_axes(&[1], 1.3, false).unwrap(), &[26.0 / 3.0 / 1.7; 2]);
+        assert_near(&y.var_axes(&[1], -1, false).unwrap(), &[26.0 / 3.0 / 4.0; 2]);
+        assert_near(&y.std_axes(&[1], -1, false).unwrap(), &[(26.0_f64 / 12.0).sqrt(); 2]);
+        assert!(y.var_axes(&[1], 4, false).unwrap().is_finite().eq(&false));
         let (least, most) = y.aminmax(&[1], false).unwrap();
         assert_eq!((least.to_vec(), most.to_vec()), (vec![1.0, 0.0], vec![5.0, 4.0]));
     }

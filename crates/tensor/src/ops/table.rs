@@ -488,7 +488,8 @@ operations! {
     /// ±∞ and p below 0 an axis without elements is an error.
     fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
         match p {
-            0.0 => self.abs().sign().sum_axes(axes, keep),
+            // The sign of a NaN is 0, but it is an element that is not 0.
+            0.0 => self.masked_fill(&self.value().isnan(), 1.0)?.abs().sign().sum_axes(axes, keep),
             1.0 => self.abs().sum_axes(axes, keep),
             f64::INFINITY => self.abs().max_axes(axes, keep),
             f64::NEG_INFINITY => self.abs().min_axes(axes, keep),
@@ -1002,9 +1003,15 @@ operations! {
 
     /// The variance over some axes: squared distances from the mean, summed
     /// and divided by their number less `correction` (1 for the unbiased
-    /// estimate, 0 for the plain mean).
-    fn var_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
-        let count = self.value().shape().count("var_axes", axes)? as f64 - correction as f64;
+    /// estimate, 0 for the plain mean; any number can be given), but by nothing
+    /// below 0.
+    fn var_axes(
+        &self,
+        axes: &[isize],
+        correction: impl Into<f64>,
+        keep: bool,
+    ) -> Result<Self> {
+        let count = self.value().shape().count("var_axes", axes)? as f64 - correction.into();
         let squares = self.sub(&self.mean_axes(axes, true)?)?.square();
         Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
     }
@@ -1038,20 +1045,27 @@ operations! {
     fn min(&self) -> Result<Self> { self.min_axes(&self.value().shape().all_axes(), false) }
 
     /// The variance of all elements; see [`var_axes`](Ops::var_axes).
-    fn var(&self, correction: usize) -> Self {
+    fn var(&self, correction: impl Into<f64>) -> Self {
+        let correction = correction.into();
         self.over_all(|x, axes, keep| x.var_axes(axes, correction, keep))
     }
 
     /// The standard deviation over some axes, the root of the variance; where
     /// that is 0, so is its gradient.
-    fn std_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
-        let count = self.value().shape().count("std_axes", axes)? as f64 - correction as f64;
+    fn std_axes(
+        &self,
+        axes: &[isize],
+        correction: impl Into<f64>,
+        keep: bool,
+    ) -> Result<Self> {
+        let count = self.value().shape().count("std_axes", axes)? as f64 - correction.into();
         let distance = self.sub(&self.mean_axes(axes, true)?)?.norm_axes(2.0, axes, keep)?;
         Ok(distance.mul_scalar(1.0 / count.max(0.0).sqrt()))
     }
 
     /// The standard deviation of all elements; see [`std_axes`](Ops::std_axes).
-    fn std(&self, correction: usize) -> Self {
+    fn std(&self, correction: impl Into<f64>) -> Self {
+        let correction = correction.into();
         self.over_all(|x, axes, keep| x.std_axes(axes, correction, keep))
     }
 
@@ -1072,10 +1086,12 @@ operations! {
         self.div(&self.norm_axes(p, &[axis], true)?.clamp_min(epsilon))
     }
 
-    /// The cosine of the angle between vectors along an axis; their norms count
-    /// as at least `epsilon`.
+    /// The cosine of the angle between vectors along an axis of the shape that
+    /// both broadcast to; their norms count as at least `epsilon`.
     fn cosine_similarity(&self, other: &Self, axis: isize, epsilon: f64) -> Result<Self> {
-        let unit = |x: &Self| x.normalize(2.0, axis, epsilon);
+        let shape = self.value().shape().broadcast(other.value().shape(), "cosine_similarity")?;
+        shape.axis("cosine_similarity", axis)?;
+        let unit = |x: &Self| x.broadcast_to(shape.clone())?.normalize(2.0, axis, epsilon);
         unit(self)?.mul(&unit(other)?)?.sum_axes(&[axis], false)
     }
 
@@ -1153,6 +1169,8 @@ operations! {
     /// `[…, m, d]`.
     fn cdist(&self, other: &Self, p: f64) -> Result<Self> {
         let distances = self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?;
+        // Rows without elements have the distance 0, which only a sum gives.
+        let p = if distances.value().shape().last() == Some(&0) { 1.0 } else { p };
         distances.norm_axes(p, &[-1], false)
     }
 
@@ -1316,6 +1334,12 @@ operations! {
 
     place_functions! {}
 
+    get_functions! {}
+
+    arithmetic_functions! {}
+
+    addmm_functions! {}
+
     indexing_functions! {}
 
     accumulating_functions! {}
@@ -1325,12 +1349,6 @@ operations! {
     sections_functions! {}
 
     combination_functions! {}
-
-    get_functions! {}
-
-    arithmetic_functions! {}
-
-    addmm_functions! {}
 
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {

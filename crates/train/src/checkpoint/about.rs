@@ -1,12 +1,13 @@
 //! What a checkpoint tells besides tensors, as JSON.
 
+use dendra_losses::RunningLoss;
 use dendra_tensor::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{EpochReport, Evaluation, History};
 
 /// The version of the format that is written, and the only one that is read.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 /// Where in the data a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,11 +21,21 @@ pub struct Position {
     pub batch: usize,
     /// How many steps the run has done, those left out included.
     pub step: u64,
-    /// How many samples of the epoch have gone into `loss`.
+    /// How many samples of the epoch were trained on.
     pub samples: usize,
-    /// The sum of their losses.
+    /// Their loss so far.
+    #[serde(with = "RunningLossParts")]
+    pub loss: RunningLoss,
+}
+
+/// How a [`RunningLoss`] is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RunningLoss", deny_unknown_fields)]
+struct RunningLossParts {
     #[serde(with = "exact")]
-    pub loss: f64,
+    sum: f64,
+    #[serde(with = "exact")]
+    divisor: f64,
 }
 
 /// The settings on which the order of the data and the random numbers depend.
@@ -249,7 +260,7 @@ mod tests {
                 batch: 7,
                 step: 99,
                 samples: 5,
-                loss: 0.1,
+                loss: RunningLoss { sum: 0.1, divisor: 0.3 },
             },
             settings: Settings {
                 samples: 10,
@@ -296,10 +307,10 @@ mod tests {
     #[test]
     fn another_version_and_nonsense_are_told() {
         let json = about().to_json().unwrap();
-        let newer = json.replacen("\"version\":2", "\"version\":3", 1);
+        let newer = json.replacen("\"version\":3", "\"version\":4", 1);
         let error = About::from_json(&newer).unwrap_err().to_string();
-        assert!(error.contains("version 3, this program reads 2"), "{error}");
-        for wrong in ["", "{}", "[]", "{\"version\":2}", &json[..json.len() - 1]] {
+        assert!(error.contains("version 4, this program reads 3"), "{error}");
+        for wrong in ["", "{}", "[]", "{\"version\":3}", &json[..json.len() - 1]] {
             assert!(About::from_json(wrong).is_err(), "{wrong:?}");
         }
     }

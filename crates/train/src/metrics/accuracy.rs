@@ -2,7 +2,7 @@
 
 use dendra_tensor::{Result, Tensor};
 
-use super::{Metric, check_classes, check_same};
+use super::{Counted, Metric, check_same, ignore_setting};
 
 /// How many of how many were right.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,12 +24,28 @@ impl Share {
     }
 }
 
-/// The share of samples whose largest output is that of the right class.
+/// Whether the right one of some scores is among the `k` largest. Of equal ones
+/// the first counts as the larger, as for [`Tensor::argmax`]; scores of which
+/// one is NaN have no order, and none is right.
+fn is_among(k: usize, scores: &[f32], right: usize) -> bool {
+    let score = scores[right];
+    let before = scores[..right].iter().filter(|&&other| other >= score).count();
+    let after = scores[right + 1..].iter().filter(|&&other| other > score).count();
+    before + after < k && !scores.iter().any(|score| score.is_nan())
+}
+
+/// The share of labels that have the largest of their outputs, the first one
+/// where several are equal.
 ///
-/// Outputs have the shape `[batch, classes]` (logits or probabilities), labels
-/// `[batch]`.
+/// Outputs have the shape `[batch, classes, …]` (logits or probabilities),
+/// labels `[batch, …]`. Outputs of which one is NaN are wrong.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Accuracy(Share);
+pub struct Accuracy {
+    counted: Counted,
+    share: Share,
+}
+
+ignore_setting! { Accuracy TopKAccuracy }
 
 impl Accuracy {
     /// Nothing gathered yet.
@@ -44,22 +60,21 @@ impl Metric for Accuracy {
     }
 
     fn fresh(&self) -> Box<dyn Metric> {
-        Box::new(Self::new())
+        Box::new(Self::new().ignore_index(self.counted.ignore_index))
     }
 
     fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
-        check_classes("Accuracy", output.shape(), target.shape())?;
-        let predicted = output.argmax(1)?.to_vec();
-        self.0.add(predicted.into_iter().zip(target.to_vec()).map(|(found, right)| found == right));
+        let scored = self.counted.scored("Accuracy", output, target)?;
+        self.share.add(scored.rows().map(|(scores, right)| is_among(1, scores, right)));
         Ok(())
     }
 
     fn value(&self) -> f64 {
-        self.0.value()
+        self.share.value()
     }
 }
 
-/// As [`Accuracy`], for targets of shape `[batch, classes]` that hold the share
+/// As [`Accuracy`], for targets of shape `[batch, classes, …]` that hold the share
 /// of every class: one 1 among zeros, or what label smoothing, mixup and cutmix
 /// make of it. The class with the largest share is the right one.
 ///
@@ -102,10 +117,9 @@ impl Metric<Tensor> for CategoricalAccuracy {
 
     fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
         check_same("CategoricalAccuracy", output.shape(), target.shape())?;
-        let right = target.argmax(1)?;
-        check_classes("CategoricalAccuracy", output.shape(), right.shape())?;
-        let predicted = output.argmax(1)?.to_vec();
-        self.0.add(predicted.into_iter().zip(right.to_vec()).map(|(found, right)| found == right));
+        let scored =
+            Counted::default().scored("CategoricalAccuracy", output, &target.argmax(1)?)?;
+        self.0.add(scored.rows().map(|(scores, right)| is_among(1, scores, right)));
         Ok(())
     }
 
@@ -114,20 +128,23 @@ impl Metric<Tensor> for CategoricalAccuracy {
     }
 }
 
-/// The share of samples whose right class is among the `k` largest outputs.
+/// The share of labels that are among the `k` largest of their outputs; with
+/// `k = 1` it is [`Accuracy`].
 ///
-/// A class with the same output as the right one counts against it, and so
-/// does a NaN, so a model cannot score by giving all classes one value.
+/// Outputs have the shape `[batch, classes, …]`, labels `[batch, …]`. Of equal
+/// outputs the first counts as the larger, and outputs of which one is NaN are
+/// wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct TopKAccuracy {
     k: usize,
+    counted: Counted,
     share: Share,
 }
 
 impl TopKAccuracy {
     /// Nothing gathered yet.
     pub fn new(k: usize) -> Self {
-        Self { k, share: Share::default() }
+        Self { k, counted: Counted::default(), share: Share::default() }
     }
 }
 
@@ -137,24 +154,13 @@ impl Metric for TopKAccuracy {
     }
 
     fn fresh(&self) -> Box<dyn Metric> {
-        Box::new(Self::new(self.k))
+        Box::new(Self::new(self.k).ignore_index(self.counted.ignore_index))
     }
 
     fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
-        let classes = check_classes("TopKAccuracy", output.shape(), target.shape())?;
-        let rows = output.to_vec();
-        let rows = rows.chunks_exact(classes).zip(target.to_vec());
+        let scored = self.counted.scored("TopKAccuracy", output, target)?;
         let k = self.k;
-        self.share.add(rows.map(|(row, label)| {
-            let right = usize::try_from(label).ok().and_then(|label| row.get(label));
-            right.is_some_and(|&right| {
-                // Every class that is not clearly below the right one; this
-                // counts the right one itself.
-                let below = |other: f32| other < right;
-                let ahead = row.iter().filter(|&&other| !below(other)).count();
-                ahead <= k
-            })
-        }));
+        self.share.add(scored.rows().map(|(scores, right)| is_among(k, scores, right)));
         Ok(())
     }
 
@@ -244,11 +250,47 @@ mod tests {
     }
 
     #[test]
-    fn equal_outputs_and_nan_do_not_score() {
-        let mut metric = TopKAccuracy::new(1);
-        metric.update(&Tensor::zeros([1, 10]), &Tensor::from([3])).unwrap();
-        metric.update(&Tensor::full([1, 10], f32::NAN), &Tensor::from([3])).unwrap();
-        assert_eq!(metric.value(), 0.0);
+    fn of_equal_outputs_the_first_is_larger_and_nan_does_not_score() {
+        let value = |metric: &mut dyn Metric, output: &Tensor, labels: &[i64]| {
+            let labels = Tensor::from_vec(labels.to_vec(), [labels.len()]).unwrap();
+            metric.update(output, &labels).unwrap();
+            metric.value()
+        };
+        let ties =
+            Tensor::from([[0.0, 0.0, 0.0], [1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [3.0, 3.0, 1.0]]);
+        for labels in [[0, 1, 2, 0], [1, 2, 0, 1], [2, 1, 1, 0]] {
+            let accuracy = value(&mut Accuracy::new(), &ties, &labels);
+            assert_eq!(value(&mut TopKAccuracy::new(1), &ties, &labels), accuracy);
+        }
+        assert_eq!(value(&mut Accuracy::new(), &ties, &[0, 1, 2, 0]), 0.75);
+        assert_eq!(value(&mut TopKAccuracy::new(2), &ties, &[2, 2, 0, 1]), 0.5);
+        let nan = Tensor::from([[f32::NAN, 0.0], [0.0, f32::NAN], [f32::NAN, f32::NAN]]);
+        for labels in [[0, 0, 0], [1, 1, 1]] {
+            assert_eq!(value(&mut Accuracy::new(), &nan, &labels), 0.0);
+            assert_eq!(value(&mut TopKAccuracy::new(2), &nan, &labels), 0.0);
+        }
+    }
+
+    #[test]
+    fn places_count_one_by_one_and_ignored_ones_do_not() {
+        // Two samples of three classes and two places; a place a column.
+        let output = Tensor::from([
+            [[0.1, 0.7], [0.7, 0.2], [0.2, 0.1]],
+            [[0.5, 0.1], [0.2, 0.2], [0.3, 0.9]],
+        ]);
+        let labels = Tensor::from([[1, 2], [-100, 2]]);
+        let mut accuracy = Accuracy::new();
+        accuracy.update(&output, &labels).unwrap();
+        assert_eq!(accuracy.value(), 2.0 / 3.0);
+        let mut top = TopKAccuracy::new(2).ignore_index(2);
+        let error = top.update(&output, &labels).unwrap_err().to_string();
+        assert_eq!(error, "TopKAccuracy: the label -100 is none of 3 classes, counted from 0");
+        top.update(&output, &Tensor::from([[0, 2], [1, 2]])).unwrap();
+        assert_eq!(top.value(), 0.0);
+        assert!(top.fresh().update(&output, &Tensor::from([[2, 2], [2, 2]])).is_ok());
+        let mut shares = CategoricalAccuracy::new();
+        shares.update(&output, &output).unwrap();
+        assert_eq!(shares.value(), 1.0);
     }
 
     #[test]
@@ -274,7 +316,8 @@ mod tests {
         let error = Accuracy::new().update(&outputs(), &Tensor::from([1, 2])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "Accuracy: expected output [batch, classes] and labels [batch], got [3, 3] and [2]"
+            "Accuracy: expected output [batch, classes, …] and labels [batch, …], got [3, 3] and \
+             [2]"
         );
         assert!(BinaryAccuracy::new().update(&outputs(), &Tensor::zeros([3])).is_err());
     }

@@ -1,6 +1,6 @@
 //! Figures that follow from which class was taken for which.
 
-use dendra_tensor::{Result, Tensor};
+use dendra_tensor::{Error, Result, Tensor};
 
 use super::confusion::share;
 use super::{ConfusionMatrix, Metric, check_same};
@@ -53,7 +53,7 @@ impl Average {
 }
 
 /// Defines metrics by labels that follow from a confusion matrix, for outputs
-/// `[batch, classes]` and labels `[batch]`.
+/// `[batch, classes, …]` and labels `[batch, …]`.
 macro_rules! by_classes {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, $of:ident;)*) => {$(
         $(#[$doc])*
@@ -77,6 +77,13 @@ macro_rules! by_classes {
                 self
             }
 
+            /// The label of what does not count; −100 unless set.
+            #[must_use]
+            pub fn ignore_index(mut self, label: i64) -> Self {
+                self.matrix = self.matrix.ignore_index(label);
+                self
+            }
+
             /// The figure of each class.
             pub fn per_class(&self) -> Vec<f64> {
                 self.matrix.$of()
@@ -89,7 +96,7 @@ macro_rules! by_classes {
             }
 
             fn fresh(&self) -> Box<dyn Metric> {
-                Box::new(Self::new().average(self.average))
+                Box::new(Self { average: self.average, matrix: self.matrix.fresh() })
             }
 
             fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
@@ -163,10 +170,14 @@ macro_rules! by_threshold {
 
             fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
                 check_same(stringify!($metric), output.shape(), target.shape())?;
-                let sides = |values: &Tensor, threshold: f32| -> Vec<i64> {
-                    values.to_vec().into_iter().map(|x| i64::from(x > threshold)).collect()
+                let sides = |values: &Tensor, threshold: f32| {
+                    let side = |x: f32| match x.is_nan() {
+                        false => Ok(usize::from(x > threshold)),
+                        true => Err(Error::data(stringify!($metric), "an output or target is NaN")),
+                    };
+                    values.to_vec().into_iter().map(side).collect::<Result<Vec<_>>>()
                 };
-                self.matrix.add(2, &sides(output, self.threshold), &sides(target, 0.5))
+                self.matrix.add(2, &sides(output, self.threshold)?, &sides(target, 0.5)?)
             }
 
             fn value(&self) -> f64 {
@@ -190,7 +201,7 @@ macro_rules! by_matrix {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, |$matrix:ident| $value:expr;)*) => {$(
         $(#[$doc])*
         ///
-        /// Outputs have the shape `[batch, classes]`, labels `[batch]`.
+        /// Outputs have the shape `[batch, classes, …]`, labels `[batch, …]`.
         #[derive(Clone, Debug, Default)]
         pub struct $metric(ConfusionMatrix);
 
@@ -198,6 +209,12 @@ macro_rules! by_matrix {
             /// Nothing gathered yet.
             pub fn new() -> Self {
                 Self::default()
+            }
+
+            /// The label of what does not count; −100 unless set.
+            #[must_use]
+            pub fn ignore_index(self, label: i64) -> Self {
+                Self(self.0.ignore_index(label))
             }
         }
 
@@ -207,7 +224,7 @@ macro_rules! by_matrix {
             }
 
             fn fresh(&self) -> Box<dyn Metric> {
-                Box::new(Self::new())
+                Box::new(Self(self.0.fresh()))
             }
 
             fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {

@@ -4,10 +4,11 @@ use std::fmt;
 
 use dendra_tensor::{Error, Result, Tensor};
 
-use super::check_classes;
+use super::{Counted, ignore_setting};
 
 /// How often each class was predicted as each: a row for every true class, a
-/// column for every predicted one.
+/// column for every predicted one. What a sample is predicted as is its largest
+/// output, the first one where several are equal.
 ///
 /// Figures follow scikit-learn: where there is nothing to divide by, as for the
 /// precision of a class that was never predicted, they are 0.
@@ -26,10 +27,13 @@ use super::check_classes;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfusionMatrix {
+    counted: Counted,
     classes: usize,
     /// Row by row.
     counts: Vec<u64>,
 }
+
+ignore_setting! { ConfusionMatrix }
 
 impl ConfusionMatrix {
     /// Nothing counted yet; the first batch tells the number of classes.
@@ -37,38 +41,44 @@ impl ConfusionMatrix {
         Self::default()
     }
 
-    /// Counts the largest output of each sample: outputs `[batch, classes]`,
-    /// labels `[batch]`.
+    /// The same settings with nothing counted.
+    pub(super) fn fresh(&self) -> Self {
+        Self::new().ignore_index(self.counted.ignore_index)
+    }
+
+    /// Counts the largest output for each label: outputs `[batch, classes, …]`,
+    /// labels `[batch, …]`.
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit each other or the batches before, or a label
-    /// is no class; nothing is counted then.
+    /// When the shapes do not fit each other or the batches before, a label is
+    /// no class, or an output is NaN; nothing is counted then.
     pub fn update(&mut self, output: &Tensor, labels: &Tensor<i64>) -> Result<()> {
-        let classes = check_classes(NAME, output.shape(), labels.shape())?;
-        self.add(classes, &output.argmax(1)?.to_vec(), &labels.to_vec())
+        let scored = self.counted.scored(NAME, output, labels)?;
+        let predicted = scored.rows().map(|(scores, _)| largest(scores));
+        self.add(scored.classes, &predicted.collect::<Result<Vec<_>>>()?, &scored.labels)
     }
 
     /// Counts predicted classes with the true ones.
     ///
     /// # Errors
     ///
-    /// When the number of classes is not that of the calls before, or a label
-    /// is no class; nothing is counted then.
-    pub(crate) fn add(&mut self, classes: usize, predicted: &[i64], labels: &[i64]) -> Result<()> {
+    /// When the number of classes is not that of the calls before; nothing is
+    /// counted then.
+    pub(super) fn add(
+        &mut self,
+        classes: usize,
+        predicted: &[usize],
+        labels: &[usize],
+    ) -> Result<()> {
         if !self.counts.is_empty() && classes != self.classes {
             let message = format!("{classes} classes after batches of {}", self.classes);
             return Err(Error::shape(NAME, message));
         }
-        let is_class = |label: i64| (0..classes as i64).contains(&label);
-        if let Some(bad) = labels.iter().find(|&&label| !is_class(label)) {
-            let message = format!("the label {bad} is none of {classes} classes, counted from 0");
-            return Err(Error::data(NAME, message));
-        }
         self.classes = classes;
         self.counts.resize(classes * classes, 0);
         for (&predicted, &label) in predicted.iter().zip(labels) {
-            self.counts[label as usize * classes + predicted as usize] += 1;
+            self.counts[label * classes + predicted] += 1;
         }
         Ok(())
     }
@@ -124,6 +134,21 @@ impl ConfusionMatrix {
 
 const NAME: &str = "ConfusionMatrix";
 
+/// The class of the largest score, the first one where several are equal.
+fn largest(scores: &[f32]) -> Result<usize> {
+    let mut best = 0;
+    for (class, &score) in scores.iter().enumerate() {
+        if score.is_nan() {
+            let message = "an output is NaN, so none of them is the largest";
+            return Err(Error::data(NAME, message));
+        }
+        if score > scores[best] {
+            best = class;
+        }
+    }
+    Ok(best)
+}
+
 /// A quotient of counts; 0 where there is nothing to divide by.
 pub(super) fn share(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { part as f64 / all as f64 }
@@ -174,6 +199,9 @@ mod tests {
         let other = matrix.update(&Tensor::zeros([2, 4]), &Tensor::from([0, 1]));
         assert!(other.unwrap_err().to_string().contains("4 classes after batches of 3"));
         assert!(matrix.update(&outputs, &Tensor::from([0])).is_err());
+        let nan = Tensor::from([[0.0, 1.0, 2.0], [0.0, f32::NAN, 0.0]]);
+        let error = matrix.update(&nan, &Tensor::from([0, 1])).unwrap_err().to_string();
+        assert!(error.contains("an output is NaN"), "{error}");
         assert_eq!(matrix.samples(), 2);
     }
 }

@@ -4,6 +4,7 @@
 mod accuracy;
 mod classes;
 mod confusion;
+mod labels;
 mod perplexity;
 mod ranking;
 mod regression;
@@ -19,10 +20,14 @@ pub use ranking::{AveragePrecision, RocAuc};
 pub use regression::{MeanAbsoluteError, MeanSquaredError, R2Score, RootMeanSquaredError};
 
 use dendra_tensor::{Error, Result, Shape, Tensor};
+use labels::{Counted, ignore_setting};
 
 /// A figure about predictions, gathered batch by batch.
 ///
-/// `Y` is the type of a batch's targets.
+/// `Y` is the type of a batch's targets. Metrics by labels take what
+/// [`CrossEntropy`](dendra_losses::CrossEntropy) takes: outputs `[batch,
+/// classes, …]` with labels `[batch, …]`, of which those that are −100, or
+/// what `ignore_index` sets, do not count.
 pub trait Metric<Y = Tensor<i64>>: Send + Sync {
     /// The name that progress and tables show.
     fn name(&self) -> String;
@@ -39,20 +44,6 @@ pub trait Metric<Y = Tensor<i64>>: Send + Sync {
 
     /// The figure over everything gathered; NaN when that is nothing.
     fn value(&self) -> f64;
-}
-
-/// The number of classes of an output of shape `[batch, classes]` whose labels
-/// fit it.
-fn check_classes(place: &str, output: &Shape, labels: &Shape) -> Result<usize> {
-    match output[..] {
-        [batch, classes] if **labels == [batch] && classes > 0 => Ok(classes),
-        _ => Err(Error::shape(
-            place,
-            format!(
-                "expected output [batch, classes] and labels [batch], got {output} and {labels}"
-            ),
-        )),
-    }
 }
 
 /// An error unless output and targets have one shape.

@@ -2,7 +2,7 @@
 
 use dendra_tensor::{CrossEntropyOptions, Ops, Reduction, Result, Tensor};
 
-use super::Metric;
+use super::{Counted, Metric, ignore_setting};
 
 /// The exponential of the mean cross-entropy of logits: among how many equally
 /// likely classes a language model hesitates.
@@ -19,32 +19,21 @@ use super::Metric;
 /// assert!((perplexity.value() - 50.0).abs() < 1e-4);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Perplexity {
-    ignore_index: i64,
+    counted: Counted,
     sum: f64,
     count: u64,
 }
 
 impl Perplexity {
-    /// Nothing gathered yet; the label −100 is ignored.
+    /// Nothing gathered yet.
     pub fn new() -> Self {
-        Self { ignore_index: -100, sum: 0.0, count: 0 }
-    }
-
-    /// The label of places that do not count; −100 unless set.
-    #[must_use]
-    pub fn ignore_index(mut self, label: i64) -> Self {
-        self.ignore_index = label;
-        self
+        Self::default()
     }
 }
 
-impl Default for Perplexity {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+ignore_setting! { Perplexity }
 
 impl Metric for Perplexity {
     fn name(&self) -> String {
@@ -52,19 +41,20 @@ impl Metric for Perplexity {
     }
 
     fn fresh(&self) -> Box<dyn Metric> {
-        Box::new(Self::new().ignore_index(self.ignore_index))
+        Box::new(Self::new().ignore_index(self.counted.ignore_index))
     }
 
     fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
         let options = CrossEntropyOptions {
-            ignore_index: self.ignore_index,
+            ignore_index: self.counted.ignore_index,
             reduction: Reduction::None,
             ..CrossEntropyOptions::default()
         };
         let losses = output.cross_entropy(target, options);
         let losses = losses.map_err(|error| error.within("Perplexity"))?.to_vec();
         self.sum += losses.into_iter().map(f64::from).sum::<f64>();
-        let counted = target.to_vec().into_iter().filter(|&label| label != self.ignore_index);
+        let ignored = self.counted.ignore_index;
+        let counted = target.to_vec().into_iter().filter(|&label| label != ignored);
         self.count += counted.count() as u64;
         Ok(())
     }

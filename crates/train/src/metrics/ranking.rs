@@ -2,12 +2,13 @@
 
 use dendra_tensor::{Error, Result, Tensor};
 
-use super::{Metric, check_classes, check_same};
+use super::{Counted, Metric, check_same};
 
 /// Scores with whether they are of positive samples, class by class. Exact
 /// figures need all of them: 5 bytes each.
 #[derive(Clone, Debug, Default)]
 struct Scores {
+    counted: Counted,
     classes: Vec<Vec<(f32, bool)>>,
 }
 
@@ -31,25 +32,28 @@ impl Scores {
         pairs.try_for_each(|(score, target)| self.add(place, 0, score, target > 0.5))
     }
 
-    /// Scores `[batch, classes]`, each class against the rest.
+    /// Scores `[batch, classes, …]`, each class against the rest.
     fn add_classes(&mut self, place: &str, output: &Tensor, labels: &Tensor<i64>) -> Result<()> {
-        let classes = check_classes(place, output.shape(), labels.shape())?;
+        let scored = self.counted.scored(place, output, labels)?;
+        let classes = scored.classes;
         if !self.classes.is_empty() && self.classes.len() != classes {
             let message = format!("{classes} classes after batches of {}", self.classes.len());
             return Err(Error::shape(place, message));
         }
-        let rows = output.to_vec();
-        for (row, label) in rows.chunks_exact(classes).zip(labels.to_vec()) {
-            for (class, &score) in row.iter().enumerate() {
-                self.add(place, class, score, label == class as i64)?;
+        for (scores, label) in scored.rows() {
+            for (class, &score) in scores.iter().enumerate() {
+                self.add(place, class, score, label == class)?;
             }
         }
         Ok(())
     }
 
-    /// The mean of a figure over the classes for which it is a number.
+    /// The figure of the only class, or its mean over those of several that
+    /// have samples and for which it is a number.
     fn mean(&self, figure: impl Fn(&[Step]) -> f64) -> f64 {
-        let figures = self.classes.iter().map(|scores| figure(&steps(scores)));
+        let is_one = self.classes.len() == 1;
+        let has_samples = |scores: &&Vec<(f32, bool)>| is_one || scores.iter().any(|score| score.1);
+        let figures = self.classes.iter().filter(has_samples).map(|scores| figure(&steps(scores)));
         let numbers: Vec<f64> = figures.filter(|figure| !figure.is_nan()).collect();
         numbers.iter().sum::<f64>() / numbers.len() as f64
     }
@@ -98,7 +102,8 @@ fn average_precision(steps: &[Step]) -> f64 {
         seen += step.positive + step.negative;
         sum += step.positive as f64 * (found as f64 / seen as f64);
     }
-    sum / positives as f64
+    // As scikit-learn: what is not there is found without precision.
+    if positives == 0 { 0.0 } else { sum / positives as f64 }
 }
 
 /// Defines the metrics for targets of 0 and 1, and for labels.
@@ -107,9 +112,9 @@ macro_rules! rankings {
         $(#[$doc])*
         ///
         /// For outputs and targets (0 or 1) of one shape, or for outputs
-        /// `[batch, classes]` and labels `[batch]`: then each class against the
-        /// rest, and the mean over the classes that have it. It keeps all
-        /// scores.
+        /// `[batch, classes, …]` and labels `[batch, …]`: then each class against
+        /// the rest, and the mean over the classes that have samples. It keeps
+        /// all scores, of which none may be NaN.
         #[derive(Clone, Debug, Default)]
         pub struct $metric(Scores);
 
@@ -117,6 +122,13 @@ macro_rules! rankings {
             /// Nothing gathered yet.
             pub fn new() -> Self {
                 Self::default()
+            }
+
+            /// The label of what does not count; −100 unless set.
+            #[must_use]
+            pub fn ignore_index(mut self, label: i64) -> Self {
+                self.0.counted.ignore_index = label;
+                self
             }
         }
 
@@ -144,7 +156,7 @@ macro_rules! rankings {
             }
 
             fn fresh(&self) -> Box<dyn Metric> {
-                Box::new(Self::new())
+                Box::new(Self::new().ignore_index(self.0.counted.ignore_index))
             }
 
             fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
@@ -165,7 +177,8 @@ rankings! {
     /// characteristic (ROC) curve", 1982). Equal scores count half.
     RocAuc: "roc auc", roc_auc;
     /// The average precision: Σ (Rₙ − Rₙ₋₁)·Pₙ over all thresholds, with recall
-    /// R and precision P, without interpolation.
+    /// R and precision P, without interpolation. It is 0 without a positive
+    /// sample.
     AveragePrecision: "average precision", average_precision;
 }
 
@@ -194,10 +207,23 @@ mod tests {
     }
 
     #[test]
-    fn one_class_alone_has_no_figure() {
+    fn one_class_alone_has_no_area() {
         assert!(value(&mut RocAuc::new(), &[0.1, 0.2], &[1.0, 1.0]).is_nan());
-        assert!(value(&mut AveragePrecision::new(), &[0.1, 0.2], &[0.0, 0.0]).is_nan());
+        assert!(value(&mut RocAuc::new(), &[0.1, 0.2], &[0.0, 0.0]).is_nan());
+        assert_eq!(value(&mut AveragePrecision::new(), &[0.1, 0.2], &[0.0, 0.0]), 0.0);
+        assert_eq!(value(&mut AveragePrecision::new(), &[0.1, 0.2], &[1.0, 1.0]), 1.0);
         assert!(Metric::<Tensor>::value(&RocAuc::new()).is_nan());
+        assert!(Metric::<Tensor>::value(&AveragePrecision::new()).is_nan());
+    }
+
+    #[test]
+    fn labels_may_lie_at_places_and_be_ignored() {
+        let output = Tensor::from([[[0.9, 0.2], [0.1, 0.8]], [[0.3, 0.6], [0.7, 0.4]]]);
+        let mut metric = RocAuc::new();
+        metric.update(&output, &Tensor::from([[0, 1], [1, -100]])).unwrap();
+        assert_eq!(Metric::<Tensor<i64>>::value(&metric), 1.0);
+        metric.update(&output, &Tensor::from([[1, -100], [-100, -100]])).unwrap();
+        assert!(Metric::<Tensor<i64>>::value(&metric) < 1.0);
     }
 
     #[test]

@@ -65,7 +65,8 @@ means! {
 /// It is 1 for perfect outputs, 0 for the mean of the targets, and below that
 /// for what is worse. Outputs and targets have the shape `[batch, …]`; each
 /// place of a sample has its own R², and the value is their mean. As in
-/// scikit-learn, the R² of targets that are all the same is 1 or 0.
+/// scikit-learn, the R² of targets that are all the same is 1 or 0, and that of
+/// a single sample, which has no variance, NaN.
 #[derive(Clone, Debug, Default)]
 pub struct R2Score {
     count: u64,
@@ -132,7 +133,7 @@ impl Metric<Tensor> for R2Score {
                 f64::from(u8::from(column.errors == 0.0))
             }
         });
-        if self.count == 0 {
+        if self.count < 2 {
             return f64::NAN;
         }
         scores.sum::<f64>() / self.columns.len() as f64
@@ -176,6 +177,9 @@ mod tests {
         assert_eq!(of([5.0, 5.0], [5.0, 5.0]), 1.0);
         assert_eq!(of([5.0, 6.0], [5.0, 5.0]), 0.0);
         assert!(of([f32::NAN, 6.0], [5.0, 5.0]).is_nan());
+        let mut one = R2Score::new();
+        one.update(&Tensor::from([1.0]), &Tensor::from([1.0])).unwrap();
+        assert!(one.value().is_nan());
     }
 
     #[test]

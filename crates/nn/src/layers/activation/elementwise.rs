@@ -4,7 +4,7 @@ use std::fmt;
 
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
-use dendra_tensor::{Float, Ops, Result};
+use dendra_tensor::{Error, Float, Ops, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{defaults, own_settings, with_settings};
@@ -149,8 +149,8 @@ with_settings! {
         /// The limit below 0.
         alpha: f64
     }
-    infer |_this, input| Ok(input.clone());
-    forward |x| Ok(x.celu(alpha));
+    infer |this, input| check_celu(this.alpha).map(|()| input.clone());
+    forward |x| check_celu(alpha).map(|()| x.celu(alpha));
 
     /// x·Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel,
     /// 2016). The default is exact.
@@ -194,8 +194,8 @@ with_settings! {
         /// the upper end.
         max_val: f64
     }
-    infer |_this, input| Ok(input.clone());
-    forward |x| Ok(x.hardtanh(min_val, max_val));
+    infer |this, input| check_hardtanh(this.min_val, this.max_val).map(|()| input.clone());
+    forward |x| check_hardtanh(min_val, max_val).map(|()| x.hardtanh(min_val, max_val));
 
     /// x where it is beyond ±lambda, else 0. The default is 0.5.
     Hardshrink {
@@ -211,8 +211,8 @@ with_settings! {
         /// how far.
         lambda: f64
     }
-    infer |_this, input| Ok(input.clone());
-    forward |x| Ok(x.softshrink(lambda));
+    infer |this, input| check_softshrink(this.lambda).map(|()| input.clone());
+    forward |x| check_softshrink(lambda).map(|()| x.softshrink(lambda));
 
     /// x where it is above the threshold, else the value.
     Threshold {
@@ -223,6 +223,30 @@ with_settings! {
     }
     infer |_this, input| Ok(input.clone());
     forward |x| Ok(x.threshold(threshold, value));
+}
+
+/// Checks what a [`CELU`] divides by.
+fn check_celu(alpha: f64) -> Result<()> {
+    let message = "alpha must not be 0";
+    if alpha == 0.0 { Err(Error::argument("CELU", message)) } else { Ok(()) }
+}
+
+/// Checks the ends of a [`Hardtanh`].
+fn check_hardtanh(min_val: f64, max_val: f64) -> Result<()> {
+    if min_val < max_val {
+        return Ok(());
+    }
+    let message = format!("min_val must be below max_val, got {min_val} and {max_val}");
+    Err(Error::argument("Hardtanh", message))
+}
+
+/// Checks how far a [`Softshrink`] moves.
+fn check_softshrink(lambda: f64) -> Result<()> {
+    if lambda >= 0.0 && lambda.is_finite() {
+        return Ok(());
+    }
+    let message = format!("lambda must be a number of at least 0, got {lambda}");
+    Err(Error::argument("Softshrink", message))
 }
 
 /// How [`GELU`] computes the normal distribution function.
@@ -301,5 +325,34 @@ impl SequentialBuilder {
     /// Adds a [`Threshold`].
     pub fn threshold(self, threshold: f64, value: f64) -> Self {
         self.layer(Threshold::new(threshold, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dendra_tensor::Tensor;
+
+    use super::*;
+
+    #[test]
+    fn settings_without_a_meaning_are_refused() {
+        let x = Var::new(Tensor::<f32>::ones([2]));
+        let refused = [
+            CELU::new(0.0).forward(&x),
+            Hardtanh::new(2.0, 1.0).forward(&x),
+            Hardtanh::new(1.0, 1.0).forward(&x),
+            Softshrink::new(-1.0).forward(&x),
+            Softshrink::new(f64::NAN).forward(&x),
+        ];
+        assert_eq!(
+            refused.map(|result| result.unwrap_err().to_string()),
+            [
+                "CELU 0: alpha must not be 0",
+                "Hardtanh 2, 1: min_val must be below max_val, got 2 and 1",
+                "Hardtanh 1, 1: min_val must be below max_val, got 1 and 1",
+                "Softshrink -1: lambda must be a number of at least 0, got -1",
+                "Softshrink NaN: lambda must be a number of at least 0, got NaN",
+            ]
+        );
     }
 }

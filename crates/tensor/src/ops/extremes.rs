@@ -1,0 +1,132 @@
+//! What must hold for every operation at the ends of the range of numbers:
+//! single precision answers as double precision does wherever it can hold the
+//! answer, for values and for gradients.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::check::Sample;
+use super::table;
+use crate::element::Float;
+use crate::random::Rng;
+use crate::tensor::Tensor;
+
+/// What the inputs of the samples are multiplied by: squares overflow or
+/// underflow, and the last makes them subnormal.
+const SCALES: [f64; 5] = [1e20, 1e30, 1e-20, 1e-30, 1e-40];
+
+/// What one element of an input becomes, in turn.
+const SPECIAL: [f64; 4] = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0];
+
+/// Operations that answer otherwise to huge and tiny inputs, and why.
+const EXCEPTIONS: [(&str, &str); 9] = [
+    ("batch_norm", "the variance, which is kept, overflows"),
+    ("group_norm", "the variance, which is kept, overflows"),
+    ("conv2d_relu", "sums of products overflow"),
+    ("gru", "sums of products overflow"),
+    ("lstm", "sums of products overflow"),
+    ("rnn", "sums of products overflow"),
+    ("scaled_dot_product_attention", "sums of products overflow"),
+    ("pow", "the power with the smaller exponent overflows"),
+    ("sinc", "huge angles are rounded before their sine is taken"),
+];
+
+/// The output, then the gradient of each input.
+fn answers<T: Float>(sample: &Sample<T>, inputs: &[Tensor<f64>]) -> Vec<Tensor<f64>> {
+    let inputs: Vec<Tensor<T>> = inputs.iter().map(|input| input.cast()).collect();
+    let run = (sample.run)(&inputs).unwrap();
+    let weights = Tensor::<f32>::normal(run.output.shape(), 0.0, 1.0, &mut Rng::seed(12));
+    let gradients = (run.vjp)(weights.cast(), &vec![true; inputs.len()]);
+    let gradients = gradients.iter().map(|gradient| gradient.as_ref().unwrap().cast());
+    [run.output.cast()].into_iter().chain(gradients).collect()
+}
+
+/// Whether two answers agree, up to what cancels of the largest number.
+fn agree(single: &Tensor<f64>, double: &Tensor<f64>) -> bool {
+    let finite = |x: &f64| x.is_finite();
+    let numbers = double.to_vec();
+    let largest = numbers.iter().copied().filter(finite).fold(0.0, |a: f64, b| a.max(b.abs()));
+    // Single precision does not hold the answer.
+    if largest > f64::from(f32::MAX) {
+        return true;
+    }
+    let allowed = |x: f64| 1e-3 * x.abs() + 1e-5 * largest + f64::from(f32::MIN_POSITIVE);
+    single.to_vec().into_iter().zip(numbers).all(|(single, double)| {
+        single == double
+            || (single.is_nan() && double.is_nan())
+            || (single - double).abs() <= allowed(double)
+    })
+}
+
+/// The operations whose answers to changed inputs differ, with the first case.
+fn differing(
+    change: impl Fn(&[Tensor<f64>]) -> Vec<(String, Vec<Tensor<f64>>)>,
+) -> BTreeMap<&'static str, String> {
+    let mut differing = BTreeMap::new();
+    for row in table() {
+        for (single, double) in (row.single)().iter().zip((row.samples)()) {
+            let inputs: Vec<Tensor<f64>> = single.inputs.iter().map(|x| x.cast()).collect();
+            for (what, inputs) in change(&inputs) {
+                let answers = answers(single, &inputs).into_iter().zip(answers(&double, &inputs));
+                for (place, (single, double)) in answers.enumerate() {
+                    if !agree(&single, &double) {
+                        let place = match place {
+                            0 => "the output".to_owned(),
+                            _ => format!("the gradient of input {}", place - 1),
+                        };
+                        let (single, double) = (single.to_vec(), double.to_vec());
+                        let shapes: Vec<_> = inputs.iter().map(|x| x.shape()).collect();
+                        differing.entry(row.name).or_insert_with(|| {
+                            format!(
+                                "{what} {shapes:?}: {place} is {single:?} instead of {double:?}"
+                            )
+                        });
+                    }
+                }
+            }
+        }
+    }
+    differing
+}
+
+fn assert_as_declared(differing: &BTreeMap<&str, String>, exceptions: &[(&str, &str)]) {
+    let undeclared = differing.iter().filter(|(name, _)| exceptions.iter().all(|e| e.0 != **name));
+    let undeclared: Vec<String> =
+        undeclared.map(|(name, what)| format!("{name}, {what}")).collect();
+    assert!(undeclared.is_empty(), "{}", undeclared.join("\n"));
+    let found: BTreeSet<&str> = differing.keys().copied().collect();
+    for (name, reason) in exceptions {
+        assert!(found.contains(name), "{name} is no exception any more: {reason}");
+    }
+}
+
+#[test]
+fn huge_and_tiny_inputs() {
+    let scaled = |inputs: &[Tensor<f64>]| {
+        let scaled = |scale: f64| {
+            // Numbers of single precision.
+            let scaled = inputs.iter().map(|x| x.map(|x| (x * scale) as f32).cast()).collect();
+            (format!("times {scale:e}"), scaled)
+        };
+        SCALES.map(scaled).into()
+    };
+    assert_as_declared(&differing(scaled), &EXCEPTIONS);
+}
+
+#[test]
+fn infinities_nan_and_negative_zero() {
+    let replaced = |inputs: &[Tensor<f64>]| {
+        let mut cases = Vec::new();
+        for (index, input) in inputs.iter().enumerate().filter(|(_, input)| !input.is_empty()) {
+            for special in SPECIAL {
+                let mut values = input.to_vec();
+                let place = values.len() / 2;
+                values[place] = special;
+                let mut inputs = inputs.to_vec();
+                inputs[index] = Tensor::from_vec(values, input.shape()).unwrap();
+                cases.push((format!("{special} in input {index}"), inputs));
+            }
+        }
+        cases
+    };
+    assert_as_declared(&differing(replaced), &[]);
+}
