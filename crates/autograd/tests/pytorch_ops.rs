@@ -222,7 +222,7 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         ("prod_axes", [x]) => x.prod_axes(&axes(), keep()),
         ("max_axes", [x]) => x.max_axes(&axes(), keep()),
         ("min_axes", [x]) => x.min_axes(&axes(), keep()),
-        ("var_axes", [x]) => x.var_axes(&axes(), case.integer("correction") as usize, keep()),
+        ("var_axes", [x]) => x.var_axes(&axes(), case.number("correction"), keep()),
         ("softmax", [x]) => x.softmax(case.integer("axis")),
         ("log_softmax", [x]) => x.log_softmax(case.integer("axis")),
         ("logsumexp", [x]) => x.logsumexp(case.integer("axis"), keep()),

@@ -54,7 +54,7 @@ pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};
 pub use ops::padding::PadMode;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::scatter_reduce::ScatterReduction;
-pub use ops::stacking::Sections;
+pub use ops::sections::Sections;
 pub use ops::statistics::Interpolation;
 pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;

@@ -6,6 +6,7 @@ use super::addmm::{self, addmm_functions};
 use super::arithmetic::arithmetic_functions;
 use super::attention::{Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
+use super::combinations::{self, combination_functions};
 use super::conv_transpose2d::ConvTransposeOptions;
 use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
@@ -32,9 +33,10 @@ use super::reduce::{self, Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
 use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
+use super::sections::{self, Sections, sections_functions};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
-use super::stacking::{self, Sections, stacking_functions};
+use super::stacking::{self, stacking_functions};
 use super::statistics::{self, Interpolation, statistics_functions};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
@@ -1001,9 +1003,15 @@ operations! {
 
     /// The variance over some axes: squared distances from the mean, summed
     /// and divided by their number less `correction` (1 for the unbiased
-    /// estimate, 0 for the plain mean).
-    fn var_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
-        let count = self.value().shape().count("var_axes", axes)? as f64 - correction as f64;
+    /// estimate, 0 for the plain mean; any number can be given), but by nothing
+    /// below 0.
+    fn var_axes(
+        &self,
+        axes: &[isize],
+        correction: impl Into<f64>,
+        keep: bool,
+    ) -> Result<Self> {
+        let count = self.value().shape().count("var_axes", axes)? as f64 - correction.into();
         let squares = self.sub(&self.mean_axes(axes, true)?)?.square();
         Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
     }
@@ -1037,20 +1045,27 @@ operations! {
     fn min(&self) -> Result<Self> { self.min_axes(&self.value().shape().all_axes(), false) }
 
     /// The variance of all elements; see [`var_axes`](Ops::var_axes).
-    fn var(&self, correction: usize) -> Self {
+    fn var(&self, correction: impl Into<f64>) -> Self {
+        let correction = correction.into();
         self.over_all(|x, axes, keep| x.var_axes(axes, correction, keep))
     }
 
     /// The standard deviation over some axes, the root of the variance; where
     /// that is 0, so is its gradient.
-    fn std_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
-        let count = self.value().shape().count("std_axes", axes)? as f64 - correction as f64;
+    fn std_axes(
+        &self,
+        axes: &[isize],
+        correction: impl Into<f64>,
+        keep: bool,
+    ) -> Result<Self> {
+        let count = self.value().shape().count("std_axes", axes)? as f64 - correction.into();
         let distance = self.sub(&self.mean_axes(axes, true)?)?.norm_axes(2.0, axes, keep)?;
         Ok(distance.mul_scalar(1.0 / count.max(0.0).sqrt()))
     }
 
     /// The standard deviation of all elements; see [`std_axes`](Ops::std_axes).
-    fn std(&self, correction: usize) -> Self {
+    fn std(&self, correction: impl Into<f64>) -> Self {
+        let correction = correction.into();
         self.over_all(|x, axes, keep| x.std_axes(axes, correction, keep))
     }
 
@@ -1324,11 +1339,16 @@ operations! {
     arithmetic_functions! {}
 
     addmm_functions! {}
+
     indexing_functions! {}
 
     accumulating_functions! {}
 
     stacking_functions! {}
+
+    sections_functions! {}
+
+    combination_functions! {}
 
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
