@@ -59,7 +59,7 @@ pub use conv_transpose::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeSettings,
 };
 pub use distance::{CosineSimilarity, PairwiseDistance};
-pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingSettings};
 pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagSettings};
 pub use flatten::Flatten;
@@ -81,7 +81,7 @@ pub use padding::{
     ReflectionPad3d, ReplicationPad, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad,
     ZeroPad1d, ZeroPad2d, ZeroPad3d,
 };
-pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use pixel_shuffle::{ChannelShuffle, PixelShuffle, PixelUnshuffle};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions};
 pub use recurrent::{
     CellSettings, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell, Recurrent, RecurrentCell,
@@ -296,6 +296,7 @@ layers! {
     Upsample: Upsample;
     PixelShuffle: PixelShuffle;
     PixelUnshuffle: PixelUnshuffle;
+    ChannelShuffle: ChannelShuffle;
     Unfold: Unfold;
     Fold: Fold;
     Residual: ResidualSettings;
@@ -320,6 +321,7 @@ layers! {
     Dropout2d: Dropout2d;
     Dropout3d: Dropout3d;
     AlphaDropout: AlphaDropout;
+    FeatureAlphaDropout: FeatureAlphaDropout;
     ReLU: ReLU;
     ReLU6: ReLU6;
     LeakyReLU: LeakyReLU;
