@@ -10,7 +10,7 @@ use dendra_nn::{
     AdaptiveAvgPool3d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d, BagMode, BatchNorm3d,
     CELU, ChannelShuffle, CircularPad2d, CircularPad3d, ConstantPad1d, Conv1d, Conv2d,
     ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ELU, Embedding, EmbeddingBag, Flatten, Fold,
- GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d, InstanceNorm3d,
+    FractionalMaxPool2d, GELU, GroupNorm, Hardtanh, Identity, InstanceNorm1d, InstanceNorm3d,
     LPPool2d, LSTM, LeakyReLU, Linear, LocalResponseNorm, LogSoftmax, MaxPool1d, MaxPool2d,
     MaxPool3d, Module, PReLU, Padding, PaddingMode, Parallel, Parameters, RMSNorm, RNN, RReLU,
     RecurrentNonlinearity, ReflectionPad2d, ReplicationPad2d, Residual, Sequential,
@@ -83,6 +83,8 @@ fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
         .layer(Upsample::scale_factor(2.0).mode(InterpolateMode::NearestExact))
         .layer(Upsample::size([5, 6]).mode(InterpolateMode::Cubic).align_corners(true))
         .layer(Upsample::size([7, 6]).mode(InterpolateMode::Linear).antialias(true))
+        .layer(FractionalMaxPool2d::size(2, (5, 5)))
+        .layer(FractionalMaxPool2d::ratio(1, [0.9, 0.9]))
         .layer(ChannelShuffle::new(2))
         .layer(ConvTranspose2d::lazy(4, (2, 3)).stride(2).padding([0, 1]).bias(false))
         .selu()

@@ -18,6 +18,7 @@ mod dropout;
 mod embedding;
 mod embedding_bag;
 mod flatten;
+mod fractional_max_pool;
 mod group_norm;
 mod image;
 mod instance_norm;
@@ -63,6 +64,7 @@ pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, Featur
 pub use embedding::{Embedding, EmbeddingSettings};
 pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagSettings};
 pub use flatten::Flatten;
+pub use fractional_max_pool::{FractionalMaxPool, FractionalMaxPool2d, FractionalMaxPool3d};
 pub use group_norm::{GroupNorm, GroupNormSettings};
 pub use image::{Extents, Pair};
 pub use instance_norm::{
@@ -263,6 +265,8 @@ layers! {
     AvgPool1d: AvgPool<1>;
     AvgPool2d: AvgPool<2>;
     AvgPool3d: AvgPool<3>;
+    FractionalMaxPool2d: FractionalMaxPool<2>;
+    FractionalMaxPool3d: FractionalMaxPool<3>;
     LPPool1d: LPPool<1>;
     LPPool2d: LPPool<2>;
     LPPool3d: LPPool<3>;

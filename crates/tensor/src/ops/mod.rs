@@ -115,6 +115,7 @@ pub mod conv_transpose2d;
 mod counting;
 pub mod cross_entropy;
 pub mod embedding;
+pub mod fractional_max_pool;
 pub mod grid_sample;
 pub mod group_norm;
 mod integer;
