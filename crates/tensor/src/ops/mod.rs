@@ -171,6 +171,7 @@ mod extremes;
 pub mod fft;
 #[cfg(feature = "fft")]
 pub mod fourier;
+pub mod fractional_max_pool;
 pub mod get;
 pub mod grid_sample;
 pub mod group_norm;
