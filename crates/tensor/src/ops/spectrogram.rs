@@ -11,13 +11,6 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// How windows slide along a signal, in samples.
-///
-/// ```
-/// use dendra_tensor::StftOptions;
-///
-/// let options = StftOptions { hop_length: 160, win_length: 400, ..StftOptions::new(512) };
-/// assert!(options.center);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StftOptions {
     /// The length of each transform.
