@@ -9,7 +9,7 @@ use super::qr::Qr;
 use super::solve::{Solve, SolveTriangular};
 use super::svd::{Pinv, Svd};
 use super::{Ops, Row};
-use crate::element::Float;
+use crate::element::{Float, Number};
 use crate::error::{Error, MatrixFault, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -274,8 +274,8 @@ family! {
         let values = s.to_vec();
         Ok(Tensor::from_fn(batch(shape), |index| {
             let s = &values[index * k..][..k];
-            let least = rtol * s.first().map_or(0.0, |first| crate::Number::to_f64(*first));
-            s.iter().filter(|s| crate::Number::to_f64(**s) > least).count() as i64
+            let least = rtol * s.first().map_or(0.0, |first| first.to_f64());
+            s.iter().filter(|s| s.to_f64() > least).count() as i64
         }))
     }
 }

@@ -6,7 +6,7 @@ use super::fft::complex_length;
 use super::fourier::{FftNorm, Fourier};
 use super::padding::PadMode;
 use super::unfold::UnfoldOptions;
-use crate::element::Number;
+use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -154,9 +154,7 @@ pub(super) fn istft<V: Ops>(
     let (signal, envelope) = (cut(added(&pieces)?)?, cut(added(&squares)?)?);
     let least = <V::Element as Number>::from_f64(LEAST_ENVELOPE);
     let values = envelope.value().to_vec();
-    if let Some(sample) =
-        values.iter().position(|&sum| sum.partial_cmp(&least).is_none_or(|o| o.is_lt()))
-    {
+    if let Some(sample) = values.iter().position(|&sum| sum < least || sum.is_nan()) {
         let message = format!(
             "sample {sample} is in no window: the squares of the windows sum to {}",
             values[sample]

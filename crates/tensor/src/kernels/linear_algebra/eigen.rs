@@ -40,8 +40,8 @@ fn tridiagonal(v: &mut Matrix) -> (Vec<f64>, Vec<f64>) {
         let mut h = 0.0;
         if scale == 0.0 {
             e[i] = d[i - 1];
-            for j in 0..i {
-                d[j] = v[(j, i - 1)];
+            for (j, d) in d[..i].iter_mut().enumerate() {
+                *d = v[(j, i - 1)];
                 v[(j, i)] = 0.0;
                 v[(i, j)] = 0.0;
             }

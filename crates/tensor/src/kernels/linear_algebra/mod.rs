@@ -17,7 +17,7 @@ mod svd;
 pub(crate) use eigen::eigh;
 pub(crate) use exponential::exponential;
 pub(crate) use factors::{Lu, cholesky, qr, solve_triangular};
-pub(crate) use svd::{Svd, svd};
+pub(crate) use svd::svd;
 
 /// A row-major matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,8 +146,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     let rest = a_whole.remainder().iter().zip(b_whole.remainder());
     let rest: f64 = rest.map(|(a, b)| a * b).sum();
     for (a, b) in a_whole.zip(b_whole) {
-        for lane in 0..8 {
-            sums[lane] += a[lane] * b[lane];
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
         }
     }
     sums.iter().sum::<f64>() + rest

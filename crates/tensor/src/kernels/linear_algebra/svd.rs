@@ -57,15 +57,14 @@ fn tall(a: &Matrix) -> Option<(Matrix, Vec<f64>, Matrix)> {
     let (mut ut, vt) = (columns.with_rows(&order), vt.with_rows(&order));
     let mut s: Vec<f64> = order.iter().map(|&i| norms[i]).collect();
     let least = s.first().map_or(0.0, |first| first * NEGLIGIBLE);
-    for i in 0..n {
-        if s[i] > least {
-            let norm = s[i];
-            ut.row_mut(i).iter_mut().for_each(|x| *x /= norm);
+    for (i, s) in s.iter_mut().enumerate() {
+        if *s > least {
+            ut.row_mut(i).iter_mut().for_each(|x| *x /= *s);
         } else {
-            s[i] = 0.0;
+            *s = 0.0;
             complete(&mut ut, i);
         }
-        s[i] *= scale;
+        *s *= scale;
     }
     Some((ut, s, vt))
 }

@@ -1,5 +1,6 @@
 //! Decompositions of matrices that are known to be hard.
 
+use super::svd::Svd;
 use super::*;
 use crate::random::Rng;
 
