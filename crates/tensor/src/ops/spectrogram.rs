@@ -133,10 +133,9 @@ pub(super) fn istft<V: Ops>(
     let total = total.ok_or_else(|| Error::argument(place, "the signal is too long to count"))?;
 
     let spectra = spectra.transpose(-3, -2)?;
-    let pieces = match options.onesided {
-        true => spectra.irfft(Some(n_fft), -1, options.norm())?,
-        false => spectra.ifft(None, -1, options.norm())?.narrow(-1, 0, 1)?.squeeze(-1)?,
-    };
+    // Half of a whole spectrum tells all of a real signal.
+    let half = spectra.narrow(-2, 0, n_fft / 2 + 1)?;
+    let pieces = half.irfft(Some(n_fft), -1, options.norm())?;
     let pieces = pieces.mul(&window)?.reshape([batch.iter().product(), frames, n_fft])?;
     // The pieces added where they overlap.
     let fold = UnfoldOptions { stride: [1, hop], ..UnfoldOptions::new([1, n_fft]) };
