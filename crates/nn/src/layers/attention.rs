@@ -258,6 +258,9 @@ impl<T: Float> Default for Attend<'_, T> {
     }
 }
 
+/// Queries, keys and values as a batch of one sample, and which keys are padding.
+type OneSample<T> = ([Var<T>; 3], Option<Tensor<bool>>);
+
 impl<T: Float> MultiheadAttention<T> {
     /// Attention of `query` to `key` and `value`.
     ///
@@ -352,7 +355,7 @@ impl<T: Float> MultiheadAttention<T> {
         &self,
         inputs: [&Var<T>; 3],
         options: &Attend<'_, T>,
-    ) -> Result<Option<([Var<T>; 3], Option<Tensor<bool>>)>> {
+    ) -> Result<Option<OneSample<T>>> {
         if inputs.iter().any(|x| x.shape().len() != 2) {
             return Ok(None);
         }

@@ -69,11 +69,12 @@ impl TableRules {
     }
 
     fn check(&self, kind: &str) -> Result<()> {
+        let is_wrong = |number: f64| number <= 0.0 || number.is_nan();
         let message = match *self {
-            Self { max_norm: Some(norm), .. } if !(norm > 0.0) => {
+            Self { max_norm: Some(norm), .. } if is_wrong(norm) => {
                 format!("max_norm must be above 0, got {norm}")
             }
-            Self { norm_type, .. } if !(norm_type > 0.0) => {
+            Self { norm_type, .. } if is_wrong(norm_type) => {
                 format!("norm_type must be above 0, got {norm_type}")
             }
             _ => return Ok(()),

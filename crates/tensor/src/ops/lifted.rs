@@ -101,11 +101,11 @@ impl<const D: usize> ConvTransposeOptions<D> {
     /// below the dilation is changed; another is refused later.
     pub(super) fn within_stride(self) -> (Self, [usize; D]) {
         let (mut within, mut zeros) = (self, [0; D]);
-        for axis in 0..D {
+        for (axis, zeros) in zeros.iter_mut().enumerate() {
             let (padding, stride) = (self.output_padding[axis], self.stride[axis]);
             if padding < self.dilation[axis] && stride > 0 {
                 within.output_padding[axis] = padding % stride;
-                zeros[axis] = padding / stride;
+                *zeros = padding / stride;
             }
         }
         (within, zeros)
