@@ -109,6 +109,8 @@ fn bessel_i0(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::FRAC_1_SQRT_2;
+
     use super::*;
 
     /// Values of PyTorch 2.15 in double precision.
@@ -186,10 +188,10 @@ mod tests {
                 Tensor::cosine_window(6, false),
                 &[
                     0.258819045102521,
-                    0.707106781186547,
+                    FRAC_1_SQRT_2,
                     0.965925826289068,
                     0.965925826289068,
-                    0.707106781186548,
+                    FRAC_1_SQRT_2,
                     0.258819045102521,
                 ],
             ),

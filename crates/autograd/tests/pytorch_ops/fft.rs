@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::fixtures::Case;
 
+/// A transform of two axes: of a value, their lengths, the axes, the norm.
+type Plane<V> = fn(&V, Option<[usize; 2]>, [isize; 2], FftNorm) -> Result<V>;
+
 /// Applies a case's operation, if it is one of these.
 pub(crate) fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Option<Result<V>> {
     let size = |name| case.find_setting(name).and_then(Value::as_u64).map(|n| n as usize);
@@ -17,7 +20,7 @@ pub(crate) fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Option<Result<V>> {
     let along = |function: fn(&V, Option<usize>, isize, FftNorm) -> Result<V>, x: &V| {
         function(x, size("n"), case.integer("axis"), norm())
     };
-    let plane = |function: fn(&V, Option<[usize; 2]>, [isize; 2], FftNorm) -> Result<V>, x: &V| {
+    let plane = |function: Plane<V>, x: &V| {
         let sizes = case.find_setting("s").filter(|sizes| !sizes.is_null());
         let axes = case.integers("axes").try_into().unwrap();
         function(x, sizes.map(|_| case.pair("s")), axes, norm())

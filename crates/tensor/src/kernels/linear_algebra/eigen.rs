@@ -114,8 +114,8 @@ fn implicit_ql(d: &mut [f64], e: &mut [f64], v: &mut Matrix) -> Option<()> {
         size = size.max(d[l].abs() + e[l].abs());
         // The last element beside the diagonal is 0.
         let m = (l..n).find(|&m| m == n - 1 || e[m].abs() <= f64::EPSILON * size)?;
-        let mut steps = 0;
-        while m > l {
+        let (mut steps, mut converged) = (0, m == l);
+        while !converged {
             steps += 1;
             if steps > MOST_STEPS {
                 return None;
@@ -149,9 +149,7 @@ fn implicit_ql(d: &mut [f64], e: &mut [f64], v: &mut Matrix) -> Option<()> {
             p = -s * s2 * c3 * beside * e[l] / next;
             e[l] = s * p;
             d[l] = c * p;
-            if e[l].abs() <= f64::EPSILON * size {
-                break;
-            }
+            converged = e[l].abs() <= f64::EPSILON * size;
         }
         d[l] += shift;
         e[l] = 0.0;
