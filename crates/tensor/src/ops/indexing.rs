@@ -304,7 +304,8 @@ pub(super) fn check_source(place: &str, replaced: &Shape, source: &Shape) -> Res
 /// Indices of an axis as an index tensor of a source's shape.
 pub(super) fn column(axis: usize, indices: &[usize], source: &Shape) -> Result<Tensor<i64>> {
     let mut column = vec![1; source.len()];
-    column[axis] = indices.len();
+    // A scalar has no axis, and one index.
+    column.iter_mut().skip(axis).take(1).for_each(|length| *length = indices.len());
     Tensor::from_fn(column, |i| indices[i] as i64).broadcast_to(source)
 }
 
@@ -499,7 +500,7 @@ mod tests {
         let error = message(&[Some(&at([0, 1])), Some(&at([0, 1, 2]))]);
         assert!(error.starts_with("index: shapes [2] and [3] do not broadcast"), "{error}");
         let zero = Tensor::scalar(0);
-        let huge = zero.broadcast_to([1 << 40, 1]).unwrap();
+        let huge = zero.stretched([1 << 40, 1].into());
         let wide = zero.broadcast_to([1, 1 << 20]).unwrap();
         assert!(message(&[Some(&huge), Some(&wide)]).contains("too many"));
         let nothing = Tensor::<f32>::zeros([0, 1 << 40, 1 << 40]);
