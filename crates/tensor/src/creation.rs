@@ -1,7 +1,7 @@
 //! Tensors made by rule: ranges, grids, and random numbers of other kinds than
 //! uniform and normal ones.
 
-use crate::element::{Element, Float, Number};
+use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::dropout::Dropout;
 use crate::random::Rng;
@@ -52,39 +52,6 @@ impl<T: Number> Tensor<T> {
     /// `base` to the powers that [`linspace`](Self::linspace) gives.
     pub fn logspace(start: f64, end: f64, count: usize, base: f64) -> Self {
         Tensor::<f64>::linspace(start, end, count).map(|power| T::from_f64(base.powf(power)))
-    }
-}
-
-impl<T: Element> Tensor<T> {
-    /// The coordinates of a grid over these vectors: for each of them a tensor
-    /// of the grid's shape in which it runs along its own axis (PyTorch's
-    /// indexing `ij`); nothing is copied.
-    ///
-    /// # Errors
-    ///
-    /// When one of them is no vector, or there is no memory for the grid.
-    ///
-    /// ```
-    /// use dendra_tensor::Tensor;
-    ///
-    /// let (y, x) = (Tensor::from([1, 2_i64]), Tensor::from([7, 8, 9]));
-    /// let grid = Tensor::meshgrid(&[&y, &x]).unwrap();
-    /// assert_eq!(grid[0], Tensor::from([[1, 1, 1], [2, 2, 2]]));
-    /// assert_eq!(grid[1], Tensor::from([[7, 8, 9], [7, 8, 9]]));
-    /// ```
-    pub fn meshgrid(vectors: &[&Self]) -> Result<Vec<Self>> {
-        if let Some(other) = vectors.iter().find(|vector| vector.rank() != 1) {
-            let message = format!("expected vectors, got shape {}", other.shape());
-            return Err(Error::shape("meshgrid", message));
-        }
-        let shape: Shape = vectors.iter().map(|vector| vector.len()).collect();
-        shape.check_memory::<T>("meshgrid")?;
-        let along = |(axis, vector): (usize, &&Self)| {
-            let mut column = vec![1; shape.len()];
-            column[axis] = vector.len();
-            vector.reshape(column)?.broadcast_to(&shape)
-        };
-        vectors.iter().enumerate().map(along).collect()
     }
 }
 
@@ -211,7 +178,6 @@ mod tests {
         assert_eq!(Tensor::<f32>::linspace(3.0, 9.0, 1).to_vec(), [3.0]);
         assert!(Tensor::<f32>::linspace(3.0, 9.0, 0).is_empty());
         assert_eq!(Tensor::<f32>::logspace(0.0, 2.0, 3, 10.0).to_vec(), [1.0, 10.0, 100.0]);
-        assert!(Tensor::meshgrid(&[&Tensor::scalar(1.0)]).is_err());
     }
 
     #[test]

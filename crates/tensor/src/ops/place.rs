@@ -250,22 +250,23 @@ macro_rules! place_functions {
         }
 
         /// With the first elements of `source`, in row-major order, where a
-        /// mask is true.
+        /// mask is true; both broadcast.
         ///
         /// # Errors
         ///
-        /// When the mask does not stretch to the shape, or the source has too
-        /// few elements.
+        /// When the shapes do not broadcast, or the source has too few
+        /// elements.
         $($pub)? fn masked_scatter(&self, mask: &Tensor<bool>, source: &Self) -> Result<Self> {
-            let shape = self.value().shape();
-            let places = place::true_places(&mask.broadcast_to(shape)?);
+            let shape = self.value().shape().broadcast(mask.shape(), "masked_scatter")?;
+            let places = place::true_places(&mask.broadcast_to(&shape)?);
             if places.len() > source.value().len() {
                 let (count, elements) = (places.len(), source.value().len());
                 let message = format!("{count} places for a source of {elements} elements");
                 return Err(Error::shape("masked_scatter", message));
             }
             let source = source.flatten(0, -1)?.narrow(0, 0, places.len())?;
-            self.flatten(0, -1)?.index_copy(0, &places, &source)?.reshape(shape)
+            let all = self.broadcast_to(&shape)?.flatten(0, -1)?;
+            all.index_copy(0, &places, &source)?.reshape(shape)
         }
 
         /// The elements at these places, counted in row-major order.
@@ -278,7 +279,8 @@ macro_rules! place_functions {
         }
 
         /// As `gather`, but what is picked from and the index broadcast on all
-        /// other axes.
+        /// other axes, and a negative index counts from the end (PyTorch's
+        /// `take_along_dim`).
         ///
         /// # Errors
         ///
@@ -286,6 +288,8 @@ macro_rules! place_functions {
         /// not exist.
         $($pub)? fn take_along(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
             let [shape, index_shape] = place::aligned(self.value().shape(), axis, index.shape())?;
+            let length = shape[shape.axis("take_along", axis)?] as i64;
+            let index = index.map(|index| if index < 0 { index + length } else { index });
             self.broadcast_to(shape)?.gather(axis, &index.broadcast_to(index_shape)?)
         }
 
@@ -487,8 +491,11 @@ mod tests {
         assert_eq!(put.to_vec(), [7, 8, 9, 3, 4, 5]);
         assert!(x.masked_scatter(&mask, &Tensor::from([7, 8])).is_err());
         assert_eq!(x.take(&[4, 0]).unwrap().to_vec(), [4, 0]);
-        let along = x.take_along(1, &Tensor::from([[2, 0]])).unwrap();
+        let wide = Tensor::from([1, 2_i64]).masked_scatter(&mask, &Tensor::from([7, 8])).unwrap();
+        assert_eq!(wide, Tensor::from([[7, 8], [1, 2]]));
+        let along = x.take_along(1, &Tensor::from([[-1, 0]])).unwrap();
         assert_eq!(along.to_vec(), [2, 0, 5, 3]);
+        assert!(x.take_along(1, &Tensor::from([[-4]])).is_err());
         let copied = x.index_copy(1, &[2, 0], &Tensor::from([[10, 20], [30, 40]])).unwrap();
         assert_eq!(copied.to_vec(), [20, 1, 10, 40, 4, 30]);
         assert!(x.index_copy(1, &[3], &Tensor::from([[1], [2]])).is_err());

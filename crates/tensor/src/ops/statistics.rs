@@ -1,6 +1,5 @@
-//! Statistics and numerical analysis: quantiles, covariances, differences,
-//! integrals by the trapezoidal rule, histograms. Those with a gradient are
-//! composed of other functions.
+//! Statistics and numerical analysis: quantiles, covariances, differences and
+//! integrals by the trapezoidal rule, composed of other functions.
 
 use super::Ops;
 use crate::element::{Float, Number};
@@ -88,13 +87,23 @@ macro_rules! statistics_functions {
 
         /// The variance over some axes, see [`var_axes`](Ops::var_axes), and
         /// the mean.
-        fn var_mean(&self, axes: &[isize], correction: usize, keep: bool) -> Result<(Self, Self)> {
+        fn var_mean(
+            &self,
+            axes: &[isize],
+            correction: impl Into<f64>,
+            keep: bool,
+        ) -> Result<(Self, Self)> {
             Ok((self.var_axes(axes, correction, keep)?, self.mean_axes(axes, keep)?))
         }
 
         /// The standard deviation over some axes, see
         /// [`std_axes`](Ops::std_axes), and the mean.
-        fn std_mean(&self, axes: &[isize], correction: usize, keep: bool) -> Result<(Self, Self)> {
+        fn std_mean(
+            &self,
+            axes: &[isize],
+            correction: impl Into<f64>,
+            keep: bool,
+        ) -> Result<(Self, Self)> {
             Ok((self.std_axes(axes, correction, keep)?, self.mean_axes(axes, keep)?))
         }
 
@@ -398,116 +407,6 @@ pub(super) fn areas<X: Ops>(place: &str, y: &X, x: &X, axis: isize) -> Result<(X
     Ok((column.diff(axis)?.mul(&pair_sums(y, axis)?)?.mul_scalar(0.5), axis))
 }
 
-/// Histograms, which have no gradient.
-impl<T: Float> Tensor<T> {
-    /// How many elements lie in each of `bins` equal parts of a range, by
-    /// default from the smallest element to the largest, and the `bins` + 1
-    /// edges of the parts. Each part contains its lower edge, the last one its
-    /// upper edge too. A range of one number is widened by ½ on both sides.
-    ///
-    /// With weights of the same shape their sums stand for the numbers; as a
-    /// `density` the bars have an area of 1 in all.
-    ///
-    /// # Errors
-    ///
-    /// When there are no bins or too many for the memory, the range descends or
-    /// is not finite, or the weights have another shape.
-    ///
-    /// ```
-    /// use dendra_tensor::Tensor;
-    ///
-    /// let x = Tensor::from([1.0, 2.0, 1.0_f32]);
-    /// let (counts, edges) = x.histogram(4, Some([0.0, 3.0]), None, false).unwrap();
-    /// assert_eq!(counts.to_vec(), [0.0, 2.0, 1.0, 0.0]);
-    /// assert_eq!(edges.to_vec(), [0.0, 0.75, 1.5, 2.25, 3.0]);
-    /// ```
-    pub fn histogram(
-        &self,
-        bins: usize,
-        range: Option<[f64; 2]>,
-        weights: Option<&Self>,
-        density: bool,
-    ) -> Result<(Self, Self)> {
-        let [mut low, mut high] = range.unwrap_or_else(|| self.bounds());
-        if low == high {
-            (low, high) = (low - 0.5, high + 0.5);
-        }
-        if bins == 0 || !(low < high && (high - low).is_finite()) {
-            let message = format!("{bins} bins from {low} to {high} are no histogram");
-            return Err(Error::argument("histogram", message));
-        }
-        let mut edges = Vec::<T>::new();
-        if bins == usize::MAX || edges.try_reserve_exact(bins + 1).is_err() {
-            let message = format!("{bins} bins are too many for the memory");
-            return Err(Error::argument("histogram", message));
-        }
-        edges.extend(Tensor::<T>::linspace(low, high, bins + 1).to_vec());
-        let edges = Self::from_vec(edges, [bins + 1])?;
-        Ok((self.histogram_edges(&edges, weights, density)?, edges))
-    }
-
-    /// As [`histogram`](Self::histogram), for parts between edges that ascend.
-    ///
-    /// # Errors
-    ///
-    /// When the edges are no ascending vector of two or more, or the weights
-    /// have another shape.
-    pub fn histogram_edges(
-        &self,
-        edges: &Self,
-        weights: Option<&Self>,
-        density: bool,
-    ) -> Result<Self> {
-        let edges = edges.contiguous();
-        let bounds = edges.as_slice().filter(|edges| {
-            edges.len() >= 2 && edges.is_sorted() && !edges.iter().any(|edge| edge.is_nan())
-        });
-        let (1, Some(bounds)) = (edges.rank(), bounds) else {
-            let message = "expected a vector of two or more ascending edges";
-            return Err(Error::argument("histogram_edges", message));
-        };
-        if let Some(weights) = weights.filter(|weights| weights.shape() != self.shape()) {
-            let (shape, own) = (weights.shape(), self.shape());
-            let message = format!("weights of shape {shape} for elements of shape {own}");
-            return Err(Error::shape("histogram_edges", message));
-        }
-        let bins = bounds.len() - 1;
-        let mut sums = vec![T::ZERO; bins];
-        let weights = weights.map(Self::to_vec);
-        self.with_slice(|values| {
-            for (i, &x) in values.iter().enumerate() {
-                if x >= bounds[0] && x <= bounds[bins] {
-                    let bin = bounds.partition_point(|&edge| edge <= x).clamp(1, bins) - 1;
-                    sums[bin] += weights.as_ref().map_or(T::ONE, |weights| weights[i]);
-                }
-            }
-        });
-        if density {
-            let total: f64 = sums.iter().map(|sum| sum.to_f64()).sum();
-            for (sum, edges) in sums.iter_mut().zip(bounds.windows(2)) {
-                let width = edges[1].to_f64() - edges[0].to_f64();
-                *sum = T::from_f64(sum.to_f64() / total / width);
-            }
-        }
-        Self::from_vec(sums, [bins])
-    }
-
-    /// The smallest and the largest element; 0 and 1 where there is none.
-    fn bounds(&self) -> [f64; 2] {
-        self.with_slice(|values| {
-            let values = || values.iter().map(|x| x.to_f64());
-            let wider = |[low, high]: [f64; 2], x: f64| match x.is_nan() {
-                true => [x; 2],
-                false => [if x < low { x } else { low }, if x > high { x } else { high }],
-            };
-            match values().next() {
-                None => [0.0, 1.0],
-                Some(first) => values().fold([first; 2], wider),
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -550,6 +449,7 @@ mod tests {
         assert!(Tensor::from([NAN]).nanquantile(0.5, 0, false).unwrap().item().unwrap().is_nan());
         let whole = x.flatten(0, -1).unwrap().nanquantile(0.5, 0, false).unwrap();
         assert_eq!(whole.item().unwrap(), 2.0);
+        assert_eq!(Tensor::scalar(2.0).quantile(0.3, 0, false).unwrap(), Tensor::scalar(2.0));
         assert!(x.nanquantile(1.5, 0, false).is_err() && x.nanquantile(NAN, 0, false).is_err());
         assert!(Tensor::<f64>::zeros([2, 0]).nanquantile(0.5, 1, false).is_err());
     }
@@ -633,6 +533,10 @@ mod tests {
         let (deviation, mean) = y.std_mean(&[0], 0, true).unwrap();
         assert_near(&deviation, &[1.0, 2.5, 1.0]);
         assert_eq!(mean, Tensor::from([[2.0, 2.5, 3.0]]));
+        assert_near(&y.var_axes(&[1], 1.3, false).unwrap(), &[26.0 / 3.0 / 1.7; 2]);
+        assert_near(&y.var_axes(&[1], -1, false).unwrap(), &[26.0 / 3.0 / 4.0; 2]);
+        assert_near(&y.std_axes(&[1], -1, false).unwrap(), &[(26.0_f64 / 12.0).sqrt(); 2]);
+        assert!(y.var_axes(&[1], 4, false).unwrap().is_finite().eq(&false));
         let (least, most) = y.aminmax(&[1], false).unwrap();
         assert_eq!((least.to_vec(), most.to_vec()), (vec![1.0, 0.0], vec![5.0, 4.0]));
     }
@@ -653,36 +557,5 @@ mod tests {
         assert_near(&x.vander(3, true).unwrap(), &[1., 1., 1., 1., 2., 4., 1., 3., 9.]);
         assert_eq!(*x.vander(0, true).unwrap().shape(), [3, 0]);
         assert!(y.vander(2, true).is_err());
-    }
-
-    #[test]
-    fn histograms_count_weigh_and_average() {
-        let x = Tensor::from([1.0, 2.0, 1.0, 0.0, 3.0, 2.5, NAN, 9.0]);
-        let range = Some([0.0, 3.0]);
-        let counts = x.histogram(4, range, None, false).unwrap().0;
-        assert_eq!(counts.to_vec(), [1.0, 2.0, 1.0, 2.0]);
-        let weights = Tensor::from([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
-        let density = x.histogram(4, range, Some(&weights), true).unwrap().0;
-        assert_near(&density, &[0.253968254, 0.253968254, 0.126984127, 0.6984126984]);
-        let few = x.narrow(0, 0, 4).unwrap();
-        let (counts, edges) = few.histogram(3, None, None, false).unwrap();
-        assert_eq!(counts.to_vec(), [1.0, 2.0, 1.0]);
-        assert_near(&edges, &[0.0, 2.0 / 3.0, 4.0 / 3.0, 2.0]);
-        let (counts, edges) = Tensor::full([2], 2.0).histogram(2, None, None, false).unwrap();
-        assert_eq!((counts.to_vec(), edges.to_vec()), (vec![0.0, 2.0], vec![1.5, 2.0, 2.5]));
-        let uneven = x.histogram_edges(&Tensor::from([0.0, 1.0, 2.5]), None, false).unwrap();
-        assert_eq!(uneven.to_vec(), [1.0, 4.0]);
-        let empty = Tensor::<f64>::zeros([0]).histogram(2, None, None, false).unwrap();
-        assert_eq!(empty.1.to_vec(), [0.0, 0.5, 1.0]);
-        assert!(x.histogram(2, None, None, false).is_err(), "its range is NaN");
-        assert!(few.histogram(0, None, None, false).is_err());
-        assert!(few.histogram(usize::MAX, None, None, false).is_err());
-        assert!(few.histogram(usize::MAX - 1, None, None, false).is_err());
-        assert!(few.histogram(2, Some([1.0, 0.0]), None, false).is_err());
-        assert!(few.histogram(2, None, Some(&weights), false).is_err());
-        let edges = |edges: &[f64]| Tensor::from_vec(edges.to_vec(), [edges.len()]).unwrap();
-        assert!(few.histogram_edges(&edges(&[1.0]), None, false).is_err());
-        assert!(few.histogram_edges(&edges(&[1.0, 0.0]), None, false).is_err());
-        assert!(few.histogram_edges(&edges(&[0.0, NAN]), None, false).is_err());
     }
 }

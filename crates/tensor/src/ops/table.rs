@@ -4,8 +4,9 @@ use smallvec::SmallVec;
 
 use super::addmm::{self, addmm_functions};
 use super::arithmetic::arithmetic_functions;
-use super::attention::{Attention, AttentionOptions};
+use super::attention::{self, Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
+use super::combinations::{self, combination_functions};
 use super::conv_transpose2d::ConvTransposeOptions;
 use super::conv2d::{Conv2dOptions, ConvOptions};
 use super::cross_entropy::CrossEntropyOptions;
@@ -32,9 +33,10 @@ use super::reduce::{self, Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
 use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
+use super::sections::{self, Sections, sections_functions};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
-use super::stacking::{self, Sections, stacking_functions};
+use super::stacking::{self, stacking_functions};
 use super::statistics::{self, Interpolation, statistics_functions};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
@@ -543,8 +545,13 @@ operations! {
 
     Linear:
     /// `x · weightᵀ + bias` for x of shape `[…, in]`, a weight of shape
-    /// `[out, in]` and a bias of shape `[out]`.
+    /// `[out, in]` and a bias of shape `[out]`. A weight `[in]` with a scalar bias
+    /// gives `[…]`.
     fn linear(&self, weight: &Self, bias: Option<&Self>) -> Result<Self> {
+        if weight.value().rank() == 1 {
+            let bias = bias.map(|bias| bias.reshape([1])).transpose()?;
+            return self.linear(&weight.unsqueeze(0)?, bias.as_ref())?.squeeze(-1);
+        }
         match bias {
             Some(bias) => Self::try_apply(Linear, &[self, weight, bias]),
             None => Self::try_apply(Linear, &[self, weight]),
@@ -600,6 +607,11 @@ operations! {
         bias: Option<&Self>,
         options: ConvTransposeOptions<2>,
     ) -> Result<Self> {
+        let (options, zeros) = options.within_stride();
+        if zeros != [0; 2] && matches!(self.value().rank(), 3 | 4) {
+            let ends = [zeros[1], zeros[0]].map(|zeros| [0, zeros as isize]);
+            return self.pad(&ends, PadMode::Constant(0.0))?.conv_transpose2d(weight, bias, options);
+        }
         let operation = conv_transpose2d::ConvTranspose2d { options };
         batched(self, 4, |x| match bias {
             Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
@@ -739,7 +751,8 @@ operations! {
     /// The rows of this table `[rows, width]` that the indices name, as `[…,
     /// width]`; the row `padding_idx` gets no gradient.
     fn embedding(&self, indices: &Tensor<i64>, padding_idx: Option<usize>) -> Result<Self> {
-        Self::try_apply(Embedding { indices: indices.clone(), padding_idx }, &[self])
+        let (indices, scale_grad_by_freq) = (indices.clone(), false);
+        Self::try_apply(Embedding { indices, padding_idx, scale_grad_by_freq }, &[self])
     }
 
     Recurrent<Lstm>:
@@ -788,15 +801,16 @@ operations! {
 
     Attention<T>:
     /// softmax(self·keyᵀ · scale + mask)·value over the last two axes, for
-    /// queries `[…, L, E]`, keys `[…, S, E]` and values `[…, S, V]`; see
-    /// [`AttentionOptions`].
+    /// queries `[…, L, E]`, keys `[…, S, E]` and values `[…, S, V]`, whose other
+    /// axes broadcast; see [`AttentionOptions`].
     fn scaled_dot_product_attention(
         &self,
         key: &Self,
         value: &Self,
         options: AttentionOptions<Self::Element>,
     ) -> Result<Self> {
-        Self::try_apply(Attention { options }, &[self, key, value])
+        let [query, key, value] = attention::with_common_batch([self, key, value])?;
+        Self::try_apply(Attention { options }, &[&query, &key, &value])
     }
 
     // Shape and place.
@@ -1001,9 +1015,15 @@ operations! {
 
     /// The variance over some axes: squared distances from the mean, summed
     /// and divided by their number less `correction` (1 for the unbiased
-    /// estimate, 0 for the plain mean).
-    fn var_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
-        let count = self.value().shape().count("var_axes", axes)? as f64 - correction as f64;
+    /// estimate, 0 for the plain mean; any number can be given), but by nothing
+    /// below 0.
+    fn var_axes(
+        &self,
+        axes: &[isize],
+        correction: impl Into<f64>,
+        keep: bool,
+    ) -> Result<Self> {
+        let count = self.value().shape().count("var_axes", axes)? as f64 - correction.into();
         let squares = self.sub(&self.mean_axes(axes, true)?)?.square();
         Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
     }
@@ -1037,20 +1057,27 @@ operations! {
     fn min(&self) -> Result<Self> { self.min_axes(&self.value().shape().all_axes(), false) }
 
     /// The variance of all elements; see [`var_axes`](Ops::var_axes).
-    fn var(&self, correction: usize) -> Self {
+    fn var(&self, correction: impl Into<f64>) -> Self {
+        let correction = correction.into();
         self.over_all(|x, axes, keep| x.var_axes(axes, correction, keep))
     }
 
     /// The standard deviation over some axes, the root of the variance; where
     /// that is 0, so is its gradient.
-    fn std_axes(&self, axes: &[isize], correction: usize, keep: bool) -> Result<Self> {
-        let count = self.value().shape().count("std_axes", axes)? as f64 - correction as f64;
+    fn std_axes(
+        &self,
+        axes: &[isize],
+        correction: impl Into<f64>,
+        keep: bool,
+    ) -> Result<Self> {
+        let count = self.value().shape().count("std_axes", axes)? as f64 - correction.into();
         let distance = self.sub(&self.mean_axes(axes, true)?)?.norm_axes(2.0, axes, keep)?;
         Ok(distance.mul_scalar(1.0 / count.max(0.0).sqrt()))
     }
 
     /// The standard deviation of all elements; see [`std_axes`](Ops::std_axes).
-    fn std(&self, correction: usize) -> Self {
+    fn std(&self, correction: impl Into<f64>) -> Self {
+        let correction = correction.into();
         self.over_all(|x, axes, keep| x.std_axes(axes, correction, keep))
     }
 
@@ -1157,6 +1184,17 @@ operations! {
         // Rows without elements have the distance 0, which only a sum gives.
         let p = if distances.value().shape().last() == Some(&0) { 1.0 } else { p };
         distances.norm_axes(p, &[-1], false)
+    }
+
+    /// The distances, by the norm p, of all pairs of rows of `[n, d]`: of the first
+    /// to each that follows, then of the second, n·(n − 1) / 2 in all.
+    fn pdist(&self, p: f64) -> Result<Self> {
+        products::check_ranks("pdist", [self, self], 2)?;
+        let rows = self.value().shape()[0];
+        let pairs = (0..rows).flat_map(|i| (i + 1..rows).map(move |j| (i, j)));
+        let (first, second): (Vec<usize>, Vec<usize>) = pairs.unzip();
+        let differences = self.index_select(0, &first)?.sub(&self.index_select(0, &second)?)?;
+        differences.norm_axes(p, &[-1], false)
     }
 
     /// ln Σ exp(x) along an axis, without overflow; −∞ for no elements.
@@ -1324,11 +1362,16 @@ operations! {
     arithmetic_functions! {}
 
     addmm_functions! {}
+
     indexing_functions! {}
 
     accumulating_functions! {}
 
     stacking_functions! {}
+
+    sections_functions! {}
+
+    combination_functions! {}
 
     /// With a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
