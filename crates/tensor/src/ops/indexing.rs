@@ -301,7 +301,8 @@ pub(super) fn check_source(place: &str, replaced: &Shape, source: &Shape) -> Res
 /// Indices of an axis as an index tensor of a source's shape.
 pub(super) fn column(axis: usize, indices: &[usize], source: &Shape) -> Result<Tensor<i64>> {
     let mut column = vec![1; source.len()];
-    column[axis] = indices.len();
+    // A scalar has no axis, and one index.
+    column.iter_mut().skip(axis).take(1).for_each(|length| *length = indices.len());
     Tensor::from_fn(column, |i| indices[i] as i64).broadcast_to(source)
 }
 

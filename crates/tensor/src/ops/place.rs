@@ -2,7 +2,7 @@
 //! once, for the trait [`Ops`](crate::Ops) and for tensors of any element type
 //! alike, and have no gradient of their own.
 
-use super::place;
+use super::{indexing, place};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -392,14 +392,7 @@ pub(super) fn along_slices(
         let message = format!("expected a source of shape {expected}, got {source}");
         return Err(Error::shape("index_copy", message));
     }
-    let mut column = vec![1; shape.len()];
-    column.iter_mut().skip(along).take(1).for_each(|length| *length = indices.len());
-    let index = Tensor::build(column, |out: &mut [i64]| {
-        for (slot, &index) in out.iter_mut().zip(indices) {
-            *slot = index as i64;
-        }
-    });
-    Ok(index.stretched(expected))
+    indexing::column(along, indices, &expected)
 }
 
 /// What the functions above call by the names that the trait has.

@@ -187,6 +187,7 @@ fn samples<O, T: Float>(along: impl Fn(isize) -> O) -> Vec<(O, Vec<Tensor<T>>)> 
 mod tests {
     use super::super::Ops;
     use super::*;
+    use crate::ScatterReduction;
 
     /// As PyTorch does for each of these; those that cut an axis up refuse.
     #[test]
@@ -207,6 +208,9 @@ mod tests {
                 same(x.mode(axis, keep).map(|pair| pair.0));
                 same(x.kthvalue(1, axis, keep).map(|pair| pair.0));
             }
+            same(x.quantile(0.3, axis, true));
+            same(x.aminmax(&[axis], false).map(|pair| pair.1));
+            assert_eq!(x.cosine_similarity(&x, axis, 1e-8).unwrap(), Tensor::scalar(1.0));
             same(x.cumsum(axis));
             same(x.cumprod(axis));
             same(x.logcumsumexp(axis));
@@ -221,6 +225,8 @@ mod tests {
             same(x.movedim(axis, 0));
             same(x.gather(axis, &Tensor::scalar(0)));
             same(x.index_select(axis, &[0]));
+            let largest = ScatterReduction::Max;
+            same(x.index_reduce(axis, &[0], &Tensor::scalar(1.0), largest, true));
             assert_eq!(x.softmax(axis).unwrap(), Tensor::scalar(1.0));
             assert_eq!(x.log_softmax(axis).unwrap(), Tensor::scalar(0.0));
             assert_eq!(x.normalize(2.0, axis, 1e-12).unwrap(), Tensor::scalar(1.0));

@@ -285,7 +285,10 @@ pub(super) fn quantiles<X: Ops>(
 ) -> Result<X> {
     let shape = x.value().shape();
     let (_, length) = shape.along(function, axis)?;
-    if let Some(q) = q.iter().find(|q| length == 0 || !(0.0..=1.0).contains(*q)) {
+    if length == 0 {
+        return Err(Error::shape(function, format!("axis {axis} of {shape} has no elements")));
+    }
+    if let Some(q) = q.iter().find(|q| !(0.0..=1.0).contains(*q)) {
         let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
         return Err(Error::argument(function, message));
     }

@@ -1102,7 +1102,7 @@ operations! {
     /// both broadcast to; their norms count as at least `epsilon`.
     fn cosine_similarity(&self, other: &Self, axis: isize, epsilon: f64) -> Result<Self> {
         let shape = self.value().shape().broadcast(other.value().shape(), "cosine_similarity")?;
-        shape.axis("cosine_similarity", axis)?;
+        shape.along("cosine_similarity", axis)?;
         let unit = |x: &Self| x.broadcast_to(shape.clone())?.normalize(2.0, axis, epsilon);
         unit(self)?.mul(&unit(other)?)?.sum_axes(&[axis], false)
     }
@@ -1398,8 +1398,7 @@ operations! {
         include_self: bool,
     ) -> Result<Self> {
         let shape = self.value().shape();
-        let along = shape.axis("index_reduce", axis)?;
-        let slices = shape.with(along, indices.len());
+        let (along, slices) = shape.selected("index_reduce", axis, indices)?;
         indexing::check_source("index_reduce", &slices, source.value().shape())?;
         let index = indexing::column(along, indices, &slices)?;
         self.scatter_reduce(axis, &index, source, reduction, include_self)
