@@ -52,10 +52,10 @@ pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding}
 pub use ops::interpolate::{Interpolate, InterpolateMode};
 pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};
 pub use ops::padding::PadMode;
+pub use ops::quantile::Interpolation;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::scatter_reduce::ScatterReduction;
 pub use ops::sections::Sections;
-pub use ops::statistics::Interpolation;
 pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;
 pub use shape::Shape;

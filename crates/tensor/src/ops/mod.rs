@@ -194,6 +194,7 @@ pub mod padding;
 pub mod pixels;
 mod place;
 mod products;
+pub mod quantile;
 pub mod recurrent;
 pub mod reduce;
 pub mod scan;
@@ -206,7 +207,7 @@ pub mod special;
 #[cfg(feature = "fft")]
 mod spectrogram;
 mod stacking;
-pub mod statistics;
+mod statistics;
 pub mod strided;
 mod table;
 pub mod unary;
