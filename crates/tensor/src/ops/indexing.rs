@@ -56,6 +56,15 @@ macro_rules! indexing_functions {
             put.reshape(shape)?.permute(&named.back())
         }
 
+        /// The elements at these places, counted in row-major order.
+        ///
+        /// # Errors
+        ///
+        /// When a place does not exist.
+        $($pub)? fn take(&self, places: &[usize]) -> Result<Self> {
+            self.flatten(0, -1)?.index_select(0, places)
+        }
+
         /// A copy with the elements of `source` at these places, counted in
         /// row-major order; of several for one place the last one stays.
         ///

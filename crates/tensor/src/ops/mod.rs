@@ -209,6 +209,7 @@ mod place;
 mod products;
 #[cfg(feature = "linalg")]
 pub mod qr;
+pub mod quantile;
 pub mod recurrent;
 pub mod reduce;
 pub mod scan;
@@ -223,7 +224,7 @@ pub mod special;
 #[cfg(feature = "fft")]
 mod spectrogram;
 mod stacking;
-pub mod statistics;
+mod statistics;
 pub mod strided;
 #[cfg(feature = "linalg")]
 pub mod svd;

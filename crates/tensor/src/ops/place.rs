@@ -269,15 +269,6 @@ macro_rules! place_functions {
             all.index_copy(0, &places, &source)?.reshape(shape)
         }
 
-        /// The elements at these places, counted in row-major order.
-        ///
-        /// # Errors
-        ///
-        /// When a place does not exist.
-        $($pub)? fn take(&self, places: &[usize]) -> Result<Self> {
-            self.flatten(0, -1)?.index_select(0, places)
-        }
-
         /// As `gather`, but what is picked from and the index broadcast on all
         /// other axes, and a negative index counts from the end (PyTorch's
         /// `take_along_dim`).

@@ -28,6 +28,7 @@ use super::order::order_functions;
 use super::padding::{Pad, PadMode};
 use super::place::{self, place_functions};
 use super::products;
+use super::quantile::{self, Interpolation, quantile_functions};
 use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
 use super::reduce::{self, Max, Min, Prod, Sum};
 use super::scan::{CumProd, CumSum, LogCumSumExp};
@@ -37,7 +38,7 @@ use super::sections::{self, Sections, sections_functions};
 use super::selection::{Gather, IndexSelect, Where};
 use super::softmax::{LogSoftmax, Softmax};
 use super::stacking::{self, stacking_functions};
-use super::statistics::{self, Interpolation, statistics_functions};
+use super::statistics::{self, statistics_functions};
 use super::strided::{DiagEmbed, Diagonal, UnfoldAxis};
 use super::unfold::{Fold, Unfold, UnfoldOptions};
 use super::{
@@ -1108,6 +1109,8 @@ operations! {
     }
 
     order_functions! {}
+
+    quantile_functions! {}
 
     statistics_functions! {}
 
