@@ -190,7 +190,7 @@ macro_rules! number_first {
             Add add |a, x| x + a;
             Sub sub |a, x| -x + a;
             Mul mul |a, x| x * a;
-            Div div |a, x| x.reciprocal() * a;
+            Div div |a, x| x.reciprocal().mul_scalar(a.into());
         }
     )*};
     (@one $type:ty: $($trait:ident $method:ident |$a:ident, $x:ident| $value:expr;)*) => {$(

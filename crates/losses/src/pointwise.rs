@@ -104,7 +104,7 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
             |x, constants| factor * self.curve.derivative(x, constants),
         );
         if self.reduction == Reduction::None {
-            gradient = gradient * &call.cotangent;
+            gradient *= &call.cotangent;
         }
         [Some(gradient)].into_iter().collect()
     }
