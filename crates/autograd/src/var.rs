@@ -277,6 +277,40 @@ mod tests {
         assert_eq!(*gradients.wrt(&x).unwrap(), Tensor::from(expected));
     }
 
+    /// Expected values: PyTorch's.
+    #[test]
+    fn gradients_beside_nan_and_at_zero() {
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::from([3.0, f64::NAN, 1.0, 2.0, f64::NAN]));
+        let y = tape.leaf(Tensor::from([1.0, 1.0, f64::NAN, 2.0, f64::NAN]));
+        let gradients = x.fmax(&y).unwrap().sum().backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [1.0, 0.0, 1.0, 0.5, 1.0]);
+        assert_eq!(gradients.wrt(&y).unwrap().to_vec(), [0.0, 1.0, 0.0, 0.5, 0.0]);
+
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::from([3.0, -2.0, 0.0, -0.0, 1.0]));
+        let y = tape.leaf(Tensor::from([-1.0, -0.0, -3.0, 0.0, 2.0_f64]));
+        let gradients = x.copysign(&y).unwrap().sum().backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [-1.0, 1.0, 0.0, 0.0, 1.0]);
+
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::from([5.0, 7.0_f64]));
+        let gradients = x.floor_divide(&Tensor::from([0.0, 2.0]).into()).unwrap();
+        let gradients = gradients.sum().backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [0.0, 0.0]);
+
+        // The axis of a scalar.
+        let tape = Tape::training(0, 0);
+        let x = tape.leaf(Tensor::scalar(2.0_f64));
+        let twice = x.scatter_add(0, &Tensor::from([0]), &x.unsqueeze(0).unwrap()).unwrap();
+        let picked = twice.gather(-1, &Tensor::from([0, 0])).unwrap();
+        let logits = x.index_select(0, &[0]).unwrap().softmax(0).unwrap();
+        let loss = picked.sum().add(&logits).unwrap().add(&x.cumsum(0).unwrap()).unwrap();
+        assert_eq!(loss.value().item().unwrap(), 11.0);
+        let gradients = loss.backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap().item().unwrap(), 5.0);
+    }
+
     #[test]
     fn no_gradient_flows_through_a_detached_value() {
         let tape = Tape::training(0, 0);

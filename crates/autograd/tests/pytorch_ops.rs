@@ -18,10 +18,16 @@ mod composed;
 mod elementwise;
 #[path = "pytorch_ops/extremes.rs"]
 mod extremes;
+#[cfg(feature = "fft")]
+#[path = "pytorch_ops/fft.rs"]
+mod fft;
 #[path = "../../../tests/fixtures/reader.rs"]
 mod fixtures;
 #[path = "pytorch_ops/indexing.rs"]
 mod indexing;
+#[cfg(feature = "linalg")]
+#[path = "pytorch_ops/linalg.rs"]
+mod linalg;
 #[path = "pytorch_ops/place.rs"]
 mod place;
 #[path = "pytorch_ops/special.rs"]
@@ -38,14 +44,23 @@ struct Tolerance {
 const SINGLE: Tolerance = Tolerance { forward: 1e-5, gradient: 1e-4 };
 const DOUBLE: Tolerance = Tolerance { forward: 1e-12, gradient: 1e-11 };
 
+/// The fixtures of the operations, those of the enabled features included.
+const FILES: &[&str] = &[
+    "ops",
+    #[cfg(feature = "fft")]
+    "fft",
+    #[cfg(feature = "linalg")]
+    "linalg",
+];
+
 #[test]
 fn operations_agree_with_pytorch() {
-    agree::<f32>(&SINGLE);
+    FILES.iter().for_each(|file| agree::<f32>(file, &SINGLE));
 }
 
 #[test]
 fn operations_agree_with_pytorch_in_double_precision() {
-    agree::<f64>(&DOUBLE);
+    FILES.iter().for_each(|file| agree::<f64>(file, &DOUBLE));
 }
 
 #[test]
@@ -60,15 +75,16 @@ fn cross_entropy_agrees_with_pytorch_in_double_precision() {
 
 #[test]
 fn every_operation_has_reference_values() {
-    let (operations, losses) = (Fixture::open::<f32>("ops"), Fixture::open::<f32>("losses"));
-    let covered = &operations.kinds() | &losses.kinds();
+    let files = FILES.iter().chain(&["losses"]).map(|file| Fixture::open::<f32>(file));
+    let files: Vec<Fixture> = files.collect();
+    let covered: BTreeSet<&str> = files.iter().flat_map(|file| file.kinds()).collect();
     let missing: BTreeSet<_> =
         table().iter().map(|row| row.name).filter(|name| !covered.contains(name)).collect();
     assert!(missing.is_empty(), "operations without reference values: {missing:?}");
 }
 
-fn agree<T: Float + Stored>(tolerance: &Tolerance) {
-    let fixture = Fixture::open::<T>("ops");
+fn agree<T: Float + Stored>(file: &str, tolerance: &Tolerance) {
+    let fixture = Fixture::open::<T>(file);
     let mut comparison = Comparison::default();
     for case in fixture.cases() {
         let compared = match case.kind() {
@@ -335,8 +351,22 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         (op, _) => elementwise::apply(case, inputs)
             .or_else(|| place::apply(case, inputs))
             .or_else(|| composed::apply(case, inputs))
+            .or_else(|| of_features(case, inputs))
             .unwrap_or_else(|| Err(Error::argument(op, "this test does not know the operation"))),
     }
+}
+
+/// Applies a case's operation, if it is one of a feature.
+fn of_features<V: Ops>(_case: &Case, _inputs: &[V]) -> Option<Result<V>> {
+    #[cfg(feature = "fft")]
+    if let Some(result) = fft::apply(_case, _inputs) {
+        return Some(result);
+    }
+    #[cfg(feature = "linalg")]
+    if let Some(result) = linalg::apply(_case, _inputs) {
+        return Some(result);
+    }
+    None
 }
 
 /// Two biases or none.

@@ -155,10 +155,7 @@ impl Csv {
             let message = format!("{delimiter:?} cannot both separate fields and begin decimals");
             return Err(message.into());
         }
-        let text = decoded(bytes).map_err(|not_text| {
-            let line = Lines::new(&not_text.before, None).at(not_text.before.len());
-            format!("line {line}: {}", not_text.message)
-        })?;
+        let text = decoded(bytes)?;
         let mut lines = Lines::new(text.as_bytes(), self.comment);
         let mut reader = ReaderBuilder::new()
             .delimiter(self.delimiter)

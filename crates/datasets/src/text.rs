@@ -217,11 +217,11 @@ impl Dataset for TextDataset {
 /// # Errors
 ///
 /// When the file cannot be read, or is in another encoding: the error names the
-/// byte.
+/// line and the byte.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-    decoded(bytes).map_err(|not_text| Error::file(path, not_text.message))
+    decoded(bytes).map_err(|message| Error::file(path, message))
 }
 
 /// The text of bytes in memory, as [`read_text`].
@@ -230,35 +230,23 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
 ///
 /// When they are in another encoding.
 pub fn parse_text(bytes: &[u8]) -> Result<String> {
-    decoded(bytes.to_vec()).map_err(|not_text| Error::data("parse_text", not_text.message))
+    decoded(bytes.to_vec()).map_err(|message| Error::data("parse_text", message))
 }
 
-/// Why bytes are no text.
-pub(crate) struct NotText {
-    /// What is wrong.
-    pub(crate) message: String,
-    /// The text, in UTF-8, before what is wrong.
-    pub(crate) before: Vec<u8>,
-}
-
-/// The text of bytes, without its byte-order mark.
-pub(crate) fn decoded(bytes: Vec<u8>) -> Result<String, NotText> {
+/// The text of bytes without its byte-order mark, or what is wrong with them.
+pub(crate) fn decoded(bytes: Vec<u8>) -> Result<String, String> {
     match bytes[..] {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => {
-            let message = "it is a UTF-32 text, expected UTF-8 or UTF-16".to_owned();
-            return Err(NotText { message, before: Vec::new() });
+            return Err("it is a UTF-32 text, expected UTF-8 or UTF-16".to_owned());
         }
         [0xff, 0xfe, ..] => return utf_16(&bytes, u16::from_le_bytes),
         [0xfe, 0xff, ..] => return utf_16(&bytes, u16::from_be_bytes),
         _ => {}
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
-        let place = error.utf8_error().valid_up_to();
-        let mut before = error.into_bytes();
-        let byte = before[place];
-        let message = format!("it is not a UTF-8 text: byte {place} is 0x{byte:02x}");
-        before.truncate(place);
-        NotText { message, before }
+        let (place, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let (line, byte) = (last_line(&bytes[..place]), bytes[place]);
+        format!("line {line}: it is not a UTF-8 text: byte {place} is 0x{byte:02x}")
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
@@ -267,21 +255,27 @@ pub(crate) fn decoded(bytes: Vec<u8>) -> Result<String, NotText> {
 }
 
 /// The text of bytes that are UTF-16 and begin with a byte-order mark.
-fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, NotText> {
+fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
     let (pairs, rest) = bytes.as_chunks();
     let (mut text, mut place) = (String::new(), 2);
-    let not_text = |place, before: String| {
-        let message = format!("it is not a UTF-16 text: byte {place} belongs to no character");
-        NotText { message, before: before.into_bytes() }
+    let not_text = |place, text: &str| {
+        let line = last_line(text.as_bytes());
+        format!("line {line}: it is not a UTF-16 text: byte {place} belongs to no character")
     };
     for character in char::decode_utf16(pairs[1..].iter().map(|&pair| unit(pair))) {
-        match character {
-            Ok(character) => {
-                place += 2 * character.len_utf16();
-                text.push(character);
-            }
-            Err(_) => return Err(not_text(place, text)),
-        }
+        let character = character.map_err(|_| not_text(place, &text))?;
+        place += 2 * character.len_utf16();
+        text.push(character);
     }
-    if rest.is_empty() { Ok(text) } else { Err(not_text(place, text)) }
+    if rest.is_empty() { Ok(text) } else { Err(not_text(place, &text)) }
+}
+
+/// The number of the line that a text ends in.
+fn last_line(text: &[u8]) -> usize {
+    let ends = |&(index, byte): &(usize, &u8)| match byte {
+        b'\n' => true,
+        b'\r' => text.get(index + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    1 + text.iter().enumerate().filter(ends).count()
 }

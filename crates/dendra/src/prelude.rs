@@ -26,6 +26,8 @@ pub use dendra_optim::{
     Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp,
     Rprop, Sequence, Sgd, Split, StepLr, WeightAverage,
 };
+#[cfg(feature = "linalg")]
+pub use dendra_tensor::LinearAlgebra;
 pub use dendra_tensor::{Error, Index, Ops, Result, Rng, Shape, Tensor};
 #[cfg(feature = "fft")]
 pub use dendra_tensor::{FftNorm, Fourier, StftOptions};

@@ -4,7 +4,7 @@
 use dendra_nn::autograd::{AnyTensor, Gradients, StateDict, Tape, Var};
 use dendra_nn::tensor::{Float, Ops, Result, Rng};
 use dendra_nn::{
-    Approximation, BatchNorm1d, BatchNorm2d, Dropout, ELU, Flatten, GELU, GroupNorm, LayerNorm,
+    Approximation, BatchNorm, BatchNormSettings, Dropout, ELU, Flatten, GELU, GroupNorm, LayerNorm,
     LeakyReLU, Linear, LogSoftmax, MaxPool2d, Module, RMSNorm, ReLU, SiLU, Sigmoid, Softmax,
     Softplus, Tanh,
 };
@@ -151,20 +151,8 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
             let layer = Linear::new(size("in_features"), size("out_features"));
             Box::new(layer.bias(settings.flag("bias")).init_as(rng)?)
         }
-        "BatchNorm1d" => {
-            let layer = BatchNorm1d::new(size("num_features"))
-                .eps(settings.number("eps"))
-                .momentum(settings.number("momentum"))
-                .affine(settings.flag("affine"));
-            Box::new(layer.init_as(rng)?)
-        }
-        "BatchNorm2d" => {
-            let layer = BatchNorm2d::new(size("num_features"))
-                .eps(settings.number("eps"))
-                .momentum(settings.number("momentum"))
-                .affine(settings.flag("affine"));
-            Box::new(layer.init_as(rng)?)
-        }
+        "BatchNorm1d" => Box::new(batch_norm::<1>(&settings).init_as(rng)?),
+        "BatchNorm2d" => Box::new(batch_norm::<2>(&settings).init_as(rng)?),
         "LayerNorm" => {
             let layer = LayerNorm::new(settings.sizes("normalized_shape"));
             let layer = layer.bias(settings.find_setting("bias").is_none());
@@ -182,6 +170,7 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
         }
         "GroupNorm" => {
             let layer = GroupNorm::new(size("num_groups"), size("num_channels"));
+            let layer = layer.bias(settings.find_setting("bias").is_none());
             Box::new(match eps(&settings) {
                 Some(eps) => layer.eps(eps).affine(settings.flag("affine")).init_as(rng)?,
                 None => layer.init_as(rng)?,
@@ -223,6 +212,15 @@ fn layer<T: Float>(case: &Case) -> Result<Box<dyn Module<T>>> {
             None => panic!("this test does not know the layer {other}"),
         },
     })
+}
+
+fn batch_norm<const D: usize>(settings: &Settings) -> BatchNormSettings<D> {
+    BatchNorm::<f32, D>::new(settings.integer("num_features") as usize)
+        .eps(settings.number("eps"))
+        .momentum(settings.find_setting("momentum").and_then(Value::as_f64))
+        .affine(settings.flag("affine"))
+        .bias(settings.find_setting("bias").is_none())
+        .track_running_stats(settings.find_setting("track_running_stats").is_none())
 }
 
 /// What a case adds to the variance, where it says so.

@@ -72,6 +72,16 @@ pub enum Error {
         /// The parameters' names.
         names: Vec<String>,
     },
+    /// A matrix that has not what was asked for, such as an inverse.
+    #[error("{place}: the matrix{} {fault}", at(batch))]
+    Matrix {
+        /// The function that refused.
+        place: String,
+        /// What is wrong with it.
+        fault: MatrixFault,
+        /// Where it is in the batch; empty for a matrix alone.
+        batch: Vec<usize>,
+    },
     /// A NaN or an infinity where training needs a finite number.
     #[error("{place}: {message}")]
     NotFinite {
@@ -100,6 +110,33 @@ pub enum Error {
         /// What was expected and what came.
         message: String,
     },
+}
+
+/// What is wrong with a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MatrixFault {
+    /// It has no inverse, or one with elements beyond the number type.
+    Singular,
+    /// It is not symmetric with positive eigenvalues.
+    NotPositiveDefinite,
+    /// An iteration over it did not come to an end.
+    NotConverged,
+}
+
+impl fmt::Display for MatrixFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MatrixFault::Singular => "is singular",
+            MatrixFault::NotPositiveDefinite => "is not positive definite",
+            MatrixFault::NotConverged => "lets the iteration not converge",
+        })
+    }
+}
+
+/// Which matrix of a batch, for a message.
+pub(crate) fn at(batch: &[usize]) -> String {
+    if batch.is_empty() { String::new() } else { format!(" at batch index {batch:?}") }
 }
 
 impl fmt::Debug for Error {
@@ -179,6 +216,7 @@ impl Error {
             Error::Shape { place, .. }
             | Error::Argument { place, .. }
             | Error::Data { place, .. }
+            | Error::Matrix { place, .. }
             | Error::NotFinite { place, .. }
             | Error::Panic { place, .. } => *place = format!("{}: {place}", outer.as_ref()),
             Error::State { message } | Error::Tape { message } | Error::Interrupted { message } => {

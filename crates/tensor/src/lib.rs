@@ -37,7 +37,7 @@ mod unoptimised;
 mod window;
 
 pub use element::{Element, Float, Integer, Number, Whole};
-pub use error::{Error, Result};
+pub use error::{Error, MatrixFault, Result};
 pub use ops::Ops;
 pub use ops::attention::{AttentionMask, AttentionOptions};
 pub use ops::batch_norm::{ChannelStatistics, NormStatistics};
@@ -50,6 +50,8 @@ pub use ops::fourier::{FftNorm, Fourier, StftOptions};
 pub use ops::get::{Index, Indices};
 pub use ops::grid_sample::{GridSampleMode, GridSampleOptions, GridSamplePadding};
 pub use ops::interpolate::{Interpolate, InterpolateMode};
+#[cfg(feature = "linalg")]
+pub use ops::linear_algebra::LinearAlgebra;
 pub use ops::max_pool2d::{Pool2dOptions, PoolOptions};
 pub use ops::padding::PadMode;
 pub use ops::quantile::Interpolation;

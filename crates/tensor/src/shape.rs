@@ -126,6 +126,34 @@ impl Shape {
         (0..self.len() as isize).collect()
     }
 
+    /// The axis and the shape of some indices of it, which must exist; a scalar
+    /// has one index, which can be taken once.
+    pub(crate) fn selected(
+        &self,
+        place: &str,
+        axis: isize,
+        indices: &[usize],
+    ) -> Result<(usize, Self)> {
+        let (along, length) = self.along(place, axis)?;
+        if let Some(index) = indices.iter().find(|&&index| index >= length) {
+            let message = format!("index {index} is out of range for axis {along} of shape {self}");
+            return Err(Error::argument(place, message));
+        }
+        match (self.len(), indices.len()) {
+            (0, 1) => Ok((along, self.clone())),
+            (0, count) => {
+                let message = format!("a scalar has one index to name, got {count}");
+                Err(Error::argument(place, message))
+            }
+            (_, count) => Ok((along, self.with(along, count))),
+        }
+    }
+
+    /// The same, or for a scalar the shape of one element.
+    pub(crate) fn at_least_vector(&self) -> Self {
+        if self.is_empty() { [1].into() } else { self.clone() }
+    }
+
     /// The same shape with another last extent.
     pub(crate) fn with_last(mut self, extent: usize) -> Self {
         if let Some(last) = self.0.last_mut() {

@@ -32,13 +32,6 @@ impl<T: Float> Tensor<T> {
     }
 
     /// Hann's window, sin²(πx) for x from 0 to 1.
-    ///
-    /// ```
-    /// use dendra_tensor::Tensor;
-    ///
-    /// let window = Tensor::<f64>::hann_window(5, false).to_vec();
-    /// assert!(window.iter().zip([0.0, 0.5, 1.0, 0.5, 0.0]).all(|(a, b)| (a - b).abs() < 1e-15));
-    /// ```
     pub fn hann_window(length: usize, periodic: bool) -> Self {
         Self::window(length, periodic, |x| (PI * x).sin().powi(2))
     }

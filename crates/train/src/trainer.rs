@@ -114,8 +114,9 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         // A stream of its own, so that it has nothing in common with the order
         // of the epochs.
         let mut rng = Rng::seed(fit.seed).fork(u64::MAX);
-        let (train, validation) = data.split(1.0 - share, &mut rng)?;
-        check_data("the part of the training data that is left to train on", &train)?;
+        let (train, validation) = data
+            .split(1.0 - share, &mut rng)
+            .map_err(|error| error.within(format!("validation_split of {share}")))?;
         fit.sampling = fit.sampling.of_part(train.indices());
         self.fit_on(&train, Some(&validation), fit)
     }

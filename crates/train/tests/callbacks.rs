@@ -241,6 +241,11 @@ fn settings_that_make_no_sense_are_named() {
     assert!(message(fit(1).validate_every(0)).contains("validate_every"));
     assert!(message(fit(1).validation_split(1.5)).contains("validation_split"));
     assert!(message(fit(1).validation_split(0.2).validate_on(&data)).contains("not both"));
+    for share in [1e-6, 1.0 - 1e-6] {
+        let error = message(fit(1).validation_split(share));
+        assert!(error.contains(&format!("validation_split of {share}")), "{error}");
+        assert!(error.contains("a part is empty"), "{error}");
+    }
     assert!(message(fit(1).callback(EarlyStopping::new(1).min_delta(-1.0))).contains("min_delta"));
     let unknown = fit(1).callback(EarlyStopping::new(1).monitor("f1"));
     assert!(message(unknown).contains("there is no metric `f1`, only `accuracy`"));

@@ -1,6 +1,6 @@
 //! Functions of single elements, as the cases of the fixtures call them.
 
-use dendra_tensor::{Ops, Result};
+use dendra_tensor::{Ops, Result, Rounding};
 
 use crate::fixtures::Case;
 
@@ -56,6 +56,17 @@ pub(crate) fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Option<Result<V>> {
         ("hypot", [x, y]) => x.hypot(y),
         ("remainder", [x, divisor]) => x.remainder(divisor),
         ("fmod", [x, divisor]) => x.fmod(divisor),
+        ("div_rounded", [x, y]) => x.div_rounded(
+            y,
+            match case.text("rounding") {
+                "floor" => Rounding::Floor,
+                _ => Rounding::Trunc,
+            },
+        ),
+        ("fmax", [x, y]) => x.fmax(y),
+        ("fmin", [x, y]) => x.fmin(y),
+        ("logaddexp2", [x, y]) => x.logaddexp2(y),
+        ("ldexp", [x, exponent]) => x.ldexp(exponent),
         ("xlogy", [x, y]) => x.xlogy(y),
         ("logaddexp", [x, y]) => x.logaddexp(y),
         ("lerp", [start, end]) => start.lerp(end, number("weight")),

@@ -5,7 +5,8 @@ use std::fmt;
 use dendra_autograd::Var;
 use dendra_derive::Parameters;
 use dendra_tensor::ops::lifted;
-use dendra_tensor::{Float, Ops, Result};
+use dendra_tensor::ops::max_unpool::adaptive_max_pool_with_indices;
+use dendra_tensor::{Float, Ops, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, check_sample, output_of};
@@ -63,6 +64,20 @@ macro_rules! adaptive {
             }
         }
     )*};
+}
+
+impl<const D: usize> AdaptiveMaxPool<D> {
+    /// As [`Module::forward`], and beside the values where they were: row-major
+    /// indices over the axes behind the channels (PyTorch's
+    /// `return_indices=True`). Of equal values it is the first.
+    ///
+    /// # Errors
+    ///
+    /// When the windows do not cover the input.
+    pub fn forward_with_indices<T: Float>(&self, x: &Var<T>) -> Result<(Var<T>, Tensor<i64>)> {
+        adaptive_max_pool_with_indices(x, self.output_size.0)
+            .map_err(|error| place::said_by(error, None, self))
+    }
 }
 
 adaptive! {

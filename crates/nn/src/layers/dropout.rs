@@ -140,7 +140,22 @@ dropouts! {
     /// (Klambauer et al., "Self-normalizing neural networks", 2017).
     AlphaDropout, alpha_dropout:
     takes |input| Ok(());
-    |x, p, rng| drop_to_limit(x, p, rng);
+    |x, p, rng| drop_to_limit(x, x.shape(), p, rng);
+
+    /// [`AlphaDropout`] of whole channels of `[N, C, …]`.
+    FeatureAlphaDropout, feature_alpha_dropout:
+    takes |input| match input.is_empty() {
+        true => Err(Error::shape("FeatureAlphaDropout", "expected [C, …], got a scalar")),
+        false => Ok(()),
+    };
+    |x, p, rng| match x.shape()[..] {
+        [samples, channels, ref rest @ ..] => {
+            let ones = std::iter::repeat_n(1, rest.len());
+            let masked: Shape = [samples, channels].into_iter().chain(ones).collect();
+            drop_to_limit(x, &masked, p, rng)
+        }
+        _ => Err(Error::shape("", format!("expected [N, C, …], got {}", x.shape()))),
+    };
 }
 
 fn check(kind: &str, p: f64) -> Result<()> {
@@ -168,13 +183,14 @@ fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: &mut Rng) ->
 /// −scale · alpha of SELU.
 const LIMIT: f64 = -1.758_099_340_847_376_6;
 
-/// Values set to SELU's limit; mean 0 and variance 1 stay.
-fn drop_to_limit<T: Float>(x: &Var<T>, p: f64, rng: &mut Rng) -> Result<Var<T>> {
+/// Values set to SELU's limit, as a mask of a shape that stretches to theirs says;
+/// mean 0 and variance 1 stay.
+fn drop_to_limit<T: Float>(x: &Var<T>, masked: &Shape, p: f64, rng: &mut Rng) -> Result<Var<T>> {
     if p == 1.0 {
         return Ok(x.mul_scalar(0.0));
     }
     let scale = ((1.0 - p) * (1.0 + p * LIMIT * LIMIT)).sqrt().recip();
-    let mask = mask(x.shape(), p, 1.0, rng);
+    let mask = mask(masked, p, 1.0, rng);
     let limits = mask.map(|kept| T::from_f64(LIMIT) * (T::ONE - kept));
     let dropped = x.mul(&Var::new(mask))?.add(&Var::new(limits))?;
     Ok(dropped.mul_scalar(scale).add_scalar(-scale * p * LIMIT))
@@ -253,6 +269,18 @@ mod tests {
         let none = AlphaDropout::new(1.0).unwrap();
         let y = none.forward(&Tape::training(1, 2).input(Tensor::<f64>::ones([3]))).unwrap();
         assert_eq!(y.value().to_vec(), [0.0; 3]);
+    }
+
+    #[test]
+    fn channels_go_to_the_limit_as_a_whole() {
+        let x = Tape::training(1, 0).input(Tensor::<f64>::ones([50, 20, 2, 2]));
+        let layer = FeatureAlphaDropout::new(0.25).unwrap();
+        let y = layer.forward(&x).unwrap().into_value().to_vec();
+        assert!(y.chunks(4).all(|channel| channel.iter().all(|y| *y == channel[0])));
+        let dropped = y.chunks(4).filter(|channel| channel[0] < 0.0).count() as f64 / 1000.0;
+        assert!((dropped - 0.25).abs() < 0.05, "{dropped}");
+        let line = Tape::training(1, 0).input(Tensor::<f64>::ones([5]));
+        assert!(layer.forward(&line).is_err());
     }
 
     #[test]

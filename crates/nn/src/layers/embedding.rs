@@ -4,6 +4,7 @@ use std::fmt;
 
 use dendra_autograd::{Param, Tape, Var};
 use dendra_derive::Parameters;
+use dendra_tensor::ops::embedding as operation;
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -43,14 +44,108 @@ pub struct Embedding<T: Float = f32> {
     pub weight: Param<T>,
     #[parameters(skip)]
     padding_idx: Option<usize>,
+    #[parameters(skip)]
+    rules: TableRules,
 }
+
+/// What a lookup in a table does to the vectors and their gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TableRules {
+    pub(super) max_norm: Option<f64>,
+    pub(super) norm_type: f64,
+    pub(super) scale_grad_by_freq: bool,
+}
+
+impl Default for TableRules {
+    fn default() -> Self {
+        Self { max_norm: None, norm_type: 2.0, scale_grad_by_freq: false }
+    }
+}
+
+impl TableRules {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self, kind: &str) -> Result<()> {
+        let message = match *self {
+            Self { max_norm: Some(norm), .. } if !(norm > 0.0) => {
+                format!("max_norm must be above 0, got {norm}")
+            }
+            Self { norm_type, .. } if !(norm_type > 0.0) => {
+                format!("norm_type must be above 0, got {norm_type}")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::argument(kind, message))
+    }
+
+    /// The vectors of these numbers.
+    pub(super) fn lookup<T: Float>(
+        &self,
+        weight: &Var<T>,
+        numbers: &Tensor<i64>,
+        padding_idx: Option<usize>,
+    ) -> Result<Var<T>> {
+        let (indices, scale_grad_by_freq) = (numbers.clone(), self.scale_grad_by_freq);
+        let operation = operation::Embedding { indices, padding_idx, scale_grad_by_freq };
+        let vectors = Var::try_apply(operation, &[weight])?;
+        let Some(max_norm) = self.max_norm else { return Ok(vectors) };
+        let norms = vectors.value().norm_axes(self.norm_type, &[-1], true)?;
+        let max_norm = T::from_f64(max_norm);
+        let scale = norms.map(|norm| match norm > max_norm {
+            true => max_norm / (norm + T::from_f64(1e-7)),
+            false => T::ONE,
+        });
+        let shorter = vectors.value().mul(&scale)?;
+        // The value is that of the shorter vectors; the gradient goes on as if
+        // the table held them.
+        vectors.sub(&Var::new(vectors.value().clone()))?.add(&Var::new(shorter))
+    }
+}
+
+/// The settings of [`TableRules`].
+macro_rules! table_rules {
+    ($settings:ident) => {
+        impl $settings {
+            /// The largest norm that a vector may have (any). A longer one is
+            /// shortened when it is looked up, and gets the gradient of the
+            /// shorter one; the table keeps it as it is, where PyTorch changes
+            /// the table.
+            #[must_use]
+            pub fn max_norm(mut self, max_norm: f64) -> Self {
+                self.rules.max_norm = Some(max_norm);
+                self
+            }
+
+            /// The p of the norm that `max_norm` limits (2).
+            #[must_use]
+            pub fn norm_type(mut self, norm_type: f64) -> Self {
+                self.rules.norm_type = norm_type;
+                self
+            }
+
+            /// Whether the gradient of a vector is divided by how often it was
+            /// looked up (it is not).
+            #[must_use]
+            pub fn scale_grad_by_freq(mut self, scale_grad_by_freq: bool) -> Self {
+                self.rules.scale_grad_by_freq = scale_grad_by_freq;
+                self
+            }
+        }
+    };
+}
+pub(super) use table_rules;
+table_rules!(EmbeddingSettings);
 
 impl Embedding {
     /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
     /// values.
     pub fn new(num_embeddings: usize, embedding_dim: usize) -> EmbeddingSettings {
         let weight_init = normal();
-        EmbeddingSettings { num_embeddings, embedding_dim, padding_idx: None, weight_init }
+        let (padding_idx, rules) = (None, TableRules::default());
+        EmbeddingSettings { num_embeddings, embedding_dim, padding_idx, rules, weight_init }
     }
 }
 
@@ -61,6 +156,8 @@ pub struct EmbeddingSettings {
     num_embeddings: usize,
     embedding_dim: usize,
     padding_idx: Option<usize>,
+    #[serde(default, skip_serializing_if = "TableRules::is_default")]
+    rules: TableRules,
     #[serde(skip, default = "normal")]
     weight_init: Init,
 }
@@ -94,10 +191,10 @@ impl Settings for EmbeddingSettings {
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Embedding<T>> {
-        let &Self { num_embeddings, embedding_dim, padding_idx, weight_init } = self;
+        let &Self { num_embeddings, embedding_dim, padding_idx, rules, weight_init } = self;
         let shape = [num_embeddings, embedding_dim];
-        let weight = table(source, "Embedding", shape, padding_idx, weight_init)?;
-        Ok(Embedding { weight, padding_idx })
+        let weight = table(source, "Embedding", shape, (padding_idx, rules), weight_init)?;
+        Ok(Embedding { weight, padding_idx, rules })
     }
 }
 
@@ -106,9 +203,10 @@ pub(super) fn table<T: Float>(
     source: &mut Source<'_>,
     kind: &str,
     [rows, width]: [usize; 2],
-    padding_idx: Option<usize>,
+    (padding_idx, rules): (Option<usize>, TableRules),
     weight_init: Init,
 ) -> Result<Param<T>> {
+    rules.check(kind)?;
     if let Some(padding_idx) = padding_idx.filter(|&padding| padding >= rows) {
         let message = format!("padding_idx {padding_idx} is not below {rows}");
         return Err(Error::argument(kind, message));
@@ -147,8 +245,8 @@ impl<T: Float> Embedding<T> {
     /// When a number is not in the table.
     pub fn lookup(&self, numbers: &Tensor<i64>, tape: Option<&Tape<T>>) -> Result<Var<T>> {
         let weight = self.weight.on(&beside(tape));
-        weight
-            .embedding(numbers, self.padding_idx)
+        self.rules
+            .lookup(&weight, numbers, self.padding_idx)
             .map_err(|error| place::said_by(error, place::path(&self.weight), self))
     }
 }
@@ -195,6 +293,30 @@ mod tests {
         let gradients = y.sum().backward().unwrap();
         let expected = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 2.0];
         assert_eq!(gradients.get(&layer.weight).unwrap().to_vec(), expected);
+    }
+
+    /// PyTorch 2.15: `F.embedding` of `[1, 0, 1]` in `[[3, 4], [0.3, 0.4]]`.
+    #[test]
+    fn long_vectors_are_shortened_and_frequent_ones_share_the_gradient() {
+        let gradient = |settings: EmbeddingSettings| {
+            let mut layer: Embedding<f64> = settings.init_as(&mut Rng::seed(0)).unwrap();
+            *layer.weight.value_mut() = Tensor::from([[3.0, 4.0], [0.3, 0.4]]);
+            let tape = Tape::training(0, 0);
+            let y = layer.lookup(&Tensor::from([1, 0, 1]), Some(&tape)).unwrap();
+            let gradients = y.sum().backward().unwrap();
+            (y.into_value().to_vec(), gradients.get(&layer.weight).unwrap().to_vec())
+        };
+        let plain = || Embedding::new(2, 2);
+        let (y, g) = gradient(plain().max_norm(1.0));
+        let expected = [0.3, 0.4, 0.599999988, 0.799999984, 0.3, 0.4];
+        assert!(y.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{y:?}");
+        assert_eq!(g, [1.0, 1.0, 2.0, 2.0]);
+        let (y, _) = gradient(plain().max_norm(3.5).norm_type(1.0));
+        assert!((y[2] - 3.0 * 3.5 / (7.0 + 1e-7)).abs() < 1e-12 && y[0] == 0.3);
+        let (_, g) = gradient(plain().scale_grad_by_freq(true));
+        assert_eq!(g, [1.0; 4]);
+        let wrong = plain().max_norm(f64::NAN).init(&mut Rng::seed(0)).unwrap_err().to_string();
+        assert_eq!(wrong, "Embedding: max_norm must be above 0, got NaN");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::embedding::{beside, normal, table, whole_numbers};
+use super::embedding::{TableRules, beside, normal, table, table_rules, whole_numbers};
 use super::{Settings, initialised_by};
 use crate::init::{Init, Source};
 use crate::module::Module;
@@ -33,7 +33,7 @@ pub enum BagMode {
 /// | | shape |
 /// |---|---|
 /// | input | `[N, L]`, N bags of L numbers, or `[total]` with `offsets` |
-/// | `offsets` | `[N]`, where each bag starts |
+/// | `offsets` | `[N]`, where each bag starts, or `[N + 1]` with `include_last_offset` |
 /// | `per_sample_weights` | that of the input |
 /// | output | `[N, embedding_dim]` |
 /// | `weight` | `[num_embeddings, embedding_dim]` |
@@ -63,7 +63,13 @@ pub struct EmbeddingBag<T: Float = f32> {
     mode: BagMode,
     #[parameters(skip)]
     padding_idx: Option<usize>,
+    #[parameters(skip)]
+    include_last_offset: bool,
+    #[parameters(skip)]
+    rules: TableRules,
 }
+
+table_rules!(EmbeddingBagSettings);
 
 impl EmbeddingBag {
     /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
@@ -74,6 +80,8 @@ impl EmbeddingBag {
             embedding_dim,
             mode: BagMode::Mean,
             padding_idx: None,
+            include_last_offset: false,
+            rules: TableRules::default(),
             weight_init: normal(),
         }
     }
@@ -87,6 +95,10 @@ pub struct EmbeddingBagSettings {
     embedding_dim: usize,
     mode: BagMode,
     padding_idx: Option<usize>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    include_last_offset: bool,
+    #[serde(default, skip_serializing_if = "TableRules::is_default")]
+    rules: TableRules,
     #[serde(skip, default = "normal")]
     weight_init: Init,
 }
@@ -102,6 +114,13 @@ impl EmbeddingBagSettings {
     #[must_use]
     pub fn padding_idx(self, padding_idx: usize) -> Self {
         Self { padding_idx: Some(padding_idx), ..self }
+    }
+
+    /// Whether the last offset is the end of the last bag, and starts none (it
+    /// starts one).
+    #[must_use]
+    pub fn include_last_offset(self, include_last_offset: bool) -> Self {
+        Self { include_last_offset, ..self }
     }
 
     /// How the weight is drawn.
@@ -124,10 +143,11 @@ impl Settings for EmbeddingBagSettings {
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<EmbeddingBag<T>> {
-        let &Self { num_embeddings, embedding_dim, mode, padding_idx, weight_init } = self;
-        let shape = [num_embeddings, embedding_dim];
-        let weight = table(source, "EmbeddingBag", shape, padding_idx, weight_init)?;
-        Ok(EmbeddingBag { weight, mode, padding_idx })
+        let &Self { num_embeddings, embedding_dim, mode, padding_idx, rules, .. } = self;
+        let (shape, rest) = ([num_embeddings, embedding_dim], (padding_idx, rules));
+        let weight = table(source, "EmbeddingBag", shape, rest, self.weight_init)?;
+        let include_last_offset = self.include_last_offset;
+        Ok(EmbeddingBag { weight, mode, padding_idx, include_last_offset, rules })
     }
 }
 
@@ -160,7 +180,7 @@ impl<T: Float> EmbeddingBag<T> {
         tape: Option<&Tape<T>>,
     ) -> Result<Var<T>> {
         let tape = tape.or_else(|| per_sample_weights.and_then(|weights| weights.tape()));
-        let (bags, bag_of) = bags(numbers.shape(), offsets)?;
+        let (bags, bag_of) = bags(numbers.shape(), offsets, self.include_last_offset)?;
         if let Some(weights) = per_sample_weights {
             self.check_weights(weights.shape(), numbers.shape())?;
         }
@@ -183,7 +203,7 @@ impl<T: Float> EmbeddingBag<T> {
         let numbers = Tensor::from_fn([kept.len()], |i| values[kept[i]]);
         let bag_of: Vec<usize> = kept.iter().map(|&place| bag_of[place]).collect();
 
-        let mut vectors = weight.embedding(&numbers, None)?;
+        let mut vectors = self.rules.lookup(&weight, &numbers, None)?;
         if let Some(weights) = per_sample_weights {
             let weights = weights.flatten(0, -1)?.index_select(0, &kept)?;
             vectors = vectors.mul(&weights.unsqueeze(1)?)?;
@@ -220,10 +240,27 @@ impl<T: Float> EmbeddingBag<T> {
 }
 
 /// How many bags there are, and the bag of each number.
-fn bags(numbers: &Shape, offsets: Option<&[usize]>) -> Result<(usize, Vec<usize>)> {
+fn bags(
+    numbers: &Shape,
+    offsets: Option<&[usize]>,
+    include_last: bool,
+) -> Result<(usize, Vec<usize>)> {
     match (&numbers[..], offsets) {
         (&[bags, length], None) => Ok((bags, (0..bags * length).map(|i| i / length).collect())),
         (&[total], Some(offsets)) => {
+            let offsets = match offsets.split_last() {
+                None if include_last => {
+                    let message = "expected offsets that end with that of the last bag, got none";
+                    return Err(Error::argument("", message));
+                }
+                Some((&end, starts)) if include_last && end == total => starts,
+                Some((&end, _)) if include_last => {
+                    let message =
+                        format!("the last of the offsets must be {total}, the end, got {end}");
+                    return Err(Error::argument("", message));
+                }
+                _ => offsets,
+            };
             let ordered = offsets.is_sorted() && offsets.last().is_none_or(|&last| last <= total);
             if !ordered || *offsets.first().unwrap_or(&total) > 0 {
                 let message = format!(
@@ -279,6 +316,21 @@ mod tests {
     fn layer(mode: BagMode, padding_idx: Option<usize>) -> EmbeddingBag<f64> {
         let settings = EmbeddingBagSettings { padding_idx, ..EmbeddingBag::new(6, 3).mode(mode) };
         settings.init_as(&mut Rng::seed(1)).unwrap()
+    }
+
+    #[test]
+    fn the_last_offset_may_be_the_end() {
+        let (numbers, offsets, _) = bags_of_three();
+        let plain = layer(BagMode::Sum, None);
+        let settings = EmbeddingBag::new(6, 3).mode(BagMode::Sum).include_last_offset(true);
+        let ended: EmbeddingBag<f64> = settings.init_as(&mut Rng::seed(1)).unwrap();
+        let expected = plain.lookup(&numbers, Some(&offsets), None, None).unwrap();
+        let all = [&offsets[..], &[7]].concat();
+        let y = ended.lookup(&numbers, Some(&all), None, None).unwrap();
+        assert_eq!(y.value(), expected.value());
+        let error = ended.lookup(&numbers, Some(&offsets), None, None).unwrap_err().to_string();
+        assert!(error.ends_with("the last of the offsets must be 7, the end, got 6"), "{error}");
+        assert!(ended.lookup(&numbers, Some(&[]), None, None).is_err());
     }
 
     /// Numbers, offsets, and weights of the numbers.

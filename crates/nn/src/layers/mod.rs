@@ -18,6 +18,7 @@ mod dropout;
 mod embedding;
 mod embedding_bag;
 mod flatten;
+mod fractional_max_pool;
 mod group_norm;
 mod image;
 mod instance_norm;
@@ -59,10 +60,11 @@ pub use conv_transpose::{
     ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeSettings,
 };
 pub use distance::{CosineSimilarity, PairwiseDistance};
-pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingSettings};
 pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagSettings};
 pub use flatten::Flatten;
+pub use fractional_max_pool::{FractionalMaxPool, FractionalMaxPool2d, FractionalMaxPool3d};
 pub use group_norm::{GroupNorm, GroupNormSettings};
 pub use image::{Extents, Pair};
 pub use instance_norm::{
@@ -81,7 +83,7 @@ pub use padding::{
     ReflectionPad3d, ReplicationPad, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad,
     ZeroPad1d, ZeroPad2d, ZeroPad3d,
 };
-pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use pixel_shuffle::{ChannelShuffle, PixelShuffle, PixelUnshuffle};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions};
 pub use recurrent::{
     CellSettings, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell, Recurrent, RecurrentCell,
@@ -263,6 +265,8 @@ layers! {
     AvgPool1d: AvgPool<1>;
     AvgPool2d: AvgPool<2>;
     AvgPool3d: AvgPool<3>;
+    FractionalMaxPool2d: FractionalMaxPool<2>;
+    FractionalMaxPool3d: FractionalMaxPool<3>;
     LPPool1d: LPPool<1>;
     LPPool2d: LPPool<2>;
     LPPool3d: LPPool<3>;
@@ -296,6 +300,7 @@ layers! {
     Upsample: Upsample;
     PixelShuffle: PixelShuffle;
     PixelUnshuffle: PixelUnshuffle;
+    ChannelShuffle: ChannelShuffle;
     Unfold: Unfold;
     Fold: Fold;
     Residual: ResidualSettings;
@@ -320,6 +325,7 @@ layers! {
     Dropout2d: Dropout2d;
     Dropout3d: Dropout3d;
     AlphaDropout: AlphaDropout;
+    FeatureAlphaDropout: FeatureAlphaDropout;
     ReLU: ReLU;
     ReLU6: ReLU6;
     LeakyReLU: LeakyReLU;

@@ -1,4 +1,4 @@
-//! Channels to pixels and back.
+//! Channels to pixels and back, and channels in another order.
 
 use std::fmt;
 
@@ -104,6 +104,48 @@ shuffles! {
     };
 }
 
+/// The channels of `[N, C, …]` in another order, so that each of `groups` groups
+/// of neighbours afterwards has channels of all groups before: grouped
+/// convolutions see each other's channels (Zhang et al., "ShuffleNet: an
+/// extremely efficient convolutional neural network for mobile devices", 2018).
+/// There is at least one axis behind the channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelShuffle {
+    #[parameters(skip)]
+    groups: usize,
+}
+
+impl ChannelShuffle {
+    /// The layer for this many groups.
+    pub fn new(groups: usize) -> Self {
+        Self { groups }
+    }
+}
+
+own_settings!(ChannelShuffle: |this, input| {
+    let divides = |channels: usize| this.groups > 0 && channels.is_multiple_of(this.groups);
+    match input.first() {
+        Some(&channels) if input.len() > 1 && divides(channels) => Ok(input.clone()),
+        _ => {
+            let message = format!("{input} has no channels that divide into {} groups", this.groups);
+            Err(Error::argument("ChannelShuffle", message))
+        }
+    }
+});
+
+impl<T: Float> Module<T> for ChannelShuffle {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        x.channel_shuffle(self.groups).map_err(|error| place::said_by(error, None, self))
+    }
+}
+
+impl fmt::Display for ChannelShuffle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChannelShuffle in {}", self.groups)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use dendra_tensor::{Rng, Tensor};
@@ -119,6 +161,20 @@ mod tests {
         let model = builder.pixel_unshuffle(2).build(&mut Rng::seed(0)).unwrap();
         let x = Tensor::normal([2, 8, 3, 5], 0.0, 1.0, &mut Rng::seed(1));
         assert_eq!(model.forward(&Var::new(x.clone())).unwrap().value(), &x);
+    }
+
+    #[test]
+    fn channels_are_shuffled_within_a_network() {
+        let builder = Sequential::input([6, 2]).layer(ChannelShuffle::new(2));
+        let model = builder.build(&mut Rng::seed(0)).unwrap();
+        let x = Tensor::<f32>::arange(12).reshape([1, 6, 2]).unwrap();
+        let y = model.forward(&Var::new(x.clone())).unwrap();
+        assert_eq!(y.value(), &x.channel_shuffle(2).unwrap());
+        let wrong = Sequential::input([6, 2]).layer(ChannelShuffle::new(4));
+        assert_eq!(
+            wrong.build(&mut Rng::seed(0)).unwrap_err().to_string(),
+            "layer 0 (ChannelShuffle): [6, 2] has no channels that divide into 4 groups"
+        );
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub struct Upsample {
     mode: InterpolateMode,
     #[parameters(skip)]
     align_corners: bool,
+    // Files from before there were these settings have neither.
+    #[parameters(skip)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    antialias: bool,
+    #[parameters(skip)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    recompute_scale_factor: bool,
 }
 
 /// What the axes become.
@@ -66,7 +73,13 @@ enum ModeName {
 
 impl Upsample {
     fn to(target: Target) -> Self {
-        Self { target, mode: InterpolateMode::Nearest, align_corners: false }
+        Self {
+            target,
+            mode: InterpolateMode::Nearest,
+            align_corners: false,
+            antialias: false,
+            recompute_scale_factor: false,
+        }
     }
 
     /// Resizes to one extent for each axis.
@@ -97,6 +110,20 @@ impl Upsample {
         Self { align_corners, ..self }
     }
 
+    /// Whether axes that shrink are smoothed (they are not); for the modes linear
+    /// and cubic. See [`Interpolate::antialias`].
+    #[must_use]
+    pub fn antialias(self, antialias: bool) -> Self {
+        Self { antialias, ..self }
+    }
+
+    /// Whether coordinates go by the quotient of the extents instead of the
+    /// factors that were given (they do not).
+    #[must_use]
+    pub fn recompute_scale_factor(self, recompute_scale_factor: bool) -> Self {
+        Self { recompute_scale_factor, ..self }
+    }
+
     /// The operation on an input of this shape, batch axis included.
     fn interpolate(&self, input: &Shape) -> Interpolate {
         let to = match &self.target {
@@ -108,6 +135,8 @@ impl Upsample {
             }
         };
         to.align_corners(self.align_corners)
+            .antialias(self.antialias)
+            .recompute_scale_factor(self.recompute_scale_factor)
     }
 }
 

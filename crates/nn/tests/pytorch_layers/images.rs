@@ -4,11 +4,11 @@
 use dendra_nn::autograd::Var;
 use dendra_nn::tensor::{Float, InterpolateMode, Ops, Result, Rng};
 use dendra_nn::{
-    AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool, BatchNorm3d, Bilinear, CircularPad,
-    ConstantPad, Conv, ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d, Dropout3d, Extents,
-    Fold, InstanceNorm, LPPool, LocalResponseNorm, Margins, MaxPool, MaxUnpool, Module, Padding,
-    PaddingMode, PairwiseDistance, Parameters, PixelShuffle, PixelUnshuffle, ReflectionPad,
-    ReplicationPad, Unflatten, Unfold, Upsample, ZeroPad,
+    AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool, BatchNorm3d, Bilinear, ChannelShuffle,
+    CircularPad, ConstantPad, Conv, ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d,
+    Dropout3d, Extents, Fold, InstanceNorm, LPPool, LocalResponseNorm, Margins, MaxPool, MaxUnpool,
+    Module, Padding, PaddingMode, PairwiseDistance, Parameters, PixelShuffle, PixelUnshuffle,
+    ReflectionPad, ReplicationPad, Unflatten, Unfold, Upsample, ZeroPad,
 };
 use serde_json::Value;
 
@@ -76,6 +76,7 @@ pub(crate) fn layer<T: Float>(
             Box::new(AdaptiveMaxPool::<2>::new(extents::<2>(settings, "output_size")))
         }
         "PixelShuffle" => Box::new(PixelShuffle::new(size("upscale_factor"))),
+        "ChannelShuffle" => Box::new(ChannelShuffle::new(size("groups"))),
         "PixelUnshuffle" => Box::new(PixelUnshuffle::new(size("downscale_factor"))),
         "Unfold" => Box::new(
             Unfold::new(settings.pair("kernel_size"))
@@ -147,6 +148,7 @@ fn instance_norm<T: Float, const D: usize>(
     if let Some(affine) = settings.find_setting("affine").and_then(Value::as_bool) {
         layer = layer.affine(affine);
     }
+    layer = layer.bias(settings.find_setting("bias").is_none());
     if let Some(eps) = settings.find_setting("eps").and_then(Value::as_f64) {
         layer = layer.eps(eps);
     }
@@ -210,8 +212,9 @@ fn upsample(settings: &Settings) -> Upsample {
         }
         Some(factor) => Upsample::scale_factor(factor.as_f64().unwrap()),
     };
-    let corners = settings.find_setting("align_corners").and_then(Value::as_bool);
-    layer.align_corners(corners.unwrap_or(false)).mode(match settings.text("mode") {
+    let flag = |name| settings.find_setting(name).and_then(Value::as_bool).unwrap_or(false);
+    let layer = layer.recompute_scale_factor(flag("recompute_scale_factor"));
+    layer.align_corners(flag("align_corners")).mode(match settings.text("mode") {
         "nearest" => InterpolateMode::Nearest,
         "nearest-exact" => InterpolateMode::NearestExact,
         "bicubic" => InterpolateMode::Cubic,

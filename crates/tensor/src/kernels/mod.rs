@@ -8,6 +8,8 @@ pub(crate) mod convolution;
 pub(crate) mod dropout;
 pub(crate) mod fold;
 pub mod gemm;
+#[cfg(feature = "linalg")]
+pub(crate) mod linear_algebra;
 pub(crate) mod math;
 pub(crate) mod matrices;
 pub mod parallel;

@@ -111,7 +111,7 @@ unary! {
     Softsign in -2.0..2.0:
         |x| x / (T::ONE + x.abs()),
         // At ±∞ the value is NaN, and so is the slope.
-        |x, y| { let r = T::ONE / (T::ONE + x.abs()); r * r + (y - y) };
+        |x, y| { let r = T::ONE / (T::ONE + x.abs()); r * r + y * T::ZERO };
     /// x · tanh(ln(1 + exp(x)))
     Mish in -2.0..2.0:
         |x| x * tanh_softplus(x),

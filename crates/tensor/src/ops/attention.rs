@@ -1,6 +1,6 @@
 //! Scaled dot-product attention.
 
-use super::{Call, Cotangents, Op};
+use super::{Call, Cotangents, Op, Ops};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{Attend, Mask, batch};
@@ -56,6 +56,27 @@ impl<T: Float> Default for AttentionOptions<T> {
 pub struct Attention<T: Float> {
     /// The settings.
     pub options: AttentionOptions<T>,
+}
+
+/// Queries, keys and values with their axes before the last two stretched to
+/// each other; as they are where that cannot be, to be refused by the shape rule.
+pub(super) fn with_common_batch<X: Ops>(inputs: [&X; 3]) -> Result<[X; 3]> {
+    let leading = inputs.map(|x| x.value().shape().split_last_chunk::<2>());
+    let [Some((q, _)), Some((k, _)), Some((v, _))] = leading else {
+        return Ok(inputs.map(X::clone));
+    };
+    let [q, k, v] = [q, k, v].map(Shape::from);
+    let common = q.broadcast(&k, "").and_then(|both| both.broadcast(&v, ""));
+    let Some(common) = common.ok().filter(|_| q != k || k != v) else {
+        return Ok(inputs.map(X::clone));
+    };
+    let stretched = |x: &X| {
+        let shape = x.value().shape();
+        let shape: Shape = common.iter().chain(&shape[shape.len() - 2..]).copied().collect();
+        x.broadcast_to(shape)
+    };
+    let [q, k, v] = inputs;
+    Ok([stretched(q)?, stretched(k)?, stretched(v)?])
 }
 
 /// The mask stretched to the scores' shape.
@@ -223,6 +244,18 @@ mod tests {
     fn inputs([l, s, e]: [usize; 3]) -> [Tensor<f64>; 3] {
         let mut rng = Rng::seed(1);
         [l, s, s].map(|rows| Tensor::normal([2, 3, rows, e], 0.0, 2.0, &mut rng))
+    }
+
+    #[test]
+    fn leading_axes_broadcast() {
+        let mut rng = Rng::seed(9);
+        let mut of = |shape: &[usize]| Tensor::<f64>::normal(shape, 0.0, 1.0, &mut rng);
+        let (q, k, v) = (of(&[4, 3, 8]), of(&[2, 4, 6, 8]), of(&[1, 6, 5]));
+        let plain = AttentionOptions::default;
+        let y = q.scaled_dot_product_attention(&k, &v, plain()).unwrap();
+        let q = q.broadcast_to([2, 4, 3, 8]).unwrap();
+        let v = v.broadcast_to([2, 4, 6, 5]).unwrap();
+        assert_eq!(y, q.scaled_dot_product_attention(&k, &v, plain()).unwrap());
     }
 
     #[test]

@@ -365,8 +365,8 @@ mod tests {
         let groups = |groups| Conv2dOptions { groups, ..plain };
         for (found, expected) in [
             (
-                refuse(&[3, 4, 4], &[2, 3, 3, 3], 2, plain),
-                "expected an input of shape [N, C, height, width], got [3, 4, 4]",
+                refuse(&[4, 4], &[2, 3, 3, 3], 2, plain),
+                "expected an input of shape [N, C, height, width], got [4, 4]",
             ),
             (
                 refuse(&[1, 3, 4, 4], &[2, 3, 3], 2, plain),

@@ -25,8 +25,8 @@ pub struct ConvTransposeOptions<const D: usize> {
     pub stride: [usize; D],
     /// Elements cut off on both sides of the output.
     pub padding: [usize; D],
-    /// Elements added at the end of the output, fewer than the stride: several
-    /// sizes of an image give the same size when they are convolved, and this
+    /// Elements added at the end of the output, fewer than the stride or the
+    /// dilation: several sizes of an image give the same size when they are convolved, and this
     /// says which one comes back.
     pub output_padding: [usize; D],
     /// Elements from one tap of the kernel to the next.
@@ -107,7 +107,8 @@ impl ConvTranspose2d {
         }
         if stride.iter().zip(output_padding).any(|(&stride, padding)| padding >= stride) {
             let message = format!(
-                "the output padding {output_padding:?} must be less than the stride {stride:?}"
+                "the output padding {output_padding:?} must be less than the stride {stride:?} or \
+                 the dilation {dilation:?}"
             );
             return Err(Error::argument("conv_transpose2d", message));
         }
@@ -282,7 +283,7 @@ mod tests {
         let plain = ConvTransposeOptions::default();
         let image = [1, 2, 3, 3];
         let cases = [
-            (refuse(&[2, 3, 3], &[2, 1, 3, 3], plain), "expected an input of shape [N, C,"),
+            (refuse(&[3, 3], &[2, 1, 3, 3], plain), "expected an input of shape [N, C,"),
             (refuse(&image, &[3, 1, 3, 3], plain), "does not fit an input of [1, 2, 3, 3]"),
             (refuse(&image, &[2, 1, 3], plain), "does not fit an input of"),
             (

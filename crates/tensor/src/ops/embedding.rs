@@ -19,6 +19,9 @@ pub struct Embedding {
     pub indices: Tensor<i64>,
     /// A row that gets no gradient.
     pub padding_idx: Option<usize>,
+    /// Whether the gradient of a row is divided by the number of its
+    /// appearances.
+    pub scale_grad_by_freq: bool,
 }
 
 impl<T: Float> Op<T> for Embedding {
@@ -110,6 +113,11 @@ impl<T: Float> Op<T> for Embedding {
                                             *sum += g;
                                         }
                                     }
+                                    let appearances = starts[row + 1] - starts[row];
+                                    if self.scale_grad_by_freq && appearances > 1 {
+                                        let count = T::from_f64(appearances as f64);
+                                        out.iter_mut().for_each(|sum| *sum /= count);
+                                    }
                                 }
                             },
                         );
@@ -123,7 +131,7 @@ impl<T: Float> Op<T> for Embedding {
         let mut rng = Rng::seed(18);
         let mut case = |indices, rows, padding_idx| {
             let table = Tensor::normal([rows, 3], 0.0, 1.0, &mut rng);
-            (Embedding { indices, padding_idx }, vec![table])
+            (Embedding { indices, padding_idx, scale_grad_by_freq: false }, vec![table])
         };
         vec![
             case(Tensor::from([[1, 0, 3], [3, 3, 4]]), 6, None),
@@ -140,7 +148,9 @@ mod tests {
 
     #[test]
     fn the_padding_row_gets_no_gradient() {
-        let operation = Embedding { indices: Tensor::from([2, 0, 2, 1]), padding_idx: Some(0) };
+        let indices = Tensor::from([2, 0, 2, 1]);
+        let padding_idx = Some(0);
+        let operation = Embedding { indices, padding_idx, scale_grad_by_freq: false };
         let table = Tensor::from([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0_f32]]);
         let (output, ()) = operation.forward(&[&table]);
         assert_eq!(output.to_vec(), [5.0, 6.0, 1.0, 2.0, 5.0, 6.0, 3.0, 4.0]);
@@ -155,7 +165,7 @@ mod tests {
     fn the_bits_are_the_same_for_any_number_of_threads() {
         let mut rng = Rng::seed(2);
         let indices = Tensor::from_fn([50, 400], |_| rng.below(97) as i64);
-        let operation = Embedding { indices, padding_idx: None };
+        let operation = Embedding { indices, padding_idx: None, scale_grad_by_freq: false };
         let table = Tensor::<f32>::normal([97, 33], 0.0, 1.0, &mut rng);
         let cotangent = Tensor::<f32>::normal([50, 400, 33], 0.0, 1.0, &mut rng);
         let run = |threads| {

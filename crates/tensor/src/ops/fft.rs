@@ -301,7 +301,8 @@ fn for_each_row<T: Float, K: FnMut(&[T], &mut [T])>(
     [from, to]: [usize; 2],
     kernel: impl Fn() -> K + Sync,
 ) -> Tensor<T> {
-    let cost = 2 * usize::BITS as usize - from.leading_zeros() as usize;
+    // About two steps for each halving of the length.
+    let cost = 2 * (usize::BITS - from.leading_zeros()) as usize;
     let rows = rows_per_chunk(to * cost);
     x.with_slice(|x| {
         Tensor::build(shape, |out| {

@@ -30,6 +30,14 @@ pub enum Index {
     Ellipsis,
 }
 
+impl Index {
+    /// The indices from `start` up to, not including, `end`: the range
+    /// `start..end` where that, as `1..-1`, looks empty to Clippy.
+    pub const fn range(start: isize, end: isize) -> Self {
+        Self::Range { start: Some(start), end: Some(end) }
+    }
+}
+
 impl From<RangeFull> for Index {
     fn from(_: RangeFull) -> Self {
         Self::Range { start: None, end: None }
@@ -224,7 +232,8 @@ mod tests {
         assert_eq!(whole(x.get((0, -1))), (vec![4], vec![8, 9, 10, 11]));
         assert_eq!(whole(x.get((0, 1_usize..=2, -1_isize))), (vec![2], vec![7, 11]));
         assert_eq!(whole(x.get((.., ..1, ..=0))), (vec![2, 1, 1], vec![0, 12]));
-        assert_eq!(whole(x.get((0, 0, 1..=-1))), (vec![3], vec![1, 2, 3]));
+        assert_eq!(whole(x.get((0, 0, -3..=-1))), (vec![3], vec![1, 2, 3]));
+        assert_eq!(whole(x.get((0, 0, Index::range(1, -1)))), (vec![2], vec![1, 2]));
         assert_eq!(whole(x.get((0, 0, -3..-1))), (vec![2], vec![1, 2]));
         assert_eq!(whole(x.get((Index::Ellipsis, 0))).1, [0, 4, 8, 12, 16, 20]);
         assert_eq!(whole(x.get((1, Index::Ellipsis, 0))), (vec![3], vec![12, 16, 20]));

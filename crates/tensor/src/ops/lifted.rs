@@ -7,6 +7,7 @@ use super::avg_pool2d::AvgPool2d;
 use super::conv_transpose2d::{ConvTranspose2d, ConvTransposeOptions};
 use super::conv2d::{Conv2d, Conv2dOptions, ConvOptions};
 use super::max_pool2d::{MaxPool2d, Pool2dOptions, PoolOptions};
+use super::padding::PadMode;
 use super::unfold::UnfoldOptions;
 use super::{Op, Ops};
 use crate::element::Number;
@@ -95,6 +96,21 @@ impl<const D: usize> ConvOptions<D> {
 }
 
 impl<const D: usize> ConvTransposeOptions<D> {
+    /// The same with less output padding than the stride, and how many zeros at
+    /// the end of each axis of the input make up for it. Only an output padding
+    /// below the dilation is changed; another is refused later.
+    pub(super) fn within_stride(self) -> (Self, [usize; D]) {
+        let (mut within, mut zeros) = (self, [0; D]);
+        for axis in 0..D {
+            let (padding, stride) = (self.output_padding[axis], self.stride[axis]);
+            if padding < self.dilation[axis] && stride > 0 {
+                within.output_padding[axis] = padding % stride;
+                zeros[axis] = padding / stride;
+            }
+        }
+        (within, zeros)
+    }
+
     fn along(&self, plane: Plane) -> ConvTransposeOptions<2> {
         ConvTransposeOptions {
             stride: pick(self.stride, plane, 1),
@@ -111,8 +127,11 @@ impl<const D: usize> ConvTransposeOptions<D> {
     ///
     /// As those of [`ConvOptions::output_shape`].
     pub fn output_shape(&self, x: &Shape, weight: &Shape) -> Result<Shape> {
-        convolved_shape::<D>(&format!("conv_transpose{D}d"), [x, weight], |operands, plane| {
-            Op::<f32>::output_shape(&ConvTranspose2d { options: self.along(plane) }, &operands)
+        convolved_shape::<D>(&format!("conv_transpose{D}d"), [x, weight], |[x, weight], plane| {
+            let (options, zeros) = self.along(plane).within_stride();
+            let rows = x.with(2, x[2].saturating_add(zeros[0]));
+            let x = rows.with(3, rows[3].saturating_add(zeros[1]));
+            Op::<f32>::output_shape(&ConvTranspose2d { options }, &[&x, weight])
         })
     }
 }
@@ -197,6 +216,12 @@ pub fn conv_transpose<X: Ops, const D: usize>(
     }
     if x.value().rank() == D + 1 {
         return batched(x, D + 2, |x| conv_transpose(x, weight, bias, options));
+    }
+    let (options, zeros) = options.within_stride();
+    if zeros != [0; D] && x.value().rank() == D + 2 {
+        let ends: Vec<[isize; 2]> = zeros.iter().rev().map(|&zeros| [0, zeros as isize]).collect();
+        let x = x.pad(&ends, PadMode::Constant(0.0))?;
+        return conv_transpose(&x, weight, bias, options);
     }
     let output = options.output_shape(x.value().shape(), weight.value().shape())?;
     if D == 1 {
@@ -355,7 +380,11 @@ pub fn avg_pool<X: Ops, const D: usize>(
 }
 
 /// The size along a plane, which stays as it is where there is no axis.
-fn size_along<const D: usize>(size: [usize; D], plane: Plane, image: &Shape) -> [usize; 2] {
+pub(super) fn size_along<const D: usize>(
+    size: [usize; D],
+    plane: Plane,
+    image: &Shape,
+) -> [usize; 2] {
     [0, 1].map(|side| plane[side].map_or(image[2 + side], |axis| size[axis]))
 }
 
@@ -452,6 +481,45 @@ mod tests {
         let biased = conv(&x, &weight, Some(&bias), options).unwrap();
         let difference = &biased.view() - &y.add(&bias.reshape(column).unwrap()).unwrap().view();
         assert!(difference.iter().all(|d| d.abs() < 1e-12));
+    }
+
+    /// PyTorch 2.15: `F.conv_transpose1d(x, w, stride=2, padding=1, output_padding=p,
+    /// dilation=4)` of `x = [1, 2]`, `w = [1, 10]`.
+    #[test]
+    fn output_padding_may_reach_the_dilation() {
+        let x = Tensor::from([[[1.0, 2.0_f64]]]);
+        let weight = Tensor::from([[[1.0, 10.0]]]);
+        let y = |padding| {
+            let (stride, dilation, output_padding) = ([2], [4], [padding]);
+            let options = ConvTransposeOptions {
+                stride,
+                padding: [1],
+                output_padding,
+                dilation,
+                ..Default::default()
+            };
+            let y = x.conv_transpose1d(&weight, None, options)?;
+            let shape = options.output_shape(x.shape(), weight.shape())?;
+            assert_eq!(*y.shape(), shape);
+            Ok::<_, Error>(y.to_vec())
+        };
+        assert_eq!(y(1).unwrap(), [0.0, 2.0, 0.0, 10.0, 0.0, 20.0]);
+        assert_eq!(y(2).unwrap(), [0.0, 2.0, 0.0, 10.0, 0.0, 20.0, 0.0]);
+        assert_eq!(y(3).unwrap(), [0.0, 2.0, 0.0, 10.0, 0.0, 20.0, 0.0, 0.0]);
+        let error = y(4).unwrap_err().to_string();
+        assert!(error.contains("must be less than the stride"), "{error}");
+        // The same along the depth of a volume.
+        let options = ConvTransposeOptions {
+            stride: [2, 1, 1],
+            padding: [1, 0, 0],
+            output_padding: [3, 0, 0],
+            dilation: [4, 1, 1],
+            ..Default::default()
+        };
+        let deep = x.reshape([1, 1, 2, 1, 1]).unwrap();
+        let weight = weight.reshape([1, 1, 2, 1, 1]).unwrap();
+        let z = deep.conv_transpose3d(&weight, None, options).unwrap();
+        assert_eq!(z.to_vec(), y(3).unwrap());
     }
 
     /// A sample gives what it gives as the only one of a batch.

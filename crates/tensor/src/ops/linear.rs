@@ -109,6 +109,10 @@ mod tests {
         };
         assert_eq!(refuse(&[2, 5], &[2]), "linear: expected input of shape […, 5], got [3, 4]");
         assert_eq!(refuse(&[2, 4], &[3]), "linear: expected a bias of shape [2], got [3]");
-        assert_eq!(refuse(&[4], &[1]), "linear: the weight [4] is not [out, in]");
+        assert_eq!(refuse(&[1, 2, 4], &[1]), "linear: the weight [1, 2, 4] is not [out, in]");
+        // A vector is one row, whose axis goes from the result.
+        let weight = Tensor::from([1.0, 2.0, 0.0, 4.0]);
+        let y = Tensor::<f32>::ones([3, 4]).linear(&weight, Some(&Tensor::scalar(0.5))).unwrap();
+        assert_eq!(y, Tensor::from([7.5; 3]));
     }
 }

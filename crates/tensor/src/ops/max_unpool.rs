@@ -1,9 +1,10 @@
 //! Maximum pooling that tells where the maxima were, and the way back from
 //! there, for sequences, images and volumes.
 
-use super::Ops;
-use super::lifted::check_rank;
+use super::adaptive_pool2d::AdaptiveMaxPool2d;
+use super::lifted::{Plane, check_rank, size_along};
 use super::max_pool2d::{MaxPool2d, PoolOptions};
+use super::{Op, Ops};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -33,22 +34,51 @@ pub fn max_pool_with_indices<X: Ops, const D: usize>(
     x: &X,
     options: PoolOptions<D>,
 ) -> Result<(X, Tensor<i64>)> {
+    with_indices::<X, D>(&format!("max_pool{D}d"), x, &|x, plane| {
+        MaxPool2d { options: options.along(plane) }.indices(x)
+    })
+}
+
+/// As [`max_pool_with_indices`], for as many windows as `output_size` says, which
+/// cover the input; see [`AdaptiveMaxPool2d`].
+///
+/// # Errors
+///
+/// When the windows do not cover the input.
+pub fn adaptive_max_pool_with_indices<X: Ops, const D: usize>(
+    x: &X,
+    output_size: [usize; D],
+) -> Result<(X, Tensor<i64>)> {
+    with_indices::<X, D>(&format!("adaptive_max_pool{D}d"), x, &|x, plane| {
+        let output_size = size_along(output_size, plane, x.shape());
+        let pool = AdaptiveMaxPool2d { output_size };
+        Op::<X::Element>::output_shape(&pool, &[x.shape()])?;
+        Ok(pool.forward(&[x]).1.map(i64::from))
+    })
+}
+
+/// Row-major indices of the maxima along the axes of a plane.
+type Planar<'a, T> = &'a dyn Fn(&Tensor<T>, Plane) -> Result<Tensor<i64>>;
+
+/// The maxima that a pooling of images finds, with their indices, for a batch or
+/// a sample.
+fn with_indices<X: Ops, const D: usize>(
+    place: &str,
+    x: &X,
+    planar: Planar<'_, X::Element>,
+) -> Result<(X, Tensor<i64>)> {
     if x.value().rank() == D + 1 {
-        let (values, indices) = max_pool_with_indices(&x.unsqueeze(0)?, options)?;
+        let (values, indices) = with_indices::<X, D>(place, &x.unsqueeze(0)?, planar)?;
         return Ok((values.squeeze(0)?, indices.squeeze(0)?));
     }
-    let indices = indices(x.value(), options)?;
+    check_rank::<D>(place, "an input", x.value().shape())?;
+    let indices = indices::<_, D>(x.value(), planar)?;
     let values = x.flatten(2, -1)?.gather(-1, &indices.flatten(2, -1)?)?;
     Ok((values.reshape(indices.shape())?, indices))
 }
 
 /// Where the largest element of each window lies.
-fn indices<T: Float, const D: usize>(
-    x: &Tensor<T>,
-    options: PoolOptions<D>,
-) -> Result<Tensor<i64>> {
-    check_rank::<D>(&format!("max_pool{D}d"), "an input", x.shape())?;
-    let planar = |x: &Tensor<T>, plane| MaxPool2d { options: options.along(plane) }.indices(x);
+fn indices<T: Float, const D: usize>(x: &Tensor<T>, planar: Planar<'_, T>) -> Result<Tensor<i64>> {
     if D == 1 {
         return planar(&x.unsqueeze(2)?, [None, Some(0)])?.squeeze(2);
     }
@@ -126,6 +156,26 @@ pub fn max_unpool<X: Ops, const D: usize>(
 mod tests {
     use super::*;
     use crate::Rng;
+
+    #[test]
+    fn adaptive_indices_name_the_maxima() {
+        let mut rng = Rng::seed(6);
+        let mut of = |shape: &[usize]| Tensor::<f64>::normal(shape, 0.0, 1.0, &mut rng);
+        let (line, image, volume) = (of(&[2, 3, 7]), of(&[2, 3, 5, 4]), of(&[3, 4, 5, 3]));
+        let (values, indices) = adaptive_max_pool_with_indices(&line, [3]).unwrap();
+        assert_eq!(values, line.adaptive_max_pool1d(3).unwrap());
+        assert_eq!(values, line.gather(-1, &indices).unwrap());
+        let (values, indices) = adaptive_max_pool_with_indices(&image, [2, 3]).unwrap();
+        assert_eq!(values, image.adaptive_max_pool2d([2, 3]).unwrap());
+        let found = image.flatten(2, -1).unwrap().gather(-1, &indices.flatten(2, -1).unwrap());
+        assert_eq!(values.flatten(2, -1).unwrap(), found.unwrap());
+        // One volume without the batch axis.
+        let (values, indices) = adaptive_max_pool_with_indices(&volume, [2, 2, 3]).unwrap();
+        assert_eq!(values, volume.adaptive_max_pool3d([2, 2, 3]).unwrap());
+        let found = volume.flatten(1, -1).unwrap().gather(-1, &indices.flatten(1, -1).unwrap());
+        assert_eq!(values.flatten(1, -1).unwrap(), found.unwrap());
+        assert!(adaptive_max_pool_with_indices(&line, [0]).is_err());
+    }
 
     /// The first maximum of each window and its index, by the definition.
     fn naive<const D: usize>(
@@ -211,7 +261,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let x = Tensor::<f32>::zeros([1, 1, 4]);
-        let rank = max_pool_with_indices(&x, PoolOptions::new([2, 2])).unwrap_err().to_string();
+        let flat = x.flatten(0, 1).unwrap();
+        let rank = max_pool_with_indices(&flat, PoolOptions::new([2, 2])).unwrap_err().to_string();
         assert!(rank.starts_with("max_pool2d: expected an input with 2 axes"), "{rank}");
         let beside = PoolOptions { padding: [1], dilation: [5], ..PoolOptions::new([2]) };
         let beside = max_pool_with_indices(&x, beside).unwrap_err().to_string();

@@ -36,7 +36,7 @@ macro_rules! row {
 
 /// Makes an extension of [`Ops`], for functions behind a feature of this crate,
 /// and its part of the table, from rows as those of [`operations`].
-#[cfg(feature = "fft")]
+#[cfg(any(feature = "fft", feature = "linalg"))]
 macro_rules! family {
     (
         $(#[$attribute:meta])*
@@ -153,17 +153,25 @@ mod assignment;
 pub mod attention;
 pub mod avg_pool2d;
 pub mod batch_norm;
+#[cfg(feature = "linalg")]
+mod batches;
 pub mod binary;
 mod bits;
 mod broadcast;
 pub mod check;
+#[cfg(feature = "linalg")]
+pub mod cholesky;
 mod combinations;
 pub mod conv2d;
 pub mod conv2d_relu;
 pub mod conv_transpose2d;
 mod counting;
 pub mod cross_entropy;
+#[cfg(feature = "linalg")]
+pub mod determinant;
 pub mod div_rounded;
+#[cfg(feature = "linalg")]
+pub mod eigh;
 pub mod embedding;
 #[cfg(test)]
 mod extremes;
@@ -171,6 +179,7 @@ mod extremes;
 pub mod fft;
 #[cfg(feature = "fft")]
 pub mod fourier;
+pub mod fractional_max_pool;
 pub mod get;
 pub mod grid_sample;
 pub mod group_norm;
@@ -183,8 +192,12 @@ pub mod layer_norm;
 pub mod layout;
 pub mod lifted;
 pub mod linear;
+#[cfg(feature = "linalg")]
+pub mod linear_algebra;
 mod logic;
 pub mod matmul;
+#[cfg(feature = "linalg")]
+pub mod matrix_exp;
 pub mod max_pool2d;
 pub mod max_unpool;
 pub mod norm;
@@ -195,6 +208,8 @@ pub mod pixels;
 mod place;
 mod products;
 pub mod quantile;
+#[cfg(feature = "linalg")]
+pub mod qr;
 pub mod recurrent;
 pub mod reduce;
 pub mod scan;
@@ -203,12 +218,16 @@ pub mod scatter_reduce;
 pub mod sections;
 pub mod selection;
 pub mod softmax;
+#[cfg(feature = "linalg")]
+pub mod solve;
 pub mod special;
 #[cfg(feature = "fft")]
 mod spectrogram;
 mod stacking;
 mod statistics;
 pub mod strided;
+#[cfg(feature = "linalg")]
+pub mod svd;
 mod table;
 pub mod unary;
 pub mod unfold;
@@ -224,6 +243,8 @@ pub fn table() -> Vec<Row> {
     let mut rows = table::rows();
     #[cfg(feature = "fft")]
     rows.extend(fourier::rows());
+    #[cfg(feature = "linalg")]
+    rows.extend(linear_algebra::rows());
     rows
 }
 

@@ -94,7 +94,12 @@ impl<T: Float> Op<T> for Norm {
                     if x == T::ZERO || y == T::ZERO {
                         T::ZERO
                     } else {
-                        let slope = (x.abs() / y).powf(p - T::ONE);
+                        // The quotient underflows where, for p < 1, its power is large.
+                        let slope = if p > T::ZERO && p < T::ONE {
+                            x.abs().powf(p - T::ONE) * y.powf(T::ONE - p)
+                        } else {
+                            (x.abs() / y).powf(p - T::ONE)
+                        };
                         if x < T::ZERO { -slope } else { slope }
                     }
                 }),
@@ -150,6 +155,21 @@ mod tests {
         assert!(Tensor::from([f32::NAN, 1e30]).norm(2.0).unwrap().item().unwrap().is_nan());
         let spread = Tensor::from([1e20, -1e20_f32]).std(1).item().unwrap();
         assert!((spread / 1e20 - 2_f32.sqrt()).abs() < 1e-6, "{spread}");
+    }
+
+    #[test]
+    fn the_cosine_is_that_of_vectors_of_the_common_shape() {
+        let (x, one) = (Tensor::from([[1.0], [1.0_f64]]), Tensor::from([[1.0]]));
+        let cosine = x.cosine_similarity(&one, 0, 1e-8).unwrap().to_vec();
+        assert!((cosine[0] - 1.0).abs() < 1e-15, "{cosine:?}");
+        // Shorter than epsilon, 1e-9 counts as a tenth of it.
+        let short = Tensor::from([1e-9, 0.0]);
+        let cosine = short.cosine_similarity(&Tensor::from([2.0, 0.0]), 0, 1e-8).unwrap();
+        assert!((cosine.item().unwrap() - 0.1).abs() < 1e-15);
+        assert!(x.cosine_similarity(&Tensor::zeros([3, 1]), 0, 1e-8).is_err());
+        assert!(x.cosine_similarity(&one, 2, 1e-8).is_err());
+        let nothing = Tensor::<f32>::zeros([2, 0]);
+        assert_eq!(nothing.cdist(&nothing, f64::INFINITY).unwrap().to_vec(), [0.0; 4]);
     }
 
     #[test]

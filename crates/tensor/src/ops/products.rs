@@ -289,6 +289,15 @@ mod tests {
     use crate::Tensor;
 
     #[test]
+    fn distances_of_all_pairs() {
+        let x = Tensor::from([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0_f32]]);
+        assert_eq!(x.pdist(2.0).unwrap().to_vec(), [5.0, 10.0, 5.0]);
+        assert_eq!(x.pdist(1.0).unwrap().to_vec(), [7.0, 14.0, 7.0]);
+        assert!(x.narrow(0, 0, 1).unwrap().pdist(2.0).unwrap().is_empty());
+        assert!(x.flatten(0, 1).unwrap().pdist(2.0).is_err());
+    }
+
+    #[test]
     fn sums_over_named_axes() {
         let a = Tensor::from([[1.0, 2.0], [3.0, 4.0_f32]]);
         let b = Tensor::from([[10.0, 20.0], [30.0, 40.0]]);

@@ -188,6 +188,54 @@ mod tests {
     use super::super::Ops;
     use super::*;
 
+    /// As PyTorch does for each of these; those that cut an axis up refuse.
+    #[test]
+    fn a_scalar_is_one_element_along_its_axis() {
+        let x = Tensor::scalar(2.5);
+        let same = |result: Result<Tensor<f64>>| assert_eq!(result.unwrap(), x);
+        for axis in [0, -1] {
+            for keep in [false, true] {
+                same(x.sum_axes(&[axis], keep));
+                same(x.mean_axes(&[axis], keep));
+                same(x.prod_axes(&[axis], keep));
+                same(x.max_axes(&[axis], keep));
+                same(x.norm_axes(2.0, &[axis], keep));
+                same(x.logsumexp(axis, keep));
+                same(x.max_along(axis, keep).map(|pair| pair.0));
+                same(x.median(axis, keep).map(|pair| pair.0));
+                same(x.nanmedian(axis, keep).map(|pair| pair.0));
+                same(x.mode(axis, keep).map(|pair| pair.0));
+                same(x.kthvalue(1, axis, keep).map(|pair| pair.0));
+            }
+            same(x.cumsum(axis));
+            same(x.cumprod(axis));
+            same(x.logcumsumexp(axis));
+            same(x.sort(axis, true).map(|pair| pair.0));
+            same(x.topk(1, axis, true).map(|pair| pair.0));
+            same(x.cummax(axis).map(|pair| pair.0));
+            same(x.cummin(axis).map(|pair| pair.0));
+            same(x.flip(&[axis]));
+            same(x.squeeze(axis));
+            assert_eq!(x.unfold_axis(axis, 1, 1).unwrap(), Tensor::from([2.5]));
+            same(x.transpose(axis, 0));
+            same(x.movedim(axis, 0));
+            same(x.gather(axis, &Tensor::scalar(0)));
+            same(x.index_select(axis, &[0]));
+            assert_eq!(x.softmax(axis).unwrap(), Tensor::scalar(1.0));
+            assert_eq!(x.log_softmax(axis).unwrap(), Tensor::scalar(0.0));
+            assert_eq!(x.normalize(2.0, axis, 1e-12).unwrap(), Tensor::scalar(1.0));
+            assert_eq!(x.argmax(axis).unwrap(), Tensor::scalar(0));
+            assert_eq!(Tensor::scalar(7_u8).sum_axes(&[axis], true).unwrap(), Tensor::scalar(7));
+            assert_eq!(Tensor::scalar(7_u8).cumsum(axis).unwrap(), Tensor::scalar(7));
+            assert!(x.select(axis, 0).is_err() && x.narrow(axis, 0, 1).is_err());
+            assert!(x.unbind(axis).is_err() && x.split(1, axis).is_err());
+            assert!(x.roll(1, axis).is_err() && x.glu(axis).is_err());
+            assert!(x.diff(axis).is_err() && Tensor::cat(&[&x, &x], axis).is_err());
+        }
+        assert!(x.sum_axes(&[1], false).is_err() && x.sum_axes(&[0, -1], false).is_err());
+        assert!(x.softmax(1).is_err() && x.sort(-2, false).is_err());
+    }
+
     #[test]
     fn running_results() {
         let x = Tensor::from([[1, 2, 3], [4, 5, 6_i64]]);

@@ -95,6 +95,11 @@ impl DiagEmbed {
 
 impl UnfoldAxis {
     fn of<T: Element>(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
+        if x.rank() == 0 && self.size <= 1 && self.step > 0 {
+            // Its one window, without an axis of windows, as in PyTorch.
+            x.shape().along("unfold_axis", self.axis)?;
+            return x.at_least_vector().narrow(0, 0, self.size);
+        }
         let axis = x.shape().axis("unfold_axis", self.axis)?;
         let mut strides = x.strides();
         let (extent, stride) = (x.shape()[axis], strides[axis]);

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::addmm::{self, addmm_functions};
 use super::arithmetic::arithmetic_functions;
-use super::attention::{Attention, AttentionOptions};
+use super::attention::{self, Attention, AttentionOptions};
 use super::batch_norm::NormStatistics;
 use super::combinations::{self, combination_functions};
 use super::conv_transpose2d::ConvTransposeOptions;
@@ -546,8 +546,13 @@ operations! {
 
     Linear:
     /// `x · weightᵀ + bias` for x of shape `[…, in]`, a weight of shape
-    /// `[out, in]` and a bias of shape `[out]`.
+    /// `[out, in]` and a bias of shape `[out]`. A weight `[in]` with a scalar bias
+    /// gives `[…]`.
     fn linear(&self, weight: &Self, bias: Option<&Self>) -> Result<Self> {
+        if weight.value().rank() == 1 {
+            let bias = bias.map(|bias| bias.reshape([1])).transpose()?;
+            return self.linear(&weight.unsqueeze(0)?, bias.as_ref())?.squeeze(-1);
+        }
         match bias {
             Some(bias) => Self::try_apply(Linear, &[self, weight, bias]),
             None => Self::try_apply(Linear, &[self, weight]),
@@ -603,6 +608,11 @@ operations! {
         bias: Option<&Self>,
         options: ConvTransposeOptions<2>,
     ) -> Result<Self> {
+        let (options, zeros) = options.within_stride();
+        if zeros != [0; 2] && matches!(self.value().rank(), 3 | 4) {
+            let ends = [zeros[1], zeros[0]].map(|zeros| [0, zeros as isize]);
+            return self.pad(&ends, PadMode::Constant(0.0))?.conv_transpose2d(weight, bias, options);
+        }
         let operation = conv_transpose2d::ConvTranspose2d { options };
         batched(self, 4, |x| match bias {
             Some(bias) => Self::try_apply(operation, &[x, weight, bias]),
@@ -742,7 +752,8 @@ operations! {
     /// The rows of this table `[rows, width]` that the indices name, as `[…,
     /// width]`; the row `padding_idx` gets no gradient.
     fn embedding(&self, indices: &Tensor<i64>, padding_idx: Option<usize>) -> Result<Self> {
-        Self::try_apply(Embedding { indices: indices.clone(), padding_idx }, &[self])
+        let (indices, scale_grad_by_freq) = (indices.clone(), false);
+        Self::try_apply(Embedding { indices, padding_idx, scale_grad_by_freq }, &[self])
     }
 
     Recurrent<Lstm>:
@@ -791,15 +802,16 @@ operations! {
 
     Attention<T>:
     /// softmax(self·keyᵀ · scale + mask)·value over the last two axes, for
-    /// queries `[…, L, E]`, keys `[…, S, E]` and values `[…, S, V]`; see
-    /// [`AttentionOptions`].
+    /// queries `[…, L, E]`, keys `[…, S, E]` and values `[…, S, V]`, whose other
+    /// axes broadcast; see [`AttentionOptions`].
     fn scaled_dot_product_attention(
         &self,
         key: &Self,
         value: &Self,
         options: AttentionOptions<Self::Element>,
     ) -> Result<Self> {
-        Self::try_apply(Attention { options }, &[self, key, value])
+        let [query, key, value] = attention::with_common_batch([self, key, value])?;
+        Self::try_apply(Attention { options }, &[&query, &key, &value])
     }
 
     // Shape and place.
@@ -1175,6 +1187,17 @@ operations! {
         // Rows without elements have the distance 0, which only a sum gives.
         let p = if distances.value().shape().last() == Some(&0) { 1.0 } else { p };
         distances.norm_axes(p, &[-1], false)
+    }
+
+    /// The distances, by the norm p, of all pairs of rows of `[n, d]`: of the first
+    /// to each that follows, then of the second, n·(n − 1) / 2 in all.
+    fn pdist(&self, p: f64) -> Result<Self> {
+        products::check_ranks("pdist", [self, self], 2)?;
+        let rows = self.value().shape()[0];
+        let pairs = (0..rows).flat_map(|i| (i + 1..rows).map(move |j| (i, j)));
+        let (first, second): (Vec<usize>, Vec<usize>) = pairs.unzip();
+        let differences = self.index_select(0, &first)?.sub(&self.index_select(0, &second)?)?;
+        differences.norm_axes(p, &[-1], false)
     }
 
     /// ln Σ exp(x) along an axis, without overflow; −∞ for no elements.
