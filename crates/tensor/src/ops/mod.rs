@@ -207,9 +207,9 @@ pub mod padding;
 pub mod pixels;
 mod place;
 mod products;
-pub mod quantile;
 #[cfg(feature = "linalg")]
 pub mod qr;
+pub mod quantile;
 pub mod recurrent;
 pub mod reduce;
 pub mod scan;
