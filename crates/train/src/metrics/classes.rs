@@ -177,7 +177,9 @@ macro_rules! by_threshold {
                     };
                     values.to_vec().into_iter().map(side).collect::<Result<Vec<_>>>()
                 };
-                self.matrix.add(2, &sides(output, self.threshold)?, &sides(target, 0.5)?)
+                let predicted = sides(output, self.threshold)?.into_iter();
+                let pairs: Vec<_> = predicted.zip(sides(target, 0.5)?).collect();
+                self.matrix.add(2, &pairs)
             }
 
             fn value(&self) -> f64 {

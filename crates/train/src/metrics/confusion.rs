@@ -55,8 +55,8 @@ impl ConfusionMatrix {
     /// no class, or an output is NaN; nothing is counted then.
     pub fn update(&mut self, output: &Tensor, labels: &Tensor<i64>) -> Result<()> {
         let scored = self.counted.scored(NAME, output, labels)?;
-        let predicted = scored.rows().map(|(scores, _)| largest(scores));
-        self.add(scored.classes, &predicted.collect::<Result<Vec<_>>>()?, &scored.labels)
+        let pairs = scored.rows().map(|(scores, class)| Ok((largest(scores)?, class)));
+        self.add(scored.classes, &pairs.collect::<Result<Vec<_>>>()?)
     }
 
     /// Counts predicted classes with the true ones.
@@ -65,19 +65,14 @@ impl ConfusionMatrix {
     ///
     /// When the number of classes is not that of the calls before; nothing is
     /// counted then.
-    pub(super) fn add(
-        &mut self,
-        classes: usize,
-        predicted: &[usize],
-        labels: &[usize],
-    ) -> Result<()> {
+    pub(super) fn add(&mut self, classes: usize, pairs: &[(usize, usize)]) -> Result<()> {
         if !self.counts.is_empty() && classes != self.classes {
             let message = format!("{classes} classes after batches of {}", self.classes);
             return Err(Error::shape(NAME, message));
         }
         self.classes = classes;
         self.counts.resize(classes * classes, 0);
-        for (&predicted, &label) in predicted.iter().zip(labels) {
+        for (predicted, label) in pairs {
             self.counts[label * classes + predicted] += 1;
         }
         Ok(())
@@ -180,7 +175,7 @@ mod tests {
     #[test]
     fn it_prints_as_a_table() {
         let mut matrix = ConfusionMatrix::new();
-        matrix.add(2, &[0, 0, 1, 1, 1], &[0, 0, 0, 1, 1]).unwrap();
+        matrix.add(2, &[(0, 0), (0, 0), (1, 0), (1, 1), (1, 1)]).unwrap();
         let expected = "true | 0 1   predicted\n----------\n   0 | 2 1\n   1 | 0 2\n";
         assert_eq!(matrix.to_string(), expected);
         assert_eq!(ConfusionMatrix::new().to_string().lines().count(), 2);

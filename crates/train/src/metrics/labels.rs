@@ -3,6 +3,9 @@
 
 use dendra_tensor::{Error, Result, Tensor};
 
+/// The label that does not count, unless another is set.
+pub(crate) const IGNORED: i64 = -100;
+
 /// Which labels count: all but one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counted {
@@ -11,16 +14,17 @@ pub(super) struct Counted {
 
 impl Default for Counted {
     fn default() -> Self {
-        Self { ignore_index: -100 }
+        Self { ignore_index: IGNORED }
     }
 }
 
 /// The scores of the labels that count.
 pub(super) struct Scored {
     pub(super) classes: usize,
-    /// A row of scores for each label, one after the other.
-    scores: Vec<f32>,
-    pub(super) labels: Vec<usize>,
+    /// A row of scores for each label, ignored ones included, in row-major order.
+    scores: Tensor,
+    /// The rows of the labels that count, with their classes.
+    labels: Vec<(usize, usize)>,
 }
 
 impl Counted {
@@ -51,7 +55,7 @@ impl Counted {
             return Err(Error::shape(place, message));
         }
         let classes = shape[1];
-        let mut scores = output.movedim(1, -1)?.to_vec();
+        let scores = output.movedim(1, -1)?.contiguous();
         let mut counted = Vec::with_capacity(labels.len());
         for (row, label) in labels.to_vec().into_iter().enumerate() {
             if label == self.ignore_index {
@@ -63,19 +67,18 @@ impl Counted {
                     format!("the label {label} is none of {classes} classes, counted from 0");
                 Error::data(place, message)
             })?;
-            let first = row * classes;
-            scores.copy_within(first..first + classes, counted.len() * classes);
-            counted.push(class);
+            counted.push((row, class));
         }
-        scores.truncate(counted.len() * classes);
         Ok(Scored { classes, scores, labels: counted })
     }
 }
 
 impl Scored {
-    /// Every label with its row of scores.
+    /// The row of scores of every label that counts, with its class.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&[f32], usize)> {
-        self.scores.chunks_exact(self.classes).zip(self.labels.iter().copied())
+        let scores = self.scores.as_slice().expect("made contiguous");
+        let row = |row: usize| &scores[row * self.classes..][..self.classes];
+        self.labels.iter().map(move |&(index, class)| (row(index), class))
     }
 }
 

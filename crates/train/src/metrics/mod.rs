@@ -20,6 +20,8 @@ pub use ranking::{AveragePrecision, RocAuc};
 pub use regression::{MeanAbsoluteError, MeanSquaredError, R2Score, RootMeanSquaredError};
 
 use dendra_tensor::{Error, Result, Shape, Tensor};
+#[cfg(feature = "report")]
+pub(crate) use labels::IGNORED;
 use labels::{Counted, ignore_setting};
 
 /// A figure about predictions, gathered batch by batch.

@@ -11,6 +11,7 @@ use dendra_nn::Module;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Ops, Result, Shape, Tensor};
 
+use crate::metrics::IGNORED;
 use crate::picture;
 use crate::trainer::{EVALUATION_BATCH, Trainer};
 
@@ -63,7 +64,8 @@ pub struct ClassFigures {
 
 impl Classification {
     /// Lets the model of a trainer classify a data set. Its outputs, of shape
-    /// `[batch, classes]`, are logits or probabilities.
+    /// `[batch, classes]`, are logits or probabilities. Samples with the label
+    /// −100 do not count, as for losses and metrics.
     ///
     /// # Errors
     ///
@@ -90,7 +92,7 @@ impl Classification {
             found.add(&mut index, &probabilities, &labels)?;
         }
         found.seconds = start.elapsed().as_secs_f64();
-        found.loss /= index as f64;
+        found.loss /= found.samples() as f64;
         let of_one: Shape = data.input_shape();
         if !found.worst.is_empty() && picture::fits(&of_one) {
             let indices: Vec<usize> = found.worst.iter().map(|mistake| mistake.index).collect();
@@ -117,6 +119,9 @@ impl Classification {
         for (row, label) in rows.chunks_exact(classes).zip(labels.to_vec()) {
             let sample = *index;
             *index += 1;
+            if label == IGNORED {
+                continue;
+            }
             let truth = usize::try_from(label).ok().filter(|&truth| truth < classes);
             let Some(truth) = truth else {
                 let message = format!("sample {sample} has label {label}, of {classes} classes");
@@ -147,7 +152,7 @@ impl Classification {
         self.worst.truncate(MISTAKES);
     }
 
-    /// The number of samples.
+    /// The number of samples that count.
     pub fn samples(&self) -> u64 {
         self.confusion.iter().flatten().sum()
     }
@@ -199,12 +204,13 @@ mod tests {
             Classification { confusion: Vec::new(), loss: 0.0, worst: Vec::new(), seconds: 0.0 };
         let outputs = Tensor::from([
             [0.7, 0.2, 0.1],
+            [0.1, 0.2, 0.7],
             [0.6, 0.3, 0.1],
             [0.05, 0.9, 0.05],
             [0.8, 0.1, 0.1],
             [0.2, 0.2, 0.6],
         ]);
-        found.add(&mut 0, &outputs, &Tensor::from([0, 1, 1, 2, 2])).unwrap();
+        found.add(&mut 0, &outputs, &Tensor::from([0, -100, 1, 1, 2, 2])).unwrap();
         found
     }
 
@@ -222,7 +228,7 @@ mod tests {
     #[test]
     fn the_worst_mistakes_come_first() {
         let worst: Vec<usize> = classification().worst.iter().map(|m| m.index).collect();
-        assert_eq!(worst, [3, 1]);
+        assert_eq!(worst, [4, 2]);
     }
 
     #[test]
