@@ -89,13 +89,14 @@ fn stacks_have_pytorchs_gradients() {
     );
 }
 
+/// A function of two matrices.
+type OfTwo<'a> = &'a dyn Fn(&Var<f64>, &Var<f64>) -> Result<Var<f64>>;
+
 #[test]
 fn advanced_indexing_has_pytorchs_gradients() {
     let source = || Tensor::from([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
     let index = |indices: &[i64]| Tensor::from_vec(indices.to_vec(), [indices.len()]).unwrap();
-    let check = |name: &str,
-                 f: &dyn Fn(&Var<f64>, &Var<f64>) -> Result<Var<f64>>,
-                 expected: [&[f64]; 2]| {
+    let check = |name: &str, f: OfTwo, expected: [&[f64]; 2]| {
         assert_gradients(name, |[a, b]| Ok(f(a, b)?.square()), [matrix(), source()], expected);
     };
     let (i, j) = (index(&[0, 1, -1]), index(&[2, 0, 2]));
