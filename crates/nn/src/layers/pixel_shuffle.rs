@@ -128,7 +128,8 @@ own_settings!(ChannelShuffle: |this, input| {
     match input.first() {
         Some(&channels) if input.len() > 1 && divides(channels) => Ok(input.clone()),
         _ => {
-            let message = format!("{input} has no channels that divide into {} groups", this.groups);
+            let groups = this.groups;
+            let message = format!("{input} has no channels that divide into {groups} groups");
             Err(Error::argument("ChannelShuffle", message))
         }
     }
