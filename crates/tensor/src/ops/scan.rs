@@ -72,9 +72,21 @@ fn cumprod_gradient<T: Float>([x, y, g]: [&[T]; 3], out: &mut [T]) {
     }
 }
 
-/// exp(a − b) of a running logarithm and one that is not less.
-fn ratio<T: Float>(a: T, b: T) -> T {
-    if a == b { T::ONE } else { (a - b).exp() }
+/// The running maximum of a row, and the sum of exp(x − maximum) so far.
+fn running_exponentials<T: Float>(x: &[T]) -> impl Iterator<Item = (f64, f64)> {
+    let mut state = (f64::NEG_INFINITY, 0.0);
+    x.iter().map(move |x| {
+        let x = x.to_f64();
+        let (last, sum) = state;
+        let max = last.max_nan(x);
+        state = (max, sum * exp_difference(last, max) + exp_difference(x, max));
+        state
+    })
+}
+
+/// exp(a − b), for the same infinity twice, too.
+fn exp_difference(a: f64, b: f64) -> f64 {
+    if a == b { 1.0 } else { (a - b).exp() }
 }
 
 impl<T: Float> Op<T> for CumSum {
@@ -143,26 +155,30 @@ impl<T: Float> Op<T> for LogCumSumExp {
 
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        let y = running(inputs[0], self.axis, |last, x| {
-            let larger = last.max_nan(x);
-            if larger.is_finite() { larger + (-(last - x).abs()).exp().ln_1p() } else { larger }
+        let y = map_rows([inputs[0]], self.axis, |[x], out| {
+            for (slot, (max, sum)) in out.iter_mut().zip(running_exponentials(x)) {
+                *slot = T::from_f64(max + sum.ln());
+            }
         });
         (y, ())
     }
 
     /// With rᵢ = Σ gⱼ·exp(yᵢ − yⱼ) over j ≥ i the gradient is rᵢ·exp(xᵢ − yᵢ),
-    /// and no exponent is above 0.
+    /// and no exponent is above 0. The logarithms y are not used themselves: what
+    /// they round would be multiplied.
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let rows = [&call.inputs[0], call.output, &call.cotangent];
         call.each(|_| {
-            map_rows(rows, self.axis, |[x, y, g], out| {
-                backwards(out, |sum, i| match y.get(i + 1) {
-                    Some(&next) => g[i] + sum * ratio(y[i], next),
-                    None => g[i],
-                });
-                for ((slot, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                    *slot *= ratio(x, y);
+            map_rows([&call.inputs[0], &call.cotangent], self.axis, |[x, g], out| {
+                let running: Vec<_> = running_exponentials(x).collect();
+                let mut total = 0.0;
+                for (i, slot) in out.iter_mut().enumerate().rev() {
+                    let (max, sum) = running[i];
+                    if let Some(&(next_max, next_sum)) = running.get(i + 1) {
+                        total *= exp_difference(max, next_max) * sum / next_sum;
+                    }
+                    total += g[i].to_f64();
+                    *slot = T::from_f64(total * exp_difference(x[i].to_f64(), max) / sum);
                 }
             })
         })
@@ -252,6 +268,23 @@ mod tests {
         let low = Tensor::from([f64::NEG_INFINITY, 0.0]).logcumsumexp(0).unwrap();
         assert_eq!(low.to_vec(), [f64::NEG_INFINITY, 0.0]);
         assert!(x.cumsum(2).is_err() && y.cumsum(1).is_err());
+    }
+
+    /// The gradient of Σ y is Σ over j ≥ i of the share of xᵢ in the first j.
+    #[test]
+    fn the_gradient_of_running_logarithms_is_exact() {
+        let gradient = |x: [f32; 3]| {
+            let (x, operation) = (Tensor::from(x), LogCumSumExp { axis: 0 });
+            let (output, ()) = operation.forward(&[&x]);
+            let (inputs, needs) = (&[x][..], &[true][..]);
+            let cotangent = Tensor::ones([3]);
+            let call = Call { inputs, output: &output, saved: &(), needs, cotangent };
+            operation.vjp(call)[0].as_ref().unwrap().to_vec()
+        };
+        let thirds = [11.0 / 6.0, 5.0 / 6.0, 1.0 / 3.0_f32];
+        for x in [0.0, 5.0, 1e20, f32::NEG_INFINITY] {
+            assert_eq!(gradient([x; 3]), thirds, "{x}");
+        }
     }
 
     #[test]
