@@ -41,7 +41,7 @@ OUT_OF_SCOPE = {
     """,
     "parts of LAPACK's algorithms": """
         geqrf ormqr lu lu_solve lu_unpack linalg\\.lu.* linalg\\.ldl.* linalg\\.householder_product
-        linalg\\.matrix_sqrth triangular_solve
+        linalg\\.matrix_sqrth triangular_solve linalg\\.pinv\\.hermitian
     """,
 }
 
@@ -113,6 +113,12 @@ ON_PURPOSE = [
         "refused",
         "named twice",
         "A transform along two axes takes two axes.",
+    ),
+    (
+        "cholesky_solve|cholesky_inverse",
+        "wrong",
+        "gradient",
+        "Only the triangle of a factor that is read has a gradient.",
     ),
     (
         "tensordot",

@@ -21,6 +21,10 @@ fn transposed<T: Float>(x: &Var<T>) -> dendra_tensor::Result<Var<T>> {
 fn systems<T: Float>() -> Vec<Row<T>> {
     rows! { call:
         "linalg.solve" (A: Var<T>, B: Var<T>, left: bool = true) => match left {
+            // A batch of vectors, which PyTorch tells from a matrix by the shapes.
+            true if B.value().rank() > 1 && B.shape()[..] == A.shape()[..A.value().rank() - 1] => {
+                A.solve(&B.unsqueeze(-1)?)?.squeeze(-1)
+            }
             true => A.solve(&B),
             false => transposed(&transposed(&A)?.solve(&transposed(&B)?)?),
         };
@@ -34,12 +38,8 @@ fn systems<T: Float>() -> Vec<Row<T>> {
             }
         };
         "linalg.inv" (A: Var<T>) => A.inv();
-        "linalg.pinv" | "linalg.pinv.hermitian" | "pinverse" (
-            A: Var<T>, rtol: Option<f64> = None, hermitian: bool = false,
-        ) => {
-            let _ = hermitian;
-            A.pinv(rtol)
-        };
+        "linalg.pinv" | "pinverse" (A: Var<T>, rtol: Option<f64> = None) => A.pinv(rtol);
+        "linalg.pinv.singular" (A: Var<T>, B: Var<T>) => A.matmul(&transposed(&B)?)?.pinv(None);
         "linalg.lstsq.grad_oriented" (A: Var<T>, B: Var<T>, driver: Option<String> = None) => {
             let _ = driver;
             A.lstsq(&B)
@@ -78,13 +78,12 @@ fn values<T: Float>() -> Vec<Row<T>> {
             other => Err(Stop::inexpressible(format!("the mode {other}"))),
         };
         "linalg.eigh" (A: Var<T>, UPLO: String = "L".into()) => {
-            let _ = UPLO;
+            let symmetric = if UPLO == "U" { transposed(&A)? } else { A };
             // The sign of a vector is of no account.
-            A.eigh().map(|(values, vectors)| (values, vectors.abs()))
+            symmetric.eigh().map(|(values, vectors)| (values, vectors.abs()))
         };
         "linalg.eigvalsh" (A: Var<T>, UPLO: String = "L".into()) => {
-            let _ = UPLO;
-            A.eigvalsh()
+            if UPLO == "U" { transposed(&A)?.eigvalsh() } else { A.eigvalsh() }
         };
         "linalg.svdvals" (A: Var<T>) => A.svdvals();
         "linalg.matrix_rank" | "linalg.matrix_rank.hermitian" (

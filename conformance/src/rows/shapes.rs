@@ -192,12 +192,19 @@ fn pieces<T: Float>() -> Vec<Row<T>> {
             step: isize = 1,
         ) => input.slice(dim, start.unwrap_or(0), end, step);
         "meshgrid.variadic_tensors" | "meshgrid.list_of_tensors"
-            (tensors: Vec<Var<T>>, indexing: String = "ij".into()) => match &*indexing {
-                "ij" => {
-                    let vectors: Vec<&Tensor<T>> = tensors.iter().map(|x| x.value()).collect();
-                    Ok(Tensor::meshgrid(&vectors)?)
+            (tensors: Vec<Var<T>>, indexing: String = "ij".into()) => {
+                let mut vectors = borrowed(&tensors);
+                let flipped = indexing == "xy" && vectors.len() > 1;
+                // The first vector goes along the second axis, and the other way round.
+                if flipped {
+                    vectors.swap(0, 1);
                 }
-                _ => Err(Stop::inexpressible("a grid whose first axis is x")),
+                let mut grids = Var::meshgrid(&vectors)?;
+                if flipped {
+                    grids.swap(0, 1);
+                    grids = grids.iter().map(|x| x.transpose(0, 1)).collect::<Result<_>>()?;
+                }
+                grids
             };
     }
 }
