@@ -63,6 +63,15 @@ fn systems<T: Float>() -> Vec<Row<T>> {
     }
 }
 
+/// The symmetric matrices that have this triangle. PyTorch reads one alone; Dendra takes the mean
+/// of both.
+fn mirrored<T: Float>(x: &Var<T>, triangle: &str) -> dendra_tensor::Result<Var<T>> {
+    match triangle {
+        "U" => x.triu(0)?.add(&transposed(&x.triu(1)?)?),
+        _ => x.tril(0)?.add(&transposed(&x.tril(-1)?)?),
+    }
+}
+
 #[expect(non_snake_case, reason = "the names of PyTorch's arguments")]
 fn values<T: Float>() -> Vec<Row<T>> {
     rows! { call:
@@ -78,12 +87,11 @@ fn values<T: Float>() -> Vec<Row<T>> {
             other => Err(Stop::inexpressible(format!("the mode {other}"))),
         };
         "linalg.eigh" (A: Var<T>, UPLO: String = "L".into()) => {
-            let symmetric = if UPLO == "U" { transposed(&A)? } else { A };
             // The sign of a vector is of no account.
-            symmetric.eigh().map(|(values, vectors)| (values, vectors.abs()))
+            mirrored(&A, &UPLO)?.eigh().map(|(values, vectors)| (values, vectors.abs()))
         };
         "linalg.eigvalsh" (A: Var<T>, UPLO: String = "L".into()) => {
-            if UPLO == "U" { transposed(&A)?.eigvalsh() } else { A.eigvalsh() }
+            mirrored(&A, &UPLO)?.eigvalsh()
         };
         "linalg.svdvals" (A: Var<T>) => A.svdvals();
         "linalg.matrix_rank" | "linalg.matrix_rank.hermitian" (

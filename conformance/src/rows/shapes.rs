@@ -202,7 +202,6 @@ fn pieces<T: Float>() -> Vec<Row<T>> {
                 let mut grids = Var::meshgrid(&vectors)?;
                 if flipped {
                     grids.swap(0, 1);
-                    grids = grids.iter().map(|x| x.transpose(0, 1)).collect::<Result<_>>()?;
                 }
                 grids
             };
