@@ -4,6 +4,7 @@
 //!   documentation, the build without default features. Continuous integration runs it and
 //!   nothing else.
 //! - `bench` measures our speed, and that of other frameworks beside it, see [`mod@bench`].
+//! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
 //! - `docs` writes the pages in `docs/` that are generated.
 //! - `stress` breaks training on purpose and counts what holds, see [`mod@stress`].
 //! - `tidy` runs the rules that only this project has, see [`tidy`].
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod conformance;
 mod metadata;
 mod process;
 mod stress;
@@ -41,6 +43,8 @@ enum Command {
     },
     /// Measure our speed, and with --peers that of others on this machine.
     Bench(bench::Arguments),
+    /// Compare Dendra with PyTorch on PyTorch's own samples.
+    Conformance(conformance::Arguments),
     /// Write docs/ops.md anew from the table of operations.
     Docs,
     /// Break training on purpose, many times, and count what holds.
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check { full } => check::run(&root, full),
         Command::Bench(arguments) => bench::run(&root, &arguments),
+        Command::Conformance(arguments) => conformance::run(&root, &arguments),
         Command::Docs => write_docs(&root),
         Command::Stress(arguments) => stress::run(&root, &arguments),
         Command::Tidy => tidy::run(&root),

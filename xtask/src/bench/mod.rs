@@ -16,6 +16,7 @@ mod report;
 
 use crate::Result;
 use peers::Peer;
+pub(crate) use peers::python_for;
 
 /// What to measure and where to write it.
 #[derive(Args)]

@@ -28,14 +28,15 @@ const SCRIPTS: [(&str, &str, &[Group]); 2] = [
 
 /// The frameworks found, each with the first Python that can import it. Says what is missing.
 pub(super) fn find(root: &Path) -> Vec<Peer> {
-    let pythons = pythons(std::env::var_os("DENDRA_PEER_PYTHON").map(PathBuf::from));
     let mut peers = Vec::new();
     for (name, file, groups) in SCRIPTS {
         let script = root.join("xtask/peers").join(file);
-        let found = pythons.iter().find_map(|python| {
-            let version = version(python, &script)?;
-            let (python, script) = (python.clone(), script.clone());
-            Some(Peer { name, version, groups, python, script })
+        let found = python_for(&script).map(|(python, version)| Peer {
+            name,
+            version,
+            groups,
+            python,
+            script,
         });
         if found.is_none() {
             eprintln!("note: no Python with {name} found; DENDRA_PEER_PYTHON may point to one");
@@ -43,6 +44,15 @@ pub(super) fn find(root: &Path) -> Vec<Peer> {
         peers.extend(found);
     }
     peers
+}
+
+/// The first Python that can run `script`, and the version that it tells of what it runs.
+pub(crate) fn python_for(script: &Path) -> Option<(PathBuf, String)> {
+    let pythons = pythons(std::env::var_os("DENDRA_PEER_PYTHON").map(PathBuf::from));
+    pythons.into_iter().find_map(|python| {
+        let version = version(&python, script)?;
+        Some((python, version))
+    })
 }
 
 /// Where to look: only where the variable points, if it is set, and to the PATH otherwise.

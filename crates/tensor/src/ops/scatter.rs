@@ -70,7 +70,8 @@ pub(super) fn scattered<T: Element>(
         return result.with_shape(x.shape().clone());
     }
     let mut strides = x.shape().contiguous_strides();
-    let along = std::mem::take(&mut strides[axis]) as usize;
+    // A scalar has no stride along its axis of one element.
+    let along = strides.get_mut(axis).map_or(0, std::mem::take) as usize;
     let targets = Places::new(index.shape(), &strides, 0);
     let (values, start) = source.storage();
     let sources = Places::new(index.shape(), &source.strides(), start);
@@ -89,7 +90,8 @@ pub(super) fn scattered<T: Element>(
 /// tensor of this shape.
 pub(super) fn targets(shape: &Shape, axis: usize, index: &Tensor<i64>) -> Vec<usize> {
     let mut strides = shape.contiguous_strides();
-    let along = std::mem::take(&mut strides[axis]) as usize;
+    // A scalar has no stride along its axis of one element.
+    let along = strides.get_mut(axis).map_or(0, std::mem::take) as usize;
     let targets = Places::new(index.shape(), &strides, 0).zip(index.to_vec());
     targets.map(|(target, index)| target + index as usize * along).collect()
 }

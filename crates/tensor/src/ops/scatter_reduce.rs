@@ -187,6 +187,7 @@ impl<T: Float> Op<T> for ScatterReduce {
                 samples.push((case(1, twice.clone()), pair(&[3, 4], &[2, 4])));
                 samples.push((case(0, twice.clone()), pair(&[4, 3], &[2, 3])));
                 samples.push((case(0, Tensor::zeros([0, 2])), pair(&[3, 2], &[0, 2])));
+                samples.push((case(0, Tensor::scalar(0)), pair(&[], &[])));
             }
         }
         samples
