@@ -119,7 +119,7 @@ def page(tally, missing):
 def purposes(tally):
     lines = []
     for why, entries in sorted(tally.purposes.items()):
-        lines += wrapped(f"- {why}", [f"`{e}` ({n})" for e, n in sorted(entries.items())])
+        lines += wrapped(f"- {why.rstrip('.')}", [f"`{e}` ({n})" for e, n in sorted(entries.items())])
     return lines
 
 
