@@ -35,7 +35,7 @@ pub(super) fn files() -> Vec<Hostile> {
         ("F32", "1.5", "0", "4", 4),
         ("F33", "1", "0", "4", 4),
         ("C64", "1", "0", "8", 8),
-        ("F8_E5M2", "1", "0", "1", 1),
+        ("F8_E8M0", "1", "0", "1", 1),
     ] {
         let name = format!("{dtype} [{shape}] from {from} to {to} of {values}");
         files.refused(name, file(&entry(dtype, shape, from, to), &vec![0; values]));
