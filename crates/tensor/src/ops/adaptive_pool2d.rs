@@ -304,6 +304,6 @@ mod tests {
         assert!(message(&[2, 3], [1, 1]).contains("expected an input of shape [N, C,"));
         assert!(message(&[1, 1, 3, 3], [0, 1]).contains("must be at least 1, got [0, 1]"));
         assert!(message(&[1, 1, 0, 3], [1, 1]).contains("do not cover an image of [0, 3]"));
-        assert!(message(&[1, 1, 3, 3], [usize::MAX, 1]).contains("do not cover"));
+        assert!(message(&[1, 1, 3, 3], [usize::MAX, 1]).contains("memory"));
     }
 }

@@ -274,6 +274,9 @@ mod tests {
             "fold: expected an input of shape [N, C·2·3, 2·3] for images of 4 × 9, got [1, 12, 4]"
         );
         assert!(x.unfold(UnfoldOptions::new([5, 5])).is_err());
-        assert!(x.select(0, 0).unwrap().unfold(patches).is_err());
+        let one = x.select(0, 0).unwrap();
+        let expected = x.unfold(patches).unwrap().select(0, 0).unwrap();
+        assert_eq!(one.unfold(patches).unwrap(), expected);
+        assert!(one.select(0, 0).unwrap().unfold(patches).is_err());
     }
 }
