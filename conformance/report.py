@@ -119,7 +119,8 @@ def page(tally, missing):
 def purposes(tally):
     lines = []
     for why, entries in sorted(tally.purposes.items()):
-        lines += wrapped(f"- {why.rstrip('.')}", [f"`{e}` ({n})" for e, n in sorted(entries.items())])
+        counts = [f"`{entry}` ({n})" for entry, n in sorted(entries.items())]
+        lines += wrapped(f"- {why.rstrip('.')}", counts)
     return lines
 
 
