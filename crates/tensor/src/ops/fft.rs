@@ -20,7 +20,7 @@ use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// X[k] = Σₙ x[n]·exp(−2πikn/N) of real numbers `[…, N]`, for k up to N/2: the
+/// Xₖ = Σₙ xₙ·exp(−2πikn/N) of real numbers `[…, N]`, for k up to N/2: the
 /// others are the conjugates of these. The result is `[…, N/2 + 1, 2]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rfft;
@@ -34,7 +34,7 @@ pub struct Irfft {
     pub length: usize,
 }
 
-/// X[k] = Σₙ x[n]·exp(∓2πikn/N) of complex numbers `[…, N, 2]`.
+/// Xₖ = Σₙ xₙ·exp(∓2πikn/N) of complex numbers `[…, N, 2]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Fft {
     /// Whether the exponent is positive.
