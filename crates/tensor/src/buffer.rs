@@ -76,7 +76,7 @@ impl<T: Element> Buffer<T> {
             Some(0..=PLAUSIBLE) => true,
             Some(bytes @ ..=MOST_BYTES) => {
                 let class = SizeClass::of(bytes);
-                // A block that nobody sees the compiler would not ask for.
+                // The optimiser removes an allocation that is only freed again.
                 let block = std::hint::black_box(class.allocate());
                 // SAFETY: the block was just allocated for this class.
                 block.map(|block| unsafe { class.free(block) }).is_some()

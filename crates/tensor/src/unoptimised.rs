@@ -1,7 +1,7 @@
-//! A word to who compiled this library without optimisation.
+//! The notice that this library was compiled without optimisation.
 
 /// Says once, on standard error, that the library was compiled without
-/// optimisation, and how to change that. In an optimised build this is nothing.
+/// optimisation, and how to change that. In an optimised build it does nothing.
 ///
 /// Cargo's development profile does not optimise dependencies, which makes
 /// training some hundred times slower.

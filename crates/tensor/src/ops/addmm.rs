@@ -11,13 +11,13 @@ macro_rules! addmm_functions {
         /// The product of two matrices; [`matmul`](Ops::matmul) that takes
         /// nothing else.
         fn mm(&self, other: &Self) -> Result<Self> {
-            addmm::check_ranks("mm", [self, other], [2, 2])?;
+            products::check_ranks("mm", [self, other], [2, 2])?;
             self.matmul(other)
         }
 
         /// The product of a matrix and a vector.
         fn mv(&self, vector: &Self) -> Result<Self> {
-            addmm::check_ranks("mv", [self, vector], [2, 1])?;
+            products::check_ranks("mv", [self, vector], [2, 1])?;
             self.matmul(vector)
         }
 
@@ -89,18 +89,6 @@ macro_rules! addmm_functions {
 }
 
 pub(super) use addmm_functions;
-
-/// Refuses operands of other ranks.
-pub(super) fn check_ranks<V: Ops>(place: &str, operands: [&V; 2], ranks: [usize; 2]) -> Result<()> {
-    let shapes = operands.map(|operand| operand.value().shape());
-    for (shape, rank) in shapes.into_iter().zip(ranks) {
-        if shape.len() != rank {
-            let message = format!("expected an operand of {rank} axes, got {shape}");
-            return Err(Error::shape(place, message));
-        }
-    }
-    Ok(())
-}
 
 /// `beta · term + alpha · product`, of the shape of the product.
 pub(super) fn added<V: Ops>(

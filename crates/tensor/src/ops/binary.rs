@@ -1,6 +1,7 @@
 //! Functions of two elements: each a function beside its two derivatives.
 
 use super::broadcast::{sum_to, zip};
+use super::div_rounded::floor_divided;
 use super::unary::c;
 use super::{Call, Cotangents, Op};
 use crate::element::{Float, Number};
@@ -243,25 +244,15 @@ binary! {
             if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { rest + b } else { rest }
         },
         one,
-        of!(call_zip, |a, b| -floor_quotient(a, b));
+        of!(call_zip, |a, b| -floor_divided(a, b));
     /// a − b · trunc(a / b)
     Fmod in 1.3..1.9: |a, b| a.fmod(b), one, of!(call_zip, |a, b| -(a / b).trunc());
 }
 
-/// `numerator / length`, and 0 where the length is: at the kinks that these
-/// functions have at the origin.
+/// `numerator / length`, and 0 at the origin, where the length is 0 and these
+/// functions have a kink.
 fn over_length<T: Float>(numerator: T, length: T) -> T {
     if length == T::ZERO { T::ZERO } else { numerator / length }
-}
-
-/// ⌊a / b⌋, of the exact quotient.
-fn floor_quotient<T: Float>(a: T, b: T) -> T {
-    if b == T::ZERO {
-        return a / b;
-    }
-    let rest = a.fmod(b);
-    let quotient = ((a - rest) / b).round();
-    if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { quotient - T::ONE } else { quotient }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct DivRounded {
 /// ⌊a / b⌋ by way of the remainder, as Python and PyTorch compute it: the
 /// rounded quotient of 6 and 0.1 is 60, but 0.1 is a little more than a tenth,
 /// so its floor is 59.
-fn floor_divided<T: Float>(a: T, b: T) -> T {
+pub(super) fn floor_divided<T: Float>(a: T, b: T) -> T {
     if b == T::ZERO {
         return a / b;
     }

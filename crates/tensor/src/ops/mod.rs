@@ -239,13 +239,14 @@ pub use table::compile_here;
 
 /// The table of all operations, those of the enabled features included.
 pub fn table() -> Vec<Row> {
-    #[allow(unused_mut, reason = "without the features there is nothing to add")]
-    let mut rows = table::rows();
-    #[cfg(feature = "fft")]
-    rows.extend(fourier::rows());
-    #[cfg(feature = "linalg")]
-    rows.extend(linear_algebra::rows());
-    rows
+    let parts = [
+        table::rows(),
+        #[cfg(feature = "fft")]
+        fourier::rows(),
+        #[cfg(feature = "linalg")]
+        linear_algebra::rows(),
+    ];
+    parts.into_iter().flatten().collect()
 }
 
 /// A differentiable function of tensors.

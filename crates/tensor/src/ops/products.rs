@@ -227,11 +227,11 @@ fn pair<V: Ops>(a: &Term<V>, b: &Term<V>, kept: impl Fn(&Label) -> bool) -> Resu
     Ok(Term { value: value.reshape(shape)?, labels })
 }
 
-/// Both must have so many axes.
-pub(super) fn check_ranks<V: Ops>(place: &str, operands: [&V; 2], rank: usize) -> Result<()> {
-    match operands.iter().find(|operand| operand.value().rank() != rank) {
+/// Refuses operands of other ranks than these.
+pub(super) fn check_ranks<V: Ops>(place: &str, operands: [&V; 2], ranks: [usize; 2]) -> Result<()> {
+    match operands.iter().zip(ranks).find(|(operand, rank)| operand.value().rank() != *rank) {
         None => Ok(()),
-        Some(other) => {
+        Some((other, rank)) => {
             let message = format!("expected {rank} axes, got shape {}", other.value().shape());
             Err(Error::shape(place, message))
         }

@@ -223,52 +223,42 @@ mod tests {
         assert!(error.to_string().starts_with("scatter_reduce: an index of shape [3]"), "{error}");
     }
 
+    /// The gradients of the products of elements 0, 1 and 2, 3 of the source with
+    /// the first two elements of x.
+    fn gradients_of_products<T: Float>(x: Tensor<T>, source: [T; 4]) -> [Vec<T>; 2] {
+        let operation = ScatterReduce {
+            axis: 0,
+            index: Tensor::from([0, 0, 1, 1_i64]),
+            reduction: ScatterReduction::Prod,
+            include_self: true,
+        };
+        let inputs = [x, Tensor::from(source)];
+        let (output, ()) = operation.forward(&inputs.each_ref());
+        let cotangent = Tensor::ones(output.shape());
+        let needs = &[true, true];
+        let call = Call { inputs: &inputs, output: &output, saved: &(), needs, cotangent };
+        let gradients = operation.vjp(call);
+        [0, 1].map(|input| gradients[input].as_ref().unwrap().to_vec())
+    }
+
     /// A product's gradient where factors are 0, by its definition.
     #[test]
     fn a_factor_of_zero_has_the_gradient_of_the_others() {
-        let operation = ScatterReduce {
-            axis: 0,
-            index: Tensor::from([0, 0, 1, 1_i64]),
-            reduction: ScatterReduction::Prod,
-            include_self: true,
-        };
-        let inputs = [Tensor::from([3.0, 5.0]), Tensor::from([0.0, 2.0, 0.0, 0.0])];
-        let (output, ()) = operation.forward(&inputs.each_ref());
-        let call = Call {
-            inputs: &inputs,
-            output: &output,
-            saved: &(),
-            needs: &[true, true],
-            cotangent: Tensor::from([1.0, 1.0]),
-        };
-        let gradients = operation.vjp(call);
-        assert_eq!(gradients[0].as_ref().unwrap().to_vec(), [0.0, 0.0]);
-        assert_eq!(gradients[1].as_ref().unwrap().to_vec(), [6.0, 0.0, 0.0, 0.0]);
+        let found = gradients_of_products(Tensor::from([3.0, 5.0]), [0.0, 2.0, 0.0, 0.0]);
+        assert_eq!(found[0], [0.0, 0.0]);
+        assert_eq!(found[1], [6.0, 0.0, 0.0, 0.0]);
     }
+
     /// Neither the product nor one over a factor is representable here.
     #[test]
     fn the_gradient_of_a_product_does_not_divide() {
-        let operation = ScatterReduce {
-            axis: 0,
-            index: Tensor::from([0, 0, 1, 1_i64]),
-            reduction: ScatterReduction::Prod,
-            include_self: true,
-        };
-        let inputs = [Tensor::from([2.0, 1e-30_f32, 7.0]), Tensor::from([1e-39, 3.0, 1e-30, 1e20])];
-        let (output, ()) = operation.forward(&inputs.each_ref());
-        let call = Call {
-            inputs: &inputs,
-            output: &output,
-            saved: &(),
-            needs: &[true, true],
-            cotangent: Tensor::ones([3]),
-        };
-        let gradients = operation.vjp(call);
+        let x = Tensor::from([2.0, 1e-30_f32, 7.0]);
+        let [of_x, of_source] = gradients_of_products(x, [1e-39, 3.0, 1e-30, 1e20]);
         let near = |found: Vec<f32>, expected: &[f32]| {
             let near = |(a, b): (f32, &f32)| (a - b).abs() <= 1e-5 * b.abs();
             assert!(found.iter().copied().zip(expected).all(near), "{found:?}, {expected:?}");
         };
-        near(gradients[0].as_ref().unwrap().to_vec(), &[3e-39, 1e-10, 1.0]);
-        near(gradients[1].as_ref().unwrap().to_vec(), &[6.0, 2e-39, 1e-10, 0.0]);
+        near(of_x, &[3e-39, 1e-10, 1.0]);
+        near(of_source, &[6.0, 2e-39, 1e-10, 0.0]);
     }
 }

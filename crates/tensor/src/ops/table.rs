@@ -1141,20 +1141,20 @@ operations! {
 
     /// The products of each element of one vector with each of another.
     fn outer(&self, other: &Self) -> Result<Self> {
-        products::check_ranks("outer", [self, other], 1)?;
+        products::check_ranks("outer", [self, other], [1; 2])?;
         self.unsqueeze(1)?.mul(other)
     }
 
     /// The scalar product of two vectors.
     fn dot(&self, other: &Self) -> Result<Self> {
-        products::check_ranks("dot", [self, other], 1)?;
+        products::check_ranks("dot", [self, other], [1; 2])?;
         self.matmul(other)
     }
 
     /// The products of the matrices of two batches `[N, m, k]` and `[N, k, n]`;
     /// [`matmul`](Ops::matmul) that takes nothing else.
     fn bmm(&self, other: &Self) -> Result<Self> {
-        products::check_ranks("bmm", [self, other], 3)?;
+        products::check_ranks("bmm", [self, other], [3; 2])?;
         let [a, b] = [self, other].map(|x| x.value().shape());
         if a[0] != b[0] {
             return Err(Error::shape("bmm", format!("the batches of {a} and {b} differ")));
@@ -1164,7 +1164,7 @@ operations! {
 
     /// The sum of a matrix's main diagonal.
     fn trace(&self) -> Result<Self> {
-        products::check_ranks("trace", [self, self], 2)?;
+        products::check_ranks("trace", [self, self], [2; 2])?;
         Ok(self.diagonal(0, 0, 1)?.sum())
     }
 
@@ -1192,7 +1192,7 @@ operations! {
     /// The distances, by the norm p, of all pairs of rows of `[n, d]`: of the first
     /// to each that follows, then of the second, n·(n − 1) / 2 in all.
     fn pdist(&self, p: f64) -> Result<Self> {
-        products::check_ranks("pdist", [self, self], 2)?;
+        products::check_ranks("pdist", [self, self], [2; 2])?;
         let rows = self.value().shape()[0];
         let pairs = (0..rows).flat_map(|i| (i + 1..rows).map(move |j| (i, j)));
         let (first, second): (Vec<usize>, Vec<usize>) = pairs.unzip();

@@ -263,7 +263,7 @@ unary! {
         |x, y| if x == T::ZERO { T::ZERO } else { (turned(x).cos() - y) / x };
 }
 
-/// πx less the whole turns in it, which are taken off without rounding.
+/// π·x after whole turns are removed from x, which rounds nothing.
 #[inline(always)]
 fn turned<T: Float>(x: T) -> T {
     let turns = (x * c(0.5)).round();
