@@ -296,6 +296,7 @@ fn of_samples<V: Ops>(
 }
 
 /// [`MultiMarginLoss`] of rows.
+#[derive(Clone)]
 struct OneLabel {
     squared: bool,
     margin: f64,
@@ -353,6 +354,7 @@ impl<T: Float> SampleLoss<T> for OneLabel {
 }
 
 /// [`MultiLabelMarginLoss`] of rows.
+#[derive(Clone)]
 struct ManyLabels {
     labels: Vec<Vec<usize>>,
 }
