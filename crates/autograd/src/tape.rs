@@ -55,19 +55,10 @@ enum Node<T: Float> {
     /// The same value as that of another node.
     Alias(usize),
     /// An operation.
-    Operation(Operation<T>),
+    Operation(Box<dyn Recorded<T>>),
     /// Lent to the pass that is being recorded.
     Lent,
 }
-
-/// A call of an operation.
-struct Operation<T: Float> {
-    call: Box<dyn Recorded<T>>,
-    /// The nodes of the inputs; `None` for constants.
-    parents: Parents,
-}
-
-type Parents = SmallVec<[Option<usize>; 3]>;
 
 /// What a forward pass is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,13 +183,10 @@ impl<T: Float> Tape<T> {
         if inputs.iter().all(|input| input.node().is_none()) {
             return self.input(operation.forward(&values).0);
         }
-        self.push(record(operation, &values), inputs)
-    }
-
-    fn push(&self, call: Box<dyn Recorded<T>>, inputs: &[&Var<T>]) -> Var<T> {
         let parents = inputs.iter().map(|input| input.node()).collect();
+        let call = record(operation, &values, parents);
         let output = call.output().clone();
-        let node = self.shared.record().push(Node::Operation(Operation { call, parents }));
+        let node = self.shared.record().push(Node::Operation(call));
         Var::placed(output, self.clone(), Some(node))
     }
 
@@ -288,7 +276,8 @@ impl<T: Float> Tape<T> {
                 Node::Param(id) => parameters.push((id, cotangent)),
                 Node::Alias(of) => add(&mut cotangents[of], cotangent),
                 Node::Lent => {}
-                Node::Operation(Operation { call, parents }) => {
+                Node::Operation(call) => {
+                    let parents = call.parents();
                     let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
                     let gradients = call.vjp(&needs, cotangent);
                     for (&parent, gradient) in parents.iter().zip(gradients) {
@@ -310,10 +299,10 @@ impl<T: Float> Tape<T> {
         let param_name = |id| name(id).unwrap_or_else(|| "unnamed parameter".to_owned());
         let mut latest = None;
         for node in &record.nodes {
-            let Node::Operation(Operation { call, parents }) = node else { continue };
+            let Node::Operation(call) = node else { continue };
             let mut own = None;
             let mut constant_is_bad = false;
-            for (input, parent) in call.inputs().iter().zip(parents) {
+            for (input, parent) in call.inputs().iter().zip(call.parents()) {
                 match parent.map(|parent| &record.nodes[parent]) {
                     Some(&Node::Param(id)) => {
                         own = own.or(Some(id));
@@ -385,7 +374,7 @@ impl<T: Float> Shared<T> {
                     || match &record.nodes[node] {
                         Node::Alias(of) => on_path(&path, *of),
                         Node::Operation(call) => {
-                            call.parents.iter().flatten().any(|&parent| on_path(&path, parent))
+                            call.parents().iter().flatten().any(|&parent| on_path(&path, parent))
                         }
                         Node::Leaf | Node::Param(_) | Node::Lent => false,
                     };
@@ -411,14 +400,14 @@ impl<T: Float> Shared<T> {
                 }
                 Node::Operation(call) => {
                     let needs: SmallVec<[bool; 3]> = call
-                        .parents
+                        .parents()
                         .iter()
                         .map(|parent| parent.and_then(needed).is_some())
                         .collect();
                     match again {
-                        true => call.vjp_terms(recorder, node, &needs, &cotangent),
+                        true => vjp_terms(&**call, recorder, node, &needs, &cotangent),
                         false => {
-                            let gradients = call.call.vjp(&needs, cotangent.into_value());
+                            let gradients = call.vjp(&needs, cotangent.into_value());
                             Ok(gradients.into_iter().map(|g| g.map(Term::constant)).collect())
                         }
                     }
@@ -426,7 +415,7 @@ impl<T: Float> Shared<T> {
                 Node::Leaf | Node::Param(_) | Node::Lent => Ok(TermCotangents::new()),
             };
             if let (Node::Operation(call), Ok(gradients)) = (&lent, &gradients) {
-                for (&parent, gradient) in call.parents.iter().zip(gradients) {
+                for (&parent, gradient) in call.parents().iter().zip(gradients) {
                     if let (Some(index), Some(gradient)) =
                         (parent.and_then(needed), gradient.clone())
                     {
@@ -441,32 +430,28 @@ impl<T: Float> Shared<T> {
     }
 }
 
-impl<T: Float> Operation<T> {
-    /// The gradients of this call, the one of `node`, as terms.
-    fn vjp_terms(
-        &self,
-        recorder: &Arc<dyn Recorder<T>>,
-        node: usize,
-        needs: &[bool],
-        cotangent: &Term<T>,
-    ) -> Result<TermCotangents<T>> {
-        let inputs = self.call.inputs().iter().zip(&self.parents);
-        let inputs: Vec<Term<T>> = inputs
-            .map(|(input, parent)| match parent {
-                Some(parent) => Term::recorded(input.clone(), Arc::clone(recorder), *parent),
-                None => Term::constant(input.clone()),
-            })
-            .collect();
-        let output = self.call.output().clone();
-        let output = Term::recorded(output, Arc::clone(recorder), node);
-        self.call.vjp_terms(&inputs, &output, needs, cotangent)
-    }
+/// The gradients of a call, the one of `node`, as terms.
+fn vjp_terms<T: Float>(
+    call: &dyn Recorded<T>,
+    recorder: &Arc<dyn Recorder<T>>,
+    node: usize,
+    needs: &[bool],
+    cotangent: &Term<T>,
+) -> Result<TermCotangents<T>> {
+    let inputs = call.inputs().iter().zip(call.parents());
+    let inputs: Vec<Term<T>> = inputs
+        .map(|(input, parent)| match parent {
+            Some(parent) => Term::recorded(input.clone(), Arc::clone(recorder), *parent),
+            None => Term::constant(input.clone()),
+        })
+        .collect();
+    let output = Term::recorded(call.output().clone(), Arc::clone(recorder), node);
+    call.vjp_terms(&inputs, &output, needs, cotangent)
 }
 
 impl<T: Float> Recorder<T> for Shared<T> {
-    fn record(&self, call: Box<dyn Recorded<T>>, parents: &[Option<usize>]) -> usize {
-        let parents = parents.into();
-        Self::record(self).push(Node::Operation(Operation { call, parents }))
+    fn record(&self, call: Box<dyn Recorded<T>>) -> usize {
+        Self::record(self).push(Node::Operation(call))
     }
 
     fn alias(&self, node: usize) -> usize {
