@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Attributes, Call, Cotangents, Op, Ops};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::forward_operators;
@@ -52,7 +52,22 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// # Errors
     ///
     /// When the operation's shape rule refuses them.
-    fn replay(&self, inputs: &[&Tensor<T>]) -> Result<Box<dyn Recorded<T>>>;
+    fn replay(&self, inputs: &[&Tensor<T>]) -> Result<Box<dyn Recorded<T>>> {
+        self.replay_with(&[], inputs)
+    }
+
+    /// The same operation with other values of some settings, applied to other
+    /// inputs.
+    ///
+    /// # Errors
+    ///
+    /// When [`Op::with_setting`] does not know a setting, or the shape rule
+    /// refuses the inputs.
+    fn replay_with(
+        &self,
+        settings: &[(&'static str, Attribute)],
+        inputs: &[&Tensor<T>],
+    ) -> Result<Box<dyn Recorded<T>>>;
 }
 
 /// Applies an operation to inputs that fit it and keeps the call.
@@ -104,11 +119,22 @@ impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
         self.operation.vjp_terms(TermCall { inputs, output, saved, needs, cotangent })
     }
 
-    fn replay(&self, inputs: &[&Tensor<T>]) -> Result<Box<dyn Recorded<T>>> {
+    fn replay_with(
+        &self,
+        settings: &[(&'static str, Attribute)],
+        inputs: &[&Tensor<T>],
+    ) -> Result<Box<dyn Recorded<T>>> {
+        let mut operation = self.operation.clone();
+        for (name, value) in settings {
+            operation = operation.with_setting(name, value).ok_or_else(|| {
+                let message = format!("the setting `{name}` cannot become {value}");
+                Error::argument(O::NAME, message)
+            })?;
+        }
         let shapes: SmallVec<[&Shape; 4]> = inputs.iter().map(|input| input.shape()).collect();
-        let output = self.operation.output_shape(&shapes)?;
+        let output = operation.output_shape(&shapes)?;
         output.check_memory::<T>(O::NAME)?;
-        Ok(record(self.operation.clone(), inputs))
+        Ok(record(operation, inputs))
     }
 }
 
