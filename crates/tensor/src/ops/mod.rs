@@ -236,7 +236,7 @@ pub mod unfold;
 mod uniques;
 
 pub use attributes::{Attribute, Attributes};
-pub use recorded::{Recorded, Recorder, Term, TermCall, TermCotangents, record};
+pub use recorded::{Parents, Recorded, Recorder, Term, TermCall, TermCotangents, record};
 pub use table::Ops;
 #[doc(hidden)]
 pub use table::compile_here;
