@@ -231,6 +231,7 @@ pub mod strided;
 #[cfg(feature = "linalg")]
 pub mod svd;
 mod table;
+mod transposed;
 pub mod unary;
 pub mod unfold;
 mod uniques;
