@@ -202,6 +202,7 @@ pub mod matrix_exp;
 pub mod max_pool2d;
 pub mod max_unpool;
 pub mod norm;
+mod normalisation;
 mod operators;
 mod order;
 pub mod padding;
