@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::gradients::{Gradients, Update};
 use crate::param::{Buffer, Counter, Param, ParamId};
+use crate::recording::Recording;
 use crate::var::Var;
 
 /// Nodes for which a tape has room at first: those of a small network, in less
@@ -34,6 +35,8 @@ struct Shared<T: Float> {
     mode: Mode,
     random: Rng,
     record: Mutex<Record<T>>,
+    /// All that happens, on a tape that traces.
+    recording: Option<Box<Mutex<Recording<T>>>>,
 }
 
 struct Record<T: Float> {
@@ -55,19 +58,10 @@ enum Node<T: Float> {
     /// The same value as that of another node.
     Alias(usize),
     /// An operation.
-    Operation(Operation<T>),
+    Operation(Box<dyn Recorded<T>>),
     /// Lent to the pass that is being recorded.
     Lent,
 }
-
-/// A call of an operation.
-struct Operation<T: Float> {
-    call: Box<dyn Recorded<T>>,
-    /// The nodes of the inputs; `None` for constants.
-    parents: Parents,
-}
-
-type Parents = SmallVec<[Option<usize>; 3]>;
 
 /// What a forward pass is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,7 +86,7 @@ impl<T: Float> Tape<T> {
             streams: 0,
             finished: false,
         });
-        Self { shared: Arc::new(Shared { mode, random, record }) }
+        Self { shared: Arc::new(Shared { mode, random, record, recording: None }) }
     }
 
     /// A tape in training mode. Whatever is random in the forward pass depends
@@ -116,6 +110,21 @@ impl<T: Float> Tape<T> {
         Self::new(Mode::Inference, Rng::seed(0))
     }
 
+    /// A tape in evaluation mode that keeps all that happens on it, for
+    /// [`take_recording`](Self::take_recording); no gradient can be asked for.
+    pub fn tracing() -> Self {
+        let mut tape = Self::evaluation();
+        if let Some(shared) = Arc::get_mut(&mut tape.shared) {
+            shared.recording = Some(Box::new(Mutex::new(Recording::new())));
+        }
+        tape
+    }
+
+    pub(crate) fn recording(&self) -> Option<MutexGuard<'_, Recording<T>>> {
+        let recording = self.shared.recording.as_ref()?;
+        Some(recording.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether this is a forward pass of training.
     pub fn is_training(&self) -> bool {
         self.shared.mode == Mode::Training
@@ -128,7 +137,8 @@ impl<T: Float> Tape<T> {
 
     /// A value on this tape whose gradient is not wanted: data.
     pub fn input(&self, value: Tensor<T>) -> Var<T> {
-        Var::placed(value, self.clone(), None)
+        let node = self.recording().map(|mut recording| recording.value(&value));
+        Var::placed(value, self.clone(), node)
     }
 
     /// A value on this tape whose gradient is wanted; ask for it with
@@ -137,7 +147,7 @@ impl<T: Float> Tape<T> {
     /// On a tape for [`inference`](Self::inference) it is an
     /// [`input`](Self::input).
     pub fn leaf(&self, value: Tensor<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference {
+        if self.shared.mode == Mode::Inference || self.is_tracing() {
             return self.input(value);
         }
         let node = self.shared.record().push(Node::Leaf);
@@ -146,7 +156,7 @@ impl<T: Float> Tape<T> {
 
     /// The parameter on this tape; the same node however often it is used.
     pub(crate) fn parameter(&self, param: &Param<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference {
+        if self.shared.mode == Mode::Inference || self.is_tracing() {
             return self.input(param.value().clone());
         }
         let mut record = self.shared.record();
@@ -188,18 +198,25 @@ impl<T: Float> Tape<T> {
 
     /// Applies an operation and, when an input needs a gradient, records it.
     pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
+        if let Some(recording) = self.recording() {
+            return self.trace(recording, operation, inputs);
+        }
         let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
         if inputs.iter().all(|input| input.node().is_none()) {
             return self.input(operation.forward(&values).0);
         }
-        self.push(record(operation, &values), inputs)
+        let parents = inputs.iter().map(|input| input.node()).collect();
+        let call = record(operation, &values, parents);
+        let output = call.output().clone();
+        let node = self.shared.record().push(Node::Operation(call));
+        Var::placed(output, self.clone(), Some(node))
     }
 
-    fn push(&self, call: Box<dyn Recorded<T>>, inputs: &[&Var<T>]) -> Var<T> {
-        let parents = inputs.iter().map(|input| input.node()).collect();
-        let output = call.output().clone();
-        let node = self.shared.record().push(Node::Operation(Operation { call, parents }));
-        Var::placed(output, self.clone(), Some(node))
+    fn refuse_if_tracing(&self) -> Result<()> {
+        match self.is_tracing() {
+            true => Err(Error::tape("a tape that traces gives no gradients")),
+            false => Ok(()),
+        }
     }
 
     /// The value of a variable of this tape as a term; `None` of another tape.
@@ -224,6 +241,7 @@ impl<T: Float> Tape<T> {
         wrt: &[&Var<T>],
         again: bool,
     ) -> Result<Vec<Option<Var<T>>>> {
+        self.refuse_if_tracing()?;
         if self.shared.record().finished {
             return Err(Error::tape(USED));
         }
@@ -253,6 +271,7 @@ impl<T: Float> Tape<T> {
 
     /// The gradients of a node that holds one element.
     pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
+        self.refuse_if_tracing()?;
         let mut record = self.shared.record();
         if record.finished {
             return Err(Error::tape(USED));
@@ -288,7 +307,8 @@ impl<T: Float> Tape<T> {
                 Node::Param(id) => parameters.push((id, cotangent)),
                 Node::Alias(of) => add(&mut cotangents[of], cotangent),
                 Node::Lent => {}
-                Node::Operation(Operation { call, parents }) => {
+                Node::Operation(call) => {
+                    let parents = call.parents();
                     let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
                     let gradients = call.vjp(&needs, cotangent);
                     for (&parent, gradient) in parents.iter().zip(gradients) {
@@ -310,10 +330,10 @@ impl<T: Float> Tape<T> {
         let param_name = |id| name(id).unwrap_or_else(|| "unnamed parameter".to_owned());
         let mut latest = None;
         for node in &record.nodes {
-            let Node::Operation(Operation { call, parents }) = node else { continue };
+            let Node::Operation(call) = node else { continue };
             let mut own = None;
             let mut constant_is_bad = false;
-            for (input, parent) in call.inputs().iter().zip(parents) {
+            for (input, parent) in call.inputs().iter().zip(call.parents()) {
                 match parent.map(|parent| &record.nodes[parent]) {
                     Some(&Node::Param(id)) => {
                         own = own.or(Some(id));
@@ -385,7 +405,7 @@ impl<T: Float> Shared<T> {
                     || match &record.nodes[node] {
                         Node::Alias(of) => on_path(&path, *of),
                         Node::Operation(call) => {
-                            call.parents.iter().flatten().any(|&parent| on_path(&path, parent))
+                            call.parents().iter().flatten().any(|&parent| on_path(&path, parent))
                         }
                         Node::Leaf | Node::Param(_) | Node::Lent => false,
                     };
@@ -411,14 +431,14 @@ impl<T: Float> Shared<T> {
                 }
                 Node::Operation(call) => {
                     let needs: SmallVec<[bool; 3]> = call
-                        .parents
+                        .parents()
                         .iter()
                         .map(|parent| parent.and_then(needed).is_some())
                         .collect();
                     match again {
-                        true => call.vjp_terms(recorder, node, &needs, &cotangent),
+                        true => vjp_terms(&**call, recorder, node, &needs, &cotangent),
                         false => {
-                            let gradients = call.call.vjp(&needs, cotangent.into_value());
+                            let gradients = call.vjp(&needs, cotangent.into_value());
                             Ok(gradients.into_iter().map(|g| g.map(Term::constant)).collect())
                         }
                     }
@@ -426,7 +446,7 @@ impl<T: Float> Shared<T> {
                 Node::Leaf | Node::Param(_) | Node::Lent => Ok(TermCotangents::new()),
             };
             if let (Node::Operation(call), Ok(gradients)) = (&lent, &gradients) {
-                for (&parent, gradient) in call.parents.iter().zip(gradients) {
+                for (&parent, gradient) in call.parents().iter().zip(gradients) {
                     if let (Some(index), Some(gradient)) =
                         (parent.and_then(needed), gradient.clone())
                     {
@@ -441,32 +461,28 @@ impl<T: Float> Shared<T> {
     }
 }
 
-impl<T: Float> Operation<T> {
-    /// The gradients of this call, the one of `node`, as terms.
-    fn vjp_terms(
-        &self,
-        recorder: &Arc<dyn Recorder<T>>,
-        node: usize,
-        needs: &[bool],
-        cotangent: &Term<T>,
-    ) -> Result<TermCotangents<T>> {
-        let inputs = self.call.inputs().iter().zip(&self.parents);
-        let inputs: Vec<Term<T>> = inputs
-            .map(|(input, parent)| match parent {
-                Some(parent) => Term::recorded(input.clone(), Arc::clone(recorder), *parent),
-                None => Term::constant(input.clone()),
-            })
-            .collect();
-        let output = self.call.output().clone();
-        let output = Term::recorded(output, Arc::clone(recorder), node);
-        self.call.vjp_terms(&inputs, &output, needs, cotangent)
-    }
+/// The gradients of a call, the one of `node`, as terms.
+fn vjp_terms<T: Float>(
+    call: &dyn Recorded<T>,
+    recorder: &Arc<dyn Recorder<T>>,
+    node: usize,
+    needs: &[bool],
+    cotangent: &Term<T>,
+) -> Result<TermCotangents<T>> {
+    let inputs = call.inputs().iter().zip(call.parents());
+    let inputs: Vec<Term<T>> = inputs
+        .map(|(input, parent)| match parent {
+            Some(parent) => Term::recorded(input.clone(), Arc::clone(recorder), *parent),
+            None => Term::constant(input.clone()),
+        })
+        .collect();
+    let output = Term::recorded(call.output().clone(), Arc::clone(recorder), node);
+    call.vjp_terms(&inputs, &output, needs, cotangent)
 }
 
 impl<T: Float> Recorder<T> for Shared<T> {
-    fn record(&self, call: Box<dyn Recorded<T>>, parents: &[Option<usize>]) -> usize {
-        let parents = parents.into();
-        Self::record(self).push(Node::Operation(Operation { call, parents }))
+    fn record(&self, call: Box<dyn Recorded<T>>) -> usize {
+        Self::record(self).push(Node::Operation(call))
     }
 
     fn alias(&self, node: usize) -> usize {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Attributes, Call, Cotangents, Op, Ops};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::forward_operators;
@@ -27,6 +27,10 @@ pub trait Recorded<T: Float>: Send + Sync {
 
     /// What went in.
     fn inputs(&self) -> &[Tensor<T>];
+
+    /// The nodes of the inputs on the tape that keeps the call; `None` for
+    /// constants.
+    fn parents(&self) -> &[Option<usize>];
 
     /// What came out.
     fn output(&self) -> &Tensor<T>;
@@ -47,26 +51,49 @@ pub trait Recorded<T: Float>: Send + Sync {
         cotangent: &Term<T>,
     ) -> Result<TermCotangents<T>>;
 
-    /// The same operation applied to other inputs.
+    /// The same operation applied to other inputs, which come from other nodes.
     ///
     /// # Errors
     ///
-    /// When the operation's shape rule refuses them.
-    fn replay(&self, inputs: &[&Tensor<T>]) -> Result<Box<dyn Recorded<T>>>;
+    /// When the operation's shape rule refuses the inputs.
+    fn replay(&self, inputs: &[&Tensor<T>], parents: Parents) -> Result<Box<dyn Recorded<T>>> {
+        self.replay_with(&[], inputs, parents)
+    }
+
+    /// As [`replay`](Self::replay), with other values of some settings.
+    ///
+    /// # Errors
+    ///
+    /// When [`Op::with_setting`] does not know a setting, or the shape rule
+    /// refuses the inputs.
+    fn replay_with(
+        &self,
+        settings: &[(&'static str, Attribute)],
+        inputs: &[&Tensor<T>],
+        parents: Parents,
+    ) -> Result<Box<dyn Recorded<T>>>;
 }
+
+/// The nodes of an operation's inputs; `None` for constants.
+pub type Parents = SmallVec<[Option<usize>; 3]>;
 
 /// Applies an operation to inputs that fit it and keeps the call.
 #[inline(never)]
-pub fn record<T: Float, O: Op<T>>(operation: O, inputs: &[&Tensor<T>]) -> Box<dyn Recorded<T>> {
+pub fn record<T: Float, O: Op<T>>(
+    operation: O,
+    inputs: &[&Tensor<T>],
+    parents: Parents,
+) -> Box<dyn Recorded<T>> {
     let (output, saved) = operation.forward(inputs);
     let inputs = inputs.iter().map(|&input| input.clone()).collect();
-    Box::new(Applied { operation, inputs, output, saved })
+    Box::new(Applied { operation, inputs, parents, output, saved })
 }
 
 /// An operation, what went in and came out, and what its forward kept.
 struct Applied<O, T: Float, S> {
     operation: O,
-    inputs: SmallVec<[Tensor<T>; 3]>,
+    inputs: Vec<Tensor<T>>,
+    parents: Parents,
     output: Tensor<T>,
     saved: S,
 }
@@ -84,12 +111,16 @@ impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
         &self.inputs
     }
 
+    fn parents(&self) -> &[Option<usize>] {
+        &self.parents
+    }
+
     fn output(&self) -> &Tensor<T> {
         &self.output
     }
 
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T> {
-        let Self { operation, inputs, output, saved } = self;
+        let Self { operation, inputs, output, saved, .. } = self;
         operation.vjp(Call { inputs, output, saved, needs, cotangent })
     }
 
@@ -104,19 +135,30 @@ impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
         self.operation.vjp_terms(TermCall { inputs, output, saved, needs, cotangent })
     }
 
-    fn replay(&self, inputs: &[&Tensor<T>]) -> Result<Box<dyn Recorded<T>>> {
+    fn replay_with(
+        &self,
+        settings: &[(&'static str, Attribute)],
+        inputs: &[&Tensor<T>],
+        parents: Parents,
+    ) -> Result<Box<dyn Recorded<T>>> {
+        let mut operation = self.operation.clone();
+        for (name, value) in settings {
+            operation = operation.with_setting(name, value).ok_or_else(|| {
+                let message = format!("the setting `{name}` cannot become {value}");
+                Error::argument(O::NAME, message)
+            })?;
+        }
         let shapes: SmallVec<[&Shape; 4]> = inputs.iter().map(|input| input.shape()).collect();
-        let output = self.operation.output_shape(&shapes)?;
+        let output = operation.output_shape(&shapes)?;
         output.check_memory::<T>(O::NAME)?;
-        Ok(record(self.operation.clone(), inputs))
+        Ok(record(operation, inputs, parents))
     }
 }
 
 /// Keeps the calls of operations on [`Term`]s: a tape.
 pub trait Recorder<T: Float>: Send + Sync {
-    /// Keeps a call. The parents are the nodes of its inputs, `None` for
-    /// constants. Gives the node of its output.
-    fn record(&self, call: Box<dyn Recorded<T>>, parents: &[Option<usize>]) -> usize;
+    /// Keeps a call and gives the node of its output.
+    fn record(&self, call: Box<dyn Recorded<T>>) -> usize;
 
     /// A node with the value and the gradient of another.
     fn alias(&self, node: usize) -> usize;
@@ -290,11 +332,10 @@ impl<T: Float> Ops for Term<T> {
         let Some((recorder, _)) = inputs.iter().find_map(|input| input.node.as_ref()) else {
             return Self::constant(operation.forward(&values).0);
         };
-        let call = record(operation, &values);
+        let parents = inputs.iter().map(|input| input.node()).collect();
+        let call = record(operation, &values, parents);
         let value = call.output().clone();
-        let parents: SmallVec<[Option<usize>; 4]> =
-            inputs.iter().map(|input| input.node()).collect();
-        let node = recorder.record(call, &parents);
+        let node = recorder.record(call);
         Self::recorded(value, Arc::clone(recorder), node)
     }
 

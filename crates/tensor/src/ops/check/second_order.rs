@@ -112,7 +112,7 @@ struct Tape {
 
 enum Node {
     Alias(usize),
-    Call(Box<dyn Recorded<f64>>, Vec<Option<usize>>),
+    Call(Box<dyn Recorded<f64>>),
 }
 
 impl Tape {
@@ -132,8 +132,8 @@ impl Tape {
 }
 
 impl Recorder<f64> for Tape {
-    fn record(&self, call: Box<dyn Recorded<f64>>, parents: &[Option<usize>]) -> usize {
-        self.push(Some(Node::Call(call, parents.to_vec())))
+    fn record(&self, call: Box<dyn Recorded<f64>>) -> usize {
+        self.push(Some(Node::Call(call)))
     }
 
     fn alias(&self, node: usize) -> usize {
@@ -168,12 +168,13 @@ impl Recorder<f64> for Tape {
             };
             let (parents, gradients) = match &*node {
                 Node::Alias(of) => (&[Some(*of)][..], TermCotangents::from_iter([Some(cotangent)])),
-                Node::Call(call, parents) => {
+                Node::Call(call) => {
+                    let parents = call.parents();
                     let inputs = call.inputs().iter().zip(parents);
                     let inputs: Vec<_> = inputs.map(|(input, &node)| term(input, node)).collect();
                     let needs: Vec<bool> = parents.iter().map(Option::is_some).collect();
                     let output = term(call.output(), Some(index));
-                    (&parents[..], call.vjp_terms(&inputs, &output, &needs, &cotangent)?)
+                    (parents, call.vjp_terms(&inputs, &output, &needs, &cotangent)?)
                 }
             };
             for (parent, gradient) in parents.iter().zip(gradients) {
