@@ -21,8 +21,12 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod backward;
 mod functional;
+mod grad;
 mod gradients;
+mod higher_order;
+mod hooks;
 mod param;
 mod parameters;
 mod state;
@@ -30,7 +34,10 @@ mod tape;
 mod var;
 
 pub use functional::{check_gradient, value_and_grad};
+pub use grad::Wrt;
 pub use gradients::{Gradients, Update};
+pub use higher_order::{hessian, hvp, jacobian, jvp, vjp};
+pub use hooks::RuleCall;
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
 pub use state::{AnyTensor, Differences, StateDict};
