@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dendra_tensor::ops::{Call, Cotangents, Op};
-use dendra_tensor::{Error, Float, Result, Rng, Tensor, warn_if_unoptimised};
+use dendra_tensor::ops::{Op, Recorded, Recorder, Term, TermCotangents, record};
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
 use crate::gradients::{Gradients, Update};
@@ -17,6 +17,10 @@ use crate::var::Var;
 /// small ones away.
 const NODES: usize = 32;
 
+/// What a second pass over a tape is told.
+const USED: &str = "this tape was used already: backward consumes what it recorded; start a new \
+                    tape for every step";
+
 /// The record of one forward pass, and what else a forward pass may need:
 /// training or evaluation mode, and the random stream.
 ///
@@ -27,7 +31,7 @@ pub struct Tape<T: Float = f32> {
 }
 
 struct Shared<T: Float> {
-    training: bool,
+    mode: Mode,
     random: Rng,
     record: Mutex<Record<T>>,
 }
@@ -48,56 +52,20 @@ enum Node<T: Float> {
     Leaf,
     /// [`Param::on`].
     Param(ParamId),
+    /// The same value as that of another node.
+    Alias(usize),
     /// An operation.
     Operation(Box<dyn Recorded<T>>),
+    /// Lent to the pass that is being recorded.
+    Lent,
 }
 
-/// A call of an operation, with the types erased.
-trait Recorded<T: Float>: Send + Sync {
-    fn name(&self) -> &'static str;
-
-    fn inputs(&self) -> &[Tensor<T>];
-
-    /// The nodes of the inputs; `None` for constants.
-    fn parents(&self) -> &[Option<usize>];
-
-    fn output(&self) -> &Tensor<T>;
-
-    /// The gradients of the inputs that have a node.
-    fn vjp(&self, cotangent: Tensor<T>) -> Cotangents<T>;
-}
-
-/// An operation, what went in and came out, and what its forward kept.
-struct Applied<O, T: Float, S> {
-    operation: O,
-    inputs: Vec<Tensor<T>>,
-    parents: SmallVec<[Option<usize>; 3]>,
-    output: Tensor<T>,
-    saved: S,
-}
-
-impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    fn inputs(&self) -> &[Tensor<T>] {
-        &self.inputs
-    }
-
-    fn parents(&self) -> &[Option<usize>] {
-        &self.parents
-    }
-
-    fn output(&self) -> &Tensor<T> {
-        &self.output
-    }
-
-    fn vjp(&self, cotangent: Tensor<T>) -> Cotangents<T> {
-        let Self { operation, inputs, parents, output, saved } = self;
-        let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
-        operation.vjp(Call { inputs, output, saved, needs: &needs, cotangent })
-    }
+/// What a forward pass is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Training,
+    Evaluation,
+    Inference,
 }
 
 impl<T: Float> Clone for Tape<T> {
@@ -107,7 +75,7 @@ impl<T: Float> Clone for Tape<T> {
 }
 
 impl<T: Float> Tape<T> {
-    fn new(training: bool, random: Rng) -> Self {
+    fn new(mode: Mode, random: Rng) -> Self {
         let record = Mutex::new(Record {
             nodes: Vec::with_capacity(NODES),
             parameters: BTreeMap::new(),
@@ -115,26 +83,33 @@ impl<T: Float> Tape<T> {
             streams: 0,
             finished: false,
         });
-        Self { shared: Arc::new(Shared { training, random, record }) }
+        Self { shared: Arc::new(Shared { mode, random, record }) }
     }
 
     /// A tape in training mode. Whatever is random in the forward pass depends
     /// on seed and step, and on nothing else.
     pub fn training(seed: u64, step: u64) -> Self {
         warn_if_unoptimised();
-        Self::new(true, Rng::seed(seed).fork(step))
+        Self::new(Mode::Training, Rng::seed(seed).fork(step))
     }
 
     /// A tape in evaluation mode: dropout passes values through, and batch
     /// normalisation uses its running statistics. For gradients of a trained
     /// model, such as saliency maps; without gradients no tape is needed.
     pub fn evaluation() -> Self {
-        Self::new(false, Rng::seed(0))
+        Self::new(Mode::Evaluation, Rng::seed(0))
+    }
+
+    /// A tape in evaluation mode on which nothing needs a gradient, so nothing
+    /// is recorded: for models that ask for a tape where gradients are not
+    /// wanted.
+    pub fn inference() -> Self {
+        Self::new(Mode::Inference, Rng::seed(0))
     }
 
     /// Whether this is a forward pass of training.
     pub fn is_training(&self) -> bool {
-        self.shared.training
+        self.shared.mode == Mode::Training
     }
 
     /// Whether both are handles of one tape.
@@ -149,14 +124,23 @@ impl<T: Float> Tape<T> {
 
     /// A value on this tape whose gradient is wanted; ask for it with
     /// [`Gradients::wrt`].
+    ///
+    /// On a tape for [`inference`](Self::inference) it is an
+    /// [`input`](Self::input).
     pub fn leaf(&self, value: Tensor<T>) -> Var<T> {
-        let node = self.record().push(Node::Leaf);
+        if self.shared.mode == Mode::Inference {
+            return self.input(value);
+        }
+        let node = self.shared.record().push(Node::Leaf);
         Var::placed(value, self.clone(), Some(node))
     }
 
     /// The parameter on this tape; the same node however often it is used.
     pub(crate) fn parameter(&self, param: &Param<T>) -> Var<T> {
-        let mut record = self.record();
+        if self.shared.mode == Mode::Inference {
+            return self.input(param.value().clone());
+        }
+        let mut record = self.shared.record();
         let node = match record.parameters.get(&param.id()) {
             Some(&node) => node,
             None => {
@@ -171,7 +155,7 @@ impl<T: Float> Tape<T> {
 
     /// A random stream of its own for the next random operation.
     pub fn random_stream(&self) -> Rng {
-        let mut record = self.record();
+        let mut record = self.shared.record();
         record.streams += 1;
         self.shared.random.fork(record.streams)
     }
@@ -179,43 +163,87 @@ impl<T: Float> Tape<T> {
     /// Moves a buffer towards `target` when the gradients are applied:
     /// `buffer = (1 − weight) · buffer + weight · target`.
     pub fn update_towards(&self, buffer: &Buffer<T>, target: Tensor<T>, weight: f64) {
-        self.record().updates.push(Update::Towards { buffer: buffer.id(), target, weight });
+        self.shared.record().updates.push(Update::Towards { buffer: buffer.id(), target, weight });
     }
 
     /// Has a buffer that is the mean of `seen` targets be that of one more, when
     /// the gradients are applied. Several of one step count one after the other.
     pub fn update_average(&self, buffer: &Buffer<T>, target: Tensor<T>, seen: u64) {
-        self.record().updates.push(Update::Average { buffer: buffer.id(), target, seen });
+        self.shared.record().updates.push(Update::Average { buffer: buffer.id(), target, seen });
     }
 
     /// Counts up when the gradients are applied.
     pub fn increment(&self, counter: &Counter) {
-        self.record().updates.push(Update::Increment { buffer: counter.id() });
+        self.shared.record().updates.push(Update::Increment { buffer: counter.id() });
     }
 
     /// Applies an operation and, when an input needs a gradient, records it.
     pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
         let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
-        let (output, saved) = operation.forward(&values);
-        let parents: SmallVec<[Option<usize>; 3]> =
-            inputs.iter().map(|input| input.node()).collect();
-        if parents.iter().all(Option::is_none) {
-            return self.input(output);
+        if inputs.iter().all(|input| input.node().is_none()) {
+            return self.input(operation.forward(&values).0);
         }
-        let inputs = values.into_iter().cloned().collect();
-        let call = Applied { operation, inputs, parents, output: output.clone(), saved };
-        let node = self.record().push(Node::Operation(Box::new(call)));
+        let parents = inputs.iter().map(|input| input.node()).collect();
+        let call = record(operation, &values, parents);
+        let output = call.output().clone();
+        let node = self.shared.record().push(Node::Operation(call));
         Var::placed(output, self.clone(), Some(node))
+    }
+
+    /// The value of a variable of this tape as a term; `None` of another tape.
+    fn term(&self, var: &Var<T>) -> Option<Term<T>> {
+        let value = var.value().clone();
+        Some(match var.node() {
+            None => Term::constant(value),
+            Some(node) if var.tape().is_some_and(|tape| tape.is_same(self)) => {
+                Term::recorded(value, self.shared.clone(), node)
+            }
+            Some(_) => return None,
+        })
+    }
+
+    /// The gradients of ⟨cotangent, output⟩ by values of this tape, which keeps
+    /// what it recorded. What computes them is recorded, too, where `again`
+    /// says that they shall have gradients.
+    pub(crate) fn grad(
+        &self,
+        output: &Var<T>,
+        cotangent: &Var<T>,
+        wrt: &[&Var<T>],
+        again: bool,
+    ) -> Result<Vec<Option<Var<T>>>> {
+        if self.shared.record().finished {
+            return Err(Error::tape(USED));
+        }
+        let other =
+            || Error::tape("a value is on another tape than the one whose gradient this is");
+        let terms = [output, cotangent].map(|var| self.term(var));
+        let [Some(output), Some(cotangent)] = terms else { return Err(other()) };
+        let mut nodes = Vec::with_capacity(wrt.len());
+        for (index, &var) in wrt.iter().enumerate() {
+            match (self.term(var), var.node()) {
+                (Some(_), Some(node)) => nodes.push(node),
+                (None, _) => return Err(other()),
+                _ => {
+                    let message =
+                        format!("value {index} that a gradient is asked for is a constant");
+                    return Err(Error::tape(message));
+                }
+            }
+        }
+        let gradients = self.shared.pull_back(&output, &cotangent, &nodes, again)?;
+        let var = |term: Term<T>| {
+            let node = term.node();
+            Var::placed(term.into_value(), self.clone(), node)
+        };
+        Ok(gradients.into_iter().map(|gradient| gradient.map(var)).collect())
     }
 
     /// The gradients of a node that holds one element.
     pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
-        let mut record = self.record();
+        let mut record = self.shared.record();
         if record.finished {
-            return Err(Error::tape(
-                "this tape was used already: backward consumes what it recorded; start a new tape \
-                 for every step",
-            ));
+            return Err(Error::tape(USED));
         }
         let Some(last) = node else {
             return Err(Error::tape(
@@ -246,15 +274,15 @@ impl<T: Float> Tape<T> {
             match node {
                 Node::Leaf => leaves.push((nodes.len(), cotangent)),
                 Node::Param(id) => parameters.push((id, cotangent)),
+                Node::Alias(of) => add(&mut cotangents[of], cotangent),
+                Node::Lent => {}
                 Node::Operation(call) => {
-                    let gradients = call.vjp(cotangent);
-                    for (&parent, gradient) in call.parents().iter().zip(gradients) {
+                    let parents = call.parents();
+                    let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
+                    let gradients = call.vjp(&needs, cotangent);
+                    for (&parent, gradient) in parents.iter().zip(gradients) {
                         let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
-                        let slot = &mut cotangents[parent];
-                        *slot = Some(match slot.take() {
-                            Some(sum) => sum + gradient,
-                            None => gradient,
-                        });
+                        add(&mut cotangents[parent], gradient);
                     }
                 }
             }
@@ -267,7 +295,7 @@ impl<T: Float> Tape<T> {
     /// tells a parameter's name. `None` when everything is finite. Call it
     /// before `backward`, which consumes the record.
     pub fn first_not_finite(&self, name: impl Fn(ParamId) -> Option<String>) -> Option<String> {
-        let record = self.record();
+        let record = self.shared.record();
         let param_name = |id| name(id).unwrap_or_else(|| "unnamed parameter".to_owned());
         let mut latest = None;
         for node in &record.nodes {
@@ -304,10 +332,139 @@ impl<T: Float> Tape<T> {
         }
         None
     }
+}
 
+/// Adds to a sum that may not have begun.
+fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
+    *sum = Some(match sum.take() {
+        Some(sum) => sum + term,
+        None => term,
+    });
+}
+
+impl<T: Float> Shared<T> {
     fn record(&self) -> MutexGuard<'_, Record<T>> {
         // A panic while recording leaves at worst a node too many.
-        self.shared.record.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Recorder::pull`]; with `again` the gradients are recorded.
+    fn pull_back(
+        &self,
+        output: &Term<T>,
+        cotangent: &Term<T>,
+        wrt: &[usize],
+        again: bool,
+    ) -> Result<Vec<Option<Term<T>>>> {
+        let mut found: Vec<Option<Term<T>>> = vec![None; wrt.len()];
+        let (Some(recorder), Some(last)) = (output.recorder(), output.node()) else {
+            return Ok(found);
+        };
+        let Some(&first) = wrt.iter().min() else { return Ok(found) };
+        if first > last {
+            return Ok(found);
+        }
+        let mut path = vec![false; last - first + 1];
+        {
+            let record = self.record();
+            let on_path =
+                |path: &[bool], node: usize| node.checked_sub(first).is_some_and(|i| path[i]);
+            for node in first..=last {
+                path[node - first] = wrt.contains(&node)
+                    || match &record.nodes[node] {
+                        Node::Alias(of) => on_path(&path, *of),
+                        Node::Operation(call) => {
+                            call.parents().iter().flatten().any(|&parent| on_path(&path, parent))
+                        }
+                        Node::Leaf | Node::Param(_) | Node::Lent => false,
+                    };
+            }
+        }
+        let mut cotangents: Vec<Option<Term<T>>> = vec![None; path.len()];
+        cotangents[last - first] = Some(cotangent.clone());
+        for node in (first..=last).rev() {
+            let Some(cotangent) = cotangents[node - first].take() else { continue };
+            for (found, &asked) in found.iter_mut().zip(wrt) {
+                if asked == node {
+                    *found = Some(cotangent.clone());
+                }
+            }
+            let needed = |parent: usize| parent.checked_sub(first).filter(|&index| path[index]);
+            let lent = std::mem::replace(&mut self.record().nodes[node], Node::Lent);
+            let gradients = match &lent {
+                Node::Alias(of) => {
+                    if let Some(index) = needed(*of) {
+                        add(&mut cotangents[index], cotangent);
+                    }
+                    Ok(TermCotangents::new())
+                }
+                Node::Operation(call) => {
+                    let needs: SmallVec<[bool; 3]> = call
+                        .parents()
+                        .iter()
+                        .map(|parent| parent.and_then(needed).is_some())
+                        .collect();
+                    match again {
+                        true => vjp_terms(&**call, recorder, node, &needs, &cotangent),
+                        false => {
+                            let gradients = call.vjp(&needs, cotangent.into_value());
+                            Ok(gradients.into_iter().map(|g| g.map(Term::constant)).collect())
+                        }
+                    }
+                }
+                Node::Leaf | Node::Param(_) | Node::Lent => Ok(TermCotangents::new()),
+            };
+            if let (Node::Operation(call), Ok(gradients)) = (&lent, &gradients) {
+                for (&parent, gradient) in call.parents().iter().zip(gradients) {
+                    if let (Some(index), Some(gradient)) =
+                        (parent.and_then(needed), gradient.clone())
+                    {
+                        add(&mut cotangents[index], gradient);
+                    }
+                }
+            }
+            self.record().nodes[node] = lent;
+            gradients?;
+        }
+        Ok(found)
+    }
+}
+
+/// The gradients of a call, the one of `node`, as terms.
+fn vjp_terms<T: Float>(
+    call: &dyn Recorded<T>,
+    recorder: &Arc<dyn Recorder<T>>,
+    node: usize,
+    needs: &[bool],
+    cotangent: &Term<T>,
+) -> Result<TermCotangents<T>> {
+    let inputs = call.inputs().iter().zip(call.parents());
+    let inputs: Vec<Term<T>> = inputs
+        .map(|(input, parent)| match parent {
+            Some(parent) => Term::recorded(input.clone(), Arc::clone(recorder), *parent),
+            None => Term::constant(input.clone()),
+        })
+        .collect();
+    let output = Term::recorded(call.output().clone(), Arc::clone(recorder), node);
+    call.vjp_terms(&inputs, &output, needs, cotangent)
+}
+
+impl<T: Float> Recorder<T> for Shared<T> {
+    fn record(&self, call: Box<dyn Recorded<T>>) -> usize {
+        Self::record(self).push(Node::Operation(call))
+    }
+
+    fn alias(&self, node: usize) -> usize {
+        Self::record(self).push(Node::Alias(node))
+    }
+
+    fn pull(
+        &self,
+        output: &Term<T>,
+        cotangent: &Term<T>,
+        nodes: &[usize],
+    ) -> Result<Vec<Option<Term<T>>>> {
+        self.pull_back(output, cotangent, nodes, true)
     }
 }
 
@@ -324,8 +481,12 @@ impl<T: Float> Record<T> {
 
 impl<T: Float> fmt::Debug for Tape<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = if self.is_training() { "training" } else { "evaluation" };
-        write!(f, "Tape ({mode}, {} nodes)", self.record().nodes.len())
+        let mode = match self.shared.mode {
+            Mode::Training => "training",
+            Mode::Evaluation => "evaluation",
+            Mode::Inference => "inference",
+        };
+        write!(f, "Tape ({mode}, {} nodes)", self.shared.record().nodes.len())
     }
 }
 

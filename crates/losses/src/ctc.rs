@@ -210,6 +210,7 @@ pub fn ctc_loss<V: Ops>(log_probabilities: &V, target: &CtcTarget) -> Result<V> 
 }
 
 /// The sequences of labels that outputs `[n, steps, classes]` are aligned with.
+#[derive(Clone)]
 struct Alignments {
     labels: Vec<Vec<usize>>,
     /// How many steps of each output count.

@@ -290,6 +290,7 @@ fn of_samples<V: Ops>(
 }
 
 /// [`MultiMarginLoss`] of rows.
+#[derive(Clone)]
 struct OneLabel {
     squared: bool,
     margin: f64,
@@ -347,6 +348,7 @@ impl<T: Float> SampleLoss<T> for OneLabel {
 }
 
 /// [`MultiLabelMarginLoss`] of rows.
+#[derive(Clone)]
 struct ManyLabels {
     labels: Vec<Vec<usize>>,
 }

@@ -32,6 +32,7 @@ pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
 }
 
 /// The losses of all elements, reduced.
+#[derive(Clone)]
 pub(crate) struct Pointwise<C, T: Float, const N: usize> {
     pub(crate) curve: C,
     pub(crate) constants: [Tensor<T>; N],

@@ -5,7 +5,7 @@ use dendra_tensor::ops::{Call, Cotangents, Op};
 use dendra_tensor::{Float, Result, Shape, Tensor};
 
 /// The loss of a sample: a function of all its outputs, beside its gradient.
-pub(crate) trait SampleLoss<T: Float>: Send + Sync + Sized + 'static {
+pub(crate) trait SampleLoss<T: Float>: Clone + Send + Sync + Sized + 'static {
     const NAME: &'static str;
 
     /// Elementary steps that an element of a sample costs.
@@ -23,6 +23,7 @@ pub(crate) trait SampleLoss<T: Float>: Send + Sync + Sized + 'static {
 }
 
 /// The losses of all samples, not reduced: `[samples, …] → [samples]`.
+#[derive(Clone)]
 pub(crate) struct Samples<L>(pub(crate) L);
 
 impl<T: Float, L: SampleLoss<T>> Op<T> for Samples<L> {

@@ -1,6 +1,8 @@
 //! What must hold for every operation, as functions that run over its samples.
 
-use super::{Call, Cotangents, Op};
+mod second_order;
+
+use super::{Attributes, Call, Cotangents, Op, Ops, Term};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::random::Rng;
@@ -14,7 +16,15 @@ pub struct Sample<T: Float = f64> {
     /// The inputs.
     pub inputs: Vec<Tensor<T>>,
     pub(super) run: Box<Forward<T>>,
+    apply: Box<Apply<T>>,
+    /// [`Op::attributes`].
+    pub attributes: Attributes,
+    /// The bytes of its settings.
+    size: usize,
 }
+
+/// The operation as a function of terms.
+type Apply<T> = dyn Fn(&[Term<T>]) -> Result<Term<T>>;
 
 /// The shape rule and the forward pass.
 type Forward<T> = dyn Fn(&[Tensor<T>]) -> Result<Run<T>>;
@@ -34,6 +44,11 @@ pub fn samples<O: Op<T>, T: Float>() -> Vec<Sample<T>> {
     O::samples()
         .into_iter()
         .map(|(operation, inputs)| {
+            let attributes = operation.attributes();
+            let again = operation.clone();
+            let apply = move |inputs: &[Term<T>]| {
+                Term::try_apply(again.clone(), &inputs.iter().collect::<Vec<_>>())
+            };
             let operation = std::sync::Arc::new(operation);
             let run = move |inputs: &[Tensor<T>]| {
                 let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
@@ -47,7 +62,14 @@ pub fn samples<O: Op<T>, T: Float>() -> Vec<Sample<T>> {
                 };
                 Ok(Run { promised, output, vjp: Box::new(vjp) })
             };
-            Sample { name: O::NAME, inputs, run: Box::new(run) }
+            Sample {
+                name: O::NAME,
+                inputs,
+                run: Box::new(run),
+                apply: Box::new(apply),
+                attributes,
+                size: size_of::<O>(),
+            }
         })
         .collect()
 }
@@ -166,7 +188,30 @@ mod tests {
     }
 
     #[test]
+    fn every_gradient_has_a_gradient() {
+        let mut faults = Vec::new();
+        for row in super::super::table() {
+            let checks = (row.samples)().iter().map(Sample::check_again).collect::<Result<()>>();
+            faults.extend(checks.err().map(|error| format!("{}: {error}", row.name)));
+        }
+        assert!(faults.is_empty(), "{} rows:\n{}", faults.len(), faults.join("\n"));
+    }
+
+    #[test]
+    fn settings_are_named() {
+        let mut faults = Vec::new();
+        for row in super::super::table() {
+            let nameless = (row.samples)()
+                .iter()
+                .any(|sample| sample.size > 0 && sample.attributes.is_empty());
+            faults.extend(nameless.then_some(row.name));
+        }
+        assert!(faults.is_empty(), "without attributes: {faults:?}");
+    }
+
+    #[test]
     fn a_wrong_gradient_is_found() {
+        #[derive(Clone)]
         struct Wrong;
         impl Op<f64> for Wrong {
             type Saved = ();

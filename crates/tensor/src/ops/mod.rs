@@ -139,7 +139,7 @@ macro_rules! operations {
             type T = f32;
             vec![$(
                 <$operation as Op<T>>::forward as *const (),
-                <$operation as Op<T>>::vjp as *const (),
+                super::record::<T, $operation> as *const (),
             )*]
         }
     };
@@ -151,6 +151,7 @@ mod addmm;
 mod arithmetic;
 mod assignment;
 pub mod attention;
+mod attributes;
 pub mod avg_pool2d;
 pub mod batch_norm;
 #[cfg(feature = "linalg")]
@@ -210,6 +211,7 @@ mod products;
 #[cfg(feature = "linalg")]
 pub mod qr;
 pub mod quantile;
+mod recorded;
 pub mod recurrent;
 pub mod reduce;
 pub mod scan;
@@ -233,6 +235,8 @@ pub mod unary;
 pub mod unfold;
 mod uniques;
 
+pub use attributes::{Attribute, Attributes};
+pub use recorded::{Parents, Recorded, Recorder, Term, TermCall, TermCotangents, record};
 pub use table::Ops;
 #[doc(hidden)]
 pub use table::compile_here;
@@ -253,7 +257,7 @@ pub fn table() -> Vec<Row> {
 ///
 /// `f64` settings are converted to the element type where they are used, so an
 /// operation's struct seldom depends on `T`.
-pub trait Op<T: Float>: Send + Sync + Sized + 'static {
+pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// What `forward` keeps for the gradient besides inputs and output, such
     /// as the places of the maxima. `()` for most.
     type Saved: Send + Sync + 'static;
@@ -274,6 +278,23 @@ pub trait Op<T: Float>: Send + Sync + Sized + 'static {
     /// The vector–Jacobian product: the gradient of ⟨cotangent, output⟩ with
     /// respect to each input that needs one.
     fn vjp(&self, call: Call<'_, T, Self::Saved>) -> Cotangents<T>;
+
+    /// The same gradients made of operations on terms, so that they can be
+    /// differentiated again: a formula, or [`TermCall::compose`] for an operation
+    /// that others make up.
+    ///
+    /// # Errors
+    ///
+    /// When the gradient cannot be differentiated again.
+    fn vjp_terms(&self, call: TermCall<'_, T, Self::Saved>) -> Result<TermCotangents<T>> {
+        let _ = call;
+        Err(Error::tape(format!("the gradient of `{}` has no gradient", Self::NAME)))
+    }
+
+    /// The settings by name.
+    fn attributes(&self) -> Attributes {
+        Attributes::new()
+    }
 
     /// Small inputs on which the gradient is checked, an empty one included
     /// wherever the operation accepts it.

@@ -1,0 +1,188 @@
+//! Gradients of gradients against differences of gradients.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Run, Sample, dot, spread};
+use crate::error::{Error, Result};
+use crate::ops::{Ops, Recorded, Recorder, Term, TermCotangents};
+use crate::random::Rng;
+use crate::tensor::Tensor;
+
+impl Sample {
+    /// Checks what [`Op::vjp_terms`](crate::ops::Op::vjp_terms) gives: its values
+    /// are those of `vjp`, and its derivatives by inputs and cotangent agree
+    /// with differences of `vjp` to 1e-8, for contiguous and for strided inputs.
+    ///
+    /// # Errors
+    ///
+    /// When one of these does not hold, or the operation has no such gradient.
+    pub fn check_again(&self) -> Result<()> {
+        let strided: Vec<Tensor<f64>> = self.inputs.iter().map(spread).collect();
+        self.check_again_with(&self.inputs)?;
+        self.check_again_with(&strided)
+    }
+
+    fn check_again_with(&self, inputs: &[Tensor<f64>]) -> Result<()> {
+        let mut rng = Rng::seed(12);
+        let fail = |what: String| Err(Error::data(self.name, what));
+        let mut normal =
+            |like: &Tensor<f64>| Tensor::<f64>::normal(like.shape(), 0.0, 1.0, &mut rng);
+        let Run { output, vjp, .. } = (self.run)(inputs)?;
+        let cotangent = normal(&output);
+        let needs = vec![true; inputs.len()];
+        let gradients = vjp(cotangent.clone(), &needs);
+
+        let tape = Arc::new(Tape::default());
+        let leaves: Vec<Term<f64>> = inputs.iter().map(|input| tape.leaf(input)).collect();
+        let result = (self.apply)(&leaves)?;
+        let seed = tape.leaf(&cotangent);
+        let nodes: Vec<usize> = leaves.iter().filter_map(Term::node).collect();
+        let terms = tape.pull(&result, &seed, &nodes)?;
+
+        // φ = Σ ⟨weight, gradient⟩, a function of inputs and cotangent.
+        let mut weights = Vec::new();
+        let mut phi = Term::constant(Tensor::scalar(0.0));
+        for (index, (term, gradient)) in terms.iter().zip(&gradients).enumerate() {
+            let (Some(term), Some(gradient)) = (term, gradient) else {
+                return fail(format!("no gradient for input {index}"));
+            };
+            if term.shape() != gradient.shape() {
+                let (found, expected) = (term.shape(), gradient.shape());
+                return fail(format!("vjp_terms gives input {index} {found}, vjp {expected}"));
+            }
+            let differ = |(&a, &b): (&f64, &f64)| {
+                let agrees = (a - b).abs() <= 1e-10 * (1.0 + a.abs().max(b.abs()));
+                !agrees
+            };
+            let (found, expected) = (term.value().to_vec(), gradient.to_vec());
+            if let Some((a, b)) = found.iter().zip(&expected).find(|&pair| differ(pair)) {
+                return fail(format!("vjp_terms gives {a} where vjp gives {b} for input {index}"));
+            }
+            let weight = normal(gradient);
+            phi = phi.add(&term.mul(&Term::constant(weight.clone()))?.sum())?;
+            weights.push(weight);
+        }
+        let plain = |inputs: &[Tensor<f64>], cotangent: Tensor<f64>| -> Result<f64> {
+            let gradients = ((self.run)(inputs)?.vjp)(cotangent, &needs);
+            let pairs = gradients.iter().flatten().zip(&weights);
+            Ok(pairs.map(|(gradient, weight)| dot(gradient, weight)).sum())
+        };
+
+        let one = Term::constant(Tensor::scalar(1.0));
+        let all: Vec<usize> = nodes.iter().copied().chain(seed.node()).collect();
+        let second = tape.pull(&phi, &one, &all)?;
+        for (index, gradient) in second.iter().enumerate() {
+            let x = inputs.get(index).unwrap_or(&cotangent);
+            let direction = normal(x);
+            let moved = |step: f64| -> Result<f64> {
+                let (mut inputs, mut cotangent) = (inputs.to_vec(), cotangent.clone());
+                let x = inputs.get_mut(index).unwrap_or(&mut cotangent);
+                *x = &*x + &direction * step;
+                plain(&inputs, cotangent)
+            };
+            // Differences of fourth order.
+            let h = 1e-4;
+            let near = moved(h)? - moved(-h)?;
+            let far = moved(2.0 * h)? - moved(-2.0 * h)?;
+            let expected = (8.0 * near - far) / (12.0 * h);
+            let found = gradient.as_ref().map_or(0.0, |gradient| dot(gradient.value(), &direction));
+            let size = plain(inputs, cotangent.clone())?.abs();
+            let scale = 1.0 + expected.abs().max(found.abs()).max(size);
+            let agrees = (expected - found).abs() <= 1e-8 * scale;
+            if !agrees {
+                let of = if index < inputs.len() {
+                    format!("input {index}")
+                } else {
+                    "the cotangent".into()
+                };
+                return fail(format!(
+                    "the derivative of the gradient by {of} is {found}, differences give {expected}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The simplest tape: it keeps everything and recomputes nothing.
+#[derive(Default)]
+struct Tape {
+    nodes: Mutex<Vec<Option<Arc<Node>>>>,
+}
+
+enum Node {
+    Alias(usize),
+    Call(Box<dyn Recorded<f64>>),
+}
+
+impl Tape {
+    fn nodes(&self) -> MutexGuard<'_, Vec<Option<Arc<Node>>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, node: Option<Node>) -> usize {
+        let mut nodes = self.nodes();
+        nodes.push(node.map(Arc::new));
+        nodes.len() - 1
+    }
+
+    fn leaf(self: &Arc<Self>, value: &Tensor<f64>) -> Term<f64> {
+        Term::recorded(value.clone(), Arc::<Self>::clone(self), self.push(None))
+    }
+}
+
+impl Recorder<f64> for Tape {
+    fn record(&self, call: Box<dyn Recorded<f64>>) -> usize {
+        self.push(Some(Node::Call(call)))
+    }
+
+    fn alias(&self, node: usize) -> usize {
+        self.push(Some(Node::Alias(node)))
+    }
+
+    fn pull(
+        &self,
+        output: &Term<f64>,
+        cotangent: &Term<f64>,
+        wrt: &[usize],
+    ) -> Result<Vec<Option<Term<f64>>>> {
+        let (Some(recorder), Some(last)) = (output.recorder(), output.node()) else {
+            return Ok(vec![None; wrt.len()]);
+        };
+        let mut sums: Vec<Option<Term<f64>>> = vec![None; last + 1];
+        sums[last] = Some(cotangent.clone());
+        let add = |sum: &mut Option<Term<f64>>, term: Term<f64>| {
+            *sum = Some(match sum.take() {
+                Some(sum) => sum + term,
+                None => term,
+            });
+        };
+        for index in (0..=last).rev() {
+            let (Some(cotangent), Some(node)) = (sums[index].clone(), self.nodes()[index].clone())
+            else {
+                continue;
+            };
+            let term = |value: &Tensor<f64>, node: Option<usize>| match node {
+                Some(node) => Term::recorded(value.clone(), Arc::clone(recorder), node),
+                None => Term::constant(value.clone()),
+            };
+            let (parents, gradients) = match &*node {
+                Node::Alias(of) => (&[Some(*of)][..], TermCotangents::from_iter([Some(cotangent)])),
+                Node::Call(call) => {
+                    let parents = call.parents();
+                    let inputs = call.inputs().iter().zip(parents);
+                    let inputs: Vec<_> = inputs.map(|(input, &node)| term(input, node)).collect();
+                    let needs: Vec<bool> = parents.iter().map(Option::is_some).collect();
+                    let output = term(call.output(), Some(index));
+                    (parents, call.vjp_terms(&inputs, &output, &needs, &cotangent)?)
+                }
+            };
+            for (parent, gradient) in parents.iter().zip(gradients) {
+                if let (Some(parent), Some(gradient)) = (*parent, gradient) {
+                    add(&mut sums[parent], gradient);
+                }
+            }
+        }
+        Ok(wrt.iter().map(|&node| sums.get(node).cloned().flatten()).collect())
+    }
+}

@@ -1,0 +1,373 @@
+//! Calls of operations with the types erased: what a tape holds.
+//!
+//! A call can be differentiated in two ways. [`Recorded::vjp`] computes with
+//! tensors, in the operation's own kernels. [`Recorded::vjp_terms`] gives the
+//! same gradients as [`Term`]s, made of operations that are recorded in turn,
+//! so that gradients have gradients.
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Attributes, Call, Cotangents, Op, Ops};
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::forward_operators;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A call of an operation, its types erased.
+pub trait Recorded<T: Float>: Send + Sync {
+    /// [`Op::NAME`].
+    fn name(&self) -> &'static str;
+
+    /// [`Op::attributes`].
+    fn attributes(&self) -> Attributes;
+
+    /// What went in.
+    fn inputs(&self) -> &[Tensor<T>];
+
+    /// The nodes of the inputs on the tape that keeps the call; `None` for
+    /// constants.
+    fn parents(&self) -> &[Option<usize>];
+
+    /// What came out.
+    fn output(&self) -> &Tensor<T>;
+
+    /// The gradients of those inputs that need one, as [`Op::vjp`].
+    fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T>;
+
+    /// The same gradients as terms, as [`Op::vjp_terms`].
+    ///
+    /// # Errors
+    ///
+    /// When the gradient cannot be differentiated again.
+    fn vjp_terms(
+        &self,
+        inputs: &[Term<T>],
+        output: &Term<T>,
+        needs: &[bool],
+        cotangent: &Term<T>,
+    ) -> Result<TermCotangents<T>>;
+
+    /// The same operation applied to other inputs, which come from other nodes.
+    ///
+    /// # Errors
+    ///
+    /// When the operation's shape rule refuses the inputs.
+    fn replay(&self, inputs: &[&Tensor<T>], parents: Parents) -> Result<Box<dyn Recorded<T>>>;
+}
+
+/// The nodes of an operation's inputs; `None` for constants.
+pub type Parents = SmallVec<[Option<usize>; 3]>;
+
+/// Applies an operation to inputs that fit it and keeps the call.
+#[inline(never)]
+pub fn record<T: Float, O: Op<T>>(
+    operation: O,
+    inputs: &[&Tensor<T>],
+    parents: Parents,
+) -> Box<dyn Recorded<T>> {
+    let (output, saved) = operation.forward(inputs);
+    let inputs = inputs.iter().map(|&input| input.clone()).collect();
+    Box::new(Applied { operation, inputs, parents, output, saved })
+}
+
+/// An operation, what went in and came out, and what its forward kept.
+struct Applied<O, T: Float, S> {
+    operation: O,
+    inputs: Vec<Tensor<T>>,
+    parents: Parents,
+    output: Tensor<T>,
+    saved: S,
+}
+
+impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn attributes(&self) -> Attributes {
+        self.operation.attributes()
+    }
+
+    fn inputs(&self) -> &[Tensor<T>] {
+        &self.inputs
+    }
+
+    fn parents(&self) -> &[Option<usize>] {
+        &self.parents
+    }
+
+    fn output(&self) -> &Tensor<T> {
+        &self.output
+    }
+
+    fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T> {
+        let Self { operation, inputs, output, saved, .. } = self;
+        operation.vjp(Call { inputs, output, saved, needs, cotangent })
+    }
+
+    fn vjp_terms(
+        &self,
+        inputs: &[Term<T>],
+        output: &Term<T>,
+        needs: &[bool],
+        cotangent: &Term<T>,
+    ) -> Result<TermCotangents<T>> {
+        let saved = &self.saved;
+        self.operation.vjp_terms(TermCall { inputs, output, saved, needs, cotangent })
+    }
+
+    fn replay(&self, inputs: &[&Tensor<T>], parents: Parents) -> Result<Box<dyn Recorded<T>>> {
+        let shapes: SmallVec<[&Shape; 4]> = inputs.iter().map(|input| input.shape()).collect();
+        let output = self.operation.output_shape(&shapes)?;
+        output.check_memory::<T>(O::NAME)?;
+        Ok(record(self.operation.clone(), inputs, parents))
+    }
+}
+
+/// Keeps the calls of operations on [`Term`]s: a tape.
+pub trait Recorder<T: Float>: Send + Sync {
+    /// Keeps a call and gives the node of its output.
+    fn record(&self, call: Box<dyn Recorded<T>>) -> usize;
+
+    /// A node with the value and the gradient of another.
+    fn alias(&self, node: usize) -> usize;
+
+    /// The gradient of ⟨cotangent, output⟩ by each of some nodes, recorded; `None`
+    /// where the output does not depend on the node.
+    ///
+    /// # Errors
+    ///
+    /// When a gradient on the way cannot be differentiated again.
+    fn pull(
+        &self,
+        output: &Term<T>,
+        cotangent: &Term<T>,
+        nodes: &[usize],
+    ) -> Result<Vec<Option<Term<T>>>>;
+}
+
+/// A value in the gradient of an operation: it may sit on a tape, and what is
+/// computed with it is recorded there. Its functions are the methods of
+/// [`Ops`] and the operators.
+pub struct Term<T: Float = f32> {
+    value: Tensor<T>,
+    node: Option<(Arc<dyn Recorder<T>>, usize)>,
+}
+
+/// One gradient for each input; `None` where it is not needed.
+pub type TermCotangents<T> = SmallVec<[Option<Term<T>>; 3]>;
+
+/// One call of an operation, seen from the gradient that is recorded.
+pub struct TermCall<'a, T: Float, S> {
+    /// What went in.
+    pub inputs: &'a [Term<T>],
+    /// What came out.
+    pub output: &'a Term<T>,
+    /// What `forward` kept.
+    pub saved: &'a S,
+    /// Which inputs need a gradient.
+    pub needs: &'a [bool],
+    /// The gradient of the result with respect to the output.
+    pub cotangent: &'a Term<T>,
+}
+
+impl<T: Float> Term<T> {
+    /// A value that came from a node.
+    pub fn recorded(value: Tensor<T>, recorder: Arc<dyn Recorder<T>>, node: usize) -> Self {
+        Self { value, node: Some((recorder, node)) }
+    }
+
+    /// The node it came from; `None` for constants.
+    pub fn node(&self) -> Option<usize> {
+        self.node.as_ref().map(|&(_, node)| node)
+    }
+
+    /// What records the operations on it; `None` for constants.
+    pub fn recorder(&self) -> Option<&Arc<dyn Recorder<T>>> {
+        self.node.as_ref().map(|(recorder, _)| recorder)
+    }
+
+    /// The shape of the value.
+    pub fn shape(&self) -> &Shape {
+        self.value.shape()
+    }
+
+    /// The value alone.
+    pub fn into_value(self) -> Tensor<T> {
+        self.value
+    }
+
+    /// Summed over what broadcasting stretched, so that it has this shape: the
+    /// gradient of an operand that was stretched to the shape of the result.
+    ///
+    /// # Errors
+    ///
+    /// When this shape does not broadcast to the value's.
+    pub fn sum_to(&self, shape: &Shape) -> Result<Self> {
+        if self.shape() == shape {
+            return Ok(self.clone());
+        }
+        let added = self.shape().len().checked_sub(shape.len()).ok_or_else(|| {
+            let message = format!("{shape} does not broadcast to {}", self.shape());
+            Error::shape("sum_to", message)
+        })?;
+        let stretched =
+            |&axis: &usize| axis < added || (shape[axis - added] == 1 && self.shape()[axis] != 1);
+        let axes: Vec<isize> =
+            (0..self.shape().len()).filter(stretched).map(|axis| axis as isize).collect();
+        // Without axes nothing is summed: an empty list would mean all of them.
+        let sum = if axes.is_empty() { self.clone() } else { self.sum_axes(&axes, true)? };
+        sum.reshape(shape.clone())
+    }
+}
+
+impl<T: Float, S> TermCall<'_, T, S> {
+    /// The gradients of all inputs, each computed only where it is needed.
+    ///
+    /// # Errors
+    ///
+    /// What `gradient` returns.
+    pub fn each(&self, gradient: impl Fn(usize) -> Result<Term<T>>) -> Result<TermCotangents<T>> {
+        let each = self.needs.iter().enumerate();
+        each.map(|(i, &needed)| needed.then(|| gradient(i)).transpose()).collect()
+    }
+
+    /// The gradients of an operation that can be composed of others: those of
+    /// the composition.
+    ///
+    /// # Errors
+    ///
+    /// What `function` returns, and when one of its operations has a gradient
+    /// that cannot be differentiated again.
+    pub fn compose(
+        &self,
+        function: impl FnOnce(&[Term<T>]) -> Result<Term<T>>,
+    ) -> Result<TermCotangents<T>> {
+        let Some((recorder, _)) = &self.output.node else {
+            return Err(Error::tape("the output of a recorded operation must be on a tape"));
+        };
+        // Nodes of their own, since one value may be several inputs.
+        let mut nodes = Vec::new();
+        let mut inputs = Vec::with_capacity(self.inputs.len());
+        for (input, &needed) in self.inputs.iter().zip(self.needs) {
+            let value = input.value.clone();
+            inputs.push(match &input.node {
+                Some((_, node)) if needed => {
+                    let alias = recorder.alias(*node);
+                    nodes.push(alias);
+                    Term::recorded(value, Arc::clone(recorder), alias)
+                }
+                _ => input.clone(),
+            });
+        }
+        let output = function(&inputs)?;
+        let mut gradients = recorder.pull(&output, self.cotangent, &nodes)?.into_iter();
+        let gradient = |(input, &needed): (&Term<T>, &bool)| {
+            needed.then(|| {
+                let zeros = || Term::constant(Tensor::zeros(input.shape()));
+                gradients.next().flatten().unwrap_or_else(zeros)
+            })
+        };
+        Ok(self.inputs.iter().zip(self.needs).map(gradient).collect())
+    }
+}
+
+impl<T: Float> Clone for Term<T> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), node: self.node.clone() }
+    }
+}
+
+impl<T: Float> fmt::Debug for Term<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Term ")?;
+        self.value.fmt(f)
+    }
+}
+
+impl<T: Float> Ops for Term<T> {
+    type Element = T;
+
+    fn value(&self) -> &Tensor<T> {
+        &self.value
+    }
+
+    fn constant(value: Tensor<T>) -> Self {
+        Self { value, node: None }
+    }
+
+    fn apply<O: Op<T>>(operation: O, inputs: &[&Self]) -> Self {
+        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| &input.value).collect();
+        let Some((recorder, _)) = inputs.iter().find_map(|input| input.node.as_ref()) else {
+            return Self::constant(operation.forward(&values).0);
+        };
+        let parents = inputs.iter().map(|input| input.node()).collect();
+        let call = record(operation, &values, parents);
+        let value = call.output().clone();
+        let node = recorder.record(call);
+        Self::recorded(value, Arc::clone(recorder), node)
+    }
+
+    fn ensure_together(_: &[&Self]) -> Result<()> {
+        // All come from one call, so from one tape.
+        Ok(())
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $scalar:ident |$x:ident| $by:expr;)*) => {$(
+        /// Broadcasts by NumPy's rule.
+        ///
+        /// # Panics
+        ///
+        /// When the shapes do not broadcast.
+        impl<T: Float> std::ops::$trait for &Term<T> {
+            type Output = Term<T>;
+
+            #[track_caller]
+            fn $method(self, other: Self) -> Term<T> {
+                match Ops::$method(self, other) {
+                    Ok(value) => value,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+
+        impl<T: Float> std::ops::$trait<f64> for &Term<T> {
+            type Output = Term<T>;
+
+            fn $method(self, other: f64) -> Term<T> {
+                let $x = other;
+                self.$scalar($by)
+            }
+        }
+
+        forward_operators! { [T: Float] Term<T>, $trait $method, f64 }
+    )*};
+}
+operators! {
+    Add add add_scalar |x| x;
+    Sub sub add_scalar |x| -x;
+    Mul mul mul_scalar |x| x;
+    Div div mul_scalar |x| 1.0 / x;
+}
+
+impl<T: Float> std::ops::Neg for &Term<T> {
+    type Output = Term<T>;
+
+    fn neg(self) -> Term<T> {
+        Ops::neg(self)
+    }
+}
+
+impl<T: Float> std::ops::Neg for Term<T> {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Ops::neg(&self)
+    }
+}
