@@ -23,6 +23,7 @@ pub(crate) const USED: &str = "this tape was used already: backward consumes wha
 impl<T: Float> Tape<T> {
     /// The gradients of a node that holds one element.
     pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
+        self.refuse_if_tracing()?;
         let mut record = self.shared.record();
         record.check_idle()?;
         let Some(last) = node else {
@@ -141,6 +142,7 @@ impl<T: Float> Tape<T> {
         wrt: &[&Var<T>],
         again: bool,
     ) -> Result<Vec<Option<Var<T>>>> {
+        self.refuse_if_tracing()?;
         let other =
             || Error::tape("a value is on another tape than the one whose gradient this is");
         let terms = [output, cotangent].map(|var| self.term(var));
@@ -164,6 +166,13 @@ impl<T: Float> Tape<T> {
             self.shared.pull_back(&output, &cotangent, &nodes, &Pass { again, watch })?;
         drop(passing);
         Ok(gradients.into_iter().map(|found| found.map(|term| self.var(term))).collect())
+    }
+
+    pub(crate) fn refuse_if_tracing(&self) -> Result<()> {
+        match self.is_tracing() {
+            true => Err(Error::tape("a tape that traces gives no gradients")),
+            false => Ok(()),
+        }
     }
 
     /// Says that a pass that keeps the record begins, until what is returned is

@@ -1,6 +1,6 @@
 //! Derivatives of plain functions of a tensor, of first and second order.
 
-use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
 use crate::tape::Tape;
 use crate::var::Var;

@@ -92,6 +92,7 @@ impl<T: Float> Var<T> {
             let message = format!("{place}: the value needs no gradient, so none is computed");
             return Err(Error::tape(message));
         };
+        tape.refuse_if_tracing()?;
         let mut record = tape.shared.record();
         if record.finished {
             return Err(Error::tape(USED));
@@ -119,7 +120,7 @@ impl<T: Float> Tape<T> {
     /// let tape = Tape::evaluation();
     /// // Guided backpropagation: a ReLU lets only what is positive through.
     /// tape.register_rule_hook(|call| match call.name() {
-    ///     "relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
+    ///     "Relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
     ///     _ => Ok(None),
     /// });
     /// let x = tape.leaf(Tensor::from([1.0, 2.0, -3.0]));

@@ -22,6 +22,7 @@
 //! ```
 
 mod backward;
+mod function;
 mod functional;
 mod grad;
 mod gradients;
@@ -29,10 +30,12 @@ mod higher_order;
 mod hooks;
 mod param;
 mod parameters;
+mod recording;
 mod state;
 mod tape;
 mod var;
 
+pub use function::{Comparison, Function, Plain, integers};
 pub use functional::{check_gradient, value_and_grad};
 pub use grad::Wrt;
 pub use gradients::{Gradients, Update};
@@ -40,6 +43,7 @@ pub use higher_order::{hessian, hvp, jacobian, jvp, vjp};
 pub use hooks::RuleCall;
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
+pub use recording::{AsAny, Event, Inside, Recording, Scope};
 pub use state::{AnyTensor, Differences, StateDict};
 pub use tape::Tape;
 pub use var::Var;

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::gradients::Update;
 use crate::hooks::Watch;
 use crate::param::{Buffer, Counter, Param, ParamId};
+use crate::recording::Recording;
 use crate::var::Var;
 
 /// Nodes for which a tape has room at first: those of a small network, in less
@@ -31,6 +32,8 @@ pub(crate) struct Shared<T: Float> {
     mode: Mode,
     random: Rng,
     record: Mutex<Record<T>>,
+    /// All that happens, on a tape that traces.
+    recording: Option<Box<Mutex<Recording<T>>>>,
 }
 
 pub(crate) struct Record<T: Float> {
@@ -86,7 +89,7 @@ impl<T: Float> Tape<T> {
             passing: false,
             finished: false,
         });
-        Self { shared: Arc::new(Shared { mode, random, record }) }
+        Self { shared: Arc::new(Shared { mode, random, record, recording: None }) }
     }
 
     /// A tape in training mode. Whatever is random in the forward pass depends
@@ -110,6 +113,21 @@ impl<T: Float> Tape<T> {
         Self::new(Mode::Inference, Rng::seed(0))
     }
 
+    /// A tape in evaluation mode that keeps all that happens on it, for
+    /// [`take_recording`](Self::take_recording); no gradient can be asked for.
+    pub fn tracing() -> Self {
+        let mut tape = Self::evaluation();
+        if let Some(shared) = Arc::get_mut(&mut tape.shared) {
+            shared.recording = Some(Box::new(Mutex::new(Recording::new())));
+        }
+        tape
+    }
+
+    pub(crate) fn recording(&self) -> Option<MutexGuard<'_, Recording<T>>> {
+        let recording = self.shared.recording.as_ref()?;
+        Some(recording.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether this is a forward pass of training.
     pub fn is_training(&self) -> bool {
         self.shared.mode == Mode::Training
@@ -122,7 +140,8 @@ impl<T: Float> Tape<T> {
 
     /// A value on this tape whose gradient is not wanted: data.
     pub fn input(&self, value: Tensor<T>) -> Var<T> {
-        Var::placed(value, self.clone(), None)
+        let node = self.recording().map(|mut recording| recording.value(&value));
+        Var::placed(value, self.clone(), node)
     }
 
     /// A value on this tape whose gradient is wanted; ask for it with
@@ -131,7 +150,7 @@ impl<T: Float> Tape<T> {
     /// On a tape for [`inference`](Self::inference) it is an
     /// [`input`](Self::input).
     pub fn leaf(&self, value: Tensor<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference {
+        if self.shared.mode == Mode::Inference || self.is_tracing() {
             return self.input(value);
         }
         let node = self.shared.record().push(Node::Leaf);
@@ -140,7 +159,7 @@ impl<T: Float> Tape<T> {
 
     /// The parameter on this tape; the same node however often it is used.
     pub(crate) fn parameter(&self, param: &Param<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference {
+        if self.shared.mode == Mode::Inference || self.is_tracing() {
             return self.input(param.value().clone());
         }
         let mut record = self.shared.record();
@@ -182,6 +201,9 @@ impl<T: Float> Tape<T> {
 
     /// Applies an operation and, when an input needs a gradient, records it.
     pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
+        if let Some(recording) = self.recording() {
+            return self.trace(recording, operation, inputs);
+        }
         let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
         if inputs.iter().all(|input| input.node().is_none()) {
             return self.input(operation.forward(&values).0);
@@ -268,7 +290,7 @@ impl<T: Float> fmt::Debug for Tape<T> {
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::{Error, Ops, Result};
+    use dendra_tensor::{Ops, Result};
 
     use super::*;
     use crate::gradients::Gradients;

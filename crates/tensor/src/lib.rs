@@ -31,6 +31,7 @@ mod error;
 mod interop;
 pub mod kernels;
 mod layout;
+mod memory;
 pub mod ops;
 mod random;
 mod shape;
@@ -40,6 +41,7 @@ mod window;
 
 pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, MatrixFault, Result};
+pub use memory::Memory;
 pub use ops::Ops;
 pub use ops::attention::{AttentionMask, AttentionOptions};
 pub use ops::batch_norm::{ChannelStatistics, NormStatistics};

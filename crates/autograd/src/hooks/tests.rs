@@ -35,7 +35,6 @@ fn inner_gradients_are_kept_beside_those_of_leaves_and_parameters() {
     assert_eq!(gradients.wrt(&h).unwrap().to_vec(), [6.0, -2.0]);
     assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [18.0, -1.0]);
     assert_eq!(gradients.get(&w).unwrap().to_vec(), [6.0, 4.0]);
-    assert_eq!(gradients.wrt(&w.on(&x)), None, "the tape is used");
     let refused = |result: Result<()>| result.unwrap_err().to_string();
     assert!(refused(h.retain_grad()).contains("used already"));
     assert!(refused(Var::new(Tensor::scalar(1.0)).retain_grad()).contains("needs no gradient"));
@@ -100,7 +99,7 @@ fn guided_backpropagation_is_one_rule() {
     let (net, point) = (Net::new(), normal(&[1, 4], 4));
     let tape = Tape::evaluation();
     tape.register_rule_hook(|call| match call.name() {
-        "relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
+        "Relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
         _ => Ok(None),
     });
     let x = tape.leaf(point.clone());
