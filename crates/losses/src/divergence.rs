@@ -84,7 +84,7 @@ impl KlDivLoss {
 }
 
 is_loss! { KlDivLoss, Tensor<T>, |loss, output, target| {
-    loss.parts(output.shape(), target.shape())?
+    loss.parts(output.shape(), target.shape()).ok()?
 } }
 
 /// The mean over elements of the Kullback–Leibler divergence, as

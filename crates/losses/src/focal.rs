@@ -5,8 +5,8 @@ use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
 use crate::binary::ensure_probabilities;
-use crate::classes::{LabelSettings, Picked, class_axis, label_loss, label_settings};
-use crate::loss::{BatchLoss, Loss};
+use crate::classes::{LabelSettings, Picked, label_loss, label_settings};
+use crate::loss::Loss;
 use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least, in_one_shape};
 
 /// The focal loss of logits of shape `[n, classes, …]` or `[classes]` and one
@@ -76,7 +76,7 @@ impl FocalLoss {
     pub fn compute<V: Ops>(&self, logits: &V, labels: &Tensor<i64>) -> Result<V> {
         let curve = Focus { gamma: self.gamma };
         curve.check()?;
-        let axis = class_axis(Self::NAME, logits.value().shape())?;
+        let axis = self.settings.class_axis(Self::NAME, logits.value().shape())?;
         let logarithms = logits.log_softmax(axis as isize)?;
         let picked = Picked::new(Self::NAME, &self.settings, &logarithms, labels)?;
         let weight = picked.weight.clone();

@@ -6,8 +6,8 @@ use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::binary::BceWithLogitsLoss;
-use crate::classes::{ensure_class_weights, one_label_each};
-use crate::loss::{BatchLoss, Loss, is_loss, reduce};
+use crate::classes::{LabelSettings, ensure_class_weights};
+use crate::loss::{Loss, is_loss, reduce};
 use crate::pointwise::ensure_at_least;
 use crate::samples::{SampleLoss, Samples, padded, piecewise_linear};
 
@@ -129,7 +129,7 @@ impl MultiMarginLoss {
         // As in PyTorch, the label of a single sample may lie in a vector.
         let is_one = shape.len() < 2 && labels.len() == 1 && labels.rank() < 2;
         if !is_one {
-            one_label_each(Self::NAME, shape, labels)?;
+            LabelSettings::default().one_label_each(Self::NAME, shape, labels)?;
         }
         // No label is ignored: 0 is a class.
         check_labels(Self::NAME, labels, classes, 0)?;
@@ -218,18 +218,12 @@ impl<T: Float> Loss<Tensor<i64>, T> for MultiMarginLoss {
         self.compute(output, target)
     }
 
-    fn of_batch(
-        &self,
-        output: &Var<T>,
-        target: &Tensor<i64>,
-        class_weights: Option<&[f64]>,
-    ) -> Result<BatchLoss<T>> {
-        let mut loss = self.clone();
-        if let Some(weights) = class_weights {
-            loss = loss.class_weights(weights);
-        }
-        let value = loss.compute(output, target)?;
-        Ok(BatchLoss::reduced(value, self.reduction, samples(output.value().shape()) as f64))
+    fn divisor(&self, output: &Var<T>, _: &Tensor<i64>, _: usize) -> Option<f64> {
+        (self.reduction == Reduction::Mean).then(|| samples(output.shape()) as f64)
+    }
+
+    fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Tensor<i64>, T>>> {
+        Ok(Box::new(self.clone().class_weights(weights)))
     }
 }
 

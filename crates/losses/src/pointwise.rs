@@ -274,7 +274,7 @@ macro_rules! elementwise {
         }
 
         crate::loss::is_loss! { $loss, Tensor<T>, |_loss, output, target| {
-            common_shape(Self::NAME, output.shape(), target.shape())?.elements()
+            common_shape(Self::NAME, output.shape(), target.shape()).ok()?.elements()
         } }
     )*};
 }

@@ -319,8 +319,7 @@ mod tests {
         assert_eq!(sum.value().item().unwrap(), 1.0 + 4.0 + 16.0 + 1.0 + 9.0);
         let gradients = sum.backward().unwrap();
         assert_eq!(gradients.wrt(&row).unwrap().to_vec(), [2.0, 6.0, 14.0]);
-        let batch = MseLoss::new().of_batch(&row, &target, None).unwrap();
-        assert_eq!(batch.divisor, Some(6.0));
+        assert_eq!(MseLoss::new().divisor(&row, &target, 1), Some(6.0));
         let apart = L1Loss::new().reduction(Reduction::None);
         let apart = apart.compute(&target, &Tensor::scalar(2.0)).unwrap();
         assert_eq!(apart.to_vec(), [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]);
