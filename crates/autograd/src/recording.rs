@@ -10,7 +10,7 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 use smallvec::SmallVec;
 
 use crate::function::Function;
-use crate::param::ParamId;
+use crate::param::{Param, ParamId};
 use crate::parameters::{Entry, Parameters, Path};
 use crate::state::AnyTensor;
 use crate::tape::Tape;
@@ -31,6 +31,13 @@ pub enum Event<T: Float> {
     /// A value came from outside: data, a parameter, a constant, or a value of
     /// the tape that was taken off it.
     Value(Tensor<T>),
+    /// A parameter was put on the tape.
+    Parameter {
+        /// Which one.
+        id: ParamId,
+        /// Its value.
+        value: Tensor<T>,
+    },
     /// An operation was called; the parents of the call are events.
     Call {
         /// The call.
@@ -75,6 +82,11 @@ impl<T: Float> Recording<T> {
     /// Notes a value that came from outside.
     pub(crate) fn value(&mut self, value: &Tensor<T>) -> usize {
         self.push(Event::Value(value.clone()))
+    }
+
+    /// Notes a parameter.
+    pub(crate) fn parameter(&mut self, param: &Param<T>) -> usize {
+        self.push(Event::Parameter { id: param.id(), value: param.value().clone() })
     }
 
     fn push(&mut self, event: Event<T>) -> usize {
@@ -140,9 +152,7 @@ impl<T: Float> Tape<T> {
     /// /// Values of which those below 0 count twice.
     /// fn doubled(x: &Var) -> Result<Var> {
     ///     let negative = x.value().lt_scalar(0.0);
-    ///     if let Some(tape) = x.tape() {
-    ///         tape.note(Plain::CompareScalar(Comparison::Lt, 0.0), &[x.value()], &negative)?;
-    ///     }
+    ///     x.note(Plain::CompareScalar(Comparison::Lt, 0.0), &[x.value()], &negative)?;
     ///     (x * 2.0_f32).where_mask(&negative, x)
     /// }
     ///

@@ -62,6 +62,7 @@ pub mod layers;
 mod module;
 mod place;
 mod sequential;
+mod trace;
 
 pub use dendra_autograd as autograd;
 pub use dendra_autograd::Parameters;
@@ -73,3 +74,4 @@ pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
 pub use layers::*;
 pub use module::Module;
 pub use sequential::{LayerOf, Sequential, SequentialBuilder, Summary, SummaryRow};
+pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Tensors, Trace};

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention.
 
-use super::{Call, Cotangents, Op, Ops};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{Attend, Mask, batch};
@@ -192,6 +192,27 @@ impl<T: Float> Op<T> for Attention<T> {
         });
         let gradients = [Some(dq), Some(dk), dv];
         call.each(|index| gradients[index].clone().expect("all three were built"))
+    }
+
+    fn attributes(&self) -> Attributes {
+        let AttentionOptions { mask, is_causal, scale, dropout } = &self.options;
+        let mask = match mask {
+            AttentionMask::None => Attribute::None,
+            AttentionMask::Keep(keep) => keep.into(),
+            AttentionMask::Add(add) => Attribute::values(add),
+        };
+        let p = dropout.as_ref().map_or(0.0, |(p, _)| *p);
+        vec![
+            ("mask", mask),
+            ("is_causal", (*is_causal).into()),
+            ("scale", (*scale).into()),
+            ("dropout", p.into()),
+        ]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let mask = AttentionMask::Keep(value.to_mask().filter(|_| name == "mask")?);
+        Some(Self { options: AttentionOptions { mask, ..self.options.clone() } })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::broadcast::sum_to;
-use super::{Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::places::add_through;
@@ -56,6 +56,15 @@ impl<T: Float> Op<T> for Reshape {
         call.each(|_| call.cotangent.reshape(call.inputs[0].shape()).expect("the same elements"))
     }
 
+    fn attributes(&self) -> Attributes {
+        vec![("shape", (&self.shape).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let shape = value.to_shape().filter(|_| name == "shape")?;
+        Some(Reshape { shape })
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         vec![
             (Reshape { shape: [2, 6].into() }, sample(&[3, 4])),
@@ -91,6 +100,10 @@ impl<T: Float> Op<T> for Permute {
             inverse[call.inputs[0].shape().axis("permute", axis).expect(CHECKED)] = to;
         }
         call.each(|_| call.cotangent.permuted(&inverse))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axes", self.axes[..].into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -141,6 +154,25 @@ impl<T: Float> Op<T> for Slice {
         call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
     }
 
+    fn attributes(&self) -> Attributes {
+        vec![
+            ("axis", self.axis.into()),
+            ("start", self.start.into()),
+            ("end", self.end.into()),
+            ("step", self.step.into()),
+        ]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let &Attribute::Int(value) = value else { return None };
+        let value = value as isize;
+        match name {
+            "start" => Some(Slice { start: value, ..self.clone() }),
+            "end" => Some(Slice { end: Some(value), ..self.clone() }),
+            _ => None,
+        }
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let slice = |axis, start, end, step| Slice { axis, start, end, step };
         vec![
@@ -175,6 +207,15 @@ impl<T: Float> Op<T> for BroadcastTo {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| sum_to(call.cotangent.clone(), call.inputs[0].shape()))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("shape", (&self.shape).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let shape = value.to_shape().filter(|_| name == "shape")?;
+        Some(BroadcastTo { shape })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

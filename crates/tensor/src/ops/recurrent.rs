@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 
 use super::reduce::fold_columns;
-use super::{Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -278,6 +278,19 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                 }
             })
         })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![
+            ("lengths", self.options.lengths.as_deref().into()),
+            ("reverse", self.options.reverse.into()),
+        ]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let lengths = Some(value.to_sizes().filter(|_| name == "lengths")?);
+        let options = RecurrentOptions { lengths, ..self.options };
+        Some(Self { options, cell: self.cell.clone() })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -3,7 +3,7 @@
 use super::broadcast::{sum_to, zip};
 use super::layout::sample;
 use super::scatter::scattered;
-use super::{Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op};
 use crate::element::{Element, Float};
 use crate::error::Result;
 use crate::kernels::places::add_rows;
@@ -42,6 +42,15 @@ impl<T: Float> Op<T> for Gather {
             // the same bits every time.
             scattered(&Tensor::zeros(shape), axis, &self.index, &call.cotangent, |sum, g| sum + g)
         })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into()), ("index", (&self.index).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let index = value.to_indices().filter(|_| name == "index")?;
+        Some(Gather { index, axis: self.axis })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -90,6 +99,15 @@ impl<T: Float> Op<T> for IndexSelect {
             add_rows(gradient.make_mut(), shape, axis, &self.indices, &call.cotangent);
             gradient
         })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into()), ("indices", self.indices[..].into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let indices = value.to_sizes().filter(|_| name == "indices")?;
+        Some(IndexSelect { indices, axis: self.axis })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -168,6 +186,15 @@ impl<T: Float> Op<T> for Where {
             });
             sum_to(gradient, call.inputs[index].shape())
         })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("mask", (&self.mask).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let mask = value.to_mask().filter(|_| name == "mask")?;
+        Some(Where { mask })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
