@@ -17,6 +17,8 @@
 //! ```toml
 //! [profile.dev.package."*"]
 //! opt-level = 3
+//! debug-assertions = false
+//! overflow-checks = false
 //! ```
 
 #[cfg(feature = "approx")]
