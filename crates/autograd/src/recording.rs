@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::sync::MutexGuard;
 
 use dendra_tensor::ops::{Op, Recorded, record};
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Element, Error, Float, Result, Tensor};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -183,6 +183,42 @@ impl<T: Float> Tape<T> {
         Ok(())
     }
 
+    /// Calls a function without a gradient; a trace sees it. Where its output is
+    /// put on the tape, by [`input`](Self::input), a trace knows it again, so that
+    /// what depends on the data in other ways than operations do can be one
+    /// function of a trace.
+    ///
+    /// ```
+    /// use dendra_autograd::{Plain, Tape};
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let tape = Tape::<f32>::inference();
+    /// let mask: Tensor<bool> = tape.call(Plain::Not, &[&Tensor::from([true, false])])?;
+    /// assert_eq!(mask.to_vec(), [false, true]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the inputs do not fit, or the output has another element type.
+    pub fn call<E: Element>(
+        &self,
+        function: impl Function,
+        inputs: &[&dyn AsAny],
+    ) -> Result<Tensor<E>> {
+        let inputs = inputs.iter().map(|input| input.as_any()).collect::<Result<Vec<_>>>()?;
+        let output = function.apply(&inputs)?;
+        let typed = output.downcast().cloned().ok_or_else(|| {
+            let (name, found) = (function.name(), output.element());
+            Error::tape(format!("`{name}` gives elements of type {found}, not {}", E::NAME))
+        })?;
+        if let Some(mut recording) = self.recording() {
+            let (function, scope) = (Box::new(function) as Box<dyn Function>, recording.current);
+            recording.push(Event::Function { function, inputs, output, scope });
+        }
+        Ok(typed)
+    }
+
     /// Takes out what was recorded since the tape was made; `None` where it does
     /// not trace.
     pub fn take_recording(&self) -> Option<Recording<T>> {
@@ -221,7 +257,7 @@ pub trait AsAny {
     fn as_any(&self) -> Result<AnyTensor>;
 }
 
-impl<E: dendra_tensor::Element> AsAny for Tensor<E> {
+impl<E: Element> AsAny for Tensor<E> {
     fn as_any(&self) -> Result<AnyTensor> {
         AnyTensor::upcast(self).ok_or_else(|| {
             Error::tape(format!("a trace holds no tensors with elements of type {}", E::NAME))

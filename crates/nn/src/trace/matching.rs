@@ -7,7 +7,7 @@ use dendra_tensor::{Float, Result};
 
 use super::graph::{Graph, RawKind, RawNode, Run, State, graph_of, state_of};
 use super::parts::parts_of;
-use super::{Node, NodeKind, Setting, Size, Trace, refuse};
+use super::{Node, NodeKind, Setting, Size, Trace, refuse, snake_case};
 
 /// How many samples the model is run on.
 const SAMPLES: [usize; 2] = [2, 3];
@@ -150,7 +150,7 @@ impl<T: Float> Merging<'_, T> {
             return Err(self.other_operations(node, "nothing"));
         };
         if !is_same(&a.kind, &b.kind) || a.parents != b.parents || a.links != b.links {
-            return Err(self.other_operations(node, name_of(b)));
+            return Err(self.other_operations(node, &name_of(b)));
         }
         let shape = self.shape(node, a, b)?;
         let constant = match a.kind {
@@ -163,7 +163,7 @@ impl<T: Float> Merging<'_, T> {
                 Some(&(_, node)) => Setting::Node(node),
                 None => match b.attributes.get(index) {
                     Some((_, of_b)) => self.setting(node, name, of_a, of_b)?,
-                    None => return Err(self.other_operations(node, name_of(b))),
+                    None => return Err(self.other_operations(node, &name_of(b))),
                 },
             };
             settings.push((*name, setting));
@@ -255,7 +255,7 @@ impl<T: Float> Merging<'_, T> {
     }
 
     fn place(&self, node: usize) -> String {
-        place(name_of(&self.a.nodes[node]), &self.paths[node])
+        place(&name_of(&self.a.nodes[node]), &self.paths[node])
     }
 
     /// The first operation that takes a value.
@@ -285,13 +285,13 @@ pub(super) fn place(name: &str, part: &str) -> String {
     }
 }
 
-fn name_of<T: Float>(raw: &RawNode<T>) -> &str {
+fn name_of<T: Float>(raw: &RawNode<T>) -> String {
     match &raw.kind {
-        RawKind::Input(_) => "input",
-        RawKind::State(_) => "parameter",
-        RawKind::Constant => "constant",
-        RawKind::Operation(call) => call.name(),
-        RawKind::Function(function) => function.name(),
+        RawKind::Input(_) => "input".to_owned(),
+        RawKind::State(_) => "parameter".to_owned(),
+        RawKind::Constant => "constant".to_owned(),
+        RawKind::Operation(call) => snake_case(call.name()),
+        RawKind::Function(function) => snake_case(function.name()),
     }
 }
 

@@ -60,7 +60,8 @@ fn layers_used<T: Float>(graph: &Graph<T>, state: &[State<T>]) -> Vec<Option<Str
     let mut used = Vec::with_capacity(graph.nodes.len());
     for raw in &graph.nodes {
         let layer = raw.parents.iter().find_map(|&parent| made[parent]);
-        let is_made = raw.parents.iter().all(|&parent| made[parent].is_some());
+        let mut sources = raw.parents.iter().chain(raw.links.iter().map(|(_, node)| node));
+        let is_made = sources.all(|&source| made[source].is_some());
         made.push(match raw.kind {
             RawKind::State(index) => Some(layer_of(&state[index].name)),
             _ => layer.filter(|_| is_made),

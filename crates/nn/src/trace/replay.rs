@@ -67,7 +67,7 @@ impl<T: Float> Trace<T> {
             let start = Instant::now();
             let (value, call) = self
                 .value(node, inputs, &values, samples)
-                .map_err(|error| error.within(place(node.name(), &node.part)))?;
+                .map_err(|error| error.within(place(&node.name(), &node.part)))?;
             let seconds = start.elapsed().as_secs_f64();
             if node.is_computed() {
                 watch(&Executed { index, value: &value, call: call.as_deref(), seconds })?;
