@@ -265,6 +265,11 @@ impl<T: Float> Op<T> for Attention<T> {
         ]
     }
 
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let mask = AttentionMask::Keep(value.to_mask().filter(|_| name == "mask")?);
+        Some(Self { options: AttentionOptions { mask, ..self.options.clone() } })
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(20);
         let mut inputs = |batch: &[usize], [l, s, e, v]: [usize; 4]| {

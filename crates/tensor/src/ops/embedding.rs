@@ -1,6 +1,6 @@
 //! Rows of a table by number.
 
-use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
@@ -152,6 +152,11 @@ impl<T: Float> Op<T> for Embedding {
             ("padding_idx", self.padding_idx.into()),
             ("scale_grad_by_freq", self.scale_grad_by_freq.into()),
         ]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let indices = value.to_indices().filter(|_| name == "indices")?;
+        Some(Self { indices, ..self.clone() })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

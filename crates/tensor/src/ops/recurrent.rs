@@ -6,7 +6,7 @@ mod terms;
 use std::cell::OnceCell;
 
 use super::reduce::fold_columns;
-use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
+use super::{Attribute, Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -292,6 +292,12 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
         let mut attributes = self.cell.attributes();
         attributes.extend([("lengths", lengths.into()), ("reverse", self.options.reverse.into())]);
         attributes
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let lengths = Some(value.to_sizes().filter(|_| name == "lengths")?);
+        let options = RecurrentOptions { lengths, ..self.options };
+        Some(Self { options, cell: self.cell.clone() })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
