@@ -1,5 +1,7 @@
 //! Digits as text for a terminal, and as a sheet of pictures.
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 
 use dendra::prelude::*;
@@ -55,17 +57,21 @@ pub(crate) fn sheet(images: &Tensor, columns: usize, path: impl AsRef<Path>) -> 
         return Err(Error::shape("sheet", message));
     };
     let rows = count.div_ceil(columns);
-    let size = [columns * (width + GAP) + GAP, rows * (height + GAP) + GAP].map(|n| n as u32);
-    let mut sheet = image::GrayImage::from_pixel(size[0], size[1], image::Luma([96]));
+    let size = [columns * (width + GAP) + GAP, rows * (height + GAP) + GAP];
+    let mut sheet = vec![96; size[0] * size[1]];
     for (i, pixels) in images.to_vec().chunks_exact(height * width).enumerate() {
         let left = GAP + i % columns * (width + GAP);
         let top = GAP + i / columns * (height + GAP);
         for (j, &value) in pixels.iter().enumerate() {
-            let pixel = image::Luma([(255.0 * value.clamp(0.0, 1.0)).round() as u8]);
-            sheet.put_pixel((left + j % width) as u32, (top + j / width) as u32, pixel);
+            let pixel = (255.0 * value.clamp(0.0, 1.0)).round() as u8;
+            sheet[(top + j / width) * size[0] + left + j % width] = pixel;
         }
     }
-    sheet.save(path).map_err(|error| Error::file(path, error.to_string()))?;
+    let file = File::create(path).map_err(|error| Error::io(path, error))?;
+    let mut encoder = png::Encoder::new(BufWriter::new(file), size[0] as u32, size[1] as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&sheet));
+    written.map_err(|error| Error::file(path, error.to_string()))?;
     println!("wrote {}", path.display());
     Ok(())
 }

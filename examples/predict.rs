@@ -1,9 +1,12 @@
 //! Reads a digit from an image file, or from the test set, with the network
 //! that `mnist_cnn` saved.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use dendra::datasets::decode_image;
+use dendra::datasets::transforms::{Image, Resize, Transform};
 use dendra::prelude::*;
 
 mod picture;
@@ -11,7 +14,7 @@ mod picture;
 /// Reads a handwritten digit with a saved network
 #[derive(Parser)]
 struct Arguments {
-    /// An image file (PNG or PGM), or the index of a test digit
+    /// An image file (PNG or JPEG), or the index of a test digit
     digit: PathBuf,
     /// The network, as mnist_cnn saves it
     #[arg(long, value_name = "FILE", default_value = "mnist_cnn.safetensors")]
@@ -48,40 +51,46 @@ fn main() -> Result<()> {
 /// 20 pixels and its centre of mass put in the middle of 28 × 28.
 fn read_image(path: &Path) -> Result<Tensor> {
     const SIDE: usize = 28;
-    let refuse = |message: String| Error::file(path, message);
-    let mut image = image::open(path).map_err(|error| refuse(error.to_string()))?.into_luma8();
-    let light: f64 = image.iter().map(|&pixel| f64::from(pixel)).sum();
+    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+    let mut image =
+        decode_image(&bytes, true).map_err(|error| Error::file(path, error.to_string()))?;
+    let light: f64 = image.pixels().iter().map(|&pixel| f64::from(pixel)).sum();
     // Most of a digit's picture is ground, so a light picture has dark ink.
-    if light > 127.5 * image.len() as f64 {
-        image::imageops::invert(&mut image);
+    if light > 127.5 * image.pixels().len() as f64 {
+        image.pixels_mut().iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
     }
-    let ink = |&(.., pixel): &(u32, u32, &image::Luma<u8>)| pixel[0] > 127;
-    let Some((left, right)) = extent(image.enumerate_pixels().filter(ink).map(|(x, ..)| x)) else {
-        return Err(refuse("there is no digit to be seen".to_owned()));
+    let width = image.shape()[2];
+    let ink = image.pixels().iter().enumerate().filter(|&(_, &pixel)| pixel > 127);
+    let Some((left, right)) = bounds(ink.clone().map(|(i, _)| i % width)) else {
+        return Err(Error::file(path, "there is no digit to be seen"));
     };
-    let (top, bottom) =
-        extent(image.enumerate_pixels().filter(ink).map(|(_, y, _)| y)).unwrap_or_default();
-    let digit = image::DynamicImage::from(image);
-    let digit = digit.crop_imm(left, top, right - left + 1, bottom - top + 1);
-    let digit = digit.resize(20, 20, image::imageops::FilterType::Triangle).into_luma8();
-    // How far to move it along an axis, of which it has so many pixels.
-    let mass: f64 = digit.iter().map(|&pixel| f64::from(pixel)).sum();
-    let shift = |length: u32, place: fn(u32, u32) -> u32| {
-        let moment = |(x, y, pixel): (u32, u32, &image::Luma<u8>)| {
-            f64::from(place(x, y)) * f64::from(pixel[0])
-        };
-        let centre = digit.enumerate_pixels().map(moment).sum::<f64>() / mass;
-        ((SIDE as f64 / 2.0 - centre).round() as usize).min(SIDE - length as usize)
+    let (top, bottom) = bounds(ink.map(|(i, _)| i / width)).unwrap_or_default();
+    let rows = image.pixels().chunks_exact(width).take(bottom + 1).skip(top);
+    let digit = rows.flat_map(|row| &row[left..=right]).copied().collect();
+    let [height, width] = [bottom - top + 1, right - left + 1];
+    let digit = Image::new([1, height, width], digit)?;
+
+    let longer = height.max(width) as f64;
+    let [height, width] = [height, width].map(|n| (20.0 * n as f64 / longer).round().max(1.0));
+    let [height, width] = [height as usize, width as usize];
+    let digit = Resize::new(height, width).apply(digit, &mut Rng::seed(0));
+    let pixels = digit.pixels().iter().map(|&pixel| f64::from(pixel));
+    let mass: f64 = pixels.clone().sum();
+    // How far to move the digit so that its centre is in the middle of an axis.
+    let shift = |length: usize, index: fn(usize, usize) -> usize| {
+        let moment = |(i, pixel): (usize, f64)| index(i, width) as f64 * pixel;
+        let centre = pixels.clone().enumerate().map(moment).sum::<f64>() / mass;
+        ((SIDE as f64 / 2.0 - centre).round() as usize).min(SIDE - length)
     };
-    let (right, down) = (shift(digit.width(), |x, _| x), shift(digit.height(), |_, y| y));
-    let mut pixels = vec![0.0; SIDE * SIDE];
-    for (x, y, pixel) in digit.enumerate_pixels() {
-        pixels[(y as usize + down) * SIDE + x as usize + right] = f32::from(pixel[0]) / 255.0;
+    let (right, down) = (shift(width, |i, width| i % width), shift(height, |i, width| i / width));
+    let mut centred = vec![0.0; SIDE * SIDE];
+    for (i, pixel) in pixels.clone().enumerate() {
+        centred[(i / width + down) * SIDE + i % width + right] = pixel as f32 / 255.0;
     }
-    Tensor::from_vec(pixels, [1, 1, SIDE, SIDE])
+    Tensor::from_vec(centred, [1, 1, SIDE, SIDE])
 }
 
 /// The smallest and the largest of some numbers.
-fn extent(numbers: impl Iterator<Item = u32> + Clone) -> Option<(u32, u32)> {
+fn bounds(numbers: impl Iterator<Item = usize> + Clone) -> Option<(usize, usize)> {
     Some((numbers.clone().min()?, numbers.max()?))
 }

@@ -21,18 +21,22 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod function;
 mod functional;
 mod gradients;
 mod param;
 mod parameters;
+mod recording;
 mod state;
 mod tape;
 mod var;
 
+pub use function::{Comparison, Function, Plain, integers};
 pub use functional::{check_gradient, value_and_grad};
 pub use gradients::{Gradients, Update};
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
+pub use recording::{AsAny, Event, Inside, Recording, Scope};
 pub use state::{AnyTensor, Differences, StateDict};
 pub use tape::Tape;
 pub use var::Var;

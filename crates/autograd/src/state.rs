@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use dendra_tensor::{Element, Error, Float, Result, Shape, Tensor};
+use dendra_tensor::{Element, Error, Float, Memory, Result, Shape, Tensor};
 
 use crate::parameters::{Entry, EntryMut, Parameters, Path};
 
@@ -99,6 +99,56 @@ macro_rules! any_tensor {
             /// The name of the element type, as `"f32"`.
             pub fn element(&self) -> &'static str {
                 match self { $(Self::$variant(_) => <$type>::NAME,)* }
+            }
+
+            /// Where its elements lie; see [`Tensor::memory`].
+            pub fn memory(&self) -> Option<Memory> {
+                match self { $(Self::$variant(tensor) => tensor.memory(),)* }
+            }
+
+            /// The strides of its axes, in elements.
+            pub fn strides(&self) -> Vec<isize> {
+                match self { $(Self::$variant(tensor) => tensor.strides().to_vec(),)* }
+            }
+
+            /// As [`Tensor::offset_in`]; `None` where the types differ.
+            pub fn offset_in(&self, base: &Self) -> Option<usize> {
+                match (self, base) {
+                    $((Self::$variant(view), Self::$variant(base)) => view.offset_in(base),)*
+                    _ => None,
+                }
+            }
+
+            /// The given indices of an axis; see [`Tensor::index_select`].
+            ///
+            /// # Errors
+            ///
+            /// When there is no such axis or index.
+            pub fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
+                Ok(match self {
+                    $(Self::$variant(x) => Self::$variant(x.index_select(axis, indices)?),)*
+                })
+            }
+
+            /// The elements under another shape; see [`Tensor::reshape`].
+            ///
+            /// # Errors
+            ///
+            /// When their number differs.
+            pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+                Ok(match self {
+                    $(Self::$variant(tensor) => Self::$variant(tensor.reshape(shape)?),)*
+                })
+            }
+
+            /// Whether both have the same element type, shape and bits.
+            pub fn has_bits_of(&self, other: &Self) -> bool {
+                match (self, other) {
+                    // NaN equals itself here, and 0 does not equal −0.
+                    (Self::F32(a), Self::F32(b)) => a.map(f32::to_bits) == b.map(f32::to_bits),
+                    (Self::F64(a), Self::F64(b)) => a.map(f64::to_bits) == b.map(f64::to_bits),
+                    (a, b) => a == b,
+                }
             }
 
             /// The tensor, when its elements are of this type.

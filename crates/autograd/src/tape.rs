@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::gradients::{Gradients, Update};
 use crate::param::{Buffer, Counter, Param, ParamId};
+use crate::recording::Recording;
 use crate::var::Var;
 
 /// Nodes for which a tape has room at first: those of a small network, in less
@@ -34,6 +35,8 @@ struct Shared<T: Float> {
     mode: Mode,
     random: Rng,
     record: Mutex<Record<T>>,
+    /// All that happens, on a tape that traces.
+    recording: Option<Box<Mutex<Recording<T>>>>,
 }
 
 struct Record<T: Float> {
@@ -83,7 +86,7 @@ impl<T: Float> Tape<T> {
             streams: 0,
             finished: false,
         });
-        Self { shared: Arc::new(Shared { mode, random, record }) }
+        Self { shared: Arc::new(Shared { mode, random, record, recording: None }) }
     }
 
     /// A tape in training mode. Whatever is random in the forward pass depends
@@ -107,6 +110,21 @@ impl<T: Float> Tape<T> {
         Self::new(Mode::Inference, Rng::seed(0))
     }
 
+    /// A tape in evaluation mode that keeps all that happens on it, for
+    /// [`take_recording`](Self::take_recording); no gradient can be asked for.
+    pub fn tracing() -> Self {
+        let mut tape = Self::evaluation();
+        if let Some(shared) = Arc::get_mut(&mut tape.shared) {
+            shared.recording = Some(Box::new(Mutex::new(Recording::new())));
+        }
+        tape
+    }
+
+    pub(crate) fn recording(&self) -> Option<MutexGuard<'_, Recording<T>>> {
+        let recording = self.shared.recording.as_ref()?;
+        Some(recording.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether this is a forward pass of training.
     pub fn is_training(&self) -> bool {
         self.shared.mode == Mode::Training
@@ -119,7 +137,8 @@ impl<T: Float> Tape<T> {
 
     /// A value on this tape whose gradient is not wanted: data.
     pub fn input(&self, value: Tensor<T>) -> Var<T> {
-        Var::placed(value, self.clone(), None)
+        let node = self.recording().map(|mut recording| recording.value(&value));
+        Var::placed(value, self.clone(), node)
     }
 
     /// A value on this tape whose gradient is wanted; ask for it with
@@ -128,7 +147,7 @@ impl<T: Float> Tape<T> {
     /// On a tape for [`inference`](Self::inference) it is an
     /// [`input`](Self::input).
     pub fn leaf(&self, value: Tensor<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference {
+        if self.shared.mode == Mode::Inference || self.is_tracing() {
             return self.input(value);
         }
         let node = self.shared.record().push(Node::Leaf);
@@ -137,7 +156,7 @@ impl<T: Float> Tape<T> {
 
     /// The parameter on this tape; the same node however often it is used.
     pub(crate) fn parameter(&self, param: &Param<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference {
+        if self.shared.mode == Mode::Inference || self.is_tracing() {
             return self.input(param.value().clone());
         }
         let mut record = self.shared.record();
@@ -179,6 +198,9 @@ impl<T: Float> Tape<T> {
 
     /// Applies an operation and, when an input needs a gradient, records it.
     pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
+        if let Some(recording) = self.recording() {
+            return self.trace(recording, operation, inputs);
+        }
         let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
         if inputs.iter().all(|input| input.node().is_none()) {
             return self.input(operation.forward(&values).0);
@@ -188,6 +210,13 @@ impl<T: Float> Tape<T> {
         let output = call.output().clone();
         let node = self.shared.record().push(Node::Operation(call));
         Var::placed(output, self.clone(), Some(node))
+    }
+
+    fn refuse_if_tracing(&self) -> Result<()> {
+        match self.is_tracing() {
+            true => Err(Error::tape("a tape that traces gives no gradients")),
+            false => Ok(()),
+        }
     }
 
     /// The value of a variable of this tape as a term; `None` of another tape.
@@ -212,6 +241,7 @@ impl<T: Float> Tape<T> {
         wrt: &[&Var<T>],
         again: bool,
     ) -> Result<Vec<Option<Var<T>>>> {
+        self.refuse_if_tracing()?;
         if self.shared.record().finished {
             return Err(Error::tape(USED));
         }
@@ -241,6 +271,7 @@ impl<T: Float> Tape<T> {
 
     /// The gradients of a node that holds one element.
     pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
+        self.refuse_if_tracing()?;
         let mut record = self.shared.record();
         if record.finished {
             return Err(Error::tape(USED));

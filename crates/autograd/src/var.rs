@@ -47,7 +47,11 @@ impl<T: Float> Var<T> {
     /// The same value on no tape: no gradient flows through it.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Self::new(self.value.clone())
+        // A trace has no gradients, but shall see what becomes of the value.
+        match self.tape() {
+            Some(tape) if tape.is_tracing() => self.clone(),
+            _ => Self::new(self.value.clone()),
+        }
     }
 
     /// The shape of the value.

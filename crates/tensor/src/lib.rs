@@ -17,6 +17,8 @@
 //! ```toml
 //! [profile.dev.package."*"]
 //! opt-level = 3
+//! debug-assertions = false
+//! overflow-checks = false
 //! ```
 
 #[cfg(feature = "approx")]
@@ -29,6 +31,7 @@ mod error;
 mod interop;
 pub mod kernels;
 mod layout;
+mod memory;
 pub mod ops;
 mod random;
 mod shape;
@@ -38,6 +41,7 @@ mod window;
 
 pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, MatrixFault, Result};
+pub use memory::Memory;
 pub use ops::Ops;
 pub use ops::attention::{AttentionMask, AttentionOptions};
 pub use ops::batch_norm::{ChannelStatistics, NormStatistics};

@@ -15,7 +15,9 @@ pub fn warn_if_unoptimised() {
                 "dendra was compiled without optimisation, which makes it a hundred times slower.\n\
                  Run with --release, or add to your Cargo.toml:\n\n\
                  [profile.dev.package.\"*\"]\n\
-                 opt-level = 3\n"
+                 opt-level = 3\n\
+                 debug-assertions = false\n\
+                 overflow-checks = false\n"
             );
         });
     }

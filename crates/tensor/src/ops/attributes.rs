@@ -81,6 +81,29 @@ impl<A: Into<Attribute>> From<Option<A>> for Attribute {
 }
 
 impl Attribute {
+    /// A shape, from whole numbers that are no less than 0.
+    pub fn to_shape(&self) -> Option<Shape> {
+        self.to_sizes().map(Shape::from)
+    }
+
+    /// Whole numbers that are no less than 0, such as lengths.
+    pub fn to_sizes(&self) -> Option<Vec<usize>> {
+        let Self::Ints(values) = self else { return None };
+        values.iter().map(|&value| usize::try_from(value).ok()).collect()
+    }
+
+    /// Indices that come from data.
+    pub fn to_indices(&self) -> Option<Tensor<i64>> {
+        let Self::Indices(values) = self else { return None };
+        Some(values.clone())
+    }
+
+    /// A mask that comes from data.
+    pub fn to_mask(&self) -> Option<Tensor<bool>> {
+        let Self::Mask(values) = self else { return None };
+        Some(values.clone())
+    }
+
     /// The values of a tensor that is a setting.
     pub fn values<T: Float>(value: &Tensor<T>) -> Self {
         Self::Values(value.cast())

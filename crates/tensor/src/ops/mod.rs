@@ -296,6 +296,14 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
         Attributes::new()
     }
 
+    /// The same operation with another value of a setting that holds a size of
+    /// the batch or its data, such as the target of a reshape or the indices of
+    /// an embedding; `None` for any other setting or value.
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let _ = (name, value);
+        None
+    }
+
     /// Small inputs on which the gradient is checked, an empty one included
     /// wherever the operation accepts it.
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)>;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Attributes, Call, Cotangents, Op, Ops};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::forward_operators;
@@ -56,7 +56,22 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// # Errors
     ///
     /// When the operation's shape rule refuses the inputs.
-    fn replay(&self, inputs: &[&Tensor<T>], parents: Parents) -> Result<Box<dyn Recorded<T>>>;
+    fn replay(&self, inputs: &[&Tensor<T>], parents: Parents) -> Result<Box<dyn Recorded<T>>> {
+        self.replay_with(&[], inputs, parents)
+    }
+
+    /// As [`replay`](Self::replay), with other values of some settings.
+    ///
+    /// # Errors
+    ///
+    /// When [`Op::with_setting`] does not know a setting, or the shape rule
+    /// refuses the inputs.
+    fn replay_with(
+        &self,
+        settings: &[(&'static str, Attribute)],
+        inputs: &[&Tensor<T>],
+        parents: Parents,
+    ) -> Result<Box<dyn Recorded<T>>>;
 }
 
 /// The nodes of an operation's inputs; `None` for constants.
@@ -120,11 +135,23 @@ impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
         self.operation.vjp_terms(TermCall { inputs, output, saved, needs, cotangent })
     }
 
-    fn replay(&self, inputs: &[&Tensor<T>], parents: Parents) -> Result<Box<dyn Recorded<T>>> {
+    fn replay_with(
+        &self,
+        settings: &[(&'static str, Attribute)],
+        inputs: &[&Tensor<T>],
+        parents: Parents,
+    ) -> Result<Box<dyn Recorded<T>>> {
+        let mut operation = self.operation.clone();
+        for (name, value) in settings {
+            operation = operation.with_setting(name, value).ok_or_else(|| {
+                let message = format!("the setting `{name}` cannot become {value}");
+                Error::argument(O::NAME, message)
+            })?;
+        }
         let shapes: SmallVec<[&Shape; 4]> = inputs.iter().map(|input| input.shape()).collect();
-        let output = self.operation.output_shape(&shapes)?;
+        let output = operation.output_shape(&shapes)?;
         output.check_memory::<T>(O::NAME)?;
-        Ok(record(self.operation.clone(), inputs, parents))
+        Ok(record(operation, inputs, parents))
     }
 }
 

@@ -1,0 +1,346 @@
+//! Functions without a gradient, by name: what a trace holds beside operations.
+
+use dendra_tensor::ops::{Attribute, Attributes};
+use dendra_tensor::{Element, Error, Float, Number, Ops, Result, Shape, Tensor};
+
+use crate::state::AnyTensor;
+
+/// A function of tensors of any element types that has no gradient:
+/// comparisons, arg-max, masks, arithmetic of integers. It is called as a
+/// method of [`Tensor`]; [`Tape::note`](crate::Tape::note) then tells a trace
+/// what was called, so that it can be called again on other inputs.
+///
+/// [`Plain`] has the usual ones.
+pub trait Function: Send + Sync + 'static {
+    /// The name that errors and traces show.
+    fn name(&self) -> &'static str;
+
+    /// The settings by name.
+    fn attributes(&self) -> Attributes {
+        Attributes::new()
+    }
+
+    /// The output.
+    ///
+    /// # Errors
+    ///
+    /// When the inputs do not fit.
+    fn apply(&self, inputs: &[AnyTensor]) -> Result<AnyTensor>;
+
+    /// The same function with another value of a setting that holds a size of
+    /// the batch; `None` for any other.
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Box<dyn Function>> {
+        let _ = (name, value);
+        None
+    }
+}
+
+/// The usual functions without a gradient.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Plain {
+    /// Floats that are whole numbers, as integers.
+    Integers,
+    /// Numbers or booleans as numbers of another type, `f32`, `f64` or `i64`.
+    Cast {
+        /// The name of the type.
+        element: &'static str,
+    },
+    /// Where a comparison of two tensors that broadcast holds.
+    Compare(Comparison),
+    /// Where a comparison with one number holds.
+    CompareScalar(Comparison, f64),
+    /// Not, for booleans.
+    Not,
+    /// And, for booleans that broadcast.
+    And,
+    /// Or, for booleans that broadcast.
+    Or,
+    /// The indices of the largest elements along an axis.
+    Argmax {
+        /// The axis, which goes.
+        axis: isize,
+    },
+    /// The indices of the least elements along an axis.
+    Argmin {
+        /// The axis, which goes.
+        axis: isize,
+    },
+    /// Another number where a mask, the second input, is true.
+    MaskedFill {
+        /// The number.
+        value: f64,
+    },
+    /// Tensors one after the other along an axis.
+    Cat {
+        /// The axis.
+        axis: isize,
+    },
+    /// The sum of two tensors of integers that broadcast.
+    Add,
+    /// The difference of two tensors of integers that broadcast.
+    Sub,
+    /// The product of two tensors of integers that broadcast.
+    Mul,
+    /// Integers and one number added.
+    AddScalar(i64),
+    /// Integers multiplied by one number.
+    MulScalar(i64),
+    /// The memory of a tensor through another shape and strides; see
+    /// [`Tensor::as_strided`]. Traces note views by themselves.
+    View {
+        /// The shape.
+        shape: Shape,
+        /// The strides, in elements.
+        strides: Vec<isize>,
+        /// The first element.
+        offset: usize,
+    },
+}
+
+/// A comparison of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Less.
+    Lt,
+    /// Less or equal.
+    Le,
+    /// Greater.
+    Gt,
+    /// Greater or equal.
+    Ge,
+}
+
+impl Comparison {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Eq => "eq",
+            Self::Ne => "ne",
+            Self::Lt => "lt",
+            Self::Le => "le",
+            Self::Gt => "gt",
+            Self::Ge => "ge",
+        }
+    }
+
+    fn with<T: Number>(self, a: &Tensor<T>, number: f64) -> Result<Tensor<bool>> {
+        self.of(a, &Tensor::scalar(T::from_f64(number)))
+    }
+
+    fn of<T: Number>(self, a: &Tensor<T>, b: &Tensor<T>) -> Result<Tensor<bool>> {
+        match self {
+            Self::Eq => a.eq_elements(b),
+            Self::Ne => a.ne_elements(b),
+            Self::Lt => a.lt(b),
+            Self::Le => a.le(b),
+            Self::Gt => a.gt(b),
+            Self::Ge => a.ge(b),
+        }
+    }
+}
+
+/// Floats that are whole numbers, as integers.
+///
+/// # Errors
+///
+/// When one is not whole.
+pub fn integers<T: Float>(x: &Tensor<T>) -> Result<Tensor<i64>> {
+    let is_whole = |x: &T| x.is_finite() && x.floor() == *x;
+    match x.to_vec().into_iter().find(|value| !is_whole(value)) {
+        Some(value) => Err(Error::data("", format!("expected whole numbers, got {value}"))),
+        None => Ok(x.map(|x| x.to_f64() as i64)),
+    }
+}
+
+/// Calls a function of tensors of numbers for whichever type an input has.
+macro_rules! for_numbers {
+    ($input:expr, |$x:ident| $value:expr, else $other:expr) => {
+        match $input {
+            AnyTensor::F32($x) => $value,
+            AnyTensor::F64($x) => $value,
+            AnyTensor::I64($x) => $value,
+            _ => $other,
+        }
+    };
+}
+
+/// Calls a function of tensors of any elements.
+macro_rules! for_elements {
+    ($input:expr, |$x:ident| $value:expr, else $other:expr) => {
+        match $input {
+            AnyTensor::Bool($x) => $value,
+            input => for_numbers!(input, |$x| $value, else $other),
+        }
+    };
+}
+
+impl Plain {
+    fn refuse(&self, inputs: &[AnyTensor]) -> Error {
+        let inputs: Vec<String> =
+            inputs.iter().map(|input| format!("{} {}", input.element(), input.shape())).collect();
+        Error::argument(self.name(), format!("takes no inputs [{}]", inputs.join(", ")))
+    }
+
+    /// The inputs, all of one type.
+    fn all<'a, T: Element>(&self, inputs: &'a [AnyTensor]) -> Result<Vec<&'a Tensor<T>>> {
+        let typed: Option<Vec<&Tensor<T>>> = inputs.iter().map(AnyTensor::downcast).collect();
+        typed.ok_or_else(|| self.refuse(inputs))
+    }
+
+    /// Two inputs of one type.
+    fn two<'a, T: Element>(&self, inputs: &'a [AnyTensor]) -> Result<[&'a Tensor<T>; 2]> {
+        self.all(inputs)?.try_into().map_err(|_| self.refuse(inputs))
+    }
+}
+
+fn any<T: Element>(tensor: Tensor<T>) -> Result<AnyTensor> {
+    AnyTensor::upcast(&tensor)
+        .ok_or_else(|| Error::argument("AnyTensor", format!("holds no elements of {}", T::NAME)))
+}
+
+fn floats_of<T: Float>(x: &AnyTensor) -> Option<Tensor<T>> {
+    Some(match x {
+        AnyTensor::Bool(x) => x.cast(),
+        AnyTensor::F32(x) => x.cast(),
+        AnyTensor::F64(x) => x.cast(),
+        AnyTensor::I64(x) => x.map(|x: i64| T::from_f64(x as f64)),
+        _ => return None,
+    })
+}
+
+impl Function for Plain {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Integers => "integers",
+            Self::Cast { .. } => "cast",
+            Self::Compare(comparison) | Self::CompareScalar(comparison, _) => comparison.name(),
+            Self::Not => "logical_not",
+            Self::And => "logical_and",
+            Self::Or => "logical_or",
+            Self::Argmax { .. } => "argmax",
+            Self::Argmin { .. } => "argmin",
+            Self::MaskedFill { .. } => "masked_fill",
+            Self::Cat { .. } => "cat",
+            Self::Add | Self::AddScalar(_) => "add",
+            Self::Sub => "sub",
+            Self::Mul | Self::MulScalar(_) => "mul",
+            Self::View { .. } => "view",
+        }
+    }
+
+    fn attributes(&self) -> Attributes {
+        match self {
+            Self::Cast { element } => vec![("element", (*element).into())],
+            Self::CompareScalar(_, number) => vec![("number", (*number).into())],
+            Self::AddScalar(number) | Self::MulScalar(number) => {
+                vec![("number", (*number).into())]
+            }
+            Self::Argmax { axis } | Self::Argmin { axis } | Self::Cat { axis } => {
+                vec![("axis", (*axis).into())]
+            }
+            Self::MaskedFill { value } => vec![("value", (*value).into())],
+            Self::View { shape, strides, offset } => vec![
+                ("shape", shape.into()),
+                ("strides", strides[..].into()),
+                ("offset", (*offset).into()),
+            ],
+            _ => Attributes::new(),
+        }
+    }
+
+    fn apply(&self, inputs: &[AnyTensor]) -> Result<AnyTensor> {
+        let refuse = || self.refuse(inputs);
+        let first = inputs.first().ok_or_else(refuse)?;
+        match self {
+            Self::Integers => match first {
+                AnyTensor::F32(x) => Ok(integers(x)?.into()),
+                AnyTensor::F64(x) => Ok(integers(x)?.into()),
+                _ => Err(refuse()),
+            },
+            Self::Cast { element } => match (*element, first) {
+                ("f32", x) => floats_of::<f32>(x).map(AnyTensor::F32).ok_or_else(refuse),
+                ("f64", x) => floats_of::<f64>(x).map(AnyTensor::F64).ok_or_else(refuse),
+                ("i64", AnyTensor::Bool(x)) => Ok(AnyTensor::I64(x.cast())),
+                _ => Err(refuse()),
+            },
+            Self::Compare(comparison) => for_numbers!(first, |x| {
+                let other = inputs.get(1).and_then(AnyTensor::downcast).ok_or_else(refuse)?;
+                Ok(comparison.of(x, other)?.into())
+            }, else Err(refuse())),
+            Self::CompareScalar(comparison, number) => for_numbers!(first, |x| {
+                Ok(comparison.with(x, *number)?.into())
+            }, else Err(refuse())),
+            Self::Not => Ok(self.all::<bool>(inputs)?[0].logical_not().into()),
+            Self::And | Self::Or => {
+                let [a, b] = self.two::<bool>(inputs)?;
+                let both = if *self == Self::And { a.logical_and(b) } else { a.logical_or(b) };
+                Ok(both?.into())
+            }
+            Self::Argmax { axis } => match first {
+                AnyTensor::F32(x) => Ok(x.argmax(*axis)?.into()),
+                AnyTensor::F64(x) => Ok(x.argmax(*axis)?.into()),
+                _ => Err(refuse()),
+            },
+            Self::Argmin { axis } => match first {
+                AnyTensor::F32(x) => Ok(x.argmin(*axis)?.into()),
+                AnyTensor::F64(x) => Ok(x.argmin(*axis)?.into()),
+                _ => Err(refuse()),
+            },
+            Self::MaskedFill { value } => {
+                let mask = inputs.get(1).and_then(AnyTensor::downcast).ok_or_else(refuse)?;
+                match first {
+                    AnyTensor::F32(x) => Ok(x.masked_fill(mask, *value)?.into()),
+                    AnyTensor::F64(x) => Ok(x.masked_fill(mask, *value)?.into()),
+                    _ => Err(refuse()),
+                }
+            }
+            Self::Cat { axis } => for_elements!(first, |x| {
+                let mut all = vec![x];
+                for input in &inputs[1..] {
+                    all.push(input.downcast().ok_or_else(refuse)?);
+                }
+                any(Tensor::cat(&all, *axis)?)
+            }, else Err(refuse())),
+            Self::Add | Self::Sub | Self::Mul => {
+                let [a, b] = self.two::<i64>(inputs)?;
+                a.shape().broadcast(b.shape(), self.name())?;
+                Ok(match self {
+                    Self::Add => a + b,
+                    Self::Sub => a - b,
+                    _ => a * b,
+                }
+                .into())
+            }
+            Self::AddScalar(number) => {
+                let number = *number;
+                Ok(self.all::<i64>(inputs)?[0].map(|x| x.wrapping_add(number)).into())
+            }
+            Self::MulScalar(number) => {
+                let number = *number;
+                Ok(self.all::<i64>(inputs)?[0].map(|x| x.wrapping_mul(number)).into())
+            }
+            Self::View { shape, strides, offset } => for_elements!(first, |x| {
+                any(x.contiguous().as_strided(shape, strides, *offset)?)
+            }, else Err(refuse())),
+        }
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Box<dyn Function>> {
+        let Self::View { shape, strides, offset } = self.clone() else { return None };
+        Some(Box::new(match (name, value) {
+            ("shape", value) => Self::View { shape: value.to_shape()?, strides, offset },
+            ("strides", Attribute::Ints(strides)) => {
+                let strides = strides.iter().map(|&stride| stride as isize).collect();
+                Self::View { shape, strides, offset }
+            }
+            ("offset", Attribute::Int(offset)) => {
+                Self::View { shape, strides, offset: usize::try_from(*offset).ok()? }
+            }
+            _ => return None,
+        }))
+    }
+}

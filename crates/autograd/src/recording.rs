@@ -1,0 +1,226 @@
+//! All that happens on a tape which traces: calls of operations, constants
+//! included, functions without a gradient, and the part of the model that each
+//! belongs to.
+
+use std::fmt::Display;
+use std::sync::MutexGuard;
+
+use dendra_tensor::ops::{Op, Recorded, record};
+use dendra_tensor::{Error, Float, Result, Tensor};
+use smallvec::SmallVec;
+
+use crate::function::Function;
+use crate::param::ParamId;
+use crate::parameters::{Entry, Parameters, Path};
+use crate::state::AnyTensor;
+use crate::tape::Tape;
+use crate::var::Var;
+
+/// What happened on a tape made by [`Tape::tracing`].
+pub struct Recording<T: Float = f32> {
+    /// What happened, in order.
+    pub events: Vec<Event<T>>,
+    /// The parts that were entered; the first is the whole model.
+    pub scopes: Vec<Scope>,
+    /// The part that is being computed.
+    current: usize,
+}
+
+/// Something that happened; a value of the tape is the index of its event.
+pub enum Event<T: Float> {
+    /// A value came from outside: data, a parameter, a constant, or a value of
+    /// the tape that was taken off it.
+    Value(Tensor<T>),
+    /// An operation was called; the parents of the call are events.
+    Call {
+        /// The call.
+        call: Box<dyn Recorded<T>>,
+        /// The index of the part.
+        scope: usize,
+    },
+    /// A function without a gradient was called.
+    Function {
+        /// The function.
+        function: Box<dyn Function>,
+        /// What went in.
+        inputs: Vec<AnyTensor>,
+        /// What came out.
+        output: AnyTensor,
+        /// The index of the part.
+        scope: usize,
+    },
+}
+
+/// A part of a model that was entered; see [`Tape::enter`].
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The part in which it was entered; the whole model is in itself.
+    pub parent: usize,
+    /// Its name in its container.
+    pub name: String,
+    /// What it is, as `Linear 784 → 64`.
+    pub description: String,
+    /// One of the parameters of the container and its path there: it tells where
+    /// in the model the container is.
+    pub anchor: Option<(ParamId, String)>,
+}
+
+impl<T: Float> Recording<T> {
+    pub(crate) fn new() -> Self {
+        let whole =
+            Scope { parent: 0, name: String::new(), description: String::new(), anchor: None };
+        Self { events: Vec::new(), scopes: vec![whole], current: 0 }
+    }
+
+    /// Notes a value that came from outside.
+    pub(crate) fn value(&mut self, value: &Tensor<T>) -> usize {
+        self.push(Event::Value(value.clone()))
+    }
+
+    fn push(&mut self, event: Event<T>) -> usize {
+        self.events.push(event);
+        self.events.len() - 1
+    }
+}
+
+/// As long as it lives, what is computed belongs to a part; see [`Tape::enter`].
+#[must_use = "the part is left at once when this is dropped"]
+pub struct Inside<T: Float> {
+    tape: Tape<T>,
+    outer: usize,
+}
+
+impl<T: Float> Drop for Inside<T> {
+    fn drop(&mut self) {
+        if let Some(mut recording) = self.tape.recording() {
+            recording.current = self.outer;
+        }
+    }
+}
+
+/// Telling a trace what happens.
+impl<T: Float> Tape<T> {
+    /// Whether everything that happens is kept.
+    pub fn is_tracing(&self) -> bool {
+        self.recording().is_some()
+    }
+
+    /// Begins a part of a model, `name` in its container, for as long as the
+    /// returned value lives; a container of layers calls it before each of them.
+    /// `None`, and no work, where the tape does not trace.
+    pub fn enter(
+        &self,
+        container: &dyn Parameters<T>,
+        name: &dyn Display,
+        description: &dyn Display,
+    ) -> Option<Inside<T>> {
+        let mut recording = self.recording()?;
+        let mut anchor = None;
+        container.visit(&mut Path::default(), &mut |path, entry| {
+            if let (None, Entry::Param(param)) = (&anchor, entry) {
+                anchor = Some((param.id(), path.as_str().to_owned()));
+            }
+        });
+        let outer = recording.current;
+        recording.current = recording.scopes.len();
+        let (name, description) = (name.to_string(), description.to_string());
+        recording.scopes.push(Scope { parent: outer, name, description, anchor });
+        Some(Inside { tape: self.clone(), outer })
+    }
+
+    /// Tells a trace that `output` is what a function without a gradient made of
+    /// these inputs: comparisons, arg-max, masks and integers are computed by
+    /// methods of tensors, which no tape sees. Does nothing where the tape does
+    /// not trace.
+    ///
+    /// ```
+    /// use dendra_autograd::{Comparison, Plain, Tape, Var};
+    /// use dendra_tensor::{Ops, Result, Tensor};
+    ///
+    /// /// Values of which those below 0 count twice.
+    /// fn doubled(x: &Var) -> Result<Var> {
+    ///     let negative = x.value().lt_scalar(0.0);
+    ///     if let Some(tape) = x.tape() {
+    ///         tape.note(Plain::CompareScalar(Comparison::Lt, 0.0), &[x.value()], &negative)?;
+    ///     }
+    ///     (x * 2.0_f32).where_mask(&negative, x)
+    /// }
+    ///
+    /// let y = doubled(&Tape::tracing().input(Tensor::from([-1.0, 1.0])))?;
+    /// assert_eq!(y.value().to_vec(), [-2.0, 1.0]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When a trace finds that the function gives another output.
+    pub fn note(
+        &self,
+        function: impl Function,
+        inputs: &[&dyn AsAny],
+        output: &dyn AsAny,
+    ) -> Result<()> {
+        let Some(mut recording) = self.recording() else { return Ok(()) };
+        let inputs = inputs.iter().map(|input| input.as_any()).collect::<Result<Vec<_>>>()?;
+        let output = output.as_any()?;
+        if !function.apply(&inputs)?.has_bits_of(&output) {
+            let message =
+                format!("a trace was told that `{}` gave another output", function.name());
+            return Err(Error::tape(message));
+        }
+        let (function, scope) = (Box::new(function) as Box<dyn Function>, recording.current);
+        recording.push(Event::Function { function, inputs, output, scope });
+        Ok(())
+    }
+
+    /// Takes out what was recorded since the tape was made; `None` where it does
+    /// not trace.
+    pub fn take_recording(&self) -> Option<Recording<T>> {
+        self.recording().map(|mut recording| std::mem::replace(&mut *recording, Recording::new()))
+    }
+
+    /// Applies an operation and records it.
+    #[inline(never)]
+    pub(crate) fn trace<O: Op<T>>(
+        &self,
+        mut recording: MutexGuard<'_, Recording<T>>,
+        operation: O,
+        inputs: &[&Var<T>],
+    ) -> Var<T> {
+        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
+        let parents = inputs
+            .iter()
+            .map(|input| Some(input.node().unwrap_or_else(|| recording.value(input.value()))))
+            .collect();
+        let call = record(operation, &values, parents);
+        let output = call.output().clone();
+        let scope = recording.current;
+        let node = recording.push(Event::Call { call, scope });
+        drop(recording);
+        Var::placed(output, self.clone(), Some(node))
+    }
+}
+
+/// A tensor of any element type, to be noted.
+pub trait AsAny {
+    /// The tensor with its type found out at run time.
+    ///
+    /// # Errors
+    ///
+    /// When its elements have a type that no trace holds.
+    fn as_any(&self) -> Result<AnyTensor>;
+}
+
+impl<E: dendra_tensor::Element> AsAny for Tensor<E> {
+    fn as_any(&self) -> Result<AnyTensor> {
+        AnyTensor::upcast(self).ok_or_else(|| {
+            Error::tape(format!("a trace holds no tensors with elements of type {}", E::NAME))
+        })
+    }
+}
+
+impl AsAny for AnyTensor {
+    fn as_any(&self) -> Result<AnyTensor> {
+        Ok(self.clone())
+    }
+}
