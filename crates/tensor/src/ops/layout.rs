@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::broadcast::sum_to;
-use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::places::add_through;
@@ -62,6 +62,11 @@ impl<T: Float> Op<T> for Reshape {
 
     fn attributes(&self) -> Attributes {
         vec![("shape", (&self.shape).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let shape = value.to_shape().filter(|_| name == "shape")?;
+        Some(Reshape { shape })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -184,6 +189,16 @@ impl<T: Float> Op<T> for Slice {
         ]
     }
 
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let &Attribute::Int(value) = value else { return None };
+        let value = value as isize;
+        match name {
+            "start" => Some(Slice { start: value, ..self.clone() }),
+            "end" => Some(Slice { end: Some(value), ..self.clone() }),
+            _ => None,
+        }
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let slice = |axis, start, end, step| Slice { axis, start, end, step };
         vec![
@@ -226,6 +241,11 @@ impl<T: Float> Op<T> for BroadcastTo {
 
     fn attributes(&self) -> Attributes {
         vec![("shape", (&self.shape).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let shape = value.to_shape().filter(|_| name == "shape")?;
+        Some(BroadcastTo { shape })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -53,6 +53,11 @@ impl<T: Float> Op<T> for Gather {
         vec![("axis", self.axis.into()), ("index", (&self.index).into())]
     }
 
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let index = value.to_indices().filter(|_| name == "index")?;
+        Some(Gather { index, axis: self.axis })
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let rows = Tensor::from([[1], [0], [3_i64]]);
         let twice = Tensor::from([[1, 1, 1], [0, 2, 1_i64]]);
@@ -108,6 +113,13 @@ impl<T: Float> Op<T> for IndexSelect {
 
     fn attributes(&self) -> Attributes {
         vec![("axis", self.axis.into()), ("indices", listed(&self.indices))]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let indices = value.to_indices().filter(|_| name == "indices")?.to_vec();
+        let indices = indices.into_iter().map(|index| usize::try_from(index).ok());
+        let indices = indices.collect::<Option<_>>()?;
+        Some(IndexSelect { indices, axis: self.axis })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -203,6 +215,11 @@ impl<T: Float> Op<T> for Where {
 
     fn attributes(&self) -> Attributes {
         vec![("mask", (&self.mask).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let mask = value.to_mask().filter(|_| name == "mask")?;
+        Some(Where { mask })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
