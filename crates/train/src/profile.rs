@@ -3,14 +3,17 @@
 use std::fmt;
 use std::time::Instant;
 
-use dendra_autograd::{Entry, Path, Tape};
-use dendra_nn::{LayerOf, Module, Sequential};
-use dendra_tensor::{Error, Ops, Result, Rng, Tensor};
+use dendra_autograd::{Entry, Event, Path, Recording, Tape};
+use dendra_datasets::Samples;
+use dendra_nn::{LayerOf, Model, Module, Sequential};
+use dendra_tensor::ops::Recorded;
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
 
 use crate::table;
 
-/// The time, memory and arithmetic of each layer of a network; prints as a
-/// table. Made by [`Profile::of`].
+/// The time, memory and arithmetic of each layer of a network, or of each
+/// operation of any model; prints as a table. Made by [`Profile::of`] and
+/// [`Profile::by_operation`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// The layers in their order.
@@ -74,9 +77,7 @@ impl Profile {
     ///
     /// When the network does not take the inputs, or `repeats` is 0.
     pub fn of(model: &Sequential, inputs: &Tensor, repeats: usize) -> Result<Self> {
-        if repeats == 0 {
-            return Err(Error::argument("Profile::of", "repeats must be at least 1, got 0"));
-        }
+        check("Profile::of", repeats)?;
         let mut layers = Vec::new();
         let mut x = inputs.clone();
         for layer in model.layers() {
@@ -85,9 +86,158 @@ impl Profile {
             layers.push(profile);
             x = output;
         }
-        let samples = inputs.shape().first().copied().unwrap_or(1);
-        Ok(Self { layers, samples, peak: peak()? })
+        Ok(Self { layers, samples: inputs.count(), peak: peak()? })
     }
+
+    /// Runs a model of any input once, in evaluation mode, and then each of its
+    /// operations again, forward and backward, and takes the least time of
+    /// `repeats`. An operation has the name of its part of the model, where
+    /// that tells it, and of the parameters that go in.
+    ///
+    /// ```
+    /// use dendra_autograd::{Tape, Var};
+    /// use dendra_nn::{Embedding, Model, Parameters};
+    /// use dendra_tensor::{Ops, Result, Rng, Tensor};
+    /// use dendra_train::Profile;
+    ///
+    /// #[derive(Parameters)]
+    /// #[parameters(crate = dendra_nn)]
+    /// struct Words(Embedding);
+    ///
+    /// impl Model<Tensor<i64>> for Words {
+    ///     type Output = Var;
+    ///
+    ///     fn run(&self, words: &Tensor<i64>, tape: &Tape) -> Result<Var> {
+    ///         self.0.lookup(words, Some(tape))?.mean_axes(&[1], false)
+    ///     }
+    /// }
+    ///
+    /// let model = Words(Embedding::new(1000, 16).init(&mut Rng::seed(1))?);
+    /// let profile = Profile::by_operation(&model, &Tensor::zeros([32, 20]), 3)?;
+    /// println!("{profile}");
+    /// assert_eq!((profile.samples, &*profile.layers[0].name), (32, "0.weight"));
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the model does not take the inputs, or `repeats` is 0.
+    pub fn by_operation<M, I, T>(model: &M, inputs: &I, repeats: usize) -> Result<Self>
+    where
+        M: Model<I, T>,
+        I: Samples,
+        T: Float,
+    {
+        check("Profile::by_operation", repeats)?;
+        let tape = Tape::tracing();
+        model.run(inputs, &tape)?;
+        let Some(recording) = tape.take_recording() else {
+            return Err(Error::tape("the tape does not trace"));
+        };
+        // A value that came from outside is a parameter when it shows the same memory.
+        let place = |value: &Tensor<T>| value.as_slice().map(<[T]>::as_ptr);
+        let parameters = model.named_parameters().into_iter();
+        let parameters: Vec<_> =
+            parameters.map(|(name, param)| (place(param.value()), name)).collect();
+        let name = |value: &Tensor<T>| {
+            let found = parameters.iter().find(|(at, _)| at.is_some() && *at == place(value));
+            found.map(|(_, name)| name.clone())
+        };
+        let layers = operations_of(&recording, &name, repeats)?;
+        Ok(Self { layers, samples: inputs.count(), peak: peak()? })
+    }
+}
+
+fn check(place: &str, repeats: usize) -> Result<()> {
+    if repeats > 0 {
+        return Ok(());
+    }
+    Err(Error::argument(place, "repeats must be at least 1, got 0"))
+}
+
+/// Runs every operation of a recording again; `name` tells the parameter that
+/// a value is.
+fn operations_of<T: Float>(
+    recording: &Recording<T>,
+    name: &dyn Fn(&Tensor<T>) -> Option<String>,
+    repeats: usize,
+) -> Result<Vec<LayerProfile>> {
+    let mut layers = Vec::new();
+    // The parameters that are values of the recording, and which values need a gradient.
+    let mut names = Vec::with_capacity(recording.events.len());
+    let mut needed = Vec::with_capacity(recording.events.len());
+    for event in &recording.events {
+        let (call, mut scope) = match event {
+            Event::Call { call, scope } => (call, *scope),
+            Event::Value(value) => {
+                let name = name(value);
+                needed.push(name.is_some());
+                names.push(name);
+                continue;
+            }
+            Event::Function { .. } => {
+                needed.push(false);
+                names.push(None);
+                continue;
+            }
+        };
+        let parents = || call.parents().iter().map(|parent| parent.unwrap_or(usize::MAX));
+        let needs: Vec<bool> =
+            parents().map(|parent| needed.get(parent).copied().unwrap_or(false)).collect();
+        let own: Vec<&str> = parents().filter_map(|parent| names.get(parent)?.as_deref()).collect();
+        let mut parts = own;
+        if parts.is_empty() {
+            while scope > 0 {
+                parts.insert(0, &recording.scopes[scope].name);
+                scope = recording.scopes[scope].parent;
+            }
+        }
+        let weights = call
+            .inputs()
+            .iter()
+            .zip(parents())
+            .filter(|(_, parent)| names.get(*parent).is_some_and(Option::is_some));
+        let weights: Vec<&Tensor<T>> = weights.map(|(value, _)| value).collect();
+        let profile = one_call(&**call, &needs, &weights, repeats)?;
+        layers.push(LayerProfile { name: parts.join(" "), ..profile });
+        needed.push(needs.contains(&true));
+        names.push(None);
+    }
+    Ok(layers)
+}
+
+/// Runs one operation again.
+fn one_call<T: Float>(
+    call: &dyn Recorded<T>,
+    needs: &[bool],
+    weights: &[&Tensor<T>],
+    repeats: usize,
+) -> Result<LayerProfile> {
+    let inputs: Vec<&Tensor<T>> = call.inputs().iter().collect();
+    let (mut forward, mut backward) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..repeats {
+        let start = Instant::now();
+        let again = call.replay(&inputs, call.parents().into())?;
+        forward = forward.min(start.elapsed().as_secs_f64());
+        let cotangent = Tensor::ones(call.output().shape());
+        let start = Instant::now();
+        let gradients = needs.contains(&true).then(|| again.vjp(needs, cotangent));
+        backward = backward.min(start.elapsed().as_secs_f64());
+        drop(gradients);
+    }
+    let (output, large) = (call.output(), weights.iter().filter(|weight| weight.rank() >= 2));
+    let rank = large.clone().map(|weight| weight.rank()).max().unwrap_or(0);
+    let count = large.map(|weight| weight.len()).sum();
+    let operations = arithmetic(count, rank, output.shape());
+    Ok(LayerProfile {
+        name: String::new(),
+        layer: call.name().to_owned(),
+        forward,
+        backward: if needs.contains(&true) { backward } else { 0.0 },
+        activations: output.len() * size_of::<T>(),
+        operations,
+        operations_back: operations * needs.iter().filter(|&&need| need).count() as f64,
+    })
 }
 
 /// Runs one layer alone; also gives its output.
@@ -143,14 +293,19 @@ fn operations(layer: &dyn Module, output: &Tensor) -> f64 {
             rank = rank.max(param.value().rank());
         }
     });
+    arithmetic(weights, rank, output.shape())
+}
+
+/// The floating-point operations that make an output of so many weights in
+/// tensors of up to so many axes.
+fn arithmetic(weights: usize, rank: usize, shape: &Shape) -> f64 {
     if weights == 0 {
-        return output.len() as f64;
+        return shape.elements() as f64;
     }
     // Each weight is used once for every place of the output: for every row
     // of a linear layer, for every pixel of a convolution.
-    let shape = output.shape();
     let channels = if rank > 2 { shape.get(1) } else { shape.last() };
-    2.0 * weights as f64 * output.len() as f64 / channels.copied().unwrap_or(1).max(1) as f64
+    2.0 * weights as f64 * shape.elements() as f64 / channels.copied().unwrap_or(1).max(1) as f64
 }
 
 /// The speed of a matrix product that keeps every core busy.
