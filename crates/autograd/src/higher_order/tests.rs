@@ -1,4 +1,4 @@
-use dendra_tensor::Rng;
+use dendra_tensor::{Ops, Rng};
 
 use super::*;
 
