@@ -97,7 +97,7 @@ impl<T: Float> Param<T> {
     /// joins no tape.
     pub fn on(&self, x: &Var<T>) -> Var<T> {
         match x.tape() {
-            Some(tape) if self.trainable => tape.parameter(self),
+            Some(tape) if self.trainable || tape.is_tracing() => tape.parameter(self),
             Some(tape) => tape.input(self.value.clone()),
             None => Var::new(self.value.clone()),
         }

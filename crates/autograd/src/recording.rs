@@ -6,11 +6,11 @@ use std::fmt::Display;
 use std::sync::MutexGuard;
 
 use dendra_tensor::ops::{Op, Recorded, record};
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Element, Error, Float, Result, Tensor};
 use smallvec::SmallVec;
 
 use crate::function::Function;
-use crate::param::ParamId;
+use crate::param::{Param, ParamId};
 use crate::parameters::{Entry, Parameters, Path};
 use crate::state::AnyTensor;
 use crate::tape::Tape;
@@ -31,6 +31,13 @@ pub enum Event<T: Float> {
     /// A value came from outside: data, a parameter, a constant, or a value of
     /// the tape that was taken off it.
     Value(Tensor<T>),
+    /// A parameter was put on the tape.
+    Parameter {
+        /// Which one.
+        id: ParamId,
+        /// Its value.
+        value: Tensor<T>,
+    },
     /// An operation was called; the parents of the call are events.
     Call {
         /// The call.
@@ -75,6 +82,11 @@ impl<T: Float> Recording<T> {
     /// Notes a value that came from outside.
     pub(crate) fn value(&mut self, value: &Tensor<T>) -> usize {
         self.push(Event::Value(value.clone()))
+    }
+
+    /// Notes a parameter.
+    pub(crate) fn parameter(&mut self, param: &Param<T>) -> usize {
+        self.push(Event::Parameter { id: param.id(), value: param.value().clone() })
     }
 
     fn push(&mut self, event: Event<T>) -> usize {
@@ -140,9 +152,7 @@ impl<T: Float> Tape<T> {
     /// /// Values of which those below 0 count twice.
     /// fn doubled(x: &Var) -> Result<Var> {
     ///     let negative = x.value().lt_scalar(0.0);
-    ///     if let Some(tape) = x.tape() {
-    ///         tape.note(Plain::CompareScalar(Comparison::Lt, 0.0), &[x.value()], &negative)?;
-    ///     }
+    ///     x.note(Plain::CompareScalar(Comparison::Lt, 0.0), &[x.value()], &negative)?;
     ///     (x * 2.0_f32).where_mask(&negative, x)
     /// }
     ///
@@ -171,6 +181,42 @@ impl<T: Float> Tape<T> {
         let (function, scope) = (Box::new(function) as Box<dyn Function>, recording.current);
         recording.push(Event::Function { function, inputs, output, scope });
         Ok(())
+    }
+
+    /// Calls a function without a gradient; a trace sees it. Where its output is
+    /// put on the tape, by [`input`](Self::input), a trace knows it again, so that
+    /// what depends on the data in other ways than operations do can be one
+    /// function of a trace.
+    ///
+    /// ```
+    /// use dendra_autograd::{Plain, Tape};
+    /// use dendra_tensor::Tensor;
+    ///
+    /// let tape = Tape::<f32>::inference();
+    /// let mask: Tensor<bool> = tape.call(Plain::Not, &[&Tensor::from([true, false])])?;
+    /// assert_eq!(mask.to_vec(), [false, true]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the inputs do not fit, or the output has another element type.
+    pub fn call<E: Element>(
+        &self,
+        function: impl Function,
+        inputs: &[&dyn AsAny],
+    ) -> Result<Tensor<E>> {
+        let inputs = inputs.iter().map(|input| input.as_any()).collect::<Result<Vec<_>>>()?;
+        let output = function.apply(&inputs)?;
+        let typed = output.downcast().cloned().ok_or_else(|| {
+            let (name, found) = (function.name(), output.element());
+            Error::tape(format!("`{name}` gives elements of type {found}, not {}", E::NAME))
+        })?;
+        if let Some(mut recording) = self.recording() {
+            let (function, scope) = (Box::new(function) as Box<dyn Function>, recording.current);
+            recording.push(Event::Function { function, inputs, output, scope });
+        }
+        Ok(typed)
     }
 
     /// Takes out what was recorded since the tape was made; `None` where it does
@@ -211,7 +257,7 @@ pub trait AsAny {
     fn as_any(&self) -> Result<AnyTensor>;
 }
 
-impl<E: dendra_tensor::Element> AsAny for Tensor<E> {
+impl<E: Element> AsAny for Tensor<E> {
     fn as_any(&self) -> Result<AnyTensor> {
         AnyTensor::upcast(self).ok_or_else(|| {
             Error::tape(format!("a trace holds no tensors with elements of type {}", E::NAME))

@@ -165,7 +165,11 @@ impl<T: Float> Tape<T> {
 
     /// The parameter on this tape; the same node however often it is used.
     pub(crate) fn parameter(&self, param: &Param<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference || self.is_tracing() {
+        if let Some(mut recording) = self.recording() {
+            let node = recording.parameter(param);
+            return Var::placed(param.value().clone(), self.clone(), Some(node));
+        }
+        if self.shared.mode == Mode::Inference {
             return self.input(param.value().clone());
         }
         let mut record = self.shared.record();

@@ -6,7 +6,9 @@ use std::ops;
 use dendra_tensor::ops::Op;
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor, forward_operators};
 
+use crate::function::Function;
 use crate::gradients::Gradients;
+use crate::recording::AsAny;
 use crate::tape::Tape;
 
 /// A tensor that may sit on a [`Tape`]. Cloning it is cheap.
@@ -71,6 +73,20 @@ impl<T: Float> Var<T> {
     /// Whether it sits on a tape in training mode.
     pub fn is_training(&self) -> bool {
         self.tape().is_some_and(Tape::is_training)
+    }
+
+    /// [`Tape::note`] on the tape of this value, if it sits on one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tape::note`].
+    pub fn note(
+        &self,
+        function: impl Function,
+        inputs: &[&dyn AsAny],
+        output: &dyn AsAny,
+    ) -> Result<()> {
+        self.tape().map_or(Ok(()), |tape| tape.note(function, inputs, output))
     }
 
     /// The gradients of this value, a scalar, with respect to everything on

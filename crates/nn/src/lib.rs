@@ -63,6 +63,7 @@ pub mod layers;
 mod module;
 mod place;
 mod sequential;
+mod trace;
 
 pub use dendra_autograd as autograd;
 pub use dendra_autograd::Parameters;
@@ -74,3 +75,4 @@ pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
 pub use layers::*;
 pub use module::{Model, Module, Output};
 pub use sequential::{LayerOf, Sequential, SequentialBuilder, Summary, SummaryRow};
+pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Tensors, Trace};

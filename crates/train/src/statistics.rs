@@ -4,7 +4,7 @@ use std::fmt;
 
 use dendra_autograd::{Gradients, Parameters, Tape, Var};
 use dendra_nn::Sequential;
-use dendra_tensor::{Result, Tensor};
+use dendra_tensor::{Float, Result, Tensor};
 
 use crate::table;
 
@@ -27,10 +27,10 @@ pub struct Spread {
 
 impl Spread {
     /// That of a tensor's values; NaN where it has none.
-    pub fn of(values: &Tensor) -> Self {
+    pub fn of<T: Float>(values: &Tensor<T>) -> Self {
         let values = values.to_vec();
         let count = values.len() as f64;
-        let each = || values.iter().map(|&value| f64::from(value));
+        let each = || values.iter().map(|value| value.to_f64());
         let mean = each().sum::<f64>() / count;
         Self {
             mean,
@@ -84,7 +84,7 @@ impl Statistics {
     }
 
     /// Of the gradient of every parameter of a model that has one.
-    pub fn of_gradients(model: &dyn Parameters, gradients: &Gradients) -> Self {
+    pub fn of_gradients<T: Float>(model: &dyn Parameters<T>, gradients: &Gradients<T>) -> Self {
         let parameters = model.named_parameters().into_iter();
         let rows =
             parameters.filter_map(|(name, param)| Some((name, Spread::of(gradients.get(param)?))));
@@ -118,11 +118,11 @@ mod tests {
 
     #[test]
     fn a_spread_is_that_of_the_textbook() {
-        let spread = Spread::of(&Tensor::from([0.0, 2.0, 4.0, 6.0]));
+        let spread = Spread::of(&Tensor::from([0.0, 2.0, 4.0, 6.0_f32]));
         assert_eq!((spread.mean, spread.min, spread.max), (3.0, 0.0, 6.0));
         assert_eq!((spread.std, spread.zeros), (5_f64.sqrt(), 0.25));
         assert_eq!(spread.norm, 56_f64.sqrt());
-        assert!(Spread::of(&Tensor::zeros([0])).mean.is_nan());
+        assert!(Spread::of(&Tensor::<f32>::zeros([0])).mean.is_nan());
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Parts that are computed again against parts that are not.
+
 use dendra_tensor::{Ops, Rng};
 
 use super::*;

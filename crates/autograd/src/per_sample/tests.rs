@@ -1,3 +1,5 @@
+//! Gradients of samples against a loop over them.
+
 use dendra_tensor::{Conv2dOptions, Ops, Rng};
 
 use super::*;

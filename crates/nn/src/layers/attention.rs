@@ -394,7 +394,7 @@ impl<T: Float> MultiheadAttention<T> {
         };
         let (queries, keys) = (q.shape()[2], k.shape()[2]);
         let mask = match key_padding_mask {
-            Some(padding) => with_padding(mask, padding)?,
+            Some(padding) => with_padding(&q, mask, padding)?,
             None => mask,
         };
         let (mask, is_causal) = match mask {
@@ -413,7 +413,7 @@ impl<T: Float> MultiheadAttention<T> {
         let (mut mask, mut is_causal, mut keys) = (mask, is_causal, keys);
         let [mut k, mut v] = [k, v];
         for [more_k, more_v] in self.more_keys(&k) {
-            mask = with_one_more_key(mask, is_causal, [queries, keys])?;
+            mask = with_one_more_key(&q, mask, is_causal, [queries, keys])?;
             (is_causal, keys) = (false, keys + 1);
             let joined = |given: &Var<T>, more: &Var<T>| {
                 let &[batch, heads, _, width] = &given.shape()[..] else {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use dendra_autograd::{Param, Tape, Var};
+use dendra_autograd::{AnyTensor, Function, Param, Plain, Tape, Var, integers};
 use dendra_derive::Parameters;
-use dendra_tensor::ops::embedding as operation;
+use dendra_tensor::ops::{Attributes, embedding as operation};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -93,16 +93,49 @@ impl TableRules {
         let operation = operation::Embedding { indices, padding_idx, scale_grad_by_freq };
         let vectors = Var::try_apply(operation, &[weight])?;
         let Some(max_norm) = self.max_norm else { return Ok(vectors) };
-        let norms = vectors.value().norm_axes(self.norm_type, &[-1], true)?;
-        let max_norm = T::from_f64(max_norm);
+        let shorten = Shorten { max_norm, norm_type: self.norm_type };
+        let shorter = shorten.of(vectors.value())?;
+        vectors.note(shorten, &[vectors.value()], &shorter)?;
+        // The value is that of the shorter vectors; the gradient goes on as if
+        // the table held them.
+        vectors.sub(&Var::new(vectors.value().clone()))?.add(&Var::new(shorter))
+    }
+}
+
+/// Vectors of at most a norm.
+#[derive(Clone, Copy)]
+struct Shorten {
+    max_norm: f64,
+    norm_type: f64,
+}
+
+impl Shorten {
+    fn of<T: Float>(self, vectors: &Tensor<T>) -> Result<Tensor<T>> {
+        let norms = vectors.norm_axes(self.norm_type, &[-1], true)?;
+        let max_norm = T::from_f64(self.max_norm);
         let scale = norms.map(|norm| match norm > max_norm {
             true => max_norm / (norm + T::from_f64(1e-7)),
             false => T::ONE,
         });
-        let shorter = vectors.value().mul(&scale)?;
-        // The value is that of the shorter vectors; the gradient goes on as if
-        // the table held them.
-        vectors.sub(&Var::new(vectors.value().clone()))?.add(&Var::new(shorter))
+        vectors.mul(&scale)
+    }
+}
+
+impl Function for Shorten {
+    fn name(&self) -> &'static str {
+        "max_norm"
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("max_norm", self.max_norm.into()), ("norm_type", self.norm_type.into())]
+    }
+
+    fn apply(&self, inputs: &[AnyTensor]) -> Result<AnyTensor> {
+        match inputs {
+            [AnyTensor::F32(vectors)] => Ok(self.of(vectors)?.into()),
+            [AnyTensor::F64(vectors)] => Ok(self.of(vectors)?.into()),
+            _ => Err(Error::argument("max_norm", "expected one tensor of floats")),
+        }
     }
 }
 
@@ -231,11 +264,9 @@ pub(super) fn beside<T: Float>(tape: Option<&Tape<T>>) -> Var<T> {
 
 /// Floats that are whole numbers, as integers.
 pub(super) fn whole_numbers<T: Float>(x: &Var<T>) -> Result<Tensor<i64>> {
-    let is_whole = |x: &T| x.is_finite() && x.floor() == *x;
-    match x.value().to_vec().into_iter().find(|value| !is_whole(value)) {
-        Some(value) => Err(Error::data("", format!("expected whole numbers, got {value}"))),
-        None => Ok(x.value().map(|x| x.to_f64() as i64)),
-    }
+    let numbers = integers(x.value())?;
+    x.note(Plain::Integers, &[x.value()], &numbers)?;
+    Ok(numbers)
 }
 
 impl<T: Float> Embedding<T> {

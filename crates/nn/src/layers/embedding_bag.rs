@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use dendra_autograd::{Param, Tape, Var};
+use dendra_autograd::{AnyTensor, AsAny, Function, Param, Tape, Var};
 use dendra_derive::Parameters;
+use dendra_tensor::ops::{Attribute, Attributes};
 use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,16 @@ pub enum BagMode {
     Mean,
     /// For each of their values the largest; equal ones share the gradient.
     Max,
+}
+
+impl BagMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+            Self::Max => "maximum",
+        }
+    }
 }
 
 /// The sum, the mean or the maximum of the vectors of a bag of numbers, as
@@ -172,6 +183,24 @@ impl<T: Float> EmbeddingBag<T> {
             .map_err(|error| place::said_by(error, place::path(&self.weight), self))
     }
 
+    /// As [`reduced`](Self::reduced); a trace sees it as one function, since
+    /// what is padding depends on the data.
+    fn traced(
+        &self,
+        tape: &Tape<T>,
+        numbers: &Tensor<i64>,
+        offsets: Option<&[usize]>,
+        weights: Option<&Var<T>>,
+    ) -> Result<Var<T>> {
+        let Self { mode, padding_idx, include_last_offset, rules, .. } = *self;
+        let offsets = offsets.map(<[usize]>::to_vec);
+        let bags = Bags { mode, padding_idx, include_last_offset, rules, offsets };
+        let weight = self.weight.on(&beside(Some(tape)));
+        let mut inputs: Vec<&dyn AsAny> = vec![weight.value(), numbers];
+        inputs.extend(weights.map(|weights| weights.value() as &dyn AsAny));
+        Ok(tape.input(tape.call(bags, &inputs)?))
+    }
+
     fn reduced(
         &self,
         numbers: &Tensor<i64>,
@@ -180,6 +209,9 @@ impl<T: Float> EmbeddingBag<T> {
         tape: Option<&Tape<T>>,
     ) -> Result<Var<T>> {
         let tape = tape.or_else(|| per_sample_weights.and_then(|weights| weights.tape()));
+        if let Some(tape) = tape.filter(|tape| tape.is_tracing()) {
+            return self.traced(tape, numbers, offsets, per_sample_weights);
+        }
         let (bags, bag_of) = bags(numbers.shape(), offsets, self.include_last_offset)?;
         if let Some(weights) = per_sample_weights {
             self.check_weights(weights.shape(), numbers.shape())?;
@@ -239,6 +271,66 @@ impl<T: Float> EmbeddingBag<T> {
     }
 }
 
+/// An [`EmbeddingBag`] as a function of its weight, numbers and weights of these.
+struct Bags {
+    mode: BagMode,
+    padding_idx: Option<usize>,
+    include_last_offset: bool,
+    rules: TableRules,
+    offsets: Option<Vec<usize>>,
+}
+
+impl Bags {
+    fn of<T: Float>(
+        &self,
+        weight: &Tensor<T>,
+        numbers: &Tensor<i64>,
+        weights: Option<&AnyTensor>,
+    ) -> Result<AnyTensor> {
+        let &Self { mode, padding_idx, include_last_offset, rules, .. } = self;
+        let weight = Param::new(weight.clone());
+        let layer = EmbeddingBag { weight, mode, padding_idx, include_last_offset, rules };
+        let weights = weights.and_then(AnyTensor::downcast).cloned().map(Var::new);
+        let y = layer.reduced(numbers, self.offsets.as_deref(), weights.as_ref(), None)?;
+        y.into_value().as_any()
+    }
+}
+
+impl Function for Bags {
+    fn name(&self) -> &'static str {
+        "embedding_bag"
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![
+            ("mode", self.mode.name().into()),
+            ("padding_idx", self.padding_idx.into()),
+            ("include_last_offset", self.include_last_offset.into()),
+            ("max_norm", self.rules.max_norm.into()),
+            ("norm_type", self.rules.norm_type.into()),
+            ("offsets", self.offsets.as_deref().into()),
+        ]
+    }
+
+    fn apply(&self, inputs: &[AnyTensor]) -> Result<AnyTensor> {
+        match inputs {
+            [AnyTensor::F32(weight), AnyTensor::I64(numbers), weights @ ..] => {
+                self.of(weight, numbers, weights.first())
+            }
+            [AnyTensor::F64(weight), AnyTensor::I64(numbers), weights @ ..] => {
+                self.of(weight, numbers, weights.first())
+            }
+            _ => Err(Error::argument("EmbeddingBag", "expected a table of floats and numbers")),
+        }
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Box<dyn Function>> {
+        let offsets = Some(value.to_sizes().filter(|_| name == "offsets")?);
+        let &Self { mode, padding_idx, include_last_offset, rules, .. } = self;
+        Some(Box::new(Self { mode, padding_idx, include_last_offset, rules, offsets }))
+    }
+}
+
 /// How many bags there are, and the bag of each number.
 fn bags(
     numbers: &Shape,
@@ -293,11 +385,7 @@ impl<T: Float> Module<T> for EmbeddingBag<T> {
 
 impl<T: Float> fmt::Display for EmbeddingBag<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match self.mode {
-            BagMode::Sum => "sum",
-            BagMode::Mean => "mean",
-            BagMode::Max => "maximum",
-        };
+        let mode = self.mode.name();
         match self.weight.value().shape()[..] {
             [rows, width] => write!(f, "EmbeddingBag {rows} × {width}, {mode}"),
             _ => f.write_str("EmbeddingBag"),

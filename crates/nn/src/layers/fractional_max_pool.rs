@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use dendra_autograd::Var;
+use dendra_autograd::{AnyTensor, Function, Var};
 use dendra_derive::Parameters;
+use dendra_tensor::ops::Attributes;
 use dendra_tensor::ops::fractional_max_pool::fractional_max_pool_with_indices;
 use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
@@ -155,8 +156,41 @@ own_settings!(FractionalMaxPool<D> { const D: usize }: |this, input| {
     Ok([input[0]].into_iter().chain(output).collect::<Shape>())
 });
 
+/// In evaluation the samples are all 0.5. Which elements are the largest depends
+/// on the data, and so a trace sees the layer as one function.
+impl<const D: usize> Function for FractionalMaxPool<D> {
+    fn name(&self) -> &'static str {
+        match D {
+            2 => "fractional_max_pool2d",
+            _ => "fractional_max_pool3d",
+        }
+    }
+
+    fn attributes(&self) -> Attributes {
+        let kernel_size = ("kernel_size", self.kernel_size.0.into());
+        vec![
+            kernel_size,
+            match self.output {
+                Output::Size(size) => ("output_size", size.0.into()),
+                Output::Ratio(ratio) => ("output_ratio", ratio[..].into()),
+            },
+        ]
+    }
+
+    fn apply(&self, inputs: &[AnyTensor]) -> Result<AnyTensor> {
+        match inputs {
+            [AnyTensor::F32(x)] => Ok(self.forward(&Var::new(x.clone()))?.into_value().into()),
+            [AnyTensor::F64(x)] => Ok(self.forward(&Var::new(x.clone()))?.into_value().into()),
+            _ => Err(Error::argument(name::<D>(), "expected one tensor of floats")),
+        }
+    }
+}
+
 impl<T: Float, const D: usize> Module<T> for FractionalMaxPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        if let Some(tape) = x.tape().filter(|tape| tape.is_tracing()) {
+            return Ok(tape.input(tape.call(*self, &[x.value()])?));
+        }
         let pooled = |x: &Var<T>| {
             let planes = x.shape().get(..2).unwrap_or_default().iter().copied();
             let shape: Shape = planes.chain([D]).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dendra_autograd::Var;
+use dendra_autograd::{Comparison, Plain, Var};
 use dendra_derive::Parameters;
 use dendra_tensor::ops::lifted;
 use dendra_tensor::{Error, Float, Ops, PoolOptions, Result};
@@ -109,6 +109,7 @@ impl<const D: usize> LPPool<D> {
         let sums = means.mul_scalar(taps);
         // The root has no slope at 0, and so another number stands for it.
         let zero = sums.value().eq_scalar(T::ZERO);
+        sums.note(Plain::CompareScalar(Comparison::Eq, 0.0), &[sums.value()], &zero)?;
         let sums = sums.masked_fill(&zero, 1.0)?;
         let roots = if p == 2.0 { sums.sqrt() } else { sums.powf(1.0 / p) };
         roots.masked_fill(&zero, 0.0)

@@ -153,6 +153,8 @@ impl<T: Float> Module<T> for Sequential<T> {
         let mut x = x.clone();
         let mut parts = self.named_parts();
         while let Some((PartName(index, name), part)) = parts.next() {
+            let _part =
+                x.tape().and_then(|tape| tape.enter(self, &PartName(index, name), &part.layer));
             let (y, together) = part.forward(&x, &self.parts[index + 1..]);
             if together > 0 {
                 parts.nth(together - 1);

@@ -1,13 +1,13 @@
 //! Two-dimensional convolution.
 
-use super::per_sample::{by_sample, squared_norms};
+use super::conv_transpose2d::{ConvTranspose2d, ConvTransposeOptions};
 use super::reduce::fold;
-use super::{Call, Cotangents, Op, Ops, SampleCotangents, SampleGradient};
-use crate::buffer::Buffer;
+use super::{
+    Attributes, Call, Cotangents, Op, Ops, SampleCotangents, Term, TermCall, TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::convolution::Convolution;
-use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::windows::{Sliding, Windows};
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -36,6 +36,17 @@ pub struct ConvOptions<const D: usize> {
 
 /// [`ConvOptions`] along `[height, width]`.
 pub type Conv2dOptions = ConvOptions<2>;
+
+impl<const D: usize> ConvOptions<D> {
+    pub(super) fn attributes(&self) -> Attributes {
+        vec![
+            ("stride", self.stride.into()),
+            ("padding", self.padding.into()),
+            ("dilation", self.dilation.into()),
+            ("groups", self.groups.into()),
+        ]
+    }
+}
 
 impl<const D: usize> Default for ConvOptions<D> {
     fn default() -> Self {
@@ -114,89 +125,126 @@ impl Conv2d {
     }
 }
 
-/// Gradients of each sample; a sample may be several images.
-impl Conv2d {
-    /// Calls `work` with each sample's gradient of the weight and what it is for.
-    fn each_sample<T: Float, R: Send>(
-        &self,
-        [x, weight, g]: [&Tensor<T>; 3],
-        out: (&mut [R], usize),
-        work: impl Fn(&mut [R], &dyn Fn(&mut [T])) + Sync,
-    ) {
-        let (problem, _) = self.problem(&[x.shape(), weight.shape()]).expect("checked before");
-        let samples = out.0.len() / out.1.max(1);
-        let images = problem.images.checked_div(samples).unwrap_or(0);
-        let cost = images.saturating_mul(g.len() / problem.images.max(1)).max(1);
-        x.with_slice(|x| {
-            g.with_slice(|g| {
-                for_each_chunk(out.0, out.1, cost, |index, out| {
-                    let images = index * images..(index + 1) * images;
-                    work(out, &|sum| problem.weight_gradient_part(x, g, images.clone(), sum));
-                });
-            });
+/// The gradient of a convolution's input, from those of its output and the
+/// weight: a transposed convolution.
+pub(super) fn input_gradient<T: Float>(
+    options: Conv2dOptions,
+    x: &Shape,
+    weight: &Term<T>,
+    g: &Term<T>,
+) -> Result<Term<T>> {
+    if x.elements() == 0 {
+        return Ok(Term::constant(Tensor::zeros(x)));
+    }
+    let ConvOptions { stride, padding, dilation, groups } = options;
+    // What the last window does not reach.
+    let rest = |axis: usize| {
+        let span = dilation[axis] * (weight.shape()[2 + axis] - 1) + 1;
+        (x[2 + axis] + 2 * padding[axis] - span) % stride[axis]
+    };
+    let output_padding = [rest(0), rest(1)];
+    let options = ConvTransposeOptions { stride, padding, output_padding, dilation, groups };
+    Term::try_apply(ConvTranspose2d { options }, &[g, weight])
+}
+
+/// The gradient of a convolution's weight; see [`Conv2dWeightGradient`].
+pub(super) fn weight_gradient<T: Float>(
+    options: Conv2dOptions,
+    weight: &Shape,
+    x: &Term<T>,
+    g: &Term<T>,
+) -> Result<Term<T>> {
+    let kernel_size = [weight[2], weight[3]];
+    Term::try_apply(Conv2dWeightGradient { options, kernel_size }, &[x, g])
+}
+
+/// The sum of each channel over images and places, as [`bias_gradient`].
+pub(super) fn bias_term<T: Float>(g: &Term<T>) -> Result<Term<T>> {
+    g.sum_axes(&[2, 3], false)?.sum_axes(&[0], false)
+}
+
+/// The gradient of a convolution's weight, from the input of the convolution
+/// and the gradient of its output: as bilinear as the convolution itself, which
+/// its own gradients consist of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conv2dWeightGradient {
+    /// How the kernel moves.
+    pub(super) options: Conv2dOptions,
+    /// The rows and columns of the kernel.
+    pub(super) kernel_size: [usize; 2],
+}
+
+impl Conv2dWeightGradient {
+    fn problem(&self, x: &Shape, g: &Shape) -> Result<(Convolution, Shape)> {
+        let (&[_, inputs, ..], &[_, outputs, ..]) = (&x[..], &g[..]) else {
+            return refuse(format!("expected images and a cotangent, got {x} and {g}"));
+        };
+        let [height, width] = self.kernel_size;
+        let weight = [outputs, inputs / self.options.groups.max(1), height, width].into();
+        let (problem, expected) = Conv2d { options: self.options }.problem(&[x, &weight])?;
+        if *g != expected {
+            return refuse(format!("expected a cotangent of shape {expected}, got {g}"));
+        }
+        Ok((problem, weight))
+    }
+}
+
+impl<T: Float> Op<T> for Conv2dWeightGradient {
+    type Saved = ();
+    const NAME: &'static str = "conv2d_weight_gradient";
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        Ok(self.problem(inputs[0], inputs[1])?.1)
+    }
+
+    #[inline(never)]
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
+        let (x, g) = (inputs[0], inputs[1]);
+        let (problem, shape) = self.problem(x.shape(), g.shape()).expect("checked by the caller");
+        let gradient = x.with_slice(|x| {
+            g.with_slice(|g| Tensor::build(shape, |out| problem.weight_gradient(x, g, out)))
         });
+        (gradient, ())
     }
 
-    /// As [`Op::vjp_per_sample`].
-    pub(super) fn sample_gradients<T: Float>(
-        &self,
-        inputs: &[Tensor<T>],
-        needs: &[bool],
-        g: &Tensor<T>,
-        samples: usize,
-    ) -> Option<SampleCotangents<T>> {
-        let (x, weight) = (&inputs[0], &inputs[1]);
-        let each = by_sample(g, samples)?;
-        let gradient = |index: usize| match index {
-            0 => {
-                let only = [true, false, false];
-                let call = Call {
-                    inputs,
-                    output: g,
-                    saved: &(),
-                    needs: &only[..inputs.len()],
-                    cotangent: g.clone(),
-                };
-                Some(SampleGradient::Rows(self.vjp(call).swap_remove(0)?))
-            }
-            1 => {
-                let shape: Shape = [samples].iter().chain(weight.shape().iter()).copied().collect();
-                Some(SampleGradient::Each(Tensor::build(shape, |out| {
-                    let length = weight.len();
-                    self.each_sample([x, weight, g], (out, length), |out, fill| fill(out));
-                })))
-            }
-            _ => Some(SampleGradient::Each(each.sum_axes(&[1, 3, 4], false).ok()?)),
-        };
-        let gradients = needs.iter().enumerate();
-        gradients
-            .map(|(i, &needed)| if needed { gradient(i).map(Some) } else { Some(None) })
-            .collect()
+    #[inline(never)]
+    fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
+        let (x, g, weight) = (&call.inputs[0], &call.inputs[1], &call.cotangent);
+        let (problem, _) = self.problem(x.shape(), g.shape()).expect("checked by the caller");
+        call.each(|index| {
+            weight.with_slice(|weight| {
+                Tensor::build(call.inputs[index].shape(), |out| match index {
+                    0 => g.with_slice(|g| problem.input_gradient(weight, g, out)),
+                    _ => x.with_slice(|x| problem.forward(x, weight, None, out)),
+                })
+            })
+        })
     }
 
-    /// As [`Op::sample_norms`].
-    pub(super) fn norms_of_samples<T: Float>(
-        &self,
-        inputs: &[Tensor<T>],
-        needs: &[bool],
-        g: &Tensor<T>,
-        samples: usize,
-    ) -> Option<Cotangents<T>> {
-        let (x, weight) = (&inputs[0], &inputs[1]);
-        let each = by_sample(g, samples)?;
-        let norms = |index: usize| match index {
-            1 => Some(Tensor::build([samples], |out| {
-                self.each_sample([x, weight, g], (out, 1), |out, fill| {
-                    let mut gradient = Buffer::new(weight.len());
-                    let gradient = gradient.as_mut_slice();
-                    fill(gradient);
-                    out[0] = gradient.iter().map(|&x| x * x).sum();
-                });
-            })),
-            _ => Some(squared_norms(&each.sum_axes(&[1, 3, 4], false).ok()?)),
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (x, g, weight) = (&call.inputs[0], &call.inputs[1], call.cotangent);
+        call.each(|index| match index {
+            0 => input_gradient(self.options, x.shape(), weight, g),
+            _ => x.conv2d(weight, None, self.options),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        let mut attributes = self.options.attributes();
+        attributes.push(("kernel_size", self.kernel_size.into()));
+        attributes
+    }
+
+    fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
+        let mut rng = Rng::seed(13);
+        let sample = |(Conv2d { options }, inputs): (Conv2d, Vec<Tensor<T>>)| {
+            let shapes = [inputs[0].shape(), inputs[1].shape()];
+            let kernel_size = [shapes[1][2], shapes[1][3]];
+            let shape = Conv2d { options }.problem(&shapes).expect("a sample fits").1;
+            let g = Tensor::normal(shape, 0.0, 1.0, &mut rng);
+            (Self { options, kernel_size }, vec![inputs[0].clone(), g])
         };
-        let each = needs.iter().enumerate();
-        each.map(|(i, &needed)| if needed { norms(i).map(Some) } else { Some(None) }).collect()
+        <Conv2d as Op<T>>::samples().into_iter().map(sample).collect()
     }
 }
 
@@ -258,6 +306,19 @@ impl<T: Float> Op<T> for Conv2d {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (x, weight, g) = (&call.inputs[0], &call.inputs[1], call.cotangent);
+        call.each(|index| match index {
+            0 => input_gradient(self.options, x.shape(), weight, g),
+            1 => weight_gradient(self.options, weight.shape(), x, g),
+            _ => bias_term(g),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        self.options.attributes()
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(12);
         let mut case = |x: &[usize], weight: &[usize], options: Conv2dOptions| {
@@ -284,8 +345,13 @@ impl<T: Float> Op<T> for Conv2d {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
+    use crate::ops::check::check_twice;
+
+    #[test]
+    fn the_gradient_of_the_weight_has_gradients() {
+        check_twice::<Conv2dWeightGradient>().unwrap();
+    }
 
     /// Output and gradients for the cotangent `g(y)`, by the definition.
     fn naive(

@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::broadcast::sum_to;
-use super::{Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::places::add_through;
@@ -56,6 +56,19 @@ impl<T: Float> Op<T> for Reshape {
         call.each(|_| call.cotangent.reshape(call.inputs[0].shape()).expect("the same elements"))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.each(|_| call.cotangent.reshape(call.inputs[0].shape().clone()))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("shape", (&self.shape).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let shape = value.to_shape().filter(|_| name == "shape")?;
+        Some(Reshape { shape })
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         vec![
             (Reshape { shape: [2, 6].into() }, sample(&[3, 4])),
@@ -69,6 +82,17 @@ impl<T: Float> Op<T> for Reshape {
 pub struct Permute {
     /// Which axis of the input each axis of the output is.
     pub axes: SmallVec<[isize; 4]>,
+}
+
+impl Permute {
+    /// The order of the axes that undoes this one.
+    fn inverse(&self, shape: &Shape) -> SmallVec<[usize; 4]> {
+        let mut inverse = SmallVec::from_elem(0, self.axes.len());
+        for (to, &axis) in self.axes.iter().enumerate() {
+            inverse[shape.axis("permute", axis).expect(CHECKED)] = to;
+        }
+        inverse
+    }
 }
 
 impl<T: Float> Op<T> for Permute {
@@ -86,11 +110,16 @@ impl<T: Float> Op<T> for Permute {
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let mut inverse: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.axes.len());
-        for (to, &axis) in self.axes.iter().enumerate() {
-            inverse[call.inputs[0].shape().axis("permute", axis).expect(CHECKED)] = to;
-        }
-        call.each(|_| call.cotangent.permuted(&inverse))
+        call.each(|_| call.cotangent.permuted(&self.inverse(call.inputs[0].shape())))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let axes = self.inverse(call.inputs[0].shape());
+        call.each(|_| call.cotangent.permute(&axes.iter().map(|&a| a as isize).collect::<Vec<_>>()))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axes", self.axes[..].into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -141,6 +170,35 @@ impl<T: Float> Op<T> for Slice {
         call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        let axis = shape.axis("slice", self.axis)?;
+        let indices = Tensor::<i64>::arange(shape[axis]);
+        let indices = indices.slice(0, self.start, self.end, self.step)?.to_vec();
+        let indices: Vec<usize> = indices.into_iter().map(|index| index as usize).collect();
+        let zeros = Term::constant(Tensor::zeros(shape));
+        call.each(|_| zeros.index_add(axis as isize, &indices, call.cotangent))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![
+            ("axis", self.axis.into()),
+            ("start", self.start.into()),
+            ("end", self.end.into()),
+            ("step", self.step.into()),
+        ]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let &Attribute::Int(value) = value else { return None };
+        let value = value as isize;
+        match name {
+            "start" => Some(Slice { start: value, ..self.clone() }),
+            "end" => Some(Slice { end: Some(value), ..self.clone() }),
+            _ => None,
+        }
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let slice = |axis, start, end, step| Slice { axis, start, end, step };
         vec![
@@ -175,6 +233,19 @@ impl<T: Float> Op<T> for BroadcastTo {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| sum_to(call.cotangent.clone(), call.inputs[0].shape()))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.each(|_| call.cotangent.sum_to(call.inputs[0].shape()))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("shape", (&self.shape).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let shape = value.to_shape().filter(|_| name == "shape")?;
+        Some(BroadcastTo { shape })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

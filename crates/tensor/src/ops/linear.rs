@@ -2,7 +2,9 @@
 
 use super::per_sample::{linear_gradient, linear_norms};
 use super::reduce::fold_columns;
-use super::{Call, Cotangents, Op, SampleCotangents, SampleGradient};
+use super::{
+    Call, Cotangents, Op, Ops, SampleCotangents, SampleGradient, Term, TermCall, TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Plus, multiply};
@@ -112,6 +114,18 @@ impl<T: Float> Op<T> for Linear {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (x, weight) = (&call.inputs[0], &call.inputs[1]);
+        let rows = x.shape()[..x.shape().len() - 1].iter().product();
+        let matrix = |x: &Term<T>, columns: usize| x.reshape([rows, columns]);
+        let g = matrix(call.cotangent, weight.shape()[0])?;
+        call.each(|index| match index {
+            0 => g.matmul(weight)?.reshape(x.shape()),
+            1 => g.transpose(0, 1)?.matmul(&matrix(x, weight.shape()[1])?),
+            _ => g.sum_axes(&[0], false),
+        })
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(9);
         let mut input = |shape: &[usize]| Tensor::normal(shape, 0.0, 1.0, &mut rng);
@@ -126,7 +140,6 @@ impl<T: Float> Op<T> for Linear {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::broadcast::sum_to;
 use super::per_sample::linear_gradient;
-use super::{Call, Cotangents, Op, SampleCotangents, SampleGradient};
+use super::{
+    Call, Cotangents, Op, Ops, SampleCotangents, SampleGradient, TermCall, TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Plus, multiply};
@@ -109,6 +111,14 @@ impl<T: Float> Op<T> for MatMul {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (a, b, g) = (&call.inputs[0], &call.inputs[1], call.cotangent);
+        call.each(|index| match index {
+            0 => g.matmul(&b.transpose(-1, -2)?)?.sum_to(a.shape()),
+            _ => a.transpose(-1, -2)?.matmul(g)?.sum_to(b.shape()),
+        })
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(7);
         let mut pair = |a: &[usize], b: &[usize]| {
@@ -126,7 +136,6 @@ impl<T: Float> Op<T> for MatMul {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     #[test]

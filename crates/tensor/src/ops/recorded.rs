@@ -109,7 +109,10 @@ pub trait Recipe<T: Float>: Send + Sync {
 /// An operation alone.
 struct Alone<O>(O);
 
-impl<T: Float, O: Op<T>> Recipe<T> for Alone<O> {
+impl<T: Float, O> Recipe<T> for Alone<O>
+where
+    O: Op<T>,
+{
     fn apply(&self, inputs: &[&Tensor<T>], parents: Parents) -> Box<dyn Recorded<T>> {
         record(self.0.clone(), inputs, parents)
     }
@@ -139,7 +142,10 @@ struct Applied<O, T: Float, S> {
     saved: S,
 }
 
-impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
+impl<T: Float, O> Recorded<T> for Applied<O, T, O::Saved>
+where
+    O: Op<T>,
+{
     fn name(&self) -> &'static str {
         O::NAME
     }

@@ -3,7 +3,7 @@
 use super::broadcast::{sum_to, zip};
 use super::layout::sample;
 use super::scatter::scattered;
-use super::{Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float};
 use crate::error::Result;
 use crate::kernels::places::add_rows;
@@ -42,6 +42,20 @@ impl<T: Float> Op<T> for Gather {
             // the same bits every time.
             scattered(&Tensor::zeros(shape), axis, &self.index, &call.cotangent, |sum, g| sum + g)
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let zeros = Term::constant(Tensor::zeros(call.inputs[0].shape()));
+        call.each(|_| zeros.scatter_add(self.axis, &self.index, call.cotangent))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into()), ("index", (&self.index).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let index = value.to_indices().filter(|_| name == "index")?;
+        Some(Gather { index, axis: self.axis })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -92,6 +106,22 @@ impl<T: Float> Op<T> for IndexSelect {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let zeros = Term::constant(Tensor::zeros(call.inputs[0].shape()));
+        call.each(|_| zeros.index_add(self.axis, &self.indices, call.cotangent))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into()), ("indices", listed(&self.indices))]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let indices = value.to_indices().filter(|_| name == "indices")?.to_vec();
+        let indices = indices.into_iter().map(|index| usize::try_from(index).ok());
+        let indices = indices.collect::<Option<_>>()?;
+        Some(IndexSelect { indices, axis: self.axis })
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let select = |axis, indices: &[usize]| IndexSelect { axis, indices: indices.into() };
         vec![
@@ -100,6 +130,11 @@ impl<T: Float> Op<T> for IndexSelect {
             (select(0, &[]), sample(&[2, 3])),
         ]
     }
+}
+
+/// Indices as an attribute.
+pub(super) fn listed(indices: &[usize]) -> Attribute {
+    (&Tensor::from_fn([indices.len()], |i| indices[i] as i64)).into()
 }
 
 /// One of two values, by a mask.
@@ -168,6 +203,23 @@ impl<T: Float> Op<T> for Where {
             });
             sum_to(gradient, call.inputs[index].shape())
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let zero = Term::constant(Tensor::scalar(T::ZERO));
+        call.each(|index| {
+            let sides = if index == 0 { [call.cotangent, &zero] } else { [&zero, call.cotangent] };
+            sides[0].where_mask(&self.mask, sides[1])?.sum_to(call.inputs[index].shape())
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("mask", (&self.mask).into())]
+    }
+
+    fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
+        let mask = value.to_mask().filter(|_| name == "mask")?;
+        Some(Where { mask })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -1,6 +1,6 @@
 //! Which scores of an attention count.
 
-use dendra_autograd::Var;
+use dendra_autograd::{Plain, Var};
 use dendra_tensor::{AttentionMask, Element, Error, Float, Ops, Result, Shape, Tensor};
 
 /// The softmax of the scores that count; 0 for a query of which none does.
@@ -26,7 +26,7 @@ pub(super) fn weights_of<T: Float>(
         AttentionMask::None => Tensor::full([1, 1], false),
         AttentionMask::Keep(keep) => {
             fits(keep.shape())?;
-            keep.logical_not()
+            not(q, keep)?
         }
         AttentionMask::Add(add) => {
             fits(add.shape())?;
@@ -37,13 +37,31 @@ pub(super) fn weights_of<T: Float>(
     };
     if is_causal {
         let later = |place: usize| place % keys > place / keys;
-        left_out = left_out.logical_or(&Tensor::from_fn([scores.shape()[2], keys], later))?;
+        let later = Tensor::from_fn([scores.shape()[2], keys], later);
+        let both = left_out.logical_or(&later)?;
+        q.note(Plain::Or, &[&left_out, &later], &both)?;
+        left_out = both;
     }
     scores.masked_fill(&left_out, FAR_BELOW)?.softmax(-1)?.masked_fill(&left_out, 0.0)
 }
 
+/// Where a mask is false.
+fn not<T: Float>(beside: &Var<T>, mask: &Tensor<bool>) -> Result<Tensor<bool>> {
+    let not = mask.logical_not();
+    beside.note(Plain::Not, &[mask], &not)?;
+    Ok(not)
+}
+
+/// Where both masks are true.
+fn and<T: Float>(beside: &Var<T>, a: &Tensor<bool>, b: &Tensor<bool>) -> Result<Tensor<bool>> {
+    let both = a.logical_and(b)?;
+    beside.note(Plain::And, &[a, b], &both)?;
+    Ok(both)
+}
+
 /// The mask that also leaves out the padding, `[N, S]`.
 pub(super) fn with_padding<T: Float>(
+    beside: &Var<T>,
     mask: AttentionMask<T>,
     padding: &Tensor<bool>,
 ) -> Result<AttentionMask<T>> {
@@ -52,39 +70,46 @@ pub(super) fn with_padding<T: Float>(
         return Err(Error::shape("", message));
     };
     let padding = padding.reshape([batch, 1, 1, keys])?;
-    let both = |shape: &Shape| shape.broadcast(padding.shape(), "key_padding_mask");
+    let fits = |shape: &Shape| shape.broadcast(padding.shape(), "key_padding_mask").map(|_| ());
     Ok(match mask {
-        AttentionMask::None => AttentionMask::Keep(padding.map(|padding: bool| !padding)),
+        AttentionMask::None => AttentionMask::Keep(not(beside, &padding)?),
         AttentionMask::Keep(keep) => {
-            let shape = both(keep.shape())?;
-            let keep = keep.broadcast_to(shape.clone())?.to_vec();
-            let padding = padding.broadcast_to(shape.clone())?.to_vec();
-            AttentionMask::Keep(Tensor::from_fn(shape, |i| keep[i] && !padding[i]))
+            fits(keep.shape())?;
+            AttentionMask::Keep(and(beside, &keep, &not(beside, &padding)?)?)
         }
         AttentionMask::Add(add) => {
-            let shape = both(add.shape())?;
-            let add = add.broadcast_to(shape.clone())?.to_vec();
-            let padding = padding.broadcast_to(shape.clone())?.to_vec();
-            let value = |i: usize| if padding[i] { T::LOWEST } else { add[i] };
-            AttentionMask::Add(Tensor::from_fn(shape, value))
+            fits(add.shape())?;
+            let value = T::LOWEST.to_f64();
+            let masked = add.masked_fill(&padding, value)?;
+            beside.note(Plain::MaskedFill { value }, &[&add, &padding], &masked)?;
+            AttentionMask::Add(masked)
         }
     })
 }
 
 /// The mask for one more key, which every query sees.
 pub(super) fn with_one_more_key<T: Float>(
+    beside: &Var<T>,
     mask: AttentionMask<T>,
     is_causal: bool,
     [queries, keys]: [usize; 2],
 ) -> Result<AttentionMask<T>> {
-    fn widened<E: Element>(mask: &Tensor<E>, keys: usize, more: E) -> Result<Tensor<E>> {
+    fn widened<T: Float, E: Element>(
+        beside: &Var<T>,
+        mask: &Tensor<E>,
+        keys: usize,
+        more: E,
+    ) -> Result<Tensor<E>> {
         let shape = mask.shape();
         let Some((_, rows)) = shape.split_last() else {
             return Err(Error::shape("", format!("a mask of shape {shape} is a scalar")));
         };
         let wide = |keys: usize| rows.iter().copied().chain([keys]).collect::<Shape>();
         let column = Tensor::full(wide(1), more);
-        Tensor::cat(&[&mask.broadcast_to(wide(keys))?, &column], -1)
+        let mask = mask.broadcast_to(wide(keys))?;
+        let all = Tensor::cat(&[&mask, &column], -1)?;
+        beside.note(Plain::Cat { axis: -1 }, &[&mask, &column], &all)?;
+        Ok(all)
     }
     let sees =
         |place: usize| place % (keys + 1) == keys || place % (keys + 1) <= place / (keys + 1);
@@ -92,14 +117,18 @@ pub(super) fn with_one_more_key<T: Float>(
     Ok(match (mask, causal) {
         (AttentionMask::None, None) => AttentionMask::None,
         (AttentionMask::None, Some(causal)) => AttentionMask::Keep(causal),
-        (AttentionMask::Keep(keep), None) => AttentionMask::Keep(widened(&keep, keys, true)?),
-        (AttentionMask::Keep(keep), Some(causal)) => {
-            AttentionMask::Keep(widened(&keep, keys, true)?.logical_and(&causal)?)
+        (AttentionMask::Keep(keep), None) => {
+            AttentionMask::Keep(widened(beside, &keep, keys, true)?)
         }
-        (AttentionMask::Add(add), None) => AttentionMask::Add(widened(&add, keys, T::ZERO)?),
+        (AttentionMask::Keep(keep), Some(causal)) => {
+            AttentionMask::Keep(and(beside, &widened(beside, &keep, keys, true)?, &causal)?)
+        }
+        (AttentionMask::Add(add), None) => {
+            AttentionMask::Add(widened(beside, &add, keys, T::ZERO)?)
+        }
         (AttentionMask::Add(add), Some(causal)) => {
             let later = causal.map(|sees: bool| if sees { T::ZERO } else { T::LOWEST });
-            AttentionMask::Add(widened(&add, keys, T::ZERO)?.add(&later)?)
+            AttentionMask::Add(widened(beside, &add, keys, T::ZERO)?.add(&later)?)
         }
     })
 }

@@ -1,0 +1,261 @@
+//! A forward pass to look at: all operations from inputs to outputs.
+
+mod display;
+mod graph;
+mod matching;
+mod parts;
+mod replay;
+mod size;
+mod tensors;
+
+pub use replay::Executed;
+pub use size::Size;
+pub use tensors::Tensors;
+
+use dendra_autograd::{AnyTensor, Function, Parameters, Tape};
+use dendra_tensor::ops::{Attribute, Recorded};
+use dendra_tensor::{Error, Float, Result, Tensor};
+
+use crate::module::Module;
+
+/// A forward pass of a model in evaluation mode, from inputs to outputs: the
+/// operations with their settings, the parameters by name, constants, tensors of
+/// integers and booleans and the functions that make them, and the part of the
+/// model that each belongs to.
+///
+/// It prints as a table, and [`replay`](Self::replay) computes what the model
+/// computes, to the bit, on other inputs and for any number of samples.
+///
+/// ```
+/// use dendra_nn::tensor::{Rng, Tensor};
+/// use dendra_nn::{Sequential, Trace};
+///
+/// let model = Sequential::input([4]).dense(8).relu().dense(3).build(&mut Rng::seed(0))?;
+/// let trace = Trace::of(&model, &Tensor::zeros([1, 4]))?;
+/// assert_eq!(
+///     trace.to_string(),
+///     "\
+/// part  value  operation                            shape
+/// --------------------------------------------------------
+///       x      input                                [N, 4]
+/// 0     %0     linear(x, 0.weight, 0.bias)          [N, 8]
+/// 1     %1     relu(%0)                             [N, 8]
+/// 2     %2     linear(%1, 2.weight, 2.bias)         [N, 3]
+///              output %2
+/// "
+/// );
+/// let y = trace.replay(&Tensor::ones([5, 4]))?;
+/// assert_eq!(*y[0].shape(), [5, 3]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+pub struct Trace<T: Float = f32> {
+    nodes: Vec<Node<T>>,
+    outputs: Vec<usize>,
+    /// The axis of the samples of each input.
+    batch_axes: Vec<Option<usize>>,
+    parts: Vec<Part>,
+}
+
+/// A value of a [`Trace`] and where it comes from.
+pub struct Node<T: Float = f32> {
+    /// What it is, or what computes it.
+    pub kind: NodeKind<T>,
+    /// The values that go in, by index.
+    pub parents: Vec<usize>,
+    /// The settings of an operation or function.
+    pub settings: Vec<(&'static str, Setting)>,
+    /// The path of the part of the model that it belongs to, as `encoder.0`;
+    /// empty for the model as a whole.
+    pub part: String,
+    /// The name of the element type, as `f32`.
+    pub element: &'static str,
+    /// The shape.
+    pub shape: Vec<Size>,
+}
+
+/// What a value of a [`Trace`] is, or what computes it.
+#[non_exhaustive]
+pub enum NodeKind<T: Float = f32> {
+    /// An input of the model.
+    Input {
+        /// Which one.
+        index: usize,
+    },
+    /// A parameter.
+    Parameter {
+        /// Its path.
+        name: String,
+        /// Its value.
+        value: Tensor<T>,
+        /// Whether training changes it.
+        trainable: bool,
+    },
+    /// A buffer.
+    Buffer {
+        /// Its path.
+        name: String,
+        /// Its value.
+        value: AnyTensor,
+    },
+    /// A constant.
+    Constant {
+        /// Its value; where it grows with the batch, that of one sample.
+        value: AnyTensor,
+        /// The axis along which it is repeated for each sample.
+        repeated: Option<usize>,
+    },
+    /// An operation, as it was called on two samples.
+    Operation(Box<dyn Recorded<T>>),
+    /// A function without a gradient.
+    Function(Box<dyn Function>),
+}
+
+/// A setting of an operation.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// The same for any batch.
+    Value(Attribute),
+    /// A number that grows with the batch.
+    Size(Size),
+    /// Numbers of which some grow with the batch, such as a shape.
+    Sizes(Vec<Size>),
+    /// A value of the trace, by index: indices and masks that come from data.
+    Node(usize),
+}
+
+/// A part of a model that was traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The path, as `encoder.0`.
+    pub path: String,
+    /// What it is, as `Linear 784 → 64`; empty where no container has told it.
+    pub description: String,
+}
+
+impl<T: Float> Trace<T> {
+    /// Traces a model on a batch of inputs, whose axis 0 is that of the samples.
+    ///
+    /// The model runs twice, on two samples and on three: what differs in
+    /// proportion grows with the batch, and what differs otherwise would be
+    /// wrong on other inputs and is refused. For this the inputs should be as
+    /// the model gets them, not all the same.
+    ///
+    /// # Errors
+    ///
+    /// When the model does not take the inputs, or something in it depends on
+    /// the data and no trace sees how; the error names the operation and its
+    /// part. [`Tape::note`] lets traces see a function.
+    pub fn of(model: &impl Module<T>, inputs: &Tensor<T>) -> Result<Self> {
+        Self::of_function(model, inputs, |inputs, tape| model.forward(&tape.input(inputs.clone())))
+    }
+
+    /// Traces a function of a model that takes any tensors.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::{Tape, Var};
+    /// use dendra_nn::tensor::{Ops, Rng, Tensor};
+    /// use dendra_nn::{Embedding, Trace};
+    ///
+    /// let words = Embedding::new(10, 4).init(&mut Rng::seed(0))?;
+    /// let sums = |ids: &Tensor<i64>, tape: &Tape| words.lookup(ids, Some(tape))?.sum_axes(&[1], false);
+    /// let trace = Trace::of_function(&words, &Tensor::from([[1, 2, 3]]), sums)?;
+    /// let y = trace.replay(&Tensor::from([[4, 4, 9], [1, 0, 5]]))?;
+    /// assert_eq!(*y[0].shape(), [2, 4]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn of_function<I: Tensors, O: Tensors>(
+        model: &dyn Parameters<T>,
+        inputs: &I,
+        function: impl Fn(&I, &Tape<T>) -> Result<O>,
+    ) -> Result<Self> {
+        let axes: Vec<Option<usize>> =
+            inputs.tensors()?.iter().map(|x| (!x.shape().is_empty()).then_some(0)).collect();
+        Self::along(&axes, model, inputs, function)
+    }
+
+    /// As [`of_function`](Self::of_function), with the axis of the samples of
+    /// each input tensor; `None` for what all samples share.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn along<I: Tensors, O: Tensors>(
+        batch_axes: &[Option<usize>],
+        model: &dyn Parameters<T>,
+        inputs: &I,
+        function: impl Fn(&I, &Tape<T>) -> Result<O>,
+    ) -> Result<Self> {
+        let given = inputs.tensors()?;
+        let run = |tensors: &[AnyTensor], tape: &Tape<T>| {
+            let mut tensors = tensors.iter().cloned();
+            function(&inputs.with_tensors(&mut tensors)?, tape)?.tensors()
+        };
+        matching::trace(model, &given, batch_axes, &run)
+    }
+
+    /// The values in the order in which they are computed; parents come first.
+    pub fn nodes(&self) -> &[Node<T>] {
+        &self.nodes
+    }
+
+    /// The outputs, by index.
+    pub fn outputs(&self) -> &[usize] {
+        &self.outputs
+    }
+
+    /// The parts of the model, in the order in which they are computed.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+}
+
+impl<T: Float> Node<T> {
+    /// The name of the operation or function, as `log_softmax`; `input`,
+    /// `parameter`, `buffer` or `constant` of other values.
+    pub fn name(&self) -> String {
+        match &self.kind {
+            NodeKind::Input { .. } => "input".to_owned(),
+            NodeKind::Parameter { .. } => "parameter".to_owned(),
+            NodeKind::Buffer { .. } => "buffer".to_owned(),
+            NodeKind::Constant { .. } => "constant".to_owned(),
+            NodeKind::Operation(call) => snake_case(call.name()),
+            NodeKind::Function(function) => snake_case(function.name()),
+        }
+    }
+
+    /// Whether it is computed, by an operation or a function.
+    pub fn is_computed(&self) -> bool {
+        matches!(self.kind, NodeKind::Operation(_) | NodeKind::Function(_))
+    }
+
+    /// All values that it is computed from, those of settings included.
+    pub fn sources(&self) -> impl Iterator<Item = usize> {
+        let settings = self.settings.iter().filter_map(|(_, setting)| match setting {
+            Setting::Node(node) => Some(*node),
+            _ => None,
+        });
+        self.parents.iter().copied().chain(settings)
+    }
+}
+
+/// What a trace says of an error.
+fn refuse(message: impl Into<String>) -> Error {
+    Error::argument("Trace", message)
+}
+
+/// `log_softmax` for `LogSoftmax`; other names stay.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 2);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}

@@ -1,0 +1,185 @@
+//! What a trace computes, on other inputs.
+
+use std::time::Instant;
+
+use dendra_autograd::{AnyTensor, AsAny};
+use dendra_tensor::ops::{Attribute, Parents, Recorded};
+use dendra_tensor::{Error, Float, Result, Tensor};
+
+use super::matching::{place, repeat, samples_of};
+use super::{Node, NodeKind, Setting, Tensors, Trace, refuse, size};
+
+/// A value that a replay has computed; see [`Trace::replay_watched`].
+pub struct Executed<'a, T: Float = f32> {
+    /// The index of the value.
+    pub index: usize,
+    /// The value.
+    pub value: &'a AnyTensor,
+    /// The call, of an operation.
+    pub call: Option<&'a dyn Recorded<T>>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+impl<T: Float> Trace<T> {
+    /// The outputs of the model on other inputs, of any number of samples, to
+    /// the bit; with the values that the parameters had when it was traced.
+    ///
+    /// # Errors
+    ///
+    /// When the inputs have other element types or shapes than those traced, up
+    /// to the number of samples, or an operation refuses the data.
+    pub fn replay(&self, inputs: &impl Tensors) -> Result<Vec<AnyTensor>> {
+        self.replay_watched(inputs, &mut |_| Ok(()))
+    }
+
+    /// As [`replay`](Self::replay), and calls `watch` for each value that an
+    /// operation or function has computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`](Self::replay), and what `watch` returns.
+    pub fn replay_watched(
+        &self,
+        inputs: &impl Tensors,
+        watch: &mut dyn FnMut(&Executed<'_, T>) -> Result<()>,
+    ) -> Result<Vec<AnyTensor>> {
+        self.run(&inputs.tensors()?, watch)
+    }
+
+    fn run(
+        &self,
+        inputs: &[AnyTensor],
+        watch: &mut dyn FnMut(&Executed<'_, T>) -> Result<()>,
+    ) -> Result<Vec<AnyTensor>> {
+        let samples = samples_of(inputs, &self.batch_axes)?;
+        let mut last_use = vec![usize::MAX; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            for source in node.sources() {
+                last_use[source] = index;
+            }
+        }
+        for &output in &self.outputs {
+            last_use[output] = usize::MAX;
+        }
+        let mut values: Vec<Option<AnyTensor>> = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            let start = Instant::now();
+            let (value, call) = self
+                .value(node, inputs, &values, samples)
+                .map_err(|error| error.within(place(&node.name(), &node.part)))?;
+            let seconds = start.elapsed().as_secs_f64();
+            if node.is_computed() {
+                watch(&Executed { index, value: &value, call: call.as_deref(), seconds })?;
+            }
+            values.push(Some(value));
+            for source in node.sources().filter(|&source| last_use[source] == index) {
+                values[source] = None;
+            }
+        }
+        self.outputs.iter().map(|&output| value_of(&values, output).cloned()).collect()
+    }
+
+    fn value(
+        &self,
+        node: &Node<T>,
+        inputs: &[AnyTensor],
+        values: &[Option<AnyTensor>],
+        samples: usize,
+    ) -> Result<(AnyTensor, Option<Box<dyn Recorded<T>>>)> {
+        let value = match &node.kind {
+            NodeKind::Input { index } => {
+                let input = &inputs[*index];
+                check(node, *index, input, samples)?;
+                input.clone()
+            }
+            NodeKind::Parameter { value, .. } => value.as_any()?,
+            NodeKind::Buffer { value, .. } => value.clone(),
+            NodeKind::Constant { value, repeated: None } => value.clone(),
+            NodeKind::Constant { value, repeated: Some(axis) } => repeat(value, *axis, samples)?,
+            NodeKind::Operation(call) => {
+                let settings = settings_for(node, values, samples)?;
+                let parents = node.parents.iter().map(|&parent| {
+                    let value = value_of(values, parent)?.downcast::<T>();
+                    value.ok_or_else(|| refuse("an operation takes a value of another type"))
+                });
+                let parents = parents.collect::<Result<Vec<&Tensor<T>>>>()?;
+                let nodes: Parents = node.parents.iter().map(|&parent| Some(parent)).collect();
+                let call = call.replay_with(&settings, &parents, nodes)?;
+                return Ok((call.output().as_any()?, Some(call)));
+            }
+            NodeKind::Function(function) => {
+                let parents = node.parents.iter().map(|&parent| value_of(values, parent).cloned());
+                let parents = parents.collect::<Result<Vec<AnyTensor>>>()?;
+                let mut changed: Option<Box<dyn dendra_autograd::Function>> = None;
+                for (name, value) in settings_for(node, values, samples)? {
+                    let function = changed.as_deref().unwrap_or(&**function);
+                    changed = Some(function.with_setting(name, &value).ok_or_else(|| {
+                        let message = format!("the setting `{name}` cannot become {value}");
+                        Error::argument(function.name(), message)
+                    })?);
+                }
+                changed.as_deref().unwrap_or(&**function).apply(&parents)?
+            }
+        };
+        Ok((value, None))
+    }
+}
+
+fn value_of(values: &[Option<AnyTensor>], node: usize) -> Result<&AnyTensor> {
+    values[node].as_ref().ok_or_else(|| refuse("a value is used after its last use"))
+}
+
+/// Refuses an input of another type or shape than the one traced.
+fn check<T: Float>(node: &Node<T>, index: usize, input: &AnyTensor, samples: usize) -> Result<()> {
+    let fits = input.shape().len() == node.shape.len()
+        && input.shape().iter().zip(&node.shape).all(|(&a, b)| a as i64 == b.of(samples));
+    if fits && input.element() == node.element {
+        return Ok(());
+    }
+    Err(Error::shape(
+        "Trace::replay",
+        format!(
+            "expected input {index} to be {} {}, got {} {}",
+            node.element,
+            size::list(&node.shape),
+            input.element(),
+            input.shape()
+        ),
+    ))
+}
+
+/// The settings that are others for this batch.
+fn settings_for<T: Float>(
+    node: &Node<T>,
+    values: &[Option<AnyTensor>],
+    samples: usize,
+) -> Result<Vec<(&'static str, Attribute)>> {
+    let mut settings = Vec::new();
+    for (name, setting) in &node.settings {
+        let value = match setting {
+            Setting::Value(_) => continue,
+            Setting::Size(size) => Attribute::Int(size.of(samples)),
+            Setting::Sizes(sizes) => {
+                Attribute::Ints(sizes.iter().map(|size| size.of(samples)).collect())
+            }
+            Setting::Node(source) => match (value_of(values, *source)?, &node.kind) {
+                (AnyTensor::Bool(mask), _) => Attribute::Mask(mask.clone()),
+                (AnyTensor::I64(indices), NodeKind::Operation(call)) => {
+                    // A list of lengths is a setting of whole numbers.
+                    let is_list = call
+                        .attributes()
+                        .iter()
+                        .any(|(other, value)| other == name && matches!(value, Attribute::Ints(_)));
+                    match is_list {
+                        true => Attribute::Ints(indices.to_vec()),
+                        false => Attribute::Indices(indices.clone()),
+                    }
+                }
+                _ => return Err(refuse(format!("the setting `{name}` takes no such value"))),
+            },
+        };
+        settings.push((*name, value));
+    }
+    Ok(settings)
+}

@@ -1,0 +1,309 @@
+//! Traces compute what the models compute, to the bit, for any batch.
+
+use dendra_nn::autograd::{AnyTensor, Parameters, Tape, Var};
+use dendra_nn::layers::*;
+use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor};
+use dendra_nn::{Module, NodeKind, Sequential, SequentialBuilder, Tensors, Trace};
+
+/// Traces a function of a model on some samples and replays it on other
+/// numbers of them.
+#[track_caller]
+fn check_function<I: Tensors>(
+    model: &dyn Parameters,
+    axes: &[Option<usize>],
+    inputs: impl Fn(usize, u64) -> I,
+    function: impl Fn(&I, &Tape) -> Result<Vec<Var>>,
+) -> Trace {
+    let mut last = None;
+    for traced in [1, 2, 4] {
+        let trace = Trace::along(axes, model, &inputs(traced, 1), &function);
+        let trace = trace.unwrap_or_else(|error| panic!("{error}"));
+        for samples in [1, 2, 5] {
+            let x = inputs(samples, 7);
+            let expected = function(&x, &Tape::inference()).unwrap();
+            let found = trace.replay(&x).unwrap_or_else(|error| panic!("{error}\n{trace}"));
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                let expected = AnyTensor::from(expected.into_value());
+                assert_eq!(found.shape(), expected.shape(), "{trace}");
+                assert!(found.has_bits_of(&expected), "{samples} samples\n{trace}");
+            }
+        }
+        last = Some(trace);
+    }
+    last.unwrap()
+}
+
+#[track_caller]
+fn check(model: &Sequential, sample: impl Fn(&Shape, u64) -> Tensor) -> Trace {
+    let inputs = |samples: usize, seed: u64| {
+        let shape = [samples].into_iter().chain(model.input_shape().iter().copied());
+        sample(&shape.collect(), seed)
+    };
+    check_function(model, &[Some(0)], inputs, |x, tape| {
+        Ok(vec![model.forward(&tape.input(x.clone()))?])
+    })
+}
+
+fn normal(shape: &Shape, seed: u64) -> Tensor {
+    Tensor::normal(shape, 0.0, 1.0, &mut Rng::seed(seed))
+}
+
+fn ids(shape: &Shape, seed: u64) -> Tensor {
+    Tensor::uniform(shape, 0.0, 6.99, &mut Rng::seed(seed)).floor()
+}
+
+/// Every kind of layer of numbers, several in a network where one takes what
+/// the other gives.
+fn networks() -> Vec<SequentialBuilder> {
+    let vectors = || Sequential::input([12]);
+    let sequences = || Sequential::input([4, 6]);
+    let images = || Sequential::input([4, 6, 6]);
+    let volumes = || Sequential::input([4, 4, 4, 4]);
+    vec![
+        vectors().dense(5).batch_norm1d().relu6().layer(Softmax::new(1)),
+        vectors().layer(LeakyReLU::new(0.2)).layer(PReLU::new(1)).layer(RReLU::default()),
+        vectors().layer(ELU::new(0.5)).layer(CELU::new(0.5)).selu().layer(GELU::default()),
+        vectors().silu().mish().sigmoid().log_sigmoid().hardsigmoid().hardswish().tanh(),
+        vectors().layer(Hardtanh::new(-0.5, 0.6)).tanhshrink().softplus().softsign(),
+        vectors().hardshrink(0.1).softshrink(0.1).layer(Threshold::new(0.1, 0.2)),
+        vectors().layer(LogSoftmax::default()).layer(Softmin::new(1)).glu(1).layer(Identity),
+        vectors().dropout(0.5).alpha_dropout(0.5).unflatten([3, 4]).layer(Flatten::default()),
+        sequences().layer(Conv1d::lazy(6, 2)).batch_norm1d().layer(MaxPool1d::new(2)).relu(),
+        sequences().layer(ConvTranspose1d::lazy(3, 2)).layer(AvgPool1d::new(2)).dropout1d(0.5),
+        sequences().layer(LPPool1d::new(2.0, 2)).layer(AdaptiveAvgPool1d::new(2)),
+        sequences().layer(AdaptiveMaxPool1d::new(4)).layer(GlobalAvgPool1d::new()),
+        sequences().layer(ZeroPad1d::new((1, 2))).layer(ConstantPad1d::new((1, 0), 0.5)),
+        sequences().layer(ReflectionPad1d::new(1)).layer(ReplicationPad1d::new(1)),
+        sequences().layer(CircularPad1d::new(1)).layer(InstanceNorm1d::lazy()),
+        sequences().layer(LayerNorm::lazy()).layer(RMSNorm::lazy()).layer(SinusoidalPositions),
+        sequences().layer(LSTM::lazy(3).batch_first(true).num_layers(2).bidirectional(true)),
+        sequences().layer(LSTM::lazy(3).batch_first(true).proj_size(2)),
+        sequences().layer(GRU::lazy(3).batch_first(true)).layer(RNN::lazy(2).batch_first(true)),
+        sequences().layer(Softmax::new(2)).layer(GlobalMaxPool1d::new()).feature_alpha_dropout(0.5),
+        images().conv2d(3, 3).relu().max_pool2d(2).layer(GlobalMaxPool2d::new()),
+        images().layer(Conv2d::lazy(4, 3).padding(Padding::Same)).layer(ReLU).batch_norm2d(),
+        images().layer(Conv2d::lazy(4, 2).groups(2).padding(1).padding_mode(PaddingMode::Reflect)),
+        images().layer(ConvTranspose2d::lazy(4, (2, 3)).stride(2)).avg_pool2d(2).dropout2d(0.5),
+        images().layer(FractionalMaxPool2d::size(2, (3, 3))).layer(LPPool2d::new(3.0, 2)),
+        images().layer(AdaptiveAvgPool2d::new(4)).layer(AdaptiveMaxPool2d::new(2)),
+        images().layer(ZeroPad2d::new(1)).layer(ConstantPad2d::new(1, 0.5)).global_avg_pool2d(),
+        images().layer(ReflectionPad2d::new(1)).layer(ReplicationPad2d::new(1)),
+        images().layer(CircularPad2d::new(1)).layer(InstanceNorm2d::lazy().affine(true)),
+        images().layer(Upsample::scale_factor(2.0)).layer(Softmax2d).layer(ChannelShuffle::new(2)),
+        images().layer(Upsample::size([7, 5]).mode(InterpolateMode::Cubic)).pixel_shuffle(2),
+        images().layer(PixelUnshuffle::new(2)).layer(GroupNorm::lazy(4)),
+        images().layer(LocalResponseNorm::new(3)).layer(Unfold::new(2)),
+        Sequential::input([16, 9]).layer(Fold::new((4, 4), 2)),
+        images().layer(Residual::new(|block| block.conv2d(4, 1).relu().conv2d(4, 1))),
+        images().layer(
+            Parallel::concatenate(1).branch(|b| b.conv2d(2, 1).relu()).branch(|b| b.max_pool2d(1)),
+        ),
+        volumes().layer(Conv3d::lazy(4, 2)).layer(BatchNorm3d::lazy()).layer(MaxPool3d::new(2)),
+        volumes().layer(ConvTranspose3d::lazy(3, 2)).layer(AvgPool3d::new(2)).dropout3d(0.5),
+        volumes().layer(FractionalMaxPool3d::size(2, 3)).layer(LPPool3d::new(2.0, 2)),
+        volumes().layer(AdaptiveAvgPool3d::new(3)).layer(AdaptiveMaxPool3d::new(2)),
+        volumes().layer(ZeroPad3d::new(1)).layer(ConstantPad3d::new(1, 0.5)),
+        volumes().layer(ReflectionPad3d::new(1)).layer(ReplicationPad3d::new(1)),
+        volumes().layer(CircularPad3d::new(1)).layer(InstanceNorm3d::lazy()),
+        volumes().layer(InstanceNorm3d::lazy().track_running_stats(true)),
+        volumes().layer(GlobalAvgPool3d::new()),
+        volumes().layer(GlobalMaxPool3d::new()),
+        images().layer(BatchNorm2d::lazy().track_running_stats(false)),
+    ]
+}
+
+#[test]
+fn every_layer_is_replayed_to_the_bit() {
+    for builder in networks() {
+        check(&builder.build(&mut Rng::seed(3)).unwrap(), normal);
+    }
+}
+
+#[test]
+fn layers_of_ids_are_replayed_to_the_bit() {
+    let network = || Sequential::input([5]);
+    let embeddings = [
+        Embedding::new(7, 3),
+        Embedding::new(7, 3).padding_idx(2).max_norm(1.0),
+        Embedding::new(7, 3).max_norm(0.5).norm_type(1.0),
+    ];
+    for embedding in embeddings {
+        let model = network().layer(embedding).flatten().dense(2);
+        check(&model.build(&mut Rng::seed(3)).unwrap(), ids);
+    }
+    for mode in [BagMode::Sum, BagMode::Mean, BagMode::Max] {
+        let bag = EmbeddingBag::new(7, 3).mode(mode).padding_idx(1);
+        check(&network().layer(bag).dense(2).build(&mut Rng::seed(3)).unwrap(), ids);
+    }
+}
+
+#[test]
+fn attention_with_masks_that_come_from_data() {
+    let rng = &mut Rng::seed(3);
+    let plain = MultiheadAttention::new(4, 2).batch_first(true);
+    let settings =
+        [plain.clone(), plain.clone().add_bias_kv(true).add_zero_attn(true), plain.rotary(100.0)];
+    for settings in settings {
+        let attention = settings.init(rng).unwrap();
+        let keep = Tensor::from_fn([5, 5], |place| place % 3 != 1);
+        let add = Tensor::from_fn([5, 5], |place| (place % 4) as f32);
+        for (mask, is_causal) in [
+            (AttentionMask::None, false),
+            (AttentionMask::None, true),
+            (AttentionMask::Keep(keep), false),
+            (AttentionMask::Add(add), false),
+        ] {
+            let inputs = |samples, seed| {
+                let x = normal(&[samples, 5, 4].into(), seed);
+                let padding =
+                    Tensor::from_fn([samples, 5], |place| (place as u64 * 7 + seed) % 5 == 1);
+                (x, padding)
+            };
+            if matches!(mask, AttentionMask::Add(_)) {
+                // Padding in numbers that are added is not seen.
+                continue;
+            }
+            let attend = |(x, padding): &(Tensor, Tensor<bool>), tape: &Tape| {
+                let x = tape.input(x.clone());
+                let key_padding_mask = Some(padding);
+                let mask = mask.clone();
+                let options = || Attend {
+                    key_padding_mask,
+                    is_causal,
+                    mask: mask.clone(),
+                    ..Attend::default()
+                };
+                let y = attention.attend(&x, &x, &x, options())?;
+                let (z, weights) = attention.attend_with_weights(&x, &x, &x, options(), true)?;
+                Ok(vec![y, z, weights])
+            };
+            check_function(&attention, &[Some(0), Some(0)], inputs, attend);
+        }
+    }
+}
+
+#[test]
+fn a_transformer_is_replayed_and_its_parts_are_named() {
+    #[derive(dendra_nn::Parameters)]
+    #[parameters(crate = dendra_nn)]
+    struct Gpt {
+        tokens: Embedding,
+        positions: LearnedPositions,
+        blocks: TransformerEncoder,
+        head: Linear,
+    }
+
+    let rng = &mut Rng::seed(3);
+    let block = TransformerEncoderLayer::new(8, 2).dim_feedforward(16).batch_first(true);
+    let gpt = Gpt {
+        tokens: Embedding::new(7, 8).init(rng).unwrap(),
+        positions: LearnedPositions::new(6, 8, rng).unwrap(),
+        blocks: block.stack_encoder(2, rng).unwrap(),
+        head: Linear::new(8, 7).init(rng).unwrap(),
+    };
+    let inputs = |samples: usize, seed: u64| {
+        Tensor::from_fn([samples, 5], |place| (place as i64 * 5 + seed as i64) % 7)
+    };
+    let trace = check_function(&gpt, &[Some(0)], inputs, |ids, tape| {
+        let x = gpt.positions.forward(&gpt.tokens.lookup(ids, Some(tape))?)?;
+        let causal = Attend { is_causal: true, ..Attend::default() };
+        let logits = gpt.head.forward(&gpt.blocks.encode(&x, &causal)?.flatten(0, 1)?)?;
+        Ok(vec![logits])
+    });
+    let text = trace.to_string();
+    println!("{text}");
+    for line in ["embedding(tokens.weight, indices=x, ", "[N, 5, 8]", "[N·5, 7]"] {
+        assert!(text.contains(line), "{text}");
+    }
+    let parts: Vec<&str> = trace.parts().iter().map(|part| part.path.as_str()).collect();
+    for part in ["tokens", "positions", "blocks.layers.0.self_attn", "blocks.layers.1", "head"] {
+        assert!(parts.contains(&part), "{parts:?}");
+    }
+}
+
+#[test]
+fn sequences_with_lengths_are_replayed() {
+    let gru = GRU::new(3, 4).init(&mut Rng::seed(1)).unwrap();
+    let inputs = |samples: usize, seed: u64| {
+        let lengths: Vec<usize> = (0..samples).map(|i| (i * 3 + seed as usize) % 5 + 1).collect();
+        (normal(&[5, samples, 3].into(), seed), lengths)
+    };
+    let trace = check_function(&gru, &[Some(1), Some(0)], inputs, |(x, lengths), tape| {
+        let (y, state) = gru.run(&tape.input(x.clone()), None, Some(lengths))?;
+        Ok(vec![y, state.h])
+    });
+    assert!(trace.to_string().contains("lengths=x1"), "{trace}");
+}
+
+#[test]
+fn what_no_trace_sees_is_refused_with_its_place() {
+    let net = Sequential::input([3]).dense(2).named("fc").build(&mut Rng::seed(1)).unwrap();
+    let x = normal(&[4, 3].into(), 1);
+    let refused = |function: &dyn Fn(&Var) -> Result<Var>| {
+        let trace = Trace::of_function(&net, &x, |x, tape| function(&tape.input(x.clone())));
+        trace.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let hidden = refused(&|x| {
+        let negative = x.value().lt_scalar(0.0);
+        net.forward(x)?.narrow(1, 0, 1)?.where_mask(&negative, x)
+    });
+    assert_eq!(
+        hidden,
+        "Trace: the setting `mask` of `where_mask` depends on the inputs in a way that no \
+         trace sees; tell it with Tape::note"
+    );
+    let scaled = refused(&|x| {
+        let mean = x.value().mean();
+        net.forward(&x.mul(&Var::new(mean))?)
+    });
+    assert!(scaled.contains("a constant of shape [] that goes into `mul`"), "{scaled}");
+    let branch = refused(&|x| {
+        let y = net.forward(x)?;
+        if x.shape()[0] > 2 { Ok(y.relu()) } else { Ok(y.tanh()) }
+    });
+    assert!(branch.contains("the model does `tanh`"), "{branch}");
+    let none = Trace::of(&net, &Tensor::zeros([0, 3])).err().unwrap().to_string();
+    assert_eq!(none, "Trace: expected inputs of at least one sample");
+    let trace = Trace::of(&net, &x).unwrap();
+    let wrong = trace.replay(&Tensor::<f32>::zeros([4, 2])).unwrap_err().to_string();
+    assert!(wrong.contains("expected input 0 to be f32 [N, 3], got f32 [4, 2]"), "{wrong}");
+}
+
+#[test]
+fn a_network_in_a_model_has_its_path_and_frozen_parameters_their_names() {
+    #[derive(dendra_nn::Parameters)]
+    #[parameters(crate = dendra_nn)]
+    struct Twin {
+        left: Sequential,
+        right: Sequential,
+    }
+
+    let net = |seed| {
+        let builder = Sequential::input([6]).dense(4).relu().dropout(0.5);
+        builder.layer(Residual::new(|b| b.tanh().dense(4))).build(&mut Rng::seed(seed)).unwrap()
+    };
+    let mut twin = Twin { left: net(1), right: net(2) };
+    twin.left.set_trainable(false);
+    let trace = check_function(
+        &twin,
+        &[Some(0)],
+        |samples, seed| normal(&[samples, 6].into(), seed),
+        |x, tape| {
+            let x = tape.input(x.clone());
+            Ok(vec![twin.left.forward(&x)?.sub(&twin.right.forward(&x)?)?])
+        },
+    );
+    let parts: Vec<(&str, &str)> =
+        trace.parts().iter().map(|part| (part.path.as_str(), part.description.as_str())).collect();
+    println!("{trace}");
+    assert_eq!(parts[..2], [("left.0", "Linear 6 → 4"), ("left.1", "ReLU")], "{trace}");
+    assert!(parts.contains(&("right.1", "ReLU")) && parts.contains(&("", "")), "{parts:?}");
+    let frozen = trace.nodes().iter().filter_map(|node| match &node.kind {
+        NodeKind::Parameter { name, trainable: false, .. } => Some(name.as_str()),
+        _ => None,
+    });
+    let frozen: Vec<&str> = frozen.collect();
+    assert_eq!(frozen.len(), 4);
+    assert!(frozen.contains(&"left.0.weight"), "{frozen:?}");
+}
