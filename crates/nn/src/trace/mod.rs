@@ -6,6 +6,7 @@ mod matching;
 mod parts;
 mod replay;
 mod size;
+mod summary;
 mod tensors;
 
 pub use replay::Executed;
@@ -16,6 +17,7 @@ use dendra_autograd::{AnyTensor, Function, Parameters, Tape};
 use dendra_tensor::ops::{Attribute, Recorded};
 use dendra_tensor::{Error, Float, Result, Tensor};
 
+use self::summary::Held;
 use crate::module::Module;
 
 /// A forward pass of a model in evaluation mode, from inputs to outputs: the
@@ -54,6 +56,9 @@ pub struct Trace<T: Float = f32> {
     /// The axis of the samples of each input.
     batch_axes: Vec<Option<usize>>,
     parts: Vec<Part>,
+    /// The samples that the operations were called on.
+    samples: usize,
+    held: Vec<Held>,
 }
 
 /// A value of a [`Trace`] and where it comes from.

@@ -157,6 +157,11 @@ impl<T: Float> Op<T> for Conv2d {
         })
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        // The taps of one filter, for every element of the output.
+        output.elements() as u64 * inputs[1][1..].iter().product::<usize>() as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(12);
         let mut case = |x: &[usize], weight: &[usize], options: Conv2dOptions| {
