@@ -113,9 +113,9 @@ impl<T: Float> Gradients<T> {
         Some(&self.parameters[index].1)
     }
 
-    /// The gradient with respect to a value put on the tape by
-    /// [`Tape::leaf`]; `None` for any other value, and when the loss does not
-    /// depend on it.
+    /// The gradient with respect to a value put on the tape by [`Tape::leaf`],
+    /// or one of which [`Var::retain_grad`] was called; `None` for any other
+    /// value, and when the loss does not depend on it.
     pub fn wrt(&self, leaf: &Var<T>) -> Option<&Tensor<T>> {
         let node =
             leaf.node().filter(|_| leaf.tape().is_some_and(|tape| tape.is_same(&self.tape)))?;

@@ -21,9 +21,13 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod backward;
 mod function;
 mod functional;
+mod grad;
 mod gradients;
+mod higher_order;
+mod hooks;
 mod param;
 mod parameters;
 mod recording;
@@ -33,7 +37,10 @@ mod var;
 
 pub use function::{Comparison, Function, Plain, integers};
 pub use functional::{check_gradient, value_and_grad};
+pub use grad::Wrt;
 pub use gradients::{Gradients, Update};
+pub use higher_order::{hessian, hvp, jacobian, jvp, vjp};
+pub use hooks::RuleCall;
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
 pub use recording::{AsAny, Event, Inside, Recording, Scope};

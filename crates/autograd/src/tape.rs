@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dendra_tensor::ops::{Op, Recorded, Recorder, Term, TermCotangents, record};
-use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor, warn_if_unoptimised};
+use dendra_tensor::ops::{Op, Recorded, record};
+use dendra_tensor::{Float, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
-use crate::gradients::{Gradients, Update};
+use crate::gradients::Update;
+use crate::hooks::Watch;
 use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::recording::Recording;
 use crate::var::Var;
@@ -16,11 +17,7 @@ use crate::var::Var;
 /// Nodes for which a tape has room at first: those of a small network, in less
 /// than a kilobyte. For a block of more, glibc's allocator clears its lists of
 /// small ones away.
-const NODES: usize = 32;
-
-/// What a second pass over a tape is told.
-const USED: &str = "this tape was used already: backward consumes what it recorded; start a new \
-                    tape for every step";
+pub(crate) const NODES: usize = 32;
 
 /// The record of one forward pass, and what else a forward pass may need:
 /// training or evaluation mode, and the random stream.
@@ -28,10 +25,10 @@ const USED: &str = "this tape was used already: backward consumes what it record
 /// A tape serves one step: [`Var::backward`] consumes what it recorded. A
 /// clone is another handle of the same tape.
 pub struct Tape<T: Float = f32> {
-    shared: Arc<Shared<T>>,
+    pub(crate) shared: Arc<Shared<T>>,
 }
 
-struct Shared<T: Float> {
+pub(crate) struct Shared<T: Float> {
     mode: Mode,
     random: Rng,
     record: Mutex<Record<T>>,
@@ -39,18 +36,22 @@ struct Shared<T: Float> {
     recording: Option<Box<Mutex<Recording<T>>>>,
 }
 
-struct Record<T: Float> {
-    nodes: Vec<Node<T>>,
-    parameters: BTreeMap<ParamId, usize>,
-    updates: Vec<Update<T>>,
+pub(crate) struct Record<T: Float> {
+    pub(crate) nodes: Vec<Node<T>>,
+    pub(crate) parameters: BTreeMap<ParamId, usize>,
+    pub(crate) updates: Vec<Update<T>>,
     /// How many random streams were handed out.
     streams: u64,
+    /// What a pass has to stop for; `None` while that is nothing.
+    pub(crate) watch: Option<Box<Watch<T>>>,
+    /// Whether a pass that keeps the record is on its way.
+    pub(crate) passing: bool,
     /// Whether `backward` was called.
-    finished: bool,
+    pub(crate) finished: bool,
 }
 
 /// Where a value that needs a gradient came from.
-enum Node<T: Float> {
+pub(crate) enum Node<T: Float> {
     /// [`Tape::leaf`].
     Leaf,
     /// [`Param::on`].
@@ -84,6 +85,8 @@ impl<T: Float> Tape<T> {
             parameters: BTreeMap::new(),
             updates: Vec::new(),
             streams: 0,
+            watch: None,
+            passing: false,
             finished: false,
         });
         Self { shared: Arc::new(Shared { mode, random, record, recording: None }) }
@@ -216,115 +219,6 @@ impl<T: Float> Tape<T> {
         Var::placed(output, self.clone(), Some(node))
     }
 
-    fn refuse_if_tracing(&self) -> Result<()> {
-        match self.is_tracing() {
-            true => Err(Error::tape("a tape that traces gives no gradients")),
-            false => Ok(()),
-        }
-    }
-
-    /// The value of a variable of this tape as a term; `None` of another tape.
-    fn term(&self, var: &Var<T>) -> Option<Term<T>> {
-        let value = var.value().clone();
-        Some(match var.node() {
-            None => Term::constant(value),
-            Some(node) if var.tape().is_some_and(|tape| tape.is_same(self)) => {
-                Term::recorded(value, self.shared.clone(), node)
-            }
-            Some(_) => return None,
-        })
-    }
-
-    /// The gradients of ⟨cotangent, output⟩ by values of this tape, which keeps
-    /// what it recorded. What computes them is recorded, too, where `again`
-    /// says that they shall have gradients.
-    pub(crate) fn grad(
-        &self,
-        output: &Var<T>,
-        cotangent: &Var<T>,
-        wrt: &[&Var<T>],
-        again: bool,
-    ) -> Result<Vec<Option<Var<T>>>> {
-        self.refuse_if_tracing()?;
-        if self.shared.record().finished {
-            return Err(Error::tape(USED));
-        }
-        let other =
-            || Error::tape("a value is on another tape than the one whose gradient this is");
-        let terms = [output, cotangent].map(|var| self.term(var));
-        let [Some(output), Some(cotangent)] = terms else { return Err(other()) };
-        let mut nodes = Vec::with_capacity(wrt.len());
-        for (index, &var) in wrt.iter().enumerate() {
-            match (self.term(var), var.node()) {
-                (Some(_), Some(node)) => nodes.push(node),
-                (None, _) => return Err(other()),
-                _ => {
-                    let message =
-                        format!("value {index} that a gradient is asked for is a constant");
-                    return Err(Error::tape(message));
-                }
-            }
-        }
-        let gradients = self.shared.pull_back(&output, &cotangent, &nodes, again)?;
-        let var = |term: Term<T>| {
-            let node = term.node();
-            Var::placed(term.into_value(), self.clone(), node)
-        };
-        Ok(gradients.into_iter().map(|gradient| gradient.map(var)).collect())
-    }
-
-    /// The gradients of a node that holds one element.
-    pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
-        self.refuse_if_tracing()?;
-        let mut record = self.shared.record();
-        if record.finished {
-            return Err(Error::tape(USED));
-        }
-        let Some(last) = node else {
-            return Err(Error::tape(
-                "the loss depends on no parameter and no leaf of its tape, so there is no gradient",
-            ));
-        };
-        if loss.len() != 1 {
-            let shape = loss.shape();
-            return Err(Error::tape(format!(
-                "backward needs a scalar loss, got shape {shape}; reduce it with sum() or mean()"
-            )));
-        }
-        record.finished = true;
-        let mut nodes = std::mem::take(&mut record.nodes);
-        let updates = std::mem::take(&mut record.updates);
-        let mut parameters = Vec::with_capacity(record.parameters.len());
-        drop(record);
-
-        nodes.truncate(last + 1);
-        let mut cotangents: SmallVec<[Option<Tensor<T>>; NODES]> =
-            (0..nodes.len()).map(|_| None).collect();
-        cotangents[last] = Some(Tensor::ones(loss.shape()));
-        let mut leaves = Vec::new();
-        // Nodes were recorded in topological order, so one loop backwards does
-        // it; what is done with goes back to the pool at once.
-        while let Some(node) = nodes.pop() {
-            let Some(cotangent) = cotangents.pop().flatten() else { continue };
-            match node {
-                Node::Leaf => leaves.push((nodes.len(), cotangent)),
-                Node::Param(id) => parameters.push((id, cotangent)),
-                Node::Alias(of) => add(&mut cotangents[of], cotangent),
-                Node::Lent => {}
-                Node::Operation(call) => {
-                    let parents = call.parents();
-                    let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
-                    let gradients = call.vjp(&needs, cotangent);
-                    for (&parent, gradient) in parents.iter().zip(gradients) {
-                        let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
-                        add(&mut cotangents[parent], gradient);
-                    }
-                }
-            }
-        }
-        Ok(Gradients::new(self.clone(), loss.item()?, parameters, leaves, updates))
-    }
-
     /// The first recorded operation that an infinity or NaN went into or came
     /// out of, in words that name it and the parameters beside it; `name`
     /// tells a parameter's name. `None` when everything is finite. Call it
@@ -369,142 +263,15 @@ impl<T: Float> Tape<T> {
     }
 }
 
-/// Adds to a sum that may not have begun.
-fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
-    *sum = Some(match sum.take() {
-        Some(sum) => sum + term,
-        None => term,
-    });
-}
-
 impl<T: Float> Shared<T> {
-    fn record(&self) -> MutexGuard<'_, Record<T>> {
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record<T>> {
         // A panic while recording leaves at worst a node too many.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`Recorder::pull`]; with `again` the gradients are recorded.
-    fn pull_back(
-        &self,
-        output: &Term<T>,
-        cotangent: &Term<T>,
-        wrt: &[usize],
-        again: bool,
-    ) -> Result<Vec<Option<Term<T>>>> {
-        let mut found: Vec<Option<Term<T>>> = vec![None; wrt.len()];
-        let (Some(recorder), Some(last)) = (output.recorder(), output.node()) else {
-            return Ok(found);
-        };
-        let Some(&first) = wrt.iter().min() else { return Ok(found) };
-        if first > last {
-            return Ok(found);
-        }
-        let mut path = vec![false; last - first + 1];
-        {
-            let record = self.record();
-            let on_path =
-                |path: &[bool], node: usize| node.checked_sub(first).is_some_and(|i| path[i]);
-            for node in first..=last {
-                path[node - first] = wrt.contains(&node)
-                    || match &record.nodes[node] {
-                        Node::Alias(of) => on_path(&path, *of),
-                        Node::Operation(call) => {
-                            call.parents().iter().flatten().any(|&parent| on_path(&path, parent))
-                        }
-                        Node::Leaf | Node::Param(_) | Node::Lent => false,
-                    };
-            }
-        }
-        let mut cotangents: Vec<Option<Term<T>>> = vec![None; path.len()];
-        cotangents[last - first] = Some(cotangent.clone());
-        for node in (first..=last).rev() {
-            let Some(cotangent) = cotangents[node - first].take() else { continue };
-            for (found, &asked) in found.iter_mut().zip(wrt) {
-                if asked == node {
-                    *found = Some(cotangent.clone());
-                }
-            }
-            let needed = |parent: usize| parent.checked_sub(first).filter(|&index| path[index]);
-            let lent = std::mem::replace(&mut self.record().nodes[node], Node::Lent);
-            let gradients = match &lent {
-                Node::Alias(of) => {
-                    if let Some(index) = needed(*of) {
-                        add(&mut cotangents[index], cotangent);
-                    }
-                    Ok(TermCotangents::new())
-                }
-                Node::Operation(call) => {
-                    let needs: SmallVec<[bool; 3]> = call
-                        .parents()
-                        .iter()
-                        .map(|parent| parent.and_then(needed).is_some())
-                        .collect();
-                    match again {
-                        true => vjp_terms(&**call, recorder, node, &needs, &cotangent),
-                        false => {
-                            let gradients = call.vjp(&needs, cotangent.into_value());
-                            Ok(gradients.into_iter().map(|g| g.map(Term::constant)).collect())
-                        }
-                    }
-                }
-                Node::Leaf | Node::Param(_) | Node::Lent => Ok(TermCotangents::new()),
-            };
-            if let (Node::Operation(call), Ok(gradients)) = (&lent, &gradients) {
-                for (&parent, gradient) in call.parents().iter().zip(gradients) {
-                    if let (Some(index), Some(gradient)) =
-                        (parent.and_then(needed), gradient.clone())
-                    {
-                        add(&mut cotangents[index], gradient);
-                    }
-                }
-            }
-            self.record().nodes[node] = lent;
-            gradients?;
-        }
-        Ok(found)
-    }
-}
-
-/// The gradients of a call, the one of `node`, as terms.
-fn vjp_terms<T: Float>(
-    call: &dyn Recorded<T>,
-    recorder: &Arc<dyn Recorder<T>>,
-    node: usize,
-    needs: &[bool],
-    cotangent: &Term<T>,
-) -> Result<TermCotangents<T>> {
-    let inputs = call.inputs().iter().zip(call.parents());
-    let inputs: Vec<Term<T>> = inputs
-        .map(|(input, parent)| match parent {
-            Some(parent) => Term::recorded(input.clone(), Arc::clone(recorder), *parent),
-            None => Term::constant(input.clone()),
-        })
-        .collect();
-    let output = Term::recorded(call.output().clone(), Arc::clone(recorder), node);
-    call.vjp_terms(&inputs, &output, needs, cotangent)
-}
-
-impl<T: Float> Recorder<T> for Shared<T> {
-    fn record(&self, call: Box<dyn Recorded<T>>) -> usize {
-        Self::record(self).push(Node::Operation(call))
-    }
-
-    fn alias(&self, node: usize) -> usize {
-        Self::record(self).push(Node::Alias(node))
-    }
-
-    fn pull(
-        &self,
-        output: &Term<T>,
-        cotangent: &Term<T>,
-        nodes: &[usize],
-    ) -> Result<Vec<Option<Term<T>>>> {
-        self.pull_back(output, cotangent, nodes, true)
     }
 }
 
 impl<T: Float> Record<T> {
-    fn push(&mut self, node: Node<T>) -> usize {
+    pub(crate) fn push(&mut self, node: Node<T>) -> usize {
         if self.finished {
             // Nothing will ask for this node again: `backward` refuses.
             return 0;
@@ -527,9 +294,10 @@ impl<T: Float> fmt::Debug for Tape<T> {
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::Ops;
+    use dendra_tensor::{Ops, Result};
 
     use super::*;
+    use crate::gradients::Gradients;
 
     #[test]
     fn misuse_is_explained() {

@@ -1,12 +1,14 @@
 //! Data sets made of other data sets: one after the other, changed by a
 //! function, kept in memory.
 
+use std::fmt;
 use std::sync::OnceLock;
 
-use dendra_tensor::{Element, Error, Result, Shape, Tensor};
+use dendra_tensor::{Error, Result, Shape};
 
 use crate::dataset::{Batch, Dataset, check_indices};
 use crate::draw::Draw;
+use crate::samples::Samples;
 
 /// Several data sets, one after the other.
 ///
@@ -67,10 +69,7 @@ impl<D: Dataset> ConcatDataset<D> {
     }
 }
 
-impl<D, X: Element, Y: Element> ConcatDataset<D>
-where
-    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
-{
+impl<D: Dataset<Input: Samples, Target: Samples>> ConcatDataset<D> {
     fn gather(
         &self,
         indices: &[usize],
@@ -102,18 +101,15 @@ where
         }
         let order: Vec<usize> =
             places.into_iter().map(|(part, place)| begins[part] + place).collect();
-        let inputs = Tensor::cat(&inputs.iter().collect::<Vec<_>>(), 0)?;
-        let targets = Tensor::cat(&targets.iter().collect::<Vec<_>>(), 0)?;
-        Ok((inputs.index_select(0, &order)?, targets.index_select(0, &order)?))
+        let inputs = Samples::join(&inputs.iter().collect::<Vec<_>>())?;
+        let targets = Samples::join(&targets.iter().collect::<Vec<_>>())?;
+        Ok((D::Input::choose(&inputs, &order)?, D::Target::choose(&targets, &order)?))
     }
 }
 
-impl<D, X: Element, Y: Element> Dataset for ConcatDataset<D>
-where
-    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
-{
-    type Input = Tensor<X>;
-    type Target = Tensor<Y>;
+impl<D: Dataset<Input: Samples, Target: Samples>> Dataset for ConcatDataset<D> {
+    type Input = D::Input;
+    type Target = D::Target;
 
     fn len(&self) -> usize {
         self.starts[self.parts.len()]
@@ -235,16 +231,19 @@ where
 /// assert_eq!(data.cached(), 1);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Debug)]
-pub struct CachedDataset<D, X: Element = f32, Y: Element = i64> {
+pub struct CachedDataset<D: Dataset> {
     dataset: D,
-    samples: Vec<OnceLock<(Tensor<X>, Tensor<Y>)>>,
+    samples: Vec<OnceLock<Batch<D>>>,
 }
 
-impl<D, X: Element, Y: Element> CachedDataset<D, X, Y>
-where
-    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
-{
+/// Without the samples.
+impl<D: Dataset + fmt::Debug> fmt::Debug for CachedDataset<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedDataset").field("dataset", &self.dataset).finish_non_exhaustive()
+    }
+}
+
+impl<D: Dataset<Input: Samples, Target: Samples>> CachedDataset<D> {
     /// Nothing gathered yet.
     pub fn new(dataset: D) -> Self {
         let samples = (0..dataset.len()).map(|_| OnceLock::new()).collect();
@@ -257,12 +256,12 @@ where
     }
 }
 
-impl<D, X: Element, Y: Element> Dataset for CachedDataset<D, X, Y>
+impl<D> Dataset for CachedDataset<D>
 where
-    D: Dataset<Input = Tensor<X>, Target = Tensor<Y>>,
+    D: Dataset<Input: Samples + Sync, Target: Samples + Sync>,
 {
-    type Input = Tensor<X>;
-    type Target = Tensor<Y>;
+    type Input = D::Input;
+    type Target = D::Target;
 
     fn len(&self) -> usize {
         self.samples.len()
@@ -289,8 +288,7 @@ where
             }
             for (place, &index) in missing.iter().enumerate() {
                 // A copy of its own, so that the whole batch is not kept for it.
-                let x = inputs.index_select(0, &[place])?;
-                let y = targets.index_select(0, &[place])?;
+                let (x, y) = (inputs.choose(&[place])?, targets.choose(&[place])?);
                 // Another thread may have been there first, with the same.
                 let _ = self.samples[index].set((x, y));
             }
@@ -299,7 +297,7 @@ where
             indices.iter().map(|&i| self.samples[i].get().expect("it was gathered")).collect();
         let inputs: Vec<_> = samples.iter().map(|(x, _)| x).collect();
         let targets: Vec<_> = samples.iter().map(|(_, y)| y).collect();
-        Ok((Tensor::cat(&inputs, 0)?, Tensor::cat(&targets, 0)?))
+        Ok((Samples::join(&inputs)?, Samples::join(&targets)?))
     }
 
     fn labels(&self) -> Option<Vec<i64>> {

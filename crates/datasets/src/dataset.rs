@@ -50,7 +50,8 @@ pub type Batch<D> = (<D as Dataset>::Input, <D as Dataset>::Target);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 pub trait Dataset: Sync {
-    /// A batch of inputs, usually `Tensor<f32>` of shape `[batch, ..input_shape]`.
+    /// A batch of inputs: `Tensor<f32>` of shape `[batch, ..input_shape]`,
+    /// token ids `Tensor<i64>`, or whatever the model takes.
     type Input: Send;
     /// A batch of targets: `Tensor<i64>` of shape `[batch]` for class labels,
     /// `Tensor<f32>` for regression.
@@ -64,8 +65,12 @@ pub trait Dataset: Sync {
         self.len() == 0
     }
 
-    /// The shape of one sample's input, without the batch axis.
-    fn input_shape(&self) -> Shape;
+    /// The shape of one sample's input, without the batch axis, where the
+    /// inputs are one tensor and all have the same; `[]` otherwise, and unless
+    /// written.
+    fn input_shape(&self) -> Shape {
+        Shape::scalar()
+    }
 
     /// The number of classes when the targets are class labels in
     /// `0..classes`, checked; `None` otherwise.

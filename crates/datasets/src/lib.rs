@@ -9,7 +9,7 @@
 //! - Generated sets to try a network on: [`moons`], [`circles`], [`spirals`],
 //!   [`blobs`], [`xor`], [`friedman`], [`linear`], [`sine`] and [`digits`].
 //! - Data of your own: in a [`TensorDataset`], an [`ImageDataset`] or a
-//!   [`SequenceDataset`], in folders of pictures (`ImageFolder`), in tables
+//!   [`SequenceDataset`], in a [`SampleDataset`] for inputs of any kind, in folders of pictures (`ImageFolder`), in tables
 //!   (`Csv`), in a [`TextDataset`], or behind a `Dataset` implementation.
 //! - Parts and compositions: [`Dataset::split`],
 //!   [`Dataset::split_stratified`], [`Subset`], [`ConcatDataset`],
@@ -63,6 +63,7 @@ mod images;
 mod loader;
 mod mnist;
 mod points;
+mod samples;
 mod search;
 mod sequences;
 mod splits;
@@ -89,12 +90,13 @@ pub use images::{ImageDataset, Normalization};
 pub use loader::{DataLoader, Epoch, Prefetch};
 pub use mnist::{Mnist, MnistOptions, MnistSource};
 pub use points::{blobs, circles, moons, spirals, xor};
+pub use samples::Samples;
 pub use sequences::{Padded, SequenceDataset, pad_sequence};
 pub use splits::{
     Cifar10, Cifar100, Emnist, EmnistSplit, FashionMnist, ImageSplits, ImageSplitsOptions, Kmnist,
 };
 #[cfg(feature = "tables")]
 pub use table::{Column, Csv, Encoder, Missing, Scaling, Table, TableEncoding, classes};
-pub use tensors::TensorDataset;
+pub use tensors::{SampleDataset, TensorDataset};
 pub use text::{TextDataset, Vocabulary, parse_text, read_text};
 pub use transforms::TransformDataset;

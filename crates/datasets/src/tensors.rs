@@ -1,10 +1,12 @@
-//! [`TensorDataset`]: samples that lie in two tensors.
+//! [`TensorDataset`]: samples that lie in two tensors, and [`SampleDataset`]:
+//! samples that lie in anything.
 
 use std::any::Any;
 
 use dendra_tensor::{Element, Error, Result, Shape, Tensor};
 
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
+use crate::samples::Samples;
 
 /// Samples held as two tensors whose first axes run over the samples.
 ///
@@ -110,5 +112,69 @@ impl<Y: Element, X: Element> Dataset for TensorDataset<Y, X> {
     fn labels(&self) -> Option<Vec<i64>> {
         self.classes?;
         (&self.targets as &dyn Any).downcast_ref::<Tensor<i64>>().map(Tensor::to_vec)
+    }
+}
+
+/// Inputs and targets of any kind, of which the batches take some samples; see
+/// [`Samples`].
+///
+/// ```
+/// use dendra_datasets::{Dataset, SampleDataset};
+/// use dendra_tensor::Tensor;
+///
+/// // Pairs of pictures, and whether both show the same.
+/// let pairs = (Tensor::<f32>::zeros([4, 1, 8, 8]), Tensor::<f32>::ones([4, 1, 8, 8]));
+/// let data = SampleDataset::new(pairs, Tensor::<f32>::zeros([4, 1]))?;
+/// let ((first, second), same) = data.batch(&[3, 1, 2])?;
+/// assert_eq!((first.shape()[0], second.shape()[0], same.shape()[0]), (3, 3, 3));
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SampleDataset<X, Y> {
+    inputs: X,
+    targets: Y,
+}
+
+impl<X: Samples, Y: Samples> SampleDataset<X, Y> {
+    /// A data set of these inputs and targets.
+    ///
+    /// # Errors
+    ///
+    /// When they differ in the number of samples.
+    pub fn new(inputs: X, targets: Y) -> Result<Self> {
+        let (x, y) = (inputs.count(), targets.count());
+        if x != y {
+            let message = format!("got {x} inputs but {y} targets");
+            return Err(Error::shape("SampleDataset::new", message));
+        }
+        Ok(Self { inputs, targets })
+    }
+
+    /// All inputs.
+    pub fn inputs(&self) -> &X {
+        &self.inputs
+    }
+
+    /// All targets.
+    pub fn targets(&self) -> &Y {
+        &self.targets
+    }
+}
+
+impl<X, Y> Dataset for SampleDataset<X, Y>
+where
+    X: Samples + Send + Sync,
+    Y: Samples + Send + Sync,
+{
+    type Input = X;
+    type Target = Y;
+
+    fn len(&self) -> usize {
+        self.inputs.count()
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+        check_indices("SampleDataset::batch", indices, self.len())?;
+        Ok((self.inputs.choose(indices)?, self.targets.choose(indices)?))
     }
 }

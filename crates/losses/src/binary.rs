@@ -1,6 +1,7 @@
 //! Losses of outputs that say yes or no.
 
 use dendra_autograd::Var;
+use dendra_tensor::ops::Term;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
 use crate::loss::{Loss, is_loss, reduce};
@@ -160,6 +161,7 @@ struct Probabilities;
 
 impl Curve<1> for Probabilities {
     const NAME: &'static str = "binary_cross_entropy";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self]
@@ -177,6 +179,10 @@ impl Curve<1> for Probabilities {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         (x - y) / (x * (T::ONE - x)).max_nan(T::from_f64(1e-12))
     }
+
+    fn slope<T: Float>(&self, x: &Term<T>, [y]: &[Term<T>; 1], _: Term<T>) -> Result<Term<T>> {
+        Ok((x - y) / (x * (-x + 1.0)).clamp_min(1e-12))
+    }
 }
 
 /// The loss of a logit, of the weights of yes and no.
@@ -185,6 +191,7 @@ struct Logits;
 
 impl Curve<2> for Logits {
     const NAME: &'static str = "binary_cross_entropy_with_logits";
+    const CONSTANTS: [&'static str; 2] = ["yes", "no"];
 
     fn examples() -> Vec<Self> {
         vec![Self]
@@ -200,6 +207,15 @@ impl Curve<2> for Logits {
     #[inline(always)]
     fn derivative<T: Float>(&self, x: T, [yes, no]: [T; 2]) -> T {
         no * x.sigmoid() - yes * (-x).sigmoid()
+    }
+
+    fn slope<T: Float>(
+        &self,
+        x: &Term<T>,
+        [yes, no]: &[Term<T>; 2],
+        _: Term<T>,
+    ) -> Result<Term<T>> {
+        Ok(x.sigmoid() * no - (-x).sigmoid() * yes)
     }
 }
 
@@ -246,15 +262,15 @@ pub(crate) fn ensure_probabilities<T: Float>(
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
     use crate::pointwise::Pointwise;
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::<Pointwise<Probabilities, f64, 1>>().unwrap();
-        check::<Pointwise<Logits, f64, 2>>().unwrap();
+        check_twice::<Pointwise<Probabilities, f64, 1>>().unwrap();
+        check_twice::<Pointwise<Logits, f64, 2>>().unwrap();
     }
 
     #[test]

@@ -11,12 +11,19 @@ use crate::loss::reduce;
 pub(crate) struct LabelSettings {
     pub(crate) class_weights: Option<Vec<f64>>,
     pub(crate) ignore_index: i64,
+    /// Where the classes lie; the second axis unless set.
+    pub(crate) class_axis: Option<isize>,
     pub(crate) reduction: Reduction,
 }
 
 impl Default for LabelSettings {
     fn default() -> Self {
-        Self { class_weights: None, ignore_index: -100, reduction: Reduction::Mean }
+        Self {
+            class_weights: None,
+            ignore_index: -100,
+            class_axis: None,
+            reduction: Reduction::Mean,
+        }
     }
 }
 
@@ -37,15 +44,51 @@ impl LabelSettings {
         Ok(Some(Tensor::from_fn([classes], |class| T::from_f64(weights[class]))))
     }
 
+    /// The axis of the classes: the one that is set, or the second one of
+    /// `[n, classes, …]` and the only one of `[classes]`.
+    pub(crate) fn class_axis(&self, place: &str, shape: &Shape) -> Result<usize> {
+        match (self.class_axis, shape.len()) {
+            (_, 0) => {
+                Err(Error::shape(place, "expected [classes] or [n, classes, …], got a scalar"))
+            }
+            (Some(axis), _) => shape.axis(place, axis),
+            (None, rank) => Ok(usize::from(rank > 1)),
+        }
+    }
+
+    /// The axis of the classes, when there is one label for each place without
+    /// it.
+    pub(crate) fn one_label_each(
+        &self,
+        place: &str,
+        output: &Shape,
+        labels: &Tensor<i64>,
+    ) -> Result<usize> {
+        let axis = self.class_axis(place, output)?;
+        let expected: Shape =
+            output.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &n)| n).collect();
+        if *labels.shape() == expected {
+            return Ok(axis);
+        }
+        let found = labels.shape();
+        let message = format!("an output of {output} needs labels of {expected}, got {found}");
+        Err(Error::shape(place, message))
+    }
+
     /// What the mean over labels is divided by: the weights of those that
-    /// count. Labels and weights were found to fit each other.
-    pub(crate) fn divisor(&self, labels: &Tensor<i64>) -> f64 {
+    /// count; `None` when the loss is no mean.
+    pub(crate) fn divisor(&self, labels: &Tensor<i64>) -> Option<f64> {
+        if self.reduction != Reduction::Mean {
+            return None;
+        }
         let labels = labels.view();
         let counted = labels.iter().filter(|&&label| label != self.ignore_index);
-        match &self.class_weights {
-            Some(weights) => counted.map(|&label| weights[label as usize]).sum(),
+        Some(match &self.class_weights {
+            Some(weights) => {
+                counted.filter_map(|&label| weights.get(usize::try_from(label).ok()?)).sum()
+            }
             None => counted.count() as f64,
-        }
+        })
     }
 }
 
@@ -66,19 +109,6 @@ pub(crate) fn ensure_class_weights(
         return Err(Error::argument(place, message));
     }
     Ok(())
-}
-
-/// The axis of the classes, when there is one label for each place without it.
-pub(crate) fn one_label_each(place: &str, output: &Shape, labels: &Tensor<i64>) -> Result<usize> {
-    let axis = class_axis(place, output)?;
-    let expected: Shape =
-        output.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &n)| n).collect();
-    if *labels.shape() == expected {
-        return Ok(axis);
-    }
-    let found = labels.shape();
-    let message = format!("an output of {output} needs labels of {expected}, got {found}");
-    Err(Error::shape(place, message))
 }
 
 /// What the losses of single labels are made of.
@@ -103,7 +133,7 @@ impl<V: Ops> Picked<V> {
         labels: &Tensor<i64>,
     ) -> Result<Self> {
         let shape = output.value().shape();
-        let axis = one_label_each(place, shape, labels)?;
+        let axis = settings.one_label_each(place, shape, labels)?;
         let (classes, axis) = (shape[axis], axis as isize);
         let ignore_index = settings.ignore_index;
         check_labels(place, labels, classes, ignore_index)?;
@@ -167,12 +197,12 @@ macro_rules! label_settings {
                 self
             }
 
-            /// The same loss, with these class weights where there are some.
-            fn weighted(&self, class_weights: Option<&[f64]>) -> Self {
-                match class_weights {
-                    Some(weights) => self.clone().class_weights(weights),
-                    None => self.clone(),
-                }
+            /// The axis of the classes: −1 for outputs `[n, length, classes]`.
+            /// Unless set it is the second one, as PyTorch's.
+            #[must_use]
+            pub fn class_axis(mut self, axis: isize) -> Self {
+                self.settings.class_axis = Some(axis);
+                self
             }
         }
     )*};
@@ -187,16 +217,12 @@ macro_rules! label_loss {
                 self.compute(output, target)
             }
 
-            fn of_batch(
-                &self,
-                output: &Var<T>,
-                target: &Tensor<i64>,
-                class_weights: Option<&[f64]>,
-            ) -> Result<BatchLoss<T>> {
-                let loss = self.weighted(class_weights);
-                let value = loss.compute(output, target)?;
-                let settings = &loss.settings;
-                Ok(BatchLoss::reduced(value, settings.reduction, settings.divisor(target)))
+            fn divisor(&self, _: &Var<T>, target: &Tensor<i64>, _: usize) -> Option<f64> {
+                self.settings.divisor(target)
+            }
+
+            fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Tensor<i64>, T>>> {
+                Ok(Box::new(self.clone().class_weights(weights)))
             }
         }
     };
@@ -213,14 +239,4 @@ pub(crate) fn ensure_probabilities_fit(place: &str, output: &Shape, target: &Sha
          {output}, got {target}; class labels are integers, `Tensor<i64>`"
     );
     Err(Error::shape(place, message))
-}
-
-/// The axis of the classes: the second one of `[n, classes, …]`, the only one
-/// of `[classes]`.
-pub(crate) fn class_axis(place: &str, shape: &Shape) -> Result<usize> {
-    match shape.len() {
-        0 => Err(Error::shape(place, "expected [classes] or [n, classes, …], got a scalar")),
-        1 => Ok(0),
-        _ => Ok(1),
-    }
 }

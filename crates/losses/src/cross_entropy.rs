@@ -1,10 +1,10 @@
 //! The cross-entropy of logits.
 
 use dendra_autograd::Var;
-use dendra_tensor::{CrossEntropyOptions, Error, Float, Ops, Result, Shape, Tensor};
+use dendra_tensor::{CrossEntropyOptions, Error, Float, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::classes::{LabelSettings, class_axis, ensure_probabilities_fit, label_settings};
-use crate::loss::{BatchLoss, Loss, reduce};
+use crate::classes::{LabelSettings, ensure_probabilities_fit, label_settings};
+use crate::loss::{Loss, reduce};
 
 const NAME: &str = "cross_entropy";
 
@@ -21,7 +21,8 @@ const NAME: &str = "cross_entropy";
 ///
 /// and one with probabilities p loses `−Σ_c w_c·((1 − s)·p_c + s/classes)·l_c`.
 /// The mean of samples with labels is over their weights w_y, that of samples
-/// with probabilities over their number.
+/// with probabilities over their number. For logits `[n, length, classes]`, as
+/// sequence models give them, set [`class_axis(-1)`](Self::class_axis).
 ///
 /// Label smoothing: Szegedy et al., "Rethinking the inception architecture for
 /// computer vision", 2015.
@@ -106,16 +107,18 @@ impl CrossEntropy {
             return Err(Error::argument(NAME, message));
         }
         let shape = logits.value().shape();
-        let weight = self.settings.weights(NAME, shape[class_axis(NAME, shape)?])?;
+        let axis = self.settings.class_axis(NAME, shape)?;
+        let weight = self.settings.weights(NAME, shape[axis])?;
         match target.classes() {
-            Classes::Labels(labels) => self.by_labels(logits, labels, weight),
-            Classes::Probabilities(target) => self.by_probabilities(logits, target, weight),
+            Classes::Labels(labels) => self.by_labels(logits, axis, labels, weight),
+            Classes::Probabilities(target) => self.by_probabilities(logits, axis, target, weight),
         }
     }
 
     fn by_labels<V: Ops>(
         &self,
         logits: &V,
+        axis: usize,
         labels: &Tensor<i64>,
         weight: Option<Tensor<V::Element>>,
     ) -> Result<V> {
@@ -125,16 +128,24 @@ impl CrossEntropy {
             label_smoothing: self.label_smoothing,
             reduction: self.settings.reduction,
         };
-        if logits.value().rank() > 1 {
+        if axis == 1 {
             return logits.cross_entropy(labels, options);
         }
-        let loss = logits.unsqueeze(0)?.cross_entropy(&labels.unsqueeze(0)?, options)?;
-        loss.reshape(Shape::scalar())
+        // The operation has the classes in the second axis.
+        self.settings.one_label_each(NAME, logits.value().shape(), labels)?;
+        let classes = logits.value().shape()[axis];
+        let rows = logits.movedim(axis as isize, -1)?.reshape([labels.len(), classes])?;
+        let loss = rows.cross_entropy(&labels.reshape([labels.len()])?, options)?;
+        match self.settings.reduction {
+            Reduction::None => loss.reshape(labels.shape()),
+            Reduction::Mean | Reduction::Sum => Ok(loss),
+        }
     }
 
     fn by_probabilities<V: Ops>(
         &self,
         logits: &V,
+        axis: usize,
         probabilities: &Tensor<V::Element>,
         weight: Option<Tensor<V::Element>>,
     ) -> Result<V> {
@@ -144,7 +155,6 @@ impl CrossEntropy {
             let message = "ignore_index is for labels, and the target holds probabilities";
             return Err(Error::argument(NAME, message));
         }
-        let axis = class_axis(NAME, shape)?;
         let classes = shape[axis];
         let mut target = match self.label_smoothing {
             0.0 => probabilities.clone(),
@@ -165,24 +175,21 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for CrossEntropy {
         self.compute(output, target)
     }
 
-    fn of_batch(
-        &self,
-        output: &Var<T>,
-        target: &Y,
-        class_weights: Option<&[f64]>,
-    ) -> Result<BatchLoss<T>> {
-        let loss = self.weighted(class_weights);
-        let value = loss.compute(output, target)?;
-        let divisor = match target.classes() {
-            Classes::Labels(labels) => loss.settings.divisor(labels),
+    fn divisor(&self, _: &Var<T>, target: &Y, _: usize) -> Option<f64> {
+        match target.classes() {
+            Classes::Labels(labels) => self.settings.divisor(labels),
+            Classes::Probabilities(_) if self.settings.reduction != Reduction::Mean => None,
             Classes::Probabilities(target) => {
                 let shape = target.shape();
-                let axis = class_axis(NAME, shape)?;
+                let axis = self.settings.class_axis(NAME, shape).ok()?;
                 let counted = shape.iter().enumerate().filter(|(i, _)| *i != axis);
-                counted.map(|(_, &length)| length).product::<usize>() as f64
+                Some(counted.map(|(_, &length)| length).product::<usize>() as f64)
             }
-        };
-        Ok(BatchLoss::reduced(value, self.settings.reduction, divisor))
+        }
+    }
+
+    fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Y, T>>> {
+        Ok(Box::new(self.clone().class_weights(weights)))
     }
 }
 

@@ -1,12 +1,17 @@
 //! Connectionist temporal classification.
 
 use dendra_autograd::Var;
+use dendra_tensor::ops::{Attribute, Attributes, Term};
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::loss::{Loss, is_loss, reduce};
-use crate::samples::{SampleLoss, Samples};
+use crate::samples::{SampleLoss, Samples, padded};
 
 const NAME: &str = "ctc_loss";
+
+/// The logarithm of a probability of 0 in what gradients of gradients are made of:
+/// finite, since a difference of infinities is no number.
+const NEVER: f64 = -1e30;
 
 /// Connectionist temporal classification: the negative log-probability of a
 /// sequence of labels, summed over all its alignments with the steps of an
@@ -355,6 +360,69 @@ impl<T: Float> SampleLoss<T> for Alignments {
         T::from_f64(-total)
     }
 
+    fn composed(&self, outputs: &Term<T>) -> Result<Term<T>> {
+        let samples = self.labels.len();
+        let Some(&steps) = self.steps.iter().max().filter(|&&steps| steps > 0) else {
+            return Ok(Term::constant(Tensor::zeros([samples])));
+        };
+        let states: Vec<States> =
+            self.labels.iter().map(|labels| States::new(labels, self.blank)).collect();
+        let width = states.iter().map(States::len).max().expect("a sample has steps");
+        // Of all samples at a time, with states behind the last that lead nowhere.
+        let class = |i: usize| states[i / width].class.get(i % width).unwrap_or(&self.blank);
+        let classes = Tensor::from_fn([samples, width], |i| *class(i) as i64);
+        let skips = Tensor::from_fn([samples, width], |i| {
+            states[i / width].skips.get(i % width).copied().unwrap_or(false)
+        });
+        let nothing = |width| Term::constant(Tensor::full([samples, width], T::from_f64(NEVER)));
+        let emission = |step: usize| {
+            let row = outputs.narrow(1, step, 1)?.squeeze(1)?.gather(1, &classes)?;
+            Ok(row.clamp_min(NEVER))
+        };
+        let first = Tensor::from_fn([samples, width], |i| i % width < 2);
+        let mut alpha = emission(0)?.where_mask(&first, &nothing(width))?;
+        for step in 1..steps {
+            let back = |by: usize| {
+                let by = by.min(width);
+                Term::cat(&[&nothing(by), &alpha.narrow(1, 0, width - by)?], 1)
+            };
+            let skipped = back(2)?.where_mask(&skips, &nothing(width))?;
+            let arrived = Term::stack(&[&alpha, &back(1)?, &skipped], 2)?.logsumexp(2, false)?;
+            let next = arrived + emission(step)?;
+            let goes_on = Tensor::from_fn([samples, 1], |sample| step < self.steps[sample]);
+            alpha = next.where_mask(&goes_on, &alpha)?;
+        }
+        // An alignment ends in the last state or, with labels, in the one before.
+        let ends =
+            Tensor::from_fn([samples, 2], |i| states[i / 2].len().saturating_sub(1 + i % 2) as i64);
+        let alone = Tensor::from_fn([samples, 2], |i| i % 2 == 1 && states[i / 2].len() == 1);
+        let last = nothing(2).where_mask(&alone, &alpha.gather(1, &ends)?)?;
+        let total = last.logsumexp(1, false)?;
+        let impossible = total.value().lt_scalar(T::from_f64(NEVER / 2.0)).to_vec();
+        let left_out = Tensor::from_fn([samples], |n| impossible[n] || self.steps[n] == 0);
+        let losses = -total.masked_fill(&left_out, 0.0)?;
+        if self.zero_infinity || !impossible.contains(&true) {
+            return Ok(losses);
+        }
+        // An infinite loss has no gradient.
+        let elements = outputs.shape()[1] * self.classes;
+        let slopes = Tensor::from_fn(outputs.shape(), |i| {
+            let (sample, step) = (i / elements, i % elements / self.classes);
+            let is_nan = impossible[sample] && step < self.steps[sample];
+            if is_nan { T::NAN } else { T::ZERO }
+        });
+        Ok(losses + (outputs * Term::constant(slopes)).sum_axes(&[1, 2], false)?)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![
+            ("labels", Attribute::from(&padded(&self.labels))),
+            ("input_lengths", self.steps.as_slice().into()),
+            ("blank", self.blank.into()),
+            ("zero_infinity", self.zero_infinity.into()),
+        ]
+    }
+
     fn examples() -> Vec<(Self, Tensor<T>)> {
         let mut rng = Rng::seed(33);
         let labels = vec![vec![1, 2], vec![3, 3], vec![], vec![2], vec![1, 2, 3]];
@@ -381,13 +449,13 @@ impl<T: Float> SampleLoss<T> for Alignments {
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::<Samples<Alignments>>().unwrap();
+        check_twice::<Samples<Alignments>>().unwrap();
     }
 
     /// What an alignment says: repetitions become one, and blanks go.

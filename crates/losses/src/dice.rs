@@ -4,9 +4,9 @@ use dendra_autograd::Var;
 use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::classes::{ensure_probabilities_fit, one_label_each};
+use crate::classes::{LabelSettings, ensure_probabilities_fit};
 use crate::cross_entropy::{ClassTarget, Classes};
-use crate::loss::{BatchLoss, Loss, reduce, refuse_class_weights};
+use crate::loss::{Loss, reduce};
 use crate::pointwise::ensure_at_least;
 
 const NAME: &str = "dice_loss";
@@ -147,16 +147,9 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for DiceLoss {
         self.compute(output, target)
     }
 
-    fn of_batch(
-        &self,
-        output: &Var<T>,
-        target: &Y,
-        class_weights: Option<&[f64]>,
-    ) -> Result<BatchLoss<T>> {
-        refuse_class_weights(class_weights)?;
-        let value = self.compute(output, target)?;
-        let pairs: usize = output.value().shape()[..2].iter().product();
-        Ok(BatchLoss::reduced(value, self.reduction, pairs as f64))
+    fn divisor(&self, output: &Var<T>, _: &Y, _: usize) -> Option<f64> {
+        let pairs: usize = output.shape().iter().take(2).product();
+        (self.reduction == Reduction::Mean).then_some(pairs as f64)
     }
 }
 
@@ -171,7 +164,7 @@ pub fn dice_loss<V: Ops>(output: &V, target: &impl ClassTarget<V::Element>) -> R
 
 /// Labels as probabilities of 0 and 1 of the shape `[n, classes, …]`.
 fn one_hot<T: Float>(shape: &Shape, labels: &Tensor<i64>) -> Result<Tensor<T>> {
-    let axis = one_label_each(NAME, shape, labels)?;
+    let axis = LabelSettings::default().one_label_each(NAME, shape, labels)?;
     let classes = shape[axis];
     // No label is ignored: 0 is a class.
     check_labels(NAME, labels, classes, 0)?;

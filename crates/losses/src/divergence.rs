@@ -1,6 +1,7 @@
 //! The Kullback–Leibler divergence.
 
 use dendra_autograd::Var;
+use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Float, Ops, Reduction, Result, Shape, Tensor};
 
 use crate::loss::{Loss, is_loss};
@@ -83,7 +84,7 @@ impl KlDivLoss {
 }
 
 is_loss! { KlDivLoss, Tensor<T>, |loss, output, target| {
-    loss.parts(output.shape(), target.shape())?
+    loss.parts(output.shape(), target.shape()).ok()?
 } }
 
 /// The mean over elements of the Kullback–Leibler divergence, as
@@ -98,6 +99,7 @@ pub fn kl_div<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
 
 impl Curve<1> for KlDivLoss {
     const NAME: &'static str = "kl_div";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new(), Self::new().log_target(true)]
@@ -119,18 +121,31 @@ impl Curve<1> for KlDivLoss {
     fn derivative<T: Float>(&self, _: T, [y]: [T; 1]) -> T {
         if self.log_target { -y.exp() } else { -y }
     }
+
+    fn slope<T: Float>(
+        &self,
+        _: &Term<T>,
+        _: &[Term<T>; 1],
+        derivative: Term<T>,
+    ) -> Result<Term<T>> {
+        Ok(derivative)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("log_target", self.log_target.into())]
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
     use crate::pointwise::Pointwise;
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::<Pointwise<KlDivLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<KlDivLoss, f64, 1>>().unwrap();
     }
 
     #[test]

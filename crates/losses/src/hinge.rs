@@ -1,6 +1,7 @@
 //! Losses of outputs whose sign decides, for targets 1 and −1.
 
 use dendra_autograd::Var;
+use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Float, Ops, Reduction, Result, Tensor};
 
 use crate::loss::Loss;
@@ -148,6 +149,7 @@ pub fn soft_margin_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Resu
 
 impl Curve<1> for HingeLoss {
     const NAME: &'static str = "hinge_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new(), Self::new().margin(0.3), Self::new().margin(0.4).squared(true)]
@@ -175,10 +177,29 @@ impl Curve<1> for HingeLoss {
         // None at the corner itself, as where PyTorch holds values at 0.
         if missing > T::ZERO { slope } else { T::ZERO }
     }
+
+    fn slope<T: Float>(
+        &self,
+        x: &Term<T>,
+        [y]: &[Term<T>; 1],
+        derivative: Term<T>,
+    ) -> Result<Term<T>> {
+        if !self.squared {
+            return Ok(derivative);
+        }
+        let missing = -(x * y) + self.margin;
+        let is_reached = missing.value().gt_scalar(T::ZERO).logical_not();
+        (missing * y * -2.0).masked_fill(&is_reached, 0.0)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("margin", self.margin.into()), ("squared", self.squared.into())]
+    }
 }
 
 impl Curve<1> for HingeEmbeddingLoss {
     const NAME: &'static str = "hinge_embedding_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new(), Self::new().margin(0.4)]
@@ -207,10 +228,24 @@ impl Curve<1> for HingeEmbeddingLoss {
             T::ZERO
         }
     }
+
+    fn slope<T: Float>(
+        &self,
+        _: &Term<T>,
+        _: &[Term<T>; 1],
+        derivative: Term<T>,
+    ) -> Result<Term<T>> {
+        Ok(derivative)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("margin", self.margin.into())]
+    }
 }
 
 impl Curve<1> for SoftMarginLoss {
     const NAME: &'static str = "soft_margin_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new()]
@@ -230,20 +265,24 @@ impl Curve<1> for SoftMarginLoss {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         -y * (-(y * x)).sigmoid()
     }
+
+    fn slope<T: Float>(&self, x: &Term<T>, [y]: &[Term<T>; 1], _: Term<T>) -> Result<Term<T>> {
+        Ok(-((-(x * y)).sigmoid() * y))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
     use crate::pointwise::Pointwise;
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::<Pointwise<HingeLoss, f64, 1>>().unwrap();
-        check::<Pointwise<HingeEmbeddingLoss, f64, 1>>().unwrap();
-        check::<Pointwise<SoftMarginLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<HingeLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<HingeEmbeddingLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<SoftMarginLoss, f64, 1>>().unwrap();
     }
 
     #[test]

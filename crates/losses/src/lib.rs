@@ -60,7 +60,7 @@ pub use hinge::{
     soft_margin_loss,
 };
 pub use likelihood::{GaussianNllLoss, PoissonNllLoss, gaussian_nll_loss, poisson_nll_loss};
-pub use loss::{BatchLoss, Loss, RunningLoss};
+pub use loss::{Loss, RunningLoss};
 pub use multi_label::{
     MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, multi_margin_loss,
     multilabel_margin_loss, multilabel_soft_margin_loss,

@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use dendra_autograd::Var;
+use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
 use crate::loss::{Loss, reduce};
@@ -207,6 +208,7 @@ pub fn gaussian_nll_loss<V: Ops>(
 
 impl Curve<1> for PoissonNllLoss {
     const NAME: &'static str = "poisson_nll_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         let plain = Self::new();
@@ -232,18 +234,30 @@ impl Curve<1> for PoissonNllLoss {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         if self.log_input { x.exp() - y } else { T::ONE - y / (x + T::from_f64(self.eps)) }
     }
+
+    fn slope<T: Float>(&self, x: &Term<T>, [y]: &[Term<T>; 1], _: Term<T>) -> Result<Term<T>> {
+        Ok(if self.log_input { x.exp() - y } else { -(y / (x + self.eps)) + 1.0 })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![
+            ("log_input", self.log_input.into()),
+            ("full", self.full.into()),
+            ("eps", self.eps.into()),
+        ]
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
     use crate::pointwise::Pointwise;
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::<Pointwise<PoissonNllLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<PoissonNllLoss, f64, 1>>().unwrap();
     }
 
     #[test]

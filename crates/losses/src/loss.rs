@@ -3,14 +3,15 @@
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 
-/// Says how far the output of a model is from a target of type `Y`.
+/// Says how far the output `P` of a model is from a target of type `Y`.
 ///
-/// A function of both is a loss too.
+/// `P` is one variable unless a model has several outputs. A function of
+/// output and target is a loss too:
 ///
 /// ```
 /// use dendra_autograd::Var;
-/// use dendra_losses::{Loss, MseLoss};
-/// use dendra_tensor::{Ops, Tensor};
+/// use dendra_losses::{CrossEntropy, Loss, MseLoss};
+/// use dendra_tensor::{Ops, Result, Tensor};
 ///
 /// let log_cosh = |output: &Var, target: &Tensor| {
 ///     let difference = output.sub(&Var::new(target.clone()))?;
@@ -21,79 +22,57 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 ///     let value = loss.forward(&Var::new(Tensor::ones([3])), &Tensor::ones([3]))?;
 ///     assert_eq!(value.value().item()?, 0.0);
 /// }
+///
+/// // Two outputs, each with a loss, of which the second counts a tenth.
+/// let both = |(logits, place): &(Var, Var), (label, target): &(Tensor<i64>, Tensor)| {
+///     let of_class = CrossEntropy::new().compute(logits, label)?;
+///     Ok(of_class + MseLoss::new().compute(place, target)? * 0.1)
+/// };
+/// let output = (Var::new(Tensor::zeros([1, 2])), Var::new(Tensor::from([[3.0]])));
+/// let loss = both.forward(&output, &(Tensor::from([1]), Tensor::from([[1.0]])))?;
+/// assert_eq!(loss.value().item()?, 2_f32.ln() + 0.4);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-pub trait Loss<Y, T: Float = f32> {
+pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     /// The loss: a scalar, unless the reduction is [`Reduction::None`].
     ///
     /// # Errors
     ///
     /// When the output and the target do not fit each other, the target is
     /// invalid, or a setting is.
-    fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>>;
+    fn forward(&self, output: &P, target: &Y) -> Result<Var<T>>;
 
-    /// The loss of a batch, with what it was divided by, so that the losses of
-    /// several batches become the loss of all their samples. `class_weights`
-    /// stand in place of those that the loss may have; Keras calls them
-    /// `class_weight`.
+    /// What [`forward`](Self::forward) divided a sum by to become the mean of a
+    /// batch of so many samples, so that the losses of several batches become
+    /// the loss of all their samples ([`RunningLoss`]): the number of samples
+    /// or elements that count, or their weights. It is 0, and the mean NaN,
+    /// where none counts. `None` for a sum, which nothing was divided by.
     ///
-    /// Unless written, it is [`forward`](Self::forward) as a mean over the
-    /// samples, the first axis of the output.
+    /// Unless written, the loss is a mean over the samples. Output and target
+    /// are those of a call of `forward` that succeeded.
+    fn divisor(&self, output: &P, target: &Y, samples: usize) -> Option<f64> {
+        let _ = (output, target);
+        Some(samples as f64)
+    }
+
+    /// The same loss with these weights of the classes; Keras calls them
+    /// `class_weight`.
     ///
     /// # Errors
     ///
-    /// As [`forward`](Self::forward), when there are not as many class weights
-    /// as classes, and when a loss that knows no classes gets some.
-    fn of_batch(
-        &self,
-        output: &Var<T>,
-        target: &Y,
-        class_weights: Option<&[f64]>,
-    ) -> Result<BatchLoss<T>> {
-        refuse_class_weights(class_weights)?;
-        let value = self.forward(output, target)?;
-        let samples = output.value().shape().first().copied().unwrap_or(1);
-        Ok(BatchLoss { value, divisor: Some(samples as f64) })
+    /// When the loss knows no classes, as it does not unless written.
+    fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Y, T, P>>> {
+        let _ = weights;
+        Err(Error::argument("class_weights", "this loss takes no weights of classes"))
     }
 }
 
-impl<F, Y, T: Float> Loss<Y, T> for F
+impl<F, Y, T: Float, P> Loss<Y, T, P> for F
 where
-    F: Fn(&Var<T>, &Y) -> Result<Var<T>>,
+    F: Fn(&P, &Y) -> Result<Var<T>>,
 {
-    fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>> {
+    fn forward(&self, output: &P, target: &Y) -> Result<Var<T>> {
         self(output, target)
-    }
-}
-
-/// The loss of a batch.
-#[derive(Clone, Debug)]
-pub struct BatchLoss<T: Float = f32> {
-    /// The loss.
-    pub value: Var<T>,
-    /// What a sum of losses was divided by to become this mean: the number of
-    /// samples or elements that count, or their weights. It is 0, and the mean
-    /// NaN, where none counts. `None` for a sum, which nothing was divided by.
-    pub divisor: Option<f64>,
-}
-
-impl<T: Float> BatchLoss<T> {
-    /// A loss whose mean is over so many losses, or over such weights.
-    pub(crate) fn reduced(value: Var<T>, reduction: Reduction, divisor: f64) -> Self {
-        let divisor = (reduction == Reduction::Mean).then_some(divisor);
-        Self { value, divisor }
-    }
-
-    /// The factor of this loss, and of its gradients, in the sum over several
-    /// batches: the divisor, or 1 for a sum. [`RunningLoss::divisor`] is what
-    /// that sum is to be divided by.
-    pub fn factor(&self) -> f64 {
-        self.divisor.unwrap_or(1.0)
-    }
-
-    /// Whether anything counts: whether the loss is a figure at all.
-    pub fn counts(&self) -> bool {
-        self.divisor != Some(0.0)
     }
 }
 
@@ -112,8 +91,8 @@ impl<T: Float> BatchLoss<T> {
 /// let mut running = RunningLoss::default();
 /// for start in [0, 2] {
 ///     let (logits, labels) = (logits.narrow(0, start, 2)?, labels.narrow(0, start, 2)?);
-///     let batch = loss.of_batch(&logits, &labels, None)?;
-///     running.add(batch.value.value().item()?.into(), batch.divisor);
+///     let value = loss.forward(&logits, &labels)?.value().item()?;
+///     running.add(value.into(), loss.divisor(&logits, &labels, 2));
 /// }
 /// let whole = loss.forward(&logits, &labels)?.value().item()?;
 /// assert!((running.value() - f64::from(whole)).abs() < 1e-6);
@@ -160,13 +139,6 @@ pub(crate) fn reduce<V: Ops>(reduction: Reduction, losses: &V) -> V {
     }
 }
 
-pub(crate) fn refuse_class_weights(class_weights: Option<&[f64]>) -> Result<()> {
-    match class_weights {
-        None => Ok(()),
-        Some(_) => Err(Error::argument("class_weights", "this loss takes no weights of classes")),
-    }
-}
-
 /// Makes a loss of a type with a setting `reduction` and a method `compute`,
 /// which takes targets of one type: what its mean is over is `$parts`.
 macro_rules! is_loss {
@@ -176,17 +148,12 @@ macro_rules! is_loss {
                 self.compute(output, target)
             }
 
-            fn of_batch(
-                &self,
-                output: &Var<T>,
-                target: &$target,
-                class_weights: Option<&[f64]>,
-            ) -> Result<$crate::loss::BatchLoss<T>> {
-                $crate::loss::refuse_class_weights(class_weights)?;
-                let value = self.compute(output, target)?;
+            fn divisor(&self, output: &Var<T>, target: &$target, _: usize) -> Option<f64> {
+                if self.reduction != dendra_tensor::Reduction::Mean {
+                    return None;
+                }
                 let ($this, $output, $y) = (self, output.value(), target);
-                let parts = $parts as f64;
-                Ok($crate::loss::BatchLoss::reduced(value, self.reduction, parts))
+                Some($parts as f64)
             }
         }
     };
@@ -217,10 +184,11 @@ mod tests {
     ) {
         let gradient = |start, length| {
             let x = Tape::training(0, 0).leaf(part(output, start, length));
-            let batch = loss.of_batch(&x, &target(start, length), None).unwrap();
-            let (value, divisor) = (batch.value.value().item().unwrap(), batch.divisor);
-            let gradients = batch.value.backward().unwrap();
-            (value, divisor, gradients.wrt(&x).unwrap().clone())
+            let y = target(start, length);
+            let value = loss.forward(&x, &y).unwrap();
+            let gradients = value.backward().unwrap();
+            let divisor = loss.divisor(&x, &y, length);
+            (value.value().item().unwrap(), divisor, gradients.wrt(&x).unwrap().clone())
         };
         let (whole, divisor, expected) = gradient(0, 6);
         let mut running = RunningLoss::default();
@@ -317,8 +285,8 @@ mod tests {
             let target = Tensor::from_vec(all, [count]).unwrap();
             let target = CtcTarget::new(target, vec![4; length], lengths);
             let output = output.narrow(1, start, length).unwrap();
-            let batch = CtcLoss::new().of_batch(&output, &target, None).unwrap();
-            (batch.value.value().item().unwrap(), batch.divisor)
+            let value = CtcLoss::new().forward(&output, &target).unwrap();
+            (value.value().item().unwrap(), CtcLoss::new().divisor(&output, &target, length))
         };
         let mut running = RunningLoss::default();
         for (value, divisor) in [loss(0, 1), loss(1, 2)] {
@@ -338,17 +306,18 @@ mod tests {
         ];
         for loss in losses {
             let x = Tape::training(0, 0).leaf(Tensor::ones([2, 3]));
-            let batch = loss.of_batch(&x, &labels, None).unwrap();
-            assert!(!batch.counts() && batch.value.value().item().unwrap().is_nan());
-            let gradients = batch.value.backward().unwrap();
+            let value = loss.forward(&x, &labels).unwrap();
+            assert!(value.value().item().unwrap().is_nan());
+            assert_eq!(loss.divisor(&x, &labels, 2), Some(0.0));
+            let gradients = value.backward().unwrap();
             assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [0.0; 6]);
         }
         // So it is for classes that weigh nothing.
         let of_none = CrossEntropy::new().class_weights([0.0, 1.0, 1.0]);
         let x = Tape::training(0, 0).leaf(Tensor::<f64>::ones([2, 3]));
-        let batch = of_none.of_batch(&x, &Tensor::from([0, 0]), None).unwrap();
-        assert!(!batch.counts());
-        assert_eq!(batch.value.backward().unwrap().wrt(&x).unwrap().to_vec(), [0.0; 6]);
+        let value = of_none.forward(&x, &Tensor::from([0, 0])).unwrap();
+        assert_eq!(of_none.divisor(&x, &Tensor::from([0, 0]), 2), Some(0.0));
+        assert_eq!(value.backward().unwrap().wrt(&x).unwrap().to_vec(), [0.0; 6]);
         let mut running = RunningLoss::default();
         running.add(f64::NAN, Some(0.0));
         assert!(running.value().is_nan());
@@ -360,13 +329,18 @@ mod tests {
     #[test]
     fn class_weights_are_for_losses_of_classes() {
         let (x, labels) = (Var::<f64>::new(Tensor::from([[0.0, 1.0]])), Tensor::from([1]));
-        let weights = Some(&[1.0, 3.0][..]);
+        let weights = [1.0, 3.0];
         let of_classes: [&dyn Loss<Tensor<i64>, f64>; 4] =
             [&CrossEntropy::new(), &NllLoss::new(), &FocalLoss::new(), &MultiMarginLoss::new()];
-        let divisors = of_classes.map(|loss| loss.of_batch(&x, &labels, weights).unwrap().divisor);
+        let divisors = of_classes.map(|loss| {
+            let weighted = loss.with_class_weights(&weights).unwrap();
+            assert!(weighted.forward(&x, &labels).unwrap().value().item().unwrap() > 0.0);
+            weighted.divisor(&x, &labels, 1)
+        });
         // That of margins is a mean over samples, weighed or not, as PyTorch's.
         assert_eq!(divisors, [3.0, 3.0, 3.0, 1.0].map(Some));
-        let other = MseLoss::new().of_batch(&x, &Tensor::zeros([1, 2]), weights).unwrap_err();
+        let other: Result<Box<dyn Loss<Tensor>>> = MseLoss::new().with_class_weights(&weights);
+        let other = other.err().unwrap();
         assert!(other.to_string().contains("takes no weights of classes"), "{other}");
     }
 }

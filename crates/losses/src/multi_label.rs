@@ -2,13 +2,14 @@
 
 use dendra_autograd::Var;
 use dendra_tensor::ops::cross_entropy::check_labels;
+use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::binary::BceWithLogitsLoss;
-use crate::classes::{ensure_class_weights, one_label_each};
-use crate::loss::{BatchLoss, Loss, is_loss, reduce};
+use crate::classes::{LabelSettings, ensure_class_weights};
+use crate::loss::{Loss, is_loss, reduce};
 use crate::pointwise::ensure_at_least;
-use crate::samples::{SampleLoss, Samples};
+use crate::samples::{SampleLoss, Samples, padded, piecewise_linear};
 
 /// The multi-class hinge loss of scores x and a label y:
 /// `Σ_{c≠y} w_y·max(0, margin − x_y + x_c)^p / classes`.
@@ -128,7 +129,7 @@ impl MultiMarginLoss {
         // As in PyTorch, the label of a single sample may lie in a vector.
         let is_one = shape.len() < 2 && labels.len() == 1 && labels.rank() < 2;
         if !is_one {
-            one_label_each(Self::NAME, shape, labels)?;
+            LabelSettings::default().one_label_each(Self::NAME, shape, labels)?;
         }
         // No label is ignored: 0 is a class.
         check_labels(Self::NAME, labels, classes, 0)?;
@@ -217,18 +218,12 @@ impl<T: Float> Loss<Tensor<i64>, T> for MultiMarginLoss {
         self.compute(output, target)
     }
 
-    fn of_batch(
-        &self,
-        output: &Var<T>,
-        target: &Tensor<i64>,
-        class_weights: Option<&[f64]>,
-    ) -> Result<BatchLoss<T>> {
-        let mut loss = self.clone();
-        if let Some(weights) = class_weights {
-            loss = loss.class_weights(weights);
-        }
-        let value = loss.compute(output, target)?;
-        Ok(BatchLoss::reduced(value, self.reduction, samples(output.value().shape()) as f64))
+    fn divisor(&self, output: &Var<T>, _: &Tensor<i64>, _: usize) -> Option<f64> {
+        (self.reduction == Reduction::Mean).then(|| samples(output.shape()) as f64)
+    }
+
+    fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Tensor<i64>, T>>> {
+        Ok(Box::new(self.clone().class_weights(weights)))
     }
 }
 
@@ -338,6 +333,37 @@ impl<T: Float> SampleLoss<T> for OneLabel {
         loss
     }
 
+    fn composed(&self, scores: &Term<T>) -> Result<Term<T>> {
+        if !self.squared {
+            return piecewise_linear(self, scores);
+        }
+        let shape = scores.shape();
+        let (samples, classes) = (shape[0], shape[1]);
+        let index = Tensor::from_fn([samples, 1], |sample| self.labels[sample] as i64);
+        let missing = scores - scores.gather(1, &index)? + self.margin;
+        let values = missing.value().to_vec();
+        let left_out = Tensor::from_fn(shape, |i| {
+            let counts = i % classes != self.labels[i / classes] && values[i] > T::ZERO;
+            !counts
+        });
+        let share = Tensor::from_fn([samples, 1], |sample| {
+            let weight = self.weights.as_ref().map_or(1.0, |each| each[self.labels[sample]]);
+            T::from_f64(weight / classes as f64)
+        });
+        let squares = missing.masked_fill(&left_out, 0.0)?.square();
+        (squares * Term::constant(share)).sum_axes(&[1], false)
+    }
+
+    fn attributes(&self) -> Attributes {
+        let labels = Tensor::from_fn([self.labels.len()], |sample| self.labels[sample] as i64);
+        vec![
+            ("labels", (&labels).into()),
+            ("p", (if self.squared { 2_i64 } else { 1 }).into()),
+            ("margin", self.margin.into()),
+            ("class_weights", self.weights.as_deref().into()),
+        ]
+    }
+
     fn examples() -> Vec<(Self, Tensor<T>)> {
         let mut rng = Rng::seed(31);
         let mut example = |samples: usize, squared, margin, weights: Option<Vec<f64>>| {
@@ -389,6 +415,14 @@ impl<T: Float> SampleLoss<T> for ManyLabels {
         loss
     }
 
+    fn composed(&self, scores: &Term<T>) -> Result<Term<T>> {
+        piecewise_linear(self, scores)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("labels", (&padded(&self.labels)).into())]
+    }
+
     fn examples() -> Vec<(Self, Tensor<T>)> {
         let mut rng = Rng::seed(32);
         let labels = vec![vec![3, 0], vec![1], vec![], vec![0, 1, 2, 3]];
@@ -399,14 +433,14 @@ impl<T: Float> SampleLoss<T> for ManyLabels {
 
 #[cfg(test)]
 mod tests {
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::<Samples<OneLabel>>().unwrap();
-        check::<Samples<ManyLabels>>().unwrap();
+        check_twice::<Samples<OneLabel>>().unwrap();
+        check_twice::<Samples<ManyLabels>>().unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use dendra_autograd::Var;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
 use crate::classes::{LabelSettings, Picked, label_loss, label_settings};
-use crate::loss::{BatchLoss, Loss};
+use crate::loss::Loss;
 
 const NAME: &str = "nll_loss";
 

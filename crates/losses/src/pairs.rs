@@ -3,6 +3,7 @@
 //! They take more than one output, so they are no [`Loss`](crate::Loss)
 //! themselves; a closure that takes a model's output apart is one.
 
+use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Shape, Tensor};
 
 use crate::hinge::HingeLoss;
@@ -282,6 +283,7 @@ struct Cosine {
 
 impl Curve<1> for Cosine {
     const NAME: &'static str = CosineEmbeddingLoss::NAME;
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self { margin: 0.0 }, Self { margin: 0.4 }]
@@ -310,19 +312,32 @@ impl Curve<1> for Cosine {
             T::ZERO
         }
     }
+
+    fn slope<T: Float>(
+        &self,
+        _: &Term<T>,
+        _: &[Term<T>; 1],
+        derivative: Term<T>,
+    ) -> Result<Term<T>> {
+        Ok(derivative)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("margin", self.margin.into())]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use dendra_tensor::Rng;
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
     use crate::pointwise::Pointwise;
 
     #[test]
     fn the_gradient_of_the_cosine_agrees_with_differences() {
-        check::<Pointwise<Cosine, f64, 1>>().unwrap();
+        check_twice::<Pointwise<Cosine, f64, 1>>().unwrap();
     }
 
     #[test]

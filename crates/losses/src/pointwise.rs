@@ -2,7 +2,9 @@
 
 use dendra_tensor::kernels::parallel::{GRAIN, for_each_chunk};
 use dendra_tensor::kernels::simd;
-use dendra_tensor::ops::{Call, Cotangents, Op};
+use dendra_tensor::ops::{
+    Attribute, Attributes, Call, Cotangents, Op, Term, TermCall, TermCotangents,
+};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::loss::reduce;
@@ -12,8 +14,14 @@ use crate::loss::reduce;
 pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// Settings under which the derivative is checked, for outputs and
-    /// constants between 0 and 1.
+    /// What the constants are.
+    const CONSTANTS: [&'static str; N];
+
+    /// Between which outputs the derivative is checked.
+    const OUTPUTS: [f64; 2] = [0.05, 0.95];
+
+    /// Settings under which the derivative is checked, for constants between 0
+    /// and 1.
     fn examples() -> Vec<Self>;
 
     /// Checks the settings.
@@ -29,6 +37,20 @@ pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
     fn value<T: Float>(&self, x: T, constants: [T; N]) -> T;
 
     fn derivative<T: Float>(&self, x: T, constants: [T; N]) -> T;
+
+    /// The derivative as a term that has derivatives itself. Where it is constant
+    /// between kinks, `derivative`, its values, serve.
+    fn slope<T: Float>(
+        &self,
+        x: &Term<T>,
+        constants: &[Term<T>; N],
+        derivative: Term<T>,
+    ) -> Result<Term<T>>;
+
+    /// The settings by name.
+    fn attributes(&self) -> Attributes {
+        Attributes::new()
+    }
 }
 
 /// The losses of all elements, reduced.
@@ -110,6 +132,31 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
         [Some(gradient)].into_iter().collect()
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let x = &call.inputs[0];
+        let derivative = self.map(
+            x.value(),
+            #[inline(always)]
+            |x, constants| self.curve.derivative(x, constants),
+        );
+        let constants = self.constants.clone().map(Term::constant);
+        let slope = self.curve.slope(x, &constants, Term::constant(derivative))?;
+        let mut g = call.cotangent.clone();
+        if self.reduction == Reduction::Mean {
+            g = g.mul_scalar(1.0 / x.shape().elements() as f64);
+        }
+        call.each(|_| Ok(&slope * &g))
+    }
+
+    fn attributes(&self) -> Attributes {
+        let names = C::CONSTANTS.into_iter().zip(&self.constants);
+        let mut attributes: Attributes =
+            names.map(|(name, value)| (name, Attribute::values(value))).collect();
+        attributes.extend(self.curve.attributes());
+        attributes.push(("reduction", self.reduction.name().into()));
+        attributes
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(7);
         let mut samples = Vec::new();
@@ -119,9 +166,10 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
                     if shape.contains(&0) && reduction == Reduction::Mean {
                         continue;
                     }
-                    let mut draw = || Tensor::uniform(shape, 0.05, 0.95, &mut rng);
-                    let constants = std::array::from_fn(|_| draw());
-                    samples.push((Self { curve, constants, reduction }, vec![draw()]));
+                    let mut draw =
+                        |[low, high]: [f64; 2]| Tensor::uniform(shape, low, high, &mut rng);
+                    let constants = std::array::from_fn(|_| draw([0.05, 0.95]));
+                    samples.push((Self { curve, constants, reduction }, vec![draw(C::OUTPUTS)]));
                 }
             }
         }
@@ -226,7 +274,7 @@ macro_rules! elementwise {
         }
 
         crate::loss::is_loss! { $loss, Tensor<T>, |_loss, output, target| {
-            common_shape(Self::NAME, output.shape(), target.shape())?.elements()
+            common_shape(Self::NAME, output.shape(), target.shape()).ok()?.elements()
         } }
     )*};
 }

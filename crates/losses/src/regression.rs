@@ -1,6 +1,7 @@
 //! Losses of outputs that are quantities: squared, absolute, and between.
 
 use dendra_autograd::Var;
+use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
 use crate::loss::Loss;
@@ -122,6 +123,7 @@ pub fn smooth_l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, beta: f64
 
 impl Curve<1> for MseLoss {
     const NAME: &'static str = "mse_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new()]
@@ -136,10 +138,15 @@ impl Curve<1> for MseLoss {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         T::from_f64(2.0) * (x - y)
     }
+
+    fn slope<T: Float>(&self, x: &Term<T>, [y]: &[Term<T>; 1], _: Term<T>) -> Result<Term<T>> {
+        Ok((x - y) * 2.0)
+    }
 }
 
 impl Curve<1> for L1Loss {
     const NAME: &'static str = "l1_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new()]
@@ -154,10 +161,20 @@ impl Curve<1> for L1Loss {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         sign(x - y)
     }
+
+    fn slope<T: Float>(
+        &self,
+        _: &Term<T>,
+        _: &[Term<T>; 1],
+        derivative: Term<T>,
+    ) -> Result<Term<T>> {
+        Ok(derivative)
+    }
 }
 
 impl Curve<1> for HuberLoss {
     const NAME: &'static str = "huber_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new(0.3), Self::new(2.0)]
@@ -180,10 +197,26 @@ impl Curve<1> for HuberLoss {
         let delta = T::from_f64(self.delta);
         (x - y).max_nan(-delta).min_nan(delta)
     }
+
+    fn slope<T: Float>(
+        &self,
+        x: &Term<T>,
+        [y]: &[Term<T>; 1],
+        derivative: Term<T>,
+    ) -> Result<Term<T>> {
+        let difference = x - y;
+        let is_near = difference.value().abs().lt_scalar(T::from_f64(self.delta));
+        difference.where_mask(&is_near, &derivative)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("delta", self.delta.into())]
+    }
 }
 
 impl Curve<1> for SmoothL1Loss {
     const NAME: &'static str = "smooth_l1_loss";
+    const CONSTANTS: [&'static str; 1] = ["target"];
 
     fn examples() -> Vec<Self> {
         vec![Self::new(0.3), Self::new(2.0), Self::new(0.0)]
@@ -212,6 +245,24 @@ impl Curve<1> for SmoothL1Loss {
             difference / beta
         }
     }
+
+    fn slope<T: Float>(
+        &self,
+        x: &Term<T>,
+        [y]: &[Term<T>; 1],
+        derivative: Term<T>,
+    ) -> Result<Term<T>> {
+        if self.beta == 0.0 {
+            return Ok(derivative);
+        }
+        let (difference, beta) = (x - y, T::from_f64(self.beta));
+        let is_near = difference.value().abs().lt_scalar(beta);
+        (difference * (1.0 / self.beta)).where_mask(&is_near, &derivative)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("beta", self.beta.into())]
+    }
 }
 
 /// Huber's loss of a difference.
@@ -237,17 +288,17 @@ fn sign<T: Float>(x: T) -> T {
 #[cfg(test)]
 mod tests {
     use dendra_autograd::Tape;
-    use dendra_tensor::ops::check::check;
+    use dendra_tensor::ops::check::check_twice;
 
     use super::*;
     use crate::pointwise::Pointwise;
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::<Pointwise<MseLoss, f64, 1>>().unwrap();
-        check::<Pointwise<L1Loss, f64, 1>>().unwrap();
-        check::<Pointwise<HuberLoss, f64, 1>>().unwrap();
-        check::<Pointwise<SmoothL1Loss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<MseLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<L1Loss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<HuberLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<SmoothL1Loss, f64, 1>>().unwrap();
     }
 
     #[test]
@@ -268,8 +319,7 @@ mod tests {
         assert_eq!(sum.value().item().unwrap(), 1.0 + 4.0 + 16.0 + 1.0 + 9.0);
         let gradients = sum.backward().unwrap();
         assert_eq!(gradients.wrt(&row).unwrap().to_vec(), [2.0, 6.0, 14.0]);
-        let batch = MseLoss::new().of_batch(&row, &target, None).unwrap();
-        assert_eq!(batch.divisor, Some(6.0));
+        assert_eq!(MseLoss::new().divisor(&row, &target, 1), Some(6.0));
         let apart = L1Loss::new().reduction(Reduction::None);
         let apart = apart.compute(&target, &Tensor::scalar(2.0)).unwrap();
         assert_eq!(apart.to_vec(), [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]);

@@ -1,8 +1,8 @@
 //! Losses of whole samples, as one operation.
 
 use dendra_tensor::kernels::parallel;
-use dendra_tensor::ops::{Call, Cotangents, Op};
-use dendra_tensor::{Float, Result, Shape, Tensor};
+use dendra_tensor::ops::{Attributes, Call, Cotangents, Op, Term, TermCall, TermCotangents};
+use dendra_tensor::{Float, Ops, Result, Shape, Tensor};
 
 /// The loss of a sample: a function of all its outputs, beside its gradient.
 pub(crate) trait SampleLoss<T: Float>: Clone + Send + Sync + Sized + 'static {
@@ -18,6 +18,13 @@ pub(crate) trait SampleLoss<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// A gradient is filled in where asked for.
     fn loss(&self, sample: usize, outputs: &[T], gradient: Option<&mut [T]>) -> T;
 
+    /// The losses of all samples, composed of operations on terms, which have
+    /// the same gradient as [`loss`](Self::loss); the values may differ by constants.
+    fn composed(&self, outputs: &Term<T>) -> Result<Term<T>>;
+
+    /// The settings by name.
+    fn attributes(&self) -> Attributes;
+
     /// Small outputs on which the gradient is checked.
     fn examples() -> Vec<(Self, Tensor<T>)>;
 }
@@ -25,6 +32,48 @@ pub(crate) trait SampleLoss<T: Float>: Clone + Send + Sync + Sized + 'static {
 /// The losses of all samples, not reduced: `[samples, …] → [samples]`.
 #[derive(Clone)]
 pub(crate) struct Samples<L>(pub(crate) L);
+
+/// [`SampleLoss::composed`] of a loss that is linear between kinks.
+pub(crate) fn piecewise_linear<T: Float, L: SampleLoss<T>>(
+    loss: &L,
+    outputs: &Term<T>,
+) -> Result<Term<T>> {
+    let slopes = gradient(loss, outputs.value(), |_| T::ONE);
+    let [samples, length] = rows(outputs.shape());
+    (outputs * Term::constant(slopes)).reshape([samples, length])?.sum_axes(&[1], false)
+}
+
+/// Sequences of labels as rows of one length, filled up with −1.
+pub(crate) fn padded(labels: &[Vec<usize>]) -> Tensor<i64> {
+    let longest = labels.iter().map(Vec::len).max().unwrap_or(0);
+    Tensor::from_fn([labels.len(), longest], |i| {
+        labels[i / longest].get(i % longest).map_or(-1, |&label| label as i64)
+    })
+}
+
+/// The number of samples, and of outputs of each.
+fn rows(outputs: &Shape) -> [usize; 2] {
+    [outputs[0], outputs[1..].iter().product()]
+}
+
+/// The gradient by the outputs of the sum of all losses, each times a factor.
+fn gradient<T: Float, L: SampleLoss<T>>(
+    loss: &L,
+    outputs: &Tensor<T>,
+    factor: impl Fn(usize) -> T + Sync,
+) -> Tensor<T> {
+    let outputs = outputs.contiguous();
+    let values = outputs.as_slice().expect("made contiguous");
+    let [_, length] = rows(outputs.shape());
+    Tensor::build(outputs.shape(), |gradient| {
+        parallel::for_each_chunk(gradient, length, L::COST, |sample, gradient| {
+            loss.loss(sample, &values[sample * length..][..length], Some(gradient));
+            for slope in gradient {
+                *slope *= factor(sample);
+            }
+        });
+    })
+}
 
 impl<T: Float, L: SampleLoss<T>> Op<T> for Samples<L> {
     type Saved = ();
@@ -47,19 +96,17 @@ impl<T: Float, L: SampleLoss<T>> Op<T> for Samples<L> {
     }
 
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let outputs = call.inputs[0].contiguous();
-        let values = outputs.as_slice().expect("made contiguous");
-        let length = values.len() / outputs.shape()[0].max(1);
         let cotangent = call.cotangent.to_vec();
-        let gradient = Tensor::build(outputs.shape(), |gradient| {
-            parallel::for_each_chunk(gradient, length, L::COST, |sample, gradient| {
-                self.0.loss(sample, &values[sample * length..][..length], Some(gradient));
-                for slope in gradient {
-                    *slope *= cotangent[sample];
-                }
-            });
-        });
+        let gradient = gradient(&self.0, &call.inputs[0], |sample| cotangent[sample]);
         [Some(gradient)].into_iter().collect()
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.compose(|inputs| self.0.composed(&inputs[0]))
+    }
+
+    fn attributes(&self) -> Attributes {
+        self.0.attributes()
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -123,3 +123,27 @@ fn settings_that_do_not_fit_are_named() {
         assert!(message(smoothed.compute(&logits, &uniform)).contains("label_smoothing"));
     }
 }
+
+#[test]
+fn the_classes_may_lie_in_any_axis() {
+    let last = logits(&[2, 3, 4]);
+    let labels = Tensor::from([[2, 0, -100], [1, 3, 1_i64]]);
+    let second = last.movedim(-1, 1).unwrap();
+    let weights = [1.0, 2.0, 3.0, 4.0];
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+        let loss = CrossEntropy::new().class_weights(weights).reduction(reduction);
+        let expected = loss.compute(&second, &labels).unwrap();
+        let found = loss.clone().class_axis(-1).compute(&last, &labels).unwrap();
+        assert_eq!(found.shape(), expected.shape());
+        for (found, expected) in found.to_vec().into_iter().zip(expected.to_vec()) {
+            assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
+        }
+        let nll = NllLoss::new().reduction(reduction);
+        let expected = nll.compute(&second, &labels).unwrap();
+        assert_eq!(nll.class_axis(2).compute(&last, &labels).unwrap(), expected);
+    }
+    let wrong = CrossEntropy::new().class_axis(-1);
+    let error = message(wrong.compute(&last, &Tensor::<i64>::zeros([2, 4])));
+    assert_eq!(error, "cross_entropy: an output of [2, 3, 4] needs labels of [2, 3], got [2, 4]");
+    assert!(message(wrong.class_axis(3).compute(&last, &labels)).contains("cross_entropy"));
+}

@@ -1,6 +1,7 @@
 //! Layers, initialisers, [`Sequential`], and models on disk.
 //!
-//! - [`Module`] is what has a forward pass; `#[derive(Parameters)]` finds the
+//! - [`Module`] is what has a forward pass from one value to another, and
+//!   [`Model`] from any input to any output; `#[derive(Parameters)]` finds the
 //!   state of a struct of layers.
 //! - [`layers`] holds the layers, one file each. A layer is data plus a
 //!   function: settings first, then `init` draws the weights.
@@ -72,6 +73,6 @@ pub use dendra_tensor as tensor;
 pub use file::{StateFile, load, remove_unfinished, save, write_whole};
 pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
 pub use layers::*;
-pub use module::Module;
+pub use module::{Model, Module, Output};
 pub use sequential::{LayerOf, Sequential, SequentialBuilder, Summary, SummaryRow};
 pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Tensors, Trace};

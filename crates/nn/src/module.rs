@@ -1,7 +1,7 @@
-//! What has a forward pass.
+//! What has a forward pass: layers, and models of any input.
 
-use dendra_autograd::{Parameters, Var};
-use dendra_tensor::{Float, Result};
+use dendra_autograd::{Parameters, Tape, Var};
+use dendra_tensor::{Float, Result, Tensor};
 
 /// A layer or a model: parameters, and a function of one value.
 ///
@@ -22,3 +22,106 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
         (**self).forward(x)
     }
 }
+
+/// A model of any input and output: what a trainer takes.
+///
+/// Every [`Module`] is a model of tensors of its floats. A model of token ids,
+/// of several inputs or of a struct of its own implements this trait instead:
+///
+/// ```
+/// use dendra_nn::autograd::{Tape, Var};
+/// use dendra_nn::tensor::{Result, Rng, Tensor};
+/// use dendra_nn::{Embedding, Linear, Model, Module, Parameters};
+/// use dendra_nn::tensor::Ops;
+///
+/// #[derive(Parameters)]
+/// #[parameters(crate = dendra_nn)]
+/// struct BagOfWords {
+///     embedding: Embedding,
+///     head: Linear,
+/// }
+///
+/// impl Model<Tensor<i64>> for BagOfWords {
+///     type Output = Var;
+///
+///     fn run(&self, words: &Tensor<i64>, tape: &Tape) -> Result<Var> {
+///         let words = self.embedding.lookup(words, Some(tape))?;
+///         self.head.forward(&words.mean_axes(&[1], false)?)
+///     }
+/// }
+///
+/// let rng = &mut Rng::seed(1);
+/// let embedding = Embedding::new(100, 8).init(rng)?;
+/// let model = BagOfWords { embedding, head: Linear::new(8, 2).init(rng)? };
+/// let logits = model.run(&Tensor::from([[3, 14, 15], [92, 65, 35]]), &Tape::training(42, 0))?;
+/// assert_eq!(*logits.shape(), [2, 2]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+pub trait Model<I, T: Float = f32>: Parameters<T> {
+    /// What comes out: a [`Var`], or several of them in a tuple.
+    type Output: Output;
+
+    /// The output for a batch of inputs. The tape says whether this is
+    /// training, holds the random stream, and records; data is put on it by
+    /// [`Tape::input`]. As [`Module::forward`], it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the model does not take these inputs.
+    fn run(&self, inputs: &I, tape: &Tape<T>) -> Result<Self::Output>;
+}
+
+impl<T: Float, M: Module<T>> Model<Tensor<T>, T> for M {
+    type Output = Var<T>;
+
+    fn run(&self, inputs: &Tensor<T>, tape: &Tape<T>) -> Result<Var<T>> {
+        self.forward(&tape.input(inputs.clone()))
+    }
+}
+
+/// The output of a [`Model`]: variables, which losses take, with values, which
+/// metrics and predictions hold.
+///
+/// Tuples and vectors of outputs are one; a struct of variables is one that
+/// says what its values are.
+pub trait Output {
+    /// The values: a tensor for a variable, and a tuple of what its parts have
+    /// for a tuple.
+    type Values;
+
+    /// The values alone, on no tape.
+    fn into_values(self) -> Self::Values;
+}
+
+impl<T: Float> Output for Var<T> {
+    type Values = Tensor<T>;
+
+    fn into_values(self) -> Tensor<T> {
+        self.into_value()
+    }
+}
+
+impl<O: Output> Output for Vec<O> {
+    type Values = Vec<O::Values>;
+
+    fn into_values(self) -> Self::Values {
+        self.into_iter().map(O::into_values).collect()
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident)*) => {
+        impl<$($name: Output),*> Output for ($($name,)*) {
+            type Values = ($($name::Values,)*);
+
+            #[allow(non_snake_case, reason = "the types' names serve for the values")]
+            fn into_values(self) -> Self::Values {
+                let ($($name,)*) = self;
+                ($($name.into_values(),)*)
+            }
+        }
+    };
+}
+tuples! { A B }
+tuples! { A B C }
+tuples! { A B C D }

@@ -1,6 +1,6 @@
 //! What every optimizer does.
 
-use dendra_autograd::{Gradients, Parameters, StateDict};
+use dendra_autograd::{Gradients, Parameters, StateDict, Tape};
 use dendra_tensor::{Float, Result};
 
 /// Changes the parameters of a model along their gradients.
@@ -37,6 +37,31 @@ pub trait Optimizer<T: Float = f32> {
 
     /// The number of steps done.
     fn steps(&self) -> u64;
+
+    /// The tape of the next step, in training mode: its random numbers depend
+    /// on the seed and on how many steps were done.
+    ///
+    /// A step of several batches gives each a tape of its own, from
+    /// [`Tape::training`], since those of one number draw the same.
+    ///
+    /// ```
+    /// use dendra_autograd::{Param, Parameters};
+    /// use dendra_optim::{Optimizer, Sgd};
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let (mut optimizer, mut weight) = (Sgd::new(0.1), Param::new(Tensor::from([1.0_f32])));
+    /// for _ in 0..3 {
+    ///     let tape = optimizer.tape(42);
+    ///     let x = tape.input(Tensor::from([2.0]));
+    ///     let gradients = x.mul(&weight.on(&x))?.square().sum().backward()?;
+    ///     optimizer.step(&mut weight, &gradients)?;
+    /// }
+    /// assert_eq!(optimizer.steps(), 3);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    fn tape(&self, seed: u64) -> Tape<T> {
+        Tape::training(seed, self.steps())
+    }
 
     /// The learning rate that the next step will use, schedule included.
     fn learning_rate(&self) -> f64;

@@ -203,6 +203,9 @@ impl<T: Float> Merging<'_, T> {
                 let sizes = if a.len() == b.len() { sizes.collect() } else { None };
                 sizes.map(Setting::Sizes).or_else(|| self.input_of([a, b]).map(Setting::Node))
             }
+            (Attribute::Indices(a), Attribute::Indices(b)) => {
+                self.input_of([&a.to_vec(), &b.to_vec()]).map(Setting::Node)
+            }
             _ => None,
         };
         found.ok_or_else(|| {

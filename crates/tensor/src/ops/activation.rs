@@ -1,7 +1,11 @@
 //! Activations: each a function of one element beside its derivative.
 
-use super::unary::{backward, c, forward, sample_inputs, settings, unary};
-use super::{Call, Cotangents, Op};
+use std::f64::consts::FRAC_1_SQRT_2;
+
+use super::unary::{
+    backward, c, constant, forward, mask, sample_inputs, settings, unary, where_true,
+};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::shape::Shape;
@@ -24,21 +28,28 @@ unary! {
     /// max(x, 0)
     Relu in -2.0..2.0:
         |x| x.max_nan(T::ZERO),
-        |_, y| if y <= T::ZERO { T::ZERO } else { T::ONE };
+        |_, y| if y <= T::ZERO { T::ZERO } else { T::ONE },
+        |_, y| constant(y, |y| if y <= T::ZERO { T::ZERO } else { T::ONE });
     /// x where x > 0, else negative_slope · x
     LeakyRelu { negative_slope = 0.1 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { negative_slope * x },
-        |x, _| if x > T::ZERO { T::ONE } else { negative_slope };
+        |x, _| if x > T::ZERO { T::ONE } else { negative_slope },
+        |x, _| constant(x, |x| if x > T::ZERO { T::ONE } else { c(negative_slope) });
     /// x where x > 0, else alpha · (exp(x) − 1)
     Elu { alpha = 1.3 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { alpha * x.exp_m1() },
-        |x, _| if x <= T::ZERO { alpha * x.exp() } else { T::ONE };
+        |x, _| if x <= T::ZERO { alpha * x.exp() } else { T::ONE },
+        |x, _| where_true(&x.value().le_scalar(T::ZERO), x, |x| x.exp() * alpha, 1.0)?;
     /// x · Φ(x)
     Gelu in -2.0..2.0:
-        |x| x * c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf()),
+        |x| x * c::<T>(0.5) * (T::ONE + (x * c(FRAC_1_SQRT_2)).erf()),
         |x, _| {
-            c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf())
+            c::<T>(0.5) * (T::ONE + (x * c(FRAC_1_SQRT_2)).erf())
                 + x * c(NORMAL_DENSITY) * (x * x * c(-0.5)).exp()
+        },
+        |x, _| {
+            let below = ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
+            below + x * (x.square() * -0.5).exp() * NORMAL_DENSITY
         };
     /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
     GeluTanh in -2.0..2.0:
@@ -53,20 +64,31 @@ unary! {
             let t = (c::<T>(GELU_SCALE) * (inner + c::<T>(GELU_CUBIC) * square * inner)).tanh();
             let slope = c::<T>(GELU_SCALE) * (T::ONE + c::<T>(3.0 * GELU_CUBIC) * square);
             c::<T>(0.5) * (T::ONE + t) + c::<T>(0.5) * x * (T::ONE - t * t) * slope
+        },
+        |x, _| {
+            let inner = x.clamp(-10.0, 10.0);
+            let square = inner.square();
+            let t = ((&inner + &square * &inner * GELU_CUBIC) * GELU_SCALE).tanh();
+            let slope = (square * (3.0 * GELU_CUBIC) + 1.0) * GELU_SCALE;
+            (&t + 1.0) * 0.5 + x * (-t.square() + 1.0) * slope * 0.5
         };
     /// x · σ(x)
     Silu in -2.0..2.0:
         |x| x * x.sigmoid(),
-        |x, y| { let s = x.sigmoid(); s + y * (T::ONE - s) };
+        |x, y| { let s = x.sigmoid(); s + y * (T::ONE - s) },
+        |x, y| { let s = x.sigmoid(); &s + y * (-&s + 1.0) };
     /// ln(1 + exp(x))
     Softplus in -2.0..2.0:
         |x| x.max_nan(T::ZERO) + (-x.abs()).exp().ln_1p(),
+        |x, _| x.sigmoid(),
         |x, _| x.sigmoid();
     /// 1 / (1 + exp(−x))
-    Sigmoid in -2.0..2.0: |x| x.sigmoid(), |_, y| y * (T::ONE - y);
+    Sigmoid in -2.0..2.0: |x| x.sigmoid(), |_, y| y * (T::ONE - y),
+        |_, y| y * (-y + 1.0);
     /// ln σ(x)
     LogSigmoid in -2.0..2.0:
         |x| x.min_nan(T::ZERO) - (-x.abs()).exp().ln_1p(),
+        |x, _| (-x).sigmoid(),
         |x, _| (-x).sigmoid();
     /// x · min(max(x + 3, 0), 6) / 6
     Hardswish in -4.0..4.0:
@@ -79,19 +101,35 @@ unary! {
             } else {
                 T::ONE
             }
+        },
+        |x, _| {
+            let inside = mask(x, |x| x > c(-3.0) && x < c(3.0));
+            let ends = constant(x, |x| if x <= c(-3.0) { T::ZERO } else { T::ONE });
+            (x / 3.0 + 0.5).where_mask(&inside, &ends)?
         };
     /// min(max(x + 3, 0), 6) / 6
     Hardsigmoid in -4.0..4.0:
         |x| (x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0),
-        |x, _| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO };
+        |x, _| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO },
+        |x, _| {
+            constant(x, |x| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO })
+        };
     /// x limited to low ..= high, as an activation: NaN lets the gradient through
     Hardtanh { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
-        |x, _| if x <= low || x >= high { T::ZERO } else { T::ONE };
+        |x, _| if x <= low || x >= high { T::ZERO } else { T::ONE },
+        |x, _| {
+            let (low, high) = (c(low), c(high));
+            constant(x, |x| if x <= low || x >= high { T::ZERO } else { T::ONE })
+        };
     /// x beyond ±lambda, else 0
     Hardshrink { lambda = 0.4 } in -2.0..2.0:
         |x| if x >= -lambda && x <= lambda { T::ZERO } else { x },
-        |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE };
+        |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE },
+        |x, _| {
+            let lambda: T = c(lambda);
+            constant(x, |x| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE })
+        };
     /// x moved by lambda towards 0, and 0 where it would pass it
     Softshrink { lambda = 0.4 } in -2.0..2.0:
         |x| {
@@ -104,25 +142,36 @@ unary! {
                 x * T::ZERO
             }
         },
-        |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE };
+        |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE },
+        |x, _| {
+            let lambda: T = c(lambda);
+            constant(x, |x| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE })
+        };
     /// x − tanh(x)
-    Tanhshrink in -2.0..2.0: |x| x - x.tanh(), |x, _| { let t = x.tanh(); t * t };
+    Tanhshrink in -2.0..2.0: |x| x - x.tanh(), |x, _| { let t = x.tanh(); t * t },
+        |x, _| x.tanh().square();
     /// x / (1 + |x|)
     Softsign in -2.0..2.0:
         |x| x / (T::ONE + x.abs()),
         // At ±∞ the value is NaN, and so is the slope.
-        |x, y| { let r = T::ONE / (T::ONE + x.abs()); r * r + y * T::ZERO };
+        |x, y| { let r = T::ONE / (T::ONE + x.abs()); r * r + y * T::ZERO },
+        |x, y| (x.abs() + 1.0).reciprocal().square() + constant(y, |y| y * T::ZERO);
     /// x · tanh(ln(1 + exp(x)))
     Mish in -2.0..2.0:
         |x| x * tanh_softplus(x),
         |x, _| {
             let t = tanh_softplus(x);
             t + x * (T::ONE - t * t) * x.sigmoid()
+        },
+        |x, _| {
+            let t = x.softplus().tanh();
+            &t + x * (-t.square() + 1.0) * x.sigmoid()
         };
     /// x above the threshold, else the value
     Threshold { threshold = 0.4, value = -1.5 } in -2.0..2.0:
         |x| if x <= threshold { value } else { x },
-        |x, _| if x <= threshold { T::ZERO } else { T::ONE };
+        |x, _| if x <= threshold { T::ZERO } else { T::ONE },
+        |x, _| constant(x, |x| if x <= c(threshold) { T::ZERO } else { T::ONE });
     /// ln(1 + exp(beta · x)) / beta, and x where beta · x is above the threshold
     SoftplusScaled { beta = 1.5, threshold = 2.0 } in -1.0..1.0:
         |x| {
@@ -133,11 +182,16 @@ unary! {
                 (z.max_nan(T::ZERO) + (-z.abs()).exp().ln_1p()) / beta
             }
         },
-        |x, _| if beta * x > threshold { T::ONE } else { (beta * x).sigmoid() };
+        |x, _| if beta * x > threshold { T::ONE } else { (beta * x).sigmoid() },
+        |x, _| {
+            let above = mask(x, |x| c::<T>(beta) * x > c(threshold));
+            (x * beta).sigmoid().masked_fill(&above, 1.0)?
+        };
     /// x where x > 0, else alpha · (exp(x / alpha) − 1)
     Celu { alpha = 1.3 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { alpha * (x / alpha).exp_m1() },
-        |x, _| if x <= T::ZERO { (x / alpha).exp() } else { T::ONE };
+        |x, _| if x <= T::ZERO { (x / alpha).exp() } else { T::ONE },
+        |x, _| where_true(&x.value().le_scalar(T::ZERO), x, |x| (x / alpha).exp(), 1.0)?;
     /// scale · x where x > 0, else scale · alpha · (exp(x) − 1)
     Selu in -2.0..2.0:
         |x| {
@@ -146,6 +200,10 @@ unary! {
         },
         |x, _| {
             if x <= T::ZERO { c::<T>(SELU_SCALE * SELU_ALPHA) * x.exp() } else { c(SELU_SCALE) }
+        },
+        |x, _| {
+            let negative = x.value().le_scalar(T::ZERO);
+            where_true(&negative, x, |x| x.exp() * (SELU_SCALE * SELU_ALPHA), SELU_SCALE)?
         };
 }
 

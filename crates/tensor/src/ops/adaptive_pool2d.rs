@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Call, Cotangents, Op};
+use super::max_pool2d::placed;
+use super::transposed::linear_gradient;
+use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
@@ -171,6 +173,14 @@ impl<T: Float> Op<T> for AdaptiveAvgPool2d {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        linear_gradient(self, &call)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("output_size", self.output_size.into())]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         samples(|output_size| Self { output_size })
     }
@@ -241,6 +251,15 @@ impl<T: Float> Op<T> for AdaptiveMaxPool2d {
                 })
             })
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, Tensor<u32>>) -> Result<TermCotangents<T>> {
+        let indices = call.saved.map(i64::from);
+        call.each(|_| placed(call.cotangent, &indices, call.inputs[0].shape()))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("output_size", self.output_size.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention.
 
-use super::{Attribute, Attributes, Call, Cotangents, Op, Ops};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{Attend, Mask, batch};
@@ -119,6 +119,57 @@ impl<T: Float> Attention<T> {
     }
 }
 
+impl<T: Float> Attention<T> {
+    /// Which scores of this shape count; all without a mask.
+    fn seen(&self, scores: &Shape) -> Result<Option<Tensor<bool>>> {
+        let [.., queries, keys] = scores[..] else { unreachable!("scores are matrices") };
+        let mask = match &self.options.mask {
+            AttentionMask::None => None,
+            AttentionMask::Keep(keep) => Some(keep.clone()),
+            AttentionMask::Add(add) => Some(add.map(|add| add != T::LOWEST)),
+        };
+        let causal = self
+            .options
+            .is_causal
+            .then(|| Tensor::from_fn([queries, keys], |place| place % keys <= place / keys));
+        Ok(match (mask, causal) {
+            (Some(mask), Some(causal)) => Some(mask.logical_and(&causal)?),
+            (mask, causal) => mask.or(causal),
+        })
+    }
+
+    /// The same as operations on terms, with all scores at once.
+    fn composed(&self, inputs: &[Term<T>]) -> Result<Term<T>> {
+        let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]];
+        let width = q.shape()[q.shape().len() - 1];
+        let scale = self.options.scale.unwrap_or(1.0 / (width as f64).sqrt());
+        let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul_scalar(scale);
+        let shape = scores.shape().clone();
+        if let AttentionMask::Add(add) = &self.options.mask {
+            let finite = add.map(|add| if add == T::LOWEST { T::ZERO } else { add });
+            scores = scores + Term::constant(finite);
+        }
+        let seen = self.seen(&shape)?.map(|seen| seen.broadcast_to(shape.clone())).transpose()?;
+        if let Some(seen) = &seen {
+            // A row in which no score counts is filled with 0 instead of −∞: its
+            // weights are numbers, and left out below.
+            let any = seen.any_axes(&[-1], true)?;
+            let fill = any.map(|any| if any { T::LOWEST } else { T::ZERO });
+            scores = scores.where_mask(seen, &Term::constant(fill))?;
+        }
+        let mut weights = scores.softmax(-1)?;
+        if let Some(seen) = seen {
+            weights = weights.masked_fill(&seen.logical_not(), 0.0)?;
+        }
+        if let Some((p, rng)) = self.options.dropout.as_ref().filter(|(p, _)| *p > 0.0) {
+            let dropout = Dropout::new(*p, T::from_f64(1.0 / (1.0 - p)), rng);
+            let factors = Tensor::build(shape, |out| dropout.all_factors(out));
+            weights = weights * Term::constant(factors);
+        }
+        weights.matmul(v)
+    }
+}
+
 impl<T: Float> Op<T> for Attention<T> {
     /// The logarithm of the sum of each query's exponentials.
     type Saved = Vec<T>;
@@ -194,6 +245,10 @@ impl<T: Float> Op<T> for Attention<T> {
         call.each(|index| gradients[index].clone().expect("all three were built"))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, Vec<T>>) -> Result<TermCotangents<T>> {
+        call.compose(|inputs| self.composed(inputs))
+    }
+
     fn attributes(&self) -> Attributes {
         let AttentionOptions { mask, is_causal, scale, dropout } = &self.options;
         let mask = match mask {
@@ -258,7 +313,6 @@ impl<T: Float> Op<T> for Attention<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     /// The formula, with the whole matrix of scores.

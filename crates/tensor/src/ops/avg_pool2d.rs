@@ -1,7 +1,8 @@
 //! Average pooling.
 
 use super::max_pool2d::Pool2dOptions;
-use super::{Call, Cotangents, Op};
+use super::transposed::linear_gradient;
+use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -192,6 +193,17 @@ impl<T: Float> Op<T> for AvgPool2d {
                 })
             })
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        linear_gradient(self, &call)
+    }
+
+    fn attributes(&self) -> Attributes {
+        let mut attributes = self.options.attributes();
+        attributes.push(("count_include_pad", self.count_include_pad.into()));
+        attributes.push(("divisor_override", self.divisor_override.into()));
+        attributes
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -1,6 +1,7 @@
 //! Batch normalisation.
 
-use super::{Call, Cotangents, Op};
+use super::normalisation::{Normalisation, Statistics};
+use super::{Attribute, Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::channels::Channels;
@@ -205,6 +206,42 @@ impl<T: Float> Op<T> for BatchNorm<T> {
             1 => Tensor::from_fn([mean.len()], |c| sums[c][1] * inverse[c]),
             _ => Tensor::from_fn([mean.len()], |c| sums[c][0]),
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ChannelStatistics<T>>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        let [samples, channels] = [shape[0], shape[1]];
+        let parameters = Shape::from([1, channels, 1]);
+        let factor = Tensor::from_vec(self.inverse_deviation(call.saved), parameters.clone())?;
+        let normalisation = Normalisation {
+            view: [samples, channels, shape[2..].iter().product()].into(),
+            axes: &[0, 2],
+            statistics: match self.statistics {
+                NormStatistics::Batch | NormStatistics::Computed(_) => {
+                    Statistics::Own { centred: true, epsilon: self.epsilon, factor }
+                }
+                NormStatistics::Fixed(_) => {
+                    let mean = call.saved.mean.reshape(parameters.clone())?;
+                    Statistics::Fixed { mean, factor }
+                }
+            },
+            parameters,
+        };
+        normalisation.gradients(&call)
+    }
+
+    fn attributes(&self) -> Attributes {
+        let (kind, given) = match &self.statistics {
+            NormStatistics::Batch => ("batch", None),
+            NormStatistics::Computed(given) => ("computed", Some(given)),
+            NormStatistics::Fixed(given) => ("fixed", Some(given)),
+        };
+        vec![
+            ("statistics", kind.into()),
+            ("mean", given.map(|given| Attribute::values(&given.mean)).into()),
+            ("variance", given.map(|given| Attribute::values(&given.variance)).into()),
+            ("epsilon", self.epsilon.into()),
+        ]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -2,9 +2,9 @@
 
 use super::broadcast::{sum_to, zip};
 use super::div_rounded::floor_divided;
-use super::unary::c;
-use super::{Call, Cotangents, Op};
-use crate::element::{Float, Number};
+use super::unary::{c, scalar};
+use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use crate::element::{Element, Float, Number};
 use crate::error::Result;
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -26,8 +26,10 @@ fn sample_inputs<T: Float>(low: f64, high: f64) -> Vec<Vec<Tensor<T>>> {
 }
 
 /// Defines operations that run by [`zip`] unless something speaks for
-/// [`call_zip`]: `Name in low..high: |a, b| value, gradient by a, gradient by b;`
-/// where the gradient is checked on `low..high`.
+/// [`call_zip`]: `Name in low..high: |a, b| value, gradient by a, gradient by b,
+/// |a, b, y, g| gradient by a, gradient by b;` where the gradient is checked on
+/// `low..high`. The last two are the gradients again, made of operations on
+/// [`Term`]s: of the operands, the output y and its gradient g; `?` may be used.
 macro_rules! binary {
     (with $zip:ident; $($rest:tt)*) => {
         binary! { @each $zip $($rest)* }
@@ -35,18 +37,21 @@ macro_rules! binary {
     (@each $zip:ident $(
         $(#[$attribute:meta])*
         $name:ident in $low:literal..$high:literal:
-            |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr;
+            |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr,
+            |$ta:ident, $tb:ident, $y:pat_param, $g:ident| $term_a:expr, $term_b:expr;
     )*) => {$(
         binary! {
             @one $zip
             $(#[$attribute])*
-            $name in $low..$high: |$a, $b| $value, $by_a, $by_b;
+            $name in $low..$high: |$a, $b| $value, $by_a, $by_b,
+                |$ta, $tb, $y, $g| $term_a, $term_b;
         }
     )*};
     (@one $zip:ident
         $(#[$attribute:meta])*
         $name:ident in $low:literal..$high:literal:
-            |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr;
+            |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr,
+            |$ta:ident, $tb:ident, $y:pat_param, $g:ident| $term_a:expr, $term_b:expr;
     ) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug)]
@@ -77,6 +82,16 @@ macro_rules! binary {
                     let gradient =
                         if index == 0 { $by_a(a, b, g, shape) } else { $by_b(a, b, g, shape) };
                     sum_to(gradient, call.inputs[index].shape())
+                })
+            }
+
+            fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+                let ($ta, $tb, $y) = (&call.inputs[0], &call.inputs[1], call.output);
+                let $g = call.cotangent;
+                call.each(|index| {
+                    let _ = ($ta, $tb);
+                    let gradient: Term<T> = if index == 0 { $term_a } else { $term_b };
+                    gradient.sum_to(call.inputs[index].shape())
                 })
             }
 
@@ -158,6 +173,44 @@ fn call_zip<T: Float>(
     run(a, b, shape, &f)
 }
 
+/// A function of two operands, computed from values, as `f` of each pair.
+fn paired<T: Float, C: Element>(
+    a: &Term<T>,
+    b: &Term<T>,
+    f: &(dyn Fn(T, T) -> C + Sync),
+) -> Tensor<C> {
+    let shape = a.shape().broadcast(b.shape(), "binary").expect("checked by the shape rule");
+    zip(a.value(), b.value(), &shape, f)
+}
+
+/// A derivative that is constant but for its jumps.
+fn slope<T: Float>(a: &Term<T>, b: &Term<T>, f: impl Fn(T, T) -> T + Sync) -> Term<T> {
+    Term::constant(paired(a, b, &f))
+}
+
+/// Where a condition on both operands holds.
+fn mask<T: Float>(
+    a: &Term<T>,
+    b: &Term<T>,
+    condition: impl Fn(T, T) -> bool + Sync,
+) -> Tensor<bool> {
+    paired(a, b, &condition)
+}
+
+/// The quotient, and 0 without a slope where the mask says so.
+fn over<T: Float>(a: &Term<T>, b: &Term<T>, zero: &Tensor<bool>) -> Result<Term<T>> {
+    a.div(&b.masked_fill(zero, 1.0)?)?.masked_fill(zero, 0.0)
+}
+
+fn both_zero<T: Float>(a: T, b: T) -> bool {
+    a == T::ZERO && b == T::ZERO
+}
+
+/// Whether both are the same infinity, which has no difference.
+fn infinite_twice<T: Float>(a: T, b: T) -> bool {
+    a == b && !a.is_finite()
+}
+
 /// The share of the gradient that one side of a comparison of `a` and `b` gets:
 /// all unless it loses, so that both sides do where either is NaN.
 fn share<T: Number>(a: T, b: T, loses: bool) -> T {
@@ -172,33 +225,49 @@ binary! {
     with zip;
 
     /// a + b
-    Add in -2.0..2.0: |a, b| a + b, one, one;
+    Add in -2.0..2.0: |a, b| a + b, one, one, |a, b, _, g| g.clone(), g.clone();
     /// a − b
-    Sub in -2.0..2.0: |a, b| a - b, one, minus_one;
+    Sub in -2.0..2.0: |a, b| a - b, one, minus_one, |a, b, _, g| g.clone(), -g;
     /// a · b
-    Mul in -2.0..2.0: |a, b| a * b, times_b, times_a;
+    Mul in -2.0..2.0: |a, b| a * b, times_b, times_a, |a, b, _, g| g * b, g * a;
     /// a / b
-    Div in 0.5..2.0: |a, b| a / b, of!(|_, b| T::ONE / b), of!(|a: T, b| -(a / b) / b);
+    Div in 0.5..2.0:
+        |a, b| a / b,
+        of!(|_, b| T::ONE / b),
+        of!(|a: T, b| -(a / b) / b),
+        |a, b, y, g| g / b, -g * (y / b);
     /// the larger of a and b
     Maximum in -2.0..2.0:
         |a, b| a.max_nan(b),
         of!(|a, b| share(a, b, a < b)),
-        of!(|a, b| share(a, b, b < a));
+        of!(|a, b| share(a, b, b < a)),
+        |a, b, _, g|
+            g * slope(a, b, |a, b| share(a, b, a < b)),
+            g * slope(a, b, |a, b| share(a, b, b < a));
     /// the smaller of a and b
     Minimum in -2.0..2.0:
         |a, b| a.min_nan(b),
         of!(|a, b| share(a, b, a > b)),
-        of!(|a, b| share(a, b, b > a));
+        of!(|a, b| share(a, b, b > a)),
+        |a, b, _, g|
+            g * slope(a, b, |a, b| share(a, b, a > b)),
+            g * slope(a, b, |a, b| share(a, b, b > a));
     /// a where a > 0, else b · a
     Prelu in -2.0..2.0:
         |a, b| if a > T::ZERO { a } else { b * a },
         of!(|a, b| if a > T::ZERO { T::ONE } else { b }),
-        of!(|a, _| if a > T::ZERO { T::ZERO } else { a });
+        of!(|a, _| if a > T::ZERO { T::ZERO } else { a }),
+        |a, b, _, g|
+            g * scalar(1.0).where_mask(&a.value().gt_scalar(T::ZERO), b)?,
+            g * a.masked_fill(&a.value().gt_scalar(T::ZERO), 0.0)?;
     /// a · ln(b), and 0 where a is 0
     Xlogy in 0.5..2.0:
         |a, b| if a == T::ZERO && !b.is_nan() { T::ZERO } else { a * b.ln() },
         of!(|a, b| if a == T::ZERO && b <= T::ZERO { T::ZERO } else { b.ln() }),
-        of!(|a, b| if a == T::ZERO && b == T::ZERO { T::ZERO } else { a / b });
+        of!(|a, b| if a == T::ZERO && b == T::ZERO { T::ZERO } else { a / b }),
+        |a, b, _, g|
+            g * b.masked_fill(&mask(a, b, |a, b| a == T::ZERO && b <= T::ZERO), 1.0)?.ln(),
+            g * over(a, b, &mask(a, b, |a, b| a == T::ZERO && b == T::ZERO))?;
     /// ln(exp(a) + exp(b))
     LogAddExp in -2.0..2.0:
         |a, b| {
@@ -208,7 +277,10 @@ binary! {
             larger + (-distance).exp().ln_1p()
         },
         of!(|a, b| if a == b { c(0.5) } else { (a - b).sigmoid() }),
-        of!(|a, b| if a == b { c(0.5) } else { (b - a).sigmoid() });
+        of!(|a, b| if a == b { c(0.5) } else { (b - a).sigmoid() }),
+        |a, b, _, g|
+            g * (a - b).masked_fill(&mask(a, b, infinite_twice), 0.0)?.sigmoid(),
+            g * (b - a).masked_fill(&mask(a, b, infinite_twice), 0.0)?.sigmoid();
 }
 
 binary! {
@@ -220,7 +292,17 @@ binary! {
         of!(call_zip, |a, b| if b == T::ZERO { T::ZERO } else { b * a.powf(b - T::ONE) }),
         of!(call_zip, |a, b| {
             if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }
-        });
+        }),
+        |a, b, y, g|
+            {
+                // Where 0 would meet an infinity.
+                let no_slope = mask(a, b, |a, b| b == T::ZERO && !(T::ONE / a).is_finite());
+                g * (b * a.masked_fill(&no_slope, 1.0)?.pow(&(b + -1.0))?)
+            },
+            {
+                let no_slope = mask(a, b, |a, b| a == T::ZERO && b >= T::ZERO);
+                g * (y * a.masked_fill(&no_slope, 1.0)?.ln())
+            };
     /// the angle of the point (b, a)
     Atan2 in 0.5..2.0:
         |a, b| a.atan2(b),
@@ -231,12 +313,24 @@ binary! {
         of!(call_zip, |a, b| {
             let length = a.hypot(b);
             over_length(over_length(-a, length), length)
-        });
+        }),
+        |a, b, _, g|
+            {
+                let (length, origin) = (a.hypot(b)?, mask(a, b, both_zero));
+                g * over(&over(b, &length, &origin)?, &length, &origin)?
+            },
+            {
+                let (length, origin) = (a.hypot(b)?, mask(a, b, both_zero));
+                -g * over(&over(a, &length, &origin)?, &length, &origin)?
+            };
     /// √(a² + b²)
     Hypot in 0.5..2.0:
         |a, b| a.hypot(b),
         of!(call_zip, |a, b| over_length(a, a.hypot(b))),
-        of!(call_zip, |a, b| over_length(b, a.hypot(b)));
+        of!(call_zip, |a, b| over_length(b, a.hypot(b))),
+        |a, b, y, g|
+            g * over(a, y, &mask(a, b, both_zero))?,
+            g * over(b, y, &mask(a, b, both_zero))?;
     /// a − b · ⌊a / b⌋
     Remainder in 1.3..1.9:
         |a, b| {
@@ -244,9 +338,14 @@ binary! {
             if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { rest + b } else { rest }
         },
         one,
-        of!(call_zip, |a, b| -floor_divided(a, b));
+        of!(call_zip, |a, b| -floor_divided(a, b)),
+        |a, b, _, g| g.clone(), g * slope(a, b, |a, b| -floor_divided(a, b));
     /// a − b · trunc(a / b)
-    Fmod in 1.3..1.9: |a, b| a.fmod(b), one, of!(call_zip, |a, b| -(a / b).trunc());
+    Fmod in 1.3..1.9:
+        |a, b| a.fmod(b),
+        one,
+        of!(call_zip, |a, b| -(a / b).trunc()),
+        |a, b, _, g| g.clone(), g * slope(a, b, |a, b| -(a / b).trunc());
 }
 
 /// `numerator / length`, and 0 at the origin, where the length is 0 and these

@@ -86,6 +86,19 @@ pub fn check<O: Op<f64>>() -> Result<()> {
     samples::<O, f64>().iter().try_for_each(Sample::check)
 }
 
+/// As [`check`], and checks the gradients of the gradients, too; see
+/// [`Sample::check_again`].
+///
+/// # Errors
+///
+/// When one does not agree with differences.
+pub fn check_twice<O: Op<f64>>() -> Result<()> {
+    samples::<O, f64>().iter().try_for_each(|sample| {
+        sample.check()?;
+        sample.check_again()
+    })
+}
+
 impl Sample {
     /// As [`check`], for one sample.
     ///

@@ -1,8 +1,8 @@
 //! Convolution, ReLU and max pooling in one.
 
 use super::conv2d::{Conv2d, Conv2dOptions};
-use super::max_pool2d::Pool2dOptions;
-use super::{Call, Cotangents, Op};
+use super::max_pool2d::{Pool2dOptions, image_indices, placed};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::Result;
@@ -220,6 +220,28 @@ impl<T: Float> Op<T> for Conv2dRelu {
             gradients.push(needed.then(|| copied(shapes[2], bias_total)));
         }
         gradients
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, Tensor<u8>>) -> Result<TermCotangents<T>> {
+        let shapes: Vec<&Shape> = call.inputs.iter().map(Term::shape).collect();
+        let (_, convolved) = self.conv2d().problem(&shapes)?;
+        let cotangent = if self.max_pool {
+            let (windows, shape) = Pool2dOptions::new([2, 2]).windows("conv2d_relu", &convolved)?;
+            let taps = call.saved.map(u32::from).to_vec();
+            placed(call.cotangent, &image_indices(&windows, shape, &taps), &convolved)?
+        } else {
+            let stopped = call.saved.map(|place| place == STOPPED);
+            call.cotangent.masked_fill(&stopped, 0.0)?
+        };
+        let (inputs, output, needs) = (call.inputs, call.output, call.needs);
+        let call = TermCall { inputs, output, saved: &(), needs, cotangent: &cotangent };
+        self.conv2d().vjp_terms(call)
+    }
+
+    fn attributes(&self) -> Attributes {
+        let mut attributes = self.options.attributes();
+        attributes.push(("max_pool", self.max_pool.into()));
+        attributes
     }
 
     fn multiply_adds(&self, inputs: &[&Shape], _: &Shape) -> u64 {

@@ -1,7 +1,7 @@
 //! Two-dimensional transposed convolution.
 
-use super::conv2d::{Conv2d, ConvOptions, bias_gradient};
-use super::{Call, Cotangents, Op};
+use super::conv2d::{Conv2d, ConvOptions, bias_gradient, bias_term, weight_gradient};
+use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::convolution::Convolution;
@@ -182,6 +182,29 @@ impl<T: Float> Op<T> for ConvTranspose2d {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (x, weight, g) = (&call.inputs[0], &call.inputs[1], call.cotangent);
+        let ConvTransposeOptions { stride, padding, dilation, groups, .. } = self.options;
+        let options = ConvOptions { stride, padding, dilation, groups };
+        call.each(|index| match index {
+            0 => g.conv2d(weight, None, options),
+            1 => weight_gradient(options, weight.shape(), g, x),
+            _ => bias_term(g),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        let ConvTransposeOptions { stride, padding, output_padding, dilation, groups } =
+            self.options;
+        vec![
+            ("stride", stride.into()),
+            ("padding", padding.into()),
+            ("output_padding", output_padding.into()),
+            ("dilation", dilation.into()),
+            ("groups", groups.into()),
+        ]
+    }
+
     fn multiply_adds(&self, inputs: &[&Shape], _: &Shape) -> u64 {
         // Every element of the input meets the taps of one filter.
         inputs[0].elements() as u64 * inputs[1][1..].iter().product::<usize>() as u64
@@ -216,7 +239,6 @@ impl<T: Float> Op<T> for ConvTranspose2d {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     /// The output by the definition.

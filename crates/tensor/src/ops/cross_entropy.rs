@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 use super::reduce::fold;
-use super::{Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
@@ -38,6 +38,17 @@ pub struct CrossEntropyOptions<T: Float = f32> {
     pub label_smoothing: f64,
     /// What becomes of the losses.
     pub reduction: Reduction,
+}
+
+impl Reduction {
+    /// PyTorch's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reduction::Mean => "mean",
+            Reduction::Sum => "sum",
+            Reduction::None => "none",
+        }
+    }
 }
 
 impl<T: Float> Default for CrossEntropyOptions<T> {
@@ -290,6 +301,50 @@ impl<T: Float> Op<T> for CrossEntropy<T> {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, Softmax<T>>) -> Result<TermCotangents<T>> {
+        // g / divisor · (shared · p − target), 0 where the label is ignored.
+        let x = &call.inputs[0];
+        let classes = x.shape()[1];
+        let factors = Factors::new(&self.options, classes);
+        let of_class = |f: &(dyn Fn(usize) -> T + Sync)| {
+            self.target.map(|label| self.class(label).map_or(T::ZERO, f)).unsqueeze(1)
+        };
+        let shared = of_class(&|class| factors.shared(class))?;
+        let own = of_class(&|class| factors.own * factors.weight(class))?;
+        let labels = self.target.map(|label| self.class(label).unwrap_or(0) as i64);
+        let mut target = Tensor::zeros(x.shape()).scatter(1, &labels.unsqueeze(1)?, &own)?;
+        if factors.each != T::ZERO {
+            let mut column = vec![1; x.shape().len() - 1];
+            column[0] = classes;
+            target += &Tensor::from_fn(column, |class| factors.each * factors.weight(class));
+        }
+        let mut slope = x.softmax(1)? * Term::constant(shared) - Term::constant(target);
+        let ignored = self.target.eq_scalar(self.options.ignore_index);
+        if ignored.any() {
+            slope = slope.masked_fill(&ignored.unsqueeze(1)?, 0.0)?;
+        }
+        let mut g = call.cotangent.clone();
+        if self.options.reduction == Reduction::None {
+            g = g.unsqueeze(1)?;
+        }
+        let divisor = call.saved.divisor.to_f64();
+        // The gradient of a mean over nothing, or over weights of 0, is 0.
+        let factor = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
+        call.each(|_| Ok(&slope * g.mul_scalar(factor)))
+    }
+
+    fn attributes(&self) -> Attributes {
+        let CrossEntropyOptions { weight, ignore_index, label_smoothing, reduction } =
+            &self.options;
+        vec![
+            ("target", (&self.target).into()),
+            ("weight", weight.as_ref().map(Attribute::values).into()),
+            ("ignore_index", (*ignore_index).into()),
+            ("label_smoothing", (*label_smoothing).into()),
+            ("reduction", reduction.name().into()),
+        ]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(16);
         let weight = Tensor::uniform([4], 0.5, 2.0, &mut rng);
@@ -364,7 +419,6 @@ impl<T: Float> CrossEntropy<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     fn options(reduction: Reduction) -> CrossEntropyOptions<f64> {

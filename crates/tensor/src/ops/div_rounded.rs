@@ -2,7 +2,7 @@
 
 use super::broadcast::{paired_shape, zip};
 use super::layout::sample;
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Float, Integer};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -67,6 +67,18 @@ impl<T: Float> Op<T> for DivRounded {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|input| Tensor::zeros(call.inputs[input].shape()))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.each(|input| Ok(Term::constant(Tensor::zeros(call.inputs[input].shape()))))
+    }
+
+    fn attributes(&self) -> Attributes {
+        let rounding = match self.rounding {
+            Rounding::Floor => "floor",
+            Rounding::Trunc => "trunc",
+        };
+        vec![("rounding", rounding.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -1,6 +1,6 @@
 //! Rows of a table by number.
 
-use super::{Attribute, Attributes, Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
@@ -127,6 +127,25 @@ impl<T: Float> Op<T> for Embedding {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        let [rows, width] = [shape[0], shape[1]];
+        let indices: Vec<usize> =
+            self.indices.to_vec().into_iter().map(|index| index as usize).collect();
+        let mut g = call.cotangent.reshape([indices.len(), width])?;
+        if self.padding_idx.is_some() || self.scale_grad_by_freq {
+            let mut appearances = vec![0; rows];
+            indices.iter().for_each(|&row| appearances[row] += 1);
+            let factors = Tensor::from_fn([indices.len(), 1], |place| match indices[place] {
+                row if self.padding_idx == Some(row) => T::ZERO,
+                row if self.scale_grad_by_freq => T::from_f64(1.0 / f64::from(appearances[row])),
+                _ => T::ONE,
+            });
+            g = g * Term::constant(factors);
+        }
+        call.each(|_| Term::constant(Tensor::zeros(shape)).index_add(0, &indices, &g))
+    }
+
     fn attributes(&self) -> Attributes {
         vec![
             ("indices", (&self.indices).into()),
@@ -156,7 +175,6 @@ impl<T: Float> Op<T> for Embedding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     #[test]

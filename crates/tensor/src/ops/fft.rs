@@ -13,7 +13,7 @@ use realfft::{FftNum, RealFftPlanner};
 use rustfft::FftPlanner;
 
 use super::layout::sample;
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
@@ -88,6 +88,13 @@ impl<T: Float> Op<T> for Rfft {
         call.each(|_| transform(Kind::Half, &weighted, shape.clone()))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let length = call.inputs[0].shape()[call.inputs[0].shape().len() - 1];
+        let weights = Term::constant(weights(length, 0.5));
+        let irfft = Irfft { length };
+        call.each(|_| Term::try_apply(irfft, &[&call.cotangent.mul(&weights)?]))
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         [&[6][..], &[2, 3, 5], &[3, 1], &[0, 4]].map(|shape| (Self, sample(shape))).into()
     }
@@ -124,6 +131,15 @@ impl<T: Float> Op<T> for Irfft {
         call.each(|_| weighted(&spectrum, self.length, 2.0))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let weights = Term::constant(weights(self.length, 2.0));
+        call.each(|_| Term::try_apply(Rfft, &[call.cotangent])?.mul(&weights))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("length", self.length.into())]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let case = |length, shape: &[usize]| (Self { length }, sample(shape));
         vec![
@@ -157,6 +173,15 @@ impl<T: Float> Op<T> for Fft {
         call.each(|_| transform(kind, &call.cotangent, call.inputs[0].shape().clone()))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let back = Self { inverse: !self.inverse };
+        call.each(|_| Term::try_apply(back, &[call.cotangent]))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("inverse", self.inverse.into())]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let case = |inverse, shape: &[usize]| (Self { inverse }, sample(shape));
         vec![
@@ -170,8 +195,13 @@ impl<T: Float> Op<T> for Fft {
 
 /// Half a spectrum, with a weight on what stands for two elements of the whole.
 fn weighted<T: Float>(spectrum: &Tensor<T>, length: usize, weight: f64) -> Tensor<T> {
+    spectrum * &weights(length, weight)
+}
+
+/// The factors of [`weighted`].
+fn weights<T: Float>(length: usize, weight: f64) -> Tensor<T> {
     let weight = |k: usize| if k == 0 || 2 * k == length { 1.0 } else { weight };
-    spectrum * &Tensor::from_fn([length / 2 + 1, 1], |k| T::from_f64(weight(k)))
+    Tensor::from_fn([length / 2 + 1, 1], |k| T::from_f64(weight(k)))
 }
 
 /// From what to what a row is transformed.

@@ -6,7 +6,7 @@
 
 use super::interpolate::{cubic_slopes, cubic_weights};
 use super::layout::sample;
-use super::{Call, Cotangents, Op, Ops};
+use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::parallel::for_each_chunk;
@@ -112,6 +112,18 @@ impl GridSampleOptions {
             GridSampleMode::Bilinear => 2,
             GridSampleMode::Bicubic => 4,
         }
+    }
+
+    /// What a coordinate of the grid is beyond the pixel before it, from 0 to 1,
+    /// and the derivative of that.
+    fn rest(&self, x: f64, extent: usize) -> Coordinate {
+        let unpadded = self.unpadded(x, extent);
+        // Cubic convolution brings back each pixel for itself.
+        let (place, by_x) = match self.mode {
+            GridSampleMode::Bicubic => unpadded,
+            GridSampleMode::Bilinear | GridSampleMode::Nearest => self.padded(unpadded, extent),
+        };
+        (place - place.floor(), by_x)
     }
 
     /// The taps of a coordinate of the grid along an axis of `extent` pixels, of
@@ -358,6 +370,29 @@ impl<T: Float> Op<T> for GridSample {
         }
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.compose(|inputs| self.composed(&inputs[0], &inputs[1]))
+    }
+
+    fn attributes(&self) -> Attributes {
+        let GridSampleOptions { mode, padding, align_corners } = self.options;
+        let mode = match mode {
+            GridSampleMode::Bilinear => "bilinear",
+            GridSampleMode::Nearest => "nearest",
+            GridSampleMode::Bicubic => "bicubic",
+        };
+        let padding = match padding {
+            GridSamplePadding::Zeros => "zeros",
+            GridSamplePadding::Border => "border",
+            GridSamplePadding::Reflection => "reflection",
+        };
+        vec![
+            ("mode", mode.into()),
+            ("padding", padding.into()),
+            ("align_corners", align_corners.into()),
+        ]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         use GridSamplePadding::*;
         let mut rng = Rng::seed(23);
@@ -433,5 +468,6 @@ pub(super) fn affine_grid<X: Ops>(
     X::constant(pixels).matmul(&theta.transpose(1, 2)?)?.reshape(places)
 }
 
+mod terms;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Normalisation of groups of channels, each sample for itself.
 
-use super::{Call, Cotangents, Op};
+use super::normalisation::{Normalisation, Statistics};
+use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::channels::Channels;
@@ -172,6 +173,25 @@ impl<T: Float> Op<T> for GroupNorm {
             1 => over_samples(&|n, c| sums_of(n, c)[1] * factor[group(n, c)]),
             _ => over_samples(&|n, c| sums_of(n, c)[0]),
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, GroupStatistics<T>>) -> Result<TermCotangents<T>> {
+        let Extents { samples, channels, elements } = Extents::of(call.inputs[0].shape());
+        let (groups, each) = (self.groups, channels / self.groups);
+        // There are none where the input is empty.
+        let statistics = call.saved.factor.len().checked_div(groups).unwrap_or(0);
+        let factor = Tensor::from_vec(call.saved.factor.clone(), [statistics, groups, 1, 1])?;
+        let normalisation = Normalisation {
+            view: [samples, groups, each, elements].into(),
+            axes: &[2, 3],
+            parameters: [1, groups, each, 1].into(),
+            statistics: Statistics::Own { centred: true, epsilon: self.epsilon, factor },
+        };
+        normalisation.gradients(&call)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("groups", self.groups.into()), ("epsilon", self.epsilon.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

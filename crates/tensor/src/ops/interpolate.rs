@@ -9,7 +9,8 @@
 
 use smallvec::SmallVec;
 
-use super::{Call, Cotangents, Op};
+use super::transposed::linear_gradient;
+use super::{Attributes, Call, Cotangents, Op, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::for_each_chunk;
@@ -233,6 +234,14 @@ pub(super) fn cubic_weights(t: f64) -> [f64; 4] {
     [t + 1.0, t, 1.0 - t, 2.0 - t].map(|x| cubic_weight(x, -0.75))
 }
 
+/// [`cubic_weights`] as terms.
+pub(super) fn cubic_terms<T: Float>(t: &Term<T>) -> [Term<T>; 4] {
+    const A: f64 = -0.75;
+    let near = |x: Term<T>| ((&x * (A + 2.0) - (A + 3.0)) * &x * &x) + 1.0;
+    let far = |x: Term<T>| ((&x * A - 5.0 * A) * &x + 8.0 * A) * &x - 4.0 * A;
+    [far(t + 1.0), near(t.clone()), near(-t + 1.0), far(-t + 2.0)]
+}
+
 /// The derivatives of [`cubic_weights`] by `t`.
 pub(super) fn cubic_slopes(t: f64) -> [f64; 4] {
     const A: f64 = -0.75;
@@ -372,6 +381,32 @@ impl<T: Float> Op<T> for Interpolate {
             let g = call.cotangent.clone();
             taps.iter().rev().fold(g, |g, (axis, taps)| taps.apply(&g, *axis, Some(shape[*axis])))
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        linear_gradient(self, &call)
+    }
+
+    fn attributes(&self) -> Attributes {
+        let (size, scale_factor) = match &self.target {
+            Target::Size(sizes) => (Some(&sizes[..]), None),
+            Target::Scale(factors) => (None, Some(&factors[..])),
+        };
+        let mode = match self.mode {
+            InterpolateMode::Nearest => "nearest",
+            InterpolateMode::NearestExact => "nearest-exact",
+            InterpolateMode::Linear => "linear",
+            InterpolateMode::Cubic => "cubic",
+            InterpolateMode::Area => "area",
+        };
+        vec![
+            ("size", size.into()),
+            ("scale_factor", scale_factor.into()),
+            ("mode", mode.into()),
+            ("align_corners", self.align_corners.into()),
+            ("antialias", self.antialias.into()),
+            ("recompute_scale_factor", self.recompute_scale_factor.into()),
+        ]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

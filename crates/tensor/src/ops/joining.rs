@@ -1,7 +1,7 @@
 //! Joining tensors along an axis.
 
 use super::layout::sample;
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::shape::Shape;
@@ -37,6 +37,19 @@ impl<T: Float> Op<T> for Cat {
                 .narrow(self.axis, start, extent(index))
                 .expect("the cotangent has the output's shape")
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let axis = call.output.shape().axis("cat", self.axis)?;
+        let extent = |index: usize| call.inputs[index].shape()[axis];
+        call.each(|index| {
+            let start = (0..index).map(extent).sum();
+            call.cotangent.narrow(self.axis, start, extent(index))
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -5,7 +5,8 @@
 //! gradients of weight and bias are summed over pieces of the rows that depend
 //! on the shape alone, and the pieces in order.
 
-use super::{Call, Cotangents, Op};
+use super::normalisation::{self, Normalisation};
+use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::fold::{LANES, halved, loop_ends};
@@ -292,6 +293,27 @@ fn vjp<T: Float>(call: Call<'_, T, Vec<Statistics<T>>>, centred: bool) -> Cotang
     })
 }
 
+fn vjp_terms<T: Float>(
+    call: &TermCall<'_, T, Vec<Statistics<T>>>,
+    normalized: &Shape,
+    centred: bool,
+    epsilon: f64,
+) -> Result<TermCotangents<T>> {
+    let (rows, length) = (call.saved.len(), normalized.elements());
+    let factor = Tensor::from_fn([rows, 1], |row| call.saved[row][1]);
+    let normalisation = Normalisation {
+        view: [rows, length].into(),
+        axes: &[1],
+        parameters: [1, length].into(),
+        statistics: normalisation::Statistics::Own { centred, epsilon, factor },
+    };
+    normalisation.gradients(call)
+}
+
+fn attributes(normalized: &Shape, epsilon: f64) -> Attributes {
+    vec![("normalized_shape", normalized.into()), ("epsilon", epsilon.into())]
+}
+
 /// Inputs with as many parameters as `parameters`, normalised over the last
 /// `axes` axes.
 fn sample<T: Float>(shape: &[usize], axes: usize, parameters: usize) -> (Shape, Vec<Tensor<T>>) {
@@ -318,6 +340,14 @@ impl<T: Float> Op<T> for LayerNorm {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Self::Saved>) -> Cotangents<T> {
         vjp(call, true)
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, Self::Saved>) -> Result<TermCotangents<T>> {
+        vjp_terms(&call, &self.normalized_shape, true, self.epsilon)
+    }
+
+    fn attributes(&self) -> Attributes {
+        attributes(&self.normalized_shape, self.epsilon)
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -353,6 +383,14 @@ impl<T: Float> Op<T> for RmsNorm {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Self::Saved>) -> Cotangents<T> {
         vjp(call, false)
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, Self::Saved>) -> Result<TermCotangents<T>> {
+        vjp_terms(&call, &self.normalized_shape, false, self.epsilon)
+    }
+
+    fn attributes(&self) -> Attributes {
+        attributes(&self.normalized_shape, self.epsilon)
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

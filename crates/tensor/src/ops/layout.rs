@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::broadcast::sum_to;
-use super::{Attribute, Attributes, Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::places::add_through;
@@ -56,6 +56,10 @@ impl<T: Float> Op<T> for Reshape {
         call.each(|_| call.cotangent.reshape(call.inputs[0].shape()).expect("the same elements"))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.each(|_| call.cotangent.reshape(call.inputs[0].shape().clone()))
+    }
+
     fn attributes(&self) -> Attributes {
         vec![("shape", (&self.shape).into())]
     }
@@ -80,6 +84,17 @@ pub struct Permute {
     pub axes: SmallVec<[isize; 4]>,
 }
 
+impl Permute {
+    /// The order of the axes that undoes this one.
+    fn inverse(&self, shape: &Shape) -> SmallVec<[usize; 4]> {
+        let mut inverse = SmallVec::from_elem(0, self.axes.len());
+        for (to, &axis) in self.axes.iter().enumerate() {
+            inverse[shape.axis("permute", axis).expect(CHECKED)] = to;
+        }
+        inverse
+    }
+}
+
 impl<T: Float> Op<T> for Permute {
     type Saved = ();
     const NAME: &'static str = "permute";
@@ -95,11 +110,12 @@ impl<T: Float> Op<T> for Permute {
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
-        let mut inverse: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.axes.len());
-        for (to, &axis) in self.axes.iter().enumerate() {
-            inverse[call.inputs[0].shape().axis("permute", axis).expect(CHECKED)] = to;
-        }
-        call.each(|_| call.cotangent.permuted(&inverse))
+        call.each(|_| call.cotangent.permuted(&self.inverse(call.inputs[0].shape())))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let axes = self.inverse(call.inputs[0].shape());
+        call.each(|_| call.cotangent.permute(&axes.iter().map(|&a| a as isize).collect::<Vec<_>>()))
     }
 
     fn attributes(&self) -> Attributes {
@@ -152,6 +168,16 @@ impl<T: Float> Op<T> for Slice {
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let view = |zeros: &Tensor<T>| self.of(zeros).expect(CHECKED);
         call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        let axis = shape.axis("slice", self.axis)?;
+        let indices = Tensor::<i64>::arange(shape[axis]);
+        let indices = indices.slice(0, self.start, self.end, self.step)?.to_vec();
+        let indices: Vec<usize> = indices.into_iter().map(|index| index as usize).collect();
+        let zeros = Term::constant(Tensor::zeros(shape));
+        call.each(|_| zeros.index_add(axis as isize, &indices, call.cotangent))
     }
 
     fn attributes(&self) -> Attributes {
@@ -207,6 +233,10 @@ impl<T: Float> Op<T> for BroadcastTo {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| sum_to(call.cotangent.clone(), call.inputs[0].shape()))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.each(|_| call.cotangent.sum_to(call.inputs[0].shape()))
     }
 
     fn attributes(&self) -> Attributes {

@@ -1,7 +1,7 @@
 //! The affine map of a fully connected layer.
 
 use super::reduce::fold_columns;
-use super::{Call, Cotangents, Op};
+use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Plus, multiply};
@@ -83,6 +83,18 @@ impl<T: Float> Op<T> for Linear {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (x, weight) = (&call.inputs[0], &call.inputs[1]);
+        let rows = x.shape()[..x.shape().len() - 1].iter().product();
+        let matrix = |x: &Term<T>, columns: usize| x.reshape([rows, columns]);
+        let g = matrix(call.cotangent, weight.shape()[0])?;
+        call.each(|index| match index {
+            0 => g.matmul(weight)?.reshape(x.shape()),
+            1 => g.transpose(0, 1)?.matmul(&matrix(x, weight.shape()[1])?),
+            _ => g.sum_axes(&[0], false),
+        })
+    }
+
     fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         let inner = inputs[0].last().map_or(0, |&inner| inner);
         output.elements() as u64 * inner as u64
@@ -102,7 +114,6 @@ impl<T: Float> Op<T> for Linear {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! Matrix products over broadcast leading axes.
 
 use super::broadcast::sum_to;
-use super::{Call, Cotangents, Op};
+use super::{Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Plus, multiply};
@@ -83,6 +83,14 @@ impl<T: Float> Op<T> for MatMul {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (a, b, g) = (&call.inputs[0], &call.inputs[1], call.cotangent);
+        call.each(|index| match index {
+            0 => g.matmul(&b.transpose(-1, -2)?)?.sum_to(a.shape()),
+            _ => a.transpose(-1, -2)?.matmul(g)?.sum_to(b.shape()),
+        })
+    }
+
     fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         let inner = inputs[0].last().map_or(0, |&inner| inner);
         output.elements() as u64 * inner as u64
@@ -105,7 +113,6 @@ impl<T: Float> Op<T> for MatMul {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Maximum pooling.
 
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -52,6 +52,18 @@ impl<const D: usize> PoolOptions<D> {
             dilation: [1; D],
             ceil_mode: false,
         }
+    }
+}
+
+impl<const D: usize> PoolOptions<D> {
+    pub(super) fn attributes(&self) -> Attributes {
+        vec![
+            ("kernel_size", self.kernel_size.into()),
+            ("stride", self.stride.into()),
+            ("padding", self.padding.into()),
+            ("dilation", self.dilation.into()),
+            ("ceil_mode", self.ceil_mode.into()),
+        ]
     }
 }
 
@@ -191,26 +203,62 @@ fn first_taps(windows: &Windows) -> Vec<u32> {
     all.map(|window| windows.first_tap(window).map_or(NOWHERE, |tap| tap as u32)).collect()
 }
 
+impl Places {
+    /// The tap that each window took.
+    fn taps(&self) -> Vec<u32> {
+        match self {
+            Places::Quarters(places) => places.map(u32::from).to_vec(),
+            Places::Taps(taps) => taps.to_vec(),
+        }
+    }
+}
+
+/// For each window, of which all are of this shape, the index in the image of
+/// the element that a tap sees, in row-major order; −1 where there is no tap.
+pub(super) fn image_indices(windows: &Windows, shape: Shape, taps: &[u32]) -> Tensor<i64> {
+    let offsets: Vec<usize> = windows.image_offsets().collect();
+    let (positions, [_, columns]) = (windows.positions(), windows.output());
+    Tensor::from_fn(shape, |index| {
+        let window = index % positions;
+        let start = windows.image_start([window / columns, window % columns]);
+        let offset = offsets.get(taps[index] as usize);
+        offset.map_or(-1, |&offset| start.wrapping_add(offset) as i64)
+    })
+}
+
+/// Images of a shape with elements of `g` added where `indices` say, in row-major
+/// order; those with a negative index are left out. Both have one shape, `[N, C,
+/// windows]` or `[N, C, rows, columns]`.
+pub(super) fn placed<T: Float>(
+    g: &Term<T>,
+    indices: &Tensor<i64>,
+    shape: &Shape,
+) -> Result<Term<T>> {
+    let zeros = Term::constant(Tensor::zeros(shape));
+    if shape.elements() == 0 {
+        return Ok(zeros);
+    }
+    let in_image = indices.ge_scalar(0);
+    let g = match in_image.all() {
+        true => g.clone(),
+        false => g.where_mask(&in_image, &Term::constant(Tensor::scalar(T::ZERO)))?,
+    };
+    let indices = indices.map(|index| index.max(0)).flatten(2, -1)?;
+    let sums = zeros.flatten(2, -1)?.scatter_add(-1, &indices, &g.flatten(2, -1)?)?;
+    sums.reshape(shape.clone())
+}
+
 impl MaxPool2d {
     /// For each window the place of its largest element in the image, in
     /// row-major order.
     pub(super) fn indices<T: Float>(&self, x: &Tensor<T>) -> Result<Tensor<i64>> {
         let (windows, shape) = self.options.windows("max_pool2d", x.shape())?;
-        let taps = match self.forward(&[x]).1 {
-            Places::Quarters(places) => places.map(u32::from).to_vec(),
-            Places::Taps(taps) => taps.to_vec(),
-        };
+        let taps = self.forward(&[x]).1.taps();
         if taps.contains(&NOWHERE) {
             let message = "a window lies beside the image, and has no largest element";
             return Err(Error::argument("max_pool2d", message));
         }
-        let offsets: Vec<usize> = windows.image_offsets().collect();
-        let (positions, [_, columns]) = (windows.positions(), windows.output());
-        Ok(Tensor::from_fn(shape, |index| {
-            let window = index % positions;
-            let start = windows.image_start([window / columns, window % columns]);
-            start.wrapping_add(offsets[taps[index] as usize]) as i64
-        }))
+        Ok(image_indices(&windows, shape, &taps))
     }
 }
 
@@ -309,6 +357,17 @@ impl<T: Float> Op<T> for MaxPool2d {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, Places>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        let (windows, output) = self.options.windows("max_pool2d", shape)?;
+        let indices = image_indices(&windows, output, &call.saved.taps());
+        call.each(|_| placed(call.cotangent, &indices, shape))
+    }
+
+    fn attributes(&self) -> Attributes {
+        self.options.attributes()
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(13);
         // Far enough apart that no small step changes which one is the largest.
@@ -334,7 +393,6 @@ impl<T: Float> Op<T> for MaxPool2d {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     /// Maximum and gradient of one image by the definition, with PyTorch's

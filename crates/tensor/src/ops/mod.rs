@@ -202,6 +202,7 @@ pub mod matrix_exp;
 pub mod max_pool2d;
 pub mod max_unpool;
 pub mod norm;
+mod normalisation;
 mod operators;
 mod order;
 pub mod padding;
@@ -231,6 +232,7 @@ pub mod strided;
 #[cfg(feature = "linalg")]
 pub mod svd;
 mod table;
+mod transposed;
 pub mod unary;
 pub mod unfold;
 mod uniques;

@@ -4,8 +4,8 @@ use smallvec::SmallVec;
 
 use super::broadcast::zip;
 use super::layout::sample;
-use super::reduce::{extreme_shape, forward, kept, output_shape};
-use super::{Call, Cotangents, Op};
+use super::reduce::{extreme_shape, forward, kept, kept_term, output_shape};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::fold::{largest, smallest};
@@ -106,6 +106,31 @@ impl<T: Float> Op<T> for Norm {
             };
             &slope * &g
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let x = &call.inputs[0];
+        let kept = |reduced| kept_term(reduced, x.shape(), &self.axes);
+        let (y, g) = (kept(call.output)?, kept(call.cotangent)?);
+        let no_norm = y.value().eq_scalar(T::ZERO);
+        let y = y.masked_fill(&no_norm, 1.0)?;
+        let slope = if self.p == 2.0 {
+            x.div(&y)?.masked_fill(&no_norm, 0.0)?
+        } else {
+            let flat = x.value().eq_scalar(T::ZERO).logical_or(&no_norm)?;
+            let magnitude = x.abs().masked_fill(&flat, 1.0)?;
+            let exponent = self.p - 1.0;
+            let slope = match self.p > 0.0 && self.p < 1.0 {
+                true => magnitude.powf(exponent).mul(&y.powf(-exponent))?,
+                false => magnitude.div(&y)?.powf(exponent),
+            };
+            slope.mul(&Term::constant(x.value().sign()))?.masked_fill(&flat, 0.0)?
+        };
+        call.each(|_| slope.mul(&g))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("p", self.p.into()), ("axes", self.axes[..].into()), ("keep", self.keep.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

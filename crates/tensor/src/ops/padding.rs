@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::layout::sample;
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::places::{NOWHERE, add_rows, take_rows};
@@ -158,6 +158,34 @@ impl<T: Float> Op<T> for Pad {
                 sum
             })
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (shape, g) = (call.inputs[0].shape(), call.cotangent);
+        call.each(|_| match self.mode {
+            PadMode::Constant(_) => {
+                let back: Vec<_> = self.padding.iter().map(|ends| ends.map(|end| -end)).collect();
+                g.pad(&back, PadMode::Constant(0.0))
+            }
+            _ => self.plan(shape).iter().rev().try_fold(g.clone(), |g, (axis, sources)| {
+                let zeros = Tensor::zeros(g.shape().with(*axis, shape[*axis]));
+                Term::constant(zeros).index_add(*axis as isize, sources, &g)
+            }),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        let (mode, value) = match self.mode {
+            PadMode::Constant(value) => ("constant", Some(value)),
+            PadMode::Reflect => ("reflect", None),
+            PadMode::Replicate => ("replicate", None),
+            PadMode::Circular => ("circular", None),
+        };
+        vec![
+            ("padding", self.padding.as_flattened().into()),
+            ("mode", mode.into()),
+            ("value", value.into()),
+        ]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -1,10 +1,12 @@
 //! Recurrent layers in one direction: LSTM, GRU and the plain one, each as one
 //! operation over all steps.
 
+mod terms;
+
 use std::cell::OnceCell;
 
 use super::reduce::fold_columns;
-use super::{Attribute, Attributes, Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -14,6 +16,7 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
+pub use self::terms::CellTerms;
 pub use crate::kernels::recurrent::{Cell, Gru, Lstm, Rnn};
 
 /// Which steps a recurrent layer takes.
@@ -93,7 +96,7 @@ fn arranged<T: Float>(extents: &Extents<'_>, x: &Tensor<T>, width: usize) -> Ten
     })
 }
 
-impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
+impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
     type Saved = Trace<T>;
     const NAME: &'static str = C::NAME;
 
@@ -280,11 +283,15 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, Trace<T>>) -> Result<TermCotangents<T>> {
+        call.compose(|inputs| self.composed(inputs))
+    }
+
     fn attributes(&self) -> Attributes {
-        vec![
-            ("lengths", self.options.lengths.as_deref().into()),
-            ("reverse", self.options.reverse.into()),
-        ]
+        let lengths = self.options.lengths.as_deref();
+        let mut attributes = self.cell.attributes();
+        attributes.extend([("lengths", lengths.into()), ("reverse", self.options.reverse.into())]);
+        attributes
     }
 
     fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
@@ -345,7 +352,7 @@ mod tests {
         shapes.into_iter().map(|shape| Tensor::normal(shape, 0.0, 0.4, &mut rng)).collect()
     }
 
-    fn gradients<C: Cell>(
+    fn gradients<C: CellTerms>(
         operation: &Recurrent<C>,
         inputs: &[Tensor<f32>],
     ) -> (Tensor<f32>, Cotangents<f32>) {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::broadcast::zip;
 use super::order::{index_rows, is_nan};
 use super::softmax::map_rows;
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::fold::{Fold, largest, smallest};
@@ -214,11 +214,21 @@ pub(super) fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize
     reduced.reshape(shape.reduced(&axes, true)).expect("kept axes hold one element")
 }
 
+/// As [`kept`], of a term.
+pub(super) fn kept_term<T: Float>(
+    reduced: &Term<T>,
+    shape: &Shape,
+    axes: &[isize],
+) -> Result<Term<T>> {
+    reduced.reshape(shape.reduced(&shape.axes("reduction", axes)?, true))
+}
+
 macro_rules! reductions {
     ($(
         $(#[$doc:meta])*
         $name:ident by $shape:ident:
-            $identity:expr, $fold:expr, |$call:ident, $axes:ident| $gradient:expr;
+            $identity:expr, $fold:expr, |$call:ident, $axes:ident| $gradient:expr,
+            |$term_call:ident, $term_axes:ident| $terms:expr;
     )*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug)]
@@ -248,6 +258,15 @@ macro_rules! reductions {
                 $call.each(|_| $gradient)
             }
 
+            fn vjp_terms(&self, $term_call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+                let $term_axes = &self.axes[..];
+                $terms
+            }
+
+            fn attributes(&self) -> Attributes {
+                vec![("axes", self.axes[..].into()), ("keep", self.keep.into())]
+            }
+
             fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
                 let mut rng = Rng::seed(3);
                 let cases: [(&[usize], &[isize], bool); 7] = [
@@ -275,19 +294,22 @@ reductions! {
     Sum by output_shape: T::ZERO, #[inline(always)] |a: T, b: T| a + b, |call, axes| {
         let shape = call.inputs[0].shape();
         kept(&call.cotangent, shape, axes).stretched(shape.clone())
+    }, |call, axes| {
+        let shape = call.inputs[0].shape();
+        call.each(|_| kept_term(call.cotangent, shape, axes)?.broadcast_to(shape.clone()))
     };
     /// Π x over some axes; exact gradients where factors are 0, too
     Prod by output_shape: T::ONE, #[inline(always)] |a: T, b: T| a * b, |call, axes| {
         prod_gradient(&call.inputs[0], &call.cotangent, axes)
-    };
+    }, |call, axes| call.compose(|inputs| product(&inputs[0], axes, call.output.shape()));
     /// max x over some axes
     Max by extreme_shape: T::LOWEST, largest(), |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
-    };
+    }, |call, axes| extreme_gradient_terms(&call, axes);
     /// min x over some axes
     Min by extreme_shape: T::HIGHEST, smallest(), |call, axes| {
         extreme_gradient(&call.inputs[0], call.output, &call.cotangent, axes)
-    };
+    }, |call, axes| extreme_gradient_terms(&call, axes);
 }
 
 /// The product of all the other factors, times the cotangent: of those before
@@ -324,6 +346,27 @@ fn prod_gradient<T: Float>(x: &Tensor<T>, cotangent: &Tensor<T>, axes: &[isize])
     &others.permuted(&back) * &cotangent
 }
 
+/// The product over some axes, of halves of them again and again.
+fn product<T: Float>(x: &Term<T>, axes: &[isize], shape: &Shape) -> Result<Term<T>> {
+    let axes = x.shape().axes("reduction", axes)?;
+    if axes.iter().any(|&axis| x.shape()[axis] == 0) {
+        return Ok(Term::constant(Tensor::ones(shape)));
+    }
+    let mut x = x.clone();
+    for axis in axes {
+        while x.shape()[axis] > 1 {
+            let (length, axis) = (x.shape()[axis], axis as isize);
+            let half = length / 2;
+            let product = x.narrow(axis, 0, half)?.mul(&x.narrow(axis, half, half)?)?;
+            x = match length % 2 {
+                0 => product,
+                _ => Term::cat(&[&product, &x.narrow(axis, length - 1, 1)?], axis)?,
+            };
+        }
+    }
+    x.reshape(shape.clone())
+}
+
 /// The cotangent shared equally among the elements that are the extreme; as no
 /// element equals a NaN, its share is NaN for all.
 fn extreme_gradient<T: Float>(
@@ -338,6 +381,16 @@ fn extreme_gradient<T: Float>(
     let winners = forward(&winner, axes, true, T::ZERO, |a, b| a + b);
     let share = zip(&g, &winners, g.shape(), |g, n| g / n);
     zip(&winner, &share, shape, |w, s| w * s)
+}
+
+/// As [`extreme_gradient`], of terms: the shares are constant but for jumps.
+fn extreme_gradient_terms<T: Float>(
+    call: &TermCall<'_, T, ()>,
+    axes: &[isize],
+) -> Result<TermCotangents<T>> {
+    let (x, y) = (call.inputs[0].value(), call.output.value());
+    let shares = extreme_gradient(x, y, &Tensor::ones(y.shape()), axes);
+    call.each(|_| kept_term(call.cotangent, x.shape(), axes)?.mul(&Term::constant(shares.clone())))
 }
 
 /// Places of extremes, which have no gradient.

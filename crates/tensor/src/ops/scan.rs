@@ -1,8 +1,9 @@
 //! Running sums, products and logarithms of sums along an axis.
 
+use super::broadcast::zip;
 use super::layout::sample;
 use super::softmax::map_rows;
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float, Number};
 use crate::error::Result;
 use crate::random::Rng;
@@ -89,6 +90,52 @@ fn exp_difference(a: f64, b: f64) -> f64 {
     if a == b { 1.0 } else { (a - b).exp() }
 }
 
+/// Running results along an axis: `combine` joins what elements know of those before
+/// them with what these know, which doubles how far they look back (W. Hillis and
+/// G. Steele, "Data parallel algorithms", 1986).
+pub(super) fn doubled<T: Float>(
+    x: &Term<T>,
+    axis: isize,
+    mut combine: impl FnMut(&Term<T>, &Term<T>) -> Result<Term<T>>,
+) -> Result<Term<T>> {
+    let (_, length) = x.shape().along("doubled", axis)?;
+    let mut x = x.clone();
+    let mut reach = 1;
+    while reach < length {
+        let early = x.narrow(axis, 0, length - reach)?;
+        let late = x.narrow(axis, reach, length - reach)?;
+        x = Term::cat(&[&x.narrow(axis, 0, reach)?, &combine(&early, &late)?], axis)?;
+        reach *= 2;
+    }
+    Ok(x)
+}
+
+/// [`LogCumSumExp`] made of other operations: sums of exp(x − maximum), of which the
+/// maximum of the elements summed so far is a constant.
+fn logcumsumexp<T: Float>(x: &Term<T>, axis: isize) -> Result<Term<T>> {
+    let mut max = x.value().clone();
+    // No infinity has a difference to itself.
+    let start = x.sub(&Term::constant(max.clone()))?;
+    let start = start.masked_fill(&max.isinf(), 0.0)?.exp();
+    let sums = doubled(&start, axis, |early, late| {
+        let (_, length) = max.shape().along("logcumsumexp", axis)?;
+        let (_, rest) = early.shape().along("logcumsumexp", axis)?;
+        let [before, behind] = [0, length - rest].map(|start| max.narrow(axis, start, rest));
+        let (before, behind) = (before?, behind?);
+        let joint = before.maximum(&behind)?;
+        let scaled = |sum: &Term<T>, max: &Tensor<T>| {
+            let factor = zip(max, &joint, joint.shape(), |max, joint| {
+                T::from_f64(exp_difference(max.to_f64(), joint.to_f64()))
+            });
+            sum.mul(&Term::constant(factor))
+        };
+        let sum = scaled(early, &before)?.add(&scaled(late, &behind)?)?;
+        max = Tensor::cat(&[&max.narrow(axis, 0, length - rest)?, &joint], axis)?;
+        Ok(sum)
+    })?;
+    sums.ln().add(&Term::constant(max))
+}
+
 impl<T: Float> Op<T> for CumSum {
     type Saved = ();
     const NAME: &'static str = "cumsum";
@@ -108,6 +155,15 @@ impl<T: Float> Op<T> for CumSum {
         call.each(|_| {
             map_rows([&call.cotangent], self.axis, |[g], out| backwards(out, |sum, i| sum + g[i]))
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (axis, g) = (self.axis, call.cotangent);
+        call.each(|_| g.flip(&[axis])?.cumsum(axis)?.flip(&[axis]))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -133,6 +189,14 @@ impl<T: Float> Op<T> for CumProd {
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let rows = [&call.inputs[0], call.output, &call.cotangent];
         call.each(|_| map_rows(rows, self.axis, cumprod_gradient))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.compose(|inputs| doubled(&inputs[0], self.axis, |early, late| early.mul(late)))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -182,6 +246,14 @@ impl<T: Float> Op<T> for LogCumSumExp {
                 }
             })
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.compose(|inputs| logcumsumexp(&inputs[0], self.axis))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -2,7 +2,9 @@
 //! added to it.
 
 use super::layout::sample;
-use super::{Call, Cotangents, Op};
+use super::padding::PadMode;
+use super::selection::listed;
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::places::{Places, add_rows};
@@ -117,6 +119,24 @@ pub(super) fn into_source<T: Float>(source: &Shape, taken: &Tensor<T>) -> Tensor
     })
 }
 
+/// As [`source_gradient`], of terms.
+pub(super) fn source_gradient_term<T: Float>(
+    source: &Shape,
+    axis: isize,
+    index: &Tensor<i64>,
+    cotangent: &Term<T>,
+) -> Result<Term<T>> {
+    let taken = cotangent.gather(axis, index)?;
+    if taken.shape() == source {
+        return Ok(taken);
+    }
+    // The ranks differ where a vector meets a scalar.
+    let [sides, reach] = [source, taken.shape()].map(Shape::at_least_vector);
+    let rest = sides.iter().zip(&reach[..]).rev().map(|(side, reach)| [0, (side - reach) as isize]);
+    let rest: Vec<[isize; 2]> = rest.collect();
+    taken.reshape(reach)?.pad(&rest, PadMode::Constant(0.0))?.reshape(source.clone())
+}
+
 impl<T: Element> Tensor<T> {
     /// A copy with elements of `source` put at the places of `index`, but for
     /// the coordinate along `axis`, which `index` holds; the last one of
@@ -197,6 +217,21 @@ impl<T: Float> Op<T> for Scatter {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let g = call.cotangent;
+        call.each(|input| match input {
+            0 => {
+                let zeros = Term::constant(Tensor::zeros(self.index.shape()));
+                g.scatter(self.axis, &self.index, &zeros)
+            }
+            _ => source_gradient_term(call.inputs[1].shape(), self.axis, &self.index, g),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into()), ("index", (&self.index).into())]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let once = Tensor::from([[2, 0], [1, 3_i64]]);
         let pair = |a: &[usize], b: &[usize]| [sample(a), sample(b)].concat();
@@ -231,6 +266,18 @@ impl<T: Float> Op<T> for ScatterAdd {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let g = call.cotangent;
+        call.each(|input| match input {
+            0 => Ok(g.clone()),
+            _ => source_gradient_term(call.inputs[1].shape(), self.axis, &self.index, g),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into()), ("index", (&self.index).into())]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let twice = Tensor::from([[2, 2, 0], [1, 3, 1_i64]]);
         let pair = |a: &[usize], b: &[usize]| [sample(a), sample(b)].concat();
@@ -263,6 +310,18 @@ impl<T: Float> Op<T> for IndexAdd {
             0 => g.clone(),
             _ => g.index_select(self.axis, &self.indices).expect(CHECKED),
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let g = call.cotangent;
+        call.each(|input| match input {
+            0 => Ok(g.clone()),
+            _ => g.index_select(self.axis, &self.indices),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into()), ("indices", listed(&self.indices))]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -3,8 +3,9 @@
 
 use super::broadcast::zip;
 use super::layout::sample;
-use super::scatter::{checked_axis, into_source, scattered, targets};
-use super::{Call, Cotangents, Op};
+use super::scan::doubled;
+use super::scatter::{checked_axis, into_source, scattered, source_gradient_term, targets};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float};
 use crate::error::Result;
 use crate::shape::Shape;
@@ -82,9 +83,10 @@ impl ScatterReduce {
     /// The elements of the source that the index covers.
     fn covered<T: Element>(&self, source: &Tensor<T>) -> Tensor<T> {
         let axes = self.index.shape().iter().enumerate();
-        axes.fold(source.clone(), |source, (axis, &extent)| {
+        let covered = axes.fold(source.at_least_vector(), |source, (axis, &extent)| {
             source.narrow(axis as isize, 0, extent).expect(CHECKED)
-        })
+        });
+        covered.reshape(self.index.shape()).expect("the same elements")
     }
 
     /// The gradients of what was there and of the covered part of the source.
@@ -140,6 +142,43 @@ impl ScatterReduce {
     }
 }
 
+impl ScatterReduce {
+    /// The products, made of other operations: the factors of each place side by
+    /// side, with running products of which the last counts.
+    fn product<T: Float>(&self, x: &Term<T>, source: &Term<T>) -> Result<Term<T>> {
+        let targets = targets(x.shape(), self.along(x.shape()), &self.index);
+        let mut order: Vec<usize> = (0..targets.len()).collect();
+        order.sort_by_key(|&position| targets[position]);
+        let targets: Vec<usize> = order.iter().map(|&position| targets[position]).collect();
+
+        let axes = self.index.shape().iter().enumerate();
+        let source = source.reshape(source.shape().at_least_vector())?;
+        let covered = axes
+            .fold(Ok(source), |source, (axis, &length)| source?.narrow(axis as isize, 0, length));
+        let factors = covered?.reshape([order.len()])?.index_select(0, &order)?;
+        let one = Term::constant(Tensor::scalar(T::ONE));
+        let products = doubled(&factors, 0, |early, late| {
+            let pairs = targets.iter().zip(&targets[targets.len() - early.shape()[0]..]);
+            let same: Vec<bool> = pairs.map(|(early, late)| early == late).collect();
+            late.mul(&early.where_mask(&Tensor::from_fn([same.len()], |i| same[i]), &one)?)
+        })?;
+
+        let last = (0..targets.len()).filter(|&i| targets.get(i + 1) != Some(&targets[i]));
+        let last: Vec<usize> = last.collect();
+        let places: Vec<usize> = last.iter().map(|&i| targets[i]).collect();
+        let ones = Term::constant(Tensor::ones([x.shape().elements()]));
+        let products = ones.index_copy(0, &places, &products.index_select(0, &last)?)?;
+        let products = products.reshape(x.shape().clone())?;
+        match self.include_self {
+            true => x.mul(&products),
+            false => {
+                let ones = Term::constant(Tensor::ones(self.index.shape()));
+                x.scatter(self.axis, &self.index, &ones)?.mul(&products)
+            }
+        }
+    }
+}
+
 impl<T: Float> Op<T> for ScatterReduce {
     type Saved = ();
     const NAME: &'static str = "scatter_reduce";
@@ -176,9 +215,50 @@ impl<T: Float> Op<T> for ScatterReduce {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        if self.reduction == ScatterReduction::Prod {
+            return call.compose(|inputs| self.product(&inputs[0], &inputs[1]));
+        }
+        // What each element counts for is constant but for jumps.
+        let [x, source] = [0, 1].map(|input| call.inputs[input].value().clone());
+        let cotangent = Tensor::ones(x.shape());
+        let (inputs, output, needs) = (&[x, source][..], call.output.value(), call.needs);
+        let weights = Call { inputs, output, saved: &(), needs, cotangent };
+        let [own, others] = self.gradients(&weights);
+        let g = call.cotangent;
+        call.each(|input| match input {
+            0 => g.mul(&Term::constant(self.start(&own, T::ZERO))),
+            _ => {
+                let weights = Term::constant(into_source(call.inputs[1].shape(), &others));
+                let shape = call.inputs[1].shape();
+                source_gradient_term(shape, self.axis, &self.index, g)?.mul(&weights)
+            }
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        let reduction = match self.reduction {
+            ScatterReduction::Sum => "sum",
+            ScatterReduction::Prod => "prod",
+            ScatterReduction::Mean => "mean",
+            ScatterReduction::Max => "amax",
+            ScatterReduction::Min => "amin",
+        };
+        vec![
+            ("axis", self.axis.into()),
+            ("index", (&self.index).into()),
+            ("reduction", reduction.into()),
+            ("include_self", self.include_self.into()),
+        ]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         use ScatterReduction::*;
-        let pair = |a: &[usize], b: &[usize]| [sample(a), sample(b)].concat();
+        // No two elements that meet are equal.
+        let other = |x: Tensor<T>| x.map(|x| x * T::from_f64(0.7) + T::from_f64(0.3));
+        let pair = |a: &[usize], b: &[usize]| {
+            sample(a).into_iter().chain(sample(b).into_iter().map(other)).collect()
+        };
         let twice = Tensor::from([[2, 2, 0], [1, 3, 1_i64]]);
         let mut samples = Vec::new();
         for reduction in [Sum, Prod, Mean, Max, Min] {
@@ -188,6 +268,7 @@ impl<T: Float> Op<T> for ScatterReduce {
                 samples.push((case(0, twice.clone()), pair(&[4, 3], &[2, 3])));
                 samples.push((case(0, Tensor::zeros([0, 2])), pair(&[3, 2], &[0, 2])));
                 samples.push((case(0, Tensor::scalar(0)), pair(&[], &[])));
+                samples.push((case(0, Tensor::zeros([1])), pair(&[], &[])));
             }
         }
         samples
@@ -223,15 +304,15 @@ mod tests {
         assert!(error.to_string().starts_with("scatter_reduce: an index of shape [3]"), "{error}");
     }
 
-    /// The gradients of the products of elements 0, 1 and 2, 3 of the source with
-    /// the first two elements of x.
-    fn gradients_of_products<T: Float>(x: Tensor<T>, source: [T; 4]) -> [Vec<T>; 2] {
-        let operation = ScatterReduce {
-            axis: 0,
-            index: Tensor::from([0, 0, 1, 1_i64]),
-            reduction: ScatterReduction::Prod,
-            include_self: true,
-        };
+    /// The gradients of the results of elements 0, 1 and 2, 3 of the source with the
+    /// first two elements of x.
+    fn gradients<T: Float>(
+        reduction: ScatterReduction,
+        x: Tensor<T>,
+        source: [T; 4],
+    ) -> [Vec<T>; 2] {
+        let index = Tensor::from([0, 0, 1, 1_i64]);
+        let operation = ScatterReduce { axis: 0, index, reduction, include_self: true };
         let inputs = [x, Tensor::from(source)];
         let (output, ()) = operation.forward(&inputs.each_ref());
         let cotangent = Tensor::ones(output.shape());
@@ -241,10 +322,18 @@ mod tests {
         [0, 1].map(|input| gradients[input].as_ref().unwrap().to_vec())
     }
 
+    #[test]
+    fn equal_extremes_share_the_gradient() {
+        let x = Tensor::from([2.0, 5.0]);
+        let [of_x, of_source] = gradients(ScatterReduction::Max, x, [1.0, 2.0, 7.0, 7.0]);
+        assert_eq!((of_x, of_source), (vec![0.5, 0.0], vec![0.0, 0.5, 0.5, 0.5]));
+    }
+
     /// A product's gradient where factors are 0, by its definition.
     #[test]
     fn a_factor_of_zero_has_the_gradient_of_the_others() {
-        let found = gradients_of_products(Tensor::from([3.0, 5.0]), [0.0, 2.0, 0.0, 0.0]);
+        let found =
+            gradients(ScatterReduction::Prod, Tensor::from([3.0, 5.0]), [0.0, 2.0, 0.0, 0.0]);
         assert_eq!(found[0], [0.0, 0.0]);
         assert_eq!(found[1], [6.0, 0.0, 0.0, 0.0]);
     }
@@ -253,7 +342,7 @@ mod tests {
     #[test]
     fn the_gradient_of_a_product_does_not_divide() {
         let x = Tensor::from([2.0, 1e-30_f32, 7.0]);
-        let [of_x, of_source] = gradients_of_products(x, [1e-39, 3.0, 1e-30, 1e20]);
+        let [of_x, of_source] = gradients(ScatterReduction::Prod, x, [1e-39, 3.0, 1e-30, 1e20]);
         let near = |found: Vec<f32>, expected: &[f32]| {
             let near = |(a, b): (f32, &f32)| (a - b).abs() <= 1e-5 * b.abs();
             assert!(found.iter().copied().zip(expected).all(near), "{found:?}, {expected:?}");

@@ -3,7 +3,7 @@
 use super::broadcast::{sum_to, zip};
 use super::layout::sample;
 use super::scatter::scattered;
-use super::{Attribute, Attributes, Call, Cotangents, Op};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float};
 use crate::error::Result;
 use crate::kernels::places::add_rows;
@@ -42,6 +42,11 @@ impl<T: Float> Op<T> for Gather {
             // the same bits every time.
             scattered(&Tensor::zeros(shape), axis, &self.index, &call.cotangent, |sum, g| sum + g)
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let zeros = Term::constant(Tensor::zeros(call.inputs[0].shape()));
+        call.each(|_| zeros.scatter_add(self.axis, &self.index, call.cotangent))
     }
 
     fn attributes(&self) -> Attributes {
@@ -101,13 +106,19 @@ impl<T: Float> Op<T> for IndexSelect {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let zeros = Term::constant(Tensor::zeros(call.inputs[0].shape()));
+        call.each(|_| zeros.index_add(self.axis, &self.indices, call.cotangent))
+    }
+
     fn attributes(&self) -> Attributes {
-        vec![("axis", self.axis.into()), ("indices", self.indices[..].into())]
+        vec![("axis", self.axis.into()), ("indices", listed(&self.indices))]
     }
 
     fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
-        let indices = value.to_sizes().filter(|_| name == "indices")?;
-        Some(IndexSelect { indices, axis: self.axis })
+        let indices = value.to_indices().filter(|_| name == "indices")?.to_vec();
+        let indices = indices.into_iter().map(|index| usize::try_from(index).ok());
+        Some(IndexSelect { indices: indices.collect::<Option<_>>()?, axis: self.axis })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -118,6 +129,11 @@ impl<T: Float> Op<T> for IndexSelect {
             (select(0, &[]), sample(&[2, 3])),
         ]
     }
+}
+
+/// Indices as an attribute.
+pub(super) fn listed(indices: &[usize]) -> Attribute {
+    (&Tensor::from_fn([indices.len()], |i| indices[i] as i64)).into()
 }
 
 /// One of two values, by a mask.
@@ -185,6 +201,14 @@ impl<T: Float> Op<T> for Where {
                 if mask == wanted { g } else { T::ZERO }
             });
             sum_to(gradient, call.inputs[index].shape())
+        })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let zero = Term::constant(Tensor::scalar(T::ZERO));
+        call.each(|index| {
+            let sides = if index == 0 { [call.cotangent, &zero] } else { [&zero, call.cotangent] };
+            sides[0].where_mask(&self.mask, sides[1])?.sum_to(call.inputs[index].shape())
         })
     }
 

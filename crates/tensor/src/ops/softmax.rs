@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::element::{Element, Float};
 use crate::error::Result;
 use crate::kernels::fold::{Fold, fold_slice, largest};
@@ -149,6 +149,19 @@ impl<T: Float> Op<T> for Softmax {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        // y · g − y · Σ y · g
+        call.each(|_| {
+            let weighted = call.output * call.cotangent;
+            let sum = weighted.sum_axes(&[self.axis], true)?;
+            Ok(weighted - call.output * sum)
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into())]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         sample_inputs().map(|(inputs, axis)| (Softmax { axis }, inputs)).into()
     }
@@ -204,6 +217,18 @@ impl<T: Float> Op<T> for LogSoftmax {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        // g − exp(y) · Σ g
+        call.each(|_| {
+            let sum = call.cotangent.sum_axes(&[self.axis], true)?;
+            Ok(call.cotangent - call.output.exp() * sum)
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("axis", self.axis.into())]
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         sample_inputs().map(|(inputs, axis)| (LogSoftmax { axis }, inputs)).into()
     }
@@ -211,7 +236,6 @@ impl<T: Float> Op<T> for LogSoftmax {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     #[test]

@@ -1,7 +1,9 @@
 //! Special functions that the mathematical library lacks.
 
+use std::f64::consts::{FRAC_2_SQRT_PI, PI};
+
 use super::unary::{c, call_backward, call_forward, sample_inputs, settings, unary};
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::shape::Shape;
@@ -13,11 +15,17 @@ unary! {
     /// erf⁻¹(x)
     ErfInv in -0.95..0.95:
         |x| inverse_erf(x),
-        |_, y| (y * y).exp() / c(std::f64::consts::FRAC_2_SQRT_PI);
+        |_, y| (y * y).exp() / c(FRAC_2_SQRT_PI),
+        |_, y| y.square().exp() / FRAC_2_SQRT_PI;
     /// ln |Γ(x)|
-    Lgamma in 0.3..4.0: |x| x.lgamma(), |x, _| digamma(x);
+    Lgamma in 0.3..4.0: |x| x.lgamma(), |x, _| digamma(x), |x, _| x.digamma();
     /// d/dx ln Γ(x)
-    Digamma in 0.3..4.0: |x| digamma(x), |x, _| trigamma(x);
+    Digamma in 0.3..4.0: |x| digamma(x), |x, _| polygamma(1.0, x), |x, _| x.polygamma(1);
+    /// the derivative of that order of the digamma function
+    Polygamma { order = 2.0 } in 0.3..4.0:
+        |x| polygamma(order.to_f64(), x),
+        |x, _| polygamma(order.to_f64() + 1.0, x),
+        |x, _| Term::apply(Polygamma { order: order + 1.0 }, &[x]);
 }
 
 /// The number whose error function is `x`: Giles's approximation for single
@@ -61,7 +69,7 @@ fn inverse_erf<T: Float>(x: T) -> T {
         } else {
             y.signum() * (rest - libm::erfc(y.abs()))
         };
-        let step = difference / (std::f64::consts::FRAC_2_SQRT_PI * (-y * y).exp());
+        let step = difference / (FRAC_2_SQRT_PI * (-y * y).exp());
         y -= step / (1.0 + y * step);
         // The error of the next one would be its cube.
         if step.abs() < 1e-6 {
@@ -82,7 +90,7 @@ fn digamma<T: Float>(x: T) -> T {
         }
         // The distance to the nearest integer, which rounds nothing.
         let distance = x - x.round();
-        sum -= std::f64::consts::PI / (std::f64::consts::PI * distance).tan();
+        sum -= PI / (PI * distance).tan();
         x = 1.0 - x;
     }
     while x < 10.0 {
@@ -95,25 +103,60 @@ fn digamma<T: Float>(x: T) -> T {
     T::from_f64(sum + x.ln() - 0.5 / x - series * square)
 }
 
-/// The derivative of the digamma function, in the same way.
-fn trigamma<T: Float>(x: T) -> T {
+/// The derivatives of the digamma function, in the same way: (−1)ⁿ⁺¹·n!·ζ(n + 1, x),
+/// Hurwitz's zeta function by the recurrence up to 10 + n, then by Euler and
+/// Maclaurin's series; NaN for orders above 170, whose factorial is infinite (and for fractions).
+fn polygamma<T: Float>(order: f64, x: T) -> T {
+    if order == 0.0 {
+        return digamma(x);
+    }
     let mut x = x.to_f64();
-    let (mut sum, mut sign) = (0.0, 1.0);
+    let defined = (1.0..=170.0).contains(&order) && order.fract() == 0.0;
+    if !defined || x == f64::NEG_INFINITY {
+        return T::from_f64(f64::NAN);
+    }
+    let sign = if order % 2.0 == 1.0 { 1.0 } else { -1.0 };
+    let (mut reflected, mut turned) = (0.0, sign);
     if x <= 0.0 {
         if x == x.floor() {
-            return T::from_f64(if x.is_infinite() { f64::NAN } else { f64::INFINITY });
+            return T::from_f64(sign * f64::INFINITY);
         }
-        let sine = (std::f64::consts::PI * (x - x.round())).sin();
-        sum -= (std::f64::consts::PI / sine).powi(2);
-        (sign, x) = (-1.0, 1.0 - x);
+        reflected = -PI.powf(order + 1.0) * cotangent_slope(order as usize, x - x.round());
+        (turned, x) = (-1.0, 1.0 - x);
     }
-    while x < 10.0 {
-        sum += 1.0 / (x * x);
+    let power = order + 1.0;
+    let mut zeta = 0.0;
+    while x < 10.0 + order {
+        zeta += x.powf(-power);
         x += 1.0;
     }
     let square = 1.0 / (x * x);
-    let series = BERNOULLI.iter().fold(0.0, |tail, number| tail * square + number);
-    T::from_f64(sign * (sum + (1.0 + 0.5 / x + series * square) / x))
+    let mut factor = power / 2.0;
+    let (mut series, mut scale) = (0.0, 1.0);
+    for (number, even) in BERNOULLI.iter().rev().zip([2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0]) {
+        series += number * factor * scale;
+        factor *= (power + even - 1.0) * (power + even) / ((even + 1.0) * (even + 2.0));
+        scale *= square;
+    }
+    zeta += x.powf(-order) * (1.0 / order + (0.5 + series / x) / x);
+    let factorial: f64 = (1..=order as usize).map(|i| i as f64).product();
+    T::from_f64(turned * factorial * zeta + reflected)
+}
+
+/// The derivative of an order of cot(t) at t = π·x, as a polynomial of the cotangent
+/// c: that of cᵏ is −k·cᵏ⁻¹·(1 + c²).
+fn cotangent_slope(order: usize, x: f64) -> f64 {
+    let cotangent = 1.0 / (PI * x).tan();
+    let mut coefficients = vec![0.0, 1.0];
+    for _ in 0..order {
+        let mut slope = vec![0.0; coefficients.len() + 1];
+        for (k, coefficient) in coefficients.iter().enumerate().skip(1) {
+            slope[k - 1] -= k as f64 * coefficient;
+            slope[k + 1] -= k as f64 * coefficient;
+        }
+        coefficients = slope;
+    }
+    coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * cotangent + coefficient)
 }
 
 /// Bernoulli's numbers B₁₄, B₁₂, … B₂.
@@ -150,10 +193,20 @@ mod tests {
         near(digamma(1.0), -EULER);
         near(digamma(0.5), -EULER - 2.0 * std::f64::consts::LN_2);
         near(digamma(-0.5), digamma(0.5) + 2.0);
-        let square = std::f64::consts::PI.powi(2);
+        let square = PI.powi(2);
+        let trigamma = |x: f64| polygamma(1.0, x);
         near(trigamma(1.0), square / 6.0);
         near(trigamma(0.5), square / 2.0);
         near(trigamma(-0.5), square / 2.0 + 4.0);
+        // Expected values: mpmath.polygamma.
+        near(polygamma(2.0, 0.3), -75.272_536_588_726_03);
+        near(polygamma(2.0, -1.25), 123.721_366_783_662_36);
+        near(polygamma(3.0, 2.5), 0.223_905_848_817_252_05);
+        near(polygamma(3.0, -7.3), 769.016_733_981_680_7);
+        near(polygamma(4.0, -0.75), -24_483.239_586_168_797);
+        near(polygamma(5.0, 40.0), 2.493_894_350_999_67e-7);
+        assert!(polygamma(171.0, 1.0).is_nan() && polygamma(1.5, 1.0).is_nan());
+        assert_eq!(polygamma(2.0, 0.0_f32), f32::NEG_INFINITY);
         assert!(digamma(-3.0_f32).is_nan() && digamma(0.0_f32) == f32::NEG_INFINITY);
     }
 }

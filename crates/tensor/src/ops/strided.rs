@@ -2,7 +2,7 @@
 //! diagonals and sliding windows along an axis.
 
 use super::layout::sample;
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float};
 use crate::error::{Error, Result};
 use crate::kernels::places::{Places, add_through};
@@ -163,10 +163,18 @@ impl<T: Element> Tensor<T> {
 
 const CHECKED: &str = "the shape rule accepted the input";
 
+/// Zeros of a shape with elements added at positions in row-major order.
+fn add_at<T: Float>(shape: &Shape, positions: &[i64], g: &Term<T>) -> Result<Term<T>> {
+    let positions: Vec<usize> = positions.iter().map(|&position| position as usize).collect();
+    let zeros = Term::constant(Tensor::zeros([shape.elements()]));
+    let sum = zeros.index_add(0, &positions, &g.reshape([positions.len()])?)?;
+    sum.reshape(shape.clone())
+}
+
 /// Operations that give a view: the gradient is added through the same view of
 /// zeros.
 macro_rules! views {
-    ($($operation:ident $name:literal: $samples:expr;)*) => {$(
+    ($($operation:ident $name:literal [$($setting:ident),*]: $samples:expr;)*) => {$(
         impl<T: Float> Op<T> for $operation {
             type Saved = ();
             const NAME: &'static str = $name;
@@ -186,6 +194,17 @@ macro_rules! views {
                 call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
             }
 
+            fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+                let shape = call.inputs[0].shape();
+                let positions = Tensor::<i64>::arange(shape.elements());
+                let positions = self.of(&positions.reshape(shape)?)?.to_vec();
+                call.each(|_| add_at(shape, &positions, call.cotangent))
+            }
+
+            fn attributes(&self) -> Attributes {
+                vec![$((stringify!($setting), self.$setting.into())),*]
+            }
+
             fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
                 $samples
             }
@@ -194,7 +213,7 @@ macro_rules! views {
 }
 
 views! {
-    Diagonal "diagonal": {
+    Diagonal "diagonal" [offset, rows, columns]: {
         let diagonal = |offset, rows, columns| Diagonal { offset, rows, columns };
         vec![
             (diagonal(0, 0, 1), sample(&[3, 4])),
@@ -203,7 +222,7 @@ views! {
             (diagonal(9, 0, 1), sample(&[3, 4])),
         ]
     };
-    UnfoldAxis "unfold_axis": {
+    UnfoldAxis "unfold_axis" [axis, size, step]: {
         let unfold = |axis, size, step| UnfoldAxis { axis, size, step };
         vec![
             (unfold(0, 3, 1), sample(&[5])),
@@ -230,6 +249,14 @@ impl<T: Float> Op<T> for DiagEmbed {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| call.cotangent.diagonal(self.offset, -2, -1).expect(CHECKED))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.each(|_| call.cotangent.diagonal(self.offset, -2, -1))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("offset", self.offset.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

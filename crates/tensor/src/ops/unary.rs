@@ -1,8 +1,10 @@
 //! Functions of one element: each a function beside its derivative.
 
+use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LOG2_E, LOG10_E, PI};
+
 use smallvec::smallvec;
 
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Float, Number};
 use crate::error::Result;
 use crate::kernels::parallel::update_slice;
@@ -61,6 +63,37 @@ pub(super) fn call_backward<T: Float>(
     run(call, &derivative)
 }
 
+/// A number that needs no gradient.
+pub(super) fn scalar<T: Float>(value: f64) -> Term<T> {
+    Term::constant(Tensor::scalar(T::from_f64(value)))
+}
+
+/// `f` of every element, as a value that needs no gradient: a derivative that is
+/// constant but for its jumps.
+pub(super) fn constant<T: Float>(x: &Term<T>, f: impl Fn(T) -> T + Sync) -> Term<T> {
+    Term::constant(call_forward(x.value(), f))
+}
+
+/// Where a condition on the elements holds.
+pub(super) fn mask<T: Float>(x: &Term<T>, condition: impl Fn(T) -> bool + Sync) -> Tensor<bool> {
+    #[inline(never)]
+    fn run<T: Float>(x: &Tensor<T>, condition: &(dyn Fn(T) -> bool + Sync)) -> Tensor<bool> {
+        x.map(condition)
+    }
+    run(x.value(), &condition)
+}
+
+/// `f` of x where the mask is true, else a number. Elsewhere `f` sees 0, so that
+/// an overflow there makes no NaN of its gradient.
+pub(super) fn where_true<T: Float>(
+    mask: &Tensor<bool>,
+    x: &Term<T>,
+    f: impl FnOnce(Term<T>) -> Term<T>,
+    other: f64,
+) -> Result<Term<T>> {
+    f(x.where_mask(mask, &scalar(0.0))?).where_mask(mask, &scalar(other))
+}
+
 /// The gradient of a function that is constant but for its jumps, where it has
 /// none: 0 everywhere, as in PyTorch.
 pub(super) fn flat<T: Float>(call: Call<'_, T, ()>, _: impl Fn(T, T) -> T + Sync) -> Cotangents<T> {
@@ -75,8 +108,10 @@ pub(super) fn sample_inputs<T: Float>(low: f64, high: f64) -> [Vec<Tensor<T>>; 2
 
 /// Defines operations that run by two functions of this file, [`forward`] and
 /// [`backward`] unless something speaks for others:
-/// `Name { settings } in low..high: |x| value, |x, y| derivative;`
-/// where the gradient is checked on `low..high`.
+/// `Name { settings } in low..high: |x| value, |x, y| derivative, |x, y| term;`
+/// where the gradient is checked on `low..high`. The last function is the
+/// derivative again, made of operations on [`Term`]s: there x and y are terms, the
+/// settings `f64`, and `?` may be used.
 macro_rules! unary {
     (with $forward:ident, $backward:ident; $($rest:tt)*) => {
         unary! { @each ($forward $backward) $($rest)* }
@@ -85,21 +120,24 @@ macro_rules! unary {
         $(#[$attribute:meta])*
         $name:ident $({ $($setting:ident = $example:expr),* })? in $low:literal..$high:literal:
             |$x:ident| $value:expr,
-            |$dx:pat_param, $dy:pat_param| $derivative:expr;
+            |$dx:pat_param, $dy:pat_param| $derivative:expr,
+            |$tx:pat_param, $ty:pat_param| $term:expr;
     )*) => {$(
         unary! {
             @one $functions
             $(#[$attribute])*
             $name $({ $($setting = $example),* })? in $low..$high:
                 |$x| $value,
-                |$dx, $dy| $derivative;
+                |$dx, $dy| $derivative,
+                |$tx, $ty| $term;
         }
     )*};
     (@one ($forward:ident $backward:ident)
         $(#[$attribute:meta])*
         $name:ident $({ $($setting:ident = $example:expr),* })? in $low:literal..$high:literal:
             |$x:ident| $value:expr,
-            |$dx:pat_param, $dy:pat_param| $derivative:expr;
+            |$dx:pat_param, $dy:pat_param| $derivative:expr,
+            |$tx:pat_param, $ty:pat_param| $term:expr;
     ) => {
         settings! { $(#[$attribute])* $name $({ $($setting),* })? }
 
@@ -121,6 +159,17 @@ macro_rules! unary {
             fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
                 $($(let $setting = T::from_f64(self.$setting);)* let _ = ($($setting,)*);)?
                 $backward(call, #[inline(always)] |$dx: T, $dy: T| $derivative)
+            }
+
+            fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+                $($(let $setting = self.$setting;)* let _ = ($($setting,)*);)?
+                let ($tx, $ty) = (&call.inputs[0], call.output);
+                let derivative: Term<T> = $term;
+                Ok(smallvec::smallvec![Some(call.cotangent.mul(&derivative)?)])
+            }
+
+            fn attributes(&self) -> Attributes {
+                vec![$($((stringify!($setting), self.$setting.into())),*)?]
             }
 
             fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -160,15 +209,15 @@ unary! {
     with forward, backward;
 
     /// tanh(x)
-    Tanh in -2.0..2.0: |x| x.tanh(), |_, y| T::ONE - y * y;
+    Tanh in -2.0..2.0: |x| x.tanh(), |_, y| T::ONE - y * y, |_, y| -y.square() + 1.0;
     /// exp(x)
-    Exp in -2.0..2.0: |x| x.exp(), |_, y| y;
+    Exp in -2.0..2.0: |x| x.exp(), |_, y| y, |_, y| y.clone();
     /// exp(x) − 1
-    ExpM1 in -2.0..2.0: |x| x.exp_m1(), |_, y| y + T::ONE;
+    ExpM1 in -2.0..2.0: |x| x.exp_m1(), |_, y| y + T::ONE, |_, y| y + 1.0;
     /// ln(x)
-    Ln in 0.1..2.0: |x| x.ln(), |x, _| T::ONE / x;
+    Ln in 0.1..2.0: |x| x.ln(), |x, _| T::ONE / x, |x, _| x.reciprocal();
     /// ln(1 + x)
-    Ln1p in -0.5..2.0: |x| x.ln_1p(), |x, _| T::ONE / (T::ONE + x);
+    Ln1p in -0.5..2.0: |x| x.ln_1p(), |x, _| T::ONE / (T::ONE + x), |x, _| (x + 1.0).reciprocal();
     /// ln(z / (1 − z)) of x limited to low ..= high; outside of them the gradient
     /// is 0, and without bounds, which are infinite then, NaN outside of 0 ..= 1
     Logit { low = 0.05, high = 0.95 } in 0.1..0.9:
@@ -184,90 +233,140 @@ unary! {
             } else {
                 T::ONE / (x * (T::ONE - x))
             }
+        },
+        |x, _| {
+            let outside = mask(x, |x| x < c(low) || x > c(high));
+            let nowhere = mask(x, |x| x < T::ZERO || x > T::ONE);
+            let z = x.masked_fill(&outside, 0.5)?;
+            let slope = (&z * (-&z + 1.0)).reciprocal();
+            slope.masked_fill(&nowhere, f64::NAN)?.masked_fill(&outside, 0.0)?
         };
     /// √x
-    Sqrt in 0.1..2.0: |x| x.sqrt(), |_, y| c::<T>(0.5) / y;
+    Sqrt in 0.1..2.0: |x| x.sqrt(), |_, y| c::<T>(0.5) / y, |_, y| y.reciprocal() * 0.5;
     /// 1/√x
-    Rsqrt in 0.1..2.0: |x| T::ONE / x.sqrt(), |x, y| c::<T>(-0.5) * y / x;
+    Rsqrt in 0.1..2.0: |x| T::ONE / x.sqrt(), |x, y| c::<T>(-0.5) * y / x, |x, y| y / x * -0.5;
     /// x²
-    Square in -2.0..2.0: |x| x * x, |x, _| x + x;
+    Square in -2.0..2.0: |x| x * x, |x, _| x + x, |x, _| x * 2.0;
     /// 1/x
-    Reciprocal in 0.2..2.0: |x| T::ONE / x, |_, y| -(y * y);
+    Reciprocal in 0.2..2.0: |x| T::ONE / x, |_, y| -(y * y), |_, y| -y.square();
     /// |x|
     Abs in -2.0..2.0:
         |x| x.abs(),
-        |x, _| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO };
+        |x, _| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO },
+        |x, _| Term::constant(x.value().sign());
     /// −x
-    Negate in -2.0..2.0: |x| -x, |_, _| -T::ONE;
+    Negate in -2.0..2.0: |x| -x, |_, _| -T::ONE, |_, _| scalar(-1.0);
     /// sin(x)
-    Sin in -2.0..2.0: |x| x.sin(), |x, _| x.cos();
+    Sin in -2.0..2.0: |x| x.sin(), |x, _| x.cos(), |x, _| x.cos();
     /// cos(x)
-    Cos in -2.0..2.0: |x| x.cos(), |x, _| -x.sin();
+    Cos in -2.0..2.0: |x| x.cos(), |x, _| -x.sin(), |x, _| -x.sin();
     /// tan(x)
-    Tan in -1.0..1.0: |x| x.tan(), |_, y| T::ONE + y * y;
+    Tan in -1.0..1.0: |x| x.tan(), |_, y| T::ONE + y * y, |_, y| y.square() + 1.0;
     /// 2/√π ∫₀ˣ exp(−t²) dt
     Erf in -2.0..2.0:
         |x| x.erf(),
-        |x, _| c::<T>(std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).exp();
+        |x, _| c::<T>(FRAC_2_SQRT_PI) * (-(x * x)).exp(),
+        |x, _| (-x.square()).exp() * FRAC_2_SQRT_PI;
     /// x^exponent
     Powf { exponent = 2.5 } in 0.2..2.0:
         |x| x.powf(exponent),
-        |x, _| if exponent == T::ZERO { T::ZERO } else { exponent * x.powf(exponent - T::ONE) };
+        |x, _| if exponent == T::ZERO { T::ZERO } else { exponent * x.powf(exponent - T::ONE) },
+        |x, _| match exponent {
+            0.0 => scalar(0.0),
+            _ => Term::apply(Powf { exponent: exponent - 1.0 }, &[x]) * exponent,
+        };
     /// x limited to low ..= high; an infinite bound is none
     Clamp { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
         |x, _| {
             let above = x > low || low == T::LOWEST;
             if above && (x < high || high == T::HIGHEST) { T::ONE } else { T::ZERO }
+        },
+        |x, _| {
+            let (low, high): (T, T) = (c(low), c(high));
+            constant(x, |x| {
+                let above = x > low || low == T::LOWEST;
+                if above && (x < high || high == T::HIGHEST) { T::ONE } else { T::ZERO }
+            })
         };
     /// factor · x
-    MulScalar { factor = -1.7 } in -2.0..2.0: |x| x * factor, |_, _| factor;
+    MulScalar { factor = -1.7 } in -2.0..2.0: |x| x * factor, |_, _| factor, |_, _| scalar(factor);
     /// x + term
-    AddScalar { term = 0.3 } in -2.0..2.0: |x| x + term, |_, _| T::ONE;
+    AddScalar { term = 0.3 } in -2.0..2.0: |x| x + term, |_, _| T::ONE, |_, _| scalar(1.0);
 }
 
 unary! {
     with call_forward, call_backward;
 
     /// 2ˣ
-    Exp2 in -2.0..2.0: |x| x.exp2(), |_, y| y * c(std::f64::consts::LN_2);
+    Exp2 in -2.0..2.0: |x| x.exp2(), |_, y| y * c(LN_2), |_, y| y * LN_2;
     /// log₂ x
-    Log2 in 0.1..2.0: |x| x.log2(), |x, _| c::<T>(std::f64::consts::LOG2_E) / x;
+    Log2 in 0.1..2.0:
+        |x| x.log2(),
+        |x, _| c::<T>(LOG2_E) / x,
+        |x, _| x.reciprocal() * LOG2_E;
     /// log₁₀ x
-    Log10 in 0.1..2.0: |x| x.log10(), |x, _| c::<T>(std::f64::consts::LOG10_E) / x;
+    Log10 in 0.1..2.0:
+        |x| x.log10(),
+        |x, _| c::<T>(LOG10_E) / x,
+        |x, _| x.reciprocal() * LOG10_E;
     /// arcsin(x)
-    Asin in -0.9..0.9: |x| x.asin(), |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt();
+    Asin in -0.9..0.9:
+        |x| x.asin(),
+        |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
+        |x, _| ((-x + 1.0) * (x + 1.0)).rsqrt();
     /// arccos(x)
-    Acos in -0.9..0.9: |x| x.acos(), |x, _| -T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt();
+    Acos in -0.9..0.9:
+        |x| x.acos(),
+        |x, _| -T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
+        |x, _| -((-x + 1.0) * (x + 1.0)).rsqrt();
     /// arctan(x)
-    Atan in -2.0..2.0: |x| x.atan(), |x, _| T::ONE / (x * x + T::ONE);
+    Atan in -2.0..2.0:
+        |x| x.atan(),
+        |x, _| T::ONE / (x * x + T::ONE),
+        |x, _| (x.square() + 1.0).reciprocal();
     /// (exp(x) − exp(−x)) / 2
-    Sinh in -2.0..2.0: |x| x.sinh(), |x, _| x.cosh();
+    Sinh in -2.0..2.0: |x| x.sinh(), |x, _| x.cosh(), |x, _| x.cosh();
     /// (exp(x) + exp(−x)) / 2
-    Cosh in -2.0..2.0: |x| x.cosh(), |x, _| x.sinh();
+    Cosh in -2.0..2.0: |x| x.cosh(), |x, _| x.sinh(), |x, _| x.sinh();
     /// ln(x + √(x² + 1))
-    Asinh in -2.0..2.0: |x| x.asinh(), |x, _| T::ONE / x.hypot(T::ONE);
+    Asinh in -2.0..2.0:
+        |x| x.asinh(),
+        |x, _| T::ONE / x.hypot(T::ONE),
+        |x, _| x.hypot(&scalar(1.0))?.reciprocal();
     /// ln(x + √(x² − 1))
     Acosh in 1.2..3.0:
         |x| x.acosh(),
-        |x, _| T::ONE / ((x - T::ONE).sqrt() * (x + T::ONE).sqrt());
+        |x, _| T::ONE / ((x - T::ONE).sqrt() * (x + T::ONE).sqrt()),
+        |x, _| ((x + -1.0).sqrt() * (x + 1.0).sqrt()).reciprocal();
     /// ln((1 + x) / (1 − x)) / 2
-    Atanh in -0.9..0.9: |x| x.atanh(), |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x));
+    Atanh in -0.9..0.9:
+        |x| x.atanh(),
+        |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)),
+        |x, _| ((-x + 1.0) * (x + 1.0)).reciprocal();
     /// 1 − erf(x)
     Erfc in -2.0..2.0:
         |x| x.erfc(),
-        |x, _| c::<T>(-std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).exp();
+        |x, _| c::<T>(-FRAC_2_SQRT_PI) * (-(x * x)).exp(),
+        |x, _| (-x.square()).exp() * -FRAC_2_SQRT_PI;
     /// sin(πx) / (πx)
     Sinc in 0.1..2.0:
-        |x| if x == T::ZERO { T::ONE } else { turned(x).sin() / (x * c(std::f64::consts::PI)) },
-        |x, y| if x == T::ZERO { T::ZERO } else { (turned(x).cos() - y) / x };
+        |x| if x == T::ZERO { T::ONE } else { turned(x).sin() / (x * c(PI)) },
+        |x, y| if x == T::ZERO { T::ZERO } else { (turned(x).cos() - y) / x },
+        |x, y| {
+            let zero = x.value().eq_scalar(T::ZERO);
+            let turns = constant(x, |x| { let turns = (x * c(0.5)).round(); turns + turns });
+            let quotient = (((x - &turns) * PI).cos() - y) / x.masked_fill(&zero, 1.0)?;
+            // The first term of the series, which has the right slope at 0.
+            (x * (-PI * PI / 3.0)).where_mask(&zero, &quotient)?
+        };
 }
 
 /// π·x after whole turns are removed from x, which rounds nothing.
 #[inline(always)]
 fn turned<T: Float>(x: T) -> T {
     let turns = (x * c(0.5)).round();
-    (x - (turns + turns)) * c(std::f64::consts::PI)
+    (x - (turns + turns)) * c(PI)
 }
 
 unary! {
@@ -276,22 +375,23 @@ unary! {
     /// 1 for positive numbers, −1 for negative ones, else 0
     Sign in 0.1..2.0:
         |x| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO },
-        |_, _| T::ZERO;
+        |_, _| T::ZERO,
+        |_, _| scalar(0.0);
     /// the largest integer not above x
-    Floor in 0.1..0.9: |x| x.floor(), |_, _| T::ZERO;
+    Floor in 0.1..0.9: |x| x.floor(), |_, _| T::ZERO, |_, _| scalar(0.0);
     /// the smallest integer not below x
-    Ceil in 0.1..0.9: |x| x.ceil(), |_, _| T::ZERO;
+    Ceil in 0.1..0.9: |x| x.ceil(), |_, _| T::ZERO, |_, _| scalar(0.0);
     /// the nearest integer, the even one of two
-    Round in 0.6..1.4: |x| x.round(), |_, _| T::ZERO;
+    Round in 0.6..1.4: |x| x.round(), |_, _| T::ZERO, |_, _| scalar(0.0);
     /// x rounded towards 0
-    Trunc in -0.9..0.9: |x| x.trunc(), |_, _| T::ZERO;
+    Trunc in -0.9..0.9: |x| x.trunc(), |_, _| T::ZERO, |_, _| scalar(0.0);
 }
 
 unary! {
     with forward, backward;
 
     /// x − trunc(x)
-    Frac in -0.9..0.9: |x| x - x.trunc(), |_, _| T::ONE;
+    Frac in -0.9..0.9: |x| x - x.trunc(), |_, _| T::ONE, |_, _| scalar(1.0);
     /// x where it is finite, else a number for NaN, ∞ or −∞
     NanToNum { nan = 0.5, infinity = 9.0, negative_infinity = -9.0 } in -2.0..2.0:
         |x| {
@@ -305,7 +405,8 @@ unary! {
                 negative_infinity
             }
         },
-        |x, _| if x.is_finite() { T::ONE } else { T::ZERO };
+        |x, _| if x.is_finite() { T::ONE } else { T::ZERO },
+        |x, _| constant(x, |x| if x.is_finite() { T::ONE } else { T::ZERO });
 }
 
 #[cfg(test)]

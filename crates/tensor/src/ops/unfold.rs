@@ -1,7 +1,7 @@
 //! Windows of images as columns, and images summed up from such columns
 //! (im2col and col2im).
 
-use super::{Call, Cotangents, Op};
+use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -41,6 +41,15 @@ impl UnfoldOptions {
         let Self { kernel_size, stride, padding, dilation } = *self;
         let sliding = Sliding { kernel_size, stride, padding, dilation, ceil_mode: false };
         Windows::new(place, image, &sliding)
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![
+            ("kernel_size", self.kernel_size.into()),
+            ("stride", self.stride.into()),
+            ("padding", self.padding.into()),
+            ("dilation", self.dilation.into()),
+        ]
     }
 
     fn taps(&self) -> Option<usize> {
@@ -188,6 +197,15 @@ impl<T: Float> Op<T> for Unfold {
         call.each(|_| folded(&call.cotangent, &windows, taps, shape.clone()))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        call.each(|_| call.cotangent.fold([shape[2], shape[3]], self.options))
+    }
+
+    fn attributes(&self) -> Attributes {
+        self.options.attributes()
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(15);
         let mut case = |shape: &[usize], options| {
@@ -221,6 +239,16 @@ impl<T: Float> Op<T> for Fold {
         call.each(|_| unfolded(&call.cotangent, &windows, taps))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        call.each(|_| call.cotangent.unfold(self.options))
+    }
+
+    fn attributes(&self) -> Attributes {
+        let mut attributes = vec![("output_size", self.output_size.into())];
+        attributes.extend(self.options.attributes());
+        attributes
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(16);
         let mut case = |shape: &[usize], output_size, options| {
@@ -241,7 +269,6 @@ const EVERYTHING: UnfoldOptions =
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
     use super::*;
 
     #[test]

@@ -1,0 +1,384 @@
+//! The passes from the end of a tape to its start.
+//!
+//! [`Tape::backward`] is the pass of a training step: it consumes the record as
+//! it goes. [`Shared::pull_back`] is the pass for everything else: it keeps the
+//! record, computes only what was asked for, may record the gradients, and
+//! calls hooks.
+
+use std::sync::Arc;
+
+use dendra_tensor::ops::{Recorded, Recorder, Term, TermCotangents};
+use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+use smallvec::SmallVec;
+
+use crate::gradients::Gradients;
+use crate::hooks::Watch;
+use crate::tape::{NODES, Node, Record, Shared, Tape};
+use crate::var::Var;
+
+/// What a second pass over a tape is told.
+pub(crate) const USED: &str = "this tape was used already: backward consumes what it recorded; \
+                               start a new tape for every step";
+
+impl<T: Float> Tape<T> {
+    /// The gradients of a node that holds one element.
+    pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
+        self.refuse_if_tracing()?;
+        let mut record = self.shared.record();
+        record.check_idle()?;
+        let Some(last) = node else {
+            return Err(Error::tape(
+                "the loss depends on no parameter and no leaf of its tape, so there is no gradient",
+            ));
+        };
+        if loss.len() != 1 {
+            let shape = loss.shape();
+            return Err(Error::tape(format!(
+                "backward needs a scalar loss, got shape {shape}; reduce it with sum() or mean()"
+            )));
+        }
+        record.finished = true;
+        if let Some(watch) = record.watch.take() {
+            drop(record);
+            return self.backward_watched(loss, last, *watch);
+        }
+        let mut nodes = std::mem::take(&mut record.nodes);
+        let updates = std::mem::take(&mut record.updates);
+        let mut parameters = Vec::with_capacity(record.parameters.len());
+        drop(record);
+
+        nodes.truncate(last + 1);
+        let mut cotangents: SmallVec<[Option<Tensor<T>>; NODES]> =
+            (0..nodes.len()).map(|_| None).collect();
+        cotangents[last] = Some(Tensor::ones(loss.shape()));
+        let mut leaves = Vec::new();
+        // Nodes were recorded in topological order, so one loop backwards does
+        // it; what is done with goes back to the pool at once.
+        while let Some(node) = nodes.pop() {
+            let Some(cotangent) = cotangents.pop().flatten() else { continue };
+            match node {
+                Node::Leaf => leaves.push((nodes.len(), cotangent)),
+                Node::Param(id) => parameters.push((id, cotangent)),
+                Node::Alias(of) => add(&mut cotangents[of], cotangent),
+                Node::Lent => {}
+                Node::Operation(call) => {
+                    let parents = call.parents();
+                    let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
+                    let gradients = call.vjp(&needs, cotangent);
+                    for (&parent, gradient) in parents.iter().zip(gradients) {
+                        let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
+                        add(&mut cotangents[parent], gradient);
+                    }
+                }
+            }
+        }
+        Ok(Gradients::new(self.clone(), loss.item()?, parameters, leaves, updates))
+    }
+
+    /// As [`backward`](Self::backward), with hooks and with gradients of values
+    /// that are no leaves.
+    fn backward_watched(
+        &self,
+        loss: &Tensor<T>,
+        last: usize,
+        watch: Watch<T>,
+    ) -> Result<Gradients<T>> {
+        let mut wrt = Vec::new();
+        for (node, kind) in self.shared.record().nodes[..=last].iter().enumerate() {
+            if matches!(kind, Node::Leaf | Node::Param(_)) || watch.retained.contains(&node) {
+                wrt.push(node);
+            }
+        }
+        let output = Term::recorded(loss.clone(), self.shared.clone(), last);
+        let cotangent = Term::constant(Tensor::ones(loss.shape()));
+        let pass = Pass { again: false, watch: Some((self, &watch)) };
+        let found = self.shared.pull_back(&output, &cotangent, &wrt, &pass)?;
+        let mut record = self.shared.record();
+        let nodes = std::mem::take(&mut record.nodes);
+        let updates = std::mem::take(&mut record.updates);
+        drop(record);
+        let (mut parameters, mut leaves) = (Vec::new(), Vec::new());
+        for (node, gradient) in wrt.into_iter().zip(found) {
+            let Some(gradient) = gradient.map(Term::into_value) else { continue };
+            match nodes[node] {
+                Node::Param(id) => {
+                    if watch.retained.contains(&node) {
+                        leaves.push((node, gradient.clone()));
+                    }
+                    parameters.push((id, gradient));
+                }
+                _ => leaves.push((node, gradient)),
+            }
+        }
+        Ok(Gradients::new(self.clone(), loss.item()?, parameters, leaves, updates))
+    }
+
+    /// The value of a variable of this tape as a term; `None` of another tape.
+    pub(crate) fn term(&self, var: &Var<T>) -> Option<Term<T>> {
+        let value = var.value().clone();
+        Some(match var.node() {
+            None => Term::constant(value),
+            Some(node) if var.tape().is_some_and(|tape| tape.is_same(self)) => {
+                Term::recorded(value, self.shared.clone(), node)
+            }
+            Some(_) => return None,
+        })
+    }
+
+    /// A term of this tape as a variable.
+    pub(crate) fn var(&self, term: Term<T>) -> Var<T> {
+        let node = term.node();
+        Var::placed(term.into_value(), self.clone(), node)
+    }
+
+    /// The gradients of ⟨cotangent, output⟩ by values of this tape, which keeps
+    /// what it recorded; `None` where the output does not depend on one. What
+    /// computes them is recorded, too, where `again` says that they shall have
+    /// gradients.
+    pub(crate) fn grad(
+        &self,
+        output: &Var<T>,
+        cotangent: &Var<T>,
+        wrt: &[&Var<T>],
+        again: bool,
+    ) -> Result<Vec<Option<Var<T>>>> {
+        self.refuse_if_tracing()?;
+        let other =
+            || Error::tape("a value is on another tape than the one whose gradient this is");
+        let terms = [output, cotangent].map(|var| self.term(var));
+        let [Some(output), Some(cotangent)] = terms else { return Err(other()) };
+        let mut nodes = Vec::with_capacity(wrt.len());
+        for (index, &var) in wrt.iter().enumerate() {
+            match (self.term(var), var.node()) {
+                (Some(_), Some(node)) => nodes.push(node),
+                (None, _) => return Err(other()),
+                _ => {
+                    return Err(Error::tape(format!(
+                        "value {index} that a gradient is asked for is a constant; put it on the \
+                         tape with leaf()"
+                    )));
+                }
+            }
+        }
+        let (passing, watch) = self.begin_pass()?;
+        let watch = watch.as_ref().map(|watch| (self, watch));
+        let gradients =
+            self.shared.pull_back(&output, &cotangent, &nodes, &Pass { again, watch })?;
+        drop(passing);
+        Ok(gradients.into_iter().map(|found| found.map(|term| self.var(term))).collect())
+    }
+
+    pub(crate) fn refuse_if_tracing(&self) -> Result<()> {
+        match self.is_tracing() {
+            true => Err(Error::tape("a tape that traces gives no gradients")),
+            false => Ok(()),
+        }
+    }
+
+    /// Says that a pass that keeps the record begins, until what is returned is
+    /// dropped.
+    pub(crate) fn begin_pass(&self) -> Result<(Passing<'_, T>, Option<Watch<T>>)> {
+        let mut record = self.shared.record();
+        record.check_idle()?;
+        record.passing = true;
+        let watch = record.watch.as_deref().cloned();
+        drop(record);
+        Ok((Passing(&self.shared), watch))
+    }
+}
+
+/// A pass that keeps the record is on its way.
+pub(crate) struct Passing<'a, T: Float>(&'a Shared<T>);
+
+impl<T: Float> Drop for Passing<'_, T> {
+    fn drop(&mut self) {
+        self.0.record().passing = false;
+    }
+}
+
+/// How a pass that keeps the record goes.
+pub(crate) struct Pass<'a, T: Float> {
+    /// Whether the gradients are recorded.
+    pub(crate) again: bool,
+    /// Whom to call, and the tape that hooks see.
+    pub(crate) watch: Option<(&'a Tape<T>, &'a Watch<T>)>,
+}
+
+/// Adds to a sum that may not have begun.
+pub(crate) fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
+    *sum = Some(match sum.take() {
+        Some(sum) => sum + term,
+        None => term,
+    });
+}
+
+impl<T: Float> Record<T> {
+    /// Refuses a pass over a tape that was used, or over which one goes now.
+    fn check_idle(&self) -> Result<()> {
+        match (self.finished, self.passing) {
+            (true, _) => Err(Error::tape(USED)),
+            (_, true) => Err(Error::tape(
+                "a gradient is asked for while another of the same tape is computed: from a hook \
+                 or from another thread",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which of the nodes `first ..= last` depend on one of `wrt`, none of which
+    /// is before `first`.
+    pub(crate) fn depend_on(&self, wrt: &[usize], first: usize, last: usize) -> Vec<bool> {
+        let mut depends = vec![false; last - first + 1];
+        for &node in wrt.iter().filter(|&&node| node <= last) {
+            depends[node - first] = true;
+        }
+        for node in first..=last {
+            let on = |parent: usize| parent.checked_sub(first).is_some_and(|i| depends[i]);
+            let is = match &self.nodes[node] {
+                Node::Alias(of) => on(*of),
+                Node::Operation(call) => call.parents().iter().any(|parent| parent.is_some_and(on)),
+                Node::Leaf | Node::Param(_) | Node::Lent => false,
+            };
+            depends[node - first] |= is;
+        }
+        depends
+    }
+}
+
+impl<T: Float> Shared<T> {
+    /// As [`Recorder::pull`], in the way that `pass` says.
+    pub(crate) fn pull_back(
+        &self,
+        output: &Term<T>,
+        cotangent: &Term<T>,
+        wrt: &[usize],
+        pass: &Pass<'_, T>,
+    ) -> Result<Vec<Option<Term<T>>>> {
+        let mut found: Vec<Option<Term<T>>> = vec![None; wrt.len()];
+        let (Some(recorder), Some(last)) = (output.recorder(), output.node()) else {
+            return Ok(found);
+        };
+        let Some(&first) = wrt.iter().min() else { return Ok(found) };
+        if first > last {
+            return Ok(found);
+        }
+        let path = self.record().depend_on(wrt, first, last);
+        let needed = |parent: usize| parent.checked_sub(first).filter(|&index| path[index]);
+        let mut asked = vec![false; path.len()];
+        for &node in wrt.iter().filter(|&&node| node <= last) {
+            asked[node - first] = true;
+        }
+        let mut cotangents: Vec<Option<Term<T>>> = vec![None; path.len()];
+        cotangents[last - first] = Some(cotangent.clone());
+        for node in (first..=last).rev() {
+            let Some(mut cotangent) = cotangents[node - first].take() else { continue };
+            if let Some((tape, watch)) = pass.watch {
+                cotangent = watch.hooked(tape, node, cotangent)?;
+            }
+            if asked[node - first] {
+                for (found, _) in found.iter_mut().zip(wrt).filter(|(_, wanted)| **wanted == node) {
+                    *found = Some(cotangent.clone());
+                }
+            }
+            let lent = std::mem::replace(&mut self.record().nodes[node], Node::Lent);
+            let gradients = match &lent {
+                Node::Alias(of) => {
+                    if let Some(index) = needed(*of) {
+                        add(&mut cotangents[index], cotangent);
+                    }
+                    Ok(TermCotangents::new())
+                }
+                Node::Operation(call) => {
+                    let needs = call.parents().iter();
+                    let needs: SmallVec<[bool; 3]> =
+                        needs.map(|parent| parent.and_then(needed).is_some()).collect();
+                    match needs.contains(&true) {
+                        true => pass.rule(recorder, &**call, node, &needs, cotangent),
+                        false => Ok(TermCotangents::new()),
+                    }
+                }
+                Node::Leaf | Node::Param(_) | Node::Lent => Ok(TermCotangents::new()),
+            };
+            if let (Node::Operation(call), Ok(gradients)) = (&lent, &gradients) {
+                for (parent, gradient) in call.parents().iter().zip(gradients) {
+                    let index = parent.and_then(needed);
+                    if let (Some(index), Some(gradient)) = (index, gradient.clone()) {
+                        add(&mut cotangents[index], gradient);
+                    }
+                }
+            }
+            self.record().nodes[node] = lent;
+            gradients?;
+        }
+        Ok(found)
+    }
+}
+
+impl<T: Float> Pass<'_, T> {
+    /// The gradients of a call, by a hook's rule or the operation's own.
+    fn rule(
+        &self,
+        recorder: &Arc<dyn Recorder<T>>,
+        call: &dyn Recorded<T>,
+        node: usize,
+        needs: &[bool],
+        cotangent: Term<T>,
+    ) -> Result<TermCotangents<T>> {
+        let own = |cotangent: &Term<T>| match self.again {
+            true => vjp_terms(call, recorder, node, needs, cotangent),
+            false => {
+                let gradients = call.vjp(needs, cotangent.value().clone());
+                Ok(gradients.into_iter().map(|g| g.map(Term::constant)).collect())
+            }
+        };
+        match self.watch {
+            Some((tape, watch)) if !watch.rules.is_empty() => {
+                watch.ruled(tape, call, node, needs, &cotangent, self.again, &own)
+            }
+            _ if self.again => own(&cotangent),
+            // Handed over, so that its buffer can be used again.
+            _ => {
+                let gradients = call.vjp(needs, cotangent.into_value());
+                Ok(gradients.into_iter().map(|g| g.map(Term::constant)).collect())
+            }
+        }
+    }
+}
+
+/// The gradients of a call, the one of `node`, as terms.
+fn vjp_terms<T: Float>(
+    call: &dyn Recorded<T>,
+    recorder: &Arc<dyn Recorder<T>>,
+    node: usize,
+    needs: &[bool],
+    cotangent: &Term<T>,
+) -> Result<TermCotangents<T>> {
+    let inputs = call.inputs().iter().zip(call.parents());
+    let inputs: Vec<Term<T>> = inputs
+        .map(|(input, parent)| match parent {
+            Some(parent) => Term::recorded(input.clone(), Arc::clone(recorder), *parent),
+            None => Term::constant(input.clone()),
+        })
+        .collect();
+    let output = Term::recorded(call.output().clone(), Arc::clone(recorder), node);
+    call.vjp_terms(&inputs, &output, needs, cotangent)
+}
+
+impl<T: Float> Recorder<T> for Shared<T> {
+    fn record(&self, call: Box<dyn Recorded<T>>) -> usize {
+        Self::record(self).push(Node::Operation(call))
+    }
+
+    fn alias(&self, node: usize) -> usize {
+        Self::record(self).push(Node::Alias(node))
+    }
+
+    fn pull(
+        &self,
+        output: &Term<T>,
+        cotangent: &Term<T>,
+        nodes: &[usize],
+    ) -> Result<Vec<Option<Term<T>>>> {
+        self.pull_back(output, cotangent, nodes, &Pass { again: true, watch: None })
+    }
+}

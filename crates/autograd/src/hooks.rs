@@ -1,0 +1,316 @@
+//! Functions that watch a pass over the tape and may change what it carries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use dendra_tensor::ops::{Attributes, Ops, Recorded, Term, TermCotangents};
+use dendra_tensor::{Error, Float, Result, Tensor};
+
+use crate::backward::USED;
+use crate::tape::Tape;
+use crate::var::Var;
+
+type ValueHook<T> = Arc<dyn Fn(&Var<T>) -> Result<Option<Var<T>>> + Send + Sync>;
+
+type RuleHook<T> =
+    Arc<dyn Fn(&RuleCall<'_, T>) -> Result<Option<Vec<Option<Var<T>>>>> + Send + Sync>;
+
+/// What a pass has to stop for.
+#[derive(Clone)]
+pub(crate) struct Watch<T: Float> {
+    /// Nodes whose gradients are wanted though they are no leaves.
+    pub(crate) retained: BTreeSet<usize>,
+    values: BTreeMap<usize, Vec<ValueHook<T>>>,
+    pub(crate) rules: Vec<RuleHook<T>>,
+}
+
+impl<T: Float> Default for Watch<T> {
+    fn default() -> Self {
+        Self { retained: BTreeSet::new(), values: BTreeMap::new(), rules: Vec::new() }
+    }
+}
+
+impl<T: Float> Var<T> {
+    /// Has [`backward`](Self::backward) keep the gradient of this value, though
+    /// it is no leaf; ask for it with [`Gradients::wrt`](crate::Gradients::wrt).
+    ///
+    /// # Errors
+    ///
+    /// When the value needs no gradient, or its tape was used already.
+    ///
+    /// ```
+    /// use dendra_autograd::Tape;
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let x = Tape::training(0, 0).leaf(Tensor::from([1.0, -2.0]));
+    /// let h = x.square();
+    /// h.retain_grad()?;
+    /// let gradients = (&h * &h).sum().backward()?;
+    /// assert_eq!(gradients.wrt(&h).unwrap().to_vec(), [2.0, 8.0]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    pub fn retain_grad(&self) -> Result<()> {
+        self.watched("retain_grad", |watch, node| {
+            watch.retained.insert(node);
+        })
+    }
+
+    /// Calls a function with the gradient of this value once it is known, in
+    /// every pass. What the function returns takes the gradient's place, for
+    /// [`retain_grad`](Self::retain_grad) too; `None` leaves it. Several hooks
+    /// are called in the order in which they were registered.
+    ///
+    /// # Errors
+    ///
+    /// When the value needs no gradient, or its tape was used already. A pass
+    /// fails with what the function returns, and when a gradient has another
+    /// shape than the value.
+    ///
+    /// ```
+    /// use dendra_autograd::Tape;
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let x = Tape::training(0, 0).leaf(Tensor::from([3.0, 0.1]));
+    /// let h = x.mul_scalar(2.0);
+    /// h.register_hook(|gradient| Ok(Some(gradient.clamp(-1.0, 1.0))))?;
+    /// let gradients = h.square().sum().backward()?;
+    /// assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [2.0, 0.8]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    pub fn register_hook(
+        &self,
+        hook: impl Fn(&Self) -> Result<Option<Self>> + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.watched("register_hook", |watch, node| {
+            watch.values.entry(node).or_default().push(Arc::new(hook));
+        })
+    }
+
+    fn watched(&self, place: &str, change: impl FnOnce(&mut Watch<T>, usize)) -> Result<()> {
+        let (Some(tape), Some(node)) = (self.tape(), self.node()) else {
+            let message = format!("{place}: the value needs no gradient, so none is computed");
+            return Err(Error::tape(message));
+        };
+        tape.refuse_if_tracing()?;
+        let mut record = tape.shared.record();
+        if record.finished {
+            return Err(Error::tape(USED));
+        }
+        change(record.watch.get_or_insert_default(), node);
+        Ok(())
+    }
+}
+
+impl<T: Float> Tape<T> {
+    /// Calls a function for every operation whose gradients a pass computes.
+    /// What it returns takes the place of the gradients, one for each input,
+    /// `None` where [`RuleCall::needs`] says that none is needed; `Ok(None)`
+    /// leaves the operation's own. Of several functions the first that answers
+    /// decides.
+    ///
+    /// Rules that give something else than gradients to each kind of operation,
+    /// as guided backpropagation and layer-wise relevance propagation do, are
+    /// one such function:
+    ///
+    /// ```
+    /// use dendra_autograd::Tape;
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let tape = Tape::evaluation();
+    /// // Guided backpropagation: a ReLU lets only what is positive through.
+    /// tape.register_rule_hook(|call| match call.name() {
+    ///     "Relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
+    ///     _ => Ok(None),
+    /// });
+    /// let x = tape.leaf(Tensor::from([1.0, 2.0, -3.0]));
+    /// let y = x.relu().mul(&Tensor::from([1.0, -1.0, 1.0]).into())?.sum();
+    /// assert_eq!(y.grad(&x)?.to_vec(), [1.0, 0.0, 0.0]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// A pass fails with what the function returns, and when a gradient is
+    /// missing or has another shape than its input. On a tape that was used
+    /// already there is nothing left to call it for.
+    pub fn register_rule_hook(
+        &self,
+        hook: impl Fn(&RuleCall<'_, T>) -> Result<Option<Vec<Option<Var<T>>>>> + Send + Sync + 'static,
+    ) {
+        self.shared.record().watch.get_or_insert_default().rules.push(Arc::new(hook));
+    }
+}
+
+/// One call of an operation whose gradients are computed, as a hook sees it.
+///
+/// Its values are on the tape where the pass records gradients, so that what a
+/// hook computes from them has gradients, too.
+pub struct RuleCall<'a, T: Float = f32> {
+    tape: &'a Tape<T>,
+    call: &'a dyn Recorded<T>,
+    node: usize,
+    needs: &'a [bool],
+    cotangent: Var<T>,
+    again: bool,
+    own: &'a Own<'a, T>,
+}
+
+/// The operation's own rule.
+type Own<'a, T> = dyn Fn(&Term<T>) -> Result<TermCotangents<T>> + 'a;
+
+impl<T: Float> RuleCall<'_, T> {
+    /// The name of the operation.
+    pub fn name(&self) -> &'static str {
+        self.call.name()
+    }
+
+    /// The settings of the operation.
+    pub fn attributes(&self) -> Attributes {
+        self.call.attributes()
+    }
+
+    /// What went in.
+    pub fn inputs(&self) -> Vec<Var<T>> {
+        let inputs = self.call.inputs().iter().zip(self.call.parents());
+        inputs.map(|(input, &node)| self.var(input.clone(), node)).collect()
+    }
+
+    /// What came out.
+    pub fn output(&self) -> Var<T> {
+        self.var(self.call.output().clone(), Some(self.node))
+    }
+
+    /// Which inputs need a gradient.
+    pub fn needs(&self) -> &[bool] {
+        self.needs
+    }
+
+    /// The gradient of the result with respect to the output.
+    pub fn cotangent(&self) -> &Var<T> {
+        &self.cotangent
+    }
+
+    /// The operation's own gradients of the inputs that need one.
+    ///
+    /// # Errors
+    ///
+    /// When the pass records gradients and those of this operation cannot be
+    /// differentiated again.
+    pub fn gradients(&self) -> Result<Vec<Option<Var<T>>>> {
+        self.gradients_for(&self.cotangent)
+    }
+
+    /// The same for another cotangent of the output.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`gradients`](Self::gradients), and when the cotangent has not
+    /// the output's shape.
+    pub fn gradients_for(&self, cotangent: &Var<T>) -> Result<Vec<Option<Var<T>>>> {
+        let output = self.call.output();
+        if cotangent.shape() != output.shape() {
+            let (expected, found) = (output.shape(), cotangent.shape());
+            let message = format!("expected a cotangent of shape {expected}, got {found}");
+            return Err(Error::shape(self.name(), message));
+        }
+        let cotangent = self.tape.term(cotangent).ok_or_else(other_tape)?;
+        let gradients = (self.own)(&cotangent)?;
+        let var = |term: Term<T>| {
+            let node = term.node();
+            self.var(term.into_value(), node)
+        };
+        Ok(gradients.into_iter().map(|found| found.map(var)).collect())
+    }
+
+    fn var(&self, value: Tensor<T>, node: Option<usize>) -> Var<T> {
+        match self.again {
+            true => Var::placed(value, self.tape.clone(), node),
+            false => Var::new(value),
+        }
+    }
+}
+
+impl<T: Float> fmt::Debug for RuleCall<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuleCall {}", self.name())
+    }
+}
+
+fn other_tape() -> Error {
+    Error::tape("a hook computed with a value of another tape")
+}
+
+impl<T: Float> Watch<T> {
+    /// The gradient of a node after its hooks.
+    pub(crate) fn hooked(&self, tape: &Tape<T>, node: usize, gradient: Term<T>) -> Result<Term<T>> {
+        let Some(hooks) = self.values.get(&node) else { return Ok(gradient) };
+        let mut gradient = match gradient.node() {
+            Some(_) => tape.var(gradient),
+            None => Var::new(gradient.into_value()),
+        };
+        for hook in hooks {
+            let Some(changed) = hook(&gradient)? else { continue };
+            if changed.shape() != gradient.shape() {
+                let (expected, found) = (gradient.shape(), changed.shape());
+                let message = format!("a hook gave a gradient of shape {found} for {expected}");
+                return Err(Error::shape("register_hook", message));
+            }
+            gradient = changed;
+        }
+        tape.term(&gradient).ok_or_else(other_tape)
+    }
+
+    /// The gradients of a call by the first rule that answers, or its own.
+    #[expect(clippy::too_many_arguments, reason = "what a rule sees")]
+    pub(crate) fn ruled(
+        &self,
+        tape: &Tape<T>,
+        call: &dyn Recorded<T>,
+        node: usize,
+        needs: &[bool],
+        cotangent: &Term<T>,
+        again: bool,
+        own: &Own<'_, T>,
+    ) -> Result<TermCotangents<T>> {
+        let seen = match again {
+            true => tape.var(cotangent.clone()),
+            false => Var::new(cotangent.value().clone()),
+        };
+        let call = RuleCall { tape, call, node, needs, cotangent: seen, again, own };
+        for rule in &self.rules {
+            let Some(gradients) = rule(&call)? else { continue };
+            return check(&call, gradients);
+        }
+        own(cotangent)
+    }
+}
+
+/// What a hook gave for a call, if it fits the inputs.
+fn check<T: Float>(
+    call: &RuleCall<'_, T>,
+    gradients: Vec<Option<Var<T>>>,
+) -> Result<TermCotangents<T>> {
+    let inputs = call.call.inputs();
+    if gradients.len() != inputs.len() {
+        let (expected, found) = (inputs.len(), gradients.len());
+        let message = format!("a hook gave {found} gradients for {expected} inputs");
+        return Err(Error::argument(call.name(), message));
+    }
+    let mut terms = TermCotangents::new();
+    for (index, (gradient, input)) in gradients.into_iter().zip(inputs).enumerate() {
+        let gradient = gradient.filter(|_| call.needs[index]);
+        let shape = gradient.as_ref().map(|gradient| gradient.shape().clone());
+        if call.needs[index] && shape.as_ref() != Some(input.shape()) {
+            let found = shape.map_or("none".into(), |shape| format!("one of shape {shape}"));
+            let message = format!(
+                "input {index} needs a gradient of shape {}, a hook gave {found}",
+                input.shape()
+            );
+            return Err(Error::shape(call.name(), message));
+        }
+        terms.push(gradient.map(|g| call.tape.term(&g).ok_or_else(other_tape)).transpose()?);
+    }
+    Ok(terms)
+}
+
+#[cfg(test)]
+mod tests;
