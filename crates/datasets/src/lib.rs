@@ -10,7 +10,8 @@
 //!   [`blobs`], [`xor`], [`friedman`], [`linear`], [`sine`] and [`digits`].
 //! - Data of your own: in a [`TensorDataset`], an [`ImageDataset`] or a
 //!   [`SequenceDataset`], in a [`SampleDataset`] for inputs of any kind, in folders of pictures (`ImageFolder`), in tables
-//!   (`Csv`), in a [`TextDataset`], or behind a `Dataset` implementation.
+//!   (`Csv`), in a [`TextDataset`], or behind a `Dataset` implementation. A
+//!   [`Vocabulary`] of bytes, characters or words turns texts into numbers.
 //! - Parts and compositions: [`Dataset::split`],
 //!   [`Dataset::split_stratified`], [`Subset`], [`ConcatDataset`],
 //!   [`MapDataset`], [`CachedDataset`]; and [`transforms`] for images.
@@ -72,6 +73,7 @@ mod table;
 mod tensors;
 mod text;
 pub mod transforms;
+mod vocabulary;
 
 #[cfg(feature = "archives")]
 pub use archive::{unpack_tar, visit_tar};
@@ -98,5 +100,6 @@ pub use splits::{
 #[cfg(feature = "tables")]
 pub use table::{Column, Csv, Encoder, Missing, Scaling, Table, TableEncoding, classes};
 pub use tensors::{SampleDataset, TensorDataset};
-pub use text::{TextDataset, Vocabulary, parse_text, read_text};
+pub use text::{TextDataset, parse_text, read_text};
 pub use transforms::TransformDataset;
+pub use vocabulary::Vocabulary;

@@ -167,6 +167,13 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         self.epoch_len(self.sampling.count(self.dataset.len(), self.samples))
     }
 
+    /// The number of samples of an epoch's batch with this index: that of all
+    /// but the last is the batch size.
+    pub fn batch_len(&self, index: usize) -> usize {
+        let samples = self.sampling.count(self.dataset.len(), self.samples);
+        samples.saturating_sub(index.saturating_mul(self.batch_size)).min(self.batch_size)
+    }
+
     /// Whether an epoch has no batches.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,99 +1,12 @@
-//! Plain text at the level of bytes and of characters: [`Vocabulary`] and
-//! [`TextDataset`].
+//! Plain text: [`TextDataset`], and how files become texts.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use dendra_tensor::{Error, Result, Shape, Tensor};
 
 use crate::dataset::{Batch, Dataset, check_indices, share};
-
-/// The symbols of a text and their numbers.
-///
-/// ```
-/// use dendra_datasets::Vocabulary;
-///
-/// let vocabulary = Vocabulary::characters("hello");
-/// assert_eq!(vocabulary.len(), 4);
-/// let numbers = vocabulary.encode("hole")?;
-/// assert_eq!(numbers, [1, 3, 2, 0]);
-/// assert_eq!(vocabulary.decode(&numbers)?, "hole");
-/// # Ok::<(), dendra_tensor::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vocabulary {
-    /// The characters in ascending order; `None`: the 256 bytes.
-    characters: Option<Vec<char>>,
-}
-
-impl Vocabulary {
-    /// The 256 bytes, each its own number: fits every text.
-    pub fn bytes() -> Self {
-        Self { characters: None }
-    }
-
-    /// The characters that a text has, numbered in their order.
-    pub fn characters(text: &str) -> Self {
-        let characters: BTreeSet<char> = text.chars().collect();
-        Self { characters: Some(characters.into_iter().collect()) }
-    }
-
-    /// The number of symbols.
-    pub fn len(&self) -> usize {
-        self.characters.as_ref().map_or(256, Vec::len)
-    }
-
-    /// Whether there are no symbols.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The numbers of a text's symbols.
-    ///
-    /// # Errors
-    ///
-    /// When a character is not in the vocabulary: the error names it and its
-    /// place.
-    pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let Some(characters) = &self.characters else {
-            return Ok(text.bytes().map(i64::from).collect());
-        };
-        let number = |(place, character): (usize, char)| {
-            characters.binary_search(&character).map(|number| number as i64).map_err(|_| {
-                let message = format!("character {character:?} at byte {place} is not among them");
-                Error::data("Vocabulary::encode", message)
-            })
-        };
-        text.char_indices().map(number).collect()
-    }
-
-    /// The text of numbers. Bytes that are no UTF-8 become `U+FFFD`.
-    ///
-    /// # Errors
-    ///
-    /// When a number stands for no symbol.
-    pub fn decode(&self, numbers: &[i64]) -> Result<String> {
-        let unknown = |number: i64| {
-            let message = format!("there is no symbol {number}, there are {}", self.len());
-            Error::data("Vocabulary::decode", message)
-        };
-        match &self.characters {
-            None => {
-                let byte = |&number: &i64| u8::try_from(number).map_err(|_| unknown(number));
-                let bytes: Vec<u8> = numbers.iter().map(byte).collect::<Result<_>>()?;
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            Some(characters) => numbers
-                .iter()
-                .map(|&number| {
-                    let found = usize::try_from(number).ok().and_then(|n| characters.get(n));
-                    found.copied().ok_or_else(|| unknown(number))
-                })
-                .collect(),
-        }
-    }
-}
+use crate::vocabulary::Vocabulary;
 
 /// Windows of a text: the inputs are `length` symbols in a row, the targets
 /// the symbols one further on, both of shape `[batch, length]`.

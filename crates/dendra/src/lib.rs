@@ -10,6 +10,7 @@ pub use dendra_nn as nn;
 #[cfg(feature = "optim")]
 pub use dendra_optim as optim;
 pub use dendra_tensor as tensor;
+pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]
 pub use dendra_train as train;
 

@@ -6,8 +6,8 @@ pub use dendra_autograd::Parameters;
 pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Tape, Var, value_and_grad};
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
-    DataLoader, Dataset, ImageDataset, Mnist, Normalization, TensorDataset, TransformDataset,
-    blobs, digits, friedman, moons, spirals,
+    DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples, TensorDataset,
+    TextDataset, TransformDataset, Vocabulary, blobs, digits, friedman, moons, spirals,
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
@@ -18,7 +18,7 @@ pub use dendra_losses::{
     TripletMarginLoss, l1_penalty, l2_penalty,
 };
 #[cfg(feature = "nn")]
-pub use dendra_nn::{Init, Module, Parameters, Sequential, initialise, layers::*};
+pub use dendra_nn::{Init, Model, Module, Output, Parameters, Sequential, initialise, layers::*};
 #[cfg(feature = "optim")]
 pub use dendra_optim::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Chain, ConstantLr, CosineAnnealingLr,
@@ -33,11 +33,12 @@ pub use dendra_tensor::{Error, Index, Ops, Result, Rng, Shape, Tensor};
 pub use dendra_tensor::{FftNorm, Fourier, StftOptions};
 #[cfg(feature = "train")]
 pub use dendra_train::{
-    Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
+    Accuracy, Average, AveragePrecision, BalancedAccuracy, BatchReport, BinaryAccuracy, BinaryF1,
     BinaryPrecision, BinaryRecall, Callback, CategoricalAccuracy, Checkpoints, CohenKappa,
-    ConfusionMatrix, EarlyStopping, EpochReport, Every, F1, Fit, History, MatthewsCorrelation,
-    MeanAbsoluteError, MeanSquaredError, Metric, Moment, NotFinite, Perplexity, Precision, R2Score,
-    Recall, RocAuc, RootMeanSquaredError, TopKAccuracy, Trainer, Verbose,
+    ConfusionMatrix, EarlyStopping, EpochReport, Every, F1, Fit, History, MapMetric,
+    MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Moment, NotFinite,
+    Perplexity, Precision, R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy, Trainer,
+    Verbose,
 };
 
 #[cfg(feature = "losses")]

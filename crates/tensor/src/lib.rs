@@ -36,6 +36,7 @@ pub mod ops;
 mod random;
 mod shape;
 mod tensor;
+mod threads;
 mod unoptimised;
 mod window;
 
@@ -66,4 +67,5 @@ pub use ops::unfold::UnfoldOptions;
 pub use random::Rng;
 pub use shape::Shape;
 pub use tensor::Tensor;
+pub use threads::{num_threads, set_num_threads};
 pub use unoptimised::warn_if_unoptimised;

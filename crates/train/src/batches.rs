@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use dendra_datasets::{Batch, DataLoader, Dataset, Prefetch};
+use dendra_datasets::{DataLoader, Dataset, Prefetch};
 use dendra_tensor::Result;
 
 /// How many batches are timed, after a first one that meets cold caches.
@@ -84,6 +84,13 @@ fn worthwhile(gathering: Duration, between: Duration) -> usize {
     (needed as usize).clamp(1, cores.min(MOST_WORKERS))
 }
 
+/// A batch with the number of its samples.
+pub(crate) struct Ready<I, Y> {
+    pub(crate) samples: usize,
+    pub(crate) inputs: I,
+    pub(crate) targets: Y,
+}
+
 /// The batches of an epoch from one on.
 pub(crate) struct Batches<'scope, 'env, 'a, D: Dataset + ?Sized> {
     scope: &'scope Scope<'scope, 'env>,
@@ -124,15 +131,17 @@ where
     D: Dataset + ?Sized,
     'a: 'scope,
 {
-    type Item = Result<Batch<D>>;
+    type Item = Result<Ready<D::Input, D::Target>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.gathering.decide() {
             self.loader = self.loader.clone().workers(self.gathering.workers);
             self.source = self.loader.prefetch(self.scope, self.epoch).skip(self.next);
         }
+        let samples = self.loader.batch_len(self.next);
         self.next += 1;
-        self.gathering.time(|| self.source.next())
+        let batch = self.gathering.time(|| self.source.next())?;
+        Some(batch.map(|(inputs, targets)| Ready { samples, inputs, targets }))
     }
 }
 

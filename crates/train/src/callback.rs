@@ -1,11 +1,11 @@
 //! [`Callback`]: what looks on while a model trains, and takes part.
 
+use std::any::{Any, type_name};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dendra_autograd::{Gradients, StateDict};
-use dendra_nn::Module;
+use dendra_autograd::{Gradients, Parameters, StateDict};
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result};
+use dendra_tensor::{Error, Float, Result};
 
 use crate::history::{EpochReport, History};
 
@@ -35,10 +35,10 @@ use crate::history::{EpochReport, History};
 ///     }
 /// }
 /// ```
-pub trait Callback {
+pub trait Callback<T: Float = f32> {
     /// The name under which errors and checkpoints know it.
     fn name(&self) -> String {
-        let full = std::any::type_name::<Self>();
+        let full = type_name::<Self>();
         let without_generics = full.split('<').next().unwrap_or(full);
         without_generics.rsplit("::").next().unwrap_or(full).to_owned()
     }
@@ -49,7 +49,7 @@ pub trait Callback {
     /// # Errors
     ///
     /// Whatever it reports ends the training.
-    fn on_start(&mut self, now: &mut Moment<'_>) -> Result<()> {
+    fn on_start(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         let _ = now;
         Ok(())
     }
@@ -59,7 +59,7 @@ pub trait Callback {
     /// # Errors
     ///
     /// Whatever it reports ends the training.
-    fn on_batch(&mut self, now: &mut Moment<'_>, batch: &BatchReport<'_>) -> Result<()> {
+    fn on_batch(&mut self, now: &mut Moment<'_, T>, batch: &BatchReport<'_, T>) -> Result<()> {
         let _ = (now, batch);
         Ok(())
     }
@@ -69,7 +69,7 @@ pub trait Callback {
     /// # Errors
     ///
     /// Whatever it reports ends the training.
-    fn on_epoch(&mut self, now: &mut Moment<'_>, epoch: &EpochReport) -> Result<()> {
+    fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
         let _ = (now, epoch);
         Ok(())
     }
@@ -79,7 +79,7 @@ pub trait Callback {
     /// # Errors
     ///
     /// Whatever it reports comes out of `fit`.
-    fn on_end(&mut self, now: &mut Moment<'_>) -> Result<()> {
+    fn on_end(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         let _ = now;
         Ok(())
     }
@@ -101,24 +101,24 @@ pub trait Callback {
     }
 }
 
-impl<C: Callback + ?Sized> Callback for &mut C {
+impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
     fn name(&self) -> String {
         (**self).name()
     }
 
-    fn on_start(&mut self, now: &mut Moment<'_>) -> Result<()> {
+    fn on_start(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         (**self).on_start(now)
     }
 
-    fn on_batch(&mut self, now: &mut Moment<'_>, batch: &BatchReport<'_>) -> Result<()> {
+    fn on_batch(&mut self, now: &mut Moment<'_, T>, batch: &BatchReport<'_, T>) -> Result<()> {
         (**self).on_batch(now, batch)
     }
 
-    fn on_epoch(&mut self, now: &mut Moment<'_>, epoch: &EpochReport) -> Result<()> {
+    fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
         (**self).on_epoch(now, epoch)
     }
 
-    fn on_end(&mut self, now: &mut Moment<'_>) -> Result<()> {
+    fn on_end(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         (**self).on_end(now)
     }
 
@@ -131,12 +131,18 @@ impl<C: Callback + ?Sized> Callback for &mut C {
     }
 }
 
+/// The model of a training run as callbacks see it: its parameters, whatever it
+/// takes and gives.
+pub trait AnyModel<T: Float = f32>: Parameters<T> + Any {}
+
+impl<T: Float, M: Parameters<T> + Any> AnyModel<T> for M {}
+
 /// Where the training is, and what a [`Callback`] may look at and change.
-pub struct Moment<'a> {
-    /// The model.
-    pub model: &'a mut dyn Module,
+pub struct Moment<'a, T: Float = f32> {
+    /// The model. [`model_as`](Self::model_as) gives it with its type.
+    pub model: &'a mut (dyn AnyModel<T> + 'static),
     /// The optimizer, and with it the learning rate.
-    pub optimizer: &'a mut dyn Optimizer,
+    pub optimizer: &'a mut dyn Optimizer<T>,
     /// The epochs so far.
     pub history: &'a History,
     /// The epoch, from 1 on.
@@ -150,21 +156,51 @@ pub struct Moment<'a> {
     pub(crate) stop: &'a mut Option<String>,
 }
 
-impl Moment<'_> {
+impl<T: Float> Moment<'_, T> {
     /// Ends the training after this step; the history tells the reason.
     pub fn stop(&mut self, reason: impl Into<String>) {
         self.stop.get_or_insert(reason.into());
     }
+
+    /// The model with its type, for callbacks that let it compute something.
+    ///
+    /// ```
+    /// use dendra_autograd::Var;
+    /// use dendra_nn::{Module, Sequential};
+    /// use dendra_tensor::{Result, Tensor};
+    /// use dendra_train::{Callback, EpochReport, Moment};
+    ///
+    /// /// Prints what the network makes of a point.
+    /// struct Watch(Tensor);
+    ///
+    /// impl Callback for Watch {
+    ///     fn on_epoch(&mut self, now: &mut Moment<'_>, _: &EpochReport) -> Result<()> {
+    ///         let model: &Sequential = now.model_as()?;
+    ///         println!("{}", model.forward(&Var::new(self.0.clone()))?.value());
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When it is of another type.
+    pub fn model_as<M: 'static>(&self) -> Result<&M> {
+        let model: &dyn Any = &*self.model;
+        model.downcast_ref().ok_or_else(|| {
+            Error::argument("Moment::model_as", format!("the model is no {}", type_name::<M>()))
+        })
+    }
 }
 
 /// A step that was done.
-pub struct BatchReport<'a> {
+pub struct BatchReport<'a, T: Float = f32> {
     /// The loss of its samples; NaN where none of them counts.
     pub loss: f64,
     /// How many samples it took.
     pub samples: usize,
     /// The gradients, as the optimizer got them.
-    pub gradients: &'a Gradients,
+    pub gradients: &'a Gradients<T>,
 }
 
 /// Runs what a user wrote, and turns a panic in it into an error.

@@ -1,7 +1,7 @@
 //! Stopping when a model gets no better.
 
 use dendra_autograd::StateDict;
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::callback::{Callback, Moment};
 use crate::history::EpochReport;
@@ -82,14 +82,14 @@ impl EarlyStopping {
     }
 }
 
-impl Callback for EarlyStopping {
-    fn on_start(&mut self, _: &mut Moment<'_>) -> Result<()> {
+impl<T: Float> Callback<T> for EarlyStopping {
+    fn on_start(&mut self, _: &mut Moment<'_, T>) -> Result<()> {
         self.monitor.best = None;
         (self.waited, self.best_epoch, self.best_weights) = (0, 0, None);
         self.monitor.check("EarlyStopping")
     }
 
-    fn on_epoch(&mut self, now: &mut Moment<'_>, epoch: &EpochReport) -> Result<()> {
+    fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
         let better = self.monitor.better(epoch, now.validates);
         let Some(better) = better.map_err(|error| error.within("EarlyStopping"))? else {
             return Ok(());
@@ -111,7 +111,7 @@ impl Callback for EarlyStopping {
         Ok(())
     }
 
-    fn on_end(&mut self, now: &mut Moment<'_>) -> Result<()> {
+    fn on_end(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         match &self.best_weights {
             Some(weights) if self.waited > 0 => now.model.load_state_dict(weights),
             _ => Ok(()),

@@ -4,10 +4,11 @@ use std::fmt;
 
 use dendra_datasets::{DataLoader, Dataset};
 use dendra_losses::Loss;
-use dendra_nn::Module;
+use dendra_nn::Model;
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result};
 
+use crate::batches::Ready;
 use crate::trainer::{Gathered, Trainer};
 
 /// How much of the running mean of the loss a step keeps.
@@ -82,7 +83,13 @@ pub struct LearningRateCurve {
     pub points: Vec<(f64, f64)>,
 }
 
-impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
+impl<M, O, L, Y, I, T> Trainer<M, O, L, Y, I, T>
+where
+    M: Model<I, T>,
+    O: Optimizer<T>,
+    L: Loss<Y, T, M::Output>,
+    T: Float,
+{
     /// Trains with a learning rate that grows by a factor in each step until
     /// the loss runs away, and takes it back.
     ///
@@ -117,24 +124,28 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         rates: LearningRates,
     ) -> Result<LearningRateCurve>
     where
-        D: Dataset<Input = Tensor, Target = Y>,
+        I: Send,
+        Y: Send,
+        D: Dataset<Input = I, Target = Y>,
     {
         rates.check()?;
         if data.is_empty() {
             return Err(Error::data("find_learning_rate", "the data set holds no samples"));
         }
         let loader = DataLoader::new(data).batch_size(rates.batch_size).shuffle(rates.seed);
-        let mut batches = (0..).flat_map(|epoch| loader.epoch(epoch));
+        let mut batches = (0..).flat_map(|epoch| loader.epoch(epoch).enumerate());
         let ratio = (rates.highest / rates.lowest).powf(1.0 / (rates.steps - 1) as f64);
         self.on_trial(|trainer| {
             let mut points = Vec::with_capacity(rates.steps);
             let (mut mean, mut least) = (0.0, f64::INFINITY);
             for step in 0..rates.steps {
-                let Some(batch) = batches.next() else { break };
+                let Some((index, batch)) = batches.next() else { break };
+                let (inputs, targets) = batch?;
+                let batch = [Ready { samples: loader.batch_len(index), inputs, targets }];
                 let rate = rates.lowest * ratio.powi(step as i32);
                 trainer.optimizer.set_learning_rate(rate);
                 let mut figures = Gathered::new(&[]);
-                match trainer.step(vec![batch?], rates.seed, (0, step), None, &mut figures) {
+                match trainer.step(&batch, rates.seed, (0, step), None, &mut figures) {
                     // The end that was looked for.
                     Err(Error::NotFinite { .. }) => break,
                     result => _ = result?,

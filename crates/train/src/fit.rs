@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use dendra_datasets::{DataLoader, Dataset};
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::callback::Callback;
 use crate::checkpoint::Checkpoints;
@@ -12,9 +12,9 @@ use crate::not_finite::NotFinite;
 use crate::progress::Verbose;
 use crate::stop::StopFlag;
 
-/// What a data set for a [`Trainer`](crate::Trainer) gives: batches of inputs
-/// with targets of type `Y`.
-pub(crate) type Data<'a, Y> = &'a dyn Dataset<Input = Tensor, Target = Y>;
+/// A data set for a [`Trainer`](crate::Trainer), with batches of inputs `I` and
+/// targets `Y`.
+pub(crate) type Data<'a, I, Y> = &'a dyn Dataset<Input = I, Target = Y>;
 
 /// In which order the samples of an epoch come.
 #[derive(Clone, Debug)]
@@ -69,6 +69,9 @@ impl fmt::Display for Sampling {
 
 /// How to train; made by [`Fit::epochs`] or [`Fit::steps`].
 ///
+/// `Y` and `I` are the types of a batch's targets and inputs, `T` the floats of
+/// the model; [`Trainer::fit`](crate::Trainer::fit) knows them.
+///
 /// Gradient clipping and learning-rate schedules, by step or by epoch, are
 /// settings of the optimizer.
 ///
@@ -83,7 +86,13 @@ impl fmt::Display for Sampling {
 ///     .callback(EarlyStopping::new(3));
 /// ```
 #[must_use = "pass the settings to Trainer::fit"]
-pub struct Fit<'a, Y = Tensor<i64>> {
+pub struct Fit<'a, Y = Tensor<i64>, I = Tensor, T: Float = f32> {
+    pub(crate) plan: Plan<'a, T>,
+    pub(crate) validation: Option<Data<'a, I, Y>>,
+}
+
+/// All of a [`Fit`] that has nothing to do with the types of the data.
+pub(crate) struct Plan<'a, T: Float> {
     pub(crate) epochs: usize,
     pub(crate) max_steps: Option<u64>,
     pub(crate) batches_per_epoch: Option<usize>,
@@ -93,12 +102,11 @@ pub struct Fit<'a, Y = Tensor<i64>> {
     pub(crate) sampling: Sampling,
     pub(crate) drop_last: bool,
     pub(crate) workers: Option<usize>,
-    pub(crate) validation: Option<Data<'a, Y>>,
     pub(crate) validation_split: Option<f64>,
     pub(crate) validate_every: usize,
     pub(crate) class_weights: Option<Vec<f64>>,
     pub(crate) not_finite: NotFinite,
-    pub(crate) callbacks: Vec<Box<dyn Callback + 'a>>,
+    pub(crate) callbacks: Vec<Box<dyn Callback<T> + 'a>>,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) resume: Option<PathBuf>,
     pub(crate) resume_must_exist: bool,
@@ -107,10 +115,10 @@ pub struct Fit<'a, Y = Tensor<i64>> {
     pub(crate) verbose: Verbose,
 }
 
-impl<'a, Y> Fit<'a, Y> {
+impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
     /// Goes through the data this many times: batches of 32, shuffled.
     pub fn epochs(epochs: usize) -> Self {
-        Self {
+        let plan = Plan {
             epochs,
             max_steps: None,
             batches_per_epoch: None,
@@ -120,7 +128,6 @@ impl<'a, Y> Fit<'a, Y> {
             sampling: Sampling::Shuffled,
             drop_last: false,
             workers: None,
-            validation: None,
             validation_split: None,
             validate_every: 1,
             class_weights: None,
@@ -132,7 +139,8 @@ impl<'a, Y> Fit<'a, Y> {
             stop: StopFlag::new(),
             ctrl_c: false,
             verbose: Verbose::Bar,
-        }
+        };
+        Self { plan, validation: None }
     }
 
     /// Trains for this many steps, however many epochs that are.
@@ -142,50 +150,50 @@ impl<'a, Y> Fit<'a, Y> {
 
     /// Stops after this many steps, in the middle of an epoch if need be.
     pub fn max_steps(mut self, steps: u64) -> Self {
-        self.max_steps = Some(steps);
+        self.plan.max_steps = Some(steps);
         self
     }
 
     /// Ends an epoch after this many batches, where the data holds more.
     pub fn batches_per_epoch(mut self, batches: usize) -> Self {
-        self.batches_per_epoch = Some(batches);
+        self.plan.batches_per_epoch = Some(batches);
         self
     }
 
     /// The number of samples of a batch; the last batch of an epoch holds what
     /// is left.
     pub fn batch_size(mut self, batch_size: usize) -> Self {
-        self.batch_size = batch_size;
+        self.plan.batch_size = batch_size;
         self
     }
 
     /// Whether to leave out a last batch that is not full, as batch norm may
     /// ask for; false unless set.
     pub fn drop_last(mut self, drop_last: bool) -> Self {
-        self.drop_last = drop_last;
+        self.plan.drop_last = drop_last;
         self
     }
 
     /// The number of batches whose gradients make one step; 1 unless set. A
     /// step takes the loss of one batch of them all, in the memory of a single
     /// one: each batch counts as much as what its loss was divided by (see
-    /// [`BatchLoss`](dendra_losses::BatchLoss)). The last step of an epoch
+    /// [`Loss::divisor`](dendra_losses::Loss::divisor)). The last step of an epoch
     /// takes the batches that are left.
     pub fn accumulate(mut self, batches: usize) -> Self {
-        self.accumulate = batches;
+        self.plan.accumulate = batches;
         self
     }
 
     /// The seed of all that is random in training: the order of the samples
     /// and dropout. The same seed gives bit-identical weights.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.plan.seed = seed;
         self
     }
 
     /// Whether to shuffle the samples in every epoch; true unless set.
     pub fn shuffle(mut self, shuffle: bool) -> Self {
-        self.sampling = if shuffle { Sampling::Shuffled } else { Sampling::InOrder };
+        self.plan.sampling = if shuffle { Sampling::Shuffled } else { Sampling::InOrder };
         self
     }
 
@@ -193,7 +201,7 @@ impl<'a, Y> Fit<'a, Y> {
     /// as another, whatever its share of the data is; see
     /// [`DataLoader::balanced`](dendra_datasets::DataLoader::balanced).
     pub fn balanced(mut self) -> Self {
-        self.sampling = Sampling::Balanced;
+        self.plan.sampling = Sampling::Balanced;
         self
     }
 
@@ -202,7 +210,7 @@ impl<'a, Y> Fit<'a, Y> {
     /// [`DataLoader::weighted`](dendra_datasets::DataLoader::weighted). To
     /// weigh the loss instead, see [`class_weights`](Self::class_weights).
     pub fn weighted(mut self, weights: impl Into<Vec<f64>>) -> Self {
-        self.sampling = Sampling::Weighted(weights.into());
+        self.plan.sampling = Sampling::Weighted(weights.into());
         self
     }
 
@@ -211,12 +219,12 @@ impl<'a, Y> Fit<'a, Y> {
     /// timed, and threads are used where gathering takes long. Nothing depends
     /// on it but the time.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
+        self.plan.workers = Some(workers);
         self
     }
 
     /// Evaluates on this data after every epoch.
-    pub fn validate_on(mut self, data: &'a impl Dataset<Input = Tensor, Target = Y>) -> Self {
+    pub fn validate_on(mut self, data: &'a impl Dataset<Input = I, Target = Y>) -> Self {
         self.validation = Some(data);
         self
     }
@@ -224,40 +232,40 @@ impl<'a, Y> Fit<'a, Y> {
     /// Keeps this share of the training data, drawn by the seed, for
     /// validation.
     pub fn validation_split(mut self, share: f64) -> Self {
-        self.validation_split = Some(share);
+        self.plan.validation_split = Some(share);
         self
     }
 
     /// Evaluates only after every so many epochs, and after the last.
     pub fn validate_every(mut self, epochs: usize) -> Self {
-        self.validate_every = epochs;
+        self.plan.validate_every = epochs;
         self
     }
 
     /// How much the samples of each class count in training; the loss must be
     /// one of classes. The validation loss is not weighted.
     pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
-        self.class_weights = Some(weights.into());
+        self.plan.class_weights = Some(weights.into());
         self
     }
 
     /// What becomes of a step whose loss or gradient is not finite; stops
     /// unless set.
     pub fn not_finite(mut self, policy: NotFinite) -> Self {
-        self.not_finite = policy;
+        self.plan.not_finite = policy;
         self
     }
 
     /// Lets this look on and take part. Callbacks are called in the order in
     /// which they were given; give `&mut callback` to keep one.
-    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
-        self.callbacks.push(Box::new(callback));
+    pub fn callback(mut self, callback: impl Callback<T> + 'a) -> Self {
+        self.plan.callbacks.push(Box::new(callback));
         self
     }
 
     /// Writes checkpoints.
     pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
-        self.checkpoints = Some(checkpoints);
+        self.plan.checkpoints = Some(checkpoints);
         self
     }
 
@@ -270,8 +278,8 @@ impl<'a, Y> Fit<'a, Y> {
     /// Of the epoch that was interrupted, the history tells the loss over all
     /// batches, and the metrics over those after the checkpoint.
     pub fn resume(mut self, path: impl Into<PathBuf>) -> Self {
-        self.resume = Some(path.into());
-        self.resume_must_exist = true;
+        self.plan.resume = Some(path.into());
+        self.plan.resume_must_exist = true;
         self
     }
 
@@ -279,15 +287,15 @@ impl<'a, Y> Fit<'a, Y> {
     /// otherwise the run begins. A program that is started again and again
     /// until it is through wants this.
     pub fn resume_if_present(mut self, path: impl Into<PathBuf>) -> Self {
-        self.resume = Some(path.into());
-        self.resume_must_exist = false;
+        self.plan.resume = Some(path.into());
+        self.plan.resume_must_exist = false;
         self
     }
 
     /// Finishes the step, writes a checkpoint and ends with
     /// [`Error::Interrupted`] once this flag is set, by another thread say.
     pub fn stop_when(mut self, flag: &StopFlag) -> Self {
-        self.stop = flag.clone();
+        self.plan.stop = flag.clone();
         self
     }
 
@@ -295,13 +303,13 @@ impl<'a, Y> Fit<'a, Y> {
     /// program at once.
     #[cfg(feature = "interrupt")]
     pub fn stop_on_ctrl_c(mut self) -> Self {
-        self.ctrl_c = true;
+        self.plan.ctrl_c = true;
         self
     }
 
     /// How much to print.
     pub fn verbose(mut self, verbose: Verbose) -> Self {
-        self.verbose = verbose;
+        self.plan.verbose = verbose;
         self
     }
 
@@ -309,9 +317,11 @@ impl<'a, Y> Fit<'a, Y> {
     pub fn quiet(self) -> Self {
         self.verbose(Verbose::Silent)
     }
+}
 
+impl<T: Float> Plan<'_, T> {
     /// Refuses settings that make no sense.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self, validates: bool) -> Result<()> {
         let positive = [
             ("accumulate", self.accumulate),
             ("validate_every", self.validate_every),
@@ -323,7 +333,7 @@ impl<'a, Y> Fit<'a, Y> {
         if self.epochs == usize::MAX && self.max_steps.is_none() {
             return Err(Error::argument("Fit", "neither epochs nor steps say where to end"));
         }
-        if self.validation.is_some() && self.validation_split.is_some() {
+        if validates && self.validation_split.is_some() {
             let message = "give either data to validate on or a share to split off, not both";
             return Err(Error::argument("Fit", message));
         }

@@ -40,6 +40,7 @@ mod progress;
 mod report;
 mod run;
 pub mod search;
+mod stage;
 mod statistics;
 mod step;
 mod stop;
@@ -49,7 +50,7 @@ mod tensorboard;
 mod trainer;
 mod trial;
 
-pub use callback::{BatchReport, Callback, Moment};
+pub use callback::{AnyModel, BatchReport, Callback, Moment};
 pub use checkpoint::{Checkpoint, Checkpoints, Every, Position, Settings};
 pub use early_stopping::EarlyStopping;
 pub use finder::{LearningRateCurve, LearningRates};
@@ -58,7 +59,7 @@ pub use folds::{CrossValidation, KFold};
 pub use history::{EpochReport, Evaluation, History};
 pub use metrics::{
     Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
-    BinaryPrecision, BinaryRecall, CategoricalAccuracy, CohenKappa, ConfusionMatrix, F1,
+    BinaryPrecision, BinaryRecall, CategoricalAccuracy, CohenKappa, ConfusionMatrix, F1, MapMetric,
     MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Perplexity, Precision,
     R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy,
 };
@@ -66,7 +67,7 @@ pub use monitor::Goal;
 pub use not_finite::NotFinite;
 #[cfg(feature = "plots")]
 pub use plots::{Svg, confusion_matrix, learning_curve};
-pub use profile::{LayerProfile, Profile};
+pub use profile::{Cost, LayerProfile, OperationProfile, Profile};
 pub use progress::Verbose;
 #[cfg(feature = "report")]
 pub use report::{ClassFigures, Classification, Mistake, Report};

@@ -3,7 +3,7 @@
 use dendra_autograd::StateDict;
 use dendra_nn::Parameters;
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result};
+use dendra_tensor::{Error, Float, Result};
 
 /// What becomes of a step whose loss or gradient is infinite or NaN. Nothing
 /// of such a step reaches the weights, whatever the policy is, and the error
@@ -46,11 +46,11 @@ impl Guard {
     }
 
     /// Before a step: keeps the state where the policy asks for it.
-    pub(crate) fn before(
+    pub(crate) fn before<T: Float>(
         &mut self,
         step: u64,
-        model: &impl Parameters,
-        optimizer: &impl Optimizer,
+        model: &dyn Parameters<T>,
+        optimizer: &dyn Optimizer<T>,
     ) {
         if let NotFinite::RollBack { every, .. } = self.policy
             && (self.kept.is_none() || step.is_multiple_of(every.max(1)))
@@ -71,11 +71,11 @@ impl Guard {
     /// # Errors
     ///
     /// The error that made the step fail, otherwise.
-    pub(crate) fn failed(
+    pub(crate) fn failed<T: Float>(
         &mut self,
         error: Error,
-        model: &mut impl Parameters,
-        optimizer: &mut impl Optimizer,
+        model: &mut dyn Parameters<T>,
+        optimizer: &mut dyn Optimizer<T>,
     ) -> Result<String> {
         let limit = match self.policy {
             _ if !matches!(error, Error::NotFinite { .. }) => return Err(error),

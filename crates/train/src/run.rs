@@ -1,72 +1,68 @@
 //! A training run: the loop over epochs and steps, with all that looks on.
 
 use std::path::Path;
-use std::thread;
 use std::time::Instant;
 
-use dendra_datasets::{DataLoader, Dataset};
-use dendra_losses::{Loss, RunningLoss};
-use dendra_nn::Module;
-use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_losses::RunningLoss;
+use dendra_tensor::{Error, Float, Result};
 
-use crate::batches::{Batches, Gathering};
+use crate::batches::Gathering;
 use crate::callback::{BatchReport, Callback, Moment, guarded};
 use crate::checkpoint::{Checkpoint, Keeper, Position, Settings, file_of};
-use crate::fit::{Data, Fit};
+use crate::fit::Plan;
 use crate::history::{EpochReport, History};
 use crate::not_finite::Guard;
 use crate::progress::{Progress, Verbose};
+use crate::stage::{Parts, Stage};
+use crate::step::Step;
 use crate::stop::Interrupt;
-use crate::trainer::{Gathered, Trainer};
 
-/// A training run.
-pub(crate) struct Run<'r, 'a, M, O, L, Y> {
-    trainer: &'r mut Trainer<M, O, L, Y>,
-    loader: DataLoader<'r, dyn Dataset<Input = Tensor, Target = Y> + 'r>,
-    validation: Option<Data<'r, Y>>,
-    fit: Fit<'a, Y>,
+/// A training run, of whatever model on whatever data: those are on a
+/// [`Stage`], so that this is compiled once.
+pub(crate) struct Run<'a, T: Float> {
+    plan: Plan<'a, T>,
     settings: Settings,
+    /// The batches of an epoch.
+    batches: usize,
+    validates: bool,
     position: Position,
     history: History,
     keeper: Option<Keeper>,
     guard: Guard,
-    gathering: Gathering,
+    pub(crate) gathering: Gathering,
     interrupt: Interrupt,
 }
 
-impl<'r, 'a, M, O, L, Y> Run<'r, 'a, M, O, L, Y>
-where
-    M: Module,
-    O: Optimizer,
-    L: Loss<Y>,
-    Y: Send,
-{
+/// The steps of an epoch while they are done.
+pub(crate) struct Steps {
+    progress: Progress,
+    /// That of the last step.
+    learning_rate: f64,
+    /// Whether someone asked to stop.
+    interrupted: bool,
+}
+
+impl<'a, T: Float> Run<'a, T> {
     /// Makes everything ready, and loads the checkpoint to go on from.
-    pub(crate) fn begin(
-        trainer: &'r mut Trainer<M, O, L, Y>,
-        data: Data<'r, Y>,
-        validation: Option<Data<'r, Y>>,
-        mut fit: Fit<'a, Y>,
-    ) -> Result<Self> {
-        let loader = DataLoader::new(data).batch_size(fit.batch_size).drop_last(fit.drop_last);
-        let loader = fit.sampling.apply(loader, fit.seed)?;
-        if loader.is_empty() {
+    #[inline(never)]
+    pub(crate) fn begin(stage: &mut dyn Stage<T>, mut plan: Plan<'a, T>) -> Result<Self> {
+        let about = stage.about();
+        if about.batches == 0 {
             let message = "the data holds fewer samples than a batch, and drop_last leaves it out";
             return Err(Error::argument("Fit", message));
         }
         let settings = Settings {
-            samples: data.len(),
-            batch_size: fit.batch_size,
-            accumulate: fit.accumulate,
-            batches_per_epoch: fit.batches_per_epoch,
-            seed: fit.seed,
-            sampling: fit.sampling.to_string(),
-            drop_last: fit.drop_last,
-            validation_split: fit.validation_split,
-            class_weights: fit.class_weights.clone(),
+            samples: about.samples,
+            batch_size: plan.batch_size,
+            accumulate: plan.accumulate,
+            batches_per_epoch: plan.batches_per_epoch,
+            seed: plan.seed,
+            sampling: plan.sampling.to_string(),
+            drop_last: plan.drop_last,
+            validation_split: plan.validation_split,
+            class_weights: plan.class_weights.clone(),
         };
-        let epochs = trainer.epochs;
+        let epochs = *stage.parts().epochs;
         let position = Position {
             first_epoch: epochs,
             epoch: epochs,
@@ -75,19 +71,19 @@ where
             samples: 0,
             loss: RunningLoss::default(),
         };
-        let keeper = fit.checkpoints.take().map(Keeper::open).transpose()?;
-        let interrupt = Interrupt::listen(fit.ctrl_c)?;
-        let guard = Guard::new(fit.not_finite);
-        let gathering = Gathering::new(fit.workers);
+        let keeper = plan.checkpoints.take().map(Keeper::open).transpose()?;
+        let interrupt = Interrupt::listen(plan.ctrl_c)?;
+        let guard = Guard::new(plan.not_finite);
+        let gathering = Gathering::new(plan.workers);
         let history = History::default();
         let resume =
-            fit.resume.take().filter(|path| fit.resume_must_exist || file_of(path).exists());
+            plan.resume.take().filter(|path| plan.resume_must_exist || file_of(path).exists());
+        let batches = about.batches.min(plan.batches_per_epoch.unwrap_or(usize::MAX));
         let mut run = Self {
-            trainer,
-            loader,
-            validation,
-            fit,
+            plan,
             settings,
+            batches,
+            validates: about.validates,
             position,
             history,
             keeper,
@@ -95,8 +91,8 @@ where
             gathering,
             interrupt,
         };
-        let checkpoint = resume.as_deref().map(|path| run.resume(path)).transpose()?;
-        run.call(|callback, now| callback.on_start(now))?;
+        let checkpoint = resume.as_deref().map(|path| run.resume(stage, path)).transpose()?;
+        run.call(stage, |callback, now| callback.on_start(now))?;
         if let Some(checkpoint) = checkpoint {
             run.resume_callbacks(checkpoint)?;
         }
@@ -104,18 +100,19 @@ where
     }
 
     /// Loads all of a checkpoint but the callbacks' states.
-    fn resume(&mut self, path: &Path) -> Result<Checkpoint> {
+    fn resume(&mut self, stage: &mut dyn Stage<T>, path: &Path) -> Result<Checkpoint> {
         let checkpoint = Checkpoint::read(path)?;
         let place = |error: Error| error.within(file_of(path).display().to_string());
         checkpoint.settings.check_same(&self.settings).map_err(place)?;
         let Position { first_epoch, epoch, batch, .. } = checkpoint.position;
-        if first_epoch > epoch || batch >= self.batches().max(1) {
+        if first_epoch > epoch || batch >= self.batches.max(1) {
             let message = format!("the position in the data makes no sense: batch {batch}");
             return Err(Error::file(file_of(path), message));
         }
-        checkpoint.restore(&mut self.trainer.model, &mut self.trainer.optimizer).map_err(place)?;
+        let Parts { model, optimizer, epochs } = stage.parts();
+        checkpoint.restore(model, optimizer).map_err(place)?;
         self.position = checkpoint.position;
-        self.trainer.epochs = epoch;
+        *epochs = epoch;
         self.history = checkpoint.history.clone();
         // What was told of the epoch that is gone on with would be there twice.
         self.history.epochs.retain(|report| report.number <= epoch);
@@ -126,7 +123,7 @@ where
     }
 
     fn resume_callbacks(&mut self, checkpoint: Checkpoint) -> Result<()> {
-        let mut callbacks: Vec<_> = self.fit.callbacks.iter_mut().collect();
+        let mut callbacks: Vec<_> = self.plan.callbacks.iter_mut().collect();
         for (name, state) in checkpoint.callbacks {
             let Some(index) = callbacks.iter().position(|callback| callback.name() == name) else {
                 let message = format!(
@@ -140,59 +137,59 @@ where
         Ok(())
     }
 
-    /// The number of batches of an epoch.
-    fn batches(&self) -> usize {
-        self.loader.len().min(self.fit.batches_per_epoch.unwrap_or(usize::MAX))
-    }
-
     /// The number of the last epoch.
     fn last_epoch(&self) -> usize {
-        self.position.first_epoch.saturating_add(self.fit.epochs)
+        self.position.first_epoch.saturating_add(self.plan.epochs)
     }
 
     /// Whether the run is through.
     fn is_over(&self) -> bool {
         self.history.stopped.is_some()
             || self.position.epoch >= self.last_epoch()
-            || self.fit.max_steps.is_some_and(|limit| self.position.step >= limit)
+            || self.plan.max_steps.is_some_and(|limit| self.position.step >= limit)
     }
 
     /// Whether someone asked to stop.
     fn is_interrupted(&self) -> bool {
-        self.fit.stop.is_set() || self.interrupt.is_pressed()
+        self.plan.stop.is_set() || self.interrupt.is_pressed()
     }
 
     /// Trains until the run is over.
-    pub(crate) fn train(mut self) -> Result<History> {
+    #[inline(never)]
+    pub(crate) fn train(mut self, stage: &mut dyn Stage<T>) -> Result<History> {
         while !self.is_over() {
-            self.epoch()?;
+            self.epoch(stage)?;
         }
-        self.call(|callback, now| callback.on_end(now))?;
-        if self.fit.verbose != Verbose::Silent
+        self.call(stage, |callback, now| callback.on_end(now))?;
+        if self.plan.verbose != Verbose::Silent
             && let Some(reason) = &self.history.stopped
         {
             eprintln!("stopped: {reason}");
         }
         // A later fit is not to see the batches of a cut epoch again.
-        self.trainer.epochs = self.position.epoch + usize::from(self.position.batch > 0);
+        *stage.parts().epochs = self.position.epoch + usize::from(self.position.batch > 0);
         Ok(self.history)
     }
 
     /// Trains an epoch, or what is left of it.
-    fn epoch(&mut self) -> Result<()> {
+    fn epoch(&mut self, stage: &mut dyn Stage<T>) -> Result<()> {
         let number = self.position.epoch + 1;
-        let batches = self.batches();
-        let last = (self.fit.epochs < usize::MAX).then(|| self.last_epoch());
-        let samples = self.settings.samples.min(batches.saturating_mul(self.fit.batch_size));
-        let mut progress = Progress::epoch(number, last, samples, self.fit.verbose);
+        let batches = self.batches;
+        let last = (self.plan.epochs < usize::MAX).then(|| self.last_epoch());
+        let samples = self.settings.samples.min(batches.saturating_mul(self.plan.batch_size));
+        let mut steps = Steps {
+            progress: Progress::epoch(number, last, samples, self.plan.verbose),
+            learning_rate: stage.parts().optimizer.learning_rate(),
+            interrupted: false,
+        };
         let start = Instant::now();
         let already = self.position.samples;
-        let mut gathered = Gathered::new(&self.trainer.metrics);
-        (gathered.loss, gathered.samples) = (self.position.loss, already);
-
-        let Some(learning_rate) = self.steps(&mut gathered, &mut progress)? else {
-            return self.interrupted(progress);
-        };
+        stage.begin_epoch(self.position.loss, already);
+        stage.steps(self, &mut steps)?;
+        let Steps { progress, learning_rate, interrupted } = steps;
+        if interrupted {
+            return self.interrupted(stage, progress);
+        }
         let seconds = start.elapsed().as_secs_f64();
         let complete = self.position.batch == batches;
         if complete {
@@ -200,101 +197,81 @@ where
             let epoch = self.position.epoch + 1;
             let loss = RunningLoss::default();
             self.position = Position { first_epoch, epoch, batch: 0, step, samples: 0, loss };
-            self.trainer.epochs = epoch;
-            self.trainer.optimizer.end_epoch();
+            let Parts { optimizer, epochs, .. } = stage.parts();
+            *epochs = epoch;
+            optimizer.end_epoch();
         }
-        let validate = number.is_multiple_of(self.fit.validate_every) || self.is_over();
-        let validation = self.validation.filter(|_| validate);
-        let validation = validation.map(|data| {
-            guarded(|| "evaluation".to_owned(), || self.trainer.evaluate_any(data))
+        let validate = number.is_multiple_of(self.plan.validate_every) || self.is_over();
+        let validation = (self.validates && validate).then(|| {
+            guarded(|| "evaluation".to_owned(), || stage.validate())
                 .map_err(|error| error.within(format!("validation after epoch {number}")))
         });
         let report = EpochReport {
             number,
-            training: gathered.evaluation(),
+            training: stage.figures(),
             validation: validation.transpose()?,
             seconds,
-            samples_per_second: (gathered.samples - already) as f64 / seconds,
+            samples_per_second: (stage.gathered().1 - already) as f64 / seconds,
             learning_rate,
         };
         // A schedule that waits for a plateau looks at what one trains for.
-        let watched = match self.validation {
-            Some(_) => report.validation.as_ref(),
-            None => Some(&report.training),
+        let watched = match self.validates {
+            true => report.validation.as_ref(),
+            false => Some(&report.training),
         };
         if let Some(watched) = watched.filter(|_| complete) {
-            self.trainer.optimizer.observe(watched.loss);
+            stage.parts().optimizer.observe(watched.loss);
         }
         progress.finish(&report);
         self.history.epochs.push(report.clone());
         // Callbacks may count an epoch that a limit of steps cuts short. A run that goes on with it
         // hears of it again, so the checkpoint must not know.
         let keeps = self.keeper.is_some();
-        let cut = (keeps && !complete).then(|| self.checkpoint()).transpose()?;
-        self.call(|callback, now| callback.on_epoch(now, &report))?;
-        self.write_after(&report, cut)?;
+        let cut = (keeps && !complete).then(|| self.checkpoint(stage)).transpose()?;
+        self.call(stage, |callback, now| callback.on_epoch(now, &report))?;
+        self.write_after(stage, &report, cut)?;
         if self.is_interrupted() && !self.is_over() {
-            return self.end_interrupted(&format!("after epoch {number}"));
+            return self.end_interrupted(stage, &format!("after epoch {number}"));
         }
         Ok(())
     }
 
-    /// The steps of an epoch, or of what is left of it, up to an interruption:
-    /// the learning rate of the last one, unless there was one.
-    fn steps(
-        &mut self,
-        gathered: &mut Gathered<Y>,
-        progress: &mut Progress,
-    ) -> Result<Option<f64>> {
+    /// Epoch, first batch and number of batches of the next step, counted from
+    /// 0; `None` when the epoch is through, the run is over, or someone asked
+    /// to stop.
+    pub(crate) fn next_step(&self, steps: &Steps) -> Option<(usize, usize, usize)> {
         let Position { epoch, batch, .. } = self.position;
-        let batches = self.batches();
-        let loader = self.loader.clone();
-        let mut learning_rate = self.trainer.optimizer.learning_rate();
-        thread::scope(|scope| {
-            let mut source = Batches::new(scope, loader, epoch, batch, self.gathering);
-            while self.position.batch < batches && !self.is_over() {
-                let first = self.position.batch;
-                let count = self.fit.accumulate.min(batches - first);
-                let mut group = Vec::with_capacity(count);
-                for index in first..first + count {
-                    let place = || format!("epoch {}, batch {}", epoch + 1, index + 1);
-                    let batch = source.next().transpose().map_err(|error| error.within(place()))?;
-                    group.push(batch.ok_or_else(|| {
-                        Error::data(place(), "the data set has fewer batches than it told")
-                    })?);
-                }
-                learning_rate = self.trainer.optimizer.learning_rate();
-                self.one_step(group, gathered, progress)?;
-                progress.update(gathered.samples, || gathered.evaluation());
-                (self.position.loss, self.position.samples) = (gathered.loss, gathered.samples);
-                if self.position.batch < batches && !self.is_over() {
-                    if self.is_interrupted() {
-                        return Ok(None);
-                    }
-                    let step = self.position.step;
-                    if self.keeper.as_ref().is_some_and(|keeper| keeper.due_after_step(step)) {
-                        self.write_last()?;
-                    }
-                }
-            }
-            self.gathering = source.gathering();
-            Ok(Some(learning_rate))
-        })
+        let is_left = batch < self.batches && !self.is_over() && !steps.interrupted;
+        is_left.then(|| (epoch, batch, self.plan.accumulate.min(self.batches - batch)))
     }
 
-    /// One step, and what becomes of it when it is not finite.
-    fn one_step(
+    /// Where the epoch goes on.
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The seed of all that is random.
+    pub(crate) fn seed(&self) -> u64 {
+        self.plan.seed
+    }
+
+    /// Before a step.
+    pub(crate) fn before_step(&mut self, parts: Parts<'_, T>, steps: &mut Steps) {
+        steps.learning_rate = parts.optimizer.learning_rate();
+        self.guard.before(self.position.step, parts.model, parts.optimizer);
+    }
+
+    /// After a step on so many batches: what becomes of it when it is not
+    /// finite, and all that looks on.
+    #[inline(never)]
+    pub(crate) fn after_step(
         &mut self,
-        group: Vec<(Tensor, Y)>,
-        gathered: &mut Gathered<Y>,
-        progress: &mut Progress,
+        stage: &mut dyn Stage<T>,
+        result: Result<Step<T>>,
+        count: usize,
+        steps: &mut Steps,
     ) -> Result<()> {
-        let (count, first) = (group.len(), self.position.batch);
-        let Trainer { model, optimizer, .. } = &*self.trainer;
-        self.guard.before(self.position.step, model, optimizer);
-        let place = (self.position.epoch, first);
-        let weights = self.fit.class_weights.as_deref();
-        let result = self.trainer.step(group, self.fit.seed, place, weights, gathered);
+        let first = self.position.batch;
         let result = result.map_err(|error| {
             let batch = match count {
                 1 => format!("batch {}", first + 1),
@@ -308,9 +285,9 @@ where
                 Some(done)
             }
             Err(error) => {
-                let Trainer { model, optimizer, .. } = &mut *self.trainer;
+                let Parts { model, optimizer, .. } = stage.parts();
                 let incident = self.guard.failed(error, model, optimizer)?;
-                progress.line(&incident);
+                steps.progress.line(&incident);
                 self.history.incidents.push(incident);
                 None
             }
@@ -320,7 +297,19 @@ where
         if let Some(done) = done {
             let report =
                 BatchReport { loss: done.loss, samples: done.samples, gradients: &done.gradients };
-            self.call(|callback, now| callback.on_batch(now, &report))?;
+            self.call(stage, |callback, now| callback.on_batch(now, &report))?;
+        }
+        (self.position.loss, self.position.samples) = stage.gathered();
+        steps.progress.update(self.position.samples, || stage.figures());
+        if self.position.batch < self.batches && !self.is_over() {
+            if self.is_interrupted() {
+                steps.interrupted = true;
+                return Ok(());
+            }
+            let step = self.position.step;
+            if self.keeper.as_ref().is_some_and(|keeper| keeper.due_after_step(step)) {
+                self.write_last(stage)?;
+            }
         }
         Ok(())
     }
@@ -328,18 +317,20 @@ where
     /// Calls every callback.
     fn call(
         &mut self,
-        call: impl Fn(&mut dyn Callback, &mut Moment<'_>) -> Result<()>,
+        stage: &mut dyn Stage<T>,
+        call: impl Fn(&mut dyn Callback<T>, &mut Moment<'_, T>) -> Result<()>,
     ) -> Result<()> {
         let mut stop = None;
-        for callback in &mut self.fit.callbacks {
+        for callback in &mut self.plan.callbacks {
+            let Parts { model, optimizer, .. } = stage.parts();
             let mut now = Moment {
-                model: &mut self.trainer.model,
-                optimizer: &mut self.trainer.optimizer,
+                model,
+                optimizer,
                 history: &self.history,
                 epoch: self.position.epoch + usize::from(self.position.batch > 0),
                 batch: self.position.batch,
                 step: self.position.step,
-                validates: self.validation.is_some(),
+                validates: self.validates,
                 stop: &mut stop,
             };
             ask(&mut **callback, |callback| call(callback, &mut now))?;
@@ -350,18 +341,20 @@ where
         Ok(())
     }
 
-    fn checkpoint(&mut self) -> Result<Checkpoint> {
+    fn checkpoint(&mut self, stage: &mut dyn Stage<T>) -> Result<Checkpoint> {
         let mut callbacks = Vec::new();
-        for callback in &mut self.fit.callbacks {
-            let named = |callback: &mut dyn Callback| Ok((callback.name(), callback.state_dict()));
+        for callback in &mut self.plan.callbacks {
+            let named =
+                |callback: &mut dyn Callback<T>| Ok((callback.name(), callback.state_dict()));
             let (name, state) = ask(&mut **callback, named)?;
             if !state.is_empty() {
                 callbacks.push((name, state));
             }
         }
+        let Parts { model, optimizer, .. } = stage.parts();
         Ok(Checkpoint {
-            model: self.trainer.model.state_dict(),
-            optimizer: self.trainer.optimizer.state_dict(),
+            model: model.state_dict(),
+            optimizer: optimizer.state_dict(),
             callbacks,
             position: self.position,
             settings: self.settings.clone(),
@@ -370,18 +363,23 @@ where
         })
     }
 
-    fn write_last(&mut self) -> Result<()> {
+    fn write_last(&mut self, stage: &mut dyn Stage<T>) -> Result<()> {
         if self.keeper.is_none() {
             return Ok(());
         }
-        let checkpoint = self.checkpoint()?;
+        let checkpoint = self.checkpoint(stage)?;
         self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.write_last(&checkpoint))
     }
 
     /// The checkpoints that are due after an epoch; `cut` is the last one when
     /// the epoch was cut short.
-    fn write_after(&mut self, report: &EpochReport, cut: Option<Checkpoint>) -> Result<()> {
-        let (over, validates) = (self.is_over(), self.validation.is_some());
+    fn write_after(
+        &mut self,
+        stage: &mut dyn Stage<T>,
+        report: &EpochReport,
+        cut: Option<Checkpoint>,
+    ) -> Result<()> {
+        let (over, validates) = (self.is_over(), self.validates);
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         let best = keeper.is_best(report, validates)?;
         let due = over
@@ -390,7 +388,7 @@ where
         if !(best || due) {
             return Ok(());
         }
-        let checkpoint = self.checkpoint()?;
+        let checkpoint = self.checkpoint(stage)?;
         let Some(keeper) = &self.keeper else { return Ok(()) };
         if best {
             keeper.write_best(&checkpoint)?;
@@ -399,15 +397,15 @@ where
     }
 
     /// Stops in the middle of an epoch.
-    fn interrupted(&mut self, progress: Progress) -> Result<()> {
+    fn interrupted(&mut self, stage: &mut dyn Stage<T>, progress: Progress) -> Result<()> {
         let place =
             format!("in epoch {}, after batch {}", self.position.epoch + 1, self.position.batch);
         progress.finish(&format!("interrupted {place}"));
-        self.end_interrupted(&place)
+        self.end_interrupted(stage, &place)
     }
 
-    fn end_interrupted(&mut self, place: &str) -> Result<()> {
-        self.write_last()?;
+    fn end_interrupted(&mut self, stage: &mut dyn Stage<T>, place: &str) -> Result<()> {
+        self.write_last(stage)?;
         let how = match &self.keeper {
             None => "nothing was saved, since this fit writes no checkpoints".to_owned(),
             Some(keeper) => {
@@ -420,9 +418,9 @@ where
 }
 
 /// Calls a callback. A panic is an error that names it.
-fn ask<R>(
-    callback: &mut (dyn Callback + '_),
-    call: impl FnOnce(&mut dyn Callback) -> Result<R>,
+fn ask<R, T: Float>(
+    callback: &mut (dyn Callback<T> + '_),
+    call: impl FnOnce(&mut dyn Callback<T>) -> Result<R>,
 ) -> Result<R> {
     guarded(String::new, || call(callback)).map_err(|error| match error {
         Error::Panic { message, .. } => {

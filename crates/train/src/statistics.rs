@@ -3,8 +3,8 @@
 use std::fmt;
 
 use dendra_autograd::{Gradients, Parameters, Tape, Var};
-use dendra_nn::Sequential;
-use dendra_tensor::{Result, Tensor};
+use dendra_nn::{Sequential, Tensors, Trace};
+use dendra_tensor::{Float, Result, Tensor};
 
 use crate::table;
 
@@ -27,10 +27,10 @@ pub struct Spread {
 
 impl Spread {
     /// That of a tensor's values; NaN where it has none.
-    pub fn of(values: &Tensor) -> Self {
+    pub fn of<T: Float>(values: &Tensor<T>) -> Self {
         let values = values.to_vec();
         let count = values.len() as f64;
-        let each = || values.iter().map(|&value| f64::from(value));
+        let each = || values.iter().map(|value| value.to_f64());
         let mean = each().sum::<f64>() / count;
         Self {
             mean,
@@ -83,8 +83,44 @@ impl Statistics {
         Ok(Self { rows })
     }
 
+    /// Of what every operation of any model gives for a batch of inputs, in
+    /// evaluation mode, from a trace; views are left out.
+    ///
+    /// ```
+    /// use dendra_nn::{Sequential, Trace};
+    /// use dendra_tensor::{Rng, Tensor};
+    /// use dendra_train::Statistics;
+    ///
+    /// let rng = &mut Rng::seed(1);
+    /// let model = Sequential::input([16]).dense(64).relu().build(rng)?;
+    /// let inputs = Tensor::<f32>::normal([32, 16], 0.0, 1.0, rng);
+    /// let values = Statistics::of_trace(&Trace::of(&model, &inputs)?, &inputs)?;
+    /// let (name, relu) = &values.rows[1];
+    /// assert!(name == "1  %1 relu" && relu.min == 0.0);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the trace does not take the inputs.
+    pub fn of_trace<T: Float>(trace: &Trace<T>, inputs: &impl Tensors) -> Result<Self> {
+        let mut rows = Vec::new();
+        trace.replay_watched(inputs, &mut |executed| {
+            let Some(call) = executed.call else { return Ok(()) };
+            let output = call.output();
+            if !call.inputs().iter().any(|input| output.shares_memory_with(input)) {
+                let node = &trace.nodes()[executed.index];
+                let value = trace.value_name(executed.index);
+                let name = format!("{}  {value} {}", node.part, node.name());
+                rows.push((name, Spread::of(output)));
+            }
+            Ok(())
+        })?;
+        Ok(Self { rows })
+    }
+
     /// Of the gradient of every parameter of a model that has one.
-    pub fn of_gradients(model: &dyn Parameters, gradients: &Gradients) -> Self {
+    pub fn of_gradients<T: Float>(model: &dyn Parameters<T>, gradients: &Gradients<T>) -> Self {
         let parameters = model.named_parameters().into_iter();
         let rows =
             parameters.filter_map(|(name, param)| Some((name, Spread::of(gradients.get(param)?))));
@@ -118,11 +154,11 @@ mod tests {
 
     #[test]
     fn a_spread_is_that_of_the_textbook() {
-        let spread = Spread::of(&Tensor::from([0.0, 2.0, 4.0, 6.0]));
+        let spread = Spread::of(&Tensor::from([0.0, 2.0, 4.0, 6.0_f32]));
         assert_eq!((spread.mean, spread.min, spread.max), (3.0, 0.0, 6.0));
         assert_eq!((spread.std, spread.zeros), (5_f64.sqrt(), 0.25));
         assert_eq!(spread.norm, 56_f64.sqrt());
-        assert!(Spread::of(&Tensor::zeros([0])).mean.is_nan());
+        assert!(Spread::of(&Tensor::<f32>::zeros([0])).mean.is_nan());
     }
 
     #[test]

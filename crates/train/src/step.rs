@@ -1,64 +1,69 @@
 //! One step: forward and backward through its batches, then the optimizer.
 
 use dendra_autograd::{Gradients, Tape};
-use dendra_losses::{BatchLoss, Loss, RunningLoss};
-use dendra_nn::Module;
+use dendra_losses::{Loss, RunningLoss};
+use dendra_nn::{Model, Output};
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result};
 
-use crate::trainer::{Gathered, Trainer};
+use crate::batches::Ready;
+use crate::trainer::{Gathered, Trainer, Values};
 
 /// A step that was done.
-pub(crate) struct Step {
-    pub(crate) gradients: Gradients,
+pub(crate) struct Step<T: Float> {
+    pub(crate) gradients: Gradients<T>,
     pub(crate) loss: f64,
     pub(crate) samples: usize,
 }
 
 /// The stream of random numbers of a batch, which depends on the seed and its
 /// position alone: a run that is resumed draws the same.
-fn tape(seed: u64, epoch: usize, batch: usize) -> Tape {
+fn tape<T: Float>(seed: u64, epoch: usize, batch: usize) -> Tape<T> {
     Tape::training(seed, (epoch as u64) << 32 | batch as u64)
 }
 
-impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
+impl<M, O, L, Y, I, T> Trainer<M, O, L, Y, I, T>
+where
+    M: Model<I, T>,
+    O: Optimizer<T>,
+    L: Loss<Y, T, M::Output>,
+    T: Float,
+{
     /// Trains on some batches, of which the first is the given one of its
-    /// epoch. When this fails, neither weights nor figures have changed.
+    /// epoch, by the trainer's loss or by another. When this fails, neither
+    /// weights nor figures have changed.
     pub(crate) fn step(
         &mut self,
-        batches: Vec<(Tensor, Y)>,
+        batches: &[Ready<I, Y>],
         seed: u64,
         (epoch, first): (usize, usize),
-        class_weights: Option<&[f64]>,
-        gathered: &mut Gathered<Y>,
-    ) -> Result<Step> {
-        let mut total: Option<Gradients> = None;
+        other_loss: Option<&dyn Loss<Y, T, M::Output>>,
+        gathered: &mut Gathered<Y, Values<M, I, T>>,
+    ) -> Result<Step<T>> {
+        let criterion = other_loss.unwrap_or(&self.loss);
+        let mut total: Option<Gradients<T>> = None;
         let mut figures = Vec::with_capacity(batches.len());
-        let mut all_inputs = Vec::with_capacity(batches.len());
         let (mut all_samples, mut running) = (0, RunningLoss::default());
         let several = batches.len() > 1;
-        for (index, (inputs, targets)) in batches.into_iter().enumerate() {
-            let samples = inputs.shape().first().copied().unwrap_or(1);
-            all_inputs.push(inputs.clone());
+        for (index, Ready { samples, inputs, targets }) in batches.iter().enumerate() {
             let tape = tape(seed, epoch, first + index);
-            let output = self.model.forward(&tape.input(inputs))?;
-            let loss = self.loss.of_batch(&output, &targets, class_weights)?;
-            let (factor, counts) = (loss.factor(), loss.counts());
-            let BatchLoss { value: loss, divisor } = loss;
+            let output = self.model.run(inputs, &tape)?;
+            let loss = criterion.forward(&output, targets)?;
+            let divisor = criterion.divisor(&output, targets, *samples);
             // Where nothing counts, the loss is NaN and its gradient 0.
-            if counts && !loss.value().is_finite() {
-                let first = tape.first_not_finite(|id| self.model.name_of(id));
+            if divisor != Some(0.0) && !loss.value().is_finite() {
+                let first = self.first_not_finite(&tape);
                 let first = first.unwrap_or_else(|| "the loss itself".to_owned());
                 let message = format!("the loss is not finite ({})", loss.value());
                 return Err(self.not_finite(format!("{message}; first not finite: {first}")));
             }
             let mut gradients = loss.backward()?;
-            let loss = f64::from(gradients.loss());
+            let loss = gradients.loss().to_f64();
             running.add(loss, divisor);
-            figures.push((loss, divisor, samples, output.into_value(), targets));
+            figures.push((loss, divisor, *samples, output.into_values(), targets));
             all_samples += samples;
             if several {
-                gradients.scale(factor);
+                gradients.scale(divisor.unwrap_or(1.0));
             }
             match &mut total {
                 None => total = Some(gradients),
@@ -72,17 +77,24 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         if let Some(id) = gradients.first_not_finite() {
             let name = self.model.name_of(id).unwrap_or_else(|| "an unnamed parameter".to_owned());
             // An activation with bounds hides an infinite input from the loss.
-            let reason = match all_inputs.iter().all(Tensor::is_finite) {
-                true => "",
-                false => ", as the input of the model is not",
-            };
+            let reason = batches.iter().enumerate().find_map(|(index, batch)| {
+                let tape = tape(seed, epoch, first + index);
+                self.model.run(&batch.inputs, &tape).ok()?;
+                self.first_not_finite(&tape)
+            });
+            let reason = reason.map_or_else(String::new, |first| format!(", as {first} is not"));
             return Err(self.not_finite(format!("the gradient of `{name}` is not finite{reason}")));
         }
         self.optimizer.step(&mut self.model, &gradients)?;
-        for (loss, divisor, samples, output, targets) in figures {
-            gathered.add(loss, divisor, samples, &output, &targets)?;
+        for (loss, divisor, samples, values, targets) in figures {
+            gathered.add(loss, divisor, samples, &values, targets)?;
         }
         Ok(Step { gradients, loss: running.value(), samples: all_samples })
+    }
+
+    /// The first value on a tape that is not finite, in words.
+    fn first_not_finite(&self, tape: &Tape<T>) -> Option<String> {
+        tape.first_not_finite(|id| self.model.name_of(id))
     }
 
     fn not_finite(&self, message: String) -> Error {

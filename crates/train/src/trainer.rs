@@ -2,36 +2,54 @@
 
 use std::thread;
 
-use dendra_autograd::Var;
-use dendra_datasets::{DataLoader, Dataset};
+use dendra_autograd::Tape;
+use dendra_datasets::{DataLoader, Dataset, Samples};
 use dendra_losses::{Loss, RunningLoss};
-use dendra_nn::Module;
+use dendra_nn::{Model, Output};
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result, Rng, Tensor};
+use dendra_tensor::{Error, Float, Result, Rng, Tensor};
 
-use crate::batches::{Batches, Gathering};
+use crate::batches::{Batches, Gathering, Ready};
 use crate::fit::{Data, Fit};
 use crate::history::{Evaluation, History};
 use crate::metrics::Metric;
 use crate::run::Run;
+use crate::stage::Work;
 
 /// How many samples go through the model at once when nothing is trained.
 pub(crate) const EVALUATION_BATCH: usize = 128;
 
+/// The values of the outputs of a model for inputs `I`.
+pub(crate) type Values<M, I, T> = <<M as Model<I, T>>::Output as Output>::Values;
+
 /// Trains, evaluates and applies a model.
 ///
-/// `Y` is the type of a batch's targets: `Tensor<i64>` for class labels,
-/// `Tensor<f32>` for regression. See the [crate's documentation](crate) for an
-/// example.
-pub struct Trainer<M, O, L, Y = Tensor<i64>> {
+/// `Y` and `I` are the types of a batch's targets and inputs: unless told
+/// otherwise, class labels and a tensor. `T` are the floats of the model. The
+/// data set says what they are, so they need to be written only where a trainer
+/// stands in a signature: `Trainer<Net, Adam, MseLoss, Tensor>` is one of a
+/// regression, `Trainer<Gpt, AdamW, CrossEntropy, Tensor<i64>, Tensor<i64>>` one
+/// of token ids. See the [crate's documentation](crate) for an example, and
+/// [`Model`] for models of any input.
+pub struct Trainer<M, O, L, Y = Tensor<i64>, I = Tensor, T = f32>
+where
+    M: Model<I, T>,
+    T: Float,
+{
     pub(crate) model: M,
     pub(crate) optimizer: O,
     pub(crate) loss: L,
-    pub(crate) metrics: Vec<Box<dyn Metric<Y>>>,
+    pub(crate) metrics: Vec<Box<dyn Metric<Y, Values<M, I, T>>>>,
     pub(crate) epochs: usize,
 }
 
-impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
+impl<M, O, L, Y, I, T> Trainer<M, O, L, Y, I, T>
+where
+    M: Model<I, T>,
+    O: Optimizer<T>,
+    L: Loss<Y, T, M::Output>,
+    T: Float,
+{
     /// Puts model, optimizer and loss together.
     pub fn new(mut model: M, optimizer: O, loss: L) -> Self {
         model.name_parameters();
@@ -40,7 +58,7 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
 
     /// Also reports this metric.
     #[must_use]
-    pub fn metric(mut self, metric: impl Metric<Y> + 'static) -> Self {
+    pub fn metric(mut self, metric: impl Metric<Y, Values<M, I, T>> + 'static) -> Self {
         self.metrics.push(Box::new(metric));
         self
     }
@@ -99,34 +117,43 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
     /// are no longer finite: the error names the step and the first operation
     /// whose output was not, and the weights are those of the step before.
     /// What was done until then stays, and the trainer can be used again.
-    pub fn fit<D>(&mut self, data: &D, mut fit: Fit<'_, Y>) -> Result<History>
+    pub fn fit<D>(&mut self, data: &D, mut fit: Fit<'_, Y, I, T>) -> Result<History>
     where
-        D: Dataset<Input = Tensor, Target = Y>,
+        M: 'static,
+        I: Send,
+        Y: Send,
+        D: Dataset<Input = I, Target = Y>,
     {
         check_data("the training data", data)?;
-        fit.check()?;
+        let plan = &mut fit.plan;
+        plan.check(fit.validation.is_some())?;
         // A wrong number of weights is told before the data is divided.
-        fit.sampling.apply(DataLoader::new(data), fit.seed)?;
-        let Some(share) = fit.validation_split else {
+        plan.sampling.apply(DataLoader::new(data), plan.seed)?;
+        let Some(share) = plan.validation_split else {
             let validation = fit.validation;
             return self.fit_on(data, validation, fit);
         };
         // A stream of its own, so that it has nothing in common with the order
         // of the epochs.
-        let mut rng = Rng::seed(fit.seed).fork(u64::MAX);
+        let mut rng = Rng::seed(plan.seed).fork(u64::MAX);
         let (train, validation) = data
             .split(1.0 - share, &mut rng)
             .map_err(|error| error.within(format!("validation_split of {share}")))?;
-        fit.sampling = fit.sampling.of_part(train.indices());
+        plan.sampling = plan.sampling.of_part(train.indices());
         self.fit_on(&train, Some(&validation), fit)
     }
 
     fn fit_on(
         &mut self,
-        data: Data<'_, Y>,
-        validation: Option<Data<'_, Y>>,
-        fit: Fit<'_, Y>,
-    ) -> Result<History> {
+        data: Data<'_, I, Y>,
+        validation: Option<Data<'_, I, Y>>,
+        fit: Fit<'_, Y, I, T>,
+    ) -> Result<History>
+    where
+        M: 'static,
+        I: Send,
+        Y: Send,
+    {
         self.optimizer.check()?;
         if let Some(validation) = validation {
             check_data("the validation data", validation)?;
@@ -138,7 +165,8 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
                 return Err(Error::shape("fit", message));
             }
         }
-        Run::begin(self, data, validation, fit)?.train()
+        let mut work = Work::new(self, data, validation, &fit.plan)?;
+        Run::begin(&mut work, fit.plan)?.train(&mut work)
     }
 
     /// Loss and metrics over a data set, without training: the loss is that of
@@ -149,22 +177,27 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
     /// When the data set is empty, or model, loss or metrics refuse a batch.
     pub fn evaluate<D>(&self, data: &D) -> Result<Evaluation>
     where
-        D: Dataset<Input = Tensor, Target = Y>,
+        I: Send,
+        Y: Send,
+        D: Dataset<Input = I, Target = Y>,
     {
         check_data("the evaluation data", data)?;
         self.evaluate_any(data)
     }
 
-    pub(crate) fn evaluate_any(&self, data: Data<'_, Y>) -> Result<Evaluation> {
+    pub(crate) fn evaluate_any(&self, data: Data<'_, I, Y>) -> Result<Evaluation>
+    where
+        I: Send,
+        Y: Send,
+    {
         let mut gathered = Gathered::new(&self.metrics);
         let loader = DataLoader::new(data).batch_size(EVALUATION_BATCH);
-        let mut add = |batch: Result<(Tensor, Y)>| {
-            let (inputs, targets) = batch?;
-            let samples = inputs.shape().first().copied().unwrap_or(1);
-            let output = self.model.forward(&Var::new(inputs))?;
-            let loss = self.loss.of_batch(&output, &targets, None)?;
-            let value = f64::from(loss.value.value().item()?);
-            gathered.add(value, loss.divisor, samples, output.value(), &targets)
+        let mut add = |batch: Result<Ready<I, Y>>| {
+            let Ready { samples, inputs, targets } = batch?;
+            let output = self.model.run(&inputs, &Tape::inference())?;
+            let value = self.loss.forward(&output, &targets)?.value().item()?.to_f64();
+            let divisor = self.loss.divisor(&output, &targets, samples);
+            gathered.add(value, divisor, samples, &output.into_values(), &targets)
         };
         thread::scope(|scope| {
             let batches = Batches::new(scope, loader, 0, 0, Gathering::new(None));
@@ -177,25 +210,29 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         Ok(gathered.evaluation())
     }
 
-    /// The model's outputs for inputs of shape `[samples, …]`, computed a
-    /// batch at a time.
+    /// The values of the model's outputs for some samples, computed a batch at
+    /// a time.
     ///
     /// # Errors
     ///
     /// When the model refuses the inputs.
-    pub fn predict(&self, inputs: &Tensor) -> Result<Tensor> {
-        let samples = match inputs.shape().first() {
-            Some(&samples) if samples > EVALUATION_BATCH => samples,
-            _ => return Ok(self.model.forward(&Var::new(inputs.clone()))?.into_value()),
-        };
-        let outputs = (0..samples)
-            .step_by(EVALUATION_BATCH)
-            .map(|start| {
-                let batch = inputs.narrow(0, start, EVALUATION_BATCH.min(samples - start))?;
-                Ok(self.model.forward(&Var::new(batch))?.into_value())
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&outputs.iter().collect::<Vec<_>>(), 0)
+    pub fn predict(&self, inputs: &I) -> Result<Values<M, I, T>>
+    where
+        I: Samples,
+        Values<M, I, T>: Samples,
+    {
+        let run = |inputs: &I| Ok(self.model.run(inputs, &Tape::inference())?.into_values());
+        let samples = inputs.count();
+        if samples <= EVALUATION_BATCH {
+            return run(inputs);
+        }
+        let starts = (0..samples).step_by(EVALUATION_BATCH);
+        let outputs = starts.map(|start| {
+            let indices: Vec<usize> = (start..samples.min(start + EVALUATION_BATCH)).collect();
+            run(&inputs.choose(&indices)?)
+        });
+        let outputs = outputs.collect::<Result<Vec<_>>>()?;
+        Samples::join(&outputs.iter().collect::<Vec<_>>())
     }
 }
 
@@ -208,14 +245,14 @@ fn check_data<Y>(what: &str, data: &(impl Dataset<Target = Y> + ?Sized)) -> Resu
 }
 
 /// Loss and metrics so far.
-pub(crate) struct Gathered<Y> {
+pub(crate) struct Gathered<Y, P> {
     pub(crate) loss: RunningLoss,
     pub(crate) samples: usize,
-    metrics: Vec<Box<dyn Metric<Y>>>,
+    metrics: Vec<Box<dyn Metric<Y, P>>>,
 }
 
-impl<Y> Gathered<Y> {
-    pub(crate) fn new(metrics: &[Box<dyn Metric<Y>>]) -> Self {
+impl<Y, P> Gathered<Y, P> {
+    pub(crate) fn new(metrics: &[Box<dyn Metric<Y, P>>]) -> Self {
         let metrics = metrics.iter().map(|metric| metric.fresh()).collect();
         Self { loss: RunningLoss::default(), samples: 0, metrics }
     }
@@ -225,7 +262,7 @@ impl<Y> Gathered<Y> {
         loss: f64,
         divisor: Option<f64>,
         samples: usize,
-        output: &Tensor,
+        output: &P,
         targets: &Y,
     ) -> Result<()> {
         self.loss.add(loss, divisor);

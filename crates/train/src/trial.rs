@@ -4,13 +4,20 @@ use std::fmt;
 
 use dendra_datasets::{DataLoader, Dataset};
 use dendra_losses::Loss;
-use dendra_nn::Module;
+use dendra_nn::Model;
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result};
 
+use crate::batches::Ready;
 use crate::trainer::{Gathered, Trainer};
 
-impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
+impl<M, O, L, Y, I, T> Trainer<M, O, L, Y, I, T>
+where
+    M: Model<I, T>,
+    O: Optimizer<T>,
+    L: Loss<Y, T, M::Output>,
+    T: Float,
+{
     /// Does some work and takes back what it did to model and optimizer.
     pub(crate) fn on_trial<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let (model, optimizer) = (self.model.state_dict(), self.optimizer.state_dict());
@@ -54,18 +61,20 @@ impl<M: Module, O: Optimizer, L: Loss<Y>, Y: Send> Trainer<M, O, L, Y> {
         steps: usize,
     ) -> Result<Overfit>
     where
-        D: Dataset<Input = Tensor, Target = Y>,
-        Y: Clone,
+        I: Send,
+        Y: Send,
+        D: Dataset<Input = I, Target = Y>,
     {
         let batch = DataLoader::new(data).batch_size(batch_size).epoch(0).next();
         let batch = batch.ok_or_else(|| Error::data("overfit_one_batch", "there are no samples"));
         let (inputs, targets) = batch??;
+        let samples = batch_size.min(data.len());
+        let batch = [Ready { samples, inputs, targets }];
         self.on_trial(|trainer| {
             let mut losses = Vec::with_capacity(steps);
             for step in 0..steps {
                 let mut figures = Gathered::new(&[]);
-                let batch = vec![(inputs.clone(), targets.clone())];
-                trainer.step(batch, 0, (0, step), None, &mut figures)?;
+                trainer.step(&batch, 0, (0, step), None, &mut figures)?;
                 losses.push(figures.loss.value());
             }
             Ok(Overfit { losses })

@@ -173,7 +173,7 @@ fn an_infinite_input_that_the_loss_does_not_show_is_named() {
     let model = Sequential::input([4]).dense(8).tanh().dense(3).build(&mut Rng::seed(1)).unwrap();
     let mut trainer = Trainer::new(model, Sgd::new(0.1), CrossEntropy::new());
     let message = refusal(&mut trainer, &data, fit(1).shuffle(false));
-    assert_tells(&message, &["step 1", "the gradient of `0.weight`", "the input of the model"]);
+    assert_tells(&message, &["step 1", "the gradient of `0.weight`", "the input of `linear`"]);
 }
 
 #[test]

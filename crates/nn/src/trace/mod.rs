@@ -7,6 +7,7 @@ mod parts;
 mod replay;
 mod size;
 mod summary;
+mod svg;
 mod tensors;
 
 pub use replay::Executed;
@@ -18,7 +19,7 @@ use dendra_tensor::ops::{Attribute, Recorded};
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use self::summary::Held;
-use crate::module::Module;
+use crate::module::{Model, Output};
 
 /// A forward pass of a model in evaluation mode, from inputs to outputs: the
 /// operations with their settings, the parameters by name, constants, tensors of
@@ -151,8 +152,11 @@ impl<T: Float> Trace<T> {
     /// When the model does not take the inputs, or something in it depends on
     /// the data and no trace sees how; the error names the operation and its
     /// part. [`Tape::note`] lets traces see a function.
-    pub fn of(model: &impl Module<T>, inputs: &Tensor<T>) -> Result<Self> {
-        Self::of_function(model, inputs, |inputs, tape| model.forward(&tape.input(inputs.clone())))
+    pub fn of<I: Tensors, M: Model<I, T>>(model: &M, inputs: &I) -> Result<Self>
+    where
+        <M::Output as Output>::Values: Tensors,
+    {
+        Self::of_function(model, inputs, |inputs, tape| Ok(model.run(inputs, tape)?.into_values()))
     }
 
     /// Traces a function of a model that takes any tensors.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::simd;
 use super::team::for_each_index;
 use crate::element::Element;
+use crate::threads::num_threads;
 
 /// Roughly how many elementary steps (additions, loads) a chunk should hold
 /// for handing it to another thread to pay.
@@ -85,7 +86,7 @@ pub fn for_each_chunk_pair<A: Send, B: Send>(
 /// Whether `elements` that cost `cost` steps each are worth more than one
 /// thread.
 pub fn pays(elements: usize, cost: usize) -> bool {
-    elements.saturating_mul(cost) >= WORTH_A_THREAD && rayon::current_num_threads() > 1
+    elements.saturating_mul(cost) >= WORTH_A_THREAD && num_threads() > 1
 }
 
 /// A cost that decides whether to work in parallel.
@@ -112,7 +113,7 @@ pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync)
 /// the cost of a function; what is computed does not depend on it.
 pub(crate) fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
     let work = |index: usize, chunk: &mut [T]| work(index * MAP_CHUNK, chunk);
-    if out.len() < 2 * MAP_CHUNK || rayon::current_num_threads() < 2 {
+    if out.len() < 2 * MAP_CHUNK || num_threads() < 2 {
         return for_each_chunk(out, MAP_CHUNK, 0, work);
     }
     let (first, rest) = out.split_at_mut(MAP_CHUNK);

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::threads::num_threads;
+
 /// How long a helper looks out for the next loop before it sleeps.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -26,10 +28,10 @@ const PATIENCE: Duration = Duration::from_millis(1);
 static TEAM: Team = Team::new();
 
 /// Calls `work(index)` for every index below `count`, on several threads where
-/// rayon's settings allow it. The caller's thread takes part, and does all when
+/// their number allows it. The caller's thread takes part, and does all when
 /// the helpers have another loop.
 pub(crate) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    let threads = count.min(rayon::current_num_threads());
+    let threads = count.min(num_threads());
     if threads < 2 {
         (0..count).for_each(work);
     } else {

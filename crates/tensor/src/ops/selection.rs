@@ -118,7 +118,8 @@ impl<T: Float> Op<T> for IndexSelect {
     fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
         let indices = value.to_indices().filter(|_| name == "indices")?.to_vec();
         let indices = indices.into_iter().map(|index| usize::try_from(index).ok());
-        Some(IndexSelect { indices: indices.collect::<Option<_>>()?, axis: self.axis })
+        let indices = indices.collect::<Option<_>>()?;
+        Some(IndexSelect { indices, axis: self.axis })
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

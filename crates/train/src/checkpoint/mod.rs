@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use dendra_autograd::{Parameters, StateDict};
 use dendra_nn::StateFile;
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Result};
+use dendra_tensor::{Error, Float, Result};
 
 use crate::history::History;
 use about::About;
@@ -127,10 +127,10 @@ impl Checkpoint {
     /// # Errors
     ///
     /// When one does not match; both are as they were then.
-    pub fn restore<M: Parameters + ?Sized, O: Optimizer + ?Sized>(
+    pub fn restore<T: Float>(
         &self,
-        model: &mut M,
-        optimizer: &mut O,
+        model: &mut dyn Parameters<T>,
+        optimizer: &mut dyn Optimizer<T>,
     ) -> Result<()> {
         let before = model.state_dict();
         model.load_state_dict(&self.model).map_err(|error| error.within("the model"))?;

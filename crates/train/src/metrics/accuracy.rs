@@ -1,8 +1,8 @@
 //! Shares of right predictions.
 
-use dendra_tensor::{Result, Tensor};
+use dendra_tensor::{Float, Result, Tensor};
 
-use super::{Counted, Metric, check_same, ignore_setting};
+use super::{Counted, Metric, check_same, label_settings};
 
 /// How many of how many were right.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +27,7 @@ impl Share {
 /// Whether the right one of some scores is among the `k` largest. Of equal ones
 /// the first counts as the larger, as for [`Tensor::argmax`]; scores of which
 /// one is NaN have no order, and none is right.
-fn is_among(k: usize, scores: &[f32], right: usize) -> bool {
+fn is_among<T: Float>(k: usize, scores: &[T], right: usize) -> bool {
     let score = scores[right];
     let before = scores[..right].iter().filter(|&&other| other >= score).count();
     let after = scores[right + 1..].iter().filter(|&&other| other > score).count();
@@ -45,7 +45,7 @@ pub struct Accuracy {
     share: Share,
 }
 
-ignore_setting! { Accuracy TopKAccuracy }
+label_settings! { Accuracy.counted; TopKAccuracy.counted; }
 
 impl Accuracy {
     /// Nothing gathered yet.
@@ -54,16 +54,16 @@ impl Accuracy {
     }
 }
 
-impl Metric for Accuracy {
+impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for Accuracy {
     fn name(&self) -> String {
         "accuracy".to_owned()
     }
 
-    fn fresh(&self) -> Box<dyn Metric> {
-        Box::new(Self::new().ignore_index(self.counted.ignore_index))
+    fn fresh(&self) -> Box<dyn Metric<Tensor<i64>, Tensor<T>>> {
+        Box::new(Self { counted: self.counted, ..Self::new() })
     }
 
-    fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+    fn update(&mut self, output: &Tensor<T>, target: &Tensor<i64>) -> Result<()> {
         let scored = self.counted.scored("Accuracy", output, target)?;
         self.share.add(scored.rows().map(|(scores, right)| is_among(1, scores, right)));
         Ok(())
@@ -106,16 +106,16 @@ impl CategoricalAccuracy {
     }
 }
 
-impl Metric<Tensor> for CategoricalAccuracy {
+impl<T: Float> Metric<Tensor<T>, Tensor<T>> for CategoricalAccuracy {
     fn name(&self) -> String {
         "accuracy".to_owned()
     }
 
-    fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+    fn fresh(&self) -> Box<dyn Metric<Tensor<T>, Tensor<T>>> {
         Box::new(Self::new())
     }
 
-    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+    fn update(&mut self, output: &Tensor<T>, target: &Tensor<T>) -> Result<()> {
         check_same("CategoricalAccuracy", output.shape(), target.shape())?;
         let scored =
             Counted::default().scored("CategoricalAccuracy", output, &target.argmax(1)?)?;
@@ -148,16 +148,16 @@ impl TopKAccuracy {
     }
 }
 
-impl Metric for TopKAccuracy {
+impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for TopKAccuracy {
     fn name(&self) -> String {
         format!("top-{} accuracy", self.k)
     }
 
-    fn fresh(&self) -> Box<dyn Metric> {
-        Box::new(Self::new(self.k).ignore_index(self.counted.ignore_index))
+    fn fresh(&self) -> Box<dyn Metric<Tensor<i64>, Tensor<T>>> {
+        Box::new(Self { counted: self.counted, ..Self::new(self.k) })
     }
 
-    fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+    fn update(&mut self, output: &Tensor<T>, target: &Tensor<i64>) -> Result<()> {
         let scored = self.counted.scored("TopKAccuracy", output, target)?;
         let k = self.k;
         self.share.add(scored.rows().map(|(scores, right)| is_among(k, scores, right)));
@@ -195,19 +195,20 @@ impl Default for BinaryAccuracy {
     }
 }
 
-impl Metric<Tensor> for BinaryAccuracy {
+impl<T: Float> Metric<Tensor<T>, Tensor<T>> for BinaryAccuracy {
     fn name(&self) -> String {
         "accuracy".to_owned()
     }
 
-    fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+    fn fresh(&self) -> Box<dyn Metric<Tensor<T>, Tensor<T>>> {
         Box::new(Self::at(self.threshold))
     }
 
-    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+    fn update(&mut self, output: &Tensor<T>, target: &Tensor<T>) -> Result<()> {
         check_same("BinaryAccuracy", output.shape(), target.shape())?;
-        let threshold = self.threshold;
+        let threshold = f64::from(self.threshold);
         let pairs = output.to_vec().into_iter().zip(target.to_vec());
+        let pairs = pairs.map(|(found, right)| (found.to_f64(), right.to_f64()));
         self.share.add(
             pairs.map(|(found, right)| !found.is_nan() && (found > threshold) == (right > 0.5)),
         );
@@ -234,7 +235,7 @@ mod tests {
         accuracy.update(&outputs(), &Tensor::from([1, 2, 2])).unwrap();
         accuracy.update(&Tensor::from([[9.0, 0.0]]), &Tensor::from([0])).unwrap();
         assert_eq!(accuracy.value(), 0.75);
-        assert!(accuracy.fresh().value().is_nan());
+        assert!(Metric::<_, Tensor>::fresh(&accuracy).value().is_nan());
     }
 
     #[test]
@@ -300,7 +301,7 @@ mod tests {
         accuracy.update(&outputs(), &shares).unwrap();
         assert_eq!(accuracy.value(), 2.0 / 3.0);
         assert!(accuracy.update(&outputs(), &Tensor::zeros([3, 2])).is_err());
-        assert!(accuracy.update(&Tensor::zeros([3]), &Tensor::zeros([3])).is_err());
+        assert!(accuracy.update(&Tensor::<f32>::zeros([3]), &Tensor::zeros([3])).is_err());
     }
 
     #[test]

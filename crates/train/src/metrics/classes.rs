@@ -1,9 +1,9 @@
 //! Figures that follow from which class was taken for which.
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::confusion::share;
-use super::{ConfusionMatrix, Metric, check_same};
+use super::{ConfusionMatrix, Metric, check_same, label_settings};
 
 /// How the figures of single classes become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,29 +77,22 @@ macro_rules! by_classes {
                 self
             }
 
-            /// The label of what does not count; −100 unless set.
-            #[must_use]
-            pub fn ignore_index(mut self, label: i64) -> Self {
-                self.matrix = self.matrix.ignore_index(label);
-                self
-            }
-
             /// The figure of each class.
             pub fn per_class(&self) -> Vec<f64> {
                 self.matrix.$of()
             }
         }
 
-        impl Metric for $metric {
+        impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for $metric {
             fn name(&self) -> String {
                 self.average.name($name)
             }
 
-            fn fresh(&self) -> Box<dyn Metric> {
+            fn fresh(&self) -> Box<dyn Metric<Tensor<i64>, Tensor<T>>> {
                 Box::new(Self { average: self.average, matrix: self.matrix.fresh() })
             }
 
-            fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+            fn update(&mut self, output: &Tensor<T>, target: &Tensor<i64>) -> Result<()> {
                 self.matrix.update(output, target)
             }
 
@@ -130,6 +123,8 @@ by_classes! {
     F1: "f1", f1;
 }
 
+label_settings! { Precision.matrix.counted; Recall.matrix.counted; F1.matrix.counted; }
+
 /// Defines metrics of outputs on the same side of a threshold as their targets,
 /// for outputs and targets of one shape.
 macro_rules! by_threshold {
@@ -159,20 +154,20 @@ macro_rules! by_threshold {
             }
         }
 
-        impl Metric<Tensor> for $metric {
+        impl<T: Float> Metric<Tensor<T>, Tensor<T>> for $metric {
             fn name(&self) -> String {
                 $name.to_owned()
             }
 
-            fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+            fn fresh(&self) -> Box<dyn Metric<Tensor<T>, Tensor<T>>> {
                 Box::new(Self::at(self.threshold))
             }
 
-            fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+            fn update(&mut self, output: &Tensor<T>, target: &Tensor<T>) -> Result<()> {
                 check_same(stringify!($metric), output.shape(), target.shape())?;
-                let sides = |values: &Tensor, threshold: f32| {
-                    let side = |x: f32| match x.is_nan() {
-                        false => Ok(usize::from(x > threshold)),
+                let sides = |values: &Tensor<T>, threshold: f32| {
+                    let side = |x: T| match x.is_nan() {
+                        false => Ok(usize::from(x.to_f64() > f64::from(threshold))),
                         true => Err(Error::data(stringify!($metric), "an output or target is NaN")),
                     };
                     values.to_vec().into_iter().map(side).collect::<Result<Vec<_>>>()
@@ -212,24 +207,18 @@ macro_rules! by_matrix {
             pub fn new() -> Self {
                 Self::default()
             }
-
-            /// The label of what does not count; −100 unless set.
-            #[must_use]
-            pub fn ignore_index(self, label: i64) -> Self {
-                Self(self.0.ignore_index(label))
-            }
         }
 
-        impl Metric for $metric {
+        impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for $metric {
             fn name(&self) -> String {
                 $name.to_owned()
             }
 
-            fn fresh(&self) -> Box<dyn Metric> {
+            fn fresh(&self) -> Box<dyn Metric<Tensor<i64>, Tensor<T>>> {
                 Box::new(Self(self.0.fresh()))
             }
 
-            fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
+            fn update(&mut self, output: &Tensor<T>, target: &Tensor<i64>) -> Result<()> {
                 self.0.update(output, target)
             }
 
@@ -274,6 +263,8 @@ by_matrix! {
     };
 }
 
+label_settings! { BalancedAccuracy.0.counted; CohenKappa.0.counted; MatthewsCorrelation.0.counted; }
+
 fn sum_of_products(a: &[u64], b: &[u64]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| a as f64 * b as f64).sum()
 }
@@ -298,7 +289,8 @@ mod tests {
     #[test]
     fn averages_have_names_of_their_own() {
         let averages = [Average::Macro, Average::Weighted, Average::Micro, Average::Class(3)];
-        let names = averages.map(|average| Recall::new().average(average).fresh().name());
+        let names = averages
+            .map(|average| Metric::<_, Tensor>::fresh(&Recall::new().average(average)).name());
         assert_eq!(names, ["recall", "weighted recall", "micro recall", "recall of class 3"]);
     }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
-use super::{Counted, ignore_setting};
+use super::{Counted, label_settings};
 
 /// How often each class was predicted as each: a row for every true class, a
 /// column for every predicted one. What a sample is predicted as is its largest
@@ -27,13 +27,13 @@ use super::{Counted, ignore_setting};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfusionMatrix {
-    counted: Counted,
+    pub(super) counted: Counted,
     classes: usize,
     /// Row by row.
     counts: Vec<u64>,
 }
 
-ignore_setting! { ConfusionMatrix }
+label_settings! { ConfusionMatrix.counted; }
 
 impl ConfusionMatrix {
     /// Nothing counted yet; the first batch tells the number of classes.
@@ -43,7 +43,7 @@ impl ConfusionMatrix {
 
     /// The same settings with nothing counted.
     pub(super) fn fresh(&self) -> Self {
-        Self::new().ignore_index(self.counted.ignore_index)
+        Self { counted: self.counted, ..Self::new() }
     }
 
     /// Counts the largest output for each label: outputs `[batch, classes, …]`,
@@ -53,7 +53,7 @@ impl ConfusionMatrix {
     ///
     /// When the shapes do not fit each other or the batches before, a label is
     /// no class, or an output is NaN; nothing is counted then.
-    pub fn update(&mut self, output: &Tensor, labels: &Tensor<i64>) -> Result<()> {
+    pub fn update<T: Float>(&mut self, output: &Tensor<T>, labels: &Tensor<i64>) -> Result<()> {
         let scored = self.counted.scored(NAME, output, labels)?;
         let pairs = scored.rows().map(|(scores, class)| Ok((largest(scores)?, class)));
         self.add(scored.classes, &pairs.collect::<Result<Vec<_>>>()?)
@@ -130,7 +130,7 @@ impl ConfusionMatrix {
 const NAME: &str = "ConfusionMatrix";
 
 /// The class of the largest score, the first one where several are equal.
-fn largest(scores: &[f32]) -> Result<usize> {
+fn largest<T: Float>(scores: &[T]) -> Result<usize> {
     let mut best = 0;
     for (class, &score) in scores.iter().enumerate() {
         if score.is_nan() {
@@ -191,7 +191,7 @@ mod tests {
         }
         assert_eq!(matrix.samples(), 0);
         matrix.update(&outputs, &Tensor::from([0, 1])).unwrap();
-        let other = matrix.update(&Tensor::zeros([2, 4]), &Tensor::from([0, 1]));
+        let other = matrix.update(&Tensor::<f32>::zeros([2, 4]), &Tensor::from([0, 1]));
         assert!(other.unwrap_err().to_string().contains("4 classes after batches of 3"));
         assert!(matrix.update(&outputs, &Tensor::from([0])).is_err());
         let nan = Tensor::from([[0.0, 1.0, 2.0], [0.0, f32::NAN, 0.0]]);

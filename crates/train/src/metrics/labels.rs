@@ -1,28 +1,30 @@
 //! What metrics by labels have in common: outputs and labels of any shape, and
 //! labels that do not count.
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
 /// The label that does not count, unless another is set.
 pub(crate) const IGNORED: i64 = -100;
 
-/// Which labels count: all but one.
+/// Which labels count, all but one, and in which axis of an output the classes
+/// lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) ignore_index: i64,
+    pub(super) class_axis: isize,
 }
 
 impl Default for Counted {
     fn default() -> Self {
-        Self { ignore_index: IGNORED }
+        Self { ignore_index: IGNORED, class_axis: 1 }
     }
 }
 
 /// The scores of the labels that count.
-pub(super) struct Scored {
+pub(super) struct Scored<T: Float> {
     pub(super) classes: usize,
     /// A row of scores for each label, ignored ones included, in row-major order.
-    scores: Tensor,
+    scores: Tensor<T>,
     /// The rows of the labels that count, with their classes.
     labels: Vec<(usize, usize)>,
 }
@@ -35,27 +37,28 @@ impl Counted {
     ///
     /// When the shapes do not fit each other, or a label that counts is no
     /// class.
-    pub(super) fn scored(
+    pub(super) fn scored<T: Float>(
         self,
         place: &str,
-        output: &Tensor,
+        output: &Tensor<T>,
         labels: &Tensor<i64>,
-    ) -> Result<Scored> {
+    ) -> Result<Scored<T>> {
         let (shape, found) = (output.shape(), labels.shape());
-        let fits = match (shape.get(1), found.split_first()) {
-            (Some(&classes), Some((&batch, places))) => {
-                classes > 0 && shape[0] == batch && shape[2..] == *places
-            }
-            _ => false,
-        };
-        if !fits {
-            let message = format!(
-                "expected output [batch, classes, …] and labels [batch, …], got {shape} and {found}"
-            );
-            return Err(Error::shape(place, message));
-        }
-        let classes = shape[1];
-        let scores = output.movedim(1, -1)?.contiguous();
+        let axis = shape.axis(place, self.class_axis).ok().filter(|_| shape.len() > 1);
+        let places: Option<Shape> = axis.map(|axis| {
+            let others = shape.iter().enumerate().filter(|(other, _)| *other != axis);
+            others.map(|(_, &length)| length).collect()
+        });
+        let axis = axis.filter(|&axis| places.as_ref() == Some(found) && shape[axis] > 0);
+        let axis = axis.ok_or_else(|| {
+            let expected = match self.class_axis {
+                1 => "output [batch, classes, …] and labels [batch, …]".to_owned(),
+                axis => format!("output with the classes in axis {axis} and labels without it"),
+            };
+            Error::shape(place, format!("expected {expected}, got {shape} and {found}"))
+        })?;
+        let classes = shape[axis];
+        let scores = output.movedim(axis as isize, -1)?.contiguous();
         let mut counted = Vec::with_capacity(labels.len());
         for (row, label) in labels.to_vec().into_iter().enumerate() {
             if label == self.ignore_index {
@@ -73,26 +76,34 @@ impl Counted {
     }
 }
 
-impl Scored {
+impl<T: Float> Scored<T> {
     /// The row of scores of every label that counts, with its class.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&[f32], usize)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&[T], usize)> {
         let scores = self.scores.as_slice().expect("made contiguous");
         let row = |row: usize| &scores[row * self.classes..][..self.classes];
         self.labels.iter().map(move |&(index, class)| (row(index), class))
     }
 }
 
-/// Gives metrics by labels with a field `counted` the setting of what counts.
-macro_rules! ignore_setting {
-    ($($metric:ident)*) => {$(
+/// Gives metrics by labels the settings of what counts, which the field has.
+macro_rules! label_settings {
+    ($($metric:ident.$field:tt$(.$inner:tt)?;)*) => {$(
         impl $metric {
             /// The label of what does not count; −100 unless set.
             #[must_use]
             pub fn ignore_index(mut self, label: i64) -> Self {
-                self.counted.ignore_index = label;
+                self.$field$(.$inner)?.ignore_index = label;
+                self
+            }
+
+            /// The axis of the classes: −1 for outputs `[n, length, classes]`;
+            /// 1 unless set.
+            #[must_use]
+            pub fn class_axis(mut self, axis: isize) -> Self {
+                self.$field$(.$inner)?.class_axis = axis;
                 self
             }
         }
     )*};
 }
-pub(super) use ignore_setting;
+pub(super) use label_settings;

@@ -1,8 +1,9 @@
 //! Perplexity.
 
-use dendra_tensor::{CrossEntropyOptions, Ops, Reduction, Result, Tensor};
+use dendra_losses::CrossEntropy;
+use dendra_tensor::{Float, Reduction, Result, Tensor};
 
-use super::{Counted, Metric, ignore_setting};
+use super::{Counted, Metric, label_settings};
 
 /// The exponential of the mean cross-entropy of logits: among how many equally
 /// likely classes a language model hesitates.
@@ -33,28 +34,26 @@ impl Perplexity {
     }
 }
 
-ignore_setting! { Perplexity }
+label_settings! { Perplexity.counted; }
 
-impl Metric for Perplexity {
+impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for Perplexity {
     fn name(&self) -> String {
         "perplexity".to_owned()
     }
 
-    fn fresh(&self) -> Box<dyn Metric> {
-        Box::new(Self::new().ignore_index(self.counted.ignore_index))
+    fn fresh(&self) -> Box<dyn Metric<Tensor<i64>, Tensor<T>>> {
+        Box::new(Self { counted: self.counted, ..Self::new() })
     }
 
-    fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
-        let options = CrossEntropyOptions {
-            ignore_index: self.counted.ignore_index,
-            reduction: Reduction::None,
-            ..CrossEntropyOptions::default()
-        };
-        let losses = output.cross_entropy(target, options);
-        let losses = losses.map_err(|error| error.within("Perplexity"))?.to_vec();
-        self.sum += losses.into_iter().map(f64::from).sum::<f64>();
-        let ignored = self.counted.ignore_index;
-        let counted = target.to_vec().into_iter().filter(|&label| label != ignored);
+    fn update(&mut self, output: &Tensor<T>, target: &Tensor<i64>) -> Result<()> {
+        let Counted { ignore_index, class_axis } = self.counted;
+        let each = CrossEntropy::new()
+            .ignore_index(ignore_index)
+            .class_axis(class_axis)
+            .reduction(Reduction::None);
+        let losses = each.compute(output, target).map_err(|error| error.within("Perplexity"))?;
+        self.sum += losses.to_vec().into_iter().map(T::to_f64).sum::<f64>();
+        let counted = target.to_vec().into_iter().filter(|&label| label != ignore_index);
         self.count += counted.count() as u64;
         Ok(())
     }

@@ -1,20 +1,20 @@
 //! Figures of how well scores put samples into order, without a threshold.
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
-use super::{Counted, Metric, check_same};
+use super::{Counted, Metric, check_same, label_settings};
 
 /// Scores with whether they are of positive samples, class by class. Exact
-/// figures need all of them: 5 bytes each.
+/// figures need all of them: 16 bytes each.
 #[derive(Clone, Debug, Default)]
 struct Scores {
     counted: Counted,
-    classes: Vec<Vec<(f32, bool)>>,
+    classes: Vec<Vec<(f64, bool)>>,
 }
 
 impl Scores {
     /// Takes one score for each of several classes of a sample.
-    fn add(&mut self, place: &str, class: usize, score: f32, positive: bool) -> Result<()> {
+    fn add(&mut self, place: &str, class: usize, score: f64, positive: bool) -> Result<()> {
         if score.is_nan() {
             return Err(Error::data(place, "a score is NaN, which has no place in an order"));
         }
@@ -26,14 +26,26 @@ impl Scores {
     }
 
     /// Scores of one class with targets of 0 and 1, in one shape.
-    fn add_binary(&mut self, place: &str, output: &Tensor, target: &Tensor) -> Result<()> {
+    fn add_binary<T: Float>(
+        &mut self,
+        place: &str,
+        output: &Tensor<T>,
+        target: &Tensor<T>,
+    ) -> Result<()> {
         check_same(place, output.shape(), target.shape())?;
         let mut pairs = output.to_vec().into_iter().zip(target.to_vec());
-        pairs.try_for_each(|(score, target)| self.add(place, 0, score, target > 0.5))
+        pairs.try_for_each(|(score, target)| {
+            self.add(place, 0, score.to_f64(), target.to_f64() > 0.5)
+        })
     }
 
     /// Scores `[batch, classes, …]`, each class against the rest.
-    fn add_classes(&mut self, place: &str, output: &Tensor, labels: &Tensor<i64>) -> Result<()> {
+    fn add_classes<T: Float>(
+        &mut self,
+        place: &str,
+        output: &Tensor<T>,
+        labels: &Tensor<i64>,
+    ) -> Result<()> {
         let scored = self.counted.scored(place, output, labels)?;
         let classes = scored.classes;
         if !self.classes.is_empty() && self.classes.len() != classes {
@@ -42,7 +54,7 @@ impl Scores {
         }
         for (scores, label) in scored.rows() {
             for (class, &score) in scores.iter().enumerate() {
-                self.add(place, class, score, label == class)?;
+                self.add(place, class, score.to_f64(), label == class)?;
             }
         }
         Ok(())
@@ -52,7 +64,7 @@ impl Scores {
     /// have samples and for which it is a number.
     fn mean(&self, figure: impl Fn(&[Step]) -> f64) -> f64 {
         let is_one = self.classes.len() == 1;
-        let has_samples = |scores: &&Vec<(f32, bool)>| is_one || scores.iter().any(|score| score.1);
+        let has_samples = |scores: &&Vec<(f64, bool)>| is_one || scores.iter().any(|score| score.1);
         let figures = self.classes.iter().filter(has_samples).map(|scores| figure(&steps(scores)));
         let numbers: Vec<f64> = figures.filter(|figure| !figure.is_nan()).collect();
         numbers.iter().sum::<f64>() / numbers.len() as f64
@@ -67,12 +79,12 @@ struct Step {
 }
 
 /// The distinct scores, largest first.
-fn steps(scores: &[(f32, bool)]) -> Vec<Step> {
+fn steps(scores: &[(f64, bool)]) -> Vec<Step> {
     let mut sorted = scores.to_vec();
     sorted.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
     // −0 and 0 are one score.
     let groups = sorted.chunk_by(|(a, _), (b, _)| a == b);
-    let count = |group: &[(f32, bool)]| {
+    let count = |group: &[(f64, bool)]| {
         let positive = group.iter().filter(|(_, positive)| *positive).count() as u64;
         Step { positive, negative: group.len() as u64 - positive }
     };
@@ -123,51 +135,32 @@ macro_rules! rankings {
             pub fn new() -> Self {
                 Self::default()
             }
-
-            /// The label of what does not count; −100 unless set.
-            #[must_use]
-            pub fn ignore_index(mut self, label: i64) -> Self {
-                self.0.counted.ignore_index = label;
-                self
-            }
         }
 
-        impl Metric<Tensor> for $metric {
-            fn name(&self) -> String {
-                $name.to_owned()
-            }
-
-            fn fresh(&self) -> Box<dyn Metric<Tensor>> {
-                Box::new(Self::new())
-            }
-
-            fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
-                self.0.add_binary(stringify!($metric), output, target)
-            }
-
-            fn value(&self) -> f64 {
-                self.0.mean($figure)
-            }
-        }
-
-        impl Metric for $metric {
-            fn name(&self) -> String {
-                $name.to_owned()
-            }
-
-            fn fresh(&self) -> Box<dyn Metric> {
-                Box::new(Self::new().ignore_index(self.0.counted.ignore_index))
-            }
-
-            fn update(&mut self, output: &Tensor, target: &Tensor<i64>) -> Result<()> {
-                self.0.add_classes(stringify!($metric), output, target)
-            }
-
-            fn value(&self) -> f64 {
-                self.0.mean($figure)
-            }
-        }
+        rankings! { @impl $metric, $name, $figure, add_binary, Tensor<f32>, [], f32 }
+        rankings! { @impl $metric, $name, $figure, add_binary, Tensor<f64>, [], f64 }
+        rankings! { @impl $metric, $name, $figure, add_classes, Tensor<i64>, [T: Float], T }
     )*};
+    (@impl $metric:ident, $name:literal, $figure:ident, $add:ident, $target:ty, [$($of:tt)*],
+     $float:ty) => {
+        impl<$($of)*> Metric<$target, Tensor<$float>> for $metric {
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn fresh(&self) -> Box<dyn Metric<$target, Tensor<$float>>> {
+                Box::new(Self(Scores { counted: self.0.counted, ..Scores::default() }))
+            }
+
+            fn update(&mut self, output: &Tensor<$float>, target: &$target) -> Result<()> {
+                self.0.$add(stringify!($metric), output, target)
+            }
+
+            fn value(&self) -> f64 {
+                self.0.mean($figure)
+            }
+        }
+    };
 }
 
 rankings! {
@@ -181,6 +174,8 @@ rankings! {
     /// sample.
     AveragePrecision: "average precision", average_precision;
 }
+
+label_settings! { RocAuc.0.counted; AveragePrecision.0.counted; }
 
 #[cfg(test)]
 mod tests {
@@ -212,8 +207,8 @@ mod tests {
         assert!(value(&mut RocAuc::new(), &[0.1, 0.2], &[0.0, 0.0]).is_nan());
         assert_eq!(value(&mut AveragePrecision::new(), &[0.1, 0.2], &[0.0, 0.0]), 0.0);
         assert_eq!(value(&mut AveragePrecision::new(), &[0.1, 0.2], &[1.0, 1.0]), 1.0);
-        assert!(Metric::<Tensor>::value(&RocAuc::new()).is_nan());
-        assert!(Metric::<Tensor>::value(&AveragePrecision::new()).is_nan());
+        assert!(RocAuc::new().value().is_nan());
+        assert!(AveragePrecision::new().value().is_nan());
     }
 
     #[test]
@@ -221,9 +216,9 @@ mod tests {
         let output = Tensor::from([[[0.9, 0.2], [0.1, 0.8]], [[0.3, 0.6], [0.7, 0.4]]]);
         let mut metric = RocAuc::new();
         metric.update(&output, &Tensor::from([[0, 1], [1, -100]])).unwrap();
-        assert_eq!(Metric::<Tensor<i64>>::value(&metric), 1.0);
+        assert_eq!(metric.value(), 1.0);
         metric.update(&output, &Tensor::from([[1, -100], [-100, -100]])).unwrap();
-        assert!(Metric::<Tensor<i64>>::value(&metric) < 1.0);
+        assert!(metric.value() < 1.0);
     }
 
     #[test]

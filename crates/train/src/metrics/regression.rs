@@ -1,6 +1,6 @@
 //! Figures of predicted quantities, for outputs and targets of one shape.
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::{Metric, check_same};
 
@@ -23,19 +23,19 @@ macro_rules! means {
             }
         }
 
-        impl Metric<Tensor> for $metric {
+        impl<T: Float> Metric<Tensor<T>, Tensor<T>> for $metric {
             fn name(&self) -> String {
                 $name.to_owned()
             }
 
-            fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+            fn fresh(&self) -> Box<dyn Metric<Tensor<T>, Tensor<T>>> {
                 Box::new(Self::new())
             }
 
-            fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+            fn update(&mut self, output: &Tensor<T>, target: &Tensor<T>) -> Result<()> {
                 check_same(stringify!($metric), output.shape(), target.shape())?;
                 for (output, target) in output.to_vec().into_iter().zip(target.to_vec()) {
-                    let $error = f64::from(output) - f64::from(target);
+                    let $error = output.to_f64() - target.to_f64();
                     self.sum += $each;
                 }
                 self.count += output.len() as u64;
@@ -89,16 +89,16 @@ impl R2Score {
     }
 }
 
-impl Metric<Tensor> for R2Score {
+impl<T: Float> Metric<Tensor<T>, Tensor<T>> for R2Score {
     fn name(&self) -> String {
         "r2".to_owned()
     }
 
-    fn fresh(&self) -> Box<dyn Metric<Tensor>> {
+    fn fresh(&self) -> Box<dyn Metric<Tensor<T>, Tensor<T>>> {
         Box::new(Self::new())
     }
 
-    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+    fn update(&mut self, output: &Tensor<T>, target: &Tensor<T>) -> Result<()> {
         check_same("R2Score", output.shape(), target.shape())?;
         let width = output.shape().get(1..).map_or(1, |sample| sample.iter().product());
         if self.count == 0 {
@@ -115,7 +115,7 @@ impl Metric<Tensor> for R2Score {
         for (output, target) in output.chunks_exact(width).zip(target.chunks_exact(width)) {
             self.count += 1;
             for ((column, &output), &target) in self.columns.iter_mut().zip(output).zip(target) {
-                let (output, target) = (f64::from(output), f64::from(target));
+                let (output, target) = (output.to_f64(), target.to_f64());
                 column.errors += (output - target).powi(2);
                 let before = target - column.mean;
                 column.mean += before / self.count as f64;
@@ -185,10 +185,12 @@ mod tests {
     #[test]
     fn shapes_must_fit_each_other_and_the_batches_before() {
         let mut metric = R2Score::new();
-        metric.update(&Tensor::zeros([2, 3]), &Tensor::ones([2, 3])).unwrap();
-        let error = metric.update(&Tensor::zeros([2, 4]), &Tensor::ones([2, 4])).unwrap_err();
+        metric.update(&Tensor::<f32>::zeros([2, 3]), &Tensor::ones([2, 3])).unwrap();
+        let error =
+            metric.update(&Tensor::<f32>::zeros([2, 4]), &Tensor::ones([2, 4])).unwrap_err();
         assert!(error.to_string().contains("4 values a sample after batches of 3"), "{error}");
-        let error = MeanAbsoluteError::new().update(&Tensor::zeros([2, 1]), &Tensor::ones([2]));
+        let error =
+            MeanAbsoluteError::new().update(&Tensor::<f32>::zeros([2, 1]), &Tensor::ones([2]));
         let error = error.unwrap_err().to_string();
         assert!(
             error.contains("expected targets of the output's shape [2, 1], got [2]"),

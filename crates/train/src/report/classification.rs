@@ -1,15 +1,14 @@
 //! What a classifier gets right and wrong.
 
+use std::any::Any;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dendra_autograd::Var;
+use dendra_autograd::{Tape, Var};
 use dendra_datasets::{DataLoader, Dataset};
-use dendra_losses::Loss;
-use dendra_nn::Module;
-use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Ops, Result, Shape, Tensor};
+use dendra_nn::Model;
+use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 
 use crate::metrics::IGNORED;
 use crate::picture;
@@ -71,14 +70,15 @@ impl Classification {
     ///
     /// When the data set is empty, the model refuses it, or its outputs are
     /// not of that shape.
-    pub fn of<M, O, L, D>(trainer: &Trainer<M, O, L>, data: &D) -> Result<Self>
+    pub fn of<M, O, L, D, T>(
+        trainer: &Trainer<M, O, L, Tensor<i64>, D::Input, T>,
+        data: &D,
+    ) -> Result<Self>
     where
-        M: Module,
-        O: Optimizer,
-        L: Loss<Tensor<i64>>,
-        D: Dataset<Input = Tensor, Target = Tensor<i64>>,
+        M: Model<D::Input, T, Output = Var<T>>,
+        D: Dataset<Input: 'static, Target = Tensor<i64>>,
+        T: Float,
     {
-        let model = trainer.model();
         if data.is_empty() {
             return Err(Error::data("Classification::of", "the data set holds no samples"));
         }
@@ -87,16 +87,19 @@ impl Classification {
         let mut index = 0;
         for batch in DataLoader::new(data).batch_size(EVALUATION_BATCH).epoch(0) {
             let (inputs, labels) = batch?;
-            let outputs = model.forward(&Var::new(inputs))?.into_value();
-            let probabilities = probabilities(outputs)?;
+            let outputs = trainer.model.run(&inputs, &Tape::inference())?.into_value();
+            let probabilities = probabilities(&outputs)?;
             found.add(&mut index, &probabilities, &labels)?;
         }
         found.seconds = start.elapsed().as_secs_f64();
         found.loss /= found.samples() as f64;
-        let of_one: Shape = data.input_shape();
+        let of_one = data.input_shape();
         if !found.worst.is_empty() && picture::fits(&of_one) {
             let indices: Vec<usize> = found.worst.iter().map(|mistake| mistake.index).collect();
             let (inputs, _) = data.batch(&indices)?;
+            let Some(inputs) = (&inputs as &dyn Any).downcast_ref::<Tensor>() else {
+                return Ok(found);
+            };
             for (i, mistake) in found.worst.iter_mut().enumerate() {
                 let values = inputs.narrow(0, i, 1)?.to_vec();
                 let png = STANDARD.encode(picture::png(&values, &of_one)?);
@@ -110,7 +113,7 @@ impl Classification {
     fn add(
         &mut self,
         index: &mut usize,
-        probabilities: &Tensor,
+        probabilities: &Tensor<f64>,
         labels: &Tensor<i64>,
     ) -> Result<()> {
         let classes = probabilities.shape()[1];
@@ -133,10 +136,9 @@ impl Classification {
                 .reduce(|best, next| if next.1 > best.1 { next } else { best })
                 .ok_or_else(|| Error::shape("Classification::of", "there are no classes"))?;
             self.confusion[truth][predicted] += 1;
-            let of_truth = f64::from(row[truth]);
+            let of_truth = row[truth];
             self.loss -= of_truth.max(1e-38).ln();
             if predicted != truth {
-                let probability = f64::from(probability);
                 let picture = None;
                 let index = sample;
                 self.keep(Mistake { index, truth, predicted, probability, of_truth, picture });
@@ -181,18 +183,20 @@ impl Classification {
 }
 
 /// The probabilities that a model's outputs are, or are the logits of.
-fn probabilities(outputs: Tensor) -> Result<Tensor> {
+fn probabilities<T: Float>(outputs: &Tensor<T>) -> Result<Tensor<f64>> {
     let [_, classes] = outputs.shape()[..] else {
         let message = format!("expected outputs [batch, classes], got {}", outputs.shape());
         return Err(Error::shape("Classification::of", message));
     };
-    let is_distribution = |row: &[f32]| {
-        row.iter().all(|p| (0.0..=1.0).contains(p)) && (row.iter().sum::<f32>() - 1.0).abs() < 1e-3
+    let wide = |outputs: &Tensor<T>| outputs.map(T::to_f64);
+    let given = wide(outputs);
+    let is_distribution = |row: &[f64]| {
+        row.iter().all(|p| (0.0..=1.0).contains(p)) && (row.iter().sum::<f64>() - 1.0).abs() < 1e-3
     };
-    if outputs.to_vec().chunks_exact(classes.max(1)).all(is_distribution) {
-        return Ok(outputs);
+    if given.to_vec().chunks_exact(classes.max(1)).all(is_distribution) {
+        return Ok(given);
     }
-    outputs.softmax(1)
+    Ok(wide(&outputs.softmax(1)?))
 }
 
 #[cfg(test)]
@@ -234,10 +238,10 @@ mod tests {
     #[test]
     fn logits_become_probabilities_and_probabilities_stay() {
         let given = Tensor::from([[0.25, 0.75_f32]]);
-        assert_eq!(probabilities(given.clone()).unwrap(), given);
+        assert_eq!(probabilities(&given).unwrap().to_vec(), [0.25, 0.75]);
         let logits = Tensor::from([[0.0, 3_f32.ln()]]);
-        let found = probabilities(logits).unwrap().to_vec();
+        let found = probabilities(&logits).unwrap().to_vec();
         assert!((found[0] - 0.25).abs() < 1e-6, "{found:?}");
-        assert!(probabilities(Tensor::zeros([3])).is_err());
+        assert!(probabilities(&Tensor::<f32>::zeros([3])).is_err());
     }
 }

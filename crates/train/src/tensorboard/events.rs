@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::protobuf::{self, Histogram, Message};
 use crate::picture;
@@ -70,7 +70,7 @@ impl EventWriter {
     /// # Errors
     ///
     /// When the file cannot be written.
-    pub fn histogram(&mut self, tag: &str, values: &Tensor, step: u64) -> Result<()> {
+    pub fn histogram<T: Float>(&mut self, tag: &str, values: &Tensor<T>, step: u64) -> Result<()> {
         match histogram_of(&values.to_vec()) {
             Some(histogram) => self.write(protobuf::histogram(now(), step, tag, &histogram)),
             None => Ok(()),
@@ -125,8 +125,8 @@ fn masked(data: &[u8]) -> u32 {
 }
 
 /// Counts in buckets of one width; `None` when no value is finite.
-fn histogram_of(values: &[f32]) -> Option<Histogram> {
-    let finite = || values.iter().map(|&value| f64::from(value)).filter(|value| value.is_finite());
+fn histogram_of<T: Float>(values: &[T]) -> Option<Histogram> {
+    let finite = || values.iter().map(|value| value.to_f64()).filter(|value| value.is_finite());
     let (min, max) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
         (min.min(value), max.max(value))
     });
@@ -175,9 +175,9 @@ mod tests {
         assert_eq!(histogram.limits.last(), Some(&59.0));
         assert!(histogram.limits.is_sorted());
         assert_eq!(histogram.sum, 59.0 * 30.0);
-        let one = histogram_of(&[2.0, 2.0]).unwrap();
+        let one = histogram_of(&[2.0_f32, 2.0]).unwrap();
         assert_eq!((one.limits, one.counts), (vec![2.0], vec![2.0]));
         assert_eq!(histogram_of(&[f32::NAN]), None);
-        assert_eq!(histogram_of(&[]), None);
+        assert_eq!(histogram_of::<f64>(&[]), None);
     }
 }

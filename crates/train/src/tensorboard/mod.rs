@@ -6,7 +6,7 @@ mod protobuf;
 use std::path::PathBuf;
 
 use dendra_autograd::Parameters;
-use dendra_tensor::{Error, Result};
+use dendra_tensor::{Error, Float, Result};
 
 use crate::callback::{BatchReport, Callback, Moment};
 use crate::history::EpochReport;
@@ -59,8 +59,8 @@ impl TensorBoard {
     }
 }
 
-impl Callback for TensorBoard {
-    fn on_start(&mut self, _: &mut Moment<'_>) -> Result<()> {
+impl<T: Float> Callback<T> for TensorBoard {
+    fn on_start(&mut self, _: &mut Moment<'_, T>) -> Result<()> {
         if self.scalars_every == 0 || self.histograms_every == Some(0) {
             return Err(Error::argument("TensorBoard", "steps must be at least 1, got 0"));
         }
@@ -68,7 +68,7 @@ impl Callback for TensorBoard {
         Ok(())
     }
 
-    fn on_batch(&mut self, now: &mut Moment<'_>, batch: &BatchReport<'_>) -> Result<()> {
+    fn on_batch(&mut self, now: &mut Moment<'_, T>, batch: &BatchReport<'_, T>) -> Result<()> {
         let step = now.step;
         let (scalars, histograms) = (self.scalars_every, self.histograms_every);
         if step.is_multiple_of(scalars) {
@@ -78,7 +78,7 @@ impl Callback for TensorBoard {
             writer.scalar("learning rate", learning_rate, step)?;
         }
         if histograms.is_some_and(|every| step.is_multiple_of(every)) {
-            let model: &dyn Parameters = &*now.model;
+            let model: &dyn Parameters<T> = &*now.model;
             let writer = self.writer()?;
             for (name, param) in model.named_parameters() {
                 writer.histogram(&format!("weights/{name}"), param.value(), step)?;
@@ -90,7 +90,7 @@ impl Callback for TensorBoard {
         Ok(())
     }
 
-    fn on_epoch(&mut self, now: &mut Moment<'_>, epoch: &EpochReport) -> Result<()> {
+    fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
         let step = now.step;
         let writer = self.writer()?;
         let parts =
@@ -106,7 +106,7 @@ impl Callback for TensorBoard {
         writer.flush()
     }
 
-    fn on_end(&mut self, _: &mut Moment<'_>) -> Result<()> {
+    fn on_end(&mut self, _: &mut Moment<'_, T>) -> Result<()> {
         self.writer()?.flush()
     }
 }

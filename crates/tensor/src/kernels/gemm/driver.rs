@@ -19,6 +19,7 @@ use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Plus, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::team::for_each_index;
+use crate::threads::num_threads;
 
 /// About how many columns of A are multiplied before C is written. A panel of B
 /// of so many rows fits the first-level cache with AVX2; with AVX-512 it is
@@ -175,7 +176,7 @@ impl<T: Float> Product<T> {
     fn run(&self) {
         let panels = self.n.div_ceil(self.width());
         let work = self.m.saturating_mul(self.k).saturating_mul(self.n);
-        let threads = if work < SPLIT_WORK { 1 } else { rayon::current_num_threads() };
+        let threads = if work < SPLIT_WORK { 1 } else { num_threads() };
         let wanted = match threads {
             1 => 1,
             _ => threads * (work / BLOCK_WORK / threads).clamp(1, BLOCKS_PER_THREAD),

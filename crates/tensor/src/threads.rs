@@ -1,0 +1,81 @@
+//! The number of threads that share the work.
+
+use std::env;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+
+/// The variable that sets the number when the program starts.
+const VARIABLE: &str = "DENDRA_NUM_THREADS";
+
+/// More than any machine has, and few enough to be started.
+const MOST: usize = 1024;
+
+/// What [`set_num_threads`] was called with; 0 when it was not.
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads share the work of large operations: what
+/// [`set_num_threads`] or the environment variable `DENDRA_NUM_THREADS` sets,
+/// and otherwise what rayon has, which is a thread for each core,
+/// `RAYON_NUM_THREADS`, or the threads of the pool that calls. Results do not
+/// depend on it, to the last bit.
+pub fn num_threads() -> usize {
+    match CHOSEN.load(Ordering::Relaxed) {
+        0 => from_environment().unwrap_or_else(rayon::current_num_threads),
+        chosen => chosen,
+    }
+}
+
+/// Has so many threads share the work from now on, in the whole process: 1 for
+/// a service that answers many requests at once, each on a thread of its own.
+///
+/// ```
+/// dendra_tensor::set_num_threads(2)?;
+/// assert_eq!(dendra_tensor::num_threads(), 2);
+/// assert!(dendra_tensor::set_num_threads(0).is_err());
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// When the number is 0 or above 1024.
+pub fn set_num_threads(threads: usize) -> Result<()> {
+    if (1..=MOST).contains(&threads) {
+        CHOSEN.store(threads, Ordering::Relaxed);
+        return Ok(());
+    }
+    let message = format!("expected a number of threads from 1 to {MOST}, got {threads}");
+    Err(Error::argument("set_num_threads", message))
+}
+
+/// What the environment variable says, read once.
+fn from_environment() -> Option<usize> {
+    static NUMBER: OnceLock<Option<usize>> = OnceLock::new();
+    *NUMBER.get_or_init(|| {
+        let text = env::var(VARIABLE).ok()?;
+        let number = parsed(&text);
+        if number.is_none() {
+            eprintln!("{VARIABLE} is not used: expected a number from 1 to {MOST}, got {text:?}");
+        }
+        number
+    })
+}
+
+fn parsed(text: &str) -> Option<usize> {
+    text.trim().parse().ok().filter(|number| (1..=MOST).contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_of_threads_are_taken() {
+        assert_eq!([" 4 ", "1", "1024"].map(parsed), [4, 1, 1024].map(Some));
+        assert_eq!(["0", "1025", "-1", "all", ""].map(parsed), [None; 5]);
+        assert!(num_threads() > 0);
+        let error = set_num_threads(MOST + 1).unwrap_err().to_string();
+        assert!(error.contains("from 1 to 1024, got 1025"), "{error}");
+    }
+}

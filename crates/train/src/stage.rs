@@ -1,0 +1,157 @@
+//! What a training run needs of a trainer and its data, whatever their types.
+
+use std::thread;
+
+use dendra_datasets::{DataLoader, Dataset};
+use dendra_losses::{Loss, RunningLoss};
+use dendra_nn::Model;
+use dendra_optim::Optimizer;
+use dendra_tensor::{Error, Float, Result};
+
+use crate::batches::Batches;
+use crate::callback::AnyModel;
+use crate::fit::{Data, Plan};
+use crate::history::Evaluation;
+use crate::run::{Run, Steps};
+use crate::trainer::{Gathered, Trainer, Values};
+
+/// A trainer with its data, as a [`Run`] sees it.
+pub(crate) trait Stage<T: Float> {
+    fn about(&self) -> About;
+
+    fn parts(&mut self) -> Parts<'_, T>;
+
+    /// Begins or goes on with an epoch of which so much was done.
+    fn begin_epoch(&mut self, loss: RunningLoss, samples: usize);
+
+    /// The loss and the number of samples of the epoch so far.
+    fn gathered(&self) -> (RunningLoss, usize);
+
+    /// Loss and metrics of the epoch so far.
+    fn figures(&self) -> Evaluation;
+
+    /// Loss and metrics on the validation data.
+    fn validate(&self) -> Result<Evaluation>;
+
+    /// Does the steps that are left of an epoch, up to an interruption.
+    fn steps(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()>;
+}
+
+/// The measures of the data.
+pub(crate) struct About {
+    pub(crate) samples: usize,
+    pub(crate) batches: usize,
+    pub(crate) validates: bool,
+}
+
+/// What a run changes.
+pub(crate) struct Parts<'a, T: Float> {
+    pub(crate) model: &'a mut (dyn AnyModel<T> + 'static),
+    pub(crate) optimizer: &'a mut dyn Optimizer<T>,
+    /// How many epochs the trainer has done.
+    pub(crate) epochs: &'a mut usize,
+}
+
+/// A trainer at work on data.
+pub(crate) struct Work<'r, M, O, L, Y, I, T>
+where
+    M: Model<I, T>,
+    T: Float,
+{
+    trainer: &'r mut Trainer<M, O, L, Y, I, T>,
+    /// The trainer's loss with the weights of classes of this run.
+    weighted: Option<Box<dyn Loss<Y, T, M::Output>>>,
+    samples: usize,
+    loader: DataLoader<'r, dyn Dataset<Input = I, Target = Y> + 'r>,
+    validation: Option<Data<'r, I, Y>>,
+    gathered: Gathered<Y, Values<M, I, T>>,
+}
+
+impl<'r, M, O, L, Y, I, T> Work<'r, M, O, L, Y, I, T>
+where
+    M: Model<I, T>,
+    O: Optimizer<T>,
+    L: Loss<Y, T, M::Output>,
+    Y: Send,
+    I: Send,
+    T: Float,
+{
+    pub(crate) fn new(
+        trainer: &'r mut Trainer<M, O, L, Y, I, T>,
+        data: Data<'r, I, Y>,
+        validation: Option<Data<'r, I, Y>>,
+        plan: &Plan<'_, T>,
+    ) -> Result<Self> {
+        let loader = DataLoader::new(data).batch_size(plan.batch_size).drop_last(plan.drop_last);
+        let loader = plan.sampling.apply(loader, plan.seed)?;
+        let weights = plan.class_weights.as_deref();
+        let weighted = weights.map(|weights| trainer.loss.with_class_weights(weights));
+        let (weighted, gathered) = (weighted.transpose()?, Gathered::new(&trainer.metrics));
+        Ok(Self { trainer, weighted, samples: data.len(), loader, validation, gathered })
+    }
+}
+
+impl<M, O, L, Y, I, T> Stage<T> for Work<'_, M, O, L, Y, I, T>
+where
+    M: Model<I, T> + 'static,
+    O: Optimizer<T>,
+    L: Loss<Y, T, M::Output>,
+    Y: Send,
+    I: Send,
+    T: Float,
+{
+    fn about(&self) -> About {
+        let validates = self.validation.is_some();
+        About { samples: self.samples, batches: self.loader.len(), validates }
+    }
+
+    fn parts(&mut self) -> Parts<'_, T> {
+        let Trainer { model, optimizer, epochs, .. } = &mut *self.trainer;
+        Parts { model, optimizer, epochs }
+    }
+
+    fn begin_epoch(&mut self, loss: RunningLoss, samples: usize) {
+        self.gathered = Gathered::new(&self.trainer.metrics);
+        (self.gathered.loss, self.gathered.samples) = (loss, samples);
+    }
+
+    fn gathered(&self) -> (RunningLoss, usize) {
+        (self.gathered.loss, self.gathered.samples)
+    }
+
+    fn figures(&self) -> Evaluation {
+        self.gathered.evaluation()
+    }
+
+    fn validate(&self) -> Result<Evaluation> {
+        let data = self.validation;
+        let data = data.ok_or_else(|| Error::argument("fit", "there is no validation data"))?;
+        self.trainer.evaluate_any(data)
+    }
+
+    fn steps(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()> {
+        let loader = self.loader.clone();
+        let (epoch, batch) = (run.position().epoch, run.position().batch);
+        thread::scope(|scope| {
+            let mut source = Batches::new(scope, loader, epoch, batch, run.gathering);
+            while let Some((epoch, first, count)) = run.next_step(steps) {
+                let mut group = Vec::with_capacity(count);
+                for index in first..first + count {
+                    let place = || format!("epoch {}, batch {}", epoch + 1, index + 1);
+                    let batch = source.next().transpose().map_err(|error| error.within(place()))?;
+                    group.push(batch.ok_or_else(|| {
+                        Error::data(place(), "the data set has fewer batches than it told")
+                    })?);
+                }
+                run.before_step(self.parts(), steps);
+                let loss = self.weighted.as_deref();
+                let place = (epoch, first);
+                let result = self.trainer.step(&group, run.seed(), place, loss, &mut self.gathered);
+                drop(group);
+                run.after_step(self, result, count, steps)?;
+            }
+            run.gathering = source.gathering();
+            Ok(())
+        })
+    }
+}
