@@ -62,7 +62,7 @@ pub use monitor::Goal;
 pub use not_finite::NotFinite;
 #[cfg(feature = "plots")]
 pub use plots::{Svg, confusion_matrix, learning_curve};
-pub use profile::{LayerProfile, Profile};
+pub use profile::{Cost, LayerProfile, OperationProfile, Profile};
 pub use progress::Verbose;
 #[cfg(feature = "report")]
 pub use report::{ClassFigures, Classification, Mistake, Report};

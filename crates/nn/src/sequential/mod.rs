@@ -12,7 +12,7 @@ pub use summary::{Summary, SummaryRow};
 
 use std::fmt;
 
-use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
+use dendra_autograd::{Entry, EntryMut, Parameters, Path, Tape, Var};
 use dendra_tensor::{Error, Float, Result, Shape};
 
 use crate::layers::{Layer, LayerSettings};
@@ -62,8 +62,10 @@ impl<T: Float> Part<T> {
     /// one pass does them together; and how many of those.
     fn forward(&self, x: &Var<T>, following: &[Self]) -> (Result<Var<T>>, usize) {
         let mut following = following.iter().map(|part| &part.layer);
+        // A trace shows each layer; together they give the same bits.
+        let is_tracing = x.tape().is_some_and(Tape::is_tracing);
         match (&self.layer, following.next(), following.next()) {
-            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), pool) => {
+            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), pool) if !is_tracing => {
                 let max_pool = matches!(pool, Some(Layer::MaxPool2d(pool)) if pool.halves());
                 match conv.forward_relu(x, max_pool) {
                     Some(y) => (y, 1 + usize::from(max_pool)),

@@ -235,6 +235,11 @@ impl<T: Float> Op<T> for Conv2dWeightGradient {
         attributes
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        // The taps of one filter, for every element of the output.
+        output.elements() as u64 * inputs[1][1..].iter().product::<usize>() as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(13);
         let sample = |(Conv2d { options }, inputs): (Conv2d, Vec<Tensor<T>>)| {

@@ -277,6 +277,12 @@ impl<T: Float> Op<T> for Conv2dRelu {
         attributes
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], _: &Shape) -> u64 {
+        let conv2d = self.conv2d();
+        Op::<T>::output_shape(&conv2d, inputs)
+            .map_or(0, |output| Op::<T>::multiply_adds(&conv2d, inputs, &output))
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let convolutions = <Conv2d as Op<T>>::samples();
         let with = |max_pool| {

@@ -126,6 +126,11 @@ impl<T: Float> Op<T> for Linear {
         })
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        let inner = inputs[0].last().map_or(0, |&inner| inner);
+        output.elements() as u64 * inner as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(9);
         let mut input = |shape: &[usize]| Tensor::normal(shape, 0.0, 1.0, &mut rng);

@@ -119,6 +119,11 @@ impl<T: Float> Op<T> for MatMul {
         })
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        let inner = inputs[0].last().map_or(0, |&inner| inner);
+        output.elements() as u64 * inner as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(7);
         let mut pair = |a: &[usize], b: &[usize]| {

@@ -336,6 +336,14 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
         Attributes::new()
     }
 
+    /// The products that the output takes, each of which is added to a sum: of a
+    /// matrix product of m×k and k×n it is m·k·n. Operations that are no such
+    /// sums have none.
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        let _ = (inputs, output);
+        0
+    }
+
     /// The same operation with another value of a setting that holds a size of
     /// the batch or its data, such as the target of a reshape or the indices of
     /// an embedding; `None` for any other setting or value.

@@ -25,6 +25,9 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// [`Op::attributes`].
     fn attributes(&self) -> Attributes;
 
+    /// [`Op::multiply_adds`] of this call.
+    fn multiply_adds(&self) -> u64;
+
     /// What went in.
     fn inputs(&self) -> &[Tensor<T>];
 
@@ -152,6 +155,11 @@ where
 
     fn attributes(&self) -> Attributes {
         self.operation.attributes()
+    }
+
+    fn multiply_adds(&self) -> u64 {
+        let shapes: SmallVec<[&Shape; 4]> = self.inputs.iter().map(Tensor::shape).collect();
+        self.operation.multiply_adds(&shapes, self.output.shape())
     }
 
     fn inputs(&self) -> &[Tensor<T>] {
