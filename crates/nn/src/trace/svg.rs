@@ -84,7 +84,8 @@ impl<T: Float> Trace<T> {
         for frame in &frames {
             self.frame(&mut body, frame, depth, left, width);
         }
-        let lanes = lines(&mut body, &boxes, left + width / 2.0, right, right + depth as f64 * INSET);
+        let lanes =
+            lines(&mut body, &boxes, left + width / 2.0, right, right + depth as f64 * INSET);
         for drawn in &boxes {
             one_box(&mut body, drawn, left, width);
         }
@@ -352,7 +353,7 @@ mod tests {
     use dendra_tensor::{Rng, Tensor};
 
     use super::*;
-    use crate::layers::Residual;
+    use crate::Residual;
     use crate::sequential::Sequential;
 
     #[test]
