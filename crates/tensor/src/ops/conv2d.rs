@@ -2,7 +2,9 @@
 
 use super::conv_transpose2d::{ConvTranspose2d, ConvTransposeOptions};
 use super::reduce::fold;
-use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use super::{
+    Attributes, Call, Cotangents, Op, Ops, SampleCotangents, Term, TermCall, TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::convolution::Convolution;
@@ -233,6 +235,11 @@ impl<T: Float> Op<T> for Conv2dWeightGradient {
         attributes
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        // The taps of one filter, for every element of the output.
+        output.elements() as u64 * inputs[1][1..].iter().product::<usize>() as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(13);
         let sample = |(Conv2d { options }, inputs): (Conv2d, Vec<Tensor<T>>)| {
@@ -258,6 +265,18 @@ impl<T: Float> Op<T> for Conv2d {
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         Ok(self.problem(inputs)?.1)
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, ()>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        Ok(self.sample_gradients(call.inputs, call.needs, &call.cotangent, samples))
+    }
+
+    fn sample_norms(&self, call: Call<'_, T, ()>, samples: usize) -> Option<Cotangents<T>> {
+        self.norms_of_samples(call.inputs, call.needs, &call.cotangent, samples)
     }
 
     #[inline(never)]
