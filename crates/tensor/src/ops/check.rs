@@ -20,7 +20,7 @@ pub struct Sample<T: Float = f64> {
     /// [`Op::attributes`].
     pub attributes: Attributes,
     /// The bytes of its settings.
-    size: usize,
+    pub size: usize,
 }
 
 /// The operation as a function of terms.
