@@ -42,6 +42,13 @@ impl<T: Element> Tensor<T> {
         elements[offset..].as_ptr() as usize
     }
 
+    /// Whether both show the same memory, in part or as a whole: a view costs
+    /// none of its own.
+    pub fn shares_memory_with(&self, other: &Self) -> bool {
+        let [a, b] = [self, other].map(|x| x.storage().0.as_ptr_range());
+        !self.is_empty() && !other.is_empty() && a.start < b.end && b.start < a.end
+    }
+
     /// The offset of its first element in `base`, in elements, where it is a
     /// view of this row-major tensor: [`as_strided`](Self::as_strided) with its
     /// shape, its strides and this offset gives it again.
@@ -123,6 +130,8 @@ mod tests {
         }
         assert_eq!(x.contiguous().offset_in(&x), Some(0));
         assert_eq!((&x + 1).offset_in(&x), None);
+        assert!(x.shares_memory_with(&x.narrow(0, 1, 1).unwrap()));
+        assert!(!x.shares_memory_with(&(&x + 1)));
         assert_eq!(Tensor::<i64>::zeros([0]).memory(), None);
         let part = x.narrow(0, 1, 1).unwrap();
         assert_eq!(part.offset_in(&x.narrow(0, 0, 1).unwrap()), None, "it lies behind the end");

@@ -1,20 +1,21 @@
-//! Where the time of a network goes, layer by layer.
+//! Where the time of a model goes, layer by layer and operation by operation.
 
 use std::fmt;
 use std::time::Instant;
 
-use dendra_autograd::{Entry, Path, Tape};
-use dendra_nn::{LayerOf, Module, Sequential};
-use dendra_tensor::{Error, Ops, Result, Rng, Tensor};
+use dendra_nn::{Executed, Model, NodeKind, Output, Tensors, Trace};
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 
 use crate::table;
 
-/// The time, memory and arithmetic of each layer of a network; prints as a
-/// table. Made by [`Profile::of`].
+/// The time, memory and arithmetic of a model by layer and by operation; prints
+/// as two tables. Made by [`Profile::of`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// The layers in their order.
+    /// The layers, or other parts of the model, in their order.
     pub layers: Vec<LayerProfile>,
+    /// The kinds of operations, that which takes longest first.
+    pub operations: Vec<OperationProfile>,
     /// The samples of the batch.
     pub samples: usize,
     /// The fastest matrix product that was seen on this machine, in
@@ -25,38 +26,63 @@ pub struct Profile {
 /// A layer of a [`Profile`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerProfile {
-    /// Its name or index.
+    /// Its path, such as `0` or `encoder.fc1`; empty for the model itself.
     pub name: String,
-    /// The layer and its sizes.
+    /// The layer and its sizes, where the model tells them.
     pub layer: String,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// All calls of an operation in a [`Profile`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationProfile {
+    /// The operation, as `conv2d`.
+    pub name: String,
+    /// How often it is called.
+    pub calls: usize,
+    /// What all calls together cost.
+    pub cost: Cost,
+}
+
+/// Time, memory and arithmetic.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
     /// The least time for a forward pass, in seconds.
     pub forward: f64,
     /// The least time for the way back, in seconds.
     pub backward: f64,
-    /// The memory of its output, in bytes.
+    /// The memory of the outputs, in bytes; views have none.
     pub activations: usize,
-    /// The floating-point operations of a forward pass: two for each
-    /// multiplication by a weight and addition, and one for each element of
-    /// the output of a layer without weights, which is a rough count for
-    /// those.
+    /// The floating-point operations of a forward pass: two for each product that
+    /// is added to a sum, and one for each element of the output of an operation
+    /// without such, which is a rough count for those.
     pub operations: f64,
     /// Those of the way back: as many for the gradient of the weights, and as
     /// many again for that of the input where it is needed.
     pub operations_back: f64,
 }
 
-impl LayerProfile {
-    /// Which share of the peak its forward and backward pass reach together.
+impl Cost {
+    fn add(&mut self, other: &Self) {
+        self.forward += other.forward;
+        self.backward += other.backward;
+        self.activations += other.activations;
+        self.operations += other.operations;
+        self.operations_back += other.operations_back;
+    }
+
+    /// Which share of the peak the forward and backward pass reach together.
     pub fn share_of_peak(&self, peak: f64) -> f64 {
         (self.operations + self.operations_back) / (self.forward + self.backward) / peak
     }
 }
 
 impl Profile {
-    /// Runs each layer of a network alone, in training mode, forward and
-    /// backward on a batch of inputs, and takes the least time of `repeats`.
-    /// Where the network runs some layers in one pass, it is faster than the
-    /// sum.
+    /// Traces a model, runs its operations one by one, forward and backward, on a
+    /// batch of inputs, whose axis 0 is that of the samples, and takes the least
+    /// time of `repeats` of each. The model is in evaluation mode. Where it does
+    /// some operations in one pass, it is faster than the sum.
     ///
     /// ```
     /// use dendra_nn::Sequential;
@@ -64,93 +90,125 @@ impl Profile {
     /// use dendra_train::Profile;
     ///
     /// let model = Sequential::input([64]).dense(32).relu().dense(10).build(&mut Rng::seed(1))?;
-    /// let profile = Profile::of(&model, &Tensor::zeros([16, 64]), 3)?;
+    /// let profile = Profile::of(&model, &Tensor::ones([16, 64]), 3)?;
     /// println!("{profile}");
-    /// assert_eq!(profile.layers[0].operations, 2.0 * 16.0 * 64.0 * 32.0);
+    /// assert_eq!(profile.layers[0].cost.operations, 2.0 * 16.0 * 64.0 * 32.0);
+    /// assert_eq!(profile.operations.iter().find(|row| row.name == "linear").unwrap().calls, 2);
     /// # Ok::<(), dendra_tensor::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// When the network does not take the inputs, or `repeats` is 0.
-    pub fn of(model: &Sequential, inputs: &Tensor, repeats: usize) -> Result<Self> {
+    /// When the model does not take the inputs or cannot be traced, or `repeats`
+    /// is 0.
+    pub fn of<T: Float, I: Tensors, M: Model<I, T>>(
+        model: &M,
+        inputs: &I,
+        repeats: usize,
+    ) -> Result<Self>
+    where
+        <M::Output as Output>::Values: Tensors,
+    {
+        Self::of_trace(&Trace::of(model, inputs)?, inputs, repeats)
+    }
+
+    /// As [`of`](Self::of), for a trace.
+    ///
+    /// # Errors
+    ///
+    /// When the trace does not take the inputs, or `repeats` is 0.
+    pub fn of_trace<T: Float>(
+        trace: &Trace<T>,
+        inputs: &impl Tensors,
+        repeats: usize,
+    ) -> Result<Self> {
         if repeats == 0 {
             return Err(Error::argument("Profile::of", "repeats must be at least 1, got 0"));
         }
-        let mut layers = Vec::new();
-        let mut x = inputs.clone();
-        for layer in model.layers() {
-            let first = layers.is_empty();
-            let (profile, output) = one(&layer, x, first, repeats)?;
-            layers.push(profile);
-            x = output;
+        let needs = needed(trace);
+        let mut costs = vec![Cost::default(); trace.nodes().len()];
+        for repeat in 0..repeats {
+            trace.replay_watched(inputs, &mut |executed| {
+                let cost = cost_of(trace, executed, &needs);
+                let least = &mut costs[executed.index];
+                if repeat == 0 {
+                    *least = cost;
+                }
+                least.forward = least.forward.min(cost.forward);
+                least.backward = least.backward.min(cost.backward);
+                Ok(())
+            })?;
         }
-        let samples = inputs.shape().first().copied().unwrap_or(1);
-        Ok(Self { layers, samples, peak: peak()? })
+        let (mut layers, mut operations) = (Vec::new(), Vec::<OperationProfile>::new());
+        for part in trace.parts() {
+            let (name, layer) = (part.path.clone(), part.description.clone());
+            layers.push(LayerProfile { name, layer, cost: Cost::default() });
+        }
+        for (node, cost) in trace.nodes().iter().zip(&costs) {
+            if !node.is_computed() {
+                continue;
+            }
+            if let Some(layer) = layers.iter_mut().find(|layer| layer.name == node.part) {
+                layer.cost.add(cost);
+            }
+            let name = node.name();
+            match operations.iter_mut().find(|row| row.name == name) {
+                Some(row) => {
+                    row.calls += 1;
+                    row.cost.add(cost);
+                }
+                None => operations.push(OperationProfile { name, calls: 1, cost: *cost }),
+            }
+        }
+        let time = |row: &OperationProfile| row.cost.forward + row.cost.backward;
+        operations.sort_by(|a, b| time(b).total_cmp(&time(a)));
+        Ok(Self { layers, operations, samples: trace.samples_of(inputs)?, peak: peak()? })
     }
 }
 
-/// Runs one layer alone; also gives its output.
-fn one(
-    layer: &LayerOf<'_>,
-    input: Tensor,
-    first: bool,
-    repeats: usize,
-) -> Result<(LayerProfile, Tensor)> {
-    let trains = layer.module.parameter_count() > 0;
-    let (mut forward, mut backward) = (f64::INFINITY, f64::INFINITY);
-    let mut output = input.clone();
-    for repeat in 0..repeats {
-        let tape = Tape::training(0, repeat as u64);
-        // The gradient of the data is not needed.
-        let x = if first { tape.input(input.clone()) } else { tape.leaf(input.clone()) };
+/// For each value whether training asks for its gradient.
+fn needed<T: Float>(trace: &Trace<T>) -> Vec<bool> {
+    let mut needs: Vec<bool> = Vec::with_capacity(trace.nodes().len());
+    for node in trace.nodes() {
+        needs.push(match &node.kind {
+            NodeKind::Parameter { trainable, .. } => *trainable,
+            NodeKind::Operation(_) => node.parents.iter().any(|&parent| needs[parent]),
+            _ => false,
+        });
+    }
+    needs
+}
+
+/// What one call costs; its gradient is computed at once.
+fn cost_of<T: Float>(trace: &Trace<T>, executed: &Executed<'_, T>, needs: &[bool]) -> Cost {
+    let forward = executed.seconds;
+    let Some(call) = executed.call else { return Cost { forward, ..Cost::default() } };
+    let node = &trace.nodes()[executed.index];
+    let needs: Vec<bool> = node.parents.iter().map(|&parent| needs[parent]).collect();
+    let output = call.output();
+    let mut backward = 0.0;
+    if needs.contains(&true) {
+        let cotangent = Tensor::ones(output.shape());
         let start = Instant::now();
-        let y = layer.module.forward(&x)?;
-        forward = forward.min(start.elapsed().as_secs_f64());
-        output = y.value().clone();
-        if first && !trains {
-            backward = 0.0;
-            continue;
-        }
-        let loss = y.sum();
-        let start = Instant::now();
-        let gradients = loss.backward()?;
-        backward = backward.min(start.elapsed().as_secs_f64());
+        let gradients = call.vjp(&needs, cotangent);
+        backward = start.elapsed().as_secs_f64();
         drop(gradients);
     }
-    let operations = operations(layer.module, &output);
-    let ways_back = f64::from(u8::from(trains)) + f64::from(u8::from(!first));
-    let profile = LayerProfile {
-        name: layer.name.clone(),
-        layer: layer.description.clone(),
+    let is_view = call.inputs().iter().any(|input| output.shares_memory_with(input));
+    let multiply_adds = call.multiply_adds();
+    let (operations, most) = match multiply_adds {
+        0 if is_view => (0.0, 0),
+        0 => (output.len() as f64, 1),
+        products => (2.0 * products as f64, 2),
+    };
+    let ways_back = needs.iter().filter(|&&needed| needed).count().min(most);
+    Cost {
         forward,
         backward,
-        activations: output.len() * size_of::<f32>(),
+        activations: if is_view { 0 } else { output.len() * size_of::<T>() },
         operations,
-        operations_back: operations * ways_back,
-    };
-    Ok((profile, output))
-}
-
-/// The floating-point operations of a layer's forward pass.
-fn operations(layer: &dyn Module, output: &Tensor) -> f64 {
-    let (mut weights, mut rank) = (0, 0);
-    layer.visit(&mut Path::default(), &mut |_, entry| {
-        if let Entry::Param(param) = entry
-            && param.value().rank() >= 2
-        {
-            weights += param.value().len();
-            rank = rank.max(param.value().rank());
-        }
-    });
-    if weights == 0 {
-        return output.len() as f64;
+        operations_back: operations * ways_back as f64,
     }
-    // Each weight is used once for every place of the output: for every row
-    // of a linear layer, for every pixel of a convolution.
-    let shape = output.shape();
-    let channels = if rank > 2 { shape.get(1) } else { shape.last() };
-    2.0 * weights as f64 * output.len() as f64 / channels.copied().unwrap_or(1).max(1) as f64
 }
 
 /// The speed of a matrix product that keeps every core busy.
@@ -168,43 +226,49 @@ fn peak() -> Result<f64> {
     Ok(2.0 * (SIZE as f64).powi(3) / least)
 }
 
-/// A row for each layer, and one with the sums.
+/// The cells of a cost.
+fn cells(name: String, cost: &Cost, peak: f64) -> Vec<String> {
+    vec![
+        name,
+        format!("{:.3}", 1e3 * cost.forward),
+        format!("{:.3}", 1e3 * cost.backward),
+        format!("{:.1} KiB", cost.activations as f64 / 1024.0),
+        format!("{:.2}", 1e-6 * (cost.operations + cost.operations_back)),
+        format!("{:.1}%", 100.0 * cost.share_of_peak(peak)),
+    ]
+}
+
+/// A row for each layer and one with the sums, then a row for each operation.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["layer", "forward ms", "backward ms", "activations", "MFLOP", "of peak"];
-        let row = |name: String, layer: &LayerProfile| {
-            vec![
-                name,
-                format!("{:.3}", 1e3 * layer.forward),
-                format!("{:.3}", 1e3 * layer.backward),
-                format!("{:.1} KiB", layer.activations as f64 / 1024.0),
-                format!("{:.2}", 1e-6 * (layer.operations + layer.operations_back)),
-                format!("{:.1}%", 100.0 * layer.share_of_peak(self.peak)),
-            ]
+        let head = |first: &str| {
+            [first, "forward ms", "backward ms", "activations", "MFLOP", "of peak"]
+                .map(str::to_owned)
         };
-        let mut rows: Vec<Vec<String>> = self
-            .layers
+        let mut total = Cost::default();
+        let mut rows = Vec::new();
+        for LayerProfile { name, layer, cost } in &self.layers {
+            total.add(cost);
+            let name = format!("{name}  {layer}").trim_end().to_owned();
+            rows.push(cells(name, cost, self.peak));
+        }
+        rows.push(cells(format!("all, {} samples", self.samples), &total, self.peak));
+        table::write(f, &head("layer"), &rows)?;
+        writeln!(f)?;
+        let rows: Vec<Vec<String>> = self
+            .operations
             .iter()
-            .map(|layer| row(format!("{}  {}", layer.name, layer.layer), layer))
+            .map(|row| cells(format!("{} × {}", row.calls, row.name), &row.cost, self.peak))
             .collect();
-        let sum = |of: fn(&LayerProfile) -> f64| self.layers.iter().map(of).sum();
-        let total = LayerProfile {
-            name: String::new(),
-            layer: String::new(),
-            forward: sum(|layer| layer.forward),
-            backward: sum(|layer| layer.backward),
-            activations: self.layers.iter().map(|layer| layer.activations).sum(),
-            operations: sum(|layer| layer.operations),
-            operations_back: sum(|layer| layer.operations_back),
-        };
-        rows.push(row(format!("all, {} samples", self.samples), &total));
-        table::write(f, &head.map(str::to_owned), &rows)?;
+        table::write(f, &head("operation"), &rows)?;
         write!(f, "peak: {:.1} GFLOP/s, the fastest matrix product seen", 1e-9 * self.peak)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use dendra_nn::Sequential;
+
     use super::*;
 
     #[test]
@@ -216,18 +280,24 @@ mod tests {
             .dense(5)
             .build(&mut Rng::seed(1))
             .unwrap();
-        let profile = Profile::of(&model, &Tensor::ones([2, 3, 8, 8]), 2).unwrap();
-        let operations: Vec<f64> = profile.layers.iter().map(|layer| layer.operations).collect();
+        let profile = Profile::of(&model, &Tensor::<f32>::ones([2, 3, 8, 8]), 2).unwrap();
+        let costs: Vec<Cost> = profile.layers.iter().map(|layer| layer.cost).collect();
+        let operations: Vec<f64> = costs.iter().map(|cost| cost.operations).collect();
         let of_conv = 2.0 * 2.0 * 36.0 * 4.0 * 3.0 * 9.0;
-        assert_eq!(operations, [of_conv, 2.0 * 4.0 * 36.0, 288.0, 2.0 * 2.0 * 144.0 * 5.0]);
+        // Flattening is a view.
+        assert_eq!(operations, [of_conv, 2.0 * 4.0 * 36.0, 0.0, 2.0 * 2.0 * 144.0 * 5.0]);
         // The first layer's input needs no gradient.
-        assert_eq!(profile.layers[0].operations_back, of_conv);
-        assert_eq!(profile.layers[3].operations_back, 2.0 * operations[3]);
-        assert_eq!(profile.layers[0].activations, 2 * 4 * 36 * 4);
-        assert!(profile.layers.iter().all(|layer| layer.forward > 0.0 && layer.backward >= 0.0));
+        assert_eq!(costs[0].operations_back, of_conv);
+        assert_eq!(costs[3].operations_back, 2.0 * operations[3]);
+        assert_eq!(costs[0].activations, 2 * 4 * 36 * 4);
+        assert!(costs.iter().all(|cost| cost.forward > 0.0 && cost.backward >= 0.0));
+        let mut names: Vec<&str> = profile.operations.iter().map(|row| row.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["conv2d", "linear", "relu", "reshape"]);
+        assert_eq!(profile.samples, 2);
         let table = profile.to_string();
-        assert_eq!(table.lines().count(), 2 + 4 + 1 + 1, "{table}");
-        assert!(Profile::of(&model, &Tensor::ones([2, 3, 8, 8]), 0).is_err());
-        assert!(Profile::of(&model, &Tensor::ones([2, 3]), 1).is_err());
+        assert_eq!(table.lines().count(), 2 + 4 + 1 + 1 + 2 + 4 + 1, "{table}");
+        assert!(Profile::of(&model, &Tensor::<f32>::ones([2, 3, 8, 8]), 0).is_err());
+        assert!(Profile::of(&model, &Tensor::<f32>::ones([2, 3]), 1).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{Gradients, Parameters, Tape, Var};
-use dendra_nn::Sequential;
+use dendra_nn::{Sequential, Tensors, Trace};
 use dendra_tensor::{Float, Result, Tensor};
 
 use crate::table;
@@ -80,6 +80,42 @@ impl Statistics {
             let name = format!("{}  {}", layer.name, layer.description);
             rows.push((name, Spread::of(x.value())));
         }
+        Ok(Self { rows })
+    }
+
+    /// Of what every operation of any model gives for a batch of inputs, in
+    /// evaluation mode, from a trace; views are left out.
+    ///
+    /// ```
+    /// use dendra_nn::{Sequential, Trace};
+    /// use dendra_tensor::{Rng, Tensor};
+    /// use dendra_train::Statistics;
+    ///
+    /// let rng = &mut Rng::seed(1);
+    /// let model = Sequential::input([16]).dense(64).relu().build(rng)?;
+    /// let inputs = Tensor::<f32>::normal([32, 16], 0.0, 1.0, rng);
+    /// let values = Statistics::of_trace(&Trace::of(&model, &inputs)?, &inputs)?;
+    /// let (name, relu) = &values.rows[1];
+    /// assert!(name == "1  %1 relu" && relu.min == 0.0);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the trace does not take the inputs.
+    pub fn of_trace<T: Float>(trace: &Trace<T>, inputs: &impl Tensors) -> Result<Self> {
+        let mut rows = Vec::new();
+        trace.replay_watched(inputs, &mut |executed| {
+            let Some(call) = executed.call else { return Ok(()) };
+            let output = call.output();
+            if !call.inputs().iter().any(|input| output.shares_memory_with(input)) {
+                let node = &trace.nodes()[executed.index];
+                let value = trace.value_name(executed.index);
+                let name = format!("{}  {value} {}", node.part, node.name());
+                rows.push((name, Spread::of(output)));
+            }
+            Ok(())
+        })?;
         Ok(Self { rows })
     }
 

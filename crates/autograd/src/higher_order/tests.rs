@@ -1,3 +1,5 @@
+//! Derivatives of functions against differences and each other.
+
 use dendra_tensor::{Ops, Rng};
 
 use super::*;

@@ -54,6 +54,10 @@ pub struct SummaryRow {
     /// The number of its parameters' values, frozen ones included; `None` for
     /// the input.
     pub parameters: Option<usize>,
+    /// The products that it takes for each sample, each of which is added to a
+    /// sum; `None` where nobody has counted, as in
+    /// [`Sequential::summary`](super::Sequential::summary).
+    pub multiply_adds: Option<u64>,
 }
 
 impl Summary {
@@ -61,9 +65,10 @@ impl Summary {
         let (mut trainable, mut frozen, mut bytes) = (0, 0, 0);
         let mut rows = vec![SummaryRow {
             name: String::new(),
-            layer: "input".into(),
-            output: batch_of(&model.input),
+            layer: model.input.method().into(),
+            output: batch_of(&model.input.shape),
             parameters: None,
+            multiply_adds: None,
         }];
         for (name, part) in model.named_parts() {
             let mut parameters = 0;
@@ -78,8 +83,9 @@ impl Summary {
                 Entry::Counter(_) => bytes += size_of::<i64>(),
             });
             let name = name.to_string();
-            let (layer, output) = (part.layer.to_string(), batch_of(&part.output));
-            rows.push(SummaryRow { name, layer, output, parameters: Some(parameters) });
+            let (layer, output) = (part.description(), batch_of(&part.output));
+            let parameters = Some(parameters);
+            rows.push(SummaryRow { name, layer, output, parameters, multiply_adds: None });
         }
         Self { rows, trainable, frozen, bytes }
     }
@@ -113,31 +119,36 @@ fn memory(bytes: usize) -> String {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |row: &SummaryRow| row.parameters.map(grouped).unwrap_or_default();
-        let widest = |column: &dyn Fn(&SummaryRow) -> usize, title: &str| {
-            self.rows.iter().map(column).max().unwrap_or(0).max(title.len())
-        };
-        let names = widest(&|row| row.name.chars().count(), "");
-        let layers = widest(&|row| row.layer.chars().count(), "");
-        let outputs = widest(&|row| row.output.chars().count(), "output shape");
-        let counts = widest(&|row| count(row).len(), "parameters");
-        let first = (names + 2 + layers).max("layer".len());
-
-        let line = |f: &mut fmt::Formatter<'_>| {
-            writeln!(f, "{}", "-".repeat(first + 2 + outputs + 2 + counts))
-        };
-        writeln!(f, "{:first$}  {:outputs$}  {:>counts$}", "layer", "output shape", "parameters")?;
-        line(f)?;
-        for row in &self.rows {
-            let text = format!(
-                "{:first$}  {:outputs$}  {:>counts$}",
+        let names = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+        let is_counted = self.rows.iter().any(|row| row.multiply_adds.is_some());
+        let head = ["layer", "output shape", "parameters", "multiply-adds"].map(str::to_owned);
+        let cells = self.rows.iter().map(|row| {
+            let multiply_adds = row.multiply_adds.map(|count| grouped(count as usize));
+            [
                 format!("{:names$}  {}", row.name, row.layer),
-                row.output,
-                count(row)
+                row.output.clone(),
+                row.parameters.map(grouped).unwrap_or_default(),
+                multiply_adds.unwrap_or_default(),
+            ]
+        });
+        let mut table: Vec<[String; 4]> = [head].into_iter().chain(cells).collect();
+        if !is_counted {
+            table.iter_mut().for_each(|row| row[3].clear());
+        }
+        let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max();
+        let [layers, outputs, counts, products] = [0, 1, 2, 3].map(|i| width(i).unwrap_or(0));
+        let last = if is_counted { 2 + products } else { 0 };
+        let rule = "-".repeat(layers + 2 + outputs + 2 + counts + last);
+        for (index, [layer, output, parameters, multiply_adds]) in table.iter().enumerate() {
+            let text = format!(
+                "{layer:layers$}  {output:outputs$}  {parameters:>counts$}  {multiply_adds:>products$}"
             );
             writeln!(f, "{}", text.trim_end())?;
+            if index == 0 {
+                writeln!(f, "{rule}")?;
+            }
         }
-        line(f)?;
+        writeln!(f, "{rule}")?;
         let (total, memory) = (grouped(self.trainable + self.frozen), memory(self.bytes));
         write!(f, "{total} parameters ({memory}), ")?;
         match self.frozen {
@@ -145,7 +156,12 @@ impl fmt::Display for Summary {
             frozen => {
                 writeln!(f, "{} trainable, {} frozen", grouped(self.trainable), grouped(frozen))
             }
+        }?;
+        if is_counted {
+            let total: u64 = self.rows.iter().filter_map(|row| row.multiply_adds).sum();
+            writeln!(f, "{} multiply-adds for each sample", grouped(total as usize))?;
         }
+        Ok(())
     }
 }
 

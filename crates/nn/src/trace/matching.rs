@@ -7,6 +7,7 @@ use dendra_tensor::{Float, Result};
 
 use super::graph::{Graph, RawKind, RawNode, Run, State, graph_of, state_of};
 use super::parts::parts_of;
+use super::summary::{Held, held_by};
 use super::{Node, NodeKind, Setting, Size, Trace, refuse, snake_case};
 
 /// How many samples the model is run on.
@@ -48,7 +49,8 @@ pub(super) fn trace<T: Float>(
         },
         _ => graph_of(&state, &second, run)?,
     };
-    merge(a, b, &state, batch_axes)
+    let held = held_by(model);
+    merge(a, b, &state, batch_axes, held)
 }
 
 /// The number of samples of a batch of inputs.
@@ -97,6 +99,7 @@ fn merge<T: Float>(
     b: Graph<T>,
     state: &[State<T>],
     batch_axes: &[Option<usize>],
+    held: Vec<Held>,
 ) -> Result<Trace<T>> {
     let (paths, parts) = parts_of(&a, state);
     let merging = Merging { a: &a, b: &b, paths: &paths };
@@ -132,7 +135,8 @@ fn merge<T: Float>(
         let Details { shape, settings, .. } = details;
         nodes.push(Node { kind, parents: raw.parents, settings, part, element, shape });
     }
-    Ok(Trace { nodes, outputs: a.outputs, batch_axes: batch_axes.to_vec(), parts })
+    let (outputs, batch_axes, samples) = (a.outputs, batch_axes.to_vec(), SAMPLES[0]);
+    Ok(Trace { nodes, outputs, batch_axes, parts, samples, held })
 }
 
 /// What two runs tell of a value.
@@ -198,6 +202,9 @@ impl<T: Float> Merging<'_, T> {
                 let sizes = a.iter().zip(b).map(|(&a, &b)| Size::between([a, b], SAMPLES));
                 let sizes = if a.len() == b.len() { sizes.collect() } else { None };
                 sizes.map(Setting::Sizes).or_else(|| self.input_of([a, b]).map(Setting::Node))
+            }
+            (Attribute::Indices(a), Attribute::Indices(b)) => {
+                self.input_of([&a.to_vec(), &b.to_vec()]).map(Setting::Node)
             }
             _ => None,
         };

@@ -6,6 +6,8 @@ mod matching;
 mod parts;
 mod replay;
 mod size;
+mod summary;
+mod svg;
 mod tensors;
 
 pub use replay::Executed;
@@ -16,7 +18,8 @@ use dendra_autograd::{AnyTensor, Function, Parameters, Tape};
 use dendra_tensor::ops::{Attribute, Recorded};
 use dendra_tensor::{Error, Float, Result, Tensor};
 
-use crate::module::Module;
+use self::summary::Held;
+use crate::module::{Model, Output};
 
 /// A forward pass of a model in evaluation mode, from inputs to outputs: the
 /// operations with their settings, the parameters by name, constants, tensors of
@@ -54,6 +57,9 @@ pub struct Trace<T: Float = f32> {
     /// The axis of the samples of each input.
     batch_axes: Vec<Option<usize>>,
     parts: Vec<Part>,
+    /// The samples that the operations were called on.
+    samples: usize,
+    held: Vec<Held>,
 }
 
 /// A value of a [`Trace`] and where it comes from.
@@ -146,8 +152,11 @@ impl<T: Float> Trace<T> {
     /// When the model does not take the inputs, or something in it depends on
     /// the data and no trace sees how; the error names the operation and its
     /// part. [`Tape::note`] lets traces see a function.
-    pub fn of(model: &impl Module<T>, inputs: &Tensor<T>) -> Result<Self> {
-        Self::of_function(model, inputs, |inputs, tape| model.forward(&tape.input(inputs.clone())))
+    pub fn of<I: Tensors, M: Model<I, T>>(model: &M, inputs: &I) -> Result<Self>
+    where
+        <M::Output as Output>::Values: Tensors,
+    {
+        Self::of_function(model, inputs, |inputs, tape| Ok(model.run(inputs, tape)?.into_values()))
     }
 
     /// Traces a function of a model that takes any tensors.

@@ -72,7 +72,7 @@ fn layers_used<T: Float>(graph: &Graph<T>, state: &[State<T>]) -> Vec<Option<Str
 }
 
 /// `encoder.fc1` for `encoder.fc1.weight`.
-fn layer_of(name: &str) -> &str {
+pub(super) fn layer_of(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(layer, _)| layer)
 }
 

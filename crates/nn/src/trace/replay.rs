@@ -47,6 +47,16 @@ impl<T: Float> Trace<T> {
         self.run(&inputs.tensors()?, watch)
     }
 
+    /// The number of samples of a batch of inputs.
+    ///
+    /// # Errors
+    ///
+    /// When the inputs have different numbers of samples, or are not as many as
+    /// those traced.
+    pub fn samples_of(&self, inputs: &impl Tensors) -> Result<usize> {
+        samples_of(&inputs.tensors()?, &self.batch_axes)
+    }
+
     fn run(
         &self,
         inputs: &[AnyTensor],

@@ -270,6 +270,13 @@ impl<T: Float> Op<T> for Attention<T> {
         Some(Self { options: AttentionOptions { mask, ..self.options.clone() } })
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        // The products of queries and keys, and those of weights and values.
+        let (Some(&width), &[.., keys, _]) = (inputs[0].last(), &inputs[1][..]) else { return 0 };
+        let rows = inputs[0].elements() / width.max(1);
+        rows as u64 * keys as u64 * width as u64 + output.elements() as u64 * keys as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(20);
         let mut inputs = |batch: &[usize], [l, s, e, v]: [usize; 4]| {

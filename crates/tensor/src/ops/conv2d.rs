@@ -5,7 +5,7 @@ mod gradients;
 use self::gradients::input_gradient;
 pub(super) use self::gradients::{bias_term, weight_gradient};
 use super::reduce::fold;
-use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
+use super::{Attributes, Call, Cotangents, Op, SampleCotangents, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::convolution::Convolution;
@@ -140,6 +140,18 @@ impl<T: Float> Op<T> for Conv2d {
         Ok(self.problem(inputs)?.1)
     }
 
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, ()>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        Ok(self.sample_gradients(call.inputs, call.needs, &call.cotangent, samples))
+    }
+
+    fn sample_norms(&self, call: Call<'_, T, ()>, samples: usize) -> Option<Cotangents<T>> {
+        self.norms_of_samples(call.inputs, call.needs, &call.cotangent, samples)
+    }
+
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
@@ -183,6 +195,11 @@ impl<T: Float> Op<T> for Conv2d {
 
     fn attributes(&self) -> Attributes {
         self.options.attributes()
+    }
+
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        // The taps of one filter, for every element of the output.
+        output.elements() as u64 * inputs[1][1..].iter().product::<usize>() as u64
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -205,6 +205,11 @@ impl<T: Float> Op<T> for ConvTranspose2d {
         ]
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], _: &Shape) -> u64 {
+        // Every element of the input meets the taps of one filter.
+        inputs[0].elements() as u64 * inputs[1][1..].iter().product::<usize>() as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(15);
         let mut case = |x: &[usize], weight: &[usize], options: ConvTransposeOptions<2>| {

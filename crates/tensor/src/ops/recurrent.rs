@@ -300,6 +300,13 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
         Some(Self { options, cell: self.cell.clone() })
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], _: &Shape) -> u64 {
+        // Both weights, for every step of every sample.
+        let weights: usize = inputs[1 + C::STATES..].iter().take(2).map(|w| w.elements()).sum();
+        let steps: usize = inputs[0].iter().take(2).product();
+        steps as u64 * weights as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         C::all().into_iter().flat_map(|cell| samples_of(&cell)).collect()
     }

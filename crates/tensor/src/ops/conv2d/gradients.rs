@@ -120,6 +120,12 @@ impl<T: Float> Op<T> for Conv2dWeightGradient {
         attributes
     }
 
+    fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        // The windows of all images, for every element of the weight.
+        let [images, _, rows, columns] = inputs[1][..] else { return 0 };
+        output.elements() as u64 * (images * rows * columns) as u64
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(13);
         let sample = |(Conv2d { options }, inputs): (Conv2d, Vec<Tensor<T>>)| {
