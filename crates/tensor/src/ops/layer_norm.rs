@@ -301,12 +301,14 @@ fn vjp_terms<T: Float>(
     epsilon: f64,
 ) -> Result<TermCotangents<T>> {
     let (rows, length) = (call.saved.len(), normalized.elements());
-    let factor = Tensor::from_fn([rows, 1], |row| call.saved[row][1]);
+    // The squares of rows with a factor beyond these may overflow or vanish.
+    let fits = |&[_, factor]: &Statistics<T>| (1e-9..1e9).contains(&factor.to_f64());
+    let range = (!call.saved.iter().all(fits))
+        .then(|| Tensor::from_fn([1, rows, 1], |row| call.saved[row][1]));
     let normalisation = Normalisation {
-        view: [rows, length].into(),
-        axes: &[1],
-        parameters: [1, length].into(),
-        statistics: normalisation::Statistics::Own { centred, epsilon, factor },
+        view: [1, rows, length],
+        parameters: [[rows, length].into(), [1, length].into()],
+        statistics: normalisation::Statistics::Own { centred, epsilon, range },
     };
     normalisation.gradients(call)
 }
@@ -433,7 +435,7 @@ impl<T: Float> Op<T> for RmsNorm {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
+    use super::super::{Ops, Term};
     use super::*;
 
     #[test]
@@ -447,6 +449,34 @@ mod tests {
         }
         let y = x.rms_norm([75], None, 0.0).unwrap().square().mean_axes(&[1], false).unwrap();
         assert!(y.to_vec().iter().all(|square| (square - 1.0).abs() < 1e-4));
+    }
+
+    #[test]
+    fn the_recorded_gradient_of_huge_and_tiny_rows_is_the_plain_one() {
+        let operation = LayerNorm { normalized_shape: [4].into(), epsilon: 0.0 };
+        let x = Tensor::<f32>::normal([3, 4], 0.0, 1.0, &mut Rng::seed(3));
+        let x = x.mul(&Tensor::from([[1e25], [1.0], [1e-25]])).unwrap();
+        let cotangent = Tensor::from_fn([3, 4], |i| (i * i % 7) as f32);
+        let (output, saved) = operation.forward(&[&x]);
+        let terms = [&x, &output, &cotangent].map(|value| Term::constant(value.clone()));
+        let call = TermCall {
+            inputs: &terms[..1],
+            output: &terms[1],
+            saved: &saved,
+            needs: &[true],
+            cotangent: &terms[2],
+        };
+        let found = operation.vjp_terms(call).unwrap();
+        let call = Call { inputs: &[x], output: &output, saved: &saved, needs: &[true], cotangent };
+        let expected = operation.vjp(call)[0].as_ref().unwrap().to_vec();
+        let found = found[0].as_ref().unwrap().value().to_vec();
+        for row in [0..4, 4..8, 8..12] {
+            let largest = expected[row.clone()].iter().fold(0_f32, |max, x| max.max(x.abs()));
+            for i in row {
+                let close = (found[i] - expected[i]).abs() <= 1e-5 * largest;
+                assert!(close, "{} for {}", found[i], expected[i]);
+            }
+        }
     }
 
     #[test]

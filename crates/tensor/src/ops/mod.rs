@@ -159,6 +159,7 @@ mod batches;
 pub mod binary;
 mod bits;
 mod broadcast;
+mod channelwise;
 pub mod check;
 #[cfg(feature = "linalg")]
 pub mod cholesky;
