@@ -242,6 +242,17 @@ impl<T: Float> Node<T> {
         matches!(self.kind, NodeKind::Operation(_) | NodeKind::Function(_))
     }
 
+    /// Whether it is another value seen through another shape, which costs nothing.
+    pub fn is_view(&self) -> bool {
+        match &self.kind {
+            NodeKind::Operation(call) => {
+                call.inputs().iter().any(|input| call.output().shares_memory_with(input))
+            }
+            NodeKind::Function(function) => function.name() == "view",
+            _ => false,
+        }
+    }
+
     /// All values that it is computed from, those of settings included.
     pub fn sources(&self) -> impl Iterator<Item = usize> {
         let settings = self.settings.iter().filter_map(|(_, setting)| match setting {
