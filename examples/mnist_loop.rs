@@ -42,17 +42,15 @@ fn main() -> Result<()> {
     let mut optimizer = Adam::new(options.learning_rate);
     let loader = DataLoader::new(&mnist.train).batch_size(options.batch_size).shuffle(options.seed);
 
-    let mut step = 0;
     for epoch in 0..options.epochs {
         let mut sum = 0.0;
         for batch in loader.epoch(epoch as u64) {
             let (x, y) = batch?;
-            let tape = Tape::training(options.seed, step);
+            let tape = optimizer.tape(options.seed);
             let logits = model.forward(&tape.input(x))?;
             let gradients = losses::cross_entropy(&logits, &y)?.backward()?;
             optimizer.step(&mut model, &gradients)?;
             sum += gradients.loss();
-            step += 1;
         }
         println!("epoch {}  loss {:.4}", epoch + 1, sum / loader.len() as f32);
     }

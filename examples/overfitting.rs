@@ -84,7 +84,6 @@ fn train(
     let mut optimizer = AdamW::new(options.learning_rate).weight_decay(recipe.weight_decay);
     let loader = DataLoader::new(data).batch_size(options.batch_size).shuffle(seed);
     let mut rng = Rng::seed(seed).fork(1);
-    let mut step = 0;
     let mut scores = Vec::with_capacity(options.epochs);
     for epoch in 0..options.epochs {
         for batch in loader.epoch(epoch as u64) {
@@ -92,10 +91,9 @@ fn train(
             if recipe.shift > 0 {
                 x = shifted(&x, recipe.shift, &mut rng);
             }
-            let logits = model.forward(&Tape::training(seed, step).input(x))?;
+            let logits = model.forward(&optimizer.tape(seed).input(x))?;
             let gradients = losses::cross_entropy(&logits, &y)?.backward()?;
             optimizer.step(&mut model, &gradients)?;
-            step += 1;
         }
         scores.push([score(&model, data)?, score(&model, validation)?]);
     }

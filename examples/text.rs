@@ -1,66 +1,111 @@
-//! A text as numbers, one for each character, and characters drawn from a
-//! network's answers.
+//! What the examples that write texts share: windows of a text, characters
+//! drawn from a network's scores, and a callback that prints samples.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use dendra::prelude::*;
 
 /// Where the project's documentation is, which is read when no file is named.
 const DOCUMENTATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 
-/// A text cut into a part to train on, nine tenths, and a part to check on.
-pub(crate) struct Text {
-    /// The characters that occur; a character's number is its place here.
-    pub(crate) characters: Vec<char>,
-    /// The part to train on.
-    pub(crate) training: Vec<i64>,
-    /// The part to check on.
-    pub(crate) validation: Vec<i64>,
+/// What to read, and how to write.
+#[derive(Args, Clone)]
+pub(crate) struct Writing {
+    /// The text, UTF-8; by default the project's own documentation
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// How bold the writing is: towards 0 the likeliest, above 1 the unlikely
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f64,
+    /// What the writing begins with
+    #[arg(long, value_name = "TEXT", default_value = "The ")]
+    prompt: String,
+    /// Seed of everything that is random
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    pub(crate) seed: u64,
 }
 
-impl Text {
-    /// Reads a file, or the project's documentation.
-    pub(crate) fn read(path: Option<&Path>) -> Result<Self> {
-        let text = match path {
-            Some(path) => read(path)?,
+impl Writing {
+    /// The windows of so many characters of the text: nine tenths of it to
+    /// train on, where a window begins at every `stride`-th character, and the
+    /// rest to check on.
+    pub(crate) fn windows(
+        &self,
+        length: usize,
+        stride: usize,
+    ) -> Result<(TextDataset, TextDataset)> {
+        let text = match &self.text {
+            Some(path) => dendra::datasets::read_text(path)?,
             None => documentation()?,
         };
-        let mut characters: Vec<char> = text.chars().collect();
-        characters.sort_unstable();
-        characters.dedup();
-        let number = |c: char| characters.binary_search(&c).map_or(0, |place| place as i64);
-        let mut training: Vec<i64> = text.chars().map(number).collect();
-        let validation = training.split_off(training.len() / 10 * 9);
-        if validation.len() < 1000 {
-            let message = "the text is too short: at least 10,000 characters are needed";
-            return Err(Error::argument("--text", message));
+        let windows = TextDataset::new(&text, Vocabulary::characters(&text), length)?;
+        let (training, validation) = windows.split_text(0.9)?;
+        println!(
+            "{} characters to train on, {} to check on, {} kinds",
+            training.symbols().len(),
+            validation.symbols().len(),
+            training.vocabulary().len()
+        );
+        Ok((training.stride(stride)?, validation.stride(length)?))
+    }
+
+    /// Text that a model writes after the prompt, without those characters of
+    /// the prompt that it does not know.
+    pub(crate) fn write(
+        &self,
+        model: &impl Writer,
+        vocabulary: &Vocabulary,
+        count: usize,
+    ) -> Result<String> {
+        let known = |c: &char| vocabulary.encode(c.encode_utf8(&mut [0; 4])).is_ok();
+        let prompt: String = self.prompt.chars().filter(known).collect();
+        let mut numbers = vocabulary.encode(&prompt)?;
+        if numbers.is_empty() {
+            numbers.push(0);
         }
-        Ok(Self { characters, training, validation })
-    }
-
-    /// The numbers of a text, without the characters that do not occur.
-    pub(crate) fn numbers(&self, text: &str) -> Vec<i64> {
-        let number = |c| self.characters.binary_search(&c).ok().map(|place| place as i64);
-        text.chars().filter_map(number).collect()
-    }
-
-    /// The character of a number.
-    pub(crate) fn character(&self, number: i64) -> char {
-        self.characters.get(number as usize).copied().unwrap_or('?')
-    }
-
-    /// What there is, in words.
-    pub(crate) fn describe(&self) -> String {
-        let [training, validation] = [self.training.len(), self.validation.len()];
-        let kinds = self.characters.len();
-        format!("{training} characters to train on, {validation} to check on, {kinds} kinds")
+        let mut rng = Rng::seed(self.seed);
+        let mut draw = |scores: &Tensor| draw(scores, self.temperature, &mut rng);
+        model.write(&mut numbers, count, &mut draw)?;
+        vocabulary.decode(&numbers)
     }
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| Error::io(path, error))
+/// A model that goes on with a text.
+pub(crate) trait Writer: 'static {
+    /// Appends so many characters, each drawn from the model's scores for what
+    /// comes next.
+    fn write(
+        &self,
+        numbers: &mut Vec<i64>,
+        count: usize,
+        draw: &mut dyn FnMut(&Tensor) -> Result<i64>,
+    ) -> Result<()>;
+}
+
+/// Prints what the model writes after every epoch.
+pub(crate) struct Samples<W> {
+    writing: Writing,
+    vocabulary: Vocabulary,
+    count: usize,
+    model: std::marker::PhantomData<W>,
+}
+
+impl<W: Writer> Samples<W> {
+    pub(crate) fn new(writing: &Writing, vocabulary: &Vocabulary, count: usize) -> Self {
+        let (writing, vocabulary) = (writing.clone(), vocabulary.clone());
+        Self { writing, vocabulary, count, model: std::marker::PhantomData }
+    }
+}
+
+impl<W: Writer> Callback for Samples<W> {
+    fn on_epoch(&mut self, now: &mut Moment<'_>, _: &EpochReport) -> Result<()> {
+        let model: &W = now.model_as()?;
+        println!("---\n{}\n---", self.writing.write(model, &self.vocabulary, self.count)?);
+        Ok(())
+    }
 }
 
 /// The prose of the documentation: the decisions, the architecture and the
@@ -74,7 +119,8 @@ fn documentation() -> Result<String> {
     paths.extend(["architecture.md", "guide.md"].map(|name| Path::new(DOCUMENTATION).join(name)));
     let mut text = String::new();
     for path in paths {
-        for line in read(&path)?.lines().filter(|line| !line.starts_with('|')) {
+        let page = dendra::datasets::read_text(&path)?;
+        for line in page.lines().filter(|line| !line.starts_with('|')) {
             text.push_str(line);
             text.push('\n');
         }
@@ -82,12 +128,12 @@ fn documentation() -> Result<String> {
     Ok(text)
 }
 
-/// A character drawn by the probabilities that the last row of logits gives at
+/// A character drawn by the probabilities that the last row of scores gives at
 /// a temperature; at 0 the likeliest one.
-pub(crate) fn draw(logits: &Tensor, temperature: f64, rng: &mut Rng) -> Result<i64> {
-    let kinds = logits.shape()[logits.rank() - 1];
-    let all = logits.to_vec();
-    let last = Tensor::from_vec(all[all.len() - kinds..].to_vec(), [kinds])?;
+fn draw(scores: &Tensor, temperature: f64, rng: &mut Rng) -> Result<i64> {
+    let kinds = scores.shape()[scores.rank() - 1];
+    let rows = scores.reshape([scores.len() / kinds, kinds])?;
+    let last = rows.get(-1)?;
     if temperature <= 0.0 {
         return last.argmax(0)?.item();
     }

@@ -4,6 +4,7 @@
 //! digit after digit.
 
 use clap::Parser;
+use dendra::datasets::{Batch, Draw, Padded};
 use dendra::prelude::*;
 use dendra::tensor::{AttentionMask, AttentionOptions};
 
@@ -47,9 +48,10 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// The characters of both languages; the first stands for padding and for the
-/// beginning.
-const CHARACTERS: &str = "_ ,./-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// The characters of both languages, and the one that a translation begins
+/// with.
+const CHARACTERS: &str = " ,./-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const BEGIN: &str = "_";
 
 /// Characters of a date in ISO 8601.
 const LENGTH: usize = 10;
@@ -60,10 +62,6 @@ struct Day(usize);
 
 impl Day {
     const COUNT: usize = 73_049;
-
-    fn random(rng: &mut Rng) -> Self {
-        Self(rng.below(Self::COUNT))
-    }
 
     /// Days that are checked on are never trained on.
     fn is_for_checking(self) -> bool {
@@ -119,21 +117,58 @@ impl Day {
     }
 }
 
-/// The numbers of a text's characters; unknown ones count as padding.
-fn numbers(text: &str) -> Vec<i64> {
-    text.chars().map(|c| CHARACTERS.find(c).unwrap_or(0) as i64).collect()
+/// Dates as somebody wrote them, others in every epoch.
+struct Dates {
+    vocabulary: Vocabulary,
+    count: usize,
+    /// Whether they are those to check on.
+    checking: bool,
 }
 
-/// Texts side by side, `[L, N]`, filled up to the longest; and their lengths.
-fn side_by_side(texts: &[String]) -> Result<(Tensor<i64>, Vec<usize>)> {
-    let texts: Vec<Vec<i64>> = texts.iter().map(|text| numbers(text)).collect();
-    let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
-    let longest = lengths.iter().copied().max().unwrap_or(0);
-    let at = |place: usize| {
-        let (t, n) = (place / texts.len(), place % texts.len());
-        texts[n].get(t).copied().unwrap_or(0)
-    };
-    Ok((Tensor::from_fn([longest, texts.len()], at), lengths))
+impl Dates {
+    fn new(count: usize, checking: bool) -> Self {
+        let vocabulary = Vocabulary::characters(&[BEGIN, CHARACTERS].concat());
+        Self { vocabulary, count, checking }
+    }
+
+    /// How somebody wrote a date, and the date in ISO 8601.
+    fn pair(&self, rng: &mut Rng) -> (String, String) {
+        loop {
+            let day = Day(rng.below(Day::COUNT));
+            if day.is_for_checking() == self.checking {
+                return (day.written(rng), day.iso());
+            }
+        }
+    }
+
+    /// The pairs of an epoch.
+    fn pairs(&self, indices: &[usize], draw: &Draw) -> (Vec<String>, Vec<String>) {
+        indices.iter().map(|&index| self.pair(&mut draw.rng(index))).unzip()
+    }
+}
+
+impl Dataset for Dates {
+    /// The written date, and what stands before each character of its
+    /// translation.
+    type Input = (Padded<i64>, Tensor<i64>);
+    type Target = Tensor<i64>;
+
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+        self.batch_at(indices, &Draw::default())
+    }
+
+    fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
+        let (written, iso) = self.pairs(indices, draw);
+        let written = self.vocabulary.encode_batch(&written, None)?;
+        let wanted = self.vocabulary.encode_batch(&iso, None)?.values;
+        let begin = Tensor::full([iso.len(), 1], self.vocabulary.encode(BEGIN)?[0]);
+        let before = Tensor::cat(&[&begin, &wanted.narrow(1, 0, LENGTH - 1)?], 1)?;
+        Ok(((written, before), wanted))
+    }
 }
 
 #[derive(Parameters)]
@@ -156,126 +191,123 @@ struct Memory {
 }
 
 impl Translator {
-    fn new(rng: &mut Rng) -> Result<Self> {
-        let (kinds, width, hidden) = (CHARACTERS.len(), 32, 64);
+    fn new(kinds: usize, rng: &mut Rng) -> Result<Self> {
+        let (width, hidden) = (32, 64);
         Ok(Self {
-            source: Embedding::new(kinds, width).padding_idx(0).init(rng)?,
-            encoder: GRU::new(width, hidden).bidirectional(true).init(rng)?,
+            source: Embedding::new(kinds, width).init(rng)?,
+            encoder: GRU::new(width, hidden).bidirectional(true).batch_first(true).init(rng)?,
             bridge: Linear::new(2 * hidden, 2 * hidden).init(rng)?,
             target: Embedding::new(kinds, width).init(rng)?,
-            decoder: GRU::new(width, 2 * hidden).init(rng)?,
+            decoder: GRU::new(width, 2 * hidden).batch_first(true).init(rng)?,
             query: Linear::new(2 * hidden, 2 * hidden).bias(false).init(rng)?,
             head: Linear::new(4 * hidden, kinds).init(rng)?,
         })
     }
 
-    fn encode(&self, texts: &[String], tape: Option<&Tape>) -> Result<Memory> {
-        let (characters, lengths) = side_by_side(texts)?;
-        let x = self.source.lookup(&characters, tape)?;
+    fn encode(&self, written: &Padded<i64>, tape: &Tape) -> Result<Memory> {
+        let x = self.source.lookup(&written.values, Some(tape))?;
+        let lengths: Vec<usize> = written.lengths.to_vec().iter().map(|&l| l as usize).collect();
         let (outputs, last) = self.encoder.run(&x, None, Some(&lengths))?;
         let ends = [last.h.narrow(0, 0, 1)?, last.h.narrow(0, 1, 1)?];
-        let ends = Var::cat(&[&ends[0], &ends[1]], 2)?;
-        let h = self.bridge.forward(&ends)?.tanh();
-        let [steps, count] = [characters.shape()[0], characters.shape()[1]];
-        let keep = Tensor::from_fn([count, 1, steps], |i| i % steps < lengths[i / steps]);
-        let state = RecurrentState { h, c: None };
-        Ok(Memory { outputs: outputs.transpose(0, 1)?, keep, state })
+        let h = self.bridge.forward(&Var::cat(&[&ends[0], &ends[1]], 2)?)?.tanh();
+        let keep = written.mask().unsqueeze(1)?;
+        Ok(Memory { outputs, keep, state: RecurrentState { h, c: None } })
     }
 
-    /// The logits `[L, N, kinds]` for what follows each of the characters
-    /// `[L, N]`, and the state behind them.
+    /// The scores `[N, L, kinds]` for what follows each of the characters
+    /// `[N, L]`, and the state behind them.
     fn decode(
         &self,
         characters: &Tensor<i64>,
         memory: &Memory,
         state: &RecurrentState,
-        tape: Option<&Tape>,
+        tape: &Tape,
     ) -> Result<(Var, RecurrentState)> {
-        let x = self.target.lookup(characters, tape)?;
+        let x = self.target.lookup(characters, Some(tape))?;
         let (y, state) = self.decoder.run(&x, Some(state), None)?;
-        let query = self.query.forward(&y)?.transpose(0, 1)?;
+        let query = self.query.forward(&y)?;
         let mask = AttentionMask::Keep(memory.keep.clone());
         let options = AttentionOptions { mask, ..AttentionOptions::default() };
         let seen = query.scaled_dot_product_attention(&memory.outputs, &memory.outputs, options)?;
-        let both = Var::cat(&[&y, &seen.transpose(0, 1)?], 2)?;
-        Ok((self.head.forward(&both)?, state))
-    }
-
-    /// The loss on pairs of dates.
-    fn loss(&self, written: &[String], iso: &[String], tape: &Tape) -> Result<Var> {
-        let memory = self.encode(written, Some(tape))?;
-        let (wanted, _) = side_by_side(iso)?;
-        // Each character is told from the true ones before it.
-        let begin = Tensor::zeros([1, iso.len()]);
-        let before = Tensor::cat(&[&begin, &wanted.narrow(0, 0, LENGTH - 1)?], 0)?;
-        let (logits, _) = self.decode(&before, &memory, &memory.state, Some(tape))?;
-        losses::cross_entropy(&logits.flatten(0, 1)?, &wanted.flatten(0, 1)?)
+        Ok((self.head.forward(&Var::cat(&[&y, &seen], 2)?)?, state))
     }
 
     /// The translations, each character told from those written before it.
-    fn translate(&self, written: &[String]) -> Result<Vec<String>> {
-        let memory = self.encode(written, None)?;
-        let mut characters = Tensor::zeros([1, written.len()]);
+    fn translate(&self, written: &[String], vocabulary: &Vocabulary) -> Result<Vec<String>> {
+        let tape = Tape::inference();
+        let memory = self.encode(&vocabulary.encode_batch(written, None)?, &tape)?;
+        let mut characters = Tensor::full([written.len(), 1], vocabulary.encode(BEGIN)?[0]);
         let mut state = memory.state.clone();
-        let mut translations = vec![String::new(); written.len()];
+        let mut translations = vec![Vec::new(); written.len()];
         for _ in 0..LENGTH {
-            let (logits, after) = self.decode(&characters, &memory, &state, None)?;
-            characters = logits.value().argmax(2)?;
+            let (scores, after) = self.decode(&characters, &memory, &state, &tape)?;
+            characters = scores.value().argmax(2)?;
             for (text, number) in translations.iter_mut().zip(characters.to_vec()) {
-                text.extend(CHARACTERS.chars().nth(number as usize));
+                text.push(number);
             }
             state = after;
         }
-        Ok(translations)
+        translations.iter().map(|text| vocabulary.decode(text)).collect()
+    }
+
+    /// The share of dates that are translated without a mistake.
+    fn exact(&self, dates: &Dates) -> Result<f64> {
+        let mut right = 0;
+        let all: Vec<usize> = (0..dates.count).collect();
+        for indices in all.chunks(500) {
+            let (written, iso) = dates.pairs(indices, &Draw::default());
+            let found = self.translate(&written, &dates.vocabulary)?;
+            right += found.iter().zip(iso).filter(|(found, iso)| *found == iso).count();
+        }
+        Ok(right as f64 / dates.count.max(1) as f64)
     }
 }
 
-/// Random days, and how somebody wrote each.
-fn pairs(count: usize, checking: bool, rng: &mut Rng) -> (Vec<String>, Vec<String>) {
-    let mut days = std::iter::repeat_with(|| Day::random(rng))
-        .filter(|day| day.is_for_checking() == checking)
-        .take(count)
-        .collect::<Vec<_>>();
-    days.iter_mut().map(|day| (day.written(rng), day.iso())).unzip()
+/// In training, each character is told from the true ones before it.
+impl Model<(Padded<i64>, Tensor<i64>)> for Translator {
+    type Output = Var;
+
+    fn run(&self, inputs: &(Padded<i64>, Tensor<i64>), tape: &Tape) -> Result<Var> {
+        let (written, before) = inputs;
+        let memory = self.encode(written, tape)?;
+        Ok(self.decode(before, &memory, &memory.state, tape)?.0)
+    }
+}
+
+/// Prints how many dates are translated without a mistake.
+struct Exact(Dates);
+
+impl Callback for Exact {
+    fn on_epoch(&mut self, now: &mut Moment<'_>, _: &EpochReport) -> Result<()> {
+        let exact = now.model_as::<Translator>()?.exact(&self.0)?;
+        println!("step {}  exact {:.1} %", now.step, 100.0 * exact);
+        Ok(())
+    }
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let mut rng = Rng::seed(arguments.seed);
-    let mut model = Translator::new(&mut rng)?;
+    let &Arguments { steps, batch_size, check, seed, .. } = &arguments;
+    let dates = Dates::new(200 * batch_size, false);
+    let vocabulary = &dates.vocabulary;
+    let model = Translator::new(vocabulary.len(), &mut Rng::seed(seed))?;
     println!("{} parameters", model.parameter_count());
-    let mut optimizer = Adam::new(arguments.learning_rate)
-        .schedule(CosineAnnealingLr::new(arguments.steps))
-        .clip_norm(1.0);
-    let check = |model: &Translator, count| -> Result<f64> {
-        let (written, iso) = pairs(count, true, &mut Rng::seed(arguments.seed).fork(1));
-        let mut right = 0;
-        for (written, iso) in written.chunks(500).zip(iso.chunks(500)) {
-            let found = model.translate(written)?;
-            right += found.iter().zip(iso).filter(|(found, iso)| found == iso).count();
-        }
-        Ok(100.0 * right as f64 / count.max(1) as f64)
-    };
-    let mut sum = 0.0;
-    for step in 0..arguments.steps {
-        let (written, iso) = pairs(arguments.batch_size, false, &mut rng);
-        let tape = Tape::training(arguments.seed, step);
-        let gradients = model.loss(&written, &iso, &tape)?.backward()?;
-        optimizer.step(&mut model, &gradients)?;
-        sum += f64::from(gradients.loss());
-        if (step + 1) % 200 == 0 {
-            let right = check(&model, 500)?;
-            println!("step {}  loss {:.4}  exact {right:.1} %", step + 1, sum / 200.0);
-            sum = 0.0;
-        }
+    let optimizer =
+        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLr::new(steps)).clip_norm(1.0);
+    let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))
+        .metric(Accuracy::new().class_axis(-1));
+    let fit = Fit::steps(steps).batch_size(batch_size).seed(seed);
+    trainer.fit(&dates, fit.callback(Exact(Dates::new(500, true))))?;
+
+    let exact = trainer.model().exact(&Dates::new(check, true))?;
+    println!("exact match on {check} dates not trained on: {:.2} %\n", 100.0 * exact);
+    let mut written = arguments.dates.clone();
+    if written.is_empty() {
+        let mut rng = Rng::seed(seed).fork(2);
+        written.extend((0..6).map(|_| Dates::new(6, true).pair(&mut rng).0));
     }
-    let right = check(&model, arguments.check)?;
-    println!("exact match on {} dates not trained on: {right:.2} %\n", arguments.check);
-    let (mut written, _) = pairs(6, true, &mut rng);
-    if !arguments.dates.is_empty() {
-        written = arguments.dates.clone();
-    }
-    for (written, found) in written.iter().zip(model.translate(&written)?) {
+    let translations = trainer.model().translate(&written, vocabulary)?;
+    for (written, found) in written.iter().zip(translations) {
         println!("{written:>36}  →  {found}");
     }
     Ok(())

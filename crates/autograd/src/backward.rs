@@ -5,7 +5,8 @@
 //! record, computes only what was asked for, may record the gradients, and
 //! calls hooks.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard};
 
 use dendra_tensor::ops::{Recorded, Recorder, Term, TermCotangents};
 use dendra_tensor::{Error, Float, Ops, Result, Tensor};
@@ -24,7 +25,7 @@ impl<T: Float> Tape<T> {
     /// The gradients of a node that holds one element.
     pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
         self.refuse_if_tracing()?;
-        let mut record = self.shared.record();
+        let record = self.shared.record();
         record.check_idle()?;
         let Some(last) = node else {
             return Err(Error::tape(
@@ -37,30 +38,50 @@ impl<T: Float> Tape<T> {
                 "backward needs a scalar loss, got shape {shape}; reduce it with sum() or mean()"
             )));
         }
+        let cotangent = Tensor::ones(loss.shape());
+        self.consume(record, loss.item()?, last, cotangent)
+    }
+
+    /// The gradients of ⟨cotangent, value of a node⟩; consumes the record.
+    pub(crate) fn consume(
+        &self,
+        mut record: MutexGuard<'_, Record<T>>,
+        loss: T,
+        last: usize,
+        cotangent: Tensor<T>,
+    ) -> Result<Gradients<T>> {
         record.finished = true;
         if let Some(watch) = record.watch.take() {
             drop(record);
-            return self.backward_watched(loss, last, *watch);
+            return self.backward_watched(loss, last, cotangent, *watch);
         }
+        let end = record.end_of_part(last);
         let mut nodes = std::mem::take(&mut record.nodes);
         let updates = std::mem::take(&mut record.updates);
         let mut parameters = Vec::with_capacity(record.parameters.len());
         drop(record);
 
-        nodes.truncate(last + 1);
+        nodes.truncate(end + 1);
         let mut cotangents: SmallVec<[Option<Tensor<T>>; NODES]> =
             (0..nodes.len()).map(|_| None).collect();
-        cotangents[last] = Some(Tensor::ones(loss.shape()));
+        cotangents[last] = Some(cotangent);
         let mut leaves = Vec::new();
         // Nodes were recorded in topological order, so one loop backwards does
         // it; what is done with goes back to the pool at once.
         while let Some(node) = nodes.pop() {
-            let Some(cotangent) = cotangents.pop().flatten() else { continue };
+            let Some(cotangent) = cotangents.pop().flatten() else {
+                if let Node::Part(part) = node
+                    && cotangents[part.start()..].iter().any(Option::is_some)
+                {
+                    part.restore().into_iter().for_each(|(index, node)| nodes[index] = node);
+                }
+                continue;
+            };
             match node {
                 Node::Leaf => leaves.push((nodes.len(), cotangent)),
                 Node::Param(id) => parameters.push((id, cotangent)),
                 Node::Alias(of) => add(&mut cotangents[of], cotangent),
-                Node::Lent => {}
+                Node::Lent | Node::Dropped(_) | Node::Part(_) => {}
                 Node::Operation(call) => {
                     let parents = call.parents();
                     let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
@@ -72,15 +93,16 @@ impl<T: Float> Tape<T> {
                 }
             }
         }
-        Ok(Gradients::new(self.clone(), loss.item()?, parameters, leaves, updates))
+        Ok(Gradients::new(self.clone(), loss, parameters, leaves, updates))
     }
 
-    /// As [`backward`](Self::backward), with hooks and with gradients of values
+    /// As [`consume`](Self::consume), with hooks and with gradients of values
     /// that are no leaves.
     fn backward_watched(
         &self,
-        loss: &Tensor<T>,
+        loss: T,
         last: usize,
+        cotangent: Tensor<T>,
         watch: Watch<T>,
     ) -> Result<Gradients<T>> {
         let mut wrt = Vec::new();
@@ -89,8 +111,9 @@ impl<T: Float> Tape<T> {
                 wrt.push(node);
             }
         }
-        let output = Term::recorded(loss.clone(), self.shared.clone(), last);
-        let cotangent = Term::constant(Tensor::ones(loss.shape()));
+        // Only the node of the output matters here, not its value.
+        let output = Term::recorded(cotangent.clone(), self.shared.clone(), last);
+        let cotangent = Term::constant(cotangent);
         let pass = Pass { again: false, watch: Some((self, &watch)) };
         let found = self.shared.pull_back(&output, &cotangent, &wrt, &pass)?;
         let mut record = self.shared.record();
@@ -110,7 +133,7 @@ impl<T: Float> Tape<T> {
                 _ => leaves.push((node, gradient)),
             }
         }
-        Ok(Gradients::new(self.clone(), loss.item()?, parameters, leaves, updates))
+        Ok(Gradients::new(self.clone(), loss, parameters, leaves, updates))
     }
 
     /// The value of a variable of this tape as a term; `None` of another tape.
@@ -214,7 +237,7 @@ pub(crate) fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
 
 impl<T: Float> Record<T> {
     /// Refuses a pass over a tape that was used, or over which one goes now.
-    fn check_idle(&self) -> Result<()> {
+    pub(crate) fn check_idle(&self) -> Result<()> {
         match (self.finished, self.passing) {
             (true, _) => Err(Error::tape(USED)),
             (_, true) => Err(Error::tape(
@@ -237,11 +260,34 @@ impl<T: Float> Record<T> {
             let is = match &self.nodes[node] {
                 Node::Alias(of) => on(*of),
                 Node::Operation(call) => call.parents().iter().any(|parent| parent.is_some_and(on)),
-                Node::Leaf | Node::Param(_) | Node::Lent => false,
+                Node::Dropped(parents) => parents.iter().any(|parent| parent.is_some_and(on)),
+                Node::Leaf | Node::Param(_) | Node::Lent | Node::Part(_) => false,
             };
             depends[node - first] |= is;
         }
         depends
+    }
+}
+
+impl<T: Float> Record<T> {
+    /// How often the values of the nodes from `first` on are used up to `last`; a
+    /// value that another node stands for counts twice.
+    pub(crate) fn uses(&self, first: usize, last: usize) -> HashMap<usize, usize> {
+        let mut uses = HashMap::new();
+        let count = |uses: &mut HashMap<usize, usize>, parents: &[Option<usize>]| {
+            for parent in parents.iter().flatten() {
+                *uses.entry(*parent).or_default() += 1;
+            }
+        };
+        for node in &self.nodes[first..=last] {
+            match node {
+                Node::Operation(call) => count(&mut uses, call.parents()),
+                Node::Dropped(parents) => count(&mut uses, parents),
+                Node::Alias(of) => *uses.entry(*of).or_default() += 2,
+                Node::Leaf | Node::Param(_) | Node::Lent | Node::Part(_) => {}
+            }
+        }
+        uses
     }
 }
 
@@ -262,7 +308,8 @@ impl<T: Float> Shared<T> {
         if first > last {
             return Ok(found);
         }
-        let path = self.record().depend_on(wrt, first, last);
+        let end = self.record().end_of_part(last);
+        let path = self.record().depend_on(wrt, first, end);
         let needed = |parent: usize| parent.checked_sub(first).filter(|&index| path[index]);
         let mut asked = vec![false; path.len()];
         for &node in wrt.iter().filter(|&&node| node <= last) {
@@ -270,8 +317,15 @@ impl<T: Float> Shared<T> {
         }
         let mut cotangents: Vec<Option<Term<T>>> = vec![None; path.len()];
         cotangents[last - first] = Some(cotangent.clone());
-        for node in (first..=last).rev() {
-            let Some(mut cotangent) = cotangents[node - first].take() else { continue };
+        let mut restored = Restored::default();
+        for node in (first..=end).rev() {
+            let own = restored.0.remove(&node);
+            let Some(mut cotangent) = cotangents[node - first].take() else {
+                restored.reach(self, node, own, |start| {
+                    cotangents[start.max(first) - first..].iter().any(Option::is_some)
+                });
+                continue;
+            };
             if let Some((tape, watch)) = pass.watch {
                 cotangent = watch.hooked(tape, node, cotangent)?;
             }
@@ -280,7 +334,9 @@ impl<T: Float> Shared<T> {
                     *found = Some(cotangent.clone());
                 }
             }
-            let lent = std::mem::replace(&mut self.record().nodes[node], Node::Lent);
+            let is_restored = own.is_some();
+            let lent = own
+                .unwrap_or_else(|| std::mem::replace(&mut self.record().nodes[node], Node::Lent));
             let gradients = match &lent {
                 Node::Alias(of) => {
                     if let Some(index) = needed(*of) {
@@ -297,7 +353,7 @@ impl<T: Float> Shared<T> {
                         false => Ok(TermCotangents::new()),
                     }
                 }
-                Node::Leaf | Node::Param(_) | Node::Lent => Ok(TermCotangents::new()),
+                _ => Ok(TermCotangents::new()),
             };
             if let (Node::Operation(call), Ok(gradients)) = (&lent, &gradients) {
                 for (parent, gradient) in call.parents().iter().zip(gradients) {
@@ -307,10 +363,47 @@ impl<T: Float> Shared<T> {
                     }
                 }
             }
-            self.record().nodes[node] = lent;
+            if !is_restored {
+                self.record().nodes[node] = lent;
+            }
             gradients?;
         }
         Ok(found)
+    }
+}
+
+/// Nodes of parts that a pass which keeps the record computes again, until it
+/// has gone past them.
+pub(crate) struct Restored<T: Float>(pub(crate) HashMap<usize, Node<T>>);
+
+impl<T: Float> Default for Restored<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Float> Restored<T> {
+    /// Computes a part again when the pass comes to its end and `is_reached` says
+    /// that something after its start has a cotangent. `own` is the node itself
+    /// where it was restored.
+    pub(crate) fn reach(
+        &mut self,
+        shared: &Shared<T>,
+        node: usize,
+        own: Option<Node<T>>,
+        is_reached: impl Fn(usize) -> bool,
+    ) {
+        let part = match own {
+            Some(Node::Part(part)) => part,
+            Some(_) => return,
+            None => match &shared.record().nodes[node] {
+                Node::Part(part) if is_reached(part.start()) => part.clone(),
+                _ => return,
+            },
+        };
+        if is_reached(part.start()) {
+            self.0.extend(part.restore());
+        }
     }
 }
 

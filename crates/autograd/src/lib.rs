@@ -22,19 +22,23 @@
 //! ```
 
 mod backward;
+mod checkpoint;
 mod function;
 mod functional;
 mod grad;
 mod gradients;
 mod higher_order;
 mod hooks;
+mod not_finite;
 mod param;
 mod parameters;
+mod per_sample;
 mod recording;
 mod state;
 mod tape;
 mod var;
 
+pub use checkpoint::checkpoint;
 pub use function::{Comparison, Function, Plain, integers};
 pub use functional::{check_gradient, value_and_grad};
 pub use grad::Wrt;
@@ -43,6 +47,7 @@ pub use higher_order::{hessian, hvp, jacobian, jvp, vjp};
 pub use hooks::RuleCall;
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
+pub use per_sample::SampleGradients;
 pub use recording::{AsAny, Event, Inside, Recording, Scope};
 pub use state::{AnyTensor, Differences, StateDict};
 pub use tape::Tape;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dendra_tensor::ops::{Op, Recorded, record};
+use dendra_tensor::ops::{Op, Parents, Recorded, record};
 use dendra_tensor::{Float, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
+use crate::checkpoint::Part;
 use crate::gradients::Update;
 use crate::hooks::Watch;
 use crate::param::{Buffer, Counter, Param, ParamId};
@@ -62,6 +63,11 @@ pub(crate) enum Node<T: Float> {
     Operation(Box<dyn Recorded<T>>),
     /// Lent to the pass that is being recorded.
     Lent,
+    /// An operation that its part, further on, computes again; the nodes of its
+    /// inputs.
+    Dropped(Parents),
+    /// The end of a part that is computed again.
+    Part(Box<Part<T>>),
 }
 
 /// What a forward pass is for.
@@ -218,49 +224,6 @@ impl<T: Float> Tape<T> {
         let node = self.shared.record().push(Node::Operation(call));
         Var::placed(output, self.clone(), Some(node))
     }
-
-    /// The first recorded operation that an infinity or NaN went into or came
-    /// out of, in words that name it and the parameters beside it; `name`
-    /// tells a parameter's name. `None` when everything is finite. Call it
-    /// before `backward`, which consumes the record.
-    pub fn first_not_finite(&self, name: impl Fn(ParamId) -> Option<String>) -> Option<String> {
-        let record = self.shared.record();
-        let param_name = |id| name(id).unwrap_or_else(|| "unnamed parameter".to_owned());
-        let mut latest = None;
-        for node in &record.nodes {
-            let Node::Operation(call) = node else { continue };
-            let mut own = None;
-            let mut constant_is_bad = false;
-            for (input, parent) in call.inputs().iter().zip(call.parents()) {
-                match parent.map(|parent| &record.nodes[parent]) {
-                    Some(&Node::Param(id)) => {
-                        own = own.or(Some(id));
-                        if !input.is_finite() {
-                            return Some(format!("the value of `{}`", param_name(id)));
-                        }
-                    }
-                    Some(Node::Leaf) if !input.is_finite() => return Some("a leaf".to_owned()),
-                    // What another operation put out was looked at there.
-                    Some(_) => {}
-                    None => constant_is_bad |= !input.is_finite(),
-                }
-            }
-            let name = call.name();
-            let place = match (own, latest) {
-                (Some(id), _) => format!("`{name}` with `{}`", param_name(id)),
-                (None, Some(id)) => format!("`{name}` after `{}`", param_name(id)),
-                (None, None) => format!("`{name}`"),
-            };
-            if constant_is_bad {
-                return Some(format!("the input of {place}"));
-            }
-            if !call.output().is_finite() {
-                return Some(format!("the output of {place}"));
-            }
-            latest = own.or(latest);
-        }
-        None
-    }
 }
 
 impl<T: Float> Shared<T> {
@@ -343,20 +306,5 @@ mod tests {
         assert_ne!(first, second);
         assert_ne!(draw(1, 3)[0], first);
         assert_ne!(draw(2, 2)[0], first);
-    }
-
-    #[test]
-    fn the_first_bad_value_is_named() {
-        let weight = Param::new(Tensor::from([[1.0_f32, f32::MAX]]));
-        let name = |id| (id == weight.id()).then(|| "fc1.weight".to_owned());
-        let run = |input: f32| {
-            let tape = Tape::training(0, 0);
-            let x = tape.input(Tensor::from([[1.0, input]]));
-            let _ = x.linear(&weight.on(&x), None).unwrap().relu().sum();
-            tape.first_not_finite(name)
-        };
-        assert_eq!(run(1.0), None);
-        assert_eq!(run(f32::NAN).unwrap(), "the input of `linear` with `fc1.weight`");
-        assert_eq!(run(2.0).unwrap(), "the output of `linear` with `fc1.weight`");
     }
 }

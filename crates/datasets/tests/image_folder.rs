@@ -64,7 +64,7 @@ fn classes_are_folders_and_samples_their_pictures() {
 fn sizes_and_channels_can_be_set_and_samples_kept() {
     let folder = pets();
     let pets = ImageFolder::open(folder.path()).unwrap().size(5, 5).grey(true);
-    let pets = CachedDataset::<_, u8, i64>::new(pets);
+    let pets = CachedDataset::new(pets);
     let pets = TransformDataset::new(pets, ToFloat).unwrap();
     for _ in 0..2 {
         let batch = DataLoader::new(&pets).batch_size(3).epoch(0).next().unwrap().unwrap();

@@ -57,12 +57,7 @@ pub use finder::{LearningRateCurve, LearningRates};
 pub use fit::Fit;
 pub use folds::{CrossValidation, KFold};
 pub use history::{EpochReport, Evaluation, History};
-pub use metrics::{
-    Accuracy, Average, AveragePrecision, BalancedAccuracy, BinaryAccuracy, BinaryF1,
-    BinaryPrecision, BinaryRecall, CategoricalAccuracy, CohenKappa, ConfusionMatrix, F1, MapMetric,
-    MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Perplexity, Precision,
-    R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy,
-};
+pub use metrics::*;
 pub use monitor::Goal;
 pub use not_finite::NotFinite;
 #[cfg(feature = "plots")]
@@ -71,6 +66,8 @@ pub use profile::{Cost, LayerProfile, OperationProfile, Profile};
 pub use progress::Verbose;
 #[cfg(feature = "report")]
 pub use report::{ClassFigures, Classification, Mistake, Report};
+#[doc(hidden)]
+pub use run::compile_here;
 pub use search::Search;
 pub use statistics::{Spread, Statistics};
 pub use stop::StopFlag;

@@ -1,3 +1,5 @@
+//! Gradients of losses that hold gradients, and of several values.
+
 use dendra_tensor::{Ops, Rng};
 
 use super::*;

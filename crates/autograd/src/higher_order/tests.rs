@@ -1,4 +1,6 @@
-use dendra_tensor::Rng;
+//! Derivatives of functions against differences and each other.
+
+use dendra_tensor::{Ops, Rng};
 
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Hooks that look, hooks that change, and rules of attribution.
+
 use dendra_tensor::{Ops, Rng};
 
 use super::*;

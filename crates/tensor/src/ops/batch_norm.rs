@@ -1,7 +1,9 @@
 //! Batch normalisation.
 
 use super::normalisation::{Normalisation, Statistics};
-use super::{Attribute, Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
+use super::{
+    Attribute, Attributes, Call, Cotangents, Op, SampleCotangents, TermCall, TermCotangents,
+};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::kernels::channels::Channels;
@@ -134,6 +136,20 @@ impl<T: Float> Op<T> for BatchNorm<T> {
         }
         super::check_epsilon("batch_norm", self.epsilon)?;
         Ok(x.clone())
+    }
+
+    fn vjp_per_sample(
+        &self,
+        _: Call<'_, T, Self::Saved>,
+        _: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        match self.statistics {
+            NormStatistics::Fixed(_) => Ok(None),
+            NormStatistics::Batch | NormStatistics::Computed(_) => Err(Error::tape(
+                "batch_norm: samples have no gradients of their own where mean and variance are \
+                 those of the batch; use group or layer normalisation, or a tape for evaluation",
+            )),
+        }
     }
 
     #[inline(never)]

@@ -1,5 +1,6 @@
 //! Batches of matrices, one after the other in double precision.
 
+use super::{Ops, Term};
 use crate::element::{Element, Float};
 use crate::error::{Error, Result};
 use crate::kernels::linear_algebra::Matrix;
@@ -94,6 +95,26 @@ pub(super) fn quotient(numerator: f64, denominator: f64) -> f64 {
 /// (A + Aᵀ) / 2
 pub(super) fn symmetric(a: &Matrix) -> Matrix {
     Matrix::from_fn(a.rows, a.rows, |i, j| 0.5 * a[(i, j)] + 0.5 * a[(j, i)])
+}
+
+/// Aᵀ of a term.
+pub(super) fn transposed<T: Float>(a: &Term<T>) -> Result<Term<T>> {
+    a.transpose(-2, -1)
+}
+
+/// As [`quotient`], of terms.
+pub(super) fn quotient_term<T: Float>(
+    numerator: &Term<T>,
+    denominator: &Term<T>,
+) -> Result<Term<T>> {
+    let [none, degenerate] = [numerator, denominator].map(|x| x.value().eq_scalar(T::ZERO));
+    let none = none.logical_and(&degenerate)?;
+    numerator.div(&denominator.masked_fill(&none, 1.0)?)?.masked_fill(&none, 0.0)
+}
+
+/// As [`symmetric`], of a term.
+pub(super) fn symmetric_term<T: Float>(a: &Term<T>) -> Result<Term<T>> {
+    Ok(a.add(&transposed(a)?)? * 0.5)
 }
 
 /// What stands for the result of a matrix that has none.

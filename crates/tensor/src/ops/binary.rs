@@ -65,6 +65,10 @@ macro_rules! binary {
                 inputs[0].broadcast(inputs[1], stringify!($name))
             }
 
+            fn is_elementwise(&self) -> bool {
+                true
+            }
+
             #[inline(never)]
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 let shape = inputs[0]

@@ -1,7 +1,10 @@
 //! Cholesky's factor of a positive definite matrix.
 
-use super::batches::{batch, each, matrices, nothing, samples, square, symmetric};
-use super::{Call, Cotangents, Op};
+use super::batches::{
+    batch, each, matrices, nothing, samples, square, symmetric, symmetric_term, transposed,
+};
+use super::solve::SolveTriangular;
+use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::linear_algebra::{Matrix, cholesky, solve_triangular};
@@ -53,6 +56,16 @@ impl<T: Float> Op<T> for Cholesky {
                 symmetric(&solve_triangular(&upper, left.transposed(), true, false)).values
             })
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let upper = transposed(call.output)?;
+        let product = upper.matmul(&call.cotangent.tril(0)?)?;
+        let half = (product.tril(0)? + product.tril(-1)?) * 0.5;
+        let solve = SolveTriangular { upper: true, unitriangular: false };
+        let left = Term::try_apply(solve, &[&upper, &half])?;
+        let both = Term::try_apply(solve, &[&upper, &transposed(&left)?])?;
+        call.each(|_| symmetric_term(&both))
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -2,7 +2,9 @@
 
 use super::conv_transpose2d::{ConvTranspose2d, ConvTransposeOptions};
 use super::reduce::fold;
-use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use super::{
+    Attributes, Call, Cotangents, Op, Ops, SampleCotangents, Term, TermCall, TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::convolution::Convolution;
@@ -263,6 +265,18 @@ impl<T: Float> Op<T> for Conv2d {
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         Ok(self.problem(inputs)?.1)
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, ()>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        Ok(self.sample_gradients(call.inputs, call.needs, &call.cotangent, samples))
+    }
+
+    fn sample_norms(&self, call: Call<'_, T, ()>, samples: usize) -> Option<Cotangents<T>> {
+        self.norms_of_samples(call.inputs, call.needs, &call.cotangent, samples)
     }
 
     #[inline(never)]

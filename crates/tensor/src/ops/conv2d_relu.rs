@@ -2,7 +2,9 @@
 
 use super::conv2d::{Conv2d, Conv2dOptions};
 use super::max_pool2d::{Pool2dOptions, image_indices, placed};
-use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use super::{
+    Attributes, Call, Cotangents, Op, Ops, SampleCotangents, Term, TermCall, TermCotangents,
+};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::Result;
@@ -115,6 +117,23 @@ impl Conv2dRelu {
     }
 }
 
+impl Conv2dRelu {
+    /// The gradient of the convolution's output.
+    fn before_relu<T: Float>(&self, call: &Call<'_, T, Tensor<u8>>) -> Tensor<T> {
+        let shapes: Vec<&Shape> = call.inputs.iter().map(Tensor::shape).collect();
+        let (_, extents) = self.problem(&shapes);
+        let channels = shapes[1][0];
+        call.cotangent.with_slice(|g| {
+            call.saved.with_slice(|places| {
+                let shape = [shapes[0][0], channels, extents[0], extents[1]];
+                Tensor::build(shape, |out| {
+                    self.unpool(extents, g, places, out, &mut vec![T::ZERO; channels]);
+                })
+            })
+        })
+    }
+}
+
 impl<T: Float> Op<T> for Conv2dRelu {
     /// Which of the four elements of a window was the largest, or that ReLU
     /// stopped it: a byte each, where the output would have to be read again.
@@ -127,6 +146,20 @@ impl<T: Float> Op<T> for Conv2dRelu {
             return Ok(shape);
         }
         Ok(Pool2dOptions::new([2, 2]).windows("conv2d_relu", &shape)?.1)
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, Tensor<u8>>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        let g = self.before_relu(&call);
+        Ok(self.conv2d().sample_gradients(call.inputs, call.needs, &g, samples))
+    }
+
+    fn sample_norms(&self, call: Call<'_, T, Tensor<u8>>, samples: usize) -> Option<Cotangents<T>> {
+        let g = self.before_relu(&call);
+        self.conv2d().norms_of_samples(call.inputs, call.needs, &g, samples)
     }
 
     #[inline(never)]

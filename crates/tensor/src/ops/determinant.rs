@@ -1,7 +1,9 @@
 //! Determinants and their logarithms.
 
-use super::batches::{batch, each, matrices, nothing, per_matrix, samples, square};
-use super::{Call, Cotangents, Op};
+use super::batches::{batch, each, matrices, nothing, per_matrix, samples, square, transposed};
+use super::linear_algebra::LinearAlgebra;
+use super::solve::Solve;
+use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::linear_algebra::{Lu, Matrix, svd};
@@ -29,8 +31,70 @@ fn cofactors(a: &Matrix) -> Option<Matrix> {
     Some(parts.u.scale_columns(&factors).times(&parts.vt))
 }
 
+/// A⁻ᵀ of a term.
+fn inverse_transposed<T: Float>(a: &Term<T>) -> Result<Term<T>> {
+    let shape = a.shape();
+    let identity = Tensor::eye(square("inverse", shape)?).broadcast_to(shape.clone())?;
+    Term::try_apply(Solve, &[&transposed(a)?, &Term::constant(identity)])
+}
+
 fn count<T: Float>(x: &Tensor<T>) -> usize {
     batch(x.shape()).iter().product()
+}
+
+/// Constant matrices L of `[…, n, r]` and R of `[…, r, n]` that make singular matrices
+/// regular: A + L·R has the small singular values of A filled up to the largest.
+struct Filler<T: Float> {
+    left: Term<T>,
+    right: Term<T>,
+}
+
+impl<T: Float> Filler<T> {
+    /// None where all matrices are far enough from singular ones for their inverses.
+    fn of(a: &Tensor<T>) -> Result<Option<Self>> {
+        let n = square("det", a.shape())?;
+        if a.is_empty() {
+            return Ok(None);
+        }
+        let (u, s, vt) = a.svd()?;
+        let largest = s.narrow(-1, 0, 1)?;
+        let small = s.le(&largest.mul_scalar(T::EPSILON.to_f64().powf(0.25)))?.cast::<T>();
+        // They are the last ones.
+        let r = small.sum_axes(&[-1], false)?.max()?.item()?.to_f64() as usize;
+        if r == 0 {
+            return Ok(None);
+        }
+        let size = largest.map(|largest| if largest == T::ZERO { T::ONE } else { largest });
+        let factors = small.narrow(-1, n - r, r)?.mul(&size)?.unsqueeze(-2)?;
+        let left = Term::constant(u.narrow(-1, n - r, r)?.mul(&factors)?);
+        Ok(Some(Self { left, right: Term::constant(vt.narrow(-2, n - r, r)?) }))
+    }
+
+    /// det(A) = det(B)·det(I − R·B⁻¹·L) for the regular B = A + L·R (the matrix
+    /// determinant lemma). All of it has gradients of every order.
+    fn determinant(&self, a: &Term<T>) -> Result<Term<T>> {
+        let Self { left, right } = self;
+        let regular = a.add(&left.matmul(right)?)?;
+        let solved = Term::try_apply(Solve, &[&regular, left])?;
+        let r = left.shape()[left.shape().len() - 1];
+        let rest = Term::constant(Tensor::eye(r)).sub(&right.matmul(&solved)?)?;
+        Term::try_apply(Det, &[&regular])?.mul(&small_determinant(&rest)?)
+    }
+}
+
+/// The determinant of small matrices as a polynomial of their elements, by the
+/// algorithm of D. Faddeev and U. Le Verrier.
+fn small_determinant<T: Float>(a: &Term<T>) -> Result<Term<T>> {
+    let r = a.shape()[a.shape().len() - 1];
+    let identity = Term::constant(Tensor::eye(r));
+    let mut product = a.clone();
+    for k in 1..r {
+        let trace = product.diagonal(0, -2, -1)?.sum_axes(&[-1], true)?.unsqueeze(-1)?;
+        product = a.matmul(&product.sub(&identity.mul(&trace)?.mul_scalar(1.0 / k as f64))?)?;
+    }
+    let trace = product.diagonal(0, -2, -1)?.sum_axes(&[-1], false)?;
+    let sign = if r % 2 == 1 { 1.0 } else { -1.0 };
+    Ok(trace.mul_scalar(sign / r as f64))
 }
 
 impl<T: Float> Op<T> for Det {
@@ -61,10 +125,23 @@ impl<T: Float> Op<T> for Det {
         })
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let a = &call.inputs[0];
+        if let Some(filler) = Filler::of(a.value())? {
+            return call.compose(|inputs| filler.determinant(&inputs[0]));
+        }
+        let g = call.cotangent.mul(call.output)?.reshape(per_matrix(a.shape(), &[1, 1]))?;
+        call.each(|_| inverse_transposed(a)?.mul(&g))
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
-        // The second one is singular, of rank 2.
-        let singular =
-            Tensor::from_fn([3, 3], |i| T::from_f64([1., 2., 3., 4., 5., 6., 7., 8., 9.][i]));
+        // The second one is singular, of the ranks 2 and 1, and regular.
+        let matrices = [
+            [1., 2., 3., 4., 5., 6., 7., 8., 9.],
+            [1., 2., 3., 2., 4., 6., -1., -2., -3.],
+            [1., 0., 2., 0., 1., 0., -1., 0., 3.],
+        ];
+        let singular = Tensor::from_fn([3, 3, 3], |i| T::from_f64(matrices[i / 9][i % 9]));
         vec![
             (Self, samples(&[&[2, 3, 3]])),
             (Self, vec![singular]),
@@ -103,6 +180,11 @@ impl<T: Float> Op<T> for SlogDet {
                 inverse.map(|x| g * x).values
             })
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let g = call.cotangent.narrow(-1, 1, 1)?.unsqueeze(-1)?;
+        call.each(|_| inverse_transposed(&call.inputs[0])?.mul(&g))
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -1,9 +1,11 @@
 //! Eigenvalues of symmetric matrices.
 
 use super::batches::{
-    batch, each, matrices, nothing, part, per_matrix, quotient, samples, square, symmetric,
+    batch, each, matrices, nothing, part, per_matrix, quotient, quotient_term, samples, square,
+    symmetric, symmetric_term, transposed,
 };
-use super::{Call, Cotangents, Op};
+use super::linear_algebra::Packed;
+use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::linear_algebra::{Matrix, eigh, largest};
@@ -67,6 +69,21 @@ impl<T: Float> Op<T> for Eigh {
         let count = batch(x.shape()).iter().product();
         let operands = [(call.output, packed), (&call.cotangent, packed)];
         call.each(|_| each(count, &operands, x.shape().clone(), &gradient))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        let n = square("eigh", shape)?;
+        let unpacked = |packed: &Term<T>| {
+            let mut packed = Packed::of(packed.clone(), shape);
+            Ok((packed.next(&[n])?, packed.next(&[n, n])?))
+        };
+        let ((values, v), (g_values, gv)) = (unpacked(call.output)?, unpacked(call.cotangent)?);
+        let product = transposed(&v)?.matmul(&gv)?;
+        let turned = (&product - transposed(&product)?) * 0.5;
+        let gaps = values.unsqueeze(-2)? - values.unsqueeze(-1)?;
+        let inner = quotient_term(&turned, &gaps)? + g_values.diag_embed(0)?;
+        call.each(|_| symmetric_term(&v.matmul(&inner)?.matmul(&transposed(&v)?)?))
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -1,6 +1,10 @@
 //! Rows of a table by number.
 
-use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use super::per_sample::one_by_one;
+use super::{
+    Attribute, Attributes, Call, Cotangents, Op, Ops, SampleCotangents, Term, TermCall,
+    TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
@@ -51,6 +55,53 @@ impl<T: Float> Op<T> for Embedding {
                 None => Ok(self.indices.shape().iter().copied().chain([width]).collect()),
             }
         })
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, ()>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        let rows = self.indices.shape().first().copied().unwrap_or(0);
+        if samples == 0 || rows % samples != 0 {
+            return Ok(None);
+        }
+        let rows = rows / samples;
+        let part = |sample: usize| {
+            let indices = self.indices.narrow(0, sample * rows, rows);
+            let indices = indices.expect("the part is in the indices");
+            (Self { indices, ..self.clone() }, ())
+        };
+        Ok(one_by_one(self, call, samples, 0, part))
+    }
+
+    fn sample_norms(&self, call: Call<'_, T, ()>, samples: usize) -> Option<Cotangents<T>> {
+        let rows = self.indices.shape().first().copied().unwrap_or(0);
+        if samples == 0 || rows % samples != 0 || call.cotangent.is_empty() {
+            return None;
+        }
+        let (indices, width) = (self.indices.to_vec(), call.inputs[0].shape()[1]);
+        let length = indices.len() / samples;
+        let norms = call.cotangent.with_slice(|g| {
+            Tensor::from_fn([samples], |sample| {
+                // The places of the same row one after the other.
+                let mut places: Vec<usize> = (sample * length..(sample + 1) * length).collect();
+                places.sort_by_key(|&place| indices[place]);
+                let same = places.chunk_by(|&a, &b| indices[a] == indices[b]);
+                let trained = same.filter(|places| {
+                    self.padding_idx.is_none_or(|padding| indices[places[0]] != padding as i64)
+                });
+                let squares = trained.map(|places| {
+                    let count = if self.scale_grad_by_freq { places.len() } else { 1 };
+                    let count = T::from_f64(count as f64);
+                    let sum =
+                        |i: usize| places.iter().map(|&place| g[place * width + i]).sum::<T>();
+                    (0..width).map(|i| sum(i) / count).map(|sum| sum * sum).sum::<T>()
+                });
+                squares.sum::<T>()
+            })
+        });
+        Some([Some(norms)].into_iter().collect())
     }
 
     #[inline(never)]

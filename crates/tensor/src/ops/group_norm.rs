@@ -1,7 +1,8 @@
 //! Normalisation of groups of channels, each sample for itself.
 
 use super::normalisation::{Normalisation, Statistics};
-use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
+use super::per_sample::one_by_one;
+use super::{Attributes, Call, Cotangents, Op, SampleCotangents, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::channels::Channels;
@@ -84,6 +85,20 @@ impl<T: Float> Op<T> for GroupNorm {
         }
         super::check_epsilon("group_norm", self.epsilon)?;
         Ok(x.clone())
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, Self::Saved>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        let GroupStatistics { mean, factor } = call.saved;
+        let groups = mean.len().checked_div(samples).unwrap_or(0);
+        let of = |all: &[T], sample: usize| all[sample * groups..][..groups].to_vec();
+        let part = |sample: usize| {
+            (*self, GroupStatistics { mean: of(mean, sample), factor: of(factor, sample) })
+        };
+        Ok(one_by_one(self, call, samples, 1, part))
     }
 
     #[inline(never)]

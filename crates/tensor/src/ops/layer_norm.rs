@@ -6,7 +6,8 @@
 //! on the shape alone, and the pieces in order.
 
 use super::normalisation::{self, Normalisation};
-use super::{Attributes, Call, Cotangents, Op, TermCall, TermCotangents};
+use super::per_sample::one_by_one;
+use super::{Attributes, Call, Cotangents, Op, SampleCotangents, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::fold::{LANES, halved, loop_ends};
@@ -332,6 +333,20 @@ impl<T: Float> Op<T> for LayerNorm {
         check("layer_norm", &self.normalized_shape, self.epsilon, inputs)
     }
 
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, Self::Saved>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        if call.inputs[0].rank() == self.normalized_shape.len() {
+            return Ok(None);
+        }
+        let saved = call.saved;
+        let rows = saved.len().checked_div(samples).unwrap_or(0);
+        let part = |sample: usize| (self.clone(), saved[sample * rows..][..rows].to_vec());
+        Ok(one_by_one(self, call, samples, 1, part))
+    }
+
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Self::Saved) {
         forward(inputs, self.normalized_shape.elements(), true, self.epsilon)
@@ -373,6 +388,20 @@ impl<T: Float> Op<T> for RmsNorm {
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         check("rms_norm", &self.normalized_shape, self.epsilon, inputs)
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, Self::Saved>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        if call.inputs[0].rank() == self.normalized_shape.len() {
+            return Ok(None);
+        }
+        let saved = call.saved;
+        let rows = saved.len().checked_div(samples).unwrap_or(0);
+        let part = |sample: usize| (self.clone(), saved[sample * rows..][..rows].to_vec());
+        Ok(one_by_one(self, call, samples, 1, part))
     }
 
     #[inline(never)]

@@ -1,7 +1,10 @@
 //! The affine map of a fully connected layer.
 
+use super::per_sample::{linear_gradient, linear_norms};
 use super::reduce::fold_columns;
-use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
+use super::{
+    Call, Cotangents, Op, Ops, SampleCotangents, SampleGradient, Term, TermCall, TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Plus, multiply};
@@ -40,6 +43,34 @@ impl<T: Float> Op<T> for Linear {
             ));
         }
         Ok(batch.iter().copied().chain([out_features]).collect())
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, ()>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        let [x, g] = [call.inputs[0].clone(), call.cotangent.clone()];
+        if x.rank() < 2 {
+            return Ok(None);
+        }
+        let rows = call.needs.first() == Some(&true);
+        let rows = rows.then(|| self.vjp(Call { needs: &[true, false, false], ..call }));
+        let gradient = |(index, needed): (usize, &bool)| match (index, needed) {
+            (_, false) => Some(None),
+            (0, _) => Some(rows.as_ref()?[0].clone().map(SampleGradient::Rows)),
+            _ => Some(Some(SampleGradient::Each(linear_gradient([&x, &g], index, samples)?))),
+        };
+        Ok(call.needs.iter().enumerate().map(gradient).collect())
+    }
+
+    fn sample_norms(&self, call: Call<'_, T, ()>, samples: usize) -> Option<Cotangents<T>> {
+        let both = [&call.inputs[0], &call.cotangent];
+        let norms = |(index, needed): (usize, &bool)| match needed {
+            true => Some(Some(linear_norms(both, index, samples)?)),
+            false => Some(None),
+        };
+        call.needs.iter().enumerate().map(norms).collect()
     }
 
     #[inline(never)]

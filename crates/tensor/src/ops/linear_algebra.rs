@@ -354,7 +354,7 @@ fn system<V: Ops, O: super::Op<V::Element>>(place: &str, op: O, a: &V, b: &V) ->
 }
 
 /// Several results of an operation, one after the other along the last axis.
-struct Packed<'a, V> {
+pub(super) struct Packed<'a, V> {
     values: V,
     shape: &'a Shape,
     start: usize,
@@ -362,12 +362,12 @@ struct Packed<'a, V> {
 
 impl<'a, V: Ops> Packed<'a, V> {
     /// The results for matrices of this shape.
-    fn of(values: V, shape: &'a Shape) -> Self {
+    pub(super) fn of(values: V, shape: &'a Shape) -> Self {
         Self { values, shape, start: 0 }
     }
 
     /// The next one, of this shape for each matrix.
-    fn next(&mut self, of_each: &[usize]) -> Result<V> {
+    pub(super) fn next(&mut self, of_each: &[usize]) -> Result<V> {
         let length = of_each.iter().product();
         let values = self.values.narrow(-1, self.start, length)?;
         self.start += length;

@@ -1,7 +1,10 @@
 //! Matrix products over broadcast leading axes.
 
 use super::broadcast::sum_to;
-use super::{Call, Cotangents, Op, Ops, TermCall, TermCotangents};
+use super::per_sample::linear_gradient;
+use super::{
+    Call, Cotangents, Op, Ops, SampleCotangents, SampleGradient, TermCall, TermCotangents,
+};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Plus, multiply};
@@ -67,6 +70,31 @@ impl<T: Float> Op<T> for MatMul {
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         product_shape(inputs[0], inputs[1])
+    }
+
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, ()>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        let [a, b] = [call.inputs[0].clone(), call.inputs[1].clone()];
+        let (needs, g) = (call.needs, call.cotangent.clone());
+        let batches = a.rank() > 2 && a.rank() == b.rank() && a.shape()[0] == b.shape()[0];
+        if !batches && (b.rank() > 2 || a.rank() < 2) {
+            return Ok(None);
+        }
+        // As a linear layer whose weight is transposed, or a product for each row.
+        let only_a = [needs[0], needs[1] && batches];
+        let mut gradients: SampleCotangents<T> = self
+            .vjp(Call { needs: &only_a, ..call })
+            .into_iter()
+            .map(|gradient| gradient.map(SampleGradient::Rows))
+            .collect();
+        if needs[1] && !batches {
+            let Some(gradient) = linear_gradient([&a, &g], 1, samples) else { return Ok(None) };
+            gradients[1] = Some(SampleGradient::Each(transposed(&gradient)));
+        }
+        Ok(Some(gradients))
     }
 
     #[inline(never)]

@@ -1,7 +1,7 @@
 //! The exponential of a matrix.
 
-use super::batches::{batch, each, matrices, samples, square};
-use super::{Call, Cotangents, Op};
+use super::batches::{batch, each, matrices, samples, square, transposed};
+use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::linear_algebra::{Matrix, exponential};
@@ -48,6 +48,16 @@ impl<T: Float> Op<T> for MatrixExp {
                 Matrix::from_fn(n, n, |i, j| exponential[(i, n + j)]).values
             })
         })
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let n = square("matrix_exp", call.inputs[0].shape())?;
+        let a = transposed(&call.inputs[0])?;
+        let zeros = Term::constant(Tensor::zeros(a.shape()));
+        let upper = Term::cat(&[&a, call.cotangent], -1)?;
+        let blocks = Term::cat(&[&upper, &Term::cat(&[&zeros, &a], -1)?], -2)?;
+        let exponential = Term::try_apply(Self, &[&blocks])?;
+        call.each(|_| exponential.narrow(-2, 0, n)?.narrow(-1, n, n))
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

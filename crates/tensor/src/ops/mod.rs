@@ -164,6 +164,7 @@ pub mod check;
 pub mod cholesky;
 mod combinations;
 pub mod conv2d;
+mod conv2d_per_sample;
 pub mod conv2d_relu;
 pub mod conv_transpose2d;
 mod counting;
@@ -206,6 +207,7 @@ mod normalisation;
 mod operators;
 mod order;
 pub mod padding;
+mod per_sample;
 pub mod pixels;
 mod place;
 mod products;
@@ -238,7 +240,8 @@ pub mod unfold;
 mod uniques;
 
 pub use attributes::{Attribute, Attributes};
-pub use recorded::{Parents, Recorded, Recorder, Term, TermCall, TermCotangents, record};
+pub use per_sample::{SampleCotangents, SampleGradient, squared_norms};
+pub use recorded::{Parents, Recipe, Recorded, Recorder, Term, TermCall, TermCotangents, record};
 pub use table::Ops;
 #[doc(hidden)]
 pub use table::compile_here;
@@ -291,6 +294,41 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     fn vjp_terms(&self, call: TermCall<'_, T, Self::Saved>) -> Result<TermCotangents<T>> {
         let _ = call;
         Err(Error::tape(format!("the gradient of `{}` has no gradient", Self::NAME)))
+    }
+
+    /// The gradients of each sample, where axis 0 of the output holds `samples` of
+    /// them, each as one row or as several; `None` where the operation has no rule
+    /// of its own. A rule is for operations on values that all samples share:
+    /// weights, biases.
+    ///
+    /// # Errors
+    ///
+    /// When the operation mixes samples.
+    fn vjp_per_sample(
+        &self,
+        call: Call<'_, T, Self::Saved>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        let _ = (call, samples);
+        Ok(None)
+    }
+
+    /// The squared norms, `[samples]`, of the gradients of each sample by the
+    /// inputs that need one, without the gradients themselves where they take
+    /// much memory; `None` where the operation has no rule of its own.
+    fn sample_norms(
+        &self,
+        call: Call<'_, T, Self::Saved>,
+        samples: usize,
+    ) -> Option<Cotangents<T>> {
+        let _ = (call, samples);
+        None
+    }
+
+    /// Whether each element of the output depends on one element of each input,
+    /// after broadcasting.
+    fn is_elementwise(&self) -> bool {
+        false
     }
 
     /// The settings by name.

@@ -9,6 +9,7 @@ use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangent
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::fold::{largest, smallest};
+use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -140,6 +141,8 @@ impl<T: Float> Op<T> for Norm {
             (norm(2.0, &[0, -1], true), sample(&[2, 3, 4])),
             (norm(3.0, &[0], false), sample(&[3, 4])),
             (norm(1.5, &[0, 1], false), sample(&[3, 4])),
+            (norm(0.5, &[1], false), vec![Tensor::uniform([2, 3], 0.5, 2.0, &mut Rng::seed(10))]),
+            (norm(-1.5, &[0], true), vec![Tensor::uniform([3, 2], -2.0, -0.5, &mut Rng::seed(10))]),
             (norm(2.0, &[0], false), sample(&[0, 3])),
         ]
     }

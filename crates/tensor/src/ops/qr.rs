@@ -1,7 +1,9 @@
 //! The QR decomposition.
 
-use super::batches::{batch, each, matrices, part, per_matrix, rectangle, samples};
-use super::{Call, Cotangents, Op};
+use super::batches::{batch, each, matrices, part, per_matrix, rectangle, samples, transposed};
+use super::linear_algebra::Packed;
+use super::solve::SolveTriangular;
+use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::linear_algebra::{Matrix, qr, solve_triangular};
@@ -66,6 +68,33 @@ impl<T: Float> Op<T> for Qr {
         };
         let count = batch(x.shape()).iter().product();
         call.each(|_| each(count, &operands, x.shape().clone(), &gradient))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let x = &call.inputs[0];
+        let [m, n] = rectangle("qr", x.shape())?;
+        let k = m.min(n);
+        let unpacked = |packed: &Term<T>| {
+            let mut packed = Packed::of(packed.clone(), x.shape());
+            Ok((packed.next(&[m, k])?, packed.next(&[k, n])?))
+        };
+        let ((q, r), (mut gq, gr)) = (unpacked(call.output)?, unpacked(call.cotangent)?);
+        // As in `vjp`.
+        let beyond = gr.narrow(-1, k, n - k)?;
+        if n > k {
+            gq = gq + x.narrow(-1, k, n - k)?.matmul(&transposed(&beyond)?)?;
+        }
+        let (r, gr) = (r.narrow(-1, 0, k)?, gr.narrow(-1, 0, k)?);
+        let inner = gr.matmul(&transposed(&r)?)? - transposed(&q)?.matmul(&gq)?;
+        let inner = inner.triu(0)? + transposed(&inner.triu(1)?)?;
+        let left = gq + q.matmul(&inner)?;
+        let solve = SolveTriangular { upper: true, unitriangular: false };
+        let first = transposed(&Term::try_apply(solve, &[&r, &transposed(&left)?])?)?;
+        let gradient = match n > k {
+            true => Term::cat(&[&first, &q.matmul(&beyond)?], -1)?,
+            false => first,
+        };
+        call.each(|_| Ok(gradient.clone()))
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Attribute, Attributes, Call, Cotangents, Op, Ops};
+use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, SampleCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::forward_operators;
@@ -75,6 +75,50 @@ pub trait Recorded<T: Float>: Send + Sync {
         inputs: &[&Tensor<T>],
         parents: Parents,
     ) -> Result<Box<dyn Recorded<T>>>;
+
+    /// The operation without the values.
+    fn recipe(&self) -> Box<dyn Recipe<T>>;
+
+    /// As [`Op::vjp_per_sample`].
+    ///
+    /// # Errors
+    ///
+    /// When the operation mixes samples.
+    fn vjp_per_sample(
+        &self,
+        needs: &[bool],
+        cotangent: Tensor<T>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>>;
+
+    /// As [`Op::sample_norms`].
+    fn sample_norms(
+        &self,
+        needs: &[bool],
+        cotangent: Tensor<T>,
+        samples: usize,
+    ) -> Option<Cotangents<T>>;
+
+    /// As [`Op::is_elementwise`].
+    fn is_elementwise(&self) -> bool;
+}
+
+/// An operation, its types erased: a call whose values were dropped.
+pub trait Recipe<T: Float>: Send + Sync {
+    /// Applies the operation to inputs of the shapes that the call had.
+    fn apply(&self, inputs: &[&Tensor<T>], parents: Parents) -> Box<dyn Recorded<T>>;
+}
+
+/// An operation alone.
+struct Alone<O>(O);
+
+impl<T: Float, O> Recipe<T> for Alone<O>
+where
+    O: Op<T>,
+{
+    fn apply(&self, inputs: &[&Tensor<T>], parents: Parents) -> Box<dyn Recorded<T>> {
+        record(self.0.clone(), inputs, parents)
+    }
 }
 
 /// The nodes of an operation's inputs; `None` for constants.
@@ -101,7 +145,10 @@ struct Applied<O, T: Float, S> {
     saved: S,
 }
 
-impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
+impl<T: Float, O> Recorded<T> for Applied<O, T, O::Saved>
+where
+    O: Op<T>,
+{
     fn name(&self) -> &'static str {
         O::NAME
     }
@@ -160,6 +207,34 @@ impl<T: Float, O: Op<T>> Recorded<T> for Applied<O, T, O::Saved> {
         let output = operation.output_shape(&shapes)?;
         output.check_memory::<T>(O::NAME)?;
         Ok(record(operation, inputs, parents))
+    }
+
+    fn recipe(&self) -> Box<dyn Recipe<T>> {
+        Box::new(Alone(self.operation.clone()))
+    }
+
+    fn vjp_per_sample(
+        &self,
+        needs: &[bool],
+        cotangent: Tensor<T>,
+        samples: usize,
+    ) -> Result<Option<SampleCotangents<T>>> {
+        let Self { operation, inputs, output, saved, .. } = self;
+        operation.vjp_per_sample(Call { inputs, output, saved, needs, cotangent }, samples)
+    }
+
+    fn sample_norms(
+        &self,
+        needs: &[bool],
+        cotangent: Tensor<T>,
+        samples: usize,
+    ) -> Option<Cotangents<T>> {
+        let Self { operation, inputs, output, saved, .. } = self;
+        operation.sample_norms(Call { inputs, output, saved, needs, cotangent }, samples)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        self.operation.is_elementwise()
     }
 }
 

@@ -110,30 +110,11 @@ pub(super) fn doubled<T: Float>(
     Ok(x)
 }
 
-/// [`LogCumSumExp`] made of other operations: sums of exp(x − maximum), of which the
-/// maximum of the elements summed so far is a constant.
-fn logcumsumexp<T: Float>(x: &Term<T>, axis: isize) -> Result<Term<T>> {
-    let mut max = x.value().clone();
-    // No infinity has a difference to itself.
-    let start = x.sub(&Term::constant(max.clone()))?;
-    let start = start.masked_fill(&max.isinf(), 0.0)?.exp();
-    let sums = doubled(&start, axis, |early, late| {
-        let (_, length) = max.shape().along("logcumsumexp", axis)?;
-        let (_, rest) = early.shape().along("logcumsumexp", axis)?;
-        let [before, behind] = [0, length - rest].map(|start| max.narrow(axis, start, rest));
-        let (before, behind) = (before?, behind?);
-        let joint = before.maximum(&behind)?;
-        let scaled = |sum: &Term<T>, max: &Tensor<T>| {
-            let factor = zip(max, &joint, joint.shape(), |max, joint| {
-                T::from_f64(exp_difference(max.to_f64(), joint.to_f64()))
-            });
-            sum.mul(&Term::constant(factor))
-        };
-        let sum = scaled(early, &before)?.add(&scaled(late, &behind)?)?;
-        max = Tensor::cat(&[&max.narrow(axis, 0, length - rest)?, &joint], axis)?;
-        Ok(sum)
-    })?;
-    sums.ln().add(&Term::constant(max))
+/// The first elements along an axis, and as many last ones, of this shape.
+fn ends<T: Element>(x: &Tensor<T>, axis: isize, part: &Shape) -> Result<(Tensor<T>, Tensor<T>)> {
+    let (along, length) = x.shape().along("ends", axis)?;
+    let count = part[along];
+    Ok((x.narrow(axis, 0, count)?, x.narrow(axis, length - count, count)?))
 }
 
 impl<T: Float> Op<T> for CumSum {
@@ -249,7 +230,26 @@ impl<T: Float> Op<T> for LogCumSumExp {
     }
 
     fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
-        call.compose(|inputs| logcumsumexp(&inputs[0], self.axis))
+        let (x, axis) = (&call.inputs[0], self.axis);
+        // Running sums of exp(x − maximum), of which the maximum so far is a constant.
+        let max = running(x.value(), axis, T::max_nan);
+        let infinite = max.isinf().logical_and(&max.eq_elements(x.value())?)?;
+        let exponentials = x.sub(&Term::constant(max.clone()))?.masked_fill(&infinite, 0.0)?.exp();
+        let scaled = |sum: &Term<T>, max: Tensor<T>, by: Tensor<T>| {
+            let difference = |a: T, b: T| T::from_f64(exp_difference(a.to_f64(), b.to_f64()));
+            sum.mul(&Term::constant(zip(&max, &by, max.shape(), difference)))
+        };
+        let sums = doubled(&exponentials, axis, |early, late| {
+            let (first, last) = ends(&max, axis, early.shape())?;
+            scaled(early, first, last)?.add(late)
+        })?;
+        // rᵢ = Σ gⱼ·exp(maxᵢ − maxⱼ)/sumⱼ over j ≥ i, from the end on.
+        let turned = max.flip(&[axis])?;
+        let shares = doubled(&call.cotangent.div(&sums)?.flip(&[axis])?, axis, |early, late| {
+            let (first, last) = ends(&turned, axis, early.shape())?;
+            scaled(early, last, first)?.add(late)
+        })?;
+        call.each(|_| exponentials.mul(&shares.flip(&[axis])?))
     }
 
     fn attributes(&self) -> Attributes {

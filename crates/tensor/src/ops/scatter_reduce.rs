@@ -151,11 +151,11 @@ impl ScatterReduce {
         order.sort_by_key(|&position| targets[position]);
         let targets: Vec<usize> = order.iter().map(|&position| targets[position]).collect();
 
-        let axes = self.index.shape().iter().enumerate();
         let source = source.reshape(source.shape().at_least_vector())?;
+        let mut axes = self.index.shape().iter().enumerate();
         let covered = axes
-            .fold(Ok(source), |source, (axis, &length)| source?.narrow(axis as isize, 0, length));
-        let factors = covered?.reshape([order.len()])?.index_select(0, &order)?;
+            .try_fold(source, |source, (axis, &length)| source.narrow(axis as isize, 0, length))?;
+        let factors = covered.reshape([order.len()])?.index_select(0, &order)?;
         let one = Term::constant(Tensor::scalar(T::ONE));
         let products = doubled(&factors, 0, |early, late| {
             let pairs = targets.iter().zip(&targets[targets.len() - early.shape()[0]..]);

@@ -1,7 +1,7 @@
 //! Systems of linear equations.
 
-use super::batches::{batch, each, matrices, samples, square};
-use super::{Call, Cotangents, Op};
+use super::batches::{batch, each, matrices, samples, square, transposed};
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::linear_algebra::{Lu, Matrix, solve_triangular};
@@ -63,6 +63,19 @@ fn vjp<T: Float>(
     })
 }
 
+/// As [`vjp`], of terms.
+fn vjp_terms<T: Float>(
+    call: &TermCall<'_, T, ()>,
+    of_transposed: impl Op<T>,
+    reads: impl Fn(Term<T>) -> Result<Term<T>>,
+) -> Result<TermCotangents<T>> {
+    let y = Term::try_apply(of_transposed, &[&transposed(&call.inputs[0])?, call.cotangent])?;
+    call.each(|index| match index {
+        0 => reads(-y.matmul(&transposed(call.output)?)?),
+        _ => Ok(y.clone()),
+    })
+}
+
 impl<T: Float> Op<T> for Solve {
     type Saved = ();
     const NAME: &'static str = "solve";
@@ -83,6 +96,10 @@ impl<T: Float> Op<T> for Solve {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         vjp(call, &|a, g| Lu::of(a.transposed()).solve(g), &|_, _| true)
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        vjp_terms(&call, Self, Ok)
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
@@ -119,6 +136,19 @@ impl<T: Float> Op<T> for SolveTriangular {
             false => (i < j) == self.upper,
         };
         vjp(call, &|a, g| other.of(&a.transposed(), g.clone()), &reads)
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let other = Self { upper: !self.upper, ..*self };
+        let beyond = isize::from(self.unitriangular);
+        vjp_terms(&call, other, |gradient| match self.upper {
+            true => gradient.triu(beyond),
+            false => gradient.tril(-beyond),
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("upper", self.upper.into()), ("unitriangular", self.unitriangular.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

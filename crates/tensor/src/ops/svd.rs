@@ -1,9 +1,11 @@
 //! The singular value decomposition, and what is made of it.
 
 use super::batches::{
-    batch, each, matrices, nothing, part, per_matrix, quotient, rectangle, samples,
+    batch, each, matrices, nothing, part, per_matrix, quotient, quotient_term, rectangle, samples,
+    transposed,
 };
-use super::{Call, Cotangents, Op};
+use super::linear_algebra::Packed;
+use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::linear_algebra::{Matrix, svd};
@@ -83,6 +85,33 @@ impl<T: Float> Op<T> for Svd {
         call.each(|_| each(count, &operands, x.shape().clone(), &gradient))
     }
 
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let shape = call.inputs[0].shape();
+        let [m, n] = rectangle("svd", shape)?;
+        let k = m.min(n);
+        let unpacked = |packed: &Term<T>| {
+            let mut packed = Packed::of(packed.clone(), shape);
+            Ok((packed.next(&[m, k])?, packed.next(&[k])?, packed.next(&[k, n])?))
+        };
+        let ((u, s, vt), (gu, gs, gvt)) = (unpacked(call.output)?, unpacked(call.cotangent)?);
+        let (of_row, of_column) = (s.unsqueeze(-1)?, s.unsqueeze(-2)?);
+        let (left, right) = (transposed(&u)?.matmul(&gu)?, vt.matmul(&transposed(&gvt)?)?);
+        let gaps = (&of_column - &of_row) * (&of_column + &of_row);
+        let turned = |x: &Term<T>| quotient_term(&x.sub(&transposed(x)?)?, &gaps);
+        let inner = turned(&left)? * &of_column + turned(&right)? * &of_row + gs.diag_embed(0)?;
+        let mut gradient = u.matmul(&inner)?.matmul(&vt)?;
+        // What U and V do not span.
+        if m > k {
+            let outside = gu - u.matmul(&left)?;
+            gradient = gradient + quotient_term(&outside, &of_column)?.matmul(&vt)?;
+        }
+        if n > k {
+            let outside = gvt - transposed(&right)?.matmul(&vt)?;
+            gradient = gradient + u.matmul(&quotient_term(&outside, &of_row)?)?;
+        }
+        call.each(|_| Ok(gradient.clone()))
+    }
+
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let shapes: [&[usize]; 5] = [&[3, 3], &[2, 4, 2], &[2, 4], &[0, 2, 2], &[3, 0]];
         shapes.map(|shape| (Self, samples(&[shape]))).into()
@@ -138,6 +167,21 @@ impl<T: Float> Op<T> for Pinv {
         };
         let count = batch(x.shape()).iter().product();
         call.each(|_| each(count, &operands, x.shape().clone(), &gradient))
+    }
+
+    fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
+        let (a, p) = (&call.inputs[0], call.output);
+        let (pt, gt) = (transposed(p)?, transposed(call.cotangent)?);
+        let direct = pt.matmul(call.cotangent)?.matmul(&pt)?;
+        // As in `vjp`.
+        let rows = (&gt - a.matmul(&p.matmul(&gt)?)?).matmul(p)?.matmul(&pt)?;
+        let inner = pt.matmul(p)?.matmul(&gt)?;
+        let columns = &inner - inner.matmul(p)?.matmul(a)?;
+        call.each(|_| Ok(&rows + &columns - &direct))
+    }
+
+    fn attributes(&self) -> Attributes {
+        vec![("rtol", self.rtol.into())]
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {

@@ -149,6 +149,10 @@ macro_rules! unary {
                 Ok(inputs[0].clone())
             }
 
+            fn is_elementwise(&self) -> bool {
+                true
+            }
+
             #[inline(never)]
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 $($(let $setting = T::from_f64(self.$setting);)*)?

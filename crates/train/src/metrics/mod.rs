@@ -10,16 +10,9 @@ mod perplexity;
 mod ranking;
 mod regression;
 
-pub use accuracy::{Accuracy, BinaryAccuracy, CategoricalAccuracy, TopKAccuracy};
-pub use classes::{
-    Average, BalancedAccuracy, BinaryF1, BinaryPrecision, BinaryRecall, CohenKappa, F1,
-    MatthewsCorrelation, Precision, Recall,
-};
+pub use classes::Average;
 pub use confusion::ConfusionMatrix;
 pub use map::MapMetric;
-pub use perplexity::Perplexity;
-pub use ranking::{AveragePrecision, RocAuc};
-pub use regression::{MeanAbsoluteError, MeanSquaredError, R2Score, RootMeanSquaredError};
 
 use dendra_tensor::{Error, Result, Shape, Tensor};
 #[cfg(feature = "report")]
@@ -53,10 +46,12 @@ pub trait Metric<Y = Tensor<i64>, P = Tensor>: Send + Sync {
     fn value(&self) -> f64;
 }
 
-/// Gives metrics of outputs of any float their name and value without a type of
-/// outputs, which nothing would tell.
-macro_rules! of_any_float {
-    ($($metric:ident: $target:ty;)*) => {$(
+/// The metrics of outputs of any float: makes them public, and gives them their
+/// name and value without a type of outputs, which nothing would tell.
+macro_rules! metrics {
+    ($($module:ident: $metric:ident of $target:ty;)*) => {$(
+        pub use $module::$metric;
+
         impl $metric {
             /// The name that progress and tables show.
             pub fn name(&self) -> String {
@@ -70,27 +65,27 @@ macro_rules! of_any_float {
         }
     )*};
 }
-of_any_float! {
-    Accuracy: Tensor<i64>;
-    AveragePrecision: Tensor<i64>;
-    BalancedAccuracy: Tensor<i64>;
-    BinaryAccuracy: Tensor;
-    BinaryF1: Tensor;
-    BinaryPrecision: Tensor;
-    BinaryRecall: Tensor;
-    CategoricalAccuracy: Tensor;
-    CohenKappa: Tensor<i64>;
-    F1: Tensor<i64>;
-    MatthewsCorrelation: Tensor<i64>;
-    MeanAbsoluteError: Tensor;
-    MeanSquaredError: Tensor;
-    Perplexity: Tensor<i64>;
-    Precision: Tensor<i64>;
-    R2Score: Tensor;
-    Recall: Tensor<i64>;
-    RocAuc: Tensor<i64>;
-    RootMeanSquaredError: Tensor;
-    TopKAccuracy: Tensor<i64>;
+metrics! {
+    accuracy: Accuracy of Tensor<i64>;
+    accuracy: BinaryAccuracy of Tensor;
+    accuracy: CategoricalAccuracy of Tensor;
+    accuracy: TopKAccuracy of Tensor<i64>;
+    classes: BalancedAccuracy of Tensor<i64>;
+    classes: BinaryF1 of Tensor;
+    classes: BinaryPrecision of Tensor;
+    classes: BinaryRecall of Tensor;
+    classes: CohenKappa of Tensor<i64>;
+    classes: F1 of Tensor<i64>;
+    classes: MatthewsCorrelation of Tensor<i64>;
+    classes: Precision of Tensor<i64>;
+    classes: Recall of Tensor<i64>;
+    perplexity: Perplexity of Tensor<i64>;
+    ranking: AveragePrecision of Tensor<i64>;
+    ranking: RocAuc of Tensor<i64>;
+    regression: MeanAbsoluteError of Tensor;
+    regression: MeanSquaredError of Tensor;
+    regression: R2Score of Tensor;
+    regression: RootMeanSquaredError of Tensor;
 }
 
 /// An error unless output and targets have one shape.

@@ -186,3 +186,81 @@ impl Recorder<f64> for Tape {
         Ok(wrt.iter().map(|&node| sums.get(node).cloned().flatten()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::PI;
+
+    use super::*;
+
+    /// The first three derivatives of a function of one number.
+    fn derivatives(function: fn(&Term<f64>) -> Result<Term<f64>>, x: f64) -> [f64; 3] {
+        let tape = Arc::new(Tape::default());
+        let x = tape.leaf(&Tensor::scalar(x));
+        let one = Term::constant(Tensor::scalar(1.0));
+        let mut y = function(&x).unwrap();
+        [(); 3].map(|()| {
+            let slope = tape.pull(&y, &one, &[x.node().unwrap()]).unwrap().remove(0);
+            y = slope.unwrap_or_else(|| Term::constant(Tensor::scalar(0.0)));
+            y.value().item().unwrap()
+        })
+    }
+
+    fn number(value: f64) -> Term<f64> {
+        Term::constant(Tensor::scalar(value))
+    }
+
+    /// At kinks, and where a part of the formula is not finite.
+    #[test]
+    fn derivatives_at_special_places() {
+        type Function = fn(&Term<f64>) -> Result<Term<f64>>;
+        let near_two = PI.powi(2) / 6.0 - 1.0;
+        let table: [(&str, Function, f64, [f64; 3]); 24] = [
+            ("relu", |x| Ok(x.relu()), 0.0, [0.0; 3]),
+            ("abs", |x| Ok(x.abs()), 0.0, [0.0; 3]),
+            ("elu", |x| Ok(x.elu(1.0)), 1000.0, [1.0, 0.0, 0.0]),
+            ("elu at the kink", |x| Ok(x.elu(1.0)), 0.0, [1.0; 3]),
+            ("celu", |x| Ok(x.celu(0.5)), 1000.0, [1.0, 0.0, 0.0]),
+            ("selu", |x| Ok(x.selu() * 0.5), 1000.0, [0.525_350_493_677_740_2, 0.0, 0.0]),
+            ("gelu", |x| Ok(x.gelu()), 50.0, [1.0, 0.0, 0.0]),
+            ("gelu_tanh", |x| Ok(x.gelu_tanh()), 1e150, [1.0, 0.0, 0.0]),
+            ("erf", |x| Ok(x.erf()), 1e200, [0.0; 3]),
+            ("asinh", |x| Ok(x.asinh()), 1e200, [1e-200, 0.0, 0.0]),
+            ("sinc", |x| Ok(x.sinc()), 0.0, [0.0, -PI * PI / 3.0, 0.0]),
+            ("powf(3)", |x| Ok(x.powf(3.0)), 0.0, [0.0, 0.0, 6.0]),
+            ("powf(1)", |x| Ok(x.powf(1.0)), 0.0, [1.0, 0.0, 0.0]),
+            ("powf(0)", |x| Ok(x.powf(0.0)), 0.0, [0.0; 3]),
+            ("lgamma", |x| Ok(x.digamma()), 2.0, [near_two, -0.404_113_806_319, 0.493_939_402_267]),
+            ("pow", |x| x.pow(&number(0.0)), 0.0, [0.0; 3]),
+            ("xlogy", |x| x.xlogy(&number(0.0)), 0.0, [0.0; 3]),
+            ("hypot", |x| x.hypot(&number(0.0)), 0.0, [0.0; 3]),
+            ("atan2", |x| x.atan2(&number(0.0)), 0.0, [0.0; 3]),
+            ("logaddexp", |x| x.logaddexp(&number(f64::INFINITY)), f64::INFINITY, [0.5, 0.0, 0.0]),
+            ("norm", |x| x.norm(2.0), 0.0, [0.0; 3]),
+            ("norm(1.5)", |x| x.norm(1.5), 0.0, [0.0; 3]),
+            ("prod", |x| Ok(Term::stack(&[x, x, &number(0.0), x], 0)?.prod()), 2.0, [0.0; 3]),
+            ("cumprod", |x| Ok(Term::stack(&[x; 3], 0)?.cumprod(0)?.sum()), 0.0, [1.0, 2.0, 6.0]),
+        ];
+        for (name, function, x, expected) in table {
+            let found = derivatives(function, x);
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-11;
+            assert!(found.iter().zip(&expected).all(near), "{name}: {found:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn running_logarithms_of_infinities_have_shares() {
+        for x in [0.0, 1e20, f64::NEG_INFINITY] {
+            let tape = Arc::new(Tape::default());
+            let x = tape.leaf(&Tensor::full([3], x));
+            let sum = x.logcumsumexp(0).unwrap().sum();
+            let gradient = tape.pull(&sum, &number(1.0), &[x.node().unwrap()]).unwrap().remove(0);
+            let gradient = gradient.unwrap().value().to_vec();
+            let thirds = [11.0 / 6.0, 5.0 / 6.0, 1.0 / 3.0];
+            assert!(
+                gradient.iter().zip(thirds).all(|(a, b)| (a - b).abs() < 1e-15),
+                "{gradient:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Gradients of each sample of a batch.
+//!
+//! The cotangent of a value that holds the samples along axis 0 is that of each
+//! sample already; only where such a value meets one that all samples share, as
+//! a weight, are samples summed. There a rule for each operation
+//! (`rules.rs`) gives one gradient for each sample instead.
+
+mod rules;
+
+use std::collections::HashMap;
+
+use dendra_tensor::ops::{Ops, SampleGradient, squared_norms};
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
+use smallvec::SmallVec;
+
+use crate::backward::{Passing, Restored};
+use crate::gradients::{Gradients, Update};
+use crate::param::{Param, ParamId};
+use crate::tape::{Node, Tape};
+use crate::var::Var;
+
+/// The gradients of each sample of a batch, by all parameters.
+pub struct SampleGradients<T: Float = f32> {
+    tape: Tape<T>,
+    loss: T,
+    samples: usize,
+    parameters: Vec<(ParamId, Tensor<T>)>,
+    updates: Vec<Update<T>>,
+}
+
+impl<T: Float> SampleGradients<T> {
+    /// The number of samples.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// The gradients by a parameter, `[samples, …parameter]`; `None` when the loss
+    /// does not depend on it.
+    pub fn get(&self, param: &Param<T>) -> Option<&Tensor<T>> {
+        self.parameters.iter().find(|(id, _)| *id == param.id()).map(|(_, gradient)| gradient)
+    }
+
+    /// The Euclidean norm of each sample's gradient by all parameters together,
+    /// `[samples]`.
+    pub fn norms(&self) -> Tensor<T> {
+        let mut squared = Tensor::zeros([self.samples]);
+        for (_, gradient) in &self.parameters {
+            squared = squared + squared_norms(gradient);
+        }
+        squared.sqrt()
+    }
+
+    /// The sum of the samples' gradients, each scaled down to a norm of at most
+    /// `max_norm` first, as differentially private training asks for (Abadi et
+    /// al., "Deep learning with differential privacy", 2016).
+    ///
+    /// # Errors
+    ///
+    /// When `max_norm` is not a positive number.
+    pub fn clipped_sum(self, max_norm: f64) -> Result<Gradients<T>> {
+        let weights = clip_weights(&self.norms(), max_norm)?.reshape([1, self.samples])?;
+        let sum = |(id, each): (ParamId, Tensor<T>)| {
+            let shape: Shape = each.shape()[1..].into();
+            let rows = each.reshape([self.samples, shape.elements()])?;
+            Ok((id, weights.matmul(&rows)?.reshape(shape)?))
+        };
+        let parameters = self.parameters.into_iter().map(sum).collect::<Result<_>>()?;
+        Ok(Gradients::new(self.tape, self.loss, parameters, Vec::new(), self.updates))
+    }
+}
+
+/// Gradients of each sample. The samples lie along axis 0 of the inputs, each
+/// as one row or as several, as of one sequence after another. The loss is a
+/// vector with one element for each sample, or a scalar that a sum or mean over
+/// axis 0, or a fused loss, has made of the samples: of a mean of N, each
+/// sample's part is 1/N of the gradient of its own loss, so that the parts sum
+/// up to the gradient in any case.
+impl<T: Float> Var<T> {
+    /// The gradients of each sample's loss by all parameters. Consumes what the
+    /// tape recorded.
+    ///
+    /// It costs about as much as [`backward`](Self::backward) and memory for N
+    /// gradients: linear layers, convolutions, embeddings, normalisation and
+    /// element-wise operations have rules of their own. Any other operation on a
+    /// shared value is computed once more for each sample, or, where it cannot be
+    /// cut along the samples, N times for the whole batch.
+    ///
+    /// # Errors
+    ///
+    /// When the loss is neither, a parameter reaches it past the samples, an
+    /// operation mixes them (batch normalisation in training), hooks are
+    /// registered, or as those of `backward`.
+    ///
+    /// ```
+    /// use dendra_autograd::{Param, Tape};
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let weight = Param::new(Tensor::from([[1.0, -1.0]]));
+    /// let x = Tape::training(0, 0).input(Tensor::from([[1.0, 2.0], [3.0, 4.0], [0.0, 0.5]]));
+    /// let losses = x.linear(&weight.on(&x), None)?.flatten(0, -1)?.mul_scalar(2.0);
+    /// let gradients = losses.backward_per_sample()?;
+    /// let each = Tensor::from([[[2.0, 4.0]], [[6.0, 8.0]], [[0.0, 1.0]]]);
+    /// assert_eq!(gradients.get(&weight), Some(&each));
+    /// assert_eq!(gradients.norms().to_vec()[1..], [10.0, 1.0]);
+    /// let sum = gradients.clipped_sum(1.0)?;
+    /// assert!((sum.get(&weight).unwrap().to_vec()[1] - 2.694).abs() < 1e-3);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    pub fn backward_per_sample(&self) -> Result<SampleGradients<T>> {
+        let tape = self.sampled_tape()?;
+        let passing = tape.begin_unwatched_pass()?;
+        let batch = tape.batch(self)?;
+        let found = tape.pass_samples(&batch, &batch.cotangent, Wanted::Gradients)?;
+        let mut record = tape.shared.record();
+        record.finished = true;
+        let nodes = std::mem::take(&mut record.nodes);
+        let updates = std::mem::take(&mut record.updates);
+        drop((record, passing, nodes));
+        Ok(SampleGradients {
+            tape: tape.clone(),
+            loss: self.value().sum().item()?,
+            samples: batch.samples,
+            parameters: found.gradients,
+            updates,
+        })
+    }
+
+    /// The Euclidean norm of each sample's gradient by all parameters together,
+    /// `[samples]`. The tape keeps its record.
+    ///
+    /// The gradients by the weights of linear layers, convolutions and embeddings
+    /// are not stored; a parameter that is used several times has its gradients
+    /// stored until all are known.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`backward_per_sample`](Self::backward_per_sample).
+    pub fn per_sample_norms(&self) -> Result<Tensor<T>> {
+        let tape = self.sampled_tape()?;
+        let _passing = tape.begin_unwatched_pass()?;
+        let batch = tape.batch(self)?;
+        Ok(tape.pass_samples(&batch, &batch.cotangent, Wanted::Norms)?.squared.sqrt())
+    }
+
+    /// The sum of the samples' gradients, each scaled down to a norm of at most
+    /// `max_norm` first, as
+    /// [`SampleGradients::clipped_sum`] gives it, with the memory of
+    /// [`backward`](Self::backward): one pass for the norms, and one for the sum of
+    /// the losses weighted accordingly (Lee and Kifer, "Scaling up differentially
+    /// private deep learning with fast per-example gradient clipping", 2021).
+    /// Consumes what the tape recorded.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`backward_per_sample`](Self::backward_per_sample), and when
+    /// `max_norm` is not a positive number.
+    pub fn backward_clipped(&self, max_norm: f64) -> Result<Gradients<T>> {
+        let tape = self.sampled_tape()?;
+        let weights = clip_weights(&self.per_sample_norms()?, max_norm)?;
+        let batch = tape.batch(self)?;
+        let cotangent = weigh(&batch.cotangent, &weights)?;
+        let record = tape.shared.record();
+        record.check_idle()?;
+        tape.consume(record, self.value().sum().item()?, batch.node, cotangent)
+    }
+
+    fn sampled_tape(&self) -> Result<&Tape<T>> {
+        let tape = self.tape().filter(|_| self.node().is_some());
+        let tape = tape.ok_or_else(|| {
+            Error::tape("the loss depends on no parameter of a tape, so there is no gradient")
+        })?;
+        tape.refuse_if_tracing().map(|()| tape)
+    }
+}
+
+/// What the gradients of samples are scaled by to have at most this norm.
+fn clip_weights<T: Float>(norms: &Tensor<T>, max_norm: f64) -> Result<Tensor<T>> {
+    if !(max_norm > 0.0 && max_norm.is_finite()) {
+        let message = format!("max_norm must be a positive number, got {max_norm}");
+        return Err(Error::argument("clipped_sum", message));
+    }
+    let max_norm = T::from_f64(max_norm);
+    Ok(norms.map(|norm| if norm > max_norm { max_norm / norm } else { T::ONE }))
+}
+
+/// The rows of each sample multiplied by its weight.
+fn weigh<T: Float>(x: &Tensor<T>, weights: &Tensor<T>) -> Result<Tensor<T>> {
+    let rows = rules::by_sample(x, weights.len())?;
+    let ones = std::iter::repeat_n(1, rows.rank() - 1);
+    let weights = weights.reshape(std::iter::once(weights.len()).chain(ones).collect::<Shape>())?;
+    rows.mul(&weights)?.reshape(x.shape().clone())
+}
+
+/// Where the samples of a loss are summed.
+struct Batch<T: Float> {
+    node: usize,
+    /// The gradient of the loss, a sample after the other along axis 0.
+    cotangent: Tensor<T>,
+    samples: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Gradients,
+    Norms,
+}
+
+struct Found<T: Float> {
+    gradients: Vec<(ParamId, Tensor<T>)>,
+    squared: Tensor<T>,
+}
+
+impl<T: Float> Tape<T> {
+    fn begin_unwatched_pass(&self) -> Result<Passing<'_, T>> {
+        match self.begin_pass()? {
+            (passing, None) => Ok(passing),
+            _ => Err(Error::tape("gradients of samples call no hooks and retain no gradient")),
+        }
+    }
+
+    fn batch(&self, loss: &Var<T>) -> Result<Batch<T>> {
+        let fail = |what: &str| {
+            Err(Error::tape(format!(
+                "gradients of samples need a loss for each sample, of shape [N], or a scalar that \
+                 was made of the samples; {what}"
+            )))
+        };
+        let Some(mut node) = loss.node() else { return fail("got a constant") };
+        let mut cotangent = Tensor::ones(loss.shape());
+        if loss.value().rank() > 1 || loss.value().is_empty() {
+            return fail(&format!("got shape {}", loss.shape()));
+        }
+        let record = self.shared.record();
+        while cotangent.rank() == 0 {
+            let Node::Operation(call) = &record.nodes[node] else {
+                return fail("this scalar was not, or in a checkpoint");
+            };
+            let needs: SmallVec<[bool; 3]> = call.parents().iter().map(Option::is_some).collect();
+            let mut inputs = call.parents().iter().enumerate();
+            let parent = inputs.find_map(|(index, parent)| Some((index, (*parent)?)));
+            let (Some((index, parent)), 1) = (parent, needs.iter().filter(|need| **need).count())
+            else {
+                return fail("this scalar depends on several values, as on a penalty");
+            };
+            let Some(gradient) = call.vjp(&needs, cotangent).swap_remove(index) else {
+                return fail("this scalar has no gradient");
+            };
+            (node, cotangent) = (parent, gradient);
+        }
+        let samples = cotangent.shape()[0];
+        match samples {
+            0 => fail("there are none"),
+            _ => Ok(Batch { node, cotangent, samples }),
+        }
+    }
+
+    fn pass_samples(
+        &self,
+        batch: &Batch<T>,
+        cotangent: &Tensor<T>,
+        wanted: Wanted,
+    ) -> Result<Found<T>> {
+        let (samples, shared) = (batch.samples, &self.shared);
+        let mut found = Found { gradients: Vec::new(), squared: Tensor::zeros([samples]) };
+        let mut parameters: HashMap<usize, ParamId> = HashMap::new();
+        for (node, kind) in shared.record().nodes.iter().enumerate() {
+            if let Node::Param(id) = kind {
+                parameters.insert(node, *id);
+            }
+        }
+        let wrt: Vec<usize> = parameters.keys().copied().collect();
+        let Some(&first) = wrt.iter().min().filter(|&&first| first <= batch.node) else {
+            return Ok(found);
+        };
+        let (end, path, uses) = {
+            let record = shared.record();
+            let end = record.end_of_part(batch.node);
+            let path = record.depend_on(&wrt, first, end);
+            (end, path, record.uses(first, end))
+        };
+        let needed = |node: usize| node.checked_sub(first).filter(|&index| path[index]);
+        let is_single = |node: usize| parameters.contains_key(&node) && uses.get(&node) == Some(&1);
+        let mut cotangents: Vec<Option<SampleGradient<T>>> = vec![None; path.len()];
+        cotangents[batch.node - first] = Some(SampleGradient::Rows(cotangent.clone()));
+        let mut restored = Restored::default();
+        for node in (first..=end).rev() {
+            let own = restored.0.remove(&node);
+            let Some(cotangent) = cotangents[node - first].take() else {
+                restored.reach(shared, node, own, |start| {
+                    cotangents[start.max(first) - first..].iter().any(Option::is_some)
+                });
+                continue;
+            };
+            if let Some(&id) = parameters.get(&node) {
+                let each = rules::each(cotangent, samples)?;
+                match wanted {
+                    Wanted::Gradients => found.gradients.push((id, each)),
+                    Wanted::Norms => found.squared = &found.squared + &squared_norms(&each),
+                }
+                continue;
+            }
+            let is_restored = own.is_some();
+            let lent = own
+                .unwrap_or_else(|| std::mem::replace(&mut shared.record().nodes[node], Node::Lent));
+            let gradients = match &lent {
+                Node::Alias(of) => Ok(vec![(*of, cotangent)]),
+                Node::Operation(call) => {
+                    let parents = call.parents();
+                    let mut needs: SmallVec<[bool; 3]> =
+                        parents.iter().map(|p| p.and_then(needed).is_some()).collect();
+                    if let (Wanted::Norms, SampleGradient::Rows(g)) = (wanted, &cotangent) {
+                        let single = parents.iter().map(|p| p.is_some_and(is_single));
+                        let single: SmallVec<[bool; 3]> = single.collect();
+                        let norms = single
+                            .contains(&true)
+                            .then(|| call.sample_norms(&single, g.clone(), samples));
+                        if let Some(norms) = norms.flatten() {
+                            for norms in norms.into_iter().flatten() {
+                                found.squared = &found.squared + &norms;
+                            }
+                            needs
+                                .iter_mut()
+                                .zip(&single)
+                                .for_each(|(need, single)| *need &= !single);
+                        }
+                    }
+                    rules::gradients(&**call, &needs, cotangent, samples, &|node| {
+                        parameters.contains_key(&node)
+                    })
+                    .map(|gradients| {
+                        let pairs = parents.iter().zip(gradients);
+                        pairs
+                            .filter_map(|(parent, gradient)| Some(((*parent)?, gradient?)))
+                            .collect()
+                    })
+                }
+                _ => Ok(Vec::new()),
+            };
+            if !is_restored {
+                shared.record().nodes[node] = lent;
+            }
+            for (parent, gradient) in gradients? {
+                let Some(index) = needed(parent) else { continue };
+                if wanted == Wanted::Norms && is_single(parent) {
+                    let each = rules::each(gradient, samples)?;
+                    found.squared = &found.squared + &squared_norms(&each);
+                    continue;
+                }
+                let sum = cotangents[index].take();
+                cotangents[index] = Some(match sum {
+                    Some(sum) => rules::sum(sum, gradient, samples)?,
+                    None => gradient,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests;

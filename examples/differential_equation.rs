@@ -1,0 +1,82 @@
+//! Solves a differential equation with a network whose loss holds derivatives by its input.
+
+use clap::Parser;
+use dendra::prelude::*;
+
+/// Learns how a damped pendulum swings, u″ + 2·D·u′ + W²·u = 0 with u(0) = 1 and u′(0) = 0, from
+/// the equation alone, and compares the network with the exact solution
+#[derive(Parser)]
+struct Arguments {
+    /// Steps of the optimizer
+    #[arg(long, value_name = "N", default_value_t = 3000)]
+    steps: u64,
+    /// Moments in a step at which the equation is asked for
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    moments: usize,
+    /// Learning rate of Adam at the start; it falls to 0 along a cosine
+    #[arg(long, value_name = "R", default_value_t = 0.005)]
+    learning_rate: f64,
+    /// Seed of everything that is random
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    seed: u64,
+}
+
+/// Damping D, frequency W and the last moment.
+const DAMPING: f64 = 0.3;
+const FREQUENCY: f64 = 2.0;
+const END: f64 = 6.0;
+
+/// The network's answer, which starts where it shall whatever the network says:
+/// u(t) = 1 + t² · net(t).
+fn swing(net: &Sequential, t: &Var) -> Result<Var> {
+    Ok(t.square().mul(&net.forward(&t.mul_scalar(2.0 / END).add_scalar(-1.0))?)? + 1.0)
+}
+
+fn exact(t: f64) -> f64 {
+    let w = (FREQUENCY * FREQUENCY - DAMPING * DAMPING).sqrt();
+    (-DAMPING * t).exp() * ((w * t).cos() + DAMPING / w * (w * t).sin())
+}
+
+fn main() -> Result<()> {
+    let Arguments { steps, moments, learning_rate, seed } = Arguments::parse();
+    let mut rng = Rng::seed(seed);
+    let mut net = Sequential::input([1]).dense(32).tanh().dense(32).tanh().dense(1).build(&mut rng)?;
+    let mut optimizer = Adam::new(learning_rate);
+    for step in 0..steps {
+        optimizer.set_learning_rate(
+            learning_rate * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos()) / 2.0,
+        );
+        let t = Tensor::uniform([moments, 1], 0.0, END, &mut rng);
+        let t = Tape::training(seed, step).leaf(t);
+        let u = swing(&net, &t)?;
+        // Each moment has its own u, so the gradient of the sum holds all slopes.
+        let slope = u.sum().grad_recorded(&t)?;
+        let bend = slope.sum().grad_recorded(&t)?;
+        let residual = bend
+            + slope.mul_scalar(2.0 * DAMPING)
+            + u.mul_scalar(FREQUENCY * FREQUENCY);
+        let gradients = residual.square().mean().backward()?;
+        optimizer.step(&mut net, &gradients)?;
+        if step % (steps / 6).max(1) == 0 || step + 1 == steps {
+            println!("step {step:>5}  mean squared residual {:.2e}", gradients.loss());
+        }
+    }
+
+    println!("\n     t   network     exact");
+    let mut largest = 0.0_f64;
+    for step in 0..=24 {
+        let t = END * f64::from(step) / 24.0;
+        let u = f64::from(swing(&net, &Var::new(Tensor::full([1, 1], t as f32)))?.value().item()?);
+        let expected = exact(t);
+        largest = largest.max((u - expected).abs());
+        let column = |u: f64| ((u + 1.0) * 20.0).round().clamp(0.0, 40.0) as usize;
+        let mut line = [' '; 41];
+        line[20] = '|';
+        line[column(expected)] = 'o';
+        line[column(u)] = 'x';
+        let line: String = line.iter().collect();
+        println!("{t:6.2}  {u:8.4}  {expected:8.4}  {}", line.trim_end());
+    }
+    println!("\nx: network, o: exact where they differ; largest error {largest:.4}");
+    Ok(())
+}
