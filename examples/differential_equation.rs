@@ -40,7 +40,8 @@ fn exact(t: f64) -> f64 {
 fn main() -> Result<()> {
     let Arguments { steps, moments, learning_rate, seed } = Arguments::parse();
     let mut rng = Rng::seed(seed);
-    let mut net = Sequential::input([1]).dense(32).tanh().dense(32).tanh().dense(1).build(&mut rng)?;
+    let mut net =
+        Sequential::input([1]).dense(32).tanh().dense(32).tanh().dense(1).build(&mut rng)?;
     let mut optimizer = Adam::new(learning_rate);
     for step in 0..steps {
         optimizer.set_learning_rate(
@@ -52,9 +53,7 @@ fn main() -> Result<()> {
         // Each moment has its own u, so the gradient of the sum holds all slopes.
         let slope = u.sum().grad_recorded(&t)?;
         let bend = slope.sum().grad_recorded(&t)?;
-        let residual = bend
-            + slope.mul_scalar(2.0 * DAMPING)
-            + u.mul_scalar(FREQUENCY * FREQUENCY);
+        let residual = bend + slope.mul_scalar(2.0 * DAMPING) + u.mul_scalar(FREQUENCY * FREQUENCY);
         let gradients = residual.square().mean().backward()?;
         optimizer.step(&mut net, &gradients)?;
         if step % (steps / 6).max(1) == 0 || step + 1 == steps {

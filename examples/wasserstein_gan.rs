@@ -49,7 +49,8 @@ fn main() -> Result<()> {
         Arguments::parse();
     let mut rng = Rng::seed(seed);
     let network = |inputs, outputs, rng: &mut Rng| {
-        let hidden = Sequential::input([inputs]).dense(64).leaky_relu(0.2).dense(64).leaky_relu(0.2);
+        let hidden =
+            Sequential::input([inputs]).dense(64).leaky_relu(0.2).dense(64).leaky_relu(0.2);
         hidden.dense(outputs).build(rng)
     };
     let mut generator = network(NOISE, 2, &mut rng)?;
@@ -82,7 +83,8 @@ fn main() -> Result<()> {
 
         // Drawn points that the critic takes for real; it stays as it is.
         let tape = Tape::training(seed, step * (critic_steps + 1) + critic_steps);
-        let drawn = generator.forward(&tape.input(Tensor::normal([n, NOISE], 0.0, 1.0, &mut rng)))?;
+        let drawn =
+            generator.forward(&tape.input(Tensor::normal([n, NOISE], 0.0, 1.0, &mut rng)))?;
         critic.set_trainable(false);
         let loss = -critic.forward(&drawn)?.mean();
         critic.set_trainable(true);

@@ -75,4 +75,4 @@ pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
 pub use layers::*;
 pub use module::{Model, Module, Output};
 pub use sequential::{LayerOf, Sequential, SequentialBuilder, Summary, SummaryRow};
-pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Tensors, Trace};
+pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Trace};

@@ -1,9 +1,12 @@
 //! Traces compute what the models compute, to the bit, for any batch.
 
+#[path = "traces/of_examples.rs"]
+mod of_examples;
+
 use dendra_nn::autograd::{AnyTensor, Parameters, Tape, Var};
 use dendra_nn::layers::*;
-use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor};
-use dendra_nn::{Module, NodeKind, Sequential, SequentialBuilder, Tensors, Trace};
+use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor, Tensors};
+use dendra_nn::{Module, NodeKind, Sequential, SequentialBuilder, Trace};
 
 /// Traces a function of a model on some samples and replays it on other
 /// numbers of them.

@@ -8,15 +8,13 @@ mod replay;
 mod size;
 mod summary;
 mod svg;
-mod tensors;
 
 pub use replay::Executed;
 pub use size::Size;
-pub use tensors::Tensors;
 
 use dendra_autograd::{AnyTensor, Function, Parameters, Tape};
 use dendra_tensor::ops::{Attribute, Recorded};
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 
 use self::summary::Held;
 use crate::module::{Model, Output};
