@@ -112,7 +112,7 @@ impl<T: Float> Tape<T> {
             }
         }
         // Only the node of the output matters here, not its value.
-        let output = Term::recorded(cotangent.clone(), self.shared.clone(), last);
+        let output = Term::recorded(cotangent.clone(), self.recorder().clone(), last);
         let cotangent = Term::constant(cotangent);
         let pass = Pass { again: false, watch: Some((self, &watch)) };
         let found = self.shared.pull_back(&output, &cotangent, &wrt, &pass)?;
@@ -142,7 +142,7 @@ impl<T: Float> Tape<T> {
         Some(match var.node() {
             None => Term::constant(value),
             Some(node) if var.tape().is_some_and(|tape| tape.is_same(self)) => {
-                Term::recorded(value, self.shared.clone(), node)
+                Term::recorded(value, self.recorder().clone(), node)
             }
             Some(_) => return None,
         })

@@ -1,10 +1,11 @@
 //! Walking through the parameters and buffers of a model, by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use dendra_tensor::{Float, Result};
 
 use crate::gradients::{Gradients, Update};
+use crate::loading::{self, Differences};
 use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
 use crate::state::{self, StateDict};
 
@@ -188,7 +189,27 @@ pub trait Parameters<T: Float = f32> {
     /// that is no float, or values that the model's floats cannot hold: the error
     /// lists all of them, and the model stays as it was.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
-        state::load_state_dict(self, state)
+        loading::load_state_dict(self, state)
+    }
+
+    /// Loads what model and state dict have in common, and returns what was
+    /// skipped: names that are missing or not expected, and tensors of another
+    /// shape or type. Floats of another type are converted.
+    ///
+    /// # Errors
+    ///
+    /// When nothing matches: the names may have a prefix that
+    /// [`StateDict::split_off`] takes away, or be other ones, which
+    /// [`StateDict::renamed`] changes.
+    fn load_matching(&mut self, state: &StateDict) -> Result<Differences> {
+        loading::load_matching(self, state)
+    }
+
+    /// What a file with the state tells of the model besides, as text by key: a
+    /// network that can be built again writes its architecture. Empty unless
+    /// given.
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 
     /// The path of a parameter in this model.
@@ -259,6 +280,11 @@ macro_rules! containers {
                 if let Some(inner) = $inner_mut {
                     inner.visit_mut(path, visitor);
                 }
+            }
+
+            fn metadata(&self) -> BTreeMap<String, String> {
+                let $this = self;
+                $inner.map(|inner| inner.metadata()).unwrap_or_default()
             }
         }
     )*};

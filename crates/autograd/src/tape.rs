@@ -33,6 +33,9 @@ pub(crate) struct Shared<T: Float> {
     mode: Mode,
     random: Rng,
     record: Mutex<Record<T>>,
+    /// The tape that records for this one, which differs from it in the mode
+    /// alone.
+    recorder: Option<Arc<Shared<T>>>,
     /// All that happens, on a tape that traces.
     recording: Option<Box<Mutex<Recording<T>>>>,
 }
@@ -95,7 +98,30 @@ impl<T: Float> Tape<T> {
             passing: false,
             finished: false,
         });
-        Self { shared: Arc::new(Shared { mode, random, record, recording: None }) }
+        Self { shared: Arc::new(Shared { mode, random, record, recorder: None, recording: None }) }
+    }
+
+    /// This tape in evaluation mode, for a part of a model: what is recorded
+    /// there is recorded here.
+    pub(crate) fn in_evaluation(&self) -> Self {
+        let record = Mutex::new(Record {
+            nodes: Vec::new(),
+            parameters: BTreeMap::new(),
+            updates: Vec::new(),
+            streams: 0,
+            watch: None,
+            passing: false,
+            finished: false,
+        });
+        let random = self.shared.random.clone();
+        let recorder = Some(Arc::clone(self.recorder()));
+        let mode = Mode::Evaluation;
+        Self { shared: Arc::new(Shared { mode, random, record, recorder, recording: None }) }
+    }
+
+    /// What records for this tape.
+    pub(crate) fn recorder(&self) -> &Arc<Shared<T>> {
+        self.shared.recorder.as_ref().unwrap_or(&self.shared)
     }
 
     /// A tape in training mode. Whatever is random in the forward pass depends
@@ -130,7 +156,7 @@ impl<T: Float> Tape<T> {
     }
 
     pub(crate) fn recording(&self) -> Option<MutexGuard<'_, Recording<T>>> {
-        let recording = self.shared.recording.as_ref()?;
+        let recording = self.recorder().recording.as_ref()?;
         Some(recording.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -141,7 +167,7 @@ impl<T: Float> Tape<T> {
 
     /// Whether both are handles of one tape.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(self.recorder(), other.recorder())
     }
 
     /// A value on this tape whose gradient is not wanted: data.
@@ -229,7 +255,8 @@ impl<T: Float> Tape<T> {
 impl<T: Float> Shared<T> {
     pub(crate) fn record(&self) -> MutexGuard<'_, Record<T>> {
         // A panic while recording leaves at worst a node too many.
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        let recorder = self.recorder.as_deref().unwrap_or(self);
+        recorder.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

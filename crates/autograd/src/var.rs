@@ -66,6 +66,41 @@ impl<T: Float> Var<T> {
         self.place.as_ref().map(|place| &place.tape)
     }
 
+    /// What a part of a model makes of this value in evaluation mode,
+    /// whatever the mode of its tape: dropout passes values through, and batch
+    /// normalisation uses its running statistics and leaves them as they are.
+    /// Gradients flow as otherwise, and what follows is in the mode of the tape.
+    ///
+    /// ```
+    /// use dendra_autograd::Tape;
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let x = Tape::training(0, 0).leaf(Tensor::from([1.0, 2.0]));
+    /// let y = x.in_evaluation(&|x| {
+    ///     assert!(!x.is_training());
+    ///     Ok(x.square())
+    /// })?;
+    /// assert!(y.is_training());
+    /// assert_eq!(y.sum().backward()?.wrt(&x).unwrap().to_vec(), [2.0, 4.0]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When `part` fails.
+    pub fn in_evaluation(&self, part: &dyn Fn(&Self) -> Result<Self>) -> Result<Self> {
+        let Some(Place { tape, node }) = self.place.as_ref().filter(|_| self.is_training()) else {
+            return part(self);
+        };
+        let y = part(&Self::placed(self.value.clone(), tape.in_evaluation(), *node))?;
+        Ok(match y.place {
+            Some(place) if place.tape.is_same(tape) => {
+                Self::placed(y.value, tape.clone(), place.node)
+            }
+            _ => y,
+        })
+    }
+
     pub(crate) fn node(&self) -> Option<usize> {
         self.place.as_ref()?.node
     }

@@ -18,7 +18,10 @@ pub use dendra_losses::{
     TripletMarginLoss, l1_penalty, l2_penalty,
 };
 #[cfg(feature = "nn")]
-pub use dendra_nn::{Init, Model, Module, Output, Parameters, Sequential, initialise, layers::*};
+pub use dendra_nn::{
+    Init, Join, Layer, Model, Module, Output, Parallel, Parameters, Residual, SavedLayer,
+    Sequential, initialise, layers::*, register_layer,
+};
 #[cfg(feature = "optim")]
 pub use dendra_optim::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Chain, ConstantLr, CosineAnnealingLr,

@@ -59,10 +59,12 @@ extern crate self as dendra;
 
 mod file;
 mod init;
+mod layer;
 pub mod layers;
 mod module;
 mod place;
 mod sequential;
+mod settings;
 mod trace;
 
 pub use dendra_autograd as autograd;
@@ -70,9 +72,16 @@ pub use dendra_autograd::Parameters;
 pub use dendra_derive::Parameters;
 pub use dendra_tensor as tensor;
 
-pub use file::{StateFile, load, remove_unfinished, save, write_whole};
+pub use file::{
+    CHECKPOINT_KEY, StateFile, load, load_matching, remove_unfinished, save, write_whole,
+};
 pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
+pub use layer::Layer;
 pub use layers::*;
 pub use module::{Model, Module, Output};
-pub use sequential::{LayerOf, Sequential, SequentialBuilder, Summary, SummaryRow};
+pub use sequential::{
+    IntoLayer, Join, LayerOf, LayerPlan, LayerSettings, Parallel, ParallelSettings, Residual,
+    ResidualSettings, SavedLayer, Sequential, SequentialBuilder, SequentialSettings, Summary,
+    SummaryRow, register_layer,
+};
 pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Trace};

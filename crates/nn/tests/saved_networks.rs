@@ -18,6 +18,11 @@ use dendra_nn::{
     Upsample, ZeroPad2d, load, save,
 };
 
+#[path = "saved_networks/own_layers.rs"]
+mod own_layers;
+#[path = "saved_networks/settings.rs"]
+mod settings;
+
 const KEY: &str = "dendra.sequential";
 
 /// Every kind of layer, and settings that are not the default.
@@ -301,7 +306,7 @@ fn architectures_that_lie_are_refused() {
         (layers(&[&sound]).replace(":1,", ":2,"), "format version 2, this program reads 1"),
         (layers(&[&sound]).replace(":1,", ":-1,"), "the architecture: "),
         (layers(&[&sound]).replace("\"input\"", "\"inputs\""), "unknown field `inputs`"),
-        (layers(&[&sound]).replace("Linear", "Quadratic"), "unknown variant `Quadratic`"),
+        (layers(&[&sound]).replace("Linear", "Quadratic"), "unknown kind of layer \"Quadratic\""),
         (layers(&[&sound]).replace("bias", "bios"), "unknown field `bios`"),
         (layers(&[&sound]).replace("true", "3"), "the architecture: "),
         (layers(&[&sound]).replace("[3]", "[5]"), "layer 0 (Linear): expected […, 3], got [5]"),

@@ -6,7 +6,7 @@ mod of_examples;
 use dendra_nn::autograd::{AnyTensor, Parameters, Tape, Var};
 use dendra_nn::layers::*;
 use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor, Tensors};
-use dendra_nn::{Module, NodeKind, Sequential, SequentialBuilder, Trace};
+use dendra_nn::{Module, NodeKind, Parallel, Residual, Sequential, SequentialBuilder, Trace};
 
 /// Traces a function of a model on some samples and replays it on other
 /// numbers of them.
@@ -266,7 +266,7 @@ fn what_no_trace_sees_is_refused_with_its_place() {
         if x.shape()[0] > 2 { Ok(y.relu()) } else { Ok(y.tanh()) }
     });
     assert!(branch.contains("the model does `tanh`"), "{branch}");
-    let none = Trace::of(&net, &Tensor::zeros([0, 3])).err().unwrap().to_string();
+    let none = Trace::of(&net, &Tensor::<f32>::zeros([0, 3])).err().unwrap().to_string();
     assert_eq!(none, "Trace: expected inputs of at least one sample");
     let trace = Trace::of(&net, &x).unwrap();
     let wrong = trace.replay(&Tensor::<f32>::zeros([4, 2])).unwrap_err().to_string();

@@ -354,6 +354,7 @@ impl<'a, T: Float> Run<'a, T> {
         let Parts { model, optimizer, .. } = stage.parts();
         Ok(Checkpoint {
             model: model.state_dict(),
+            metadata: model.metadata(),
             optimizer: optimizer.state_dict(),
             callbacks,
             position: self.position,

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use common::{data, state, trainer};
 use dendra_autograd::EntryMut;
-use dendra_tensor::{Error, Result};
+use dendra_nn::{Parameters, Sequential};
+use dendra_tensor::{Error, Result, Rng};
 use dendra_train::{
     BatchReport, Callback, Checkpoint, Checkpoints, EarlyStopping, Every, Fit, Moment, StopFlag,
 };
@@ -141,6 +142,27 @@ fn best_last_and_the_newest_are_kept() {
     assert_eq!(best.history.losses().last(), Some(&lowest));
     // PyTorch and others find the weights in it by their names.
     assert!(best.model.get("1.weight").is_some());
+}
+
+#[test]
+fn a_checkpoint_is_deployed_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path());
+    let mut trained = trainer();
+    trained.fit(&data(), fit().checkpoints(checkpoints)).unwrap();
+    let last = folder.path().join("last.safetensors");
+    // Another program needs neither code nor training for it.
+    let deployed = Sequential::load(&last).unwrap();
+    assert_eq!(deployed.state_dict(), trained.model().state_dict());
+    assert_eq!(deployed.summary(), trained.model().summary());
+    Sequential::load(folder.path().join("best.safetensors")).unwrap();
+    // A model that is built in code takes the weights alone.
+    let mut fresh = trainer().into_model();
+    dendra_nn::load(&mut fresh, &last).unwrap();
+    assert_eq!(fresh.state_dict(), deployed.state_dict());
+    let mut other = Sequential::input([784]).dense(12).dense(3).build(&mut Rng::seed(1)).unwrap();
+    let error = dendra_nn::load(&mut other, &last).unwrap_err().to_string();
+    assert!(error.contains("missing: 0.weight, 0.bias") && !error.contains("optimizer"), "{error}");
 }
 
 #[test]

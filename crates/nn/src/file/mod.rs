@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use dendra_autograd::{Parameters, StateDict};
+use dendra_autograd::{Differences, Parameters, StateDict};
 use dendra_tensor::{Error, Float, Result, Shape};
 
 pub use atomic::{remove_unfinished, write_whole};
@@ -48,7 +48,8 @@ pub fn save<T: Float>(model: &(impl Parameters<T> + ?Sized), path: impl AsRef<Pa
 }
 
 /// Loads the state of a model from a safetensors file, as [`save`] or
-/// PyTorch's `safetensors.torch.save_file` writes it. Floats of any precision,
+/// PyTorch's `safetensors.torch.save_file` writes it, or from a checkpoint of a
+/// training run. Floats of any precision,
 /// 8 bits included, become those of the model; a counter that is missing, such as
 /// `num_batches_tracked`, stays where it stands.
 ///
@@ -56,17 +57,59 @@ pub fn save<T: Float>(model: &(impl Parameters<T> + ?Sized), path: impl AsRef<Pa
 ///
 /// When the file cannot be read or is not a sound safetensors file, and when
 /// names, shapes or element types differ from the model's: the error lists all
-/// of them, and the model stays as it was. A file that holds more than the model
-/// goes through [`StateFile::read`], [`StateDict::remove`] and
-/// [`Parameters::load_state_dict`].
+/// of them, and the model stays as it was. [`load_matching`] takes what fits.
 pub fn load<T: Float>(
     model: &mut (impl Parameters<T> + ?Sized),
     path: impl AsRef<Path>,
 ) -> Result<()> {
     let path = path.as_ref();
-    let file = StateFile::read(path)?;
-    model.load_state_dict(&file.state).map_err(|error| error.within(path.display().to_string()))
+    let state = StateFile::read(path)?.into_model_state();
+    model.load_state_dict(&state).map_err(|error| error.within(path.display().to_string()))
 }
+
+/// As [`load`], of what model and file have in common: a tensor of the file
+/// whose name or shape the model does not have is skipped, and a parameter that
+/// is not in the file stays as it is. What was skipped is returned.
+///
+/// For a file whose names differ, read it with [`StateFile::read`], give its
+/// state other names with [`StateDict::renamed`] or take a part of it out with
+/// [`StateDict::split_off`], and load it with [`Parameters::load_matching`].
+///
+/// # Errors
+///
+/// When the file cannot be read or is not a sound safetensors file, and when
+/// nothing in it matches the model.
+///
+/// ```
+/// use dendra_nn::tensor::Rng;
+/// use dendra_nn::{Parameters, Sequential, load_matching, save};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("net.safetensors");
+/// let rng = &mut Rng::seed(1);
+/// let body = || Sequential::input([8]).dense(16).relu();
+/// save(&body().dense(10).named("old_head").build(rng)?, &path)?;
+///
+/// let mut model = body().dense(3).named("new_head").build(rng)?;
+/// let skipped = load_matching(&mut model, &path)?;
+/// assert_eq!(skipped.missing, ["new_head.weight", "new_head.bias"]);
+/// assert_eq!(skipped.unexpected, ["old_head.bias", "old_head.weight"]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn load_matching<T: Float>(
+    model: &mut (impl Parameters<T> + ?Sized),
+    path: impl AsRef<Path>,
+) -> Result<Differences> {
+    let path = path.as_ref();
+    let state = StateFile::read(path)?.into_model_state();
+    model.load_matching(&state).map_err(|error| error.within(path.display().to_string()))
+}
+
+/// The metadata's key that says that a file is a checkpoint of a training run,
+/// in which the model's tensors are named `model.…`.
+pub const CHECKPOINT_KEY: &str = "dendra.checkpoint";
 
 /// The contents of a safetensors file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -105,6 +148,15 @@ impl StateFile {
             state.insert(name, tensor);
         }
         Ok(Self { state, metadata })
+    }
+
+    /// The state of the model in the file: all of it, or in a checkpoint of a
+    /// training run the part that is not the optimizer's or a callback's.
+    pub fn into_model_state(mut self) -> StateDict {
+        match self.metadata.contains_key(CHECKPOINT_KEY) {
+            true => self.state.split_off("model"),
+            false => self.state,
+        }
     }
 
     /// Writes the file: beside, and moved into place when it is complete. The

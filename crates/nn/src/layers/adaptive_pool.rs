@@ -10,10 +10,9 @@ use dendra_tensor::{Float, Ops, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, check_sample, output_of};
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// Both poolings to a given size.
 macro_rules! adaptive {
@@ -188,45 +187,12 @@ global! {
     GlobalMaxPool (GlobalMaxPool1d, GlobalMaxPool2d, GlobalMaxPool3d): max_axes;
 }
 
-/// Adding pooling to a given size, and over everything.
-impl SequentialBuilder {
-    /// Adds an [`AdaptiveAvgPool1d`].
-    pub fn adaptive_avg_pool1d(self, output_size: usize) -> Self {
-        self.layer(AdaptiveAvgPool1d::new(output_size))
-    }
-
-    /// Adds an [`AdaptiveAvgPool2d`] to a number or `[height, width]`.
-    pub fn adaptive_avg_pool2d(self, output_size: impl Into<Extents<2>>) -> Self {
-        self.layer(AdaptiveAvgPool2d::new(output_size))
-    }
-
-    /// Adds a [`GlobalAvgPool1d`].
-    pub fn global_avg_pool1d(self) -> Self {
-        self.layer(GlobalAvgPool1d::new())
-    }
-
-    /// Adds a [`GlobalAvgPool2d`].
-    pub fn global_avg_pool2d(self) -> Self {
-        self.layer(GlobalAvgPool2d::new())
-    }
-
-    /// Adds a [`GlobalMaxPool1d`].
-    pub fn global_max_pool1d(self) -> Self {
-        self.layer(GlobalMaxPool1d::new())
-    }
-
-    /// Adds a [`GlobalMaxPool2d`].
-    pub fn global_max_pool2d(self) -> Self {
-        self.layer(GlobalMaxPool2d::new())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dendra_tensor::{Rng, Shape, Tensor};
 
     use super::*;
-    use crate::sequential::Sequential;
+    use crate::sequential::{Sequential, SequentialBuilder};
 
     #[test]
     fn sequential_infers_what_the_layers_give() {

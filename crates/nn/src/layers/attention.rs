@@ -10,10 +10,11 @@ use dendra_tensor::{AttentionMask, AttentionOptions, Error, Float, Ops, Result, 
 
 use self::masks::{weights_of, with_one_more_key, with_padding};
 use super::positions::RotaryEmbedding;
-use super::{Dropout, KeyValueCache, Linear, Settings as _};
+use super::{Dropout, KeyValueCache, Linear};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
+use crate::settings::Settings as _;
 
 /// Attention with several heads: queries, keys and values are projected, cut
 /// into `num_heads` parts of their width, attend part by part

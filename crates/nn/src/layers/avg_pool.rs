@@ -9,10 +9,9 @@ use dendra_tensor::{Error, Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// [`AvgPool`] over sequences `[N, C, L]`.
 pub type AvgPool1d = AvgPool<1>;
@@ -147,20 +146,6 @@ impl<const D: usize> fmt::Display for AvgPool<D> {
             None if self.count_include_pad => Ok(()),
             None => f.write_str(", padding not counted"),
         }
-    }
-}
-
-/// Adding pooling by windows side by side, whose size is a number or one for
-/// each axis.
-impl SequentialBuilder {
-    /// Adds a [`AvgPool1d`].
-    pub fn avg_pool1d(self, kernel_size: impl Into<Extents<1>>) -> Self {
-        self.layer(AvgPool1d::new(kernel_size))
-    }
-
-    /// Adds a [`AvgPool2d`].
-    pub fn avg_pool2d(self, kernel_size: impl Into<Extents<2>>) -> Self {
-        self.layer(AvgPool2d::new(kernel_size))
     }
 }
 

@@ -9,11 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::group_norm::affine;
 use super::image::axes;
-use super::{Settings, initialised_by, open_input};
 use crate::init::Source;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`BatchNorm`] over a batch of vectors `[N, C]` or of sequences `[N, C, L]`.
 pub type BatchNorm1d<T = f32> = BatchNorm<T, 1>;
@@ -288,24 +287,6 @@ impl<T: Float, const D: usize> Module<T> for BatchNorm<T, D> {
 impl<T: Float, const D: usize> fmt::Display for BatchNorm<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", name::<D>(), self.num_features)
-    }
-}
-
-/// Adding batch normalisation.
-impl SequentialBuilder {
-    /// Adds a [`BatchNorm1d`].
-    pub fn batch_norm1d(self) -> Self {
-        self.layer(BatchNorm1d::lazy())
-    }
-
-    /// Adds a [`BatchNorm2d`].
-    pub fn batch_norm2d(self) -> Self {
-        self.layer(BatchNorm2d::lazy())
-    }
-
-    /// Adds a [`BatchNorm3d`].
-    pub fn batch_norm3d(self) -> Self {
-        self.layer(BatchNorm3d::lazy())
     }
 }
 

@@ -10,11 +10,10 @@ use dendra_tensor::{ConvOptions, Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, axes, check_sample, has_channels, output_of};
-use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`Conv`] over sequences `[N, C, L]`.
 pub type Conv1d<T = f32> = Conv<T, 1>;
@@ -473,26 +472,6 @@ impl<T: Float, const D: usize> fmt::Display for Conv<T, D> {
             1 => Ok(()),
             groups => write!(f, ", groups {groups}"),
         }
-    }
-}
-
-/// Adding convolutions. The kernel's size is a number, or one for each axis;
-/// for other settings add the layer itself:
-/// `.layer(Conv2d::lazy(64, 3).padding(1))`.
-impl SequentialBuilder {
-    /// Adds a [`Conv1d`] layer.
-    pub fn conv1d(self, out_channels: usize, kernel_size: impl Into<Extents<1>>) -> Self {
-        self.layer(Conv1d::lazy(out_channels, kernel_size))
-    }
-
-    /// Adds a [`Conv2d`] layer.
-    pub fn conv2d(self, out_channels: usize, kernel_size: impl Into<Extents<2>>) -> Self {
-        self.layer(Conv2d::lazy(out_channels, kernel_size))
-    }
-
-    /// Adds a [`Conv3d`] layer.
-    pub fn conv3d(self, out_channels: usize, kernel_size: impl Into<Extents<3>>) -> Self {
-        self.layer(Conv3d::lazy(out_channels, kernel_size))
     }
 }
 

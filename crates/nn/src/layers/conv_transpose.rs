@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::conv::kernel_settings;
 use super::image::{Extents, axes, check_sample, has_channels, output_of};
-use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`ConvTranspose`] over sequences `[N, C, L]`.
 pub type ConvTranspose1d<T = f32> = ConvTranspose<T, 1>;
@@ -221,21 +220,6 @@ impl<T: Float, const D: usize> fmt::Display for ConvTranspose<T, D> {
             1 => Ok(()),
             groups => write!(f, ", groups {groups}"),
         }
-    }
-}
-
-/// Adding transposed convolutions. The kernel's size is a number, or one for
-/// each axis; for other settings add the layer itself:
-/// `.layer(ConvTranspose2d::lazy(64, 4).stride(2).padding(1))`.
-impl SequentialBuilder {
-    /// Adds a [`ConvTranspose1d`] layer.
-    pub fn conv_transpose1d(self, out_channels: usize, kernel_size: impl Into<Extents<1>>) -> Self {
-        self.layer(ConvTranspose1d::lazy(out_channels, kernel_size))
-    }
-
-    /// Adds a [`ConvTranspose2d`] layer.
-    pub fn conv_transpose2d(self, out_channels: usize, kernel_size: impl Into<Extents<2>>) -> Self {
-        self.layer(ConvTranspose2d::lazy(out_channels, kernel_size))
     }
 }
 

@@ -9,17 +9,16 @@ use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::check_sample;
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// Layers that leave values out with probability `p`: what they take, and what
 /// they do in training.
 macro_rules! dropouts {
     ($(
         $(#[doc = $doc:literal])*
-        $name:ident, $builder:ident:
+        $name:ident:
         takes |$input:ident| $taken:expr;
         |$x:ident, $p:ident, $rng:ident| $result:expr;
     )*) => {
@@ -41,6 +40,12 @@ macro_rules! dropouts {
                 pub fn new(p: f64) -> Result<Self> {
                     check(stringify!($name), p)?;
                     Ok(Self { p })
+                }
+
+                /// As [`new`](Self::new) for a network, which checks `p` when it
+                /// is built.
+                pub(crate) fn planned(p: f64) -> Self {
+                    Self { p }
                 }
             }
 
@@ -68,14 +73,6 @@ macro_rules! dropouts {
                 }
             }
         )*
-
-        /// Adding dropout. A `p` outside `0 ..= 1` is reported by `build`.
-        impl SequentialBuilder {$(
-            #[doc = concat!("Adds a [`", stringify!($name), "`] layer.")]
-            pub fn $builder(self, p: f64) -> Self {
-                self.layer($name { p })
-            }
-        )*}
     };
 }
 
@@ -101,14 +98,14 @@ dropouts! {
     /// assert_eq!(dropout.forward(&x)?.value(), x.value());
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
-    Dropout, dropout:
+    Dropout:
     takes |input| Ok(());
     |x, p, rng| x.mul(&Var::new(mask(x.shape(), p, 1.0 / (1.0 - p), rng)));
 
     /// [`Dropout`] of whole channels of sequences `[N, C, L]`, whose neighbours
     /// tell much the same (Tompson et al., "Efficient object localization using
     /// convolutional networks", 2015).
-    Dropout1d, dropout1d:
+    Dropout1d:
     takes |input| check_sample::<1>("Dropout1d", input);
     |x, p, rng| drop_channels::<T, 1>(x, p, rng);
 
@@ -125,12 +122,12 @@ dropouts! {
     /// assert!(y.chunks(9).all(|channel| channel == [0.0; 9] || channel == [2.0; 9]));
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
-    Dropout2d, dropout2d:
+    Dropout2d:
     takes |input| check_sample::<2>("Dropout2d", input);
     |x, p, rng| drop_channels::<T, 2>(x, p, rng);
 
     /// [`Dropout`] of whole channels of volumes `[N, C, D, H, W]`.
-    Dropout3d, dropout3d:
+    Dropout3d:
     takes |input| check_sample::<3>("Dropout3d", input);
     |x, p, rng| drop_channels::<T, 3>(x, p, rng);
 
@@ -138,12 +135,12 @@ dropouts! {
     /// p, then scales and moves all, so that mean 0 and variance 1 stay;
     /// otherwise passes values through. It goes with [`SELU`](super::SELU)
     /// (Klambauer et al., "Self-normalizing neural networks", 2017).
-    AlphaDropout, alpha_dropout:
+    AlphaDropout:
     takes |input| Ok(());
     |x, p, rng| drop_to_limit(x, x.shape(), p, rng);
 
     /// [`AlphaDropout`] of whole channels of `[N, C, …]`.
-    FeatureAlphaDropout, feature_alpha_dropout:
+    FeatureAlphaDropout:
     takes |input| match input.is_empty() {
         true => Err(Error::shape("FeatureAlphaDropout", "expected [C, …], got a scalar")),
         false => Ok(()),

@@ -8,11 +8,10 @@ use dendra_tensor::ops::{Attributes, embedding as operation};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, initialised_by};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by};
 
 /// A vector for each of `num_embeddings` numbers, such as characters or words.
 ///
@@ -297,13 +296,6 @@ impl<T: Float> fmt::Display for Embedding<T> {
             [rows, width] => write!(f, "Embedding {rows} × {width}"),
             _ => f.write_str("Embedding"),
         }
-    }
-}
-
-impl SequentialBuilder {
-    /// Adds an [`Embedding`].
-    pub fn embedding(self, num_embeddings: usize, embedding_dim: usize) -> Self {
-        self.layer(Embedding::new(num_embeddings, embedding_dim))
     }
 }
 

@@ -9,10 +9,10 @@ use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::embedding::{TableRules, beside, normal, table, table_rules, whole_numbers};
-use super::{Settings, initialised_by};
 use crate::init::{Init, Source};
 use crate::module::Module;
 use crate::place;
+use crate::settings::{Settings, initialised_by};
 
 /// What becomes of the vectors of a bag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -7,10 +7,9 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// Makes a range of axes one: `[N, C, H, W]` becomes `[N, C·H·W]`.
 ///
@@ -73,12 +72,5 @@ impl fmt::Display for Flatten {
             (1, -1) => f.write_str("Flatten"),
             (start, end) => write!(f, "Flatten {start} to {end}"),
         }
-    }
-}
-
-impl SequentialBuilder {
-    /// Adds a [`Flatten`] of all axes but the batch.
-    pub fn flatten(self) -> Self {
-        self.layer(Flatten::new())
     }
 }

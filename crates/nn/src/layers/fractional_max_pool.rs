@@ -11,9 +11,9 @@ use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, axes, check_sample};
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
+use crate::settings::own_settings;
 
 /// [`FractionalMaxPool`] over images `[N, C, H, W]`.
 pub type FractionalMaxPool2d = FractionalMaxPool<2>;

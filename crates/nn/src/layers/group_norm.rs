@@ -8,10 +8,10 @@ use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::yes;
-use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// Brings each group of channels of each sample to mean 0 and variance 1, then
 /// scales and moves each channel:

@@ -5,7 +5,7 @@ use std::fmt;
 use dendra_tensor::{Error, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use crate::sequential::MAX_SAMPLE;
+use crate::settings::MAX_SAMPLE;
 
 /// A size along each of `D` axes: `[length]` of a sequence, `[height, width]`
 /// of an image, `[depth, height, width]` of a volume.

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::batch_norm::{check_settings, yes};
 use super::group_norm::{affine, infer_channels};
 use super::image::axes;
-use super::{Settings, initialised_by, open_input};
 use crate::init::Source;
 use crate::module::Module;
 use crate::place;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`InstanceNorm`] over a batch of sequences `[N, C, L]`.
 pub type InstanceNorm1d<T = f32> = InstanceNorm<T, 1>;

@@ -7,11 +7,10 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// Brings the last axes of each sample to mean 0 and variance 1, then scales and
 /// moves each of their elements:
@@ -261,19 +260,6 @@ impl<T: Float> fmt::Display for LayerNorm<T> {
 impl<T: Float> fmt::Display for RMSNorm<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RMSNorm {:?}", self.normalized_shape)
-    }
-}
-
-/// Adding normalisation of each sample.
-impl SequentialBuilder {
-    /// Adds a [`LayerNorm`] over the last axis.
-    pub fn layer_norm(self) -> Self {
-        self.layer(LayerNorm::lazy())
-    }
-
-    /// Adds an [`RMSNorm`] over the last axis.
-    pub fn rms_norm(self) -> Self {
-        self.layer(RMSNorm::lazy())
     }
 }
 

@@ -7,11 +7,10 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, initialised_by, open_input};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// The affine map y = x·Wᵀ + b.
 ///
@@ -140,13 +139,6 @@ impl<T: Float> fmt::Display for Linear<T> {
             [out_features, in_features] => write!(f, "Linear {in_features} → {out_features}"),
             _ => f.write_str("Linear"),
         }
-    }
-}
-
-impl SequentialBuilder {
-    /// Adds a [`Linear`] layer, which Keras calls dense.
-    pub fn dense(self, out_features: usize) -> Self {
-        self.layer(Linear::lazy(out_features))
     }
 }
 

@@ -7,9 +7,9 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, PadMode, Pool2dOptions, Result};
 use serde::{Deserialize, Serialize};
 
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
+use crate::settings::own_settings;
 
 /// Divides each value by how large those of the channels around it are, at the
 /// same place (Krizhevsky et al., "ImageNet classification with deep

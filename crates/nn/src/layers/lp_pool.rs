@@ -9,9 +9,9 @@ use dendra_tensor::{Error, Float, Ops, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
+use crate::settings::own_settings;
 
 /// [`LPPool`] over sequences `[N, C, L]`.
 pub type LPPool1d = LPPool<1>;

@@ -10,10 +10,9 @@ use dendra_tensor::{Float, PoolOptions, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// [`MaxPool`] over sequences `[N, C, L]`.
 pub type MaxPool1d = MaxPool<1>;
@@ -167,27 +166,13 @@ impl<const D: usize> fmt::Display for MaxPool<D> {
     }
 }
 
-/// Adding pooling by windows side by side, whose size is a number or one for
-/// each axis.
-impl SequentialBuilder {
-    /// Adds a [`MaxPool1d`].
-    pub fn max_pool1d(self, kernel_size: impl Into<Extents<1>>) -> Self {
-        self.layer(MaxPool1d::new(kernel_size))
-    }
-
-    /// Adds a [`MaxPool2d`].
-    pub fn max_pool2d(self, kernel_size: impl Into<Extents<2>>) -> Self {
-        self.layer(MaxPool2d::new(kernel_size))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dendra_autograd::check_gradient;
     use dendra_tensor::Rng;
 
     use super::*;
-    use crate::sequential::Sequential;
+    use crate::sequential::{Sequential, SequentialBuilder};
 
     #[test]
     fn settings_reach_the_operation() {

@@ -10,9 +10,9 @@ use dendra_tensor::{Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::{axes, check_sample};
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
+use crate::settings::own_settings;
 
 /// How many elements come before and after each of `D` axes, from the last axis
 /// on towards the first: left and right, then top and bottom, then front and
@@ -230,7 +230,7 @@ mod tests {
     use dendra_tensor::{Rng, Tensor};
 
     use super::*;
-    use crate::layers::LayerSettings;
+    use crate::sequential::LayerSettings;
     use crate::sequential::Sequential;
 
     #[test]

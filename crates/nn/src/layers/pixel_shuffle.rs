@@ -8,10 +8,9 @@ use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::check_sample;
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// Both directions: the shape of an image `[C, H, W]`, and the operation.
 macro_rules! shuffles {
@@ -55,15 +54,6 @@ macro_rules! shuffles {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{} {}", stringify!($name), self.factor)
-            }
-        }
-
-        impl SequentialBuilder {
-            #[doc = concat!(
-                "Adds a [`", stringify!($name), "`] for squares of `factor` × `factor` pixels.",
-            )]
-            pub fn $method(self, factor: usize) -> Self {
-                self.layer($name::new(factor))
             }
         }
     )*};
@@ -152,7 +142,7 @@ mod tests {
     use dendra_tensor::{Rng, Tensor};
 
     use super::*;
-    use crate::sequential::Sequential;
+    use crate::sequential::{Sequential, SequentialBuilder};
 
     #[test]
     fn one_undoes_the_other() {

@@ -7,10 +7,10 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::own_settings;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
+use crate::settings::own_settings;
 
 /// Adds a fixed pattern of sines and cosines to a sequence `[…, L, E]`:
 ///

@@ -7,10 +7,9 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// Makes one axis several: `[N, 60]` becomes `[N, 3, 4, 5]`. The opposite of
 /// [`Flatten`](super::Flatten).
@@ -70,13 +69,6 @@ impl<T: Float> Module<T> for Unflatten {
 impl fmt::Display for Unflatten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Unflatten {} to {}", self.axis, Shape::from(&self.sizes[..]))
-    }
-}
-
-impl SequentialBuilder {
-    /// Adds an [`Unflatten`] of the first axis behind the batch.
-    pub fn unflatten(self, sizes: impl Into<Vec<usize>>) -> Self {
-        self.layer(Unflatten::new(1, sizes))
     }
 }
 

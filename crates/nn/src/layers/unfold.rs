@@ -10,9 +10,9 @@ use dendra_tensor::{Float, Ops, Result, Shape, UnfoldOptions};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Pair, check_padded, output_of};
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
+use crate::settings::own_settings;
 
 /// Each window of images as a column (im2col).
 ///

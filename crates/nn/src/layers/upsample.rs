@@ -8,10 +8,10 @@ use dendra_tensor::ops::Op;
 use dendra_tensor::{Error, Float, Interpolate, InterpolateMode, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::own_settings;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::MAX_SAMPLE;
+use crate::settings::MAX_SAMPLE;
+use crate::settings::own_settings;
 
 /// Resizes the axes behind the channels to a size or by a factor, with one of
 /// the modes of [`InterpolateMode`]; see [`Interpolate`] for the formulas.

@@ -8,8 +8,8 @@ use dendra_autograd::Parameters;
 use dendra_tensor::{Error, Float, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::builder::{PlannedLayer, SequentialBuilder};
-use super::{Part, Sequential};
+use super::builder::{SequentialBuilder, is_false};
+use super::{Input, Sequential};
 use crate::file::StateFile;
 use crate::init::Source;
 
@@ -25,6 +25,9 @@ const VERSION: u64 = 1;
 struct Architecture {
     version: u64,
     input: Vec<usize>,
+    /// Whether the input is token ids.
+    #[serde(default, skip_serializing_if = "is_false")]
+    tokens: bool,
     layers: SequentialBuilder,
 }
 
@@ -42,30 +45,45 @@ impl<T: Float> Sequential<T> {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written; what was there before stays.
+    /// When a layer is of a kind that files cannot hold: a closure, or a
+    /// [`Layer`](crate::Layer) that is not registered as a
+    /// [`SavedLayer`](crate::SavedLayer). When the file cannot be written; what
+    /// was there before stays.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let mut layers = SequentialBuilder::new(self.input.clone());
-        layers.layers.extend(self.parts.iter().map(|Part { name, settings, .. }| PlannedLayer {
-            name: name.clone(),
-            settings: settings.clone(),
-        }));
-        let architecture = Architecture { version: VERSION, input: self.input.to_vec(), layers };
-        let json = serde_json::to_string(&architecture)
-            .map_err(|error| Error::file(&path, format!("the architecture: {error}")))?;
-        let metadata = BTreeMap::from([(KEY.to_owned(), json)]);
+        let path = path.as_ref();
+        let architecture =
+            self.architecture().map_err(|error| error.within(path.display().to_string()))?;
+        let metadata = BTreeMap::from([architecture]);
         StateFile { state: self.state_dict(), metadata }.write(path)
+    }
+
+    /// The key and the text of the architecture in the metadata of a file.
+    pub(super) fn architecture(&self) -> Result<(String, String)> {
+        let layers = self.plan();
+        for (index, layer) in layers.layers.iter().enumerate() {
+            if let Err(error) = serde_json::to_value(layer) {
+                return Err(layer.explain(index, Error::argument("", error.to_string())));
+            }
+        }
+        let Input { shape, tokens } = &self.input;
+        let architecture =
+            Architecture { version: VERSION, input: shape.to_vec(), tokens: *tokens, layers };
+        let json = serde_json::to_string(&architecture)
+            .map_err(|error| Error::argument("the architecture", error.to_string()))?;
+        Ok((KEY.to_owned(), json))
     }
 }
 
 impl Sequential {
-    /// Builds the network that [`save`](Self::save) wrote, with its state. All
-    /// parameters are trainable.
+    /// Builds the network that [`save`](Self::save) wrote, with its state, or the
+    /// network of a checkpoint of a training run. All parameters are trainable.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, is not a sound safetensors file, holds no
     /// architecture or one of another version, or when architecture and state
-    /// do not fit.
+    /// do not fit; when a layer is of a kind that
+    /// [`register_layer`](crate::register_layer) has not told to this program.
     ///
     /// ```
     /// use dendra_nn::tensor::Rng;
@@ -105,15 +123,16 @@ impl Sequential {
                 "the architecture has format version {version}, this program reads {VERSION}"
             )));
         }
-        let Architecture { input, layers, .. } = serde_json::from_str(json).map_err(parse_error)?;
-        let builder = layers.with_input(Shape::from(input));
+        let Architecture { input, tokens, layers, .. } =
+            serde_json::from_str(json).map_err(parse_error)?;
+        let builder = layers.with_input(Input { shape: Shape::from(input), tokens });
         // Blank parameters take no memory, so sizes may be compared with the
         // tensors of the file before anything believes them.
         let mut model: Sequential<T> = builder
             .build_from(&mut Source::Blank)
             .map_err(|error| wrong(format!("the architecture: {error}")))?;
         model
-            .load_state_dict(&file.state)
+            .load_state_dict(&file.into_model_state())
             .map_err(|error| error.within(path.display().to_string()))?;
         Ok(model)
     }

@@ -2,22 +2,21 @@
 //! layer.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use dendra_autograd::Parameters;
+use dendra_autograd::{Parameters, Var};
 use dendra_tensor::{Error, Float, Result, Rng, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, PartName, Sequential};
+use super::parts::{Part, PartName};
+use super::plan::{IntoLayer, LayerPlan};
+use super::{Input, Sequential, own, tokens};
 use crate::init::Source;
-use crate::layers::LayerSettings;
 use crate::place;
+use crate::settings::MAX_SAMPLE;
 
-/// The values that one sample may have between two layers: beyond this, the
-/// settings are wrong.
-pub(crate) const MAX_SAMPLE: usize = 1 << 31;
-
-/// A network being put together; see [`Sequential`]. Each layer's file adds
-/// its method here.
+/// A network being put together; see [`Sequential`]. Every kind of layer has a
+/// method here.
 ///
 /// In a file, its layers stand for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,46 +24,98 @@ pub(crate) const MAX_SAMPLE: usize = 1 << 31;
 #[must_use = "a network is made by `build`"]
 pub struct SequentialBuilder {
     #[serde(skip)]
-    pub(super) input: Shape,
+    pub(super) input: Input,
     pub(super) layers: Vec<PlannedLayer>,
-    /// A name that came before every layer; `build` refuses it.
+    /// A method about the layer before it that came before every layer; `build`
+    /// refuses it.
     #[serde(skip)]
-    stray_name: Option<String>,
+    stray: Option<String>,
 }
 
-/// A layer to be: its name, when that is not its index, and its settings.
+/// A layer to be: its name, when that is not its index, its mode, and what it
+/// is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlannedLayer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) evaluation: bool,
     #[serde(rename = "layer")]
-    pub(super) settings: LayerSettings,
+    pub(super) plan: LayerPlan,
+}
+
+/// What a file leaves out.
+pub(super) fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl SequentialBuilder {
-    pub(crate) fn new(input: Shape) -> Self {
-        Self { input, layers: Vec::new(), stray_name: None }
+    pub(super) fn new(input: Input) -> Self {
+        Self { input, layers: Vec::new(), stray: None }
     }
 
-    /// The same layers for inputs of another shape.
-    pub(crate) fn with_input(self, input: Shape) -> Self {
+    /// The same layers for another input.
+    pub(super) fn with_input(self, input: Input) -> Self {
         Self { input, ..self }
     }
 
-    /// Adds a layer with all its settings, as
-    /// `.layer(Linear::lazy(64).bias(false))`.
-    pub fn layer(mut self, settings: impl Into<LayerSettings>) -> Self {
-        self.layers.push(PlannedLayer { name: None, settings: settings.into() });
+    /// Adds a layer: one of the library with all its settings, as
+    /// `.layer(Linear::lazy(64).bias(false))`, a [`Layer`](crate::Layer) of
+    /// one's own, or a built [`Sequential`], whose parameters are then named
+    /// `0.0.weight`. The latter two keep the parameters they have.
+    pub fn layer(self, layer: impl IntoLayer) -> Self {
+        self.planned(layer.into_layer())
+    }
+
+    /// As [`layer`](Self::layer), for a layer of one's own in a network of
+    /// another number type.
+    pub fn layer_as<T: Float>(self, layer: impl crate::Layer<T>) -> Self {
+        self.planned(LayerPlan::own(own::boxed(layer)))
+    }
+
+    /// Adds a function without parameters, which errors and summaries call
+    /// `name`: `.map("scale", |x| Ok(x * 0.5))`. The shape of its output is found
+    /// out by a trial with zeros. A file cannot hold it.
+    pub fn map(
+        self,
+        name: impl Into<String>,
+        function: impl Fn(&Var) -> Result<Var> + Send + Sync + 'static,
+    ) -> Self {
+        self.map_as::<f32>(name, function)
+    }
+
+    /// As [`map`](Self::map), in a network of any number type.
+    pub fn map_as<T: Float>(
+        self,
+        name: impl Into<String>,
+        function: impl Fn(&Var<T>) -> Result<Var<T>> + Send + Sync + 'static,
+    ) -> Self {
+        self.planned(own::map(name.into(), Arc::new(function)))
+    }
+
+    fn planned(mut self, plan: LayerPlan) -> Self {
+        self.layers.push(PlannedLayer { name: None, evaluation: false, plan });
         self
     }
 
     /// Names the layer added last; its parameters are then `conv1.weight`
     /// instead of `0.weight`.
     pub fn named(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
         match self.layers.last_mut() {
-            Some(layer) => layer.name = Some(name.into()),
-            None => self.stray_name = Some(name.into()),
+            Some(layer) => layer.name = Some(name),
+            None => self.stray = Some(format!("named({name:?}) names")),
+        }
+        self
+    }
+
+    /// Keeps the layer added last in evaluation mode while the others train; see
+    /// [`Sequential::set_evaluation`].
+    pub fn in_evaluation(mut self) -> Self {
+        match self.layers.last_mut() {
+            Some(layer) => layer.evaluation = true,
+            None => self.stray = Some("in_evaluation() keeps".to_owned()),
         }
         self
     }
@@ -89,14 +140,19 @@ impl SequentialBuilder {
         self.build_from(&mut Source::Random(rng))
     }
 
-    pub(crate) fn build_from<T: Float>(mut self, source: &mut Source<'_>) -> Result<Sequential<T>> {
+    pub(super) fn build_from<T: Float>(mut self, source: &mut Source<'_>) -> Result<Sequential<T>> {
         let outputs = self.plan()?;
         let mut parts = Vec::with_capacity(self.layers.len());
         for (index, (planned, output)) in self.layers.into_iter().zip(outputs).enumerate() {
-            let layer = planned.settings.build(source);
+            let layer = planned.plan.build(source);
             let layer = layer.map_err(|error| planned.explain(index, error))?;
-            let PlannedLayer { name, settings } = planned;
-            parts.push(Part { name, settings, layer, output });
+            let PlannedLayer { name, evaluation, plan } = planned;
+            let plan = plan.blank();
+            parts.push(Part { name, evaluation, plan, layer, output, joined: 0 });
+        }
+        Part::join(&mut parts);
+        if self.input.tokens {
+            tokens::check(&parts)?;
         }
         let mut model = Sequential { input: self.input, parts };
         model.name_parameters();
@@ -107,11 +163,12 @@ impl SequentialBuilder {
     /// output.
     fn plan(&mut self) -> Result<Vec<Shape>> {
         self.check_names()?;
-        check_sample(&self.input).map_err(|error| place::at(error, "Sequential::input".into()))?;
-        let mut shape = self.input.clone();
+        check_sample(&self.input.shape)
+            .map_err(|error| place::at(error, format!("Sequential::{}", self.input.method())))?;
+        let mut shape = self.input.shape.clone();
         let mut outputs = Vec::with_capacity(self.layers.len());
         for (index, planned) in self.layers.iter_mut().enumerate() {
-            let output = planned.settings.infer(&shape);
+            let output = planned.plan.infer(&shape);
             let checked = output.and_then(|output| check_sample(&output).map(|()| output));
             shape = checked.map_err(|error| planned.explain(index, error))?;
             outputs.push(shape.clone());
@@ -121,20 +178,20 @@ impl SequentialBuilder {
 
     /// Plans the network for inputs of this shape, and gives the shape of its
     /// output.
-    pub(crate) fn infer(&mut self, input: &Shape) -> Result<Shape> {
-        self.input = input.clone();
+    pub(super) fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        self.input = Input::floats(input.clone());
         Ok(self.plan()?.pop().unwrap_or_else(|| input.clone()))
     }
 
     fn check_names(&self) -> Result<()> {
-        if let Some(name) = &self.stray_name {
-            let message = format!("named({name:?}) names the layer before it, and there is none");
+        if let Some(stray) = &self.stray {
+            let message = format!("{stray} the layer before it, and there is none");
             return Err(Error::argument("Sequential", message));
         }
         let mut taken = HashMap::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let name = PartName(index, layer.name.as_deref()).to_string();
-            let place = format!("layer {index} ({})", layer.settings.kind());
+            let place = format!("layer {index} ({})", layer.plan.kind());
             if name.is_empty() || name.contains('.') {
                 let message = format!("a name is not empty and has no dot, got {name:?}");
                 return Err(Error::argument(place, message));
@@ -150,12 +207,11 @@ impl SequentialBuilder {
 
 impl PlannedLayer {
     /// An error with the place of this layer.
-    fn explain(&self, index: usize, error: Error) -> Error {
-        let name = PartName(index, self.name.as_deref());
-        place::at(error, format!("layer {name} ({})", self.settings.kind()))
+    pub(super) fn explain(&self, index: usize, error: Error) -> Error {
+        let place = PartName(index, self.name.as_deref()).place(self.plan.kind());
+        place::at(error, place)
     }
 }
-
 /// Refuses samples that hold nothing or that no memory holds.
 fn check_sample(shape: &Shape) -> Result<()> {
     match shape.checked_elements() {

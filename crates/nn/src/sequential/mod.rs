@@ -1,23 +1,36 @@
 //! Layers one after the other.
 
 mod architecture;
+mod blocks;
 mod builder;
+mod kinds;
+mod own;
 mod parts;
+mod plan;
+mod registry;
 mod summary;
+mod tokens;
 
-pub(crate) use builder::MAX_SAMPLE;
+pub use blocks::{
+    Join, Parallel, ParallelSettings, Residual, ResidualSettings, SequentialSettings,
+};
 pub use builder::SequentialBuilder;
+pub use kinds::LayerSettings;
 pub use parts::LayerOf;
+pub use plan::{IntoLayer, LayerPlan};
+pub use registry::{SavedLayer, register_layer};
 pub use summary::{Summary, SummaryRow};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use dendra_autograd::{Entry, EntryMut, Parameters, Path, Tape, Var};
+use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
 use dendra_tensor::{Error, Float, Result, Shape};
 
-use crate::layers::{Layer, LayerSettings};
 use crate::module::Module;
 use crate::place;
+use builder::PlannedLayer;
+use parts::{Part, PartName};
 
 /// A network of layers one after the other, Keras's way: shapes are inferred
 /// and checked when it is built.
@@ -40,40 +53,50 @@ use crate::place;
 /// assert_eq!(*model.output_shape(), [10]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
+///
+/// A network of token ids begins with [`Sequential::tokens`].
 #[derive(Clone)]
 pub struct Sequential<T: Float = f32> {
-    input: Shape,
+    input: Input,
     parts: Vec<Part<T>>,
 }
 
-/// One layer of a network.
-#[derive(Clone)]
-struct Part<T: Float> {
-    /// Its name, when that is not its index.
-    name: Option<String>,
-    settings: LayerSettings,
-    layer: Layer<T>,
-    /// The shape of its output, without the batch axis.
-    output: Shape,
+/// What a network takes.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Input {
+    /// The shape of one sample.
+    shape: Shape,
+    /// Whether it takes token ids, and not floats.
+    tokens: bool,
 }
 
-impl<T: Float> Part<T> {
-    /// The output of the layer, or of the layer and some that follow it where
-    /// one pass does them together; and how many of those.
-    fn forward(&self, x: &Var<T>, following: &[Self]) -> (Result<Var<T>>, usize) {
-        let mut following = following.iter().map(|part| &part.layer);
-        // A trace shows each layer; together they give the same bits.
-        let is_tracing = x.tape().is_some_and(Tape::is_tracing);
-        match (&self.layer, following.next(), following.next()) {
-            (Layer::Conv2d(conv), Some(Layer::ReLU(_)), pool) if !is_tracing => {
-                let max_pool = matches!(pool, Some(Layer::MaxPool2d(pool)) if pool.halves());
-                match conv.forward_relu(x, max_pool) {
-                    Some(y) => (y, 1 + usize::from(max_pool)),
-                    None => (conv.forward(x), 0),
-                }
-            }
-            (layer, ..) => (layer.forward(x), 0),
-        }
+impl Input {
+    fn floats(shape: Shape) -> Self {
+        Self { shape, tokens: false }
+    }
+
+    /// The function of [`Sequential`] that begins such a network.
+    fn method(&self) -> &'static str {
+        if self.tokens { "tokens" } else { "input" }
+    }
+
+    /// Refuses a batch of another kind or shape.
+    fn check(&self, tokens: bool, batch: &Shape) -> Result<()> {
+        let kind = |tokens| if tokens { "token ids" } else { "floats" };
+        let expected = batch_of(&self.shape);
+        let message = if tokens != self.tokens {
+            format!(
+                "expected {} of shape {expected}, got {} of shape {batch}: a network of ids begins \
+                 with Sequential::tokens, one of floats with Sequential::input",
+                kind(self.tokens),
+                kind(tokens)
+            )
+        } else if batch.split_first().is_none_or(|(_, sample)| *sample != self.shape[..]) {
+            format!("expected {expected}, got {batch}")
+        } else {
+            return Ok(());
+        };
+        Err(Error::shape("Sequential", message))
     }
 }
 
@@ -81,28 +104,28 @@ impl Sequential {
     /// Begins a network for inputs of this shape, without the batch axis:
     /// `[784]`, or `[1, 28, 28]` for images of one channel.
     pub fn input(shape: impl Into<Shape>) -> SequentialBuilder {
-        SequentialBuilder::new(shape.into())
+        SequentialBuilder::new(Input::floats(shape.into()))
     }
 }
 
 impl<T: Float> Sequential<T> {
     /// The shape of one input, without the batch axis.
     pub fn input_shape(&self) -> &Shape {
-        &self.input
+        &self.input.shape
     }
 
     /// The shape of one output, without the batch axis.
     pub fn output_shape(&self) -> &Shape {
-        self.parts.last().map_or(&self.input, |part| &part.output)
+        self.parts.last().map_or(&self.input.shape, |part| &part.output)
     }
 
     /// The kind of the layer that a parameter or buffer belongs to, as `Linear`
     /// for `0.weight`.
-    pub fn layer_kind(&self, name: &str) -> Option<&'static str> {
+    pub fn layer_kind(&self, name: &str) -> Option<&str> {
         let layer = name.split('.').next()?;
         let mut parts = self.named_parts();
         let part = parts.find(|(name, _)| name.to_string() == layer)?.1;
-        Some(part.settings.kind())
+        Some(part.plan.kind())
     }
 
     /// A table of the layers, their output shapes and parameters. It prints
@@ -121,21 +144,84 @@ impl<T: Float> Sequential<T> {
         self.parts.is_empty()
     }
 
+    /// Keeps a layer in evaluation mode while the others train, or no longer:
+    /// dropout passes values through, and batch normalisation uses its running
+    /// statistics, which stay as they are, as in a network that is fine-tuned.
+    /// Gradients flow through the layer as through any other, and its parameters
+    /// are trained unless
+    /// [`set_trainable_where`](Parameters::set_trainable_where) freezes them.
+    ///
+    /// [`save`](Self::save) writes this setting with the architecture, so that a
+    /// network that is loaded goes on as it was.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Tape;
+    /// use dendra_nn::tensor::{Ops, Rng, Tensor};
+    /// use dendra_nn::{Module, Parameters, Sequential};
+    ///
+    /// let builder = Sequential::input([4]).dense(3).batch_norm1d().named("norm").dense(2);
+    /// let mut model = builder.build(&mut Rng::seed(0))?;
+    /// model.set_evaluation("norm", true)?;
+    /// let before = model.state_dict();
+    /// let x = Tape::training(0, 0).input(Tensor::ones([8, 4]));
+    /// let gradients = model.forward(&x)?.sum().backward()?;
+    /// model.apply_updates(&gradients)?;
+    /// assert_eq!(model.state_dict(), before);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When no layer has this name.
+    pub fn set_evaluation(&mut self, layer: &str, evaluation: bool) -> Result<()> {
+        let index = self.named_parts().position(|(name, _)| name.to_string() == layer);
+        let Some(index) = index else {
+            let names: Vec<String> = self.named_parts().map(|(name, _)| name.to_string()).collect();
+            let message = format!("no layer is named {layer:?}, among {}", names.join(", "));
+            return Err(Error::argument("Sequential::set_evaluation", message));
+        };
+        self.parts[index].evaluation = evaluation;
+        Ok(())
+    }
+
     /// Each layer and its part of a path.
     fn named_parts(&self) -> impl Iterator<Item = (PartName<'_>, &Part<T>)> {
         let parts = self.parts.iter().enumerate();
         parts.map(|(index, part)| (PartName(index, part.name.as_deref()), part))
     }
-}
 
-/// A layer's part of a path: its name, or its index where it has none.
-struct PartName<'a>(usize, Option<&'a str>);
+    /// The layers as they are planned, with the settings they have now.
+    fn plan(&self) -> SequentialBuilder {
+        let mut builder = SequentialBuilder::new(self.input.clone());
+        builder.layers.extend(self.parts.iter().map(|part| PlannedLayer {
+            name: part.name.clone(),
+            evaluation: part.evaluation,
+            plan: part.plan.clone(),
+        }));
+        builder
+    }
 
-impl fmt::Display for PartName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self(_, Some(name)) => f.write_str(name),
-            Self(index, None) => write!(f, "{index}"),
+    /// The output of the layers from `index` on.
+    fn forward_from(&self, mut index: usize, mut x: Var<T>) -> Result<Var<T>> {
+        while let Some(part) = self.parts.get(index) {
+            let name = PartName(index, part.name.as_deref());
+            let _part = x.tape().and_then(|tape| tape.enter(self, &name, &part.layer));
+            let (y, joined) = part.forward_joined(&x);
+            x = y.map_err(|error| self.explain(index, error))?;
+            index += 1 + joined;
+        }
+        Ok(x)
+    }
+
+    /// An error with the place of a layer, unless the layer has named it.
+    fn explain(&self, index: usize, error: Error) -> Error {
+        let part = &self.parts[index];
+        let text = error.to_string();
+        let parameters = part.layer.named_parameters();
+        let mut paths = parameters.iter().filter_map(|(_, param)| place::path(param));
+        match paths.any(|path| text.contains(&format!("{path} ("))) {
+            true => error,
+            false => error.within(format!("layer {}", PartName(index, part.name.as_deref()))),
         }
     }
 }
@@ -148,29 +234,8 @@ fn batch_of(shape: &Shape) -> String {
 
 impl<T: Float> Module<T> for Sequential<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        if x.shape().split_first().is_none_or(|(_, sample)| *sample != self.input[..]) {
-            let message = format!("expected {}, got {}", batch_of(&self.input), x.shape());
-            return Err(Error::shape("Sequential", message));
-        }
-        let mut x = x.clone();
-        let mut parts = self.named_parts();
-        while let Some((PartName(index, name), part)) = parts.next() {
-            let _part =
-                x.tape().and_then(|tape| tape.enter(self, &PartName(index, name), &part.layer));
-            let (y, together) = part.forward(&x, &self.parts[index + 1..]);
-            if together > 0 {
-                parts.nth(together - 1);
-            }
-            x = y.map_err(|error| {
-                // A layer whose parameters know their path has named it.
-                let parameters = part.layer.named_parameters();
-                match parameters.iter().find_map(|(_, param)| place::path(param)) {
-                    Some(_) => error,
-                    None => error.within(format!("layer {}", PartName(index, name))),
-                }
-            })?;
-        }
-        Ok(x)
+        self.input.check(false, x.shape())?;
+        self.forward_from(0, x.clone())
     }
 }
 
@@ -191,13 +256,17 @@ impl<T: Float> Parameters<T> for Sequential<T> {
             path.enter(name, |path| part.layer.visit_mut(path, visitor));
         }
     }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        self.architecture().into_iter().collect()
+    }
 }
 
 impl<T: Float> fmt::Debug for Sequential<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Sequential {} {{", batch_of(&self.input))?;
+        writeln!(f, "Sequential {} {{", batch_of(&self.input.shape))?;
         for (name, part) in self.named_parts() {
-            writeln!(f, "    {name}: {}", part.layer)?;
+            writeln!(f, "    {name}: {}", part.description())?;
         }
         f.write_str("}")
     }

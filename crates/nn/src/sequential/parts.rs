@@ -1,9 +1,104 @@
-//! Looking at the layers of a network one by one.
+//! The layers of a network, one by one.
 
-use dendra_tensor::{Float, Shape};
+use std::fmt;
+
+use dendra_autograd::{Tape, Var};
+use dendra_tensor::{Float, Result, Shape};
 
 use super::Sequential;
+use super::own::state_of;
+use super::plan::{AnyLayer, LayerPlan};
+use crate::layers::{Conv2d, MaxPool2d, ReLU};
 use crate::module::Module;
+
+/// One layer of a network.
+pub(super) struct Part<T: Float> {
+    /// Its name, when that is not its index.
+    pub(super) name: Option<String>,
+    /// Whether it is in evaluation mode whatever the tape is in.
+    pub(super) evaluation: bool,
+    pub(super) plan: LayerPlan,
+    pub(super) layer: Box<dyn AnyLayer<T>>,
+    /// The shape of its output, without the batch axis.
+    pub(super) output: Shape,
+    /// How many of the layers that follow are done in one pass with it.
+    pub(super) joined: usize,
+}
+
+impl<T: Float> Clone for Part<T> {
+    fn clone(&self) -> Self {
+        let &Self { ref name, evaluation, ref plan, ref layer, ref output, joined } = self;
+        let (name, plan, output) = (name.clone(), plan.clone(), output.clone());
+        Self { name, evaluation, plan, layer: (**layer).copy(), output, joined }
+    }
+}
+
+impl<T: Float> Part<T> {
+    /// Finds the layers that are done in one pass with those that follow: a
+    /// convolution with ReLU, and with pooling of 2×2 windows behind it.
+    pub(super) fn join(parts: &mut [Self]) {
+        for index in 0..parts.len() {
+            let follows = |offset: usize| parts.get(index + offset).map(|p| (*p.layer).as_any());
+            if follows(0).is_some_and(|layer| layer.is::<Conv2d<T>>())
+                && follows(1).is_some_and(|layer| layer.is::<ReLU>())
+            {
+                let pool = follows(2).and_then(|layer| layer.downcast_ref::<MaxPool2d>());
+                parts[index].joined = if pool.is_some_and(MaxPool2d::halves) { 2 } else { 1 };
+            }
+        }
+    }
+
+    /// The output of the layer, or of the layer and some that follow it where
+    /// one pass does them together; and how many of those.
+    pub(super) fn forward_joined(&self, x: &Var<T>) -> (Result<Var<T>>, usize) {
+        // A trace shows each layer; together they give the same bits.
+        let is_tracing = x.tape().is_some_and(Tape::is_tracing);
+        if self.joined > 0
+            && !is_tracing
+            && let Some(conv) = (*self.layer).as_any().downcast_ref::<Conv2d<T>>()
+            && let Some(y) = conv.forward_relu(x, self.joined == 2)
+        {
+            return (y, self.joined);
+        }
+        (self.forward(x), 0)
+    }
+
+    /// The layer and its sizes.
+    pub(super) fn description(&self) -> String {
+        let mode = if self.evaluation { ", in evaluation mode" } else { "" };
+        format!("{}{mode}", self.layer)
+    }
+}
+
+impl<T: Float> Module<T> for Part<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        match self.evaluation {
+            true => x.in_evaluation(&|x| self.layer.forward(x)),
+            false => self.layer.forward(x),
+        }
+    }
+}
+
+state_of! { [T: Float] Part<T>: layer }
+
+/// A layer's part of a path: its name, or its index where it has none.
+pub(super) struct PartName<'a>(pub(super) usize, pub(super) Option<&'a str>);
+
+impl PartName<'_> {
+    /// What an error calls the layer.
+    pub(super) fn place(&self, kind: &str) -> String {
+        format!("layer {self} ({kind})")
+    }
+}
+
+impl fmt::Display for PartName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(_, Some(name)) => f.write_str(name),
+            Self(index, None) => write!(f, "{index}"),
+        }
+    }
+}
 
 /// A layer of a [`Sequential`], to look at; see [`Sequential::layers`].
 pub struct LayerOf<'a, T: Float = f32> {
@@ -23,16 +118,15 @@ impl<T: Float> Sequential<T> {
     pub fn layers(&self) -> impl Iterator<Item = LayerOf<'_, T>> {
         self.named_parts().map(|(name, part)| LayerOf {
             name: name.to_string(),
-            description: part.layer.to_string(),
+            description: part.description(),
             output: &part.output,
-            module: &part.layer,
+            module: part,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use dendra_autograd::Var;
     use dendra_tensor::{Rng, Tensor};
 
     use super::*;

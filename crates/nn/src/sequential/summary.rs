@@ -65,8 +65,8 @@ impl Summary {
         let (mut trainable, mut frozen, mut bytes) = (0, 0, 0);
         let mut rows = vec![SummaryRow {
             name: String::new(),
-            layer: "input".into(),
-            output: batch_of(&model.input),
+            layer: model.input.method().into(),
+            output: batch_of(&model.input.shape),
             parameters: None,
             multiply_adds: None,
         }];
@@ -83,7 +83,7 @@ impl Summary {
                 Entry::Counter(_) => bytes += size_of::<i64>(),
             });
             let name = name.to_string();
-            let (layer, output) = (part.layer.to_string(), batch_of(&part.output));
+            let (layer, output) = (part.description(), batch_of(&part.output));
             let parameters = Some(parameters);
             rows.push(SummaryRow { name, layer, output, parameters, multiply_adds: None });
         }

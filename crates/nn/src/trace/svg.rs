@@ -361,7 +361,7 @@ mod tests {
     use dendra_tensor::{Rng, Tensor};
 
     use super::*;
-    use crate::layers::Residual;
+    use crate::Residual;
     use crate::sequential::Sequential;
 
     #[test]

@@ -5,15 +5,18 @@
 //! depends, and `callbacks.N.…` that of the callbacks. The metadata holds the
 //! position in the data, the settings, the history and the names of the
 //! callbacks as JSON. Random numbers depend on the seed and the position
-//! alone, so these two are the state of all random streams.
+//! alone, so these two are the state of all random streams. The architecture of
+//! a [`Sequential`](dendra_nn::Sequential) is there, too, so that
+//! [`Sequential::load`](dendra_nn::Sequential::load) reads a checkpoint.
 
 mod about;
 mod keeper;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dendra_autograd::{Parameters, StateDict};
-use dendra_nn::StateFile;
+use dendra_nn::{CHECKPOINT_KEY as KEY, StateFile};
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Result};
 
@@ -23,14 +26,14 @@ pub use about::{Position, Settings};
 pub(crate) use keeper::Keeper;
 pub use keeper::{Checkpoints, Every};
 
-/// The metadata's key.
-const KEY: &str = "dendra.checkpoint";
-
 /// What a checkpoint holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The state of the model.
     pub model: StateDict,
+    /// What else the model tells of itself: its architecture, where it has one
+    /// ([`Parameters::metadata`]).
+    pub metadata: BTreeMap<String, String>,
     /// The state of the optimizer.
     pub optimizer: StateDict,
     /// The callbacks that have state, with it.
@@ -54,16 +57,17 @@ impl Checkpoint {
     /// When the file cannot be read or is no checkpoint.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = file_of(path.as_ref());
-        let StateFile { mut state, metadata } = StateFile::read(&path)?;
+        let StateFile { mut state, mut metadata } = StateFile::read(&path)?;
         let wrong = |message: String| Error::file(&path, message);
-        let json = metadata.get(KEY).ok_or_else(|| {
+        let json = metadata.remove(KEY).ok_or_else(|| {
             wrong("is no checkpoint: a file of weights alone cannot be resumed from".to_owned())
         })?;
-        let about = About::from_json(json).map_err(|error| wrong(error.to_string()))?;
+        let about = About::from_json(&json).map_err(|error| wrong(error.to_string()))?;
         let mut callbacks = state.split_off("callbacks");
         let states = about.callbacks.into_iter().enumerate();
         let checkpoint = Self {
             model: state.split_off("model"),
+            metadata,
             optimizer: state.split_off("optimizer"),
             callbacks: states
                 .map(|(index, name)| (name, callbacks.split_off(&index.to_string())))
@@ -101,7 +105,9 @@ impl Checkpoint {
             best: self.best,
         };
         let json = about.to_json().map_err(|error| Error::file(path, error.to_string()))?;
-        StateFile { state, metadata: [(KEY.to_owned(), json)].into() }.write(path)
+        let mut metadata = self.metadata.clone();
+        metadata.insert(KEY.to_owned(), json);
+        StateFile { state, metadata }.write(path)
     }
 
     /// Refuses to be written when a value of the model or the optimizer is not

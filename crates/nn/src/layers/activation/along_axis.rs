@@ -9,10 +9,10 @@ use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::super::image::check_sample;
-use super::{defaults, own_settings, with_settings};
+use super::{defaults, with_settings};
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 with_settings! {
     /// exp(x) divided by its sum along an axis. The default is the last axis.
@@ -139,24 +139,6 @@ pub(super) fn axis_of(place: &str, axis: isize, input: &Shape) -> Result<Shape> 
     }
     let message = format!("there is no axis {axis} in a batch of {input}");
     Err(Error::shape(place, message))
-}
-
-/// Adding activations along the last axis.
-impl SequentialBuilder {
-    /// Adds a [`Softmax`] along the last axis.
-    pub fn softmax(self) -> Self {
-        self.layer(Softmax::default())
-    }
-
-    /// Adds a [`LogSoftmax`] along the last axis.
-    pub fn log_softmax(self) -> Self {
-        self.layer(LogSoftmax::default())
-    }
-
-    /// Adds a [`GLU`] along an axis.
-    pub fn glu(self, axis: isize) -> Self {
-        self.layer(GLU::new(axis))
-    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{defaults, own_settings, with_settings};
+use super::{defaults, with_settings};
 use crate::module::Module;
-use crate::sequential::SequentialBuilder;
+use crate::settings::own_settings;
 
 /// Activations without settings.
 macro_rules! plain {
-    ($($(#[doc = $doc:literal])* $name:ident, $method:ident: |$x:ident| $result:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: |$x:ident| $result:expr;)*) => {
         $(
             $(#[doc = $doc])*
             #[derive(
@@ -35,14 +35,6 @@ macro_rules! plain {
                 }
             }
         )*
-
-        /// Adding activations without settings.
-        impl SequentialBuilder {$(
-            #[doc = concat!("Adds a [`", stringify!($name), "`] layer.")]
-            pub fn $method(self) -> Self {
-                self.layer($name)
-            }
-        )*}
     };
 }
 
@@ -58,49 +50,49 @@ plain! {
     /// assert_eq!(y.value().to_vec(), [0.0, 2.0]);
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
-    ReLU, relu: |x| x.relu();
+    ReLU: |x| x.relu();
 
     /// x limited to 0 ..= 6 (Krizhevsky, "Convolutional deep belief networks on
     /// CIFAR-10", 2010).
-    ReLU6, relu6: |x| x.relu6();
+    ReLU6: |x| x.relu6();
 
     /// x·σ(x), also called Swish.
-    SiLU, silu: |x| x.silu();
+    SiLU: |x| x.silu();
 
     /// x·tanh(ln(1 + exp(x))) (Misra, "Mish: a self regularized non-monotonic
     /// activation function", 2019).
-    Mish, mish: |x| x.mish();
+    Mish: |x| x.mish();
 
     /// scale · x where x is positive, else scale · alpha · (exp(x) − 1), with
     /// the two constants that keep mean 0 and variance 1 (Klambauer et al.,
     /// "Self-normalizing neural networks", 2017). It goes with
     /// [`AlphaDropout`](crate::AlphaDropout).
-    SELU, selu: |x| x.selu();
+    SELU: |x| x.selu();
 
     /// The logistic function 1 / (1 + exp(−x)).
-    Sigmoid, sigmoid: |x| x.sigmoid();
+    Sigmoid: |x| x.sigmoid();
 
     /// The logarithm of the logistic function, accurate at both ends.
-    LogSigmoid, log_sigmoid: |x| x.log_sigmoid();
+    LogSigmoid: |x| x.log_sigmoid();
 
     /// min(max(x + 3, 0), 6) / 6, a cheap [`Sigmoid`].
-    Hardsigmoid, hardsigmoid: |x| x.hardsigmoid();
+    Hardsigmoid: |x| x.hardsigmoid();
 
     /// x·min(max(x + 3, 0), 6) / 6, a cheap [`SiLU`] (Howard et al., "Searching
     /// for MobileNetV3", 2019).
-    Hardswish, hardswish: |x| x.hardswish();
+    Hardswish: |x| x.hardswish();
 
     /// The hyperbolic tangent.
-    Tanh, tanh: |x| x.tanh();
+    Tanh: |x| x.tanh();
 
     /// x − tanh(x).
-    Tanhshrink, tanhshrink: |x| x.tanhshrink();
+    Tanhshrink: |x| x.tanhshrink();
 
     /// x / (1 + |x|).
-    Softsign, softsign: |x| x.softsign();
+    Softsign: |x| x.softsign();
 
     /// x itself: a layer that does nothing.
-    Identity, identity: |x| x.clone();
+    Identity: |x| x.clone();
 }
 
 with_settings! {
@@ -278,54 +270,6 @@ defaults! {
     Hardtanh(-1.0, 1.0);
     Hardshrink(0.5);
     Softshrink(0.5);
-}
-
-/// Adding activations with settings.
-impl SequentialBuilder {
-    /// Adds a [`LeakyReLU`] with this slope below 0.
-    pub fn leaky_relu(self, negative_slope: f64) -> Self {
-        self.layer(LeakyReLU::new(negative_slope))
-    }
-
-    /// Adds an [`ELU`] with this limit below 0.
-    pub fn elu(self, alpha: f64) -> Self {
-        self.layer(ELU::new(alpha))
-    }
-
-    /// Adds a [`CELU`] with this limit below 0.
-    pub fn celu(self, alpha: f64) -> Self {
-        self.layer(CELU::new(alpha))
-    }
-
-    /// Adds an exact [`GELU`].
-    pub fn gelu(self) -> Self {
-        self.layer(GELU::default())
-    }
-
-    /// Adds a [`Softplus`] with PyTorch's defaults.
-    pub fn softplus(self) -> Self {
-        self.layer(Softplus::default())
-    }
-
-    /// Adds a [`Hardtanh`] from −1 to 1.
-    pub fn hardtanh(self) -> Self {
-        self.layer(Hardtanh::default())
-    }
-
-    /// Adds a [`Hardshrink`].
-    pub fn hardshrink(self, lambda: f64) -> Self {
-        self.layer(Hardshrink::new(lambda))
-    }
-
-    /// Adds a [`Softshrink`].
-    pub fn softshrink(self, lambda: f64) -> Self {
-        self.layer(Softshrink::new(lambda))
-    }
-
-    /// Adds a [`Threshold`].
-    pub fn threshold(self, threshold: f64, value: f64) -> Self {
-        self.layer(Threshold::new(threshold, value))
-    }
 }
 
 #[cfg(test)]

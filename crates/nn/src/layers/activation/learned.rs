@@ -7,11 +7,10 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::super::{Settings, initialised_by, own_settings};
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by, own_settings};
 
 /// x where it is positive, else weight · x, where the weight is trained: one
 /// for all, or one for each channel, which is axis 1 (He et al., "Delving deep
@@ -163,19 +162,6 @@ impl<T: Float> Module<T> for RReLU {
 impl fmt::Display for RReLU {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RReLU {} to {}", self.lower, self.upper)
-    }
-}
-
-/// Adding activations whose slope below 0 is learned or drawn.
-impl SequentialBuilder {
-    /// Adds a [`PReLU`] with one slope for all.
-    pub fn prelu(self) -> Self {
-        self.layer(PReLU::new(1))
-    }
-
-    /// Adds an [`RReLU`] with PyTorch's defaults.
-    pub fn rrelu(self) -> Self {
-        self.layer(RReLU::default())
     }
 }
 

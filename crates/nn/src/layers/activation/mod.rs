@@ -12,8 +12,6 @@ pub use elementwise::{
 };
 pub use learned::{PReLU, PReLUSettings, RReLU};
 
-use super::own_settings;
-
 /// Activations with settings, without state. `new` takes the settings in their
 /// order.
 macro_rules! with_settings {

@@ -4,7 +4,7 @@ use dendra_autograd::{Parameters, Tape, check_gradient};
 use dendra_tensor::{Rng, Tensor};
 
 use super::*;
-use crate::sequential::Sequential;
+use crate::sequential::{Sequential, SequentialBuilder};
 
 fn layer<const D: usize>(settings: BatchNormSettings<D>) -> BatchNorm<f64, D> {
     settings.init_as(&mut Rng::seed(0)).unwrap()

@@ -11,10 +11,10 @@ use super::cell::{
 };
 use super::projection;
 use crate::init::{Fans, Init, Source};
-use crate::layers::{Dropout, Settings, initialised_by, open_input};
+use crate::layers::Dropout;
 use crate::module::Module;
 use crate::place;
-use crate::sequential::SequentialBuilder;
+use crate::settings::{Settings, initialised_by, open_input};
 
 /// Long short-term memory; see [`Recurrent`].
 pub type LSTM<T = f32> = Recurrent<T, 4>;
@@ -56,7 +56,8 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// modeling", 2014): `proj_size` then stands for `hidden_size` in the widths of
 /// the output, of h, and of what `weight_hh` and further layers take.
 ///
-/// [`Module::forward`] gives the outputs, starting from a state of 0;
+/// [`Module::forward`] gives the outputs, starting from a state of 0, or with
+/// [`last_state`](RecurrentSettings::last_state) the state behind them;
 /// [`run`](Self::run) takes and gives states, too, and lengths of the samples.
 ///
 /// ```
@@ -84,6 +85,7 @@ pub struct Recurrent<T: Float, const GATES: usize> {
     directions: usize,
     dropout: Dropout,
     batch_first: bool,
+    last_state: bool,
 }
 
 impl<const GATES: usize> Recurrent<f32, GATES> {
@@ -104,6 +106,7 @@ impl<const GATES: usize> Recurrent<f32, GATES> {
             dropout: 0.0,
             bidirectional: false,
             proj_size: 0,
+            last_state: false,
             nonlinearity: RecurrentNonlinearity::Tanh,
         }
     }
@@ -122,12 +125,18 @@ pub struct RecurrentSettings<const GATES: usize> {
     bidirectional: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     proj_size: usize,
+    #[serde(default, skip_serializing_if = "is_false")]
+    last_state: bool,
     nonlinearity: RecurrentNonlinearity,
 }
 
 /// What a file leaves out.
 fn is_zero(size: &usize) -> bool {
     *size == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl<const GATES: usize> RecurrentSettings<GATES> {
@@ -162,6 +171,14 @@ impl<const GATES: usize> RecurrentSettings<GATES> {
     #[must_use]
     pub fn bidirectional(self, bidirectional: bool) -> Self {
         Self { bidirectional, ..self }
+    }
+
+    /// Whether [`Module::forward`] gives the last state h of the last layer,
+    /// `[N, D · hidden_size]`, that of the other direction behind that of the
+    /// first, instead of the outputs of all steps (it does not).
+    #[must_use]
+    pub fn last_state(self, last_state: bool) -> Self {
+        Self { last_state, ..self }
     }
 
     fn directions(&self) -> usize {
@@ -212,7 +229,8 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
         if features != expected {
             return Err(Error::shape(kind, format!("expected [L, {expected}], got {input}")));
         }
-        Ok([length, self.state_size().saturating_mul(self.directions())].into())
+        let width = self.state_size().saturating_mul(self.directions());
+        Ok(if self.last_state { [width].into() } else { [length, width].into() })
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Recurrent<T, GATES>> {
@@ -249,7 +267,8 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
                 projections.push(source.param(init, [proj_size, hidden_size], fans, &kind)?);
             }
         }
-        Ok(Recurrent { cells, projections, directions, dropout, batch_first: self.batch_first })
+        let &Self { batch_first, last_state, .. } = self;
+        Ok(Recurrent { cells, projections, directions, dropout, batch_first, last_state })
     }
 }
 
@@ -270,6 +289,17 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
     ) -> Result<(Var<T>, RecurrentState<T>)> {
         self.run_unnamed(x, state, lengths)
             .map_err(|error| place::said_by(error, self.path(), self))
+    }
+
+    /// The state h of the last layer, its directions side by side.
+    fn last_layer(&self, h: &Var<T>) -> Result<Var<T>> {
+        let first = self.cells.len() - self.directions;
+        let of_direction = |direction| h.narrow(0, first + direction, 1)?.squeeze(0);
+        let states = (0..self.directions).map(of_direction).collect::<Result<Vec<_>>>()?;
+        match &states[..] {
+            [state] => Ok(state.clone()),
+            states => Var::cat(&states.iter().collect::<Vec<_>>(), -1),
+        }
     }
 
     /// The path of the layer in its model.
@@ -365,7 +395,13 @@ fn part<T: Float>(state: &RecurrentState<T>, index: usize) -> Result<RecurrentSt
 
 impl<T: Float, const GATES: usize> Module<T> for Recurrent<T, GATES> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        Ok(self.run(x, None, None)?.0)
+        let (output, state) = self.run(x, None, None)?;
+        match self.last_state {
+            true => {
+                self.last_layer(&state.h).map_err(|error| place::said_by(error, self.path(), self))
+            }
+            false => Ok(output),
+        }
     }
 }
 
@@ -418,20 +454,8 @@ impl<T: Float, const GATES: usize> fmt::Display for Recurrent<T, GATES> {
         if layers > 1 {
             write!(f, ", {layers} layers")?;
         }
-        f.write_str(if self.directions == 2 { ", both directions" } else { "" })
-    }
-}
-
-/// Adding recurrent layers, of the outputs of all steps.
-impl SequentialBuilder {
-    /// Adds an [`LSTM`] with the batch axis first.
-    pub fn lstm(self, hidden_size: usize) -> Self {
-        self.layer(LSTM::lazy(hidden_size).batch_first(true))
-    }
-
-    /// Adds a [`GRU`] with the batch axis first.
-    pub fn gru(self, hidden_size: usize) -> Self {
-        self.layer(GRU::lazy(hidden_size).batch_first(true))
+        f.write_str(if self.directions == 2 { ", both directions" } else { "" })?;
+        f.write_str(if self.last_state { ", last state" } else { "" })
     }
 }
 

@@ -12,11 +12,10 @@ pub use model::Transformer;
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Result, Rng};
 
-use super::{
-    Dropout, LayerNorm, Linear, MultiheadAttention, MultiheadAttentionSettings, Settings as _,
-};
+use super::{Dropout, LayerNorm, Linear, MultiheadAttention, MultiheadAttentionSettings};
 use crate::init::Source;
 use crate::module::Module;
+use crate::settings::Settings as _;
 
 /// The function between the two maps of a transformer's feed-forward network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

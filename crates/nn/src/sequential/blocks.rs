@@ -1,15 +1,17 @@
-//! Modules made of others: added to their input, or side by side.
+//! Layers made of layers: one after the other, added to their input, or side by
+//! side.
 
 use std::fmt;
 
-use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
+use dendra_autograd::{Parameters, Var};
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
+use super::own::state_of;
+use super::{Input, Sequential, SequentialBuilder};
 use crate::init::Source;
 use crate::module::Module;
-use crate::sequential::{Sequential, SequentialBuilder};
+use crate::settings::Settings;
 
 /// A module that adds its input to its output: x + f(x), through which
 /// gradients pass undiminished (He et al., "Deep residual learning for image
@@ -71,25 +73,8 @@ pub enum Join {
     Sum,
 }
 
-/// A combinator has the parameters of what it holds.
-macro_rules! passes_on {
-    ($($name:ident: $field:tt;)*) => {$(
-        impl<T: Float, M: Parameters<T>> Parameters<T> for $name<M> {
-            fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
-                self.$field.visit(path, visitor);
-            }
-
-            fn visit_mut<'a>(
-                &'a mut self,
-                path: &mut Path,
-                visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
-            ) {
-                self.$field.visit_mut(path, visitor);
-            }
-        }
-    )*};
-}
-passes_on! { Residual: 0; Parallel: branches; }
+state_of! { [T: Float, M: Parameters<T>] Residual<M>: 0 }
+state_of! { [T: Float, M: Parameters<T>] Parallel<M>: branches }
 
 impl<T: Float, M: Module<T>> Module<T> for Residual<M> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
@@ -151,6 +136,13 @@ impl Join {
     }
 }
 
+/// The settings of a [`Sequential`] inside another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SequentialSettings {
+    layers: SequentialBuilder,
+}
+
 /// The settings of a [`Residual`] block of a [`Sequential`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,12 +160,25 @@ pub struct ParallelSettings {
 
 /// The layers that a closure adds to none.
 fn layers(add: impl FnOnce(SequentialBuilder) -> SequentialBuilder) -> SequentialBuilder {
-    add(SequentialBuilder::new(Shape::scalar()))
+    add(SequentialBuilder::new(Input::floats(Shape::scalar())))
 }
 
 /// What is wrong inside, as a message of its own.
 fn inside(kind: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| Error::argument(kind, error.to_string())
+}
+
+impl SequentialSettings {
+    /// Settings of the layers that `block` adds to none.
+    pub(super) fn new(block: impl FnOnce(SequentialBuilder) -> SequentialBuilder) -> Self {
+        Self { layers: layers(block) }
+    }
+}
+
+impl From<SequentialBuilder> for SequentialSettings {
+    fn from(layers: SequentialBuilder) -> Self {
+        Self { layers }
+    }
 }
 
 impl Residual<Sequential> {
@@ -203,6 +208,18 @@ impl ParallelSettings {
     pub fn branch(mut self, branch: impl FnOnce(SequentialBuilder) -> SequentialBuilder) -> Self {
         self.branches.push(layers(branch));
         self
+    }
+}
+
+impl Settings for SequentialSettings {
+    type Layer<T: Float> = Sequential<T>;
+
+    fn infer(&mut self, input: &Shape) -> Result<Shape> {
+        self.layers.infer(input).map_err(inside("Sequential"))
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Sequential<T>> {
+        self.layers.clone().build_from(source).map_err(inside("Sequential"))
     }
 }
 
@@ -243,6 +260,12 @@ impl Settings for ParallelSettings {
         let mut build = |branch: &SequentialBuilder| branch.clone().build_from(source);
         let branches = self.branches.iter().map(&mut build).collect::<Result<_>>();
         Ok(Parallel { branches: branches.map_err(inside("Parallel"))?, join: self.join })
+    }
+}
+
+impl<T: Float> fmt::Display for Sequential<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sequential of {}", counted(self.len(), "layer", "layers"))
     }
 }
 

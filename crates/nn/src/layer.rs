@@ -1,0 +1,103 @@
+//! What a module says that stands in a network.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
+
+use crate::module::Module;
+
+/// The values of a sample up to which a trial finds out the shape of an output.
+const MAX_TRIAL: usize = 1 << 26;
+
+/// The samples of a trial: another number than 1, so that a layer that does not
+/// keep the batch axis is found out.
+const TRIAL_BATCH: usize = 2;
+
+/// A module of one's own that can be a layer of a [`Sequential`](crate::Sequential), with its
+/// parameters as they are.
+///
+/// The shape of its output is found out by a trial with zeros where
+/// [`output_shape`](Self::output_shape) is not given.
+///
+/// ```
+/// use dendra_nn::autograd::Var;
+/// use dendra_nn::tensor::{Ops, Result, Rng};
+/// use dendra_nn::{Layer, Linear, Module, Parameters, Sequential};
+///
+/// /// Multiplies each feature by a number in 0 ..= 1 that depends on all of them.
+/// #[derive(Clone, Parameters)]
+/// #[parameters(crate = dendra_nn)]
+/// struct Gate {
+///     fc: Linear,
+/// }
+///
+/// impl Module for Gate {
+///     fn forward(&self, x: &Var) -> Result<Var> {
+///         x.mul(&self.fc.forward(x)?.sigmoid())
+///     }
+/// }
+///
+/// impl Layer for Gate {}
+///
+/// # fn main() -> Result<()> {
+/// let mut rng = Rng::seed(42);
+/// let gate = Gate { fc: Linear::new(8, 8).init(&mut rng)? };
+/// let model = Sequential::input([4]).dense(8).layer(gate).dense(2).build(&mut rng)?;
+/// assert_eq!(model.named_parameters()[2].0, "1.fc.weight");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A network with such a layer is saved with its architecture when the layer is
+/// a [`SavedLayer`](crate::SavedLayer) whose kind is registered.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer of numbers of type `{T}`",
+    note = "a `Module` that is `Clone`, `Send` and `Sync` becomes one with \
+            `impl Layer for {Self} {{}}`"
+)]
+pub trait Layer<T: Float = f32>: Module<T> + Clone + Send + Sync + 'static {
+    /// The shape of the output for an input of this shape, both without the
+    /// batch axis.
+    ///
+    /// # Errors
+    ///
+    /// When the layer does not take this input.
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        trial(&|x| self.forward(x), input)
+    }
+
+    /// What a summary calls it, as `Gate 8`: the name of its type unless given.
+    fn description(&self) -> String {
+        type_name::<Self>().to_owned()
+    }
+}
+
+/// The name of a type without the path of its module and its parameters.
+pub(crate) fn type_name<L>() -> &'static str {
+    let name = std::any::type_name::<L>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// The shape of one output for an input of this shape, from a batch of zeros.
+pub(crate) fn trial<T: Float>(
+    forward: &dyn Fn(&Var<T>) -> Result<Var<T>>,
+    input: &Shape,
+) -> Result<Shape> {
+    if input.checked_elements().is_none_or(|values| values > MAX_TRIAL) {
+        let message = format!(
+            "an input of shape {input} is too large to try the layer with: implement \
+             Layer::output_shape"
+        );
+        return Err(Error::argument("", message));
+    }
+    let batch: Shape = [TRIAL_BATCH].into_iter().chain(input.iter().copied()).collect();
+    let y = forward(&Var::new(Tensor::zeros(batch.clone())))?;
+    match y.shape().split_first() {
+        Some((&TRIAL_BATCH, sample)) => Ok(sample.into()),
+        _ => {
+            let message =
+                format!("makes {} of {batch}: the batch must stay the first axis", y.shape());
+            Err(Error::shape("", message))
+        }
+    }
+}

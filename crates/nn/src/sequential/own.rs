@@ -1,0 +1,216 @@
+//! Layers of one's own: modules, networks and closures.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
+use serde_json::Value;
+
+use super::kinds::LayerSettings;
+use super::plan::{AnyLayer, IntoLayer, LayerPlan, OwnLayer};
+use super::{Sequential, registry};
+use crate::layer::{Layer, trial, type_name};
+use crate::module::Module;
+
+/// A layer to be that is `layer`.
+pub(super) fn boxed<T: Float, L: Layer<T>>(layer: L) -> Arc<dyn OwnLayer> {
+    Arc::new(Own { layer, element: PhantomData::<fn() -> T> })
+}
+
+/// A layer to be that is the closure `f`.
+pub(super) fn map<T: Float>(name: String, f: Function<T>) -> LayerPlan {
+    LayerPlan::own(Arc::new(Map { name, f }))
+}
+
+/// Gives a type with a field of state the parameters of that.
+macro_rules! state_of {
+    ([$($generics:tt)*] $type:ty: $field:tt) => {
+        impl<$($generics)*> dendra_autograd::Parameters<T> for $type {
+            fn visit<'a>(
+                &'a self,
+                path: &mut dendra_autograd::Path,
+                visitor: &mut dyn FnMut(&dendra_autograd::Path, dendra_autograd::Entry<'a, T>),
+            ) {
+                self.$field.visit(path, visitor);
+            }
+
+            fn visit_mut<'a>(
+                &'a mut self,
+                path: &mut dendra_autograd::Path,
+                visitor: &mut dyn FnMut(&dendra_autograd::Path, dendra_autograd::EntryMut<'a, T>),
+            ) {
+                self.$field.visit_mut(path, visitor);
+            }
+        }
+    };
+}
+pub(super) use state_of;
+
+/// A [`Layer`] that has lost its type in a network.
+struct Own<T, L> {
+    layer: L,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Float, L: Layer<T>> Clone for Own<T, L> {
+    fn clone(&self) -> Self {
+        Self { layer: self.layer.clone(), element: PhantomData }
+    }
+}
+
+state_of! { [T: Float, L: Layer<T>] Own<T, L>: layer }
+
+impl<T: Float, L: Layer<T>> Module<T> for Own<T, L> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        self.layer.forward(x)
+    }
+}
+
+impl<T: Float, L: Layer<T>> fmt::Display for Own<T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.layer.description())
+    }
+}
+
+impl<T: Float, L: Layer<T>> OwnLayer for Own<T, L> {
+    fn kind(&self) -> &str {
+        type_name::<L>()
+    }
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.layer.output_shape(input)
+    }
+
+    fn layer(&self) -> Box<dyn Any> {
+        erased::<T>(self)
+    }
+
+    fn element(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn saved(&self) -> std::result::Result<Value, String> {
+        registry::write(&self.layer, type_name::<L>())
+    }
+
+    fn blank(&self) -> Arc<dyn OwnLayer> {
+        let mut copy = self.clone();
+        forget_values(&mut copy);
+        Arc::new(copy)
+    }
+}
+
+/// A copy of a layer as [`OwnLayer::layer`] gives it.
+fn erased<T: Float>(layer: &dyn AnyLayer<T>) -> Box<dyn Any> {
+    Box::new(layer.copy())
+}
+
+/// Replaces all values by zeros that take no memory.
+fn forget_values<T: Float>(model: &mut dyn Parameters<T>) {
+    model.visit_mut(&mut Path::default(), &mut |_, entry| {
+        let value = match entry {
+            EntryMut::Param(param) => param.value_mut(),
+            EntryMut::Buffer(buffer) => buffer.value_mut(),
+            EntryMut::Counter(_) => return,
+        };
+        if let Ok(blank) = Tensor::scalar(T::ZERO).broadcast_to(value.shape().clone()) {
+            *value = blank;
+        }
+    });
+}
+
+/// A network inside a network.
+impl<T: Float> OwnLayer for Sequential<T> {
+    fn kind(&self) -> &str {
+        "Sequential"
+    }
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if input == self.input_shape() {
+            return Ok(self.output_shape().clone());
+        }
+        Err(Error::shape("", format!("expected {}, got {input}", self.input_shape())))
+    }
+
+    fn layer(&self) -> Box<dyn Any> {
+        erased::<T>(self)
+    }
+
+    fn element(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn saved(&self) -> std::result::Result<Value, String> {
+        let settings = LayerSettings::Sequential(self.plan().into());
+        serde_json::to_value(settings).map_err(|error| error.to_string())
+    }
+
+    fn blank(&self) -> Arc<dyn OwnLayer> {
+        let mut copy = self.clone();
+        forget_values(&mut copy);
+        Arc::new(copy)
+    }
+}
+
+impl<T: Float> IntoLayer for Sequential<T> {
+    fn into_layer(self) -> LayerPlan {
+        LayerPlan::own(Arc::new(self))
+    }
+}
+
+/// The function of a closure.
+pub(super) type Function<T> = Arc<dyn Fn(&Var<T>) -> Result<Var<T>> + Send + Sync>;
+
+/// A closure as a layer.
+#[derive(Clone)]
+struct Map<T: Float> {
+    name: String,
+    f: Function<T>,
+}
+
+impl<T: Float> Parameters<T> for Map<T> {
+    fn visit<'a>(&'a self, _: &mut Path, _: &mut dyn FnMut(&Path, Entry<'a, T>)) {}
+
+    fn visit_mut<'a>(&'a mut self, _: &mut Path, _: &mut dyn FnMut(&Path, EntryMut<'a, T>)) {}
+}
+
+impl<T: Float> Module<T> for Map<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        (self.f)(x)
+    }
+}
+
+impl<T: Float> fmt::Display for Map<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl<T: Float> OwnLayer for Map<T> {
+    fn kind(&self) -> &str {
+        &self.name
+    }
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        trial(&*self.f, input)
+    }
+
+    fn layer(&self) -> Box<dyn Any> {
+        erased::<T>(self)
+    }
+
+    fn element(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn saved(&self) -> std::result::Result<Value, String> {
+        Err(format!("a file cannot hold a closure: {}", registry::STATE_ALONE))
+    }
+
+    fn blank(&self) -> Arc<dyn OwnLayer> {
+        Arc::new(self.clone())
+    }
+}

@@ -1,0 +1,129 @@
+//! Networks whose input is token ids.
+
+use dendra_autograd::{Tape, Var};
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
+
+use super::parts::{Part, PartName};
+use super::plan::AnyLayer;
+use super::{Input, Sequential, SequentialBuilder};
+use crate::layers::{Embedding, EmbeddingBag};
+use crate::module::Model;
+use crate::place;
+
+impl Sequential {
+    /// Begins a network of token ids, such as the numbers of words, of this
+    /// shape without the batch axis: `[200]` for texts of 200 words. Its first
+    /// layer is an [`Embedding`], an [`EmbeddingBag`], or a network of tokens.
+    ///
+    /// Its input is a `Tensor<i64>`, which
+    /// [`forward_tokens`](Self::forward_tokens) takes.
+    ///
+    /// ```
+    /// use dendra_nn::Sequential;
+    /// use dendra_nn::tensor::{Rng, Tensor};
+    ///
+    /// let model = Sequential::tokens([5])
+    ///     .embedding(1000, 16)
+    ///     .gru(8)
+    ///     .last_step()
+    ///     .dense(2)
+    ///     .build(&mut Rng::seed(42))?;
+    /// let ids = Tensor::from([[3, 14, 159, 2, 6], [5, 35, 89, 7, 9]]);
+    /// assert_eq!(*model.forward_tokens(&ids, None)?.shape(), [2, 2]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    pub fn tokens(shape: impl Into<Shape>) -> SequentialBuilder {
+        SequentialBuilder::new(Input { shape: shape.into(), tokens: true })
+    }
+}
+
+impl<T: Float> Sequential<T> {
+    /// Whether the network takes token ids, and not floats.
+    pub fn takes_tokens(&self) -> bool {
+        self.input.tokens
+    }
+
+    /// The output for token ids, of a network that [`tokens`](Sequential::tokens)
+    /// began; recorded on the tape when one is given.
+    ///
+    /// # Errors
+    ///
+    /// When the network takes floats, the ids have another shape, or an id is
+    /// not in the table.
+    pub fn forward_tokens(&self, ids: &Tensor<i64>, tape: Option<&Tape<T>>) -> Result<Var<T>> {
+        self.input.check(true, ids.shape())?;
+        let part = self.parts.first().ok_or_else(no_layer)?;
+        let x = {
+            let name = PartName(0, part.name.as_deref());
+            let _part = tape.and_then(|tape| tape.enter(self, &name, &part.layer));
+            lookup(part, ids, tape).ok_or_else(no_layer)?
+        };
+        self.forward_from(1, x.map_err(|error| self.explain(0, error))?)
+    }
+}
+
+fn no_layer() -> Error {
+    Error::argument("Sequential::tokens", "there is no layer that takes token ids")
+}
+
+/// What a layer that takes token ids makes of them.
+fn lookup<T: Float>(
+    part: &Part<T>,
+    ids: &Tensor<i64>,
+    tape: Option<&Tape<T>>,
+) -> Option<Result<Var<T>>> {
+    let Some(tape) = tape.filter(|_| part.evaluation) else {
+        return lookup_in(&*part.layer, ids, tape);
+    };
+    let beside = tape.input(Tensor::zeros([0]));
+    let looked_up = |beside: &Var<T>| lookup_in(&*part.layer, ids, beside.tape());
+    Some(beside.in_evaluation(&|beside| looked_up(beside).unwrap_or_else(|| Err(no_layer()))))
+}
+
+fn lookup_in<T: Float>(
+    layer: &dyn AnyLayer<T>,
+    ids: &Tensor<i64>,
+    tape: Option<&Tape<T>>,
+) -> Option<Result<Var<T>>> {
+    let layer = layer.as_any();
+    if let Some(embedding) = layer.downcast_ref::<Embedding<T>>() {
+        return Some(embedding.lookup(ids, tape));
+    }
+    if let Some(bag) = layer.downcast_ref::<EmbeddingBag<T>>() {
+        return Some(bag.lookup(ids, None, None, tape));
+    }
+    layer.downcast_ref::<Sequential<T>>().map(|model| model.forward_tokens(ids, tape))
+}
+
+/// Refuses a network of tokens whose first layer does not take them.
+pub(super) fn check<T: Float>(parts: &[Part<T>]) -> Result<()> {
+    let first = parts.first().ok_or_else(no_layer)?;
+    let layer = (*first.layer).as_any();
+    let takes_tokens = layer.is::<Embedding<T>>()
+        || layer.is::<EmbeddingBag<T>>()
+        || layer.downcast_ref::<Sequential<T>>().is_some_and(Sequential::takes_tokens);
+    if takes_tokens {
+        return Ok(());
+    }
+    let place = PartName(0, first.name.as_deref()).place(first.plan.kind());
+    let message = "it takes floats: a network of token ids begins with an Embedding, an \
+                   EmbeddingBag or a network of tokens";
+    Err(place::at(Error::argument("", message), place))
+}
+
+/// A network of tokens is a model of ids. As a [`Module`](crate::Module) it is
+/// one of floats, too, and refuses them.
+macro_rules! models_of_ids {
+    ($($type:ty)*) => {$(
+        // For each type by itself: of all types, that of a `Module` of integers
+        // could be among them.
+        impl Model<Tensor<i64>, $type> for Sequential<$type> {
+            type Output = Var<$type>;
+
+            fn run(&self, ids: &Tensor<i64>, tape: &Tape<$type>) -> Result<Var<$type>> {
+                self.forward_tokens(ids, Some(tape))
+            }
+        }
+    )*};
+}
+models_of_ids! { f32 f64 }
