@@ -4,6 +4,7 @@
 //! digit after digit.
 
 use clap::Parser;
+use dendra::autograd::Plain;
 use dendra::datasets::{Batch, Draw, Padded};
 use dendra::prelude::*;
 use dendra::tensor::{AttentionMask, AttentionOptions};
@@ -210,7 +211,10 @@ impl Translator {
         let (outputs, last) = self.encoder.run(&x, None, Some(&lengths))?;
         let ends = [last.h.narrow(0, 0, 1)?, last.h.narrow(0, 1, 1)?];
         let h = self.bridge.forward(&Var::cat(&[&ends[0], &ends[1]], 2)?)?.tanh();
-        let keep = written.mask().unsqueeze(1)?;
+        let mask = written.mask();
+        let places = mask.shape()[1];
+        tape.note(Plain::LengthMask { places }, &[&written.lengths], &mask)?;
+        let keep = mask.unsqueeze(1)?;
         Ok(Memory { outputs, keep, state: RecurrentState { h, c: None } })
     }
 

@@ -3,7 +3,7 @@
 use dendra_tensor::ops::{Attribute, Attributes};
 use dendra_tensor::{Element, Error, Float, Number, Ops, Result, Shape, Tensor};
 
-use crate::state::AnyTensor;
+use dendra_tensor::AnyTensor;
 
 /// A function of tensors of any element types that has no gradient:
 /// comparisons, arg-max, masks, arithmetic of integers. It is called as a
@@ -70,6 +70,12 @@ pub enum Plain {
     MaskedFill {
         /// The number.
         value: f64,
+    },
+    /// For each of some lengths `[N]` which of so many places come before it,
+    /// `[N, places]`: the mask of padded sequences.
+    LengthMask {
+        /// The places.
+        places: usize,
     },
     /// Tensors one after the other along an axis.
     Cat {
@@ -224,6 +230,7 @@ impl Function for Plain {
             Self::Argmax { .. } => "argmax",
             Self::Argmin { .. } => "argmin",
             Self::MaskedFill { .. } => "masked_fill",
+            Self::LengthMask { .. } => "length_mask",
             Self::Cat { .. } => "cat",
             Self::Add | Self::AddScalar(_) => "add",
             Self::Sub => "sub",
@@ -243,6 +250,7 @@ impl Function for Plain {
                 vec![("axis", (*axis).into())]
             }
             Self::MaskedFill { value } => vec![("value", (*value).into())],
+            Self::LengthMask { places } => vec![("places", (*places).into())],
             Self::View { shape, strides, offset } => vec![
                 ("shape", shape.into()),
                 ("strides", strides[..].into()),
@@ -297,6 +305,11 @@ impl Function for Plain {
                     AnyTensor::F64(x) => Ok(x.masked_fill(mask, *value)?.into()),
                     _ => Err(refuse()),
                 }
+            }
+            Self::LengthMask { places } => {
+                let lengths = first.downcast::<i64>().filter(|x| x.rank() == 1);
+                let lengths = lengths.ok_or_else(refuse)?.unsqueeze(1)?;
+                Ok(Tensor::arange(*places).lt(&lengths)?.into())
             }
             Self::Cat { axis } => for_elements!(first, |x| {
                 let mut all = vec![x];

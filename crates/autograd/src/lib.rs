@@ -40,6 +40,7 @@ mod tape;
 mod var;
 
 pub use checkpoint::checkpoint;
+pub use dendra_tensor::AnyTensor;
 pub use function::{Comparison, Function, Plain, integers};
 pub use functional::{check_gradient, value_and_grad};
 pub use grad::Wrt;
@@ -51,6 +52,6 @@ pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
 pub use per_sample::SampleGradients;
 pub use recording::{AsAny, Event, Inside, Recording, Scope};
-pub use state::{AnyTensor, StateDict};
+pub use state::StateDict;
 pub use tape::Tape;
 pub use var::Var;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use dendra_tensor::{Element as _, Error, Float, Result, Shape, Tensor};
+use dendra_tensor::{AnyTensor, Element as _, Error, Float, Result, Shape, Tensor};
 
 use crate::parameters::{Entry, EntryMut, Parameters, Path};
-use crate::state::{AnyTensor, StateDict};
+use crate::state::{StateDict, to_float};
 
 /// All in which a state dict differs from a model, gathered before anything is
 /// changed.
@@ -40,7 +40,7 @@ impl Differences {
     /// As [`compare`](Self::compare) for floats, which may be of another float
     /// type as long as `T` can hold them.
     fn compare_floats<T: Float>(&mut self, name: &str, found: Option<&AnyTensor>, shape: &Shape) {
-        let converted = found.filter(|found| found.shape() == shape).and_then(AnyTensor::to_float);
+        let converted = found.filter(|found| found.shape() == shape).and_then(to_float);
         let Some(converted): Option<Tensor<T>> = converted else {
             return self.compare(name, found, T::NAME, shape);
         };
@@ -125,7 +125,7 @@ fn take<T: Float>(
         let Some(found) = state.get(path.as_str()).filter(|_| names.contains(path.as_str())) else {
             return;
         };
-        let floats = || found.to_float().expect(COMPARED);
+        let floats = || to_float(found).expect(COMPARED);
         match entry {
             EntryMut::Param(param) => *param.value_mut() = floats(),
             EntryMut::Buffer(buffer) => *buffer.value_mut() = floats(),

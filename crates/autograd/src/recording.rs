@@ -6,13 +6,12 @@ use std::fmt::Display;
 use std::sync::MutexGuard;
 
 use dendra_tensor::ops::{Op, Recorded, record};
-use dendra_tensor::{Element, Error, Float, Result, Tensor};
+use dendra_tensor::{AnyTensor, Element, Error, Float, Result, Tensor, Tensors};
 use smallvec::SmallVec;
 
 use crate::function::Function;
 use crate::param::{Param, ParamId};
 use crate::parameters::{Entry, Parameters, Path};
-use crate::state::AnyTensor;
 use crate::tape::Tape;
 use crate::var::Var;
 
@@ -268,5 +267,20 @@ impl<E: Element> AsAny for Tensor<E> {
 impl AsAny for AnyTensor {
     fn as_any(&self) -> Result<AnyTensor> {
         Ok(self.clone())
+    }
+}
+
+impl<T: Float> Tensors for Var<T> {
+    fn tensors(&self) -> Result<Vec<AnyTensor>> {
+        self.value().tensors()
+    }
+
+    /// On the tape where this one is.
+    fn with_tensors(&self, tensors: &mut dyn Iterator<Item = AnyTensor>) -> Result<Self> {
+        let value = self.value().with_tensors(tensors)?;
+        Ok(match self.tape() {
+            Some(tape) => tape.input(value),
+            None => Self::new(value),
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dendra_tensor::{Element, Error, Float, Memory, Result, Shape, Tensor};
+use dendra_tensor::{AnyTensor, Element, Error, Float, Result, Tensor};
 
 use crate::parameters::{Entry, Parameters, Path};
 
@@ -109,120 +109,13 @@ impl StateDict {
     }
 }
 
-/// Defines the tensor of any element type from the list of those types.
-macro_rules! any_tensor {
-    ($($variant:ident $type:ty;)*) => {
-        /// A tensor whose element type is known at run time.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum AnyTensor {$(
-            #[doc = concat!("Elements of type `", stringify!($type), "`.")]
-            $variant(Tensor<$type>),
-        )*}
-
-        impl AnyTensor {
-            /// The shape.
-            pub fn shape(&self) -> &Shape {
-                match self { $(Self::$variant(tensor) => tensor.shape(),)* }
-            }
-
-            /// The name of the element type, as `"f32"`.
-            pub fn element(&self) -> &'static str {
-                match self { $(Self::$variant(_) => <$type>::NAME,)* }
-            }
-
-            /// Where its elements lie; see [`Tensor::memory`].
-            pub fn memory(&self) -> Option<Memory> {
-                match self { $(Self::$variant(tensor) => tensor.memory(),)* }
-            }
-
-            /// The strides of its axes, in elements.
-            pub fn strides(&self) -> Vec<isize> {
-                match self { $(Self::$variant(tensor) => tensor.strides().to_vec(),)* }
-            }
-
-            /// As [`Tensor::offset_in`]; `None` where the types differ.
-            pub fn offset_in(&self, base: &Self) -> Option<usize> {
-                match (self, base) {
-                    $((Self::$variant(view), Self::$variant(base)) => view.offset_in(base),)*
-                    _ => None,
-                }
-            }
-
-            /// The given indices of an axis; see [`Tensor::index_select`].
-            ///
-            /// # Errors
-            ///
-            /// When there is no such axis or index.
-            pub fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
-                Ok(match self {
-                    $(Self::$variant(x) => Self::$variant(x.index_select(axis, indices)?),)*
-                })
-            }
-
-            /// The elements under another shape; see [`Tensor::reshape`].
-            ///
-            /// # Errors
-            ///
-            /// When their number differs.
-            pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
-                Ok(match self {
-                    $(Self::$variant(tensor) => Self::$variant(tensor.reshape(shape)?),)*
-                })
-            }
-
-            /// Whether both have the same element type, shape and bits.
-            pub fn has_bits_of(&self, other: &Self) -> bool {
-                match (self, other) {
-                    // NaN equals itself here, and 0 does not equal −0.
-                    (Self::F32(a), Self::F32(b)) => a.map(f32::to_bits) == b.map(f32::to_bits),
-                    (Self::F64(a), Self::F64(b)) => a.map(f64::to_bits) == b.map(f64::to_bits),
-                    (a, b) => a == b,
-                }
-            }
-
-            /// The tensor, when its elements are of this type.
-            pub fn downcast<T: Element>(&self) -> Option<&Tensor<T>> {
-                let tensor: &dyn std::any::Any = match self {
-                    $(Self::$variant(tensor) => tensor,)*
-                };
-                tensor.downcast_ref()
-            }
-
-            /// The tensor with its type found out at run time; `None` for an
-            /// element type that files do not hold.
-            pub fn upcast<T: Element>(tensor: &Tensor<T>) -> Option<Self> {
-                let tensor: &dyn std::any::Any = tensor;
-                $(if let Some(tensor) = tensor.downcast_ref::<Tensor<$type>>() {
-                    return Some(Self::$variant(tensor.clone()));
-                })*
-                None
-            }
-        }
-
-        $(impl From<Tensor<$type>> for AnyTensor {
-            fn from(tensor: Tensor<$type>) -> Self {
-                Self::$variant(tensor)
-            }
-        })*
-    };
-}
-
-any_tensor! {
-    F32 f32; F64 f64;
-    U8 u8; U16 u16; U32 u32; U64 u64;
-    I8 i8; I16 i16; I32 i32; I64 i64;
-    Bool bool;
-}
-
-impl AnyTensor {
-    /// The tensor with floats of this type, rounded where they are more precise;
-    /// `None` when it holds no floats.
-    pub(crate) fn to_float<T: Float>(&self) -> Option<Tensor<T>> {
-        match self {
-            Self::F32(tensor) => Some(float(tensor)),
-            Self::F64(tensor) => Some(float(tensor)),
-            _ => None,
-        }
+/// The tensor with floats of this type, rounded where they are more precise;
+/// `None` when it holds no floats.
+pub(crate) fn to_float<T: Float>(any: &AnyTensor) -> Option<Tensor<T>> {
+    match any {
+        AnyTensor::F32(tensor) => Some(float(tensor)),
+        AnyTensor::F64(tensor) => Some(float(tensor)),
+        _ => None,
     }
 }
 

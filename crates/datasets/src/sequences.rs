@@ -1,6 +1,6 @@
 //! Sequences of different lengths, padded to the longest of a batch.
 
-use dendra_tensor::{Element, Error, Result, Shape, Tensor};
+use dendra_tensor::{AnyTensor, Element, Error, Result, Shape, Tensor, Tensors};
 
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
 
@@ -20,6 +20,17 @@ impl<T: Element> Padded<T> {
         let longest = self.values.shape()[1];
         let lengths = self.lengths.to_vec();
         Tensor::from_fn([lengths.len(), longest], |i| ((i % longest) as i64) < lengths[i / longest])
+    }
+}
+
+impl<T: Element> Tensors for Padded<T> {
+    fn tensors(&self) -> Result<Vec<AnyTensor>> {
+        Ok([self.values.tensors()?, self.lengths.tensors()?].concat())
+    }
+
+    fn with_tensors(&self, tensors: &mut dyn Iterator<Item = AnyTensor>) -> Result<Self> {
+        let values = self.values.with_tensors(tensors)?;
+        Ok(Self { values, lengths: self.lengths.with_tensors(tensors)? })
     }
 }
 

@@ -84,4 +84,4 @@ pub use sequential::{
     ResidualSettings, SavedLayer, Sequential, SequentialBuilder, SequentialSettings, Summary,
     SummaryRow, register_layer,
 };
-pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Tensors, Trace};
+pub use trace::{Executed, Node, NodeKind, Part, Setting, Size, Trace};

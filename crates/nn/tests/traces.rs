@@ -1,11 +1,12 @@
 //! Traces compute what the models compute, to the bit, for any batch.
 
+#[path = "traces/of_examples.rs"]
+mod of_examples;
+
 use dendra_nn::autograd::{AnyTensor, Parameters, Tape, Var};
 use dendra_nn::layers::*;
-use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor};
-use dendra_nn::{
-    Module, NodeKind, Parallel, Residual, Sequential, SequentialBuilder, Tensors, Trace,
-};
+use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor, Tensors};
+use dendra_nn::{Module, NodeKind, Parallel, Residual, Sequential, SequentialBuilder, Trace};
 
 /// Traces a function of a model on some samples and replays it on other
 /// numbers of them.
@@ -214,7 +215,7 @@ fn a_transformer_is_replayed_and_its_parts_are_named() {
         Ok(vec![logits])
     });
     let text = trace.to_string();
-    println!("{text}");
+    println!("{}", trace.summary());
     for line in ["embedding(tokens.weight, indices=x, ", "[N, 5, 8]", "[N·5, 7]"] {
         assert!(text.contains(line), "{text}");
     }
@@ -298,7 +299,6 @@ fn a_network_in_a_model_has_its_path_and_frozen_parameters_their_names() {
     );
     let parts: Vec<(&str, &str)> =
         trace.parts().iter().map(|part| (part.path.as_str(), part.description.as_str())).collect();
-    println!("{trace}");
     assert_eq!(parts[..2], [("left.0", "Linear 6 → 4"), ("left.1", "ReLU")], "{trace}");
     assert!(parts.contains(&("right.1", "ReLU")) && parts.contains(&("", "")), "{parts:?}");
     let frozen = trace.nodes().iter().filter_map(|node| match &node.kind {

@@ -21,6 +21,7 @@
 //! overflow-checks = false
 //! ```
 
+mod any;
 #[cfg(feature = "approx")]
 mod approx;
 mod buffer;
@@ -40,6 +41,7 @@ mod threads;
 mod unoptimised;
 mod window;
 
+pub use any::{AnyTensor, Tensors};
 pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, MatrixFault, Result};
 pub use memory::Memory;

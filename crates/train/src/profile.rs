@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Instant;
 
-use dendra_nn::{Executed, Model, NodeKind, Output, Tensors, Trace};
-use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
+use dendra_nn::{Executed, Model, NodeKind, Output, Trace};
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor, Tensors};
 
 use crate::table;
 

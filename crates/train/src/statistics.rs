@@ -3,8 +3,8 @@
 use std::fmt;
 
 use dendra_autograd::{Gradients, Parameters, Tape, Var};
-use dendra_nn::{Sequential, Tensors, Trace};
-use dendra_tensor::{Float, Result, Tensor};
+use dendra_nn::{Sequential, Trace};
+use dendra_tensor::{Float, Result, Tensor, Tensors};
 
 use crate::table;
 

@@ -8,15 +8,13 @@ mod replay;
 mod size;
 mod summary;
 mod svg;
-mod tensors;
 
 pub use replay::Executed;
 pub use size::Size;
-pub use tensors::Tensors;
 
 use dendra_autograd::{AnyTensor, Function, Parameters, Tape};
 use dendra_tensor::ops::{Attribute, Recorded};
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 
 use self::summary::Held;
 use crate::module::{Model, Output};
@@ -240,6 +238,17 @@ impl<T: Float> Node<T> {
     /// Whether it is computed, by an operation or a function.
     pub fn is_computed(&self) -> bool {
         matches!(self.kind, NodeKind::Operation(_) | NodeKind::Function(_))
+    }
+
+    /// Whether it is another value seen through another shape, which costs nothing.
+    pub fn is_view(&self) -> bool {
+        match &self.kind {
+            NodeKind::Operation(call) => {
+                call.inputs().iter().any(|input| call.output().shares_memory_with(input))
+            }
+            NodeKind::Function(function) => function.name() == "view",
+            _ => false,
+        }
     }
 
     /// All values that it is computed from, those of settings included.

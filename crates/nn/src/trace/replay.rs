@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use dendra_autograd::{AnyTensor, AsAny};
 use dendra_tensor::ops::{Attribute, Parents, Recorded};
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 
 use super::matching::{place, repeat, samples_of};
-use super::{Node, NodeKind, Setting, Tensors, Trace, refuse, size};
+use super::{Node, NodeKind, Setting, Trace, refuse, size};
 
 /// A value that a replay has computed; see [`Trace::replay_watched`].
 pub struct Executed<'a, T: Float = f32> {

@@ -4,7 +4,7 @@ use dendra_autograd::{Entry, Parameters, Path};
 use dendra_tensor::Float;
 
 use super::parts::{is_within, layer_of};
-use super::{NodeKind, Trace, size};
+use super::{Node, NodeKind, Trace, size};
 use crate::sequential::{Summary, SummaryRow};
 
 /// How many operations a row names.
@@ -76,12 +76,13 @@ impl<T: Float> Trace<T> {
         }
         for part in &self.parts {
             let nodes = || self.nodes.iter().filter(|n| n.is_computed() && n.part == part.path);
+            let is_all_views = nodes().all(Node::is_view);
             let mut names: Vec<String> = Vec::new();
             let mut multiply_adds = 0;
             let mut output = String::new();
             for node in nodes() {
                 let name = node.name();
-                if !names.contains(&name) {
+                if (is_all_views || !node.is_view()) && !names.contains(&name) {
                     names.push(name);
                 }
                 if let NodeKind::Operation(call) = &node.kind {

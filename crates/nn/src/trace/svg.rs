@@ -25,12 +25,16 @@ const LETTER: f64 = 7.25;
 const LETTERS: usize = 56;
 const MARGIN: f64 = 14.0;
 const BOX: f64 = 40.0;
-const PILL: f64 = 26.0;
+/// The height of a box of one line.
+const LOW: f64 = 26.0;
 const GAP: f64 = 16.0;
 /// The height of a frame's title.
 const TITLE: f64 = 22.0;
 /// What a frame is wider than what is in it, on each side and below.
 const INSET: f64 = 10.0;
+/// The distance of the arrows from box to box to the right end, away from the
+/// titles of frames.
+const ARROW: f64 = 24.0;
 /// The distance of lines beside the boxes.
 const LANE: f64 = 11.0;
 
@@ -46,6 +50,8 @@ struct Drawn {
     details: String,
     top: f64,
     height: f64,
+    /// Whether it is an input or an output, and no operation.
+    is_value: bool,
 }
 
 impl Drawn {
@@ -84,8 +90,7 @@ impl<T: Float> Trace<T> {
         for frame in &frames {
             self.frame(&mut body, frame, depth, left, width);
         }
-        let lanes =
-            lines(&mut body, &boxes, left + width / 2.0, right, right + depth as f64 * INSET);
+        let lanes = lines(&mut body, &boxes, right - ARROW, right, right + depth as f64 * INSET);
         for drawn in &boxes {
             one_box(&mut body, drawn, left, width);
         }
@@ -125,15 +130,17 @@ impl<T: Float> Trace<T> {
             }
             let title = if is_input { self.value_name(index) } else { node.name() };
             let part = node.part.split('.').filter(|part| !part.is_empty()).map(str::to_owned);
+            let details = if is_input { String::new() } else { self.details(index, &flows) };
             boxes.push(Drawn {
                 node: Some(index),
                 sources: node.sources().filter(|&source| flows[source]).collect(),
                 part: part.collect(),
                 title,
                 shape: node.shape_text(),
-                details: if is_input { String::new() } else { self.details(index, &flows) },
+                height: if details.is_empty() { LOW } else { BOX },
+                details,
                 top: 0.0,
-                height: if is_input { PILL } else { BOX },
+                is_value: is_input,
             });
         }
         for &output in &self.outputs {
@@ -145,7 +152,8 @@ impl<T: Float> Trace<T> {
                 shape: self.nodes[output].shape_text(),
                 details: String::new(),
                 top: 0.0,
-                height: PILL,
+                height: LOW,
+                is_value: true,
             });
         }
         boxes
@@ -184,7 +192,8 @@ impl<T: Float> Trace<T> {
         let path = frame.path.join(".");
         let told = self.parts.iter().find(|part| part.path == path);
         let description = told.map_or("", |part| part.description.as_str());
-        let title = format!("{path}  {description}");
+        let name = frame.path.last().map_or("", String::as_str);
+        let title = format!("{name}  {description}");
         let title = escape(&shortened(title.trim_end(), LETTERS));
         let (x, y) = (left - around, frame.top);
         let (wide, high) = (width + 2.0 * around, frame.bottom - frame.top);
@@ -235,7 +244,7 @@ fn place(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
 }
 
 /// Draws the lines between boxes and gives the number of lanes beside them.
-fn lines(svg: &mut String, boxes: &[Drawn], middle: f64, right: f64, beside: f64) -> usize {
+fn lines(svg: &mut String, boxes: &[Drawn], down: f64, right: f64, beside: f64) -> usize {
     // The lowest end in each lane.
     let mut lanes: Vec<f64> = Vec::new();
     for (index, to) in boxes.iter().enumerate() {
@@ -250,8 +259,8 @@ fn lines(svg: &mut String, boxes: &[Drawn], middle: f64, right: f64, beside: f64
             let from = &boxes[above];
             if above + 1 == index {
                 let (start, end) = (from.bottom(), to.top);
-                arrow(svg, &format!("M {middle:.1} {start:.1} V {end:.1}"), INK);
-                head(svg, [middle, end], false, INK);
+                arrow(svg, &format!("M {down:.1} {start:.1} V {end:.1}"), INK);
+                head(svg, [down, end], false, INK);
                 continue;
             }
             let (start, end) = (from.middle() + 6.0, to.middle() - 6.0);
@@ -300,10 +309,9 @@ fn head(svg: &mut String, [x, y]: [f64; 2], to_the_left: bool, color: &str) {
 }
 
 fn one_box(svg: &mut String, drawn: &Drawn, left: f64, width: f64) {
-    let is_pill = drawn.details.is_empty() && drawn.height < BOX;
     let (top, height) = (drawn.top, drawn.height);
-    let radius = if is_pill { height / 2.0 } else { 5.0 };
-    let line = if is_pill || drawn.details.is_empty() { drawn.middle() + 4.0 } else { top + 16.0 };
+    let radius = if drawn.is_value { height / 2.0 } else { 5.0 };
+    let line = if drawn.details.is_empty() { drawn.middle() + 4.0 } else { top + 16.0 };
     let (title, shape) = (escape(&drawn.title), escape(&drawn.shape));
     put(
         svg,

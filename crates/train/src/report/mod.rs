@@ -6,8 +6,8 @@ mod page;
 use std::fmt;
 use std::path::Path;
 
-use dendra_nn::write_whole;
-use dendra_tensor::Result;
+use dendra_nn::{Trace, write_whole};
+use dendra_tensor::{Float, Result};
 
 use crate::history::History;
 pub use classification::{ClassFigures, Classification, Mistake};
@@ -50,6 +50,8 @@ pub struct Report {
     title: String,
     settings: Vec<(String, String)>,
     summary: Option<String>,
+    /// A picture of the model.
+    drawing: Option<String>,
     history: History,
     classification: Option<Classification>,
     class_names: Vec<String>,
@@ -62,6 +64,7 @@ impl Report {
             title: title.into(),
             settings: Vec::new(),
             summary: None,
+            drawing: None,
             history: History::default(),
             classification: None,
             class_names: Vec::new(),
@@ -77,6 +80,12 @@ impl Report {
     /// Shows the model, as `Sequential::summary` or another text tells it.
     pub fn summary(mut self, summary: &dyn fmt::Display) -> Self {
         self.summary = Some(summary.to_string());
+        self
+    }
+
+    /// Draws the model, operation by operation.
+    pub fn trace<T: Float>(mut self, trace: &Trace<T>) -> Self {
+        self.drawing = Some(trace.to_svg());
         self
     }
 

@@ -22,6 +22,7 @@ pub(super) fn page(report: &Report) -> Result<String> {
     }
     settings(&mut body, report);
     epochs(&mut body, report);
+    drawing(&mut body, report);
     let title = escape(&report.title);
     // Curves are drawn for light paper; the attributes they carry yield to
     // the rules of a dark page.
@@ -231,6 +232,16 @@ fn settings(page: &mut String, report: &Report) {
         put!(page, "<pre>{}</pre>", escape(summary.trim_end()));
     }
     put!(page, "</div></section>\n");
+}
+
+fn drawing(page: &mut String, report: &Report) {
+    let Some(drawing) = &report.drawing else { return };
+    put!(
+        page,
+        "<section><h2>Operations</h2><p class=\"note\">From the inputs to the outputs, by the parts \
+         of the model; N is the number of samples.</p><figure class=\"plot drawing\">{drawing}\
+         </figure></section>\n"
+    );
 }
 
 fn epochs(page: &mut String, report: &Report) {
