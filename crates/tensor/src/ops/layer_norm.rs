@@ -6,7 +6,7 @@
 //! on the shape alone, and the pieces in order.
 
 use super::normalisation::{self, Normalisation};
-use super::per_sample::one_by_one;
+use super::per_sample::by_rows;
 use super::{Attributes, Call, Cotangents, Op, SampleCotangents, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -340,13 +340,7 @@ impl<T: Float> Op<T> for LayerNorm {
         call: Call<'_, T, Self::Saved>,
         samples: usize,
     ) -> Result<Option<SampleCotangents<T>>> {
-        if call.inputs[0].rank() == self.normalized_shape.len() {
-            return Ok(None);
-        }
-        let saved = call.saved;
-        let rows = saved.len().checked_div(samples).unwrap_or(0);
-        let part = |sample: usize| (self.clone(), saved[sample * rows..][..rows].to_vec());
-        Ok(one_by_one(self, call, samples, 1, part))
+        Ok(by_rows(self, call, samples, self.normalized_shape.len()))
     }
 
     #[inline(never)]
@@ -397,13 +391,7 @@ impl<T: Float> Op<T> for RmsNorm {
         call: Call<'_, T, Self::Saved>,
         samples: usize,
     ) -> Result<Option<SampleCotangents<T>>> {
-        if call.inputs[0].rank() == self.normalized_shape.len() {
-            return Ok(None);
-        }
-        let saved = call.saved;
-        let rows = saved.len().checked_div(samples).unwrap_or(0);
-        let part = |sample: usize| (self.clone(), saved[sample * rows..][..rows].to_vec());
-        Ok(one_by_one(self, call, samples, 1, part))
+        Ok(by_rows(self, call, samples, self.normalized_shape.len()))
     }
 
     #[inline(never)]

@@ -1,7 +1,7 @@
-//! Values and gradients of layer normalisation.
+//! Normalised rows, the same bits for any number of threads, and refusals.
 
+use super::super::{Ops, Term};
 use super::*;
-use crate::ops::{Ops, Term};
 
 #[test]
 fn rows_far_from_zero_are_brought_to_mean_0_and_variance_1() {
