@@ -173,7 +173,7 @@ impl Agent {
         // Every step that the pole stands is worth 1.
         let worth = future.mul(&goes_on)?.add_scalar(1.0);
 
-        let tape = Tape::training(self.seed, self.steps as u64);
+        let tape = self.optimizer.tape(self.seed);
         let values = self.model.forward(&tape.input(observations(|memory| memory.before)?))?;
         let actions = batch.iter().map(|memory| memory.action).collect();
         let values = values.gather(1, &Tensor::from_vec(actions, [batch.len(), 1])?)?;

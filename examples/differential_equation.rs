@@ -48,7 +48,7 @@ fn main() -> Result<()> {
             learning_rate * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos()) / 2.0,
         );
         let t = Tensor::uniform([moments, 1], 0.0, END, &mut rng);
-        let t = Tape::training(seed, step).leaf(t);
+        let t = optimizer.tape(seed).leaf(t);
         let u = swing(&net, &t)?;
         // Each moment has its own u, so the gradient of the sum holds all slopes.
         let slope = u.sum().grad_recorded(&t)?;

@@ -46,7 +46,6 @@ fn main() -> Result<()> {
     // The same noise for every sheet shows how the pictures become digits.
     let shown = Var::new(Tensor::normal([SIDE * SIDE, NOISE], 0.0, 1.0, &mut rng));
 
-    let mut step = 0_u64;
     for epoch in 0..options.epochs {
         let mut sums = [0.0; 3];
         for batch in loader.epoch(epoch as u64) {
@@ -61,9 +60,9 @@ fn main() -> Result<()> {
             // Pictures are judged: real ones 0.9 (not quite 1, so that the
             // discriminator does not become too sure), drawn ones 0.
             let noise = Tensor::normal([count, NOISE], 0.0, 1.0, &mut rng);
-            let tape = Tape::training(options.seed, 2 * step);
+            let tape = generator_optimizer.tape(options.seed);
             let drawn = generator.forward(&tape.input(noise))?;
-            let tape = Tape::training(options.seed, 2 * step + 1);
+            let tape = discriminator_optimizer.tape(options.seed.wrapping_add(1));
             let of_real = discriminator.forward(&tape.input(real))?;
             let of_drawn = discriminator.forward(&tape.input(drawn.value().clone()))?;
             let judgement = loss.compute(&of_real, &ones.mul_scalar(0.9))?
@@ -82,7 +81,6 @@ fn main() -> Result<()> {
             let gradients = loss.compute(&verdict, &ones)?.backward()?;
             generator_optimizer.step(&mut generator, &gradients)?;
             sums[1] += gradients.loss();
-            step += 1;
         }
         let [discriminator_loss, generator_loss, fooled] =
             sums.map(|sum| sum / loader.len() as f32);

@@ -63,13 +63,13 @@ fn main() -> Result<()> {
 
     for step in 0..steps {
         let mut distance = 0.0;
-        for inner in 0..critic_steps {
+        for _ in 0..critic_steps {
             let (real, drawn) = (real_points(n, &mut rng)?, draw(&generator, n, &mut rng)?);
             // Between a real and a drawn point the critic shall have the slope 1.
             let share = Tensor::uniform([n, 1], 0.0, 1.0, &mut rng);
             let between = real.mul(&share)? + drawn.mul(&(1.0 - &share))?;
 
-            let tape = Tape::training(seed, step * (critic_steps + 1) + inner);
+            let tape = critic_optimizer.tape(seed);
             let of_real = critic.forward(&tape.input(real))?.mean();
             let of_drawn = critic.forward(&tape.input(drawn))?.mean();
             let between = tape.leaf(between);
@@ -82,7 +82,7 @@ fn main() -> Result<()> {
         }
 
         // Drawn points that the critic takes for real; it stays as it is.
-        let tape = Tape::training(seed, step * (critic_steps + 1) + critic_steps);
+        let tape = generator_optimizer.tape(seed);
         let drawn =
             generator.forward(&tape.input(Tensor::normal([n, NOISE], 0.0, 1.0, &mut rng)))?;
         critic.set_trainable(false);

@@ -158,17 +158,15 @@ fn mnist_loop(folder: Option<PathBuf>) -> Result<Vec<f64>> {
     };
     let mut optimizer = Adam::new(LEARNING_RATE);
     let loader = DataLoader::new(&data).batch_size(BATCH_SIZE).shuffle(SEED);
-    let mut step = 0;
     let mut epochs = Vec::new();
     for epoch in 0..EPOCHS as u64 {
         let start = Instant::now();
         for batch in loader.epoch(epoch) {
             let (x, y) = batch?;
-            let tape = Tape::training(SEED, step);
+            let tape = optimizer.tape(SEED);
             let logits = model.forward(&tape.input(x))?;
             let gradients = losses::cross_entropy(&logits, &y)?.backward()?;
             optimizer.step(&mut model, &gradients)?;
-            step += 1;
         }
         epochs.push(start.elapsed().as_secs_f64());
     }

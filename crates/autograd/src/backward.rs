@@ -267,9 +267,7 @@ impl<T: Float> Record<T> {
         }
         depends
     }
-}
 
-impl<T: Float> Record<T> {
     /// How often the values of the nodes from `first` on are used up to `last`; a
     /// value that another node stands for counts twice.
     pub(crate) fn uses(&self, first: usize, last: usize) -> HashMap<usize, usize> {
@@ -334,41 +332,58 @@ impl<T: Float> Shared<T> {
                     *found = Some(cotangent.clone());
                 }
             }
-            let is_restored = own.is_some();
-            let lent = own
-                .unwrap_or_else(|| std::mem::replace(&mut self.record().nodes[node], Node::Lent));
-            let gradients = match &lent {
+            let lent = Borrowed::new(self, node, own);
+            match &lent.node {
                 Node::Alias(of) => {
                     if let Some(index) = needed(*of) {
                         add(&mut cotangents[index], cotangent);
                     }
-                    Ok(TermCotangents::new())
                 }
                 Node::Operation(call) => {
-                    let needs = call.parents().iter();
+                    let parents = call.parents();
                     let needs: SmallVec<[bool; 3]> =
-                        needs.map(|parent| parent.and_then(needed).is_some()).collect();
-                    match needs.contains(&true) {
-                        true => pass.rule(recorder, &**call, node, &needs, cotangent),
-                        false => Ok(TermCotangents::new()),
+                        parents.iter().map(|parent| parent.and_then(needed).is_some()).collect();
+                    if !needs.contains(&true) {
+                        continue;
+                    }
+                    let gradients = pass.rule(recorder, &**call, node, &needs, cotangent)?;
+                    for (parent, gradient) in parents.iter().zip(gradients) {
+                        if let (Some(index), Some(gradient)) = (parent.and_then(needed), gradient) {
+                            add(&mut cotangents[index], gradient);
+                        }
                     }
                 }
-                _ => Ok(TermCotangents::new()),
-            };
-            if let (Node::Operation(call), Ok(gradients)) = (&lent, &gradients) {
-                for (parent, gradient) in call.parents().iter().zip(gradients) {
-                    let index = parent.and_then(needed);
-                    if let (Some(index), Some(gradient)) = (index, gradient.clone()) {
-                        add(&mut cotangents[index], gradient);
-                    }
-                }
+                _ => {}
             }
-            if !is_restored {
-                self.record().nodes[node] = lent;
-            }
-            gradients?;
         }
         Ok(found)
+    }
+}
+
+/// A node that a pass uses while operations are recorded; it goes back when this
+/// is dropped, unless it was restored for this pass.
+pub(crate) struct Borrowed<'a, T: Float> {
+    shared: &'a Shared<T>,
+    index: usize,
+    pub(crate) node: Node<T>,
+    is_restored: bool,
+}
+
+impl<'a, T: Float> Borrowed<'a, T> {
+    pub(crate) fn new(shared: &'a Shared<T>, index: usize, restored: Option<Node<T>>) -> Self {
+        let is_restored = restored.is_some();
+        let node = restored
+            .unwrap_or_else(|| std::mem::replace(&mut shared.record().nodes[index], Node::Lent));
+        Self { shared, index, node, is_restored }
+    }
+}
+
+impl<T: Float> Drop for Borrowed<'_, T> {
+    fn drop(&mut self) {
+        if !self.is_restored {
+            let node = std::mem::replace(&mut self.node, Node::Lent);
+            self.shared.record().nodes[self.index] = node;
+        }
     }
 }
 

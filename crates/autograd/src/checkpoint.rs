@@ -112,7 +112,7 @@ impl<T: Float> Record<T> {
             if !matches!(self.nodes[node], Node::Operation(_) | Node::Part(_)) {
                 continue;
             }
-            match std::mem::replace(&mut self.nodes[node], Node::Dropped(Parents::new())) {
+            match std::mem::replace(&mut self.nodes[node], Node::Dropped(Box::default())) {
                 Node::Operation(call) => {
                     let parents: Parents = call.parents().into();
                     let mut inputs = Inputs::new();
@@ -128,7 +128,7 @@ impl<T: Float> Record<T> {
                         });
                     }
                     let recipe = call.recipe();
-                    self.nodes[node] = Node::Dropped(parents.clone());
+                    self.nodes[node] = Node::Dropped(parents[..].into());
                     steps.push(Step::Call { node, recipe, parents, inputs });
                 }
                 Node::Part(part) => {

@@ -13,8 +13,10 @@ use crate::var::Var;
 
 type ValueHook<T> = Arc<dyn Fn(&Var<T>) -> Result<Option<Var<T>>> + Send + Sync>;
 
-type RuleHook<T> =
-    Arc<dyn Fn(&RuleCall<'_, T>) -> Result<Option<Vec<Option<Var<T>>>>> + Send + Sync>;
+type RuleHook<T> = Arc<dyn Fn(&RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> + Send + Sync>;
+
+/// What a rule gives for each input; `None` where no gradient is needed.
+pub type RuleGradients<T> = Vec<Option<Var<T>>>;
 
 /// What a pass has to stop for.
 #[derive(Clone)]
@@ -134,7 +136,7 @@ impl<T: Float> Tape<T> {
     /// already there is nothing left to call it for.
     pub fn register_rule_hook(
         &self,
-        hook: impl Fn(&RuleCall<'_, T>) -> Result<Option<Vec<Option<Var<T>>>>> + Send + Sync + 'static,
+        hook: impl Fn(&RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> + Send + Sync + 'static,
     ) {
         self.shared.record().watch.get_or_insert_default().rules.push(Arc::new(hook));
     }
@@ -195,7 +197,7 @@ impl<T: Float> RuleCall<'_, T> {
     ///
     /// When the pass records gradients and those of this operation cannot be
     /// differentiated again.
-    pub fn gradients(&self) -> Result<Vec<Option<Var<T>>>> {
+    pub fn gradients(&self) -> Result<RuleGradients<T>> {
         self.gradients_for(&self.cotangent)
     }
 
@@ -205,7 +207,7 @@ impl<T: Float> RuleCall<'_, T> {
     ///
     /// As those of [`gradients`](Self::gradients), and when the cotangent has not
     /// the output's shape.
-    pub fn gradients_for(&self, cotangent: &Var<T>) -> Result<Vec<Option<Var<T>>>> {
+    pub fn gradients_for(&self, cotangent: &Var<T>) -> Result<RuleGradients<T>> {
         let output = self.call.output();
         if cotangent.shape() != output.shape() {
             let (expected, found) = (output.shape(), cotangent.shape());
@@ -287,7 +289,7 @@ impl<T: Float> Watch<T> {
 /// What a hook gave for a call, if it fits the inputs.
 fn check<T: Float>(
     call: &RuleCall<'_, T>,
-    gradients: Vec<Option<Var<T>>>,
+    gradients: RuleGradients<T>,
 ) -> Result<TermCotangents<T>> {
     let inputs = call.call.inputs();
     if gradients.len() != inputs.len() {

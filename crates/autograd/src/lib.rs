@@ -46,7 +46,7 @@ pub use functional::{check_gradient, value_and_grad};
 pub use grad::Wrt;
 pub use gradients::{Gradients, Update};
 pub use higher_order::{hessian, hvp, jacobian, jvp, vjp};
-pub use hooks::RuleCall;
+pub use hooks::{RuleCall, RuleGradients};
 pub use loading::Differences;
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};

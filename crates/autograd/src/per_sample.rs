@@ -9,11 +9,11 @@ mod rules;
 
 use std::collections::HashMap;
 
-use dendra_tensor::ops::{Ops, SampleGradient, squared_norms};
+use dendra_tensor::ops::{Cotangents, Ops, Recorded, SampleGradient, squared_norms};
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use smallvec::SmallVec;
 
-use crate::backward::{Passing, Restored};
+use crate::backward::{Borrowed, Passing, Restored};
 use crate::gradients::{Gradients, Update};
 use crate::param::{Param, ParamId};
 use crate::tape::{Node, Tape};
@@ -299,47 +299,30 @@ impl<T: Float> Tape<T> {
                 }
                 continue;
             }
-            let is_restored = own.is_some();
-            let lent = own
-                .unwrap_or_else(|| std::mem::replace(&mut shared.record().nodes[node], Node::Lent));
-            let gradients = match &lent {
-                Node::Alias(of) => Ok(vec![(*of, cotangent)]),
+            let lent = Borrowed::new(shared, node, own);
+            let gradients = match &lent.node {
+                Node::Alias(of) => vec![(*of, cotangent)],
                 Node::Operation(call) => {
                     let parents = call.parents();
                     let mut needs: SmallVec<[bool; 3]> =
-                        parents.iter().map(|p| p.and_then(needed).is_some()).collect();
-                    if let (Wanted::Norms, SampleGradient::Rows(g)) = (wanted, &cotangent) {
-                        let single = parents.iter().map(|p| p.is_some_and(is_single));
-                        let single: SmallVec<[bool; 3]> = single.collect();
-                        let norms = single
-                            .contains(&true)
-                            .then(|| call.sample_norms(&single, g.clone(), samples));
-                        if let Some(norms) = norms.flatten() {
-                            for norms in norms.into_iter().flatten() {
-                                found.squared = &found.squared + &norms;
-                            }
-                            needs
-                                .iter_mut()
-                                .zip(&single)
-                                .for_each(|(need, single)| *need &= !single);
+                        parents.iter().map(|parent| parent.and_then(needed).is_some()).collect();
+                    if wanted == Wanted::Norms {
+                        let single = |parent: &Option<usize>| parent.is_some_and(is_single);
+                        let single: SmallVec<[bool; 3]> = parents.iter().map(single).collect();
+                        for norms in norms_alone(&**call, &mut needs, &single, &cotangent, samples)
+                        {
+                            found.squared = &found.squared + &norms;
                         }
                     }
-                    rules::gradients(&**call, &needs, cotangent, samples, &|node| {
-                        parameters.contains_key(&node)
-                    })
-                    .map(|gradients| {
-                        let pairs = parents.iter().zip(gradients);
-                        pairs
-                            .filter_map(|(parent, gradient)| Some(((*parent)?, gradient?)))
-                            .collect()
-                    })
+                    let is_parameter = |node| parameters.contains_key(&node);
+                    let gradients =
+                        rules::gradients(&**call, &needs, cotangent, samples, &is_parameter)?;
+                    let pairs = parents.iter().zip(gradients);
+                    pairs.filter_map(|(parent, gradient)| Some(((*parent)?, gradient?))).collect()
                 }
-                _ => Ok(Vec::new()),
+                _ => Vec::new(),
             };
-            if !is_restored {
-                shared.record().nodes[node] = lent;
-            }
-            for (parent, gradient) in gradients? {
+            for (parent, gradient) in gradients {
                 let Some(index) = needed(parent) else { continue };
                 if wanted == Wanted::Norms && is_single(parent) {
                     let each = rules::each(gradient, samples)?;
@@ -355,6 +338,27 @@ impl<T: Float> Tape<T> {
         }
         Ok(found)
     }
+}
+
+/// The squared norms by inputs that are used here alone, where the operation can
+/// tell them without the gradients, which are then no longer needed.
+fn norms_alone<T: Float>(
+    call: &dyn Recorded<T>,
+    needs: &mut [bool],
+    single: &[bool],
+    cotangent: &SampleGradient<T>,
+    samples: usize,
+) -> impl Iterator<Item = Tensor<T>> + use<T> {
+    let norms: Option<Cotangents<T>> = match cotangent {
+        SampleGradient::Rows(g) if single.contains(&true) => {
+            call.sample_norms(single, g.clone(), samples)
+        }
+        _ => None,
+    };
+    if norms.is_some() {
+        needs.iter_mut().zip(single).for_each(|(need, single)| *need &= !single);
+    }
+    norms.into_iter().flatten().flatten()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dendra_tensor::ops::{Op, Parents, Recorded, record};
+use dendra_tensor::ops::{Op, Recorded, record};
 use dendra_tensor::{Float, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
@@ -68,7 +68,7 @@ pub(crate) enum Node<T: Float> {
     Lent,
     /// An operation that its part, further on, computes again; the nodes of its
     /// inputs.
-    Dropped(Parents),
+    Dropped(Box<[Option<usize>]>),
     /// The end of a part that is computed again.
     Part(Box<Part<T>>),
 }

@@ -167,9 +167,12 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         self.epoch_len(self.sampling.count(self.dataset.len(), self.samples))
     }
 
-    /// The number of samples of an epoch's batch with this index: that of all
-    /// but the last is the batch size.
+    /// The number of samples of an epoch's batch with this index: the batch size
+    /// for all but the last, and 0 beyond it.
     pub fn batch_len(&self, index: usize) -> usize {
+        if index >= self.len() {
+            return 0;
+        }
         let samples = self.sampling.count(self.dataset.len(), self.samples);
         samples.saturating_sub(index.saturating_mul(self.batch_size)).min(self.batch_size)
     }

@@ -103,3 +103,16 @@ fn a_batch_size_of_zero_is_an_error_not_an_endless_loop() {
     assert_eq!(items.len(), loader.len());
     assert!(matches!(&items[..], [Err(Error::Argument { .. })]));
 }
+
+#[test]
+fn the_loader_knows_the_sizes_of_its_batches() {
+    let data = numbers(10);
+    let sizes = |loader: &DataLoader<'_, Numbers>| -> Vec<usize> {
+        (0..5).map(|index| loader.batch_len(index)).collect()
+    };
+    let loader = DataLoader::new(&data).batch_size(4).shuffle(1);
+    assert_eq!(sizes(&loader), [4, 4, 2, 0, 0]);
+    assert_eq!(sizes(&loader.clone().drop_last(true)), [4, 4, 0, 0, 0]);
+    assert_eq!(sizes(&loader.samples(5)), [4, 1, 0, 0, 0]);
+    assert_eq!(sizes(&DataLoader::new(&data).batch_size(0)), [0; 5]);
+}

@@ -1,9 +1,12 @@
 //! Loss functions.
 //!
-//! A loss is a struct with settings, which implements [`Loss`], and a plain
-//! function with PyTorch's defaults. Both take a [`Var`](dendra_autograd::Var)
-//! in training and a plain [`Tensor`](dendra_tensor::Tensor) anywhere else.
-//! Names, defaults and formulas are PyTorch's.
+//! A loss is a struct with settings. Its method `compute` takes a
+//! [`Var`](dendra_autograd::Var) in training and a plain
+//! [`Tensor`](dendra_tensor::Tensor) anywhere else; [`cross_entropy`] and its
+//! like are that method with PyTorch's defaults. A trainer calls it through
+//! [`Loss`], which also tells what a mean was divided by, and which functions
+//! of one or several outputs implement as well. Names, defaults and formulas
+//! are PyTorch's.
 //!
 //! Where PyTorch's loss broadcasts, output or target may have the smaller shape
 //! of both ([`mse_loss`] and its like). That both grow, as `[n, 1]` and `[n]`

@@ -15,8 +15,8 @@ use dendra_optim::{Adam, Optimizer, Sgd};
 use dendra_tensor::{Ops, Result, Rng, Tensor};
 use dendra_train::{
     Accuracy, BatchReport, Callback, Checkpoints, EarlyStopping, EpochReport, Fit, Goal, KFold,
-    LearningRates, MapMetric, MeanSquaredError, Metric, Moment, Perplexity, Search, StopFlag,
-    Trainer,
+    LearningRates, MapMetric, MeanSquaredError, Metric, Moment, Perplexity, Profile, Search,
+    StopFlag, Trainer,
 };
 
 /// The mean of the words' vectors, and a layer.
@@ -70,6 +70,9 @@ fn token_ids_train_are_tried_out_and_predicted() -> Result<()> {
     let data = sentences(240);
     let (train, test) = data.split(0.75, &mut Rng::seed(1))?;
     let mut trainer = reader(2e-2)?;
+    let profile = Profile::of(trainer.model(), data.inputs(), 1)?;
+    assert!(profile.operations.iter().any(|operation| operation.name == "linear"), "{profile}");
+    assert_eq!(profile.samples, 240);
     let overfit = trainer.overfit_one_batch(&data, 16, 100)?;
     assert!(overfit.losses[99] < 0.5 * overfit.losses[0], "{overfit}");
     let curve = trainer.find_learning_rate(&train, LearningRates::between(1e-4, 10.0).steps(40))?;

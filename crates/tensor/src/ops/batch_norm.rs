@@ -226,23 +226,21 @@ impl<T: Float> Op<T> for BatchNorm<T> {
 
     fn vjp_terms(&self, call: TermCall<'_, T, ChannelStatistics<T>>) -> Result<TermCotangents<T>> {
         let shape = call.inputs[0].shape();
-        let [samples, channels] = [shape[0], shape[1]];
-        let parameters = Shape::from([1, channels, 1]);
-        let factor = Tensor::from_vec(self.inverse_deviation(call.saved), parameters.clone())?;
-        let normalisation = Normalisation {
-            view: [samples, channels, shape[2..].iter().product()].into(),
-            axes: &[0, 2],
-            statistics: match self.statistics {
-                NormStatistics::Batch | NormStatistics::Computed(_) => {
-                    Statistics::Own { centred: true, epsilon: self.epsilon, factor }
-                }
-                NormStatistics::Fixed(_) => {
-                    let mean = call.saved.mean.reshape(parameters.clone())?;
-                    Statistics::Fixed { mean, factor }
-                }
-            },
-            parameters,
+        let view = [shape[0], shape[1], shape[2..].iter().product()];
+        let parameters = Shape::from([1, shape[1], 1]);
+        let statistics = match self.statistics {
+            NormStatistics::Batch | NormStatistics::Computed(_) => {
+                Statistics::Own { centred: true, epsilon: self.epsilon, range: None }
+            }
+            NormStatistics::Fixed(_) => {
+                let factor = Tensor::from_vec(self.inverse_deviation(call.saved), [shape[1]])?;
+                let [mean, factor] =
+                    [&call.saved.mean, &factor].map(|value| value.reshape(parameters.clone()));
+                Statistics::Fixed { mean: mean?, factor: factor? }
+            }
         };
+        let normalisation =
+            Normalisation { view, parameters: [view.into(), parameters], statistics };
         normalisation.gradients(&call)
     }
 

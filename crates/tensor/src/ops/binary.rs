@@ -301,7 +301,7 @@ binary! {
             {
                 // Where 0 would meet an infinity.
                 let no_slope = mask(a, b, |a, b| b == T::ZERO && !(T::ONE / a).is_finite());
-                g * (b * a.masked_fill(&no_slope, 1.0)?.pow(&(b + -1.0))?)
+                g * (b * a.masked_fill(&no_slope, 1.0)?.pow(&(b - 1.0))?)
             },
             {
                 let no_slope = mask(a, b, |a, b| a == T::ZERO && b >= T::ZERO);

@@ -193,14 +193,10 @@ impl<T: Float> Op<T> for GroupNorm {
     fn vjp_terms(&self, call: TermCall<'_, T, GroupStatistics<T>>) -> Result<TermCotangents<T>> {
         let Extents { samples, channels, elements } = Extents::of(call.inputs[0].shape());
         let (groups, each) = (self.groups, channels / self.groups);
-        // There are none where the input is empty.
-        let statistics = call.saved.factor.len().checked_div(groups).unwrap_or(0);
-        let factor = Tensor::from_vec(call.saved.factor.clone(), [statistics, groups, 1, 1])?;
         let normalisation = Normalisation {
-            view: [samples, groups, each, elements].into(),
-            axes: &[2, 3],
-            parameters: [1, groups, each, 1].into(),
-            statistics: Statistics::Own { centred: true, epsilon: self.epsilon, factor },
+            view: [1, samples * groups, each * elements],
+            parameters: [[samples, groups, each, elements].into(), [1, groups, each, 1].into()],
+            statistics: Statistics::Own { centred: true, epsilon: self.epsilon, range: None },
         };
         normalisation.gradients(&call)
     }

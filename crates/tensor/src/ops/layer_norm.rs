@@ -6,7 +6,7 @@
 //! on the shape alone, and the pieces in order.
 
 use super::normalisation::{self, Normalisation};
-use super::per_sample::one_by_one;
+use super::per_sample::by_rows;
 use super::{Attributes, Call, Cotangents, Op, SampleCotangents, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -301,12 +301,14 @@ fn vjp_terms<T: Float>(
     epsilon: f64,
 ) -> Result<TermCotangents<T>> {
     let (rows, length) = (call.saved.len(), normalized.elements());
-    let factor = Tensor::from_fn([rows, 1], |row| call.saved[row][1]);
+    // The squares of rows with a factor beyond these may overflow or vanish.
+    let fits = |&[_, factor]: &Statistics<T>| (1e-9..1e9).contains(&factor.to_f64());
+    let range = (!call.saved.iter().all(fits))
+        .then(|| Tensor::from_fn([1, rows, 1], |row| call.saved[row][1]));
     let normalisation = Normalisation {
-        view: [rows, length].into(),
-        axes: &[1],
-        parameters: [1, length].into(),
-        statistics: normalisation::Statistics::Own { centred, epsilon, factor },
+        view: [1, rows, length],
+        parameters: [[rows, length].into(), [1, length].into()],
+        statistics: normalisation::Statistics::Own { centred, epsilon, range },
     };
     normalisation.gradients(call)
 }
@@ -338,13 +340,7 @@ impl<T: Float> Op<T> for LayerNorm {
         call: Call<'_, T, Self::Saved>,
         samples: usize,
     ) -> Result<Option<SampleCotangents<T>>> {
-        if call.inputs[0].rank() == self.normalized_shape.len() {
-            return Ok(None);
-        }
-        let saved = call.saved;
-        let rows = saved.len().checked_div(samples).unwrap_or(0);
-        let part = |sample: usize| (self.clone(), saved[sample * rows..][..rows].to_vec());
-        Ok(one_by_one(self, call, samples, 1, part))
+        Ok(by_rows(self, call, samples, self.normalized_shape.len()))
     }
 
     #[inline(never)]
@@ -395,13 +391,7 @@ impl<T: Float> Op<T> for RmsNorm {
         call: Call<'_, T, Self::Saved>,
         samples: usize,
     ) -> Result<Option<SampleCotangents<T>>> {
-        if call.inputs[0].rank() == self.normalized_shape.len() {
-            return Ok(None);
-        }
-        let saved = call.saved;
-        let rows = saved.len().checked_div(samples).unwrap_or(0);
-        let part = |sample: usize| (self.clone(), saved[sample * rows..][..rows].to_vec());
-        Ok(one_by_one(self, call, samples, 1, part))
+        Ok(by_rows(self, call, samples, self.normalized_shape.len()))
     }
 
     #[inline(never)]
@@ -432,62 +422,4 @@ impl<T: Float> Op<T> for RmsNorm {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Ops;
-    use super::*;
-
-    #[test]
-    fn rows_far_from_zero_are_brought_to_mean_0_and_variance_1() {
-        let x = Tensor::<f32>::normal([9, 75], 1000.0, 2.0, &mut Rng::seed(1));
-        let y = x.layer_norm([75], None, None, 0.0).unwrap();
-        for row in y.to_vec().chunks(75) {
-            let mean = row.iter().sum::<f32>() / 75.0;
-            let variance = row.iter().map(|y| y * y).sum::<f32>() / 75.0;
-            assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-4, "{mean}, {variance}");
-        }
-        let y = x.rms_norm([75], None, 0.0).unwrap().square().mean_axes(&[1], false).unwrap();
-        assert!(y.to_vec().iter().all(|square| (square - 1.0).abs() < 1e-4));
-    }
-
-    #[test]
-    fn the_bits_are_the_same_for_any_number_of_threads() {
-        let mut rng = Rng::seed(2);
-        let inputs = [
-            Tensor::<f32>::normal([3000, 70], 0.0, 1.0, &mut rng),
-            Tensor::uniform([70], 0.5, 1.5, &mut rng),
-            Tensor::uniform([70], 0.5, 1.5, &mut rng),
-        ];
-        let operation = LayerNorm { normalized_shape: [70].into(), epsilon: 1e-5 };
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let (output, saved) = operation.forward(&inputs.each_ref());
-                let (needs, cotangent) = (&[true; 3], inputs[0].clone());
-                let call =
-                    Call { inputs: &inputs, output: &output, saved: &saved, needs, cotangent };
-                (operation.vjp(call), output)
-            })
-        };
-        let once = run(1);
-        assert!([2, 3, 7].into_iter().all(|threads| run(threads) == once));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let x = Tensor::<f32>::zeros([4, 3]);
-        let weight = Tensor::zeros([2]);
-        assert_eq!(
-            x.layer_norm([2], None, None, 1e-5).unwrap_err().to_string(),
-            "layer_norm: expected an input of shape […, 2], got [4, 3]"
-        );
-        assert_eq!(
-            x.rms_norm([3], Some(&weight), 1e-5).unwrap_err().to_string(),
-            "rms_norm: expected a weight of shape [3], got [2]"
-        );
-        assert_eq!(
-            x.layer_norm([3], None, None, f64::NAN).unwrap_err().to_string(),
-            "layer_norm: epsilon must be a number of at least 0, got NaN"
-        );
-        assert!(x.layer_norm(Shape::scalar(), None, None, 1e-5).is_err());
-    }
-}
+mod tests;

@@ -1,97 +1,121 @@
 //! The gradients of normalisations as terms: what batch, layer, group and root
 //! mean square normalisation share.
 
+use super::channelwise::{combination, products, sums};
 use super::{Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What a normalisation does to its input, seen under a shape in which its
-/// statistics are over whole axes.
+/// What a normalisation does to its input.
 pub(super) struct Normalisation<T: Float> {
-    /// That shape.
-    pub(super) view: Shape,
-    /// The axes of the statistics.
-    pub(super) axes: &'static [isize],
-    /// The shape of weight and bias, which broadcasts to the view.
-    pub(super) parameters: Shape,
+    /// The shape `[images, channels, elements]` under which each channel has
+    /// statistics of its own.
+    pub(super) view: [usize; 3],
+    /// The shape of the input, and that of weight and bias, under which these
+    /// broadcast.
+    pub(super) parameters: [Shape; 2],
     /// Where the statistics come from.
     pub(super) statistics: Statistics<T>,
 }
 
 /// Whose statistics a normalisation uses.
 pub(super) enum Statistics<T: Float> {
-    /// The input's own. What they are, 1 / √(variance + ε), is given as a number that
-    /// keeps squares in range.
+    /// The input's own.
     Own {
         /// Whether the mean is taken off.
         centred: bool,
         epsilon: f64,
-        factor: Tensor<T>,
+        /// What distances are multiplied by for their squares to be in range,
+        /// `[1, channels, 1]`, where they are not.
+        range: Option<Tensor<T>>,
     },
-    /// Constants.
+    /// Constants, `[1, channels, 1]`.
     Fixed { mean: Tensor<T>, factor: Tensor<T> },
 }
 
 impl<T: Float> Normalisation<T> {
     /// The gradients of x and, where there are such, of weight and bias.
+    ///
+    /// With d = x − mean, the factor f = 1 / √(mean of d² + ε) and h = g · weight, that
+    /// of x is f · (h − mean of h − f² · d · mean of h·d), without the means where the
+    /// statistics are constants.
     pub(super) fn gradients<S>(&self, call: &TermCall<'_, T, S>) -> Result<TermCotangents<T>> {
-        let zeros = |index: usize| Term::constant(Tensor::zeros(call.inputs[index].shape()));
+        let constant = |value: Tensor<T>| Term::constant(value);
         if call.output.value().is_empty() {
-            return call.each(|index| Ok(zeros(index)));
+            return call.each(|index| Ok(constant(Tensor::zeros(call.inputs[index].shape()))));
         }
-        let g = call.cotangent.reshape(self.view.clone())?;
-        let (normalised, factor) = self.normalised(&call.inputs[0].reshape(self.view.clone())?)?;
-        call.each(|index| {
-            let gradient = match index {
-                0 => self.input_gradient(call.inputs.get(1), &g, &normalised, &factor)?,
-                1 => (&g * &normalised).sum_to(&self.parameters)?,
-                _ => g.sum_to(&self.parameters)?,
-            };
-            gradient.reshape(call.inputs[index].shape())
-        })
-    }
+        let [images, channels, elements] = self.view;
+        let count = (images * elements) as f64;
+        let mean_of = |sum: Term<T>| sum.mul_scalar(1.0 / count);
+        let of_channels = Shape::from([1, channels, 1]);
+        let ones = constant(Tensor::ones(&of_channels));
 
-    /// x̂ = (x − mean) · factor, and the factor 1 / √(variance + ε).
-    fn normalised(&self, x: &Term<T>) -> Result<(Term<T>, Term<T>)> {
-        match &self.statistics {
+        let x = call.inputs[0].reshape(self.view)?;
+        let g = call.cotangent.reshape(self.view)?;
+        // d, what makes it the normalised input, and f.
+        let (distance, rest, factor) = match &self.statistics {
             Statistics::Fixed { mean, factor } => {
-                let factor = Term::constant(factor.clone());
-                Ok(((x - Term::constant(mean.clone())) * &factor, factor))
+                let distance = combination(&[[&x, &ones]], Some(&constant(-mean)))?;
+                let factor = constant(factor.clone());
+                (distance, factor.clone(), factor)
             }
-            Statistics::Own { centred, epsilon, factor } => {
-                let x = if *centred { x - x.mean_axes(self.axes, true)? } else { x.clone() };
-                // Nearly normalised, so that the squares neither overflow nor vanish.
-                let scaled = x * Term::constant(factor.clone());
-                let squares = scaled.square().mean_axes(self.axes, true)?;
-                let epsilon = Term::constant(&factor.mul_scalar(*epsilon) * factor);
-                let rest = (squares + epsilon).rsqrt();
-                Ok((scaled * &rest, rest * Term::constant(factor.clone())))
+            Statistics::Own { centred, epsilon, range } => {
+                let mut distance = x;
+                if *centred {
+                    let mean = mean_of(sums(&distance)?);
+                    distance = combination(&[[&distance, &ones]], Some(&-mean))?;
+                }
+                let range = range.as_ref().map(|range| constant(range.clone()));
+                let mut epsilon = ones.mul_scalar(*epsilon);
+                if let Some(range) = &range {
+                    distance = combination(&[[&distance, range]], None)?;
+                    epsilon = epsilon * range * range;
+                }
+                let rest = (mean_of(products(&distance, &distance)?) + epsilon).rsqrt();
+                let factor = range.map_or_else(|| rest.clone(), |range| range * &rest);
+                (distance, rest, factor)
             }
-        }
-    }
-
-    /// factor · (h − mean of h − x̂ · mean of h·x̂) with h = g · weight; the means
-    /// are there because the statistics depend on x.
-    fn input_gradient(
-        &self,
-        weight: Option<&Term<T>>,
-        g: &Term<T>,
-        normalised: &Term<T>,
-        factor: &Term<T>,
-    ) -> Result<Term<T>> {
-        let mut h = match weight {
-            Some(weight) => g * weight.reshape(self.parameters.clone())?,
-            None => g.clone(),
         };
-        if let Statistics::Own { centred, .. } = self.statistics {
-            let slope = (&h * normalised).mean_axes(self.axes, true)?;
-            if centred {
-                h = &h - h.mean_axes(self.axes, true)?;
+
+        // A weight for each channel is a factor of the sums; another one is not.
+        let [input, parameters] = &self.parameters;
+        let is_of_channels = **input == self.view && *parameters == of_channels;
+        let mut scale = factor;
+        let mut h = g.clone();
+        if let Some(weight) = call.inputs.get(1) {
+            let weight = weight.reshape(parameters.clone())?;
+            match is_of_channels {
+                true => scale = scale * weight,
+                false => h = (g.reshape(input.clone())? * weight).reshape(self.view)?,
             }
-            h = h - normalised * slope;
         }
-        Ok(h * factor)
+        let along = products(&h, &distance)?;
+        call.each(|index| match (index, &self.statistics) {
+            (0, Statistics::Fixed { .. }) => {
+                combination(&[[&h, &scale]], None)?.reshape(call.inputs[0].shape())
+            }
+            (0, Statistics::Own { centred, .. }) => {
+                let slope = -mean_of(&scale * &rest * &rest * &along);
+                let shift = match centred {
+                    true => Some(-mean_of(&scale * sums(&h)?)),
+                    false => None,
+                };
+                let gradient = combination(&[[&h, &scale], [&distance, &slope]], shift.as_ref())?;
+                gradient.reshape(call.inputs[0].shape())
+            }
+            (1, _) if is_of_channels => (&along * &rest).reshape(call.inputs[1].shape()),
+            (1, _) => {
+                let normalised = combination(&[[&distance, &rest]], None)?;
+                let products = g.reshape(input.clone())? * normalised.reshape(input.clone())?;
+                products.sum_to(parameters)?.reshape(call.inputs[1].shape())
+            }
+            _ if is_of_channels => sums(&g)?.reshape(call.inputs[index].shape()),
+            _ => {
+                let sum = g.reshape(input.clone())?.sum_to(parameters)?;
+                sum.reshape(call.inputs[index].shape())
+            }
+        })
     }
 }

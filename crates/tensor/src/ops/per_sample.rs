@@ -140,3 +140,20 @@ pub(super) fn one_by_one<T: Float, O: Op<T>>(
     }
     Some(gradients)
 }
+
+/// As [`one_by_one`], for an operation on the last `axes` axes that kept something
+/// for each of the others' indices.
+pub(super) fn by_rows<T: Float, O: Op<T, Saved = Vec<S>>, S: Copy>(
+    operation: &O,
+    call: Call<'_, T, Vec<S>>,
+    samples: usize,
+    axes: usize,
+) -> Option<SampleCotangents<T>> {
+    if call.inputs[0].rank() == axes {
+        return None;
+    }
+    let saved = call.saved;
+    let rows = saved.len().checked_div(samples)?;
+    let part = |sample: usize| (operation.clone(), saved[sample * rows..][..rows].to_vec());
+    one_by_one(operation, call, samples, 1, part)
+}

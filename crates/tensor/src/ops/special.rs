@@ -20,8 +20,11 @@ unary! {
     /// ln |Γ(x)|
     Lgamma in 0.3..4.0: |x| x.lgamma(), |x, _| digamma(x), |x, _| x.digamma();
     /// d/dx ln Γ(x)
-    Digamma in 0.3..4.0: |x| digamma(x), |x, _| polygamma(1.0, x), |x, _| x.polygamma(1);
-    /// the derivative of that order of the digamma function
+    Digamma in 0.3..4.0:
+        |x| digamma(x),
+        |x, _| polygamma(1.0, x),
+        |x, _| Term::apply(Polygamma { order: 1.0 }, &[x]);
+    /// the derivative of an order, up to 170, of the digamma function
     Polygamma { order = 2.0 } in 0.3..4.0:
         |x| polygamma(order.to_f64(), x),
         |x, _| polygamma(order.to_f64() + 1.0, x),
@@ -156,7 +159,8 @@ fn cotangent_slope(order: usize, x: f64) -> f64 {
         }
         coefficients = slope;
     }
-    coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * cotangent + coefficient)
+    let value = coefficients.into_iter().rev().reduce(|sum, next| sum * cotangent + next);
+    value.expect("there are at least two coefficients")
 }
 
 /// Bernoulli's numbers B₁₄, B₁₂, … B₂.
@@ -165,8 +169,13 @@ const BERNOULLI: [f64; 7] =
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ops;
+    use super::super::check::check_twice;
     use super::*;
+
+    #[test]
+    fn derivatives_of_the_digamma_function_have_gradients() {
+        check_twice::<Polygamma>().unwrap();
+    }
 
     #[test]
     fn the_inverse_error_function_undoes_the_error_function() {
@@ -207,6 +216,7 @@ mod tests {
         near(polygamma(5.0, 40.0), 2.493_894_350_999_67e-7);
         assert!(polygamma(171.0, 1.0).is_nan() && polygamma(1.5, 1.0).is_nan());
         assert_eq!(polygamma(2.0, 0.0_f32), f32::NEG_INFINITY);
+        assert_eq!(polygamma(1.0, -1e-310), f64::INFINITY);
         assert!(digamma(-3.0_f32).is_nan() && digamma(0.0_f32) == f32::NEG_INFINITY);
     }
 }

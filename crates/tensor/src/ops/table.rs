@@ -279,13 +279,6 @@ operations! {
     /// The derivative of [`lgamma`](Ops::lgamma).
     fn digamma(&self) -> Self { Self::apply(special::Digamma, &[self]) }
 
-    special::Polygamma:
-    /// The derivative of an order from 0 to 170 of [`digamma`](Ops::digamma); NaN for
-    /// higher orders.
-    fn polygamma(&self, order: usize) -> Self {
-        Self::apply(special::Polygamma { order: order as f64 }, &[self])
-    }
-
     unary::Sign:
     /// 1 for positive numbers, −1 for negative ones, else 0; no gradient flows.
     fn sign(&self) -> Self { Self::apply(unary::Sign, &[self]) }

@@ -342,7 +342,7 @@ unary! {
     Acosh in 1.2..3.0:
         |x| x.acosh(),
         |x, _| T::ONE / ((x - T::ONE).sqrt() * (x + T::ONE).sqrt()),
-        |x, _| ((x + -1.0).sqrt() * (x + 1.0).sqrt()).reciprocal();
+        |x, _| ((x - 1.0).sqrt() * (x + 1.0).sqrt()).reciprocal();
     /// ln((1 + x) / (1 − x)) / 2
     Atanh in -0.9..0.9:
         |x| x.atanh(),
