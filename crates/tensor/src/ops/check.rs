@@ -185,6 +185,7 @@ fn dot(a: &Tensor<f64>, b: &Tensor<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{TermCall, TermCotangents};
     use super::*;
 
     #[test]
@@ -240,10 +241,15 @@ mod tests {
             fn vjp(&self, call: Call<'_, f64, ()>) -> Cotangents<f64> {
                 call.each(|_| &call.inputs[0] * &call.cotangent)
             }
+            fn vjp_terms(&self, call: TermCall<'_, f64, ()>) -> Result<TermCotangents<f64>> {
+                call.each(|_| Ok(&call.inputs[0] * call.cotangent * 2.0))
+            }
             fn samples() -> Vec<(Self, Vec<Tensor<f64>>)> {
                 vec![(Wrong, vec![Tensor::from([1.0, 2.0])])]
             }
         }
         assert!(check::<Wrong>().unwrap_err().to_string().contains("differences give"));
+        let again = samples::<Wrong, f64>()[0].check_again().unwrap_err().to_string();
+        assert!(again.contains("where vjp gives"), "{again}");
     }
 }

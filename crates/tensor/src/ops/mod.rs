@@ -292,10 +292,7 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// # Errors
     ///
     /// When the gradient cannot be differentiated again.
-    fn vjp_terms(&self, call: TermCall<'_, T, Self::Saved>) -> Result<TermCotangents<T>> {
-        let _ = call;
-        Err(Error::tape(format!("the gradient of `{}` has no gradient", Self::NAME)))
-    }
+    fn vjp_terms(&self, call: TermCall<'_, T, Self::Saved>) -> Result<TermCotangents<T>>;
 
     /// The gradients of each sample, where axis 0 of the output holds `samples` of
     /// them, each as one row or as several; `None` where the operation has no rule

@@ -192,6 +192,9 @@ mod tests {
     use std::f64::consts::PI;
 
     use super::*;
+    use crate::{
+        AttentionMask, AttentionOptions, GridSampleOptions, GridSamplePadding, Pool2dOptions,
+    };
 
     /// The first three derivatives of a function of one number.
     fn derivatives(function: fn(&Term<f64>) -> Result<Term<f64>>, x: f64) -> [f64; 3] {
@@ -245,6 +248,97 @@ mod tests {
             let found = derivatives(function, x);
             let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-11;
             assert!(found.iter().zip(&expected).all(near), "{name}: {found:?}, not {expected:?}");
+        }
+    }
+
+    /// Among equal maxima, at corners and borders, and where a part is left out.
+    #[test]
+    fn recorded_gradients_at_ties_and_borders_are_the_plain_ones() {
+        type Function = fn(&[Term<f64>]) -> Result<Term<f64>>;
+        let nan = f64::NAN;
+        let few = |shape: &[usize], values: &[f64]| {
+            Tensor::from_fn(shape, |i| values[(i * i + i / 3) % values.len()])
+        };
+        let image = few(&[1, 2, 5, 5], &[0.0, 1.0, -1.0, 1.0, nan]);
+        let zeros = few(&[1, 1, 5, 6], &[0.0, 0.0, -1.0, 1.0]);
+        let edges = [-1.0, 1.0, 0.0, -0.5, 3.0, f64::INFINITY, 0.5, nan];
+        let cases: [(&str, Function, Vec<Tensor<f64>>); 9] = [
+            (
+                "max_pool2d",
+                |x| {
+                    let new = Pool2dOptions::new([3, 3]);
+                    x[0].max_pool2d(Pool2dOptions { stride: [2, 2], padding: [1, 1], ..new })
+                },
+                vec![image.clone()],
+            ),
+            (
+                "max_pool2d of quarters",
+                |x| x[0].max_pool2d(Pool2dOptions::new([2, 2])),
+                vec![image.clone()],
+            ),
+            ("adaptive_max_pool2d", |x| x[0].adaptive_max_pool2d([3, 2]), vec![image]),
+            (
+                "conv2d_relu",
+                |x| x[0].conv2d_relu(&x[1], None, Default::default(), false),
+                vec![zeros.clone(), Tensor::ones([1, 1, 2, 2])],
+            ),
+            (
+                "conv2d_relu with max_pool",
+                |x| x[0].conv2d_relu(&x[1], None, Default::default(), true),
+                vec![zeros, Tensor::ones([1, 1, 2, 2])],
+            ),
+            (
+                "rnn",
+                |x| x[0].rnn(&x[1], [&x[2], &x[3]], None, true, Default::default()),
+                vec![
+                    few(&[3, 1, 2], &[0.0, 1.0, -1.0]),
+                    Tensor::zeros([1, 2]),
+                    Tensor::ones([2, 2]),
+                    Tensor::ones([2, 2]),
+                ],
+            ),
+            (
+                "grid_sample",
+                |x| {
+                    let padding = GridSamplePadding::Border;
+                    let options = GridSampleOptions { padding, ..Default::default() };
+                    x[0].grid_sample(&x[1], options)
+                },
+                vec![few(&[1, 2, 3, 4], &[1.0, 2.0, 4.0]), few(&[1, 4, 4, 2], &edges)],
+            ),
+            (
+                "scaled_dot_product_attention",
+                |x| {
+                    let keep = Tensor::from([[true, false, true], [false; 3], [true; 3]]);
+                    let mask = AttentionMask::Keep(keep);
+                    let options = AttentionOptions { mask, ..Default::default() };
+                    x[0].scaled_dot_product_attention(&x[1], &x[2], options)
+                },
+                vec![few(&[3, 2], &[0.5, 1.0, -2.0]); 3],
+            ),
+            (
+                "cross_entropy",
+                |x| x[0].cross_entropy(&Tensor::from([1, -100]), Default::default()),
+                vec![Tensor::from([[1.0, 2.0], [nan, f64::INFINITY]])],
+            ),
+        ];
+        for (name, function, inputs) in cases {
+            let tape = Arc::new(Tape::default());
+            let leaves: Vec<Term<f64>> = inputs.iter().map(|input| tape.leaf(input)).collect();
+            let nodes: Vec<usize> = leaves.iter().filter_map(Term::node).collect();
+            let y = function(&leaves).unwrap();
+            let g = Tensor::from_fn(y.shape(), |i| 1.0 + i as f64);
+            let last = tape.nodes()[y.node().unwrap()].clone();
+            let Some(Node::Call(call)) = last.as_deref() else { panic!("{name} is no operation") };
+            let expected = call.vjp(&vec![true; inputs.len()], g.clone());
+            let found = tape.pull(&y, &Term::constant(g), &nodes).unwrap();
+            for (found, expected) in found.iter().zip(&expected) {
+                let found = found.as_ref().unwrap().value().to_vec();
+                let expected = expected.as_ref().unwrap().to_vec();
+                let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-13 || a.is_nan() && b.is_nan();
+                let agree = found.iter().zip(&expected).all(near);
+                assert!(agree, "{name}: {found:?}, not {expected:?}");
+            }
         }
     }
 
