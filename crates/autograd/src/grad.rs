@@ -152,7 +152,7 @@ impl<T: Float> Var<T> {
     /// The product of the Hessian of this loss, by all trainable parameters of a
     /// model, with a vector that has a tensor for each of them, in the order of
     /// [`named_parameters`](Parameters::named_parameters); the result has the
-    /// same form. It costs about as much as three gradients. For products of the
+    /// same form. It costs as much as two to four gradients. For products of the
     /// same Hessian with many vectors, ask once for the gradients with
     /// [`grad_recorded`](Self::grad_recorded).
     ///

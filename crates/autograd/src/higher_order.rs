@@ -93,7 +93,7 @@ pub fn jacobian<T: Float>(
 }
 
 /// The value of a scalar function and the product of its Hessian with a vector,
-/// of the shape of `x`. It costs about as much as three gradients; the Hessian
+/// of the shape of `x`. It costs as much as two to four gradients; the Hessian
 /// is not computed.
 ///
 /// For products with the Hessian by a model's parameters see [`Var::hvp`].
