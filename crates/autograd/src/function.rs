@@ -405,9 +405,9 @@ mod tests {
         }
         let filled = applied(&Plain::MaskedFill { value: 9.0 }, &[x.clone(), mask.clone()]);
         assert_eq!(filled, Tensor::from([[9.0_f32, -2.0], [9.0, 0.0]]).into());
-        let floats = applied(&Plain::Cast { element: "f64" }, &[ids.clone()]);
+        let floats = applied(&Plain::Cast { element: "f64" }, std::slice::from_ref(&ids));
         assert_eq!(floats, Tensor::from([4.0_f64, 0.0]).into());
-        let whole = applied(&Plain::Integers, &[x.clone()]);
+        let whole = applied(&Plain::Integers, std::slice::from_ref(&x));
         assert_eq!(whole, Tensor::from([[1_i64, -2], [3, 0]]).into());
         let both = applied(&Plain::Cat { axis: 0 }, &[ids.clone(), ids.clone()]);
         assert_eq!(both, Tensor::from([4_i64, 0, 4, 0]).into());
@@ -422,7 +422,7 @@ mod tests {
         let view = Plain::View { shape: [2].into(), strides: vec![1], offset: 0 };
         let wider = view.with_setting("strides", &Attribute::Ints(vec![3])).unwrap();
         let later = wider.with_setting("offset", &Attribute::Int(2)).unwrap();
-        assert_eq!(later.apply(&[x.clone()]).unwrap(), Tensor::from([2_i64, 5]).into());
+        assert_eq!(later.apply(std::slice::from_ref(&x)).unwrap(), Tensor::from([2_i64, 5]).into());
         assert!(later.with_setting("offset", &Attribute::Int(-1)).is_none());
         assert!(Plain::Not.with_setting("shape", &Attribute::Ints(vec![2])).is_none());
         let error = Plain::Not.apply(&[x]).unwrap_err().to_string();

@@ -45,7 +45,7 @@ impl<T: Float> SampleGradients<T> {
     pub fn norms(&self) -> Tensor<T> {
         let mut squared = Tensor::zeros([self.samples]);
         for (_, gradient) in &self.parameters {
-            squared = squared + squared_norms(gradient);
+            squared += &squared_norms(gradient);
         }
         squared.sqrt()
     }
@@ -301,7 +301,7 @@ impl<T: Float> Tape<T> {
                 let each = rules::each(cotangent, samples)?;
                 match wanted {
                     Wanted::Gradients => found.gradients.push((id, each)),
-                    Wanted::Norms => found.squared = &found.squared + &squared_norms(&each),
+                    Wanted::Norms => found.squared += &squared_norms(&each),
                 }
                 continue;
             }
@@ -317,7 +317,7 @@ impl<T: Float> Tape<T> {
                         let single: SmallVec<[bool; 3]> = parents.iter().map(single).collect();
                         for norms in norms_alone(&**call, &mut needs, &single, &cotangent, samples)
                         {
-                            found.squared = &found.squared + &norms;
+                            found.squared += &norms;
                         }
                     }
                     let is_parameter = |node| parameters.contains_key(&node);
@@ -332,7 +332,7 @@ impl<T: Float> Tape<T> {
                 let Some(index) = needed(parent) else { continue };
                 if wanted == Wanted::Norms && is_single(parent) {
                     let each = rules::each(gradient, samples)?;
-                    found.squared = &found.squared + &squared_norms(&each);
+                    found.squared += &squared_norms(&each);
                     continue;
                 }
                 let sum = cotangents[index].take();

@@ -253,7 +253,7 @@ fn masked<T: Float>(
     samples: usize,
     keeps: &dyn Fn(usize) -> bool,
 ) -> Result<Tensor<T>> {
-    if !x.shape().first().is_some_and(|rows| rows % samples == 0) {
+    if x.shape().first().is_none_or(|rows| rows % samples != 0) {
         return Err(mixed(x.shape(), samples));
     }
     let mut x = x.clone();

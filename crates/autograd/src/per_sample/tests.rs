@@ -64,7 +64,7 @@ fn check(
         let mut sum = Tensor::zeros(param.value().shape());
         for (n, norm) in norms.to_vec().into_iter().enumerate() {
             let scaled = each.get((n,)).unwrap() * (limit / norm).min(1.0);
-            sum = sum + scaled;
+            sum += &scaled;
         }
         assert_close(clipped.get(param).unwrap(), &sum, name);
         assert_close(ghost.get(param).unwrap(), &sum, name);
