@@ -357,3 +357,78 @@ impl Function for Plain {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(function: &Plain, inputs: &[AnyTensor]) -> AnyTensor {
+        function.apply(inputs).unwrap()
+    }
+
+    #[test]
+    fn functions_are_those_of_tensors() {
+        let x = AnyTensor::from(Tensor::from([[1.0_f32, -2.0], [3.0, 0.0]]));
+        let ids = AnyTensor::from(Tensor::from([4_i64, 0]));
+        let mask = AnyTensor::from(Tensor::from([true, false]));
+        let ints = |values: [i64; 2]| AnyTensor::from(Tensor::from(values));
+        let bools = |values: [bool; 2]| AnyTensor::from(Tensor::from(values));
+        let mut rows = vec![
+            (Plain::Argmax { axis: 1 }, vec![x.clone()], ints([0, 0])),
+            (Plain::Argmin { axis: 1 }, vec![x.clone()], ints([1, 1])),
+            (Plain::Not, vec![mask.clone()], bools([false, true])),
+            (Plain::And, vec![mask.clone(), bools([true; 2])], mask.clone()),
+            (Plain::Or, vec![mask.clone(), bools([true; 2])], bools([true; 2])),
+            (Plain::Cast { element: "i64" }, vec![mask.clone()], ints([1, 0])),
+            (Plain::Add, vec![ids.clone(), ints([1, 2])], ints([5, 2])),
+            (Plain::Sub, vec![ids.clone(), ints([1, 2])], ints([3, -2])),
+            (Plain::Mul, vec![ids.clone(), ints([3, 2])], ints([12, 0])),
+            (Plain::AddScalar(-1), vec![ids.clone()], ints([3, -1])),
+            (Plain::MulScalar(2), vec![ids.clone()], ints([8, 0])),
+        ];
+        let comparisons = [
+            (Comparison::Eq, [true, false]),
+            (Comparison::Ne, [false, true]),
+            (Comparison::Lt, [false, true]),
+            (Comparison::Le, [true, true]),
+            (Comparison::Gt, [false, false]),
+            (Comparison::Ge, [true, false]),
+        ];
+        for (comparison, expected) in comparisons {
+            let inputs = vec![ids.clone(), ints([4, 1])];
+            rows.push((Plain::Compare(comparison), inputs, bools(expected)));
+            let scalar = Plain::CompareScalar(comparison, 1.0);
+            rows.push((scalar, vec![ints([1, 0])], bools(expected)));
+        }
+        for (function, inputs, expected) in rows {
+            assert_eq!(applied(&function, &inputs), expected, "{function:?}");
+        }
+        let filled = applied(&Plain::MaskedFill { value: 9.0 }, &[x.clone(), mask.clone()]);
+        assert_eq!(filled, Tensor::from([[9.0_f32, -2.0], [9.0, 0.0]]).into());
+        let floats = applied(&Plain::Cast { element: "f64" }, &[ids.clone()]);
+        assert_eq!(floats, Tensor::from([4.0_f64, 0.0]).into());
+        let whole = applied(&Plain::Integers, &[x.clone()]);
+        assert_eq!(whole, Tensor::from([[1_i64, -2], [3, 0]]).into());
+        let both = applied(&Plain::Cat { axis: 0 }, &[ids.clone(), ids.clone()]);
+        assert_eq!(both, Tensor::from([4_i64, 0, 4, 0]).into());
+        let lengths = AnyTensor::from(Tensor::from([1_i64, 2]));
+        let mask = applied(&Plain::LengthMask { places: 2 }, &[lengths]);
+        assert_eq!(mask, Tensor::from([[true, false], [true, true]]).into());
+    }
+
+    #[test]
+    fn views_take_other_settings_and_wrong_inputs_are_refused() {
+        let x = AnyTensor::from(Tensor::<i64>::arange(6));
+        let view = Plain::View { shape: [2].into(), strides: vec![1], offset: 0 };
+        let wider = view.with_setting("strides", &Attribute::Ints(vec![3])).unwrap();
+        let later = wider.with_setting("offset", &Attribute::Int(2)).unwrap();
+        assert_eq!(later.apply(&[x.clone()]).unwrap(), Tensor::from([2_i64, 5]).into());
+        assert!(later.with_setting("offset", &Attribute::Int(-1)).is_none());
+        assert!(Plain::Not.with_setting("shape", &Attribute::Ints(vec![2])).is_none());
+        let error = Plain::Not.apply(&[x]).unwrap_err().to_string();
+        assert_eq!(error, "logical_not: takes no inputs [i64 [6]]");
+        assert!(Plain::Or.apply(&[]).is_err());
+        let half = AnyTensor::from(Tensor::from([0.5_f32]));
+        assert!(Plain::Integers.apply(&[half]).is_err());
+    }
+}

@@ -6,7 +6,10 @@ mod of_examples;
 use dendra_nn::autograd::{AnyTensor, Parameters, Tape, Var};
 use dendra_nn::layers::*;
 use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor, Tensors};
-use dendra_nn::{Module, NodeKind, Parallel, Residual, Sequential, SequentialBuilder, Trace};
+use dendra_nn::{
+    LayerSettings, Model, Module, NodeKind, Parallel, Residual, Sequential, SequentialBuilder,
+    Trace,
+};
 
 /// Traces a function of a model on some samples and replays it on other
 /// numbers of them.
@@ -82,6 +85,10 @@ fn networks() -> Vec<SequentialBuilder> {
         sequences().layer(LayerNorm::lazy()).layer(RMSNorm::lazy()).layer(SinusoidalPositions),
         sequences().layer(LSTM::lazy(3).batch_first(true).num_layers(2).bidirectional(true)),
         sequences().layer(LSTM::lazy(3).batch_first(true).proj_size(2)),
+        sequences()
+            .layer(GRU::lazy(3).batch_first(true))
+            .last_step()
+            .layer(Sequential::input([3]).dense(2).relu().build(&mut Rng::seed(4)).unwrap()),
         sequences().layer(GRU::lazy(3).batch_first(true)).layer(RNN::lazy(2).batch_first(true)),
         sequences().layer(Softmax::new(2)).layer(GlobalMaxPool1d::new()).feature_alpha_dropout(0.5),
         images().conv2d(3, 3).relu().max_pool2d(2).layer(GlobalMaxPool2d::new()),
@@ -123,22 +130,55 @@ fn every_layer_is_replayed_to_the_bit() {
     }
 }
 
+/// The layers of ids.
+fn networks_of_ids() -> Vec<SequentialBuilder> {
+    let network = || Sequential::input([5]);
+    let bag = |mode| EmbeddingBag::new(7, 3).mode(mode).padding_idx(1);
+    vec![
+        network().layer(Embedding::new(7, 3)).flatten().dense(2),
+        network().layer(Embedding::new(7, 3).padding_idx(2).max_norm(1.0)).flatten(),
+        network().layer(Embedding::new(7, 3).max_norm(0.5).norm_type(1.0)).flatten(),
+        network().layer(bag(BagMode::Sum)).dense(2),
+        network().layer(bag(BagMode::Mean)).dense(2),
+        network().layer(bag(BagMode::Max)).dense(2),
+    ]
+}
+
 #[test]
 fn layers_of_ids_are_replayed_to_the_bit() {
-    let network = || Sequential::input([5]);
-    let embeddings = [
-        Embedding::new(7, 3),
-        Embedding::new(7, 3).padding_idx(2).max_norm(1.0),
-        Embedding::new(7, 3).max_norm(0.5).norm_type(1.0),
-    ];
-    for embedding in embeddings {
-        let model = network().layer(embedding).flatten().dense(2);
-        check(&model.build(&mut Rng::seed(3)).unwrap(), ids);
+    for builder in networks_of_ids() {
+        check(&builder.build(&mut Rng::seed(3)).unwrap(), ids);
     }
-    for mode in [BagMode::Sum, BagMode::Mean, BagMode::Max] {
-        let bag = EmbeddingBag::new(7, 3).mode(mode).padding_idx(1);
-        check(&network().layer(bag).dense(2).build(&mut Rng::seed(3)).unwrap(), ids);
+}
+
+#[test]
+fn no_kind_of_layer_is_left_out() {
+    let mut seen: Vec<String> = Vec::new();
+    for builder in networks().into_iter().chain(networks_of_ids()) {
+        let model = builder.build(&mut Rng::seed(3)).unwrap();
+        let first = |text: String| text.split([' ', ',']).next().map(str::to_owned);
+        seen.extend(model.layers().filter_map(|layer| first(layer.description)));
     }
+    let missing: Vec<&&str> =
+        LayerSettings::KINDS.iter().filter(|kind| !seen.iter().any(|seen| seen == *kind)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn a_network_of_tokens_with_a_closure_is_replayed() {
+    let block = Sequential::input([6]).dense(6).relu().build(&mut Rng::seed(4)).unwrap();
+    let builder = Sequential::tokens([5]).embedding(7, 3).map("last", |x| x.narrow(1, 3, 2));
+    let builder = builder.flatten().layer(block).named("block").dense(2);
+    let model = builder.build(&mut Rng::seed(3)).unwrap();
+    let inputs = |samples: usize, seed: u64| {
+        Tensor::from_fn([samples, 5], |place| (place as i64 * 3 + seed as i64) % 7)
+    };
+    let run = |ids: &Tensor<i64>, tape: &Tape| Ok(vec![Model::run(&model, ids, tape)?]);
+    let trace = check_function(&model, &[Some(0)], inputs, run);
+    let parts: Vec<&str> = trace.parts().iter().map(|part| part.path.as_str()).collect();
+    assert_eq!(parts, ["0", "1", "2", "block.0", "block.1", "4"], "{trace}");
+    let trace = Trace::of(&model, &inputs(1, 2)).unwrap();
+    assert_eq!(*trace.replay(&inputs(3, 1)).unwrap()[0].shape(), [3, 2]);
 }
 
 #[test]

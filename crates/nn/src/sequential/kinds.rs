@@ -44,7 +44,7 @@ macro_rules! kinds {
 
         impl LayerSettings {
             /// The names of all kinds.
-            pub(super) const KINDS: &[&str] = &[$(stringify!($kind)),*];
+            pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
 
             /// The layer's name, as `Conv2d`.
             pub fn kind(&self) -> &'static str {

@@ -140,9 +140,8 @@ impl fmt::Display for Summary {
         let last = if is_counted { 2 + products } else { 0 };
         let rule = "-".repeat(layers + 2 + outputs + 2 + counts + last);
         for (index, [layer, output, parameters, multiply_adds]) in table.iter().enumerate() {
-            let text = format!(
-                "{layer:layers$}  {output:outputs$}  {parameters:>counts$}  {multiply_adds:>products$}"
-            );
+            let mut text = format!("{layer:layers$}  {output:outputs$}  {parameters:>counts$}");
+            text += &format!("  {multiply_adds:>products$}");
             writeln!(f, "{}", text.trim_end())?;
             if index == 0 {
                 writeln!(f, "{rule}")?;

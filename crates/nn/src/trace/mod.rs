@@ -160,13 +160,13 @@ impl<T: Float> Trace<T> {
     /// Traces a function of a model that takes any tensors.
     ///
     /// ```
-    /// use dendra_nn::autograd::{Tape, Var};
     /// use dendra_nn::tensor::{Ops, Rng, Tensor};
     /// use dendra_nn::{Embedding, Trace};
     ///
     /// let words = Embedding::new(10, 4).init(&mut Rng::seed(0))?;
-    /// let sums = |ids: &Tensor<i64>, tape: &Tape| words.lookup(ids, Some(tape))?.sum_axes(&[1], false);
-    /// let trace = Trace::of_function(&words, &Tensor::from([[1, 2, 3]]), sums)?;
+    /// let trace = Trace::of_function(&words, &Tensor::from([[1, 2, 3]]), |ids, tape| {
+    ///     words.lookup(ids, Some(tape))?.sum_axes(&[1], false)
+    /// })?;
     /// let y = trace.replay(&Tensor::from([[4, 4, 9], [1, 0, 5]]))?;
     /// assert_eq!(*y[0].shape(), [2, 4]);
     /// # Ok::<(), dendra_nn::tensor::Error>(())

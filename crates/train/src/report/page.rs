@@ -238,9 +238,9 @@ fn drawing(page: &mut String, report: &Report) {
     let Some(drawing) = &report.drawing else { return };
     put!(
         page,
-        "<section><h2>Operations</h2><p class=\"note\">From the inputs to the outputs, by the parts \
-         of the model; N is the number of samples.</p><figure class=\"plot drawing\">{drawing}\
-         </figure></section>\n"
+        "<section><h2>Operations</h2><p class=\"note\">From the inputs to the outputs, by \
+         the parts of the model; N is the number of samples.</p><figure class=\"plot drawing\">\
+         {drawing}</figure></section>\n"
     );
 }
 
