@@ -21,6 +21,9 @@ pub struct Executed<'a, T: Float = f32> {
     pub seconds: f64,
 }
 
+/// A value, and the call of the operation that gave it.
+type Computed<T> = (AnyTensor, Option<Box<dyn Recorded<T>>>);
+
 impl<T: Float> Trace<T> {
     /// The outputs of the model on other inputs, of any number of samples, to
     /// the bit; with the values that the parameters had when it was traced.
@@ -96,7 +99,7 @@ impl<T: Float> Trace<T> {
         inputs: &[AnyTensor],
         values: &[Option<AnyTensor>],
         samples: usize,
-    ) -> Result<(AnyTensor, Option<Box<dyn Recorded<T>>>)> {
+    ) -> Result<Computed<T>> {
         let value = match &node.kind {
             NodeKind::Input { index } => {
                 let input = &inputs[*index];

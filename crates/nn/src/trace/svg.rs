@@ -215,8 +215,8 @@ fn place(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
     let mut frames: Vec<Frame> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     let mut y = MARGIN;
-    for index in 0..boxes.len() {
-        let part = boxes[index].part.clone();
+    for (index, drawn) in boxes.iter_mut().enumerate() {
+        let part = &drawn.part;
         let stays = |frame: &Frame| part.starts_with(&frame.path);
         while let Some(&last) = open.last()
             && !stays(&frames[last])
@@ -233,8 +233,8 @@ fn place(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
             frames.push(Frame { path: part[..length].to_vec(), top: y, bottom: y });
             y += TITLE;
         }
-        boxes[index].top = y;
-        y = boxes[index].bottom();
+        drawn.top = y;
+        y = drawn.bottom();
     }
     while let Some(last) = open.pop() {
         y += INSET;
