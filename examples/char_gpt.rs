@@ -126,7 +126,8 @@ fn main() -> Result<()> {
     let vocabulary = training.vocabulary();
     let model = Gpt::new(&arguments, vocabulary.len(), &mut Rng::seed(writing.seed))?;
     println!("{} parameters", model.parameter_count());
-    let falling = CosineAnnealingLr::new(steps.saturating_sub(100)).eta_min(learning_rate / 10.0);
+    let falling =
+        CosineAnnealingLr::new(steps.saturating_sub(100).max(1)).eta_min(learning_rate / 10.0);
     let optimizer = AdamW::new(learning_rate)
         .betas(0.9, 0.99)
         .weight_decay(0.1)

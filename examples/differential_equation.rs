@@ -8,13 +8,13 @@ use dendra::prelude::*;
 #[derive(Parser)]
 struct Arguments {
     /// Steps of the optimizer
-    #[arg(long, value_name = "N", default_value_t = 3000)]
+    #[arg(long, value_name = "N", default_value_t = 4000)]
     steps: u64,
     /// Moments in a step at which the equation is asked for
     #[arg(long, value_name = "N", default_value_t = 64)]
     moments: usize,
     /// Learning rate of Adam at the start; it falls to 0 along a cosine
-    #[arg(long, value_name = "R", default_value_t = 0.005)]
+    #[arg(long, value_name = "R", default_value_t = 0.01)]
     learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]
@@ -26,10 +26,11 @@ const DAMPING: f64 = 0.3;
 const FREQUENCY: f64 = 2.0;
 const END: f64 = 6.0;
 
-/// The network's answer, which starts where it shall whatever the network says:
-/// u(t) = 1 + t² · net(t).
+/// The network's answer, which starts at 1 and at rest whatever the network says:
+/// u(t) = 1 + (1 − exp(−t))² · net(t).
 fn swing(net: &Sequential, t: &Var) -> Result<Var> {
-    Ok(t.square().mul(&net.forward(&t.mul_scalar(2.0 / END).add_scalar(-1.0))?)? + 1.0)
+    let start = (1.0 - (-t).exp()).square();
+    Ok(start.mul(&net.forward(&t.mul_scalar(2.0 / END).add_scalar(-1.0))?)? + 1.0)
 }
 
 fn exact(t: f64) -> f64 {

@@ -9,9 +9,10 @@
 //! - Generated sets to try a network on: [`moons`], [`circles`], [`spirals`],
 //!   [`blobs`], [`xor`], [`friedman`], [`linear`], [`sine`] and [`digits`].
 //! - Data of your own: in a [`TensorDataset`], an [`ImageDataset`] or a
-//!   [`SequenceDataset`], in a [`SampleDataset`] for inputs of any kind, in folders of pictures (`ImageFolder`), in tables
-//!   (`Csv`), in a [`TextDataset`], or behind a `Dataset` implementation. A
-//!   [`Vocabulary`] of bytes, characters or words turns texts into numbers.
+//!   [`SequenceDataset`], in a [`SampleDataset`] for inputs of any kind, in
+//!   folders of pictures (`ImageFolder`), in tables (`Csv`), in a
+//!   [`TextDataset`], or behind a `Dataset` implementation. A [`Vocabulary`] of
+//!   bytes, characters or words turns texts into numbers.
 //! - Parts and compositions: [`Dataset::split`],
 //!   [`Dataset::split_stratified`], [`Subset`], [`ConcatDataset`],
 //!   [`MapDataset`], [`CachedDataset`]; and [`transforms`] for images.

@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn class_weights_are_for_losses_of_classes() {
-        let (x, labels) = (Var::<f64>::new(Tensor::from([[0.0, 1.0]])), Tensor::from([1]));
+        let (x, labels) = (Var::<f64>::new(Tensor::from([[-1.0, -1.5]])), Tensor::from([1]));
         let weights = [1.0, 3.0];
         let of_classes: [&dyn Loss<Tensor<i64>, f64>; 4] =
             [&CrossEntropy::new(), &NllLoss::new(), &FocalLoss::new(), &MultiMarginLoss::new()];

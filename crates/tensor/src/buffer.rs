@@ -11,7 +11,7 @@
 //! allocation more for each tensor and, for its weak references, more atomic
 //! writes.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -76,8 +76,11 @@ impl<T: Element> Buffer<T> {
             Some(0..=PLAUSIBLE) => true,
             Some(bytes @ ..=MOST_BYTES) => {
                 let class = SizeClass::of(bytes);
+                // Not zeroed: an aligned block is zeroed by writing to all of it.
+                // SAFETY: the layout's size is not zero.
+                let block = NonNull::new(unsafe { alloc(class.layout()) });
                 // The optimiser removes an allocation that is only freed again.
-                let block = std::hint::black_box(class.allocate());
+                let block = std::hint::black_box(block);
                 // SAFETY: the block was just allocated for this class.
                 block.map(|block| unsafe { class.free(block) }).is_some()
             }

@@ -22,6 +22,9 @@ pub(crate) const EVALUATION_BATCH: usize = 128;
 /// The values of the outputs of a model for inputs `I`.
 pub(crate) type Values<M, I, T> = <<M as Model<I, T>>::Output as Output>::Values;
 
+/// The metrics of a trainer.
+type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
+
 /// Trains, evaluates and applies a model.
 ///
 /// `Y` and `I` are the types of a batch's targets and inputs: unless told
@@ -39,7 +42,7 @@ where
     pub(crate) model: M,
     pub(crate) optimizer: O,
     pub(crate) loss: L,
-    pub(crate) metrics: Vec<Box<dyn Metric<Y, Values<M, I, T>>>>,
+    pub(crate) metrics: Metrics<Y, Values<M, I, T>>,
     pub(crate) epochs: usize,
 }
 
@@ -248,7 +251,7 @@ fn check_data<Y>(what: &str, data: &(impl Dataset<Target = Y> + ?Sized)) -> Resu
 pub(crate) struct Gathered<Y, P> {
     pub(crate) loss: RunningLoss,
     pub(crate) samples: usize,
-    metrics: Vec<Box<dyn Metric<Y, P>>>,
+    metrics: Metrics<Y, P>,
 }
 
 impl<Y, P> Gathered<Y, P> {

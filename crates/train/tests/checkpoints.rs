@@ -8,10 +8,14 @@ use std::path::Path;
 
 use common::{data, state, trainer};
 use dendra_autograd::EntryMut;
+use dendra_datasets::TensorDataset;
+use dendra_losses::CrossEntropy;
 use dendra_nn::{Parameters, Sequential};
-use dendra_tensor::{Error, Result, Rng};
+use dendra_optim::Adam;
+use dendra_tensor::{Error, Result, Rng, Tensor};
 use dendra_train::{
     BatchReport, Callback, Checkpoint, Checkpoints, EarlyStopping, Every, Fit, Moment, StopFlag,
+    Trainer,
 };
 
 fn fit() -> Fit<'static> {
@@ -163,6 +167,25 @@ fn a_checkpoint_is_deployed_as_it_is() {
     let mut other = Sequential::input([784]).dense(12).dense(3).build(&mut Rng::seed(1)).unwrap();
     let error = dendra_nn::load(&mut other, &last).unwrap_err().to_string();
     assert!(error.contains("missing: 0.weight, 0.bias") && !error.contains("optimizer"), "{error}");
+}
+
+#[test]
+fn a_network_of_token_ids_is_trained_and_deployed() {
+    let ids = Tensor::from_fn([60, 6], |i| (i as i64 * 7 + i as i64 / 6) % 8);
+    let has_three = |row: usize| ids.to_vec()[row * 6..][..6].contains(&3);
+    let labels = Tensor::from_fn([60], |row| i64::from(has_three(row)));
+    let data = TensorDataset::classification(ids.clone(), labels, 2).unwrap();
+    let model = Sequential::tokens([6]).embedding(8, 6).gru(8).last_step().dense(2);
+    let model = model.build(&mut Rng::seed(1)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(model, Adam::new(0.05), CrossEntropy::new());
+    let fit = Fit::epochs(8).batch_size(10).quiet();
+    let history = trainer.fit(&data, fit.checkpoints(Checkpoints::new(folder.path()))).unwrap();
+    let losses = history.losses();
+    assert!(losses[7] < 0.7 * losses[0], "{losses:?}");
+    let deployed = Sequential::load(folder.path().join("last.safetensors")).unwrap();
+    let answer = deployed.forward_tokens(&ids, None).unwrap();
+    assert_eq!(&trainer.predict(&ids).unwrap(), answer.value());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::parts::{Part, PartName};
 use super::plan::{IntoLayer, LayerPlan};
 use super::{Input, Sequential, own, tokens};
 use crate::init::Source;
+use crate::module::Module;
 use crate::place;
 use crate::settings::MAX_SAMPLE;
 
@@ -71,7 +72,14 @@ impl SequentialBuilder {
     /// As [`layer`](Self::layer), for a layer of one's own in a network of
     /// another number type.
     pub fn layer_as<T: Float>(self, layer: impl crate::Layer<T>) -> Self {
-        self.planned(LayerPlan::own(own::boxed(layer)))
+        self.planned(LayerPlan::own(own::layer(layer)))
+    }
+
+    /// Adds any module with the parameters it has: a layer after `init`, an
+    /// encoder of a transformer, a module of another crate. The shape of its
+    /// output is found out by a trial with zeros.
+    pub fn module(self, module: impl Module + Clone + Send + Sync + 'static) -> Self {
+        self.planned(LayerPlan::own(own::module::<f32, _>(module)))
     }
 
     /// Adds a function without parameters, which errors and summaries call

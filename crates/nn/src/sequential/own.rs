@@ -16,8 +16,26 @@ use crate::layer::{Layer, trial, type_name};
 use crate::module::Module;
 
 /// A layer to be that is `layer`.
-pub(super) fn boxed<T: Float, L: Layer<T>>(layer: L) -> Arc<dyn OwnLayer> {
-    Arc::new(Own { layer, element: PhantomData::<fn() -> T> })
+pub(super) fn layer<T: Float, L: Layer<T>>(layer: L) -> Arc<dyn OwnLayer> {
+    Arc::new(Own::<T, L> {
+        module: layer,
+        output_shape: L::output_shape,
+        description: L::description,
+        element: PhantomData,
+    })
+}
+
+/// A layer to be that is `module`, of which no more is known.
+pub(super) fn module<T: Float, M>(module: M) -> Arc<dyn OwnLayer>
+where
+    M: Module<T> + Clone + Send + Sync + 'static,
+{
+    Arc::new(Own::<T, M> {
+        module,
+        output_shape: |module, input| trial(&|x| module.forward(x), input),
+        description: |_| type_name::<M>().to_owned(),
+        element: PhantomData,
+    })
 }
 
 /// A layer to be that is the closure `f`.
@@ -49,39 +67,45 @@ macro_rules! state_of {
 }
 pub(super) use state_of;
 
-/// A [`Layer`] that has lost its type in a network.
-struct Own<T, L> {
-    layer: L,
+/// A module that has lost its type in a network of numbers of type T.
+struct Own<T, M> {
+    module: M,
+    output_shape: fn(&M, &Shape) -> Result<Shape>,
+    description: fn(&M) -> String,
     element: PhantomData<fn() -> T>,
 }
 
-impl<T: Float, L: Layer<T>> Clone for Own<T, L> {
+impl<T, M: Clone> Clone for Own<T, M> {
     fn clone(&self) -> Self {
-        Self { layer: self.layer.clone(), element: PhantomData }
+        let &Self { ref module, output_shape, description, element } = self;
+        Self { module: module.clone(), output_shape, description, element }
     }
 }
 
-state_of! { [T: Float, L: Layer<T>] Own<T, L>: layer }
+state_of! { [T: Float, M: Parameters<T>] Own<T, M>: module }
 
-impl<T: Float, L: Layer<T>> Module<T> for Own<T, L> {
+impl<T: Float, M: Module<T>> Module<T> for Own<T, M> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        self.layer.forward(x)
+        self.module.forward(x)
     }
 }
 
-impl<T: Float, L: Layer<T>> fmt::Display for Own<T, L> {
+impl<T, M> fmt::Display for Own<T, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.layer.description())
+        f.write_str(&(self.description)(&self.module))
     }
 }
 
-impl<T: Float, L: Layer<T>> OwnLayer for Own<T, L> {
+impl<T: Float, M> OwnLayer for Own<T, M>
+where
+    M: Module<T> + Clone + Send + Sync + 'static,
+{
     fn kind(&self) -> &str {
-        type_name::<L>()
+        type_name::<M>()
     }
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        self.layer.output_shape(input)
+        (self.output_shape)(&self.module, input)
     }
 
     fn layer(&self) -> Box<dyn Any> {
@@ -93,7 +117,7 @@ impl<T: Float, L: Layer<T>> OwnLayer for Own<T, L> {
     }
 
     fn saved(&self) -> std::result::Result<Value, String> {
-        registry::write(&self.layer, type_name::<L>())
+        registry::write(&self.module, type_name::<M>())
     }
 
     fn blank(&self) -> Arc<dyn OwnLayer> {

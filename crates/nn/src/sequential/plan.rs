@@ -43,7 +43,7 @@ where
     label = "expected the settings of a layer, a built `Sequential`, or a type that implements \
              `Layer`",
     note = "a layer of Dendra is given by its settings, before `init`: \
-            `.layer(Linear::lazy(64).bias(false))`",
+            `.layer(Linear::lazy(64).bias(false))`; after `init` it is added with `module`",
     note = "a module of your own needs `impl Layer for {Self} {{}}` and `Clone`; one of another \
             number type is added with `layer_as`"
 )]
@@ -144,7 +144,7 @@ impl IntoLayer for LayerPlan {
 
 impl<L: Layer> IntoLayer for L {
     fn into_layer(self) -> LayerPlan {
-        LayerPlan::own(super::own::boxed::<f32, L>(self))
+        LayerPlan::own(super::own::layer::<f32, L>(self))
     }
 }
 

@@ -131,7 +131,7 @@ pub fn register_layer<L: SavedLayer>() -> Result<()> {
         read: |settings| {
             let settings = L::Settings::deserialize(settings).map_err(|error| error.to_string())?;
             let layer = L::from_settings(settings).map_err(|error| error.to_string())?;
-            Ok(super::own::boxed::<f32, L>(layer))
+            Ok(super::own::layer::<f32, L>(layer))
         },
     };
     add(new)

@@ -32,7 +32,7 @@ use crate::module::{Model, Output};
 /// use dendra_nn::{Sequential, Trace};
 ///
 /// let model = Sequential::input([4]).dense(8).relu().dense(3).build(&mut Rng::seed(0))?;
-/// let trace = Trace::of(&model, &Tensor::zeros([1, 4]))?;
+/// let trace = Trace::of(&model, &Tensor::<f32>::zeros([1, 4]))?;
 /// assert_eq!(
 ///     trace.to_string(),
 ///     "\
@@ -167,7 +167,7 @@ impl<T: Float> Trace<T> {
     /// let trace = Trace::of_function(&words, &Tensor::from([[1, 2, 3]]), |ids, tape| {
     ///     words.lookup(ids, Some(tape))?.sum_axes(&[1], false)
     /// })?;
-    /// let y = trace.replay(&Tensor::from([[4, 4, 9], [1, 0, 5]]))?;
+    /// let y = trace.replay(&Tensor::from([[4_i64, 4, 9], [1, 0, 5]]))?;
     /// assert_eq!(*y[0].shape(), [2, 4]);
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```

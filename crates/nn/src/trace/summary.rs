@@ -46,7 +46,7 @@ impl<T: Float> Trace<T> {
     ///
     /// let model = Sequential::input([784]).dense(64).relu().dense(10).build(&mut Rng::seed(0))?;
     /// assert_eq!(
-    ///     Trace::of(&model, &Tensor::ones([1, 784]))?.summary().to_string(),
+    ///     Trace::of(&model, &Tensor::<f32>::ones([1, 784]))?.summary().to_string(),
     ///     "\
     /// layer               output shape  parameters  multiply-adds
     /// -----------------------------------------------------------

@@ -4,7 +4,8 @@
 use dendra_nn::autograd::{Tape, Var};
 use dendra_nn::tensor::{Error, Ops, Result, Rng, Shape, Tensor};
 use dendra_nn::{
-    Layer, Linear, Module, Parameters, SavedLayer, Sequential, load, register_layer, save,
+    Layer, Linear, Module, Parameters, SavedLayer, Sequential, TransformerEncoderLayer, load,
+    register_layer, save,
 };
 
 /// Multiplies each channel of an image by a number that depends on all of them
@@ -209,6 +210,23 @@ fn an_unknown_kind_and_a_taken_name_are_told() {
     let message = register_layer::<Named<true>>().unwrap_err().to_string();
     assert_eq!(message, "register_layer: there is another kind of layer named \"Linear\"");
     assert!(register_layer::<Named<false>>().unwrap_err().to_string().contains("SqueezeExcite"));
+}
+
+#[test]
+fn a_module_after_init_is_a_layer() {
+    let rng = &mut Rng::seed(1);
+    let encoder = TransformerEncoderLayer::new(8, 2).dim_feedforward(16).batch_first(true);
+    let head = Linear::new(8, 3).init(rng).unwrap();
+    let builder =
+        Sequential::tokens([5]).embedding(7, 8).module(encoder.init_encoder(rng).unwrap());
+    let model = builder.module(head.clone()).named("head").build(rng).unwrap();
+    assert_eq!(*model.output_shape(), [5, 3]);
+    assert_eq!(model.state_dict().typed("head.weight"), Some(head.weight.value()));
+    assert_eq!(model.layer_kind("1.norm1.weight"), Some("TransformerEncoderLayer"));
+    let ids = Tensor::from([[1, 2, 3, 4, 5]]);
+    let y = model.forward_tokens(&ids, Some(&Tape::evaluation())).unwrap();
+    let gradients = y.sum().backward().unwrap();
+    assert!(model.named_parameters().iter().all(|(_, param)| gradients.get(param).is_some()));
 }
 
 #[test]

@@ -217,13 +217,17 @@ impl Places {
 /// the element that a tap sees, in row-major order; −1 where there is no tap.
 pub(super) fn image_indices(windows: &Windows, shape: Shape, taps: &[u32]) -> Tensor<i64> {
     let offsets: Vec<usize> = windows.image_offsets().collect();
-    let (positions, [_, columns]) = (windows.positions(), windows.output());
-    Tensor::from_fn(shape, |index| {
-        let window = index % positions;
-        let start = windows.image_start([window / columns, window % columns]);
-        let offset = offsets.get(taps[index] as usize);
-        offset.map_or(-1, |&offset| start.wrapping_add(offset) as i64)
-    })
+    let [rows, columns] = windows.output();
+    let all = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+    let starts: Vec<usize> = all.map(|window| windows.image_start(window)).collect();
+    let mut indices = Vec::with_capacity(taps.len());
+    for taps in taps.chunks_exact(starts.len()) {
+        indices.extend(taps.iter().zip(&starts).map(|(&tap, start)| {
+            let offset = offsets.get(tap as usize);
+            offset.map_or(-1, |&offset| start.wrapping_add(offset) as i64)
+        }));
+    }
+    Tensor::from_vec(indices, shape).expect("a tap for each window")
 }
 
 /// Images of a shape with elements of `g` added where `indices` say, in row-major
@@ -238,14 +242,13 @@ pub(super) fn placed<T: Float>(
     if shape.elements() == 0 {
         return Ok(zeros);
     }
-    let in_image = indices.ge_scalar(0);
-    let g = match in_image.all() {
-        true => g.clone(),
-        false => g.where_mask(&in_image, &Term::constant(Tensor::scalar(T::ZERO)))?,
-    };
-    let indices = indices.map(|index| index.max(0)).flatten(2, -1)?;
-    let sums = zeros.flatten(2, -1)?.scatter_add(-1, &indices, &g.flatten(2, -1)?)?;
-    sums.reshape(shape.clone())
+    let (mut g, mut indices) = (g.flatten(2, -1)?, indices.flatten(2, -1)?);
+    let left_out = indices.lt_scalar(0);
+    if left_out.any() {
+        g = g.masked_fill(&left_out, 0.0)?;
+        indices = indices.map(|index| index.max(0));
+    }
+    zeros.flatten(2, -1)?.scatter_add(-1, &indices, &g)?.reshape(shape.clone())
 }
 
 impl MaxPool2d {
