@@ -101,7 +101,7 @@ impl<T: Float> Var<T> {
     /// use dendra_autograd::{Param, Tape};
     /// use dendra_tensor::{Ops, Tensor};
     ///
-    /// let weight = Param::new(Tensor::from([[1.0, -1.0]]));
+    /// let weight = Param::new(Tensor::from([[1.0, -1.0_f32]]));
     /// let x = Tape::training(0, 0).input(Tensor::from([[1.0, 2.0], [3.0, 4.0], [0.0, 0.5]]));
     /// let losses = x.linear(&weight.on(&x), None)?.flatten(0, -1)?.mul_scalar(2.0);
     /// let gradients = losses.backward_per_sample()?;
