@@ -90,7 +90,7 @@ impl Profile {
     /// use dendra_train::Profile;
     ///
     /// let model = Sequential::input([64]).dense(32).relu().dense(10).build(&mut Rng::seed(1))?;
-    /// let profile = Profile::of(&model, &Tensor::ones([16, 64]), 3)?;
+    /// let profile = Profile::of(&model, &Tensor::<f32>::ones([16, 64]), 3)?;
     /// println!("{profile}");
     /// assert_eq!(profile.layers[0].cost.operations, 2.0 * 16.0 * 64.0 * 32.0);
     /// assert_eq!(profile.operations.iter().find(|row| row.name == "linear").unwrap().calls, 2);

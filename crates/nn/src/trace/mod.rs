@@ -45,7 +45,7 @@ use crate::module::{Model, Output};
 ///              output %2
 /// "
 /// );
-/// let y = trace.replay(&Tensor::ones([5, 4]))?;
+/// let y = trace.replay(&Tensor::<f32>::ones([5, 4]))?;
 /// assert_eq!(*y[0].shape(), [5, 3]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
