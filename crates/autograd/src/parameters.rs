@@ -297,6 +297,29 @@ containers! {
     [M: Parameters<T> + ?Sized] Box<M>: |this| Some(&**this), Some(&mut **this);
 }
 
+/// The parts of a tuple are named by their indices.
+macro_rules! tuples {
+    ($($part:ident $index:tt),*) => {
+        impl<T: Float, $($part: Parameters<T>),*> Parameters<T> for ($($part,)*) {
+            fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
+                $(path.enter($index, |path| self.$index.visit(path, visitor));)*
+            }
+
+            fn visit_mut<'a>(
+                &'a mut self,
+                path: &mut Path,
+                visitor: &mut dyn FnMut(&Path, EntryMut<'a, T>),
+            ) {
+                $(path.enter($index, |path| self.$index.visit_mut(path, visitor));)*
+            }
+        }
+    };
+}
+tuples! { A 0 }
+tuples! { A 0, B 1 }
+tuples! { A 0, B 1, C 2 }
+tuples! { A 0, B 1, C 2, D 3 }
+
 /// Plain data holds no state.
 macro_rules! stateless {
     ($($type:ty)*) => {$(
@@ -377,6 +400,17 @@ mod tests {
         assert_eq!(block.parameter_count(), 18);
         assert_eq!(block.name_of(block.rest[1].id()).as_deref(), Some("rest.1"));
         assert_eq!(block.width, 7);
+    }
+
+    #[test]
+    fn parts_of_a_tuple_are_named_by_their_indices() {
+        let param = || Param::new(Tensor::<f32>::zeros([2]));
+        let mut pair = (param(), vec![param(), param()]);
+        let names: Vec<String> =
+            pair.named_parameters().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["0", "1.0", "1.1"]);
+        Parameters::<f32>::set_trainable_where(&mut pair, false, &|name| name == "1.1");
+        assert_eq!(Parameters::<f32>::parameter_count(&pair), 4);
     }
 
     #[test]
