@@ -177,7 +177,7 @@ impl<T: Float> Tape<T> {
     }
 
     /// A value on this tape whose gradient is wanted; ask for it with
-    /// [`Gradients::wrt`].
+    /// [`Gradients::wrt`](crate::Gradients::wrt).
     ///
     /// On a tape for [`inference`](Self::inference) it is an
     /// [`input`](Self::input).
