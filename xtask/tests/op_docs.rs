@@ -86,6 +86,7 @@ fn ops_md_is_fresh() {
 #[test]
 fn every_file_that_defines_operations_is_in_the_table() {
     let folder = root().join("crates/tensor/src/ops");
+    let listed: BTreeSet<String> = ops::table().iter().map(|row| file(row).to_owned()).collect();
     let mut defining = BTreeSet::new();
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
@@ -93,11 +94,12 @@ fn every_file_that_defines_operations_is_in_the_table() {
         let text = fs::read_to_string(&path).unwrap_or_default();
         // By hand, or by the macro for functions of one element.
         let defines = text.contains("Op<T> for ") || text.contains("unary! {\n");
-        if defines && name != "mod" {
+        // Operations that gradients alone use have no row, but a check of their own.
+        let is_hidden = text.contains("check_twice");
+        if defines && name != "mod" && (listed.contains(&name) || !is_hidden) {
             defining.insert(name);
         }
     }
-    let listed: BTreeSet<String> = ops::table().iter().map(|row| file(row).to_owned()).collect();
     assert_eq!(defining, listed, "files in ops/ beside files in the table");
 }
 

@@ -196,12 +196,13 @@ fn cost_of<T: Float>(trace: &Trace<T>, executed: &Executed<'_, T>, needs: &[bool
     }
     let is_view = call.inputs().iter().any(|input| output.shares_memory_with(input));
     let multiply_adds = call.multiply_adds();
-    let (operations, most) = match multiply_adds {
+    let needed = |inputs: usize| needs.iter().take(inputs).filter(|&&needed| needed).count();
+    let (operations, ways_back) = match multiply_adds {
         0 if is_view => (0.0, 0),
-        0 => (output.len() as f64, 1),
-        products => (2.0 * products as f64, 2),
+        0 => (output.len() as f64, needed(needs.len()).min(1)),
+        // The factors come first, and then a bias, whose gradient is a sum.
+        products => (2.0 * products as f64, needed(2)),
     };
-    let ways_back = needs.iter().filter(|&&needed| needed).count().min(most);
     Cost {
         forward,
         backward,
