@@ -36,12 +36,12 @@ use crate::module::{Model, Output};
 /// assert_eq!(
 ///     trace.to_string(),
 ///     "\
-/// part  value  operation                            shape
-/// --------------------------------------------------------
-///       x      input                                [N, 4]
-/// 0     %0     linear(x, 0.weight, 0.bias)          [N, 8]
-/// 1     %1     relu(%0)                             [N, 8]
-/// 2     %2     linear(%1, 2.weight, 2.bias)         [N, 3]
+/// part  value  operation                     shape
+/// -------------------------------------------------
+///       x      input                         [N, 4]
+/// 0     %0     linear(x, 0.weight, 0.bias)   [N, 8]
+/// 1     %1     relu(%0)                      [N, 8]
+/// 2     %2     linear(%1, 2.weight, 2.bias)  [N, 3]
 ///              output %2
 /// "
 /// );

@@ -16,7 +16,7 @@ use super::{Counted, Metric, label_settings};
 /// use dendra_train::{Metric, Perplexity};
 ///
 /// let mut perplexity = Perplexity::new();
-/// perplexity.update(&Tensor::zeros([2, 50]), &Tensor::from([7, 49]))?;
+/// perplexity.update(&Tensor::<f32>::zeros([2, 50]), &Tensor::from([7, 49]))?;
 /// assert!((perplexity.value() - 50.0).abs() < 1e-4);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
