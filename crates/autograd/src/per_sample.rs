@@ -79,9 +79,9 @@ impl<T: Float> Var<T> {
     /// The gradients of each sample's loss by all parameters. Consumes what the
     /// tape recorded.
     ///
-    /// It costs about as much as [`backward`](Self::backward) and memory for N
-    /// gradients: linear layers, convolutions, embeddings, normalisation and
-    /// element-wise operations have rules of their own. Any other operation on a
+    /// It costs memory for N gradients, and the time to write them. Linear layers,
+    /// convolutions, embeddings, normalisation and element-wise operations have
+    /// rules of their own. Any other operation on a
     /// shared value is computed once more for each sample, or, where it cannot be
     /// cut along the samples, N times for the whole batch, as in recurrent layers.
     ///
