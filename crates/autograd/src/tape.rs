@@ -89,30 +89,15 @@ impl<T: Float> Clone for Tape<T> {
 
 impl<T: Float> Tape<T> {
     fn new(mode: Mode, random: Rng) -> Self {
-        let record = Mutex::new(Record {
-            nodes: Vec::with_capacity(NODES),
-            parameters: BTreeMap::new(),
-            updates: Vec::new(),
-            streams: 0,
-            watch: None,
-            passing: false,
-            finished: false,
-        });
+        let record = Mutex::new(Record::with_room_for(NODES));
         Self { shared: Arc::new(Shared { mode, random, record, recorder: None, recording: None }) }
     }
 
     /// This tape in evaluation mode, for a part of a model: what is recorded
     /// there is recorded here.
     pub(crate) fn in_evaluation(&self) -> Self {
-        let record = Mutex::new(Record {
-            nodes: Vec::new(),
-            parameters: BTreeMap::new(),
-            updates: Vec::new(),
-            streams: 0,
-            watch: None,
-            passing: false,
-            finished: false,
-        });
+        // Never used: the recorder's is.
+        let record = Mutex::new(Record::with_room_for(0));
         let random = self.shared.random.clone();
         let recorder = Some(Arc::clone(self.recorder()));
         let mode = Mode::Evaluation;
@@ -261,6 +246,18 @@ impl<T: Float> Shared<T> {
 }
 
 impl<T: Float> Record<T> {
+    fn with_room_for(nodes: usize) -> Self {
+        Self {
+            nodes: Vec::with_capacity(nodes),
+            parameters: BTreeMap::new(),
+            updates: Vec::new(),
+            streams: 0,
+            watch: None,
+            passing: false,
+            finished: false,
+        }
+    }
+
     pub(crate) fn push(&mut self, node: Node<T>) -> usize {
         if self.finished {
             // Nothing will ask for this node again: `backward` refuses.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops;
 
 use dendra_tensor::ops::Op;
-use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor, forward_operators};
+use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor, ops_operators};
 
 use crate::function::Function;
 use crate::gradients::Gradients;
@@ -197,45 +197,7 @@ impl<T: Float> Ops for Var<T> {
     }
 }
 
-macro_rules! operators {
-    ($($trait:ident $method:ident $scalar:ident |$x:ident| $by:expr;)*) => {$(
-        /// Broadcasts by NumPy's rule.
-        ///
-        /// # Panics
-        ///
-        /// When the shapes do not broadcast or the tapes differ; the method of
-        /// the same name in [`Ops`] returns an error instead.
-        impl<T: Float> ops::$trait for &Var<T> {
-            type Output = Var<T>;
-
-            #[track_caller]
-            fn $method(self, other: Self) -> Var<T> {
-                match Ops::$method(self, other) {
-                    Ok(value) => value,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }
-
-        impl<T: Float> ops::$trait<T> for &Var<T> {
-            type Output = Var<T>;
-
-            fn $method(self, other: T) -> Var<T> {
-                let $x = other.to_f64();
-                self.$scalar($by)
-            }
-        }
-
-        forward_operators! { [T: Float] Var<T>, $trait $method, T }
-    )*};
-}
-
-operators! {
-    Add add add_scalar |x| x;
-    Sub sub add_scalar |x| -x;
-    Mul mul mul_scalar |x| x;
-    Div div mul_scalar |x| 1.0 / x;
-}
+ops_operators! { Var<T>, T, |x| x.to_f64() }
 
 /// A number on the left; written for each number type, since an operator of a
 /// foreign type cannot be generic.
@@ -271,22 +233,6 @@ macro_rules! number_first {
 }
 
 number_first! { f32 f64 }
-
-impl<T: Float> ops::Neg for &Var<T> {
-    type Output = Var<T>;
-
-    fn neg(self) -> Var<T> {
-        Ops::neg(self)
-    }
-}
-
-impl<T: Float> ops::Neg for Var<T> {
-    type Output = Self;
-
-    fn neg(self) -> Self {
-        Ops::neg(&self)
-    }
-}
 
 #[cfg(test)]
 mod tests {

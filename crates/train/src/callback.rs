@@ -1,4 +1,4 @@
-//! [`Callback`]: what looks on while a model trains, and takes part.
+//! [`Callback`]: code that is called while a model trains.
 
 use std::any::{Any, type_name};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -256,7 +256,7 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
         self
     }
 
-    /// Lets this look on and take part. Callbacks are called in the order in
+    /// Adds a callback. Callbacks are called in the order in
     /// which they were given; give `&mut callback` to keep one.
     pub fn callback(mut self, callback: impl Callback<T> + 'a) -> Self {
         self.plan.callbacks.push(Box::new(callback));

@@ -1,4 +1,4 @@
-//! A training run: the loop over epochs and steps, with all that looks on.
+//! A training run: the loop over epochs and steps, with callbacks and checkpoints.
 
 use std::path::Path;
 use std::time::Instant;
@@ -262,7 +262,7 @@ impl<'a, T: Float> Run<'a, T> {
     }
 
     /// After a step on so many batches: what becomes of it when it is not
-    /// finite, and all that looks on.
+    /// finite, callbacks, progress and checkpoints.
     #[inline(never)]
     pub(crate) fn after_step(
         &mut self,

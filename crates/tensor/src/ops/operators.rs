@@ -76,6 +76,70 @@ macro_rules! forward_operators {
     };
 }
 
+/// Implements the operators for a type `$value<T>` by its methods of
+/// [`Ops`](crate::Ops); `$number` makes an `f64` of a scalar operand.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! ops_operators {
+    ($value:ident<T>, $scalar:ty, |$x:ident| $number:expr) => {
+        $crate::ops_operators! { @each $value, $scalar, |$x| $number;
+            Add add add_scalar |n| n;
+            Sub sub add_scalar |n| -n;
+            Mul mul mul_scalar |n| n;
+            Div div mul_scalar |n| 1.0 / n;
+        }
+
+        impl<T: $crate::Float> ::std::ops::Neg for &$value<T> {
+            type Output = $value<T>;
+
+            fn neg(self) -> $value<T> {
+                $crate::Ops::neg(self)
+            }
+        }
+
+        impl<T: $crate::Float> ::std::ops::Neg for $value<T> {
+            type Output = Self;
+
+            fn neg(self) -> Self {
+                $crate::Ops::neg(&self)
+            }
+        }
+    };
+    (@each $value:ident, $scalar:ty, |$x:ident| $number:expr;
+        $($trait:ident $method:ident $by_scalar:ident |$n:ident| $by:expr;)*
+    ) => {$(
+        /// Broadcasts by NumPy's rule.
+        ///
+        /// # Panics
+        ///
+        /// When the shapes do not broadcast or the tapes differ; the method of
+        /// the same name in `Ops` returns an error instead.
+        impl<T: $crate::Float> ::std::ops::$trait for &$value<T> {
+            type Output = $value<T>;
+
+            #[track_caller]
+            fn $method(self, other: Self) -> $value<T> {
+                match $crate::Ops::$method(self, other) {
+                    Ok(value) => value,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+
+        impl<T: $crate::Float> ::std::ops::$trait<$scalar> for &$value<T> {
+            type Output = $value<T>;
+
+            fn $method(self, other: $scalar) -> $value<T> {
+                let $x = other;
+                let $n: f64 = $number;
+                $crate::Ops::$by_scalar(self, $by)
+            }
+        }
+
+        $crate::forward_operators! { [T: $crate::Float] $value<T>, $trait $method, $scalar }
+    )*};
+}
+
 operators! { Add add +; Sub sub -; Mul mul *; Div div /; }
 
 macro_rules! assigning_operators {

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, SampleCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::forward_operators;
+use crate::ops_operators;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -428,56 +428,4 @@ impl<T: Float> Ops for Term<T> {
     }
 }
 
-macro_rules! operators {
-    ($($trait:ident $method:ident $scalar:ident |$x:ident| $by:expr;)*) => {$(
-        /// Broadcasts by NumPy's rule.
-        ///
-        /// # Panics
-        ///
-        /// When the shapes do not broadcast.
-        impl<T: Float> std::ops::$trait for &Term<T> {
-            type Output = Term<T>;
-
-            #[track_caller]
-            fn $method(self, other: Self) -> Term<T> {
-                match Ops::$method(self, other) {
-                    Ok(value) => value,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }
-
-        impl<T: Float> std::ops::$trait<f64> for &Term<T> {
-            type Output = Term<T>;
-
-            fn $method(self, other: f64) -> Term<T> {
-                let $x = other;
-                self.$scalar($by)
-            }
-        }
-
-        forward_operators! { [T: Float] Term<T>, $trait $method, f64 }
-    )*};
-}
-operators! {
-    Add add add_scalar |x| x;
-    Sub sub add_scalar |x| -x;
-    Mul mul mul_scalar |x| x;
-    Div div mul_scalar |x| 1.0 / x;
-}
-
-impl<T: Float> std::ops::Neg for &Term<T> {
-    type Output = Term<T>;
-
-    fn neg(self) -> Term<T> {
-        Ops::neg(self)
-    }
-}
-
-impl<T: Float> std::ops::Neg for Term<T> {
-    type Output = Self;
-
-    fn neg(self) -> Self {
-        Ops::neg(&self)
-    }
-}
+ops_operators! { Term<T>, f64, |x| x }
