@@ -5,7 +5,7 @@ use dendra::prelude::*;
 mod options;
 
 fn main() -> Result<()> {
-    let options = options::Options::read(
+    let options = options::Options::<options::NoMore>::read(
         "Trains a small network on two interleaving half moons (generated data)",
         "10",
         "0.01",
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
 
     let mut trainer = Trainer::new(model, Adam::new(options.learning_rate), CrossEntropy::new())
         .metric(Accuracy::new());
-    let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
+    let fit = options.fit();
     trainer.fit(&train, fit.validate_on(&validation))?;
 
     let accuracy = trainer.evaluate(&validation)?.metric("accuracy")?;
