@@ -62,7 +62,7 @@ fn main() -> Result<()> {
         .relu()
         .dense(28 * 28)
         .build(&mut Rng::seed(options.seed))?;
-    println!("{}", model.summary());
+    println!("{:.1$}", model.summary(), dendra::train::terminal_width());
 
     let mut trainer =
         Trainer::new(model, Adam::new(options.learning_rate), BceWithLogitsLoss::new());

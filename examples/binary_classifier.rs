@@ -21,7 +21,7 @@ fn main() -> Result<()> {
         .relu()
         .dense(2)
         .build(&mut Rng::seed(options.seed))?;
-    println!("{}", model.summary());
+    println!("{:.1$}", model.summary(), dendra::train::terminal_width());
 
     let mut trainer = Trainer::new(model, Adam::new(options.learning_rate), CrossEntropy::new())
         .metric(Accuracy::new());

@@ -121,3 +121,48 @@ fn the_reviews_of_a_saved_model() {
     assert_eq!((answer.class(), ranked[0].0, ranked.len()), ("bad", "bad", 2));
     assert!((ranked[0].1 + ranked[1].1 - 1.0).abs() < 1e-6);
 }
+
+/// Files that say nonsense of the preprocessing.
+#[test]
+fn a_preprocessing_that_makes_no_sense_is_refused() {
+    use dendra::nn::StateFile;
+
+    let (_folder, path) = place();
+    let encoder = TextEncoder::new(Vocabulary::words(["a b", "b c"], 9), 3).unwrap();
+    let builder = Sequential::tokens([3]).embedding(encoder.vocabulary().len(), 2).gru(2);
+    let model = builder.last_step().dense(2).build(&mut Rng::seed(0)).unwrap();
+    let unnamed = Predictor::new(model.clone(), encoder.clone());
+    let error = unnamed.predict("a").unwrap_err().to_string();
+    assert!(error.contains("the classes have no names"), "{error}");
+    let three = unnamed.clone().classes(["x", "y", "z"]);
+    let error = three.predict("a").unwrap_err().to_string();
+    assert!(error.contains("expected outputs [samples, 3], got [1, 2]"), "{error}");
+    unnamed.classes(["x", "y"]).save(&path).unwrap();
+
+    let sound = StateFile::read(&path).unwrap();
+    let json = sound.metadata["dendra.preprocessing"].clone();
+    Predictor::<TextEncoder>::load(&path).unwrap();
+    for (part, instead) in [
+        ("\"length\":3", "\"length\":4"),
+        ("\"length\":3", "\"length\":0"),
+        ("\"length\":3", "\"length\":18446744073709551615"),
+        ("\"length\":3", "\"length\":-1"),
+        ("\"length\":3", "\"width\":3"),
+        ("\"a\"", "\"b\""),
+        ("\"version\":1", "\"version\":2"),
+        ("\"text\"", "\"table\""),
+        ("}", ""),
+    ] {
+        assert!(json.contains(part), "{json}");
+        let mut file = sound.clone();
+        let wrong = json.replacen(part, instead, 1);
+        file.metadata.insert("dendra.preprocessing".to_owned(), wrong);
+        file.write(&path).unwrap();
+        let error = Predictor::<TextEncoder>::load(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&path), "{error}");
+    }
+    // A model that was saved alone.
+    model.save(&path).unwrap();
+    let error = Predictor::<TextEncoder>::load(&path).unwrap_err().to_string();
+    assert!(error.contains("save the model with `Predictor::save`"), "{error}");
+}
