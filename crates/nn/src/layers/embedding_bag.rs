@@ -207,8 +207,10 @@ impl<T: Float> EmbeddingBag<T> {
         let values = numbers.to_vec();
         if let Some(place) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
             let (wrong, shape) = (values[place], numbers.shape());
-            let message =
-                format!("number {wrong} at place {place} of {shape} is outside 0 .. {rows}");
+            let message = format!(
+                "index {wrong} at position {place} of {shape} is out of range for a table of \
+                         {rows} rows"
+            );
             return Err(Error::data("", message));
         }
         let padding = self.padding_idx.map(|padding| padding as i64);
@@ -425,7 +427,8 @@ mod tests {
         let refuse = |value| answer(value).unwrap_err().to_string();
         assert_eq!(refuse(0.5), "0 (EmbeddingBag 7 × 3, mean): expected whole numbers, got 0.5");
         assert!(
-            refuse(7.0).starts_with("0 (EmbeddingBag 7 × 3, mean): number 7 at place 0 of [4, 5]")
+            refuse(7.0)
+                .starts_with("0 (EmbeddingBag 7 × 3, mean): index 7 at position 0 of [4, 5]")
         );
         let images = Sequential::input([5, 5]).layer(EmbeddingBag::new(7, 3));
         let error = images.build(&mut Rng::seed(0)).unwrap_err().to_string();
