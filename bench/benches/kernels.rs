@@ -1,4 +1,4 @@
-//! Single operations on tensors that exist already, timed by criterion.
+//! Single operations on existing tensors, timed by criterion.
 //!
 //! A benchmark's name is the operation and its shape, `matmul/32x784x64`; the same name tells the
 //! peers' scripts what to run. Names hold letters, digits and `_`, `,`, `=` only.
@@ -13,7 +13,7 @@ mod case;
 
 use case::{bytes, case, joined, normal};
 
-/// m, k and n of the products: squares, what the layers of small networks need, and two widths
+/// m, k and n of the products: squares, products of the layers of small networks, and two widths
 /// that should cost about the same.
 const PRODUCTS: [[usize; 3]; 14] = [
     [2048, 2048, 2048],
@@ -32,8 +32,8 @@ const PRODUCTS: [[usize; 3]; 14] = [
     [512, 512, 46],
 ];
 
-/// A convolution: images, channels and pixels of the input; channels, kernel, stride and padding
-/// of the output. Height and width are the same.
+/// A convolution: images, channels and pixels of the input; channels, kernel, stride and padding of
+/// the output. Height and width are equal.
 const CONVOLUTIONS: [([usize; 3], [usize; 4]); 12] = [
     ([32, 1, 28], [32, 3, 1, 0]),
     ([32, 32, 13], [64, 3, 1, 1]),
@@ -53,10 +53,10 @@ const CONVOLUTIONS: [([usize; 3], [usize; 4]); 12] = [
 const POOLINGS: [([usize; 3], [usize; 2]); 3] =
     [([32, 32, 26], [2, 2]), ([16, 64, 112], [3, 2]), ([64, 512, 4], [2, 2])];
 
-/// Elements of the vectors: in the first cache, in the last one, in none.
+/// Vector lengths: fitting the first-level cache, the last-level cache, and no cache.
 const SIZES: [usize; 3] = [1_000, 100_000, 10_000_000];
 
-/// Rows and columns of the matrices that are worked on row by row or column by column.
+/// Rows and columns of the matrices that are processed by rows or by columns.
 const MATRICES: [[usize; 2]; 4] = [[32, 10], [32, 1_000], [1_000, 1_000], [10_000, 1_000]];
 
 fn products(criterion: &mut Criterion) {
@@ -69,7 +69,8 @@ fn products(criterion: &mut Criterion) {
     }
 }
 
-/// The forward pass, the input's gradient and the weight's, each a third of a training step's work.
+/// The forward pass, the gradient of the input and that of the weight; each is a third of a
+/// training step.
 fn convolutions(criterion: &mut Criterion) {
     for ([images, channels, pixels], [out, kernel, stride, padding]) in CONVOLUTIONS {
         let input = [images, channels, pixels, pixels];
@@ -132,7 +133,7 @@ fn poolings(criterion: &mut Criterion) {
 type Unary = fn(&Tensor) -> Result<Tensor>;
 
 fn elementwise(criterion: &mut Criterion) {
-    // The second column: whether only positive numbers are in the domain.
+    // The second column says whether the domain has only positive numbers.
     let functions: [(&str, bool, Unary); 7] = [
         ("relu", false, |x| Ok(x.relu())),
         ("exp", false, |x| Ok(x.exp())),
@@ -184,7 +185,7 @@ fn softmax(criterion: &mut Criterion) {
     matrices(criterion, &functions, 2);
 }
 
-/// Functions of matrices that move each element so many times.
+/// Functions of matrices that move each element `moves` times.
 fn matrices(criterion: &mut Criterion, functions: &[(&str, Unary)], moves: usize) {
     for &(name, function) in functions {
         for [rows, columns] in MATRICES {
