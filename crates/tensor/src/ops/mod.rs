@@ -131,12 +131,18 @@ macro_rules! operations {
             vec![$(row!("Ops", $operation, $name, $($doc)*)),*]
         }
 
-        /// Has every operation compiled for `f32` here, once, instead of in
-        /// each crate that uses it: `#[inline(never)]` functions are shared
-        /// between crates.
+        /// Has every operation compiled here, once, instead of in each crate that
+        /// uses it: `#[inline(never)]` functions are shared between crates.
         #[doc(hidden)]
         pub fn compile_here() -> Vec<*const ()> {
-            type T = f32;
+            #[cfg_attr(not(feature = "compiled-f64"), allow(unused_mut))]
+            let mut compiled = compile_for::<f32>();
+            #[cfg(feature = "compiled-f64")]
+            compiled.extend(compile_for::<f64>());
+            compiled
+        }
+
+        fn compile_for<T: Float>() -> Vec<*const ()> {
             vec![$(
                 <$operation as Op<T>>::forward as *const (),
                 super::record::<T, $operation> as *const (),
