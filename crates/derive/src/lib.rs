@@ -84,6 +84,7 @@ pub fn derive_parameters(input: TokenStream) -> TokenStream {
 ///   converted as well;
 /// - `#[set(optional)]`: the setter of a field of the type `Option<X>` takes an
 ///   `X`, `Some(x)` or `None`;
+/// - `#[set(skip)]`: the field has a default and no setter;
 /// - `#[set(each(low, high))]`: the setter of an array or a tuple takes its
 ///   elements as arguments of these names.
 ///

@@ -13,7 +13,7 @@ use syn::{
 
 use crate::settings::once;
 
-/// What `#[set(...)]` says on the struct.
+/// The options of `#[set(...)]` on the struct.
 #[derive(Default)]
 struct OnType {
     /// Whether `new` is to be written.
@@ -22,12 +22,14 @@ struct OnType {
     through: Option<(Ident, Ident)>,
 }
 
-/// What `#[set(...)]` says on a field.
+/// The options of `#[set(...)]` on a field.
 #[derive(Default)]
 struct OnField {
     default: Option<TokenStream>,
     into: bool,
     optional: bool,
+    /// Whether the field has a default and no setter.
+    skip: bool,
     /// The names of the arguments, for a field that is an array or a tuple.
     each: Option<Vec<Ident>>,
 }
@@ -60,6 +62,9 @@ pub(crate) fn setters(input: &DeriveInput) -> Result<TokenStream> {
             None => return Err(Error::new(name.span(), "expected `default = EXPRESSION`")),
         };
         values.push(quote!(#name: #value));
+        if on_field.skip {
+            continue;
+        }
         let docs: Vec<&Attribute> =
             field.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).collect();
         if docs.is_empty() {
@@ -172,13 +177,18 @@ impl OnField {
         } else if meta.path.is_ident("optional") {
             self.optional = true;
             Ok(())
+        } else if meta.path.is_ident("skip") {
+            self.skip = true;
+            Ok(())
         } else if meta.path.is_ident("each") {
             let content;
             parenthesized!(content in meta.input);
             let names = Punctuated::<Ident, Token![,]>::parse_terminated(&content)?;
             once(&mut self.each, names.into_iter().collect(), meta)
         } else {
-            Err(meta.error("expected `default = EXPRESSION`, `into`, `optional` or `each(NAMES)`"))
+            Err(meta.error(
+                "expected `default = EXPRESSION`, `into`, `optional`, `skip` or `each(NAMES)`",
+            ))
         }
     }
 
@@ -259,6 +269,8 @@ mod tests {
                 /// How far averages move.
                 #[set(optional, default = Some(0.1))]
                 momentum: Option<f64>,
+                #[set(skip, default = 7)]
+                count: usize,
                 /// The bounds.
                 #[set(each(low, high), default = (0.0, 1.0))]
                 bounds: (f64, f64),
@@ -276,6 +288,7 @@ mod tests {
         for expected in expected {
             assert!(code.contains(expected), "{expected} in {code}");
         }
+        assert!(code.contains("count:7") && !code.contains("fncount"), "{code}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Losses of outputs that say yes or no.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::Term;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
-use crate::loss::{Loss, is_loss, reduce};
+use crate::loss::{Loss, is_loss, loss_functions, reduce};
 use crate::pointwise::{Curve, apply, ensure_same_shape};
 
 /// The binary cross-entropy of a probability x and a target y between 0 and 1:
@@ -23,9 +24,13 @@ use crate::pointwise::{Curve, apply, ensure_same_shape};
 /// assert!((loss - (2_f64.ln() + 100.0) / 2.0).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct BceLoss {
+    #[set(skip)]
     weight: Option<Tensor<f64>>,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -41,10 +46,15 @@ pub struct BceLoss {
 /// assert_eq!(binary_cross_entropy_with_logits(&logits, &target)?.item()?, 50.0);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct BceWithLogitsLoss {
+    #[set(skip)]
     weight: Option<Tensor<f64>>,
+    #[set(skip)]
     pos_weight: Option<Tensor<f64>>,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -52,13 +62,6 @@ pub struct BceWithLogitsLoss {
 macro_rules! settings {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// What becomes of the losses of the elements; their mean unless set.
-            #[must_use]
-            pub fn reduction(mut self, reduction: Reduction) -> Self {
-                self.reduction = reduction;
-                self
-            }
-
             /// A factor for the loss of each element, which broadcasts to the shape of
             /// the output.
             #[must_use]
@@ -72,11 +75,6 @@ macro_rules! settings {
 settings! { BceLoss BceWithLogitsLoss }
 
 impl BceLoss {
-    /// The mean binary cross-entropy.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// The loss of values or variables.
     ///
     /// # Errors
@@ -96,11 +94,6 @@ impl BceLoss {
 }
 
 impl BceWithLogitsLoss {
-    /// The mean binary cross-entropy.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// A factor for the losses of positive examples, which broadcasts to the
     /// shape of the output: usually one number for each class.
     #[must_use]
@@ -132,27 +125,9 @@ impl BceWithLogitsLoss {
 is_loss! { BceLoss, Tensor<T>, |_loss, output, _target| output.len() }
 is_loss! { BceWithLogitsLoss, Tensor<T>, |_loss, output, _target| output.len() }
 
-/// The mean binary cross-entropy of probabilities, as [`BceLoss`].
-///
-/// # Errors
-///
-/// When output and target differ in shape or hold a number that is no
-/// probability.
-pub fn binary_cross_entropy<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    BceLoss::new().compute(output, target)
-}
-
-/// The mean binary cross-entropy of logits, as [`BceWithLogitsLoss`].
-///
-/// # Errors
-///
-/// When output and target differ in shape or the target holds a number that is
-/// no probability.
-pub fn binary_cross_entropy_with_logits<V: Ops>(
-    output: &V,
-    target: &Tensor<V::Element>,
-) -> Result<V> {
-    BceWithLogitsLoss::new().compute(output, target)
+loss_functions! {
+    binary_cross_entropy(output, target: &Tensor<V::Element>) = BceLoss;
+    binary_cross_entropy_with_logits(output, target: &Tensor<V::Element>) = BceWithLogitsLoss;
 }
 
 /// The loss of a probability, of the target.

@@ -3,10 +3,11 @@
 mod alignments;
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
 
 use self::alignments::Alignments;
-use crate::loss::{Loss, is_loss, reduce};
+use crate::loss::{Loss, is_loss, loss_functions, reduce};
 use crate::samples::Samples;
 
 const NAME: &str = "ctc_loss";
@@ -44,10 +45,18 @@ const NAME: &str = "ctc_loss";
 /// assert!((loss.item()? - 3_f64.ln()).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct CtcLoss {
+    /// The class that stands for no label.
+    #[set(default = 0)]
     blank: usize,
+    /// Whether a loss that is infinite, because the output has too few steps
+    /// for the labels, counts as 0, gradient included.
+    #[set(default = false)]
     zero_infinity: bool,
+    /// How the losses of the sequences are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -131,33 +140,6 @@ impl CtcTarget {
 }
 
 impl CtcLoss {
-    /// The mean, with class 0 as the blank.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The class that stands for no label; 0 unless set.
-    #[must_use]
-    pub fn blank(mut self, blank: usize) -> Self {
-        self.blank = blank;
-        self
-    }
-
-    /// Whether a loss that is infinite, because the output has too few steps
-    /// for the labels, counts as 0, gradient included; false unless set.
-    #[must_use]
-    pub fn zero_infinity(mut self, zero_infinity: bool) -> Self {
-        self.zero_infinity = zero_infinity;
-        self
-    }
-
-    /// What becomes of the losses of the sequences; their mean unless set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.reduction = reduction;
-        self
-    }
-
     /// The loss of values or variables.
     ///
     /// # Errors
@@ -201,15 +183,8 @@ impl CtcLoss {
 
 is_loss! { CtcLoss, CtcTarget, |_loss, _output, target| target.target_lengths.len() }
 
-/// The mean of connectionist temporal classification with class 0 as the
-/// blank, as [`CtcLoss`].
-///
-/// # Errors
-///
-/// When output, labels and lengths do not fit each other, or a label is the
-/// blank or no class.
-pub fn ctc_loss<V: Ops>(log_probabilities: &V, target: &CtcTarget) -> Result<V> {
-    CtcLoss::new().compute(log_probabilities, target)
+loss_functions! {
+    ctc_loss(log_probabilities, target: &CtcTarget) = CtcLoss;
 }
 
 #[cfg(test)]

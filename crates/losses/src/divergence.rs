@@ -1,10 +1,11 @@
 //! The Kullback–Leibler divergence.
 
 use dendra_autograd::Var;
-use dendra_tensor::ops::{Attributes, Term};
+use dendra_derive::Setters;
+use dendra_tensor::ops::Attributes;
 use dendra_tensor::{Float, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::loss::{Loss, is_loss};
+use crate::loss::{Loss, is_loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 
 /// The Kullback–Leibler divergence of an output of log-probabilities x from
@@ -27,37 +28,30 @@ use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 /// assert!((loss.item()? - expected).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct KlDivLoss {
+    /// Whether the target holds log-probabilities.
+    #[set(default = false)]
     log_target: bool,
+    #[set(skip, default = false)]
     batch_mean: bool,
+    #[set(skip, default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 impl KlDivLoss {
-    /// The mean over elements.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// The sum over elements divided by the length of the output's first axis
     /// (PyTorch's `reduction="batchmean"`).
     pub fn batch_mean() -> Self {
         Self { batch_mean: true, ..Self::default() }
     }
 
-    /// What becomes of the elements; their mean unless set.
+    /// How the losses of the elements are reduced. The default is the mean.
     #[must_use]
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self.batch_mean = false;
-        self
-    }
-
-    /// Whether the target holds log-probabilities; false unless set.
-    #[must_use]
-    pub fn log_target(mut self, log_target: bool) -> Self {
-        self.log_target = log_target;
         self
     }
 
@@ -87,14 +81,8 @@ is_loss! { KlDivLoss, Tensor<T>, |loss, output, target| {
     loss.parts(output.shape(), target.shape()).ok()?
 } }
 
-/// The mean over elements of the Kullback–Leibler divergence, as
-/// [`KlDivLoss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape.
-pub fn kl_div<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    KlDivLoss::new().compute(output, target)
+loss_functions! {
+    kl_div(output, target: &Tensor<V::Element>) = KlDivLoss;
 }
 
 impl Curve<1> for KlDivLoss {
@@ -120,15 +108,6 @@ impl Curve<1> for KlDivLoss {
     #[inline(always)]
     fn derivative<T: Float>(&self, _: T, [y]: [T; 1]) -> T {
         if self.log_target { -y.exp() } else { -y }
-    }
-
-    fn slope<T: Float>(
-        &self,
-        _: &Term<T>,
-        _: &[Term<T>; 1],
-        derivative: Term<T>,
-    ) -> Result<Term<T>> {
-        Ok(derivative)
     }
 
     fn attributes(&self) -> Attributes {

@@ -139,6 +139,30 @@ pub(crate) fn reduce<V: Ops>(reduction: Reduction, losses: &V) -> V {
     }
 }
 
+/// Writes functions that compute a loss with its default settings:
+///
+/// ```text
+/// FUNCTION(OUTPUT, TARGET: TYPE; REQUIRED SETTING: TYPE) = LOSS;
+/// ```
+macro_rules! loss_functions {
+    ($(
+        $function:ident($output:ident $(, $target:ident: $type:ty)+ $(; $setting:ident: f64)?)
+            = $loss:ident;
+    )*) => {$(
+        #[doc = concat!("[`", stringify!($loss), "`] with its default settings.")]
+        ///
+        /// # Errors
+        ///
+        #[doc = concat!("As [`compute`](", stringify!($loss), "::compute).")]
+        pub fn $function<V: Ops>(
+            $output: &V $(, $target: $type)+ $(, $setting: f64)?
+        ) -> Result<V> {
+            $loss::new($($setting)?).compute($output $(, $target)+)
+        }
+    )*};
+}
+pub(crate) use loss_functions;
+
 /// Makes a loss of a type with a setting `reduction` and a method `compute`,
 /// which takes targets of one type: what its mean is over is `$parts`.
 macro_rules! is_loss {

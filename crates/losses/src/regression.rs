@@ -1,10 +1,11 @@
 //! Losses of outputs that are quantities: squared, absolute, and between.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
-use crate::loss::Loss;
+use crate::loss::{Loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, elementwise, in_one_shape};
 
 /// The squared error: (x − y)².
@@ -19,15 +20,21 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, in_one_shape};
 /// assert_eq!(apart.to_vec(), [0.0, 9.0]);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct MseLoss {
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 /// The absolute error: |x − y|. Its derivative where both are equal, or one is
 /// NaN, is 0.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct L1Loss {
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -37,9 +44,11 @@ pub struct L1Loss {
 /// With d = |x − y|: `d²/2` where d ≤ δ, else `δ·(d − δ/2)`.
 ///
 /// Source: Huber, "Robust estimation of a location parameter", 1964.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 pub struct HuberLoss {
     delta: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -47,33 +56,21 @@ pub struct HuberLoss {
 /// large errors have slope 1. β = 0 is the absolute error.
 ///
 /// Source: Girshick, "Fast R-CNN", 2015.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 pub struct SmoothL1Loss {
     beta: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 elementwise! { MseLoss L1Loss HuberLoss SmoothL1Loss }
 
-impl MseLoss {
-    /// The mean squared error.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl L1Loss {
-    /// The mean absolute error.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
 impl HuberLoss {
     /// The mean of Huber's loss with this threshold δ, above 0; PyTorch's
     /// default is 1.
     pub fn new(delta: f64) -> Self {
-        Self { delta, reduction: Reduction::Mean }
+        Self::with_defaults(delta)
     }
 }
 
@@ -81,44 +78,15 @@ impl SmoothL1Loss {
     /// The mean of the smooth absolute error with this threshold β, not
     /// negative; PyTorch's default is 1.
     pub fn new(beta: f64) -> Self {
-        Self { beta, reduction: Reduction::Mean }
+        Self::with_defaults(beta)
     }
 }
 
-/// The mean squared error, as [`MseLoss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape.
-pub fn mse_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    MseLoss::new().compute(output, target)
-}
-
-/// The mean absolute error, as [`L1Loss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape.
-pub fn l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    L1Loss::new().compute(output, target)
-}
-
-/// The mean of Huber's loss, as [`HuberLoss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape, or δ is not above 0.
-pub fn huber_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, delta: f64) -> Result<V> {
-    HuberLoss::new(delta).compute(output, target)
-}
-
-/// The mean of the smooth absolute error, as [`SmoothL1Loss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape, or β is negative.
-pub fn smooth_l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, beta: f64) -> Result<V> {
-    SmoothL1Loss::new(beta).compute(output, target)
+loss_functions! {
+    mse_loss(output, target: &Tensor<V::Element>) = MseLoss;
+    l1_loss(output, target: &Tensor<V::Element>) = L1Loss;
+    huber_loss(output, target: &Tensor<V::Element>; delta: f64) = HuberLoss;
+    smooth_l1_loss(output, target: &Tensor<V::Element>; beta: f64) = SmoothL1Loss;
 }
 
 impl Curve<1> for MseLoss {
@@ -160,15 +128,6 @@ impl Curve<1> for L1Loss {
     #[inline(always)]
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         sign(x - y)
-    }
-
-    fn slope<T: Float>(
-        &self,
-        _: &Term<T>,
-        _: &[Term<T>; 1],
-        derivative: Term<T>,
-    ) -> Result<Term<T>> {
-        Ok(derivative)
     }
 }
 

@@ -58,32 +58,52 @@ mod slots;
 mod split;
 mod step;
 
-pub use adadelta::{Adadelta, AdadeltaRule};
-pub use adafactor::{Adafactor, AdafactorRule};
-pub use adagrad::{Adagrad, AdagradRule};
-pub use adam::{Adam, AdamRule, AdamW};
-pub use adamax::{Adamax, AdamaxRule};
-pub use asgd::{Asgd, AsgdRule};
-pub use average::WeightAverage;
-pub use clip::{Norm, gradient_norm};
-pub use descent::Descent;
-pub use group::Group;
-pub use lamb::{Lamb, LambRule};
-pub use lbfgs::Lbfgs;
-pub use lion::{Lion, LionRule};
-pub use muon::{Muon, MuonRule};
-pub use nadam::{NAdam, NAdamRule};
-pub use optimizer::Optimizer;
-pub use radam::{RAdam, RAdamRule};
-pub use rmsprop::{RmsProp, RmsPropRule};
-pub use rprop::{Rprop, RpropRule};
-pub use rule::{Now, Rule, elementwise};
-pub use schedule::{
-    Chain, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr, CyclicMode,
-    ExponentialLr, LinearLr, MultiStepLr, NoamLr, OneCycleLr, PolynomialLr, ReduceLrOnPlateau,
-    Schedule, Sequence, StepLr,
-};
-pub use sgd::{Sgd, SgdRule};
-pub use split::Split;
+pub use adadelta::*;
+pub use adafactor::*;
+pub use adagrad::*;
+pub use adam::*;
+pub use adamax::*;
+pub use asgd::*;
+pub use average::*;
+pub use clip::*;
+pub use descent::*;
+pub use group::*;
+pub use lamb::*;
+pub use lbfgs::*;
+pub use lion::*;
+pub use muon::*;
+pub use nadam::*;
+pub use optimizer::*;
+pub use radam::*;
+pub use rmsprop::*;
+pub use rprop::*;
+pub use rule::*;
+pub use schedule::*;
+pub use sgd::*;
+pub use split::*;
+
+/// Compiles the update of each rule for `f32` in this crate, instead of in each
+/// crate that uses it: `#[inline(never)]` functions are shared between crates.
 #[doc(hidden)]
-pub use step::compile_here;
+pub fn compile_here() -> Vec<*const ()> {
+    macro_rules! updates {
+        ($($rule:ty),*) => { vec![$(Descent::<$rule, f32>::update as *const ()),*] };
+    }
+    updates![
+        AdadeltaRule,
+        AdafactorRule,
+        AdagradRule,
+        AdamRule<false>,
+        AdamRule<true>,
+        AdamaxRule,
+        AsgdRule,
+        LambRule,
+        LionRule,
+        MuonRule,
+        NAdamRule,
+        RAdamRule,
+        RmsPropRule,
+        RpropRule,
+        SgdRule
+    ]
+}

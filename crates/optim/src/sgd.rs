@@ -1,5 +1,6 @@
 //! Stochastic gradient descent.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Result};
 
 use crate::descent::Descent;
@@ -16,6 +17,8 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// w = w − learning_rate · (g + μ·v)
 /// ```
 ///
+/// PyTorch's default learning rate is 0.001.
+///
 /// Source: Sutskever et al., "On the importance of initialization and momentum
 /// in deep learning", 2013, in PyTorch's form, in which the learning rate
 /// multiplies the whole velocity.
@@ -28,37 +31,19 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 pub type Sgd<T = f32> = Descent<SgdRule, T>;
 
 /// The update of [`Sgd`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct SgdRule {
+    /// The share of the velocity that a step keeps.
+    #[set(default = 0.0)]
     momentum: f64,
+    /// The share of the gradient that is left out of the velocity.
+    #[set(default = 0.0)]
     dampening: f64,
+    /// Whether the step uses Nesterov's momentum, which needs a momentum and no
+    /// dampening.
+    #[set(default = false)]
     nesterov: bool,
-}
-
-impl<T: Float> Sgd<T> {
-    /// Plain gradient descent: no momentum, no weight decay.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(SgdRule::default(), learning_rate)
-    }
-
-    /// The share of the velocity that a step keeps; 0 unless set.
-    #[must_use]
-    pub fn momentum(self, momentum: f64) -> Self {
-        self.change_rule(|rule| rule.momentum = momentum)
-    }
-
-    /// The share of the gradient that the velocity leaves out; 0 unless set.
-    #[must_use]
-    pub fn dampening(self, dampening: f64) -> Self {
-        self.change_rule(|rule| rule.dampening = dampening)
-    }
-
-    /// Nesterov's momentum, which looks one step ahead; needs a momentum and
-    /// no dampening.
-    #[must_use]
-    pub fn nesterov(self, nesterov: bool) -> Self {
-        self.change_rule(|rule| rule.nesterov = nesterov)
-    }
 }
 
 impl Rule for SgdRule {

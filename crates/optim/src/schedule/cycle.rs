@@ -1,5 +1,6 @@
 //! Schedules that rise and fall.
 
+use dendra_derive::Setters;
 use dendra_tensor::Result;
 
 use super::cosine::half_cosine;
@@ -24,14 +25,27 @@ use crate::rule::{require, require_not_negative};
 /// assert!((schedule.learning_rate(0.1, 999) - 0.4e-6).abs() < 1e-12);
 /// let optimizer: Sgd = Sgd::new(0.1).momentum(0.9).schedule(schedule);
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 #[doc(alias = "OneCycleLR")]
 pub struct OneCycleLr {
     total_steps: u64,
+    /// The share of the counts, from 0 to 1, in which the rate rises.
+    #[set(default = 0.3)]
     pct_start: f64,
+    /// The base divided by the first rate.
+    #[set(default = 25.0)]
     div_factor: f64,
+    /// The first rate divided by the last one.
+    #[set(default = 1e4)]
     final_div_factor: f64,
+    /// Whether the rate falls to the first rate in as many counts as it rose,
+    /// and to the last one in the rest. Where more than half of the counts
+    /// rise, the schedule ends before it is back at the first rate.
+    #[set(default = false)]
     three_phase: bool,
+    /// Whether the rate follows straight lines instead of cosines (PyTorch's
+    /// `anneal_strategy`).
+    #[set(default = false)]
     linear: bool,
 }
 
@@ -39,52 +53,7 @@ impl OneCycleLr {
     /// A cycle over so many counts, of which 30 % go up, with the factors 25
     /// and 10,000.
     pub fn new(total_steps: u64) -> Self {
-        Self {
-            total_steps,
-            pct_start: 0.3,
-            div_factor: 25.0,
-            final_div_factor: 1e4,
-            three_phase: false,
-            linear: false,
-        }
-    }
-
-    /// The share of the counts, from 0 to 1, that go up; 0.3 unless set.
-    #[must_use]
-    pub fn pct_start(mut self, share: f64) -> Self {
-        self.pct_start = share;
-        self
-    }
-
-    /// What the base is divided by at first; 25 unless set.
-    #[must_use]
-    pub fn div_factor(mut self, factor: f64) -> Self {
-        self.div_factor = factor;
-        self
-    }
-
-    /// What the first rate is divided by in the end; 10,000 unless set.
-    #[must_use]
-    pub fn final_div_factor(mut self, factor: f64) -> Self {
-        self.final_div_factor = factor;
-        self
-    }
-
-    /// Goes down to the first rate as long as it went up, and further in what
-    /// is left; false unless set. Where more than half goes up, it ends on the
-    /// way down to the first rate.
-    #[must_use]
-    pub fn three_phase(mut self, three_phase: bool) -> Self {
-        self.three_phase = three_phase;
-        self
-    }
-
-    /// Straight lines in place of cosines (PyTorch's `anneal_strategy`); false
-    /// unless set.
-    #[must_use]
-    pub fn linear(mut self, linear: bool) -> Self {
-        self.linear = linear;
-        self
+        Self::with_defaults(total_steps)
     }
 }
 
@@ -143,41 +112,26 @@ pub enum CyclicMode {
 /// again.
 ///
 /// Source: Smith, "Cyclical learning rates for training neural networks", 2015.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 #[doc(alias = "CyclicLR")]
 pub struct CyclicLr {
     max_lr: f64,
+    /// The number of counts in which the rate rises.
+    #[set(default = 2000)]
     step_size_up: u64,
+    /// The number of counts in which the rate falls, 0 for none. The default is
+    /// that of the rise.
+    #[set]
     step_size_down: Option<u64>,
+    /// How the cycles change.
+    #[set(default = CyclicMode::Triangular)]
     mode: CyclicMode,
 }
 
 impl CyclicLr {
     /// Up in 2000 counts and down in as many.
     pub fn new(max_lr: f64) -> Self {
-        let mode = CyclicMode::Triangular;
-        Self { max_lr, step_size_up: 2000, step_size_down: None, mode }
-    }
-
-    /// How many counts go up; 2000 unless set.
-    #[must_use]
-    pub fn step_size_up(mut self, counts: u64) -> Self {
-        self.step_size_up = counts;
-        self
-    }
-
-    /// How many counts go down, 0 for none; as many as go up unless set.
-    #[must_use]
-    pub fn step_size_down(mut self, counts: u64) -> Self {
-        self.step_size_down = Some(counts);
-        self
-    }
-
-    /// How the cycles change; not unless set.
-    #[must_use]
-    pub fn mode(mut self, mode: CyclicMode) -> Self {
-        self.mode = mode;
-        self
+        Self::with_defaults(max_lr)
     }
 }
 

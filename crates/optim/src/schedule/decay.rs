@@ -1,29 +1,25 @@
 //! Schedules that fall, in steps or smoothly, and the warm-ups before them.
 
+use dendra_derive::Setters;
 use dendra_tensor::Result;
 
 use super::{Schedule, require_count};
 use crate::rule::require_not_negative;
 
 /// `base · gamma^⌊count / step_size⌋`: steps down at regular distances.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 #[doc(alias = "StepLR")]
 pub struct StepLr {
     step_size: u64,
+    /// The factor of each step.
+    #[set(default = 0.1)]
     gamma: f64,
 }
 
 impl StepLr {
     /// A tenth every `step_size` counts.
     pub fn new(step_size: u64) -> Self {
-        Self { step_size, gamma: 0.1 }
-    }
-
-    /// What each step multiplies by; 0.1 unless set.
-    #[must_use]
-    pub fn gamma(mut self, gamma: f64) -> Self {
-        self.gamma = gamma;
-        self
+        Self::with_defaults(step_size)
     }
 }
 
@@ -39,24 +35,19 @@ impl Schedule for StepLr {
 }
 
 /// Steps down at the given counts: `base · gammaⁿ` after n of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 #[doc(alias = "MultiStepLR")]
 pub struct MultiStepLr {
     milestones: Vec<u64>,
+    /// The factor of each step.
+    #[set(default = 0.1)]
     gamma: f64,
 }
 
 impl MultiStepLr {
     /// A tenth at each of `milestones`.
     pub fn new(milestones: impl Into<Vec<u64>>) -> Self {
-        Self { milestones: milestones.into(), gamma: 0.1 }
-    }
-
-    /// What each step multiplies by; 0.1 unless set.
-    #[must_use]
-    pub fn gamma(mut self, gamma: f64) -> Self {
-        self.gamma = gamma;
-        self
+        Self::with_defaults(milestones.into())
     }
 }
 
@@ -99,32 +90,22 @@ impl Schedule for ExponentialLr {
 /// stays: the usual warm-up.
 ///
 /// Without counts it is at its end, where PyTorch's stays at its start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 #[doc(alias = "LinearLR")]
 pub struct LinearLr {
     total_iters: u64,
+    /// The factor at the start.
+    #[set(default = 1.0 / 3.0)]
     start_factor: f64,
+    /// The factor at the end.
+    #[set(default = 1.0)]
     end_factor: f64,
 }
 
 impl LinearLr {
     /// From a third of the base up to the base in `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
-        Self { total_iters, start_factor: 1.0 / 3.0, end_factor: 1.0 }
-    }
-
-    /// The factor at first; 1/3 unless set.
-    #[must_use]
-    pub fn start_factor(mut self, factor: f64) -> Self {
-        self.start_factor = factor;
-        self
-    }
-
-    /// The factor in the end; 1 unless set.
-    #[must_use]
-    pub fn end_factor(mut self, factor: f64) -> Self {
-        self.end_factor = factor;
-        self
+        Self::with_defaults(total_iters)
     }
 }
 
@@ -146,24 +127,19 @@ impl Schedule for LinearLr {
 /// `factor · base` up to a count, and then the base.
 ///
 /// Without counts it is the base, where PyTorch's never gets there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 #[doc(alias = "ConstantLR")]
 pub struct ConstantLr {
     total_iters: u64,
+    /// The factor at the start.
+    #[set(default = 1.0 / 3.0)]
     factor: f64,
 }
 
 impl ConstantLr {
     /// A third of the base for `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
-        Self { total_iters, factor: 1.0 / 3.0 }
-    }
-
-    /// The factor at first; 1/3 unless set.
-    #[must_use]
-    pub fn factor(mut self, factor: f64) -> Self {
-        self.factor = factor;
-        self
+        Self::with_defaults(total_iters)
     }
 }
 
@@ -179,24 +155,19 @@ impl Schedule for ConstantLr {
 
 /// `base · (1 − count / total_iters)^power` down to 0, where it stays; with a
 /// power of 0, the base.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 #[doc(alias = "PolynomialLR")]
 pub struct PolynomialLr {
     total_iters: u64,
+    /// The power.
+    #[set(default = 1.0)]
     power: f64,
 }
 
 impl PolynomialLr {
     /// A straight line down to 0 in `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
-        Self { total_iters, power: 1.0 }
-    }
-
-    /// The power; 1 unless set.
-    #[must_use]
-    pub fn power(mut self, power: f64) -> Self {
-        self.power = power;
-        self
+        Self::with_defaults(total_iters)
     }
 }
 

@@ -6,10 +6,10 @@ mod cycle;
 mod decay;
 mod plateau;
 
-pub use cosine::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
-pub use cycle::{CyclicLr, CyclicMode, OneCycleLr};
-pub use decay::{ConstantLr, ExponentialLr, LinearLr, MultiStepLr, NoamLr, PolynomialLr, StepLr};
-pub use plateau::ReduceLrOnPlateau;
+pub use cosine::*;
+pub use cycle::*;
+pub use decay::*;
+pub use plateau::*;
 
 use dendra_tensor::Result;
 

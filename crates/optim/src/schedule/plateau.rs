@@ -1,6 +1,7 @@
 //! A learning rate that falls when training stops getting better.
 
 use dendra_autograd::{AnyTensor, Differences};
+use dendra_derive::Setters;
 use dendra_tensor::{Element, Result, Shape, Tensor};
 
 use crate::rule::{require, require_not_negative};
@@ -24,99 +25,57 @@ use crate::rule::{require, require_not_negative};
 /// }
 /// assert_eq!(optimizer.learning_rate(), 0.05);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Setters)]
 #[doc(alias = "ReduceLROnPlateau")]
+#[set(new)]
 pub struct ReduceLrOnPlateau {
+    /// The factor of a reduction.
+    #[set(default = 0.1)]
     factor: f64,
+    /// The number of figures in a row that may be no better than the best one.
+    #[set(default = 10)]
     patience: u64,
+    #[set(skip, default = 1e-4)]
     threshold: f64,
+    #[set(skip, default = false)]
     absolute: bool,
+    /// Whether larger figures are better, as for an accuracy (PyTorch's
+    /// `mode="max"`).
+    #[set(default = false)]
     maximize: bool,
+    /// The number of figures after a reduction that do not count.
+    #[set(default = 0)]
     cooldown: u64,
+    /// The least learning rate.
+    #[set(default = 0.0)]
     min_lr: f64,
+    /// The learning rate stays as it is where it would change by no more than
+    /// this.
+    #[set(default = 1e-8)]
     eps: f64,
     /// `None` before the first figure.
+    #[set(skip)]
     best: Option<f64>,
+    #[set(skip, default = 0)]
     num_bad_epochs: u64,
+    #[set(skip, default = 0)]
     cooldown_counter: u64,
 }
 
 impl ReduceLrOnPlateau {
-    /// A tenth when the figure has not fallen by a ten-thousandth of itself for
-    /// more than 10 times.
-    pub fn new() -> Self {
-        Self {
-            factor: 0.1,
-            patience: 10,
-            threshold: 1e-4,
-            absolute: false,
-            maximize: false,
-            cooldown: 0,
-            min_lr: 0.0,
-            eps: 1e-8,
-            best: None,
-            num_bad_epochs: 0,
-            cooldown_counter: 0,
-        }
-    }
-
-    /// What the learning rate is multiplied by; 0.1 unless set.
-    #[must_use]
-    pub fn factor(mut self, factor: f64) -> Self {
-        self.factor = factor;
-        self
-    }
-
-    /// How many figures in a row may be no better; 10 unless set.
-    #[must_use]
-    pub fn patience(mut self, patience: u64) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// By what share of the best figure another must be better; 1e-4 unless
-    /// set.
+    /// The share of the best figure by which another must be better. The default
+    /// is 1e-4.
     #[must_use]
     pub fn threshold(mut self, share: f64) -> Self {
         (self.threshold, self.absolute) = (share, false);
         self
     }
 
-    /// By how much a figure must be better than the best (PyTorch's
-    /// `threshold_mode="abs"`), in place of a share.
+    /// The difference by which a figure must be better than the best one, instead
+    /// of a share (PyTorch's `threshold_mode="abs"`).
     #[must_use]
     pub fn absolute_threshold(mut self, difference: f64) -> Self {
         (self.threshold, self.absolute) = (difference, true);
-        self
-    }
-
-    /// Whether larger figures are better, as accuracies are (PyTorch's
-    /// `mode="max"`); false unless set.
-    #[must_use]
-    pub fn maximize(mut self, maximize: bool) -> Self {
-        self.maximize = maximize;
-        self
-    }
-
-    /// How many figures after a reduction do not count; 0 unless set.
-    #[must_use]
-    pub fn cooldown(mut self, cooldown: u64) -> Self {
-        self.cooldown = cooldown;
-        self
-    }
-
-    /// The least learning rate; 0 unless set.
-    #[must_use]
-    pub fn min_lr(mut self, min_lr: f64) -> Self {
-        self.min_lr = min_lr;
-        self
-    }
-
-    /// Leaves the learning rate as it is where it would change by no more than
-    /// this; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
         self
     }
 
@@ -190,12 +149,6 @@ impl ReduceLrOnPlateau {
             self.num_bad_epochs = *bad as u64;
             self.cooldown_counter = *cooldown as u64;
         }
-    }
-}
-
-impl Default for ReduceLrOnPlateau {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
