@@ -31,7 +31,7 @@ fn main() -> Result<()> {
             .sigmoid()
             .build(&mut Rng::seed(options.seed))?;
         let mut trainer =
-            Trainer::new(model, optimizer, MseLoss::new()).metric(BinaryAccuracy::new());
+            Trainer::new(model, optimizer, MSELoss::new()).metric(BinaryAccuracy::new());
         let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
         curves.push((name, trainer.fit(&data, fit.quiet())?.losses()));
         accuracy = trainer.evaluate(&data)?.metric("accuracy")?;

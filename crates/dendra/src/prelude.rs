@@ -11,10 +11,10 @@ pub use dendra_datasets::{
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
-    BceLoss, BceWithLogitsLoss, CosineEmbeddingLoss, CrossEntropy, CtcLoss, CtcTarget, DiceLoss,
-    FocalLoss, GaussianNllLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss, KlDivLoss, L1Loss, Loss,
-    MarginRankingLoss, MseLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
-    NllLoss, PoissonNllLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss,
+    BCELoss, BCEWithLogitsLoss, CTCLoss, CTCTarget, CosineEmbeddingLoss, CrossEntropy, DiceLoss,
+    FocalLoss, GaussianNLLLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss, KLDivLoss, L1Loss, Loss,
+    MSELoss, MarginRankingLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
+    NLLLoss, PoissonNLLLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss,
     TripletMarginLoss, l1_penalty, l2_penalty,
 };
 #[cfg(feature = "nn")]

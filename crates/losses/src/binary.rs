@@ -12,7 +12,7 @@ use crate::pointwise::{Curve, apply, ensure_same_shape};
 /// `−(y·ln x + (1 − y)·ln(1 − x))`. The logarithms are held at −100, so that a
 /// certain and wrong output costs 100 and not infinity.
 ///
-/// [`BceWithLogitsLoss`] is more accurate where the probability comes from a
+/// [`BCEWithLogitsLoss`] is more accurate where the probability comes from a
 /// sigmoid.
 ///
 /// ```
@@ -26,7 +26,7 @@ use crate::pointwise::{Curve, apply, ensure_same_shape};
 /// ```
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
-pub struct BceLoss {
+pub struct BCELoss {
     #[set(skip)]
     weight: Option<Tensor<f64>>,
     /// How the losses of the elements are reduced.
@@ -48,7 +48,7 @@ pub struct BceLoss {
 /// ```
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
-pub struct BceWithLogitsLoss {
+pub struct BCEWithLogitsLoss {
     #[set(skip)]
     weight: Option<Tensor<f64>>,
     #[set(skip)]
@@ -72,9 +72,9 @@ macro_rules! settings {
         }
     )*};
 }
-settings! { BceLoss BceWithLogitsLoss }
+settings! { BCELoss BCEWithLogitsLoss }
 
-impl BceLoss {
+impl BCELoss {
     /// The loss of values or variables.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl BceLoss {
     }
 }
 
-impl BceWithLogitsLoss {
+impl BCEWithLogitsLoss {
     /// A factor for the losses of positive examples, which broadcasts to the
     /// shape of the output: usually one number for each class.
     #[must_use]
@@ -122,12 +122,12 @@ impl BceWithLogitsLoss {
     }
 }
 
-is_loss! { BceLoss, Tensor<T>, |_loss, output, _target| output.len() }
-is_loss! { BceWithLogitsLoss, Tensor<T>, |_loss, output, _target| output.len() }
+is_loss! { BCELoss, Tensor<T>, |_loss, output, _target| output.len() }
+is_loss! { BCEWithLogitsLoss, Tensor<T>, |_loss, output, _target| output.len() }
 
 loss_functions! {
-    binary_cross_entropy(output, target: &Tensor<V::Element>) = BceLoss;
-    binary_cross_entropy_with_logits(output, target: &Tensor<V::Element>) = BceWithLogitsLoss;
+    binary_cross_entropy(output, target: &Tensor<V::Element>) = BCELoss;
+    binary_cross_entropy_with_logits(output, target: &Tensor<V::Element>) = BCEWithLogitsLoss;
 }
 
 /// The loss of a probability, of the target.
@@ -253,9 +253,9 @@ mod tests {
         let logits = Tensor::<f64>::from([-100.0, -5.0, -0.1, 0.0, 2.0, 100.0]);
         let target = Tensor::from([1.0, 0.0, 0.3, 1.0, 0.9, 0.0]);
         let apart = Reduction::None;
-        let direct = BceWithLogitsLoss::new().reduction(apart).compute(&logits, &target).unwrap();
+        let direct = BCEWithLogitsLoss::new().reduction(apart).compute(&logits, &target).unwrap();
         let by_sigmoid =
-            BceLoss::new().reduction(apart).compute(&logits.sigmoid(), &target).unwrap();
+            BCELoss::new().reduction(apart).compute(&logits.sigmoid(), &target).unwrap();
         assert_eq!(direct.to_vec()[0], 100.0);
         assert_eq!(direct.to_vec()[5], 100.0);
         for (a, b) in direct.to_vec().into_iter().zip(by_sigmoid.to_vec()) {
@@ -282,10 +282,10 @@ mod tests {
     #[test]
     fn weights_must_broadcast_to_the_output() {
         let x = Tensor::<f32>::zeros([2, 3]);
-        let loss = BceWithLogitsLoss::new().pos_weight(&Tensor::from([1.0, 2.0_f32]));
+        let loss = BCEWithLogitsLoss::new().pos_weight(&Tensor::from([1.0, 2.0_f32]));
         let error = loss.compute(&x, &x).unwrap_err().to_string();
         assert!(error.contains("pos_weight of shape [2] does not broadcast to [2, 3]"), "{error}");
-        let loss = BceLoss::new().weight(&Tensor::<f32>::ones([2, 2, 3]));
+        let loss = BCELoss::new().weight(&Tensor::<f32>::ones([2, 2, 3]));
         assert!(loss.compute(&x, &x).unwrap_err().to_string().contains("weight of shape"));
     }
 }

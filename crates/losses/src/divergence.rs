@@ -19,18 +19,18 @@ use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 /// Source: Kullback and Leibler, "On information and sufficiency", 1951.
 ///
 /// ```
-/// use dendra_losses::KlDivLoss;
+/// use dendra_losses::KLDivLoss;
 /// use dendra_tensor::{Ops, Tensor};
 ///
 /// let output = Tensor::from([[0.25, 0.75_f64]]).ln();
-/// let loss = KlDivLoss::batch_mean().compute(&output, &Tensor::from([[0.5, 0.5]]))?;
+/// let loss = KLDivLoss::batch_mean().compute(&output, &Tensor::from([[0.5, 0.5]]))?;
 /// let expected = 0.5 * (0.5_f64 / 0.25).ln() + 0.5 * (0.5_f64 / 0.75).ln();
 /// assert!((loss.item()? - expected).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
-pub struct KlDivLoss {
+pub struct KLDivLoss {
     /// Whether the target holds log-probabilities.
     #[set(default = false)]
     log_target: bool,
@@ -40,7 +40,7 @@ pub struct KlDivLoss {
     reduction: Reduction,
 }
 
-impl KlDivLoss {
+impl KLDivLoss {
     /// The sum over elements divided by the length of the output's first axis
     /// (PyTorch's `reduction="batchmean"`).
     pub fn batch_mean() -> Self {
@@ -77,15 +77,15 @@ impl KlDivLoss {
     }
 }
 
-is_loss! { KlDivLoss, Tensor<T>, |loss, output, target| {
+is_loss! { KLDivLoss, Tensor<T>, |loss, output, target| {
     loss.parts(output.shape(), target.shape()).ok()?
 } }
 
 loss_functions! {
-    kl_div(output, target: &Tensor<V::Element>) = KlDivLoss;
+    kl_div(output, target: &Tensor<V::Element>) = KLDivLoss;
 }
 
-impl Curve<1> for KlDivLoss {
+impl Curve<1> for KLDivLoss {
     const NAME: &'static str = "kl_div";
     const CONSTANTS: [&'static str; 1] = ["target"];
 
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        check_twice::<Pointwise<KlDivLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<KLDivLoss, f64, 1>>().unwrap();
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(kl_div(&logarithms, &p).unwrap().item().unwrap(), 0.0);
         // A scalar is a batch of one, as in PyTorch.
         let (output, target) = (Tensor::scalar(-1.0_f64), Tensor::scalar(1.0));
-        let loss = KlDivLoss::batch_mean().compute(&output, &target).unwrap();
+        let loss = KLDivLoss::batch_mean().compute(&output, &target).unwrap();
         assert_eq!(loss.item().unwrap(), 1.0);
     }
 }

@@ -28,7 +28,7 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least,
 /// ```
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
-pub struct PoissonNllLoss {
+pub struct PoissonNLLLoss {
     /// Whether the output is the logarithm of the expected count.
     #[set(default = true)]
     log_input: bool,
@@ -59,13 +59,13 @@ pub struct PoissonNllLoss {
 ///
 /// ```
 /// use dendra_autograd::Var;
-/// use dendra_losses::{GaussianNllLoss, Loss};
+/// use dendra_losses::{GaussianNLLLoss, Loss};
 /// use dendra_tensor::{Ops, Tensor};
 ///
 /// // A model that puts out the mean and the logarithm of the variance.
 /// let loss = |output: &Var, target: &Tensor| {
 ///     let variance = output.narrow(1, 1, 1)?.exp();
-///     GaussianNllLoss::new().compute(&output.narrow(1, 0, 1)?, target, &variance)
+///     GaussianNLLLoss::new().compute(&output.narrow(1, 0, 1)?, target, &variance)
 /// };
 /// let value = loss.forward(&Var::new(Tensor::from([[1.0, 0.0]])), &Tensor::from([[3.0]]))?;
 /// assert_eq!(value.value().item()?, 2.0);
@@ -73,7 +73,7 @@ pub struct PoissonNllLoss {
 /// ```
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
-pub struct GaussianNllLoss {
+pub struct GaussianNLLLoss {
     /// Whether the constant ln(2π)/2 is added.
     #[set(default = false)]
     full: bool,
@@ -85,9 +85,9 @@ pub struct GaussianNllLoss {
     reduction: Reduction,
 }
 
-elementwise! { PoissonNllLoss }
+elementwise! { PoissonNLLLoss }
 
-impl GaussianNllLoss {
+impl GaussianNLLLoss {
     const NAME: &'static str = "gaussian_nll_loss";
 
     /// The loss of values or variables.
@@ -134,11 +134,11 @@ impl GaussianNllLoss {
 }
 
 loss_functions! {
-    poisson_nll_loss(output, target: &Tensor<V::Element>) = PoissonNllLoss;
-    gaussian_nll_loss(output, target: &Tensor<V::Element>, variance: &V) = GaussianNllLoss;
+    poisson_nll_loss(output, target: &Tensor<V::Element>) = PoissonNLLLoss;
+    gaussian_nll_loss(output, target: &Tensor<V::Element>, variance: &V) = GaussianNLLLoss;
 }
 
-impl Curve<1> for PoissonNllLoss {
+impl Curve<1> for PoissonNLLLoss {
     const NAME: &'static str = "poisson_nll_loss";
     const CONSTANTS: [&'static str; 1] = ["target"];
 
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        check_twice::<Pointwise<PoissonNllLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<PoissonNLLLoss, f64, 1>>().unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
-use crate::binary::BceWithLogitsLoss;
+use crate::binary::BCEWithLogitsLoss;
 use crate::classes::{LabelSettings, ensure_class_weights};
 use crate::loss::{Loss, is_loss, loss_functions, reduce};
 use crate::pointwise::ensure_at_least;
@@ -163,7 +163,7 @@ impl MultiLabelSoftMarginLoss {
         if logits.value().rank() == 0 {
             return Err(Error::shape(place, "expected logits […, classes], got a scalar"));
         }
-        let mut each = BceWithLogitsLoss::new().reduction(Reduction::None);
+        let mut each = BCEWithLogitsLoss::new().reduction(Reduction::None);
         if let Some(weight) = &self.weight {
             each = each.weight(weight);
         }

@@ -27,14 +27,14 @@ const NAME: &str = "nll_loss";
 /// ```
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
-pub struct NllLoss {
+pub struct NLLLoss {
     #[set(skip, default = LabelSettings::default())]
     settings: LabelSettings,
 }
 
-label_settings! { NllLoss }
+label_settings! { NLLLoss }
 
-impl NllLoss {
+impl NLLLoss {
     /// The loss of values or variables. The mean is NaN when no sample counts.
     ///
     /// # Errors
@@ -49,8 +49,8 @@ impl NllLoss {
     }
 }
 
-label_loss! { NllLoss }
+label_loss! { NLLLoss }
 
 loss_functions! {
-    nll_loss(output, labels: &Tensor<i64>) = NllLoss;
+    nll_loss(output, labels: &Tensor<i64>) = NLLLoss;
 }

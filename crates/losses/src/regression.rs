@@ -11,18 +11,18 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, in_one_shape};
 /// The squared error: (x − y)².
 ///
 /// ```
-/// use dendra_losses::{MseLoss, Reduction};
+/// use dendra_losses::{MSELoss, Reduction};
 /// use dendra_tensor::Tensor;
 ///
 /// let (output, target) = (Tensor::from([1.0, 5.0_f32]), Tensor::from([1.0, 2.0]));
-/// assert_eq!(MseLoss::new().compute(&output, &target)?.item()?, 4.5);
-/// let apart = MseLoss::new().reduction(Reduction::None).compute(&output, &target)?;
+/// assert_eq!(MSELoss::new().compute(&output, &target)?.item()?, 4.5);
+/// let apart = MSELoss::new().reduction(Reduction::None).compute(&output, &target)?;
 /// assert_eq!(apart.to_vec(), [0.0, 9.0]);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
-pub struct MseLoss {
+pub struct MSELoss {
     /// How the losses of the elements are reduced.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
@@ -64,7 +64,7 @@ pub struct SmoothL1Loss {
     reduction: Reduction,
 }
 
-elementwise! { MseLoss L1Loss HuberLoss SmoothL1Loss }
+elementwise! { MSELoss L1Loss HuberLoss SmoothL1Loss }
 
 impl HuberLoss {
     /// The mean of Huber's loss with this threshold δ, above 0; PyTorch's
@@ -83,13 +83,13 @@ impl SmoothL1Loss {
 }
 
 loss_functions! {
-    mse_loss(output, target: &Tensor<V::Element>) = MseLoss;
+    mse_loss(output, target: &Tensor<V::Element>) = MSELoss;
     l1_loss(output, target: &Tensor<V::Element>) = L1Loss;
     huber_loss(output, target: &Tensor<V::Element>; delta: f64) = HuberLoss;
     smooth_l1_loss(output, target: &Tensor<V::Element>; beta: f64) = SmoothL1Loss;
 }
 
-impl Curve<1> for MseLoss {
+impl Curve<1> for MSELoss {
     const NAME: &'static str = "mse_loss";
     const CONSTANTS: [&'static str; 1] = ["target"];
 
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        check_twice::<Pointwise<MseLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<MSELoss, f64, 1>>().unwrap();
         check_twice::<Pointwise<L1Loss, f64, 1>>().unwrap();
         check_twice::<Pointwise<HuberLoss, f64, 1>>().unwrap();
         check_twice::<Pointwise<SmoothL1Loss, f64, 1>>().unwrap();
@@ -274,11 +274,11 @@ mod tests {
         let tape = Tape::training(0, 0);
         let row = tape.leaf(Tensor::from([1.0, 2.0, 4.0_f64]));
         let target = Tensor::from([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0_f64]]);
-        let sum = MseLoss::new().reduction(Reduction::Sum).compute(&row, &target).unwrap();
+        let sum = MSELoss::new().reduction(Reduction::Sum).compute(&row, &target).unwrap();
         assert_eq!(sum.value().item().unwrap(), 1.0 + 4.0 + 16.0 + 1.0 + 9.0);
         let gradients = sum.backward().unwrap();
         assert_eq!(gradients.wrt(&row).unwrap().to_vec(), [2.0, 6.0, 14.0]);
-        assert_eq!(MseLoss::new().divisor(&row, &target, 1), Some(6.0));
+        assert_eq!(MSELoss::new().divisor(&row, &target, 1), Some(6.0));
         let apart = L1Loss::new().reduction(Reduction::None);
         let apart = apart.compute(&target, &Tensor::scalar(2.0)).unwrap();
         assert_eq!(apart.to_vec(), [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]);

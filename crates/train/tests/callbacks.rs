@@ -5,7 +5,7 @@ mod common;
 use common::{data, state, trainer};
 use dendra_autograd::StateDict;
 use dendra_datasets::{Dataset, moons};
-use dendra_losses::{CrossEntropy, MseLoss};
+use dendra_losses::{CrossEntropy, MSELoss};
 use dendra_nn::{Parameters, Sequential};
 use dendra_optim::{Optimizer, Sgd};
 use dendra_tensor::{Error, Result, Rng};
@@ -213,7 +213,7 @@ fn class_weights_are_those_of_the_loss_and_need_one_that_knows_classes() {
     assert!(message.contains("1 class weights for 10 classes"), "{message}");
     let targets = dendra_datasets::friedman(20, 1);
     let model = Sequential::input([5]).dense(1).build(&mut Rng::seed(1)).unwrap();
-    let mut regression = Trainer::new(model, Sgd::new(0.1), MseLoss::new());
+    let mut regression = Trainer::new(model, Sgd::new(0.1), MSELoss::new());
     let fit = Fit::epochs(1).class_weights([1.0]).quiet();
     let message = regression.fit(&targets, fit).unwrap_err().to_string();
     assert!(message.contains("takes no weights of classes"), "{message}");

@@ -3,7 +3,7 @@
 
 use dendra_autograd::{Param, Var};
 use dendra_datasets::{Batch, Dataset, ImageDataset, Subset, TensorDataset, blobs};
-use dendra_losses::{CrossEntropy, MseLoss};
+use dendra_losses::{CrossEntropy, MSELoss};
 use dendra_nn::{Linear, Module, Parameters, Sequential};
 use dendra_optim::{Optimizer, Sgd};
 use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
@@ -193,7 +193,7 @@ fn a_learning_rate_far_too_high_stops_the_training() {
     let targets = Tensor::from_fn([64, 1], |i| i as f32);
     let data = TensorDataset::new(data.inputs().clone(), targets).unwrap();
     let model = Sequential::input([4]).dense(8).relu().dense(1).build(&mut Rng::seed(1)).unwrap();
-    let mut trainer = Trainer::new(model, Sgd::new(1e6), MseLoss::new());
+    let mut trainer = Trainer::new(model, Sgd::new(1e6), MSELoss::new());
     let fit = Fit::epochs(50).batch_size(8).quiet();
     let message = trainer.fit(&data, fit).unwrap_err().to_string();
     assert_tells(&message, &["the loss is not finite"]);
