@@ -28,16 +28,16 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// averaging", 1992.
 ///
 /// ```
-/// use dendra_optim::Asgd;
+/// use dendra_optim::ASGD;
 ///
-/// let optimizer: Asgd = Asgd::new(0.01).t0(1000.0);
+/// let optimizer: ASGD = ASGD::new(0.01).t0(1000.0);
 /// ```
-pub type Asgd<T = f32> = Descent<AsgdRule, T>;
+pub type ASGD<T = f32> = Descent<ASGDRule, T>;
 
-/// The update of [`Asgd`].
+/// The update of [`ASGD`].
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
-pub struct AsgdRule {
+pub struct ASGDRule {
     /// λ: how fast steps and weights shrink.
     #[set(default = 1e-4)]
     lambd: f64,
@@ -56,10 +56,10 @@ pub struct Averaging {
     share: f64,
 }
 
-impl Rule for AsgdRule {
+impl Rule for ASGDRule {
     type AtStep = Averaging;
 
-    const NAME: &'static str = "Asgd";
+    const NAME: &'static str = "ASGD";
 
     fn state(&self) -> &'static [&'static str] {
         &["ax"]

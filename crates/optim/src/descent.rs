@@ -8,12 +8,12 @@ use crate::clip::{Clipping, Norm};
 use crate::group::{Exception, Group};
 use crate::optimizer::Optimizer;
 use crate::rule::{Rule, require_not_negative};
-use crate::schedule::{ReduceLrOnPlateau, Schedule};
+use crate::schedule::{ReduceLROnPlateau, Schedule};
 use crate::slots::{self, Slots};
 
 /// Descent along the gradients by a [`Rule`].
 ///
-/// The rules come with a constructor each, as [`Sgd::new`](crate::Sgd) and
+/// The rules come with a constructor each, as [`SGD::new`](crate::SGD) and
 /// [`Adam::new`](crate::Adam). Constructors and settings cannot fail: the first
 /// step, or [`check`](Optimizer::check), names what is invalid.
 ///
@@ -27,7 +27,7 @@ pub struct Descent<R: Rule, T: Float = f32> {
     defaults: Group,
     exceptions: Vec<Exception>,
     schedule: Option<(Count, Box<dyn Schedule>)>,
-    plateau: Option<ReduceLrOnPlateau>,
+    plateau: Option<ReduceLROnPlateau>,
     pub(crate) clipping: Clipping,
     pub(crate) allow_missing_gradients: bool,
     pub(crate) steps: u64,
@@ -136,7 +136,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
     /// told stops getting better. It is the base of the schedule, where there
     /// is one.
     #[must_use]
-    pub fn reduce_on_plateau(mut self, plateau: ReduceLrOnPlateau) -> Self {
+    pub fn reduce_on_plateau(mut self, plateau: ReduceLROnPlateau) -> Self {
         self.plateau = Some(plateau);
         self.ready = false;
         self
@@ -214,7 +214,7 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
             (exception.change)(self.defaults).check(R::NAME)?;
         }
         self.clipping.check(R::NAME)?;
-        self.plateau.as_ref().map_or(Ok(()), ReduceLrOnPlateau::check)?;
+        self.plateau.as_ref().map_or(Ok(()), ReduceLROnPlateau::check)?;
         self.schedule.as_ref().map_or(Ok(()), |(_, schedule)| schedule.check())
     }
 

@@ -4,20 +4,20 @@
 //! Each algorithm is a [`Rule`]: the update of one parameter, which reads like
 //! its paper. [`Descent`] is the loop that all of them share: parameter groups,
 //! schedules, clipping, missing gradients, and state that is saved and
-//! restored. [`Sgd`], [`Adam`], [`Muon`] and the others are `Descent` with one
+//! restored. [`SGD`], [`Adam`], [`Muon`] and the others are `Descent` with one
 //! rule each; their settings have PyTorch's names, defaults and formulas.
-//! [`Split`] joins two of them for the parts of one model, [`Lbfgs`] has a step
+//! [`Split`] joins two of them for the parts of one model, [`LBFGS`] has a step
 //! of its own, and [`WeightAverage`] averages weights beside any of them.
 //!
 //! ```
 //! use dendra_autograd::{Param, Tape};
-//! use dendra_optim::{Adam, CosineAnnealingLr, LinearLr, Optimizer, Schedule};
+//! use dendra_optim::{Adam, CosineAnnealingLR, LinearLR, Optimizer, Schedule};
 //! use dendra_tensor::{Ops, Tensor};
 //!
 //! let mut weight = Param::new(Tensor::from([[0.0, 0.0_f32]]));
-//! let warm_up = LinearLr::new(20).start_factor(0.1);
+//! let warm_up = LinearLR::new(20).start_factor(0.1);
 //! let mut optimizer = Adam::new(0.05)
-//!     .schedule(warm_up.then(20, CosineAnnealingLr::new(180)))
+//!     .schedule(warm_up.then(20, CosineAnnealingLR::new(180)))
 //!     .clip_norm(1.0)
 //!     .group(|name| name.ends_with("bias"), |group| group.weight_decay(0.0));
 //! for step in 0..200 {
@@ -96,14 +96,14 @@ pub fn compile_here() -> Vec<*const ()> {
         AdamRule<false>,
         AdamRule<true>,
         AdamaxRule,
-        AsgdRule,
+        ASGDRule,
         LambRule,
         LionRule,
         MuonRule,
         NAdamRule,
         RAdamRule,
-        RmsPropRule,
+        RMSpropRule,
         RpropRule,
-        SgdRule
+        SGDRule
     ]
 }

@@ -26,16 +26,16 @@ use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negativ
 /// neural networks", 2013.
 ///
 /// ```
-/// use dendra_optim::RmsProp;
+/// use dendra_optim::RMSprop;
 ///
-/// let optimizer: RmsProp = RmsProp::new(0.01).momentum(0.9).centered(true);
+/// let optimizer: RMSprop = RMSprop::new(0.01).momentum(0.9).centered(true);
 /// ```
-pub type RmsProp<T = f32> = Descent<RmsPropRule, T>;
+pub type RMSprop<T = f32> = Descent<RMSpropRule, T>;
 
-/// The update of [`RmsProp`].
+/// The update of [`RMSprop`].
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
-pub struct RmsPropRule {
+pub struct RMSpropRule {
     /// The share of the running means that a step keeps.
     #[set(default = 0.99)]
     alpha: f64,
@@ -51,10 +51,10 @@ pub struct RmsPropRule {
     centered: bool,
 }
 
-impl Rule for RmsPropRule {
+impl Rule for RMSpropRule {
     type AtStep = ();
 
-    const NAME: &'static str = "RmsProp";
+    const NAME: &'static str = "RMSprop";
 
     fn state(&self) -> &'static [&'static str] {
         match (self.momentum != 0.0, self.centered) {

@@ -24,16 +24,16 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// multiplies the whole velocity.
 ///
 /// ```
-/// use dendra_optim::Sgd;
+/// use dendra_optim::SGD;
 ///
-/// let optimizer: Sgd = Sgd::new(0.1).momentum(0.9).nesterov(true).weight_decay(1e-4);
+/// let optimizer: SGD = SGD::new(0.1).momentum(0.9).nesterov(true).weight_decay(1e-4);
 /// ```
-pub type Sgd<T = f32> = Descent<SgdRule, T>;
+pub type SGD<T = f32> = Descent<SGDRule, T>;
 
-/// The update of [`Sgd`].
+/// The update of [`SGD`].
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
-pub struct SgdRule {
+pub struct SGDRule {
     /// The share of the velocity that a step keeps.
     #[set(default = 0.0)]
     momentum: f64,
@@ -46,11 +46,11 @@ pub struct SgdRule {
     nesterov: bool,
 }
 
-impl Rule for SgdRule {
+impl Rule for SGDRule {
     /// The factor of the gradient in the velocity.
     type AtStep = f64;
 
-    const NAME: &'static str = "Sgd";
+    const NAME: &'static str = "SGD";
 
     fn state(&self) -> &'static [&'static str] {
         if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }

@@ -11,7 +11,7 @@ use dendra_tensor::{Element, Error, Float, Result, Shape, Tensor};
 use crate::rule::{require, require_not_negative};
 use line_search::{Point, strong_wolfe};
 
-const NAME: &str = "Lbfgs";
+const NAME: &str = "LBFGS";
 
 /// L-BFGS: steps along `−H·g`, where H approximates the inverse of the second
 /// derivatives from the last `history_size` changes of weights and gradient;
@@ -36,12 +36,12 @@ const NAME: &str = "Lbfgs";
 ///
 /// ```
 /// use dendra_autograd::{Param, Tape};
-/// use dendra_optim::Lbfgs;
+/// use dendra_optim::LBFGS;
 /// use dendra_tensor::{Ops, Tensor};
 ///
 /// // Rosenbrock's valley: (1 − a)² + 100·(b − a²)².
 /// let mut point = Param::new(Tensor::from([-1.2, 1.0_f64]));
-/// let mut optimizer = Lbfgs::new(1.0).max_iter(100).strong_wolfe(true).tolerance_change(1e-14);
+/// let mut optimizer = LBFGS::new(1.0).max_iter(100).strong_wolfe(true).tolerance_change(1e-14);
 /// optimizer.step(&mut point, |point| {
 ///     let x = point.on(&Tape::training(0, 0).input(Tensor::scalar(0.0)));
 ///     let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
@@ -52,7 +52,7 @@ const NAME: &str = "Lbfgs";
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 #[derive(Clone, Debug, Setters)]
-pub struct Lbfgs<T: Float = f32> {
+pub struct LBFGS<T: Float = f32> {
     learning_rate: f64,
     /// The largest number of iterations of a step.
     #[set(default = 20)]
@@ -107,7 +107,7 @@ impl<T: Float> Default for Memory<T> {
     }
 }
 
-impl<T: Float> Lbfgs<T> {
+impl<T: Float> LBFGS<T> {
     /// L-BFGS with up to 20 iterations a step and a history of 100, without a
     /// line search; PyTorch's learning rate is 1.
     pub fn new(learning_rate: f64) -> Self {
@@ -334,7 +334,7 @@ const GRADIENT: &str = "prev_flat_grad";
 const GRADIENT_CHANGES: &str = "old_dirs";
 const WEIGHT_CHANGES: &str = "old_stps";
 
-impl<T: Float> Lbfgs<T> {
+impl<T: Float> LBFGS<T> {
     /// The state under PyTorch's names: the counts `n_iter` and `func_evals`,
     /// and after the first step `d`, `t`, `prev_flat_grad` and `H_diag`, and
     /// the changes as matrices `old_dirs` and `old_stps`.

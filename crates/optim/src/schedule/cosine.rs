@@ -23,22 +23,21 @@ pub(super) fn half_cosine(high: f64, low: f64, share: f64) -> f64 {
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
 /// restarts", 2016.
 #[derive(Clone, Copy, Debug, Setters)]
-#[doc(alias = "CosineAnnealingLR")]
-pub struct CosineAnnealingLr {
+pub struct CosineAnnealingLR {
     t_max: u64,
     /// The rate at the end.
     #[set(default = 0.0)]
     eta_min: f64,
 }
 
-impl CosineAnnealingLr {
+impl CosineAnnealingLR {
     /// Down to 0 in `t_max` counts.
     pub fn new(t_max: u64) -> Self {
         Self::with_defaults(t_max)
     }
 }
 
-impl Schedule for CosineAnnealingLr {
+impl Schedule for CosineAnnealingLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let t_max = self.t_max.max(1);
         // Exact for large counts, too.
@@ -47,8 +46,8 @@ impl Schedule for CosineAnnealingLr {
     }
 
     fn check(&self) -> Result<()> {
-        require_count("CosineAnnealingLr", "t_max", self.t_max)?;
-        require_not_negative("CosineAnnealingLr", "eta_min", self.eta_min)
+        require_count("CosineAnnealingLR", "t_max", self.t_max)?;
+        require_not_negative("CosineAnnealingLR", "eta_min", self.eta_min)
     }
 }
 

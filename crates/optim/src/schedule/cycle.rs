@@ -17,17 +17,16 @@ use crate::rule::{require, require_not_negative};
 /// networks using large learning rates", 2017.
 ///
 /// ```
-/// use dendra_optim::{OneCycleLr, Schedule, Sgd};
+/// use dendra_optim::{OneCycleLR, Schedule, SGD};
 ///
-/// let schedule = OneCycleLr::new(1000);
+/// let schedule = OneCycleLR::new(1000);
 /// assert!((schedule.learning_rate(0.1, 0) - 0.004).abs() < 1e-12);
 /// assert!((schedule.learning_rate(0.1, 299) - 0.1).abs() < 1e-12);
 /// assert!((schedule.learning_rate(0.1, 999) - 0.4e-6).abs() < 1e-12);
-/// let optimizer: Sgd = Sgd::new(0.1).momentum(0.9).schedule(schedule);
+/// let optimizer: SGD = SGD::new(0.1).momentum(0.9).schedule(schedule);
 /// ```
 #[derive(Clone, Copy, Debug, Setters)]
-#[doc(alias = "OneCycleLR")]
-pub struct OneCycleLr {
+pub struct OneCycleLR {
     total_steps: u64,
     /// The share of the counts, from 0 to 1, in which the rate rises.
     #[set(default = 0.3)]
@@ -49,7 +48,7 @@ pub struct OneCycleLr {
     linear: bool,
 }
 
-impl OneCycleLr {
+impl OneCycleLR {
     /// A cycle over so many counts, of which 30 % go up, with the factors 25
     /// and 10,000.
     pub fn new(total_steps: u64) -> Self {
@@ -57,7 +56,7 @@ impl OneCycleLr {
     }
 }
 
-impl Schedule for OneCycleLr {
+impl Schedule for OneCycleLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let first = base / self.div_factor;
         let last = first / self.final_div_factor;
@@ -84,7 +83,7 @@ impl Schedule for OneCycleLr {
     }
 
     fn check(&self) -> Result<()> {
-        const NAME: &str = "OneCycleLr";
+        const NAME: &str = "OneCycleLR";
         require_count(NAME, "total_steps", self.total_steps)?;
         let share = self.pct_start;
         require((0.0..=1.0).contains(&share), NAME, "pct_start", "from 0 to 1", share)?;
@@ -97,7 +96,7 @@ impl Schedule for OneCycleLr {
     }
 }
 
-/// How the cycles of a [`CyclicLr`] change.
+/// How the cycles of a [`CyclicLR`] change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CyclicMode {
     /// They do not.
@@ -113,8 +112,7 @@ pub enum CyclicMode {
 ///
 /// Source: Smith, "Cyclical learning rates for training neural networks", 2015.
 #[derive(Clone, Copy, Debug, Setters)]
-#[doc(alias = "CyclicLR")]
-pub struct CyclicLr {
+pub struct CyclicLR {
     max_lr: f64,
     /// The number of counts in which the rate rises.
     #[set(default = 2000)]
@@ -128,14 +126,14 @@ pub struct CyclicLr {
     mode: CyclicMode,
 }
 
-impl CyclicLr {
+impl CyclicLR {
     /// Up in 2000 counts and down in as many.
     pub fn new(max_lr: f64) -> Self {
         Self::with_defaults(max_lr)
     }
 }
 
-impl Schedule for CyclicLr {
+impl Schedule for CyclicLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let up = self.step_size_up.max(1);
         let down = self.step_size_down.unwrap_or(up);
@@ -154,7 +152,7 @@ impl Schedule for CyclicLr {
     }
 
     fn check(&self) -> Result<()> {
-        const NAME: &str = "CyclicLr";
+        const NAME: &str = "CyclicLR";
         require_not_negative(NAME, "max_lr", self.max_lr)?;
         require_count(NAME, "step_size_up", self.step_size_up)?;
         match self.mode {
@@ -170,20 +168,20 @@ mod tests {
 
     #[test]
     fn a_cycle_stays_where_it_ends() {
-        let cycle = OneCycleLr::new(10);
+        let cycle = OneCycleLR::new(10);
         let end = cycle.learning_rate(1.0, 9);
         assert!((end - 1.0 / 25e4).abs() < 1e-12);
         assert_eq!(cycle.learning_rate(1.0, u64::MAX), end);
-        assert_eq!(OneCycleLr::new(0).learning_rate(1.0, 3), 1.0 / 25.0 / 1e4);
+        assert_eq!(OneCycleLR::new(0).learning_rate(1.0, 3), 1.0 / 25.0 / 1e4);
     }
 
     #[test]
     fn invalid_settings_are_named() {
         let message = |schedule: &dyn Schedule| schedule.check().unwrap_err().to_string();
-        assert!(message(&OneCycleLr::new(0)).contains("total_steps"));
-        assert!(message(&OneCycleLr::new(5).pct_start(1.5)).contains("pct_start"));
-        assert!(message(&OneCycleLr::new(5).div_factor(0.0)).contains("div_factor"));
-        assert!(message(&CyclicLr::new(-1.0)).contains("max_lr"));
-        assert!(message(&CyclicLr::new(1.0).step_size_up(0)).contains("step_size_up"));
+        assert!(message(&OneCycleLR::new(0)).contains("total_steps"));
+        assert!(message(&OneCycleLR::new(5).pct_start(1.5)).contains("pct_start"));
+        assert!(message(&OneCycleLR::new(5).div_factor(0.0)).contains("div_factor"));
+        assert!(message(&CyclicLR::new(-1.0)).contains("max_lr"));
+        assert!(message(&CyclicLR::new(1.0).step_size_up(0)).contains("step_size_up"));
     }
 }

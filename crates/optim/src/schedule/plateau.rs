@@ -16,19 +16,18 @@ use crate::rule::{require, require_not_negative};
 /// the optimizer's state.
 ///
 /// ```
-/// use dendra_optim::{Optimizer, ReduceLrOnPlateau, Sgd};
+/// use dendra_optim::{Optimizer, ReduceLROnPlateau, SGD};
 ///
-/// let plateau = ReduceLrOnPlateau::new().factor(0.5).patience(1);
-/// let mut optimizer: Sgd = Sgd::new(0.1).reduce_on_plateau(plateau);
+/// let plateau = ReduceLROnPlateau::new().factor(0.5).patience(1);
+/// let mut optimizer: SGD = SGD::new(0.1).reduce_on_plateau(plateau);
 /// for loss in [1.0, 0.9, 0.9, 0.9] {
 ///     optimizer.observe(loss);
 /// }
 /// assert_eq!(optimizer.learning_rate(), 0.05);
 /// ```
 #[derive(Clone, Debug, PartialEq, Setters)]
-#[doc(alias = "ReduceLROnPlateau")]
 #[set(new)]
-pub struct ReduceLrOnPlateau {
+pub struct ReduceLROnPlateau {
     /// The factor of a reduction.
     #[set(default = 0.1)]
     factor: f64,
@@ -62,7 +61,7 @@ pub struct ReduceLrOnPlateau {
     cooldown_counter: u64,
 }
 
-impl ReduceLrOnPlateau {
+impl ReduceLROnPlateau {
     /// The share of the best figure by which another must be better. The default
     /// is 1e-4.
     #[must_use]
@@ -85,7 +84,7 @@ impl ReduceLrOnPlateau {
     ///
     /// When one is invalid; the error names it.
     pub fn check(&self) -> Result<()> {
-        const NAME: &str = "ReduceLrOnPlateau";
+        const NAME: &str = "ReduceLROnPlateau";
         let factor = self.factor;
         require((0.0..1.0).contains(&factor), NAME, "factor", "at least 0 and below 1", factor)?;
         require_not_negative(NAME, "threshold", self.threshold)?;
@@ -158,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_nan_is_no_progress() {
-        let mut plateau = ReduceLrOnPlateau::new().patience(0).factor(0.5);
+        let mut plateau = ReduceLROnPlateau::new().patience(0).factor(0.5);
         assert_eq!(plateau.observe(1.0, 8.0), 8.0);
         assert_eq!(plateau.observe(f64::NAN, 8.0), 4.0);
         assert_eq!(plateau.observe(0.5, 4.0), 4.0);
@@ -166,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_infinite_loss_at_first_is_got_over() {
-        for new in [ReduceLrOnPlateau::new(), ReduceLrOnPlateau::new().absolute_threshold(0.1)] {
+        for new in [ReduceLROnPlateau::new(), ReduceLROnPlateau::new().absolute_threshold(0.1)] {
             let mut plateau = new.patience(1).factor(0.5);
             for figure in [f64::INFINITY, 3.0, 2.0, f64::INFINITY, 1.0] {
                 assert_eq!(plateau.observe(figure, 8.0), 8.0, "{figure}");
@@ -182,8 +181,8 @@ mod tests {
 
     #[test]
     fn invalid_settings_are_named() {
-        let message = |plateau: ReduceLrOnPlateau| plateau.check().unwrap_err().to_string();
-        let new = ReduceLrOnPlateau::new;
+        let message = |plateau: ReduceLROnPlateau| plateau.check().unwrap_err().to_string();
+        let new = ReduceLROnPlateau::new;
         assert!(message(new().factor(1.0)).contains("factor must be"));
         assert!(message(new().threshold(f64::NAN)).contains("threshold"));
         assert!(message(new().min_lr(-1.0)).contains("min_lr"));
