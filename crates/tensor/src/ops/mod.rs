@@ -136,12 +136,19 @@ macro_rules! operations {
             vec![$(row!("Ops", $operation, $name, $($doc)*)),*]
         }
 
-        /// Makes the compiler instantiate every operation for `f32` in this
-        /// crate, instead of in each crate that uses it: `#[inline(never)]`
-        /// functions are shared between crates.
+        /// Makes the compiler instantiate every operation in this crate, instead of
+        /// in each crate that uses it: `#[inline(never)]` functions are shared
+        /// between crates. For `f32`, and for `f64` with the feature `compiled-f64`.
         #[doc(hidden)]
         pub fn compile_here() -> Vec<*const ()> {
-            type T = f32;
+            #[cfg_attr(not(feature = "compiled-f64"), allow(unused_mut))]
+            let mut compiled = compile_for::<f32>();
+            #[cfg(feature = "compiled-f64")]
+            compiled.extend(compile_for::<f64>());
+            compiled
+        }
+
+        fn compile_for<T: Float>() -> Vec<*const ()> {
             vec![$(
                 <$operation as Op<T>>::forward as *const (),
                 super::record::<T, $operation> as *const (),
