@@ -8,7 +8,7 @@ use dendra_tensor::{Float, Result};
 use super::graph::{Graph, RawKind, RawNode, Run, State, graph_of, state_of};
 use super::parts::parts_of;
 use super::summary::{Held, held_by};
-use super::{Node, NodeKind, Setting, Size, Trace, refuse, snake_case};
+use super::{Node, NodeKind, Setting, Size, Trace, refuse};
 
 /// How many samples the model is run on.
 const SAMPLES: [usize; 2] = [2, 3];
@@ -292,13 +292,13 @@ pub(super) fn place(name: &str, part: &str) -> String {
     }
 }
 
-fn name_of<T: Float>(raw: &RawNode<T>) -> String {
+fn name_of<T: Float>(raw: &RawNode<T>) -> &str {
     match &raw.kind {
-        RawKind::Input(_) => "input".to_owned(),
-        RawKind::State(_) => "parameter".to_owned(),
-        RawKind::Constant => "constant".to_owned(),
-        RawKind::Operation(call) => snake_case(call.name()),
-        RawKind::Function(function) => snake_case(function.name()),
+        RawKind::Input(_) => "input",
+        RawKind::State(_) => "parameter",
+        RawKind::Constant => "constant",
+        RawKind::Operation(call) => call.name(),
+        RawKind::Function(function) => function.name(),
     }
 }
 

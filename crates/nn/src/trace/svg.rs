@@ -128,7 +128,7 @@ impl<T: Float> Trace<T> {
             if !is_shown {
                 continue;
             }
-            let title = if is_input { self.value_name(index) } else { node.name() };
+            let title = if is_input { self.value_name(index) } else { node.name().to_owned() };
             let part = node.part.split('.').filter(|part| !part.is_empty()).map(str::to_owned);
             let details = if is_input { String::new() } else { self.details(index, &flows) };
             boxes.push(Drawn {
