@@ -77,7 +77,7 @@ impl<T: Float> Trace<T> {
     pub fn to_svg(&self) -> String {
         let mut boxes = self.boxes();
         let depth = boxes.iter().map(|drawn| drawn.part.len()).max().unwrap_or(0);
-        let (frames, height) = place(&mut boxes);
+        let (frames, height) = arrange(&mut boxes);
         let letters = boxes.iter().map(|drawn| {
             let first = drawn.title.chars().count() + drawn.shape.chars().count() + 3;
             first.max(drawn.details.chars().count())
@@ -211,7 +211,7 @@ impl<T: Float> Trace<T> {
 }
 
 /// Puts boxes and frames one below the other; also gives the height of all.
-fn place(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
+fn arrange(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
     let mut frames: Vec<Frame> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     let mut y = MARGIN;
