@@ -143,7 +143,7 @@ macro_rules! unary {
 
         impl<T: Float> Op<T> for $name {
             type Saved = ();
-            const NAME: &'static str = stringify!($name);
+            const NAME: &'static str = snake_case!($name);
 
             fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
                 Ok(inputs[0].clone())
