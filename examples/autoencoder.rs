@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     println!("{}", model.summary());
 
     let mut trainer =
-        Trainer::new(model, Adam::new(options.learning_rate), BceWithLogitsLoss::new());
+        Trainer::new(model, Adam::new(options.learning_rate), BCEWithLogitsLoss::new());
     let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
     trainer.fit(&train, fit.validate_on(&test))?;
 

@@ -127,7 +127,7 @@ fn main() -> Result<()> {
     let model = Gpt::new(&arguments, vocabulary.len(), &mut Rng::seed(writing.seed))?;
     println!("{} parameters", model.parameter_count());
     let falling =
-        CosineAnnealingLr::new(steps.saturating_sub(100).max(1)).eta_min(learning_rate / 10.0);
+        CosineAnnealingLR::new(steps.saturating_sub(100).max(1)).eta_min(learning_rate / 10.0);
     let optimizer = AdamW::new(learning_rate)
         .betas(0.9, 0.99)
         .weight_decay(0.1)
@@ -135,7 +135,7 @@ fn main() -> Result<()> {
             |name| name.contains("norm") || name.ends_with("bias"),
             |group| group.weight_decay(0.0),
         )
-        .schedule(LinearLr::new(100).start_factor(0.01).then(100, falling))
+        .schedule(LinearLR::new(100).start_factor(0.01).then(100, falling))
         .clip_norm(1.0);
 
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))

@@ -71,7 +71,7 @@ fn regression_head(_: Option<PathBuf>) -> Result<Vec<f64>> {
         .dense(1)
         .sigmoid()
         .build(&mut Rng::seed(SEED))?;
-    fit(model, MseLoss::new(), &data)
+    fit(model, MSELoss::new(), &data)
 }
 
 fn binary_classifier(_: Option<PathBuf>) -> Result<Vec<f64>> {

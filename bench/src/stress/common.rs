@@ -20,7 +20,7 @@ pub(crate) fn trainer() -> Result<Digits> {
         .relu()
         .dense(10)
         .build(&mut Rng::seed(42))?;
-    let optimizer = Adam::new(1e-3).schedule(CosineAnnealingLr::new(1000));
+    let optimizer = Adam::new(1e-3).schedule(CosineAnnealingLR::new(1000));
     Ok(Trainer::new(model, optimizer, CrossEntropy::new()).metric(Accuracy::new()))
 }
 

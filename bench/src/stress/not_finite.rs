@@ -90,7 +90,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
         })
     };
     let mut trainer: Trainer<_, _, _> =
-        Trainer::new(network.map_err(words)?, Sgd::new(0.1).momentum(0.9), loss);
+        Trainer::new(network.map_err(words)?, SGD::new(0.1).momentum(0.9), loss);
     let mut fit = Fit::epochs(1)
         .batch_size(SAMPLES)
         .shuffle(false)

@@ -11,10 +11,10 @@ pub use dendra_datasets::{
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
-    BceLoss, BceWithLogitsLoss, CosineEmbeddingLoss, CrossEntropy, CtcLoss, CtcTarget, DiceLoss,
-    FocalLoss, GaussianNllLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss, KlDivLoss, L1Loss, Loss,
-    MarginRankingLoss, MseLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
-    NllLoss, PoissonNllLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss,
+    BCELoss, BCEWithLogitsLoss, CTCLoss, CTCTarget, CosineEmbeddingLoss, CrossEntropy, DiceLoss,
+    FocalLoss, GaussianNLLLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss, KLDivLoss, L1Loss, Loss,
+    MSELoss, MarginRankingLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
+    NLLLoss, PoissonNLLLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss,
     TripletMarginLoss, l1_penalty, l2_penalty,
 };
 #[cfg(feature = "nn")]
@@ -24,10 +24,10 @@ pub use dendra_nn::{
 };
 #[cfg(feature = "optim")]
 pub use dendra_optim::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Chain, ConstantLr, CosineAnnealingLr,
-    CosineAnnealingWarmRestarts, CyclicLr, ExponentialLr, Lamb, Lbfgs, LinearLr, Lion, MultiStepLr,
-    Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp,
-    Rprop, Sequence, Sgd, Split, StepLr, WeightAverage,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Chain, ConstantLR, CosineAnnealingLR,
+    CosineAnnealingWarmRestarts, CyclicLR, ExponentialLR, LBFGS, Lamb, LinearLR, Lion, MultiStepLR,
+    Muon, NAdam, NoamLR, OneCycleLR, Optimizer, PolynomialLR, RAdam, RMSprop, ReduceLROnPlateau,
+    Rprop, SGD, Sequence, Split, StepLR, WeightAverage,
 };
 #[cfg(feature = "linalg")]
 pub use dendra_tensor::LinearAlgebra;

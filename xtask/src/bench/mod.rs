@@ -9,6 +9,7 @@ use std::thread;
 
 use clap::{Args, ValueEnum};
 
+mod build;
 mod classic;
 mod kernels;
 mod peers;
@@ -21,7 +22,7 @@ pub(crate) use peers::python_for;
 /// What to measure and where to write it.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What to measure; everything unless given.
+    /// What to measure; everything but the builds unless given.
     group: Option<Group>,
     /// Run PyTorch and Keras in turn with ours, from DENDRA_PEER_PYTHON or the Python on the PATH.
     #[arg(long)]
@@ -47,6 +48,8 @@ enum Group {
     Sequence,
     /// Transforms and loaders: seconds for a batch, or for an epoch.
     Data,
+    /// Builds from nothing: seconds of processor time.
+    Build,
 }
 
 impl fmt::Display for Group {
@@ -56,6 +59,7 @@ impl fmt::Display for Group {
             Self::Kernels => "kernels",
             Self::Sequence => "sequence",
             Self::Data => "data",
+            Self::Build => "build",
         })
     }
 }
@@ -114,6 +118,9 @@ fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, f64)]) -> Vec<
 
 /// Measures, prints a table, and writes the file if one is wanted.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
+    if let Some(Group::Build) = arguments.group {
+        return build::run(root, arguments.peers, &arguments.filter);
+    }
     let threads = match arguments.threads {
         Some(0) => return Err("--threads: at least 1".to_owned()),
         Some(count) => count,
@@ -134,6 +141,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
                 Group::Kernels | Group::Sequence | Group::Data => {
                     kernels::measure(group, &setting)?
                 }
+                Group::Build => Vec::new(),
             });
         }
     }

@@ -14,9 +14,9 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
     ("dendra-nn", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
-    ("dendra-losses", &["dendra-tensor", "dendra-autograd"]),
-    ("dendra-optim", &["dendra-tensor", "dendra-autograd"]),
-    ("dendra-datasets", &["dendra-tensor"]),
+    ("dendra-losses", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
+    ("dendra-optim", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
+    ("dendra-datasets", &["dendra-tensor", "dendra-derive"]),
     (
         "dendra-train",
         &[

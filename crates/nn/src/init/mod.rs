@@ -164,11 +164,11 @@ pub enum Nonlinearity {
     /// The hyperbolic tangent.
     Tanh,
     /// ReLU.
-    Relu,
+    ReLU,
     /// A leaky ReLU of this slope.
-    LeakyRelu(f64),
+    LeakyReLU(f64),
     /// SELU.
-    Selu,
+    SELU,
 }
 
 impl Nonlinearity {
@@ -178,9 +178,9 @@ impl Nonlinearity {
         match self {
             Self::Linear => 1.0,
             Self::Tanh => 5.0 / 3.0,
-            Self::Relu => 2.0_f64.sqrt(),
-            Self::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
-            Self::Selu => 0.75,
+            Self::ReLU => 2.0_f64.sqrt(),
+            Self::LeakyReLU(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+            Self::SELU => 0.75,
         }
     }
 }
@@ -198,7 +198,7 @@ impl Init {
     /// ```
     /// use dendra_nn::{Distribution, FanMode, Init, Nonlinearity};
     ///
-    /// let init = Init::kaiming(Nonlinearity::Relu, FanMode::FanOut, Distribution::Normal);
+    /// let init = Init::kaiming(Nonlinearity::ReLU, FanMode::FanOut, Distribution::Normal);
     /// ```
     pub fn kaiming(nonlinearity: Nonlinearity, mode: FanMode, distribution: Distribution) -> Self {
         Self::VarianceScaling { scale: nonlinearity.gain().powi(2), mode, distribution }
@@ -381,7 +381,7 @@ mod tests {
             (Init::XavierNormal { gain: 0.5 }, 0.0, 0.5 * (2.0_f64 / 3400.0).sqrt()),
             (Init::lecun(Distribution::Normal), 0.0, (1.0_f64 / 400.0).sqrt()),
             (
-                Init::kaiming(Nonlinearity::Relu, FanMode::FanAvg, Distribution::Normal),
+                Init::kaiming(Nonlinearity::ReLU, FanMode::FanAvg, Distribution::Normal),
                 0.0,
                 (2.0_f64 / 1700.0).sqrt(),
             ),

@@ -31,9 +31,9 @@ macro_rules! adaptive {
 
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name<const D: usize> {
-            #[parameters(skip)]
             output_size: Extents<D>,
         }
 

@@ -5,7 +5,7 @@ mod masks;
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{AttentionMask, AttentionOptions, Error, Float, Ops, Result, Rng, Tensor};
 
 use self::masks::{weights_of, with_one_more_key, with_padding};
@@ -82,90 +82,47 @@ pub struct MultiheadAttention<T: Float = f32> {
 }
 
 /// The settings of a [`MultiheadAttention`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct MultiheadAttentionSettings {
     embed_dim: usize,
     num_heads: usize,
+    /// The probability with which an attention weight is set to 0 in training.
+    #[set(default = 0.0)]
     dropout: f64,
+    /// Whether the projections have biases.
+    #[set(default = true)]
     bias: bool,
+    /// Whether a trained key and a trained value are added to those of the
+    /// input.
+    #[set(default = false)]
     add_bias_kv: bool,
+    /// Whether a key and a value of zeros are added to those of the input, for
+    /// queries that every other key is masked for.
+    #[set(default = false)]
     add_zero_attn: bool,
+    /// The width of the keys. The default is `embed_dim`.
+    #[set]
     kdim: Option<usize>,
+    /// The width of the values. The default is `embed_dim`.
+    #[set]
     vdim: Option<usize>,
+    /// Whether the batch axis comes before the axis of the steps.
+    #[set(default = false)]
     batch_first: bool,
+    /// Rotates queries and keys by their positions, with this base (usually
+    /// 10,000); see [`RotaryEmbedding`]. They are not rotated by default.
+    #[set]
     rotary: Option<f64>,
 }
 
 impl MultiheadAttention {
     /// Settings of a layer of this width and number of heads.
     pub fn new(embed_dim: usize, num_heads: usize) -> MultiheadAttentionSettings {
-        MultiheadAttentionSettings {
-            embed_dim,
-            num_heads,
-            dropout: 0.0,
-            bias: true,
-            add_bias_kv: false,
-            add_zero_attn: false,
-            kdim: None,
-            vdim: None,
-            batch_first: false,
-            rotary: None,
-        }
+        MultiheadAttentionSettings::with_defaults(embed_dim, num_heads)
     }
 }
 
 impl MultiheadAttentionSettings {
-    /// The probability with which a weight of the attention is left out, in
-    /// training (0).
-    #[must_use]
-    pub fn dropout(self, dropout: f64) -> Self {
-        Self { dropout, ..self }
-    }
-
-    /// Whether the projections have biases (they have).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Whether a trained key and value join those given (they do not).
-    #[must_use]
-    pub fn add_bias_kv(self, add_bias_kv: bool) -> Self {
-        Self { add_bias_kv, ..self }
-    }
-
-    /// Whether a key and a value of zeros join those given, which a query sees
-    /// that has nothing to look at (they do not).
-    #[must_use]
-    pub fn add_zero_attn(self, add_zero_attn: bool) -> Self {
-        Self { add_zero_attn, ..self }
-    }
-
-    /// The width of the keys (`embed_dim`).
-    #[must_use]
-    pub fn kdim(self, kdim: usize) -> Self {
-        Self { kdim: Some(kdim), ..self }
-    }
-
-    /// The width of the values (`embed_dim`).
-    #[must_use]
-    pub fn vdim(self, vdim: usize) -> Self {
-        Self { vdim: Some(vdim), ..self }
-    }
-
-    /// Whether the batch axis comes first (it comes behind that of the steps).
-    #[must_use]
-    pub fn batch_first(self, batch_first: bool) -> Self {
-        Self { batch_first, ..self }
-    }
-
-    /// Turns queries and keys by their positions, with this base, 10,000 as a
-    /// rule; see [`RotaryEmbedding`] (they are not turned).
-    #[must_use]
-    pub fn rotary(self, base: f64) -> Self {
-        Self { rotary: Some(base), ..self }
-    }
-
     /// The layer, its parameters drawn from `rng`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Rng};
 
 use crate::init::{Fans, Init, Source};
@@ -44,23 +44,17 @@ pub struct Bilinear<T: Float = f32> {
 impl Bilinear {
     /// Settings of a layer from two inputs to `out_features` values.
     pub fn new(in1_features: usize, in2_features: usize, out_features: usize) -> BilinearSettings {
-        BilinearSettings { shape: [out_features, in1_features, in2_features], bias: true }
+        BilinearSettings::with_defaults([out_features, in1_features, in2_features])
     }
 }
 
 /// The settings of a [`Bilinear`] layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Setters)]
 pub struct BilinearSettings {
     shape: [usize; 3],
+    /// Whether the layer has a bias.
+    #[set(default = true)]
     bias: bool,
-}
-
-impl BilinearSettings {
-    /// Whether there is a bias (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
 }
 
 impl BilinearSettings {

@@ -25,9 +25,9 @@ macro_rules! dropouts {
         $(
             $(#[doc = $doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+            #[parameters(skip)]
             #[serde(deny_unknown_fields)]
             pub struct $name {
-                #[parameters(skip)]
                 p: f64,
             }
 

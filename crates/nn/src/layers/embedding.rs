@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{AnyTensor, Function, Param, Plain, Tape, Var, integers};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::{Attributes, embedding as operation};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -176,21 +176,24 @@ impl Embedding {
     /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
     /// values.
     pub fn new(num_embeddings: usize, embedding_dim: usize) -> EmbeddingSettings {
-        let weight_init = normal();
-        let (padding_idx, rules) = (None, TableRules::default());
-        EmbeddingSettings { num_embeddings, embedding_dim, padding_idx, rules, weight_init }
+        let rules = TableRules::default();
+        EmbeddingSettings::with_defaults(num_embeddings, embedding_dim, rules)
     }
 }
 
 /// The settings of an [`Embedding`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingSettings {
     num_embeddings: usize,
     embedding_dim: usize,
+    /// A number that stands for padding: its vector is 0 and stays 0.
+    #[set]
     padding_idx: Option<usize>,
     #[serde(default, skip_serializing_if = "TableRules::is_default")]
     rules: TableRules,
+    /// The distribution that the weight is drawn from.
+    #[set(default = normal())]
     #[serde(skip, default = "normal")]
     weight_init: Init,
 }
@@ -198,20 +201,6 @@ pub struct EmbeddingSettings {
 /// The standard normal distribution.
 pub(super) fn normal() -> Init {
     Init::Normal { mean: 0.0, std: 1.0 }
-}
-
-impl EmbeddingSettings {
-    /// A number that stands for nothing: its vector is 0 and stays so.
-    #[must_use]
-    pub fn padding_idx(self, padding_idx: usize) -> Self {
-        Self { padding_idx: Some(padding_idx), ..self }
-    }
-
-    /// How the weight is drawn.
-    #[must_use]
-    pub fn weight_init(self, weight_init: Init) -> Self {
-        Self { weight_init, ..self }
-    }
 }
 
 initialised_by!(EmbeddingSettings => Embedding, any T: Embedding<T>);

@@ -24,11 +24,10 @@ use crate::settings::own_settings;
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Flatten {
-    #[parameters(skip)]
     start: isize,
-    #[parameters(skip)]
     end: isize,
 }
 

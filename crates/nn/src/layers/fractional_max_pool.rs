@@ -39,11 +39,10 @@ pub type FractionalMaxPool3d = FractionalMaxPool<3>;
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct FractionalMaxPool<const D: usize> {
-    #[parameters(skip)]
     kernel_size: Extents<D>,
-    #[parameters(skip)]
     output: Output<D>,
 }
 

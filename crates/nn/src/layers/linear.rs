@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -45,53 +45,34 @@ pub struct Linear<T: Float = f32> {
 impl Linear {
     /// Settings of a layer from `in_features` to `out_features` values.
     pub fn new(in_features: usize, out_features: usize) -> LinearSettings {
-        LinearSettings { in_features: Some(in_features), ..Self::lazy(out_features) }
+        LinearSettings::with_defaults(Some(in_features), out_features)
     }
 
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
     /// out `in_features`.
     pub fn lazy(out_features: usize) -> LinearSettings {
-        LinearSettings {
-            in_features: None,
-            out_features,
-            bias: true,
-            weight_init: Init::pytorch(),
-            bias_init: Init::pytorch(),
-        }
+        LinearSettings::with_defaults(None, out_features)
     }
 }
 
 /// The settings of a [`Linear`] layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct LinearSettings {
     in_features: Option<usize>,
     out_features: usize,
+    /// Whether the layer has a bias.
+    #[set(default = true)]
     bias: bool,
+    /// The distribution that the weight is drawn from.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
+    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// weight.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     bias_init: Init,
-}
-
-impl LinearSettings {
-    /// Whether there is a bias (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// How the weight is drawn.
-    #[must_use]
-    pub fn weight_init(self, weight_init: Init) -> Self {
-        Self { weight_init, ..self }
-    }
-
-    /// How the bias is drawn; its fans are those of the weight.
-    #[must_use]
-    pub fn bias_init(self, bias_init: Init) -> Self {
-        Self { bias_init, ..self }
-    }
 }
 
 initialised_by!(LinearSettings => Linear, any T: Linear<T>);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::max_unpool::max_unpool;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
@@ -45,10 +46,14 @@ pub type MaxUnpool3d = MaxUnpool<3>;
 /// assert_eq!(*unpool.forward(&y, &indices, Some([5]))?.shape(), [1, 1, 5]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Setters)]
 pub struct MaxUnpool<const D: usize> {
     kernel_size: Extents<D>,
+    /// Elements from one window to the next.
+    #[set(into, default = kernel_size)]
     stride: Extents<D>,
+    /// The number of elements added on both sides.
+    #[set(into, default = 0)]
     padding: Extents<D>,
 }
 
@@ -56,20 +61,7 @@ impl<const D: usize> MaxUnpool<D> {
     /// For a pooling with windows of this size, a number or one for each axis,
     /// side by side.
     pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
-        let kernel_size = kernel_size.into();
-        Self { kernel_size, stride: kernel_size, padding: 0.into() }
-    }
-
-    /// Elements from one window to the next (the window's size).
-    #[must_use]
-    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
-        Self { stride: stride.into(), ..self }
-    }
-
-    /// Elements added on both sides (0).
-    #[must_use]
-    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
-        Self { padding: padding.into(), ..self }
+        Self::with_defaults(kernel_size.into())
     }
 
     /// The maxima at the places that the indices name, in an output of

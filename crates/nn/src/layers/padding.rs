@@ -110,12 +110,11 @@ macro_rules! paddings {
 
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name<const D: usize> {
-            #[parameters(skip)]
             padding: Margins<D>,
-            $(#[parameters(skip)]
-            $value: f64,)?
+            $($value: f64,)?
         }
 
         impl<const D: usize> $name<D> {

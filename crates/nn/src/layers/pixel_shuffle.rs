@@ -21,9 +21,9 @@ macro_rules! shuffles {
     )*) => {$(
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name {
-            #[parameters(skip)]
             factor: usize,
         }
 
@@ -100,9 +100,9 @@ shuffles! {
 /// extremely efficient convolutional neural network for mobile devices", 2018).
 /// There is at least one axis behind the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelShuffle {
-    #[parameters(skip)]
     groups: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Two tensors, element by element, under NumPy's broadcasting rule, and the
-//! sum that undoes a broadcast in the gradient.
+//! Element-wise functions of two tensors under NumPy's broadcasting rule, and
+//! the sum that is the gradient of a broadcast.
 
 use smallvec::SmallVec;
 
@@ -10,8 +10,8 @@ use crate::kernels::simd;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The shape that two tensors broadcast to, of which there is memory for the
-/// elements of a result; `place` names who asks.
+/// The shape that two tensors broadcast to, checked against the available
+/// memory; `place` names the function in the error.
 pub(super) fn paired_shape<A: Element, B: Element, C: Element>(
     a: &Tensor<A>,
     b: &Tensor<B>,
@@ -22,15 +22,15 @@ pub(super) fn paired_shape<A: Element, B: Element, C: Element>(
     Ok(shape)
 }
 
-/// One axis of the loop: extent, stride in `a`, stride in `b`.
+/// One axis of the loop: length, stride in `a`, stride in `b`.
 #[derive(Clone, Copy)]
 struct Axis {
     extent: usize,
     strides: [isize; 2],
 }
 
-/// The axes of the loop over `shape`, with neighbours joined wherever both
-/// tensors step through them as through one.
+/// The axes of the loop over `shape`. Neighbouring axes are merged when both
+/// tensors can step through them as one.
 fn joined_axes<A: Element, B: Element>(
     shape: &Shape,
     a: &Tensor<A>,
@@ -54,7 +54,7 @@ fn joined_axes<A: Element, B: Element>(
     axes
 }
 
-/// `f` of every pair of elements; `shape` is what both broadcast to.
+/// `f` of every pair of elements; `shape` is the shape that both broadcast to.
 pub(crate) fn zip<A: Element, B: Element, C: Element>(
     a: &Tensor<A>,
     b: &Tensor<B>,
@@ -63,8 +63,8 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
 ) -> Tensor<C> {
     let (mut a, mut b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
     let mut axes = joined_axes(shape, &a, &b);
-    // The inner loop wants neighbours or one value for all; anything else is
-    // laid out anew first.
+    // The inner loop needs contiguous elements, or one value for all; other
+    // layouts are copied first.
     let is_easy = |strides: [isize; 2]| matches!(strides, [1, 1] | [1, 0] | [0, 1]);
     if axes.last().is_some_and(|inner| !is_easy(inner.strides)) {
         (a, b) = (a.contiguous(), b.contiguous());
@@ -128,7 +128,8 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
     })
 }
 
-/// The sum over the axes along which `shape` was stretched to the tensor's.
+/// The sum over the axes along which a tensor of `shape` was broadcast to that
+/// of `x`.
 pub(crate) fn sum_to<T: Number>(x: Tensor<T>, shape: &Shape) -> Tensor<T> {
     if x.shape() == shape {
         return x;
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
     use crate::random::Rng;
 
-    /// Every mix of layouts against ndarray's own broadcasting.
+    /// All combinations of layouts, compared with ndarray's broadcasting.
     #[test]
     fn zip_matches_ndarray_for_any_layout() {
         let mut rng = Rng::seed(5);

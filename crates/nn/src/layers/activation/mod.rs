@@ -28,10 +28,10 @@ macro_rules! with_settings {
             Clone, Copy, Debug, PartialEq, dendra_derive::Parameters, serde::Serialize,
             serde::Deserialize,
         )]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         $(#[$attribute])*
         pub struct $name {$(
-            #[parameters(skip)]
             $setting: $type,
         )+}
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Rng, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -102,30 +102,19 @@ pub struct RecurrentCell<T: Float, const GATES: usize> {
 impl<const GATES: usize> RecurrentCell<f32, GATES> {
     /// Settings of a cell from `input_size` to `hidden_size` values.
     pub fn new(input_size: usize, hidden_size: usize) -> CellSettings<GATES> {
-        CellSettings {
-            input_size,
-            hidden_size,
-            bias: true,
-            nonlinearity: RecurrentNonlinearity::Tanh,
-        }
+        CellSettings::with_defaults(input_size, hidden_size, RecurrentNonlinearity::Tanh)
     }
 }
 
 /// The settings of a [`RecurrentCell`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Setters)]
 pub struct CellSettings<const GATES: usize> {
     pub(super) input_size: usize,
     pub(super) hidden_size: usize,
+    /// Whether the cell has biases.
+    #[set(default = true)]
     pub(super) bias: bool,
     pub(super) nonlinearity: RecurrentNonlinearity,
-}
-
-impl<const GATES: usize> CellSettings<GATES> {
-    /// Whether there are biases (there are).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
 }
 
 impl CellSettings<1> {

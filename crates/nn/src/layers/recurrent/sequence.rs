@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{Entry, EntryMut, Param, Parameters, Path, Var};
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -91,40 +92,50 @@ pub struct Recurrent<T: Float, const GATES: usize> {
 impl<const GATES: usize> Recurrent<f32, GATES> {
     /// Settings of a network from `input_size` to `hidden_size` values.
     pub fn new(input_size: usize, hidden_size: usize) -> RecurrentSettings<GATES> {
-        RecurrentSettings { input_size: Some(input_size), ..Self::lazy(hidden_size) }
+        RecurrentSettings::with_defaults(
+            Some(input_size),
+            hidden_size,
+            0,
+            RecurrentNonlinearity::Tanh,
+        )
     }
 
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
     /// out `input_size`.
     pub fn lazy(hidden_size: usize) -> RecurrentSettings<GATES> {
-        RecurrentSettings {
-            input_size: None,
-            hidden_size,
-            num_layers: 1,
-            bias: true,
-            batch_first: false,
-            dropout: 0.0,
-            bidirectional: false,
-            proj_size: 0,
-            last_state: false,
-            nonlinearity: RecurrentNonlinearity::Tanh,
-        }
+        RecurrentSettings::with_defaults(None, hidden_size, 0, RecurrentNonlinearity::Tanh)
     }
 }
 
 /// The settings of an [`LSTM`], a [`GRU`] or an [`RNN`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct RecurrentSettings<const GATES: usize> {
     input_size: Option<usize>,
     hidden_size: usize,
+    /// The number of layers, each of which takes the outputs of the one before.
+    #[set(default = 1)]
     num_layers: usize,
+    /// Whether the layers have biases.
+    #[set(default = true)]
     bias: bool,
+    /// Whether the batch axis of input and output comes before the axis of the
+    /// steps. In states it is always the second axis.
+    #[set(default = false)]
     batch_first: bool,
+    /// The probability with which an output is set to 0 between two layers, in
+    /// training.
+    #[set(default = 0.0)]
     dropout: f64,
+    /// Whether each layer also runs from the last step to the first.
+    #[set(default = false)]
     bidirectional: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     proj_size: usize,
+    /// Whether [`Module::forward`] returns the last state h of the last layer,
+    /// `[N, D · hidden_size]`, instead of the outputs of all steps. The state
+    /// of the reverse direction follows that of the forward direction.
+    #[set(default = false)]
     #[serde(default, skip_serializing_if = "is_false")]
     last_state: bool,
     nonlinearity: RecurrentNonlinearity,
@@ -140,47 +151,6 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl<const GATES: usize> RecurrentSettings<GATES> {
-    /// How many layers follow each other (1).
-    #[must_use]
-    pub fn num_layers(self, num_layers: usize) -> Self {
-        Self { num_layers, ..self }
-    }
-
-    /// Whether there are biases (there are).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Whether the batch axis of input and output comes before that of the
-    /// steps (it comes behind). States always have it in the middle.
-    #[must_use]
-    pub fn batch_first(self, batch_first: bool) -> Self {
-        Self { batch_first, ..self }
-    }
-
-    /// The probability with which an output is left out between two layers, in
-    /// training (0).
-    #[must_use]
-    pub fn dropout(self, dropout: f64) -> Self {
-        Self { dropout, ..self }
-    }
-
-    /// Whether each layer also runs from the last step to the first (it does
-    /// not).
-    #[must_use]
-    pub fn bidirectional(self, bidirectional: bool) -> Self {
-        Self { bidirectional, ..self }
-    }
-
-    /// Whether [`Module::forward`] gives the last state h of the last layer,
-    /// `[N, D · hidden_size]`, that of the other direction behind that of the
-    /// first, instead of the outputs of all steps (it does not).
-    #[must_use]
-    pub fn last_state(self, last_state: bool) -> Self {
-        Self { last_state, ..self }
-    }
-
     fn directions(&self) -> usize {
         if self.bidirectional { 2 } else { 1 }
     }
