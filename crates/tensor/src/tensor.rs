@@ -235,10 +235,16 @@ impl<T: Element> Tensor<T> {
     /// Calls `f` with the elements as a row-major slice, copying them first if
     /// they are not contiguous.
     pub(crate) fn with_slice<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
-        match self.as_slice() {
-            Some(values) => f(values),
-            None => f(self.contiguous().as_slice().expect("a contiguous tensor is a slice")),
-        }
+        // One call of `f`, since it is inlined: two would double its code.
+        let copy;
+        let values = match self.as_slice() {
+            Some(values) => values,
+            None => {
+                copy = self.contiguous();
+                copy.as_slice().expect("a contiguous tensor is a slice")
+            }
+        };
+        f(values)
     }
 
     /// The elements in row-major order.

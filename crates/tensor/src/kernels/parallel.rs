@@ -155,7 +155,7 @@ pub(crate) fn update_slice<T: Element>(
     f: impl Fn(T, T, T) -> T + Sync + Copy,
 ) {
     for_each_equal_chunk(values, |first, values| {
-        let [x, y] = [x, y].map(|slice| &slice[first..][..values.len()]);
+        let (x, y) = (&x[first..][..values.len()], &y[first..][..values.len()]);
         simd::dispatch(
             #[inline(always)]
             move || {

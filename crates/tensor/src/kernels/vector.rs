@@ -7,11 +7,25 @@
 //! number of lanes differs, so the last bits of a result may depend on the CPU;
 //! they never depend on the number of threads.
 
-use std::array::from_fn;
-
 #[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
+
+/// An array of `f` of each index, as [`std::array::from_fn`] makes it. That
+/// function must drop what it has when `f` panics, and compiles to many times the
+/// code in each of hundreds of kernels.
+///
+/// N is not 0.
+#[inline(always)]
+pub(crate) fn from_fn<const N: usize, E: Copy>(mut f: impl FnMut(usize) -> E) -> [E; N] {
+    let mut elements = [f(0); N];
+    let mut index = 1;
+    while index < N {
+        elements[index] = f(index);
+        index += 1;
+    }
+    elements
+}
 
 /// A kernel over vectors of `T`.
 ///

@@ -149,8 +149,10 @@ macro_rules! operations {
             /// enough memory for the output, or the inputs are recorded on
             /// different tapes.
             fn try_apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Result<Self> {
-                let shapes: SmallVec<[&Shape; 4]> =
-                    inputs.iter().map(|input| input.value().shape()).collect();
+                let mut shapes: SmallVec<[&Shape; 4]> = SmallVec::new();
+                for input in inputs {
+                    shapes.push(input.value().shape());
+                }
                 let output = operation.output_shape(&shapes)?;
                 output.check_memory::<Self::Element>(O::NAME)?;
                 Self::ensure_together(inputs)?;
@@ -422,7 +424,15 @@ pub type Cotangents<T> = SmallVec<[Option<Tensor<T>>; 3]>;
 impl<T: Float, S> Call<'_, T, S> {
     /// The gradients of all inputs, computed only where needed.
     fn each(&self, gradient: impl Fn(usize) -> Tensor<T>) -> Cotangents<T> {
-        self.needs.iter().enumerate().map(|(i, &needed)| needed.then(|| gradient(i))).collect()
+        #[inline(never)]
+        fn where_needed<T: Float>(
+            needs: &[bool],
+            gradient: &dyn Fn(usize) -> Tensor<T>,
+        ) -> Cotangents<T> {
+            let needs = needs.iter().enumerate();
+            needs.map(|(index, &needed)| needed.then(|| gradient(index))).collect()
+        }
+        where_needed(self.needs, &gradient)
     }
 }
 

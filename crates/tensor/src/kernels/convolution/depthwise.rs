@@ -14,14 +14,13 @@
 
 mod layout;
 
-use std::array::from_fn;
 use std::ops::Range;
 
 use super::Convolution;
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::vector::{Kernel, Vector, from_fn};
 use crate::kernels::windows::Phase;
 use layout::{Grid, Lanes, Position, SideBySide, along_row, pad, scatter, split_at_row};
 
