@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(*y.shape(), [1, 4, 4]);
         let far = Tensor::full([1, 1, 2, 2], 16);
         let error = unpool.forward(&x, &far, None).unwrap_err().to_string();
-        assert!(error.contains("index 16 is outside 0 .. 16"), "{error}");
+        assert!(error.contains("index 16 is out of range for the 16 elements"), "{error}");
         for unpool in [unpool.padding(9), unpool.stride(usize::MAX), unpool.padding(usize::MAX)] {
             unpool.forward(&x, &indices, None).unwrap_err();
         }

@@ -257,15 +257,15 @@ mod tests {
         };
         assert_eq!(
             message(ReflectionPad2d::new(4).into()),
-            "layer 0 (ReflectionPad2d): [4, 4] for axis 1 of [2, 4, 5] is more than the axis has \
-             to fill it with"
+            "layer 0 (ReflectionPad2d): a padding of [4, 4] for axis 1 of [2, 4, 5] is more than \
+             the elements that can fill it"
         );
         assert_eq!(
             message(ZeroPad1d::new(1).into()),
             "layer 0 (ZeroPad1d): expected [C, L], got [2, 4, 5]"
         );
-        assert!(message(ZeroPad2d::new(-3).into()).contains("leaves no extent"));
-        assert!(message(ZeroPad2d::new(isize::MAX).into()).contains("leaves no extent"));
+        assert!(message(ZeroPad2d::new(-3).into()).contains("negative or too large"));
+        assert!(message(ZeroPad2d::new(isize::MAX).into()).contains("negative or too large"));
         assert!(message(ZeroPad2d::new(1 << 20).into()).contains("has more than"));
         let x = Var::new(Tensor::<f32>::zeros([4, 5]));
         assert_eq!(

@@ -178,7 +178,10 @@ mod tests {
         assert!(message(Upsample::scale_factor(0.1)).contains("axis 2"));
         assert!(message(Upsample::scale_factor(f64::NAN)).contains("axis 2"));
         assert!(message(Upsample::size([1 << 30, 1])).contains("takes more than"));
-        assert!(message(Upsample::scale_factor(2.0).align_corners(true)).contains("no corners"));
+        assert!(
+            message(Upsample::scale_factor(2.0).align_corners(true))
+                .contains("align_corners is for the modes linear and cubic")
+        );
         let x = Var::new(Tensor::<f32>::zeros([2, 4]));
         let error = Upsample::scale_factor(2.0).forward(&x).unwrap_err().to_string();
         assert!(error.starts_with("Upsample by 2: "), "{error}");

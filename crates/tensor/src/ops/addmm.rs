@@ -161,7 +161,7 @@ mod tests {
         let products = x.baddbmm(&both, &both, 1.0, 1.0).unwrap();
         assert_eq!(products.to_vec(), [3.0, 5.0, 7.0, 13.0, 3.0, 5.0, 7.0, 13.0]);
         let error = both.addmm(&a, &a, 1.0, 1.0).unwrap_err().to_string();
-        assert!(error.starts_with("addmm: broadcast_to: [2, 2, 2]"), "{error}");
+        assert!(error.starts_with("addmm: broadcast_to: shape [2, 2, 2]"), "{error}");
         assert!(a.addmm(&both, &a, 1.0, 1.0).is_err() && x.addmv(&x, &x, 1.0, 1.0).is_err());
     }
 
