@@ -1,64 +1,71 @@
 //! Depthwise convolution: groups of one input channel, each with a kernel (or
 //! several) of its own.
 //!
-//! An output element sums few products, so that a method lives by what it
-//! loads. All taps are summed in one pass over the output, eight vectors of it
-//! at a time, which stay in registers. Where rows are long, a vector holds
-//! neighbours of one channel. Where they are shorter than a vector, as many
-//! channels as it has lanes are laid side by side, and a vector holds the same
-//! place of all of them. Both are the same loop: the numbers of a vector lie
-//! together, and a tap is a distance in memory and a vector of weights.
+//! An output element sums few products, so the loads decide about the speed. All
+//! taps are summed in one pass over the output, eight vectors of it at a time,
+//! which stay in registers. Where rows are long, a vector holds neighbours of
+//! one channel, and channels are computed in turn. Where rows are shorter than a
+//! vector, as many channels as it has lanes are laid side by side, and a vector
+//! holds the same element of all of them. Both are the same loop: the numbers of
+//! a vector lie together, and a tap is an offset in memory and a vector of
+//! weights.
 //!
-//! The gradient of the input is a convolution of the cotangents, one for each
-//! phase of the stride: the input elements that the same taps see.
+//! The gradient of the input is a convolution of the cotangents for each phase
+//! of the stride: for the input elements that the same taps see.
 
 mod layout;
 
 use std::ops::Range;
 
+use self::layout::{
+    Grid, Lanes, Position, SideBySide, along_row, join, pad, repeat, scatter, split,
+};
 use super::Convolution;
 use crate::buffer::Buffer;
 use crate::element::Float;
-use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::kernels::vector::{Kernel, Vector, from_fn};
-use crate::kernels::windows::Phase;
-use layout::{Grid, Lanes, Position, SideBySide, along_row, pad, scatter, split_at_row};
+use crate::kernels::windows::Phases;
 
 /// Whether this method is the right one.
 pub(super) fn serves(c: &Convolution) -> bool {
     c.groups > 1 && c.in_channels == 1
 }
 
+/// Which vectors are summed over which taps.
+struct Walk {
+    /// Where each tap finds in the planes what the first vector needs, and where
+    /// its weights are.
+    taps: Vec<[usize; 2]>,
+    grid: Grid,
+}
+
+impl Walk {
+    /// All taps from these starts, whose weights follow each other.
+    fn new(starts: Vec<usize>, grid: Grid, lanes: usize) -> Self {
+        let taps = starts.into_iter().enumerate().map(|(tap, start)| [start, tap * lanes]);
+        Self { taps: taps.collect(), grid }
+    }
+}
+
 /// The weights of blocks of channels that are computed side by side, each as
-/// taps × lanes; nothing where channels are computed one after the other.
+/// taps × lanes; nothing where channels are computed in turn.
 pub(super) fn arranged<T: Float>(c: &Convolution, weight: &[T]) -> Option<Buffer<T>> {
     let lanes = T::vectorised(Lanes);
-    SideBySide::new(c.windows.output(), c.windows.padded(), lanes)?;
-    let channels = c.groups * c.out_channels;
-    let mut table = Buffer::new(channels.next_multiple_of(lanes) * c.taps);
-    for (block, table) in table.as_mut_slice().chunks_exact_mut(c.taps * lanes).enumerate() {
-        let weight = &weight[block * lanes * c.taps..];
-        interleave(weight, c.taps, lanes, table);
-    }
-    Some(table)
+    SideBySide::new(c.windows.output()[1], c.windows.padded(), lanes)?;
+    Some(interleaved(weight, c.taps, lanes))
 }
 
-/// Lays the weights of up to so many channels side by side; lanes without a
-/// channel have 0.
-fn interleave<T: Float>(weight: &[T], taps: usize, lanes: usize, table: &mut [T]) {
-    for (tap, table) in table.chunks_exact_mut(lanes).enumerate() {
-        for (lane, slot) in table.iter_mut().enumerate() {
-            *slot = weight.get(lane * taps + tap).copied().unwrap_or(T::ZERO);
-        }
+/// The rows of a weight, of so many elements, in blocks of `lanes` rows side by
+/// side; lanes without a row have 0.
+fn interleaved<T: Float>(weight: &[T], length: usize, lanes: usize) -> Buffer<T> {
+    let rows = weight.len() / length;
+    let mut table = Buffer::new(rows.next_multiple_of(lanes) * length);
+    for (i, slot) in table.as_mut_slice().iter_mut().enumerate() {
+        let (block, tap, lane) = (i / (length * lanes), i / lanes % length, i % lanes);
+        *slot = weight.get((block * lanes + lane) * length + tap).copied().unwrap_or(T::ZERO);
     }
-}
-
-/// Each weight in all lanes of a vector.
-fn splat<T: Float>(weights: impl Iterator<Item = T>, lanes: usize, table: &mut Vec<T>) {
-    table.clear();
-    for weight in weights {
-        table.extend(std::iter::repeat_n(weight, lanes));
-    }
+    table
 }
 
 /// The output of one image. `table` is what [`arranged`] made.
@@ -72,18 +79,29 @@ pub(super) fn forward<T: Float>(
 ) {
     let (lanes, positions) = (T::vectorised(Lanes), c.windows.positions());
     let x = &x[image * c.groups * c.input_length()..][..c.groups * c.input_length()];
-    let side_by_side = SideBySide::new(c.windows.output(), c.windows.padded(), lanes);
-    for_each_chunk(y, lanes * positions, c.cost(), |block, y| {
-        let channels = block * lanes..block * lanes + y.len() / positions;
-        let bias = bias.map(|bias| &bias[channels.clone()]);
-        match (side_by_side, table) {
-            (Some(layout), Some(table)) => {
-                let table = &table[block * lanes * c.taps..][..lanes * c.taps];
-                forward_side_by_side(c, x, table, bias, channels, &layout, y);
+    let layout = SideBySide::new(c.windows.output()[1], c.windows.padded(), lanes);
+    let layout = layout.zip(table);
+    let walk = match layout {
+        Some((layout, _)) => Walk::new(layout.starts(&c.windows), layout.grid(&c.windows), lanes),
+        None => Walk::new(c.starts(), rows_of_plane(c, lanes, true), lanes),
+    };
+    let channels = lanes * rows_per_chunk(lanes * positions * c.cost());
+    for_each_chunk(y, channels * positions, c.cost(), |task, y| {
+        let channels = task * channels..task * channels + y.len() / positions;
+        match layout {
+            Some((layout, table)) => {
+                let table = &table[channels.start * c.taps..];
+                forward_side_by_side(c, x, table, bias, channels, (&layout, &walk), y);
             }
-            _ => forward_in_turn(c, x, weight, bias, channels, y),
+            None => forward_in_turn(c, x, weight, bias, channels, &walk, y),
         }
     });
+}
+
+/// The vectors along the rows of one channel's plane.
+fn rows_of_plane(c: &Convolution, lanes: usize, twice: bool) -> Grid {
+    let [height, width] = c.windows.output();
+    Grid::new(height, [c.windows.plane_row(), width], &along_row(width, lanes, twice))
 }
 
 /// The output of some channels, one after the other.
@@ -93,226 +111,226 @@ fn forward_in_turn<T: Float>(
     weight: &[T],
     bias: Option<&[T]>,
     channels: Range<usize>,
+    walk: &Walk,
     y: &mut [T],
 ) {
     let lanes = T::vectorised(Lanes);
-    let [height, width] = c.windows.output();
-    let grid = Grid::new(height, [c.windows.plane_row(), width], &along_row(width, lanes, true));
-    let starts = c.starts();
     let mut planes = Planes::new(c, lanes);
-    let mut weights = Vec::new();
-    for ((i, channel), y) in channels.enumerate().zip(y.chunks_exact_mut(height * width)) {
-        splat(weight[channel * c.taps..][..c.taps].iter().copied(), lanes, &mut weights);
-        let bias = vec![bias.map_or(T::ZERO, |bias| bias[i]); lanes];
-        let planes = planes.of(c, x, channel);
-        T::vectorised(Sums {
-            planes,
-            starts: &starts,
-            weights: &weights,
-            bias: &bias,
-            grid: &grid,
-            y,
-        });
+    let mut weights = vec![T::ZERO; c.taps * lanes];
+    let mut start = vec![T::ZERO; lanes];
+    for (channel, y) in channels.zip(y.chunks_exact_mut(c.windows.positions())) {
+        repeat(&weight[channel * c.taps..][..c.taps], lanes, &mut weights);
+        start.fill(bias.map_or(T::ZERO, |bias| bias[channel]));
+        let planes = planes.of(c, x, channel / c.out_channels);
+        T::vectorised(Sums { planes, weights: &weights, bias: &start, walk, y });
     }
 }
 
-/// The plane of one channel after the other.
+/// The plane of one group's input after the other.
 struct Planes<T: Float> {
     buffer: Buffer<T>,
-    /// Which group's input it holds.
-    group: Option<usize>,
+    /// Whether a plane is the padded image, whose padding stays as it is.
+    padded: bool,
 }
 
 impl<T: Float> Planes<T> {
     fn new(c: &Convolution, lanes: usize) -> Self {
-        // A vector of a row that is shorter reaches beyond the end.
-        let length = c.windows.plane_length();
-        let mut buffer = Buffer::new(length + lanes);
-        buffer.as_mut_slice()[length..].fill(T::ZERO);
-        Self { buffer, group: None }
+        // The vector of a row that is shorter reaches beyond the end.
+        let mut buffer = Buffer::new(c.windows.plane_length() + lanes);
+        buffer.as_mut_slice().fill(T::ZERO);
+        Self { buffer, padded: c.windows.strides() == [1, 1] }
     }
 
-    /// What an output channel sees of an image.
-    fn of(&mut self, c: &Convolution, x: &[T], channel: usize) -> &[T] {
-        let group = channel / c.out_channels;
-        if self.group != Some(group) {
-            let length = c.windows.plane_length();
-            let x = &x[group * c.input_length()..][..c.input_length()];
-            c.windows.spread(x, T::ZERO, &mut self.buffer.as_mut_slice()[..length]);
-            self.group = Some(group);
+    /// What the channels of a group see of an image.
+    fn of(&mut self, c: &Convolution, x: &[T], group: usize) -> &[T] {
+        let x = &x[group * c.input_length()..][..c.input_length()];
+        let plane = &mut self.buffer.as_mut_slice()[..c.windows.plane_length()];
+        if self.padded {
+            pad(x, c.windows.input(), c.windows.paddings(), c.windows.padded(), plane);
+        } else {
+            c.windows.spread(x, T::ZERO, plane);
         }
         self.buffer.as_slice()
     }
 }
 
-/// The output of some channels, side by side.
+/// The output of some channels, a block of them side by side at a time.
 fn forward_side_by_side<T: Float>(
     c: &Convolution,
     x: &[T],
     table: &[T],
     bias: Option<&[T]>,
     channels: Range<usize>,
-    layout: &SideBySide,
+    (layout, walk): (&SideBySide, &Walk),
     y: &mut [T],
 ) {
     let lanes = layout.lanes;
-    let mut planes = Buffer::new(layout.plane_length());
-    layout.clear(planes.as_mut_slice());
-    layout.lay_out(c, x, &channels, planes.as_mut_slice());
-    let mut biases = vec![T::ZERO; lanes];
-    if let Some(bias) = bias {
-        biases[..bias.len()].copy_from_slice(bias);
-    }
+    let mut planes = layout.planes();
     let mut sums = Buffer::new(c.windows.positions() * lanes);
-    T::vectorised(Sums {
-        planes: planes.as_slice(),
-        starts: &layout.starts(&c.windows),
-        weights: table,
-        bias: &biases,
-        grid: &layout.grid(&c.windows),
-        y: sums.as_mut_slice(),
-    });
-    split_at_row(sums.as_slice(), lanes, y);
+    let mut start = vec![T::ZERO; lanes];
+    let blocks =
+        y.chunks_mut(lanes * c.windows.positions()).zip(table.chunks_exact(lanes * c.taps));
+    for (block, (y, weights)) in blocks.enumerate() {
+        let first = channels.start + block * lanes;
+        let channels = first..channels.end.min(first + lanes);
+        if let Some(bias) = bias {
+            start[..channels.len()].copy_from_slice(&bias[channels.clone()]);
+        }
+        let planes = layout.lay_out(c, x, &channels, &mut planes);
+        T::vectorised(Sums { planes, weights, bias: &start, walk, y: sums.as_mut_slice() });
+        split(sums.as_slice(), lanes, y);
+    }
+}
+
+/// The sums for one phase of the rows and one of the columns.
+struct Part {
+    walk: Walk,
+    /// The phases' numbers.
+    phases: [usize; 2],
 }
 
 /// The gradient of the input, from the cotangent `g` of the output.
 pub(super) fn input_gradient<T: Float>(c: &Convolution, weight: &[T], g: &[T], gradient: &mut [T]) {
     let (lanes, length) = (T::vectorised(Lanes), c.input_length());
+    let [rows, columns] = c.windows.phases();
+    let (width, padded) = (c.windows.input()[1], [rows.length, columns.length]);
+    let narrowest = columns.phases.first().map_or(0, |phase| phase.count);
+    let planes = [c.out_channels * padded[0], padded[1]];
+    let layout = SideBySide::new(narrowest, planes, lanes);
+    let unit = if layout.is_some() { lanes } else { 1 };
+    let kernel_width = c.windows.tap_distances()[1].len();
+    // Where rows are in one piece, they need not be put together.
+    let whole = columns.phases.len() == 1;
+    let mut parts = Vec::new();
+    for (i, row) in rows.phases.iter().enumerate() {
+        for (j, column) in columns.phases.iter().enumerate() {
+            let mut taps = Vec::new();
+            for output in 0..c.out_channels {
+                for &[u, y] in &row.taps {
+                    for &[v, x] in &column.taps {
+                        let start = (output * padded[0] + y) * padded[1] + x;
+                        let tap = output * c.taps + u * kernel_width + v;
+                        taps.push([start * unit, tap * lanes]);
+                    }
+                }
+            }
+            let step = padded[1] * unit;
+            let grid = if layout.is_some() {
+                let position = |i: usize| Position {
+                    x: i * lanes,
+                    y: i * columns.stride * lanes,
+                    count: lanes,
+                };
+                let positions: Vec<_> = (0..column.count).map(position).collect();
+                Grid::new(row.count, [step, rows.stride * width * lanes], &positions)
+            } else {
+                let to = if whole { rows.stride * width } else { column.count };
+                Grid::new(row.count, [step, to], &along_row(column.count, lanes, true))
+            };
+            parts.push(Part { walk: Walk { taps, grid }, phases: [i, j] });
+        }
+    }
+    let table = layout.map(|_| interleaved(weight, c.weight_length(), lanes));
     let cost = c.cost() * c.out_channels;
+    let groups = lanes * rows_per_chunk(lanes * length * cost);
     for_each_chunk(gradient, c.groups * length, cost, |image, gradient| {
         let g = &g[image * c.groups * c.output_length()..][..c.groups * c.output_length()];
-        for_each_chunk(gradient, lanes * length, cost, |block, gradient| {
-            let groups = block * lanes..block * lanes + gradient.len() / length;
-            gradient_of_groups(c, weight, g, groups, gradient);
+        for_each_chunk(gradient, groups * length, cost, |task, gradient| {
+            let first = task * groups;
+            let groups = first..first + gradient.len() / length;
+            let problem = GradientOf { c, g, groups, phases: [&rows, &columns], parts: &parts };
+            match (layout, &table) {
+                (Some(layout), Some(table)) => {
+                    let table = &table.as_slice()[first * c.weight_length()..];
+                    problem.side_by_side(&layout, table, gradient);
+                }
+                _ => problem.in_turn(weight, gradient),
+            }
         });
     });
 }
 
 /// The gradient of the input of some groups of one image.
-fn gradient_of_groups<T: Float>(
-    c: &Convolution,
-    weight: &[T],
-    g: &[T],
+struct GradientOf<'a, T> {
+    c: &'a Convolution,
+    g: &'a [T],
     groups: Range<usize>,
-    gradient: &mut [T],
-) {
-    let lanes = T::vectorised(Lanes);
-    let (size, [rows, columns]) = (c.windows.input(), c.windows.phases());
-    let phases: Vec<_> =
-        rows.phases.iter().flat_map(|row| columns.phases.iter().map(move |c| [row, c])).collect();
-    let narrowest = columns.phases.iter().map(|phase| phase.count).max().unwrap_or(0);
-    let padded = [rows.length, columns.length];
-    let kernel_width = c.windows.tap_distances()[1].len();
-    // The taps of a phase as their numbers and where in the planes they are.
-    let taps = |[row, column]: [&Phase; 2], unit: usize| {
-        let mut taps = Vec::new();
-        for output in 0..c.out_channels {
-            for &[u, y] in &row.taps {
-                for &[v, x] in &column.taps {
-                    let start = (output * padded[0] + y) * padded[1] + x;
-                    taps.push([output * c.taps + u * kernel_width + v, start * unit]);
-                }
-            }
-        }
-        taps
-    };
-    let before = [rows.before, columns.before];
-    let Some(layout) =
-        SideBySide::new([size[0], narrowest], [c.out_channels * padded[0], padded[1]], lanes)
-    else {
+    /// Of rows and columns.
+    phases: [&'a Phases; 2],
+    parts: &'a [Part],
+}
+
+impl<T: Float> GradientOf<'_, T> {
+    /// Rows and columns of the padded cotangents, and the zeros before them.
+    fn padded(&self) -> ([usize; 2], [usize; 2]) {
+        (self.phases.map(|axis| axis.length), self.phases.map(|axis| axis.before))
+    }
+
+    fn in_turn(self, weight: &[T], gradient: &mut [T]) {
+        let (c, lanes) = (self.c, T::vectorised(Lanes));
+        let (padded, before) = self.padded();
+        let ([rows, columns], width) = (self.phases, c.windows.input()[1]);
         let mut planes = Buffer::new(c.out_channels * padded[0] * padded[1] + lanes);
         planes.as_mut_slice().fill(T::ZERO);
-        let mut weights = Vec::new();
-        let mut parts = vec![Vec::new(); columns.phases.len()];
-        for (group, gradient) in groups.zip(gradient.chunks_exact_mut(c.input_length())) {
-            let g = &g[group * c.output_length()..][..c.output_length()];
-            for (output, g) in g.chunks_exact(c.windows.positions().max(1)).enumerate() {
-                let plane = &mut planes.as_mut_slice()[output * padded[0] * padded[1]..];
+        let mut weights = vec![T::ZERO; c.weight_length() * lanes];
+        let bias = &vec![T::ZERO; lanes];
+        let whole = columns.phases.len() == 1;
+        let mut pieces = vec![Vec::new(); columns.phases.len()];
+        for (group, gradient) in self.groups.zip(gradient.chunks_exact_mut(c.input_length())) {
+            let g = &self.g[group * c.output_length()..][..c.output_length()];
+            let each = planes.as_mut_slice().chunks_exact_mut(padded[0] * padded[1]);
+            for (g, plane) in g.chunks_exact(c.windows.positions()).zip(each) {
                 pad(g, c.windows.output(), before, padded, plane);
             }
-            let weight = &weight[group * c.weight_length()..][..c.weight_length()];
-            for row in &rows.phases {
-                for (column, part) in columns.phases.iter().zip(&mut parts) {
-                    let taps = taps([row, column], 1);
-                    let starts: Vec<_> = taps.iter().map(|tap| tap[1]).collect();
-                    splat(taps.iter().map(|tap| weight[tap[0]]), lanes, &mut weights);
-                    let width = column.count;
-                    part.resize(row.count * width, T::ZERO);
-                    let places = along_row(width, lanes, true);
-                    // One phase is the whole row.
-                    let whole = columns.phases.len() == 1;
-                    let step = if whole { rows.stride * size[1] } else { width };
-                    let y =
-                        if whole { &mut gradient[row.first * size[1]..] } else { &mut part[..] };
-                    T::vectorised(Sums {
-                        planes: planes.as_slice(),
-                        starts: &starts,
-                        weights: &weights,
-                        bias: &vec![T::ZERO; lanes],
-                        grid: &Grid::new(row.count, [padded[1], step], &places),
-                        y,
-                    });
+            repeat(&weight[group * c.weight_length()..][..c.weight_length()], lanes, &mut weights);
+            let (planes, weights) = (planes.as_slice(), &weights[..]);
+            for Part { walk, phases: [i, j] } in self.parts {
+                let (row, column) = (&rows.phases[*i], &columns.phases[*j]);
+                if whole {
+                    let y = &mut gradient[row.first * width..];
+                    T::vectorised(Sums { planes, weights, bias, walk, y });
+                    continue;
                 }
-                if parts.len() > 1 {
-                    scatter(&parts, row, [rows.stride, size[1]], gradient);
+                pieces[*j].resize(row.count * column.count, T::ZERO);
+                T::vectorised(Sums { planes, weights, bias, walk, y: &mut pieces[*j] });
+                if j + 1 == pieces.len() {
+                    scatter(&pieces, row, [rows.stride, width], gradient);
                 }
             }
         }
-        return;
-    };
-    let (plane, positions) = (padded[0] * padded[1] * lanes, c.windows.positions());
-    let mut planes = Buffer::new(layout.plane_length());
-    layout.clear(planes.as_mut_slice());
-    let mut beside = Buffer::new(positions * lanes);
-    for output in 0..c.out_channels {
-        let first = (groups.start * c.out_channels + output) * positions;
-        layout::join(
-            &g[first..],
-            c.output_length(),
-            [groups.len(), positions],
-            lanes,
-            beside.as_mut_slice(),
-        );
-        let planes = &mut planes.as_mut_slice()[output * plane..][..plane];
-        let ([height, width], [y, x]) = (c.windows.output(), before);
-        pad(
-            beside.as_slice(),
-            [height, width * lanes],
-            [y, x * lanes],
-            [padded[0], padded[1] * lanes],
-            planes,
-        );
     }
-    let mut table = Buffer::new(lanes * c.weight_length());
-    interleave(
-        &weight[groups.start * c.weight_length()..groups.end * c.weight_length()],
-        c.weight_length(),
-        lanes,
-        table.as_mut_slice(),
-    );
-    let mut sums = Buffer::new(size[0] * size[1] * lanes);
-    let mut weights = Vec::new();
-    for [row, column] in phases {
-        let taps = taps([row, column], lanes);
-        let starts: Vec<_> = taps.iter().map(|tap| tap[1]).collect();
-        weights.clear();
-        for &[tap, _] in &taps {
-            weights.extend_from_slice(&table.as_slice()[tap * lanes..][..lanes]);
+
+    fn side_by_side(self, layout: &SideBySide, table: &[T], gradient: &mut [T]) {
+        let (c, lanes) = (self.c, layout.lanes);
+        let (padded, before) = self.padded();
+        let ([rows, columns], [height, width]) = (self.phases, c.windows.input());
+        let positions = c.windows.positions();
+        let mut planes = layout.planes();
+        let mut joined = Buffer::new(positions * lanes);
+        let mut sums = Buffer::new(height * width * lanes);
+        let bias = &vec![T::ZERO; lanes];
+        let blocks = gradient.chunks_mut(lanes * height * width);
+        for (block, gradient) in blocks.enumerate() {
+            let group = self.groups.start + block * lanes;
+            let count = gradient.len() / (height * width);
+            let each = planes.as_mut_slice().chunks_exact_mut(padded[0] * padded[1] * lanes);
+            for (output, plane) in each.enumerate() {
+                let g = &self.g[(group * c.out_channels + output) * positions..];
+                join(g, c.output_length(), [count, positions], joined.as_mut_slice());
+                let ([rows, columns], [above, left]) = (c.windows.output(), before);
+                let size = [padded[0], padded[1] * lanes];
+                let image = [rows, columns * lanes];
+                pad(joined.as_slice(), image, [above, left * lanes], size, plane);
+            }
+            let weights = &table[block * lanes * c.weight_length()..];
+            for Part { walk, phases: [i, j] } in self.parts {
+                let first = rows.phases[*i].first * width + columns.phases[*j].first;
+                let y = &mut sums.as_mut_slice()[first * lanes..];
+                T::vectorised(Sums { planes: planes.as_slice(), weights, bias, walk, y });
+            }
+            split(sums.as_slice(), lanes, gradient);
         }
-        let place =
-            |i: usize| Position { x: i * lanes, y: i * columns.stride * lanes, count: lanes };
-        let places: Vec<_> = (0..column.count).map(place).collect();
-        let steps = [padded[1] * lanes, rows.stride * size[1] * lanes];
-        T::vectorised(Sums {
-            planes: planes.as_slice(),
-            starts: &starts,
-            weights: &weights,
-            bias: &vec![T::ZERO; lanes],
-            grid: &Grid::new(row.count, steps, &places),
-            y: &mut sums.as_mut_slice()[(row.first * size[1] + column.first) * lanes..],
-        });
     }
-    split_at_row(sums.as_slice(), lanes, gradient);
 }
 
 /// Adds the gradient of the weight over some images to `sum`.
@@ -323,60 +341,54 @@ pub(super) fn add_weight_gradient<T: Float>(
     images: Range<usize>,
     sum: &mut [T],
 ) {
-    let lanes = T::vectorised(Lanes);
-    let [height, width] = c.windows.output();
-    let side_by_side = SideBySide::new([height, width], c.windows.padded(), lanes);
-    let of_image = |image: usize| {
-        let (x, g) =
-            (&x[image * c.groups * c.input_length()..], &g[image * c.groups * c.output_length()..]);
-        (&x[..c.groups * c.input_length()], &g[..c.groups * c.output_length()])
+    let (lanes, positions) = (T::vectorised(Lanes), c.windows.positions());
+    let layout = SideBySide::new(c.windows.output()[1], c.windows.padded(), lanes);
+    let walk = match layout {
+        Some(layout) => Walk::new(layout.starts(&c.windows), layout.grid(&c.windows), lanes),
+        None => Walk::new(c.starts(), rows_of_plane(c, lanes, false), lanes),
     };
-    let cost = images.len() * height * width / 4 + 1;
-    for_each_chunk(sum, lanes * c.taps, cost, |block, sum| {
-        let channels = block * lanes..block * lanes + sum.len() / c.taps;
-        let mut lanes_sums = vec![T::ZERO; c.taps * lanes];
-        if let Some(layout) = side_by_side {
-            let (starts, grid) = (layout.starts(&c.windows), layout.grid(&c.windows));
-            let mut planes = Buffer::new(layout.plane_length());
-            layout.clear(planes.as_mut_slice());
-            let mut beside = Buffer::new(height * width * lanes);
-            for image in images.clone() {
-                let (x, g) = of_image(image);
-                layout.lay_out(c, x, &channels, planes.as_mut_slice());
-                let g = &g[channels.start * height * width..];
-                layout::join(
-                    g,
-                    height * width,
-                    [channels.len(), height * width],
-                    lanes,
-                    beside.as_mut_slice(),
-                );
-                let (planes, g) = (planes.as_slice(), beside.as_slice());
-                let sums = &mut lanes_sums;
-                T::vectorised(Products { planes, starts: &starts, g, grid: &grid, sums });
-            }
-            for (channel, sum) in sum.chunks_exact_mut(c.taps).enumerate() {
-                for (sum, lanes) in sum.iter_mut().zip(lanes_sums.chunks_exact(lanes)) {
-                    *sum += lanes[channel];
+    let of_image = |image: usize| {
+        let x = &x[image * c.groups * c.input_length()..][..c.groups * c.input_length()];
+        (x, &g[image * c.groups * c.output_length()..][..c.groups * c.output_length()])
+    };
+    let cost = (images.len() * positions).div_ceil(4);
+    let channels = lanes * rows_per_chunk(lanes * c.taps * cost);
+    for_each_chunk(sum, channels * c.taps, cost, |task, sum| {
+        let first = task * channels;
+        let mut sums = vec![T::ZERO; c.taps * lanes];
+        if let Some(layout) = layout {
+            let mut planes = layout.planes();
+            let mut joined = Buffer::new(positions * lanes);
+            for (block, sum) in sum.chunks_mut(lanes * c.taps).enumerate() {
+                let first = first + block * lanes;
+                let channels = first..first + sum.len() / c.taps;
+                sums.fill(T::ZERO);
+                for image in images.clone() {
+                    let (x, g) = of_image(image);
+                    let planes = layout.lay_out(c, x, &channels, &mut planes);
+                    let size = [channels.len(), positions];
+                    join(&g[first * positions..], positions, size, joined.as_mut_slice());
+                    let (g, sums) = (joined.as_slice(), &mut sums);
+                    T::vectorised(Products { planes, g, walk: &walk, sums });
+                }
+                for (channel, sum) in sum.chunks_exact_mut(c.taps).enumerate() {
+                    for (sum, lanes) in sum.iter_mut().zip(sums.chunks_exact(lanes)) {
+                        *sum += lanes[channel];
+                    }
                 }
             }
             return;
         }
-        let starts = c.starts();
-        let grid =
-            Grid::new(height, [c.windows.plane_row(), width], &along_row(width, lanes, false));
         let mut planes = Planes::new(c, lanes);
-        for (channel, sum) in channels.zip(sum.chunks_exact_mut(c.taps)) {
-            lanes_sums.fill(T::ZERO);
+        for (channel, sum) in (first..).zip(sum.chunks_exact_mut(c.taps)) {
+            sums.fill(T::ZERO);
             for image in images.clone() {
                 let (x, g) = of_image(image);
-                planes.group = None;
-                let planes = planes.of(c, x, channel);
-                let g = &g[channel * height * width..][..height * width];
-                let sums = &mut lanes_sums;
-                T::vectorised(Products { planes, starts: &starts, g, grid: &grid, sums });
+                let planes = planes.of(c, x, channel / c.out_channels);
+                let (g, sums) = (&g[channel * positions..][..positions], &mut sums);
+                T::vectorised(Products { planes, g, walk: &walk, sums });
             }
-            for (sum, lanes) in sum.iter_mut().zip(lanes_sums.chunks_exact(lanes)) {
+            for (sum, lanes) in sum.iter_mut().zip(sums.chunks_exact(lanes)) {
                 *sum += lanes.iter().copied().sum::<T>();
             }
         }
@@ -386,13 +398,11 @@ pub(super) fn add_weight_gradient<T: Float>(
 /// Sums of products over taps for all vectors of a grid.
 struct Sums<'a, T> {
     planes: &'a [T],
-    /// Where in the planes each tap finds what the first vector needs.
-    starts: &'a [usize],
-    /// Taps × lanes.
+    /// A vector for each tap.
     weights: &'a [T],
-    /// What the sums begin with, one for each lane.
+    /// What the sums begin with, one number for each lane.
     bias: &'a [T],
-    grid: &'a Grid,
+    walk: &'a Walk,
     y: &'a mut [T],
 }
 
@@ -401,11 +411,9 @@ impl<T: Float> Kernel<T> for Sums<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T>>(mut self) {
-        let tap = self.starts.iter().copied().max().unwrap_or(0);
-        assert!(self.grid.end(0) + tap + V::LANES <= self.planes.len(), "beyond the planes");
-        assert!(self.weights.len() == self.starts.len() * V::LANES, "a vector for each tap");
-        let grid = self.grid;
-        for (rows, mut positions) in grid.parts() {
+        self.walk.check::<V, T>(self.planes);
+        let walk = self.walk;
+        for (rows, mut positions) in walk.grid.parts() {
             while let [_, rest @ ..] = positions {
                 let done = match rest.len() {
                     7.. => self.piece::<V, 8>(rows, positions),
@@ -419,6 +427,15 @@ impl<T: Float> Kernel<T> for Sums<'_, T> {
     }
 }
 
+impl Walk {
+    /// Checks that a vector at the largest start and position lies in the
+    /// planes.
+    fn check<V: Vector<T>, T>(&self, planes: &[T]) {
+        let start = self.taps.iter().map(|tap| tap[0]).max().unwrap_or(0);
+        assert!(self.grid.end() + start + V::LANES <= planes.len(), "beyond the planes");
+    }
+}
+
 impl<T: Float> Sums<'_, T> {
     /// The first `N` vectors of these positions, for rows that begin there.
     #[inline(always)]
@@ -428,15 +445,15 @@ impl<T: Float> Sums<'_, T> {
         positions: &[Position],
     ) -> usize {
         let positions: &[Position; N] = positions.first_chunk().expect("as many positions");
-        let places: [usize; N] = from_fn(|i| rows[0] + positions[i].x);
+        let offsets: [usize; N] = from_fn(|i| rows[0] + positions[i].x);
         let mut sums = [V::load(self.bias); N];
-        for (&start, weights) in self.starts.iter().zip(self.weights.chunks_exact(V::LANES)) {
-            let weights = V::load(weights);
+        for &[start, weights] in &self.walk.taps {
+            let weights = V::load(&self.weights[weights..][..V::LANES]);
             for i in 0..N {
-                let place = start + places[i];
-                // SAFETY: a vector at the largest start and place lies in the
-                // planes, as was asserted.
-                let x = V::load(unsafe { self.planes.get_unchecked(place..place + V::LANES) });
+                let first = start + offsets[i];
+                // SAFETY: a vector at the largest start and position lies in
+                // the planes, as was checked.
+                let x = V::load(unsafe { self.planes.get_unchecked(first..first + V::LANES) });
                 sums[i] = sums[i].plus_product(weights, x);
             }
         }
@@ -448,14 +465,12 @@ impl<T: Float> Sums<'_, T> {
     }
 }
 
-/// Adds to each tap's sum, one for each lane, the products of all vectors of a
+/// Adds to each tap's sums, one for each lane, the products of all vectors of a
 /// grid.
 struct Products<'a, T> {
     planes: &'a [T],
-    /// Where in the planes each tap finds what the first vector needs.
-    starts: &'a [usize],
     g: &'a [T],
-    grid: &'a Grid,
+    walk: &'a Walk,
     /// Taps × lanes.
     sums: &'a mut [T],
 }
@@ -465,11 +480,10 @@ impl<T: Float> Kernel<T> for Products<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T>>(mut self) {
-        let tap = self.starts.iter().copied().max().unwrap_or(0);
-        assert!(self.grid.end(0) + tap + V::LANES <= self.planes.len(), "beyond the planes");
-        let mut first = 0;
-        while first < self.starts.len() {
-            first += match self.starts.len() - first {
+        self.walk.check::<V, T>(self.planes);
+        let (mut first, count) = (0, self.walk.taps.len());
+        while first < count {
+            first += match count - first {
                 6.. => self.taps::<V, 9>(first),
                 4.. => self.taps::<V, 5>(first),
                 _ => self.taps::<V, 3>(first),
@@ -483,27 +497,27 @@ impl<T: Float> Products<'_, T> {
     /// missing tap is not used.
     #[inline(always)]
     fn taps<V: Vector<T>, const N: usize>(&mut self, first: usize) -> usize {
-        let starts = &self.starts[first..];
-        let starts: [usize; N] = from_fn(|i| starts[i.min(starts.len() - 1)]);
+        let taps = &self.walk.taps[first..];
+        let starts: [usize; N] = from_fn(|i| taps[i.min(taps.len() - 1)][0]);
         let mut sums = [V::splat(T::ZERO); N];
-        for (rows, positions) in self.grid.parts() {
+        for (rows, positions) in self.walk.grid.parts() {
             for position in positions {
-                let place = rows[0] + position.x;
+                let offset = rows[0] + position.x;
                 let g = &self.g[rows[1] + position.y..][..position.count];
                 if position.count == V::LANES {
                     let g = V::load(g);
                     for i in 0..N {
-                        let place = place + starts[i];
-                        // SAFETY: a vector at the largest start and place lies
-                        // in the planes, as was asserted.
-                        let x = unsafe { self.planes.get_unchecked(place..place + V::LANES) };
+                        let first = offset + starts[i];
+                        // SAFETY: a vector at the largest start and position
+                        // lies in the planes, as was checked.
+                        let x = unsafe { self.planes.get_unchecked(first..first + V::LANES) };
                         sums[i] = sums[i].plus_product(g, V::load(x));
                     }
                 } else {
                     // What follows in the planes may be infinite.
                     let g = V::load_part(g);
                     for i in 0..N {
-                        let x = &self.planes[place + starts[i]..][..position.count];
+                        let x = &self.planes[offset + starts[i]..][..position.count];
                         sums[i] = sums[i].plus_product(g, V::load_part(x));
                     }
                 }
@@ -539,17 +553,14 @@ mod tests {
         #[inline(always)]
         fn run<V: Vector<f32>>(self) -> Vec<f32> {
             let Self { c, plane, weight, g } = self;
-            let ([height, width], starts) = (c.windows.output(), c.starts());
-            let steps = [c.windows.plane_row(), width];
             let planes = &[plane, &[0.0; 64]].concat();
-            let (mut weights, mut y) = (Vec::new(), vec![0.0; height * width]);
-            splat(weight.iter().copied(), V::LANES, &mut weights);
-            let grid = &Grid::new(height, steps, &along_row(width, V::LANES, true));
-            let (starts, bias) = (&starts, &[0.5; 64]);
-            Sums { planes, starts, weights: &weights, bias, grid, y: &mut y }.run::<V>();
-            let grid = &Grid::new(height, steps, &along_row(width, V::LANES, false));
+            let mut weights = vec![0.0; c.taps * V::LANES];
+            repeat(weight, V::LANES, &mut weights);
+            let walk = |twice| Walk::new(c.starts(), rows_of_plane(c, V::LANES, twice), V::LANES);
+            let (mut y, bias) = (vec![0.0; c.windows.positions()], &[0.5; 64]);
+            Sums { planes, weights: &weights, bias, walk: &walk(true), y: &mut y }.run::<V>();
             let mut sums = vec![0.0; c.taps * V::LANES];
-            Products { planes, starts, g, grid, sums: &mut sums }.run::<V>();
+            Products { planes, g, walk: &walk(false), sums: &mut sums }.run::<V>();
             y.extend(sums.chunks_exact(V::LANES).map(|lanes| lanes.iter().sum::<f32>()));
             y
         }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::Convolution;
+use super::super::unfolded::copy_row;
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::simd;
@@ -73,11 +74,10 @@ impl Grid {
         })
     }
 
-    /// Where the last vector starts, in the planes (0) or in the output (1).
-    pub(super) fn end(&self, side: usize) -> usize {
-        let place = |p: &Position| [p.x, p.y][side];
-        let last = self.positions.iter().map(place).max().unwrap_or(0);
-        last + self.height.saturating_sub(self.rows) * self.steps[side]
+    /// Where in the planes the last vector starts.
+    pub(super) fn end(&self) -> usize {
+        let last = self.positions.iter().map(|position| position.x).max().unwrap_or(0);
+        last + self.height.saturating_sub(self.rows) * self.steps[0]
     }
 }
 
@@ -101,21 +101,18 @@ pub(super) struct SideBySide {
 }
 
 impl SideBySide {
-    /// The layout for an output and padded images of these sizes, if it is
-    /// better than one channel after the other.
-    pub(super) fn new([_, width]: [usize; 2], padded: [usize; 2], lanes: usize) -> Option<Self> {
+    /// The layout for rows of so many outputs and padded images of this size, if
+    /// it is better than one channel after the other.
+    pub(super) fn new(width: usize, padded: [usize; 2], lanes: usize) -> Option<Self> {
         let length = padded[0].checked_mul(padded[1])?.checked_mul(lanes)?;
         (width < lanes && length <= MAX_LENGTH).then_some(Self { lanes, padded })
     }
 
-    /// Elements of the padded images.
-    pub(super) fn plane_length(&self) -> usize {
-        self.padded[0] * self.padded[1] * self.lanes
-    }
-
-    /// Fills the padding.
-    pub(super) fn clear<T: Float>(&self, planes: &mut [T]) {
-        planes.fill(T::ZERO);
+    /// Memory for the padded images, all 0.
+    pub(super) fn planes<T: Float>(&self) -> Buffer<T> {
+        let mut planes = Buffer::new(self.padded[0] * self.padded[1] * self.lanes);
+        planes.as_mut_slice().fill(T::ZERO);
+        planes
     }
 
     /// Where each tap starts.
@@ -134,31 +131,32 @@ impl SideBySide {
     }
 
     /// Lays out what some output channels see of an image; the padding stays.
-    pub(super) fn lay_out<T: Float>(
+    pub(super) fn lay_out<'a, T: Float>(
         &self,
         c: &Convolution,
         x: &[T],
         channels: &Range<usize>,
-        planes: &mut [T],
-    ) {
+        planes: &'a mut Buffer<T>,
+    ) -> &'a [T] {
         let (lanes, length) = (self.lanes, c.input_length());
-        let mut beside = Buffer::new(length * lanes);
+        let mut joined = Buffer::new(length * lanes);
+        let size = [channels.len(), length];
         if c.out_channels == 1 {
-            let size = [channels.len(), length];
-            join(&x[channels.start * length..], length, size, lanes, beside.as_mut_slice());
+            join(&x[channels.start * length..], length, size, joined.as_mut_slice());
         } else {
-            // A channel's input once for each of its kernels.
+            // The input of a group once for each of its output channels.
             let mut copies = Buffer::new(channels.len() * length);
-            for (copy, channel) in
-                copies.as_mut_slice().chunks_mut(length.max(1)).zip(channels.clone())
-            {
+            let each = copies.as_mut_slice().chunks_exact_mut(length.max(1));
+            for (copy, channel) in each.zip(channels.clone()) {
                 copy.copy_from_slice(&x[channel / c.out_channels * length..][..length]);
             }
-            join(copies.as_slice(), length, [channels.len(), length], lanes, beside.as_mut_slice());
+            join(copies.as_slice(), length, size, joined.as_mut_slice());
         }
-        let ([height, width], [y, x]) = (c.windows.input(), c.windows.paddings());
+        let ([height, width], [above, left]) = (c.windows.input(), c.windows.paddings());
         let padded = [self.padded[0], self.padded[1] * lanes];
-        pad(beside.as_slice(), [height, width * lanes], [y, x * lanes], padded, planes);
+        let image = [height, width * lanes];
+        pad(joined.as_slice(), image, [above, left * lanes], padded, planes.as_mut_slice());
+        planes.as_slice()
     }
 }
 
@@ -175,42 +173,34 @@ pub(super) fn pad<T: Float>(
     if count == 0 {
         return;
     }
-    for (image, to) in image
-        .chunks_exact(width)
-        .take(height)
-        .zip(to[..padded[0] * padded[1]].chunks_exact_mut(padded[1]).skip(above))
-    {
-        to[left..][..count].copy_from_slice(&image[..count]);
+    let rows = to[..padded[0] * padded[1]].chunks_exact_mut(padded[1]).skip(above);
+    for (image, to) in image.chunks_exact(width).take(height).zip(rows) {
+        copy_row(&image[..count], &mut to[left..][..count]);
     }
 }
 
-/// Lays the rows of a matrix, which are `step` apart, side by side, as columns
-/// of `lanes`.
-pub(super) fn join<T: Float>(
-    from: &[T],
-    step: usize,
-    size: [usize; 2],
-    lanes: usize,
-    to: &mut [T],
-) {
+/// Each of some numbers once for each lane.
+pub(super) fn repeat<T: Float>(numbers: &[T], lanes: usize, to: &mut [T]) {
+    for (to, &number) in to.chunks_exact_mut(lanes).zip(numbers) {
+        to.fill(number);
+    }
+}
+
+/// Lays the rows of a matrix, which are `step` apart, side by side, in as many
+/// lanes as there is memory for.
+pub(super) fn join<T: Float>(from: &[T], step: usize, size: [usize; 2], to: &mut [T]) {
     if size[1] > 0 {
-        T::vectorised(Transpose { from, from_step: step, size, to, to_step: lanes, width: lanes });
+        let width = to.len() / size[1];
+        T::vectorised(Transpose { from, from_step: step, size, to, to_step: width, width });
     }
 }
 
-/// The opposite of [`join`], for as many channels as fit.
-pub(super) fn split_at_row<T: Float>(from: &[T], lanes: usize, to: &mut [T]) {
-    let length = from.len() / lanes;
-    if length > 0 {
-        let size = [length, to.len() / length];
-        T::vectorised(Transpose {
-            from,
-            from_step: lanes,
-            size,
-            to,
-            to_step: length,
-            width: length,
-        });
+/// The opposite of [`join`], for as many rows as there is memory for.
+pub(super) fn split<T: Float>(from: &[T], lanes: usize, to: &mut [T]) {
+    let width = from.len() / lanes;
+    if width > 0 {
+        let size = [width, to.len() / width];
+        T::vectorised(Transpose { from, from_step: lanes, size, to, to_step: width, width });
     }
 }
 
