@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     println!("{:.1$}", model.summary(), dendra::train::terminal_width());
 
     let mut trainer =
-        Trainer::new(model, Adam::new(options.learning_rate), BceWithLogitsLoss::new());
+        Trainer::new(model, Adam::new(options.learning_rate), BCEWithLogitsLoss::new());
     let fit = options.more.run.keep(options.fit());
     trainer.fit(&train, fit.validate_on(&test)).map_err(run::explained)?;
 

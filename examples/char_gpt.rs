@@ -141,7 +141,7 @@ fn main() -> Result<()> {
     let vocabulary = training.vocabulary();
     let model = Gpt::new(&arguments, vocabulary.len(), &mut Rng::seed(writing.seed))?;
     println!("{} parameters", model.parameter_count());
-    let falling = CosineAnnealingLr::new(steps - WARM_UP).eta_min(learning_rate / 10.0);
+    let falling = CosineAnnealingLR::new(steps - WARM_UP).eta_min(learning_rate / 10.0);
     let optimizer = AdamW::new(learning_rate)
         .betas(0.9, 0.99)
         .weight_decay(0.1)
@@ -149,7 +149,7 @@ fn main() -> Result<()> {
             |name| name.contains("norm") || name.ends_with("bias"),
             |group| group.weight_decay(0.0),
         )
-        .schedule(LinearLr::new(WARM_UP).start_factor(0.01).then(WARM_UP, falling))
+        .schedule(LinearLR::new(WARM_UP).start_factor(0.01).then(WARM_UP, falling))
         .clip_norm(1.0);
 
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))

@@ -143,7 +143,7 @@ fn main() -> Result<()> {
 
     let steps = (epochs * training.len().div_ceil(batch_size)) as u64;
     let optimizer =
-        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLr::new(steps)).clip_norm(1.0);
+        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLR::new(steps)).clip_norm(1.0);
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))
         .metric(Perplexity::new().class_axis(-1));
     let fit = Fit::epochs(epochs)

@@ -42,7 +42,7 @@ fn main() -> Result<()> {
 
     let adam = || Adam::new(options.learning_rate).betas(0.5, 0.999);
     let (mut generator_optimizer, mut discriminator_optimizer) = (adam(), adam());
-    let loss = BceWithLogitsLoss::new();
+    let loss = BCEWithLogitsLoss::new();
     let loader = DataLoader::new(&mnist.train).batch_size(options.batch_size).shuffle(options.seed);
     // The same noise for every sheet shows how the pictures become digits.
     let shown = Var::new(Tensor::normal([SIDE * SIDE, NOISE], 0.0, 1.0, &mut rng));

@@ -13,8 +13,8 @@ fn main() -> Result<()> {
     let data = friedman(1_000, options.seed);
     let rate = options.learning_rate;
     let optimizers: [(&str, Box<dyn Optimizer>); 4] = [
-        ("SGD", Box::new(Sgd::new(rate))),
-        ("SGD, momentum", Box::new(Sgd::new(rate).momentum(0.9))),
+        ("SGD", Box::new(SGD::new(rate))),
+        ("SGD, momentum", Box::new(SGD::new(rate).momentum(0.9))),
         ("AdaGrad", Box::new(Adagrad::new(rate))),
         ("Adam", Box::new(Adam::new(rate))),
     ];
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
             .sigmoid()
             .build(&mut Rng::seed(options.seed))?;
         let mut trainer =
-            Trainer::new(model, optimizer, MseLoss::new()).metric(MeanAbsoluteError::new());
+            Trainer::new(model, optimizer, MSELoss::new()).metric(MeanAbsoluteError::new());
         let fit = options.fit().quiet();
         curves.push((name, trainer.fit(&data, fit)?.losses()));
         error = trainer.evaluate(&data)?.metric("mae")?;

@@ -82,7 +82,7 @@ fn main() -> Result<()> {
         head: Linear::new(arguments.hidden, 1).init(&mut rng)?,
     };
     println!("{} values of a series with noise of {noise}", series.len());
-    let mut trainer = Trainer::new(model, Adam::new(arguments.learning_rate), MseLoss::new());
+    let mut trainer = Trainer::new(model, Adam::new(arguments.learning_rate), MSELoss::new());
     let fit = Fit::epochs(arguments.epochs).batch_size(arguments.batch_size);
     let fit = arguments.run.keep(fit.seed(arguments.seed));
     trainer.fit(&data, fit).map_err(run::explained)?;

@@ -306,7 +306,7 @@ fn main() -> Result<()> {
     let model = Translator::new(vocabulary.len(), &mut Rng::seed(seed))?;
     println!("{} parameters", model.parameter_count());
     let optimizer =
-        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLr::new(steps)).clip_norm(1.0);
+        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLR::new(steps)).clip_norm(1.0);
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))
         .metric(Accuracy::new().class_axis(-1));
     let fit = Fit::steps(steps).batch_size(batch_size).seed(seed);

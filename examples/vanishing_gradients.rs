@@ -156,7 +156,7 @@ fn main() -> Result<()> {
         let fit = Fit::epochs(arguments.epochs).batch_size(BATCH_SIZE).seed(arguments.seed);
         let steps = arguments.epochs * train.len().div_ceil(BATCH_SIZE);
         // A rate that stays as it is would leave the end of so deep a network to chance.
-        let schedule = CosineAnnealingLr::new(steps as u64);
+        let schedule = CosineAnnealingLR::new(steps as u64);
         let adam = Adam::new(arguments.learning_rate).schedule(schedule);
         let mut trainer = Trainer::new(model, adam, CrossEntropy::new()).metric(Accuracy::new());
         trainer.fit(&train, fit.quiet())?;

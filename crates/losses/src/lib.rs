@@ -49,31 +49,18 @@ mod pointwise;
 mod regression;
 mod samples;
 
-pub use binary::{
-    BceLoss, BceWithLogitsLoss, binary_cross_entropy, binary_cross_entropy_with_logits,
-};
-pub use cross_entropy::{ClassTarget, Classes, CrossEntropy, cross_entropy};
-pub use ctc::{CtcLoss, CtcTarget, ctc_loss};
+pub use binary::*;
+pub use cross_entropy::*;
+pub use ctc::*;
 pub use dendra_tensor::Reduction;
-pub use dice::{DiceLoss, dice_loss};
-pub use divergence::{KlDivLoss, kl_div};
-pub use focal::{FocalLoss, SigmoidFocalLoss, focal_loss, sigmoid_focal_loss};
-pub use hinge::{
-    HingeEmbeddingLoss, HingeLoss, SoftMarginLoss, hinge_embedding_loss, hinge_loss,
-    soft_margin_loss,
-};
-pub use likelihood::{GaussianNllLoss, PoissonNllLoss, gaussian_nll_loss, poisson_nll_loss};
-pub use loss::{Loss, RunningLoss};
-pub use multi_label::{
-    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, multi_margin_loss,
-    multilabel_margin_loss, multilabel_soft_margin_loss,
-};
-pub use nll::{NllLoss, nll_loss};
-pub use pairs::{
-    CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss, cosine_embedding_loss,
-    margin_ranking_loss, triplet_margin_loss,
-};
-pub use penalty::{l1_penalty, l2_penalty};
-pub use regression::{
-    HuberLoss, L1Loss, MseLoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss,
-};
+pub use dice::*;
+pub use divergence::*;
+pub use focal::*;
+pub use hinge::*;
+pub use likelihood::*;
+pub use loss::*;
+pub use multi_label::*;
+pub use nll::*;
+pub use pairs::*;
+pub use penalty::*;
+pub use regression::*;

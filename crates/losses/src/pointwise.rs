@@ -38,14 +38,18 @@ pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
 
     fn derivative<T: Float>(&self, x: T, constants: [T; N]) -> T;
 
-    /// The derivative as a term that has derivatives itself. Where it is constant
-    /// between kinks, `derivative`, its values, serve.
+    /// The derivative as a term that has derivatives itself. Unless written it is
+    /// `derivative`, its values, which is right where it is constant between
+    /// kinks.
     fn slope<T: Float>(
         &self,
         x: &Term<T>,
         constants: &[Term<T>; N],
         derivative: Term<T>,
-    ) -> Result<Term<T>>;
+    ) -> Result<Term<T>> {
+        let _ = (x, constants);
+        Ok(derivative)
+    }
 
     /// The settings by name.
     fn attributes(&self) -> Attributes {
@@ -252,14 +256,6 @@ pub(crate) fn apply<V: Ops, C: Curve<N>, const N: usize>(
 macro_rules! elementwise {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// What becomes of the losses of the elements; their mean unless
-            /// set.
-            #[must_use]
-            pub fn reduction(mut self, reduction: Reduction) -> Self {
-                self.reduction = reduction;
-                self
-            }
-
             /// The loss of values or variables.
             ///
             /// # Errors

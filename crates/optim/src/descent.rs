@@ -4,17 +4,16 @@
 use dendra_autograd::{Differences, Gradients, Parameters, StateDict};
 use dendra_tensor::{Element, Float, Result, Shape, Tensor};
 
-use crate::clip::{Clipping, Norm, Treatment};
+use crate::clip::{Clipping, Norm};
 use crate::group::{Exception, Group};
 use crate::optimizer::Optimizer;
 use crate::rule::{Rule, require_not_negative};
-use crate::schedule::{ReduceLrOnPlateau, Schedule};
+use crate::schedule::{ReduceLROnPlateau, Schedule};
 use crate::slots::{self, Slots};
-use crate::step::{self, Chosen};
 
 /// Descent along the gradients by a [`Rule`].
 ///
-/// The rules come with a constructor each, as [`Sgd::new`](crate::Sgd) and
+/// The rules come with a constructor each, as [`SGD::new`](crate::SGD) and
 /// [`Adam::new`](crate::Adam). Constructors and settings cannot fail: the first
 /// step, or [`check`](Optimizer::check), names what is invalid.
 ///
@@ -28,14 +27,14 @@ pub struct Descent<R: Rule, T: Float = f32> {
     defaults: Group,
     exceptions: Vec<Exception>,
     schedule: Option<(Count, Box<dyn Schedule>)>,
-    plateau: Option<ReduceLrOnPlateau>,
+    plateau: Option<ReduceLROnPlateau>,
     pub(crate) clipping: Clipping,
     pub(crate) allow_missing_gradients: bool,
     pub(crate) steps: u64,
     epochs: u64,
     pub(crate) slots: Slots<T>,
     /// Whether the settings were checked and the groups assigned.
-    ready: bool,
+    pub(crate) ready: bool,
 }
 
 // The entries of a state dict that belong to no parameter.
@@ -50,14 +49,23 @@ enum Count {
     Epochs,
 }
 
+impl<R: Rule + Default, T: Float> Descent<R, T> {
+    /// The optimizer with this learning rate and the defaults of its other
+    /// settings, which their methods name. PyTorch's default learning rates are
+    /// in the documentation of the optimizers.
+    pub fn new(learning_rate: f64) -> Self {
+        Self::with_rule(R::default(), learning_rate)
+    }
+}
+
 /// Settings that every rule has.
 impl<R: Rule, T: Float> Descent<R, T> {
-    /// Descent by this rule, without weight decay.
+    /// Descent by this rule.
     pub fn with_rule(rule: R, learning_rate: f64) -> Self {
         Self {
             rule,
             learning_rate,
-            defaults: Group::default(),
+            defaults: Group::default().weight_decay(R::WEIGHT_DECAY),
             exceptions: Vec::new(),
             schedule: None,
             plateau: None,
@@ -70,10 +78,10 @@ impl<R: Rule, T: Float> Descent<R, T> {
         }
     }
 
-    pub(crate) fn change_rule(mut self, change: impl FnOnce(&mut R)) -> Self {
-        change(&mut self.rule);
+    /// The rule, whose settings are checked again before the next step.
+    pub(crate) fn rule_mut(&mut self) -> &mut R {
         self.ready = false;
-        self
+        &mut self.rule
     }
 
     /// How strongly weights are pulled to 0; the rule says how.
@@ -128,7 +136,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
     /// told stops getting better. It is the base of the schedule, where there
     /// is one.
     #[must_use]
-    pub fn reduce_on_plateau(mut self, plateau: ReduceLrOnPlateau) -> Self {
+    pub fn reduce_on_plateau(mut self, plateau: ReduceLROnPlateau) -> Self {
         self.plateau = Some(plateau);
         self.ready = false;
         self
@@ -174,44 +182,9 @@ impl<R: Rule, T: Float> Descent<R, T> {
     }
 
     /// The settings of the parameter of this name.
-    fn group_of(&self, name: &str) -> Group {
+    pub(crate) fn group_of(&self, name: &str) -> Group {
         let groups = self.exceptions.iter().filter(|exception| (exception.belongs)(name));
         groups.fold(self.defaults, |settings, exception| (exception.change)(settings))
-    }
-
-    /// Checks the settings and gives every parameter of the model its slot.
-    fn prepare(&mut self, model: &dyn Parameters<T>) -> Result<()> {
-        self.check()?;
-        for (name, param) in model.named_parameters() {
-            if param.is_trainable() {
-                let fits = self.rule.check_shape(param.value().shape());
-                fits.map_err(|error| error.within(name))?;
-            }
-        }
-        let state_shape = |name: &str, shape: &Shape| self.rule.state_shape(name, shape);
-        let group_of = |name: &str| self.group_of(name);
-        let names = self.rule.state();
-        self.slots = self.slots.bound_to(model, R::NAME, names, state_shape, group_of)?;
-        self.ready = true;
-        Ok(())
-    }
-}
-
-impl<R: Rule, T: Float> Descent<R, T> {
-    /// The gradients that a step goes by, and what is done to them.
-    fn plan<'a>(
-        &mut self,
-        model: &dyn Parameters<T>,
-        gradients: &'a Gradients<T>,
-    ) -> Result<(Chosen<'a, T>, Option<Treatment<T>>)> {
-        let parameters = step::parameters(model, self.slots.len());
-        if !(self.ready && self.slots.fit(&parameters)) {
-            self.prepare(model)?;
-        }
-        require_not_negative(R::NAME, "the learning rate", self.learning_rate())?;
-        let chosen = self.choose(&parameters, gradients)?;
-        let treatment = self.treatment(&chosen)?;
-        Ok((chosen, treatment))
     }
 }
 
@@ -241,7 +214,7 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
             (exception.change)(self.defaults).check(R::NAME)?;
         }
         self.clipping.check(R::NAME)?;
-        self.plateau.as_ref().map_or(Ok(()), ReduceLrOnPlateau::check)?;
+        self.plateau.as_ref().map_or(Ok(()), ReduceLROnPlateau::check)?;
         self.schedule.as_ref().map_or(Ok(()), |(_, schedule)| schedule.check())
     }
 

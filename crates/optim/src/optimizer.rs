@@ -46,10 +46,10 @@ pub trait Optimizer<T: Float = f32> {
     ///
     /// ```
     /// use dendra_autograd::{Param, Parameters};
-    /// use dendra_optim::{Optimizer, Sgd};
+    /// use dendra_optim::{Optimizer, SGD};
     /// use dendra_tensor::{Ops, Tensor};
     ///
-    /// let (mut optimizer, mut weight) = (Sgd::new(0.1), Param::new(Tensor::from([1.0_f32])));
+    /// let (mut optimizer, mut weight) = (SGD::new(0.1), Param::new(Tensor::from([1.0_f32])));
     /// for _ in 0..3 {
     ///     let tape = optimizer.tape(42);
     ///     let x = tape.input(Tensor::from([2.0]));
@@ -76,13 +76,13 @@ pub trait Optimizer<T: Float = f32> {
     /// Tells schedules that count epochs that one has ended.
     fn end_epoch(&mut self);
 
-    /// Tells a [`ReduceLrOnPlateau`](crate::ReduceLrOnPlateau) how training
+    /// Tells a [`ReduceLROnPlateau`](crate::ReduceLROnPlateau) how training
     /// goes, usually the loss on the validation data after an epoch. Without
     /// one it means nothing.
     fn observe(&mut self, figure: f64);
 
     /// The state: `steps`, `epochs` and `learning_rate` of the optimizer, what
-    /// its [`ReduceLrOnPlateau`](crate::ReduceLrOnPlateau) has seen, and
+    /// its [`ReduceLROnPlateau`](crate::ReduceLROnPlateau) has seen, and
     /// for each parameter, under its name, the number of its updates and its
     /// tensors, as `fc1.weight.step` and `fc1.weight.exp_avg`.
     fn state_dict(&self) -> StateDict;

@@ -18,6 +18,9 @@ pub trait Rule: Send + Sync + 'static {
     /// Whether an update needs the whole parameter, for its norm, say.
     const WHOLE: bool = false;
 
+    /// The weight decay unless another one is set.
+    const WEIGHT_DECAY: f64 = 0.0;
+
     /// The names of the state tensors.
     fn state(&self) -> &'static [&'static str];
 

@@ -21,7 +21,7 @@ use crate::step;
 /// `second.…`.
 ///
 /// ```
-/// use dendra_optim::{AdamW, Muon, Optimizer, Sgd, Split};
+/// use dendra_optim::{AdamW, Muon, Optimizer, SGD, Split};
 ///
 /// let matrices_within = |name: &str, shape: &dendra_tensor::Shape| {
 ///     shape.len() == 2 && name.starts_with("blocks.")

@@ -1,21 +1,19 @@
-//! The loop over all parameters that every rule shares.
+//! One step: the checks before it, and the loop over all parameters that every
+//! rule shares.
 
 use std::borrow::Cow;
 
 use dendra_autograd::{Entry, EntryMut, Gradients, Param, Parameters, Path};
 use dendra_tensor::kernels::parallel::{self, GRAIN};
 use dendra_tensor::kernels::simd;
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use smallvec::SmallVec;
 
 use crate::clip::Treatment;
 use crate::descent::Descent;
-use crate::rule::{Now, Rule};
+use crate::optimizer::Optimizer;
+use crate::rule::{Now, Rule, require_not_negative};
 use crate::slots::Slots;
-use crate::{
-    AdadeltaRule, AdafactorRule, AdagradRule, AdamRule, AdamaxRule, AsgdRule, LambRule, LionRule,
-    MuonRule, NAdamRule, RAdamRule, RmsPropRule, RpropRule, SgdRule,
-};
 
 /// Elementary steps that the update of an element counts as.
 const COST: usize = 4;
@@ -43,8 +41,43 @@ pub(crate) fn parameters<T: Float>(model: &dyn Parameters<T>, expected: usize) -
 }
 
 impl<R: Rule, T: Float> Descent<R, T> {
+    /// Everything of a step that can fail before the model changes: checks the
+    /// settings, and returns the gradient of each parameter and how gradients are
+    /// clipped.
+    pub(crate) fn plan<'a>(
+        &mut self,
+        model: &dyn Parameters<T>,
+        gradients: &'a Gradients<T>,
+    ) -> Result<(Chosen<'a, T>, Option<Treatment<T>>)> {
+        let parameters = parameters(model, self.slots.len());
+        if !(self.ready && self.slots.fit(&parameters)) {
+            self.prepare(model)?;
+        }
+        require_not_negative(R::NAME, "the learning rate", self.learning_rate())?;
+        let chosen = self.choose(&parameters, gradients)?;
+        let treatment = self.treatment(&chosen)?;
+        Ok((chosen, treatment))
+    }
+
+    /// Checks the settings and gives every parameter of the model its slot.
+    fn prepare(&mut self, model: &dyn Parameters<T>) -> Result<()> {
+        self.check()?;
+        for (name, param) in model.named_parameters() {
+            if param.is_trainable() {
+                let fits = self.rule.check_shape(param.value().shape());
+                fits.map_err(|error| error.within(name))?;
+            }
+        }
+        let state_shape = |name: &str, shape: &Shape| self.rule.state_shape(name, shape);
+        let group_of = |name: &str| self.group_of(name);
+        let names = self.rule.state();
+        self.slots = self.slots.bound_to(model, R::NAME, names, state_shape, group_of)?;
+        self.ready = true;
+        Ok(())
+    }
+
     /// The gradients of the parameters that a step changes.
-    pub(crate) fn choose<'a>(
+    fn choose<'a>(
         &self,
         parameters: &[&Param<T>],
         gradients: &'a Gradients<T>,
@@ -81,7 +114,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
     }
 
     /// What is done to the gradients before the rule sees them.
-    pub(crate) fn treatment(&self, chosen: &Chosen<'_, T>) -> Result<Option<Treatment<T>>> {
+    fn treatment(&self, chosen: &Chosen<'_, T>) -> Result<Option<Treatment<T>>> {
         let Some((norm, _)) = self.clipping.norm else {
             return Ok(self.clipping.treatment(None));
         };
@@ -133,33 +166,6 @@ impl<R: Rule, T: Float> Descent<R, T> {
         }
         Ok(())
     }
-}
-
-/// Has the update of every rule compiled for `f32` here, once, instead of in
-/// each crate that uses it: `#[inline(never)]` functions are shared between
-/// crates.
-#[doc(hidden)]
-pub fn compile_here() -> Vec<*const ()> {
-    macro_rules! updates {
-        ($($rule:ty),*) => { vec![$(Descent::<$rule, f32>::update as *const ()),*] };
-    }
-    updates![
-        AdadeltaRule,
-        AdafactorRule,
-        AdagradRule,
-        AdamRule<false>,
-        AdamRule<true>,
-        AdamaxRule,
-        AsgdRule,
-        LambRule,
-        LionRule,
-        MuonRule,
-        NAdamRule,
-        RAdamRule,
-        RmsPropRule,
-        RpropRule,
-        SgdRule
-    ]
 }
 
 /// All that is to be updated, in pieces.

@@ -30,7 +30,7 @@ type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
 /// `Y` and `I` are the types of a batch's targets and inputs: unless told
 /// otherwise, class labels and a tensor. `T` are the floats of the model. The
 /// data set says what they are, so they need to be written only where a trainer
-/// stands in a signature: `Trainer<Net, Adam, MseLoss, Tensor>` is one of a
+/// stands in a signature: `Trainer<Net, Adam, MSELoss, Tensor>` is one of a
 /// regression, `Trainer<Gpt, AdamW, CrossEntropy, Tensor<i64>, Tensor<i64>>` one
 /// of token ids. See the [crate's documentation](crate) for an example, and
 /// [`Model`] for models of any input.

@@ -5,7 +5,7 @@ mod traced;
 use std::fmt;
 
 use dendra_autograd::{Param, Tape, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -87,59 +87,34 @@ impl EmbeddingBag {
     /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
     /// values.
     pub fn new(num_embeddings: usize, embedding_dim: usize) -> EmbeddingBagSettings {
-        EmbeddingBagSettings {
-            num_embeddings,
-            embedding_dim,
-            mode: BagMode::Mean,
-            padding_idx: None,
-            include_last_offset: false,
-            rules: TableRules::default(),
-            weight_init: normal(),
-        }
+        let rules = TableRules::default();
+        EmbeddingBagSettings::with_defaults(num_embeddings, embedding_dim, rules)
     }
 }
 
 /// The settings of an [`EmbeddingBag`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingBagSettings {
     num_embeddings: usize,
     embedding_dim: usize,
+    /// How the vectors of a bag are combined.
+    #[set(default = BagMode::Mean)]
     mode: BagMode,
+    /// A number that stands for padding and does not count.
+    #[set]
     padding_idx: Option<usize>,
+    /// Whether the last offset is the end of the last bag instead of the start
+    /// of one.
+    #[set(default = false)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     include_last_offset: bool,
     #[serde(default, skip_serializing_if = "TableRules::is_default")]
     rules: TableRules,
+    /// The distribution that the weight is drawn from.
+    #[set(default = normal())]
     #[serde(skip, default = "normal")]
     weight_init: Init,
-}
-
-impl EmbeddingBagSettings {
-    /// What becomes of the vectors of a bag (their mean).
-    #[must_use]
-    pub fn mode(self, mode: BagMode) -> Self {
-        Self { mode, ..self }
-    }
-
-    /// A number that stands for nothing: it does not count.
-    #[must_use]
-    pub fn padding_idx(self, padding_idx: usize) -> Self {
-        Self { padding_idx: Some(padding_idx), ..self }
-    }
-
-    /// Whether the last offset is the end of the last bag, and starts none (it
-    /// starts one).
-    #[must_use]
-    pub fn include_last_offset(self, include_last_offset: bool) -> Self {
-        Self { include_last_offset, ..self }
-    }
-
-    /// How the weight is drawn.
-    #[must_use]
-    pub fn weight_init(self, weight_init: Init) -> Self {
-        Self { weight_init, ..self }
-    }
 }
 
 initialised_by!(EmbeddingBagSettings => EmbeddingBag, any T: EmbeddingBag<T>);
@@ -207,8 +182,10 @@ impl<T: Float> EmbeddingBag<T> {
         let values = numbers.to_vec();
         if let Some(place) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
             let (wrong, shape) = (values[place], numbers.shape());
-            let message =
-                format!("number {wrong} at place {place} of {shape} is outside 0 .. {rows}");
+            let message = format!(
+                "index {wrong} at position {place} of {shape} is out of range for a table of \
+                         {rows} rows"
+            );
             return Err(Error::data("", message));
         }
         let padding = self.padding_idx.map(|padding| padding as i64);
@@ -425,7 +402,8 @@ mod tests {
         let refuse = |value| answer(value).unwrap_err().to_string();
         assert_eq!(refuse(0.5), "0 (EmbeddingBag 7 × 3, mean): expected whole numbers, got 0.5");
         assert!(
-            refuse(7.0).starts_with("0 (EmbeddingBag 7 × 3, mean): number 7 at place 0 of [4, 5]")
+            refuse(7.0)
+                .starts_with("0 (EmbeddingBag 7 × 3, mean): index 7 at position 0 of [4, 5]")
         );
         let images = Sequential::input([5, 5]).layer(EmbeddingBag::new(7, 3));
         let error = images.build(&mut Rng::seed(0)).unwrap_err().to_string();

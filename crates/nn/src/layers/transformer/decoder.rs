@@ -52,7 +52,7 @@ pub struct TransformerDecoderLayer<T: Float = f32> {
 impl TransformerDecoderLayer {
     /// Settings for this width and number of heads.
     pub fn new(d_model: usize, nhead: usize) -> TransformerSettings {
-        TransformerSettings::new(d_model, nhead)
+        TransformerSettings::with_defaults(d_model, nhead)
     }
 }
 

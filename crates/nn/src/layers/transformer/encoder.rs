@@ -51,7 +51,7 @@ pub struct TransformerEncoderLayer<T: Float = f32> {
 impl TransformerEncoderLayer {
     /// Settings for this width and number of heads.
     pub fn new(d_model: usize, nhead: usize) -> TransformerSettings {
-        TransformerSettings::new(d_model, nhead)
+        TransformerSettings::with_defaults(d_model, nhead)
     }
 }
 

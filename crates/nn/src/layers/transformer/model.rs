@@ -55,23 +55,11 @@ impl Transformer {
     /// Settings for this width and number of heads; PyTorch's defaults are 512
     /// and 8.
     pub fn new(d_model: usize, nhead: usize) -> TransformerSettings {
-        TransformerSettings::new(d_model, nhead)
+        TransformerSettings::with_defaults(d_model, nhead)
     }
 }
 
 impl TransformerSettings {
-    /// The number of layers of a [`Transformer`]'s encoder (6).
-    #[must_use]
-    pub fn num_encoder_layers(self, num_encoder_layers: usize) -> Self {
-        Self { num_encoder_layers, ..self }
-    }
-
-    /// The number of layers of a [`Transformer`]'s decoder (6).
-    #[must_use]
-    pub fn num_decoder_layers(self, num_decoder_layers: usize) -> Self {
-        Self { num_decoder_layers, ..self }
-    }
-
     /// A [`Transformer`], its parameters drawn from `rng`.
     ///
     /// # Errors
