@@ -17,7 +17,7 @@ use crate::hooks::Watch;
 use crate::tape::{NODES, Node, Record, Shared, Tape};
 use crate::var::Var;
 
-/// What a second pass over a tape is told.
+/// The error of a second pass over a consumed tape.
 pub(crate) const USED: &str = "this tape was used already: backward consumes what it recorded; \
                                start a new tape for every step";
 
@@ -66,8 +66,9 @@ impl<T: Float> Tape<T> {
             (0..nodes.len()).map(|_| None).collect();
         cotangents[last] = Some(cotangent);
         let mut leaves = Vec::new();
-        // Nodes were recorded in topological order, so one loop backwards does
-        // it; what is done with goes back to the pool at once.
+        // Nodes were recorded in topological order, so one loop backwards is
+        // enough. Memory that is no longer needed goes back to the pool at
+        // once.
         while let Some(node) = nodes.pop() {
             let Some(cotangent) = cotangents.pop().flatten() else {
                 if let Node::Part(part) = node
@@ -96,8 +97,8 @@ impl<T: Float> Tape<T> {
         Ok(Gradients::new(self.clone(), loss, parameters, leaves, updates))
     }
 
-    /// As [`consume`](Self::consume), with hooks and with gradients of values
-    /// that are no leaves.
+    /// Like [`consume`](Self::consume), with hooks and with gradients of values
+    /// that are not leaves.
     fn backward_watched(
         &self,
         loss: T,
@@ -155,9 +156,8 @@ impl<T: Float> Tape<T> {
     }
 
     /// The gradients of ⟨cotangent, output⟩ by values of this tape, which keeps
-    /// what it recorded; `None` where the output does not depend on one. What
-    /// computes them is recorded, too, where `again` says that they shall have
-    /// gradients.
+    /// its record; `None` where the output does not depend on one. With `again`
+    /// their computation is recorded as well, so that they have gradients.
     pub(crate) fn grad(
         &self,
         output: &Var<T>,
@@ -198,8 +198,8 @@ impl<T: Float> Tape<T> {
         }
     }
 
-    /// Says that a pass that keeps the record begins, until what is returned is
-    /// dropped.
+    /// Marks the beginning of a pass that keeps the record; it ends when the
+    /// returned value is dropped.
     pub(crate) fn begin_pass(&self) -> Result<(Passing<'_, T>, Option<Watch<T>>)> {
         let mut record = self.shared.record();
         record.check_idle()?;
@@ -210,7 +210,7 @@ impl<T: Float> Tape<T> {
     }
 }
 
-/// A pass that keeps the record is on its way.
+/// Marks a running pass that keeps the record.
 pub(crate) struct Passing<'a, T: Float>(&'a Shared<T>);
 
 impl<T: Float> Drop for Passing<'_, T> {
@@ -219,15 +219,15 @@ impl<T: Float> Drop for Passing<'_, T> {
     }
 }
 
-/// How a pass that keeps the record goes.
+/// The options of a pass that keeps the record.
 pub(crate) struct Pass<'a, T: Float> {
     /// Whether the gradients are recorded.
     pub(crate) again: bool,
-    /// Whom to call, and the tape that hooks see.
+    /// The hooks to call, and the tape that they get.
     pub(crate) watch: Option<(&'a Tape<T>, &'a Watch<T>)>,
 }
 
-/// Adds to a sum that may not have begun.
+/// Adds to a sum that may be empty.
 pub(crate) fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
     *sum = Some(match sum.take() {
         Some(sum) => sum + term,
@@ -236,7 +236,8 @@ pub(crate) fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
 }
 
 impl<T: Float> Record<T> {
-    /// Refuses a pass over a tape that was used, or over which one goes now.
+    /// Refuses a pass over a tape that was consumed or that another pass is
+    /// using.
     pub(crate) fn check_idle(&self) -> Result<()> {
         match (self.finished, self.passing) {
             (true, _) => Err(Error::tape(USED)),
@@ -248,8 +249,8 @@ impl<T: Float> Record<T> {
         }
     }
 
-    /// Which of the nodes `first ..= last` depend on one of `wrt`, none of which
-    /// is before `first`.
+    /// For each of the nodes `first ..= last` whether it depends on one of
+    /// `wrt`, none of which is before `first`.
     pub(crate) fn depend_on(&self, wrt: &[usize], first: usize, last: usize) -> Vec<bool> {
         let mut depends = vec![false; last - first + 1];
         for &node in wrt.iter().filter(|&&node| node <= last) {
@@ -268,8 +269,8 @@ impl<T: Float> Record<T> {
         depends
     }
 
-    /// How often the values of the nodes from `first` on are used up to `last`; a
-    /// value that another node stands for counts twice.
+    /// The number of uses of the values of the nodes from `first` on, up to
+    /// `last`; a value that another node replaces counts twice.
     pub(crate) fn uses(&self, first: usize, last: usize) -> HashMap<usize, usize> {
         let mut uses = HashMap::new();
         let count = |uses: &mut HashMap<usize, usize>, parents: &[Option<usize>]| {
@@ -290,7 +291,7 @@ impl<T: Float> Record<T> {
 }
 
 impl<T: Float> Shared<T> {
-    /// As [`Recorder::pull`], in the way that `pass` says.
+    /// Like [`Recorder::pull`], with the options of `pass`.
     pub(crate) fn pull_back(
         &self,
         output: &Term<T>,

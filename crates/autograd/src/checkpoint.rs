@@ -1,10 +1,10 @@
 //! Parts of a forward pass that are computed again in the backward pass.
 //!
 //! When a part ends, its calls leave the tape: each node keeps only the nodes
-//! of its inputs ([`Node::Dropped`]), and behind the last stands a node that
-//! knows how to compute the calls again ([`Node::Part`]). A pass that reaches
-//! the part puts the calls back at their nodes and goes on, so gradients are
-//! summed in the order in which they are summed without checkpoints.
+//! of its inputs ([`Node::Dropped`]), and a node after the last one can compute
+//! the calls again ([`Node::Part`]). A pass that reaches the part puts the
+//! calls back at their nodes and continues, so gradients are summed in the same
+//! order as without checkpoints.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use crate::var::Var;
 /// the backward pass, which computes them again (Chen et al., "Training deep
 /// nets with sublinear memory cost", 2016).
 ///
-/// The values and the gradients have the bits that they have without it: what
-/// was random, as the masks of dropout, is kept and not drawn again, a mask of
-/// two values with a bit for each element; updates of buffers are recorded
-/// once. What the tape keeps of the part is `x`, other values from outside that
-/// it uses, and constants. It costs one more forward pass of the part for each
-/// backward pass. A step of 96 layers of 256 units with tanh and dropout on 1,024
+/// Values and gradients have the same bits as without it: random values, such
+/// as the masks of dropout, are kept and not drawn again (a mask of two values
+/// takes one bit for each element); updates of buffers are recorded once. Of
+/// the part the tape keeps `x`, other values from outside that it uses, and
+/// constants. It costs one more forward pass of the part for each backward
+/// pass. A step of 96 layers of 256 units with tanh and dropout on 1,024
 /// samples, in parts of 8 layers, had a peak of 109 MiB instead of 442 MiB, and
-/// took 1.4 times as long (one thread, on a busy machine).
-/// `part` may use parameters and any value of the tape, hold
-/// checkpoints itself and return several values.
+/// took 1.4 times as long (one thread, on a busy machine). `part` may use
+/// parameters and any value of the tape, hold checkpoints itself and return
+/// several values.
 ///
-/// Gradients that are recorded for a second derivative keep the values that they
-/// use, also those of a part.
+/// Gradients that are recorded for a second derivative keep the values that
+/// they use, including those of a part.
 ///
 /// # Errors
 ///
-/// What `part` returns.
+/// When `part` returns one.
 ///
 /// ```
 /// use dendra_autograd::{Tape, checkpoint};
@@ -72,7 +72,7 @@ impl<T: Float> Tape<T> {
     /// Takes the calls that were recorded from `start` on off the tape.
     fn end_part(&self, start: usize) {
         let mut record = self.shared.record();
-        // A pass may hold some of the calls just now.
+        // A running pass may hold some of the calls.
         if !record.finished && !record.passing {
             record.drop_part(start);
         }
@@ -101,7 +101,7 @@ type Inputs<T> = Vec<Input<T>>;
 /// Nodes that were put back, and values by node.
 type Computed<T> = (Vec<(usize, Node<T>)>, HashMap<usize, Tensor<T>>);
 
-/// Where a call in a part gets an input from.
+/// The source of an input of a call in a part.
 enum Input<T: Float> {
     /// A node in the part or in [`Part::outside`].
     Node(usize),
@@ -114,7 +114,7 @@ impl<T: Float> Record<T> {
         let mut steps = Vec::new();
         let mut outside: Vec<(usize, Option<Tensor<T>>)> = Vec::new();
         for node in start..end {
-            // What a nested part left behind is in that part.
+            // The calls of a nested part are kept in that part.
             if !matches!(self.nodes[node], Node::Operation(_) | Node::Part(_)) {
                 continue;
             }

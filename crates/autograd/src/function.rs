@@ -1,4 +1,7 @@
-//! Functions without a gradient, by name: what a trace holds beside operations.
+//! Functions without a gradient, by name, which a trace holds beside
+//! operations.
+
+use std::fmt;
 
 use dendra_tensor::ops::{Attribute, Attributes};
 use dendra_tensor::{Element, Error, Float, Number, Ops, Result, Shape, Tensor};
@@ -12,7 +15,7 @@ use dendra_tensor::AnyTensor;
 ///
 /// [`Plain`] has the usual ones.
 pub trait Function: Send + Sync + 'static {
-    /// The name that errors and traces show.
+    /// The name in errors and traces.
     fn name(&self) -> &'static str;
 
     /// The settings by name.
@@ -35,6 +38,12 @@ pub trait Function: Send + Sync + 'static {
     }
 }
 
+impl fmt::Debug for dyn Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The usual functions without a gradient.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -46,9 +55,9 @@ pub enum Plain {
         /// The name of the type.
         element: &'static str,
     },
-    /// Where a comparison of two tensors that broadcast holds.
+    /// The mask of a comparison of two tensors that broadcast.
     Compare(Comparison),
-    /// Where a comparison with one number holds.
+    /// The mask of a comparison with one number.
     CompareScalar(Comparison, f64),
     /// Not, for booleans.
     Not,
@@ -58,12 +67,12 @@ pub enum Plain {
     Or,
     /// The indices of the largest elements along an axis.
     Argmax {
-        /// The axis, which goes.
+        /// The axis, which is removed.
         axis: isize,
     },
     /// The indices of the least elements along an axis.
     Argmin {
-        /// The axis, which goes.
+        /// The axis, which is removed.
         axis: isize,
     },
     /// Another number where a mask, the second input, is true.
@@ -71,10 +80,10 @@ pub enum Plain {
         /// The number.
         value: f64,
     },
-    /// For each of some lengths `[N]` which of so many places come before it,
-    /// `[N, places]`: the mask of padded sequences.
+    /// The mask of padded sequences: for lengths `[N]`, true at the positions
+    /// before each length, `[N, places]`.
     LengthMask {
-        /// The places.
+        /// The number of positions.
         places: usize,
     },
     /// Tensors one after the other along an axis.

@@ -6,7 +6,8 @@ use crate::parameters::Parameters;
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// What gradients are asked for: a variable, an array `[&x, &h]`, or a list.
+/// The values whose gradients are computed: a variable, an array `[&x, &h]`, or
+/// a list.
 pub trait Wrt<T: Float> {
     /// A gradient for each.
     type Each<G>;
@@ -67,15 +68,16 @@ impl<T: Float> Wrt<T> for Vec<Var<T>> {
     }
 }
 
-/// Gradients by chosen values. The tape keeps its record, so that more can be
-/// asked of it; 0 is the gradient by a value on which the result does not depend.
+/// Gradients by chosen values. The tape keeps its record, so that more
+/// gradients can be computed. The gradient by a value on which the result does
+/// not depend is 0.
 impl<T: Float> Var<T> {
     /// The gradients of this scalar.
     ///
     /// # Errors
     ///
-    /// When this is no scalar, a value is on another tape or on none or needs no
-    /// gradient, or [`backward`](Self::backward) consumed the record.
+    /// When this is not a scalar, a value is on another tape or on none or
+    /// needs no gradient, or [`backward`](Self::backward) consumed the record.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -99,8 +101,8 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// As those of [`grad`](Self::grad), and when the cotangent has not the shape
-    /// of this value.
+    /// Those of [`grad`](Self::grad), and when the cotangent does not have the
+    /// shape of this value.
     pub fn vjp<W: Wrt<T> + ?Sized>(
         &self,
         cotangent: &Tensor<T>,

@@ -1,4 +1,4 @@
-//! What comes back from `backward`: gradients and buffer updates.
+//! The result of `backward`: gradients and buffer updates.
 
 use dendra_tensor::{Error, Float, Result, Tensor};
 
@@ -8,6 +8,7 @@ use crate::var::Var;
 
 /// The gradients of one loss, and the updates of buffers that its forward pass
 /// recorded.
+#[derive(Debug)]
 pub struct Gradients<T: Float = f32> {
     tape: Tape<T>,
     loss: T,
@@ -19,30 +20,30 @@ pub struct Gradients<T: Float = f32> {
 }
 
 /// A change of a buffer, recorded by `forward` and applied with the gradients.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Update<T: Float = f32> {
     /// `buffer = (1 − weight) · buffer + weight · target`
     Towards {
-        /// Which buffer.
+        /// The buffer.
         buffer: BufferId,
-        /// Where it moves.
+        /// The target of the move.
         target: Tensor<T>,
-        /// How far, from 0 (not at all) to 1.
+        /// The share of the way, from 0 to 1.
         weight: f64,
     },
     /// `buffer = buffer + (target − buffer) / n`, so that the buffer is the mean
     /// of all n targets up to this one.
     Average {
-        /// Which buffer.
+        /// The buffer.
         buffer: BufferId,
-        /// What joins the mean.
+        /// The value added to the mean.
         target: Tensor<T>,
-        /// How many targets the buffer was the mean of when this was recorded.
+        /// The number of targets in the mean when this was recorded.
         seen: u64,
     },
     /// `counter = counter + 1`
     Increment {
-        /// Which buffer.
+        /// The buffer.
         buffer: BufferId,
     },
 }

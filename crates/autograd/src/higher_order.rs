@@ -10,8 +10,8 @@ use crate::var::Var;
 ///
 /// # Errors
 ///
-/// What the function returns, and when the cotangent has not the shape of its
-/// result.
+/// When the function returns one, or the cotangent does not have the shape of
+/// its result.
 ///
 /// ```
 /// use dendra_autograd::vjp;
@@ -41,8 +41,8 @@ pub fn vjp<T: Float>(
 ///
 /// # Errors
 ///
-/// What the function returns, when the tangent has not the shape of `x`, and
-/// when an operation's gradient cannot be differentiated again.
+/// When the function returns one, the tangent does not have the shape of `x`,
+/// or when an operation's gradient cannot be differentiated again.
 ///
 /// ```
 /// use dendra_autograd::jvp;
@@ -73,7 +73,7 @@ pub fn jvp<T: Float>(
 ///
 /// # Errors
 ///
-/// What the function returns, and when there is no memory for the Jacobian.
+/// When the function returns one, or there is no memory for the Jacobian.
 ///
 /// ```
 /// use dendra_autograd::jacobian;

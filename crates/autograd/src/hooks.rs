@@ -15,10 +15,10 @@ type ValueHook<T> = Arc<dyn Fn(&Var<T>) -> Result<Option<Var<T>>> + Send + Sync>
 
 type RuleHook<T> = Arc<dyn Fn(&RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> + Send + Sync>;
 
-/// What a rule gives for each input; `None` where no gradient is needed.
+/// The gradients of a rule by each input; `None` where no gradient is needed.
 pub type RuleGradients<T> = Vec<Option<Var<T>>>;
 
-/// What a pass has to stop for.
+/// The hooks and retained gradients of a pass.
 #[derive(Clone)]
 pub(crate) struct Watch<T: Float> {
     /// Nodes whose gradients are wanted though they are no leaves.
@@ -106,10 +106,9 @@ impl<T: Float> Var<T> {
 
 impl<T: Float> Tape<T> {
     /// Calls a function for every operation whose gradients a pass computes.
-    /// What it returns takes the place of the gradients, one for each input,
-    /// `None` where [`RuleCall::needs`] says that none is needed; `Ok(None)`
-    /// leaves the operation's own. Of several functions the first that answers
-    /// decides.
+    /// Its result replaces the gradients, one for each input, `None` where
+    /// [`RuleCall::needs`] says that none is needed; `Ok(None)` leaves the
+    /// operation's own. Of several functions the first that answers decides.
     ///
     /// Rules that give something else than gradients to each kind of operation,
     /// as guided backpropagation and layer-wise relevance propagation do, are
@@ -170,18 +169,18 @@ impl<T: Float> RuleCall<'_, T> {
         self.call.attributes()
     }
 
-    /// What went in.
+    /// The inputs.
     pub fn inputs(&self) -> Vec<Var<T>> {
         let inputs = self.call.inputs().iter().zip(self.call.parents());
         inputs.map(|(input, &node)| self.var(input.clone(), node)).collect()
     }
 
-    /// What came out.
+    /// The output.
     pub fn output(&self) -> Var<T> {
         self.var(self.call.output().clone(), Some(self.node))
     }
 
-    /// Which inputs need a gradient.
+    /// For each input whether it needs a gradient.
     pub fn needs(&self) -> &[bool] {
         self.needs
     }
@@ -286,7 +285,7 @@ impl<T: Float> Watch<T> {
     }
 }
 
-/// What a hook gave for a call, if it fits the inputs.
+/// The gradients of a hook for a call, if they fit the inputs.
 fn check<T: Float>(
     call: &RuleCall<'_, T>,
     gradients: RuleGradients<T>,

@@ -1,4 +1,4 @@
-//! Where on a tape the first infinity or NaN is.
+//! The search for the first infinity or NaN on a tape.
 
 use dendra_tensor::Float;
 use dendra_tensor::ops::Recorded;
@@ -48,7 +48,7 @@ impl<T: Float> Search<'_, T> {
                     }
                 }
                 Some(Node::Leaf) if !input.is_finite() => return Some("a leaf".to_owned()),
-                // What another operation put out was looked at there.
+                // The output of another operation was checked there.
                 Some(_) => {}
                 None => constant_is_bad |= !input.is_finite(),
             }

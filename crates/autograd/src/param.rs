@@ -24,9 +24,9 @@ pub struct BufferId(u64);
 
 /// A tensor that training changes.
 ///
-/// A clone is a parameter of its own: it has the same value and another
-/// identity, so a copy of a model trains apart from the original. To share
-/// weights, use one parameter at several places of `forward`.
+/// A clone is another parameter: it has the same value and another identity, so
+/// a copy of a model trains independently of the original. To share weights,
+/// use one parameter several times in `forward`.
 pub struct Param<T: Float = f32> {
     id: ParamId,
     name: Option<Arc<str>>,
@@ -45,8 +45,8 @@ impl<T: Float> Param<T> {
         self.id
     }
 
-    /// Its path in the model, as `fc1.weight`, once
-    /// [`name_parameters`](crate::Parameters::name_parameters) has told it.
+    /// Its path in the model, such as `fc1.weight`, after
+    /// [`name_parameters`](crate::Parameters::name_parameters).
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -92,9 +92,9 @@ impl<T: Float> Param<T> {
         self.trainable = trainable;
     }
 
-    /// The parameter as a value beside `x`: on the tape of `x`, which it joins
-    /// on first use, or a plain value when `x` is on none. A frozen parameter
-    /// joins no tape.
+    /// The parameter as a value for operations with `x`: on the tape of `x`,
+    /// which it joins on first use, or a plain value when `x` is on none. A
+    /// frozen parameter joins no tape.
     pub fn on(&self, x: &Var<T>) -> Var<T> {
         match x.tape() {
             Some(tape) if self.trainable || tape.is_tracing() => tape.parameter(self),
@@ -154,7 +154,7 @@ impl<T: Float> Buffer<T> {
     }
 }
 
-/// A buffer of its own with the same value.
+/// Another buffer with the same value.
 impl<T: Float> Clone for Buffer<T> {
     fn clone(&self) -> Self {
         Self::new(self.value.clone())
@@ -175,7 +175,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// A counter that stands at `value`.
+    /// A counter with this value.
     pub fn new(value: i64) -> Self {
         Self { id: BufferId(fresh_id()), value }
     }
@@ -185,18 +185,18 @@ impl Counter {
         self.id
     }
 
-    /// Where it stands.
+    /// Its value.
     pub fn value(&self) -> i64 {
         self.value
     }
 
-    /// Where it stands, to be changed in place.
+    /// Its value, to be changed in place.
     pub fn value_mut(&mut self) -> &mut i64 {
         &mut self.value
     }
 }
 
-/// A counter of its own that stands where this one does.
+/// Another counter with the same value.
 impl Clone for Counter {
     fn clone(&self) -> Self {
         Self::new(self.value)

@@ -10,6 +10,7 @@ use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
 use crate::state::{self, StateDict};
 
 /// One piece of a model's state.
+#[derive(Debug)]
 pub enum Entry<'a, T: Float> {
     /// A parameter.
     Param(&'a Param<T>),
@@ -20,6 +21,7 @@ pub enum Entry<'a, T: Float> {
 }
 
 /// One piece of a model's state, to be changed.
+#[derive(Debug)]
 pub enum EntryMut<'a, T: Float> {
     /// A parameter.
     Param(&'a mut Param<T>),
@@ -29,7 +31,7 @@ pub enum EntryMut<'a, T: Float> {
     Counter(&'a mut Counter),
 }
 
-/// Where in a model a walk is: field names and indices joined by dots.
+/// A position in a model: field names and indices joined by dots.
 #[derive(Default, Debug)]
 pub struct Path {
     text: String,
@@ -37,7 +39,7 @@ pub struct Path {
 }
 
 impl Path {
-    /// A path that stays empty, for walks in every step that ask for no names:
+    /// A path that stays empty, for walks in each step that need no names:
     /// writing them would cost more than the walk.
     pub fn unwritten() -> Self {
         Self { text: String::new(), unwritten: true }
@@ -68,7 +70,8 @@ impl Path {
     }
 }
 
-/// A model's state: what `#[derive(Parameters)]` implements, field by field.
+/// The state of a model, which `#[derive(Parameters)]` implements field by
+/// field.
 ///
 /// Plain data (numbers, strings) holds no state; `Option`, `Vec`, arrays,
 /// boxes and tuples pass a walk on to what they hold.
@@ -107,7 +110,7 @@ pub trait Parameters<T: Float = f32> {
         trainable.map(|(_, param)| param.value().len()).sum()
     }
 
-    /// Tells every parameter its path, so that errors can name it.
+    /// Stores the path of each parameter in it, so that errors can name it.
     fn name_parameters(&mut self) {
         self.visit_mut(&mut Path::default(), &mut |path, entry| {
             if let EntryMut::Param(param) = entry {
@@ -142,8 +145,8 @@ pub trait Parameters<T: Float = f32> {
         });
     }
 
-    /// Applies what the forward pass recorded for the buffers. An optimizer
-    /// does this in its step.
+    /// Applies the updates of buffers that the forward pass recorded. An
+    /// optimizer does this in its step.
     ///
     /// # Errors
     ///
@@ -180,14 +183,14 @@ pub trait Parameters<T: Float = f32> {
         state::state_dict(self)
     }
 
-    /// Loads a state dict. Floats of another type are converted; a counter that
-    /// is missing stays where it stands, as in PyTorch.
+    /// Loads a state dict. Floats of another type are converted; a missing
+    /// counter keeps its value, as in PyTorch.
     ///
     /// # Errors
     ///
-    /// When a name is missing, unexpected, or has another shape, an element type
-    /// that is no float, or values that the model's floats cannot hold: the error
-    /// lists all of them, and the model stays as it was.
+    /// When a name is missing, unexpected, or has another shape, an element
+    /// type that is no float, or values that the model's floats cannot hold:
+    /// the error lists all of them, and the model is unchanged.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         loading::load_state_dict(self, state)
     }
@@ -205,9 +208,9 @@ pub trait Parameters<T: Float = f32> {
         loading::load_matching(self, state)
     }
 
-    /// What a file with the state tells of the model besides, as text by key: a
-    /// network that can be built again writes its architecture. Empty unless
-    /// given.
+    /// Other metadata of the model in a file with its state, as text by key: a
+    /// network that can be built again writes its architecture. Empty by
+    /// default.
     fn metadata(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }

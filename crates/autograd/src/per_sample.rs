@@ -20,6 +20,7 @@ use crate::tape::{Node, Tape};
 use crate::var::Var;
 
 /// The gradients of each sample of a batch, by all parameters.
+#[derive(Debug)]
 pub struct SampleGradients<T: Float = f32> {
     tape: Tape<T>,
     loss: T,
@@ -93,9 +94,9 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When the loss is neither, a parameter reaches it past the samples, an
-    /// operation mixes them (batch normalisation in training), hooks are
-    /// registered, or as those of `backward`.
+    /// When the loss has another shape, depends on a parameter independently of
+    /// the samples, an operation mixes the samples (batch normalisation in
+    /// training), hooks are registered, and those of `backward`.
     ///
     /// ```
     /// use dendra_autograd::{Param, Tape};
@@ -179,7 +180,7 @@ impl<T: Float> Var<T> {
     }
 }
 
-/// What the gradients of samples are scaled by to have at most this norm.
+/// The factors that scale the gradients of samples to at most this norm.
 fn clip_weights<T: Float>(norms: &Tensor<T>, max_norm: f64) -> Result<Tensor<T>> {
     if !(max_norm > 0.0 && max_norm.is_finite()) {
         let message = format!("max_norm must be a positive number, got {max_norm}");
@@ -197,7 +198,7 @@ fn weigh<T: Float>(x: &Tensor<T>, weights: &Tensor<T>) -> Result<Tensor<T>> {
     rows.mul(&weights)?.reshape(x.shape().clone())
 }
 
-/// Where the samples of a loss are summed.
+/// The value in which the samples of a loss are summed.
 struct Batch<T: Float> {
     node: usize,
     /// The gradient of the loss, a sample after the other along axis 0.

@@ -1,6 +1,6 @@
-//! All that happens on a tape which traces: calls of operations, constants
-//! included, functions without a gradient, and the part of the model that each
-//! belongs to.
+//! The record of a tape that traces: calls of operations, constants included,
+//! functions without a gradient, and the part of the model that each belongs
+//! to.
 
 use std::fmt::Display;
 use std::sync::MutexGuard;
@@ -15,9 +15,10 @@ use crate::parameters::{Entry, Parameters, Path};
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// What happened on a tape made by [`Tape::tracing`].
+/// The record of a tape made by [`Tape::tracing`].
+#[derive(Debug)]
 pub struct Recording<T: Float = f32> {
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<Event<T>>,
     /// The parts that were entered; the first is the whole model.
     pub scopes: Vec<Scope>,
@@ -25,14 +26,15 @@ pub struct Recording<T: Float = f32> {
     current: usize,
 }
 
-/// Something that happened; a value of the tape is the index of its event.
+/// An event; a value of the tape is the index of its event.
+#[derive(Debug)]
 pub enum Event<T: Float> {
     /// A value came from outside: data, a parameter, a constant, or a value of
     /// the tape that was taken off it.
     Value(Tensor<T>),
     /// A parameter was put on the tape.
     Parameter {
-        /// Which one.
+        /// Its identity.
         id: ParamId,
         /// Its value.
         value: Tensor<T>,
@@ -48,9 +50,9 @@ pub enum Event<T: Float> {
     Function {
         /// The function.
         function: Box<dyn Function>,
-        /// What went in.
+        /// The inputs.
         inputs: Vec<AnyTensor>,
-        /// What came out.
+        /// The output.
         output: AnyTensor,
         /// The index of the part.
         scope: usize,
@@ -64,10 +66,10 @@ pub struct Scope {
     pub parent: usize,
     /// Its name in its container.
     pub name: String,
-    /// What it is, as `Linear 784 → 64`.
+    /// Its description, such as `Linear 784 → 64`.
     pub description: String,
-    /// One of the parameters of the container and its path there: it tells where
-    /// in the model the container is.
+    /// One of the parameters of the container and its path there, from which
+    /// the path of the container in the model follows.
     pub anchor: Option<(ParamId, String)>,
 }
 
@@ -94,7 +96,8 @@ impl<T: Float> Recording<T> {
     }
 }
 
-/// As long as it lives, what is computed belongs to a part; see [`Tape::enter`].
+/// While it lives, all computed values belong to a part; see [`Tape::enter`].
+#[derive(Debug)]
 #[must_use = "the part is left at once when this is dropped"]
 pub struct Inside<T: Float> {
     tape: Tape<T>,
@@ -109,9 +112,9 @@ impl<T: Float> Drop for Inside<T> {
     }
 }
 
-/// Telling a trace what happens.
+/// Recording events of a trace.
 impl<T: Float> Tape<T> {
-    /// Whether everything that happens is kept.
+    /// Whether all events are recorded.
     pub fn is_tracing(&self) -> bool {
         self.recording().is_some()
     }
@@ -139,10 +142,10 @@ impl<T: Float> Tape<T> {
         Some(Inside { tape: self.clone(), outer })
     }
 
-    /// Tells a trace that `output` is what a function without a gradient made of
-    /// these inputs: comparisons, arg-max, masks and integers are computed by
-    /// methods of tensors, which no tape sees. Does nothing where the tape does
-    /// not trace.
+    /// Records in a trace that `output` is the result of a function without a
+    /// gradient for these inputs: comparisons, arg-max, masks and integers are
+    /// computed by methods of tensors, which no tape records. Does nothing
+    /// where the tape does not trace.
     ///
     /// ```
     /// use dendra_autograd::{Comparison, Plain, Tape, Var};
@@ -182,10 +185,10 @@ impl<T: Float> Tape<T> {
         Ok(())
     }
 
-    /// Calls a function without a gradient; a trace sees it. Where its output is
-    /// put on the tape, by [`input`](Self::input), a trace knows it again, so that
-    /// what depends on the data in other ways than operations do can be one
-    /// function of a trace.
+    /// Calls a function without a gradient and records it in a trace. If its
+    /// output is put on the tape by [`input`](Self::input), the trace
+    /// recognises it. So a computation that depends on the data in other ways
+    /// than operations do can be one function of a trace.
     ///
     /// ```
     /// use dendra_autograd::{Plain, Tape};

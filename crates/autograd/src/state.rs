@@ -1,4 +1,5 @@
-//! State dicts: named tensors of any element type, out of a model and into it.
+//! State dicts: named tensors of any element type, saved from a model and
+//! loaded into it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use dendra_tensor::{AnyTensor, Element, Error, Float, Result, Tensor};
 
 use crate::parameters::{Entry, Parameters, Path};
 
-/// Named tensors: the state of a model or of an optimizer, as files hold it.
+/// Named tensors: the state of a model or of an optimizer, as stored in files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
     entries: BTreeMap<String, AnyTensor>,
@@ -18,7 +19,7 @@ impl StateDict {
         Self::default()
     }
 
-    /// Puts a tensor in, in place of one of the same name.
+    /// Inserts a tensor, which replaces one of the same name.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<AnyTensor>) {
         self.entries.insert(name.into(), value.into());
     }
@@ -28,8 +29,9 @@ impl StateDict {
         self.entries.get(name)
     }
 
-    /// Takes out the tensor of this name, if there is one: the second copy of a
-    /// tied weight, say, or the layers that another model does not have.
+    /// Removes and returns the tensor of this name, if there is one: for
+    /// example the second copy of a tied weight, or a layer that another model
+    /// does not have.
     pub fn remove(&mut self, name: &str) -> Option<AnyTensor> {
         self.entries.remove(name)
     }
@@ -54,8 +56,8 @@ impl StateDict {
         self.entries.is_empty()
     }
 
-    /// Takes out the entries whose names begin with `prefix` and a dot, and
-    /// gives them without it.
+    /// Removes the entries whose names begin with `prefix` and a dot, and
+    /// returns them without this prefix.
     #[must_use]
     pub fn split_off(&mut self, prefix: &str) -> Self {
         let inner = |name: &str| name.strip_prefix(prefix)?.strip_prefix('.').map(str::to_owned);
@@ -70,8 +72,8 @@ impl StateDict {
         taken
     }
 
-    /// The entries under the names that `rename` gives for theirs; `None` leaves
-    /// an entry out.
+    /// The entries under the names that `rename` returns; `None` leaves an
+    /// entry out.
     ///
     /// ```
     /// use dendra_autograd::StateDict;
@@ -100,7 +102,7 @@ impl StateDict {
         Ok(Self { entries })
     }
 
-    /// Puts all entries of another dict in, with `prefix` and a dot before
+    /// Inserts all entries of another dict, with `prefix` and a dot before
     /// their names.
     pub fn extend(&mut self, prefix: &str, other: &Self) {
         for (name, value) in other.iter() {

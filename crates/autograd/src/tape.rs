@@ -44,9 +44,9 @@ pub(crate) struct Record<T: Float> {
     pub(crate) nodes: Vec<Node<T>>,
     pub(crate) parameters: BTreeMap<ParamId, usize>,
     pub(crate) updates: Vec<Update<T>>,
-    /// How many random streams were handed out.
+    /// The number of random streams returned so far.
     streams: u64,
-    /// What a pass has to stop for; `None` while that is nothing.
+    /// The hooks and retained gradients of a pass; `None` while there are none.
     pub(crate) watch: Option<Box<Watch<T>>>,
     /// Whether a pass that keeps the record is on its way.
     pub(crate) passing: bool,
@@ -54,7 +54,7 @@ pub(crate) struct Record<T: Float> {
     pub(crate) finished: bool,
 }
 
-/// Where a value that needs a gradient came from.
+/// The origin of a value that needs a gradient.
 pub(crate) enum Node<T: Float> {
     /// [`Tape::leaf`].
     Leaf,
@@ -73,7 +73,7 @@ pub(crate) enum Node<T: Float> {
     Part(Box<Part<T>>),
 }
 
-/// What a forward pass is for.
+/// The purpose of a forward pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Training,
@@ -104,7 +104,7 @@ impl<T: Float> Tape<T> {
         Self { shared: Arc::new(Shared { mode, random, record, recorder, recording: None }) }
     }
 
-    /// What records for this tape.
+    /// The recorder of this tape.
     pub(crate) fn recorder(&self) -> &Arc<Shared<T>> {
         self.shared.recorder.as_ref().unwrap_or(&self.shared)
     }

@@ -19,7 +19,7 @@ pub struct Var<T: Float = f32> {
     place: Option<Place<T>>,
 }
 
-/// Where a value sits.
+/// The node of a value on its tape.
 struct Place<T: Float> {
     tape: Tape<T>,
     /// The node, when the value needs a gradient.
@@ -66,10 +66,11 @@ impl<T: Float> Var<T> {
         self.place.as_ref().map(|place| &place.tape)
     }
 
-    /// What a part of a model makes of this value in evaluation mode,
+    /// The result of a part of a model for this value in evaluation mode,
     /// whatever the mode of its tape: dropout passes values through, and batch
     /// normalisation uses its running statistics and leaves them as they are.
-    /// Gradients flow as otherwise, and what follows is in the mode of the tape.
+    /// Gradients flow as otherwise, and what follows is in the mode of the
+    /// tape.
     ///
     /// ```
     /// use dendra_autograd::Tape;

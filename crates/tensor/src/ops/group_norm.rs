@@ -51,6 +51,7 @@ impl Extents {
 
 /// What is kept for the gradient: the mean of each group of each sample, and
 /// what its distances from it are multiplied by.
+#[derive(Debug)]
 pub struct GroupStatistics<T> {
     mean: Vec<T>,
     factor: Vec<T>,

@@ -51,6 +51,7 @@ pub trait Cell: Clone + Send + Sync + 'static {
 }
 
 /// What a step left for its gradient.
+#[derive(Debug)]
 pub struct Kept<'a, T> {
     /// The activated gates.
     pub gates: &'a [T],
