@@ -140,7 +140,7 @@ fn of_classes<T: Float>() -> Vec<Row<T>> {
         ) => {
             let loss = CTCLoss::new().blank(blank).zero_infinity(zero_infinity);
             let target = CTCTarget::new(targets, input_lengths.0, target_lengths.0);
-            // PyTorch's gradient is already that by the logits.
+            // PyTorch's gradient is already that with respect to the logits.
             loss.reduction(reduction).compute(&log_probs.log_softmax(-1)?, &target)
         };
     }
@@ -214,7 +214,7 @@ impl<T: Float> Argument<T> for Target<T> {
     }
 }
 
-/// 1 and −1, as integers or not.
+/// 1 and −1, as integers or floats.
 struct Signs<T: Float>(Tensor<T>);
 
 impl<T: Float> Argument<T> for Signs<T> {

@@ -167,7 +167,7 @@ fn descended<T: Float, R: Rule>(
     Ok(path)
 }
 
-/// The gradients of ⟨parameter, gradient⟩, which are those given.
+/// A loss whose gradients are the given ones: Σ ⟨parameter, gradient⟩.
 fn along<T: Float>(model: &[Param<T>], given: &[Constant<T>]) -> Result<Gradients<T>> {
     let tape = Tape::training(0, 0);
     let mut loss = tape.input(Tensor::zeros([]));
@@ -178,7 +178,7 @@ fn along<T: Float>(model: &[Param<T>], given: &[Constant<T>]) -> Result<Gradient
     loss.backward()
 }
 
-/// The point after each step towards the least Σ softplus(A·x) + |x|²/2.
+/// The point after each step of minimising Σ softplus(A·x) + |x|²/2.
 fn minimised<T: Float>(
     call: &Call<'_, T>,
     mut optimizer: LBFGS<T>,

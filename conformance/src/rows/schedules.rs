@@ -46,7 +46,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
             rates(call, &factor)
         };
         "lr_scheduler.MultiplicativeLR" (lr_lambda: Vec<f64>) => {
-            // The first factor is that of the second step.
+            // The first factor applies from the second step on.
             let factor = move |base: f64, count: u64| {
                 lr_lambda.iter().skip(1).take(count as usize).product::<f64>() * base
             };
@@ -119,7 +119,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The learning rates of as many steps as are asked for.
+/// The learning rates of the requested number of steps.
 fn rates<T: Float>(call: &Call<'_, T>, schedule: &dyn Schedule) -> Result<Tensor<T>, Stop> {
     schedule.check()?;
     let base: f64 = call.argument("base", None)?;

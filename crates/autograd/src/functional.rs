@@ -9,7 +9,7 @@ use crate::var::Var;
 ///
 /// # Errors
 ///
-/// When the function returns one, its result is not a scalar, or the result
+/// The error that the function returns, and when its result is not a scalar or
 /// does not depend on `x`.
 ///
 /// ```
@@ -43,8 +43,8 @@ pub fn value_and_grad<T: Float>(
 ///
 /// # Errors
 ///
-/// When the function returns one, or the gradients differ by more than one part
-/// in a million (relative, or absolute near 0).
+/// The error that the function returns, and when the gradients differ by more
+/// than one part in a million (relative, or absolute near 0).
 ///
 /// ```
 /// use dendra_autograd::check_gradient;

@@ -26,9 +26,9 @@ impl<T: Element> Tensor<T> {
         // and then inverted.
         let mut start = offset as isize;
         let mut magnitudes = Vec::with_capacity(self.rank());
-        for (&extent, stride) in self.shape().iter().zip(self.strides()) {
+        for (&size, stride) in self.shape().iter().zip(self.strides()) {
             if stride < 0 {
-                start += (extent as isize - 1) * stride;
+                start += (size as isize - 1) * stride;
             }
             magnitudes.push(stride.unsigned_abs());
         }

@@ -2,8 +2,7 @@
 //! reshape, permute, slice, broadcast, join, index.
 //!
 //! What can be expressed by shape, strides and offset copies nothing. The
-//! differentiable functions of the same names in [`Ops`](crate::ops::Ops) call
-//! these.
+//! differentiable functions in [`Ops`](crate::ops::Ops) call these.
 
 use smallvec::SmallVec;
 
@@ -25,11 +24,7 @@ impl<T: Element> Tensor<T> {
         if shape.checked_elements() != Some(self.len()) {
             return Err(Error::shape(
                 "reshape",
-                format!(
-                    "shape {shape} does not fit the {} elements of {}",
-                    self.len(),
-                    self.shape()
-                ),
+                format!("{shape} does not fit the {} elements of {}", self.len(), self.shape()),
             ));
         }
         Ok(self.contiguous().with_shape(shape))
@@ -102,20 +97,20 @@ impl<T: Element> Tensor<T> {
         step: isize,
     ) -> Result<Self> {
         let index = self.shape().axis("slice", axis)?;
-        let extent = self.shape()[index] as isize;
-        let absolute = |bound: isize| if bound < 0 { bound + extent } else { bound };
+        let size = self.shape()[index] as isize;
+        let absolute = |bound: isize| if bound < 0 { bound + size } else { bound };
         let first = absolute(start);
         let count = match (step, end) {
             (0, _) => return Err(Error::argument("slice", "the step must not be 0")),
             (1.., end) => {
-                let end = end.map_or(extent, absolute);
-                ((0..=extent).contains(&first) && (0..=extent).contains(&end))
+                let end = end.map_or(size, absolute);
+                ((0..=size).contains(&first) && (0..=size).contains(&end))
                     .then(|| (end - first).max(0) as usize)
             }
             (_, end) => {
                 let end = end.map_or(-1, absolute);
-                let empty = extent == 0 && end == -1;
-                (empty || ((0..extent).contains(&first) && (-1..extent).contains(&end)))
+                let empty = size == 0 && end == -1;
+                (empty || ((0..size).contains(&first) && (-1..size).contains(&end)))
                     .then(|| if empty { 0 } else { (first - end).max(0) as usize })
             }
         };
@@ -142,13 +137,13 @@ impl<T: Element> Tensor<T> {
     ///
     /// When they are out of range.
     pub fn narrow(&self, axis: isize, start: usize, length: usize) -> Result<Self> {
-        let extent = self.shape()[self.shape().axis("narrow", axis)?];
+        let size = self.shape()[self.shape().axis("narrow", axis)?];
         match start.checked_add(length) {
-            Some(end) if end <= extent => self.slice(axis, start as isize, Some(end as isize), 1),
+            Some(end) if end <= size => self.slice(axis, start as isize, Some(end as isize), 1),
             _ => Err(Error::shape(
                 "narrow",
                 format!(
-                    "{length} indices from {start} on are out of range for axis {axis} of shape {}",
+                    "start {start} with length {length} is out of range for axis {axis} of {}",
                     self.shape()
                 ),
             )),
@@ -161,11 +156,11 @@ impl<T: Element> Tensor<T> {
     ///
     /// When the axis does not exist or its length is not 1.
     pub fn squeeze(&self, axis: isize) -> Result<Self> {
-        let (index, extent) = self.shape().along("squeeze", axis)?;
+        let (index, size) = self.shape().along("squeeze", axis)?;
         if self.rank() == 0 {
             return Ok(self.clone());
         }
-        if extent != 1 {
+        if size != 1 {
             return Err(Error::shape(
                 "squeeze",
                 format!("expected length 1 for axis {axis} of shape {}", self.shape()),
@@ -183,11 +178,11 @@ impl<T: Element> Tensor<T> {
     /// When `axis` is greater than the rank.
     pub fn unsqueeze(&self, axis: isize) -> Result<Self> {
         let index = self.unsqueezed_axis("unsqueeze", axis)?;
-        let mut extents = self.shape().to_vec();
-        extents.insert(index, 1);
+        let mut sizes = self.shape().to_vec();
+        sizes.insert(index, 1);
         let mut strides = self.strides();
         strides.insert(index, 0);
-        Ok(self.with_layout(extents.into(), strides, self.storage().1))
+        Ok(self.with_layout(sizes.into(), strides, self.storage().1))
     }
 
     /// The index of a new axis in a shape with one more axis.
@@ -197,10 +192,7 @@ impl<T: Element> Tensor<T> {
         if (0..rank).contains(&index) {
             return Ok(index as usize);
         }
-        Err(Error::shape(
-            place,
-            format!("a new axis {axis} is out of range for shape {}", self.shape()),
-        ))
+        Err(Error::shape(place, format!("new axis {axis} is out of range for {}", self.shape())))
     }
 
     /// The axes from `start` to `end` (inclusive) merged into one.
@@ -230,13 +222,12 @@ impl<T: Element> Tensor<T> {
         Ok(self.stretched(shape))
     }
 
-    /// As [`broadcast_to`](Self::broadcast_to), for a shape that is known to
-    /// fit.
+    /// As [`broadcast_to`](Self::broadcast_to), for a shape that fits.
     pub(crate) fn stretched(&self, shape: Shape) -> Self {
         let mut strides = Strides::from_elem(0, shape.len());
         let new_axes = shape.len() - self.rank();
-        for (axis, (&extent, stride)) in self.shape().iter().zip(self.strides()).enumerate() {
-            if extent != 1 {
+        for (axis, (&size, stride)) in self.shape().iter().zip(self.strides()).enumerate() {
+            if size != 1 {
                 strides[new_axes + axis] = stride;
             }
         }
@@ -325,8 +316,7 @@ impl<T: Element> Tensor<T> {
 
 /// The shape rules that these functions share with their gradients.
 impl Shape {
-    /// The shape with the axes from `start` to `end` (inclusive) merged into
-    /// one.
+    /// The shape after merging the axes from `start` to `end` (inclusive).
     ///
     /// # Errors
     ///
@@ -382,7 +372,7 @@ impl Shape {
         axis: isize,
         index: &Tensor<i64>,
     ) -> Result<usize> {
-        let (along, extent) = self.along(place, axis)?;
+        let (along, size) = self.along(place, axis)?;
         let [shape, other] = [self, index.shape()].map(Self::at_least_vector);
         let fits = shape.len() == other.len()
             && (0..shape.len()).all(|axis| axis == along || other[axis] <= shape[axis]);
@@ -395,8 +385,8 @@ impl Shape {
                 ),
             ));
         }
-        let extent = extent as i64;
-        match index.view().iter().find(|index| !(0..extent).contains(index)) {
+        let size = size as i64;
+        match index.view().iter().find(|index| !(0..size).contains(index)) {
             None => Ok(along),
             Some(bad) => Err(Error::argument(
                 place,
@@ -471,7 +461,7 @@ mod tests {
         let message = |result: Result<Tensor<i64>>| result.unwrap_err().to_string();
         assert_eq!(
             message(x.reshape([5])),
-            "reshape: shape [5] does not fit the 24 elements of [2, 3, 4]"
+            "reshape: [5] does not fit the 24 elements of [2, 3, 4]"
         );
         assert_eq!(
             message(x.broadcast_to([3, 4])),
@@ -479,7 +469,7 @@ mod tests {
         );
         assert_eq!(
             message(x.narrow(1, 2, 2)),
-            "narrow: 2 indices from 2 on are out of range for axis 1 of shape [2, 3, 4]"
+            "narrow: start 2 with length 2 is out of range for axis 1 of [2, 3, 4]"
         );
         assert!(message(x.permute(&[0, 1])).contains("expected each axis of shape [2, 3, 4] once"));
         assert!(message(x.squeeze(0)).contains("expected length 1"));

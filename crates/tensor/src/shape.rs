@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::error::{Error, Result};
 
 /// A vector of axis lengths; four axes fit without an allocation.
-pub(crate) type Extents = SmallVec<[usize; 4]>;
+pub(crate) type Lengths = SmallVec<[usize; 4]>;
 
 /// The lengths of a tensor's axes, outermost first. Derefs to `[usize]`.
 ///
@@ -23,7 +23,7 @@ pub(crate) type Extents = SmallVec<[usize; 4]>;
 /// assert_eq!(shape.to_string(), "[2, 3, 4]");
 /// ```
 #[derive(PartialEq, Eq, Hash, Default)]
-pub struct Shape(Extents);
+pub struct Shape(Lengths);
 
 impl Clone for Shape {
     fn clone(&self) -> Self {
@@ -55,7 +55,7 @@ impl Shape {
         if self.contains(&0) {
             return Some(0);
         }
-        self.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
+        self.iter().try_fold(1usize, |product, &length| product.checked_mul(length))
     }
 
     /// An error when a tensor of this shape with elements of type `T` does not
@@ -110,7 +110,7 @@ impl Shape {
     /// When an axis does not exist or is named twice.
     pub fn axes(&self, place: &str, axes: &[isize]) -> Result<SmallVec<[usize; 4]>> {
         let index = |&axis| Ok(self.along(place, axis)?.0);
-        let mut indices = axes.iter().map(index).collect::<Result<Extents>>()?;
+        let mut indices = axes.iter().map(index).collect::<Result<Lengths>>()?;
         indices.sort_unstable();
         if indices.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::argument(place, format!("an axis is named twice in {axes:?}")));
@@ -156,9 +156,9 @@ impl Shape {
     }
 
     /// The same shape with another length of the last axis.
-    pub(crate) fn with_last(mut self, extent: usize) -> Self {
+    pub(crate) fn with_last(mut self, length: usize) -> Self {
         if let Some(last) = self.0.last_mut() {
-            *last = extent;
+            *last = length;
         }
         self
     }
@@ -167,10 +167,10 @@ impl Shape {
     pub(crate) fn contiguous_strides(&self) -> SmallVec<[isize; 4]> {
         let mut strides: SmallVec<[isize; 4]> = SmallVec::from_elem(0, self.len());
         let mut stride = 1;
-        for (slot, &extent) in strides.iter_mut().zip(self.iter()).rev() {
+        for (slot, &length) in strides.iter_mut().zip(self.iter()).rev() {
             *slot = stride;
             // A product this large occurs only in a tensor without elements.
-            stride = stride.saturating_mul(extent.max(1) as isize);
+            stride = stride.saturating_mul(length.max(1) as isize);
         }
         strides
     }
@@ -187,11 +187,11 @@ impl Shape {
             return Ok(self.clone());
         }
         let rank = self.len().max(other.len());
-        let extent = |shape: &Self, axis: usize| {
+        let length = |shape: &Self, axis: usize| {
             (axis + shape.len()).checked_sub(rank).map_or(1, |index| shape[index])
         };
         (0..rank)
-            .map(|axis| match (extent(self, axis), extent(other, axis)) {
+            .map(|axis| match (length(self, axis), length(other, axis)) {
                 (a, b) if a == b => Ok(a),
                 (1, b) => Ok(b),
                 (a, 1) => Ok(a),
@@ -209,17 +209,17 @@ impl Shape {
     pub(crate) fn reduced(&self, axes: &[usize], keep: bool) -> Self {
         self.iter()
             .enumerate()
-            .filter_map(|(axis, &extent)| match axes.contains(&axis) {
+            .filter_map(|(axis, &length)| match axes.contains(&axis) {
                 true => keep.then_some(1),
-                false => Some(extent),
+                false => Some(length),
             })
             .collect()
     }
 
     /// The shape with another length of one axis.
-    pub(crate) fn with(&self, axis: usize, extent: usize) -> Self {
+    pub(crate) fn with(&self, axis: usize, length: usize) -> Self {
         let mut shape = self.clone();
-        shape.0[axis] = extent;
+        shape.0[axis] = length;
         shape
     }
 }
@@ -233,26 +233,26 @@ impl Deref for Shape {
 }
 
 impl FromIterator<usize> for Shape {
-    fn from_iter<I: IntoIterator<Item = usize>>(extents: I) -> Self {
-        Self(extents.into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = usize>>(lengths: I) -> Self {
+        Self(lengths.into_iter().collect())
     }
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
-    fn from(extents: [usize; N]) -> Self {
-        Self(SmallVec::from_slice(&extents))
+    fn from(lengths: [usize; N]) -> Self {
+        Self(SmallVec::from_slice(&lengths))
     }
 }
 
 impl From<&[usize]> for Shape {
-    fn from(extents: &[usize]) -> Self {
-        Self(SmallVec::from_slice(extents))
+    fn from(lengths: &[usize]) -> Self {
+        Self(SmallVec::from_slice(lengths))
     }
 }
 
 impl From<Vec<usize>> for Shape {
-    fn from(extents: Vec<usize>) -> Self {
-        Self(SmallVec::from_vec(extents))
+    fn from(lengths: Vec<usize>) -> Self {
+        Self(SmallVec::from_vec(lengths))
     }
 }
 

@@ -273,17 +273,18 @@ impl<T: Element> Tensor<T> {
 
     /// The elements converted by `f`, in parallel when there are many.
     #[must_use]
-    #[expect(clippy::redundant_closure, reason = "the closure is what is inlined into the loop")]
     pub fn map<U: Element>(&self, f: impl Fn(T) -> U + Sync) -> Tensor<U> {
+        self.map_copy(
+            #[inline(always)]
+            |x| f(x),
+        )
+    }
+
+    /// As [`map`](Self::map), each loop with a copy of `f`; see
+    /// [`map_slice`](parallel::map_slice).
+    pub(crate) fn map_copy<U: Element>(&self, f: impl Fn(T) -> U + Sync + Copy) -> Tensor<U> {
         self.with_slice(|values| {
-            Tensor::build(self.shape.clone(), |out| {
-                parallel::map_slice(
-                    values,
-                    out,
-                    #[inline(always)]
-                    |x| f(x),
-                );
-            })
+            Tensor::build(self.shape.clone(), |out| parallel::map_slice(values, out, f))
         })
     }
 

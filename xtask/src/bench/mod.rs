@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: our speed, and that of others on the same machine in the same run.
+//! `cargo xtask bench`: our speed, and that of other frameworks on the same machine in the same
+//! run.
 //!
-//! Absolute times drift on shared machines, so each case runs on both sides in turn, with the same
-//! number of threads, and what counts is the ratio.
+//! Absolute times drift on shared machines. So each case runs on both sides in turn, with the same
+//! number of threads, and the ratio is what counts.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ impl fmt::Display for Group {
     }
 }
 
-/// What a group needs to know to run.
+/// The settings that a group needs to run.
 struct Setting<'a> {
     root: &'a Path,
     threads: usize,
@@ -76,11 +77,11 @@ struct Setting<'a> {
 struct Measurement {
     case: String,
     seconds: f64,
-    /// Work per call, where it says more than the time.
+    /// The work per call, where it is more informative than the time.
     work: Option<Work>,
 }
 
-/// How much one call does.
+/// The amount of work of one call.
 #[derive(Clone, Copy)]
 enum Work {
     /// Floating-point operations.
@@ -89,24 +90,24 @@ enum Work {
     Bytes(f64),
 }
 
-/// One line of the results: a case beside one peer, or alone.
+/// One row of the results: a case with one peer, or alone.
 struct Row {
     group: Group,
     case: String,
     seconds: f64,
     work: Option<Work>,
-    /// The peer's name and its seconds.
+    /// The peer's name and its time in seconds.
     peer: Option<(&'static str, f64)>,
 }
 
 impl Row {
-    /// How many times faster we are.
+    /// The peer's time divided by ours.
     fn ratio(&self) -> Option<f64> {
         self.peer.map(|(_, seconds)| seconds / self.seconds)
     }
 }
 
-/// The case beside each peer that ran it, or alone.
+/// One row for each peer that ran the case, or one row without a peer.
 fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, f64)]) -> Vec<Row> {
     let row =
         |peer| Row { group, case: ours.case.clone(), seconds: ours.seconds, work: ours.work, peer };
@@ -116,7 +117,7 @@ fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, f64)]) -> Vec<
     theirs.iter().map(|&peer| row(Some(peer))).collect()
 }
 
-/// Measures, prints a table, and writes the file if one is wanted.
+/// Measures, prints a table, and writes the file if requested.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     if let Some(Group::Build) = arguments.group {
         return build::run(root, arguments.peers, &arguments.filter);
@@ -155,7 +156,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     }
 }
 
-/// How many programs wanted to run in the last minute, where the system tells.
+/// The load average of the last minute, if the system reports it.
 fn load() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()

@@ -1,4 +1,4 @@
-//! Derivatives of functions against differences and each other.
+//! Derivatives of functions, compared with differences and with each other.
 
 use dendra_tensor::{Ops, Rng};
 

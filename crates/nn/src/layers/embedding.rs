@@ -344,7 +344,8 @@ mod tests {
         assert_eq!(refuse(0.5), "0 (Embedding 7 × 3): expected whole numbers, got 0.5");
         assert_eq!(
             refuse(7.0),
-            "0 (Embedding 7 × 3): number 7 at place 0 of [4, 5] is outside 0 .. 7"
+            "0 (Embedding 7 × 3): index 7 at position 0 of [4, 5] is out of range for a table of 7 \
+             rows"
         );
         assert!(Embedding::new(4, 2).padding_idx(4).init(&mut Rng::seed(0)).is_err());
     }

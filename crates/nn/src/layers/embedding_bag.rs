@@ -10,9 +10,9 @@ use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::embedding::{TableRules, beside, normal, table, table_rules, whole_numbers};
-use crate::context;
 use crate::init::{Init, Source};
 use crate::module::Module;
+use crate::place;
 use crate::settings::{Settings, initialised_by};
 
 /// The reduction of the vectors of a bag.
@@ -156,7 +156,7 @@ impl<T: Float> EmbeddingBag<T> {
         tape: Option<&Tape<T>>,
     ) -> Result<Var<T>> {
         self.reduced(numbers, offsets, per_sample_weights, tape)
-            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
+            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
     }
 
     fn reduced(
@@ -180,18 +180,20 @@ impl<T: Float> EmbeddingBag<T> {
             return Err(Error::shape("", message));
         };
         let values = numbers.to_vec();
-        if let Some(index) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
-            let (wrong, shape) = (values[index], numbers.shape());
-            let message =
-                format!("number {wrong} at index {index} of {shape} is outside 0 .. {rows}");
+        if let Some(place) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
+            let (wrong, shape) = (values[place], numbers.shape());
+            let message = format!(
+                "index {wrong} at position {place} of {shape} is out of range for a table of \
+                         {rows} rows"
+            );
             return Err(Error::data("", message));
         }
         let padding = self.padding_idx.map(|padding| padding as i64);
         // What is left out of the bags needs no weight and gets no gradient.
         let kept: Vec<usize> =
-            (0..values.len()).filter(|&index| Some(values[index]) != padding).collect();
+            (0..values.len()).filter(|&place| Some(values[place]) != padding).collect();
         let numbers = Tensor::from_fn([kept.len()], |i| values[kept[i]]);
-        let bag_of: Vec<usize> = kept.iter().map(|&index| bag_of[index]).collect();
+        let bag_of: Vec<usize> = kept.iter().map(|&place| bag_of[place]).collect();
 
         let mut vectors = self.rules.lookup(&weight, &numbers, None)?;
         if let Some(weights) = per_sample_weights {
@@ -276,7 +278,7 @@ fn bags(
 impl<T: Float> Module<T> for EmbeddingBag<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let numbers = whole_numbers(x)
-            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))?;
+            .map_err(|error| place::said_by(error, place::path(&self.weight), self))?;
         self.lookup(&numbers, None, None, x.tape())
     }
 }
@@ -400,7 +402,8 @@ mod tests {
         let refuse = |value| answer(value).unwrap_err().to_string();
         assert_eq!(refuse(0.5), "0 (EmbeddingBag 7 × 3, mean): expected whole numbers, got 0.5");
         assert!(
-            refuse(7.0).starts_with("0 (EmbeddingBag 7 × 3, mean): number 7 at index 0 of [4, 5]")
+            refuse(7.0)
+                .starts_with("0 (EmbeddingBag 7 × 3, mean): index 7 at position 0 of [4, 5]")
         );
         let images = Sequential::input([5, 5]).layer(EmbeddingBag::new(7, 3));
         let error = images.build(&mut Rng::seed(0)).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Pooling to a given number of windows.
+//! Pooling with a given output size.
 
 use std::ops::Range;
 
@@ -12,21 +12,22 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The mean of each window of an even cover of the image: along an axis of
-/// extent n, window i of m reaches from ⌊i·n / m⌋ up to ⌈(i + 1)·n / m⌉. Where
-/// m does not divide n, neighbours overlap and differ in size by one.
+/// The mean of each window, where the windows cover the image evenly: along an
+/// axis of length n, window i of m covers the indices from ⌊i·n / m⌋ to ⌈(i +
+/// 1)·n / m⌉, exclusive. When m does not divide n, neighbouring windows overlap
+/// and differ in size by one.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveAvgPool2d {
-    /// Windows along `[height, width]`.
+    /// The number of windows along `[height, width]`.
     pub output_size: [usize; 2],
 }
 
-/// The largest element of each window, which are those of
-/// [`AdaptiveAvgPool2d`]. A NaN is larger than any number; the gradient goes to
-/// the first of equal elements.
+/// The maximum of each window; the windows are those of [`AdaptiveAvgPool2d`].
+/// NaN counts as larger than any number; the gradient goes to the first of
+/// equal elements.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveMaxPool2d {
-    /// Windows along `[height, width]`.
+    /// The number of windows along `[height, width]`.
     pub output_size: [usize; 2],
 }
 
@@ -38,8 +39,8 @@ struct Cover {
 }
 
 impl Cover {
-    /// The windows over images of this shape and the shape of the output, or
-    /// what does not fit.
+    /// The windows over images of this shape and the shape of the output, or an
+    /// error that says what does not fit.
     fn new(place: &str, output: [usize; 2], x: &Shape) -> Result<(Self, Shape)> {
         let &[images, channels, height, width] = &x[..] else {
             let message = format!("expected an input of shape [N, C, height, width], got {x}");
@@ -64,7 +65,7 @@ impl Cover {
         Ok((Self { input, output }, shape))
     }
 
-    /// Elements of a plane of the input.
+    /// The number of elements of an input plane.
     fn input_length(&self) -> usize {
         self.input[0] * self.input[1]
     }
@@ -74,25 +75,25 @@ impl Cover {
         self.output[0] * self.output[1]
     }
 
-    /// Steps that a window costs.
+    /// The cost of a window, in elementary steps.
     fn cost(&self) -> usize {
         let along = |axis: usize| self.input[axis] / self.output[axis] + 1;
         along(0) * along(1)
     }
 
-    /// Planes that one task takes.
+    /// The number of planes per task.
     fn planes(&self) -> usize {
         rows_per_chunk(self.input_length().max(self.output_length()))
     }
 
-    /// What a window covers along an axis.
+    /// The indices that a window covers along an axis.
     fn range(&self, axis: usize, window: usize) -> Range<usize> {
         let (input, output) = (self.input[axis], self.output[axis]);
         window * input / output..((window + 1) * input).div_ceil(output)
     }
 
-    /// Calls `work` with every window's number and the rows of the plane that
-    /// it covers, as ranges of places.
+    /// Calls `work` with the number of each window and the offsets that it
+    /// covers in the plane, one range for each row.
     fn for_each_window(&self, mut work: impl FnMut(usize, &mut dyn Iterator<Item = Range<usize>>)) {
         let width = self.input[1];
         for row in 0..self.output[0] {
@@ -187,7 +188,7 @@ impl<T: Float> Op<T> for AdaptiveAvgPool2d {
 }
 
 impl<T: Float> Op<T> for AdaptiveMaxPool2d {
-    /// Where in its plane each window found its largest element.
+    /// The offset of the maximum of each window in its plane.
     type Saved = Tensor<u32>;
     const NAME: &'static str = "adaptive_max_pool2d";
 

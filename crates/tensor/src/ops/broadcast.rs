@@ -25,7 +25,7 @@ pub(super) fn paired_shape<A: Element, B: Element, C: Element>(
 /// One axis of the loop: length, stride in `a`, stride in `b`.
 #[derive(Clone, Copy)]
 struct Axis {
-    extent: usize,
+    size: usize,
     strides: [isize; 2],
 }
 
@@ -37,16 +37,14 @@ fn joined_axes<A: Element, B: Element>(
     b: &Tensor<B>,
 ) -> SmallVec<[Axis; 4]> {
     let mut axes: SmallVec<[Axis; 4]> = SmallVec::new();
-    for (index, &extent) in shape.iter().enumerate() {
-        if extent == 1 {
+    for (index, &size) in shape.iter().enumerate() {
+        if size == 1 {
             continue;
         }
-        let axis = Axis { extent, strides: [a.strides()[index], b.strides()[index]] };
+        let axis = Axis { size, strides: [a.strides()[index], b.strides()[index]] };
         match axes.last_mut() {
-            Some(outer)
-                if (0..2).all(|i| outer.strides[i] == axis.strides[i] * extent as isize) =>
-            {
-                *outer = Axis { extent: outer.extent * extent, strides: axis.strides };
+            Some(outer) if (0..2).all(|i| outer.strides[i] == axis.strides[i] * size as isize) => {
+                *outer = Axis { size: outer.size * size, strides: axis.strides };
             }
             _ => axes.push(axis),
         }
@@ -70,7 +68,7 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
         (a, b) = (a.contiguous(), b.contiguous());
         axes = joined_axes(shape, &a, &b);
     }
-    let inner = axes.pop().unwrap_or(Axis { extent: 1, strides: [1, 1] });
+    let inner = axes.pop().unwrap_or(Axis { size: 1, strides: [1, 1] });
     let ((a, a_offset), (b, b_offset)) = (a.storage(), b.storage());
     let row = |out: &mut [C], a_start: usize, b_start: usize| {
         let n = out.len();
@@ -111,14 +109,14 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
             });
             return;
         }
-        let rows = parallel::rows_per_chunk(inner.extent);
-        for_each_chunk(out, rows * inner.extent, 1, |index, out| {
-            for (i, out) in out.chunks_mut(inner.extent).enumerate() {
+        let rows = parallel::rows_per_chunk(inner.size);
+        for_each_chunk(out, rows * inner.size, 1, |index, out| {
+            for (i, out) in out.chunks_mut(inner.size).enumerate() {
                 let mut place = index * rows + i;
                 let (mut a_start, mut b_start) = (a_offset as isize, b_offset as isize);
                 for axis in axes.iter().rev() {
-                    let coordinate = (place % axis.extent) as isize;
-                    place /= axis.extent;
+                    let coordinate = (place % axis.size) as isize;
+                    place /= axis.size;
                     a_start += coordinate * axis.strides[0];
                     b_start += coordinate * axis.strides[1];
                 }

@@ -1,4 +1,4 @@
-//! Rows of a table by number.
+//! Rows of a table by index.
 
 use super::per_sample::one_by_one;
 use super::{
@@ -13,18 +13,18 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// For every number its row of a table of shape `[rows, width]`.
+/// For each index, the row of a table of shape `[rows, width]`.
 ///
-/// The gradient adds up what each row got in the order of its appearances, so
-/// that it has the same bits for any number of threads.
+/// The gradient of a row is the sum of the cotangents in the order in which the
+/// row occurs, so it has the same bits for any number of threads.
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    /// The numbers, of any shape.
+    /// The indices, of any shape.
     pub indices: Tensor<i64>,
-    /// A row that gets no gradient.
+    /// The index of a row that gets no gradient.
     pub padding_idx: Option<usize>,
     /// Whether the gradient of a row is divided by the number of its
-    /// appearances.
+    /// occurrences.
     pub scale_grad_by_freq: bool,
 }
 
@@ -46,7 +46,8 @@ impl<T: Float> Op<T> for Embedding {
             match indices.iter().position(|index| !is_row(index)) {
                 Some(place) => {
                     let message = format!(
-                        "number {} at place {place} of {} is outside 0 .. {rows}",
+                        "index {} at position {place} of {} is out of range for a table of {rows} \
+                         rows",
                         indices[place],
                         self.indices.shape()
                     );
@@ -84,7 +85,7 @@ impl<T: Float> Op<T> for Embedding {
         let length = indices.len() / samples;
         let norms = call.cotangent.with_slice(|g| {
             Tensor::from_fn([samples], |sample| {
-                // The places of the same row one after the other.
+                // The positions, sorted by row.
                 let mut places: Vec<usize> = (sample * length..(sample + 1) * length).collect();
                 places.sort_by_key(|&place| indices[place]);
                 let same = places.chunk_by(|&a, &b| indices[a] == indices[b]);
@@ -129,7 +130,7 @@ impl<T: Float> Op<T> for Embedding {
         let shape = call.inputs[0].shape();
         let [rows, width] = [shape[0], shape[1]];
         let indices = self.indices.to_vec();
-        // The places where each row appears, in order: a counting sort.
+        // The positions at which each row occurs, in order: a counting sort.
         let mut starts = vec![0; rows + 1];
         for &index in &indices {
             starts[index as usize + 1] += 1;
@@ -271,9 +272,9 @@ mod tests {
         };
         assert_eq!(
             refuse([0, 4, 1], None),
-            "embedding: number 4 at place 1 of [3] is outside 0 .. 4"
+            "embedding: index 4 at position 1 of [3] is out of range for a table of 4 rows"
         );
-        assert!(refuse([0, -1, 1], None).contains("number -1 at place 1"));
+        assert!(refuse([0, -1, 1], None).contains("index -1 at position 1"));
         assert_eq!(refuse([0, 1, 1], Some(4)), "embedding: padding_idx is 4, the table has 4 rows");
     }
 }

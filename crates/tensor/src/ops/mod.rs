@@ -432,7 +432,7 @@ fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
     if epsilon >= 0.0 && epsilon.is_finite() {
         return Ok(());
     }
-    let message = format!("epsilon must be finite and at least 0, got {epsilon}");
+    let message = format!("epsilon must be a number of at least 0, got {epsilon}");
     Err(Error::argument(place, message))
 }
 

@@ -978,13 +978,13 @@ operations! {
     /// (Dauphin et al., 2017).
     fn glu(&self, axis: isize) -> Result<Self> {
         let shape = self.value().shape();
-        let extent = shape[shape.axis("glu", axis)?];
-        if !extent.is_multiple_of(2) {
+        let length = shape[shape.axis("glu", axis)?];
+        if !length.is_multiple_of(2) {
             let message = format!("expected an even length of axis {axis}, got shape {shape}");
             return Err(Error::shape("glu", message));
         }
-        let gate = self.narrow(axis, extent / 2, extent / 2)?.sigmoid();
-        self.narrow(axis, 0, extent / 2)?.mul(&gate)
+        let gate = self.narrow(axis, length / 2, length / 2)?.sigmoid();
+        self.narrow(axis, 0, length / 2)?.mul(&gate)
     }
 
     /// [`softmax`](Ops::softmax) of −x.

@@ -196,6 +196,10 @@ impl<T: Float> Unfolding<T> {
                 c.windows.spread(&x[input], T::ZERO, plane);
             }
         }
+        if c.pointwise {
+            // A tap sees the planes as they lie.
+            return (&self.planes.as_slice()[tile.planes()], tile.columns());
+        }
         let (columns, [_, width]) = (tile.columns(), c.windows.output());
         let matrix = &mut self.matrix.as_mut_slice()[..tile.taps().len() * columns];
         let (planes, starts) = (&*planes, &self.starts);
