@@ -10,9 +10,9 @@ use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::embedding::{TableRules, beside, normal, table, table_rules, whole_numbers};
+use crate::context;
 use crate::init::{Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by};
 
 /// The reduction of the vectors of a bag.
@@ -156,7 +156,7 @@ impl<T: Float> EmbeddingBag<T> {
         tape: Option<&Tape<T>>,
     ) -> Result<Var<T>> {
         self.reduced(numbers, offsets, per_sample_weights, tape)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 
     fn reduced(
@@ -180,20 +180,20 @@ impl<T: Float> EmbeddingBag<T> {
             return Err(Error::shape("", message));
         };
         let values = numbers.to_vec();
-        if let Some(place) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
-            let (wrong, shape) = (values[place], numbers.shape());
+        if let Some(position) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
+            let (wrong, shape) = (values[position], numbers.shape());
             let message = format!(
-                "index {wrong} at position {place} of {shape} is out of range for a table of \
-                         {rows} rows"
+                "index {wrong} at position {position} of {shape} is out of range for a table of \
+                 {rows} rows"
             );
             return Err(Error::data("", message));
         }
         let padding = self.padding_idx.map(|padding| padding as i64);
         // What is left out of the bags needs no weight and gets no gradient.
         let kept: Vec<usize> =
-            (0..values.len()).filter(|&place| Some(values[place]) != padding).collect();
+            (0..values.len()).filter(|&index| Some(values[index]) != padding).collect();
         let numbers = Tensor::from_fn([kept.len()], |i| values[kept[i]]);
-        let bag_of: Vec<usize> = kept.iter().map(|&place| bag_of[place]).collect();
+        let bag_of: Vec<usize> = kept.iter().map(|&index| bag_of[index]).collect();
 
         let mut vectors = self.rules.lookup(&weight, &numbers, None)?;
         if let Some(weights) = per_sample_weights {
@@ -278,7 +278,7 @@ fn bags(
 impl<T: Float> Module<T> for EmbeddingBag<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let numbers = whole_numbers(x)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))?;
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))?;
         self.lookup(&numbers, None, None, x.tape())
     }
 }
