@@ -13,6 +13,7 @@ use crate::tape::Tape;
 use crate::var::Var;
 
 /// The recording of a tape made by [`Tape::tracing`].
+#[derive(Debug)]
 pub struct Recording<T: Float = f32> {
     /// The events, in order.
     pub events: Vec<Event<T>>,
@@ -23,6 +24,7 @@ pub struct Recording<T: Float = f32> {
 }
 
 /// An event; a value of the tape is the index of its event.
+#[derive(Debug)]
 pub enum Event<T: Float> {
     /// A value from outside: data, a constant, or a value that was detached
     /// from the tape.
@@ -97,6 +99,7 @@ impl<T: Float> Recording<T> {
 }
 
 /// While this exists, computations belong to a part; see [`Tape::enter`].
+#[derive(Debug)]
 #[must_use = "the part is left at once when this is dropped"]
 pub struct Inside<T: Float> {
     tape: Tape<T>,

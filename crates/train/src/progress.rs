@@ -34,12 +34,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar for one epoch of `samples`; `last` is the number of the last
     /// epoch where that is known.
-    pub(crate) fn epoch(
-        number: usize,
-        last: Option<usize>,
-        samples: usize,
-        verbose: Verbose,
-    ) -> Self {
+    pub(crate) fn epoch(number: u64, last: Option<u64>, samples: usize, verbose: Verbose) -> Self {
         let target = match verbose {
             Verbose::Bar => ProgressDrawTarget::stderr(),
             Verbose::Silent | Verbose::Lines => ProgressDrawTarget::hidden(),
