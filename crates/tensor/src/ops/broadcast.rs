@@ -112,11 +112,11 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
         let rows = parallel::rows_per_chunk(inner.size);
         for_each_chunk(out, rows * inner.size, 1, |index, out| {
             for (i, out) in out.chunks_mut(inner.size).enumerate() {
-                let mut place = index * rows + i;
+                let mut rest = index * rows + i;
                 let (mut a_start, mut b_start) = (a_offset as isize, b_offset as isize);
                 for axis in axes.iter().rev() {
-                    let coordinate = (place % axis.size) as isize;
-                    place /= axis.size;
+                    let coordinate = (rest % axis.size) as isize;
+                    rest /= axis.size;
                     a_start += coordinate * axis.strides[0];
                     b_start += coordinate * axis.strides[1];
                 }
