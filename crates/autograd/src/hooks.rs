@@ -123,7 +123,7 @@ impl<T: Float> Tape<T> {
     /// let tape = Tape::evaluation();
     /// // Guided backpropagation: a ReLU lets only what is positive through.
     /// tape.register_rule_hook(|call| match call.name() {
-    ///     "Relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
+    ///     "relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
     ///     _ => Ok(None),
     /// });
     /// let x = tape.leaf(Tensor::from([1.0, 2.0, -3.0]));

@@ -3,11 +3,16 @@
 
 #[cfg(not(feature = "nn"))]
 pub use dendra_autograd::Parameters;
-pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Tape, Var, value_and_grad};
+pub use dendra_autograd::{
+    Buffer, Counter, Gradients, Param, StateDict, Tape, Var, value_and_grad,
+};
+#[cfg(feature = "images")]
+pub use dendra_datasets::ImageFolder;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
-    DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples, TensorDataset,
-    TextDataset, TransformDataset, Vocabulary, blobs, digits, friedman, moons, spirals,
+    Csv, DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples,
+    TensorDataset, TextDataset, TransformDataset, Vocabulary, blobs, digits, friedman, moons,
+    spirals,
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
@@ -19,15 +24,15 @@ pub use dendra_losses::{
 };
 #[cfg(feature = "nn")]
 pub use dendra_nn::{
-    Init, Join, Layer, Model, Module, Output, Parallel, Parameters, Residual, SavedLayer,
-    Sequential, initialise, layers::*, register_layer,
+    Init, Layer, Model, Module, Output, Parallel, Parameters, Residual, SavedLayer, Sequential,
+    SequentialBuilder, initialise, layers::*, register_layer,
 };
 #[cfg(feature = "optim")]
 pub use dendra_optim::{
-    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Chain, ConstantLR, CosineAnnealingLR,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, ConstantLR, CosineAnnealingLR,
     CosineAnnealingWarmRestarts, CyclicLR, ExponentialLR, LBFGS, Lamb, LinearLR, Lion, MultiStepLR,
     Muon, NAdam, NoamLR, OneCycleLR, Optimizer, PolynomialLR, RAdam, RMSprop, ReduceLROnPlateau,
-    Rprop, SGD, Sequence, Split, StepLR, WeightAverage,
+    Rprop, SGD, Schedule, Split, StepLR, WeightAverage,
 };
 #[cfg(feature = "linalg")]
 pub use dendra_tensor::LinearAlgebra;
@@ -36,12 +41,12 @@ pub use dendra_tensor::{Error, Index, Ops, Result, Rng, Shape, Tensor};
 pub use dendra_tensor::{FftNorm, Fourier, StftOptions};
 #[cfg(feature = "train")]
 pub use dendra_train::{
-    Accuracy, Average, AveragePrecision, BalancedAccuracy, BatchReport, BinaryAccuracy, BinaryF1,
+    Accuracy, AveragePrecision, BalancedAccuracy, BatchReport, BinaryAccuracy, BinaryF1,
     BinaryPrecision, BinaryRecall, Callback, CategoricalAccuracy, Checkpoints, CohenKappa,
     ConfusionMatrix, EarlyStopping, EpochReport, Every, F1, Fit, History, MapMetric,
     MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Moment, NotFinite,
-    Perplexity, Precision, R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy, Trainer,
-    Verbose,
+    Perplexity, Precision, Profile, R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy,
+    Trainer, Verbose,
 };
 
 #[cfg(feature = "losses")]

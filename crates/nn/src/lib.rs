@@ -57,12 +57,12 @@
 // The derive finds this crate where it finds it for users of the facade.
 extern crate self as dendra;
 
+mod context;
 mod file;
 mod init;
 mod layer;
 pub mod layers;
 mod module;
-mod place;
 mod sequential;
 mod settings;
 mod trace;

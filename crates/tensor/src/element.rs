@@ -152,13 +152,13 @@ pub trait Float: Number + Neg<Output = Self> {
     /// The larger value, or NaN when either is NaN (unlike `f32::max`).
     #[inline(always)]
     fn max_nan(self, other: Self) -> Self {
-        if self > other || self.is_nan() { self } else { other }
+        if (self > other) | self.is_nan() { self } else { other }
     }
 
     /// The smaller value, or NaN when either is NaN (unlike `f32::min`).
     #[inline(always)]
     fn min_nan(self, other: Self) -> Self {
-        if self < other || self.is_nan() { self } else { other }
+        if (self < other) | self.is_nan() { self } else { other }
     }
 
     /// `c = alpha · a · b + beta · c` for strided matrices; see

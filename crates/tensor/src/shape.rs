@@ -234,7 +234,12 @@ impl Deref for Shape {
 
 impl FromIterator<usize> for Shape {
     fn from_iter<I: IntoIterator<Item = usize>>(lengths: I) -> Self {
-        Self(lengths.into_iter().collect())
+        // `SmallVec::from_iter` compiles to ten times the code, in each of hundreds of callers.
+        let mut shape = Lengths::new();
+        for length in lengths {
+            shape.push(length);
+        }
+        Self(shape)
     }
 }
 

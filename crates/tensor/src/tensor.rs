@@ -235,10 +235,16 @@ impl<T: Element> Tensor<T> {
     /// Calls `f` with the elements as a row-major slice, copying them first if
     /// they are not contiguous.
     pub(crate) fn with_slice<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
-        match self.as_slice() {
-            Some(values) => f(values),
-            None => f(self.contiguous().as_slice().expect("a contiguous tensor is a slice")),
-        }
+        // One call of `f`, since it is inlined: two would double its code.
+        let copy;
+        let values = match self.as_slice() {
+            Some(values) => values,
+            None => {
+                copy = self.contiguous();
+                copy.as_slice().expect("a contiguous tensor is a slice")
+            }
+        };
+        f(values)
     }
 
     /// The elements in row-major order.
@@ -273,17 +279,18 @@ impl<T: Element> Tensor<T> {
 
     /// The elements converted by `f`, in parallel when there are many.
     #[must_use]
-    #[expect(clippy::redundant_closure, reason = "the closure is what is inlined into the loop")]
     pub fn map<U: Element>(&self, f: impl Fn(T) -> U + Sync) -> Tensor<U> {
+        self.map_copy(
+            #[inline(always)]
+            |x| f(x),
+        )
+    }
+
+    /// As [`map`](Self::map), each loop with a copy of `f`; see
+    /// [`map_slice`](parallel::map_slice).
+    pub(crate) fn map_copy<U: Element>(&self, f: impl Fn(T) -> U + Sync + Copy) -> Tensor<U> {
         self.with_slice(|values| {
-            Tensor::build(self.shape.clone(), |out| {
-                parallel::map_slice(
-                    values,
-                    out,
-                    #[inline(always)]
-                    |x| f(x),
-                );
-            })
+            Tensor::build(self.shape.clone(), |out| parallel::map_slice(values, out, f))
         })
     }
 

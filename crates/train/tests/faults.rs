@@ -379,7 +379,7 @@ fn a_loss_that_is_not_finite_stops_at_its_step() {
         let mut stopped: Trainer<_, _, _> =
             Trainer::new(network(4), SGD::new(0.1), spoilt_loss(2, value));
         let message = stopped.fit(&data(24), fit(1)).unwrap_err().to_string();
-        assert_tells(&message, &["epoch 1, batch 2", "step 2", "AddScalar"]);
+        assert_tells(&message, &["epoch 1, batch 2", "step 2", "add_scalar"]);
         assert_eq!(stopped.optimizer().steps(), 1);
     }
 }

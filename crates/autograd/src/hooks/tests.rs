@@ -102,7 +102,7 @@ fn guided_backpropagation_is_one_rule() {
     let (net, point) = (Net::new(), normal(&[1, 4], 4));
     let tape = Tape::evaluation();
     tape.register_rule_hook(|call| match call.name() {
-        "Relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
+        "relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
         _ => Ok(None),
     });
     let x = tape.leaf(point.clone());

@@ -124,7 +124,7 @@ pub enum Init {
         /// The factor of all values.
         gain: f64,
     },
-    /// 1 where the place in `out` is that in `in · …`, 0 elsewhere: the
+    /// 1 where the index in `out` is the one in `in · …`, 0 elsewhere: the
     /// identity, for a matrix.
     Eye,
     /// The convolution that passes as many channels on as it can: 1 in the
@@ -292,15 +292,15 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// A parameter. `place` names who asks.
+    /// A parameter. `context` names who asks.
     pub(crate) fn param<T: Float>(
         &mut self,
         init: Init,
         shape: impl Into<Shape>,
         fans: Fans,
-        place: &impl Display,
+        context: &impl Display,
     ) -> Result<Param<T>> {
-        Ok(Param::new(self.values(init, shape.into(), fans, place)?))
+        Ok(Param::new(self.values(init, shape.into(), fans, context)?))
     }
 
     /// A buffer.
@@ -308,10 +308,10 @@ impl Source<'_> {
         &mut self,
         value: f64,
         shape: impl Into<Shape>,
-        place: &impl Display,
+        context: &impl Display,
     ) -> Result<Buffer<T>> {
         let fans = Fans { fan_in: 1, fan_out: 1 };
-        Ok(Buffer::new(self.values(Init::Constant(value), shape.into(), fans, place)?))
+        Ok(Buffer::new(self.values(Init::Constant(value), shape.into(), fans, context)?))
     }
 
     fn values<T: Float>(
@@ -319,12 +319,12 @@ impl Source<'_> {
         init: Init,
         shape: Shape,
         fans: Fans,
-        place: &impl Display,
+        context: &impl Display,
     ) -> Result<Tensor<T>> {
         // A view that holds one number, refused where there is no memory for all.
         let Ok(blank) = Tensor::scalar(T::ZERO).broadcast_to(shape.clone()) else {
             let message = format!("parameters of shape {shape} do not fit into memory");
-            return Err(Error::argument(place.to_string(), message));
+            return Err(Error::argument(context.to_string(), message));
         };
         match self {
             Self::Random(rng) => Ok(init.draw_with_fans(shape, fans, rng)),

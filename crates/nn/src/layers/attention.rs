@@ -11,9 +11,9 @@ use dendra_tensor::{AttentionMask, AttentionOptions, Error, Float, Ops, Result, 
 use self::masks::{weights_of, with_one_more_key, with_padding};
 use super::positions::RotaryEmbedding;
 use super::{Dropout, KeyValueCache, Linear};
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::Settings as _;
 
 /// Attention with several heads: queries, keys and values are projected, cut
@@ -140,21 +140,21 @@ impl MultiheadAttentionSettings {
     /// As [`init`](Self::init).
     pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<MultiheadAttention<T>> {
         let &Self { embed_dim, num_heads, dropout, bias, batch_first, .. } = self;
-        let place = format!("MultiheadAttention {embed_dim}, {num_heads} heads");
+        let context = format!("MultiheadAttention {embed_dim}, {num_heads} heads");
         if num_heads == 0 || embed_dim == 0 || !embed_dim.is_multiple_of(num_heads) {
             let message = "embed_dim must be a multiple of num_heads";
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         if !(0.0..1.0).contains(&dropout) {
             let message = format!("expected a dropout probability in 0 .. 1, got {dropout}");
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let [kdim, vdim] = [self.kdim, self.vdim].map(|width| width.unwrap_or(embed_dim));
         let xavier = Init::XavierUniform { gain: 1.0 };
         let mut source = Source::Random(rng);
         let mut weight = |there: bool, rows, width| {
             let fans = Fans { fan_in: width, fan_out: rows };
-            there.then(|| source.param(xavier, [rows, width], fans, &place)).transpose()
+            there.then(|| source.param(xavier, [rows, width], fans, &context)).transpose()
         };
         let same = kdim == embed_dim && vdim == embed_dim;
         let in_proj_weight = weight(same, 3 * embed_dim, embed_dim)?;
@@ -163,11 +163,11 @@ impl MultiheadAttentionSettings {
         let v_proj_weight = weight(!same, embed_dim, vdim)?;
         let none = Fans { fan_in: 1, fan_out: 1 };
         let in_proj_bias =
-            bias.then(|| source.param(Init::Zeros, [3 * embed_dim], none, &place)).transpose()?;
+            bias.then(|| source.param(Init::Zeros, [3 * embed_dim], none, &context)).transpose()?;
         let one = Fans { fan_in: embed_dim, fan_out: embed_dim };
         let mut joining = || {
             let normal = Init::XavierNormal { gain: 1.0 };
-            let draw = || source.param(normal, [1, 1, embed_dim], one, &place);
+            let draw = || source.param(normal, [1, 1, embed_dim], one, &context);
             self.add_bias_kv.then(draw).transpose()
         };
         let (bias_k, bias_v) = (joining()?, joining()?);
@@ -233,12 +233,12 @@ impl<T: Float> MultiheadAttention<T> {
         options: Attend<'_, T>,
     ) -> Result<Var<T>> {
         self.attend_unnamed([query, key, value], options)
-            .map_err(|error| place::said_by(error, self.path(), self))
+            .map_err(|error| context::in_layer(error, self.path(), self))
     }
 
     /// The path of the layer in its model.
     fn path(&self) -> Option<&str> {
-        place::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
+        context::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
     }
 
     /// As [`attend`](Self::attend), and beside the output the weights of the
@@ -288,7 +288,7 @@ impl<T: Float> MultiheadAttention<T> {
             let weights = if average { weights.mean_axes(&[1], false)? } else { weights };
             Ok((y, weights))
         };
-        attended().map_err(|error| place::said_by(error, self.path(), self))
+        attended().map_err(|error| context::in_layer(error, self.path(), self))
     }
 
     fn attend_unnamed(&self, inputs: [&Var<T>; 3], options: Attend<'_, T>) -> Result<Var<T>> {
@@ -359,7 +359,7 @@ impl<T: Float> MultiheadAttention<T> {
             // One query at the end sees everything before it.
             mask if past > 0 && is_causal && queries == 1 => (mask, false),
             AttentionMask::None if past > 0 && is_causal => {
-                let sees = |place: usize| place % keys <= past + place / keys;
+                let sees = |index: usize| index % keys <= past + index / keys;
                 (AttentionMask::Keep(Tensor::from_fn([queries, keys], sees)), false)
             }
             _ if past > 0 && is_causal => {

@@ -9,8 +9,8 @@ use dendra_tensor::{Error, Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`AvgPool`] over sequences `[N, C, L]`.
@@ -98,7 +98,7 @@ own_settings!(AvgPool<D> { const D: usize }: |this, input| {
 impl<T: Float, const D: usize> Module<T> for AvgPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         lifted::avg_pool(x, self.options(), self.count_include_pad, self.divisor_override)
-            .map_err(|error| place::said_by(error, None, self))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 }
 

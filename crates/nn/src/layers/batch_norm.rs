@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::group_norm::affine;
 use super::image::axes;
+use crate::context;
 use crate::init::Source;
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`BatchNorm`] over a batch of vectors `[N, C]` or of sequences `[N, C, L]`.
@@ -252,7 +252,7 @@ impl<T: Float, const D: usize> Module<T> for BatchNorm<T, D> {
             x.batch_norm(on(&self.weight).as_ref(), on(&self.bias).as_ref(), statistics, self.eps)
         };
         normalised().map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

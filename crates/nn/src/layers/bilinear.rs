@@ -6,8 +6,8 @@ use dendra_autograd::{Param, Var};
 use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Rng};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
-use crate::place;
 
 /// The bilinear map `y[o] = x₁ᵀ·W[o]·x₂ + b[o]` of two inputs.
 ///
@@ -93,7 +93,7 @@ impl<T: Float> Bilinear<T> {
     /// When the inputs do not have the layer's features, or differ in another
     /// axis.
     pub fn forward(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
-        let explain = |error| place::said_by(error, place::path(&self.weight), self);
+        let explain = |error| context::in_layer(error, context::path(&self.weight), self);
         let fits = |x: &Var<T>, features| x.shape().last() == Some(&features);
         let &[outputs, in1, in2] = &self.weight.value().shape()[..] else {
             return Err(explain(Error::shape("Bilinear", "the weight has no three axes")));

@@ -10,9 +10,9 @@ use dendra_tensor::{ConvOptions, Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`Conv`] over sequences `[N, C, L]`.
@@ -395,7 +395,7 @@ impl<T: Float, const D: usize> Conv<T, D> {
                 }
                 _ => error,
             };
-            place::said_by(error, place::path(&self.weight), self)
+            context::in_layer(error, context::path(&self.weight), self)
         })
     }
 

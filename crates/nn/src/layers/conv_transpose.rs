@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::conv::kernel_settings;
 use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`ConvTranspose`] over sequences `[N, C, L]`.
@@ -188,7 +188,7 @@ impl<T: Float, const D: usize> Module<T> for ConvTranspose<T, D> {
                 }
                 _ => error,
             };
-            place::said_by(error, place::path(&self.weight), self)
+            context::in_layer(error, context::path(&self.weight), self)
         })
     }
 }

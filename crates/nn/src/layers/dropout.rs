@@ -9,8 +9,8 @@ use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::check_sample;
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Layers that leave values out with probability `p`: what they take, and what
@@ -63,7 +63,7 @@ macro_rules! dropouts {
                     };
                     let ($p, $rng) = (self.p, &mut tape.random_stream());
                     let result: Result<Var<T>> = $result;
-                    result.map_err(|error| place::said_by(error, None, self))
+                    result.map_err(|error| context::in_layer(error, None, self))
                 }
             }
 

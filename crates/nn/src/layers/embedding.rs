@@ -8,9 +8,9 @@ use dendra_tensor::ops::{Attributes, embedding as operation};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by};
 
 /// A vector for each of `num_embeddings` numbers, such as characters or words.
@@ -234,8 +234,8 @@ pub(super) fn table<T: Float>(
         return Err(Error::argument(kind, message));
     }
     let fans = Fans { fan_in: width, fan_out: rows };
-    let place = format!("{kind} {rows} × {width}");
-    let mut weight = source.param(weight_init, [rows, width], fans, &place)?;
+    let context = format!("{kind} {rows} × {width}");
+    let mut weight = source.param(weight_init, [rows, width], fans, &context)?;
     if let (Some(padding_idx), Source::Random(_)) = (padding_idx, source) {
         weight.value_mut().make_mut()[padding_idx * width..][..width].fill(T::ZERO);
     }
@@ -267,14 +267,14 @@ impl<T: Float> Embedding<T> {
         let weight = self.weight.on(&beside(tape));
         self.rules
             .lookup(&weight, numbers, self.padding_idx)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 }
 
 impl<T: Float> Module<T> for Embedding<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let numbers = whole_numbers(x)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))?;
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))?;
         self.lookup(&numbers, x.tape())
     }
 }

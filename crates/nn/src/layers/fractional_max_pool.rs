@@ -11,8 +11,8 @@ use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, axes, check_sample};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`FractionalMaxPool`] over images `[N, C, H, W]`.
@@ -124,7 +124,7 @@ impl<const D: usize> FractionalMaxPool<D> {
         x: &Var<T>,
         samples: &Tensor<T>,
     ) -> Result<(Var<T>, Tensor<i64>)> {
-        self.pooled(x, samples).map_err(|error| place::said_by(error, None, self))
+        self.pooled(x, samples).map_err(|error| context::in_layer(error, None, self))
     }
 
     fn pooled<T: Float>(&self, x: &Var<T>, samples: &Tensor<T>) -> Result<(Var<T>, Tensor<i64>)> {
@@ -199,7 +199,7 @@ impl<T: Float, const D: usize> Module<T> for FractionalMaxPool<D> {
             };
             Ok(self.pooled(x, &samples)?.0)
         };
-        batched(x, D + 2, pooled).map_err(|error| place::said_by(error, None, self))
+        batched(x, D + 2, pooled).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -8,9 +8,9 @@ use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::yes;
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// Brings each group of channels of each sample to mean 0 and variance 1, then
@@ -152,7 +152,7 @@ impl<T: Float> Module<T> for GroupNorm<T> {
             _ => x.group_norm(self.num_groups, weight.as_ref(), bias.as_ref(), self.eps),
         };
         normalised.map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::batch_norm::{check_settings, yes};
 use super::group_norm::{affine, infer_channels};
 use super::image::axes;
+use crate::context;
 use crate::init::Source;
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`InstanceNorm`] over a batch of sequences `[N, C, L]`.
@@ -209,7 +209,7 @@ impl<T: Float, const D: usize> InstanceNorm<T, D> {
 impl<T: Float, const D: usize> Module<T> for InstanceNorm<T, D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         batched(x, D + 2, |x| self.normalised(x)).map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

@@ -7,9 +7,9 @@ use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// Brings the last axes of each sample to mean 0 and variance 1, then scales and
@@ -206,7 +206,7 @@ impl<T: Float> Module<T> for LayerNorm<T> {
         let [weight, bias] =
             [&self.weight, &self.bias].map(|param| param.as_ref().map(|param| param.on(x)));
         x.layer_norm(&self.normalized_shape[..], weight.as_ref(), bias.as_ref(), self.eps).map_err(
-            |error| place::said_by(error, self.weight.as_ref().and_then(place::path), self),
+            |error| context::in_layer(error, self.weight.as_ref().and_then(context::path), self),
         )
     }
 }
@@ -215,7 +215,7 @@ impl<T: Float> Module<T> for RMSNorm<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let weight = self.weight.as_ref().map(|weight| weight.on(x));
         x.rms_norm(&self.normalized_shape[..], weight.as_ref(), self.eps).map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

@@ -7,9 +7,9 @@ use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// The affine map y = x·Wᵀ + b.
@@ -95,11 +95,11 @@ impl Settings for LinearSettings {
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Linear<T>> {
         let out_features = self.out_features;
         let in_features = self.in_features.ok_or_else(|| open_input("Linear", "in_features"))?;
-        let place = format!("Linear {in_features} → {out_features}");
+        let context = format!("Linear {in_features} → {out_features}");
         let fans = Fans { fan_in: in_features, fan_out: out_features };
-        let weight = source.param(self.weight_init, [out_features, in_features], fans, &place)?;
+        let weight = source.param(self.weight_init, [out_features, in_features], fans, &context)?;
         let bias = match self.bias {
-            true => Some(source.param(self.bias_init, [out_features], fans, &place)?),
+            true => Some(source.param(self.bias_init, [out_features], fans, &context)?),
             false => None,
         };
         Ok(Linear { weight, bias })
@@ -110,7 +110,7 @@ impl<T: Float> Module<T> for Linear<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let bias = self.bias.as_ref().map(|bias| bias.on(x));
         x.linear(&self.weight.on(x), bias.as_ref())
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 }
 

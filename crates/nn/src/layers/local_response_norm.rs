@@ -7,8 +7,8 @@ use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, PadMode, Pool2dOptions, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Divides each value by how large those of the channels around it are, at the
@@ -99,7 +99,7 @@ own_settings!(LocalResponseNorm: |this, input| {
 
 impl<T: Float> Module<T> for LocalResponseNorm {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        self.normalised(x).map_err(|error| place::said_by(error, None, self))
+        self.normalised(x).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -9,8 +9,8 @@ use dendra_tensor::{Error, Float, Ops, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`LPPool`] over sequences `[N, C, L]`.
@@ -114,7 +114,7 @@ own_settings!(LPPool<D> { const D: usize }: |this, input| {
 
 impl<T: Float, const D: usize> Module<T> for LPPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        self.norms(x).map_err(|error| place::said_by(error, None, self))
+        self.norms(x).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -10,8 +10,8 @@ use dendra_tensor::{Float, PoolOptions, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`MaxPool`] over sequences `[N, C, L]`.
@@ -94,7 +94,8 @@ impl<const D: usize> MaxPool<D> {
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
     pub fn forward_with_indices<T: Float>(&self, x: &Var<T>) -> Result<(Var<T>, Tensor<i64>)> {
-        max_pool_with_indices(x, self.options()).map_err(|error| place::said_by(error, None, self))
+        max_pool_with_indices(x, self.options())
+            .map_err(|error| context::in_layer(error, None, self))
     }
 
     fn options(&self) -> PoolOptions<D> {
@@ -125,7 +126,7 @@ own_settings!(MaxPool<D> { const D: usize }: |this, input| {
 
 impl<T: Float, const D: usize> Module<T> for MaxPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        lifted::max_pool(x, self.options()).map_err(|error| place::said_by(error, None, self))
+        lifted::max_pool(x, self.options()).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

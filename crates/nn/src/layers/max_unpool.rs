@@ -8,7 +8,7 @@ use dendra_tensor::ops::max_unpool::max_unpool;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
 use super::image::{Extents, axes};
-use crate::place;
+use crate::context;
 
 /// [`MaxUnpool`] over sequences `[N, C, L]`.
 pub type MaxUnpool1d = MaxUnpool<1>;
@@ -79,7 +79,7 @@ impl<const D: usize> MaxUnpool<D> {
     ) -> Result<Var<T>> {
         self.size(x.shape(), output_size)
             .and_then(|size| max_unpool(x, indices, size))
-            .map_err(|error| place::said_by(error, None, self))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 
     /// The size of the output: that asked for, or that of the formula.

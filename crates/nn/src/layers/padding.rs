@@ -10,8 +10,8 @@ use dendra_tensor::{Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::{axes, check_sample};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// How many elements come before and after each of `D` axes, from the last axis
@@ -135,7 +135,7 @@ macro_rules! paddings {
 
         impl<T: Float, const D: usize> Module<T> for $name<D> {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-                padded::<T, D>(x, self.pad()).map_err(|error| place::said_by(error, None, self))
+                padded::<T, D>(x, self.pad()).map_err(|error| context::in_layer(error, None, self))
             }
         }
 

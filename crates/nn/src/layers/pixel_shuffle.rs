@@ -8,8 +8,8 @@ use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::check_sample;
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Both directions: the shape of an image `[C, H, W]`, and the operation.
@@ -47,7 +47,7 @@ macro_rules! shuffles {
 
         impl<T: Float> Module<T> for $name {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-                x.$method(self.factor).map_err(|error| place::said_by(error, None, self))
+                x.$method(self.factor).map_err(|error| context::in_layer(error, None, self))
             }
         }
 
@@ -127,7 +127,7 @@ own_settings!(ChannelShuffle: |this, input| {
 
 impl<T: Float> Module<T> for ChannelShuffle {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        x.channel_shuffle(self.groups).map_err(|error| place::said_by(error, None, self))
+        x.channel_shuffle(self.groups).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -10,8 +10,8 @@ use dendra_tensor::{Float, Ops, Result, Shape, UnfoldOptions};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Pair, check_padded, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Each window of images as a column (im2col).
@@ -137,7 +137,7 @@ macro_rules! moving_windows {
         impl<T: Float> Module<T> for $name {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
                 batched(x, $axes, |x| Var::try_apply(self.operation(), &[x]))
-                    .map_err(|error| place::said_by(error, None, self))
+                    .map_err(|error| context::in_layer(error, None, self))
             }
         }
     )*};

@@ -8,8 +8,8 @@ use dendra_tensor::ops::Op;
 use dendra_tensor::{Error, Float, Interpolate, InterpolateMode, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::MAX_SAMPLE;
 use crate::settings::own_settings;
 
@@ -125,7 +125,7 @@ own_settings!(Upsample: |this, input| {
 impl<T: Float> Module<T> for Upsample {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         x.interpolate(&self.interpolate(x.shape()))
-            .map_err(|error| place::said_by(error, None, self))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 }
 

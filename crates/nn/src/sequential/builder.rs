@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::parts::{Part, PartName};
 use super::plan::{IntoLayer, LayerPlan};
 use super::{Input, Sequential, own, tokens};
+use crate::context;
 use crate::init::Source;
 use crate::module::Module;
-use crate::place;
 use crate::settings::MAX_SAMPLE;
 
 /// A network being put together; see [`Sequential`]. Every kind of layer has a
@@ -172,7 +172,7 @@ impl SequentialBuilder {
     fn plan(&mut self) -> Result<Vec<Shape>> {
         self.check_names()?;
         check_sample(&self.input.shape)
-            .map_err(|error| place::at(error, format!("Sequential::{}", self.input.method())))?;
+            .map_err(|error| context::at(error, format!("Sequential::{}", self.input.method())))?;
         let mut shape = self.input.shape.clone();
         let mut outputs = Vec::with_capacity(self.layers.len());
         for (index, planned) in self.layers.iter_mut().enumerate() {
@@ -199,14 +199,14 @@ impl SequentialBuilder {
         let mut taken = HashMap::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let name = PartName(index, layer.name.as_deref()).to_string();
-            let place = format!("layer {index} ({})", layer.plan.kind());
+            let context = format!("layer {index} ({})", layer.plan.kind());
             if name.is_empty() || name.contains('.') {
                 let message = format!("a name is not empty and has no dot, got {name:?}");
-                return Err(Error::argument(place, message));
+                return Err(Error::argument(context, message));
             }
             if let Some(other) = taken.insert(name.clone(), index) {
                 let message = format!("layer {other} is named {name:?} already");
-                return Err(Error::argument(place, message));
+                return Err(Error::argument(context, message));
             }
         }
         Ok(())
@@ -214,10 +214,10 @@ impl SequentialBuilder {
 }
 
 impl PlannedLayer {
-    /// An error with the place of this layer.
+    /// An error with the context of this layer.
     pub(super) fn explain(&self, index: usize, error: Error) -> Error {
-        let place = PartName(index, self.name.as_deref()).place(self.plan.kind());
-        place::at(error, place)
+        let context = PartName(index, self.name.as_deref()).context(self.plan.kind());
+        context::at(error, context)
     }
 }
 /// Refuses samples that hold nothing or that no memory holds.

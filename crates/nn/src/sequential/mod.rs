@@ -27,8 +27,8 @@ use std::fmt;
 use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
 use dendra_tensor::{Error, Float, Result, Shape};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use builder::PlannedLayer;
 use parts::{Part, PartName};
 
@@ -218,7 +218,7 @@ impl<T: Float> Sequential<T> {
         let part = &self.parts[index];
         let text = error.to_string();
         let parameters = part.layer.named_parameters();
-        let mut paths = parameters.iter().filter_map(|(_, param)| place::path(param));
+        let mut paths = parameters.iter().filter_map(|(_, param)| context::path(param));
         match paths.any(|path| text.contains(&format!("{path} ("))) {
             true => error,
             false => error.within(format!("layer {}", PartName(index, part.name.as_deref()))),

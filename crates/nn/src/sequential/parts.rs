@@ -86,7 +86,7 @@ pub(super) struct PartName<'a>(pub(super) usize, pub(super) Option<&'a str>);
 
 impl PartName<'_> {
     /// What an error calls the layer.
-    pub(super) fn place(&self, kind: &str) -> String {
+    pub(super) fn context(&self, kind: &str) -> String {
         format!("layer {self} ({kind})")
     }
 }

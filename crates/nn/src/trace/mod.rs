@@ -224,14 +224,14 @@ impl<T: Float> Trace<T> {
 impl<T: Float> Node<T> {
     /// The name of the operation or function, as `log_softmax`; `input`,
     /// `parameter`, `buffer` or `constant` of other values.
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> &str {
         match &self.kind {
-            NodeKind::Input { .. } => "input".to_owned(),
-            NodeKind::Parameter { .. } => "parameter".to_owned(),
-            NodeKind::Buffer { .. } => "buffer".to_owned(),
-            NodeKind::Constant { .. } => "constant".to_owned(),
-            NodeKind::Operation(call) => snake_case(call.name()),
-            NodeKind::Function(function) => snake_case(function.name()),
+            NodeKind::Input { .. } => "input",
+            NodeKind::Parameter { .. } => "parameter",
+            NodeKind::Buffer { .. } => "buffer",
+            NodeKind::Constant { .. } => "constant",
+            NodeKind::Operation(call) => call.name(),
+            NodeKind::Function(function) => function.name(),
         }
     }
 
@@ -264,16 +264,4 @@ impl<T: Float> Node<T> {
 /// What a trace says of an error.
 fn refuse(message: impl Into<String>) -> Error {
     Error::argument("Trace", message)
-}
-
-/// `log_softmax` for `LogSoftmax`; other names stay.
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 2);
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !snake.is_empty() {
-            snake.push('_');
-        }
-        snake.push(letter.to_ascii_lowercase());
-    }
-    snake
 }

@@ -6,7 +6,7 @@ use dendra_autograd::{AnyTensor, AsAny};
 use dendra_tensor::ops::{Attribute, Parents, Recorded};
 use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 
-use super::matching::{place, repeat, samples_of};
+use super::matching::{described, repeat, samples_of};
 use super::{Node, NodeKind, Setting, Trace, refuse, size};
 
 /// A value that a replay has computed; see [`Trace::replay_watched`].
@@ -80,7 +80,7 @@ impl<T: Float> Trace<T> {
             let start = Instant::now();
             let (value, call) = self
                 .value(node, inputs, &values, samples)
-                .map_err(|error| error.within(place(&node.name(), &node.part)))?;
+                .map_err(|error| error.within(described(node.name(), &node.part)))?;
             let seconds = start.elapsed().as_secs_f64();
             if node.is_computed() {
                 watch(&Executed { index, value: &value, call: call.as_deref(), seconds })?;

@@ -77,7 +77,7 @@ impl<T: Float> Trace<T> {
     pub fn to_svg(&self) -> String {
         let mut boxes = self.boxes();
         let depth = boxes.iter().map(|drawn| drawn.part.len()).max().unwrap_or(0);
-        let (frames, height) = place(&mut boxes);
+        let (frames, height) = arrange(&mut boxes);
         let letters = boxes.iter().map(|drawn| {
             let first = drawn.title.chars().count() + drawn.shape.chars().count() + 3;
             first.max(drawn.details.chars().count())
@@ -128,7 +128,7 @@ impl<T: Float> Trace<T> {
             if !is_shown {
                 continue;
             }
-            let title = if is_input { self.value_name(index) } else { node.name() };
+            let title = if is_input { self.value_name(index) } else { node.name().to_owned() };
             let part = node.part.split('.').filter(|part| !part.is_empty()).map(str::to_owned);
             let details = if is_input { String::new() } else { self.details(index, &flows) };
             boxes.push(Drawn {
@@ -211,7 +211,7 @@ impl<T: Float> Trace<T> {
 }
 
 /// Puts boxes and frames one below the other; also gives the height of all.
-fn place(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
+fn arrange(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
     let mut frames: Vec<Frame> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     let mut y = MARGIN;

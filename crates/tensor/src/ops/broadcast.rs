@@ -59,22 +59,13 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
     shape: &Shape,
     f: impl Fn(A, B) -> C + Sync,
 ) -> Tensor<C> {
-    let (mut a, mut b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
-    let mut axes = joined_axes(shape, &a, &b);
-    // The inner loop needs contiguous elements, or one value for all; other
-    // layouts are copied first.
-    let is_easy = |strides: [isize; 2]| matches!(strides, [1, 1] | [1, 0] | [0, 1]);
-    if axes.last().is_some_and(|inner| !is_easy(inner.strides)) {
-        (a, b) = (a.contiguous(), b.contiguous());
-        axes = joined_axes(shape, &a, &b);
-    }
-    let inner = axes.pop().unwrap_or(Axis { size: 1, strides: [1, 1] });
-    let ((a, a_offset), (b, b_offset)) = (a.storage(), b.storage());
-    let row = |out: &mut [C], a_start: usize, b_start: usize| {
+    let rows = Rows::new(a, b, shape);
+    let (a, b) = (rows.a.storage().0, rows.b.storage().0);
+    rows.for_each(&|out: &mut [C], a_start, b_start| {
         let n = out.len();
         simd::dispatch(
             #[inline(always)]
-            || match inner.strides {
+            || match rows.inner.strides {
                 [1, 0] => {
                     let b = b[b_start];
                     for (slot, &a) in out.iter_mut().zip(&a[a_start..][..n]) {
@@ -95,35 +86,71 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
                 }
             },
         );
-    };
-    Tensor::build(shape.clone(), |out| {
-        if out.is_empty() {
-            return;
-        }
-        if axes.is_empty() {
-            let length = parallel::GRAIN / 2;
-            for_each_chunk(out, length, 1, |index, out| {
-                let start = index * length;
-                let at = |offset: usize, stride: isize| offset + start * stride as usize;
-                row(out, at(a_offset, inner.strides[0]), at(b_offset, inner.strides[1]));
-            });
-            return;
-        }
-        let rows = parallel::rows_per_chunk(inner.size);
-        for_each_chunk(out, rows * inner.size, 1, |index, out| {
-            for (i, out) in out.chunks_mut(inner.size).enumerate() {
-                let mut rest = index * rows + i;
-                let (mut a_start, mut b_start) = (a_offset as isize, b_offset as isize);
-                for axis in axes.iter().rev() {
-                    let coordinate = (rest % axis.size) as isize;
-                    rest /= axis.size;
-                    a_start += coordinate * axis.strides[0];
-                    b_start += coordinate * axis.strides[1];
-                }
-                row(out, a_start as usize, b_start as usize);
-            }
-        });
     })
+}
+
+/// A loop over two tensors, as rows in which the elements of each tensor are
+/// contiguous or repeat one value.
+struct Rows<'a, A: Element, B: Element> {
+    a: Tensor<A>,
+    b: Tensor<B>,
+    shape: &'a Shape,
+    /// The axes of the rows, without that of the elements in a row.
+    outer: SmallVec<[Axis; 4]>,
+    inner: Axis,
+}
+
+impl<'a, A: Element, B: Element> Rows<'a, A, B> {
+    #[inline(never)]
+    fn new(a: &Tensor<A>, b: &Tensor<B>, shape: &'a Shape) -> Self {
+        let (mut a, mut b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
+        let mut outer = joined_axes(shape, &a, &b);
+        // Other layouts are copied first.
+        let is_easy = |strides: [isize; 2]| matches!(strides, [1, 1] | [1, 0] | [0, 1]);
+        if outer.last().is_some_and(|inner| !is_easy(inner.strides)) {
+            (a, b) = (a.contiguous(), b.contiguous());
+            outer = joined_axes(shape, &a, &b);
+        }
+        let inner = outer.pop().unwrap_or(Axis { size: 1, strides: [1, 1] });
+        Self { a, b, shape, outer, inner }
+    }
+
+    /// The tensor that `row` fills, one row per call. `row` is given the offset of
+    /// the row in the storage of `a` and of `b`. It is called through a pointer, so
+    /// that this function is compiled once for all functions of the same types.
+    #[inline(never)]
+    fn for_each<C: Element>(&self, row: &(dyn Fn(&mut [C], usize, usize) + Sync)) -> Tensor<C> {
+        let Self { a, b, shape, outer, inner } = self;
+        let (a_offset, b_offset) = (a.storage().1, b.storage().1);
+        Tensor::build(*shape, |out| {
+            if out.is_empty() {
+                return;
+            }
+            if outer.is_empty() {
+                let length = parallel::GRAIN / 2;
+                for_each_chunk(out, length, 1, |index, out| {
+                    let start = index * length;
+                    let at = |offset: usize, stride: isize| offset + start * stride as usize;
+                    row(out, at(a_offset, inner.strides[0]), at(b_offset, inner.strides[1]));
+                });
+                return;
+            }
+            let rows = parallel::rows_per_chunk(inner.size);
+            for_each_chunk(out, rows * inner.size, 1, |index, out| {
+                for (i, out) in out.chunks_mut(inner.size).enumerate() {
+                    let mut rest = index * rows + i;
+                    let (mut a_start, mut b_start) = (a_offset as isize, b_offset as isize);
+                    for axis in outer.iter().rev() {
+                        let coordinate = (rest % axis.size) as isize;
+                        rest /= axis.size;
+                        a_start += coordinate * axis.strides[0];
+                        b_start += coordinate * axis.strides[1];
+                    }
+                    row(out, a_start as usize, b_start as usize);
+                }
+            });
+        })
+    }
 }
 
 /// The sum over the axes along which a tensor of `shape` was broadcast to that

@@ -37,6 +37,39 @@ macro_rules! row {
     };
 }
 
+/// The name in errors and traces, from the name of an operation's type:
+/// `log_sigmoid` of `LogSigmoid`.
+macro_rules! snake_case {
+    ($name:ident) => {{
+        const NAME: &str = stringify!($name);
+        const LETTERS: [u8; crate::ops::snake_case_length(NAME)] = crate::ops::snake_case(NAME);
+        match std::str::from_utf8(&LETTERS) {
+            Ok(name) => name,
+            Err(_) => panic!("the name of a type is UTF-8"),
+        }
+    }};
+}
+
+const fn snake_case_length(name: &str) -> usize {
+    let (mut length, mut i) = (name.len(), 1);
+    while i < name.len() {
+        length += name.as_bytes()[i].is_ascii_uppercase() as usize;
+        i += 1;
+    }
+    length
+}
+
+const fn snake_case<const N: usize>(name: &str) -> [u8; N] {
+    let (mut snake, mut from, mut to) = ([b'_'; N], 0, 0);
+    while from < name.len() {
+        let letter = name.as_bytes()[from];
+        to += (from > 0 && letter.is_ascii_uppercase()) as usize;
+        snake[to] = letter.to_ascii_lowercase();
+        (from, to) = (from + 1, to + 1);
+    }
+    snake
+}
+
 /// Makes an extension trait of [`Ops`], for functions behind a feature of this
 /// crate, and its part of the table, from rows like those of [`operations`].
 #[cfg(any(feature = "fft", feature = "linalg"))]
@@ -116,8 +149,10 @@ macro_rules! operations {
             /// enough memory for the output, or the inputs are recorded on
             /// different tapes.
             fn try_apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Result<Self> {
-                let shapes: SmallVec<[&Shape; 4]> =
-                    inputs.iter().map(|input| input.value().shape()).collect();
+                let mut shapes: SmallVec<[&Shape; 4]> = SmallVec::new();
+                for input in inputs {
+                    shapes.push(input.value().shape());
+                }
                 let output = operation.output_shape(&shapes)?;
                 output.check_memory::<Self::Element>(O::NAME)?;
                 Self::ensure_together(inputs)?;
@@ -280,7 +315,7 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// the indices of the maxima. `()` for most operations.
     type Saved: Send + Sync + 'static;
 
-    /// The name in errors and traces.
+    /// The name in errors and traces, in snake case like that of the method.
     const NAME: &'static str;
 
     /// The shape of the output; the only part of an operation that can fail.
@@ -389,7 +424,15 @@ pub type Cotangents<T> = SmallVec<[Option<Tensor<T>>; 3]>;
 impl<T: Float, S> Call<'_, T, S> {
     /// The gradients of all inputs, computed only where needed.
     fn each(&self, gradient: impl Fn(usize) -> Tensor<T>) -> Cotangents<T> {
-        self.needs.iter().enumerate().map(|(i, &needed)| needed.then(|| gradient(i))).collect()
+        #[inline(never)]
+        fn where_needed<T: Float>(
+            needs: &[bool],
+            gradient: &dyn Fn(usize) -> Tensor<T>,
+        ) -> Cotangents<T> {
+            let needs = needs.iter().enumerate();
+            needs.map(|(index, &needed)| needed.then(|| gradient(index))).collect()
+        }
+        where_needed(self.needs, &gradient)
     }
 }
 

@@ -132,8 +132,31 @@ pub fn record<T: Float, O: Op<T>>(
     parents: Parents,
 ) -> Box<dyn Recorded<T>> {
     let (output, saved) = operation.forward(inputs);
-    let inputs = inputs.iter().map(|&input| input.clone()).collect();
+    let inputs = clones(inputs);
     Box::new(Applied { operation, inputs, parents, output, saved })
+}
+
+// The next functions are not generic over the operation, so that they are compiled
+// once and not for each operation.
+
+#[inline(never)]
+fn clones<T: Float>(tensors: &[&Tensor<T>]) -> Vec<Tensor<T>> {
+    tensors.iter().map(|&tensor| tensor.clone()).collect()
+}
+
+#[inline(never)]
+fn shapes<'a, T: Float>(tensors: &[&'a Tensor<T>]) -> SmallVec<[&'a Shape; 4]> {
+    tensors.iter().map(|tensor| tensor.shape()).collect()
+}
+
+#[inline(never)]
+fn references<T: Float>(tensors: &[Tensor<T>]) -> SmallVec<[&Tensor<T>; 4]> {
+    tensors.iter().collect()
+}
+
+#[cold]
+fn unknown_setting(operation: &'static str, name: &str, value: &Attribute) -> Error {
+    Error::argument(operation, format!("the setting `{name}` cannot become {value}"))
 }
 
 /// An operation, its inputs and output, and what its forward kept.
@@ -158,8 +181,7 @@ where
     }
 
     fn multiply_adds(&self) -> u64 {
-        let shapes: SmallVec<[&Shape; 4]> = self.inputs.iter().map(Tensor::shape).collect();
-        self.operation.multiply_adds(&shapes, self.output.shape())
+        self.operation.multiply_adds(&shapes(&references(&self.inputs)), self.output.shape())
     }
 
     fn inputs(&self) -> &[Tensor<T>] {
@@ -198,13 +220,12 @@ where
     ) -> Result<Box<dyn Recorded<T>>> {
         let mut operation = self.operation.clone();
         for (name, value) in settings {
-            operation = operation.with_setting(name, value).ok_or_else(|| {
-                let message = format!("the setting `{name}` cannot be changed to {value}");
-                Error::argument(O::NAME, message)
-            })?;
+            match operation.with_setting(name, value) {
+                Some(changed) => operation = changed,
+                None => return Err(unknown_setting(O::NAME, name, value)),
+            }
         }
-        let shapes: SmallVec<[&Shape; 4]> = inputs.iter().map(|input| input.shape()).collect();
-        let output = operation.output_shape(&shapes)?;
+        let output = operation.output_shape(&shapes(inputs))?;
         output.check_memory::<T>(O::NAME)?;
         Ok(record(operation, inputs, parents))
     }
@@ -292,6 +313,27 @@ impl<T: Float> Term<T> {
         Self { value, node: Some((recorder, node)) }
     }
 
+    #[inline(never)]
+    fn values<'a>(terms: &[&'a Self]) -> SmallVec<[&'a Tensor<T>; 4]> {
+        terms.iter().map(|term| &term.value).collect()
+    }
+
+    /// What records a call with these inputs, and their nodes; `None` where all
+    /// are constants.
+    #[inline(never)]
+    fn parents<'a>(terms: &[&'a Self]) -> Option<(&'a Arc<dyn Recorder<T>>, Parents)> {
+        let recorder = terms.iter().find_map(|term| term.recorder())?;
+        Some((recorder, terms.iter().map(|term| term.node()).collect()))
+    }
+
+    /// The output of a call, which is recorded.
+    #[inline(never)]
+    fn keep(recorder: &Arc<dyn Recorder<T>>, call: Box<dyn Recorded<T>>) -> Self {
+        let value = call.output().clone();
+        let node = recorder.record(call);
+        Self::recorded(value, Arc::clone(recorder), node)
+    }
+
     /// The node of the value; `None` for constants.
     pub fn node(&self) -> Option<usize> {
         self.node.as_ref().map(|&(_, node)| node)
@@ -344,8 +386,15 @@ impl<T: Float, S> TermCall<'_, T, S> {
     ///
     /// The error that `gradient` returns.
     pub fn each(&self, gradient: impl Fn(usize) -> Result<Term<T>>) -> Result<TermCotangents<T>> {
-        let each = self.needs.iter().enumerate();
-        each.map(|(i, &needed)| needed.then(|| gradient(i)).transpose()).collect()
+        #[inline(never)]
+        fn where_needed<T: Float>(
+            needs: &[bool],
+            gradient: &dyn Fn(usize) -> Result<Term<T>>,
+        ) -> Result<TermCotangents<T>> {
+            let needs = needs.iter().enumerate();
+            needs.map(|(index, &needed)| needed.then(|| gradient(index)).transpose()).collect()
+        }
+        where_needed(self.needs, &gradient)
     }
 
     /// The gradients of an operation that can be composed of others, computed
@@ -413,15 +462,11 @@ impl<T: Float> Ops for Term<T> {
     }
 
     fn apply<O: Op<T>>(operation: O, inputs: &[&Self]) -> Self {
-        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| &input.value).collect();
-        let Some((recorder, _)) = inputs.iter().find_map(|input| input.node.as_ref()) else {
+        let values = Term::values(inputs);
+        let Some((recorder, parents)) = Term::parents(inputs) else {
             return Self::constant(operation.forward(&values).0);
         };
-        let parents = inputs.iter().map(|input| input.node()).collect();
-        let call = record(operation, &values, parents);
-        let value = call.output().clone();
-        let node = recorder.record(call);
-        Self::recorded(value, Arc::clone(recorder), node)
+        Term::keep(recorder, record(operation, &values, parents))
     }
 
     fn ensure_together(_: &[&Self]) -> Result<()> {

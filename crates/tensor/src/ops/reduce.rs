@@ -245,10 +245,10 @@ macro_rules! reductions {
 
         impl<T: Float> Op<T> for $name {
             type Saved = ();
-            const NAME: &'static str = stringify!($name);
+            const NAME: &'static str = snake_case!($name);
 
             fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-                $shape(stringify!($name), inputs[0], &self.axes, self.keep)
+                $shape(<Self as Op<T>>::NAME, inputs[0], &self.axes, self.keep)
             }
 
             #[inline(never)]
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(x.logsumexp(0, false).unwrap().to_vec(), [f32::NEG_INFINITY; 3]);
         assert_eq!(x.norm_axes(0.5, &[0], false).unwrap().to_vec(), [0.0; 3]);
         let error = x.max_axes(&[0], false).unwrap_err();
-        assert_eq!(error.to_string(), "Max: axis 0 of [0, 3] has no elements");
+        assert_eq!(error.to_string(), "max: axis 0 of [0, 3] has no elements");
         assert!(x.min_axes(&[-1, 0], true).is_err());
         assert!(x.max().is_err() && x.min().is_err());
         assert!(x.argmax(0).is_err() && x.max_along(0, true).is_err());

@@ -7,9 +7,9 @@ use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, own_settings};
 
 /// x where it is positive, else weight · x, where the weight is trained: one
@@ -77,7 +77,7 @@ impl Settings for PReLUSettings {
 impl<T: Float> Module<T> for PReLU<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         x.prelu(&self.weight.on(x))
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 }
 

@@ -7,8 +7,8 @@ use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Rng, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
-use crate::place;
 
 /// What a recurrent layer hands on: h, and for an LSTM the cell state c.
 #[derive(Clone, Debug)]
@@ -155,15 +155,15 @@ impl<const GATES: usize> CellSettings<GATES> {
         source: &mut Source<'_>,
     ) -> Result<RecurrentCell<T, GATES>> {
         let &Self { input_size, hidden_size, bias, nonlinearity } = self;
-        let place = format!("{} {input_size} → {hidden_size}", kind::<GATES>());
+        let context = format!("{} {input_size} → {hidden_size}", kind::<GATES>());
         if hidden_size == 0 {
-            return Err(Error::argument(place, "hidden_size must be at least 1"));
+            return Err(Error::argument(context, "hidden_size must be at least 1"));
         }
         let rows = hidden_size.saturating_mul(GATES);
         let bound = 1.0 / (hidden_size as f64).sqrt();
         let init = Init::Uniform { low: -bound, high: bound };
         let fans = Fans { fan_in: hidden_size, fan_out: hidden_size };
-        let mut param = |shape: &[usize]| source.param(init, shape, fans, &place);
+        let mut param = |shape: &[usize]| source.param(init, shape, fans, &context);
         Ok(RecurrentCell {
             weight_ih: param(&[rows, input_size])?,
             weight_hh: param(&[rows, state_size])?,
@@ -254,7 +254,7 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
             let state = state.or(zeros.as_ref()).expect("one of the two");
             Ok(self.run(&x.unsqueeze(0)?, state, RecurrentOptions::default())?.1)
         };
-        stepped().map_err(|error| place::said_by(error, place::path(&self.weight_ih), self))
+        stepped().map_err(|error| context::in_layer(error, context::path(&self.weight_ih), self))
     }
 }
 

@@ -7,8 +7,8 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// The last of the steps `[N, L, …]`, of shape `[N, …]`, as behind a recurrent
@@ -43,7 +43,7 @@ impl<T: Float> Module<T> for LastStep {
             }
         };
         let last = x.narrow(1, steps - 1, 1).and_then(|last| last.squeeze(1));
-        last.map_err(|error| place::said_by(error, None, self))
+        last.map_err(|error| context::in_layer(error, None, self))
     }
 }
 

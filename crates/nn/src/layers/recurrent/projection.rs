@@ -36,8 +36,8 @@ pub(super) fn run<T: Float, const GATES: usize>(
     state.c = first.c;
     let lengths = options.lengths.clone().unwrap_or_else(|| vec![steps; batch]);
     let reverse = options.reverse;
-    let is_first = |place: usize| {
-        let (step, sample) = (place / batch, place % batch);
+    let is_first = |index: usize| {
+        let (step, sample) = (index / batch, index % batch);
         let length = lengths.get(sample).copied().unwrap_or(0);
         length > 0 && step == if reverse { length - 1 } else { 0 }
     };

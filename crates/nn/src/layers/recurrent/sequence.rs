@@ -11,10 +11,10 @@ use super::cell::{
     CellSettings, RecurrentCell, RecurrentNonlinearity, RecurrentState, kind, stacked,
 };
 use super::projection;
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::layers::Dropout;
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// Long short-term memory; see [`Recurrent`].
@@ -215,7 +215,8 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
                 format!("proj_size {proj_size} must be less than hidden_size {hidden_size}");
             return Err(Error::argument(kind, message));
         }
-        let dropout = Dropout::new(self.dropout).map_err(|error| place::at(error, kind.into()))?;
+        let dropout =
+            Dropout::new(self.dropout).map_err(|error| context::at(error, kind.into()))?;
         let directions = self.directions();
         let of_layer = |layer| match layer {
             0 => input_size,
@@ -258,7 +259,7 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
         lengths: Option<&[usize]>,
     ) -> Result<(Var<T>, RecurrentState<T>)> {
         self.run_unnamed(x, state, lengths)
-            .map_err(|error| place::said_by(error, self.path(), self))
+            .map_err(|error| context::in_layer(error, self.path(), self))
     }
 
     /// The state h of the last layer, its directions side by side.
@@ -274,7 +275,7 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
 
     /// The path of the layer in its model.
     fn path(&self) -> Option<&str> {
-        self.cells.first().and_then(|cell| place::path(&cell.weight_ih))
+        self.cells.first().and_then(|cell| context::path(&cell.weight_ih))
     }
 
     fn run_unnamed(
@@ -367,9 +368,9 @@ impl<T: Float, const GATES: usize> Module<T> for Recurrent<T, GATES> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let (output, state) = self.run(x, None, None)?;
         match self.last_state {
-            true => {
-                self.last_layer(&state.h).map_err(|error| place::said_by(error, self.path(), self))
-            }
+            true => self
+                .last_layer(&state.h)
+                .map_err(|error| context::in_layer(error, self.path(), self)),
             false => Ok(output),
         }
     }

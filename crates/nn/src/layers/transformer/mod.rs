@@ -5,9 +5,9 @@ mod decoder;
 mod encoder;
 mod model;
 
-pub use decoder::{Decode, TransformerDecoder, TransformerDecoderLayer};
-pub use encoder::{TransformerEncoder, TransformerEncoderLayer};
-pub use model::Transformer;
+pub use decoder::*;
+pub use encoder::*;
+pub use model::*;
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;
@@ -110,12 +110,12 @@ struct Shared {
 }
 
 /// Each layer needs a cache of its own.
-fn check_caches(place: &str, layers: usize, caches: usize) -> Result<()> {
+fn check_caches(context: &str, layers: usize, caches: usize) -> Result<()> {
     if layers == caches {
         return Ok(());
     }
     let message = format!("expected a cache for each of {layers} layers, got {caches}");
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
 /// The normalisation behind all layers, where there is one.

@@ -9,14 +9,13 @@
 //! the end of each group of k. So its bits depend on k and on the lanes, not on
 //! the other elements.
 
-use std::array::from_fn;
 use std::ops::Range;
 
 use super::{Plus, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::vector::{Kernel, Vector, from_fn};
 
 /// Most columns of C; with more, the micro-kernels are as fast.
 const MAX_COLUMNS: usize = 32;
