@@ -46,8 +46,8 @@ impl<T: Float> Op<T> for Embedding {
             match indices.iter().position(|index| !is_row(index)) {
                 Some(position) => {
                     let message = format!(
-                        "index {} at position {position} of {} is out of range for a table of {rows} \
-                         rows",
+                        "index {} at position {position} of {} is out of range \
+                         for a table of {rows} rows",
                         indices[position],
                         self.indices.shape()
                     );
