@@ -291,13 +291,13 @@ fn first_not_finite<T: Float>(x: &Tensor<T>, batch: &[usize]) -> Option<Vec<usiz
         return None;
     }
     let element = x.to_vec().iter().position(|x| !x.is_finite())?;
-    let mut index = element / (x.len() / batch.iter().product::<usize>());
-    let mut place = vec![0; batch.len()];
-    for (slot, size) in place.iter_mut().zip(batch).rev() {
-        *slot = index % size;
-        index /= size;
+    let mut matrix = element / (x.len() / batch.iter().product::<usize>());
+    let mut index = vec![0; batch.len()];
+    for (slot, size) in index.iter_mut().zip(batch).rev() {
+        *slot = matrix % size;
+        matrix /= size;
     }
-    Some(place)
+    Some(index)
 }
 
 /// An error for matrices that are not finite.

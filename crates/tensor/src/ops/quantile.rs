@@ -25,14 +25,14 @@ pub enum Interpolation {
 impl Interpolation {
     /// The offsets of the two neighbours of a position in a sorted axis, and
     /// the weight of the second one.
-    fn between(self, place: f64) -> (f64, f64, f64) {
-        let (low, high) = (place.floor(), place.ceil());
+    fn between(self, position: f64) -> (f64, f64, f64) {
+        let (low, high) = (position.floor(), position.ceil());
         match self {
-            Self::Linear => (low, high, place - low),
+            Self::Linear => (low, high, position - low),
             Self::Lower => (low, low, 0.0),
             Self::Higher => (high, high, 0.0),
             Self::Midpoint => (low, high, (high - low) / 2.0),
-            Self::Nearest => (place.round_ties_even(), place.round_ties_even(), 0.0),
+            Self::Nearest => (position.round_ties_even(), position.round_ties_even(), 0.0),
         }
     }
 }
