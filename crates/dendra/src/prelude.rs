@@ -46,8 +46,8 @@ pub use dendra_train::{
     BinaryPrecision, BinaryRecall, Callback, CategoricalAccuracy, Checkpoints, CohenKappa,
     ConfusionMatrix, EarlyStopping, EpochReport, Every, F1, Fit, History, MapMetric,
     MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Moment, NotFinite,
-    Perplexity, Precision, Profile, R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy,
-    Trainer, Verbose,
+    Perplexity, Precision, Predictor, Profile, R2Score, Recall, RocAuc, RootMeanSquaredError,
+    TopKAccuracy, Trainer, Verbose,
 };
 
 #[cfg(feature = "losses")]

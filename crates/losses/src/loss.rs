@@ -33,6 +33,12 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 /// assert_eq!(loss.value().item()?, 2_f32.ln() + 0.4);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss of targets of type `{Y}`",
+    label = "the data set's targets do not suit this loss",
+    note = "class labels are integers, `Tensor<i64>`; quantities and probabilities are floats, as \
+            the model's outputs are"
+)]
 pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     /// The loss: a scalar, unless the reduction is [`Reduction::None`].
     ///

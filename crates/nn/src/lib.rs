@@ -73,7 +73,8 @@ pub use dendra_derive::Parameters;
 pub use dendra_tensor as tensor;
 
 pub use file::{
-    CHECKPOINT_KEY, StateFile, load, load_matching, remove_unfinished, save, write_whole,
+    CHECKPOINT_KEY, StateFile, check_writable, load, load_matching, remove_unfinished, save,
+    write_whole,
 };
 pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
 pub use layer::Layer;

@@ -8,6 +8,12 @@ use dendra_tensor::{Float, Result, Tensor};
 /// `forward` is pure. Whether this is training, and random numbers, come from
 /// the tape of `x`. Changes of running statistics are recorded on that tape. A
 /// plain value has no tape, and nothing is recorded.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no forward pass for numbers of type `{T}`",
+    label = "expected a layer, a `Sequential`, or a type with `impl Module for {Self}`",
+    note = "the settings of a layer become one by `.init(&mut rng)?`, a network by \
+            `.build(&mut rng)?`"
+)]
 pub trait Module<T: Float = f32>: Parameters<T> {
     /// The output for an input `x`.
     ///
@@ -58,6 +64,12 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
 /// assert_eq!(*logits.shape(), [2, 2]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no model of inputs of type `{I}`",
+    label = "its `Module` or `Model` takes something else than the data set gives",
+    note = "a `Module` takes `Tensor`, a network of `Sequential::tokens` takes `Tensor<i64>`; for \
+            other inputs write `impl Model<{I}> for {Self}`"
+)]
 pub trait Model<I, T: Float = f32>: Parameters<T> {
     /// The output: a [`Var`], or a tuple of several.
     type Output: Output;

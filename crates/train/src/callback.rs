@@ -36,6 +36,10 @@ use crate::history::{EpochReport, History};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no callback of models of `{T}`",
+    note = "write `impl Callback for {Self}`; all methods have defaults"
+)]
 pub trait Callback<T: Float = f32> {
     /// The name under which errors and checkpoints know it.
     fn name(&self) -> String {

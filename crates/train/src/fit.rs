@@ -316,6 +316,18 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
         self
     }
 
+    /// Serves a page on this port of the loopback address, for a browser on this
+    /// machine, that shows the curves while they grow. The address is printed;
+    /// port 0 takes any that is free. The result's bits do not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// `fit` fails, before it trains, when the port is taken.
+    #[cfg(feature = "live")]
+    pub fn live(self, port: u16) -> Self {
+        self.callback(crate::live::LivePage::new(port))
+    }
+
     /// How much to print.
     pub fn verbose(mut self, verbose: Verbose) -> Self {
         self.plan.verbose = verbose;
