@@ -1,4 +1,4 @@
-//! Tells kinds of irises apart: trains on a table and saves the model; with the
+//! Tells kinds of flowers apart: trains on a table and saves the model; with the
 //! path of another table, tells the kinds of the flowers in it.
 
 use dendra::datasets::{Csv, Encoder, TableEncoding, classes};
@@ -6,7 +6,7 @@ use dendra::prelude::*;
 
 fn main() -> Result<()> {
     match std::env::args().nth(1) {
-        None => train("examples/data/iris.csv", "flowers.safetensors"),
+        None => train("examples/data/flowers.csv", "flowers.safetensors"),
         Some(table) => predict("flowers.safetensors", &table),
     }
 }
@@ -14,12 +14,12 @@ fn main() -> Result<()> {
 pub(crate) fn train(table: &str, file: &str) -> Result<()> {
     let rng = &mut Rng::seed(42);
     let table = Csv::new().read(table)?;
-    let classes = classes(&table, "species")?;
+    let classes = classes(&table, "kind")?;
     let (train, test) = table.split(0.8, rng)?;
-    let columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"];
-    let encoder = TableEncoding::new().numbers(columns).fit(&train)?;
-    let train = encoder.classification_as(&train, "species", &classes)?;
-    let test = encoder.classification_as(&test, "species", &classes)?;
+    let encoding = TableEncoding::new().numbers(["petal_length", "petal_width", "stem_length"]);
+    let encoder = encoding.categories(["colour"]).fit(&train)?;
+    let train = encoder.classification_as(&train, "kind", &classes)?;
+    let test = encoder.classification_as(&test, "kind", &classes)?;
 
     let model =
         Sequential::input([encoder.width()]).dense(16).relu().dense(classes.len()).build(rng)?;

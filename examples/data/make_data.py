@@ -1,8 +1,4 @@
-"""Makes the data of the examples: `python examples/data/make_data.py`.
-
-iris.csv is Fisher's (1936), as scikit-learn has it; the pictures and the
-reviews are made up here.
-"""
+"""Makes up the data of the examples: `python examples/data/make_data.py`."""
 
 import itertools
 import pathlib
@@ -11,19 +7,27 @@ import struct
 import zlib
 
 import numpy
-from sklearn.datasets import load_iris
 
 HERE = pathlib.Path(__file__).parent
 SIDE = 24
 
 
-def table():
-    iris = load_iris()
-    names = ["sepal_length", "sepal_width", "petal_length", "petal_width", "species"]
-    rows = [",".join(names)]
-    for values, kind in zip(iris.data, iris.target):
-        rows.append(",".join([f"{value:.1f}" for value in values] + [iris.target_names[kind]]))
-    (HERE / "iris.csv").write_text("\n".join(rows) + "\n")
+def flowers():
+    """Measures in centimetres, with a mean and a deviation for each kind."""
+    kinds = {
+        "daisy": ([(1.8, 0.3), (0.5, 0.1), (18, 5)], ["white", "white", "pink"]),
+        "poppy": ([(4.0, 0.6), (3.4, 0.6), (42, 8)], ["red", "red", "red", "pink"]),
+        "tulip": ([(5.6, 0.7), (3.0, 0.5), (38, 7)], ["red", "yellow", "white", "pink"]),
+    }
+    rng = random.Random(2)
+    rows = []
+    for kind, (measures, colours) in kinds.items():
+        for _ in range(50):
+            values = [f"{max(rng.gauss(*measure), 0.1):.1f}" for measure in measures]
+            rows.append(",".join([*values, rng.choice(colours), kind]))
+    rng.shuffle(rows)
+    header = "petal_length,petal_width,stem_length,colour,kind"
+    (HERE / "flowers.csv").write_text("\n".join([header, *rows]) + "\n")
 
 
 def png(pixels):
@@ -96,6 +100,6 @@ def reviews():
 
 
 if __name__ == "__main__":
-    table()
+    flowers()
     pictures(40)
     reviews()

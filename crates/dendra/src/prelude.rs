@@ -6,13 +6,14 @@ pub use dendra_autograd::Parameters;
 pub use dendra_autograd::{
     Buffer, Counter, Gradients, Param, StateDict, Tape, Var, value_and_grad,
 };
+#[cfg(feature = "tables")]
+pub use dendra_datasets::Csv;
 #[cfg(feature = "images")]
 pub use dendra_datasets::ImageFolder;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
-    Csv, DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples,
-    TensorDataset, TextDataset, TransformDataset, Vocabulary, blobs, digits, friedman, moons,
-    spirals,
+    DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples, TensorDataset,
+    TextDataset, TransformDataset, Vocabulary, blobs, digits, friedman, moons, spirals,
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{

@@ -52,10 +52,10 @@ fn model() -> String {
 #[test]
 fn flowers() {
     let (_folder, model) = place();
-    flowers::train(&data("iris.csv"), &model).unwrap();
+    flowers::train(&data("flowers.csv"), &model).unwrap();
     let answers = elsewhere("the_flowers_of_a_saved_model", &model);
     assert!(
-        answers.contains("row 0: setosa (") && answers.contains("row 1: virginica ("),
+        answers.contains("row 0: daisy (") && answers.contains("row 1: tulip ("),
         "{answers}"
     );
 }
@@ -64,7 +64,7 @@ fn flowers() {
 #[ignore = "runs in a process of its own"]
 fn the_flowers_of_a_saved_model() {
     let new =
-        b"petal_width,petal_length,sepal_width,sepal_length\n0.2,1.4,3.5,5.1\n2.4,6.0,3.1,6.9\n";
+        b"colour,petal_width,petal_length,stem_length\nwhite,0.4,1.7,17\nyellow,2.8,6.1,39\n";
     let table = format!("{}.csv", model());
     fs::write(&table, new).unwrap();
     flowers::predict(&model(), &table).unwrap();
@@ -73,10 +73,10 @@ fn the_flowers_of_a_saved_model() {
     let predictor = Predictor::<Encoder>::load(model()).unwrap();
     let incomplete = Csv::new().parse(b"petal_width\n0.2\n").unwrap();
     let error = predictor.predict(&incomplete).unwrap_err().to_string();
-    assert!(error.contains("there is no column \"sepal_length\""), "{error}");
+    assert!(error.contains("there is no column \"petal_length\""), "{error}");
     let error = Predictor::<ImageEncoder>::load(model()).unwrap_err().to_string();
     assert!(error.contains("its preprocessing is `table`"), "{error}");
-    assert_eq!(predictor.class_names(), ["setosa", "versicolor", "virginica"]);
+    assert_eq!(predictor.class_names(), ["daisy", "poppy", "tulip"]);
 }
 
 #[test]

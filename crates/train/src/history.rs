@@ -53,7 +53,7 @@ impl fmt::Display for Evaluation {
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpochReport {
     /// Its number, from 1 on.
-    pub number: usize,
+    pub number: u64,
     /// Loss and metrics on the training data, gathered while the weights
     /// changed.
     pub training: Evaluation,
@@ -142,7 +142,7 @@ impl History {
 
     /// A figure of every epoch that has it, with the epoch's number; see
     /// [`EpochReport::figure`].
-    pub fn curve(&self, name: &str) -> Vec<(usize, f64)> {
+    pub fn curve(&self, name: &str) -> Vec<(u64, f64)> {
         let value = |epoch: &EpochReport| Some((epoch.number, epoch.figure(name).ok()??));
         self.epochs.iter().filter_map(value).collect()
     }

@@ -56,12 +56,7 @@ struct Bar {
 impl Progress {
     /// A bar for one epoch of `samples`; `last` is the number of the last
     /// epoch where that is known.
-    pub(crate) fn epoch(
-        number: usize,
-        last: Option<usize>,
-        samples: usize,
-        verbose: Verbose,
-    ) -> Self {
+    pub(crate) fn epoch(number: u64, last: Option<u64>, samples: usize, verbose: Verbose) -> Self {
         let term = Term::stderr();
         let bar = (verbose == Verbose::Bar && term.is_term()).then(|| {
             let last = last.map_or_else(String::new, |last| format!("/{last}"));

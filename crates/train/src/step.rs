@@ -18,8 +18,8 @@ pub(crate) struct Step<T: Float> {
 
 /// The stream of random numbers of a batch, which depends on the seed and its
 /// position alone: a run that is resumed draws the same.
-fn tape<T: Float>(seed: u64, epoch: usize, batch: usize) -> Tape<T> {
-    Tape::training(seed, (epoch as u64) << 32 | batch as u64)
+fn tape<T: Float>(seed: u64, epoch: u64, batch: usize) -> Tape<T> {
+    Tape::training(seed, epoch << 32 | batch as u64)
 }
 
 /// The gradients of a loss, as `loss.backward()` gives them, with the guard that
@@ -88,7 +88,7 @@ where
         &mut self,
         batches: &[Ready<I, Y>],
         seed: u64,
-        (epoch, first): (usize, usize),
+        (epoch, first): (u64, usize),
         other_loss: Option<&dyn Loss<Y, T, M::Output>>,
         gathered: &mut Gathered<Y, Values<M, I, T>>,
     ) -> Result<Step<T>> {

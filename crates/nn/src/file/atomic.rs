@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use dendra_tensor::{Error, Result};
 
-/// Writes a file beside `path`, brings it to the disk and moves it into place.
-/// What was at `path` stays as it was until then, and for good when anything
-/// fails. A link is followed.
+/// Writes a file under a temporary name, syncs it to the disk and renames it to
+/// `path`. The file at `path` stays as it was until then, and for good when
+/// anything fails. A link is followed.
 ///
 /// # Errors
 ///
-/// What the system or `contents` reports, with the path.
+/// When the system or `contents` reports one; the error names the path.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -73,7 +73,7 @@ pub fn remove_unfinished(folder: impl AsRef<Path>) -> Result<usize> {
     Ok(removed)
 }
 
-/// What writing a file asks of the system, one step at a time, so that tests
+/// The calls of the system that write a file, one step at a time, so that tests
 /// can watch the order and let each step fail.
 trait System {
     type File: Write;

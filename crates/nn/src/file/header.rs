@@ -1,4 +1,4 @@
-//! The header of a safetensors file: names, types, shapes and places.
+//! The header of a safetensors file: names, types, shapes and offsets.
 //!
 //! Nothing in it is believed before it was checked against the file's length.
 
@@ -26,7 +26,7 @@ pub(super) const LENGTH: usize = 8;
 /// The name under which the header holds texts.
 const METADATA: &str = "__metadata__";
 
-/// What a file holds, tensors in the order of their values.
+/// The content of a file, tensors in the order of their values.
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) tensors: Vec<(String, TensorInfo)>,
@@ -166,7 +166,7 @@ impl<'de> Deserialize<'de> for Header {
                         return Err(A::Error::custom(format_args!("{name:?} is there twice")));
                     }
                     if name == METADATA {
-                        // Some writers have null where there is nothing to tell.
+                        // Some writers have null where there is no metadata.
                         let metadata: Option<BTreeMap<String, String>> = map.next_value()?;
                         header.metadata = metadata.unwrap_or_default();
                     } else {

@@ -23,7 +23,7 @@ use header::Header;
 /// Writes the state of a model, parameters and buffers under their names, to a
 /// safetensors file, which PyTorch's `safetensors.torch.load_file` reads.
 ///
-/// The file is written beside and moved into place when it is complete.
+/// The file is written under a temporary name and renamed when it is complete.
 ///
 /// # Errors
 ///
@@ -109,7 +109,7 @@ pub fn load_matching<T: Float>(
     model.load_matching(&state).map_err(|error| error.within(path.display().to_string()))
 }
 
-/// The metadata's key that says that a file is a checkpoint of a training run,
+/// The key of the metadata that marks a file as a checkpoint of a training run,
 /// in which the model's tensors are named `model.…`.
 pub const CHECKPOINT_KEY: &str = "dendra.checkpoint";
 
@@ -118,7 +118,7 @@ pub const CHECKPOINT_KEY: &str = "dendra.checkpoint";
 pub struct StateFile {
     /// The tensors.
     pub state: StateDict,
-    /// Whatever else the file tells, as text by key.
+    /// The other metadata of the file, as text by key.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -178,7 +178,7 @@ impl StateFile {
         }
     }
 
-    /// Writes the file with a checksum: beside, and moved into place when it is
+    /// Writes the file with a checksum, under a temporary name, and renames it when it is
     /// complete. The same contents give the same bytes.
     ///
     /// # Errors

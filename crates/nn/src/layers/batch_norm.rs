@@ -82,8 +82,8 @@ impl<const D: usize> BatchNorm<f32, D> {
         BatchNormSettings::with_defaults(Some(num_features))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_features`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `num_features`.
     pub fn lazy() -> BatchNormSettings<D> {
         BatchNormSettings::with_defaults(None)
     }

@@ -19,7 +19,7 @@ const KEY: &str = "dendra.sequential";
 /// The version of the format that is written, and the only one that is read.
 const VERSION: u64 = 1;
 
-/// What the metadata holds, as JSON.
+/// The content of the metadata, as JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Architecture {
@@ -41,7 +41,8 @@ impl<T: Float> Sequential<T> {
     /// Writes the network, architecture and state, to a safetensors file.
     /// PyTorch reads the state from it under the same names.
     ///
-    /// The file is written beside and moved into place when it is complete.
+    /// The file is written under a temporary name and renamed when it is
+    /// complete.
     ///
     /// # Errors
     ///

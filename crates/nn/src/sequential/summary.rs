@@ -1,4 +1,4 @@
-//! The table that tells what a network is.
+//! The summary of a network as a table.
 
 use std::fmt;
 
@@ -56,7 +56,7 @@ pub struct SummaryRow {
     /// the input.
     pub parameters: Option<usize>,
     /// The products that it takes for each sample, each of which is added to a
-    /// sum; `None` where nobody has counted, as in
+    /// sum; `None` where they were not counted, as in
     /// [`Sequential::summary`](super::Sequential::summary).
     pub multiply_adds: Option<u64>,
 }

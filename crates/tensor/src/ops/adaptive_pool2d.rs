@@ -204,22 +204,24 @@ impl<T: Float> Op<T> for AdaptiveMaxPool2d {
             (cover.input_length(), cover.output_length(), cover.planes());
         let length = planes * windows;
         inputs[0].with_slice(|x| {
-            Tensor::build_pair(&shape, &shape, |y, places| {
+            Tensor::build_pair(&shape, &shape, |y, offsets| {
                 let cost = cover.cost();
-                for_each_chunk_pair((y, length), (places, length), cost, |index, y, places| {
+                for_each_chunk_pair((y, length), (offsets, length), cost, |index, y, offsets| {
                     let x = x[index * planes * image..].chunks_exact(image);
-                    let outputs = y.chunks_exact_mut(windows).zip(places.chunks_exact_mut(windows));
-                    for (x, (y, places)) in x.zip(outputs) {
+                    let outputs =
+                        y.chunks_exact_mut(windows).zip(offsets.chunks_exact_mut(windows));
+                    for (x, (y, offsets)) in x.zip(outputs) {
                         cover.for_each_window(|window, rows| {
                             let mut best: Option<usize> = None;
-                            for place in rows.flatten() {
-                                let larger = |best: usize| x[place] > x[best] || x[place].is_nan();
+                            for offset in rows.flatten() {
+                                let larger =
+                                    |best: usize| x[offset] > x[best] || x[offset].is_nan();
                                 if best.is_none_or(larger) {
-                                    best = Some(place);
+                                    best = Some(offset);
                                 }
                             }
                             let best = best.expect("a window covers an element");
-                            (y[window], places[window]) = (x[best], best as u32);
+                            (y[window], offsets[window]) = (x[best], best as u32);
                         });
                     }
                 });
@@ -234,17 +236,17 @@ impl<T: Float> Op<T> for AdaptiveMaxPool2d {
         let (image, windows, planes) =
             (cover.input_length(), cover.output_length(), cover.planes());
         call.each(|_| {
-            call.saved.with_slice(|places| {
+            call.saved.with_slice(|offsets| {
                 call.cotangent.with_slice(|g| {
                     Tensor::build(shape, |out| {
                         for_each_chunk(out, planes * image, 2, |index, out| {
                             let start = index * planes * windows;
                             let pairs = g[start..].chunks_exact(windows);
-                            let pairs = pairs.zip(places[start..].chunks_exact(windows));
-                            for ((g, places), out) in pairs.zip(out.chunks_exact_mut(image)) {
+                            let pairs = pairs.zip(offsets[start..].chunks_exact(windows));
+                            for ((g, offsets), out) in pairs.zip(out.chunks_exact_mut(image)) {
                                 out.fill(T::ZERO);
-                                for (&g, &place) in g.iter().zip(places) {
-                                    out[place as usize] += g;
+                                for (&g, &offset) in g.iter().zip(offsets) {
+                                    out[offset as usize] += g;
                                 }
                             }
                         });

@@ -63,7 +63,7 @@ const MIN_COLUMNS: usize = 16;
 
 /// For narrow images, the offsets that each window covers; `None` where rows
 /// are added instead.
-fn places(windows: &Windows, stride: usize) -> Option<Vec<Vec<usize>>> {
+fn covered(windows: &Windows, stride: usize) -> Option<Vec<Vec<usize>>> {
     let [rows, columns] = windows.output();
     if columns >= MIN_COLUMNS * stride {
         return None;
@@ -106,7 +106,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(inputs[0].shape());
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let (images, narrow) = (rows_per_chunk(image), places(&windows, self.options.stride[1]));
+        let (images, narrow) = (rows_per_chunk(image), covered(&windows, self.options.stride[1]));
         let y = inputs[0].with_slice(|x| {
             Tensor::build(shape, |y| {
                 for_each_chunk(y, images * positions, starts.len() + 1, |index, y| {
@@ -114,10 +114,10 @@ impl<T: Float> Op<T> for AvgPool2d {
                     let plane = plane.as_mut_slice();
                     for (i, y) in y.chunks_exact_mut(positions).enumerate() {
                         let x = &x[(index * images + i) * image..][..image];
-                        if let Some(places) = &narrow {
-                            for ((y, places), &count) in y.iter_mut().zip(places).zip(&counts) {
+                        if let Some(covered) = &narrow {
+                            for ((y, covered), &count) in y.iter_mut().zip(covered).zip(&counts) {
                                 let add = |sum, &place: &usize| sum + x[place];
-                                *y = places.iter().fold(T::ZERO, add) / count;
+                                *y = covered.iter().fold(T::ZERO, add) / count;
                             }
                             continue;
                         }
@@ -150,7 +150,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(shape);
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let (images, narrow) = (rows_per_chunk(image), places(&windows, self.options.stride[1]));
+        let (images, narrow) = (rows_per_chunk(image), covered(&windows, self.options.stride[1]));
         call.each(|_| {
             call.cotangent.with_slice(|g| {
                 Tensor::build(shape, |out| {
@@ -161,10 +161,10 @@ impl<T: Float> Op<T> for AvgPool2d {
                         let shares = shares.as_mut_slice();
                         for (i, out) in out.chunks_exact_mut(image).enumerate() {
                             let g = &g[(index * images + i) * positions..][..positions];
-                            if let Some(places) = &narrow {
+                            if let Some(covered) = &narrow {
                                 out.fill(T::ZERO);
-                                for ((&g, places), &count) in g.iter().zip(places).zip(&counts) {
-                                    places.iter().for_each(|&place| out[place] += g / count);
+                                for ((&g, covered), &count) in g.iter().zip(covered).zip(&counts) {
+                                    covered.iter().for_each(|&place| out[place] += g / count);
                                 }
                                 continue;
                             }

@@ -89,8 +89,8 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
     })
 }
 
-/// How a loop over two tensors goes: rows of elements that are contiguous or
-/// repeat one value.
+/// A loop over two tensors, as rows in which the elements of each tensor are
+/// contiguous or repeat one value.
 struct Rows<'a, A: Element, B: Element> {
     a: Tensor<A>,
     b: Tensor<B>,
@@ -115,9 +115,9 @@ impl<'a, A: Element, B: Element> Rows<'a, A, B> {
         Self { a, b, shape, outer, inner }
     }
 
-    /// The tensor that `row` writes row by row; it is told where the row begins
-    /// in the storage of either tensor. It is called through a pointer, so that
-    /// this is compiled once for all functions of the same types.
+    /// The tensor that `row` fills, one row per call. `row` is given the offset of
+    /// the row in the storage of `a` and of `b`. It is called through a pointer, so
+    /// that this function is compiled once for all functions of the same types.
     #[inline(never)]
     fn for_each<C: Element>(&self, row: &(dyn Fn(&mut [C], usize, usize) + Sync)) -> Tensor<C> {
         let Self { a, b, shape, outer, inner } = self;

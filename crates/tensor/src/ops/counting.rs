@@ -97,12 +97,12 @@ impl<T: Number> Tensor<T> {
                 Tensor::build(shape, |out| {
                     for (i, (slot, &value)) in out.iter_mut().zip(values).enumerate() {
                         let row = &sorted[i / per_row * length..][..length];
-                        let place = row.partition_point(|&x| match compare(x, value) {
+                        let position = row.partition_point(|&x| match compare(x, value) {
                             Ordering::Less => true,
                             Ordering::Equal => right,
                             Ordering::Greater => false,
                         });
-                        *slot = place as i64;
+                        *slot = position as i64;
                     }
                 })
             })
@@ -185,10 +185,10 @@ impl<T: Element> Tensor<T> {
             if self.rank() == 0 {
                 return;
             }
-            for (row, mut place) in out.chunks_exact_mut(self.rank()).zip(found) {
+            for (row, mut position) in out.chunks_exact_mut(self.rank()).zip(found) {
                 for (slot, &length) in row.iter_mut().zip(self.shape().iter()).rev() {
-                    *slot = (place % length) as i64;
-                    place /= length;
+                    *slot = (position % length) as i64;
+                    position /= length;
                 }
             }
         })
@@ -282,9 +282,9 @@ mod tests {
 
         let sorted = Tensor::from([[1, 3, 3, 5], [0, 0, 0, 9_i64]]);
         let values = Tensor::from([[3, 9], [0, 1]]);
-        let places = |right| sorted.searchsorted(&values, right).unwrap().to_vec();
-        assert_eq!(places(false), [1, 4, 0, 3]);
-        assert_eq!(places(true), [3, 4, 3, 3]);
+        let indices = |right| sorted.searchsorted(&values, right).unwrap().to_vec();
+        assert_eq!(indices(false), [1, 4, 0, 3]);
+        assert_eq!(indices(true), [3, 4, 3, 3]);
         assert!(sorted.searchsorted(&Tensor::from([1]), false).is_err());
         assert_eq!(Tensor::from([1, 5, 2_i64]).isin(&[2, 1]).to_vec(), [true, false, true]);
         let found = Tensor::from([NAN, -0.0, 3.0]).isin(&[NAN, 3.0, 0.0, NAN]);

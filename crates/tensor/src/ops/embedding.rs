@@ -44,11 +44,11 @@ impl<T: Float> Op<T> for Embedding {
         self.indices.with_slice(|indices| {
             let is_row = |index: &i64| (0..rows as i64).contains(index);
             match indices.iter().position(|index| !is_row(index)) {
-                Some(place) => {
+                Some(position) => {
                     let message = format!(
-                        "index {} at position {place} of {} is out of range for a table of {rows} \
-                         rows",
-                        indices[place],
+                        "index {} at position {position} of {} is out of range \
+                         for a table of {rows} rows",
+                        indices[position],
                         self.indices.shape()
                     );
                     Err(Error::data("embedding", message))
@@ -86,17 +86,18 @@ impl<T: Float> Op<T> for Embedding {
         let norms = call.cotangent.with_slice(|g| {
             Tensor::from_fn([samples], |sample| {
                 // The positions, sorted by row.
-                let mut places: Vec<usize> = (sample * length..(sample + 1) * length).collect();
-                places.sort_by_key(|&place| indices[place]);
-                let same = places.chunk_by(|&a, &b| indices[a] == indices[b]);
-                let trained = same.filter(|places| {
-                    self.padding_idx.is_none_or(|padding| indices[places[0]] != padding as i64)
+                let mut positions: Vec<usize> = (sample * length..(sample + 1) * length).collect();
+                positions.sort_by_key(|&position| indices[position]);
+                let same = positions.chunk_by(|&a, &b| indices[a] == indices[b]);
+                let trained = same.filter(|positions| {
+                    self.padding_idx.is_none_or(|padding| indices[positions[0]] != padding as i64)
                 });
-                let squares = trained.map(|places| {
-                    let count = if self.scale_grad_by_freq { places.len() } else { 1 };
+                let squares = trained.map(|positions| {
+                    let count = if self.scale_grad_by_freq { positions.len() } else { 1 };
                     let count = T::from_f64(count as f64);
-                    let sum =
-                        |i: usize| places.iter().map(|&place| g[place * width + i]).sum::<T>();
+                    let sum = |i: usize| {
+                        positions.iter().map(|&position| g[position * width + i]).sum::<T>()
+                    };
                     (0..width).map(|i| sum(i) / count).map(|sum| sum * sum).sum::<T>()
                 });
                 squares.sum::<T>()
@@ -139,9 +140,9 @@ impl<T: Float> Op<T> for Embedding {
             starts[row + 1] += starts[row];
         }
         let mut next = starts.clone();
-        let mut places = vec![0; indices.len()];
-        for (place, &index) in indices.iter().enumerate() {
-            places[next[index as usize]] = place;
+        let mut positions = vec![0; indices.len()];
+        for (position, &index) in indices.iter().enumerate() {
+            positions[next[index as usize]] = position;
             next[index as usize] += 1;
         }
         let appearances = indices.len() / rows.max(1) + 1;
@@ -159,8 +160,8 @@ impl<T: Float> Op<T> for Embedding {
                                     if self.padding_idx == Some(row) {
                                         continue;
                                     }
-                                    for &place in &places[starts[row]..starts[row + 1]] {
-                                        let g = &g[place * width..][..width];
+                                    for &position in &positions[starts[row]..starts[row + 1]] {
+                                        let g = &g[position * width..][..width];
                                         for (sum, &g) in out.iter_mut().zip(g) {
                                             *sum += g;
                                         }
@@ -188,7 +189,7 @@ impl<T: Float> Op<T> for Embedding {
         if self.padding_idx.is_some() || self.scale_grad_by_freq {
             let mut appearances = vec![0; rows];
             indices.iter().for_each(|&row| appearances[row] += 1);
-            let factors = Tensor::from_fn([indices.len(), 1], |place| match indices[place] {
+            let factors = Tensor::from_fn([indices.len(), 1], |position| match indices[position] {
                 row if self.padding_idx == Some(row) => T::ZERO,
                 row if self.scale_grad_by_freq => T::from_f64(1.0 / f64::from(appearances[row])),
                 _ => T::ONE,

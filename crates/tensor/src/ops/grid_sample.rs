@@ -228,7 +228,7 @@ struct Sizes<const D: usize> {
     /// The number of elements of one image.
     pixels: usize,
     /// The number of coordinates in the grid of one sample.
-    places: usize,
+    points: usize,
     /// The number of taps for each coordinate.
     taps: usize,
 }
@@ -240,7 +240,7 @@ impl GridSample {
             channels: x[1],
             image,
             pixels: image.iter().product(),
-            places: grid[1..=D].iter().product(),
+            points: grid[1..=D].iter().product(),
             taps: self.options.taps_along().pow(D as u32),
         }
     }
@@ -263,14 +263,14 @@ impl GridSample {
     fn output<T: Float, const D: usize>(&self, x: &Tensor<T>, grid: &Tensor<T>) -> Tensor<T> {
         let sizes = self.sizes::<D>(x.shape(), grid.shape());
         let taps = self.all_taps(&sizes, grid);
-        let Sizes { channels, pixels, places, taps: each, .. } = sizes;
+        let Sizes { channels, pixels, points, taps: each, .. } = sizes;
         let batch = [x.shape()[0], channels];
         let shape: Shape = batch.iter().chain(&grid.shape()[1..=D]).copied().collect();
         x.with_slice(|x| {
             Tensor::build(shape, |out| {
-                for_each_chunk(out, places, 2 * each, |plane, out| {
+                for_each_chunk(out, points, 2 * each, |plane, out| {
                     let x = &x[plane * pixels..][..pixels];
-                    let taps = &taps[plane / channels * places * each..][..places * each];
+                    let taps = &taps[plane / channels * points * each..][..points * each];
                     for (out, taps) in out.iter_mut().zip(taps.chunks_exact(each)) {
                         let inside = taps.iter().filter(|tap| tap.pixel != NOWHERE);
                         *out = inside.fold(T::ZERO, |sum, tap| sum + tap.weight * x[tap.pixel]);
@@ -284,16 +284,16 @@ impl GridSample {
         let (x, grid) = (&call.inputs[0], &call.inputs[1]);
         let sizes = self.sizes::<D>(x.shape(), grid.shape());
         let taps = self.all_taps(&sizes, grid);
-        let Sizes { channels, pixels, places, taps: each, .. } = sizes;
+        let Sizes { channels, pixels, points, taps: each, .. } = sizes;
         let g = call.cotangent.contiguous();
         let g = g.as_slice().expect("made contiguous");
         call.each(|input| match input {
             0 => Tensor::build(x.shape(), |dx| {
                 dx.fill(T::ZERO);
-                let cost = 2 * each * places.div_ceil(pixels.max(1));
+                let cost = 2 * each * points.div_ceil(pixels.max(1));
                 for_each_chunk(dx, pixels, cost, |plane, dx| {
-                    let g = &g[plane * places..][..places];
-                    let taps = &taps[plane / channels * places * each..][..places * each];
+                    let g = &g[plane * points..][..points];
+                    let taps = &taps[plane / channels * points * each..][..points * each];
                     for (&g, taps) in g.iter().zip(taps.chunks_exact(each)) {
                         for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
                             dx[tap.pixel] += tap.weight * g;
@@ -303,12 +303,12 @@ impl GridSample {
             }),
             _ => x.with_slice(|x| {
                 Tensor::build(grid.shape(), |dgrid| {
-                    for_each_chunk(dgrid, D * places, 2 * each * channels, |sample, dgrid| {
+                    for_each_chunk(dgrid, D * points, 2 * each * channels, |sample, dgrid| {
                         dgrid.fill(T::ZERO);
-                        let taps = &taps[sample * places * each..][..places * each];
+                        let taps = &taps[sample * points * each..][..points * each];
                         for plane in sample * channels..(sample + 1) * channels {
                             let x = &x[plane * pixels..][..pixels];
-                            let g = &g[plane * places..][..places];
+                            let g = &g[plane * points..][..points];
                             let dgrid = dgrid.as_chunks_mut::<D>().0;
                             for ((d, &g), taps) in dgrid.iter_mut().zip(g).zip(taps.chunks(each)) {
                                 for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
@@ -452,9 +452,9 @@ pub(super) fn affine_grid<X: Ops>(
         return Err(Error::shape("affine_grid", message));
     }
     let size = output_size.iter().copied();
-    let places: Shape = [shape[0]].into_iter().chain(size).chain([axes]).collect();
-    if places.checked_elements().is_none() {
-        let message = format!("the number of elements of {places} overflows");
+    let points: Shape = [shape[0]].into_iter().chain(size).chain([axes]).collect();
+    if points.checked_elements().is_none() {
+        let message = format!("the number of elements of {points} overflows");
         return Err(Error::shape("affine_grid", message));
     }
     let centre = |place: usize, length: usize| match (align_corners, length) {
@@ -475,7 +475,7 @@ pub(super) fn affine_grid<X: Ops>(
         };
         X::Element::from_f64(value)
     });
-    X::constant(pixels).matmul(&theta.transpose(1, 2)?)?.reshape(places)
+    X::constant(pixels).matmul(&theta.transpose(1, 2)?)?.reshape(points)
 }
 
 mod terms;

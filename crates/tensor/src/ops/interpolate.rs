@@ -183,25 +183,27 @@ impl Interpolate {
         }
         let mut taps = Taps { ends: Vec::new(), sources: Vec::new(), weights: Vec::new() };
         let last = extent - 1;
-        for place in 0..size {
+        for element in 0..size {
             let centre = match self.align_corners {
-                true => place as f64 * step,
-                false => (place as f64 + 0.5) * step - 0.5,
+                true => element as f64 * step,
+                false => (element as f64 + 0.5) * step - 0.5,
             };
             match self.mode {
-                InterpolateMode::Nearest if size == 2 * extent => taps.push(place / 2, 1.0),
+                InterpolateMode::Nearest if size == 2 * extent => taps.push(element / 2, 1.0),
                 InterpolateMode::Nearest => {
-                    taps.push(((place as f32 * step as f32) as usize).min(last), 1.0);
+                    taps.push(((element as f32 * step as f32) as usize).min(last), 1.0);
                 }
                 InterpolateMode::NearestExact => {
-                    taps.push((((place as f32 + 0.5) * step as f32) as usize).min(last), 1.0);
+                    taps.push((((element as f32 + 0.5) * step as f32) as usize).min(last), 1.0);
                 }
                 InterpolateMode::Linear if self.antialias => {
-                    taps.push_filtered(extent, (place as f64 + 0.5) * step, step, 1.0, |x| 1.0 - x);
+                    taps.push_filtered(extent, (element as f64 + 0.5) * step, step, 1.0, |x| {
+                        1.0 - x
+                    });
                 }
                 InterpolateMode::Cubic if self.antialias => {
                     let filter = |x| cubic_weight(x, -0.5);
-                    taps.push_filtered(extent, (place as f64 + 0.5) * step, step, 2.0, filter);
+                    taps.push_filtered(extent, (element as f64 + 0.5) * step, step, 2.0, filter);
                 }
                 InterpolateMode::Linear => {
                     let centre = centre.max(0.0);
@@ -218,8 +220,8 @@ impl Interpolate {
                     }
                 }
                 InterpolateMode::Area => {
-                    let start = place * extent / size;
-                    let end = ((place + 1) * extent).div_ceil(size);
+                    let start = element * extent / size;
+                    let end = ((element + 1) * extent).div_ceil(size);
                     for source in start..end {
                         taps.push(source, 1.0 / (end - start) as f64);
                     }
@@ -304,13 +306,13 @@ impl<T: Float> Taps<T> {
         (start..end).for_each(|source| self.push(source, weight(source) / sum));
     }
 
-    /// Calls `work(index, source, weight)` for all taps.
+    /// Calls `work(element, source, weight)` for all taps.
     #[inline(always)]
     fn each(&self, mut work: impl FnMut(usize, usize, T)) {
         let mut tap = 0;
-        for (place, &end) in self.ends.iter().enumerate() {
+        for (element, &end) in self.ends.iter().enumerate() {
             while tap < end {
-                work(place, self.sources[tap], self.weights[tap]);
+                work(element, self.sources[tap], self.weights[tap]);
                 tap += 1;
             }
         }
@@ -333,10 +335,10 @@ impl<T: Float> Taps<T> {
                         || {
                             self.each(
                                 #[inline(always)]
-                                |place, source, weight| {
+                                |element, source, weight| {
                                     let (read, written) = match backwards {
-                                        None => (source, place),
-                                        Some(_) => (place, source),
+                                        None => (source, element),
+                                        Some(_) => (element, source),
                                     };
                                     let x = &x[read * from.length..][..from.length];
                                     let out = &mut out[written * to.length..][..to.length];

@@ -291,13 +291,13 @@ fn first_not_finite<T: Float>(x: &Tensor<T>, batch: &[usize]) -> Option<Vec<usiz
         return None;
     }
     let element = x.to_vec().iter().position(|x| !x.is_finite())?;
-    let mut index = element / (x.len() / batch.iter().product::<usize>());
-    let mut place = vec![0; batch.len()];
-    for (slot, size) in place.iter_mut().zip(batch).rev() {
-        *slot = index % size;
-        index /= size;
+    let mut matrix = element / (x.len() / batch.iter().product::<usize>());
+    let mut index = vec![0; batch.len()];
+    for (slot, size) in index.iter_mut().zip(batch).rev() {
+        *slot = matrix % size;
+        matrix /= size;
     }
-    Some(place)
+    Some(index)
 }
 
 /// An error for matrices that are not finite.
@@ -381,6 +381,8 @@ impl<'a, V: Ops> Packed<'a, V> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::random::Rng;
 
@@ -389,9 +391,7 @@ mod tests {
     }
 
     fn assert_close(a: &Tensor<f64>, b: &Tensor<f64>, tolerance: f64) {
-        let difference =
-            a.sub(b).unwrap().to_vec().iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        assert!(a.shape() == b.shape() && difference <= tolerance, "they differ by {difference}");
+        assert_abs_diff_eq!(a, b, epsilon = tolerance);
     }
 
     #[test]

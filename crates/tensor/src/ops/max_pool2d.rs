@@ -125,7 +125,7 @@ fn are_quarters(options: &Pool2dOptions, windows: &Windows) -> bool {
     *options == cut && windows.output() == windows.input().map(|size| size / 2)
 }
 
-/// The maximum and its tap for each window over a plane; `places` holds the
+/// The maximum and its tap for each window over a plane; `maxima` holds the
 /// first tap of each window that is inside the image.
 #[inline(always)]
 fn plane_forward<T: Float>(
@@ -133,21 +133,21 @@ fn plane_forward<T: Float>(
     plane: &[T],
     starts: &[usize],
     y: &mut [T],
-    places: &mut [u32],
+    maxima: &mut [u32],
 ) {
     let [_, columns] = windows.output();
-    let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
-    for (row, (y, places)) in rows.enumerate() {
+    let rows = y.chunks_exact_mut(columns).zip(maxima.chunks_exact_mut(columns));
+    for (row, (y, maxima)) in rows.enumerate() {
         let plane = &plane[row * windows.plane_row()..];
         for_each_block(
             columns,
             #[inline(always)]
             |start, length| {
-                let (plane, y, places) = (&plane[start..], &mut y[start..], &mut places[start..]);
+                let (plane, y, maxima) = (&plane[start..], &mut y[start..], &mut maxima[start..]);
                 match length {
-                    BLOCK => block_forward::<T, BLOCK>(plane, starts, y, places),
-                    HALF_BLOCK => block_forward::<T, HALF_BLOCK>(plane, starts, y, places),
-                    _ => block_forward::<T, 1>(plane, starts, y, places),
+                    BLOCK => block_forward::<T, BLOCK>(plane, starts, y, maxima),
+                    HALF_BLOCK => block_forward::<T, HALF_BLOCK>(plane, starts, y, maxima),
+                    _ => block_forward::<T, 1>(plane, starts, y, maxima),
                 }
             },
         );
@@ -160,9 +160,9 @@ fn block_forward<T: Float, const N: usize>(
     plane: &[T],
     starts: &[usize],
     y: &mut [T],
-    places: &mut [u32],
+    maxima: &mut [u32],
 ) {
-    let first: &[u32; N] = places.first_chunk().expect("a tap for each window");
+    let first: &[u32; N] = maxima.first_chunk().expect("a tap for each window");
     let (mut max, mut taps) = ([T::LOWEST; N], *first);
     for (tap, &start) in starts.iter().enumerate() {
         let values: &[T; N] = plane[start..].first_chunk().expect("an element for each window");
@@ -173,7 +173,7 @@ fn block_forward<T: Float, const N: usize>(
         }
     }
     y[..N].copy_from_slice(&max);
-    places[..N].copy_from_slice(&taps);
+    maxima[..N].copy_from_slice(&taps);
 }
 
 /// The gradient of an image, from the tap of each window's maximum.
@@ -208,7 +208,7 @@ impl Places {
     /// The tap of each window's maximum.
     fn taps(&self) -> Vec<u32> {
         match self {
-            Places::Quarters(places) => places.map(u32::from).to_vec(),
+            Places::Quarters(maxima) => maxima.map(u32::from).to_vec(),
             Places::Taps(taps) => taps.to_vec(),
         }
     }
@@ -283,42 +283,42 @@ impl<T: Float> Op<T> for MaxPool2d {
             let images = rows_per_chunk(image);
             let length = images * positions;
             if are_quarters(&self.options, &windows) {
-                let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
-                    for_each_chunk_pair((y, length), (places, length), 4, |index, y, places| {
+                let (y, maxima) = Tensor::build_pair(&shape, &shape, |y, maxima| {
+                    for_each_chunk_pair((y, length), (maxima, length), 4, |index, y, maxima| {
                         let x = x[index * images * image..].chunks_exact(image);
                         let outputs =
-                            y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
-                        for (x, (y, places)) in x.zip(outputs) {
+                            y.chunks_exact_mut(positions).zip(maxima.chunks_exact_mut(positions));
+                        for (x, (y, maxima)) in x.zip(outputs) {
                             simd::dispatch(
                                 #[inline(always)]
-                                || quarters_forward(x, width, y, places),
+                                || quarters_forward(x, width, y, maxima),
                             );
                         }
                     });
                 });
-                return (y, Places::Quarters(places));
+                return (y, Places::Quarters(maxima));
             }
             let starts: Vec<usize> = windows.starts().collect();
             let first_taps = first_taps(&windows);
-            let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
+            let (y, maxima) = Tensor::build_pair(&shape, &shape, |y, maxima| {
                 let cost = starts.len() + 1;
-                for_each_chunk_pair((y, length), (places, length), cost, |index, y, places| {
+                for_each_chunk_pair((y, length), (maxima, length), cost, |index, y, maxima| {
                     let mut plane = Buffer::new(windows.plane_length());
                     let plane = plane.as_mut_slice();
                     let outputs =
-                        y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
-                    for (i, (y, places)) in outputs.enumerate() {
+                        y.chunks_exact_mut(positions).zip(maxima.chunks_exact_mut(positions));
+                    for (i, (y, maxima)) in outputs.enumerate() {
                         let x = &x[(index * images + i) * image..][..image];
                         windows.spread(x, T::LOWEST, plane);
-                        places.copy_from_slice(&first_taps);
+                        maxima.copy_from_slice(&first_taps);
                         simd::dispatch(
                             #[inline(always)]
-                            || plane_forward(&windows, plane, &starts, y, places),
+                            || plane_forward(&windows, plane, &starts, y, maxima),
                         );
                     }
                 });
             });
-            (y, Places::Taps(places))
+            (y, Places::Taps(maxima))
         })
     }
 
@@ -339,17 +339,17 @@ impl<T: Float> Op<T> for MaxPool2d {
                             let range = (index * images + i) * positions..;
                             let g = &g[range.clone()][..positions];
                             match call.saved {
-                                Places::Quarters(places) => {
-                                    let places = places.as_slice().expect("made contiguous");
-                                    let places = &places[range][..positions];
+                                Places::Quarters(maxima) => {
+                                    let maxima = maxima.as_slice().expect("made contiguous");
+                                    let maxima = &maxima[range][..positions];
                                     simd::dispatch(
                                         #[inline(always)]
-                                        || quarters_backward(places, g, width, out),
+                                        || quarters_backward(maxima, g, width, out),
                                     );
                                 }
-                                Places::Taps(places) => {
-                                    let places = places.as_slice().expect("made contiguous");
-                                    let taps = &places[range][..positions];
+                                Places::Taps(maxima) => {
+                                    let maxima = maxima.as_slice().expect("made contiguous");
+                                    let taps = &maxima[range][..positions];
                                     taps_backward(&windows, taps, &offsets, g, out);
                                 }
                             }

@@ -100,7 +100,7 @@ fn indices<T: Float, const D: usize>(x: &Tensor<T>, planar: Planar<'_, T>) -> Re
     let inside = inside.reshape([images, channels, depth * rows * columns])?;
     let inside = inside.gather(-1, &along)?;
     let slice = (height * width) as i64;
-    let before = along.map(|place| place / (rows * columns) as i64 * slice);
+    let before = along.map(|index| index / (rows * columns) as i64 * slice);
     (&before + &inside).reshape([images, channels, taken, rows, columns])
 }
 

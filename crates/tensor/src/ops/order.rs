@@ -105,7 +105,7 @@ impl<T: Number> Tensor<T> {
     pub fn median_indices(&self, axis: isize) -> Result<Tensor<i64>> {
         let (index, length) = self.nonempty_axis("median", axis)?;
         let nan = index_rows(self, index, 1, |row, out| {
-            out[0] = row.iter().position(|&x| is_nan(x)).map_or(-1, |place| place as i64);
+            out[0] = row.iter().position(|&x| is_nan(x)).map_or(-1, |index| index as i64);
         });
         let median = self.ranked(index, (length - 1) / 2);
         nan.where_mask(&nan.ge_scalar(0), &median)
@@ -138,12 +138,12 @@ impl<T: Number> Tensor<T> {
             let mut indices: Vec<usize> = (0..row.len()).collect();
             indices.sort_by(|&a, &b| compare(row[a], row[b]));
             let (mut longest, mut length) = (0, 0);
-            for (i, &place) in indices.iter().enumerate() {
-                let same = i > 0 && row[indices[i - 1]] == row[place];
+            for (i, &index) in indices.iter().enumerate() {
+                let same = i > 0 && row[indices[i - 1]] == row[index];
                 length = if same { length + 1 } else { 1 };
                 if length > longest {
                     longest = length;
-                    out[0] = place as i64;
+                    out[0] = index as i64;
                 }
             }
         }))
@@ -155,9 +155,9 @@ impl<T: Number> Tensor<T> {
         self.shape().along(place, axis)
     }
 
-    /// The indices of the elements at position `place` of a sorted axis.
-    fn ranked(&self, axis: usize, place: usize) -> Tensor<i64> {
-        index_rows(self, axis, 1, |row, out| out[0] = rank(row, place))
+    /// The indices of the elements at position `position` of a sorted axis.
+    fn ranked(&self, axis: usize, position: usize) -> Tensor<i64> {
+        index_rows(self, axis, 1, |row, out| out[0] = rank(row, position))
     }
 
     /// The indices of the `count` largest or smallest elements of an axis, in
@@ -229,12 +229,12 @@ impl<T: Number> Tensor<T> {
     }
 }
 
-/// The index of the element at position `place` of the sorted row.
-fn rank<T: Number>(row: &[T], place: usize) -> i64 {
+/// The index of the element at position `position` of the sorted row.
+fn rank<T: Number>(row: &[T], position: usize) -> i64 {
     let mut indices: Vec<i64> = (0..row.len() as i64).collect();
     let value = |i: i64| row[i as usize];
     let before = |a: &i64, b: &i64| compare(value(*a), value(*b)).then(a.cmp(b));
-    *indices.select_nth_unstable_by(place, before).1
+    *indices.select_nth_unstable_by(position, before).1
 }
 
 /// The functions, as items of the trait or, with `pub`, of a type.

@@ -262,16 +262,16 @@ macro_rules! place_functions {
         /// elements.
         $($pub)? fn masked_scatter(&self, mask: &Tensor<bool>, source: &Self) -> Result<Self> {
             let shape = self.value().shape().broadcast(mask.shape(), "masked_scatter")?;
-            let places = place::true_places(&mask.broadcast_to(&shape)?);
-            if places.len() > source.value().len() {
-                let (count, elements) = (places.len(), source.value().len());
+            let positions = place::true_places(&mask.broadcast_to(&shape)?);
+            if positions.len() > source.value().len() {
+                let (count, elements) = (positions.len(), source.value().len());
                 let message =
                     format!("expected a source of at least {count} elements, got {elements}");
                 return Err(Error::shape("masked_scatter", message));
             }
-            let source = source.flatten(0, -1)?.narrow(0, 0, places.len())?;
+            let source = source.flatten(0, -1)?.narrow(0, 0, positions.len())?;
             let all = self.broadcast_to(&shape)?.flatten(0, -1)?;
-            all.index_copy(0, &places, &source)?.reshape(shape)
+            all.index_copy(0, &positions, &source)?.reshape(shape)
         }
 
         /// As `gather`, but tensor and index broadcast along all axes except

@@ -61,8 +61,8 @@ pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
                 .into_iter()
                 .flat_map(|label| match label {
                     Label::Ellipsis(_) => {
-                        let places = (0..rank).rev();
-                        places.map(|i| Label::Ellipsis(std::cmp::Reverse(i))).collect()
+                        let axes = (0..rank).rev();
+                        axes.map(|i| Label::Ellipsis(std::cmp::Reverse(i))).collect()
                     }
                     letter => vec![letter],
                 })
@@ -87,8 +87,8 @@ pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
         result = pair(&result, &next, kept)?;
     }
     let result = summed(&result, |label| output.contains(label))?;
-    let place = |label| result.labels.iter().position(|other| other == label);
-    let order = output.iter().map(|label| place(label).map(|place| place as isize));
+    let position = |label| result.labels.iter().position(|other| other == label);
+    let order = output.iter().map(|label| position(label).map(|index| index as isize));
     result.value.permute(&order.collect::<Option<Vec<_>>>().expect("every label is an operand's"))
 }
 
@@ -131,8 +131,8 @@ fn labels(names: &str, shape: Option<&Shape>) -> Result<Vec<Label>> {
 /// An operand in which axes with the same name are replaced by their diagonal.
 fn with_labels_once<V: Ops>(mut value: V, mut labels: Vec<Label>) -> Result<Term<V>> {
     let again = |labels: &[Label]| {
-        let place = |i: usize| labels[..i].iter().position(|label| *label == labels[i]);
-        (0..labels.len()).find_map(|i| Some((place(i)?, i)))
+        let position = |i: usize| labels[..i].iter().position(|label| *label == labels[i]);
+        (0..labels.len()).find_map(|i| Some((position(i)?, i)))
     };
     while let Some((first, second)) = again(&labels) {
         let shape = value.value().shape();
@@ -199,16 +199,18 @@ fn pair<V: Ops>(a: &Term<V>, b: &Term<V>, kept: impl Fn(&Label) -> bool) -> Resu
     let (rows, columns) = (free(&a, &b), free(&b, &a));
     let labels: Vec<Label> = batch.iter().chain(&rows).chain(&columns).copied().collect();
     let sizes = |term: &Term<V>, labels: &[Label]| -> Vec<usize> {
-        let place = |label| term.labels.iter().position(|other| other == label);
+        let position = |label| term.labels.iter().position(|other| other == label);
         let shape = term.value.value().shape();
-        labels.iter().map(|label| shape[place(label).expect("one of its labels")]).collect()
+        labels.iter().map(|label| shape[position(label).expect("one of its labels")]).collect()
     };
     // Merges each group of axes into one axis.
     let grouped = |term: &Term<V>, groups: [&[Label]; 3]| -> Result<V> {
         let order = groups.concat();
-        let place = |label| term.labels.iter().position(|other| other == label);
-        let order: Vec<isize> =
-            order.iter().map(|label| place(label).expect("one of its labels") as isize).collect();
+        let position = |label| term.labels.iter().position(|other| other == label);
+        let order: Vec<isize> = order
+            .iter()
+            .map(|label| position(label).expect("one of its labels") as isize)
+            .collect();
         let shape = groups.map(|group| sizes(term, group).iter().product());
         term.value.permute(&order)?.reshape(shape)
     };

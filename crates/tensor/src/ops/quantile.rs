@@ -25,14 +25,14 @@ pub enum Interpolation {
 impl Interpolation {
     /// The offsets of the two neighbours of a position in a sorted axis, and
     /// the weight of the second one.
-    fn between(self, place: f64) -> (f64, f64, f64) {
-        let (low, high) = (place.floor(), place.ceil());
+    fn between(self, position: f64) -> (f64, f64, f64) {
+        let (low, high) = (position.floor(), position.ceil());
         match self {
-            Self::Linear => (low, high, place - low),
+            Self::Linear => (low, high, position - low),
             Self::Lower => (low, low, 0.0),
             Self::Higher => (high, high, 0.0),
             Self::Midpoint => (low, high, (high - low) / 2.0),
-            Self::Nearest => (place.round_ties_even(), place.round_ties_even(), 0.0),
+            Self::Nearest => (position.round_ties_even(), position.round_ties_even(), 0.0),
         }
     }
 }
@@ -144,6 +144,8 @@ fn between<X: Ops>(low: &X, high: &X, weights: &Tensor<f64>) -> Result<X> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_relative_eq;
+
     use super::*;
 
     const NAN: f64 = f64::NAN;
@@ -151,7 +153,7 @@ mod tests {
 
     fn assert_near(actual: &Tensor<f64>, expected: &[f64]) {
         let expected = Tensor::from_vec(expected.to_vec(), actual.shape()).unwrap();
-        assert!(actual.allclose(&expected, 1e-9, 1e-12).unwrap(), "{actual:?}, not {expected:?}");
+        assert_relative_eq!(*actual, expected, epsilon = 1e-12, max_relative = 1e-9);
     }
 
     /// Expected values here and below: PyTorch's.

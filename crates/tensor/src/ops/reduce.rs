@@ -346,7 +346,7 @@ impl<T: Number> Tensor<T> {
     ) -> Result<Tensor<i64>> {
         extreme_shape(place, self.shape(), &[axis], false)?;
         let (axis, _) = self.shape().along(place, axis)?;
-        let places = index_rows(self, axis, 1, |row, out| {
+        let indices = index_rows(self, axis, 1, |row, out| {
             let mut best = 0;
             for (i, &x) in row.iter().enumerate() {
                 if beats(x, row[best]) || (is_nan(x) && !is_nan(row[best])) {
@@ -358,7 +358,7 @@ impl<T: Number> Tensor<T> {
             }
             out[0] = best as i64;
         });
-        places.squeeze(axis as isize)
+        indices.squeeze(axis as isize)
     }
 }
 

@@ -165,9 +165,9 @@ impl ScatterReduce {
 
         let last = (0..targets.len()).filter(|&i| targets.get(i + 1) != Some(&targets[i]));
         let last: Vec<usize> = last.collect();
-        let places: Vec<usize> = last.iter().map(|&i| targets[i]).collect();
+        let positions: Vec<usize> = last.iter().map(|&i| targets[i]).collect();
         let ones = Term::constant(Tensor::ones([x.shape().elements()]));
-        let products = ones.index_copy(0, &places, &products.index_select(0, &last)?)?;
+        let products = ones.index_copy(0, &positions, &products.index_select(0, &last)?)?;
         let products = products.reshape(x.shape().clone())?;
         match self.include_self {
             true => x.mul(&products),

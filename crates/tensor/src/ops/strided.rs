@@ -83,11 +83,11 @@ impl DiagEmbed {
         shape.check_memory::<T>("diag_embed")?;
         let mut matrices = Tensor::full(shape, T::default());
         let diagonal = Diagonal { offset: self.offset, rows: -2, columns: -1 };
-        let places = Places::of(&diagonal.of(&matrices)?);
+        let offsets = Places::of(&diagonal.of(&matrices)?);
         x.with_slice(|values| {
             let matrices = matrices.make_mut();
-            for (place, &value) in places.zip(values) {
-                matrices[place] = value;
+            for (offset, &value) in offsets.zip(values) {
+                matrices[offset] = value;
             }
         });
         Ok(matrices)

@@ -23,7 +23,7 @@ const KEPT: &str = "step-";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
     /// After every so many epochs.
-    Epochs(usize),
+    Epochs(u64),
     /// After every so many steps.
     Steps(u64),
 }
@@ -122,7 +122,7 @@ impl Keeper {
     }
 
     /// Whether an epoch is.
-    pub(crate) fn due_after_epoch(&self, epoch: usize) -> bool {
+    pub(crate) fn due_after_epoch(&self, epoch: u64) -> bool {
         matches!(self.settings.every, Every::Epochs(every) if epoch.is_multiple_of(every))
     }
 

@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 struct Along<T: Float> {
     /// The pixel at each tap of each coordinate, or [`NOWHERE`].
     pixels: Vec<[usize; 4]>,
-    /// For each tap its weights at all coordinates, `[N, places]`; `None` if
+    /// For each tap its weights at all coordinates, `[N, points]`; `None` if
     /// all are 1.
     weights: Option<Vec<Term<T>>>,
 }
@@ -25,7 +25,7 @@ impl GridSample {
         let shape = x.shape().clone();
         let axes = shape.len() - 2;
         let batch = [shape[0], shape[1]];
-        let places: usize = grid.shape()[1..=axes].iter().product();
+        let points: usize = grid.shape()[1..=axes].iter().product();
         let output: Shape =
             batch.into_iter().chain(grid.shape()[1..=axes].iter().copied()).collect();
         let pixels = x.flatten(2, -1)?;
@@ -33,12 +33,12 @@ impl GridSample {
         let sizes = |axis: usize| shape[shape.len() - 1 - axis];
         let along: Vec<Along<T>> = (0..axes)
             .map(|axis| {
-                let coordinates = grid.narrow(-1, axis, 1)?.reshape([batch[0], places])?;
+                let coordinates = grid.narrow(-1, axis, 1)?.reshape([batch[0], points])?;
                 self.taps_of(&coordinates, sizes(axis))
             })
             .collect::<Result<_>>()?;
         let count = self.options.taps_along();
-        let mut sum = Term::constant(Tensor::zeros([batch[0], batch[1], places]));
+        let mut sum = Term::constant(Tensor::zeros([batch[0], batch[1], points]));
         for tap in 0..count.pow(axes as u32) {
             let digit = |axis: usize| tap / count.pow(axis as u32) % count;
             let pixel_at = |place: usize| {
@@ -54,7 +54,7 @@ impl GridSample {
                 }
                 index as i64
             };
-            let indices = Tensor::from_fn([batch[0], 1, places], pixel_at);
+            let indices = Tensor::from_fn([batch[0], 1, points], pixel_at);
             let outside = indices.lt_scalar(0);
             let stretched = indices.map(|index| index.max(0)).broadcast_to(sum.shape())?;
             let mut seen = pixels.gather(-1, &stretched)?;
@@ -71,7 +71,7 @@ impl GridSample {
         sum.reshape(output)
     }
 
-    /// The taps of coordinates `[N, places]` along an axis of `length` pixels.
+    /// The taps of coordinates `[N, points]` along an axis of `length` pixels.
     fn taps_of<T: Float>(&self, coordinates: &Term<T>, length: usize) -> Result<Along<T>> {
         let options = &self.options;
         let taps: Vec<[AxisTap; 4]> = coordinates
