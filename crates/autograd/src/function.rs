@@ -1,6 +1,8 @@
 //! Functions without a gradient, by name, which a trace records besides
 //! operations.
 
+use std::fmt;
+
 use dendra_tensor::ops::{Attribute, Attributes};
 use dendra_tensor::{Element, Error, Float, Number, Ops, Result, Shape, Tensor};
 
@@ -33,6 +35,12 @@ pub trait Function: Send + Sync + 'static {
     fn with_setting(&self, name: &str, value: &Attribute) -> Option<Box<dyn Function>> {
         let _ = (name, value);
         None
+    }
+}
+
+impl fmt::Debug for dyn Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

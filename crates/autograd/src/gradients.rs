@@ -8,6 +8,7 @@ use crate::var::Var;
 
 /// The gradients of one loss, and the updates of buffers that its forward pass
 /// recorded.
+#[derive(Debug)]
 pub struct Gradients<T: Float = f32> {
     tape: Tape<T>,
     loss: T,
@@ -19,7 +20,7 @@ pub struct Gradients<T: Float = f32> {
 }
 
 /// A change of a buffer, recorded by `forward` and applied with the gradients.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Update<T: Float = f32> {
     /// `buffer = (1 − weight) · buffer + weight · target`
     Towards {

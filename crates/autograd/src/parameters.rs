@@ -10,6 +10,7 @@ use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
 use crate::state::{self, StateDict};
 
 /// One part of a model's state.
+#[derive(Debug)]
 pub enum Entry<'a, T: Float> {
     /// A parameter.
     Param(&'a Param<T>),
@@ -20,6 +21,7 @@ pub enum Entry<'a, T: Float> {
 }
 
 /// One part of a model's state, for modification.
+#[derive(Debug)]
 pub enum EntryMut<'a, T: Float> {
     /// A parameter.
     Param(&'a mut Param<T>),

@@ -20,6 +20,7 @@ use crate::tape::{Node, Tape};
 use crate::var::Var;
 
 /// The gradients of each sample of a batch with respect to all parameters.
+#[derive(Debug)]
 pub struct SampleGradients<T: Float = f32> {
     tape: Tape<T>,
     loss: T,

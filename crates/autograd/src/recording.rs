@@ -2,11 +2,9 @@
 //! without a gradient, and the part of the model to which each belongs.
 
 use std::fmt::Display;
-use std::sync::MutexGuard;
 
-use dendra_tensor::ops::{Op, Recorded, record};
+use dendra_tensor::ops::Recorded;
 use dendra_tensor::{AnyTensor, Element, Error, Float, Result, Tensor, Tensors};
-use smallvec::SmallVec;
 
 use crate::function::Function;
 use crate::param::{Param, ParamId};
@@ -15,6 +13,7 @@ use crate::tape::Tape;
 use crate::var::Var;
 
 /// The recording of a tape made by [`Tape::tracing`].
+#[derive(Debug)]
 pub struct Recording<T: Float = f32> {
     /// The events, in order.
     pub events: Vec<Event<T>>,
@@ -25,6 +24,7 @@ pub struct Recording<T: Float = f32> {
 }
 
 /// An event; a value of the tape is the index of its event.
+#[derive(Debug)]
 pub enum Event<T: Float> {
     /// A value from outside: data, a constant, or a value that was detached
     /// from the tape.
@@ -87,6 +87,11 @@ impl<T: Float> Recording<T> {
         self.push(Event::Parameter { id: param.id(), value: param.value().clone() })
     }
 
+    /// Records the call of an operation.
+    pub(crate) fn call(&mut self, call: Box<dyn Recorded<T>>) -> usize {
+        self.push(Event::Call { call, scope: self.current })
+    }
+
     fn push(&mut self, event: Event<T>) -> usize {
         self.events.push(event);
         self.events.len() - 1
@@ -94,6 +99,7 @@ impl<T: Float> Recording<T> {
 }
 
 /// While this exists, computations belong to a part; see [`Tape::enter`].
+#[derive(Debug)]
 #[must_use = "the part is left at once when this is dropped"]
 pub struct Inside<T: Float> {
     tape: Tape<T>,
@@ -221,27 +227,6 @@ impl<T: Float> Tape<T> {
     /// the tape does not trace.
     pub fn take_recording(&self) -> Option<Recording<T>> {
         self.recording().map(|mut recording| std::mem::replace(&mut *recording, Recording::new()))
-    }
-
-    /// Applies an operation and records it.
-    #[inline(never)]
-    pub(crate) fn trace<O: Op<T>>(
-        &self,
-        mut recording: MutexGuard<'_, Recording<T>>,
-        operation: O,
-        inputs: &[&Var<T>],
-    ) -> Var<T> {
-        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
-        let parents = inputs
-            .iter()
-            .map(|input| Some(input.node().unwrap_or_else(|| recording.value(input.value()))))
-            .collect();
-        let call = record(operation, &values, parents);
-        let output = call.output().clone();
-        let scope = recording.current;
-        let node = recording.push(Event::Call { call, scope });
-        drop(recording);
-        Var::on_tape(output, self.clone(), Some(node))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dendra_tensor::ops::{Op, Recorded, record};
+use dendra_tensor::ops::{Op, Parents, Recorded, record};
 use dendra_tensor::{Float, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
@@ -224,19 +224,42 @@ impl<T: Float> Tape<T> {
 
     /// Applies an operation and, when an input needs a gradient, records it.
     pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
-        if let Some(recording) = self.recording() {
-            return self.trace(recording, operation, inputs);
+        let values = values(inputs);
+        match self.parents(inputs) {
+            Some(parents) => self.keep(record(operation, &values, parents)),
+            None => Var::on_tape(operation.forward(&values).0, self.clone(), None),
         }
-        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
-        if inputs.iter().all(|input| input.node().is_none()) {
-            return self.input(operation.forward(&values).0);
+    }
+
+    // What follows is not generic over the operation, so that it is compiled once.
+
+    /// The nodes of the inputs of a call; `None` if the call is not recorded.
+    #[inline(never)]
+    fn parents(&self, inputs: &[&Var<T>]) -> Option<Parents> {
+        if let Some(mut recording) = self.recording() {
+            let mut node =
+                |input: &Var<T>| input.node().unwrap_or_else(|| recording.value(input.value()));
+            return Some(inputs.iter().map(|&input| Some(node(input))).collect());
         }
-        let parents = inputs.iter().map(|input| input.node()).collect();
-        let call = record(operation, &values, parents);
+        let parents: Parents = inputs.iter().map(|input| input.node()).collect();
+        parents.iter().any(Option::is_some).then_some(parents)
+    }
+
+    /// Records a call and returns its output.
+    #[inline(never)]
+    fn keep(&self, call: Box<dyn Recorded<T>>) -> Var<T> {
         let output = call.output().clone();
-        let node = self.shared.record().push(Node::Operation(call));
+        let node = match self.recording() {
+            Some(mut recording) => recording.call(call),
+            None => self.shared.record().push(Node::Operation(call)),
+        };
         Var::on_tape(output, self.clone(), Some(node))
     }
+}
+
+#[inline(never)]
+fn values<'a, T: Float>(inputs: &[&'a Var<T>]) -> SmallVec<[&'a Tensor<T>; 4]> {
+    inputs.iter().map(|input| input.value()).collect()
 }
 
 impl<T: Float> Shared<T> {

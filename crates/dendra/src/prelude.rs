@@ -6,13 +6,14 @@ pub use dendra_autograd::Parameters;
 pub use dendra_autograd::{
     Buffer, Counter, Gradients, Param, StateDict, Tape, Var, value_and_grad,
 };
+#[cfg(feature = "tables")]
+pub use dendra_datasets::Csv;
 #[cfg(feature = "images")]
 pub use dendra_datasets::ImageFolder;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
-    Csv, DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples,
-    TensorDataset, TextDataset, TransformDataset, Vocabulary, blobs, digits, friedman, moons,
-    spirals,
+    DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples, TensorDataset,
+    TextDataset, TransformDataset, Vocabulary, blobs, digits, friedman, moons, spirals,
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
@@ -45,8 +46,8 @@ pub use dendra_train::{
     BinaryPrecision, BinaryRecall, Callback, CategoricalAccuracy, Checkpoints, CohenKappa,
     ConfusionMatrix, EarlyStopping, EpochReport, Every, F1, Fit, History, MapMetric,
     MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Moment, NotFinite,
-    Perplexity, Precision, Profile, R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy,
-    Trainer, Verbose,
+    Perplexity, Precision, Predictor, Profile, R2Score, Recall, RocAuc, RootMeanSquaredError,
+    TopKAccuracy, Trainer, Verbose,
 };
 
 #[cfg(feature = "losses")]

@@ -52,7 +52,7 @@ pub struct CrossEntropy {
 /// The target of a cross-entropy for an output of `T`: labels
 /// (`Tensor<i64>`), or probabilities (`Tensor<T>`).
 pub trait ClassTarget<T: Float> {
-    /// Which of both it is.
+    /// The target as one of both.
     fn classes(&self) -> Classes<'_, T>;
 }
 

@@ -66,9 +66,9 @@ pub struct CTCTarget {
     /// The labels: `[n, longest]`, of which each row counts up to its length,
     /// or all sequences one after the other as `[sum of the lengths]`.
     pub labels: Tensor<i64>,
-    /// How many steps of the output count for each sequence.
+    /// The number of steps of the output that count for each sequence.
     pub input_lengths: Vec<usize>,
-    /// How many labels each sequence has.
+    /// The number of labels of each sequence.
     pub target_lengths: Vec<usize>,
 }
 

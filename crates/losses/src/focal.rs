@@ -234,7 +234,7 @@ impl SigmoidFocalLoss {
     }
 }
 
-/// What both the loss and its derivative need.
+/// The values that the loss and its derivative share.
 struct At<T> {
     /// 1 − q, the probability of being wrong.
     wrong: T,

@@ -2,18 +2,18 @@
 //!
 //! A loss is a struct with settings. Its method `compute` takes a
 //! [`Var`](dendra_autograd::Var) in training and a plain
-//! [`Tensor`](dendra_tensor::Tensor) anywhere else; [`cross_entropy`] and its
-//! like are that method with PyTorch's defaults. A trainer calls it through
-//! [`Loss`], which also tells what a mean was divided by, and which functions
-//! of one or several outputs implement as well. Names, defaults and formulas
+//! [`Tensor`](dendra_tensor::Tensor) elsewhere; functions such as
+//! [`cross_entropy`] are that method with PyTorch's defaults. A trainer calls
+//! it through [`Loss`], which also returns the divisor of a mean; functions of
+//! one or several outputs implement it as well. Names, defaults and formulas
 //! are PyTorch's.
 //!
 //! Where PyTorch's loss broadcasts, output or target may have the smaller shape
-//! of both ([`mse_loss`] and its like). That both grow, as `[n, 1]` and `[n]`
-//! would to `[n, n]`, is an error here: it is a mistake, of which PyTorch only
-//! warns. [`l1_penalty`] and [`l2_penalty`] measure a model's weights, to
-//! be added to a loss. Constructors and settings cannot fail: an invalid setting is an
-//! error of the first use.
+//! of both (as in [`mse_loss`]). Shapes that both grow, such as `[n, 1]` and
+//! `[n]` to `[n, n]`, are an error here, since they are usually a mistake;
+//! PyTorch only warns. [`l1_penalty`] and [`l2_penalty`] measure a model's
+//! weights, to be added to a loss. Constructors and settings cannot fail: an
+//! invalid setting is an error of the first use.
 //!
 //! ```
 //! use dendra_autograd::Tape;

@@ -1,9 +1,9 @@
-//! What every loss is, and how the losses of batches become one.
+//! The interface of losses, and the loss of several batches.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 
-/// Says how far the output `P` of a model is from a target of type `Y`.
+/// Measures how far the output `P` of a model is from a target of type `Y`.
 ///
 /// `P` is one variable unless a model has several outputs. A function of
 /// output and target is a loss too:
@@ -33,6 +33,12 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 /// assert_eq!(loss.value().item()?, 2_f32.ln() + 0.4);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss of targets of type `{Y}`",
+    label = "the data set's targets do not suit this loss",
+    note = "class labels are integers, `Tensor<i64>`; quantities and probabilities are floats, as \
+            the model's outputs are"
+)]
 pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     /// The loss: a scalar, unless the reduction is [`Reduction::None`].
     ///
@@ -42,14 +48,14 @@ pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     /// invalid, or a setting is.
     fn forward(&self, output: &P, target: &Y) -> Result<Var<T>>;
 
-    /// What [`forward`](Self::forward) divided a sum by to become the mean of a
-    /// batch of so many samples, so that the losses of several batches become
-    /// the loss of all their samples ([`RunningLoss`]): the number of samples
-    /// or elements that count, or their weights. It is 0, and the mean NaN,
-    /// where none counts. `None` for a sum, which nothing was divided by.
+    /// The number by which [`forward`](Self::forward) divided the sum for its
+    /// mean over a batch of this many samples: the number of samples or
+    /// elements that count, or the sum of their weights. [`RunningLoss`] uses
+    /// it to combine the losses of several batches. It is 0, and the mean NaN,
+    /// where none counts. `None` for a sum.
     ///
-    /// Unless written, the loss is a mean over the samples. Output and target
-    /// are those of a call of `forward` that succeeded.
+    /// By default the loss is a mean over the samples. Output and target are
+    /// those of a successful call of `forward`.
     fn divisor(&self, output: &P, target: &Y, samples: usize) -> Option<f64> {
         let _ = (output, target);
         Some(samples as f64)
@@ -60,10 +66,10 @@ pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     ///
     /// # Errors
     ///
-    /// When the loss knows no classes, as it does not unless written.
+    /// When the loss has no classes, which is the default.
     fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Y, T, P>>> {
         let _ = weights;
-        Err(Error::argument("class_weights", "this loss takes no weights of classes"))
+        Err(Error::argument("class_weights", "this loss does not support class weights"))
     }
 }
 
@@ -76,9 +82,9 @@ where
     }
 }
 
-/// The loss of several batches as that of one batch of them all: Σ dᵢ·lᵢ / Σ dᵢ
-/// for means lᵢ with the divisors dᵢ, and Σ lᵢ for sums. A batch of which
-/// nothing counts changes nothing.
+/// The loss of several batches, as if they were one batch: Σ dᵢ·lᵢ / Σ dᵢ for
+/// means lᵢ with the divisors dᵢ, and Σ lᵢ for sums. A batch in which nothing
+/// counts changes nothing.
 ///
 /// ```
 /// use dendra_autograd::Var;
@@ -103,13 +109,13 @@ where
 pub struct RunningLoss {
     /// The sum of the losses, each times its divisor.
     pub sum: f64,
-    /// What the sum is to be divided by: the sum of the divisors, or 1 for
-    /// losses that are sums.
+    /// The divisor of the sum: the sum of the divisors, or 1 for losses that
+    /// are sums.
     pub divisor: f64,
 }
 
 impl RunningLoss {
-    /// Takes in the loss of a batch, and what it was divided by.
+    /// Adds the loss of a batch with its divisor.
     pub fn add(&mut self, loss: f64, divisor: Option<f64>) {
         match divisor {
             Some(0.0) => {}
@@ -124,7 +130,7 @@ impl RunningLoss {
         }
     }
 
-    /// The loss of all batches; NaN as long as nothing counts.
+    /// The loss of all batches; NaN while nothing counts.
     pub fn value(&self) -> f64 {
         self.sum / self.divisor
     }
@@ -163,8 +169,8 @@ macro_rules! loss_functions {
 }
 pub(crate) use loss_functions;
 
-/// Makes a loss of a type with a setting `reduction` and a method `compute`,
-/// which takes targets of one type: what its mean is over is `$parts`.
+/// Implements [`Loss`] for a type with a setting `reduction` and a method
+/// `compute` that takes targets of one type. Its mean is over `$parts`.
 macro_rules! is_loss {
     ($loss:ident, $target:ty, |$this:ident, $output:ident, $y:ident| $parts:expr) => {
         impl<T: Float> Loss<$target, T> for $loss {
@@ -365,6 +371,6 @@ mod tests {
         assert_eq!(divisors, [3.0, 3.0, 3.0, 1.0].map(Some));
         let other: Result<Box<dyn Loss<Tensor>>> = MSELoss::new().with_class_weights(&weights);
         let other = other.err().unwrap();
-        assert!(other.to_string().contains("takes no weights of classes"), "{other}");
+        assert!(other.to_string().contains("does not support class weights"), "{other}");
     }
 }

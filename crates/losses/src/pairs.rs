@@ -1,7 +1,8 @@
 //! Losses that compare the outputs for two or three inputs with each other.
 //!
-//! They take more than one output, so they are no [`Loss`](crate::Loss)
-//! themselves; a closure that takes a model's output apart is one.
+//! They take more than one output, so they do not implement
+//! [`Loss`](crate::Loss); a closure that splits the output of a model and calls
+//! one does.
 
 use dendra_derive::Setters;
 use dendra_tensor::ops::Attributes;

@@ -9,15 +9,15 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::loss::reduce;
 
-/// The loss of one element: a function of the output `x` and of `N` constants,
-/// which the target is made into, beside its derivative by the output.
+/// The loss of one element: a function of the output `x` and of `N` constants
+/// computed from the target, and its derivative by the output.
 pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// What the constants are.
+    /// The names of the constants.
     const CONSTANTS: [&'static str; N];
 
-    /// Between which outputs the derivative is checked.
+    /// The range of outputs in which the derivative is checked.
     const OUTPUTS: [f64; 2] = [0.05, 0.95];
 
     /// Settings under which the derivative is checked, for constants between 0
@@ -251,8 +251,8 @@ pub(crate) fn apply<V: Ops, C: Curve<N>, const N: usize>(
     V::try_apply(Pointwise { curve, constants, reduction }, &[output])
 }
 
-/// What all losses of single elements have that are made of one curve and the
-/// plain target.
+/// The method `compute` and [`Loss`] for losses that are one curve of the
+/// target.
 macro_rules! elementwise {
     ($($loss:ident)*) => {$(
         impl $loss {

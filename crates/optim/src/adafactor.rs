@@ -76,7 +76,7 @@ impl<T: Float> Adafactor<T> {
     }
 }
 
-/// What depends on the count of steps.
+/// The values that depend on the number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct AtStep {
     /// The share of the new gradient in the running means.

@@ -43,7 +43,7 @@ pub struct AdagradRule {
 }
 
 impl Rule for AdagradRule {
-    /// What the learning rate is divided by.
+    /// The divisor of the learning rate.
     type AtStep = f64;
 
     const NAME: &'static str = "Adagrad";

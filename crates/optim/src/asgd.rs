@@ -49,7 +49,7 @@ pub struct ASGDRule {
     t0: f64,
 }
 
-/// How many steps came before, and the weight of this one in the mean.
+/// The number of steps before this one, and its weight in the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Averaging {
     before: f64,

@@ -1,5 +1,7 @@
-//! The optimizer that all rules share: its settings, and its state going out
-//! and in.
+//! The optimizer that all rules share: its settings, and saving and loading its
+//! state.
+
+use std::fmt;
 
 use dendra_autograd::{Differences, Gradients, Parameters, StateDict};
 use dendra_tensor::{Element, Float, Result, Shape, Tensor};
@@ -13,13 +15,14 @@ use crate::slots::{self, Slots};
 
 /// Descent along the gradients by a [`Rule`].
 ///
-/// The rules come with a constructor each, as [`SGD::new`](crate::SGD) and
-/// [`Adam::new`](crate::Adam). Constructors and settings cannot fail: the first
-/// step, or [`check`](Optimizer::check), names what is invalid.
+/// [`SGD`](crate::SGD), [`Adam`](crate::Adam) and the others are this type with
+/// one rule each. Constructors and settings cannot fail: the first step, or
+/// [`check`](Optimizer::check), reports invalid settings.
 ///
-/// Parameters are told apart by their identity. Handing over another model, or
-/// a clone of the model, is an error once there is state, since the state
-/// would not belong to it; new parameters of the same model start afresh.
+/// Parameters are distinguished by their identity. Once there is state, a step
+/// with another model, or with a clone of the model, is an error, since the
+/// state does not belong to it. New parameters of the same model start without
+/// state.
 pub struct Descent<R: Rule, T: Float = f32> {
     pub(crate) rule: R,
     learning_rate: f64,
@@ -37,13 +40,21 @@ pub struct Descent<R: Rule, T: Float = f32> {
     pub(crate) ready: bool,
 }
 
+impl<R: Rule, T: Float> fmt::Debug for Descent<R, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct(R::NAME);
+        debug.field("learning_rate", &self.learning_rate).field("steps", &self.steps);
+        debug.finish_non_exhaustive()
+    }
+}
+
 // The entries of a state dict that belong to no parameter.
 const STEPS: &str = "steps";
 const EPOCHS: &str = "epochs";
 const LEARNING_RATE: &str = "learning_rate";
 const PLATEAU: &str = "plateau";
 
-/// What a schedule counts.
+/// The unit that a schedule counts.
 enum Count {
     Steps,
     Epochs,
@@ -84,7 +95,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
         &mut self.rule
     }
 
-    /// How strongly weights are pulled to 0; the rule says how.
+    /// The strength with which weights are pulled to 0; the formula is that of
+    /// the rule.
     #[must_use]
     pub fn weight_decay(mut self, weight_decay: f64) -> Self {
         self.defaults.weight_decay = weight_decay;
@@ -132,9 +144,9 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// A learning rate that falls when what [`observe`](Optimizer::observe) is
-    /// told stops getting better. It is the base of the schedule, where there
-    /// is one.
+    /// A learning rate that falls when the figures passed to
+    /// [`observe`](Optimizer::observe) no longer improve. It is the base of the
+    /// schedule, if there is one.
     #[must_use]
     pub fn reduce_on_plateau(mut self, plateau: ReduceLROnPlateau) -> Self {
         self.plateau = Some(plateau);
@@ -142,8 +154,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// Scales the gradients, all parameters' together, down to this Euclidean
-    /// norm where theirs is larger.
+    /// Scales the gradients down so that the Euclidean norm of all together is
+    /// at most this.
     #[must_use]
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.clip_norm_of(Norm::L2, max_norm)
@@ -166,15 +178,15 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// Climbs along the gradients instead: the loss becomes a score.
+    /// Maximises the loss instead of minimising it.
     #[must_use]
     pub fn maximize(mut self, maximize: bool) -> Self {
         self.clipping.negate = maximize;
         self
     }
 
-    /// Leaves trainable parameters as they are when the loss does not depend
-    /// on them, where it is an error otherwise.
+    /// Leaves trainable parameters on which the loss does not depend as they
+    /// are; by default they are an error.
     #[must_use]
     pub fn allow_missing_gradients(mut self) -> Self {
         self.allow_missing_gradients = true;
@@ -191,7 +203,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
 impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
         let (gradients_of, treatment) = self.plan(&*model, gradients)?;
-        // What can fail comes before the parameters change.
+        // Everything that can fail comes before the parameters change.
         model.apply_updates(gradients)?;
         self.update(model, &gradients_of, treatment, self.learning_rate())?;
         self.steps += 1;

@@ -15,7 +15,7 @@ use crate::optimizer::Optimizer;
 use crate::rule::{Now, Rule, require_not_negative};
 use crate::slots::Slots;
 
-/// Elementary steps that the update of an element counts as.
+/// The cost of the update of an element, in elementary operations.
 const COST: usize = 4;
 
 /// Elements that one thread updates at a time.
@@ -29,7 +29,7 @@ const BLOCK: usize = 1024;
 /// parameter stays as it is.
 pub(crate) type Chosen<'a, T> = Vec<Option<Cow<'a, [T]>>>;
 
-/// The parameters of a model in its order, expected to be so many.
+/// The parameters of a model in its order; about `expected` of them.
 pub(crate) fn parameters<T: Float>(model: &dyn Parameters<T>, expected: usize) -> Vec<&Param<T>> {
     let mut found = Vec::with_capacity(expected);
     model.visit(&mut Path::unwritten(), &mut |_, entry| {
@@ -113,7 +113,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
         Ok(chosen)
     }
 
-    /// What is done to the gradients before the rule sees them.
+    /// The clipping of the gradients before the rule gets them.
     fn treatment(&self, chosen: &Chosen<'_, T>) -> Result<Option<Treatment<T>>> {
         let Some((norm, _)) = self.clipping.norm else {
             return Ok(self.clipping.treatment(None));
@@ -128,7 +128,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
         let which = bad.map_or_else(String::new, |(slot, _)| format!(" of `{}`", slot.name));
         Err(Error::not_finite(
             format!("{}: step {}", R::NAME, self.steps),
-            format!("the gradient{which} is not finite, so it has no norm to clip by"),
+            format!("the gradient{which} is not finite, so its norm cannot be clipped"),
         ))
     }
 
@@ -136,8 +136,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
     ///
     /// # Errors
     ///
-    /// When the model shows its parameters in another order to be changed than
-    /// to be looked at; nothing has changed then.
+    /// When `visit_mut` of the model shows the parameters in another order than
+    /// `visit`; nothing has changed then.
     #[inline(never)]
     pub(crate) fn update(
         &mut self,
@@ -168,7 +168,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
     }
 }
 
-/// All that is to be updated, in pieces.
+/// All parameters that are to be updated, in pieces.
 fn gather<'a, R: Rule, T: Float>(
     rule: &R,
     slots: &'a mut Slots<T>,
@@ -178,8 +178,8 @@ fn gather<'a, R: Rule, T: Float>(
 ) -> Result<Vec<Piece<'a, T, R::AtStep>>> {
     let mut pieces = Vec::with_capacity(chosen.len());
     let mut same_order = true;
-    // Most parameters are at one count of updates, so what depends on it is
-    // computed once.
+    // Most parameters have the same number of updates, so the values that
+    // depend on it are computed once.
     let mut latest = None;
     let mut slots = slots.iter_mut().zip(chosen);
     model.visit_mut(&mut Path::unwritten(), &mut |_, entry| {
@@ -223,7 +223,7 @@ fn gather<'a, R: Rule, T: Float>(
     }
     Err(Error::argument(
         R::NAME,
-        "the model's visit and visit_mut show its parameters in different orders",
+        "visit and visit_mut of the model must show its parameters in the same order",
     ))
 }
 

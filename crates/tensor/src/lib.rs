@@ -22,7 +22,7 @@
 //! ```
 
 mod any;
-#[cfg(feature = "approx")]
+#[cfg(any(test, feature = "approx"))]
 mod approx;
 mod buffer;
 mod creation;

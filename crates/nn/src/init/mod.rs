@@ -10,7 +10,7 @@ use std::fmt::Display;
 use dendra_autograd::{Buffer, Param};
 use dendra_tensor::{Error, Float, Result, Rng, Shape, Tensor};
 
-/// How many inputs an output depends on, and the other way round.
+/// The number of inputs of each output, and of outputs of each input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fans {
     /// Inputs of one output.
@@ -43,7 +43,7 @@ impl Fans {
     }
 }
 
-/// How the first values of a parameter are drawn.
+/// The distribution of the initial values of a parameter.
 ///
 /// U(±b) is the uniform distribution from −b to b, N(σ²) the normal one around
 /// 0 with variance σ².
@@ -111,7 +111,7 @@ pub enum Init {
     VarianceScaling {
         /// The factor of the variance, a gain squared.
         scale: f64,
-        /// Which fan divides it.
+        /// The fan that divides it.
         mode: FanMode,
         /// Uniform or normal.
         distribution: Distribution,
@@ -136,7 +136,7 @@ pub enum Init {
     },
 }
 
-/// Which fan the variance of a weight is divided by.
+/// The fan that divides the variance of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FanMode {
     /// The inputs of an output: keeps the variance on the way forward.
@@ -147,7 +147,7 @@ pub enum FanMode {
     FanAvg,
 }
 
-/// How values around 0 of a given variance are distributed.
+/// The distribution of values with mean 0 and a given variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
     /// Uniformly.
@@ -156,7 +156,8 @@ pub enum Distribution {
     Normal,
 }
 
-/// What follows a layer, and so how far its values should spread.
+/// The activation function after a layer, which determines the gain of its
+/// weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Nonlinearity {
     /// Nothing, or a sigmoid.
@@ -282,7 +283,7 @@ impl Init {
     }
 }
 
-/// Where the values of a new layer come from.
+/// The source of the values of a new layer.
 pub(crate) enum Source<'a> {
     /// They are drawn.
     Random(&'a mut Rng),
@@ -292,7 +293,7 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// A parameter. `context` names who asks.
+    /// A parameter. `context` names the layer in errors.
     pub(crate) fn param<T: Float>(
         &mut self,
         init: Init,

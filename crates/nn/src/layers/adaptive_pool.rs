@@ -66,8 +66,8 @@ macro_rules! adaptive {
 }
 
 impl<const D: usize> AdaptiveMaxPool<D> {
-    /// As [`Module::forward`], and beside the values where they were: row-major
-    /// indices over the axes behind the channels (PyTorch's
+    /// Like [`Module::forward`], and also returns the positions of the values:
+    /// row-major indices over the axes after the channels (PyTorch's
     /// `return_indices=True`). Of equal values it is the first.
     ///
     /// # Errors

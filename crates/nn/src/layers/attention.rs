@@ -63,7 +63,7 @@ pub struct MultiheadAttention<T: Float = f32> {
     pub v_proj_weight: Option<Param<T>>,
     /// The biases of the three projections.
     pub in_proj_bias: Option<Param<T>>,
-    /// A key that every query sees beside those given.
+    /// A key that each query sees in addition to those of the input.
     pub bias_k: Option<Param<T>>,
     /// The value of that key.
     pub bias_v: Option<Param<T>>,
@@ -191,13 +191,13 @@ impl MultiheadAttentionSettings {
     }
 }
 
-/// What a call of attention may be given.
+/// The options of a call of attention.
 #[derive(Debug)]
 pub struct Attend<'a, T: Float = f32> {
-    /// Which scores count, or what is added to them; stretches to
+    /// The scores that count, or numbers that are added to them; broadcasts to
     /// `[N, num_heads, L, S]`. ([`AttentionMask::Keep`] is true where a score
     /// counts, as in `scaled_dot_product_attention`; PyTorch's
-    /// `MultiheadAttention` has it the other way round.)
+    /// `MultiheadAttention` has the opposite convention.)
     pub mask: AttentionMask<T>,
     /// For each sample which keys are padding and do not count, `[N, S]`; `[S]`
     /// for one sample without the batch axis.
@@ -241,11 +241,11 @@ impl<T: Float> MultiheadAttention<T> {
         context::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
     }
 
-    /// As [`attend`](Self::attend), and beside the output the weights of the
-    /// keys: their mean over the heads, `[N, L, S]`, or those of each head,
-    /// `[N, num_heads, L, S]`, unless `average` (PyTorch's
-    /// `need_weights=True`, `average_attn_weights`). It holds all weights at
-    /// once, which `attend` does not.
+    /// Like [`attend`](Self::attend), and also returns the weights of the keys:
+    /// their mean over the heads, `[N, L, S]`, or those of each head, `[N,
+    /// num_heads, L, S]`, unless `average` (PyTorch's `need_weights=True`,
+    /// `average_attn_weights`). It holds all weights at once, which `attend`
+    /// does not.
     ///
     /// # Errors
     ///
@@ -398,7 +398,7 @@ impl<T: Float> MultiheadAttention<T> {
         more
     }
 
-    /// What the heads found, `[N, num_heads, L, E / num_heads]`, joined and
+    /// The outputs of the heads, `[N, num_heads, L, E / num_heads]`, joined and
     /// projected.
     fn joined(&self, y: &Var<T>) -> Result<Var<T>> {
         let &[batch, _, length, _] = &y.shape()[..] else { unreachable!("four axes") };

@@ -82,8 +82,8 @@ impl<const D: usize> BatchNorm<f32, D> {
         BatchNormSettings::with_defaults(Some(num_features))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_features`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `num_features`.
     pub fn lazy() -> BatchNormSettings<D> {
         BatchNormSettings::with_defaults(None)
     }
@@ -211,10 +211,17 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
                 variance: variance.value().clone(),
             }));
         };
-        let batch = ChannelStatistics::of(x.value())?;
         let count = x.value().len() / x.shape()[1].max(1);
-        // One value has no variance, which the operation refuses; no value
-        // has no mean either.
+        if count == 1 {
+            let message = format!(
+                "a batch of {} has one element a channel, and so no variance: leave out a last \
+                 batch of one sample (`drop_last`), or take larger ones",
+                x.shape()
+            );
+            return Err(Error::shape("batch_norm", message));
+        }
+        let batch = ChannelStatistics::of(x.value())?;
+        // No value has no mean either.
         if count > 1 {
             let unbiased = &batch.variance * T::from_f64(count as f64 / (count - 1) as f64);
             let seen = self.num_batches_tracked.as_ref().map_or(0, Counter::value);
@@ -225,7 +232,7 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
                 }
             }
         }
-        if let Some(counter) = self.num_batches_tracked.as_ref().filter(|_| count != 1) {
+        if let Some(counter) = &self.num_batches_tracked {
             tape.increment(counter);
         }
         Ok(NormStatistics::Computed(batch))

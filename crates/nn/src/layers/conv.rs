@@ -32,8 +32,8 @@ pub type Conv3d<T = f32> = Conv<T, 3>;
 ///                                                  j·stride + v·dilation − padding]
 /// ```
 ///
-/// over c, u, v, where x is 0 outside the image (or what the [`PaddingMode`]
-/// says) and c′ is the c-th channel of o's group. Use it as [`Conv1d`],
+/// over c, u, v, where x is 0 outside the image (or as the [`PaddingMode`]
+/// defines) and c′ is the c-th channel of o's group. Use it as [`Conv1d`],
 /// [`Conv2d`] or [`Conv3d`].
 ///
 /// | | shape |
@@ -70,7 +70,7 @@ pub struct Conv<T: Float, const D: usize> {
     pub bias: Option<Param<T>>,
     #[parameters(skip)]
     padding: Padding<D>,
-    /// What is put around the input first, unless it is zeros.
+    /// The padding that is a separate operation, unless it is zeros.
     #[parameters(skip)]
     pad: Option<Pad>,
     #[parameters(skip)]
@@ -80,8 +80,8 @@ pub struct Conv<T: Float, const D: usize> {
     options: ConvOptions<D>,
 }
 
-/// How much is added around the input of a convolution. A number, or one for
-/// each axis, stands for both sides.
+/// The padding of a convolution. A number, or one for each axis, is that of
+/// both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Padding<const D: usize> {
@@ -95,7 +95,7 @@ pub enum Padding<const D: usize> {
     Zeros(Extents<D>),
 }
 
-/// What stands in the padding of a convolution.
+/// The values of the padding of a convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PaddingMode {
@@ -159,8 +159,8 @@ impl<const D: usize> Conv<f32, D> {
         ConvSettings::with_defaults(Some(in_channels), out_channels, kernel_size.into())
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `in_channels`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `in_channels`.
     pub fn lazy(out_channels: usize, kernel_size: impl Into<Extents<D>>) -> ConvSettings<D> {
         ConvSettings::with_defaults(None, out_channels, kernel_size.into())
     }
@@ -226,8 +226,8 @@ macro_rules! kernel_settings {
                 Err(Error::argument(kind, message))
             }
 
-            /// The number of input channels, which the input decides if
-            /// nobody did.
+            /// The number of input channels, which is taken from the input
+            /// unless it is set.
             fn find_in_channels(&mut self, input: &Shape) -> Result<usize> {
                 check_sample::<D>(&name::<D>(), input)?;
                 let expected = *self.in_channels.get_or_insert(input[0]);

@@ -86,8 +86,8 @@ impl<const D: usize> ConvTranspose<f32, D> {
         ConvTransposeSettings::with_defaults(in_channels, out_channels, kernel_size)
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `in_channels`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `in_channels`.
     pub fn lazy(
         out_channels: usize,
         kernel_size: impl Into<Extents<D>>,

@@ -1,4 +1,4 @@
-//! How alike, or how far apart, two vectors are.
+//! The similarity and the distance of two vectors.
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;

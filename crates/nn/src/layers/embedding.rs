@@ -47,7 +47,7 @@ pub struct Embedding<T: Float = f32> {
     rules: TableRules,
 }
 
-/// What a lookup in a table does to the vectors and their gradients.
+/// What a lookup does to the vectors of a table and to their gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableRules {
@@ -242,7 +242,7 @@ pub(super) fn table<T: Float>(
     Ok(weight)
 }
 
-/// Something to put a parameter beside: on the tape when one is given.
+/// An empty value that puts a parameter on the tape, if there is one.
 pub(super) fn beside<T: Float>(tape: Option<&Tape<T>>) -> Var<T> {
     match tape {
         Some(tape) => tape.input(Tensor::zeros([0])),

@@ -46,7 +46,7 @@ pub struct FractionalMaxPool<const D: usize> {
     output: Output<D>,
 }
 
-/// How large the output is.
+/// The size of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 enum Output<const D: usize> {
@@ -98,7 +98,7 @@ impl<const D: usize> FractionalMaxPool<D> {
         Self { kernel_size: kernel_size.into(), output: Output::Ratio(output_ratio) }
     }
 
-    /// The size of the output for an input with these axes behind the channels.
+    /// The size of the output for an input with these axes after the channels.
     fn output_size(&self, extents: &[usize]) -> Result<[usize; D]> {
         match self.output {
             Output::Size(size) => Ok(size.0),
@@ -112,8 +112,8 @@ impl<const D: usize> FractionalMaxPool<D> {
         }
     }
 
-    /// As [`Module::forward`] with the samples that decide where the windows are,
-    /// `[N, C, D]`, and beside the values their indices; see
+    /// As [`Module::forward`] with the samples that decide where the windows
+    /// are, `[N, C, D]`, and also returns the indices of the values; see
     /// [`fractional_max_pool_with_indices`].
     ///
     /// # Errors

@@ -53,8 +53,8 @@ impl GroupNorm {
         GroupNormSettings::with_defaults(num_groups, Some(num_channels))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_channels`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `num_channels`.
     pub fn lazy(num_groups: usize) -> GroupNormSettings {
         GroupNormSettings::with_defaults(num_groups, None)
     }

@@ -73,8 +73,8 @@ impl<const D: usize> InstanceNorm<f32, D> {
         InstanceNormSettings::with_defaults(Some(num_features))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_features`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `num_features`.
     pub fn lazy() -> InstanceNormSettings<D> {
         InstanceNormSettings::with_defaults(None)
     }

@@ -48,8 +48,8 @@ impl Linear {
         LinearSettings::with_defaults(Some(in_features), out_features)
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `in_features`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `in_features`.
     pub fn lazy(out_features: usize) -> LinearSettings {
         LinearSettings::with_defaults(None, out_features)
     }

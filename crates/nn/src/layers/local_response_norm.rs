@@ -17,9 +17,10 @@ use crate::settings::own_settings;
 ///
 /// y = x / (k + alpha / size · Σ x²)^beta
 ///
-/// where the sum is over `size` channels, from size / 2 (rounded down) before to
-/// (size − 1) / 2 after; those that do not exist count as 0. Input and output
-/// have the shape `[N, C, …]`, with at least one axis behind the channels.
+/// where the sum is over `size` channels, from size / 2 (rounded down) before
+/// to (size − 1) / 2 after; those that do not exist count as 0. Input and
+/// output have the shape `[N, C, …]`, with at least one axis after the
+/// channels.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;

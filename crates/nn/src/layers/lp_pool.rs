@@ -94,7 +94,7 @@ impl<const D: usize> LPPool<D> {
         let means = lifted::avg_pool(&powers, self.options(), true, None)?;
         let taps: f64 = self.kernel_size.0.iter().map(|&taps| taps as f64).product();
         let sums = means.mul_scalar(taps);
-        // The root has no slope at 0, and so another number stands for it.
+        // The root has no derivative at 0, so 0 is replaced by 1.
         let zero = sums.value().eq_scalar(T::ZERO);
         sums.note(Plain::CompareScalar(Comparison::Eq, 0.0), &[sums.value()], &zero)?;
         let sums = sums.masked_fill(&zero, 1.0)?;

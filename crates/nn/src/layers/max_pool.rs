@@ -71,16 +71,17 @@ impl<const D: usize> MaxPool<D> {
         Self::with_defaults(kernel_size.into())
     }
 
-    /// As [`Module::forward`], and beside the values where they were: row-major
-    /// indices over the axes behind the channels, as [`MaxUnpool`] takes them
-    /// (PyTorch's `return_indices=True`). Of equal values it is the first.
+    /// Like [`Module::forward`], and also returns the positions of the values:
+    /// row-major indices over the axes after the channels, as [`MaxUnpool`]
+    /// takes them (PyTorch's `return_indices=True`). Of equal values the first
+    /// counts.
     ///
     /// [`MaxUnpool`]: super::MaxUnpool
     ///
     /// # Errors
     ///
-    /// When the windows do not fit the input, or one of them lies beside it and
-    /// so has no value.
+    /// When the windows do not fit the input, or one of them lies outside it
+    /// and has no value.
     ///
     /// ```
     /// use dendra_nn::MaxPool2d;

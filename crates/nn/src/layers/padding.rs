@@ -18,8 +18,8 @@ use crate::settings::own_settings;
 /// on towards the first: left and right, then top and bottom, then front and
 /// back. A negative number takes elements away.
 ///
-/// Wherever margins are asked for, a number stands for all of them, and a tuple
-/// lists them as in PyTorch: `(left, right, top, bottom)`.
+/// A function that takes margins also takes a number for all of them, or a
+/// tuple in PyTorch's order: `(left, right, top, bottom)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<[isize; 2]>", into = "Vec<[isize; 2]>")]
 pub struct Margins<const D: usize>(pub [[isize; 2]; D]);

@@ -94,11 +94,11 @@ shuffles! {
     };
 }
 
-/// The channels of `[N, C, …]` in another order, so that each of `groups` groups
-/// of neighbours afterwards has channels of all groups before: grouped
+/// The channels of `[N, C, …]` in another order, so that each of `groups`
+/// groups of neighbours afterwards has channels of all groups before: grouped
 /// convolutions see each other's channels (Zhang et al., "ShuffleNet: an
 /// extremely efficient convolutional neural network for mobile devices", 2018).
-/// There is at least one axis behind the channels.
+/// There is at least one axis after the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! What tells attention where in a sequence something stands.
+//! Positions of a sequence as vectors, for attention.
 
 use std::fmt;
 
@@ -87,7 +87,7 @@ pub struct LearnedPositions<T: Float = f32> {
 }
 
 impl LearnedPositions {
-    /// Vectors of this width for so many positions.
+    /// Vectors of this width for this many positions.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl<T: Float> LearnedPositions<T> {
     ///
     /// # Errors
     ///
-    /// When the width differs or there are not so many positions.
+    /// When the width differs or the sequence has more positions.
     pub fn add(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
         let added = || {
             let [length, _] = extents("", x)?;

@@ -21,8 +21,8 @@ use crate::settings::own_settings;
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C · kernel_size[0] · kernel_size[1], H′ · W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and
-/// W′ alike. The padding is 0. See [`Fold`] for the way back.
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1,
+/// and W′ alike. The padding is 0. [`Fold`] is the transposed operation.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -113,7 +113,7 @@ impl Fold {
     }
 }
 
-/// How the windows of both layers move.
+/// The code that both layers share.
 macro_rules! moving_windows {
     ($($name:ident: $axes:literal)*) => {$(
         impl $name {

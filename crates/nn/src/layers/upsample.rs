@@ -13,7 +13,7 @@ use crate::module::Module;
 use crate::settings::MAX_SAMPLE;
 use crate::settings::own_settings;
 
-/// Resizes the axes behind the channels to a size or by a factor, with one of
+/// Resizes the axes after the channels to a size or by a factor, with one of
 /// the modes of [`InterpolateMode`]; see [`Interpolate`] for the formulas.
 ///
 /// | | shape |
@@ -58,7 +58,7 @@ pub struct Upsample {
     recompute_scale_factor: bool,
 }
 
-/// What the axes become.
+/// The new size of the axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Target {

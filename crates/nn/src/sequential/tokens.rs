@@ -66,7 +66,7 @@ fn no_layer() -> Error {
     Error::argument("Sequential::tokens", "there is no layer that takes token ids")
 }
 
-/// What a layer that takes token ids makes of them.
+/// The output of a layer that takes token ids.
 fn lookup<T: Float>(
     part: &Part<T>,
     ids: &Tensor<i64>,

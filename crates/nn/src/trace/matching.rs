@@ -10,7 +10,7 @@ use super::parts::parts_of;
 use super::summary::{Held, held_by};
 use super::{Node, NodeKind, Setting, Size, Trace, refuse};
 
-/// How many samples the model is run on.
+/// The numbers of samples that the model is run on.
 const SAMPLES: [usize; 2] = [2, 3];
 
 pub(super) fn trace<T: Float>(
@@ -87,7 +87,7 @@ fn other_way_round(x: &AnyTensor, batch_axis: usize) -> Result<AnyTensor> {
     }
 }
 
-/// What both runs have in common.
+/// The values that both runs have in common.
 struct Merging<'a, T: Float> {
     a: &'a Graph<T>,
     b: &'a Graph<T>,
@@ -139,7 +139,7 @@ fn merge<T: Float>(
     Ok(Trace { nodes, outputs, batch_axes, parts, samples, held })
 }
 
-/// What two runs tell of a value.
+/// What two runs show about a value.
 struct Details {
     shape: Vec<Size>,
     settings: Vec<(&'static str, Setting)>,
@@ -312,7 +312,7 @@ fn is_same<T: Float>(a: &RawKind<T>, b: &RawKind<T>) -> bool {
     }
 }
 
-/// What one sample has, for several along an axis.
+/// The values of one sample, repeated for several along an axis.
 pub(super) fn repeat(one: &AnyTensor, axis: usize, samples: usize) -> Result<AnyTensor> {
     let length = one.shape().get(axis).copied().unwrap_or(0);
     let indices: Vec<usize> = (0..samples).flat_map(|_| 0..length).collect();

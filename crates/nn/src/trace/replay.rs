@@ -1,4 +1,4 @@
-//! What a trace computes, on other inputs.
+//! Computing a trace on other inputs.
 
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use super::matching::{described, repeat, samples_of};
 use super::{Node, NodeKind, Setting, Trace, refuse, size};
 
 /// A value that a replay has computed; see [`Trace::replay_watched`].
+#[derive(Debug)]
 pub struct Executed<'a, T: Float = f32> {
     /// The index of the value.
     pub index: usize,
@@ -17,7 +18,7 @@ pub struct Executed<'a, T: Float = f32> {
     pub value: &'a AnyTensor,
     /// The call, of an operation.
     pub call: Option<&'a dyn Recorded<T>>,
-    /// How long it took, in seconds.
+    /// The time that it took, in seconds.
     pub seconds: f64,
 }
 

@@ -7,10 +7,11 @@ use super::parts::{is_within, layer_of};
 use super::{Node, NodeKind, Trace, size};
 use crate::sequential::{Summary, SummaryRow};
 
-/// How many operations a row names.
+/// The largest number of operations that a row names.
 const NAMED: usize = 4;
 
 /// A parameter or buffer of the model that was traced.
+#[derive(Debug)]
 pub(super) struct Held {
     name: String,
     values: usize,

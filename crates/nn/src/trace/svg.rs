@@ -30,7 +30,7 @@ const LOW: f64 = 26.0;
 const GAP: f64 = 16.0;
 /// The height of a frame's title.
 const TITLE: f64 = 22.0;
-/// What a frame is wider than what is in it, on each side and below.
+/// The margin of a frame, on each side and below.
 const INSET: f64 = 10.0;
 /// The distance of the arrows from box to box to the right end, away from the
 /// titles of frames.
@@ -210,7 +210,7 @@ impl<T: Float> Trace<T> {
     }
 }
 
-/// Puts boxes and frames one below the other; also gives the height of all.
+/// Arranges boxes and frames one below the other and returns the total height.
 fn arrange(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
     let mut frames: Vec<Frame> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
@@ -344,7 +344,7 @@ fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
     svg.write_fmt(text).expect("writing to a string cannot fail");
 }
 
-/// A text of at most so many letters.
+/// A text of at most this many letters.
 fn shortened(text: &str, letters: usize) -> String {
     match text.char_indices().nth(letters) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -17,8 +17,8 @@ const NAME: &str = "LBFGS";
 /// derivatives from the last `history_size` changes of weights and gradient;
 /// with a line search for the strong Wolfe conditions when asked for.
 ///
-/// It looks at the loss at several places in one [`step`](Self::step), so it
-/// takes a function that computes loss and gradients, and is no
+/// One [`step`](Self::step) evaluates the loss at several points, so it takes a
+/// function that computes loss and gradients. It does not implement
 /// [`Optimizer`](crate::Optimizer). It is meant for losses without noise: all
 /// data in one batch, no dropout.
 ///
@@ -79,7 +79,7 @@ pub struct LBFGS<T: Float = f32> {
     memory: Memory<T>,
 }
 
-/// What is known from the iterations before.
+/// The state from the iterations before.
 #[derive(Clone, Debug)]
 struct Memory<T: Float> {
     iterations: u64,

@@ -96,7 +96,7 @@ impl Schedule for OneCycleLR {
     }
 }
 
-/// How the cycles of a [`CyclicLR`] change.
+/// The change of the cycles of a [`CyclicLR`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CyclicMode {
     /// They do not.

@@ -1,5 +1,5 @@
 //! Learning-rate schedules: pure functions of a count, so that a resumed
-//! training goes on exactly.
+//! training continues exactly.
 
 mod cosine;
 mod cycle;

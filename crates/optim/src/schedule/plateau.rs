@@ -1,4 +1,4 @@
-//! A learning rate that falls when training stops getting better.
+//! A learning rate that falls when training no longer improves.
 
 use dendra_autograd::{AnyTensor, Differences};
 use dendra_derive::Setters;
@@ -9,11 +9,11 @@ use crate::rule::{require, require_not_negative};
 /// Multiplies the learning rate by a factor when a figure, such as the loss on
 /// the validation data, has not become better for more than `patience` times.
 ///
-/// It is no [`Schedule`](crate::Schedule), since it depends on what happened:
-/// an optimizer takes it by
-/// [`reduce_on_plateau`](crate::Descent::reduce_on_plateau) and is told the
-/// figure by [`observe`](crate::Optimizer::observe). What it has seen is part of
-/// the optimizer's state.
+/// It does not implement [`Schedule`](crate::Schedule), since it depends on the
+/// course of the training: an optimizer takes it by
+/// [`reduce_on_plateau`](crate::Descent::reduce_on_plateau) and gets the
+/// figures by [`observe`](crate::Optimizer::observe). Its state is part of the
+/// optimizer's state.
 ///
 /// ```
 /// use dendra_optim::{Optimizer, ReduceLROnPlateau, SGD};
@@ -105,7 +105,7 @@ impl ReduceLROnPlateau {
         if self.maximize { figure > least } else { figure < least }
     }
 
-    /// Takes a figure in, and gives the learning rate that follows from it.
+    /// The learning rate after a figure.
     pub(crate) fn observe(&mut self, figure: f64, learning_rate: f64) -> f64 {
         if self.is_better(figure) {
             self.best = Some(figure);
@@ -126,8 +126,8 @@ impl ReduceLROnPlateau {
         if learning_rate - reduced > self.eps { reduced } else { learning_rate }
     }
 
-    /// What it has seen: the best figure (NaN for none), how many were no
-    /// better since, and how many will not count.
+    /// Its state: the best figure (NaN for none), the number of figures since
+    /// that were not better, and the number of figures that will not count.
     pub(crate) fn state(&self) -> Tensor<f64> {
         let best = self.best.unwrap_or(f64::NAN);
         Tensor::from([best, self.num_bad_epochs as f64, self.cooldown_counter as f64])

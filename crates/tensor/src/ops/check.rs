@@ -2,6 +2,8 @@
 
 mod second_order;
 
+use std::fmt;
+
 use super::{Attributes, Call, Cotangents, Op, Ops, Term};
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -22,6 +24,13 @@ pub struct Sample<T: Float = f64> {
     /// The size of its settings in bytes.
     #[cfg(test)]
     size: usize,
+}
+
+impl<T: Float> fmt::Debug for Sample<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Sample");
+        debug.field("name", &self.name).field("inputs", &self.inputs).finish_non_exhaustive()
+    }
 }
 
 /// The operation as a function of terms.

@@ -361,6 +361,8 @@ fn write<T: Float>(numbers: &[Complex<T>], row: &mut [T]) {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     /// The formula, in double precision.
@@ -379,10 +381,7 @@ mod tests {
     }
 
     fn assert_close(a: &[f64], b: &[f64], tolerance: f64) {
-        assert_eq!(a.len(), b.len());
-        for (a, b) in a.iter().zip(b) {
-            assert!((a - b).abs() <= tolerance, "{a} for {b}");
-        }
+        assert_abs_diff_eq!(a, b, epsilon = tolerance);
     }
 
     #[test]

@@ -114,13 +114,15 @@ impl<T: Float> Tensor<T> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_relative_eq;
+
     use super::*;
 
     const NAN: f64 = f64::NAN;
 
     fn assert_near(actual: &Tensor<f64>, expected: &[f64]) {
         let expected = Tensor::from_vec(expected.to_vec(), actual.shape()).unwrap();
-        assert!(actual.allclose(&expected, 1e-9, 1e-12).unwrap(), "{actual:?}, not {expected:?}");
+        assert_relative_eq!(*actual, expected, epsilon = 1e-12, max_relative = 1e-9);
     }
 
     /// Expected values: PyTorch's.

@@ -381,6 +381,8 @@ impl<'a, V: Ops> Packed<'a, V> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::random::Rng;
 
@@ -389,9 +391,7 @@ mod tests {
     }
 
     fn assert_close(a: &Tensor<f64>, b: &Tensor<f64>, tolerance: f64) {
-        let difference =
-            a.sub(b).unwrap().to_vec().iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        assert!(a.shape() == b.shape() && difference <= tolerance, "they differ by {difference}");
+        assert_abs_diff_eq!(a, b, epsilon = tolerance);
     }
 
     #[test]

@@ -404,6 +404,7 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
 }
 
 /// One call of an operation, as its gradient sees it.
+#[derive(Debug)]
 pub struct Call<'a, T: Float, S> {
     /// The inputs.
     pub inputs: &'a [Tensor<T>],
@@ -446,6 +447,7 @@ fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
 }
 
 /// A row of the operation table.
+#[derive(Debug)]
 pub struct Row {
     /// The method.
     pub name: &'static str,

@@ -144,6 +144,8 @@ fn between<X: Ops>(low: &X, high: &X, weights: &Tensor<f64>) -> Result<X> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_relative_eq;
+
     use super::*;
 
     const NAN: f64 = f64::NAN;
@@ -151,7 +153,7 @@ mod tests {
 
     fn assert_near(actual: &Tensor<f64>, expected: &[f64]) {
         let expected = Tensor::from_vec(expected.to_vec(), actual.shape()).unwrap();
-        assert!(actual.allclose(&expected, 1e-9, 1e-12).unwrap(), "{actual:?}, not {expected:?}");
+        assert_relative_eq!(*actual, expected, epsilon = 1e-12, max_relative = 1e-9);
     }
 
     /// Expected values here and below: PyTorch's.

@@ -103,6 +103,12 @@ pub trait Recorded<T: Float>: Send + Sync {
     fn is_elementwise(&self) -> bool;
 }
 
+impl<T: Float> fmt::Debug for dyn Recorded<T> + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// An operation with its types erased: a call without its values.
 pub trait Recipe<T: Float>: Send + Sync {
     /// Applies the operation to inputs of the shapes that the call had.
@@ -294,6 +300,7 @@ pub struct Term<T: Float = f32> {
 pub type TermCotangents<T> = SmallVec<[Option<Term<T>>; 3]>;
 
 /// One call of an operation, as its recorded gradient sees it.
+#[derive(Debug)]
 pub struct TermCall<'a, T: Float, S> {
     /// The inputs.
     pub inputs: &'a [Term<T>],

@@ -59,6 +59,7 @@ pub struct Recurrent<C: Cell> {
 
 /// What a forward pass keeps, in the order of the kernel's groups, with one row
 /// for each step and sample.
+#[derive(Debug)]
 pub struct Trace<T: Float> {
     x: Tensor<T>,
     gates: Tensor<T>,

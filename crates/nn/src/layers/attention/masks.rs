@@ -1,4 +1,4 @@
-//! Which scores of an attention count.
+//! The masks of attention scores.
 
 use dendra_autograd::{Plain, Var};
 use dendra_tensor::{AttentionMask, Element, Error, Float, Ops, Result, Shape, Tensor};

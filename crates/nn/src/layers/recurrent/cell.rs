@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::context;
 use crate::init::{Fans, Init, Source};
 
-/// What a recurrent layer hands on: h, and for an LSTM the cell state c.
+/// The state of a recurrent layer: h, and the cell state c of an LSTM.
 #[derive(Clone, Debug)]
 pub struct RecurrentState<T: Float = f32> {
     /// The hidden state: `[N, hidden_size]` of a cell, `[num_layers ·
@@ -21,15 +21,14 @@ pub struct RecurrentState<T: Float = f32> {
 }
 
 impl<T: Float> RecurrentState<T> {
-    /// The same values on no tape, to go on from in the next step without a
-    /// gradient through the one before (truncated backpropagation).
+    /// The same values on no tape: the next step continues from them without a
+    /// gradient through this one (truncated backpropagation).
     #[must_use]
     pub fn detach(&self) -> Self {
         Self { h: self.h.detach(), c: self.c.as_ref().map(Var::detach) }
     }
 
-    /// h, and c where there is one.
-    /// The state with its parts changed alike.
+    /// The state after the same change of h and c.
     pub(super) fn each(&self, change: impl Fn(&Var<T>) -> Result<Var<T>>) -> Result<Self> {
         Ok(Self { h: change(&self.h)?, c: self.c.as_ref().map(change).transpose()? })
     }
@@ -148,7 +147,7 @@ impl<const GATES: usize> CellSettings<GATES> {
         self.build_projected(self.hidden_size, source)
     }
 
-    /// A cell that is handed a state h of another width than its own.
+    /// A cell whose state h has another width than its gates.
     pub(super) fn build_projected<T: Float>(
         &self,
         state_size: usize,
@@ -174,7 +173,7 @@ impl<const GATES: usize> CellSettings<GATES> {
     }
 }
 
-/// The name of a recurrent layer with so many gates.
+/// The name of a recurrent layer with this many gates.
 pub(super) fn kind<const GATES: usize>() -> &'static str {
     match GATES {
         4 => "LSTM",
@@ -226,7 +225,7 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
                 let relu = self.nonlinearity == RecurrentNonlinearity::ReLU;
                 x.rnn(h, [&w, &u], biases, relu, options)?
             }
-            (4, None) => return Err(Error::argument("LSTM", "the state has no cell state c")),
+            (4, None) => return Err(Error::argument("LSTM", "the state lacks the cell state c")),
             _ => return Err(Error::argument(kind::<GATES>(), "the state has a cell state c")),
         };
         let length = x.shape()[0];

@@ -11,9 +11,9 @@ use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// The last of the steps `[N, L, …]`, of shape `[N, …]`, as behind a recurrent
-/// layer of one direction. The last step of the other direction has seen one
-/// input alone: for both directions use
+/// The last of the steps `[N, L, …]`, of shape `[N, …]`, for use after a
+/// recurrent layer of one direction. In the reverse direction the last step has
+/// seen only one input: for both directions use
 /// [`last_state`](super::RecurrentSettings::last_state).
 ///
 /// ```

@@ -52,14 +52,15 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// [`dendra_tensor::ops::recurrent::Recurrent`].
 ///
 /// An LSTM with a `proj_size` multiplies its output by `weight_hr_l0`,
-/// `[proj_size, hidden_size]`, and hands that on (Sak et al., "Long short-term
+/// `[proj_size, hidden_size]`, and passes that on (Sak et al., "Long short-term
 /// memory recurrent neural network architectures for large scale acoustic
-/// modeling", 2014): `proj_size` then stands for `hidden_size` in the widths of
-/// the output, of h, and of what `weight_hh` and further layers take.
+/// modeling", 2014): the output, h, and the inputs of `weight_hh` and of
+/// further layers then have the width `proj_size` instead of `hidden_size`.
 ///
-/// [`Module::forward`] gives the outputs, starting from a state of 0, or with
-/// [`last_state`](RecurrentSettings::last_state) the state behind them;
-/// [`run`](Self::run) takes and gives states, too, and lengths of the samples.
+/// [`Module::forward`] starts from a state of 0 and returns the outputs, or
+/// with [`last_state`](RecurrentSettings::last_state) the last state.
+/// [`run`](Self::run) also takes and returns states, and takes the lengths of
+/// the samples.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -100,8 +101,8 @@ impl<const GATES: usize> Recurrent<f32, GATES> {
         )
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `input_size`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `input_size`.
     pub fn lazy(hidden_size: usize) -> RecurrentSettings<GATES> {
         RecurrentSettings::with_defaults(None, hidden_size, 0, RecurrentNonlinearity::Tanh)
     }
@@ -141,7 +142,7 @@ pub struct RecurrentSettings<const GATES: usize> {
     nonlinearity: RecurrentNonlinearity,
 }
 
-/// What a file leaves out.
+/// The values that a file omits.
 fn is_zero(size: &usize) -> bool {
     *size == 0
 }
@@ -245,9 +246,9 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
 
 impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
     /// The outputs of all steps and the last states, from `state` or from 0.
-    /// With `lengths`, only so many steps of each sample count, in either
-    /// direction: outputs behind them are 0, and the last state is the one at
-    /// the sample's own end.
+    /// With `lengths`, only that many steps of each sample count, in both
+    /// directions: later outputs are 0, and the last state is that at the end
+    /// of the sample.
     ///
     /// # Errors
     ///

@@ -101,7 +101,7 @@ impl TransformerSettings {
     }
 }
 
-/// What layers of both kinds do alike, without parameters.
+/// The part without parameters that layers of encoders and decoders share.
 #[derive(Clone, Debug)]
 struct Shared {
     dropout: Dropout,
@@ -118,7 +118,7 @@ fn check_caches(context: &str, layers: usize, caches: usize) -> Result<()> {
     Err(Error::argument(context, message))
 }
 
-/// The normalisation behind all layers, where there is one.
+/// The normalisation after all layers, if there is one.
 fn normalised<T: Float>(norm: Option<&LayerNorm<T>>, x: Var<T>) -> Result<Var<T>> {
     match norm {
         Some(norm) => norm.forward(&x),
@@ -127,7 +127,7 @@ fn normalised<T: Float>(norm: Option<&LayerNorm<T>>, x: Var<T>) -> Result<Var<T>
 }
 
 impl Shared {
-    /// x plus what a part makes of it, normalised before or behind.
+    /// x plus the output of a part for it, normalised before or after.
     fn add<T: Float>(
         &self,
         x: &Var<T>,

@@ -12,7 +12,7 @@ use crate::layers::Attend;
 
 /// A transformer from one sequence to another: an encoder makes a memory of the
 /// source, which a decoder attends to while it goes through the target. Both
-/// have a normalisation behind their layers.
+/// have a normalisation after their layers.
 ///
 /// Source and output have the shapes that [`TransformerEncoder`] and
 /// [`TransformerDecoder`] give them; embeddings, positions and the map to
@@ -89,8 +89,8 @@ impl TransformerSettings {
 }
 
 impl<T: Float> Transformer<T> {
-    /// The output for a source and a target, with the masks of each. Padding of
-    /// the source is to be told twice, as
+    /// The output for a source and a target, with the masks of each. The
+    /// padding of the source must be given twice, as
     /// [`key_padding_mask`](Attend::key_padding_mask) and as
     /// [`memory_key_padding_mask`](Decode::memory_key_padding_mask).
     ///

@@ -53,6 +53,7 @@ pub trait Cell: Clone + Send + Sync + 'static {
 }
 
 /// What a step keeps for its gradient.
+#[derive(Debug)]
 pub struct Kept<'a, T> {
     /// The activated gates.
     pub gates: &'a [T],
