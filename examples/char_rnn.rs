@@ -24,7 +24,7 @@ struct Arguments {
     layers: usize,
     /// How often to go through the text
     #[arg(long, value_name = "N", default_value_t = 20)]
-    epochs: usize,
+    epochs: u64,
     /// Pieces of text of a training step
     #[arg(long, value_name = "B", default_value_t = 32)]
     batch_size: usize,
@@ -130,7 +130,7 @@ fn main() -> Result<()> {
     let model = Net::new(&arguments, vocabulary.len(), &mut Rng::seed(writing.seed))?;
     println!("{} parameters", model.parameter_count());
 
-    let steps = (epochs * training.len().div_ceil(batch_size.max(1))) as u64;
+    let steps = epochs * training.len().div_ceil(batch_size.max(1)) as u64;
     let optimizer =
         Adam::new(arguments.learning_rate).schedule(CosineAnnealingLR::new(steps)).clip_norm(1.0);
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))

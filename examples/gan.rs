@@ -48,7 +48,7 @@ fn main() -> Result<()> {
 
     for epoch in 0..options.epochs {
         let mut sums = [0.0; 3];
-        for batch in loader.epoch(epoch as u64) {
+        for batch in loader.epoch(epoch) {
             let (images, _) = batch?;
             let real = images.flatten(1, -1)?;
             let count = real.shape()[0];

@@ -44,7 +44,7 @@ fn main() -> Result<()> {
 
     for epoch in 0..options.epochs {
         let mut sum = 0.0;
-        for batch in loader.epoch(epoch as u64) {
+        for batch in loader.epoch(epoch) {
             let (x, y) = batch?;
             let tape = optimizer.tape(options.seed);
             let logits = model.forward(&tape.input(x))?;

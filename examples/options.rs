@@ -13,7 +13,7 @@ pub(crate) struct Options {
     pub(crate) data: Option<PathBuf>,
     /// How often to go through the training data
     #[arg(long, value_name = "N")]
-    pub(crate) epochs: usize,
+    pub(crate) epochs: u64,
     /// Samples of a training step
     #[arg(long, value_name = "B", default_value_t = 32)]
     pub(crate) batch_size: usize,

@@ -23,7 +23,7 @@ struct Arguments {
     hidden: usize,
     /// How often to go through the training data
     #[arg(long, value_name = "N", default_value_t = 60)]
-    epochs: usize,
+    epochs: u64,
     /// Samples of a training step
     #[arg(long, value_name = "B", default_value_t = 32)]
     batch_size: usize,
