@@ -65,6 +65,9 @@ pub(super) struct Kernels<T: 'static> {
     pub(super) wide: &'static [TileKernel<T>],
     /// How many times the columns of the others it has.
     pub(super) wide_panels: usize,
+    /// Most rows of A taken at a time: so many rows of a block of A fit the
+    /// second-level cache of CPUs with this instruction set.
+    pub(super) row_block: usize,
     /// The kernel for packing what is contiguous across k.
     pub(super) copy: CopyKernel<T>,
 }
