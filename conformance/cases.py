@@ -1,4 +1,4 @@
-"""Cases: what PyTorch's tables of samples say, and what PyTorch makes of it."""
+"""Cases: samples of PyTorch's tables, with the results of PyTorch."""
 
 import functools
 import inspect
@@ -8,7 +8,7 @@ import math
 
 import torch
 
-# Arguments that say where or how something is computed, and not what.
+# Arguments that do not influence the result, but where and how it is computed.
 MEANS = {
     "device", "layout", "pin_memory", "requires_grad", "memory_format", "inplace", "out",
     "generator", "foreach", "fused", "capturable", "differentiable", "_stacklevel",
@@ -16,7 +16,7 @@ MEANS = {
 
 
 class Inexpressible(Exception):
-    """What a case asks for cannot be said to Dendra."""
+    """Dendra does not support what a case asks for."""
 
 
 class Case:
@@ -32,7 +32,7 @@ class Case:
         self.again = None
 
     def put(self, tensor, asked=None):
-        """Takes a tensor along, for the leaf that wants a gradient, and returns its number."""
+        """Adds a tensor, for the leaf that needs a gradient, and returns its number."""
         tensor = tensor.detach()
         if tensor.is_complex():
             raise Inexpressible("complex numbers")
@@ -48,7 +48,7 @@ class Case:
         return len(self.tensors) - 1
 
     def encoded(self, value, constant=False):
-        """A value as JSON holds it; one that is constant for Dendra gets no gradient."""
+        """A value as JSON; one that is a constant for Dendra gets no gradient."""
         if isinstance(value, torch.Tensor):
             asked = value if value.requires_grad and not constant else None
             return {"tensor": self.put(value, asked)}
@@ -73,7 +73,7 @@ class Case:
         raise Inexpressible(f"a {type(value).__name__}")
 
     def bind(self, row, given, defaults):
-        """Puts the arguments under the names that Dendra's row knows."""
+        """Stores the arguments under the names of the parameters of Dendra's row."""
         for name, value in given.items():
             if name in row.names:
                 self.arguments[name] = self.encoded(value, name in row.constants)
@@ -90,7 +90,7 @@ class Case:
                 raise Inexpressible(f"a call without {name}")
 
     def written(self, strided):
-        """The case as the runner reads it."""
+        """The case in the format of the runner."""
         about = [
             {
                 "type": str(x.dtype).removeprefix("torch."),
@@ -114,7 +114,7 @@ class Case:
 
 
 def layer_settings(layer):
-    """What a layer of an encoder was made with."""
+    """The arguments with which a layer of an encoder was made."""
     return {
         "d_model": layer.self_attn.embed_dim,
         "nhead": layer.self_attn.num_heads,
@@ -146,12 +146,12 @@ def described(value):
 
 
 def leaves(value):
-    """The value with every tensor a leaf of its own."""
+    """The value with a new leaf for every tensor."""
     return changed(value, lambda x: x.detach().clone().requires_grad_(x.requires_grad))
 
 
 def upcast(value):
-    """The value with its numbers in double precision."""
+    """The value converted to double precision."""
     return changed(
         value,
         lambda x: x.detach().double().requires_grad_(x.requires_grad)
@@ -255,7 +255,7 @@ def defaults_of(function):
 
 
 def operations(rows, dtype, wants, limit):
-    """Cases of op_db: pairs of an entry's name and a case, or why there is none."""
+    """Cases of op_db: pairs of an entry's name and a case, or the reason why there is none."""
     from torch.testing._internal.common_methods_invocations import op_db
 
     for op in op_db:

@@ -20,7 +20,7 @@ import cases
 import report
 import training
 
-# Relative and absolute error, as torch.testing has them; single precision is allowed a little
+# Relative and absolute tolerances, as in torch.testing; single precision is allowed a little
 # more, since sums are in another order.
 TOLERANCES = {torch.float64: (1e-7, 1e-7), torch.float32: (1e-5, 1e-5)}
 
@@ -86,7 +86,7 @@ def answer(header, stream):
 
 
 def difference(found, expected, dtype):
-    """What is wrong with a tensor, or None."""
+    """The problem of a tensor, or None."""
     if list(found.shape) != list(expected.shape):
         return f"shape {list(found.shape)} for {list(expected.shape)}"
     kinds = [x.dtype.is_floating_point for x in (found, expected)]
@@ -112,7 +112,7 @@ def difference(found, expected, dtype):
 
 
 def problem(result, case, dtype):
-    """The first thing in which a result differs from PyTorch's, or None."""
+    """The first difference between a result and PyTorch's, or None."""
     if len(result["outputs"]) != len(case.outputs):
         return f"value: {len(result['outputs'])} outputs for {len(case.outputs)}"
     for i, (found, expected) in enumerate(zip(result["outputs"], case.outputs)):
@@ -133,7 +133,7 @@ def problem(result, case, dtype):
 
 
 def judged(case, result):
-    """The kind of a result and what there is to say about it."""
+    """The kind of a result, and a message about it."""
     if result["status"] != "ok":
         return result["status"], result["message"]
     wrong = problem(result, case, case.dtype)

@@ -1,32 +1,32 @@
-"""What has no counterpart, and what differs on purpose, with the reasons."""
+"""Entries without a counterpart and differences on purpose, with the reasons."""
 
 import re
 
-# Entries without a counterpart, by the reason why.
+# Entries without a counterpart, by reason.
 OUT_OF_SCOPE = {
     "complex numbers, which Dendra does not have": """
         conj conj_physical resolve_conj resolve_neg view_as_real view_as_complex complex real imag
         angle polar isreal H mH cdouble cfloat chalf fft\\.i?hfft.* linalg\\.eig linalg\\.eigvals
         nn\\.functional\\.silu\\.complex linalg\\.polar
     """,
-    "random numbers, of which no two libraries draw the same": """
+    "random numbers, which differ between libraries": """
         cauchy exponential geometric log_normal normal normal\\..* uniform randn randn_like
         rand_like randint randint_like multinomial bernoulli
         nn\\.functional\\.feature_alpha_dropout.*
         svd_lowrank pca_lowrank nn\\.FractionalMaxPool.d nn\\.functional\\.fractional_max_pool.d
     """,
-    "memory without values, or views into memory by strides": """
+    "uninitialised memory, or views of memory by strides": """
         empty empty_like new_empty new_empty_strided empty_strided empty_permuted as_strided.*
         resize_ resize_as_
     """,
     "sparse tensors": "sparse\\..* to_sparse optim\\.SparseAdam",
-    "element types, which are types of Rust: see `cast`": """
+    "element types, which are Rust types: see `cast`": """
         bfloat16 bool byte char double float half int long short to new_zeros new_ones new_full
         view_as_type
     """,
     "half precision and quantisation": "torch\\._scaled_mm.*",
     "tensors with a mask of their own": "masked\\..*",
-    "what is below PyTorch's functions, or a second name for one of them": """
+    "internal functions of PyTorch, or a second name for a function": """
         .*_copy _softmax_backward_data native_.* _native_.* _batch_norm_with_update
         max_pool2d_with_indices_backward torch\\.ops\\.aten\\..* grid_sampler_.d _segment_reduce.*
         _chunk_cat _unsafe_.* jiterator_.* hash_tensor nonzero_static bmm\\.triton_optimized
@@ -45,7 +45,7 @@ OUT_OF_SCOPE = {
     """,
 }
 
-# Samples that differ on purpose: the entry, what the finding says, and the reason.
+# Samples that differ on purpose: the entry, the kind and message of the finding, and the reason.
 ON_PURPOSE = [
     (
         ".*",
@@ -57,7 +57,7 @@ ON_PURPOSE = [
         ".*",
         "not expressible",
         r"numbers of different types|argument dtype|a result of type",
-        "The element type of a tensor is a type of Rust: one function has one.",
+        "The element type of a tensor is a Rust type, which a function cannot choose at run time.",
     ),
     (
         ".*norm",
@@ -69,7 +69,7 @@ ON_PURPOSE = [
         ".*(cross_entropy|nll_loss|multi_margin_loss|CrossEntropyLoss|NLLLoss|MultiMarginLoss)",
         "refused",
         "class weights must be",
-        "Negative class weights are refused: they would have a model learn what is wrong.",
+        "Negative class weights are refused: a model would learn wrong classes.",
     ),
     (
         ".*(soft_margin|margin_ranking|hinge_embedding|cosine_embedding|SoftMargin|MarginRanking"
@@ -94,13 +94,13 @@ ON_PURPOSE = [
         "optim.Muon|optim.LBFGS",
         "not expressible",
         "spectral_unclamped|maximize",
-        "An option of one optimizer that no other library has.",
+        "An option of one optimizer that only PyTorch has.",
     ),
     (
         "nn.functional.grid_sample",
         "refused",
         "Bicubic is for images",
-        "Cubic convolution looks up images, and not volumes.",
+        "Cubic convolution is for images, not for volumes.",
     ),
     (
         "fft.*2",
@@ -123,26 +123,26 @@ ON_PURPOSE = [
     (
         "tensordot",
         "refused",
-        "other extents|axes",
-        "PyTorch sums an axis of one index out against a longer one; Dendra wants equal lengths.",
+        "differ in length|axes",
+        "PyTorch sums an axis of length 1 against a longer one; Dendra requires equal lengths.",
     ),
     (
         "gather",
         "refused",
         "an index of shape",
-        "An index without elements must have as many axes as the tensor, as any other.",
+        "An index without elements must have as many axes as the tensor, like any other.",
     ),
     (
         "cat",
         "refused",
         "",
-        "PyTorch leaves out vectors without elements among tensors of more axes.",
+        "PyTorch ignores vectors without elements among tensors of more axes.",
     ),
     (
         ".*avg_pool.d",
         "not expressible",
         "divisor_override",
-        "A negative divisor is no number of elements.",
+        "A divisor is a number of elements and cannot be negative.",
     ),
     (
         "nn.functional.batch_norm",
@@ -154,7 +154,7 @@ ON_PURPOSE = [
 
 
 def reason(entry):
-    """Why an entry has no counterpart; None when it should have one."""
+    """The reason why an entry has no counterpart; None when it should have one."""
     for why, names in OUT_OF_SCOPE.items():
         if any(re.fullmatch(name, entry) for name in names.split()):
             return why
@@ -162,7 +162,7 @@ def reason(entry):
 
 
 def purpose(entry, kind, message):
-    """Why a sample differs on purpose; None when it does not."""
+    """The reason why a sample differs on purpose; None when it does not."""
     for names, kinds, text, why in ON_PURPOSE:
         if re.fullmatch(names, entry) and kind == kinds and re.search(text, message):
             return why

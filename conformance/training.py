@@ -8,7 +8,7 @@ from cases import Case, Inexpressible, brief, differentiated, flattened, leaves,
 
 STEPS = 8
 
-# What Dendra's rows call an input that PyTorch's `forward` calls otherwise.
+# Inputs with another name in Dendra's rows than in PyTorch's `forward`.
 RENAMED = {"nn.PoissonNLLLoss": {"log_input": "input"}, "nn.RMSNorm": {"x": "input"}}
 
 
@@ -174,7 +174,7 @@ def minimised(case, kind, settings):
         case.outputs.append(point.detach().clone())
 
 
-# Constructors of schedules with settings that show all of their branches.
+# Constructors of schedules with settings that cover all of their branches.
 SCHEDULES = {
     "ConstantLR": [{}, {"factor": 0.5, "total_iters": 3}],
     "CosineAnnealingLR": [{"T_max": 12}, {"T_max": 30, "eta_min": 0.01}],

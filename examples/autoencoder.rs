@@ -4,6 +4,7 @@ use dendra::prelude::*;
 
 mod options;
 mod picture;
+mod run;
 
 /// Numbers that a digit is squeezed into.
 const CODE: usize = 16;
@@ -31,13 +32,23 @@ impl Dataset for Same<'_> {
     }
 }
 
+/// Where the digits are, and where the run is kept.
+#[derive(clap::Args, Debug)]
+struct More {
+    #[command(flatten)]
+    digits: options::Digits,
+    #[command(flatten)]
+    run: run::Run,
+}
+
 fn main() -> Result<()> {
-    let options = options::Options::read(
+    let options = options::Options::<More>::read(
         "Squeezes the digits of MNIST into 16 numbers and draws them again",
         "10",
         "0.001",
     );
-    let mnist = options.mnist()?;
+    dendra::nn::check_writable("autoencoder.png")?;
+    let mnist = options.more.digits.load()?;
     let (train, test) = (Same(&mnist.train), Same(&mnist.test));
 
     // The last layer gives logits: the loss applies the sigmoid.
@@ -51,12 +62,12 @@ fn main() -> Result<()> {
         .relu()
         .dense(28 * 28)
         .build(&mut Rng::seed(options.seed))?;
-    println!("{}", model.summary());
+    println!("{:.1$}", model.summary(), dendra::train::terminal_width());
 
     let mut trainer =
-        Trainer::new(model, Adam::new(options.learning_rate), BceWithLogitsLoss::new());
-    let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
-    trainer.fit(&train, fit.validate_on(&test))?;
+        Trainer::new(model, Adam::new(options.learning_rate), BCEWithLogitsLoss::new());
+    let fit = options.more.run.keep(options.fit());
+    trainer.fit(&train, fit.validate_on(&test)).map_err(run::explained)?;
 
     // Digits and what came out, row under row.
     let mut rows = Vec::new();

@@ -5,7 +5,7 @@ use dendra::prelude::*;
 mod options;
 
 fn main() -> Result<()> {
-    let options = options::Options::read(
+    let options = options::Options::<options::NoMore>::read(
         "Trains a small network on two interleaving half moons (generated data)",
         "10",
         "0.01",
@@ -21,11 +21,11 @@ fn main() -> Result<()> {
         .relu()
         .dense(2)
         .build(&mut Rng::seed(options.seed))?;
-    println!("{}", model.summary());
+    println!("{:.1$}", model.summary(), dendra::train::terminal_width());
 
     let mut trainer = Trainer::new(model, Adam::new(options.learning_rate), CrossEntropy::new())
         .metric(Accuracy::new());
-    let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
+    let fit = options.fit();
     trainer.fit(&train, fit.validate_on(&validation))?;
 
     let accuracy = trainer.evaluate(&validation)?.metric("accuracy")?;

@@ -3,6 +3,7 @@
 use clap::Parser;
 use dendra::prelude::*;
 
+mod numbers;
 #[path = "cartpole/world.rs"]
 mod world;
 
@@ -15,13 +16,16 @@ use world::CartPole;
 #[derive(Parser)]
 struct Options {
     /// Episodes to give up after
-    #[arg(long, value_name = "N", default_value_t = 1500)]
+    #[arg(long, value_name = "N", default_value = "1500")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     episodes: usize,
     /// Remembered steps that one update learns from
-    #[arg(long, value_name = "B", default_value_t = 64)]
+    #[arg(long, value_name = "B", default_value = "64")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
     /// Learning rate of the optimizer
-    #[arg(long, value_name = "R", default_value_t = 5e-4)]
+    #[arg(long, value_name = "R", default_value = "5e-4")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]

@@ -5,9 +5,14 @@ use clap::Parser;
 use dendra::optim::Schedule;
 use dendra::prelude::*;
 
+mod numbers;
+mod run;
 mod text;
 
 use text::{Samples, Writer, Writing};
+
+/// Steps over which the learning rate rises.
+const WARM_UP: u64 = 100;
 
 /// Trains a small generative transformer on a text and lets it write
 #[derive(Parser)]
@@ -15,29 +20,39 @@ struct Arguments {
     #[command(flatten)]
     writing: Writing,
     /// Number of layers
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value = "4")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     layers: usize,
     /// Number of heads of the attention
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value = "4")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     heads: usize,
     /// Width of the layers
-    #[arg(long, value_name = "W", default_value_t = 128)]
+    #[arg(long, value_name = "W", default_value = "128")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     width: usize,
     /// Characters that the network sees at most
-    #[arg(long, value_name = "L", default_value_t = 64)]
+    #[arg(long, value_name = "L", default_value = "64")]
+    #[arg(value_parser = numbers::at_least::<2, usize>, allow_negative_numbers = true)]
     context: usize,
     /// Pieces of text of a training step
-    #[arg(long, value_name = "B", default_value_t = 12)]
+    #[arg(long, value_name = "B", default_value = "12")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
-    /// Training steps
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    /// Training steps, more than the learning rate rises for
+    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(value_parser = numbers::at_least::<{ WARM_UP + 1 }, u64>, allow_negative_numbers = true)]
     steps: u64,
     /// Learning rate of AdamW; it rises for 100 steps and falls along a cosine
-    #[arg(long, value_name = "R", default_value_t = 0.001)]
+    #[arg(long, value_name = "R", default_value = "0.001")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Probability with which a value is left out while training
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value = "0.0")]
+    #[arg(value_parser = numbers::dropout, allow_negative_numbers = true)]
     dropout: f64,
+    #[command(flatten)]
+    run: run::Run,
 }
 
 #[derive(Parameters)]
@@ -126,8 +141,7 @@ fn main() -> Result<()> {
     let vocabulary = training.vocabulary();
     let model = Gpt::new(&arguments, vocabulary.len(), &mut Rng::seed(writing.seed))?;
     println!("{} parameters", model.parameter_count());
-    let falling =
-        CosineAnnealingLr::new(steps.saturating_sub(100).max(1)).eta_min(learning_rate / 10.0);
+    let falling = CosineAnnealingLR::new(steps - WARM_UP).eta_min(learning_rate / 10.0);
     let optimizer = AdamW::new(learning_rate)
         .betas(0.9, 0.99)
         .weight_decay(0.1)
@@ -135,7 +149,7 @@ fn main() -> Result<()> {
             |name| name.contains("norm") || name.ends_with("bias"),
             |group| group.weight_decay(0.0),
         )
-        .schedule(LinearLr::new(100).start_factor(0.01).then(100, falling))
+        .schedule(LinearLR::new(WARM_UP).start_factor(0.01).then(WARM_UP, falling))
         .clip_norm(1.0);
 
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))
@@ -146,7 +160,7 @@ fn main() -> Result<()> {
         .seed(writing.seed)
         .validate_on(&validation)
         .callback(Samples::<Gpt>::new(writing, vocabulary, 200));
-    trainer.fit(&training, fit)?;
+    trainer.fit(&training, arguments.run.keep(fit)).map_err(run::explained)?;
     println!("{}", writing.write(trainer.model(), vocabulary, 1000)?);
     Ok(())
 }

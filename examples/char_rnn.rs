@@ -4,6 +4,8 @@
 use clap::{Parser, ValueEnum};
 use dendra::prelude::*;
 
+mod numbers;
+mod run;
 mod text;
 
 use text::{Samples, Writer, Writing};
@@ -17,26 +19,35 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "lstm")]
     model: Kind,
     /// Width of the recurrent layers
-    #[arg(long, value_name = "H", default_value_t = 256)]
+    #[arg(long, value_name = "H", default_value = "256")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     hidden: usize,
     /// Number of recurrent layers
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     layers: usize,
     /// How often to go through the text
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(value_parser = numbers::at_least::<0, usize>, allow_negative_numbers = true)]
     epochs: usize,
     /// Pieces of text of a training step
-    #[arg(long, value_name = "B", default_value_t = 32)]
+    #[arg(long, value_name = "B", default_value = "32")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
     /// Characters of a piece
-    #[arg(long, value_name = "L", default_value_t = 50)]
+    #[arg(long, value_name = "L", default_value = "50")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     length: usize,
     /// Learning rate of Adam at the start; it falls to 0 along a cosine
-    #[arg(long, value_name = "R", default_value_t = 0.003)]
+    #[arg(long, value_name = "R", default_value = "0.003")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Probability with which a value is left out while training
-    #[arg(long, value_name = "P", default_value_t = 0.2)]
+    #[arg(long, value_name = "P", default_value = "0.2")]
+    #[arg(value_parser = numbers::dropout, allow_negative_numbers = true)]
     dropout: f64,
+    #[command(flatten)]
+    run: run::Run,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -130,9 +141,9 @@ fn main() -> Result<()> {
     let model = Net::new(&arguments, vocabulary.len(), &mut Rng::seed(writing.seed))?;
     println!("{} parameters", model.parameter_count());
 
-    let steps = (epochs * training.len().div_ceil(batch_size.max(1))) as u64;
+    let steps = (epochs * training.len().div_ceil(batch_size)) as u64;
     let optimizer =
-        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLr::new(steps)).clip_norm(1.0);
+        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLR::new(steps)).clip_norm(1.0);
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))
         .metric(Perplexity::new().class_axis(-1));
     let fit = Fit::epochs(epochs)
@@ -140,7 +151,7 @@ fn main() -> Result<()> {
         .seed(writing.seed)
         .validate_on(&validation)
         .callback(Samples::<Net>::new(writing, vocabulary, 300));
-    trainer.fit(&training, fit)?;
+    trainer.fit(&training, arguments.run.keep(fit)).map_err(run::explained)?;
     println!("{}", writing.write(trainer.model(), vocabulary, 1000)?);
     Ok(())
 }

@@ -3,18 +3,23 @@
 use clap::Parser;
 use dendra::prelude::*;
 
+mod numbers;
+
 /// Learns how a damped pendulum swings, u″ + 2·D·u′ + W²·u = 0 with u(0) = 1 and u′(0) = 0, from
 /// the equation alone, and compares the network with the exact solution
 #[derive(Parser)]
 struct Arguments {
     /// Steps of the optimizer
-    #[arg(long, value_name = "N", default_value_t = 4000)]
+    #[arg(long, value_name = "N", default_value = "4000")]
+    #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     steps: u64,
     /// Moments in a step at which the equation is asked for
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     moments: usize,
     /// Learning rate of Adam at the start; it falls to 0 along a cosine
-    #[arg(long, value_name = "R", default_value_t = 0.01)]
+    #[arg(long, value_name = "R", default_value = "0.01")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]

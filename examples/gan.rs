@@ -11,12 +11,13 @@ const NOISE: usize = 64;
 const SIDE: usize = 8;
 
 fn main() -> Result<()> {
-    let options = options::Options::read(
+    let options = options::Options::<options::Digits>::read(
         "Trains a generator and a discriminator of MNIST's digits against each other",
         "20",
         "0.0002",
     );
-    let mnist = options.mnist()?;
+    ["gan.png", "gan.safetensors"].iter().try_for_each(dendra::nn::check_writable)?;
+    let mnist = options.more.load()?;
     let mut rng = Rng::seed(options.seed);
     let mut generator = Sequential::input([NOISE])
         .dense(256)
@@ -41,14 +42,18 @@ fn main() -> Result<()> {
 
     let adam = || Adam::new(options.learning_rate).betas(0.5, 0.999);
     let (mut generator_optimizer, mut discriminator_optimizer) = (adam(), adam());
-    let loss = BceWithLogitsLoss::new();
+    let loss = BCEWithLogitsLoss::new();
     let loader = DataLoader::new(&mnist.train).batch_size(options.batch_size).shuffle(options.seed);
     // The same noise for every sheet shows how the pictures become digits.
     let shown = Var::new(Tensor::normal([SIDE * SIDE, NOISE], 0.0, 1.0, &mut rng));
 
-    for epoch in 0..options.epochs {
+    let stop = dendra::train::StopFlag::on_ctrl_c()?;
+    for epoch in (0..options.epochs).take_while(|_| !stop.is_set()) {
         let mut sums = [0.0; 3];
         for batch in loader.epoch(epoch as u64) {
+            if stop.is_set() {
+                break;
+            }
             let (images, _) = batch?;
             let real = images.flatten(1, -1)?;
             let count = real.shape()[0];

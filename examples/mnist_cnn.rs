@@ -1,15 +1,32 @@
 //! Reads handwritten digits with a convolutional network, saves it, shows what it
 //! reads, and writes a report to look at in a browser.
 
+use dendra::nn::check_writable;
 use dendra::prelude::*;
 use dendra::train::{Classification, Report};
 
 mod options;
 mod picture;
+mod run;
+
+/// What is written when the training is over.
+const MODEL: &str = "mnist_cnn.safetensors";
+const REPORT: &str = "mnist_cnn.html";
+
+/// Where the digits are, and where the run is kept.
+#[derive(clap::Args, Debug)]
+struct More {
+    #[command(flatten)]
+    digits: options::Digits,
+    #[command(flatten)]
+    run: run::Run,
+}
 
 fn main() -> Result<()> {
-    let options = options::Options::read("Trains a convolutional network on MNIST", "10", "0.001");
-    let mnist = options.mnist()?;
+    let options =
+        options::Options::<More>::read("Trains a convolutional network on MNIST", "10", "0.001");
+    [MODEL, REPORT].iter().try_for_each(check_writable)?;
+    let mnist = options.more.digits.load()?;
 
     let model = Sequential::input([1, 28, 28])
         .conv2d(32, 3)
@@ -20,14 +37,15 @@ fn main() -> Result<()> {
         .relu()
         .dense(10)
         .build(&mut Rng::seed(options.seed))?;
-    println!("{}", model.summary());
+    println!("{:.1$}", model.summary(), dendra::train::terminal_width());
 
     let mut trainer = Trainer::new(model, Adam::new(options.learning_rate), CrossEntropy::new())
         .metric(Accuracy::new());
-    let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
-    let history = trainer.fit(&mnist.train, fit.validate_on(&mnist.test))?;
-    trainer.model().save("mnist_cnn.safetensors")?;
-    println!("saved mnist_cnn.safetensors");
+    let fit = options.more.run.keep(options.fit());
+    let fit = fit.validate_on(&mnist.test);
+    let history = trainer.fit(&mnist.train, fit).map_err(run::explained)?;
+    trainer.model().save(MODEL)?;
+    println!("saved {MODEL}");
 
     Report::new("Handwritten digits, read by a convolutional network")
         .setting("optimizer", "Adam")
@@ -39,14 +57,14 @@ fn main() -> Result<()> {
         .summary(&trainer.model().summary())
         .history(&history)
         .classification(Classification::of(&trainer, &mnist.test)?)
-        .save("mnist_cnn.html")?;
-    println!("saved mnist_cnn.html, a report to open in a browser\n");
+        .save(REPORT)?;
+    println!("saved {REPORT}, a report to open in a browser\n");
 
     let (images, labels) = mnist.test.batch(&[0, 1, 2, 3])?;
     let probabilities = trainer.predict(&images)?.softmax(1)?;
     picture::show(&images, &probabilities, Some(&labels))?;
 
     let accuracy = trainer.evaluate(&mnist.test)?.metric("accuracy")?;
-    println!("test accuracy: {:.2}%", 100.0 * accuracy);
+    println!("test accuracy: {:.2}% ({})", 100.0 * accuracy, mnist.source);
     Ok(())
 }

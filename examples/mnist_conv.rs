@@ -3,12 +3,25 @@
 use dendra::prelude::*;
 
 mod options;
+mod run;
+
+/// Where the digits are, and where the run is kept.
+#[derive(clap::Args, Debug)]
+struct More {
+    #[command(flatten)]
+    digits: options::Digits,
+    #[command(flatten)]
+    run: run::Run,
+}
 
 fn main() -> Result<()> {
-    let options =
-        options::Options::read("Trains a network with one convolution on MNIST", "5", "0.001");
+    let options = options::Options::<More>::read(
+        "Trains a network with one convolution on MNIST",
+        "5",
+        "0.001",
+    );
     // Pixels are bytes; a batch is scaled to [0, 1] when it is gathered.
-    let mnist = options.mnist()?;
+    let mnist = options.more.digits.load()?;
 
     let model = Sequential::input([1, 28, 28])
         .conv2d(32, 3)
@@ -16,14 +29,14 @@ fn main() -> Result<()> {
         .flatten()
         .dense(10)
         .build(&mut Rng::seed(options.seed))?;
-    println!("{}", model.summary());
+    println!("{:.1$}", model.summary(), dendra::train::terminal_width());
 
     let mut trainer = Trainer::new(model, Adam::new(options.learning_rate), CrossEntropy::new())
         .metric(Accuracy::new());
-    let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
-    trainer.fit(&mnist.train, fit)?;
+    let fit = options.more.run.keep(options.fit());
+    trainer.fit(&mnist.train, fit).map_err(run::explained)?;
 
     let accuracy = trainer.evaluate(&mnist.test)?.metric("accuracy")?;
-    println!("test accuracy: {:.2}%", 100.0 * accuracy);
+    println!("test accuracy: {:.2}% ({})", 100.0 * accuracy, mnist.source);
     Ok(())
 }

@@ -2,8 +2,12 @@
 //! the PyTorch way.
 
 use dendra::prelude::*;
+use dendra::train::{StopFlag, checked_backward};
 
 mod options;
+
+/// What is written when the training is over, or interrupted.
+const MODEL: &str = "mnist_loop.safetensors";
 
 #[derive(Parameters)]
 struct Net {
@@ -32,34 +36,44 @@ impl Module for Net {
 }
 
 fn main() -> Result<()> {
-    let options = options::Options::read(
+    let options = options::Options::<options::Digits>::read(
         "Trains a 784-64-64-10 network on MNIST with a loop written by hand",
         "10",
         "0.001",
     );
-    let mnist = options.mnist()?;
+    dendra::nn::check_writable(MODEL)?;
+    let mnist = options.more.load()?;
     let mut model = Net::new(&mut Rng::seed(options.seed))?;
     let mut optimizer = Adam::new(options.learning_rate);
     let loader = DataLoader::new(&mnist.train).batch_size(options.batch_size).shuffle(options.seed);
 
-    for epoch in 0..options.epochs {
+    let stop = StopFlag::on_ctrl_c()?;
+    'training: for epoch in 0..options.epochs {
         let mut sum = 0.0;
         for batch in loader.epoch(epoch as u64) {
             let (x, y) = batch?;
             let tape = optimizer.tape(options.seed);
             let logits = model.forward(&tape.input(x))?;
-            let gradients = losses::cross_entropy(&logits, &y)?.backward()?;
+            let loss = losses::cross_entropy(&logits, &y)?;
+            let gradients = checked_backward(&loss, &model)?;
             optimizer.step(&mut model, &gradients)?;
             sum += gradients.loss();
+            if stop.is_set() {
+                println!("interrupted in epoch {}", epoch + 1);
+                break 'training;
+            }
         }
         println!("epoch {}  loss {:.4}", epoch + 1, sum / loader.len() as f32);
     }
+
+    dendra::nn::save(&model, MODEL)?;
+    println!("saved {MODEL}; dendra::nn::load(&mut model, {MODEL:?}) goes on with it");
 
     let mut accuracy = Accuracy::new();
     for batch in DataLoader::new(&mnist.test).batch_size(1000).epoch(0) {
         let (x, y) = batch?;
         accuracy.update(model.forward(&Var::new(x))?.value(), &y)?;
     }
-    println!("test accuracy: {:.2}%", 100.0 * accuracy.value());
+    println!("test accuracy: {:.2}% ({})", 100.0 * accuracy.value(), mnist.source);
     Ok(())
 }

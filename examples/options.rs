@@ -1,34 +1,60 @@
-//! The command line that all examples share.
+//! The command line that most examples share.
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use dendra::prelude::*;
 
-/// The options of an example.
+#[path = "numbers.rs"]
+mod numbers;
+
+/// The options of an example, and `More`.
 #[derive(Parser, Debug)]
-pub(crate) struct Options {
-    /// Folder with the four MNIST files, gzipped or not
-    #[arg(long, value_name = "DIR", env = "MNIST_DIR")]
-    pub(crate) data: Option<PathBuf>,
+pub(crate) struct Options<More: Args = NoMore> {
     /// How often to go through the training data
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least::<0, usize>)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) epochs: usize,
     /// Samples of a training step
-    #[arg(long, value_name = "B", default_value_t = 32)]
+    #[arg(long, value_name = "B", default_value = "32")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     pub(crate) batch_size: usize,
     /// Learning rate of the optimizer
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = numbers::positive)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Generate handwritten-like digits instead of reading or downloading MNIST
-    #[arg(long)]
-    pub(crate) synthetic: bool,
+    #[command(flatten)]
+    pub(crate) more: More,
 }
 
-impl Options {
+/// No more options.
+#[derive(Args, Debug)]
+pub(crate) struct NoMore {}
+
+/// Where MNIST is.
+#[derive(Args, Debug)]
+#[allow(dead_code, reason = "some examples generate their data")]
+pub(crate) struct Digits {
+    /// Folder with the four MNIST files, gzipped or not
+    #[arg(long, value_name = "DIR", env = "MNIST_DIR")]
+    data: Option<PathBuf>,
+    /// Generate handwritten-like digits instead of reading or downloading MNIST
+    #[arg(long)]
+    synthetic: bool,
+}
+
+#[allow(dead_code, reason = "some examples generate their data")]
+impl Digits {
+    /// The digits that the options ask for.
+    pub(crate) fn load(&self) -> Result<Mnist> {
+        Mnist::options().dir(self.data.clone()).synthetic(self.synthetic).load()
+    }
+}
+
+impl<More: Args> Options<More> {
     /// Reads the command line of a program that does `about`, with its default
     /// number of epochs and learning rate.
     pub(crate) fn read(
@@ -45,9 +71,9 @@ impl Options {
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
-    /// The digits that the options ask for.
-    #[allow(dead_code, reason = "some examples generate their data")]
-    pub(crate) fn mnist(&self) -> Result<Mnist> {
-        Mnist::options().dir(self.data.clone()).synthetic(self.synthetic).load()
+    /// How to train.
+    #[allow(dead_code, reason = "some examples have a loop of their own")]
+    pub(crate) fn fit<'a, Y, I>(&self) -> Fit<'a, Y, I> {
+        Fit::epochs(self.epochs).batch_size(self.batch_size).seed(self.seed)
     }
 }

@@ -1,8 +1,8 @@
 //! Shows a network that learns its few samples by heart, and what helps.
 
 use dendra::prelude::*;
+use dendra::train::Chart;
 
-mod curves;
 mod options;
 
 /// Few enough samples to learn by heart.
@@ -66,7 +66,7 @@ fn shifted(images: &Tensor, most: usize, rng: &mut Rng) -> Tensor {
 /// Training and validation scores after each epoch.
 fn train(
     recipe: &Recipe,
-    options: &options::Options,
+    options: &options::Options<options::Digits>,
     data: Digits,
     validation: Digits,
 ) -> Result<Vec<[Score; 2]>> {
@@ -101,18 +101,19 @@ fn train(
 }
 
 fn main() -> Result<()> {
-    let options = options::Options::read(
+    let options = options::Options::<options::Digits>::read(
         "Trains a network on 500 digits with and without dropout, weight decay and augmentation",
         "60",
         "0.001",
     );
-    let mnist = options.mnist()?;
+    dendra::nn::check_writable("overfitting.svg")?;
+    let mnist = options.more.load()?;
     let (data, validation) = (mnist.train.take(SAMPLES), mnist.test.take(5_000));
 
     println!("{SAMPLES} digits to train on, {} to validate\n", validation.len());
     println!("{:40}{:^22}{:^22}", "after the last epoch", "training", "validation");
     println!("{:40}{:>10}{:>12}{:>10}{:>12}", "", "loss", "accuracy", "loss", "accuracy");
-    let mut panels = Vec::new();
+    let mut charts = Vec::new();
     for recipe in &RECIPES {
         let scores = train(recipe, &options, &data, &validation)?;
         print!("{:40}", recipe.name);
@@ -122,15 +123,22 @@ fn main() -> Result<()> {
         println!();
         let line = |part: usize| {
             let losses = scores.iter().map(|scores| scores[part].loss).enumerate();
-            losses.map(|(epoch, loss)| ((epoch + 1) as f64, loss)).collect()
+            losses.map(|(epoch, loss)| ((epoch + 1) as f64, loss)).collect::<Vec<_>>()
         };
-        let lines = vec![("training".to_owned(), line(0)), ("validation".to_owned(), line(1))];
-        panels.push(curves::Panel { title: recipe.name.to_owned(), lines });
+        charts.push((recipe.name, line(0), line(1)));
     }
 
     if options.epochs > 0 {
-        let axes = curves::Axes { x: "epoch", y: "loss", logarithmic: false };
-        curves::draw("overfitting.svg", &axes, &panels)?;
+        // All on one scale, so that they can be compared.
+        let losses = charts.iter().flat_map(|(_, a, b)| a.iter().chain(b)).map(|point| point.1);
+        let (epochs, highest) = (options.epochs.max(2) as f64, losses.fold(0.0, f64::max));
+        let draw = |(name, training, validation)| {
+            let chart = Chart::new("epoch", "loss").title(name);
+            let chart = chart.ranges((1.0, epochs), (0.0, 1.05 * highest));
+            chart.line("training", training).line("validation", validation)
+        };
+        let charts: Vec<Chart> = charts.into_iter().map(draw).collect();
+        Chart::beside(&charts)?.save("overfitting.svg")?;
         println!("\ndrew overfitting.svg");
     }
     Ok(())

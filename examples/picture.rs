@@ -6,8 +6,9 @@ use std::path::Path;
 
 use dendra::prelude::*;
 
-/// Shows images of shape `[n, 1, 28, 28]` side by side, and under each what
-/// was read, how probable it is, and the truth where it is known and another.
+/// Shows images of shape `[n, 1, 28, 28]` beside each other, as many as the
+/// terminal is wide, and under each what was read, how probable it is, and the
+/// truth where it is known and another.
 #[allow(dead_code, reason = "some examples draw a sheet")]
 pub(crate) fn show(
     images: &Tensor,
@@ -15,35 +16,45 @@ pub(crate) fn show(
     labels: Option<&Tensor<i64>>,
 ) -> Result<()> {
     let pixels = images.to_vec();
-    // Half blocks show two rows of pixels in one line of text.
-    for row in (0..28).step_by(2) {
-        let mut line = String::new();
-        for image in pixels.chunks_exact(28 * 28) {
-            for column in 0..28 {
-                let ink = |row: usize| image[row * 28 + column] > 0.5;
-                line.push(match (ink(row), ink(row + 1)) {
-                    (true, true) => '█',
-                    (true, false) => '▀',
-                    (false, true) => '▄',
-                    (false, false) => ' ',
-                });
-            }
-        }
-        println!("{}", line.trim_end());
-    }
-    let truths = labels.map(Tensor::to_vec);
+    let images: Vec<&[f32]> = pixels.chunks_exact(SIDE * SIDE).collect();
+    let found = probabilities.argmax(1)?.to_vec();
     let certainties = probabilities.max_axes(&[1], false)?.to_vec();
-    let mut line = String::new();
-    for (i, found) in probabilities.argmax(1)?.to_vec().into_iter().enumerate() {
-        let mut caption = format!("{found} ({:.1}%)", 100.0 * certainties[i]);
-        if let Some(truth) = truths.as_ref().map(|truths| truths[i]).filter(|&truth| truth != found)
-        {
-            caption += &format!(", but is {truth}");
+    let truths = labels.map_or_else(|| found.clone(), Tensor::to_vec);
+    let in_a_row = (dendra::train::terminal_width() / SIDE).max(1);
+    for (row, images) in images.chunks(in_a_row).enumerate() {
+        // Half blocks show two rows of pixels in one line of text.
+        for y in (0..SIDE).step_by(2) {
+            let line: String = images.iter().map(|image| half_blocks(image, y)).collect();
+            println!("{}", line.trim_end());
         }
-        line += &format!("{caption:^28}");
+        let mut captions = String::new();
+        for index in (row * in_a_row..).take(images.len()) {
+            let mut caption = format!("{} ({:.1}%)", found[index], 100.0 * certainties[index]);
+            if found[index] != truths[index] {
+                caption += &format!(", but is {}", truths[index]);
+            }
+            captions += &format!("{caption:^SIDE$}");
+        }
+        println!("{}\n", captions.trim_end());
     }
-    println!("{}\n", line.trim_end());
     Ok(())
+}
+
+/// The pixels of a digit along a side.
+#[allow(dead_code, reason = "some examples draw a sheet")]
+const SIDE: usize = 28;
+
+/// Two rows of a digit's pixels.
+#[allow(dead_code, reason = "some examples draw a sheet")]
+fn half_blocks(image: &[f32], y: usize) -> String {
+    let ink = |x: usize, y: usize| image[y * SIDE + x] > 0.5;
+    let block = |x| match (ink(x, y), ink(x, y + 1)) {
+        (true, true) => '█',
+        (true, false) => '▀',
+        (false, true) => '▄',
+        (false, false) => ' ',
+    };
+    (0..SIDE).map(block).collect()
 }
 
 /// Writes images of shape `[n, 1, height, width]`, values from 0 to 1, as a

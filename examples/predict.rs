@@ -29,7 +29,12 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let model: Sequential = Sequential::load(&arguments.model)?;
+    let model: Sequential = Sequential::load(&arguments.model).map_err(|error| match error {
+        Error::Io { path, .. } if !path.exists() => {
+            Error::file(path, "there is no such file: the example mnist_cnn makes one")
+        }
+        error => error,
+    })?;
     let (image, label) = match arguments.digit.to_str().and_then(|digit| digit.parse().ok()) {
         Some(index) => {
             let options = Mnist::options().dir(arguments.data).synthetic(arguments.synthetic);

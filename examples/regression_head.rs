@@ -5,7 +5,7 @@ use dendra::prelude::*;
 mod options;
 
 fn main() -> Result<()> {
-    let options = options::Options::read(
+    let options = options::Options::<options::NoMore>::read(
         "Compares four optimizers on a small regression (generated data)",
         "100",
         "0.01",
@@ -13,14 +13,14 @@ fn main() -> Result<()> {
     let data = friedman(1_000, options.seed);
     let rate = options.learning_rate;
     let optimizers: [(&str, Box<dyn Optimizer>); 4] = [
-        ("SGD", Box::new(Sgd::new(rate))),
-        ("SGD, momentum", Box::new(Sgd::new(rate).momentum(0.9))),
+        ("SGD", Box::new(SGD::new(rate))),
+        ("SGD, momentum", Box::new(SGD::new(rate).momentum(0.9))),
         ("AdaGrad", Box::new(Adagrad::new(rate))),
         ("Adam", Box::new(Adam::new(rate))),
     ];
 
     let mut curves = Vec::new();
-    let mut accuracy = 0.0;
+    let mut error = 0.0;
     for (name, optimizer) in optimizers {
         let model = Sequential::input([5])
             .dense(10)
@@ -31,10 +31,10 @@ fn main() -> Result<()> {
             .sigmoid()
             .build(&mut Rng::seed(options.seed))?;
         let mut trainer =
-            Trainer::new(model, optimizer, MseLoss::new()).metric(BinaryAccuracy::new());
-        let fit = Fit::epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
-        curves.push((name, trainer.fit(&data, fit.quiet())?.losses()));
-        accuracy = trainer.evaluate(&data)?.metric("accuracy")?;
+            Trainer::new(model, optimizer, MSELoss::new()).metric(MeanAbsoluteError::new());
+        let fit = options.fit().quiet();
+        curves.push((name, trainer.fit(&data, fit)?.losses()));
+        error = trainer.evaluate(&data)?.metric("mae")?;
     }
 
     println!("mean squared error on the training data\n");
@@ -46,6 +46,6 @@ fn main() -> Result<()> {
         curves.iter().for_each(|(_, losses)| print!("{:>16.4}", losses[epoch]));
         println!();
     }
-    println!("\naccuracy with Adam: {:.2}%", 100.0 * accuracy);
+    println!("\nmean absolute error with Adam: {error:.4}");
     Ok(())
 }

@@ -5,34 +5,45 @@ use clap::Parser;
 use dendra::prelude::*;
 
 mod chart;
+mod numbers;
+mod run;
 
 /// Trains a GRU on a noisy series and forecasts how it goes on
 #[derive(Parser)]
 struct Arguments {
     /// Values that are seen before each forecast
-    #[arg(long, value_name = "L", default_value_t = 60)]
+    #[arg(long, value_name = "L", default_value = "60")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     window: usize,
     /// Values to forecast one after the other
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     horizon: usize,
     /// Standard deviation of the noise
-    #[arg(long, value_name = "S", default_value_t = 0.1)]
+    #[arg(long, value_name = "S", default_value = "0.1")]
+    #[arg(value_parser = numbers::not_negative, allow_negative_numbers = true)]
     noise: f64,
     /// Width of the GRU
-    #[arg(long, value_name = "H", default_value_t = 32)]
+    #[arg(long, value_name = "H", default_value = "32")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     hidden: usize,
     /// How often to go through the training data
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value = "60")]
+    #[arg(value_parser = numbers::at_least::<0, usize>, allow_negative_numbers = true)]
     epochs: usize,
     /// Samples of a training step
-    #[arg(long, value_name = "B", default_value_t = 32)]
+    #[arg(long, value_name = "B", default_value = "32")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
     /// Learning rate of Adam
-    #[arg(long, value_name = "R", default_value_t = 0.003)]
+    #[arg(long, value_name = "R", default_value = "0.003")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
+    #[command(flatten)]
+    run: run::Run,
 }
 
 #[derive(Parameters)]
@@ -58,9 +69,6 @@ fn wave(t: usize) -> f64 {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let &Arguments { window, horizon, noise, .. } = &arguments;
-    if window == 0 || horizon == 0 {
-        return Err(Error::argument("sine_forecast", "--window and --horizon are at least 1"));
-    }
     let mut rng = Rng::seed(arguments.seed);
     let length = 2000;
     let series: Vec<f32> = (0..length).map(|t| (wave(t) + noise * rng.normal()) as f32).collect();
@@ -74,9 +82,10 @@ fn main() -> Result<()> {
         head: Linear::new(arguments.hidden, 1).init(&mut rng)?,
     };
     println!("{} values of a series with noise of {noise}", series.len());
-    let mut trainer = Trainer::new(model, Adam::new(arguments.learning_rate), MseLoss::new());
+    let mut trainer = Trainer::new(model, Adam::new(arguments.learning_rate), MSELoss::new());
     let fit = Fit::epochs(arguments.epochs).batch_size(arguments.batch_size);
-    trainer.fit(&data, fit.seed(arguments.seed))?;
+    let fit = arguments.run.keep(fit.seed(arguments.seed));
+    trainer.fit(&data, fit).map_err(run::explained)?;
 
     // Each forecast is seen by the next one.
     let mut seen = series[length - window..].to_vec();

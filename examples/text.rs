@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use dendra::prelude::*;
 
+use crate::numbers;
+
 /// Where the project's documentation is, which is read when no file is named.
 const DOCUMENTATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 
@@ -18,7 +20,8 @@ pub(crate) struct Writing {
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// How bold the writing is: towards 0 the likeliest, above 1 the unlikely
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value = "0.8")]
+    #[arg(value_parser = numbers::not_negative, allow_negative_numbers = true)]
     temperature: f64,
     /// What the writing begins with
     #[arg(long, value_name = "TEXT", default_value = "The ")]

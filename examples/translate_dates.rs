@@ -9,26 +9,35 @@ use dendra::datasets::{Batch, Draw, Padded};
 use dendra::prelude::*;
 use dendra::tensor::{AttentionMask, AttentionOptions};
 
+mod numbers;
+mod run;
+
 /// Trains a network to translate dates, as "22 November 2026" into "2026-11-22"
 #[derive(Parser)]
 struct Arguments {
     /// Dates to translate after training
     dates: Vec<String>,
     /// Training steps
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     steps: u64,
     /// Dates of a training step
-    #[arg(long, value_name = "B", default_value_t = 64)]
+    #[arg(long, value_name = "B", default_value = "64")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
     /// Dates to check on, none of which were trained on
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     check: usize,
     /// Learning rate of Adam at the start; it falls to 0 along a cosine
-    #[arg(long, value_name = "R", default_value_t = 0.003)]
+    #[arg(long, value_name = "R", default_value = "0.003")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
+    #[command(flatten)]
+    run: run::Run,
 }
 
 const MONTHS: [&str; 12] = [
@@ -297,11 +306,12 @@ fn main() -> Result<()> {
     let model = Translator::new(vocabulary.len(), &mut Rng::seed(seed))?;
     println!("{} parameters", model.parameter_count());
     let optimizer =
-        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLr::new(steps)).clip_norm(1.0);
+        Adam::new(arguments.learning_rate).schedule(CosineAnnealingLR::new(steps)).clip_norm(1.0);
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))
         .metric(Accuracy::new().class_axis(-1));
     let fit = Fit::steps(steps).batch_size(batch_size).seed(seed);
-    trainer.fit(&dates, fit.callback(Exact(Dates::new(500, true))))?;
+    let fit = arguments.run.keep(fit.callback(Exact(Dates::new(500, true))));
+    trainer.fit(&dates, fit).map_err(run::explained)?;
 
     let exact = trainer.model().exact(&Dates::new(check, true))?;
     println!("exact match on {check} dates not trained on: {:.2} %\n", 100.0 * exact);

@@ -2,24 +2,29 @@
 
 use clap::Parser;
 use dendra::prelude::*;
+use dendra::train::Chart;
 
-mod curves;
+mod numbers;
 
 /// Measures how gradients vanish on their way through a deep network, and trains it with the
 /// remedies: ReLU, Kaiming initialisation, batch normalisation, residual connections
 #[derive(Parser)]
 struct Arguments {
     /// Hidden layers of the network
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     depth: usize,
     /// Units of a hidden layer
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     width: usize,
     /// How often to go through the training data
-    #[arg(long, value_name = "N", default_value_t = 40)]
+    #[arg(long, value_name = "N", default_value = "40")]
+    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     epochs: usize,
     /// Learning rate of Adam at the start; it falls to 0 along a cosine
-    #[arg(long, value_name = "R", default_value_t = 0.001)]
+    #[arg(long, value_name = "R", default_value = "0.001")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]
@@ -129,9 +134,7 @@ impl Module for Deep {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if arguments.depth == 0 || arguments.width == 0 {
-        return Err(Error::argument("vanishing_gradients", "depth and width must be at least 1"));
-    }
+    dendra::nn::check_writable(&arguments.picture)?;
     const CLASSES: usize = 3;
     const BATCH_SIZE: usize = 32;
     let data = spirals(3_000, CLASSES, 0.02, arguments.seed)?;
@@ -144,14 +147,16 @@ fn main() -> Result<()> {
     let layers = [0, depth / 2, depth - 1];
     let [first, middle, last] = layers.map(|layer| format!("layer {}", layer + 1));
     println!("{:32}{first:>11}{middle:>11}{last:>11}  after training", "");
-    let mut lines = Vec::new();
+    let mut chart = Chart::new("hidden layer", "gradient norm")
+        .title("Norm of the gradient by each layer's weight, before training")
+        .logarithmic(true);
     for recipe in RECIPES {
         let model = Deep::new(recipe, &arguments, CLASSES)?;
         let norms = model.gradient_norms(&x, &labels)?;
         let fit = Fit::epochs(arguments.epochs).batch_size(BATCH_SIZE).seed(arguments.seed);
         let steps = arguments.epochs * train.len().div_ceil(BATCH_SIZE);
         // A rate that stays as it is would leave the end of so deep a network to chance.
-        let schedule = CosineAnnealingLr::new(steps as u64);
+        let schedule = CosineAnnealingLR::new(steps as u64);
         let adam = Adam::new(arguments.learning_rate).schedule(schedule);
         let mut trainer = Trainer::new(model, adam, CrossEntropy::new()).metric(Accuracy::new());
         trainer.fit(&train, fit.quiet())?;
@@ -160,12 +165,10 @@ fn main() -> Result<()> {
         layers.iter().for_each(|&layer| print!("{:>11.1e}", norms[layer]));
         println!("  {:>8.1}%", 100.0 * accuracy);
         let points = norms.iter().enumerate().map(|(layer, &norm)| ((layer + 1) as f64, norm));
-        lines.push((recipe.name.to_owned(), points.collect()));
+        chart = chart.line(recipe.name, points);
     }
 
-    let title = "Norm of the gradient by each layer's weight, before training".to_owned();
-    let axes = curves::Axes { x: "hidden layer", y: "gradient norm", logarithmic: true };
-    curves::draw(&arguments.picture, &axes, &[curves::Panel { title, lines }])?;
+    chart.to_svg()?.save(&arguments.picture)?;
     println!("\ndrew {}", arguments.picture);
     Ok(())
 }

@@ -3,25 +3,32 @@
 use clap::Parser;
 use dendra::prelude::*;
 
+mod numbers;
+
 /// Trains a generator of points in the plane against a critic that is held to slopes of 1, and
 /// shows both kinds of points side by side (Gulrajani et al., "Improved training of Wasserstein
 /// GANs", 2017)
 #[derive(Parser)]
 struct Arguments {
     /// Steps of the generator
-    #[arg(long, value_name = "N", default_value_t = 800)]
+    #[arg(long, value_name = "N", default_value = "800")]
+    #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     steps: u64,
     /// Steps of the critic for each of them
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value = "4")]
+    #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     critic_steps: u64,
     /// Points in a batch
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value = "128")]
+    #[arg(value_parser = numbers::at_least::<2, usize>, allow_negative_numbers = true)]
     batch_size: usize,
     /// Weight of the penalty on slopes
-    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    #[arg(long, value_name = "W", default_value = "1.0")]
+    #[arg(value_parser = numbers::not_negative, allow_negative_numbers = true)]
     penalty: f64,
     /// Learning rate of Adam
-    #[arg(long, value_name = "R", default_value_t = 0.001)]
+    #[arg(long, value_name = "R", default_value = "0.001")]
+    #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Seed of everything that is random
     #[arg(long, value_name = "S", default_value_t = 42)]

@@ -1,9 +1,8 @@
 //! Transforms and loaders, timed by criterion: a call is a batch of 32 images,
 //! or an epoch of a loader.
 //!
-//! Names are as those of the group `kernels`; the figures are for all threads,
-//! those of `prefetch` for its background threads. The work is the bytes of
-//! the images that come out, as floats.
+//! Names are as in the group `kernels`. The figures are for all threads, those of `prefetch` for
+//! its background threads. The throughput counts the bytes of the resulting images, as floats.
 
 use std::hint::black_box;
 use std::thread;
@@ -23,10 +22,10 @@ const BATCH_SIZE: usize = 32;
 /// Channels and pixels along a side: digits, and photographs of the size of CIFAR's.
 const IMAGES: [[usize; 2]; 2] = [[1, 28], [3, 32]];
 
-/// The samples of a loader's epoch.
+/// The number of samples in an epoch of a loader.
 const SAMPLES: usize = 4_096;
 
-/// Pictures of noise: what transforms cost does not depend on what is in them.
+/// Images of noise, since the cost of a transform does not depend on the image.
 fn pictures([channels, side]: [usize; 2]) -> ImageDataset {
     let mut rng = Rng::seed(0);
     let shape = [BATCH_SIZE, channels, side, side];
@@ -34,7 +33,7 @@ fn pictures([channels, side]: [usize; 2]) -> ImageDataset {
     ImageDataset::new(images, Tensor::zeros([BATCH_SIZE]), 10).unwrap()
 }
 
-/// Gathers one batch again and again, drawn anew each time.
+/// Gathers one batch repeatedly, with new random numbers each time.
 fn batches<D: Dataset<Input = Tensor>>(
     criterion: &mut Criterion,
     name: &str,
@@ -93,7 +92,7 @@ fn mixtures(criterion: &mut Criterion) {
     }
 }
 
-/// A shuffled epoch of digits, plain and with what one does to digits.
+/// A shuffled epoch of digits, plain and with the usual augmentation of digits.
 fn loaders(criterion: &mut Criterion) {
     let plain = digits(SAMPLES, 7);
     let augment = (

@@ -1,19 +1,21 @@
-//! Single operations on tensors that exist already, timed by criterion.
+//! Single operations on existing tensors, timed by criterion.
 //!
 //! A benchmark's name is the operation and its shape, `matmul/32x784x64`; the same name tells the
 //! peers' scripts what to run. Names hold letters, digits and `_`, `,`, `=` only.
 
 use criterion::{Criterion, Throughput};
+use dendra::tensor::ops::batch_norm::BatchNorm;
 use dendra::tensor::ops::conv2d::{Conv2d, Conv2dOptions};
 use dendra::tensor::ops::max_pool2d::Pool2dOptions;
 use dendra::tensor::ops::{Call, Op};
-use dendra::tensor::{Ops, Result, Rng, Tensor};
+use dendra::tensor::{NormStatistics, Ops, Result, Rng, Tensor};
 
 mod case;
+mod elementwise;
 
 use case::{bytes, case, joined, normal};
 
-/// m, k and n of the products: squares, what the layers of small networks need, and two widths
+/// m, k and n of the products: squares, products of the layers of small networks, and two widths
 /// that should cost about the same.
 const PRODUCTS: [[usize; 3]; 14] = [
     [2048, 2048, 2048],
@@ -32,8 +34,8 @@ const PRODUCTS: [[usize; 3]; 14] = [
     [512, 512, 46],
 ];
 
-/// A convolution: images, channels and pixels of the input; channels, kernel, stride and padding
-/// of the output. Height and width are the same.
+/// A convolution: images, channels and pixels of the input; channels, kernel, stride and padding of
+/// the output. Height and width are equal.
 const CONVOLUTIONS: [([usize; 3], [usize; 4]); 12] = [
     ([32, 1, 28], [32, 3, 1, 0]),
     ([32, 32, 13], [64, 3, 1, 1]),
@@ -53,10 +55,30 @@ const CONVOLUTIONS: [([usize; 3], [usize; 4]); 12] = [
 const POOLINGS: [([usize; 3], [usize; 2]); 3] =
     [([32, 32, 26], [2, 2]), ([16, 64, 112], [3, 2]), ([64, 512, 4], [2, 2])];
 
-/// Elements of the vectors: in the first cache, in the last one, in none.
+/// A depthwise convolution: images, channels and pixels; kernel and stride. The padding keeps the
+/// size where the stride is 1.
+const DEPTHWISE: [([usize; 3], [usize; 2]); 8] = [
+    ([8, 32, 48], [3, 1]),
+    ([8, 96, 48], [3, 2]),
+    ([8, 144, 24], [3, 1]),
+    ([8, 192, 12], [3, 1]),
+    ([8, 384, 6], [3, 1]),
+    ([8, 960, 3], [3, 1]),
+    ([8, 240, 14], [5, 1]),
+    ([8, 768, 7], [7, 1]),
+];
+
+/// Batches of images that are normalised: images, channels and pixels.
+const NORMALISED: [[usize; 3]; 5] =
+    [[8, 96, 48], [8, 144, 24], [8, 384, 6], [8, 960, 3], [32, 512, 4]];
+
+/// The shape of what operations work on element by element.
+const IMAGES: [usize; 4] = [8, 96, 48, 48];
+
+/// Vector lengths: fitting the first-level cache, the last-level cache, and no cache.
 const SIZES: [usize; 3] = [1_000, 100_000, 10_000_000];
 
-/// Rows and columns of the matrices that are worked on row by row or column by column.
+/// Rows and columns of the matrices that are processed by rows or by columns.
 const MATRICES: [[usize; 2]; 4] = [[32, 10], [32, 1_000], [1_000, 1_000], [10_000, 1_000]];
 
 fn products(criterion: &mut Criterion) {
@@ -69,41 +91,89 @@ fn products(criterion: &mut Criterion) {
     }
 }
 
-/// The forward pass, the input's gradient and the weight's, each a third of a training step's work.
 fn convolutions(criterion: &mut Criterion) {
     for ([images, channels, pixels], [out, kernel, stride, padding]) in CONVOLUTIONS {
-        let input = [images, channels, pixels, pixels];
-        let weight = [out, channels, kernel, kernel];
-        let shape = joined(&input);
-        let shape = format!("{shape},out={out},kernel={kernel},stride={stride},padding={padding}");
         let options = Conv2dOptions {
             stride: [stride; 2],
             padding: [padding; 2],
             ..Conv2dOptions::default()
         };
-        let extent = (pixels + 2 * padding - kernel) / stride + 1;
-        let products = images * out * extent * extent * channels * kernel * kernel;
-        let work = || Throughput::Elements((2 * products) as u64);
-        let operands = |rng: &mut Rng| [normal(&input, rng), normal(&weight, rng)];
+        let weight = [out, channels, kernel, kernel];
+        convolution(criterion, [images, channels, pixels, pixels], weight, options);
+    }
+    for ([images, channels, pixels], [kernel, stride]) in DEPTHWISE {
+        let options = Conv2dOptions {
+            stride: [stride; 2],
+            padding: [kernel / 2; 2],
+            groups: channels,
+            ..Conv2dOptions::default()
+        };
+        let weight = [channels, 1, kernel, kernel];
+        convolution(criterion, [images, channels, pixels, pixels], weight, options);
+    }
+}
 
-        case(criterion, ("conv2d", &shape), work(), |rng| {
-            let ([x, weight], bias) = (operands(rng), normal(&[out], rng));
-            Box::new(move || x.conv2d(&weight, Some(&bias), options).unwrap())
+/// The forward pass, the input's gradient and the weight's, each a third of a training step's work.
+fn convolution(
+    criterion: &mut Criterion,
+    input: [usize; 4],
+    weight: [usize; 4],
+    options: Conv2dOptions,
+) {
+    let Conv2dOptions { stride, padding, groups, .. } = options;
+    let [out, group_channels, kernel, _] = weight;
+    let (shape, [stride, _], [padding, _]) = (joined(&input), stride, padding);
+    let shape = format!("{shape},out={out},kernel={kernel},stride={stride},padding={padding}");
+    let shape = if groups > 1 { format!("{shape},groups={groups}") } else { shape };
+    let extent = (input[2] + 2 * padding - kernel) / stride + 1;
+    let products = input[0] * out * extent * extent * group_channels * kernel * kernel;
+    let work = || Throughput::Elements((2 * products) as u64);
+    let operands = |rng: &mut Rng| [normal(&input, rng), normal(&weight, rng)];
+
+    case(criterion, ("conv2d", &shape), work(), |rng| {
+        let ([x, weight], bias) = (operands(rng), normal(&[out], rng));
+        Box::new(move || x.conv2d(&weight, Some(&bias), options).unwrap())
+    });
+    for (name, needs) in
+        [("conv2d_input_gradient", [true, false]), ("conv2d_weight_gradient", [false, true])]
+    {
+        case(criterion, (name, &shape), work(), |rng| {
+            let (inputs, operation) = (operands(rng), Conv2d { options });
+            let (output, saved) = operation.forward(&[&inputs[0], &inputs[1]]);
+            let cotangent = normal(output.shape(), rng);
+            Box::new(move || {
+                let (inputs, output, saved) = (&inputs[..], &output, &saved);
+                let cotangent = cotangent.clone();
+                operation.vjp(Call { inputs, output, saved, needs: &needs, cotangent })
+            })
         });
-        for (name, needs) in
-            [("conv2d_input_gradient", [true, false]), ("conv2d_weight_gradient", [false, true])]
-        {
-            case(criterion, (name, &shape), work(), |rng| {
-                let (inputs, operation) = (operands(rng), Conv2d { options });
-                let (output, saved) = operation.forward(&[&inputs[0], &inputs[1]]);
-                let cotangent = normal(output.shape(), rng);
-                Box::new(move || {
-                    let (inputs, output, saved) = (&inputs[..], &output, &saved);
-                    let cotangent = cotangent.clone();
-                    operation.vjp(Call { inputs, output, saved, needs: &needs, cotangent })
-                })
-            });
-        }
+    }
+}
+
+/// Batch normalisation with the batch's own statistics, and all its gradients.
+fn normalisations(criterion: &mut Criterion) {
+    for [images, channels, pixels] in NORMALISED {
+        let input = [images, channels, pixels, pixels];
+        let elements: usize = input.iter().product();
+        let problem = move |rng: &mut Rng| {
+            let operation = BatchNorm { statistics: NormStatistics::Batch, epsilon: 1e-5 };
+            let channel = [channels];
+            (operation, [normal(&input, rng), normal(&channel, rng), normal(&channel, rng)])
+        };
+        case(criterion, ("batch_norm", &joined(&input)), bytes(2 * elements), |rng| {
+            let (operation, inputs) = problem(rng);
+            Box::new(move || operation.forward(&inputs.each_ref()).0)
+        });
+        case(criterion, ("batch_norm_gradient", &joined(&input)), bytes(3 * elements), |rng| {
+            let (operation, inputs) = problem(rng);
+            let (output, saved) = operation.forward(&inputs.each_ref());
+            let cotangent = normal(&input, rng);
+            Box::new(move || {
+                let (inputs, output, saved) = (&inputs[..], &output, &saved);
+                let (needs, cotangent) = (&[true; 3], cotangent.clone());
+                operation.vjp(Call { inputs, output, saved, needs, cotangent })
+            })
+        });
     }
 }
 
@@ -132,34 +202,18 @@ fn poolings(criterion: &mut Criterion) {
 type Unary = fn(&Tensor) -> Result<Tensor>;
 
 fn elementwise(criterion: &mut Criterion) {
-    // The second column: whether only positive numbers are in the domain.
-    let functions: [(&str, bool, Unary); 7] = [
-        ("relu", false, |x| Ok(x.relu())),
-        ("exp", false, |x| Ok(x.exp())),
-        ("ln", true, |x| Ok(x.ln())),
-        ("sqrt", true, |x| Ok(x.sqrt())),
-        ("tanh", false, |x| Ok(x.tanh())),
-        ("sigmoid", false, |x| Ok(x.sigmoid())),
-        ("gelu", false, |x| Ok(x.gelu())),
-    ];
-    for (name, positive, function) in functions {
-        for size in SIZES {
-            case(criterion, (name, &size.to_string()), bytes(2 * size), |rng| {
-                let x = normal(&[size], rng);
-                let x = if positive { x.abs().add_scalar(0.1) } else { x };
-                Box::new(move || function(&x).unwrap())
-            });
+    let sizes: [&[usize]; 3] = SIZES.each_ref().map(|size| std::slice::from_ref(size));
+    for row in elementwise::rows() {
+        let often = ["relu", "exp", "ln", "sqrt", "tanh", "sigmoid", "gelu", "add", "mul"];
+        let sizes = if often.contains(&row.name) { &sizes[..] } else { &[] };
+        for shape in sizes.iter().copied().chain([&IMAGES[..]]) {
+            let elements: usize = shape.iter().product();
+            let work = bytes((row.inputs + 1) * elements);
+            case(criterion, (row.name, &joined(shape)), work, |rng| (row.forward)(shape, rng));
         }
-    }
-    type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
-    let functions: [(&str, Binary); 2] = [("add", |a, b| a.add(b)), ("mul", |a, b| a.mul(b))];
-    for (name, function) in functions {
-        for size in SIZES {
-            case(criterion, (name, &size.to_string()), bytes(3 * size), |rng| {
-                let (a, b) = (normal(&[size], rng), normal(&[size], rng));
-                Box::new(move || function(&a, &b).unwrap())
-            });
-        }
+        let (name, elements) = (format!("{}_gradient", row.name), IMAGES.iter().product::<usize>());
+        let work = bytes((2 * row.inputs + 1) * elements);
+        case(criterion, (&name, &joined(&IMAGES)), work, |rng| (row.gradient)(&IMAGES, rng));
     }
 }
 
@@ -184,7 +238,7 @@ fn softmax(criterion: &mut Criterion) {
     matrices(criterion, &functions, 2);
 }
 
-/// Functions of matrices that move each element so many times.
+/// Functions of matrices that move each element `moves` times.
 fn matrices(criterion: &mut Criterion, functions: &[(&str, Unary)], moves: usize) {
     for &(name, function) in functions {
         for [rows, columns] in MATRICES {
@@ -198,5 +252,13 @@ fn matrices(criterion: &mut Criterion, functions: &[(&str, Unary)], moves: usize
 }
 
 fn main() {
-    case::run(&[products, convolutions, poolings, softmax, elementwise, reductions]);
+    case::run(&[
+        products,
+        convolutions,
+        poolings,
+        normalisations,
+        softmax,
+        elementwise,
+        reductions,
+    ]);
 }

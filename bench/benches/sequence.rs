@@ -1,5 +1,5 @@
-//! Layers of sequences, a training step's work: the forward pass and all gradients, those of the
-//! parameters and that of the input, for the sum of the outputs.
+//! A training step of layers for sequences: the forward pass and all gradients (those of the
+//! parameters and that of the input) for the sum of the outputs.
 //!
 //! A benchmark's name is the layer and the shape of its input, samples, steps and width:
 //! `lstm/16x64x128`; the same name tells the peers' scripts what to run.
@@ -36,7 +36,8 @@ const WORDS: usize = 10_000;
 /// The outputs of a layer.
 type Layer = Box<dyn Fn(&Var) -> Result<Var>>;
 
-/// The case of a layer at each shape; `products` are the multiplications of the forward pass.
+/// The cases of a layer, one for each shape; `products` is the number of multiplications in the
+/// forward pass.
 fn layer(
     criterion: &mut Criterion,
     name: &str,
@@ -85,7 +86,7 @@ fn recurrent(criterion: &mut Criterion) {
 }
 
 fn attention(criterion: &mut Criterion) {
-    // Four projections, and two products of each position with each.
+    // Four projections, and two products of all pairs of positions.
     let work = |[samples, steps, width]: [usize; 3]| {
         samples * steps * (4 * width * width + 2 * steps * width)
     };
@@ -100,7 +101,7 @@ fn attention(criterion: &mut Criterion) {
             }))
         },
     );
-    // And two layers of four times the width.
+    // In addition, two layers of four times the width.
     layer(
         criterion,
         "transformer_layer",
@@ -114,9 +115,9 @@ fn attention(criterion: &mut Criterion) {
     );
 }
 
-/// Layers whose work is moving numbers.
+/// Layers that mainly move numbers.
 fn others(criterion: &mut Criterion) {
-    // Read and written forward; output, input and their gradients backward.
+    // Read and written in the forward pass; output, input and their gradients in the backward pass.
     let work = |shape: [usize; 3]| bytes(5 * shape.iter().product::<usize>());
     layer(criterion, "layer_norm", work, |width, rng| {
         let layer = LayerNorm::new([width]).init(rng)?;

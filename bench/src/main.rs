@@ -26,7 +26,7 @@ struct Arguments {
     data: Option<PathBuf>,
 }
 
-/// A program gives the seconds of each epoch.
+/// A program returns the seconds of each epoch.
 type Program = fn(Option<PathBuf>) -> Result<Vec<f64>>;
 
 const PROGRAMS: [(&str, Program); 6] = [
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let Some((_, program)) = PROGRAMS.iter().find(|(known, _)| *known == name) else {
-        eprintln!("error: no program is called {name:?}; `list` names them");
+        eprintln!("error: unknown program {name:?}; `list` prints the known ones");
         return ExitCode::FAILURE;
     };
     match program(data) {
@@ -71,7 +71,7 @@ fn regression_head(_: Option<PathBuf>) -> Result<Vec<f64>> {
         .dense(1)
         .sigmoid()
         .build(&mut Rng::seed(SEED))?;
-    fit(model, MseLoss::new(), &data)
+    fit(model, MSELoss::new(), &data)
 }
 
 fn binary_classifier(_: Option<PathBuf>) -> Result<Vec<f64>> {
@@ -121,7 +121,7 @@ fn mnist_cnn(folder: Option<PathBuf>) -> Result<Vec<f64>> {
     fit(model, CrossEntropy::new(), &digits(folder)?)
 }
 
-/// Trains the Keras way.
+/// Trains with `Trainer`, as in Keras.
 fn fit<D, Y: Send>(model: Sequential, loss: impl Loss<Y>, data: &D) -> Result<Vec<f64>>
 where
     D: Dataset<Input = Tensor, Target = Y>,
@@ -147,7 +147,7 @@ impl Module for Net {
     }
 }
 
-/// Trains the PyTorch way, with a loop of its own.
+/// Trains with an explicit loop, as in PyTorch.
 fn mnist_loop(folder: Option<PathBuf>) -> Result<Vec<f64>> {
     let data = digits(folder)?;
     let rng = &mut Rng::seed(SEED);
@@ -173,7 +173,7 @@ fn mnist_loop(folder: Option<PathBuf>) -> Result<Vec<f64>> {
     Ok(epochs)
 }
 
-/// The training images of MNIST, from the folder or from where the examples find them.
+/// The training images of MNIST, from the folder, or found as in the examples.
 fn digits(folder: Option<PathBuf>) -> Result<ImageDataset> {
     Ok(Mnist::options().dir(folder).quiet(true).load()?.train)
 }

@@ -1,4 +1,4 @@
-//! What PyTorch's arguments become.
+//! Conversion of PyTorch's arguments to values of Dendra.
 
 use dendra_autograd::Var;
 use dendra_losses::Reduction;
@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::call::{Call, Given, Stop};
 
-/// A type that an argument can be read as.
+/// A type to which an argument can be converted.
 pub(crate) trait Argument<T: Float>: Sized {
-    /// What it is, for the message about an argument that is not.
+    /// A description of the type, for errors.
     const KIND: &str;
     /// Whether it is a number that gets no gradient.
     const CONSTANT: bool = false;
@@ -19,7 +19,7 @@ pub(crate) trait Argument<T: Float>: Sized {
     /// Whether it is a parameter of the layer that the row makes.
     const STATE: bool = false;
 
-    /// The argument, if the value is one.
+    /// The argument, if the value can be converted.
     fn read(value: &Value, call: &Call<'_, T>) -> Option<Self>;
 }
 
@@ -69,7 +69,8 @@ arguments! {
     Value, "anything", false, |value, _call| Some(value.clone());
 }
 
-/// A number stands for a tensor without axes, integers and booleans for numbers.
+/// A number stands for a tensor without axes; integers and booleans stand for
+/// numbers.
 impl<T: Float> Argument<T> for Var<T> {
     const KIND: &str = "a tensor of the floating-point type";
 
@@ -88,7 +89,7 @@ impl<T: Float> Argument<T> for Var<T> {
     }
 }
 
-/// Numbers that Dendra gives no gradient, such as the target of a loss.
+/// Numbers that get no gradient in Dendra, such as the target of a loss.
 pub(crate) struct Constant<T: Float>(pub(crate) Tensor<T>);
 
 impl<T: Float> Argument<T> for Constant<T> {
@@ -109,7 +110,7 @@ impl<T: Float, A: Argument<T>> Argument<T> for Option<A> {
     }
 }
 
-/// A single value stands for a list of one, as `2` for `(2,)`.
+/// A single value stands for a list of one, such as `2` for `(2,)`.
 impl<T: Float, A: Argument<T>> Argument<T> for Vec<A> {
     const KIND: &str = A::KIND;
 
@@ -121,7 +122,8 @@ impl<T: Float, A: Argument<T>> Argument<T> for Vec<A> {
     }
 }
 
-/// A single value stands for that many equal ones, as `3` for a kernel of 3 × 3.
+/// A single value stands for several equal ones, such as `3` for a kernel of 3
+/// × 3.
 impl<T: Float, A: Argument<T> + Copy, const N: usize> Argument<T> for [A; N] {
     const KIND: &str = A::KIND;
 
@@ -191,7 +193,7 @@ impl<T: Float> Argument<T> for Mask<T> {
 /// An axis, several, or all.
 #[derive(Clone)]
 pub(crate) enum Axes {
-    /// `None`, or no axis named.
+    /// `None`, or an empty list of axes.
     All,
     These(Vec<isize>),
 }
@@ -223,7 +225,7 @@ pub(crate) fn each<A: Copy, const D: usize>(values: &[A]) -> Result<[A; D], Stop
     }
 }
 
-/// As [`each`]; none, or an empty list, stands for the default.
+/// As [`each`]; a missing value or an empty list stands for the default.
 pub(crate) fn sizes_or<A: Copy, const D: usize>(
     values: Option<&[A]>,
     default: [A; D],
@@ -231,7 +233,7 @@ pub(crate) fn sizes_or<A: Copy, const D: usize>(
     values.filter(|values| !values.is_empty()).map_or(Ok(default), each)
 }
 
-/// How PyTorch names a way to pad.
+/// PyTorch's names of padding modes.
 pub(crate) fn pad_mode(name: &str, value: f64) -> PadMode {
     match name {
         "reflect" => PadMode::Reflect,

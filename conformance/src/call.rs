@@ -1,4 +1,4 @@
-//! A case being run: its arguments as values of Dendra, and the way back to its gradients.
+//! A running case: its arguments as values of Dendra, and the gradients of these.
 
 use std::cell::RefCell;
 
@@ -11,16 +11,16 @@ use crate::argument::Argument;
 use crate::case::{Answer, Case};
 use crate::output::Output;
 
-/// Why a case has no answer.
+/// Why a case has no result.
 pub(crate) enum Stop {
     /// Dendra returned an error.
     Refused(Error),
-    /// Dendra has no way to say what the case asks for.
+    /// Dendra does not support what the case asks for.
     Inexpressible(String),
 }
 
 impl Stop {
-    /// What cannot be said.
+    /// A case that cannot be expressed, with the reason.
     pub(crate) fn inexpressible(what: impl Into<String>) -> Self {
         Self::Inexpressible(what.into())
     }
@@ -89,7 +89,7 @@ impl<'a, T: Float> Call<'a, T> {
             .ok_or_else(|| Stop::Inexpressible(format!("{name} = {value} is not {}", A::KIND)))
     }
 
-    /// What `{"tensor": i}` means.
+    /// The tensor that `{"tensor": i}` refers to.
     pub(crate) fn given(&self, value: &Value) -> Option<&Given<T>> {
         self.given.get(value.get("tensor")?.as_u64()? as usize)
     }
@@ -98,18 +98,19 @@ impl<'a, T: Float> Call<'a, T> {
         &self.tape
     }
 
-    /// Whether the case is one of this entry.
+    /// Whether the case belongs to this entry.
     pub(crate) fn is(&self, entry: &str) -> bool {
         self.case.header["entry"] == entry
     }
 
-    /// The number in the name of the entry, as 2 in `nn.Conv2d`.
+    /// The number in the name of the entry, such as 2 in `nn.Conv2d`.
     pub(crate) fn axes(&self) -> u32 {
         let entry = self.case.header["entry"].as_str().unwrap_or_default();
         entry.chars().find_map(|c| c.to_digit(10)).unwrap_or(0)
     }
 
-    /// Gives the module the state of PyTorch's, runs it, and keeps it for [`finish`](Self::finish).
+    /// Loads the state of PyTorch's module into the module, runs it, and keeps it for
+    /// [`finish`](Self::finish).
     pub(crate) fn module<M: Parameters<T> + 'static, Y>(
         &self,
         mut module: M,
@@ -126,9 +127,9 @@ impl<'a, T: Float> Call<'a, T> {
         Ok(y)
     }
 
-    /// The values of the outputs, and the gradients that the case asks for.
+    /// The values of the outputs, and the requested gradients.
     pub(crate) fn finish(self, outputs: Vec<Output<T>>) -> Result<Answer, Stop> {
-        // An output that depends on no input has no gradient, which is no error here.
+        // An output that depends on no input has no gradient, which is not an error here.
         let mut total = self.tape.leaf(Tensor::zeros([]));
         let cotangents = self.case.header["cotangents"].as_array().map_or(&[][..], Vec::as_slice);
         for (output, cotangent) in outputs.iter().zip(cotangents) {

@@ -1,11 +1,11 @@
 //! The format of cases and results: a line of JSON, then the elements of its tensors.
 //!
-//! A case's line names the `entry` and the `dtype` of its numbers and holds the `arguments` by
-//! name. A tensor in it is `{"tensor": i}`: the i-th of `tensors`, each with `type`, `shape`, and
-//! `grad` where its gradient is asked for. `parameters` names the tensors that a module's state
-//! consists of, `cotangents` those that the gradients start from, one for each output or null.
-//! With `strided` every tensor is given as a view whose elements do not lie side by side. The
-//! elements follow the line in the order of `tensors`, little-endian and row-major.
+//! A case's line names the `entry` and the `dtype` of its numbers and contains the `arguments` by
+//! name. A tensor in it is `{"tensor": i}`, the i-th of `tensors`; each of these has `type`,
+//! `shape`, and `grad` if its gradient is requested. `parameters` names the tensors of a module's
+//! state, `cotangents` those from which the gradients start, one for each output or null. With
+//! `strided` every tensor is given as a view that is not contiguous. The elements follow the line
+//! in the order of `tensors`, little-endian and row-major.
 //!
 //! A result's line has a `status`. When it is `ok`, `outputs`, `gradients` (by tensor or
 //! parameter) and `buffers` (by name) have their types and shapes, and the elements follow in
@@ -24,7 +24,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// The next case, if there is one.
+    /// The next case; `None` at the end of the input.
     pub(crate) fn read(input: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut line = String::new();
         if input.read_line(&mut line)? == 0 {
@@ -64,7 +64,7 @@ fn values<T: dendra_tensor::Element, const N: usize>(
     Tensor::from_vec(elements, shape).map_err(|error| bad(&error.to_string()))
 }
 
-/// The same values; `strided` lays them out with the axes reversed and gaps in between.
+/// The same values; with `strided` stored with reversed axes and gaps.
 fn laid_out<T: dendra_tensor::Element>(x: Tensor<T>, strided: bool) -> Tensor<T> {
     if !strided || x.rank() == 0 {
         return x;
@@ -79,10 +79,10 @@ fn bad(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message.to_owned())
 }
 
-/// What came out of a case.
+/// The result of a case.
 pub(crate) struct Answer {
     pub(crate) outputs: Vec<AnyTensor>,
-    /// Under the number of a tensor or the name of a parameter; `None` where no gradient flows.
+    /// By the number of a tensor or the name of a parameter; `None` if no gradient flows.
     pub(crate) gradients: Vec<(Value, Option<AnyTensor>)>,
     pub(crate) buffers: Vec<(String, AnyTensor)>,
 }

@@ -59,7 +59,7 @@ fn list() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs every case. A panic ends its case and no other.
+/// Runs every case. A panic ends only its own case.
 fn run() -> Result<(), Box<dyn std::error::Error>> {
     std::panic::set_hook(Box::new(|_| {}));
     let mut input = BufReader::new(std::io::stdin().lock());
@@ -70,7 +70,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             Some("float32") => answer(&case, &single, &mut out)?,
             _ => answer(&case, &double, &mut out)?,
         }
-        // A crash of the whole process must not take earlier results with it.
+        // Flushed, so that a crash of the process does not lose earlier results.
         out.flush()?;
     }
     Ok(())

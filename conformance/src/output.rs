@@ -1,4 +1,4 @@
-//! What the counterpart of an entry may return.
+//! The result types of the counterparts.
 
 use dendra_autograd::AnyTensor;
 use dendra_autograd::Var;
@@ -9,15 +9,15 @@ use crate::call::Stop;
 
 /// One output.
 pub(crate) enum Output<T: Float> {
-    /// It may have a gradient.
+    /// An output that may have a gradient.
     Var(Var<T>),
-    /// It has none.
+    /// An output without a gradient.
     Plain(AnyTensor),
 }
 
-/// What stands for one output or several.
+/// One output or several.
 pub(crate) trait Outputs<T: Float> {
-    /// Appends them.
+    /// Appends the outputs.
     fn append(self, to: &mut Vec<Output<T>>) -> Result<(), Stop>;
 }
 

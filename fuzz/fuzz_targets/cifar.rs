@@ -1,4 +1,4 @@
-//! Any bytes for `dendra_hostile::cifar`.
+//! Runs `dendra_hostile::cifar` on any bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

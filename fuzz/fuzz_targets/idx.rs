@@ -1,4 +1,4 @@
-//! Any bytes for `dendra_hostile::idx`.
+//! Runs `dendra_hostile::idx` on any bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Any bytes for `dendra_hostile::image`.
+//! Runs `dendra_hostile::image` on any bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

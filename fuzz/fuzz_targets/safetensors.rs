@@ -1,4 +1,4 @@
-//! Any bytes for `dendra_hostile::safetensors`.
+//! Runs `dendra_hostile::safetensors` on any bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

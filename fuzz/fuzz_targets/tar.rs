@@ -1,4 +1,4 @@
-//! Any bytes for `dendra_hostile::tar`.
+//! Runs `dendra_hostile::tar` on any bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Any bytes for `dendra_hostile::tar_unpack`.
+//! Runs `dendra_hostile::tar_unpack` on any bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

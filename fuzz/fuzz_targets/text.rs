@@ -1,4 +1,4 @@
-//! Any bytes for `dendra_hostile::text`.
+//! Runs `dendra_hostile::text` on any bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,10 +1,9 @@
-//! Every parser of Dendra behind one door, and files that are not what they
-//! claim.
+//! Every parser of Dendra behind one interface, and malformed files for each.
 //!
-//! A [`Parser`] takes bytes and gives an error or reads them; whatever the
-//! bytes are, it must not panic, hang or take more memory than its bound. The
-//! tests of this crate show it the files of [`files`], and the fuzz targets in
-//! `fuzz/` show it anything, beginning with those files.
+//! A [`Parser`] takes bytes and either reads them or returns an error. Whatever
+//! the bytes are, it must not panic, hang or use more memory than its limit.
+//! The tests of this crate run the parsers on the files of [`files`]; the fuzz
+//! targets in `fuzz/` run them on any bytes, with these files as seeds.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -22,24 +21,24 @@ use tempfile::{NamedTempFile, TempDir};
 
 pub mod files;
 
-/// The most bytes that an archive may hold here.
+/// The most bytes of an archive's content here.
 pub const MOST_BYTES: u64 = 1 << 20;
 
-/// A parser, reduced to whether it takes some bytes.
+/// A parser, reduced to whether it accepts some bytes.
 #[derive(Clone, Copy)]
 pub struct Parser {
-    /// The name of its fuzz target and of its files.
+    /// The name of its fuzz target and of its folder of files.
     pub name: &'static str,
-    /// Reads the bytes and everything in them.
+    /// Parses the bytes completely.
     pub parse: fn(&[u8]) -> Result<()>,
-    /// How many bytes of memory a byte of input may cost, beside a fixed sum.
-    /// Compressed data may grow by what deflate can do.
+    /// The memory in bytes that one byte of input may cost, in addition to a
+    /// constant. Compressed data may grow by the maximum factor of deflate.
     pub memory_per_byte: usize,
 }
 
 /// All parsers.
 pub const PARSERS: [Parser; 8] = [
-    // Each byte may become a number of eight, which are copied once.
+    // Each byte may become a number of eight bytes, which is copied once.
     Parser { name: "idx", parse: idx, memory_per_byte: 24 * 1032 },
     Parser { name: "tar", parse: tar, memory_per_byte: 16 },
     Parser { name: "tar_unpack", parse: tar_unpack, memory_per_byte: 16 },
@@ -47,7 +46,8 @@ pub const PARSERS: [Parser; 8] = [
     Parser { name: "csv", parse: csv, memory_per_byte: 64 },
     Parser { name: "text", parse: text, memory_per_byte: 32 },
     Parser { name: "safetensors", parse: safetensors, memory_per_byte: 32 },
-    // A bit may become a pixel of four bytes, then three, then three channels.
+    // One bit may become a pixel of four bytes, then three bytes, then three
+    // channels.
     Parser { name: "image", parse: image, memory_per_byte: 8 * 10 * 1032 },
 ];
 
@@ -57,20 +57,20 @@ pub fn idx(bytes: &[u8]) -> Result<()> {
     parse_idx(bytes).map(drop).and(numbers)
 }
 
-/// The files of a tar archive, gzipped or not, read to their ends.
+/// The files of a tar archive, gzipped or not, read completely.
 pub fn tar(bytes: &[u8]) -> Result<()> {
     visit_tar(bytes, MOST_BYTES, |path, contents| {
-        assert!(path.is_relative(), "{} leads out of its folder", path.display());
+        assert!(path.is_relative(), "{} points outside its folder", path.display());
         io::copy(&mut contents.take(u64::MAX), &mut io::sink()).map(drop)
     })
 }
 
-/// A tar archive, unpacked into a folder that has a link out of it; nothing may
-/// come to lie beside the folder.
+/// A tar archive, unpacked into a folder that contains a link to another
+/// folder. Nothing may be written outside the folder.
 pub fn tar_unpack(bytes: &[u8]) -> Result<()> {
     thread_local! {
-        /// Made anew only after something was unpacked: folders are what takes
-        /// the time.
+        /// Recreated only after something was unpacked, since creating folders
+        /// takes most of the time.
         static AROUND: RefCell<Option<TempDir>> = const { RefCell::new(None) };
     }
     let io = |error| Error::io("a temporary folder", error);
@@ -81,18 +81,22 @@ pub fn tar_unpack(bytes: &[u8]) -> Result<()> {
         fs::write(&archive, bytes).map_err(io)?;
         let outcome = dendra_datasets::unpack_tar(&archive, &folder, MOST_BYTES);
         let beside = names("")?;
-        assert_eq!(beside, ["archive", "folder", "outside"], "something lies beside the folder");
-        assert!(names("outside")?.is_empty(), "something went through a link");
+        assert_eq!(
+            beside,
+            ["archive", "folder", "outside"],
+            "something was written outside the folder"
+        );
+        assert!(names("outside")?.is_empty(), "something was written through a link");
         if outcome.is_err() {
             let left = names("folder")?;
-            assert!(left.iter().all(|name| name == "link"), "{left:?} was left behind");
+            assert!(left.iter().all(|name| name == "link"), "{left:?} was not removed");
             *kept = Some(around);
         }
         outcome
     })
 }
 
-/// A folder to unpack into, and another that a link in it leads to.
+/// A folder to unpack into, and another folder that a link in it points to.
 fn around() -> io::Result<TempDir> {
     let around = tempfile::tempdir()?;
     for folder in ["folder", "outside"] {
@@ -103,7 +107,7 @@ fn around() -> io::Result<TempDir> {
     Ok(around)
 }
 
-/// What a folder holds.
+/// The names in a folder.
 fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
     let mut names = names.collect::<io::Result<Vec<_>>>()?;
@@ -116,7 +120,7 @@ pub fn cifar(bytes: &[u8]) -> Result<()> {
     parse_cifar10(bytes).map(drop)
 }
 
-/// A table, and inputs made of all its columns. The first byte chooses the
+/// A table, and the inputs made of all its columns. The first byte selects the
 /// delimiter and whether there is a header.
 pub fn csv(bytes: &[u8]) -> Result<()> {
     let csv = match bytes.first() {
@@ -125,7 +129,7 @@ pub fn csv(bytes: &[u8]) -> Result<()> {
         _ => Csv::new(),
     };
     let table = csv.parse(bytes)?;
-    // A category is a column of inputs: keep their product small.
+    // Each category becomes a column of inputs, so their product is kept small.
     if table.len() <= 64 {
         let names = table.names().iter().take(8).cloned();
         let encoding = TableEncoding::new().missing(dendra_datasets::Missing::Mean);
@@ -134,7 +138,7 @@ pub fn csv(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A text, its characters and back.
+/// A text, encoded to characters and decoded again.
 pub fn text(bytes: &[u8]) -> Result<()> {
     let text = parse_text(bytes)?;
     for vocabulary in [Vocabulary::bytes(), Vocabulary::characters(&text)] {
@@ -165,7 +169,7 @@ pub fn image(bytes: &[u8]) -> Result<()> {
     decode_image(bytes, false).map(drop)
 }
 
-/// Shows a parser the bytes, whatever they are: what a fuzz target does.
+/// Runs a parser on any bytes, as a fuzz target does.
 pub fn withstand(parse: fn(&[u8]) -> Result<()>, bytes: &[u8]) {
     if let Err(error) = parse(bytes) {
         assert!(!error.to_string().is_empty());

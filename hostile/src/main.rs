@@ -1,4 +1,4 @@
-//! Writes the hostile files into a folder for each parser: seeds for the fuzz
+//! Writes the malformed files into one folder per parser, as seeds for the fuzz
 //! targets.
 //!
 //! `cargo run -p dendra-hostile -- fuzz/corpus`

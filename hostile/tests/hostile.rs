@@ -1,5 +1,5 @@
-//! Every hostile file gives an error of a kind, soon, and takes no more memory
-//! than its parser may.
+//! Every malformed file gives an error of the right kind, quickly, and within
+//! the memory limit of its parser.
 //!
 //! One test, alone in its process: the allocator counts for all threads.
 

@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils import benchmark
 from torch.utils.data import DataLoader, TensorDataset
 
+import elementwise
 import samples
 
 EPOCHS = 3
@@ -120,9 +121,10 @@ def matmul(text):
 
 def convolution(text):
     shape, given = settings(text)
-    kernel, options = given["kernel"], {"stride": given["stride"], "padding": given["padding"]}
+    kernel, groups = given["kernel"], given.get("groups", 1)
+    options = {"stride": given["stride"], "padding": given["padding"], "groups": groups}
     inputs = torch.randn(shape)
-    weight = torch.randn(given["out"], shape[1], kernel, kernel)
+    weight = torch.randn(given["out"], shape[1] // groups, kernel, kernel)
     gradient = torch.randn_like(F.conv2d(inputs, weight, **options))
     return inputs, weight, gradient, options
 
@@ -159,19 +161,19 @@ def batch_norm(text):
     return lambda: F.batch_norm(inputs, mean, variance, scale, shift, training=True)
 
 
-def unary(function, positive=False):
+def batch_norm_gradient(text):
+    inputs = torch.randn(numbers(text), requires_grad=True)
+    scale, shift = (torch.rand(inputs.shape[1], requires_grad=True) for _ in range(2))
+    with torch.enable_grad():
+        output = F.batch_norm(inputs, None, None, scale, shift, training=True)
+    given, cotangent = (inputs, scale, shift), torch.randn_like(inputs)
+    return lambda: torch.autograd.grad(output, given, cotangent, retain_graph=True)
+
+
+def unary(function):
     def case(text):
         inputs = torch.randn(numbers(text))
-        inputs = inputs.abs() + 0.1 if positive else inputs
         return lambda: function(inputs)
-
-    return case
-
-
-def binary(function):
-    def case(text):
-        a, b = torch.randn(numbers(text)), torch.randn(numbers(text))
-        return lambda: function(a, b)
 
     return case
 
@@ -184,17 +186,9 @@ KERNELS = {
     "max_pool2d": pooling(F.max_pool2d),
     "avg_pool2d": pooling(F.avg_pool2d),
     "batch_norm": batch_norm,
+    "batch_norm_gradient": batch_norm_gradient,
     "softmax": unary(lambda x: torch.softmax(x, -1)),
     "log_softmax": unary(lambda x: torch.log_softmax(x, -1)),
-    "relu": unary(torch.relu),
-    "exp": unary(torch.exp),
-    "ln": unary(torch.log, positive=True),
-    "sqrt": unary(torch.sqrt, positive=True),
-    "tanh": unary(torch.tanh),
-    "sigmoid": unary(torch.sigmoid),
-    "gelu": unary(F.gelu),
-    "add": binary(torch.add),
-    "mul": binary(torch.mul),
     "sum": unary(torch.sum),
     "sum_rows": unary(lambda x: torch.sum(x, 1)),
     "sum_columns": unary(lambda x: torch.sum(x, 0)),
@@ -484,7 +478,14 @@ def median(call, threads):
 def kernel(case, threads):
     name, text = case.split("/", 1)
     with torch.no_grad():
-        return median(KERNELS[name](text), threads)
+        if name in KERNELS:
+            return median(KERNELS[name](text), threads)
+        return median(elementwise.call(name, numbers(text)), threads)
+
+
+def is_kernel(case):
+    name = case.split("/", 1)[0]
+    return name in KERNELS or name.removesuffix("_gradient") in elementwise.ROWS
 
 
 def report(case, seconds, **figures):
@@ -504,7 +505,7 @@ def main():
     for case in arguments.cases:
         if arguments.group == "classic" and case in PROGRAMS:
             report(case, classic(case, arguments.data))
-        elif arguments.group == "kernels" and case.split("/")[0] in KERNELS:
+        elif arguments.group == "kernels" and is_kernel(case):
             report(case, kernel(case, arguments.threads))
         elif arguments.group == "sequence" and case.split("/")[0] in LAYERS:
             report(case, median(training_step(*case.split("/", 1)), arguments.threads))

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: everything a change must pass, cheapest first.
+//! `cargo xtask check`: all checks that a change must pass, cheapest first.
 
 use std::iter;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::metadata::{self, Package};
 use crate::{Result, process, tidy};
 
-/// One thing to check, under the name that is printed.
+/// One check, with the name that is printed.
 struct Step {
     name: &'static str,
     action: Action,
@@ -78,7 +78,7 @@ pub(crate) fn run(root: &Path, full: bool) -> Result {
     Ok(())
 }
 
-/// Lints every crate that has features without any, and with each one alone.
+/// Lints each crate with features without any of them, and with each feature alone.
 fn features(root: &Path) -> Result {
     for Package { name, features, .. } in metadata::packages(root)? {
         let alone = features.iter().filter(|feature| *feature != "default").map(String::as_str);
@@ -98,11 +98,11 @@ fn features(root: &Path) -> Result {
     Ok(())
 }
 
-/// Checks the fuzz targets, a workspace of their own, without building libFuzzer.
+/// Checks the fuzz targets, which are a separate workspace, without building libFuzzer.
 fn fuzz_targets(root: &Path) -> Result {
     let mut command = process::cargo(root);
     command.args(["check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--bins"]);
-    // Nothing is linked, so the library need not be there.
+    // Nothing is linked, so the library need not exist.
     command.env("CUSTOM_LIBFUZZER_PATH", root.join("fuzz/no-libfuzzer"));
     process::run(command.env("CARGO_TARGET_DIR", root.join("target")))
 }

@@ -1,9 +1,9 @@
-//! Dendra beside PyTorch on the samples that PyTorch tests itself with.
+//! Comparison of Dendra with PyTorch on the samples that PyTorch tests itself with.
 //!
-//! `conformance/compare.py` draws the samples and judges the results; the package
-//! `dendra-conformance` computes Dendra's side. Python with PyTorch is found as for the
-//! benchmarks, and nothing is installed. A run takes a few minutes and needs PyTorch, so that it
-//! is no part of `check`.
+//! `conformance/compare.py` draws the samples and compares the results; the package
+//! `dendra-conformance` computes Dendra's side. Python with PyTorch is found as for the benchmarks,
+//! and nothing is installed. A run takes a few minutes and needs PyTorch, so it is not part of
+//! `check`.
 
 use std::path::Path;
 use std::process::Command;

@@ -3,11 +3,11 @@
 //! - `check` is what every change must pass: formatting, the tidy rules, lints, tests,
 //!   documentation, the build without default features. Continuous integration runs it and
 //!   nothing else.
-//! - `bench` measures our speed, and that of other frameworks beside it, see [`mod@bench`].
+//! - `bench` measures our speed, and that of other frameworks in the same run, see [`mod@bench`].
 //! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
-//! - `docs` writes the pages in `docs/` that are generated.
-//! - `stress` breaks training on purpose and counts what holds, see [`mod@stress`].
-//! - `tidy` runs the rules that only this project has, see [`tidy`].
+//! - `docs` writes the generated pages in `docs/`.
+//! - `stress` breaks training on purpose and counts what still holds, see [`mod@stress`].
+//! - `tidy` runs the rules that are specific to this project, see [`tidy`].
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ mod process;
 mod stress;
 mod tidy;
 
-/// What can go wrong, already worded for the person at the terminal.
+/// The error is a message for the user at the terminal.
 type Result<T = ()> = std::result::Result<T, String>;
 
 /// The project's own tool.
@@ -35,21 +35,21 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run everything a change must pass, cheapest first; stop at the first failure.
+    /// Run all checks that a change must pass, cheapest first; stop at the first failure.
     Check {
-        /// Run the long tests too, training on real data among them.
+        /// Also run the long tests, including training on real data.
         #[arg(long)]
         full: bool,
     },
-    /// Measure our speed, and with --peers that of others on this machine.
+    /// Measure our speed, and with --peers that of other frameworks on this machine.
     Bench(bench::Arguments),
     /// Compare Dendra with PyTorch on PyTorch's own samples.
     Conformance(conformance::Arguments),
-    /// Write docs/ops.md anew from the table of operations.
+    /// Write docs/ops.md from the table of operations.
     Docs,
-    /// Break training on purpose, many times, and count what holds.
+    /// Break training on purpose, many times, and count what still holds.
     Stress(stress::Arguments),
-    /// Run the project's own rules on the source tree alone.
+    /// Run only the project's own rules on the source tree.
     Tidy,
 }
 
@@ -72,15 +72,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// The test that compares the generated pages writes them when the environment says so.
+/// The test that compares the generated pages writes them if the environment variable is set.
 fn write_docs(root: &Path) -> Result {
     let mut command = process::cargo(root);
     command.args(["test", "--quiet", "--package", "xtask", "--test", "op_docs", "ops_md_is_fresh"]);
     process::run(command.env("DENDRA_WRITE_DOCS", "1"))
 }
 
-/// The folder of the workspace, wherever the command was called from.
+/// The root folder of the workspace, independent of the working directory.
 fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("xtask lies in the workspace").to_path_buf()
+    package.parent().expect("xtask is in the workspace").to_path_buf()
 }

@@ -10,11 +10,12 @@ use crate::{Result, process};
 #[derive(Debug, PartialEq)]
 pub(crate) struct Package {
     pub(crate) name: String,
-    /// Its manifest, as a path from the root.
+    /// Its manifest, as a path relative to the root.
     pub(crate) manifest: String,
-    /// Its features, `default` among them.
+    /// Its features, including `default`.
     pub(crate) features: Vec<String>,
-    /// What it depends on, and whether only its tests, examples and benchmarks do.
+    /// Its dependencies, and whether only tests, examples and benchmarks use
+    /// them.
     pub(crate) dependencies: Vec<(String, bool)>,
 }
 
@@ -28,7 +29,7 @@ pub(crate) fn packages(root: &Path) -> Result<Vec<Package>> {
     packages
         .map(|package| read(root, package))
         .collect::<Option<_>>()
-        .ok_or_else(|| "cargo metadata: not in the format that is known here".to_owned())
+        .ok_or_else(|| "cargo metadata: unexpected format".to_owned())
 }
 
 fn read(root: &Path, package: &Value) -> Option<Package> {

@@ -1,18 +1,18 @@
-//! Running other programs, cargo above all.
+//! Running other programs, mainly cargo.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::Result;
 
-/// Cargo, the very one that started this program, run in `root`.
+/// The cargo that started this program, run in `root`.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
     command
 }
 
-/// Runs `command`, its output going to the terminal.
+/// Runs `command`; its output goes to the terminal.
 pub(crate) fn run(command: &mut Command) -> Result {
     let status = command
         .stdin(Stdio::null())
@@ -21,8 +21,7 @@ pub(crate) fn run(command: &mut Command) -> Result {
     if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", display(command))) }
 }
 
-/// Runs `command` and returns what it wrote to its standard output; its standard error goes to
-/// the terminal.
+/// Runs `command` and returns its standard output; its standard error goes to the terminal.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -36,7 +35,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .map_err(|_| format!("`{}` printed something that is not UTF-8", display(command)))
 }
 
-/// The command as one would type it, the program by its name alone.
+/// The command as typed in a shell, with the program's name without its path.
 pub(crate) fn display(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());

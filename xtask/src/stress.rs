@@ -1,4 +1,4 @@
-//! `cargo xtask stress`: breaks training on purpose, many times, and counts what holds.
+//! `cargo xtask stress`: breaks training on purpose, many times, and counts what still holds.
 //!
 //! The cases are in `bench/src/stress`. They print the rows of the table in docs/reliability.md.
 

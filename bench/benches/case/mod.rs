@@ -1,4 +1,4 @@
-//! What the benchmarks of single calls share.
+//! Functions shared by the benchmarks of single calls.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use dendra::tensor::{Rng, Tensor};
 
-/// One operation on one shape: what it is called, how much it does, and what prepares a call.
+/// One operation for one shape: its name, its throughput, and a function that prepares a call.
 pub(crate) fn case<R>(
     criterion: &mut Criterion,
     (operation, shape): (&str, &str),
@@ -17,14 +17,14 @@ pub(crate) fn case<R>(
     group.throughput(work);
     let mut call = None;
     group.bench_function(shape, |bencher| {
-        // Only a case that runs is prepared, and only once.
+        // A case is prepared only if it runs, and only once.
         let call = call.get_or_insert_with(|| prepare(&mut Rng::seed(0)));
         bencher.iter(|| black_box(call()));
     });
     group.finish();
 }
 
-/// Numbers to work on.
+/// Normally distributed numbers.
 pub(crate) fn normal(shape: &[usize], rng: &mut Rng) -> Tensor {
     Tensor::normal(shape, 0.0, 1.0, rng)
 }
@@ -34,7 +34,7 @@ pub(crate) fn bytes(elements: usize) -> Throughput {
     Throughput::Bytes((elements * size_of::<f32>()) as u64)
 }
 
-/// The numbers of a shape as they stand in a name.
+/// The numbers of a shape as in a benchmark's name.
 pub(crate) fn joined(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }

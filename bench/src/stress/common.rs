@@ -1,4 +1,4 @@
-//! The network that is trained, and a number for its weights.
+//! The network that is trained, and a hash of its weights.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -20,7 +20,7 @@ pub(crate) fn trainer() -> Result<Digits> {
         .relu()
         .dense(10)
         .build(&mut Rng::seed(42))?;
-    let optimizer = Adam::new(1e-3).schedule(CosineAnnealingLr::new(1000));
+    let optimizer = Adam::new(1e-3).schedule(CosineAnnealingLR::new(1000));
     Ok(Trainer::new(model, optimizer, CrossEntropy::new()).metric(Accuracy::new()))
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn data(samples: usize) -> ImageDataset {
     digits(samples, 9)
 }
 
-/// The first of some digits.
+/// The first samples of a data set.
 pub(crate) fn part(data: &ImageDataset, samples: usize) -> Subset<&ImageDataset> {
     data.take(samples)
 }
@@ -47,7 +47,7 @@ pub(crate) fn hash(model: &Sequential) -> u64 {
     hasher.finish()
 }
 
-/// Words for an error of the library.
+/// The message of an error.
 pub(crate) fn words(error: Error) -> String {
     error.to_string()
 }

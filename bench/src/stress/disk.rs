@@ -1,4 +1,4 @@
-//! A disk that is full, and one that is read-only: file systems of their own, which root can mount.
+//! A full disk and a read-only disk. Both are separate file systems, which only root can mount.
 
 use std::fs;
 use std::path::Path;
@@ -45,14 +45,16 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The error of going on in a folder where nothing can be written, once it has left everything as
-/// it was.
+/// The error of continuing in a folder that cannot be written to, after checking that all files are
+/// unchanged.
 fn refused(folder: &Path) -> Result<String, String> {
     let last = folder.join("last.safetensors");
     let before = (names(folder), fs::read(&last).map_err(|error| error.to_string())?);
-    let Err(error) = train(folder, 9) else { return Err("it was written all the same".into()) };
+    let Err(error) = train(folder, 9) else {
+        return Err("the checkpoint was written without an error".into());
+    };
     if !matches!(error, Error::Io { .. }) {
-        return Err(format!("another error than one of the disk: {error}"));
+        return Err(format!("expected an error of the disk, got: {error}"));
     }
     let after = (names(folder), fs::read(&last).map_err(|error| error.to_string())?);
     if before != after {
@@ -75,7 +77,8 @@ pub(crate) fn full() -> Outcome {
     let filler = folder.join("filler");
     let (mut held, mut reason) = (0, String::new());
     for place in 0..200 {
-        // All space but a part of what a checkpoint needs, which memory hands out in pages.
+        // Fill the disk except for a part of the space of a checkpoint; memory is allocated in
+        // pages.
         let room = size.len() * place / 200;
         fill(&filler, folder, room)?;
         reason = refused(folder).map_err(|error| format!("with {room} bytes of room: {error}"))?;
@@ -88,7 +91,7 @@ pub(crate) fn full() -> Outcome {
     Ok(Row { case, runs: held.to_string(), outcome })
 }
 
-/// Fills a disk but for some room.
+/// Fills a disk except for `room` bytes.
 fn fill(filler: &Path, folder: &Path, room: u64) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     let output = Command::new("df").args(["--block-size=1", "--output=avail"]).arg(folder).output();

@@ -12,7 +12,7 @@ use dendra::train::Checkpoint;
 use crate::common::{data, trainer, words};
 use crate::{Outcome, Row};
 
-/// Trains and writes a checkpoint after every step, for ever.
+/// Trains and writes a checkpoint after every step, forever.
 pub(crate) fn child(work: &[String]) -> Option<Result<()>> {
     let [name, folder] = work else { return None };
     (name == "write-checkpoints").then(|| {
@@ -29,7 +29,7 @@ fn unfinished(folder: &Path) -> Result<usize, String> {
     Ok(names.filter(|name| name.ends_with(".tmp")).count())
 }
 
-/// When a file was last written, where there is one.
+/// The modification time of a file, if it exists.
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|about| about.modified()).ok()
 }
@@ -50,7 +50,8 @@ pub(crate) fn run(runs: usize, seed: u64) -> Outcome {
         let before = unfinished(folder)?;
         let written = modified(&last);
         let mut child = start()?;
-        // Writing begins a while after the start: not before is there anything to kill.
+        // Checkpoints are written only some time after the start; before that there is nothing to
+        // test.
         let begun = Instant::now();
         while modified(&last) == written && begun.elapsed() < Duration::from_secs(60) {
             thread::sleep(Duration::from_millis(1));
@@ -75,7 +76,7 @@ pub(crate) fn run(runs: usize, seed: u64) -> Outcome {
         }
         found += usize::from(left > 0);
     }
-    // The next run cleans up, and gets on.
+    // The next run removes unfinished files and makes progress.
     let fit = Fit::steps(step + 3).batch_size(4).quiet().resume(folder);
     let mut last = trainer().map_err(words)?;
     last.fit(&data(64), fit.checkpoints(Checkpoints::new(folder))).map_err(words)?;

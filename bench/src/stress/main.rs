@@ -1,7 +1,7 @@
-//! `cargo xtask stress`: breaks training on purpose, many times, and counts what holds.
+//! `cargo xtask stress`: breaks training on purpose, many times, and counts what still holds.
 //!
-//! Each case prints a row of a table for docs/reliability.md: what was done, how often, and what
-//! came of it. A case that does not hold ends the program with an error.
+//! Each case prints a row of a table for docs/reliability.md: what was done, how often, and the
+//! outcome. A case that fails ends the program with an error.
 
 use std::process::ExitCode;
 
@@ -14,17 +14,17 @@ mod memory;
 mod not_finite;
 mod same_bits;
 
-/// What a case reports.
+/// The report of a case.
 struct Row {
     case: &'static str,
     runs: String,
     outcome: String,
 }
 
-/// What went wrong, in words.
+/// The error is a message.
 type Outcome = Result<Row, String>;
 
-/// Breaks training on purpose and counts what holds.
+/// Breaks training on purpose and counts what still holds.
 #[derive(Parser)]
 struct Arguments {
     /// The case; all unless given.
@@ -36,7 +36,7 @@ struct Arguments {
     /// The seed of all random moments.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// What this program asks copies of itself to do.
+    /// The work of a child process of this program.
     #[arg(long, hide = true, num_args = 1..)]
     child: Option<Vec<String>>,
 }

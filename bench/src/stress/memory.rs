@@ -1,4 +1,4 @@
-//! Memory over 50 epochs.
+//! Memory usage over 50 epochs.
 
 use dendra::prelude::*;
 
@@ -18,7 +18,7 @@ impl Callback for Resident {
     }
 }
 
-/// The memory that this process has resident, in MB.
+/// The resident memory of this process, in MB.
 fn resident() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -41,7 +41,7 @@ pub(crate) fn run() -> Outcome {
                 checkpoints";
     let sizes = measured.0;
     if sizes.len() != EPOCHS {
-        let outcome = "not run: this system does not tell its memory".to_owned();
+        let outcome = "not run: this system does not report its memory".to_owned();
         return Ok(Row { case, runs: "0".into(), outcome });
     }
     let (early, last) = (sizes[4], sizes[EPOCHS - 1]);

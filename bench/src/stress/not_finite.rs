@@ -21,7 +21,7 @@ enum Where {
     Gradient,
 }
 
-/// Puts a value into a weight before a step.
+/// Writes a value into a weight before a step.
 struct Spoil(u64, f32);
 
 impl Callback for Spoil {
@@ -46,7 +46,7 @@ pub(crate) fn run() -> Outcome {
     for place in [Where::Data, Where::Weight, Where::Loss, Where::Gradient] {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for policy in policies {
-                // The first weight can be spoilt after the first step.
+                // The first weight can be changed only after the first step.
                 for step in 2..=STEPS {
                     one(place, value, policy, step).map_err(|error| {
                         format!("{value} in the {place:?} of step {step}, {policy:?}: {error}")
@@ -82,7 +82,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
         let loss = losses::cross_entropy(output, target)?;
         Ok(match place {
             Where::Loss if calls.get() == step => loss.add_scalar(f64::from(value)),
-            // The root of 0 is 0, and its slope infinite.
+            // The square root of 0 is 0, but its slope is infinite.
             Where::Gradient if calls.get() == step => {
                 loss.add(&output.mul_scalar(0.0).abs().sqrt().sum())?
             }
@@ -90,7 +90,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
         })
     };
     let mut trainer: Trainer<_, _, _> =
-        Trainer::new(network.map_err(words)?, Sgd::new(0.1).momentum(0.9), loss);
+        Trainer::new(network.map_err(words)?, SGD::new(0.1).momentum(0.9), loss);
     let mut fit = Fit::epochs(1)
         .batch_size(SAMPLES)
         .shuffle(false)
@@ -109,7 +109,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
             }
         }
     }
-    // Weights are looked at before they are written, so that is where these are found.
+    // Weights are checked before they are written, so that is where these values are found.
     let expected = match place {
         Where::Weight => {
             format!("checkpoint after step {}: the value of `model.2.weight`", step - 1)
@@ -127,7 +127,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
             let last = checkpoint.map_or(0, |checkpoint| checkpoint.position.step);
             if found && last == good_steps { Ok(()) } else { Err(format!("{last}: {text}")) }
         }
-        // A spoilt weight is never written, whatever the policy is.
+        // A weight that is not finite is never written, whatever the policy is.
         (Err(error), _) if place == Where::Weight => {
             let text = error.to_string();
             if text.contains(&expected) { Ok(()) } else { Err(text) }

@@ -1,4 +1,5 @@
-//! One hash of the weights: for any number of threads, and however often a run was interrupted.
+//! The hash of the weights is the same for any number of threads, and however often a run was
+//! interrupted.
 
 use std::process::Command;
 
@@ -43,7 +44,7 @@ pub(crate) fn threads() -> Outcome {
     })
 }
 
-/// Asks to stop after a step.
+/// A callback that requests a stop after a step.
 struct StopAt(u64, StopFlag);
 
 impl Callback for StopAt {

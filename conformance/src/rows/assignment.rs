@@ -1,4 +1,4 @@
-//! Indexing by several tensors at once, and copies with other values at some places.
+//! Indexing by several tensors at once, and copies with other values at some positions.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Float, Ops, Result, Tensor};
@@ -45,13 +45,13 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// Places from the front in a tensor of so many elements.
+/// Indices without negative values, for a tensor of `count` elements.
 fn from_front(index: &Tensor<i64>, count: usize) -> Vec<usize> {
     let place = |i: i64| if i < 0 { i + count as i64 } else { i } as usize;
     index.to_vec().into_iter().map(place).collect()
 }
 
-/// Index tensors, where a mask stands for the indices of its axes.
+/// Index tensors; a mask is replaced by the indices of its true elements.
 fn named<T: Float>(call: &Call<'_, T>, given: &[Value]) -> Result<Vec<Option<Tensor<i64>>>, Stop> {
     let mut named = Vec::new();
     for value in given {
@@ -67,7 +67,7 @@ fn named<T: Float>(call: &Call<'_, T>, given: &[Value]) -> Result<Vec<Option<Ten
     Ok(named)
 }
 
-/// Slices and numbers first, from the last axis on; then the index tensors.
+/// First applies slices and integers, from the last axis on, and then the index tensors.
 fn indexed<T: Float>(call: &Call<'_, T>, x: Var<T>, index: &[Value]) -> Result<Var<T>, Stop> {
     let axes = |value: &Value| match call.given(value) {
         Some(Given::Bool(mask)) => mask.rank(),

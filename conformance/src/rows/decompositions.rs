@@ -1,4 +1,5 @@
-//! Systems of equations, decompositions of matrices, and what they give.
+//! Systems of equations, decompositions of matrices, and functions based on
+//! them.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Float, LinearAlgebra, Ops, Tensor};
@@ -21,7 +22,8 @@ fn transposed<T: Float>(x: &Var<T>) -> dendra_tensor::Result<Var<T>> {
 fn systems<T: Float>() -> Vec<Row<T>> {
     rows! { call:
         "linalg.solve" (A: Var<T>, B: Var<T>, left: bool = true) => match left {
-            // A batch of vectors, which PyTorch tells from a matrix by the shapes.
+            // A batch of vectors, which PyTorch distinguishes from a matrix by
+            // the shapes.
             true if B.value().rank() > 1 && B.shape()[..] == A.shape()[..A.value().rank() - 1] => {
                 A.solve(&B.unsqueeze(-1)?)?.squeeze(-1)
             }
@@ -63,7 +65,8 @@ fn systems<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// A symmetric matrix made of another, as the comparison makes it for PyTorch.
+/// A symmetric matrix computed from another one, as the comparison does for
+/// PyTorch.
 fn symmetric<T: Float>(x: &Var<T>) -> dendra_tensor::Result<Var<T>> {
     x.add(&transposed(x)?)
 }
@@ -84,7 +87,7 @@ fn values<T: Float>() -> Vec<Row<T>> {
         };
         "linalg.eigh" (A: Var<T>, UPLO: String = "L".into()) => {
             let _ = UPLO;
-            // The sign of a vector is of no account.
+            // The sign of a vector is ignored.
             symmetric(&A)?.eigh().map(|(values, vectors)| (values, vectors.abs()))
         };
         "linalg.eigvalsh" (A: Var<T>, UPLO: String = "L".into()) => {

@@ -179,7 +179,7 @@ fn comparisons<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// Where two are close; `nan` has NaN close to NaN.
+/// Whether two values are close; with `nan`, NaN is close to NaN.
 fn close<T: Float>(
     a: &Var<T>,
     b: &Var<T>,
@@ -216,7 +216,7 @@ fn integers<T: Float>() -> Vec<Row<T>> {
 }
 
 impl<T: Float> Any<T> {
-    /// Where it is not 0.
+    /// Whether the element is not 0.
     pub(super) fn truth(&self) -> Tensor<bool> {
         match self {
             Self::Float(x) => x.value().ne_scalar(T::ZERO),

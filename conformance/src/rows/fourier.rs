@@ -83,7 +83,7 @@ fn transforms<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// Axes with the lengths that they are cut or filled to.
+/// Axes with the lengths to which they are cut or padded.
 fn axes(
     rank: usize,
     s: Option<Vec<usize>>,

@@ -1,4 +1,4 @@
-//! The functions of `torch.nn.functional`, losses apart.
+//! The functions of `torch.nn.functional`, except losses.
 
 use dendra_autograd::Var;
 use dendra_nn::{
@@ -83,7 +83,7 @@ fn activations<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// What a dropout leaves, where that is not for random numbers to say.
+/// The result of a dropout that is not random.
 fn dropped<T: Float>(
     input: Var<T>,
     p: f64,
@@ -144,7 +144,7 @@ fn products<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The input and the padding of a convolution; for `same`, zeros are put around the input.
+/// The input and the padding of a convolution; for `same`, zeros are added around the input.
 fn padded<T: Float, const D: usize>(
     input: &Var<T>,
     weight: &Var<T>,
@@ -263,7 +263,7 @@ fn return_both<T: Float>(
     Ok((y, Some(at)))
 }
 
-/// The size of an adaptive pooling's output, where `None` keeps that of the input.
+/// The output size of an adaptive pooling; `None` keeps the size of the input.
 pub(super) fn output<T: Float, const D: usize>(
     input: &Var<T>,
     size: &[Option<usize>],
@@ -383,7 +383,7 @@ fn sequences<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// A mask of attention: what may be seen, or what is added to the scores.
+/// A mask of attention: the scores that are used, or values that are added to the scores.
 pub(super) fn mask<T: Float>(given: Option<Mask<T>>) -> Result<AttentionMask<T>, Stop> {
     match given.map(|Mask(given)| given) {
         None => Ok(AttentionMask::None),

@@ -53,7 +53,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// How PyTorch names a way to interpolate.
+/// PyTorch's names of interpolation modes.
 pub(super) fn interpolation(name: &str) -> Result<InterpolateMode, Stop> {
     Ok(match name {
         "nearest" => InterpolateMode::Nearest,

@@ -1,4 +1,4 @@
-//! Picking, putting, searching and counting.
+//! Selecting, writing, searching and counting elements.
 
 use dendra_autograd::Var;
 use dendra_tensor::Float;
@@ -84,7 +84,7 @@ fn counting<T: Float>() -> Vec<Row<T>> {
     rows! { call:
         "nonzero" | "argwhere" (input: Any<T>, as_tuple: bool = false) => {
             let truth = input.truth();
-            // PyTorch's tuple treats a number as a vector.
+            // With `as_tuple`, PyTorch treats a number as a vector.
             let number = as_tuple && truth.rank() == 0;
             let places = if number { truth.reshape([1])?.nonzero() } else { truth.nonzero() };
             match as_tuple {
@@ -152,7 +152,7 @@ fn counting<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// Indices of an axis, none of them negative.
+/// Indices of an axis without negative values.
 struct Indices(Vec<usize>);
 
 impl<T: Float> Argument<T> for Indices {

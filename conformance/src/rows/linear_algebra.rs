@@ -1,4 +1,4 @@
-//! Products of matrices and what is composed of them.
+//! Products of matrices and functions composed of them.
 
 use dendra_autograd::Var;
 use dendra_tensor::Float;

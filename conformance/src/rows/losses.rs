@@ -2,10 +2,10 @@
 
 use dendra_autograd::Var;
 use dendra_losses::{
-    BceLoss, BceWithLogitsLoss, ClassTarget, Classes, CosineEmbeddingLoss, CrossEntropy, CtcLoss,
-    CtcTarget, GaussianNllLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
-    MarginRankingLoss, MseLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
-    NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
+    BCELoss, BCEWithLogitsLoss, CTCLoss, CTCTarget, ClassTarget, Classes, CosineEmbeddingLoss,
+    CrossEntropy, GaussianNLLLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss,
+    MarginRankingLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss,
+    PoissonNLLLoss, Reduction, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
 };
 use dendra_tensor::{Float, Ops, Tensor};
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn of_numbers<T: Float>() -> Vec<Row<T>> {
     rows! { call:
         "nn.functional.mse_loss" | "nn.MSELoss" (
             input: Var<T>, target: Constant<T>, reduction: Reduction = Reduction::Mean,
-        ) => MseLoss::new().reduction(reduction).compute(&input, &target.0);
+        ) => MSELoss::new().reduction(reduction).compute(&input, &target.0);
         "nn.functional.l1_loss" | "nn.L1Loss" (
             input: Var<T>, target: Constant<T>, reduction: Reduction = Reduction::Mean,
         ) => L1Loss::new().reduction(reduction).compute(&input, &target.0);
@@ -42,7 +42,7 @@ fn of_numbers<T: Float>() -> Vec<Row<T>> {
             input: Var<T>, target: Constant<T>, weight: Option<Constant<T>> = None,
             reduction: Reduction = Reduction::Mean,
         ) => {
-            let loss = BceLoss::new().reduction(reduction);
+            let loss = BCELoss::new().reduction(reduction);
             let loss = weight.map_or(loss.clone(), |weight| loss.weight(&weight.0));
             loss.compute(&input, &target.0)
         };
@@ -50,7 +50,7 @@ fn of_numbers<T: Float>() -> Vec<Row<T>> {
             input: Var<T>, target: Constant<T>, weight: Option<Constant<T>> = None,
             reduction: Reduction = Reduction::Mean, pos_weight: Option<Constant<T>> = None,
         ) => {
-            let loss = BceWithLogitsLoss::new().reduction(reduction);
+            let loss = BCEWithLogitsLoss::new().reduction(reduction);
             let loss = weight.map_or(loss.clone(), |weight| loss.weight(&weight.0));
             let loss = pos_weight.map_or(loss.clone(), |weight| loss.pos_weight(&weight.0));
             loss.compute(&input, &target.0)
@@ -69,14 +69,14 @@ fn of_numbers<T: Float>() -> Vec<Row<T>> {
             input: Var<T>, target: Constant<T>, log_input: bool = true, full: bool = false,
             eps: f64 = 1e-8, reduction: Reduction = Reduction::Mean,
         ) => {
-            let loss = PoissonNllLoss::new().log_input(log_input).full(full).eps(eps);
+            let loss = PoissonNLLLoss::new().log_input(log_input).full(full).eps(eps);
             loss.reduction(reduction).compute(&input, &target.0)
         };
         "nn.functional.gaussian_nll_loss" | "nn.GaussianNLLLoss" (
             input: Var<T>, target: Constant<T>, var: Var<T>, full: bool = false, eps: f64 = 1e-6,
             reduction: Reduction = Reduction::Mean,
         ) => {
-            let loss = GaussianNllLoss::new().full(full).eps(eps);
+            let loss = GaussianNLLLoss::new().full(full).eps(eps);
             loss.reduction(reduction).compute(&input, &target.0, &var)
         };
         "nn.functional.kl_div" | "nn.KLDivLoss" (
@@ -84,10 +84,10 @@ fn of_numbers<T: Float>() -> Vec<Row<T>> {
             log_target: bool = false,
         ) => {
             let loss = match &*reduction {
-                "batchmean" => KlDivLoss::batch_mean(),
-                "sum" => KlDivLoss::new().reduction(Reduction::Sum),
-                "none" => KlDivLoss::new().reduction(Reduction::None),
-                _ => KlDivLoss::new(),
+                "batchmean" => KLDivLoss::batch_mean(),
+                "sum" => KLDivLoss::new().reduction(Reduction::Sum),
+                "none" => KLDivLoss::new().reduction(Reduction::None),
+                _ => KLDivLoss::new(),
             };
             loss.log_target(log_target).compute(&input, &target.0)
         };
@@ -110,7 +110,7 @@ fn of_classes<T: Float>() -> Vec<Row<T>> {
             input: Var<T>, target: Tensor<i64>, weight: Option<Constant<T>> = None,
             ignore_index: i64 = -100, reduction: Reduction = Reduction::Mean,
         ) => {
-            let loss = NllLoss::new().ignore_index(ignore_index).reduction(reduction);
+            let loss = NLLLoss::new().ignore_index(ignore_index).reduction(reduction);
             let loss = weight.map_or(loss.clone(), |weight| loss.class_weights(numbers(&weight)));
             loss.compute(&input, &target)
         };
@@ -138,9 +138,9 @@ fn of_classes<T: Float>() -> Vec<Row<T>> {
             target_lengths: Lengths, blank: usize = 0, reduction: Reduction = Reduction::Mean,
             zero_infinity: bool = false,
         ) => {
-            let loss = CtcLoss::new().blank(blank).zero_infinity(zero_infinity);
-            let target = CtcTarget::new(targets, input_lengths.0, target_lengths.0);
-            // PyTorch's gradient is already that by the logits.
+            let loss = CTCLoss::new().blank(blank).zero_infinity(zero_infinity);
+            let target = CTCTarget::new(targets, input_lengths.0, target_lengths.0);
+            // PyTorch's gradient is already that with respect to the logits.
             loss.reduction(reduction).compute(&log_probs.log_softmax(-1)?, &target)
         };
     }
@@ -214,7 +214,7 @@ impl<T: Float> Argument<T> for Target<T> {
     }
 }
 
-/// 1 and −1, as integers or not.
+/// 1 and −1, as integers or floats.
 struct Signs<T: Float>(Tensor<T>);
 
 impl<T: Float> Argument<T> for Signs<T> {

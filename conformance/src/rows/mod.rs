@@ -1,5 +1,6 @@
-//! Which function of Dendra stands for which of PyTorch: one row an entry, or a few that do the
-//! same. A row reads like the signature of PyTorch's function and gives the call of ours.
+//! The mapping from functions of PyTorch to those of Dendra: one row for an entry, or for several
+//! entries that do the same. A row has the form of the signature of PyTorch's function, followed by
+//! the call of ours.
 
 use dendra_tensor::Float;
 
@@ -79,7 +80,8 @@ macro_rules! rows {
 }
 use rows;
 
-/// The body for the number of axes that the name of the entry ends with, as `2` in `nn.Conv2d`.
+/// The implementation for the number of axes at the end of the entry's name, such as `2` in
+/// `nn.Conv2d`.
 macro_rules! spatial {
     ($call:ident, $d:ident => $body:expr) => {
         match $call.axes() {

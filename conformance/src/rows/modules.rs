@@ -1,6 +1,6 @@
 //! Layers with the settings of PyTorch's constructors and the inputs of its `forward`. Each gets
-//! the state of PyTorch's layer; its parameters have gradients, and its buffers are compared after
-//! a step.
+//! the state of PyTorch's layer; the gradients of its parameters are compared, and its buffers
+//! after a step.
 
 use dendra_autograd::Var;
 use dendra_nn::*;
@@ -244,7 +244,7 @@ fn padding<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// Before and after each axis, from the last one on; a single number stands for all.
+/// The padding before and after each axis, from the last axis on; a single number stands for all.
 fn margins<const D: usize>(padding: &[isize]) -> Result<Margins<D>, Stop> {
     match padding {
         &[all] => Ok(Margins([[all; 2]; D])),

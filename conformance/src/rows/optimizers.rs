@@ -2,8 +2,8 @@
 
 use dendra_autograd::{Gradients, Param, Tape, Var};
 use dendra_optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, Descent, Lbfgs, Muon, NAdam, Optimizer, RAdam,
-    RmsProp, Rprop, Rule, Sgd,
+    ASGD, Adadelta, Adagrad, Adam, AdamW, Adamax, Descent, LBFGS, Muon, NAdam, Optimizer, RAdam,
+    RMSprop, Rprop, Rule, SGD,
 };
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
@@ -81,14 +81,14 @@ fn others<T: Float>() -> Vec<Row<T>> {
             lr: f64 = 1e-3, momentum: f64 = 0.0, dampening: f64 = 0.0,
             weight_decay: Option<f64> = None, nesterov: bool = false, maximize: bool = false,
         ) => {
-            let sgd = Sgd::new(lr).momentum(momentum).dampening(dampening).nesterov(nesterov);
+            let sgd = SGD::new(lr).momentum(momentum).dampening(dampening).nesterov(nesterov);
             descended(call, sgd, weight_decay, maximize)
         };
         "optim.RMSprop" (
             lr: f64 = 1e-2, alpha: f64 = 0.99, eps: f64 = 1e-8, weight_decay: Option<f64> = None,
             momentum: f64 = 0.0, centered: bool = false, maximize: bool = false,
         ) => {
-            let rmsprop = RmsProp::new(lr).alpha(alpha).eps(eps);
+            let rmsprop = RMSprop::new(lr).alpha(alpha).eps(eps);
             let rmsprop = rmsprop.momentum(momentum).centered(centered);
             descended(call, rmsprop, weight_decay, maximize)
         };
@@ -96,7 +96,7 @@ fn others<T: Float>() -> Vec<Row<T>> {
             lr: f64 = 1e-2, lambd: f64 = 1e-4, alpha: f64 = 0.75, t0: f64 = 1e6,
             weight_decay: Option<f64> = None, maximize: bool = false,
         ) => {
-            let asgd = Asgd::new(lr).lambd(lambd).alpha(alpha).t0(t0);
+            let asgd = ASGD::new(lr).lambd(lambd).alpha(alpha).t0(t0);
             descended(call, asgd, weight_decay, maximize)
         };
         "optim.Rprop" (
@@ -129,7 +129,7 @@ fn others<T: Float>() -> Vec<Row<T>> {
             tolerance_grad: f64 = 1e-7, tolerance_change: f64 = 1e-9, history_size: usize = 100,
             line_search_fn: Option<String> = None,
         ) => {
-            let lbfgs = Lbfgs::new(lr)
+            let lbfgs = LBFGS::new(lr)
                 .max_iter(max_iter)
                 .tolerance_grad(tolerance_grad)
                 .tolerance_change(tolerance_change)
@@ -167,7 +167,7 @@ fn descended<T: Float, R: Rule>(
     Ok(path)
 }
 
-/// The gradients of ⟨parameter, gradient⟩, which are those given.
+/// A loss whose gradients are the given ones: Σ ⟨parameter, gradient⟩.
 fn along<T: Float>(model: &[Param<T>], given: &[Constant<T>]) -> Result<Gradients<T>> {
     let tape = Tape::training(0, 0);
     let mut loss = tape.input(Tensor::zeros([]));
@@ -178,10 +178,10 @@ fn along<T: Float>(model: &[Param<T>], given: &[Constant<T>]) -> Result<Gradient
     loss.backward()
 }
 
-/// The point after each step towards the least Σ softplus(A·x) + |x|²/2.
+/// The point after each step of minimising Σ softplus(A·x) + |x|²/2.
 fn minimised<T: Float>(
     call: &Call<'_, T>,
-    mut optimizer: Lbfgs<T>,
+    mut optimizer: LBFGS<T>,
 ) -> Result<Vec<Tensor<T>>, Stop> {
     let [start, matrix]: [Constant<T>; 2] = {
         let given: Vec<Constant<T>> = call.argument("start", None)?;

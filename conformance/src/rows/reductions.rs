@@ -1,4 +1,4 @@
-//! Reductions, running functions, and what they are made of.
+//! Reductions, running functions, and functions composed of them.
 
 use dendra_autograd::Var;
 use dendra_tensor::Float;
@@ -100,7 +100,7 @@ fn sums<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The correction where it was given, or what `unbiased` means.
+/// The correction, if given, or the one that `unbiased` stands for.
 fn chosen(correction: Option<f64>, unbiased: bool) -> f64 {
     correction.unwrap_or(f64::from(u8::from(unbiased)))
 }
@@ -194,7 +194,8 @@ fn running<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The order of a norm; Frobenius's is that of the vector of all elements.
+/// The order of a norm; the Frobenius norm is that of the vector of all
+/// elements.
 #[derive(Clone, Copy)]
 struct Order(f64);
 

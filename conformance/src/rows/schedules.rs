@@ -1,9 +1,9 @@
 //! Schedules: the learning rate of each of some steps.
 
 use dendra_optim::{
-    ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr, CyclicMode,
-    ExponentialLr, LinearLr, MultiStepLr, OneCycleLr, Optimizer, PolynomialLr, ReduceLrOnPlateau,
-    Schedule, Sgd, StepLr,
+    ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, CyclicMode,
+    ExponentialLR, LinearLR, MultiStepLR, OneCycleLR, Optimizer, PolynomialLR, ReduceLROnPlateau,
+    SGD, Schedule, StepLR,
 };
 use dendra_tensor::{Float, Tensor};
 
@@ -15,10 +15,10 @@ use crate::call::{Call, Stop};
 pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
     rows! { call:
         "lr_scheduler.ConstantLR" (factor: f64 = 1.0 / 3.0, total_iters: usize = 5) => {
-            rates(call, &ConstantLr::new(total_iters as u64).factor(factor))
+            rates(call, &ConstantLR::new(total_iters as u64).factor(factor))
         };
         "lr_scheduler.CosineAnnealingLR" (T_max: usize, eta_min: f64 = 0.0) => {
-            rates(call, &CosineAnnealingLr::new(T_max as u64).eta_min(eta_min))
+            rates(call, &CosineAnnealingLR::new(T_max as u64).eta_min(eta_min))
         };
         "lr_scheduler.CosineAnnealingWarmRestarts" (
             T_0: usize, T_mult: usize = 1, eta_min: f64 = 0.0,
@@ -30,7 +30,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
             max_lr: f64, step_size_up: usize = 2000, step_size_down: Option<usize> = None,
             mode: String = "triangular".into(), gamma: f64 = 1.0,
         ) => {
-            let cycle = CyclicLr::new(max_lr).step_size_up(step_size_up as u64);
+            let cycle = CyclicLR::new(max_lr).step_size_up(step_size_up as u64);
             let cycle = step_size_down.map_or(cycle, |down| cycle.step_size_down(down as u64));
             rates(call, &cycle.mode(match &*mode {
                 "triangular2" => CyclicMode::Triangular2,
@@ -38,7 +38,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
                 _ => CyclicMode::Triangular,
             }))
         };
-        "lr_scheduler.ExponentialLR" (gamma: f64) => rates(call, &ExponentialLr::new(gamma));
+        "lr_scheduler.ExponentialLR" (gamma: f64) => rates(call, &ExponentialLR::new(gamma));
         "lr_scheduler.LambdaLR" (lr_lambda: Vec<f64>) => {
             let factor = move |base: f64, count: u64| {
                 base * lr_lambda.get(count as usize).copied().unwrap_or(f64::NAN)
@@ -46,7 +46,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
             rates(call, &factor)
         };
         "lr_scheduler.MultiplicativeLR" (lr_lambda: Vec<f64>) => {
-            // The first factor is that of the second step.
+            // The first factor applies from the second step on.
             let factor = move |base: f64, count: u64| {
                 lr_lambda.iter().skip(1).take(count as usize).product::<f64>() * base
             };
@@ -55,18 +55,18 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
         "lr_scheduler.LinearLR" (
             start_factor: f64 = 1.0 / 3.0, end_factor: f64 = 1.0, total_iters: usize = 5,
         ) => {
-            let linear = LinearLr::new(total_iters as u64).start_factor(start_factor);
+            let linear = LinearLR::new(total_iters as u64).start_factor(start_factor);
             rates(call, &linear.end_factor(end_factor))
         };
         "lr_scheduler.MultiStepLR" (milestones: Vec<usize>, gamma: f64 = 0.1) => {
             let milestones: Vec<u64> = milestones.iter().map(|&count| count as u64).collect();
-            rates(call, &MultiStepLr::new(milestones).gamma(gamma))
+            rates(call, &MultiStepLR::new(milestones).gamma(gamma))
         };
         "lr_scheduler.OneCycleLR" (
             total_steps: usize, pct_start: f64 = 0.3, anneal_strategy: String = "cos".into(),
             div_factor: f64 = 25.0, final_div_factor: f64 = 1e4, three_phase: bool = false,
         ) => {
-            let cycle = OneCycleLr::new(total_steps as u64)
+            let cycle = OneCycleLR::new(total_steps as u64)
                 .pct_start(pct_start)
                 .linear(anneal_strategy == "linear")
                 .div_factor(div_factor)
@@ -75,28 +75,28 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
             rates(call, &cycle)
         };
         "lr_scheduler.PolynomialLR" (total_iters: usize = 5, power: f64 = 1.0) => {
-            rates(call, &PolynomialLr::new(total_iters as u64).power(power))
+            rates(call, &PolynomialLR::new(total_iters as u64).power(power))
         };
         "lr_scheduler.StepLR" (step_size: usize, gamma: f64 = 0.1) => {
-            rates(call, &StepLr::new(step_size as u64).gamma(gamma))
+            rates(call, &StepLR::new(step_size as u64).gamma(gamma))
         };
         "lr_scheduler.SequentialLR" (milestones: Vec<usize>) => match milestones[..] {
             [first] => {
-                let warm_up = LinearLr::new(first as u64).start_factor(0.1);
-                rates(call, &warm_up.then(first as u64, ExponentialLr::new(0.9)))
+                let warm_up = LinearLR::new(first as u64).start_factor(0.1);
+                rates(call, &warm_up.then(first as u64, ExponentialLR::new(0.9)))
             }
             _ => Err(Stop::inexpressible("other schedules")),
         };
         "lr_scheduler.ChainedScheduler" () => {
-            let constant = ConstantLr::new(4).factor(0.1);
-            rates(call, &constant.chain(ExponentialLr::new(0.9)))
+            let constant = ConstantLR::new(4).factor(0.1);
+            rates(call, &constant.chain(ExponentialLR::new(0.9)))
         };
         "lr_scheduler.ReduceLROnPlateau" (
             mode: String = "min".into(), factor: f64 = 0.1, patience: usize = 10,
             threshold: f64 = 1e-4, threshold_mode: String = "rel".into(), cooldown: usize = 0,
             min_lr: f64 = 0.0, eps: f64 = 1e-8,
         ) => {
-            let plateau = ReduceLrOnPlateau::new()
+            let plateau = ReduceLROnPlateau::new()
                 .maximize(mode == "max")
                 .factor(factor)
                 .patience(patience as u64)
@@ -109,7 +109,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
             };
             let base: f64 = call.argument("base", None)?;
             let figures: Vec<f64> = call.argument("figures", None)?;
-            let mut optimizer = Sgd::<T>::new(base).reduce_on_plateau(plateau);
+            let mut optimizer = SGD::<T>::new(base).reduce_on_plateau(plateau);
             let rates = figures.iter().map(|&figure| {
                 optimizer.observe(figure);
                 T::from_f64(optimizer.learning_rate())
@@ -119,7 +119,7 @@ pub(super) fn rows<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The learning rates of as many steps as are asked for.
+/// The learning rates of the requested number of steps.
 fn rates<T: Float>(call: &Call<'_, T>, schedule: &dyn Schedule) -> Result<Tensor<T>, Stop> {
     schedule.check()?;
     let base: f64 = call.argument("base", None)?;

@@ -75,7 +75,7 @@ fn recurrent<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The state that a recurrent layer starts from.
+/// The initial state of a recurrent layer.
 struct State<T: Float>(RecurrentState<T>);
 
 impl<T: Float> Argument<T> for State<T> {
@@ -269,7 +269,7 @@ fn attention<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The mask of a module, in which true means "not seen".
+/// The mask of a module, in which true means "not used".
 fn mask<T: Float>(given: Option<Mask<T>>) -> Result<AttentionMask<T>, Stop> {
     match given {
         Some(Mask(Any::Bool(hidden))) => Ok(AttentionMask::Keep(hidden.logical_not())),
@@ -277,7 +277,7 @@ fn mask<T: Float>(given: Option<Mask<T>>) -> Result<AttentionMask<T>, Stop> {
     }
 }
 
-/// Keys that are not seen.
+/// Keys that are not used.
 fn ignored<T: Float>(given: Option<Mask<T>>) -> Result<Option<Tensor<bool>>, Stop> {
     match given {
         None => Ok(None),
@@ -286,7 +286,7 @@ fn ignored<T: Float>(given: Option<Mask<T>>) -> Result<Option<Tensor<bool>>, Sto
     }
 }
 
-/// What a layer of an encoder was made with.
+/// The arguments with which a layer of an encoder was made.
 struct Layer(TransformerSettings);
 
 impl<T: Float> Argument<T> for Layer {

@@ -1,4 +1,4 @@
-//! Functions of shape: views, joining, cutting, creation.
+//! Functions of shape: views, joining, splitting, creation.
 
 use dendra_autograd::Var;
 use dendra_tensor::Float;
@@ -195,7 +195,7 @@ fn pieces<T: Float>() -> Vec<Row<T>> {
             (tensors: Vec<Var<T>>, indexing: String = "ij".into()) => {
                 let mut vectors = borrowed(&tensors);
                 let flipped = indexing == "xy" && vectors.len() > 1;
-                // The first vector goes along the second axis, and the other way round.
+                // The first vector goes along the second axis, and the second along the first.
                 if flipped {
                     vectors.swap(0, 1);
                 }
@@ -256,7 +256,7 @@ fn creation<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The order of the axes after some have moved.
+/// The order of the axes after moving some.
 fn moved(shape: &Shape, from: &[isize], to: &[isize]) -> Result<Vec<isize>> {
     let from = from.iter().map(|&axis| shape.axis("movedim", axis)).collect::<Result<Vec<_>>>()?;
     let to = to.iter().map(|&axis| shape.axis("movedim", axis)).collect::<Result<Vec<_>>>()?;
@@ -276,7 +276,7 @@ pub(super) fn borrowed<X>(values: &[X]) -> Vec<&X> {
     values.iter().collect()
 }
 
-/// A number of pieces, or the indices to cut at.
+/// A number of pieces, or the indices at which to split.
 fn cuts<T: Float>(call: &Call<'_, T>, value: &Value) -> Result<Sections, Stop> {
     let indices = match call.given(value) {
         Some(Given::Int(index)) if index.rank() == 0 => return Ok((index.item()? as usize).into()),
@@ -298,7 +298,7 @@ pub(super) fn pairs(pad: &[isize]) -> Result<Vec<[isize; 2]>, Stop> {
     }
 }
 
-/// Sizes of which one may be −1: what is left.
+/// Sizes of which one may be −1, which is replaced by the remaining size.
 struct Sizes(Vec<isize>);
 
 impl<T: Float> Argument<T> for Sizes {

@@ -57,7 +57,7 @@ fn spread<T: Float>() -> Vec<Row<T>> {
     }
 }
 
-/// The parts of a quantile: a number, or a list with an axis of its own.
+/// The parts of a quantile: a number, or a list, which adds an axis.
 struct Parts {
     parts: Vec<f64>,
     is_list: bool,

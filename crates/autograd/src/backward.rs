@@ -1,9 +1,9 @@
-//! The passes from the end of a tape to its start.
+//! The backward passes over a tape.
 //!
-//! [`Tape::backward`] is the pass of a training step: it consumes the record as
-//! it goes. [`Shared::pull_back`] is the pass for everything else: it keeps the
-//! record, computes only what was asked for, may record the gradients, and
-//! calls hooks.
+//! [`Tape::backward`] is the pass of a training step: it consumes the record
+//! while it goes through it. [`Shared::pull_back`] is the pass for everything
+//! else: it keeps the record, computes only the requested gradients, may record
+//! how they are computed, and calls hooks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -17,12 +17,12 @@ use crate::hooks::Watch;
 use crate::tape::{NODES, Node, Record, Shared, Tape};
 use crate::var::Var;
 
-/// What a second pass over a tape is told.
+/// The error of a second pass over a consumed tape.
 pub(crate) const USED: &str = "this tape was used already: backward consumes what it recorded; \
                                start a new tape for every step";
 
 impl<T: Float> Tape<T> {
-    /// The gradients of a node that holds one element.
+    /// The gradients of the value of a node, which must have one element.
     pub(crate) fn backward(&self, loss: &Tensor<T>, node: Option<usize>) -> Result<Gradients<T>> {
         self.refuse_if_tracing()?;
         let record = self.shared.record();
@@ -66,8 +66,8 @@ impl<T: Float> Tape<T> {
             (0..nodes.len()).map(|_| None).collect();
         cotangents[last] = Some(cotangent);
         let mut leaves = Vec::new();
-        // Nodes were recorded in topological order, so one loop backwards does
-        // it; what is done with goes back to the pool at once.
+        // Nodes are in topological order, so one reverse loop is enough. Each
+        // node's memory goes back to the pool as soon as it was processed.
         while let Some(node) = nodes.pop() {
             let Some(cotangent) = cotangents.pop().flatten() else {
                 if let Node::Part(part) = node
@@ -103,7 +103,7 @@ impl<T: Float> Tape<T> {
     }
 
     /// As [`consume`](Self::consume), with hooks and with gradients of values
-    /// that are no leaves.
+    /// that are not leaves.
     fn backward_watched(
         &self,
         loss: T,
@@ -117,7 +117,7 @@ impl<T: Float> Tape<T> {
                 wrt.push(node);
             }
         }
-        // Only the node of the output matters here, not its value.
+        // Only the node of the output is used here, not its value.
         let output = Term::recorded(cotangent.clone(), self.recorder().clone(), last);
         let cotangent = Term::constant(cotangent);
         let pass = Pass { again: false, watch: Some((self, &watch)) };
@@ -142,7 +142,8 @@ impl<T: Float> Tape<T> {
         Ok(Gradients::new(self.clone(), loss, parameters, leaves, updates))
     }
 
-    /// The value of a variable of this tape as a term; `None` of another tape.
+    /// The value of a variable of this tape as a term; `None` for a variable of
+    /// another tape.
     pub(crate) fn term(&self, var: &Var<T>) -> Option<Term<T>> {
         let value = var.value().clone();
         Some(match var.node() {
@@ -157,13 +158,13 @@ impl<T: Float> Tape<T> {
     /// A term of this tape as a variable.
     pub(crate) fn var(&self, term: Term<T>) -> Var<T> {
         let node = term.node();
-        Var::placed(term.into_value(), self.clone(), node)
+        Var::on_tape(term.into_value(), self.clone(), node)
     }
 
-    /// The gradients of ⟨cotangent, output⟩ by values of this tape, which keeps
-    /// what it recorded; `None` where the output does not depend on one. What
-    /// computes them is recorded, too, where `again` says that they shall have
-    /// gradients.
+    /// The gradients of ⟨cotangent, output⟩ with respect to values of this
+    /// tape, which keeps its record; `None` where the output does not depend on
+    /// a value. With `again`, the computation of the gradients is recorded, so
+    /// that they can be differentiated.
     pub(crate) fn grad(
         &self,
         output: &Var<T>,
@@ -172,8 +173,7 @@ impl<T: Float> Tape<T> {
         again: bool,
     ) -> Result<Vec<Option<Var<T>>>> {
         self.refuse_if_tracing()?;
-        let other =
-            || Error::tape("a value is on another tape than the one whose gradient this is");
+        let other = || Error::tape("a value is on another tape than the result");
         let terms = [output, cotangent].map(|var| self.term(var));
         let [Some(output), Some(cotangent)] = terms else { return Err(other()) };
         let mut nodes = Vec::with_capacity(wrt.len());
@@ -183,8 +183,8 @@ impl<T: Float> Tape<T> {
                 (None, _) => return Err(other()),
                 _ => {
                     return Err(Error::tape(format!(
-                        "value {index} that a gradient is asked for is a constant; put it on the \
-                         tape with leaf()"
+                        "value {index} has no gradient, since it is a constant; put it on the tape \
+                         with leaf()"
                     )));
                 }
             }
@@ -199,13 +199,13 @@ impl<T: Float> Tape<T> {
 
     pub(crate) fn refuse_if_tracing(&self) -> Result<()> {
         match self.is_tracing() {
-            true => Err(Error::tape("a tape that traces gives no gradients")),
+            true => Err(Error::tape("a tracing tape computes no gradients")),
             false => Ok(()),
         }
     }
 
-    /// Says that a pass that keeps the record begins, until what is returned is
-    /// dropped.
+    /// Marks that a pass that keeps the record is running, until the returned
+    /// value is dropped.
     pub(crate) fn begin_pass(&self) -> Result<(Passing<'_, T>, Option<Watch<T>>)> {
         let mut record = self.shared.record();
         record.check_idle()?;
@@ -216,7 +216,7 @@ impl<T: Float> Tape<T> {
     }
 }
 
-/// A pass that keeps the record is on its way.
+/// Marks that a pass that keeps the record is running.
 pub(crate) struct Passing<'a, T: Float>(&'a Shared<T>);
 
 impl<T: Float> Drop for Passing<'_, T> {
@@ -225,15 +225,15 @@ impl<T: Float> Drop for Passing<'_, T> {
     }
 }
 
-/// How a pass that keeps the record goes.
+/// The settings of a pass that keeps the record.
 pub(crate) struct Pass<'a, T: Float> {
     /// Whether the gradients are recorded.
     pub(crate) again: bool,
-    /// Whom to call, and the tape that hooks see.
+    /// The hooks to call, and the tape that they see.
     pub(crate) watch: Option<(&'a Tape<T>, &'a Watch<T>)>,
 }
 
-/// Adds to a sum that may not have begun.
+/// Adds to a sum, which is `None` before its first term.
 pub(crate) fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
     *sum = Some(match sum.take() {
         Some(sum) => sum + term,
@@ -242,20 +242,20 @@ pub(crate) fn add<V: std::ops::Add<Output = V>>(sum: &mut Option<V>, term: V) {
 }
 
 impl<T: Float> Record<T> {
-    /// Refuses a pass over a tape that was used, or over which one goes now.
+    /// An error if the record was consumed, or if another pass is running.
     pub(crate) fn check_idle(&self) -> Result<()> {
         match (self.finished, self.passing) {
             (true, _) => Err(Error::tape(USED)),
             (_, true) => Err(Error::tape(
-                "a gradient is asked for while another of the same tape is computed: from a hook \
+                "a gradient was requested while another of the same tape is computed: from a hook \
                  or from another thread",
             )),
             _ => Ok(()),
         }
     }
 
-    /// Which of the nodes `first ..= last` depend on one of `wrt`, none of which
-    /// is before `first`.
+    /// Which of the nodes `first ..= last` depend on a node of `wrt`; none of
+    /// these is before `first`.
     pub(crate) fn depend_on(&self, wrt: &[usize], first: usize, last: usize) -> Vec<bool> {
         let mut depends = vec![false; last - first + 1];
         for &node in wrt.iter().filter(|&&node| node <= last) {
@@ -274,8 +274,8 @@ impl<T: Float> Record<T> {
         depends
     }
 
-    /// How often the values of the nodes from `first` on are used up to `last`; a
-    /// value that another node stands for counts twice.
+    /// How often the values of the nodes from `first` on are used up to `last`;
+    /// a value with an alias counts twice.
     pub(crate) fn uses(&self, first: usize, last: usize) -> HashMap<usize, usize> {
         let mut uses = HashMap::new();
         let count = |uses: &mut HashMap<usize, usize>, parents: &[Option<usize>]| {
@@ -296,7 +296,7 @@ impl<T: Float> Record<T> {
 }
 
 impl<T: Float> Shared<T> {
-    /// As [`Recorder::pull`], in the way that `pass` says.
+    /// [`Recorder::pull`] with the settings of `pass`.
     pub(crate) fn pull_back(
         &self,
         output: &Term<T>,
@@ -366,8 +366,8 @@ impl<T: Float> Shared<T> {
     }
 }
 
-/// A node that a pass uses while operations are recorded; it goes back when this
-/// is dropped, unless it was restored for this pass.
+/// A node that a pass uses while other operations are recorded. It is put back
+/// when this is dropped, unless it was restored for this pass only.
 pub(crate) struct Borrowed<'a, T: Float> {
     shared: &'a Shared<T>,
     index: usize,
@@ -393,8 +393,8 @@ impl<T: Float> Drop for Borrowed<'_, T> {
     }
 }
 
-/// Nodes of parts that a pass which keeps the record computes again, until it
-/// has gone past them.
+/// Nodes of checkpointed parts that a pass which keeps the record has
+/// recomputed, until the pass has gone past them.
 pub(crate) struct Restored<T: Float>(pub(crate) HashMap<usize, Node<T>>);
 
 impl<T: Float> Default for Restored<T> {
@@ -404,9 +404,9 @@ impl<T: Float> Default for Restored<T> {
 }
 
 impl<T: Float> Restored<T> {
-    /// Computes a part again when the pass comes to its end and `is_reached` says
-    /// that something after its start has a cotangent. `own` is the node itself
-    /// where it was restored.
+    /// Recomputes a part when the pass reaches its end and `is_reached` says
+    /// that a node after its start has a cotangent. `own` is the node itself if
+    /// it was restored.
     pub(crate) fn reach(
         &mut self,
         shared: &Shared<T>,
@@ -429,7 +429,7 @@ impl<T: Float> Restored<T> {
 }
 
 impl<T: Float> Pass<'_, T> {
-    /// The gradients of a call, by a hook's rule or the operation's own.
+    /// The gradients of a call, by a hook or by the operation itself.
     fn rule(
         &self,
         recorder: &Arc<dyn Recorder<T>>,
@@ -450,7 +450,7 @@ impl<T: Float> Pass<'_, T> {
                 watch.ruled(tape, call, node, needs, &cotangent, self.again, &own)
             }
             _ if self.again => own(&cotangent),
-            // Handed over, so that its buffer can be used again.
+            // Passed by value, so that its buffer can be reused.
             _ => {
                 let gradients = call.vjp(needs, cotangent.into_value());
                 Ok(gradients.into_iter().map(|g| g.map(Term::constant)).collect())
@@ -459,7 +459,7 @@ impl<T: Float> Pass<'_, T> {
     }
 }
 
-/// The gradients of a call, the one of `node`, as terms.
+/// The gradients, as terms, of the call that is recorded as `node`.
 fn vjp_terms<T: Float>(
     call: &dyn Recorded<T>,
     recorder: &Arc<dyn Recorder<T>>,

@@ -1,10 +1,10 @@
-//! Parts of a forward pass that are computed again in the backward pass.
+//! Parts of a forward pass that are recomputed in the backward pass.
 //!
-//! When a part ends, its calls leave the tape: each node keeps only the nodes
-//! of its inputs ([`Node::Dropped`]), and behind the last stands a node that
-//! knows how to compute the calls again ([`Node::Part`]). A pass that reaches
-//! the part puts the calls back at their nodes and goes on, so gradients are
-//! summed in the order in which they are summed without checkpoints.
+//! When a part ends, its calls are removed from the tape: each node keeps only
+//! the nodes of its inputs ([`Node::Dropped`]), and a node after the last one
+//! knows how to recompute the calls ([`Node::Part`]). A pass that reaches the
+//! part puts the calls back at their nodes and continues, so gradients are
+//! summed in the same order as without checkpoints.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use smallvec::SmallVec;
 use crate::tape::{Node, Record, Tape};
 use crate::var::Var;
 
-/// Computes a part of a forward pass so that its inner values are not kept for
-/// the backward pass, which computes them again (Chen et al., "Training deep
-/// nets with sublinear memory cost", 2016).
+/// Computes a part of a forward pass without keeping its inner values for the
+/// backward pass, which recomputes them (Chen et al., "Training deep nets with
+/// sublinear memory cost", 2016).
 ///
-/// The values and the gradients have the bits that they have without it: what
-/// was random, as the masks of dropout, is kept and not drawn again, a mask of
-/// two values with a bit for each element; updates of buffers are recorded
-/// once. What the tape keeps of the part is `x`, other values from outside that
-/// it uses, and constants. It costs one more forward pass of the part for each
-/// backward pass. A step of 96 layers of 256 units with tanh and dropout on 1,024
-/// samples, in parts of 8 layers, had a peak of 109 MiB instead of 442 MiB, and
-/// took 1.4 times as long (one thread, on a busy machine).
-/// `part` may use parameters and any value of the tape, hold
-/// checkpoints itself and return several values.
+/// Values and gradients have the same bits as without a checkpoint. Random
+/// values such as the masks of dropout are kept and not drawn again; a mask of
+/// two values takes one bit per element. Updates of buffers are recorded once.
+/// Of the part, the tape keeps `x`, other values from outside that it uses, and
+/// constants. A checkpoint costs one more forward pass of the part for each
+/// backward pass. A step of 96 layers of 256 units with tanh and dropout on
+/// 1,024 samples, in parts of 8 layers, had a peak of 109 MiB instead of 442
+/// MiB, and took 1.4 times as long (one thread, on a busy machine). `part` may
+/// use parameters and any value of the tape, contain checkpoints, and return
+/// several values.
 ///
-/// Gradients that are recorded for a second derivative keep the values that they
-/// use, also those of a part.
+/// Gradients that are recorded for a second derivative keep the values that
+/// they use, including those of a part.
 ///
 /// # Errors
 ///
-/// What `part` returns.
+/// The error that `part` returns.
 ///
 /// ```
 /// use dendra_autograd::{Tape, checkpoint};
@@ -60,7 +60,7 @@ pub fn checkpoint<T: Float, R>(x: &Var<T>, part: impl FnOnce(&Var<T>) -> Result<
 }
 
 impl<T: Float> Tape<T> {
-    /// The node at which a part begins; `None` where nothing is recorded.
+    /// The node at which a part begins; `None` if nothing is recorded.
     fn begin_part(&self) -> Option<usize> {
         if self.is_tracing() {
             return None;
@@ -69,10 +69,10 @@ impl<T: Float> Tape<T> {
         (!record.finished).then_some(record.nodes.len())
     }
 
-    /// Takes the calls that were recorded from `start` on off the tape.
+    /// Removes the calls that were recorded from `start` on from the tape.
     fn end_part(&self, start: usize) {
         let mut record = self.shared.record();
-        // A pass may hold some of the calls just now.
+        // A pass may be using some of the calls at this moment.
         if !record.finished && !record.passing {
             record.drop_part(start);
         }
@@ -82,11 +82,12 @@ impl<T: Float> Tape<T> {
 /// The calls of a part, without their values.
 #[derive(Clone)]
 pub(crate) struct Part<T: Float> {
-    /// The first node of the part; the last is before that of the part itself.
+    /// The first node of the part; the last one is before the node of the part
+    /// itself.
     start: usize,
     steps: Arc<Vec<Step<T>>>,
-    /// Values of nodes that are not computed in the part; `None` for what a part
-    /// around this one computes.
+    /// Values of nodes outside the part; `None` for values that an enclosing
+    /// part computes.
     outside: Vec<(usize, Option<Tensor<T>>)>,
 }
 
@@ -98,10 +99,10 @@ enum Step<T: Float> {
 
 type Inputs<T> = Vec<Input<T>>;
 
-/// Nodes that were put back, and values by node.
+/// The nodes that were put back, and values by node.
 type Computed<T> = (Vec<(usize, Node<T>)>, HashMap<usize, Tensor<T>>);
 
-/// Where a call in a part gets an input from.
+/// The source of an input of a call in a part.
 enum Input<T: Float> {
     /// A node in the part or in [`Part::outside`].
     Node(usize),
@@ -114,7 +115,7 @@ impl<T: Float> Record<T> {
         let mut steps = Vec::new();
         let mut outside: Vec<(usize, Option<Tensor<T>>)> = Vec::new();
         for node in start..end {
-            // What a nested part left behind is in that part.
+            // The remaining nodes of a nested part belong to that part.
             if !matches!(self.nodes[node], Node::Operation(_) | Node::Part(_)) {
                 continue;
             }
@@ -158,7 +159,7 @@ impl<T: Float> Record<T> {
         self.nodes.push(Node::Part(Box::new(Part { start, steps: Arc::new(steps), outside })));
     }
 
-    /// The node whose value a node has.
+    /// The node that a node is an alias of, or the node itself.
     fn origin(&self, mut node: usize) -> usize {
         while let Node::Alias(of) = self.nodes[node] {
             node = of;
@@ -171,8 +172,8 @@ impl<T: Float> Record<T> {
         node >= start && matches!(self.nodes[node], Node::Operation(_) | Node::Dropped(_))
     }
 
-    /// The last node that a pass from `node` on has to begin with: that of the
-    /// outermost part which computes it.
+    /// The node with which a pass from `node` must begin: that of the outermost
+    /// part that computes it.
     pub(crate) fn end_of_part(&self, node: usize) -> usize {
         if !matches!(self.nodes[node], Node::Dropped(_)) {
             return node;
@@ -191,13 +192,13 @@ impl<T: Float> Part<T> {
         self.start
     }
 
-    /// The calls, computed again, with their nodes.
+    /// The recomputed calls, with their nodes.
     pub(crate) fn restore(&self) -> Vec<(usize, Node<T>)> {
         self.computed(&HashSet::new()).0
     }
 
-    /// The calls, computed again, with their nodes, and the values of those nodes
-    /// that are used in the part or wanted outside of it.
+    /// The recomputed calls with their nodes, and the values of those nodes
+    /// that are used in the part or in `wanted`.
     fn computed(&self, wanted: &HashSet<usize>) -> Computed<T> {
         let mut used = wanted.clone();
         for step in &*self.steps {
@@ -252,7 +253,7 @@ impl<T: Float> Part<T> {
 /// A constant of a part, in the form that takes the least memory.
 enum Kept<T: Float> {
     Whole(Tensor<T>),
-    /// One of two values for each element, as of the mask of a dropout.
+    /// One of two values for each element, such as the mask of a dropout.
     Bits {
         shape: Shape,
         values: [T; 2],
@@ -267,7 +268,7 @@ impl<T: Float> Kept<T> {
 
     fn bits(value: &Tensor<T>) -> Option<Self> {
         let elements = value.as_slice().filter(|elements| elements.len() >= 64)?;
-        // Zeros of different sign are different values.
+        // Zeros of different sign count as different values.
         let same = |a: T, b: T| a.to_f64().to_bits() == b.to_f64().to_bits();
         let first = elements[0];
         let second = elements.iter().copied().find(|&x| !same(x, first)).unwrap_or(first);

@@ -1,4 +1,7 @@
-//! Functions without a gradient, by name: what a trace holds beside operations.
+//! Functions without a gradient, by name, which a trace records besides
+//! operations.
+
+use std::fmt;
 
 use dendra_tensor::ops::{Attribute, Attributes};
 use dendra_tensor::{Element, Error, Float, Number, Ops, Result, Shape, Tensor};
@@ -6,13 +9,13 @@ use dendra_tensor::{Element, Error, Float, Number, Ops, Result, Shape, Tensor};
 use dendra_tensor::AnyTensor;
 
 /// A function of tensors of any element types that has no gradient:
-/// comparisons, arg-max, masks, arithmetic of integers. It is called as a
-/// method of [`Tensor`]; [`Tape::note`](crate::Tape::note) then tells a trace
-/// what was called, so that it can be called again on other inputs.
+/// comparisons, argmax, masks, integer arithmetic. It is called as a method of
+/// [`Tensor`]; [`Tape::note`](crate::Tape::note) then records the call in a
+/// trace, so that it can be repeated for other inputs.
 ///
-/// [`Plain`] has the usual ones.
+/// [`Plain`] contains the usual ones.
 pub trait Function: Send + Sync + 'static {
-    /// The name that errors and traces show.
+    /// The name in errors and traces.
     fn name(&self) -> &'static str;
 
     /// The settings by name.
@@ -27,11 +30,17 @@ pub trait Function: Send + Sync + 'static {
     /// When the inputs do not fit.
     fn apply(&self, inputs: &[AnyTensor]) -> Result<AnyTensor>;
 
-    /// The same function with another value of a setting that holds a size of
-    /// the batch; `None` for any other.
+    /// The same function with another value of a setting that depends on the
+    /// size of the batch; `None` for any other setting.
     fn with_setting(&self, name: &str, value: &Attribute) -> Option<Box<dyn Function>> {
         let _ = (name, value);
         None
+    }
+}
+
+impl fmt::Debug for dyn Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -39,67 +48,67 @@ pub trait Function: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Plain {
-    /// Floats that are whole numbers, as integers.
+    /// Converts floats that are whole numbers to integers.
     Integers,
-    /// Numbers or booleans as numbers of another type, `f32`, `f64` or `i64`.
+    /// Converts numbers or booleans to another type, `f32`, `f64` or `i64`.
     Cast {
         /// The name of the type.
         element: &'static str,
     },
-    /// Where a comparison of two tensors that broadcast holds.
+    /// Compares two tensors, which broadcast.
     Compare(Comparison),
-    /// Where a comparison with one number holds.
+    /// Compares a tensor with a number.
     CompareScalar(Comparison, f64),
-    /// Not, for booleans.
+    /// Negates booleans.
     Not,
-    /// And, for booleans that broadcast.
+    /// Whether both booleans are true; they broadcast.
     And,
-    /// Or, for booleans that broadcast.
+    /// Whether at least one boolean is true; they broadcast.
     Or,
     /// The indices of the largest elements along an axis.
     Argmax {
-        /// The axis, which goes.
+        /// The axis, which is removed.
         axis: isize,
     },
-    /// The indices of the least elements along an axis.
+    /// The indices of the smallest elements along an axis.
     Argmin {
-        /// The axis, which goes.
+        /// The axis, which is removed.
         axis: isize,
     },
-    /// Another number where a mask, the second input, is true.
+    /// Replaces elements by a number where a mask, the second input, is true.
     MaskedFill {
         /// The number.
         value: f64,
     },
-    /// For each of some lengths `[N]` which of so many places come before it,
-    /// `[N, places]`: the mask of padded sequences.
+    /// The mask of padded sequences: for each of `[N]` lengths, which of the
+    /// positions are before it, `[N, places]`.
     LengthMask {
-        /// The places.
+        /// The number of positions.
         places: usize,
     },
-    /// Tensors one after the other along an axis.
+    /// Joins tensors along an axis.
     Cat {
         /// The axis.
         axis: isize,
     },
-    /// The sum of two tensors of integers that broadcast.
+    /// The sum of two integer tensors, which broadcast.
     Add,
-    /// The difference of two tensors of integers that broadcast.
+    /// The difference of two integer tensors, which broadcast.
     Sub,
-    /// The product of two tensors of integers that broadcast.
+    /// The product of two integer tensors, which broadcast.
     Mul,
-    /// Integers and one number added.
+    /// Adds a number to integers.
     AddScalar(i64),
-    /// Integers multiplied by one number.
+    /// Multiplies integers by a number.
     MulScalar(i64),
-    /// The memory of a tensor through another shape and strides; see
-    /// [`Tensor::as_strided`]. Traces note views by themselves.
+    /// A view of a tensor with another shape and other strides; see
+    /// [`Tensor::as_strided`]. Traces record views by themselves.
     View {
         /// The shape.
         shape: Shape,
         /// The strides, in elements.
         strides: Vec<isize>,
-        /// The first element.
+        /// The offset of the first element.
         offset: usize,
     },
 }
@@ -149,11 +158,11 @@ impl Comparison {
     }
 }
 
-/// Floats that are whole numbers, as integers.
+/// Converts floats that are whole numbers to integers.
 ///
 /// # Errors
 ///
-/// When one is not whole.
+/// When a number is not whole.
 pub fn integers<T: Float>(x: &Tensor<T>) -> Result<Tensor<i64>> {
     let is_whole = |x: &T| x.is_finite() && x.floor() == *x;
     match x.to_vec().into_iter().find(|value| !is_whole(value)) {
@@ -162,7 +171,7 @@ pub fn integers<T: Float>(x: &Tensor<T>) -> Result<Tensor<i64>> {
     }
 }
 
-/// Calls a function of tensors of numbers for whichever type an input has.
+/// Calls a function of number tensors with the element type of the input.
 macro_rules! for_numbers {
     ($input:expr, |$x:ident| $value:expr, else $other:expr) => {
         match $input {
@@ -174,7 +183,7 @@ macro_rules! for_numbers {
     };
 }
 
-/// Calls a function of tensors of any elements.
+/// Calls a function of tensors with the element type of the input.
 macro_rules! for_elements {
     ($input:expr, |$x:ident| $value:expr, else $other:expr) => {
         match $input {
@@ -188,24 +197,25 @@ impl Plain {
     fn refuse(&self, inputs: &[AnyTensor]) -> Error {
         let inputs: Vec<String> =
             inputs.iter().map(|input| format!("{} {}", input.element(), input.shape())).collect();
-        Error::argument(self.name(), format!("takes no inputs [{}]", inputs.join(", ")))
+        Error::argument(self.name(), format!("does not accept inputs [{}]", inputs.join(", ")))
     }
 
-    /// The inputs, all of one type.
+    /// The inputs, which must have the same type.
     fn all<'a, T: Element>(&self, inputs: &'a [AnyTensor]) -> Result<Vec<&'a Tensor<T>>> {
         let typed: Option<Vec<&Tensor<T>>> = inputs.iter().map(AnyTensor::downcast).collect();
         typed.ok_or_else(|| self.refuse(inputs))
     }
 
-    /// Two inputs of one type.
+    /// Two inputs, which must have the same type.
     fn two<'a, T: Element>(&self, inputs: &'a [AnyTensor]) -> Result<[&'a Tensor<T>; 2]> {
         self.all(inputs)?.try_into().map_err(|_| self.refuse(inputs))
     }
 }
 
 fn any<T: Element>(tensor: Tensor<T>) -> Result<AnyTensor> {
-    AnyTensor::upcast(&tensor)
-        .ok_or_else(|| Error::argument("AnyTensor", format!("holds no elements of {}", T::NAME)))
+    AnyTensor::upcast(&tensor).ok_or_else(|| {
+        Error::argument("AnyTensor", format!("elements of type {} are not supported", T::NAME))
+    })
 }
 
 fn floats_of<T: Float>(x: &AnyTensor) -> Option<Tensor<T>> {
@@ -426,7 +436,7 @@ mod tests {
         assert!(later.with_setting("offset", &Attribute::Int(-1)).is_none());
         assert!(Plain::Not.with_setting("shape", &Attribute::Ints(vec![2])).is_none());
         let error = Plain::Not.apply(&[x]).unwrap_err().to_string();
-        assert_eq!(error, "logical_not: takes no inputs [i64 [6]]");
+        assert_eq!(error, "logical_not: does not accept inputs [i64 [6]]");
         assert!(Plain::Or.apply(&[]).is_err());
         let half = AnyTensor::from(Tensor::from([0.5_f32]));
         assert!(Plain::Integers.apply(&[half]).is_err());

@@ -9,8 +9,8 @@ use crate::var::Var;
 ///
 /// # Errors
 ///
-/// What the function returns, and when its result is not a scalar or does not
-/// depend on `x`.
+/// The error that the function returns, and when its result is not a scalar or
+/// does not depend on `x`.
 ///
 /// ```
 /// use dendra_autograd::{Var, value_and_grad};
@@ -43,8 +43,8 @@ pub fn value_and_grad<T: Float>(
 ///
 /// # Errors
 ///
-/// What the function returns, and when the gradients disagree by more than one
-/// part in a million (relative, or absolute near 0).
+/// The error that the function returns, and when the gradients differ by more
+/// than one part in a million (relative, or absolute near 0).
 ///
 /// ```
 /// use dendra_autograd::check_gradient;

@@ -1,4 +1,5 @@
-//! Gradients of any value by any other, from a tape that keeps its record.
+//! Gradients of any value with respect to any other, from a tape that keeps its
+//! record.
 
 use dendra_tensor::{Error, Float, Result, Tensor};
 
@@ -6,9 +7,10 @@ use crate::parameters::Parameters;
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// What gradients are asked for: a variable, an array `[&x, &h]`, or a list.
+/// The values that gradients are taken with respect to: a variable, an array
+/// `[&x, &h]`, or a list.
 pub trait Wrt<T: Float> {
-    /// A gradient for each.
+    /// One gradient for each variable.
     type Each<G>;
 
     /// The variables.
@@ -67,15 +69,16 @@ impl<T: Float> Wrt<T> for Vec<Var<T>> {
     }
 }
 
-/// Gradients by chosen values. The tape keeps its record, so that more can be
-/// asked of it; 0 is the gradient by a value on which the result does not depend.
+/// Gradients with respect to given values. The tape keeps its record, so that
+/// more gradients can be requested. The gradient with respect to a value on
+/// which the result does not depend is 0.
 impl<T: Float> Var<T> {
     /// The gradients of this scalar.
     ///
     /// # Errors
     ///
-    /// When this is no scalar, a value is on another tape or on none or needs no
-    /// gradient, or [`backward`](Self::backward) consumed the record.
+    /// When this is not a scalar, a value is on another tape, on no tape or
+    /// needs no gradient, or [`backward`](Self::backward) consumed the record.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -95,12 +98,12 @@ impl<T: Float> Var<T> {
         Ok(wrt.each(values(self.gradients(&one, &wrt.variables(), false)?)))
     }
 
-    /// The vector–Jacobian product: the gradients of ⟨cotangent, this⟩.
+    /// The vector–Jacobian product: the gradients of ⟨cotangent, self⟩.
     ///
     /// # Errors
     ///
-    /// As those of [`grad`](Self::grad), and when the cotangent has not the shape
-    /// of this value.
+    /// The errors of [`grad`](Self::grad), and when the cotangent does not have
+    /// the shape of this value.
     pub fn vjp<W: Wrt<T> + ?Sized>(
         &self,
         cotangent: &Tensor<T>,
@@ -110,14 +113,14 @@ impl<T: Float> Var<T> {
         Ok(wrt.each(values(self.gradients(&cotangent, &wrt.variables(), false)?)))
     }
 
-    /// As [`grad`](Self::grad), with gradients that are recorded and so have
-    /// gradients in turn (PyTorch's `create_graph`), as for a loss that holds the
-    /// slope of a network.
+    /// As [`grad`](Self::grad), but the gradients are recorded, so that they
+    /// can be differentiated in turn (PyTorch's `create_graph`). This is needed
+    /// for a loss that contains the slope of a network.
     ///
     /// # Errors
     ///
-    /// As those of [`grad`](Self::grad), and when an operation on the way has a
-    /// gradient that cannot be differentiated again.
+    /// The errors of [`grad`](Self::grad), and when the gradient of an
+    /// operation in between cannot be differentiated again.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -134,13 +137,13 @@ impl<T: Float> Var<T> {
         Ok(wrt.each(self.gradients(&one, &wrt.variables(), true)?))
     }
 
-    /// As [`vjp`](Self::vjp), recorded as [`grad_recorded`](Self::grad_recorded)
-    /// does. The result has gradients by the cotangent, too, which may be on the
-    /// tape.
+    /// As [`vjp`](Self::vjp), recorded as in
+    /// [`grad_recorded`](Self::grad_recorded). The result also has gradients
+    /// with respect to the cotangent, which may be on the tape.
     ///
     /// # Errors
     ///
-    /// As those of both.
+    /// The errors of both.
     pub fn vjp_recorded<W: Wrt<T> + ?Sized>(
         &self,
         cotangent: &Self,
@@ -149,16 +152,17 @@ impl<T: Float> Var<T> {
         Ok(wrt.each(self.gradients(cotangent, &wrt.variables(), true)?))
     }
 
-    /// The product of the Hessian of this loss, by all trainable parameters of a
-    /// model, with a vector that has a tensor for each of them, in the order of
-    /// [`named_parameters`](Parameters::named_parameters); the result has the
-    /// same form. It costs as much as two to four gradients. For products of the
-    /// same Hessian with many vectors, ask once for the gradients with
+    /// The product of the Hessian of this loss, with respect to all trainable
+    /// parameters of a model, with a vector. The vector and the result consist
+    /// of a tensor for each parameter, in the order of
+    /// [`named_parameters`](Parameters::named_parameters). It costs as much as
+    /// two to four gradients. For products of the same Hessian with many
+    /// vectors, compute the gradients once with
     /// [`grad_recorded`](Self::grad_recorded).
     ///
     /// # Errors
     ///
-    /// When the vector does not fit the parameters, and as those of
+    /// When the vector does not fit the parameters, and the errors of
     /// [`grad_recorded`](Self::grad_recorded).
     pub fn hvp<M: Parameters<T> + ?Sized>(
         &self,
@@ -188,8 +192,8 @@ impl<T: Float> Var<T> {
         hessian_product(tape, &first, vector, &wrt)
     }
 
-    /// The gradients of ⟨cotangent, this⟩, with zeros for those that do not
-    /// matter.
+    /// The gradients of ⟨cotangent, self⟩; zeros for values on which it does
+    /// not depend.
     fn gradients(&self, cotangent: &Self, wrt: &[&Self], again: bool) -> Result<Vec<Self>> {
         let tape = self.require_tape()?;
         if cotangent.shape() != self.shape() {
@@ -205,10 +209,10 @@ impl<T: Float> Var<T> {
 
     fn require_tape(&self) -> Result<&Tape<T>> {
         self.tape()
-            .ok_or_else(|| Error::tape("a gradient is asked for of a value that is not on a tape"))
+            .ok_or_else(|| Error::tape("a gradient of a value that is not on a tape was requested"))
     }
 
-    /// The cotangent of a scalar.
+    /// The cotangent of a scalar, 1.
     fn one(&self) -> Result<Self> {
         if self.value().len() == 1 {
             return Ok(Self::new(Tensor::ones(self.shape())));
@@ -225,7 +229,7 @@ fn values<T: Float>(gradients: Vec<Var<T>>) -> Vec<Tensor<T>> {
     gradients.into_iter().map(Var::into_value).collect()
 }
 
-/// The gradients of Σ ⟨vector, gradient⟩ by `wrt`, one pass for all parts.
+/// The gradients of Σ ⟨vector, gradient⟩ with respect to `wrt`, in one pass.
 pub(crate) fn hessian_product<T: Float>(
     tape: &Tape<T>,
     gradients: &[Var<T>],

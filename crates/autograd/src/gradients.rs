@@ -1,4 +1,4 @@
-//! What comes back from `backward`: gradients and buffer updates.
+//! The result of `backward`: gradients and updates of buffers.
 
 use dendra_tensor::{Error, Float, Result, Tensor};
 
@@ -8,6 +8,7 @@ use crate::var::Var;
 
 /// The gradients of one loss, and the updates of buffers that its forward pass
 /// recorded.
+#[derive(Debug)]
 pub struct Gradients<T: Float = f32> {
     tape: Tape<T>,
     loss: T,
@@ -19,30 +20,30 @@ pub struct Gradients<T: Float = f32> {
 }
 
 /// A change of a buffer, recorded by `forward` and applied with the gradients.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Update<T: Float = f32> {
     /// `buffer = (1 − weight) · buffer + weight · target`
     Towards {
-        /// Which buffer.
+        /// The buffer.
         buffer: BufferId,
-        /// Where it moves.
+        /// The value that it moves to.
         target: Tensor<T>,
-        /// How far, from 0 (not at all) to 1.
+        /// The fraction of the distance, from 0 to 1.
         weight: f64,
     },
     /// `buffer = buffer + (target − buffer) / n`, so that the buffer is the mean
     /// of all n targets up to this one.
     Average {
-        /// Which buffer.
+        /// The buffer.
         buffer: BufferId,
-        /// What joins the mean.
+        /// The value that is added to the mean.
         target: Tensor<T>,
-        /// How many targets the buffer was the mean of when this was recorded.
+        /// The number of targets in the mean when this was recorded.
         seen: u64,
     },
     /// `counter = counter + 1`
     Increment {
-        /// Which buffer.
+        /// The counter.
         buffer: BufferId,
     },
 }
@@ -57,11 +58,12 @@ impl<T: Float> Update<T> {
         }
     }
 
-    /// Applies the update after `earlier` others of the same gradients.
+    /// Applies the update after `earlier` other updates of the same gradients.
     pub(crate) fn apply(&self, buffer: &mut Buffer<T>, earlier: usize) -> Result<()> {
         let (target, weight) = match self {
             Update::Towards { target, weight, .. } => (target, *weight),
-            // Those recorded since `seen` was read have joined the mean.
+            // Updates recorded after `seen` was read have been added to the
+            // mean.
             Update::Average { target, seen, .. } => {
                 (target, 1.0 / (*seen as f64 + earlier as f64 + 1.0))
             }
@@ -100,8 +102,8 @@ impl<T: Float> Gradients<T> {
         Self { tape, loss, parameters, leaves, updates }
     }
 
-    /// The loss whose gradients these are; a sum after
-    /// [`accumulate`](Self::accumulate).
+    /// The loss of these gradients; after [`accumulate`](Self::accumulate) a
+    /// sum.
     pub fn loss(&self) -> T {
         self.loss
     }
@@ -113,9 +115,9 @@ impl<T: Float> Gradients<T> {
         Some(&self.parameters[index].1)
     }
 
-    /// The gradient with respect to a value put on the tape by [`Tape::leaf`],
-    /// or one of which [`Var::retain_grad`] was called; `None` for any other
-    /// value, and when the loss does not depend on it.
+    /// The gradient with respect to a value that was put on the tape by
+    /// [`Tape::leaf`], or for which [`Var::retain_grad`] was called. `None` for
+    /// any other value, and when the loss does not depend on it.
     pub fn wrt(&self, leaf: &Var<T>) -> Option<&Tensor<T>> {
         let node =
             leaf.node().filter(|_| leaf.tape().is_some_and(|tape| tape.is_same(&self.tape)))?;
@@ -123,25 +125,25 @@ impl<T: Float> Gradients<T> {
         Some(&self.leaves[index].1)
     }
 
-    /// The updates of buffers, in the order in which they were recorded.
+    /// The updates of buffers, in the order of recording.
     pub fn updates(&self) -> &[Update<T>] {
         &self.updates
     }
 
-    /// The gradients of all parameters, to be changed in place, in the order
-    /// in which the parameters were made.
+    /// The gradients of all parameters, for modification in place, in the order
+    /// in which the parameters were created.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Tensor<T>> {
         self.parameters.iter_mut().map(|(_, gradient)| gradient)
     }
 
-    /// The first parameter, in the order in which the parameters were made,
-    /// whose gradient holds an infinity or NaN.
+    /// The first parameter, in the order of creation, whose gradient contains
+    /// an infinity or a NaN.
     pub fn first_not_finite(&self) -> Option<ParamId> {
         self.parameters.iter().find(|(_, gradient)| !gradient.is_finite()).map(|(id, _)| *id)
     }
 
-    /// Adds the gradients (and the loss) of another micro-batch, and appends
-    /// its updates. Gradients of leaves belong to one tape and are dropped.
+    /// Adds the gradients and the loss of another micro-batch, and appends its
+    /// updates. Gradients of leaves belong to one tape and are dropped.
     pub fn accumulate(&mut self, other: Self) {
         self.loss += other.loss;
         self.updates.extend(other.updates);
@@ -157,7 +159,7 @@ impl<T: Float> Gradients<T> {
         }
     }
 
-    /// Multiplies all gradients and the loss, as with `1 / n` after
+    /// Multiplies all gradients and the loss by a factor, such as `1 / n` after
     /// accumulating `n` micro-batches.
     pub fn scale(&mut self, factor: f64) {
         let factor = T::from_f64(factor);
@@ -197,7 +199,7 @@ mod tests {
         let sound = Param::new(Tensor::from([1.0_f32]));
         let unsound = Param::new(Tensor::from([0.0_f32, 4.0]));
         let x = Tape::training(0, 0).input(Tensor::from([1.0_f32]));
-        // The slope of the root is infinite at 0.
+        // The slope of the square root is infinite at 0.
         let loss = unsound.on(&x).sqrt().sum() + sound.on(&x).sum();
         let gradients = loss.backward().unwrap();
         assert!(gradients.loss().is_finite());

@@ -1,4 +1,4 @@
-//! Derivatives of plain functions of a tensor, of first and second order.
+//! First and second derivatives of plain functions of a tensor.
 
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
@@ -10,8 +10,8 @@ use crate::var::Var;
 ///
 /// # Errors
 ///
-/// What the function returns, and when the cotangent has not the shape of its
-/// result.
+/// The error that the function returns, and when the cotangent does not have
+/// the shape of its result.
 ///
 /// ```
 /// use dendra_autograd::vjp;
@@ -33,16 +33,18 @@ pub fn vjp<T: Float>(
     Ok((y.into_value(), gradient))
 }
 
-/// The value of a function and its Jacobian–vector product: how the value moves
-/// when `x` moves along `tangent`.
+/// The value of a function and its Jacobian–vector product: the derivative of
+/// the value when `x` moves along `tangent`.
 ///
-/// It is computed with two vector–Jacobian products, since one of them is linear
-/// in its cotangent and its derivative by it is this product.
+/// It is computed by two vector–Jacobian products: a vector–Jacobian product is
+/// linear in its cotangent, and its derivative with respect to the cotangent is
+/// this product.
 ///
 /// # Errors
 ///
-/// What the function returns, when the tangent has not the shape of `x`, and
-/// when an operation's gradient cannot be differentiated again.
+/// The error that the function returns, when the tangent does not have the
+/// shape of `x`, and when an operation's gradient cannot be differentiated
+/// again.
 ///
 /// ```
 /// use dendra_autograd::jvp;
@@ -66,14 +68,16 @@ pub fn jvp<T: Float>(
     Ok((y.into_value(), moved))
 }
 
-/// The Jacobian of a function: the derivative of every element of its result by
-/// every element of `x`, of the shape of the result followed by that of `x`.
+/// The Jacobian of a function: the derivative of every element of its result
+/// with respect to every element of `x`. Its shape is that of the result
+/// followed by that of `x`.
 ///
-/// It costs a gradient for each element of the result.
+/// It costs one gradient for each element of the result.
 ///
 /// # Errors
 ///
-/// What the function returns, and when there is no memory for the Jacobian.
+/// The error that the function returns, and when there is not enough memory for
+/// the Jacobian.
 ///
 /// ```
 /// use dendra_autograd::jacobian;
@@ -96,13 +100,14 @@ pub fn jacobian<T: Float>(
 /// of the shape of `x`. It costs as much as two to four gradients; the Hessian
 /// is not computed.
 ///
-/// For products with the Hessian by a model's parameters see [`Var::hvp`].
+/// For products with the Hessian with respect to a model's parameters, see
+/// [`Var::hvp`].
 ///
 /// # Errors
 ///
-/// What the function returns, when its result is not a scalar or the vector has
-/// not the shape of `x`, and when an operation's gradient cannot be
-/// differentiated again.
+/// The error that the function returns, when its result is not a scalar or the
+/// vector does not have the shape of `x`, and when an operation's gradient
+/// cannot be differentiated again.
 ///
 /// ```
 /// use dendra_autograd::hvp;
@@ -126,14 +131,14 @@ pub fn hvp<T: Float>(
     Ok((y.value().item()?, product))
 }
 
-/// The Hessian of a scalar function: its second derivatives, of the shape of `x`
-/// twice.
+/// The Hessian of a scalar function: its second derivatives. Its shape is that
+/// of `x` twice.
 ///
 /// It costs about two gradients for each element of `x`.
 ///
 /// # Errors
 ///
-/// As those of [`hvp`], and when there is no memory for the Hessian.
+/// The errors of [`hvp`], and when there is not enough memory for the Hessian.
 ///
 /// ```
 /// use dendra_autograd::hessian;
@@ -152,7 +157,7 @@ pub fn hessian<T: Float>(
     rows("hessian", &y.grad_recorded(&x)?, &x)
 }
 
-/// An argument on a tape and what a function made of it.
+/// An argument on a tape and the result of a function.
 struct Applied<T: Float> {
     x: Var<T>,
     y: Var<T>,
@@ -165,7 +170,7 @@ fn apply<T: Float>(
     let tape = Tape::evaluation();
     let x = tape.leaf(x.clone());
     let y = function(&x)?;
-    // A result on no tape is a constant.
+    // A result that is not on a tape is a constant.
     let y = if y.tape().is_some() { y } else { tape.input(y.into_value()) };
     Ok(Applied { x, y })
 }
@@ -182,7 +187,7 @@ fn check_shape<T: Float>(place: &str, x: &Tensor<T>, vector: &Tensor<T>) -> Resu
     Err(Error::shape(place, message))
 }
 
-/// The gradient of each element of `y` by `x`.
+/// The gradient of each element of `y` with respect to `x`.
 fn rows<T: Float>(place: &str, y: &Var<T>, x: &Var<T>) -> Result<Tensor<T>> {
     let shape: Shape = y.shape().iter().chain(x.shape().iter()).copied().collect();
     let mut all = Tensor::try_full(shape, T::ZERO).map_err(|error| error.within(place))?;

@@ -1,4 +1,4 @@
-//! Functions that watch a pass over the tape and may change what it carries.
+//! Hooks: functions that a backward pass calls and that may change gradients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,13 +15,13 @@ type ValueHook<T> = Arc<dyn Fn(&Var<T>) -> Result<Option<Var<T>>> + Send + Sync>
 
 type RuleHook<T> = Arc<dyn Fn(&RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> + Send + Sync>;
 
-/// What a rule gives for each input; `None` where no gradient is needed.
+/// The gradient of each input; `None` where none is needed.
 pub type RuleGradients<T> = Vec<Option<Var<T>>>;
 
-/// What a pass has to stop for.
+/// What a pass has to do besides computing gradients.
 #[derive(Clone)]
 pub(crate) struct Watch<T: Float> {
-    /// Nodes whose gradients are wanted though they are no leaves.
+    /// Nodes that are not leaves, but whose gradients are kept.
     pub(crate) retained: BTreeSet<usize>,
     values: BTreeMap<usize, Vec<ValueHook<T>>>,
     pub(crate) rules: Vec<RuleHook<T>>,
@@ -34,8 +34,9 @@ impl<T: Float> Default for Watch<T> {
 }
 
 impl<T: Float> Var<T> {
-    /// Has [`backward`](Self::backward) keep the gradient of this value, though
-    /// it is no leaf; ask for it with [`Gradients::wrt`](crate::Gradients::wrt).
+    /// Makes [`backward`](Self::backward) keep the gradient of this value
+    /// although it is not a leaf; get it with
+    /// [`Gradients::wrt`](crate::Gradients::wrt).
     ///
     /// # Errors
     ///
@@ -58,16 +59,16 @@ impl<T: Float> Var<T> {
         })
     }
 
-    /// Calls a function with the gradient of this value once it is known, in
-    /// every pass. What the function returns takes the gradient's place, for
-    /// [`retain_grad`](Self::retain_grad) too; `None` leaves it. Several hooks
-    /// are called in the order in which they were registered.
+    /// Registers a function that every pass calls with the gradient of this
+    /// value. If the function returns a value, that replaces the gradient, also
+    /// for [`retain_grad`](Self::retain_grad); with `None` the gradient is
+    /// unchanged. Several hooks are called in the order of registration.
     ///
     /// # Errors
     ///
     /// When the value needs no gradient, or its tape was used already. A pass
-    /// fails with what the function returns, and when a gradient has another
-    /// shape than the value.
+    /// fails with the error that the function returns, and when a new gradient
+    /// does not have the shape of the value.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -105,15 +106,15 @@ impl<T: Float> Var<T> {
 }
 
 impl<T: Float> Tape<T> {
-    /// Calls a function for every operation whose gradients a pass computes.
-    /// What it returns takes the place of the gradients, one for each input,
-    /// `None` where [`RuleCall::needs`] says that none is needed; `Ok(None)`
-    /// leaves the operation's own. Of several functions the first that answers
-    /// decides.
+    /// Registers a function that is called for every operation whose gradients
+    /// a pass computes. If it returns gradients, these replace the operation's
+    /// own: one for each input, `None` where [`RuleCall::needs`] says that none
+    /// is needed. With `Ok(None)` the operation's own gradients are used. Of
+    /// several functions, the first that returns gradients decides.
     ///
-    /// Rules that give something else than gradients to each kind of operation,
-    /// as guided backpropagation and layer-wise relevance propagation do, are
-    /// one such function:
+    /// Methods such as guided backpropagation and layer-wise relevance
+    /// propagation replace the gradient of each kind of operation by another
+    /// rule. They are one such function:
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -122,7 +123,7 @@ impl<T: Float> Tape<T> {
     /// let tape = Tape::evaluation();
     /// // Guided backpropagation: a ReLU lets only what is positive through.
     /// tape.register_rule_hook(|call| match call.name() {
-    ///     "Relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
+    ///     "relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
     ///     _ => Ok(None),
     /// });
     /// let x = tape.leaf(Tensor::from([1.0, 2.0, -3.0]));
@@ -131,9 +132,9 @@ impl<T: Float> Tape<T> {
     /// # Ok::<(), dendra_tensor::Error>(())
     /// ```
     ///
-    /// A pass fails with what the function returns, and when a gradient is
-    /// missing or has another shape than its input. On a tape that was used
-    /// already there is nothing left to call it for.
+    /// A pass fails with the error that the function returns, and when a
+    /// gradient is missing or does not have the shape of its input. On a tape
+    /// that was used already, the function is never called.
     pub fn register_rule_hook(
         &self,
         hook: impl Fn(&RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> + Send + Sync + 'static,
@@ -144,8 +145,8 @@ impl<T: Float> Tape<T> {
 
 /// One call of an operation whose gradients are computed, as a hook sees it.
 ///
-/// Its values are on the tape where the pass records gradients, so that what a
-/// hook computes from them has gradients, too.
+/// If the pass records gradients, the values are on the tape, so that what a
+/// hook computes from them has gradients too.
 pub struct RuleCall<'a, T: Float = f32> {
     tape: &'a Tape<T>,
     call: &'a dyn Recorded<T>,
@@ -156,7 +157,7 @@ pub struct RuleCall<'a, T: Float = f32> {
     own: &'a Own<'a, T>,
 }
 
-/// The operation's own rule.
+/// The operation's own gradients.
 type Own<'a, T> = dyn Fn(&Term<T>) -> Result<TermCotangents<T>> + 'a;
 
 impl<T: Float> RuleCall<'_, T> {
@@ -170,13 +171,13 @@ impl<T: Float> RuleCall<'_, T> {
         self.call.attributes()
     }
 
-    /// What went in.
+    /// The inputs.
     pub fn inputs(&self) -> Vec<Var<T>> {
         let inputs = self.call.inputs().iter().zip(self.call.parents());
         inputs.map(|(input, &node)| self.var(input.clone(), node)).collect()
     }
 
-    /// What came out.
+    /// The output.
     pub fn output(&self) -> Var<T> {
         self.var(self.call.output().clone(), Some(self.node))
     }
@@ -205,8 +206,8 @@ impl<T: Float> RuleCall<'_, T> {
     ///
     /// # Errors
     ///
-    /// As those of [`gradients`](Self::gradients), and when the cotangent has not
-    /// the output's shape.
+    /// The errors of [`gradients`](Self::gradients), and when the cotangent
+    /// does not have the shape of the output.
     pub fn gradients_for(&self, cotangent: &Var<T>) -> Result<RuleGradients<T>> {
         let output = self.call.output();
         if cotangent.shape() != output.shape() {
@@ -225,7 +226,7 @@ impl<T: Float> RuleCall<'_, T> {
 
     fn var(&self, value: Tensor<T>, node: Option<usize>) -> Var<T> {
         match self.again {
-            true => Var::placed(value, self.tape.clone(), node),
+            true => Var::on_tape(value, self.tape.clone(), node),
             false => Var::new(value),
         }
     }
@@ -238,7 +239,7 @@ impl<T: Float> fmt::Debug for RuleCall<'_, T> {
 }
 
 fn other_tape() -> Error {
-    Error::tape("a hook computed with a value of another tape")
+    Error::tape("a hook returned a value of another tape")
 }
 
 impl<T: Float> Watch<T> {
@@ -253,7 +254,8 @@ impl<T: Float> Watch<T> {
             let Some(changed) = hook(&gradient)? else { continue };
             if changed.shape() != gradient.shape() {
                 let (expected, found) = (gradient.shape(), changed.shape());
-                let message = format!("a hook gave a gradient of shape {found} for {expected}");
+                let message =
+                    format!("expected a gradient of shape {expected} from a hook, got {found}");
                 return Err(Error::shape("register_hook", message));
             }
             gradient = changed;
@@ -261,7 +263,8 @@ impl<T: Float> Watch<T> {
         tape.term(&gradient).ok_or_else(other_tape)
     }
 
-    /// The gradients of a call by the first rule that answers, or its own.
+    /// The gradients of a call, by the first hook that returns some, or by the
+    /// operation.
     #[expect(clippy::too_many_arguments, reason = "what a rule sees")]
     pub(crate) fn ruled(
         &self,
@@ -286,7 +289,7 @@ impl<T: Float> Watch<T> {
     }
 }
 
-/// What a hook gave for a call, if it fits the inputs.
+/// The gradients that a hook returned, checked against the inputs.
 fn check<T: Float>(
     call: &RuleCall<'_, T>,
     gradients: RuleGradients<T>,
@@ -294,7 +297,8 @@ fn check<T: Float>(
     let inputs = call.call.inputs();
     if gradients.len() != inputs.len() {
         let (expected, found) = (inputs.len(), gradients.len());
-        let message = format!("a hook gave {found} gradients for {expected} inputs");
+        let message =
+            format!("expected {expected} gradients from a hook, one for each input, got {found}");
         return Err(Error::argument(call.name(), message));
     }
     let mut terms = TermCotangents::new();
@@ -304,7 +308,7 @@ fn check<T: Float>(
         if call.needs[index] && shape.as_ref() != Some(input.shape()) {
             let found = shape.map_or("none".into(), |shape| format!("one of shape {shape}"));
             let message = format!(
-                "input {index} needs a gradient of shape {}, a hook gave {found}",
+                "input {index} needs a gradient of shape {}, but a hook returned {found}",
                 input.shape()
             );
             return Err(Error::shape(call.name(), message));

@@ -1,11 +1,12 @@
 //! Reverse-mode automatic differentiation.
 //!
-//! A [`Tape`] records what happens to the values put on it; [`Var`] is a value
-//! that may sit on one. Parameters join the tape of the value they meet, so
-//! inference is simply calling a model with plain values: nothing is recorded,
-//! and no global switch is involved. [`Var::backward`] walks the tape once, in
-//! reverse, and returns [`Gradients`]. This crate names no operation: it calls
-//! whatever implements [`Op`](dendra_tensor::ops::Op).
+//! A [`Tape`] records the operations on the values that are put on it. [`Var`]
+//! is a value that may be on a tape. A parameter joins the tape of the value
+//! that it is combined with, so inference is simply calling a model with plain
+//! values: nothing is recorded, and there is no global switch.
+//! [`Var::backward`] goes through the tape once, in reverse, and returns
+//! [`Gradients`]. This crate names no operation: it calls whatever implements
+//! [`Op`](dendra_tensor::ops::Op).
 //!
 //! ```
 //! use dendra_autograd::{Param, Tape};

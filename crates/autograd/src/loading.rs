@@ -1,4 +1,4 @@
-//! State dicts into models: what must match, and what is told when it does not.
+//! Loading state dicts into models, and reporting all differences.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -8,21 +8,22 @@ use dendra_tensor::{AnyTensor, Element as _, Error, Float, Result, Shape, Tensor
 use crate::parameters::{Entry, EntryMut, Parameters, Path};
 use crate::state::{StateDict, to_float};
 
-/// All in which a state dict differs from a model, gathered before anything is
-/// changed.
+/// All differences between a state dict and a model, collected before anything
+/// is changed.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
-#[must_use = "they tell what was not loaded"]
+#[must_use = "they list what was not loaded"]
 pub struct Differences {
-    /// Names that are expected and not there.
+    /// Names that the model has and the state dict does not.
     pub missing: Vec<String>,
-    /// Names that are there and not expected.
+    /// Names that the state dict has and the model does not.
     pub unexpected: Vec<String>,
-    /// Names of tensors of another shape or element type, with both.
+    /// Names of tensors with another shape or element type, with both.
     pub mismatched: Vec<String>,
 }
 
 impl Differences {
-    /// Notes whether the tensor `found` under a name is there and as expected.
+    /// Records a difference unless the tensor `found` exists and is as
+    /// expected.
     pub fn compare(&mut self, name: &str, found: Option<&AnyTensor>, element: &str, shape: &Shape) {
         match found {
             None => self.missing.push(name.to_owned()),
@@ -37,8 +38,8 @@ impl Differences {
         }
     }
 
-    /// As [`compare`](Self::compare) for floats, which may be of another float
-    /// type as long as `T` can hold them.
+    /// As [`compare`](Self::compare) for floats, which may have another float
+    /// type whose values `T` can represent.
     fn compare_floats<T: Float>(&mut self, name: &str, found: Option<&AnyTensor>, shape: &Shape) {
         let converted = found.filter(|found| found.shape() == shape).and_then(to_float);
         let Some(converted): Option<Tensor<T>> = converted else {
@@ -70,8 +71,8 @@ impl Differences {
     }
 }
 
-/// The name of another tensor that fits and holds the same values, as PyTorch's state
-/// dicts do for a weight that two layers share.
+/// The name of another tensor that fits and holds the same values. PyTorch's
+/// state dicts contain one for a weight that two layers share.
 fn twin<'a>(state: &'a StateDict, fit: &HashSet<String>, tensor: &AnyTensor) -> Option<&'a str> {
     let is_twin = |&(name, other): &(&str, &AnyTensor)| {
         fit.contains(name) && other.shape() == tensor.shape() && other == tensor
@@ -79,8 +80,8 @@ fn twin<'a>(state: &'a StateDict, fit: &HashSet<String>, tensor: &AnyTensor) -> 
     state.iter().find(is_twin).map(|(name, _)| name)
 }
 
-/// In what a state dict differs from a model, and the names of the entries that
-/// fit.
+/// The differences between a state dict and a model, and the names of the
+/// entries that fit.
 fn compare<T: Float>(
     model: &(impl Parameters<T> + ?Sized),
     state: &StateDict,
@@ -99,7 +100,7 @@ fn compare<T: Float>(
             Entry::Buffer(buffer) => {
                 differences.compare_floats::<T>(name, found, buffer.value().shape());
             }
-            // State dicts from before PyTorch 0.4.1 have no counters.
+            // State dicts of PyTorch before 0.4.1 have no counters.
             Entry::Counter(_) if found.is_none() => return,
             Entry::Counter(_) => {
                 differences.compare(name, found, i64::NAME, &Shape::scalar());
@@ -157,7 +158,7 @@ pub(crate) fn load_state_dict<T: Float>(
     Ok(())
 }
 
-/// Loads what fits, and tells the rest.
+/// Loads the entries that fit, and returns the differences.
 pub(crate) fn load_matching<T: Float>(
     model: &mut (impl Parameters<T> + ?Sized),
     state: &StateDict,

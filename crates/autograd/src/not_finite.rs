@@ -1,4 +1,4 @@
-//! Where on a tape the first infinity or NaN is.
+//! Finds the first infinity or NaN on a tape.
 
 use dendra_tensor::Float;
 use dendra_tensor::ops::Recorded;
@@ -7,10 +7,10 @@ use crate::param::ParamId;
 use crate::tape::{Node, Tape};
 
 impl<T: Float> Tape<T> {
-    /// The first recorded operation that an infinity or NaN went into or came
-    /// out of, in words that name it and the parameters beside it; `name`
-    /// tells a parameter's name. `None` when everything is finite. Call it
-    /// before `backward`, which consumes the record.
+    /// A description of the first recorded operation with an infinity or a NaN
+    /// in its inputs or output, with the parameters that it used; `name`
+    /// returns the name of a parameter. `None` when everything is finite. It
+    /// must be called before `backward`, which consumes the record.
     pub fn first_not_finite(&self, name: impl Fn(ParamId) -> Option<String>) -> Option<String> {
         let name = |id| name(id).unwrap_or_else(|| "unnamed parameter".to_owned());
         let record = self.shared.record();
@@ -23,7 +23,7 @@ impl<T: Float> Tape<T> {
 struct Search<'a, T: Float> {
     nodes: &'a [Node<T>],
     name: &'a dyn Fn(ParamId) -> String,
-    /// The last parameter that an operation used.
+    /// The parameter that an operation used last.
     latest: Option<ParamId>,
 }
 
@@ -48,7 +48,7 @@ impl<T: Float> Search<'_, T> {
                     }
                 }
                 Some(Node::Leaf) if !input.is_finite() => return Some("a leaf".to_owned()),
-                // What another operation put out was looked at there.
+                // The outputs of other operations were checked there.
                 Some(_) => {}
                 None => constant_is_bad |= !input.is_finite(),
             }

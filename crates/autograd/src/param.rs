@@ -8,25 +8,25 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::var::Var;
 
-/// A number that no other parameter or buffer of this process has.
+/// A number that is unique among the parameters and buffers of this process.
 fn fresh_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The identity of a [`Param`], by which gradients find it.
+/// The identity of a [`Param`], by which its gradient is found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ParamId(u64);
 
-/// The identity of a [`Buffer`], by which updates find it.
+/// The identity of a [`Buffer`], by which its updates are found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BufferId(u64);
 
 /// A tensor that training changes.
 ///
-/// A clone is a parameter of its own: it has the same value and another
-/// identity, so a copy of a model trains apart from the original. To share
-/// weights, use one parameter at several places of `forward`.
+/// A clone is a new parameter: it has the same value and another identity, so a
+/// copy of a model is trained independently of the original. To share weights,
+/// use one parameter several times in `forward`.
 pub struct Param<T: Float = f32> {
     id: ParamId,
     name: Option<Arc<str>>,
@@ -45,8 +45,8 @@ impl<T: Float> Param<T> {
         self.id
     }
 
-    /// Its path in the model, as `fc1.weight`, once
-    /// [`name_parameters`](crate::Parameters::name_parameters) has told it.
+    /// Its path in the model, such as `fc1.weight`, after a call of
+    /// [`name_parameters`](crate::Parameters::name_parameters).
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -62,12 +62,12 @@ impl<T: Float> Param<T> {
         &self.value
     }
 
-    /// Its value, to be changed in place.
+    /// Its value, for modification in place.
     pub fn value_mut(&mut self) -> &mut Tensor<T> {
         &mut self.value
     }
 
-    /// Gives it another value of the same shape.
+    /// Replaces its value by another of the same shape.
     ///
     /// # Errors
     ///
@@ -87,14 +87,14 @@ impl<T: Float> Param<T> {
         self.trainable
     }
 
-    /// Lets training change it or not.
+    /// Sets whether training changes it.
     pub fn set_trainable(&mut self, trainable: bool) {
         self.trainable = trainable;
     }
 
-    /// The parameter as a value beside `x`: on the tape of `x`, which it joins
-    /// on first use, or a plain value when `x` is on none. A frozen parameter
-    /// joins no tape.
+    /// The parameter as a variable for use with `x`. If `x` is on a tape, the
+    /// parameter joins that tape on first use; otherwise it is a plain value. A
+    /// frozen parameter joins no tape.
     pub fn on(&self, x: &Var<T>) -> Var<T> {
         match x.tape() {
             Some(tape) if self.trainable || tape.is_tracing() => tape.parameter(self),
@@ -125,15 +125,15 @@ impl<T: Float> fmt::Debug for Param<T> {
 /// A tensor that belongs to the model's state but is not trained, such as the
 /// running statistics of batch normalisation.
 ///
-/// `forward` does not change it: it records an update on the tape, which comes
-/// back with the gradients and is applied with them.
+/// `forward` does not change it: it records an update on the tape, which is
+/// returned with the gradients and applied with them.
 pub struct Buffer<T: Float = f32> {
     id: BufferId,
     value: Tensor<T>,
 }
 
 impl<T: Float> Buffer<T> {
-    /// A buffer.
+    /// A buffer with this value.
     pub fn new(value: Tensor<T>) -> Self {
         Self { id: BufferId(fresh_id()), value }
     }
@@ -148,13 +148,13 @@ impl<T: Float> Buffer<T> {
         &self.value
     }
 
-    /// Its value, to be changed in place.
+    /// Its value, for modification in place.
     pub fn value_mut(&mut self) -> &mut Tensor<T> {
         &mut self.value
     }
 }
 
-/// A buffer of its own with the same value.
+/// A new buffer with the same value.
 impl<T: Float> Clone for Buffer<T> {
     fn clone(&self) -> Self {
         Self::new(self.value.clone())
@@ -167,7 +167,7 @@ impl<T: Float> fmt::Debug for Buffer<T> {
     }
 }
 
-/// A buffer that counts, such as the steps that batch normalisation has seen.
+/// A buffer that counts, such as the number of steps of batch normalisation.
 #[derive(Debug)]
 pub struct Counter {
     id: BufferId,
@@ -175,7 +175,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// A counter that stands at `value`.
+    /// A counter that starts at `value`.
     pub fn new(value: i64) -> Self {
         Self { id: BufferId(fresh_id()), value }
     }
@@ -185,18 +185,18 @@ impl Counter {
         self.id
     }
 
-    /// Where it stands.
+    /// The count.
     pub fn value(&self) -> i64 {
         self.value
     }
 
-    /// Where it stands, to be changed in place.
+    /// The count, for modification in place.
     pub fn value_mut(&mut self) -> &mut i64 {
         &mut self.value
     }
 }
 
-/// A counter of its own that stands where this one does.
+/// A new counter with the same count.
 impl Clone for Counter {
     fn clone(&self) -> Self {
         Self::new(self.value)

@@ -1,4 +1,4 @@
-//! Walking through the parameters and buffers of a model, by name.
+//! Visiting the parameters and buffers of a model by name.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +9,8 @@ use crate::loading::{self, Differences};
 use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
 use crate::state::{self, StateDict};
 
-/// One piece of a model's state.
+/// One part of a model's state.
+#[derive(Debug)]
 pub enum Entry<'a, T: Float> {
     /// A parameter.
     Param(&'a Param<T>),
@@ -19,7 +20,8 @@ pub enum Entry<'a, T: Float> {
     Counter(&'a Counter),
 }
 
-/// One piece of a model's state, to be changed.
+/// One part of a model's state, for modification.
+#[derive(Debug)]
 pub enum EntryMut<'a, T: Float> {
     /// A parameter.
     Param(&'a mut Param<T>),
@@ -29,7 +31,7 @@ pub enum EntryMut<'a, T: Float> {
     Counter(&'a mut Counter),
 }
 
-/// Where in a model a walk is: field names and indices joined by dots.
+/// The current path of a visit: field names and indices joined by dots.
 #[derive(Default, Debug)]
 pub struct Path {
     text: String,
@@ -37,18 +39,18 @@ pub struct Path {
 }
 
 impl Path {
-    /// A path that stays empty, for walks in every step that ask for no names:
-    /// writing them would cost more than the walk.
+    /// A path that stays empty, for visits in every step that need no names:
+    /// writing them would cost more than the visit.
     pub fn unwritten() -> Self {
         Self { text: String::new(), unwritten: true }
     }
 
-    /// The path so far, as `encoder.0.weight`.
+    /// The current path, such as `encoder.0.weight`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Calls `inside` with the path one level further in.
+    /// Calls `inside` with the path extended by one level.
     pub fn enter<R>(
         &mut self,
         name: impl std::fmt::Display,
@@ -70,19 +72,19 @@ impl Path {
 
 /// A model's state: what `#[derive(Parameters)]` implements, field by field.
 ///
-/// Plain data (numbers, strings) holds no state; `Option`, `Vec`, arrays,
-/// boxes and tuples pass a walk on to what they hold.
+/// Plain data (numbers, strings) has no state; `Option`, `Vec`, arrays, boxes
+/// and tuples visit their elements.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not known to hold parameters of type `{T}`, nor to hold none",
     note = "derive `Parameters` for it, leave it out with `#[parameters(skip)]`, or say which \
             number type the model has with `#[parameters(element = ...)]`"
 )]
 pub trait Parameters<T: Float = f32> {
-    /// Shows every parameter and buffer to `visitor` with its path, in the
+    /// Calls `visitor` for every parameter and buffer with its path, in the
     /// order of the fields.
     fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>));
 
-    /// As [`visit`](Self::visit), to change them.
+    /// As [`visit`](Self::visit), for modification.
     fn visit_mut<'a>(
         &'a mut self,
         path: &mut Path,
@@ -107,7 +109,7 @@ pub trait Parameters<T: Float = f32> {
         trainable.map(|(_, param)| param.value().len()).sum()
     }
 
-    /// Tells every parameter its path, so that errors can name it.
+    /// Stores the path of every parameter in it, so that errors can name it.
     fn name_parameters(&mut self) {
         self.visit_mut(&mut Path::default(), &mut |path, entry| {
             if let EntryMut::Param(param) = entry {
@@ -116,13 +118,14 @@ pub trait Parameters<T: Float = f32> {
         });
     }
 
-    /// Lets training change the parameters or not; see [`Param::set_trainable`].
+    /// Sets whether training changes the parameters; see
+    /// [`Param::set_trainable`].
     fn set_trainable(&mut self, trainable: bool) {
         self.set_trainable_where(trainable, &|_| true);
     }
 
-    /// Lets training change the parameters whose names `belongs` accepts, or
-    /// not; the others stay as they are.
+    /// Sets whether training changes the parameters whose names `belongs`
+    /// accepts; the others are left as they are.
     ///
     /// ```
     /// use dendra_autograd::{Param, Parameters};
@@ -142,8 +145,8 @@ pub trait Parameters<T: Float = f32> {
         });
     }
 
-    /// Applies what the forward pass recorded for the buffers. An optimizer
-    /// does this in its step.
+    /// Applies the updates of buffers that the forward pass recorded.
+    /// Optimizers call this in their step.
     ///
     /// # Errors
     ///
@@ -175,39 +178,40 @@ pub trait Parameters<T: Float = f32> {
         result
     }
 
-    /// The whole state under its names, as [`StateDict`] holds it.
+    /// The whole state by name.
     fn state_dict(&self) -> StateDict {
         state::state_dict(self)
     }
 
     /// Loads a state dict. Floats of another type are converted; a counter that
-    /// is missing stays where it stands, as in PyTorch.
+    /// is missing keeps its value, as in PyTorch.
     ///
     /// # Errors
     ///
-    /// When a name is missing, unexpected, or has another shape, an element type
-    /// that is no float, or values that the model's floats cannot hold: the error
-    /// lists all of them, and the model stays as it was.
+    /// When a name is missing or unexpected, or a tensor has another shape, an
+    /// element type that is not a float, or values out of range of the model's
+    /// number type. The error lists all differences, and the model is
+    /// unchanged.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         loading::load_state_dict(self, state)
     }
 
-    /// Loads what model and state dict have in common, and returns what was
-    /// skipped: names that are missing or not expected, and tensors of another
-    /// shape or type. Floats of another type are converted.
+    /// Loads the entries that model and state dict have in common, and returns
+    /// what was skipped: names that are missing or unexpected, and tensors of
+    /// another shape or type. Floats of another type are converted.
     ///
     /// # Errors
     ///
-    /// When nothing matches: the names may have a prefix that
-    /// [`StateDict::split_off`] takes away, or be other ones, which
-    /// [`StateDict::renamed`] changes.
+    /// When no entry matches. If the names have a prefix, remove it with
+    /// [`StateDict::split_off`]; if they differ otherwise, change them with
+    /// [`StateDict::renamed`].
     fn load_matching(&mut self, state: &StateDict) -> Result<Differences> {
         loading::load_matching(self, state)
     }
 
-    /// What a file with the state tells of the model besides, as text by key: a
-    /// network that can be built again writes its architecture. Empty unless
-    /// given.
+    /// Further information on the model for files with its state, as text by
+    /// key: a network that can be rebuilt writes its architecture. Empty by
+    /// default.
     fn metadata(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
@@ -221,7 +225,7 @@ pub trait Parameters<T: Float = f32> {
     }
 }
 
-/// A piece of state shows itself.
+/// A part of the state visits itself.
 macro_rules! entries {
     ($($type:ty: $variant:ident;)*) => {$(
         impl<T: Float> Parameters<T> for $type {
@@ -241,7 +245,7 @@ macro_rules! entries {
 }
 entries! { Param<T>: Param; Buffer<T>: Buffer; Counter: Counter; }
 
-/// The parts of a sequence are named by their indices.
+/// The elements of a sequence are named by their indices.
 impl<T: Float, M: Parameters<T>> Parameters<T> for [M] {
     fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
         for (index, part) in self.iter().enumerate() {
@@ -260,7 +264,7 @@ impl<T: Float, M: Parameters<T>> Parameters<T> for [M] {
     }
 }
 
-/// A container passes a walk on to what it holds.
+/// A container visits its content.
 macro_rules! containers {
     ($([$($generics:tt)*] $type:ty: |$this:ident| $inner:expr, $inner_mut:expr;)*) => {$(
         impl<T: Float, $($generics)*> Parameters<T> for $type {
@@ -297,7 +301,7 @@ containers! {
     [M: Parameters<T> + ?Sized] Box<M>: |this| Some(&**this), Some(&mut **this);
 }
 
-/// The parts of a tuple are named by their indices.
+/// The elements of a tuple are named by their indices.
 macro_rules! tuples {
     ($($part:ident $index:tt),*) => {
         impl<T: Float, $($part: Parameters<T>),*> Parameters<T> for ($($part,)*) {
@@ -320,7 +324,7 @@ tuples! { A 0, B 1 }
 tuples! { A 0, B 1, C 2 }
 tuples! { A 0, B 1, C 2, D 3 }
 
-/// Plain data holds no state.
+/// Plain data has no state.
 macro_rules! stateless {
     ($($type:ty)*) => {$(
         impl<T: Float> Parameters<T> for $type {

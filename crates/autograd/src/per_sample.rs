@@ -1,9 +1,9 @@
 //! Gradients of each sample of a batch.
 //!
-//! The cotangent of a value that holds the samples along axis 0 is that of each
-//! sample already; only where such a value meets one that all samples share, as
-//! a weight, are samples summed. There a rule for each operation
-//! (`rules.rs`) gives one gradient for each sample instead.
+//! Where axis 0 of a value holds the samples, its cotangent already holds the
+//! cotangent of each sample. Samples are summed only where such a value is
+//! combined with one that all samples share, such as a weight. There,
+//! `rules.rs` computes one gradient for each sample instead.
 
 mod rules;
 
@@ -19,7 +19,8 @@ use crate::param::{Param, ParamId};
 use crate::tape::{Node, Tape};
 use crate::var::Var;
 
-/// The gradients of each sample of a batch, by all parameters.
+/// The gradients of each sample of a batch with respect to all parameters.
+#[derive(Debug)]
 pub struct SampleGradients<T: Float = f32> {
     tape: Tape<T>,
     loss: T,
@@ -34,14 +35,14 @@ impl<T: Float> SampleGradients<T> {
         self.samples
     }
 
-    /// The gradients by a parameter, `[samples, …parameter]`; `None` when the loss
-    /// does not depend on it.
+    /// The gradients with respect to a parameter, `[samples, …parameter]`;
+    /// `None` when the loss does not depend on it.
     pub fn get(&self, param: &Param<T>) -> Option<&Tensor<T>> {
         self.parameters.iter().find(|(id, _)| *id == param.id()).map(|(_, gradient)| gradient)
     }
 
-    /// The Euclidean norm of each sample's gradient by all parameters together,
-    /// `[samples]`.
+    /// The Euclidean norm of each sample's gradient with respect to all
+    /// parameters together, `[samples]`.
     pub fn norms(&self) -> Tensor<T> {
         let mut squared = Tensor::zeros([self.samples]);
         for (_, gradient) in &self.parameters {
@@ -50,9 +51,9 @@ impl<T: Float> SampleGradients<T> {
         squared.sqrt()
     }
 
-    /// The sum of the samples' gradients, each scaled down to a norm of at most
-    /// `max_norm` first, as differentially private training asks for (Abadi et
-    /// al., "Deep learning with differential privacy", 2016).
+    /// The sum of the samples' gradients, each first scaled down to a norm of
+    /// at most `max_norm`, as in differentially private training (Abadi et al.,
+    /// "Deep learning with differential privacy", 2016).
     ///
     /// # Errors
     ///
@@ -69,33 +70,35 @@ impl<T: Float> SampleGradients<T> {
     }
 }
 
-/// Gradients of each sample. The samples lie along axis 0 of the inputs, each
-/// as one row or as several, as of one sequence after another. The loss is a
-/// vector with one element for each sample, or a scalar that a sum or mean over
-/// axis 0, or a fused loss, has made of the samples: of a mean of N, each
-/// sample's part is 1/N of the gradient of its own loss, so that the parts sum
+/// Gradients of each sample. Axis 0 of the inputs holds the samples, each as
+/// one row or as several adjacent rows, such as sequences. The loss is a vector
+/// with one element for each sample, or a scalar that is the sum or mean of the
+/// samples over axis 0 or a fused loss. For a mean of N samples, each sample's
+/// part is 1/N of the gradient of its own loss, so that the parts always sum up
+/// to the gradient.
 /// up to the gradient in any case.
 impl<T: Float> Var<T> {
-    /// The gradients of each sample's loss by all parameters. Consumes what the
-    /// tape recorded.
+    /// The gradients of each sample's loss with respect to all parameters.
+    /// Consumes the record of the tape.
     ///
-    /// It costs memory for N gradients, and the time to write them. Linear layers,
-    /// convolutions, embeddings, normalisation and element-wise operations have
-    /// rules of their own. Any other operation on a
-    /// shared value is computed once more for each sample, or, where it cannot be
-    /// cut along the samples, N times for the whole batch, as in recurrent layers.
+    /// It needs memory for N gradients, and the time to write them. Linear
+    /// layers, convolutions, embeddings, normalisation and element-wise
+    /// operations compute the gradients of all samples at once. Any other
+    /// operation on a shared value is computed once more for each sample or, if
+    /// it cannot be divided into samples, N times for the whole batch; this is
+    /// the case for recurrent layers.
     ///
-    /// Measured on two busy cores for 64 samples, forward pass included: of a
-    /// perceptron 784–128–128–10 all gradients take 97 ms, a loop over the samples
-    /// 195 ms, a plain gradient 3 ms, the norms alone 2 ms, and
-    /// [`backward_clipped`](Self::backward_clipped) 14 ms; of a network of two
-    /// convolutions 101, 189, 88, 105 and 177 ms.
+    /// Measured on two busy cores for 64 samples, including the forward pass:
+    /// for a perceptron 784–128–128–10, all gradients take 97 ms, a loop over
+    /// the samples 195 ms, a plain gradient 3 ms, the norms alone 2 ms, and
+    /// [`backward_clipped`](Self::backward_clipped) 14 ms. For a network of two
+    /// convolutions it is 101, 189, 88, 105 and 177 ms.
     ///
     /// # Errors
     ///
-    /// When the loss is neither, a parameter reaches it past the samples, an
-    /// operation mixes them (batch normalisation in training), hooks are
-    /// registered, or as those of `backward`.
+    /// When the loss has another form, a parameter influences it other than
+    /// through the samples, an operation mixes samples (batch normalisation in
+    /// training), or hooks are registered; and the errors of `backward`.
     ///
     /// ```
     /// use dendra_autograd::{Param, Tape};
@@ -131,16 +134,16 @@ impl<T: Float> Var<T> {
         })
     }
 
-    /// The Euclidean norm of each sample's gradient by all parameters together,
-    /// `[samples]`. The tape keeps its record.
+    /// The Euclidean norm of each sample's gradient with respect to all
+    /// parameters together, `[samples]`. The tape keeps its record.
     ///
-    /// The gradients by the weights of linear layers, convolutions and embeddings
-    /// are not stored; a parameter that is used several times has its gradients
-    /// stored until all are known.
+    /// The gradients of the weights of linear layers, convolutions and
+    /// embeddings are not stored. For a parameter that is used several times,
+    /// the gradients are stored until all are known.
     ///
     /// # Errors
     ///
-    /// As those of [`backward_per_sample`](Self::backward_per_sample).
+    /// The errors of [`backward_per_sample`](Self::backward_per_sample).
     pub fn per_sample_norms(&self) -> Result<Tensor<T>> {
         let tape = self.sampled_tape()?;
         let _passing = tape.begin_unwatched_pass()?;
@@ -148,18 +151,18 @@ impl<T: Float> Var<T> {
         Ok(tape.pass_samples(&batch, &batch.cotangent, Wanted::Norms)?.squared.sqrt())
     }
 
-    /// The sum of the samples' gradients, each scaled down to a norm of at most
-    /// `max_norm` first, as
-    /// [`SampleGradients::clipped_sum`] gives it, with the memory of
-    /// [`backward`](Self::backward): one pass for the norms, and one for the sum of
-    /// the losses weighted accordingly (Lee and Kifer, "Scaling up differentially
-    /// private deep learning with fast per-example gradient clipping", 2021).
-    /// Consumes what the tape recorded.
+    /// The sum of the samples' gradients, each first scaled down to a norm of
+    /// at most `max_norm`. The result is that of
+    /// [`SampleGradients::clipped_sum`], but it needs only the memory of
+    /// [`backward`](Self::backward): one pass computes the norms, and one the
+    /// gradient of a weighted sum of the losses (Lee and Kifer, "Scaling up
+    /// differentially private deep learning with fast per-example gradient
+    /// clipping", 2021). Consumes the record of the tape.
     ///
     /// # Errors
     ///
-    /// As those of [`backward_per_sample`](Self::backward_per_sample), and when
-    /// `max_norm` is not a positive number.
+    /// The errors of [`backward_per_sample`](Self::backward_per_sample), and
+    /// when `max_norm` is not a positive number.
     pub fn backward_clipped(&self, max_norm: f64) -> Result<Gradients<T>> {
         let tape = self.sampled_tape()?;
         let weights = clip_weights(&self.per_sample_norms()?, max_norm)?;
@@ -179,7 +182,7 @@ impl<T: Float> Var<T> {
     }
 }
 
-/// What the gradients of samples are scaled by to have at most this norm.
+/// The factors that limit the samples' gradients to this norm.
 fn clip_weights<T: Float>(norms: &Tensor<T>, max_norm: f64) -> Result<Tensor<T>> {
     if !(max_norm > 0.0 && max_norm.is_finite()) {
         let message = format!("max_norm must be a positive number, got {max_norm}");
@@ -197,10 +200,10 @@ fn weigh<T: Float>(x: &Tensor<T>, weights: &Tensor<T>) -> Result<Tensor<T>> {
     rows.mul(&weights)?.reshape(x.shape().clone())
 }
 
-/// Where the samples of a loss are summed.
+/// The value at which the samples of a loss are summed.
 struct Batch<T: Float> {
     node: usize,
-    /// The gradient of the loss, a sample after the other along axis 0.
+    /// The gradient of the loss, with the samples along axis 0.
     cotangent: Tensor<T>,
     samples: usize,
 }
@@ -220,15 +223,17 @@ impl<T: Float> Tape<T> {
     fn begin_unwatched_pass(&self) -> Result<Passing<'_, T>> {
         match self.begin_pass()? {
             (passing, None) => Ok(passing),
-            _ => Err(Error::tape("gradients of samples call no hooks and retain no gradient")),
+            _ => {
+                Err(Error::tape("per-sample gradients do not support hooks and retained gradients"))
+            }
         }
     }
 
     fn batch(&self, loss: &Var<T>) -> Result<Batch<T>> {
         let fail = |what: &str| {
             Err(Error::tape(format!(
-                "gradients of samples need a loss for each sample, of shape [N], or a scalar that \
-                 was made of the samples; {what}"
+                "per-sample gradients need a loss for each sample, of shape [N], or a scalar that \
+                 is a sum or mean of the samples; {what}"
             )))
         };
         let Some(mut node) = loss.node() else { return fail("got a constant") };
@@ -239,14 +244,14 @@ impl<T: Float> Tape<T> {
         let record = self.shared.record();
         while cotangent.rank() == 0 {
             let Node::Operation(call) = &record.nodes[node] else {
-                return fail("this scalar was not, or in a checkpoint");
+                return fail("this scalar is not, or is inside a checkpoint");
             };
             let needs: SmallVec<[bool; 3]> = call.parents().iter().map(Option::is_some).collect();
             let mut inputs = call.parents().iter().enumerate();
             let parent = inputs.find_map(|(index, parent)| Some((index, (*parent)?)));
             let (Some((index, parent)), 1) = (parent, needs.iter().filter(|need| **need).count())
             else {
-                return fail("this scalar depends on several values, as on a penalty");
+                return fail("this scalar depends on several values, such as a penalty");
             };
             let Some(gradient) = call.vjp(&needs, cotangent).swap_remove(index) else {
                 return fail("this scalar has no gradient");
@@ -255,7 +260,7 @@ impl<T: Float> Tape<T> {
         }
         let samples = cotangent.shape()[0];
         match samples {
-            0 => fail("there are none"),
+            0 => fail("got no samples"),
             _ => Ok(Batch { node, cotangent, samples }),
         }
     }
@@ -346,8 +351,9 @@ impl<T: Float> Tape<T> {
     }
 }
 
-/// The squared norms by inputs that are used here alone, where the operation can
-/// tell them without the gradients, which are then no longer needed.
+/// The squared norms with respect to inputs that are used only here, if the
+/// operation can compute them without the gradients, which are then not needed
+/// any more.
 fn norms_alone<T: Float>(
     call: &dyn Recorded<T>,
     needs: &mut [bool],

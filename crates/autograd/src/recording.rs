@@ -1,13 +1,10 @@
-//! All that happens on a tape which traces: calls of operations, constants
-//! included, functions without a gradient, and the part of the model that each
-//! belongs to.
+//! The recording of a tracing tape: calls of operations, constants, functions
+//! without a gradient, and the part of the model to which each belongs.
 
 use std::fmt::Display;
-use std::sync::MutexGuard;
 
-use dendra_tensor::ops::{Op, Recorded, record};
+use dendra_tensor::ops::Recorded;
 use dendra_tensor::{AnyTensor, Element, Error, Float, Result, Tensor, Tensors};
-use smallvec::SmallVec;
 
 use crate::function::Function;
 use crate::param::{Param, ParamId};
@@ -15,24 +12,26 @@ use crate::parameters::{Entry, Parameters, Path};
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// What happened on a tape made by [`Tape::tracing`].
+/// The recording of a tape made by [`Tape::tracing`].
+#[derive(Debug)]
 pub struct Recording<T: Float = f32> {
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<Event<T>>,
-    /// The parts that were entered; the first is the whole model.
+    /// The parts of the model that were entered; the first is the whole model.
     pub scopes: Vec<Scope>,
     /// The part that is being computed.
     current: usize,
 }
 
-/// Something that happened; a value of the tape is the index of its event.
+/// An event; a value of the tape is the index of its event.
+#[derive(Debug)]
 pub enum Event<T: Float> {
-    /// A value came from outside: data, a parameter, a constant, or a value of
-    /// the tape that was taken off it.
+    /// A value from outside: data, a constant, or a value that was detached
+    /// from the tape.
     Value(Tensor<T>),
     /// A parameter was put on the tape.
     Parameter {
-        /// Which one.
+        /// The parameter.
         id: ParamId,
         /// Its value.
         value: Tensor<T>,
@@ -48,9 +47,9 @@ pub enum Event<T: Float> {
     Function {
         /// The function.
         function: Box<dyn Function>,
-        /// What went in.
+        /// The inputs.
         inputs: Vec<AnyTensor>,
-        /// What came out.
+        /// The output.
         output: AnyTensor,
         /// The index of the part.
         scope: usize,
@@ -60,14 +59,14 @@ pub enum Event<T: Float> {
 /// A part of a model that was entered; see [`Tape::enter`].
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// The part in which it was entered; the whole model is in itself.
+    /// The part in which it was entered; for the whole model, the model itself.
     pub parent: usize,
     /// Its name in its container.
     pub name: String,
-    /// What it is, as `Linear 784 → 64`.
+    /// Its description, such as `Linear 784 → 64`.
     pub description: String,
-    /// One of the parameters of the container and its path there: it tells where
-    /// in the model the container is.
+    /// One of the parameters of the container and its path in the container,
+    /// from which the path of the container in the model follows.
     pub anchor: Option<(ParamId, String)>,
 }
 
@@ -78,14 +77,19 @@ impl<T: Float> Recording<T> {
         Self { events: Vec::new(), scopes: vec![whole], current: 0 }
     }
 
-    /// Notes a value that came from outside.
+    /// Records a value from outside.
     pub(crate) fn value(&mut self, value: &Tensor<T>) -> usize {
         self.push(Event::Value(value.clone()))
     }
 
-    /// Notes a parameter.
+    /// Records a parameter.
     pub(crate) fn parameter(&mut self, param: &Param<T>) -> usize {
         self.push(Event::Parameter { id: param.id(), value: param.value().clone() })
+    }
+
+    /// Records the call of an operation.
+    pub(crate) fn call(&mut self, call: Box<dyn Recorded<T>>) -> usize {
+        self.push(Event::Call { call, scope: self.current })
     }
 
     fn push(&mut self, event: Event<T>) -> usize {
@@ -94,7 +98,8 @@ impl<T: Float> Recording<T> {
     }
 }
 
-/// As long as it lives, what is computed belongs to a part; see [`Tape::enter`].
+/// While this exists, computations belong to a part; see [`Tape::enter`].
+#[derive(Debug)]
 #[must_use = "the part is left at once when this is dropped"]
 pub struct Inside<T: Float> {
     tape: Tape<T>,
@@ -109,16 +114,16 @@ impl<T: Float> Drop for Inside<T> {
     }
 }
 
-/// Telling a trace what happens.
+/// Recording a trace.
 impl<T: Float> Tape<T> {
-    /// Whether everything that happens is kept.
+    /// Whether the tape records everything.
     pub fn is_tracing(&self) -> bool {
         self.recording().is_some()
     }
 
-    /// Begins a part of a model, `name` in its container, for as long as the
-    /// returned value lives; a container of layers calls it before each of them.
-    /// `None`, and no work, where the tape does not trace.
+    /// Enters the part `name` of a container until the returned value is
+    /// dropped; a container of layers calls this before each layer. Returns
+    /// `None` and does nothing if the tape does not trace.
     pub fn enter(
         &self,
         container: &dyn Parameters<T>,
@@ -139,10 +144,10 @@ impl<T: Float> Tape<T> {
         Some(Inside { tape: self.clone(), outer })
     }
 
-    /// Tells a trace that `output` is what a function without a gradient made of
-    /// these inputs: comparisons, arg-max, masks and integers are computed by
-    /// methods of tensors, which no tape sees. Does nothing where the tape does
-    /// not trace.
+    /// Records in a trace that `output` is the result of a function without a
+    /// gradient for these inputs: comparisons, argmax, masks and integers are
+    /// computed by methods of tensors, which no tape sees. Does nothing if the
+    /// tape does not trace.
     ///
     /// ```
     /// use dendra_autograd::{Comparison, Plain, Tape, Var};
@@ -162,7 +167,7 @@ impl<T: Float> Tape<T> {
     ///
     /// # Errors
     ///
-    /// When a trace finds that the function gives another output.
+    /// When the function returns another output in a trace.
     pub fn note(
         &self,
         function: impl Function,
@@ -174,7 +179,7 @@ impl<T: Float> Tape<T> {
         let output = output.as_any()?;
         if !function.apply(&inputs)?.has_bits_of(&output) {
             let message =
-                format!("a trace was told that `{}` gave another output", function.name());
+                format!("`{}` returns another output than the one given to note", function.name());
             return Err(Error::tape(message));
         }
         let (function, scope) = (Box::new(function) as Box<dyn Function>, recording.current);
@@ -182,10 +187,10 @@ impl<T: Float> Tape<T> {
         Ok(())
     }
 
-    /// Calls a function without a gradient; a trace sees it. Where its output is
-    /// put on the tape, by [`input`](Self::input), a trace knows it again, so that
-    /// what depends on the data in other ways than operations do can be one
-    /// function of a trace.
+    /// Calls a function without a gradient and records it in a trace. If its
+    /// output is put on the tape by [`input`](Self::input), a trace connects
+    /// the two. So a computation that depends on the data in other ways than
+    /// operations do can be one function of a trace.
     ///
     /// ```
     /// use dendra_autograd::{Plain, Tape};
@@ -209,7 +214,7 @@ impl<T: Float> Tape<T> {
         let output = function.apply(&inputs)?;
         let typed = output.downcast().cloned().ok_or_else(|| {
             let (name, found) = (function.name(), output.element());
-            Error::tape(format!("`{name}` gives elements of type {found}, not {}", E::NAME))
+            Error::tape(format!("`{name}` returns elements of type {found}, expected {}", E::NAME))
         })?;
         if let Some(mut recording) = self.recording() {
             let (function, scope) = (Box::new(function) as Box<dyn Function>, recording.current);
@@ -218,48 +223,27 @@ impl<T: Float> Tape<T> {
         Ok(typed)
     }
 
-    /// Takes out what was recorded since the tape was made; `None` where it does
-    /// not trace.
+    /// Takes everything that was recorded since the tape was made; `None` if
+    /// the tape does not trace.
     pub fn take_recording(&self) -> Option<Recording<T>> {
         self.recording().map(|mut recording| std::mem::replace(&mut *recording, Recording::new()))
     }
-
-    /// Applies an operation and records it.
-    #[inline(never)]
-    pub(crate) fn trace<O: Op<T>>(
-        &self,
-        mut recording: MutexGuard<'_, Recording<T>>,
-        operation: O,
-        inputs: &[&Var<T>],
-    ) -> Var<T> {
-        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
-        let parents = inputs
-            .iter()
-            .map(|input| Some(input.node().unwrap_or_else(|| recording.value(input.value()))))
-            .collect();
-        let call = record(operation, &values, parents);
-        let output = call.output().clone();
-        let scope = recording.current;
-        let node = recording.push(Event::Call { call, scope });
-        drop(recording);
-        Var::placed(output, self.clone(), Some(node))
-    }
 }
 
-/// A tensor of any element type, to be noted.
+/// A tensor of any element type, for recording.
 pub trait AsAny {
-    /// The tensor with its type found out at run time.
+    /// The tensor with its element type erased.
     ///
     /// # Errors
     ///
-    /// When its elements have a type that no trace holds.
+    /// When its element type is not supported by traces.
     fn as_any(&self) -> Result<AnyTensor>;
 }
 
 impl<E: Element> AsAny for Tensor<E> {
     fn as_any(&self) -> Result<AnyTensor> {
         AnyTensor::upcast(self).ok_or_else(|| {
-            Error::tape(format!("a trace holds no tensors with elements of type {}", E::NAME))
+            Error::tape(format!("traces do not support tensors with elements of type {}", E::NAME))
         })
     }
 }
@@ -275,7 +259,7 @@ impl<T: Float> Tensors for Var<T> {
         self.value().tensors()
     }
 
-    /// On the tape where this one is.
+    /// The result is on the same tape as this one.
     fn with_tensors(&self, tensors: &mut dyn Iterator<Item = AnyTensor>) -> Result<Self> {
         let value = self.value().with_tensors(tensors)?;
         Ok(match self.tape() {

@@ -1,4 +1,5 @@
-//! State dicts: named tensors of any element type, out of a model and into it.
+//! State dicts: named tensors of any element type, saved from and loaded into
+//! models.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +7,19 @@ use dendra_tensor::{AnyTensor, Element, Error, Float, Result, Tensor};
 
 use crate::parameters::{Entry, Parameters, Path};
 
-/// Named tensors: the state of a model or of an optimizer, as files hold it.
+/// Named tensors: the state of a model or of an optimizer, as stored in files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
     entries: BTreeMap<String, AnyTensor>,
 }
 
 impl StateDict {
-    /// No entries.
+    /// A dict without entries.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a tensor in, in place of one of the same name.
+    /// Inserts a tensor; one of the same name is replaced.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<AnyTensor>) {
         self.entries.insert(name.into(), value.into());
     }
@@ -28,18 +29,19 @@ impl StateDict {
         self.entries.get(name)
     }
 
-    /// Takes out the tensor of this name, if there is one: the second copy of a
-    /// tied weight, say, or the layers that another model does not have.
+    /// Removes and returns the tensor of this name, if there is one: for
+    /// example the second copy of a tied weight, or a layer that another model
+    /// does not have.
     pub fn remove(&mut self, name: &str) -> Option<AnyTensor> {
         self.entries.remove(name)
     }
 
-    /// The tensor of this name, when it holds elements of this type.
+    /// The tensor of this name, if its elements are of type `T`.
     pub fn typed<T: Element>(&self, name: &str) -> Option<&Tensor<T>> {
         self.get(name)?.downcast()
     }
 
-    /// Names and tensors, in the order of the names.
+    /// Names and tensors, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &AnyTensor)> {
         self.entries.iter().map(|(name, value)| (name.as_str(), value))
     }
@@ -49,13 +51,13 @@ impl StateDict {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no tensor.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Takes out the entries whose names begin with `prefix` and a dot, and
-    /// gives them without it.
+    /// Removes the entries whose names begin with `prefix` and a dot, and
+    /// returns them without the prefix.
     #[must_use]
     pub fn split_off(&mut self, prefix: &str) -> Self {
         let inner = |name: &str| name.strip_prefix(prefix)?.strip_prefix('.').map(str::to_owned);
@@ -70,8 +72,8 @@ impl StateDict {
         taken
     }
 
-    /// The entries under the names that `rename` gives for theirs; `None` leaves
-    /// an entry out.
+    /// The entries with their names replaced by those that `rename` returns;
+    /// `None` drops an entry.
     ///
     /// ```
     /// use dendra_autograd::StateDict;
@@ -92,7 +94,7 @@ impl StateDict {
         for (old, value) in self.entries {
             let Some(new) = rename(&old) else { continue };
             if entries.contains_key(&new) {
-                let message = format!("{old} gets the name {new}, as another entry did");
+                let message = format!("two entries get the name {new}, one of them {old}");
                 return Err(Error::argument("StateDict::renamed", message));
             }
             entries.insert(new, value);
@@ -100,7 +102,7 @@ impl StateDict {
         Ok(Self { entries })
     }
 
-    /// Puts all entries of another dict in, with `prefix` and a dot before
+    /// Inserts all entries of another dict, with `prefix` and a dot before
     /// their names.
     pub fn extend(&mut self, prefix: &str, other: &Self) {
         for (name, value) in other.iter() {
@@ -109,8 +111,8 @@ impl StateDict {
     }
 }
 
-/// The tensor with floats of this type, rounded where they are more precise;
-/// `None` when it holds no floats.
+/// The tensor converted to this float type, rounded if necessary; `None` if its
+/// elements are not floats.
 pub(crate) fn to_float<T: Float>(any: &AnyTensor) -> Option<Tensor<T>> {
     match any {
         AnyTensor::F32(tensor) => Some(float(tensor)),
@@ -119,13 +121,13 @@ pub(crate) fn to_float<T: Float>(any: &AnyTensor) -> Option<Tensor<T>> {
     }
 }
 
-/// The same tensor where the types are the same, else a conversion.
+/// The same tensor if the types are equal, otherwise a conversion.
 fn float<T: Float, U: Float>(tensor: &Tensor<U>) -> Tensor<T> {
     let same: Option<&Tensor<T>> = (tensor as &dyn std::any::Any).downcast_ref();
     same.cloned().unwrap_or_else(|| tensor.cast())
 }
 
-/// The state of a model under its names, sharing the buffers.
+/// The state of a model by name, sharing the buffers.
 pub(crate) fn state_dict<T: Float>(model: &(impl Parameters<T> + ?Sized)) -> StateDict {
     let mut state = StateDict::new();
     let any = |tensor| AnyTensor::upcast(tensor).expect("the library's float types are listed");
@@ -155,7 +157,7 @@ mod tests {
         let names: Vec<&str> = renamed.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["layer.0", "layer.1"]);
         let error = state.renamed(&|_| Some("same".to_owned())).unwrap_err().to_string();
-        assert!(error.contains("1 gets the name same, as another entry did"), "{error}");
+        assert!(error.contains("two entries get the name same, one of them 1"), "{error}");
     }
 
     #[test]

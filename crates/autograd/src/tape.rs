@@ -1,10 +1,10 @@
-//! The tape: what happened, in order.
+//! The tape: a record of operations in order.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dendra_tensor::ops::{Op, Recorded, record};
+use dendra_tensor::ops::{Op, Parents, Recorded, record};
 use dendra_tensor::{Float, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
@@ -15,16 +15,16 @@ use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::recording::Recording;
 use crate::var::Var;
 
-/// Nodes for which a tape has room at first: those of a small network, in less
-/// than a kilobyte. For a block of more, glibc's allocator clears its lists of
-/// small ones away.
+/// The initial capacity of a tape in nodes: enough for a small network, in less
+/// than a kilobyte. For a larger block, glibc's allocator would clear its lists
+/// of small blocks.
 pub(crate) const NODES: usize = 32;
 
-/// The record of one forward pass, and what else a forward pass may need:
+/// The record of one forward pass, with what else a forward pass needs:
 /// training or evaluation mode, and the random stream.
 ///
-/// A tape serves one step: [`Var::backward`] consumes what it recorded. A
-/// clone is another handle of the same tape.
+/// A tape serves one step: [`Var::backward`] consumes the record. A clone is
+/// another handle of the same tape.
 pub struct Tape<T: Float = f32> {
     pub(crate) shared: Arc<Shared<T>>,
 }
@@ -33,10 +33,10 @@ pub(crate) struct Shared<T: Float> {
     mode: Mode,
     random: Rng,
     record: Mutex<Record<T>>,
-    /// The tape that records for this one, which differs from it in the mode
-    /// alone.
+    /// The tape that records for this one, which differs from it only in the
+    /// mode.
     recorder: Option<Arc<Shared<T>>>,
-    /// All that happens, on a tape that traces.
+    /// The recording of a tracing tape.
     recording: Option<Box<Mutex<Recording<T>>>>,
 }
 
@@ -44,17 +44,17 @@ pub(crate) struct Record<T: Float> {
     pub(crate) nodes: Vec<Node<T>>,
     pub(crate) parameters: BTreeMap<ParamId, usize>,
     pub(crate) updates: Vec<Update<T>>,
-    /// How many random streams were handed out.
+    /// The number of random streams handed out.
     streams: u64,
-    /// What a pass has to stop for; `None` while that is nothing.
+    /// What a pass has to do besides computing gradients; `None` for nothing.
     pub(crate) watch: Option<Box<Watch<T>>>,
-    /// Whether a pass that keeps the record is on its way.
+    /// Whether a pass that keeps the record is running.
     pub(crate) passing: bool,
     /// Whether `backward` was called.
     pub(crate) finished: bool,
 }
 
-/// Where a value that needs a gradient came from.
+/// The origin of a value that needs a gradient.
 pub(crate) enum Node<T: Float> {
     /// [`Tape::leaf`].
     Leaf,
@@ -64,16 +64,16 @@ pub(crate) enum Node<T: Float> {
     Alias(usize),
     /// An operation.
     Operation(Box<dyn Recorded<T>>),
-    /// Lent to the pass that is being recorded.
+    /// Taken by a pass that is being recorded.
     Lent,
-    /// An operation that its part, further on, computes again; the nodes of its
+    /// An operation that a later [`Node::Part`] recomputes; the nodes of its
     /// inputs.
     Dropped(Box<[Option<usize>]>),
-    /// The end of a part that is computed again.
+    /// The end of a part that is recomputed.
     Part(Box<Part<T>>),
 }
 
-/// What a forward pass is for.
+/// The purpose of a forward pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Training,
@@ -93,10 +93,10 @@ impl<T: Float> Tape<T> {
         Self { shared: Arc::new(Shared { mode, random, record, recorder: None, recording: None }) }
     }
 
-    /// This tape in evaluation mode, for a part of a model: what is recorded
-    /// there is recorded here.
+    /// This tape in evaluation mode, for a part of a model; operations are
+    /// recorded on this tape.
     pub(crate) fn in_evaluation(&self) -> Self {
-        // Never used: the recorder's is.
+        // Never used, since the recorder's record is.
         let record = Mutex::new(Record::with_room_for(0));
         let random = self.shared.random.clone();
         let recorder = Some(Arc::clone(self.recorder()));
@@ -104,34 +104,35 @@ impl<T: Float> Tape<T> {
         Self { shared: Arc::new(Shared { mode, random, record, recorder, recording: None }) }
     }
 
-    /// What records for this tape.
+    /// The tape that records for this one.
     pub(crate) fn recorder(&self) -> &Arc<Shared<T>> {
         self.shared.recorder.as_ref().unwrap_or(&self.shared)
     }
 
-    /// A tape in training mode. Whatever is random in the forward pass depends
-    /// on seed and step, and on nothing else.
+    /// A tape in training mode. Random values of the forward pass depend only
+    /// on seed and step.
     pub fn training(seed: u64, step: u64) -> Self {
         warn_if_unoptimised();
         Self::new(Mode::Training, Rng::seed(seed).fork(step))
     }
 
     /// A tape in evaluation mode: dropout passes values through, and batch
-    /// normalisation uses its running statistics. For gradients of a trained
-    /// model, such as saliency maps; without gradients no tape is needed.
+    /// normalisation uses its running statistics. It is meant for gradients of
+    /// a trained model, such as saliency maps; without gradients no tape is
+    /// needed.
     pub fn evaluation() -> Self {
         Self::new(Mode::Evaluation, Rng::seed(0))
     }
 
     /// A tape in evaluation mode on which nothing needs a gradient, so nothing
-    /// is recorded: for models that ask for a tape where gradients are not
-    /// wanted.
+    /// is recorded. It is meant for models that require a tape when no
+    /// gradients are wanted.
     pub fn inference() -> Self {
         Self::new(Mode::Inference, Rng::seed(0))
     }
 
-    /// A tape in evaluation mode that keeps all that happens on it, for
-    /// [`take_recording`](Self::take_recording); no gradient can be asked for.
+    /// A tape in evaluation mode that records everything for
+    /// [`take_recording`](Self::take_recording); it computes no gradients.
     pub fn tracing() -> Self {
         let mut tape = Self::evaluation();
         if let Some(shared) = Arc::get_mut(&mut tape.shared) {
@@ -145,23 +146,23 @@ impl<T: Float> Tape<T> {
         Some(recording.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether this is a forward pass of training.
+    /// Whether the tape is in training mode.
     pub fn is_training(&self) -> bool {
         self.shared.mode == Mode::Training
     }
 
-    /// Whether both are handles of one tape.
+    /// Whether both are handles of the same tape.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.recorder(), other.recorder())
     }
 
-    /// A value on this tape whose gradient is not wanted: data.
+    /// A value on this tape that needs no gradient: data.
     pub fn input(&self, value: Tensor<T>) -> Var<T> {
         let node = self.recording().map(|mut recording| recording.value(&value));
-        Var::placed(value, self.clone(), node)
+        Var::on_tape(value, self.clone(), node)
     }
 
-    /// A value on this tape whose gradient is wanted; ask for it with
+    /// A value on this tape that needs a gradient; get it with
     /// [`Gradients::wrt`](crate::Gradients::wrt).
     ///
     /// On a tape for [`inference`](Self::inference) it is an
@@ -171,14 +172,14 @@ impl<T: Float> Tape<T> {
             return self.input(value);
         }
         let node = self.shared.record().push(Node::Leaf);
-        Var::placed(value, self.clone(), Some(node))
+        Var::on_tape(value, self.clone(), Some(node))
     }
 
-    /// The parameter on this tape; the same node however often it is used.
+    /// The parameter on this tape; all uses share one node.
     pub(crate) fn parameter(&self, param: &Param<T>) -> Var<T> {
         if let Some(mut recording) = self.recording() {
             let node = recording.parameter(param);
-            return Var::placed(param.value().clone(), self.clone(), Some(node));
+            return Var::on_tape(param.value().clone(), self.clone(), Some(node));
         }
         if self.shared.mode == Mode::Inference {
             return self.input(param.value().clone());
@@ -193,10 +194,10 @@ impl<T: Float> Tape<T> {
             }
         };
         drop(record);
-        Var::placed(param.value().clone(), self.clone(), Some(node))
+        Var::on_tape(param.value().clone(), self.clone(), Some(node))
     }
 
-    /// A random stream of its own for the next random operation.
+    /// A new random stream for the next random operation.
     pub fn random_stream(&self) -> Rng {
         let mut record = self.shared.record();
         record.streams += 1;
@@ -209,37 +210,61 @@ impl<T: Float> Tape<T> {
         self.shared.record().updates.push(Update::Towards { buffer: buffer.id(), target, weight });
     }
 
-    /// Has a buffer that is the mean of `seen` targets be that of one more, when
-    /// the gradients are applied. Several of one step count one after the other.
+    /// When the gradients are applied, adds `target` to a buffer that is the
+    /// mean of `seen` targets. Several updates of one step are added one after
+    /// the other.
     pub fn update_average(&self, buffer: &Buffer<T>, target: Tensor<T>, seen: u64) {
         self.shared.record().updates.push(Update::Average { buffer: buffer.id(), target, seen });
     }
 
-    /// Counts up when the gradients are applied.
+    /// Increments the counter when the gradients are applied.
     pub fn increment(&self, counter: &Counter) {
         self.shared.record().updates.push(Update::Increment { buffer: counter.id() });
     }
 
     /// Applies an operation and, when an input needs a gradient, records it.
     pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
-        if let Some(recording) = self.recording() {
-            return self.trace(recording, operation, inputs);
+        let values = values(inputs);
+        match self.parents(inputs) {
+            Some(parents) => self.keep(record(operation, &values, parents)),
+            None => Var::on_tape(operation.forward(&values).0, self.clone(), None),
         }
-        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
-        if inputs.iter().all(|input| input.node().is_none()) {
-            return self.input(operation.forward(&values).0);
-        }
-        let parents = inputs.iter().map(|input| input.node()).collect();
-        let call = record(operation, &values, parents);
-        let output = call.output().clone();
-        let node = self.shared.record().push(Node::Operation(call));
-        Var::placed(output, self.clone(), Some(node))
     }
+
+    // What follows is not generic over the operation, so that it is compiled once.
+
+    /// The nodes of the inputs of a call; `None` if the call is not recorded.
+    #[inline(never)]
+    fn parents(&self, inputs: &[&Var<T>]) -> Option<Parents> {
+        if let Some(mut recording) = self.recording() {
+            let mut node =
+                |input: &Var<T>| input.node().unwrap_or_else(|| recording.value(input.value()));
+            return Some(inputs.iter().map(|&input| Some(node(input))).collect());
+        }
+        let parents: Parents = inputs.iter().map(|input| input.node()).collect();
+        parents.iter().any(Option::is_some).then_some(parents)
+    }
+
+    /// Records a call and returns its output.
+    #[inline(never)]
+    fn keep(&self, call: Box<dyn Recorded<T>>) -> Var<T> {
+        let output = call.output().clone();
+        let node = match self.recording() {
+            Some(mut recording) => recording.call(call),
+            None => self.shared.record().push(Node::Operation(call)),
+        };
+        Var::on_tape(output, self.clone(), Some(node))
+    }
+}
+
+#[inline(never)]
+fn values<'a, T: Float>(inputs: &[&'a Var<T>]) -> SmallVec<[&'a Tensor<T>; 4]> {
+    inputs.iter().map(|input| input.value()).collect()
 }
 
 impl<T: Float> Shared<T> {
     pub(crate) fn record(&self) -> MutexGuard<'_, Record<T>> {
-        // A panic while recording leaves at worst a node too many.
+        // A panic while recording leaves at most an unused node.
         let recorder = self.recorder.as_deref().unwrap_or(self);
         recorder.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -260,7 +285,7 @@ impl<T: Float> Record<T> {
 
     pub(crate) fn push(&mut self, node: Node<T>) -> usize {
         if self.finished {
-            // Nothing will ask for this node again: `backward` refuses.
+            // The node is never used: `backward` returns an error.
             return 0;
         }
         self.nodes.push(node);

@@ -1,4 +1,4 @@
-//! A value that may sit on a tape.
+//! A value that may be on a tape.
 
 use std::fmt;
 use std::ops;
@@ -11,29 +11,29 @@ use crate::gradients::Gradients;
 use crate::recording::AsAny;
 use crate::tape::Tape;
 
-/// A tensor that may sit on a [`Tape`]. Cloning it is cheap.
+/// A tensor that may be on a [`Tape`]. Cloning it is cheap.
 ///
-/// Its functions are the methods of [`Ops`], which tensors have as well.
+/// Its functions are the methods of [`Ops`], which tensors have too.
 pub struct Var<T: Float = f32> {
     value: Tensor<T>,
-    place: Option<Place<T>>,
+    on: Option<OnTape<T>>,
 }
 
-/// Where a value sits.
-struct Place<T: Float> {
+/// The tape of a value and its node there.
+struct OnTape<T: Float> {
     tape: Tape<T>,
-    /// The node, when the value needs a gradient.
+    /// The node, if the value needs a gradient.
     node: Option<usize>,
 }
 
 impl<T: Float> Var<T> {
-    /// A value on no tape: nothing that is done with it is recorded.
+    /// A value that is on no tape: operations on it are not recorded.
     pub fn new(value: Tensor<T>) -> Self {
-        Self { value, place: None }
+        Self { value, on: None }
     }
 
-    pub(crate) fn placed(value: Tensor<T>, tape: Tape<T>, node: Option<usize>) -> Self {
-        Self { value, place: Some(Place { tape, node }) }
+    pub(crate) fn on_tape(value: Tensor<T>, tape: Tape<T>, node: Option<usize>) -> Self {
+        Self { value, on: Some(OnTape { tape, node }) }
     }
 
     /// The value.
@@ -46,10 +46,10 @@ impl<T: Float> Var<T> {
         self.value
     }
 
-    /// The same value on no tape: no gradient flows through it.
+    /// The same value without a tape: no gradient flows through it.
     #[must_use]
     pub fn detach(&self) -> Self {
-        // A trace has no gradients, but shall see what becomes of the value.
+        // A trace has no gradients, but must see how the value is used.
         match self.tape() {
             Some(tape) if tape.is_tracing() => self.clone(),
             _ => Self::new(self.value.clone()),
@@ -61,15 +61,15 @@ impl<T: Float> Var<T> {
         self.value.shape()
     }
 
-    /// The tape it sits on.
+    /// The tape that the value is on.
     pub fn tape(&self) -> Option<&Tape<T>> {
-        self.place.as_ref().map(|place| &place.tape)
+        self.on.as_ref().map(|on| &on.tape)
     }
 
-    /// What a part of a model makes of this value in evaluation mode,
-    /// whatever the mode of its tape: dropout passes values through, and batch
-    /// normalisation uses its running statistics and leaves them as they are.
-    /// Gradients flow as otherwise, and what follows is in the mode of the tape.
+    /// Applies a part of a model to this value in evaluation mode, whatever the
+    /// mode of the tape: dropout passes values through, and batch normalisation
+    /// uses its running statistics and does not change them. Gradients flow as
+    /// usual, and the result is in the mode of the tape.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -89,32 +89,30 @@ impl<T: Float> Var<T> {
     ///
     /// When `part` fails.
     pub fn in_evaluation(&self, part: &dyn Fn(&Self) -> Result<Self>) -> Result<Self> {
-        let Some(Place { tape, node }) = self.place.as_ref().filter(|_| self.is_training()) else {
+        let Some(OnTape { tape, node }) = self.on.as_ref().filter(|_| self.is_training()) else {
             return part(self);
         };
-        let y = part(&Self::placed(self.value.clone(), tape.in_evaluation(), *node))?;
-        Ok(match y.place {
-            Some(place) if place.tape.is_same(tape) => {
-                Self::placed(y.value, tape.clone(), place.node)
-            }
+        let y = part(&Self::on_tape(self.value.clone(), tape.in_evaluation(), *node))?;
+        Ok(match y.on {
+            Some(on) if on.tape.is_same(tape) => Self::on_tape(y.value, tape.clone(), on.node),
             _ => y,
         })
     }
 
     pub(crate) fn node(&self) -> Option<usize> {
-        self.place.as_ref()?.node
+        self.on.as_ref()?.node
     }
 
-    /// Whether it sits on a tape in training mode.
+    /// Whether the value is on a tape in training mode.
     pub fn is_training(&self) -> bool {
         self.tape().is_some_and(Tape::is_training)
     }
 
-    /// [`Tape::note`] on the tape of this value, if it sits on one.
+    /// [`Tape::note`] on the tape of this value, if it is on one.
     ///
     /// # Errors
     ///
-    /// As [`Tape::note`].
+    /// The errors of [`Tape::note`].
     pub fn note(
         &self,
         function: impl Function,
@@ -124,29 +122,29 @@ impl<T: Float> Var<T> {
         self.tape().map_or(Ok(()), |tape| tape.note(function, inputs, output))
     }
 
-    /// The gradients of this value, a scalar, with respect to everything on
-    /// its tape. Consumes what the tape recorded.
+    /// The gradients of this scalar with respect to everything on its tape.
+    /// Consumes the record of the tape.
     ///
     /// # Errors
     ///
-    /// When the value is not a scalar, sits on no tape, depends on nothing
-    /// that needs a gradient, or the tape was used already.
+    /// When the value is not a scalar, is on no tape, depends on nothing that
+    /// needs a gradient, or the tape was used already.
     pub fn backward(&self) -> Result<Gradients<T>> {
-        let Some(place) = &self.place else {
+        let Some(on) = &self.on else {
             return Err(Error::tape(
                 "the loss is not on a tape, so nothing was recorded: put the input on one with \
                  Tape::training(seed, step).input(x)",
             ));
         };
-        place.tape.backward(&self.value, place.node)
+        on.tape.backward(&self.value, on.node)
     }
 }
 
 impl<T: Float> Clone for Var<T> {
     fn clone(&self) -> Self {
-        let place = self.place.as_ref();
-        let place = place.map(|place| Place { tape: place.tape.clone(), node: place.node });
-        Self { value: self.value.clone(), place }
+        let on = self.on.as_ref();
+        let on = on.map(|on| OnTape { tape: on.tape.clone(), node: on.node });
+        Self { value: self.value.clone(), on }
     }
 }
 
@@ -191,7 +189,7 @@ impl<T: Float> Ops for Var<T> {
             return Ok(());
         }
         Err(Error::tape(
-            "two values of different tapes met in one operation; put all inputs of a step on the \
+            "two inputs of one operation are on different tapes; put all inputs of a step on the \
              same tape, or detach() one of them",
         ))
     }
@@ -199,8 +197,8 @@ impl<T: Float> Ops for Var<T> {
 
 ops_operators! { Var<T>, T, |x| x.to_f64() }
 
-/// A number on the left; written for each number type, since an operator of a
-/// foreign type cannot be generic.
+/// A number to the left of a variable. It is implemented for each number type,
+/// since an operator of a foreign type cannot be generic.
 macro_rules! number_first {
     ($($type:ty)*) => {$(
         number_first! { @one $type:
@@ -300,7 +298,7 @@ mod tests {
         let gradients = gradients.sum().backward().unwrap();
         assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [0.0, 0.0]);
 
-        // The axis of a scalar.
+        // A scalar counts as having one axis.
         let tape = Tape::training(0, 0);
         let x = tape.leaf(Tensor::scalar(2.0_f64));
         let twice = x.scatter_add(0, &Tensor::from([0]), &x.unsqueeze(0).unwrap()).unwrap();

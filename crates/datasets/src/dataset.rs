@@ -49,6 +49,11 @@ pub type Batch<D> = (<D as Dataset>::Input, <D as Dataset>::Target);
 /// assert_eq!((x.to_vec(), y.to_vec()), (vec![3.0, 4.0], vec![9.0, 16.0]));
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no data set",
+    note = "two tensors become one by `TensorDataset::new(inputs, targets)?`, or \
+            `TensorDataset::classification` for class labels; other samples by `SampleDataset`"
+)]
 pub trait Dataset: Sync {
     /// A batch of inputs: `Tensor<f32>` of shape `[batch, ..input_shape]`,
     /// token ids `Tensor<i64>`, or whatever the model takes.

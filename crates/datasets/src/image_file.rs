@@ -11,7 +11,7 @@ use crate::idx::DEFLATE_FACTOR;
 use crate::transforms::{Grayscale, Image, Transform};
 
 /// The most pixels along a side, and the most bytes that decoding may take.
-const MOST_PIXELS: u32 = 1 << 14;
+pub(crate) const MOST_PIXELS: u32 = 1 << 14;
 const MOST_BYTES: u64 = 1 << 28;
 
 /// How many times larger than its file the pixels of a JPEG may be: a bit for

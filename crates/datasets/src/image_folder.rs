@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
+use dendra_tensor::{Error, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::dataset::{Batch, Dataset, check_indices};
 use crate::draw::Draw;
+use crate::image_encoder::{ImageEncoder, fitted};
 use crate::image_file::decoded;
-use crate::transforms::{CenterCrop, Transform, resize};
+use crate::images::Normalization;
 
 /// Pictures in one folder for each class: `cat/1.png`, `cat/more/2.jpg`,
 /// `dog/3.jpeg`. The classes are the folders' names in ascending order;
@@ -21,12 +22,12 @@ use crate::transforms::{CenterCrop, Transform, resize};
 /// what was decoded.
 ///
 /// ```no_run
-/// use dendra_datasets::transforms::ToFloat;
-/// use dendra_datasets::{CachedDataset, ImageFolder, TransformDataset};
+/// use dendra_datasets::{CachedDataset, ImageFolder, Normalization, TransformDataset};
 ///
 /// let pets = ImageFolder::open("pets")?.size(64, 64);
 /// println!("{:?}", pets.class_names());
-/// let pets = TransformDataset::new(CachedDataset::new(pets), ToFloat)?;
+/// let encoder = pets.encoder(Normalization::Scale)?;
+/// let pets = TransformDataset::new(CachedDataset::new(pets), encoder)?;
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -98,6 +99,15 @@ impl ImageFolder {
         self
     }
 
+    /// What makes inputs of these pictures, and of others in the same way.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImageEncoder::new`].
+    pub fn encoder(&self, normalization: Normalization) -> Result<ImageEncoder> {
+        ImageEncoder::new(self.size, self.grey, normalization)
+    }
+
     /// What the classes are called, in the order of their labels.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
@@ -110,12 +120,7 @@ impl ImageFolder {
 
     fn picture(&self, index: usize) -> Result<Vec<u8>> {
         let image = decoded(&self.files[index], self.grey)?;
-        let [_, height, width] = image.shape();
-        let scale = (self.size[0] as f64 / height as f64).max(self.size[1] as f64 / width as f64);
-        let scaled = [(height, self.size[0]), (width, self.size[1])]
-            .map(|(extent, wanted)| ((extent as f64 * scale).round() as usize).max(wanted));
-        let crop = CenterCrop::new(0).size(self.size[0], self.size[1]);
-        Ok(crop.apply(resize(image, scaled), &mut Rng::seed(0)).into_pixels())
+        Ok(fitted(image, self.size).into_pixels())
     }
 
     fn gather(&self, indices: &[usize], parallel: bool) -> Result<Batch<Self>> {

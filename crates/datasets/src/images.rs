@@ -4,6 +4,7 @@
 use dendra_tensor::kernels::parallel::for_each_chunk;
 use dendra_tensor::kernels::simd;
 use dendra_tensor::{Error, Result, Shape, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
 use crate::tensors::TensorDataset;
@@ -12,7 +13,7 @@ use crate::tensors::TensorDataset;
 const COST: usize = 4;
 
 /// How the bytes of an image become the network's inputs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Normalization {
     /// The bytes' values, 0 to 255.
@@ -199,7 +200,7 @@ impl Normalization {
     }
 
     /// The numbers for the bytes of a channel.
-    fn apply(&self, channel: usize, bytes: &[u8], out: &mut [f32]) {
+    pub(crate) fn apply(&self, channel: usize, bytes: &[u8], out: &mut [f32]) {
         simd::dispatch(
             #[inline(always)]
             || {

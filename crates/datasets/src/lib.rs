@@ -58,6 +58,8 @@ mod fault;
 mod gzip;
 mod idx;
 #[cfg(feature = "images")]
+mod image_encoder;
+#[cfg(feature = "images")]
 mod image_file;
 #[cfg(feature = "images")]
 mod image_folder;
@@ -65,6 +67,7 @@ mod images;
 mod loader;
 mod mnist;
 mod points;
+mod preprocessing;
 mod samples;
 mod search;
 mod sequences;
@@ -73,6 +76,7 @@ mod splits;
 mod table;
 mod tensors;
 mod text;
+mod text_encoder;
 pub mod transforms;
 mod vocabulary;
 
@@ -86,6 +90,8 @@ pub use digits::digits;
 pub use draw::Draw;
 pub use idx::{IdxElement, parse_idx, parse_idx_as, read_idx, read_idx_as};
 #[cfg(feature = "images")]
+pub use image_encoder::ImageEncoder;
+#[cfg(feature = "images")]
 pub use image_file::decode_image;
 #[cfg(feature = "images")]
 pub use image_folder::ImageFolder;
@@ -93,6 +99,7 @@ pub use images::{ImageDataset, Normalization};
 pub use loader::{DataLoader, Epoch, Prefetch};
 pub use mnist::{Mnist, MnistOptions, MnistSource};
 pub use points::{blobs, circles, moons, spirals, xor};
+pub use preprocessing::{Prepare, Preprocessing};
 pub use samples::Samples;
 pub use sequences::{Padded, SequenceDataset, pad_sequence};
 pub use splits::{
@@ -102,5 +109,6 @@ pub use splits::{
 pub use table::{Column, Csv, Encoder, Missing, Scaling, Table, TableEncoding, classes};
 pub use tensors::{SampleDataset, TensorDataset};
 pub use text::{TextDataset, parse_text, read_text};
+pub use text_encoder::TextEncoder;
 pub use transforms::TransformDataset;
 pub use vocabulary::Vocabulary;

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use dendra_tensor::{Error, Result};
@@ -50,6 +51,16 @@ pub enum MnistSource {
     Folder(PathBuf),
     /// The built-in generator of handwritten-like digits; see [`digits`].
     Generated,
+}
+
+/// For a line beside what a network has reached on them.
+impl fmt::Display for MnistSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "on the digits in {}", folder.display()),
+            Self::Generated => f.write_str("on GENERATED digits, not on MNIST"),
+        }
+    }
 }
 
 impl Mnist {

@@ -389,6 +389,22 @@ impl Table {
         })
     }
 
+    /// The texts of a column.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such column, it holds numbers, or one is missing.
+    pub fn texts(&self, name: &str) -> Result<Vec<&str>> {
+        let wrong = |message: String| Err(Error::data("Table::texts", message));
+        let Column::Texts(all) = self.column(name)? else {
+            return wrong(format!("column {name:?} holds numbers: read it with `Csv::texts`"));
+        };
+        match all.iter().position(Option::is_none) {
+            Some(row) => wrong(format!("row {row} has no value in column {name:?}")),
+            None => Ok(all.iter().flatten().map(|text| &**text).collect()),
+        }
+    }
+
     /// The rows with these indices, in this order.
     ///
     /// # Errors

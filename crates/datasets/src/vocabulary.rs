@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dendra_tensor::{Error, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::sequences::Padded;
 
@@ -24,9 +25,41 @@ use crate::sequences::Padded;
 /// assert_eq!(vocabulary.decode(&batch.values.to_vec()[4..])?, "<unknown> <unknown> sat.");
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Vocabulary {
     symbols: Symbols,
+}
+
+/// A vocabulary as files hold it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Written {
+    Bytes,
+    Characters(String),
+    Words(Vec<String>),
+}
+
+impl From<Vocabulary> for Written {
+    fn from(vocabulary: Vocabulary) -> Self {
+        match vocabulary.symbols {
+            Symbols::Bytes => Self::Bytes,
+            Symbols::Characters(characters) => Self::Characters(characters.iter().collect()),
+            Symbols::Words(Words { words, .. }) => Self::Words(words),
+        }
+    }
+}
+
+impl TryFrom<Written> for Vocabulary {
+    type Error = Error;
+
+    fn try_from(written: Written) -> Result<Self> {
+        match written {
+            Written::Bytes => Ok(Self::bytes()),
+            Written::Characters(text) => Ok(Self::characters(&text)),
+            Written::Words(words) => Self::from_words(words),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

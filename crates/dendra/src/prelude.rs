@@ -3,7 +3,13 @@
 
 #[cfg(not(feature = "nn"))]
 pub use dendra_autograd::Parameters;
-pub use dendra_autograd::{Buffer, Counter, Gradients, Param, Tape, Var, value_and_grad};
+pub use dendra_autograd::{
+    Buffer, Counter, Gradients, Param, StateDict, Tape, Var, value_and_grad,
+};
+#[cfg(feature = "tables")]
+pub use dendra_datasets::Csv;
+#[cfg(feature = "images")]
+pub use dendra_datasets::ImageFolder;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets::{
     DataLoader, Dataset, ImageDataset, Mnist, Normalization, SampleDataset, Samples, TensorDataset,
@@ -11,23 +17,23 @@ pub use dendra_datasets::{
 };
 #[cfg(feature = "losses")]
 pub use dendra_losses::{
-    BceLoss, BceWithLogitsLoss, CosineEmbeddingLoss, CrossEntropy, CtcLoss, CtcTarget, DiceLoss,
-    FocalLoss, GaussianNllLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss, KlDivLoss, L1Loss, Loss,
-    MarginRankingLoss, MseLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
-    NllLoss, PoissonNllLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss,
+    BCELoss, BCEWithLogitsLoss, CTCLoss, CTCTarget, CosineEmbeddingLoss, CrossEntropy, DiceLoss,
+    FocalLoss, GaussianNLLLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss, KLDivLoss, L1Loss, Loss,
+    MSELoss, MarginRankingLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss,
+    NLLLoss, PoissonNLLLoss, Reduction, SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss,
     TripletMarginLoss, l1_penalty, l2_penalty,
 };
 #[cfg(feature = "nn")]
 pub use dendra_nn::{
-    Init, Join, Layer, Model, Module, Output, Parallel, Parameters, Residual, SavedLayer,
-    Sequential, initialise, layers::*, register_layer,
+    Init, Layer, Model, Module, Output, Parallel, Parameters, Residual, SavedLayer, Sequential,
+    SequentialBuilder, initialise, layers::*, register_layer,
 };
 #[cfg(feature = "optim")]
 pub use dendra_optim::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Chain, ConstantLr, CosineAnnealingLr,
-    CosineAnnealingWarmRestarts, CyclicLr, ExponentialLr, Lamb, Lbfgs, LinearLr, Lion, MultiStepLr,
-    Muon, NAdam, NoamLr, OneCycleLr, Optimizer, PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp,
-    Rprop, Sequence, Sgd, Split, StepLr, WeightAverage,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, ConstantLR, CosineAnnealingLR,
+    CosineAnnealingWarmRestarts, CyclicLR, ExponentialLR, LBFGS, Lamb, LinearLR, Lion, MultiStepLR,
+    Muon, NAdam, NoamLR, OneCycleLR, Optimizer, PolynomialLR, RAdam, RMSprop, ReduceLROnPlateau,
+    Rprop, SGD, Schedule, Split, StepLR, WeightAverage,
 };
 #[cfg(feature = "linalg")]
 pub use dendra_tensor::LinearAlgebra;
@@ -36,12 +42,12 @@ pub use dendra_tensor::{Error, Index, Ops, Result, Rng, Shape, Tensor};
 pub use dendra_tensor::{FftNorm, Fourier, StftOptions};
 #[cfg(feature = "train")]
 pub use dendra_train::{
-    Accuracy, Average, AveragePrecision, BalancedAccuracy, BatchReport, BinaryAccuracy, BinaryF1,
+    Accuracy, AveragePrecision, BalancedAccuracy, BatchReport, BinaryAccuracy, BinaryF1,
     BinaryPrecision, BinaryRecall, Callback, CategoricalAccuracy, Checkpoints, CohenKappa,
     ConfusionMatrix, EarlyStopping, EpochReport, Every, F1, Fit, History, MapMetric,
     MatthewsCorrelation, MeanAbsoluteError, MeanSquaredError, Metric, Moment, NotFinite,
-    Perplexity, Precision, R2Score, Recall, RocAuc, RootMeanSquaredError, TopKAccuracy, Trainer,
-    Verbose,
+    Perplexity, Precision, Predictor, Profile, R2Score, Recall, RocAuc, RootMeanSquaredError,
+    TopKAccuracy, Trainer, Verbose,
 };
 
 #[cfg(feature = "losses")]

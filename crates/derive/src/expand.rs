@@ -28,8 +28,11 @@ struct Field<'a> {
 }
 
 pub(crate) fn parameters(input: &DeriveInput) -> Result<TokenStream> {
-    let TypeSettings { root, element } = TypeSettings::of(&input.attrs)?;
-    let variants = variants(&input.data)?;
+    let TypeSettings { root, element, skip } = TypeSettings::of(&input.attrs)?;
+    let mut variants = variants(&input.data)?;
+    if skip {
+        variants.iter_mut().for_each(|variant| variant.fields.clear());
+    }
     let types: Vec<&Type> =
         variants.iter().flat_map(|variant| variant.fields.iter().map(|field| field.ty)).collect();
 
@@ -261,7 +264,7 @@ mod tests {
                     #[parameters(elements = f64)]
                     struct S;
                 ),
-                "expected `element = TYPE` or `crate = PATH`",
+                "expected `element = TYPE`, `crate = PATH` or `skip`",
             ),
             (
                 parse_quote!(
@@ -336,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_element_type_is_found() {
-        let cases: [(DeriveInput, &str); 6] = [
+        let cases: [(DeriveInput, &str); 7] = [
             (
                 parse_quote!(
                     struct S {
@@ -378,6 +381,16 @@ mod tests {
                     struct S {
                         #[parameters(skip)]
                         a: A,
+                    }
+                ),
+                "impl<__T:::dendra::tensor::Float>::dendra::autograd::Parameters<__T>forS",
+            ),
+            (
+                parse_quote!(
+                    #[parameters(skip)]
+                    struct S {
+                        a: A,
+                        b: B,
                     }
                 ),
                 "impl<__T:::dendra::tensor::Float>::dendra::autograd::Parameters<__T>forS",

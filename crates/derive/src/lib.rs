@@ -1,9 +1,12 @@
-//! `#[derive(Parameters)]`: a model's state, found field by field.
+//! `#[derive(Parameters)]`: the state of a model, found field by field. Field
+//! names are written once, in the struct, and become the names of state dicts,
+//! of errors and of optimizer state.
 //!
-//! Field names are written once, in the struct, and become the names of state
-//! dicts, of errors and of optimizer state.
+//! `#[derive(Setters)]`: the methods that change settings, written by the
+//! crates of this workspace as fields with documentation and a default.
 
 mod expand;
+mod setters;
 mod settings;
 
 use proc_macro::TokenStream;
@@ -35,7 +38,8 @@ use syn::{DeriveInput, Error, parse_macro_input};
 ///
 /// - `#[parameters(element = f64)]`: the element type;
 /// - `#[parameters(crate = dendra_nn)]`: the path under which `Parameters` is
-///   found, for those who depend on `dendra-nn` alone; else `::dendra`.
+///   found, for those who depend on `dendra-nn` alone; else `::dendra`;
+/// - `#[parameters(skip)]`: no field holds state.
 ///
 /// On a field:
 ///
@@ -47,4 +51,52 @@ use syn::{DeriveInput, Error, parse_macro_input};
 pub fn derive_parameters(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     expand::parameters(&input).unwrap_or_else(Error::into_compile_error).into()
+}
+
+/// Writes a setter for each field of a struct that has `#[set(...)]`, and the
+/// constructor that gives these fields their defaults.
+///
+/// The setter has the name and the documentation of the field, to which the
+/// default is added. It takes the settings by value and returns them.
+///
+/// ```ignore
+/// #[derive(Setters)]
+/// pub struct MaxPool<const D: usize> {
+///     kernel_size: Extents<D>,
+///     /// Elements from one window to the next.
+///     #[set(into, default = kernel_size)]
+///     stride: Extents<D>,
+///     /// Whether the number of windows is rounded up.
+///     #[set(default = false)]
+///     ceil_mode: bool,
+/// }
+/// ```
+///
+/// A struct in which each field has a default implements `Default`. Otherwise a
+/// private function `with_defaults` takes the other fields in their order, and
+/// defaults may name them.
+///
+/// On a field:
+///
+/// - `#[set(default = EXPRESSION)]`: its default, which a field of the type
+///   `Option` may leave out: `None`. Its setter takes the value without `Some`;
+/// - `#[set(into)]`: the setter takes `impl Into` of the type, and the default is
+///   converted as well;
+/// - `#[set(optional)]`: the setter of a field of the type `Option<X>` takes an
+///   `X`, `Some(x)` or `None`;
+/// - `#[set(skip)]`: the field has a default and no setter;
+/// - `#[set(each(low, high))]`: the setter of an array or a tuple takes its
+///   elements as arguments of these names.
+///
+/// On the type:
+///
+/// - `#[set(new)]`: a public function `new` without arguments returns the
+///   defaults;
+/// - `#[set(through = Descent::rule_mut)]`: the setters are methods of
+///   `Descent<Self, T>` for each `T: Float`, whose method `rule_mut` returns the
+///   struct.
+#[proc_macro_derive(Setters, attributes(set))]
+pub fn derive_setters(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    setters::setters(&input).unwrap_or_else(Error::into_compile_error).into()
 }

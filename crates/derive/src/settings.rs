@@ -9,11 +9,13 @@ pub(crate) struct TypeSettings {
     pub(crate) root: Path,
     /// The element type, when it is given.
     pub(crate) element: Option<Type>,
+    /// Whether no field holds state.
+    pub(crate) skip: bool,
 }
 
 impl TypeSettings {
     pub(crate) fn of(attributes: &[Attribute]) -> Result<Self> {
-        let (mut root, mut element) = (None, None);
+        let (mut root, mut element, mut skip) = (None, None, false);
         each(attributes, |meta| {
             if meta.path.is_ident("crate") {
                 let path = meta.value()?.call(Path::parse_mod_style)?;
@@ -21,11 +23,14 @@ impl TypeSettings {
             } else if meta.path.is_ident("element") {
                 let ty = meta.value()?.parse()?;
                 once(&mut element, ty, &meta)
+            } else if meta.path.is_ident("skip") {
+                skip = true;
+                Ok(())
             } else {
-                Err(meta.error("expected `element = TYPE` or `crate = PATH`"))
+                Err(meta.error("expected `element = TYPE`, `crate = PATH` or `skip`"))
             }
         })?;
-        Ok(Self { root: root.unwrap_or_else(|| parse_quote!(::dendra)), element })
+        Ok(Self { root: root.unwrap_or_else(|| parse_quote!(::dendra)), element, skip })
     }
 }
 
@@ -84,7 +89,7 @@ fn each(
     Ok(())
 }
 
-fn once<V>(slot: &mut Option<V>, value: V, meta: &ParseNestedMeta<'_>) -> Result<()> {
+pub(crate) fn once<V>(slot: &mut Option<V>, value: V, meta: &ParseNestedMeta<'_>) -> Result<()> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(meta.error("given twice")),

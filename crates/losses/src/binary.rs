@@ -1,17 +1,18 @@
 //! Losses of outputs that say yes or no.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::Term;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
-use crate::loss::{Loss, is_loss, reduce};
+use crate::loss::{Loss, is_loss, loss_functions, reduce};
 use crate::pointwise::{Curve, apply, ensure_same_shape};
 
 /// The binary cross-entropy of a probability x and a target y between 0 and 1:
 /// `−(y·ln x + (1 − y)·ln(1 − x))`. The logarithms are held at −100, so that a
 /// certain and wrong output costs 100 and not infinity.
 ///
-/// [`BceWithLogitsLoss`] is more accurate where the probability comes from a
+/// [`BCEWithLogitsLoss`] is more accurate where the probability comes from a
 /// sigmoid.
 ///
 /// ```
@@ -23,9 +24,13 @@ use crate::pointwise::{Curve, apply, ensure_same_shape};
 /// assert!((loss - (2_f64.ln() + 100.0) / 2.0).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct BceLoss {
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
+pub struct BCELoss {
+    #[set(skip)]
     weight: Option<Tensor<f64>>,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -41,10 +46,15 @@ pub struct BceLoss {
 /// assert_eq!(binary_cross_entropy_with_logits(&logits, &target)?.item()?, 50.0);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct BceWithLogitsLoss {
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
+pub struct BCEWithLogitsLoss {
+    #[set(skip)]
     weight: Option<Tensor<f64>>,
+    #[set(skip)]
     pos_weight: Option<Tensor<f64>>,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -52,13 +62,6 @@ pub struct BceWithLogitsLoss {
 macro_rules! settings {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// What becomes of the losses of the elements; their mean unless set.
-            #[must_use]
-            pub fn reduction(mut self, reduction: Reduction) -> Self {
-                self.reduction = reduction;
-                self
-            }
-
             /// A factor for the loss of each element, which broadcasts to the shape of
             /// the output.
             #[must_use]
@@ -69,14 +72,9 @@ macro_rules! settings {
         }
     )*};
 }
-settings! { BceLoss BceWithLogitsLoss }
+settings! { BCELoss BCEWithLogitsLoss }
 
-impl BceLoss {
-    /// The mean binary cross-entropy.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
+impl BCELoss {
     /// The loss of values or variables.
     ///
     /// # Errors
@@ -95,12 +93,7 @@ impl BceLoss {
     }
 }
 
-impl BceWithLogitsLoss {
-    /// The mean binary cross-entropy.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
+impl BCEWithLogitsLoss {
     /// A factor for the losses of positive examples, which broadcasts to the
     /// shape of the output: usually one number for each class.
     #[must_use]
@@ -129,30 +122,12 @@ impl BceWithLogitsLoss {
     }
 }
 
-is_loss! { BceLoss, Tensor<T>, |_loss, output, _target| output.len() }
-is_loss! { BceWithLogitsLoss, Tensor<T>, |_loss, output, _target| output.len() }
+is_loss! { BCELoss, Tensor<T>, |_loss, output, _target| output.len() }
+is_loss! { BCEWithLogitsLoss, Tensor<T>, |_loss, output, _target| output.len() }
 
-/// The mean binary cross-entropy of probabilities, as [`BceLoss`].
-///
-/// # Errors
-///
-/// When output and target differ in shape or hold a number that is no
-/// probability.
-pub fn binary_cross_entropy<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    BceLoss::new().compute(output, target)
-}
-
-/// The mean binary cross-entropy of logits, as [`BceWithLogitsLoss`].
-///
-/// # Errors
-///
-/// When output and target differ in shape or the target holds a number that is
-/// no probability.
-pub fn binary_cross_entropy_with_logits<V: Ops>(
-    output: &V,
-    target: &Tensor<V::Element>,
-) -> Result<V> {
-    BceWithLogitsLoss::new().compute(output, target)
+loss_functions! {
+    binary_cross_entropy(output, target: &Tensor<V::Element>) = BCELoss;
+    binary_cross_entropy_with_logits(output, target: &Tensor<V::Element>) = BCEWithLogitsLoss;
 }
 
 /// The loss of a probability, of the target.
@@ -278,9 +253,9 @@ mod tests {
         let logits = Tensor::<f64>::from([-100.0, -5.0, -0.1, 0.0, 2.0, 100.0]);
         let target = Tensor::from([1.0, 0.0, 0.3, 1.0, 0.9, 0.0]);
         let apart = Reduction::None;
-        let direct = BceWithLogitsLoss::new().reduction(apart).compute(&logits, &target).unwrap();
+        let direct = BCEWithLogitsLoss::new().reduction(apart).compute(&logits, &target).unwrap();
         let by_sigmoid =
-            BceLoss::new().reduction(apart).compute(&logits.sigmoid(), &target).unwrap();
+            BCELoss::new().reduction(apart).compute(&logits.sigmoid(), &target).unwrap();
         assert_eq!(direct.to_vec()[0], 100.0);
         assert_eq!(direct.to_vec()[5], 100.0);
         for (a, b) in direct.to_vec().into_iter().zip(by_sigmoid.to_vec()) {
@@ -307,10 +282,10 @@ mod tests {
     #[test]
     fn weights_must_broadcast_to_the_output() {
         let x = Tensor::<f32>::zeros([2, 3]);
-        let loss = BceWithLogitsLoss::new().pos_weight(&Tensor::from([1.0, 2.0_f32]));
+        let loss = BCEWithLogitsLoss::new().pos_weight(&Tensor::from([1.0, 2.0_f32]));
         let error = loss.compute(&x, &x).unwrap_err().to_string();
         assert!(error.contains("pos_weight of shape [2] does not broadcast to [2, 3]"), "{error}");
-        let loss = BceLoss::new().weight(&Tensor::<f32>::ones([2, 2, 3]));
+        let loss = BCELoss::new().weight(&Tensor::<f32>::ones([2, 2, 3]));
         assert!(loss.compute(&x, &x).unwrap_err().to_string().contains("weight of shape"));
     }
 }

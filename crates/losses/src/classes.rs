@@ -1,5 +1,5 @@
-//! What losses by labels have in common: where the classes lie, and which of
-//! them count how much.
+//! The settings that losses by labels share: the axis and the weights of the
+//! classes.
 
 use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
@@ -11,7 +11,7 @@ use crate::loss::reduce;
 pub(crate) struct LabelSettings {
     pub(crate) class_weights: Option<Vec<f64>>,
     pub(crate) ignore_index: i64,
-    /// Where the classes lie; the second axis unless set.
+    /// The axis of the classes; the second axis unless set.
     pub(crate) class_axis: Option<isize>,
     pub(crate) reduction: Reduction,
 }
@@ -56,8 +56,8 @@ impl LabelSettings {
         }
     }
 
-    /// The axis of the classes, when there is one label for each place without
-    /// it.
+    /// The axis of the classes, if the labels have the shape of the output
+    /// without it.
     pub(crate) fn one_label_each(
         &self,
         place: &str,
@@ -75,8 +75,8 @@ impl LabelSettings {
         Err(Error::shape(place, message))
     }
 
-    /// What the mean over labels is divided by: the weights of those that
-    /// count; `None` when the loss is no mean.
+    /// The divisor of the mean over labels: the weights of those that count;
+    /// `None` when the loss is not a mean.
     pub(crate) fn divisor(&self, labels: &Tensor<i64>) -> Option<f64> {
         if self.reduction != Reduction::Mean {
             return None;
@@ -111,7 +111,7 @@ pub(crate) fn ensure_class_weights(
     Ok(())
 }
 
-/// What the losses of single labels are made of.
+/// The output and the weight for each label.
 pub(crate) struct Picked<V: Ops> {
     /// The output for each label; 0 where it is ignored.
     pub(crate) output: V,
@@ -147,13 +147,13 @@ impl<V: Ops> Picked<V> {
             None => Number::ONE,
         });
         let picked = output.gather(axis, &class.unsqueeze(axis)?)?.squeeze(axis)?;
-        // Not by a weight of 0 alone, since an ignored logarithm may be −∞.
+        // A weight of 0 is not enough, since an ignored logarithm may be −∞.
         let counted = labels.map(counts);
         let output = picked.where_mask(&counted, &V::constant(Tensor::scalar(Number::ZERO)))?;
         Ok(Self { output, weight })
     }
 
-    /// Reduces losses that hold the weights already; their mean is over the
+    /// Reduces losses that already include the weights; their mean is over the
     /// weights, and NaN when no label counts.
     pub(crate) fn reduce(&self, reduction: Reduction, losses: &V) -> Result<V> {
         match reduction {
@@ -171,12 +171,12 @@ impl<V: Ops> Picked<V> {
     }
 }
 
-/// Gives losses by labels the methods of their settings.
+/// Writes the setters of losses by labels.
 macro_rules! label_settings {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// What becomes of the losses of the samples; their mean unless
-            /// set.
+            /// How the losses of the samples are reduced. The default is the
+            /// mean.
             #[must_use]
             pub fn reduction(mut self, reduction: dendra_tensor::Reduction) -> Self {
                 self.settings.reduction = reduction;
@@ -190,7 +190,7 @@ macro_rules! label_settings {
                 self
             }
 
-            /// The label of samples that do not count; −100 unless set.
+            /// The label of samples that do not count. The default is −100.
             #[must_use]
             pub fn ignore_index(mut self, label: i64) -> Self {
                 self.settings.ignore_index = label;
@@ -198,7 +198,7 @@ macro_rules! label_settings {
             }
 
             /// The axis of the classes: −1 for outputs `[n, length, classes]`.
-            /// Unless set it is the second one, as PyTorch's.
+            /// The default is the second one, as in PyTorch.
             #[must_use]
             pub fn class_axis(mut self, axis: isize) -> Self {
                 self.settings.class_axis = Some(axis);
@@ -209,7 +209,7 @@ macro_rules! label_settings {
 }
 pub(crate) use label_settings;
 
-/// Makes losses of those that take labels alone.
+/// Implements [`Loss`] for losses that take only labels.
 macro_rules! label_loss {
     ($loss:ident) => {
         impl<T: Float> Loss<Tensor<i64>, T> for $loss {

@@ -1,10 +1,11 @@
 //! The cross-entropy of logits.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::{CrossEntropyOptions, Error, Float, Ops, Reduction, Result, Shape, Tensor};
 
 use crate::classes::{LabelSettings, ensure_probabilities_fit, label_settings};
-use crate::loss::{Loss, reduce};
+use crate::loss::{Loss, loss_functions, reduce};
 
 const NAME: &str = "cross_entropy";
 
@@ -37,16 +38,21 @@ const NAME: &str = "cross_entropy";
 /// assert_eq!(loss.item()?, 4_f32.ln());
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct CrossEntropy {
+    #[set(skip, default = LabelSettings::default())]
     settings: LabelSettings,
+    /// The share of the target, from 0 to 1, that is spread evenly over all
+    /// classes.
+    #[set(default = 0.0)]
     label_smoothing: f64,
 }
 
 /// The target of a cross-entropy for an output of `T`: labels
 /// (`Tensor<i64>`), or probabilities (`Tensor<T>`).
 pub trait ClassTarget<T: Float> {
-    /// Which of both it is.
+    /// The target as one of both.
     fn classes(&self) -> Classes<'_, T>;
 }
 
@@ -79,19 +85,6 @@ probabilities! { f32 f64 }
 label_settings! { CrossEntropy }
 
 impl CrossEntropy {
-    /// The mean cross-entropy; the label −100 is ignored.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The share of the target, from 0 to 1, that is spread evenly over all
-    /// classes; 0 unless set.
-    #[must_use]
-    pub fn label_smoothing(mut self, share: f64) -> Self {
-        self.label_smoothing = share;
-        self
-    }
-
     /// The loss of values or variables. The mean is NaN when no sample counts.
     ///
     /// # Errors
@@ -193,11 +186,6 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for CrossEntropy {
     }
 }
 
-/// The mean cross-entropy of logits, as [`CrossEntropy`].
-///
-/// # Errors
-///
-/// When target and logits do not fit in shape or a label names no class.
-pub fn cross_entropy<V: Ops>(logits: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
-    CrossEntropy::new().compute(logits, target)
+loss_functions! {
+    cross_entropy(logits, target: &impl ClassTarget<V::Element>) = CrossEntropy;
 }

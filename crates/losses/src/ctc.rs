@@ -3,10 +3,11 @@
 mod alignments;
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
 
 use self::alignments::Alignments;
-use crate::loss::{Loss, is_loss, reduce};
+use crate::loss::{Loss, is_loss, loss_functions, reduce};
 use crate::samples::Samples;
 
 const NAME: &str = "ctc_loss";
@@ -19,7 +20,7 @@ const NAME: &str = "ctc_loss";
 /// | | shape |
 /// |---|---|
 /// | log-probabilities | `[steps, n, classes]`, or `[steps, classes]` for one sequence |
-/// | target | [`CtcTarget`] |
+/// | target | [`CTCTarget`] |
 /// | loss, not reduced | `[n]`, or `[]` for one sequence |
 ///
 /// The mean is that of the losses divided by the lengths of their targets, as
@@ -33,37 +34,45 @@ const NAME: &str = "ctc_loss";
 /// unsegmented sequence data with recurrent neural networks", 2006.
 ///
 /// ```
-/// use dendra_losses::{CtcLoss, CtcTarget};
+/// use dendra_losses::{CTCLoss, CTCTarget};
 /// use dendra_tensor::{Ops, Tensor};
 ///
 /// // Two steps, one sequence, a blank and two labels, all equally likely: of
 /// // nine alignments, `1·`, `·1` and `11` give the label 1.
 /// let output = Tensor::<f64>::zeros([2, 1, 3]).log_softmax(-1)?;
-/// let target = CtcTarget::new(Tensor::from([[1]]), [2], [1]);
-/// let loss = CtcLoss::new().compute(&output, &target)?;
+/// let target = CTCTarget::new(Tensor::from([[1]]), [2], [1]);
+/// let loss = CTCLoss::new().compute(&output, &target)?;
 /// assert!((loss.item()? - 3_f64.ln()).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CtcLoss {
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
+pub struct CTCLoss {
+    /// The class that stands for no label.
+    #[set(default = 0)]
     blank: usize,
+    /// Whether a loss that is infinite, because the output has too few steps
+    /// for the labels, counts as 0, gradient included.
+    #[set(default = false)]
     zero_infinity: bool,
+    /// How the losses of the sequences are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 /// The sequences of labels of a batch, and how long they and their outputs are.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CtcTarget {
+pub struct CTCTarget {
     /// The labels: `[n, longest]`, of which each row counts up to its length,
     /// or all sequences one after the other as `[sum of the lengths]`.
     pub labels: Tensor<i64>,
-    /// How many steps of the output count for each sequence.
+    /// The number of steps of the output that count for each sequence.
     pub input_lengths: Vec<usize>,
-    /// How many labels each sequence has.
+    /// The number of labels of each sequence.
     pub target_lengths: Vec<usize>,
 }
 
-impl CtcTarget {
+impl CTCTarget {
     /// Labels with the lengths of outputs and sequences.
     pub fn new(
         labels: Tensor<i64>,
@@ -130,41 +139,14 @@ impl CtcTarget {
     }
 }
 
-impl CtcLoss {
-    /// The mean, with class 0 as the blank.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The class that stands for no label; 0 unless set.
-    #[must_use]
-    pub fn blank(mut self, blank: usize) -> Self {
-        self.blank = blank;
-        self
-    }
-
-    /// Whether a loss that is infinite, because the output has too few steps
-    /// for the labels, counts as 0, gradient included; false unless set.
-    #[must_use]
-    pub fn zero_infinity(mut self, zero_infinity: bool) -> Self {
-        self.zero_infinity = zero_infinity;
-        self
-    }
-
-    /// What becomes of the losses of the sequences; their mean unless set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.reduction = reduction;
-        self
-    }
-
+impl CTCLoss {
     /// The loss of values or variables.
     ///
     /// # Errors
     ///
     /// When output, labels and lengths do not fit each other, or a label is
     /// the blank or no class.
-    pub fn compute<V: Ops>(&self, log_probabilities: &V, target: &CtcTarget) -> Result<V> {
+    pub fn compute<V: Ops>(&self, log_probabilities: &V, target: &CTCTarget) -> Result<V> {
         let shape = log_probabilities.value().shape();
         let (output, is_single) = match shape[..] {
             [_, _] => (log_probabilities.unsqueeze(1)?, true),
@@ -199,17 +181,10 @@ impl CtcLoss {
     }
 }
 
-is_loss! { CtcLoss, CtcTarget, |_loss, _output, target| target.target_lengths.len() }
+is_loss! { CTCLoss, CTCTarget, |_loss, _output, target| target.target_lengths.len() }
 
-/// The mean of connectionist temporal classification with class 0 as the
-/// blank, as [`CtcLoss`].
-///
-/// # Errors
-///
-/// When output, labels and lengths do not fit each other, or a label is the
-/// blank or no class.
-pub fn ctc_loss<V: Ops>(log_probabilities: &V, target: &CtcTarget) -> Result<V> {
-    CtcLoss::new().compute(log_probabilities, target)
+loss_functions! {
+    ctc_loss(log_probabilities, target: &CTCTarget) = CTCLoss;
 }
 
 #[cfg(test)]
@@ -250,12 +225,12 @@ mod tests {
                 }
             }
             let length = labels.len();
-            let target = CtcTarget::new(
+            let target = CTCTarget::new(
                 Tensor::from_vec(labels.clone(), [length]).unwrap(),
                 [STEPS],
                 [length],
             );
-            let loss = CtcLoss::new().reduction(Reduction::Sum).compute(&output, &target).unwrap();
+            let loss = CTCLoss::new().reduction(Reduction::Sum).compute(&output, &target).unwrap();
             let found = loss.item().unwrap();
             assert!((found + probability.ln()).abs() < 1e-10, "{labels:?}: {found}");
         }
@@ -264,8 +239,8 @@ mod tests {
     #[test]
     fn an_impossible_sequence_is_infinite_or_counts_for_nothing() {
         let output = Tensor::<f32>::zeros([2, 2, 3]).log_softmax(-1).unwrap();
-        let target = CtcTarget::new(Tensor::from([[1, 1], [1, 2]]), [2, 2], [2, 2]);
-        let apart = CtcLoss::new().reduction(Reduction::None);
+        let target = CTCTarget::new(Tensor::from([[1, 1], [1, 2]]), [2, 2], [2, 2]);
+        let apart = CTCLoss::new().reduction(Reduction::None);
         let losses = apart.compute(&output, &target).unwrap().to_vec();
         assert!(losses[0] == f32::INFINITY && (losses[1] - 9_f32.ln()).abs() < 1e-6);
         let losses = apart.zero_infinity(true).compute(&output, &target).unwrap().to_vec();
@@ -276,7 +251,7 @@ mod tests {
     fn a_nan_reaches_the_loss() {
         let mut output = Tensor::<f32>::zeros([3, 3]);
         output.make_mut()[4] = f32::NAN;
-        let target = CtcTarget::new(Tensor::from([1]), [3], [1]);
+        let target = CTCTarget::new(Tensor::from([1]), [3], [1]);
         assert!(ctc_loss(&output, &target).unwrap().item().unwrap().is_nan());
     }
 
@@ -284,7 +259,7 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let output = Tensor::<f32>::zeros([4, 2, 3]);
         let message = |labels: Tensor<i64>, inputs: &[usize], targets: &[usize]| {
-            let target = CtcTarget::new(labels, inputs, targets);
+            let target = CTCTarget::new(labels, inputs, targets);
             ctc_loss(&output, &target).unwrap_err().to_string()
         };
         let labels = || Tensor::from([[1, 2], [2, 1]]);
@@ -299,8 +274,8 @@ mod tests {
         assert!(zero.contains("sequence 0 has the label 0, which is the blank"), "{zero}");
         let beyond = message(Tensor::from([[1, 2], [2, 3]]), &[4, 4], &[2, 2]);
         assert!(beyond.contains("sequence 1 has the label 3, which is no class"), "{beyond}");
-        let blank = CtcLoss::new().blank(3);
-        let target = CtcTarget::new(labels(), [4, 4], [2, 2]);
+        let blank = CTCLoss::new().blank(3);
+        let target = CTCTarget::new(labels(), [4, 4], [2, 2]);
         assert!(
             blank.compute(&output, &target).unwrap_err().to_string().contains("the blank is 3")
         );

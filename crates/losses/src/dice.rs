@@ -1,12 +1,13 @@
 //! The Dice loss of segmentations.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
 
 use crate::classes::{LabelSettings, ensure_probabilities_fit};
 use crate::cross_entropy::{ClassTarget, Classes};
-use crate::loss::{Loss, reduce};
+use crate::loss::{Loss, loss_functions, reduce};
 use crate::pointwise::ensure_at_least;
 
 const NAME: &str = "dice_loss";
@@ -38,11 +39,20 @@ const NAME: &str = "dice_loss";
 /// assert!((loss.item()? - (1.0 - 4.0 / 5.0)).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct DiceLoss {
+    #[set(skip, default = Activation::None)]
     activation: Activation,
+    /// Whether the denominator sums squares.
+    #[set(default = false)]
     squared: bool,
+    /// The number added to numerator and denominator, so that the loss is 0
+    /// where neither output nor target has a class.
+    #[set(default = 1e-5)]
     smooth: f64,
+    /// How the losses of samples and classes are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -54,12 +64,6 @@ enum Activation {
 }
 
 impl DiceLoss {
-    /// The mean over samples and classes, of probabilities.
-    pub fn new() -> Self {
-        let activation = Activation::None;
-        Self { activation, squared: false, smooth: 1e-5, reduction: Reduction::Mean }
-    }
-
     /// Takes logits of classes that may overlap.
     #[must_use]
     pub fn sigmoid(mut self) -> Self {
@@ -71,29 +75,6 @@ impl DiceLoss {
     #[must_use]
     pub fn softmax(mut self) -> Self {
         self.activation = Activation::Softmax;
-        self
-    }
-
-    /// Squares what the denominator sums; false unless set.
-    #[must_use]
-    pub fn squared(mut self, squared: bool) -> Self {
-        self.squared = squared;
-        self
-    }
-
-    /// What numerator and denominator are raised by, so that nothing found
-    /// where nothing is costs nothing; 1e-5 unless set.
-    #[must_use]
-    pub fn smooth(mut self, smooth: f64) -> Self {
-        self.smooth = smooth;
-        self
-    }
-
-    /// What becomes of the losses of samples and classes; their mean unless
-    /// set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.reduction = reduction;
         self
     }
 
@@ -136,12 +117,6 @@ impl DiceLoss {
     }
 }
 
-impl Default for DiceLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for DiceLoss {
     fn forward(&self, output: &Var<T>, target: &Y) -> Result<Var<T>> {
         self.compute(output, target)
@@ -153,13 +128,8 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for DiceLoss {
     }
 }
 
-/// The mean Dice loss of probabilities, as [`DiceLoss`].
-///
-/// # Errors
-///
-/// When output and target do not fit in shape or a label names no class.
-pub fn dice_loss<V: Ops>(output: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
-    DiceLoss::new().compute(output, target)
+loss_functions! {
+    dice_loss(output, target: &impl ClassTarget<V::Element>) = DiceLoss;
 }
 
 /// Labels as probabilities of 0 and 1 of the shape `[n, classes, …]`.

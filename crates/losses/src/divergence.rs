@@ -1,10 +1,11 @@
 //! The Kullback–Leibler divergence.
 
 use dendra_autograd::Var;
-use dendra_tensor::ops::{Attributes, Term};
+use dendra_derive::Setters;
+use dendra_tensor::ops::Attributes;
 use dendra_tensor::{Float, Ops, Reduction, Result, Shape, Tensor};
 
-use crate::loss::{Loss, is_loss};
+use crate::loss::{Loss, is_loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 
 /// The Kullback–Leibler divergence of an output of log-probabilities x from
@@ -18,46 +19,39 @@ use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 /// Source: Kullback and Leibler, "On information and sufficiency", 1951.
 ///
 /// ```
-/// use dendra_losses::KlDivLoss;
+/// use dendra_losses::KLDivLoss;
 /// use dendra_tensor::{Ops, Tensor};
 ///
 /// let output = Tensor::from([[0.25, 0.75_f64]]).ln();
-/// let loss = KlDivLoss::batch_mean().compute(&output, &Tensor::from([[0.5, 0.5]]))?;
+/// let loss = KLDivLoss::batch_mean().compute(&output, &Tensor::from([[0.5, 0.5]]))?;
 /// let expected = 0.5 * (0.5_f64 / 0.25).ln() + 0.5 * (0.5_f64 / 0.75).ln();
 /// assert!((loss.item()? - expected).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KlDivLoss {
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
+pub struct KLDivLoss {
+    /// Whether the target holds log-probabilities.
+    #[set(default = false)]
     log_target: bool,
+    #[set(skip, default = false)]
     batch_mean: bool,
+    #[set(skip, default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-impl KlDivLoss {
-    /// The mean over elements.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
+impl KLDivLoss {
     /// The sum over elements divided by the length of the output's first axis
     /// (PyTorch's `reduction="batchmean"`).
     pub fn batch_mean() -> Self {
         Self { batch_mean: true, ..Self::default() }
     }
 
-    /// What becomes of the elements; their mean unless set.
+    /// How the losses of the elements are reduced. The default is the mean.
     #[must_use]
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self.batch_mean = false;
-        self
-    }
-
-    /// Whether the target holds log-probabilities; false unless set.
-    #[must_use]
-    pub fn log_target(mut self, log_target: bool) -> Self {
-        self.log_target = log_target;
         self
     }
 
@@ -83,21 +77,15 @@ impl KlDivLoss {
     }
 }
 
-is_loss! { KlDivLoss, Tensor<T>, |loss, output, target| {
+is_loss! { KLDivLoss, Tensor<T>, |loss, output, target| {
     loss.parts(output.shape(), target.shape()).ok()?
 } }
 
-/// The mean over elements of the Kullback–Leibler divergence, as
-/// [`KlDivLoss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape.
-pub fn kl_div<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    KlDivLoss::new().compute(output, target)
+loss_functions! {
+    kl_div(output, target: &Tensor<V::Element>) = KLDivLoss;
 }
 
-impl Curve<1> for KlDivLoss {
+impl Curve<1> for KLDivLoss {
     const NAME: &'static str = "kl_div";
     const CONSTANTS: [&'static str; 1] = ["target"];
 
@@ -122,15 +110,6 @@ impl Curve<1> for KlDivLoss {
         if self.log_target { -y.exp() } else { -y }
     }
 
-    fn slope<T: Float>(
-        &self,
-        _: &Term<T>,
-        _: &[Term<T>; 1],
-        derivative: Term<T>,
-    ) -> Result<Term<T>> {
-        Ok(derivative)
-    }
-
     fn attributes(&self) -> Attributes {
         vec![("log_target", self.log_target.into())]
     }
@@ -145,7 +124,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        check_twice::<Pointwise<KlDivLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<KLDivLoss, f64, 1>>().unwrap();
     }
 
     #[test]
@@ -155,7 +134,7 @@ mod tests {
         assert_eq!(kl_div(&logarithms, &p).unwrap().item().unwrap(), 0.0);
         // A scalar is a batch of one, as in PyTorch.
         let (output, target) = (Tensor::scalar(-1.0_f64), Tensor::scalar(1.0));
-        let loss = KlDivLoss::batch_mean().compute(&output, &target).unwrap();
+        let loss = KLDivLoss::batch_mean().compute(&output, &target).unwrap();
         assert_eq!(loss.item().unwrap(), 1.0);
     }
 }

@@ -1,12 +1,13 @@
 //! Focal losses: cross-entropies that let easy samples count less.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
 use crate::binary::ensure_probabilities;
 use crate::classes::{LabelSettings, Picked, label_loss, label_settings};
-use crate::loss::Loss;
+use crate::loss::{Loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least, in_one_shape};
 
 /// The focal loss of logits of shape `[n, classes, …]` or `[classes]` and one
@@ -27,9 +28,14 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least,
 /// assert!((loss.item()? - 0.25 * 2_f64.ln()).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct FocalLoss {
+    #[set(skip, default = LabelSettings::default())]
     settings: LabelSettings,
+    /// The exponent γ: the larger it is, the less easy samples count. At 0 all
+    /// samples count alike.
+    #[set(default = 2.0)]
     gamma: f64,
 }
 
@@ -42,10 +48,19 @@ pub struct FocalLoss {
 /// the mean here and none there unless set.
 ///
 /// Source: Lin et al., "Focal loss for dense object detection", 2017.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct SigmoidFocalLoss {
+    /// The weight of positive examples, from 0 to 1; negative examples have the
+    /// weight 1 − α. `None` for no weights.
+    #[set(optional, default = Some(0.25))]
     alpha: Option<f64>,
+    /// The exponent γ: the larger it is, the less easy samples count. At 0 all
+    /// samples count alike.
+    #[set(default = 2.0)]
     gamma: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -54,18 +69,6 @@ elementwise! { SigmoidFocalLoss }
 
 impl FocalLoss {
     const NAME: &'static str = "focal_loss";
-
-    /// The mean with γ = 2; the label −100 is ignored.
-    pub fn new() -> Self {
-        Self { settings: LabelSettings::default(), gamma: 2.0 }
-    }
-
-    /// How little easy samples count: not less than others at 0; 2 unless set.
-    #[must_use]
-    pub fn gamma(mut self, gamma: f64) -> Self {
-        self.gamma = gamma;
-        self
-    }
 
     /// The loss of values or variables. The mean is NaN when no sample counts.
     ///
@@ -85,60 +88,11 @@ impl FocalLoss {
     }
 }
 
-impl Default for FocalLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 label_loss! { FocalLoss }
 
-impl SigmoidFocalLoss {
-    /// The mean with α = 0.25 and γ = 2.
-    pub fn new() -> Self {
-        Self { alpha: Some(0.25), gamma: 2.0, reduction: Reduction::Mean }
-    }
-
-    /// The weight of positive examples, from 0 to 1, where negative ones have
-    /// the rest; `None` for no weights. 0.25 unless set.
-    #[must_use]
-    pub fn alpha(mut self, alpha: impl Into<Option<f64>>) -> Self {
-        self.alpha = alpha.into();
-        self
-    }
-
-    /// How little easy samples count: not less than others at 0; 2 unless set.
-    #[must_use]
-    pub fn gamma(mut self, gamma: f64) -> Self {
-        self.gamma = gamma;
-        self
-    }
-}
-
-impl Default for SigmoidFocalLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The mean focal loss with γ = 2, as [`FocalLoss`].
-///
-/// # Errors
-///
-/// When logits and labels do not fit in shape or a label names no class.
-pub fn focal_loss<V: Ops>(logits: &V, labels: &Tensor<i64>) -> Result<V> {
-    FocalLoss::new().compute(logits, labels)
-}
-
-/// The mean focal loss of single logits with α = 0.25 and γ = 2, as
-/// [`SigmoidFocalLoss`].
-///
-/// # Errors
-///
-/// When logits and target differ in shape or the target holds a number that is
-/// no probability.
-pub fn sigmoid_focal_loss<V: Ops>(logits: &V, target: &Tensor<V::Element>) -> Result<V> {
-    SigmoidFocalLoss::new().compute(logits, target)
+loss_functions! {
+    focal_loss(logits, labels: &Tensor<i64>) = FocalLoss;
+    sigmoid_focal_loss(logits, target: &Tensor<V::Element>) = SigmoidFocalLoss;
 }
 
 /// xʸ, which is 1 where y is 0.
@@ -280,7 +234,7 @@ impl SigmoidFocalLoss {
     }
 }
 
-/// What both the loss and its derivative need.
+/// The values that the loss and its derivative share.
 struct At<T> {
     /// 1 − q, the probability of being wrong.
     wrong: T,

@@ -1,10 +1,11 @@
 //! Losses of outputs whose sign decides, for targets 1 and −1.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Float, Ops, Reduction, Result, Tensor};
 
-use crate::loss::Loss;
+use crate::loss::{Loss, loss_functions};
 use crate::pointwise::{
     Curve, apply, common_shape, elementwise, ensure_at_least, ensure_signs, in_one_shape,
 };
@@ -29,10 +30,17 @@ use crate::pointwise::{
 /// assert_eq!(apart.squared(true).compute(&output, &target)?.to_vec(), [0.0, 0.25, 4.0]);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct HingeLoss {
+    /// The output, on the side of the target, from which the loss is 0.
+    #[set(default = 1.0)]
     margin: f64,
+    /// Whether the loss is squared.
+    #[set(default = false)]
     squared: bool,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -41,9 +49,14 @@ pub struct HingeLoss {
 ///
 /// Source: Hadsell et al., "Dimensionality reduction by learning an invariant
 /// mapping", 2006, without the squares.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct HingeEmbeddingLoss {
+    /// The distance of unlike things from which the loss is 0.
+    #[set(default = 1.0)]
     margin: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -58,93 +71,20 @@ pub struct HingeEmbeddingLoss {
 /// assert_eq!(loss.item()?, (2_f32.ln() + 200.0) / 2.0);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct SoftMarginLoss {
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 elementwise! { HingeLoss HingeEmbeddingLoss SoftMarginLoss }
 
-impl HingeLoss {
-    /// The mean hinge loss with the margin 1.
-    pub fn new() -> Self {
-        Self { margin: 1.0, squared: false, reduction: Reduction::Mean }
-    }
-
-    /// How far on the right side of 0 an output costs nothing; 1 unless set.
-    #[must_use]
-    pub fn margin(mut self, margin: f64) -> Self {
-        self.margin = margin;
-        self
-    }
-
-    /// The square of the loss instead.
-    #[must_use]
-    pub fn squared(mut self, squared: bool) -> Self {
-        self.squared = squared;
-        self
-    }
-}
-
-impl Default for HingeLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl HingeEmbeddingLoss {
-    /// The mean loss with the margin 1.
-    pub fn new() -> Self {
-        Self { margin: 1.0, reduction: Reduction::Mean }
-    }
-
-    /// The distance beyond which unlike things cost nothing; 1 unless set.
-    #[must_use]
-    pub fn margin(mut self, margin: f64) -> Self {
-        self.margin = margin;
-        self
-    }
-}
-
-impl Default for HingeEmbeddingLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl SoftMarginLoss {
-    /// The mean logistic loss.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-/// The mean hinge loss with the margin 1, as [`HingeLoss`].
-///
-/// # Errors
-///
-/// When the shapes do not fit each other or a target is neither 1 nor −1.
-pub fn hinge_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    HingeLoss::new().compute(output, target)
-}
-
-/// The mean hinge loss of distances with the margin 1, as
-/// [`HingeEmbeddingLoss`].
-///
-/// # Errors
-///
-/// When the shapes do not fit each other or a target is neither 1 nor −1.
-pub fn hinge_embedding_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    HingeEmbeddingLoss::new().compute(output, target)
-}
-
-/// The mean logistic loss, as [`SoftMarginLoss`].
-///
-/// # Errors
-///
-/// When the shapes do not fit each other or a target is neither 1 nor −1.
-pub fn soft_margin_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    SoftMarginLoss::new().compute(output, target)
+loss_functions! {
+    hinge_loss(output, target: &Tensor<V::Element>) = HingeLoss;
+    hinge_embedding_loss(output, target: &Tensor<V::Element>) = HingeEmbeddingLoss;
+    soft_margin_loss(output, target: &Tensor<V::Element>) = SoftMarginLoss;
 }
 
 impl Curve<1> for HingeLoss {
@@ -227,15 +167,6 @@ impl Curve<1> for HingeEmbeddingLoss {
         } else {
             T::ZERO
         }
-    }
-
-    fn slope<T: Float>(
-        &self,
-        _: &Term<T>,
-        _: &[Term<T>; 1],
-        derivative: Term<T>,
-    ) -> Result<Term<T>> {
-        Ok(derivative)
     }
 
     fn attributes(&self) -> Attributes {

@@ -2,18 +2,18 @@
 //!
 //! A loss is a struct with settings. Its method `compute` takes a
 //! [`Var`](dendra_autograd::Var) in training and a plain
-//! [`Tensor`](dendra_tensor::Tensor) anywhere else; [`cross_entropy`] and its
-//! like are that method with PyTorch's defaults. A trainer calls it through
-//! [`Loss`], which also tells what a mean was divided by, and which functions
-//! of one or several outputs implement as well. Names, defaults and formulas
+//! [`Tensor`](dendra_tensor::Tensor) elsewhere; functions such as
+//! [`cross_entropy`] are that method with PyTorch's defaults. A trainer calls
+//! it through [`Loss`], which also returns the divisor of a mean; functions of
+//! one or several outputs implement it as well. Names, defaults and formulas
 //! are PyTorch's.
 //!
 //! Where PyTorch's loss broadcasts, output or target may have the smaller shape
-//! of both ([`mse_loss`] and its like). That both grow, as `[n, 1]` and `[n]`
-//! would to `[n, n]`, is an error here: it is a mistake, of which PyTorch only
-//! warns. [`l1_penalty`] and [`l2_penalty`] measure a model's weights, to
-//! be added to a loss. Constructors and settings cannot fail: an invalid setting is an
-//! error of the first use.
+//! of both (as in [`mse_loss`]). Shapes that both grow, such as `[n, 1]` and
+//! `[n]` to `[n, n]`, are an error here, since they are usually a mistake;
+//! PyTorch only warns. [`l1_penalty`] and [`l2_penalty`] measure a model's
+//! weights, to be added to a loss. Constructors and settings cannot fail: an
+//! invalid setting is an error of the first use.
 //!
 //! ```
 //! use dendra_autograd::Tape;
@@ -49,31 +49,18 @@ mod pointwise;
 mod regression;
 mod samples;
 
-pub use binary::{
-    BceLoss, BceWithLogitsLoss, binary_cross_entropy, binary_cross_entropy_with_logits,
-};
-pub use cross_entropy::{ClassTarget, Classes, CrossEntropy, cross_entropy};
-pub use ctc::{CtcLoss, CtcTarget, ctc_loss};
+pub use binary::*;
+pub use cross_entropy::*;
+pub use ctc::*;
 pub use dendra_tensor::Reduction;
-pub use dice::{DiceLoss, dice_loss};
-pub use divergence::{KlDivLoss, kl_div};
-pub use focal::{FocalLoss, SigmoidFocalLoss, focal_loss, sigmoid_focal_loss};
-pub use hinge::{
-    HingeEmbeddingLoss, HingeLoss, SoftMarginLoss, hinge_embedding_loss, hinge_loss,
-    soft_margin_loss,
-};
-pub use likelihood::{GaussianNllLoss, PoissonNllLoss, gaussian_nll_loss, poisson_nll_loss};
-pub use loss::{Loss, RunningLoss};
-pub use multi_label::{
-    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, multi_margin_loss,
-    multilabel_margin_loss, multilabel_soft_margin_loss,
-};
-pub use nll::{NllLoss, nll_loss};
-pub use pairs::{
-    CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss, cosine_embedding_loss,
-    margin_ranking_loss, triplet_margin_loss,
-};
-pub use penalty::{l1_penalty, l2_penalty};
-pub use regression::{
-    HuberLoss, L1Loss, MseLoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss,
-};
+pub use dice::*;
+pub use divergence::*;
+pub use focal::*;
+pub use hinge::*;
+pub use likelihood::*;
+pub use loss::*;
+pub use multi_label::*;
+pub use nll::*;
+pub use pairs::*;
+pub use penalty::*;
+pub use regression::*;

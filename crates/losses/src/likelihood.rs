@@ -3,10 +3,11 @@
 use std::f64::consts::TAU;
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 
-use crate::loss::{Loss, reduce};
+use crate::loss::{Loss, loss_functions, reduce};
 use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least, in_one_shape};
 
 /// The negative log-likelihood of a count y that is Poisson-distributed, for
@@ -25,11 +26,20 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least,
 /// assert_eq!(loss.item()?, 1.0);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct PoissonNllLoss {
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
+pub struct PoissonNLLLoss {
+    /// Whether the output is the logarithm of the expected count.
+    #[set(default = true)]
     log_input: bool,
+    /// Whether Stirling's approximation of ln y! is added.
+    #[set(default = false)]
     full: bool,
+    /// The number added to an expected count before its logarithm is taken.
+    #[set(default = 1e-8)]
     eps: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -49,90 +59,36 @@ pub struct PoissonNllLoss {
 ///
 /// ```
 /// use dendra_autograd::Var;
-/// use dendra_losses::{GaussianNllLoss, Loss};
+/// use dendra_losses::{GaussianNLLLoss, Loss};
 /// use dendra_tensor::{Ops, Tensor};
 ///
 /// // A model that puts out the mean and the logarithm of the variance.
 /// let loss = |output: &Var, target: &Tensor| {
 ///     let variance = output.narrow(1, 1, 1)?.exp();
-///     GaussianNllLoss::new().compute(&output.narrow(1, 0, 1)?, target, &variance)
+///     GaussianNLLLoss::new().compute(&output.narrow(1, 0, 1)?, target, &variance)
 /// };
 /// let value = loss.forward(&Var::new(Tensor::from([[1.0, 0.0]])), &Tensor::from([[3.0]]))?;
 /// assert_eq!(value.value().item()?, 2.0);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct GaussianNllLoss {
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
+pub struct GaussianNLLLoss {
+    /// Whether the constant ln(2π)/2 is added.
+    #[set(default = false)]
     full: bool,
+    /// The least variance: smaller ones count as this number.
+    #[set(default = 1e-6)]
     eps: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-elementwise! { PoissonNllLoss }
+elementwise! { PoissonNLLLoss }
 
-impl PoissonNllLoss {
-    /// The mean of `exp(x) − y·x`.
-    pub fn new() -> Self {
-        Self { log_input: true, full: false, eps: 1e-8, reduction: Reduction::Mean }
-    }
-
-    /// Whether the output is the logarithm of the expected count; true unless
-    /// set.
-    #[must_use]
-    pub fn log_input(mut self, log_input: bool) -> Self {
-        self.log_input = log_input;
-        self
-    }
-
-    /// Whether to add Stirling's approximation of ln y!; false unless set.
-    #[must_use]
-    pub fn full(mut self, full: bool) -> Self {
-        self.full = full;
-        self
-    }
-
-    /// What keeps the logarithm of an expected count from −∞; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-}
-
-impl Default for PoissonNllLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl GaussianNllLoss {
+impl GaussianNLLLoss {
     const NAME: &'static str = "gaussian_nll_loss";
-
-    /// The mean with ε = 1e-6, without the constant.
-    pub fn new() -> Self {
-        Self { full: false, eps: 1e-6, reduction: Reduction::Mean }
-    }
-
-    /// What becomes of the losses of the elements; their mean unless set.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> Self {
-        self.reduction = reduction;
-        self
-    }
-
-    /// Whether to add the constant ln(2π)/2; false unless set.
-    #[must_use]
-    pub fn full(mut self, full: bool) -> Self {
-        self.full = full;
-        self
-    }
-
-    /// What the variance is held at; 1e-6 unless set.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
 
     /// The loss of values or variables.
     ///
@@ -177,36 +133,12 @@ impl GaussianNllLoss {
     }
 }
 
-impl Default for GaussianNllLoss {
-    fn default() -> Self {
-        Self::new()
-    }
+loss_functions! {
+    poisson_nll_loss(output, target: &Tensor<V::Element>) = PoissonNLLLoss;
+    gaussian_nll_loss(output, target: &Tensor<V::Element>, variance: &V) = GaussianNLLLoss;
 }
 
-/// The mean negative log-likelihood of counts for outputs that are logarithms,
-/// as [`PoissonNllLoss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape.
-pub fn poisson_nll_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    PoissonNllLoss::new().compute(output, target)
-}
-
-/// The mean negative log-likelihood of measurements, as [`GaussianNllLoss`].
-///
-/// # Errors
-///
-/// When the shapes do not fit each other or a variance is negative.
-pub fn gaussian_nll_loss<V: Ops>(
-    output: &V,
-    target: &Tensor<V::Element>,
-    variance: &V,
-) -> Result<V> {
-    GaussianNllLoss::new().compute(output, target, variance)
-}
-
-impl Curve<1> for PoissonNllLoss {
+impl Curve<1> for PoissonNLLLoss {
     const NAME: &'static str = "poisson_nll_loss";
     const CONSTANTS: [&'static str; 1] = ["target"];
 
@@ -257,7 +189,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        check_twice::<Pointwise<PoissonNllLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<PoissonNLLLoss, f64, 1>>().unwrap();
     }
 
     #[test]

@@ -1,23 +1,23 @@
-//! What every loss is, and how the losses of batches become one.
+//! The interface of losses, and the loss of several batches.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 
-/// Says how far the output `P` of a model is from a target of type `Y`.
+/// Measures how far the output `P` of a model is from a target of type `Y`.
 ///
 /// `P` is one variable unless a model has several outputs. A function of
 /// output and target is a loss too:
 ///
 /// ```
 /// use dendra_autograd::Var;
-/// use dendra_losses::{CrossEntropy, Loss, MseLoss};
+/// use dendra_losses::{CrossEntropy, Loss, MSELoss};
 /// use dendra_tensor::{Ops, Result, Tensor};
 ///
 /// let log_cosh = |output: &Var, target: &Tensor| {
 ///     let difference = output.sub(&Var::new(target.clone()))?;
 ///     Ok((difference.exp() + difference.neg().exp()).mul_scalar(0.5).ln().mean())
 /// };
-/// let losses: [&dyn Loss<Tensor>; 2] = [&MseLoss::new(), &log_cosh];
+/// let losses: [&dyn Loss<Tensor>; 2] = [&MSELoss::new(), &log_cosh];
 /// for loss in losses {
 ///     let value = loss.forward(&Var::new(Tensor::ones([3])), &Tensor::ones([3]))?;
 ///     assert_eq!(value.value().item()?, 0.0);
@@ -26,13 +26,19 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 /// // Two outputs, each with a loss, of which the second counts a tenth.
 /// let both = |(logits, place): &(Var, Var), (label, target): &(Tensor<i64>, Tensor)| {
 ///     let of_class = CrossEntropy::new().compute(logits, label)?;
-///     Ok(of_class + MseLoss::new().compute(place, target)? * 0.1)
+///     Ok(of_class + MSELoss::new().compute(place, target)? * 0.1)
 /// };
 /// let output = (Var::new(Tensor::zeros([1, 2])), Var::new(Tensor::from([[3.0]])));
 /// let loss = both.forward(&output, &(Tensor::from([1]), Tensor::from([[1.0]])))?;
 /// assert_eq!(loss.value().item()?, 2_f32.ln() + 0.4);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss of targets of type `{Y}`",
+    label = "the data set's targets do not suit this loss",
+    note = "class labels are integers, `Tensor<i64>`; quantities and probabilities are floats, as \
+            the model's outputs are"
+)]
 pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     /// The loss: a scalar, unless the reduction is [`Reduction::None`].
     ///
@@ -42,14 +48,14 @@ pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     /// invalid, or a setting is.
     fn forward(&self, output: &P, target: &Y) -> Result<Var<T>>;
 
-    /// What [`forward`](Self::forward) divided a sum by to become the mean of a
-    /// batch of so many samples, so that the losses of several batches become
-    /// the loss of all their samples ([`RunningLoss`]): the number of samples
-    /// or elements that count, or their weights. It is 0, and the mean NaN,
-    /// where none counts. `None` for a sum, which nothing was divided by.
+    /// The number by which [`forward`](Self::forward) divided the sum for its
+    /// mean over a batch of this many samples: the number of samples or
+    /// elements that count, or the sum of their weights. [`RunningLoss`] uses
+    /// it to combine the losses of several batches. It is 0, and the mean NaN,
+    /// where none counts. `None` for a sum.
     ///
-    /// Unless written, the loss is a mean over the samples. Output and target
-    /// are those of a call of `forward` that succeeded.
+    /// By default the loss is a mean over the samples. Output and target are
+    /// those of a successful call of `forward`.
     fn divisor(&self, output: &P, target: &Y, samples: usize) -> Option<f64> {
         let _ = (output, target);
         Some(samples as f64)
@@ -60,10 +66,10 @@ pub trait Loss<Y, T: Float = f32, P = Var<T>> {
     ///
     /// # Errors
     ///
-    /// When the loss knows no classes, as it does not unless written.
+    /// When the loss has no classes, which is the default.
     fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Y, T, P>>> {
         let _ = weights;
-        Err(Error::argument("class_weights", "this loss takes no weights of classes"))
+        Err(Error::argument("class_weights", "this loss does not support class weights"))
     }
 }
 
@@ -76,9 +82,9 @@ where
     }
 }
 
-/// The loss of several batches as that of one batch of them all: Σ dᵢ·lᵢ / Σ dᵢ
-/// for means lᵢ with the divisors dᵢ, and Σ lᵢ for sums. A batch of which
-/// nothing counts changes nothing.
+/// The loss of several batches, as if they were one batch: Σ dᵢ·lᵢ / Σ dᵢ for
+/// means lᵢ with the divisors dᵢ, and Σ lᵢ for sums. A batch in which nothing
+/// counts changes nothing.
 ///
 /// ```
 /// use dendra_autograd::Var;
@@ -103,13 +109,13 @@ where
 pub struct RunningLoss {
     /// The sum of the losses, each times its divisor.
     pub sum: f64,
-    /// What the sum is to be divided by: the sum of the divisors, or 1 for
-    /// losses that are sums.
+    /// The divisor of the sum: the sum of the divisors, or 1 for losses that
+    /// are sums.
     pub divisor: f64,
 }
 
 impl RunningLoss {
-    /// Takes in the loss of a batch, and what it was divided by.
+    /// Adds the loss of a batch with its divisor.
     pub fn add(&mut self, loss: f64, divisor: Option<f64>) {
         match divisor {
             Some(0.0) => {}
@@ -124,7 +130,7 @@ impl RunningLoss {
         }
     }
 
-    /// The loss of all batches; NaN as long as nothing counts.
+    /// The loss of all batches; NaN while nothing counts.
     pub fn value(&self) -> f64 {
         self.sum / self.divisor
     }
@@ -139,8 +145,32 @@ pub(crate) fn reduce<V: Ops>(reduction: Reduction, losses: &V) -> V {
     }
 }
 
-/// Makes a loss of a type with a setting `reduction` and a method `compute`,
-/// which takes targets of one type: what its mean is over is `$parts`.
+/// Writes functions that compute a loss with its default settings:
+///
+/// ```text
+/// FUNCTION(OUTPUT, TARGET: TYPE; REQUIRED SETTING: TYPE) = LOSS;
+/// ```
+macro_rules! loss_functions {
+    ($(
+        $function:ident($output:ident $(, $target:ident: $type:ty)+ $(; $setting:ident: f64)?)
+            = $loss:ident;
+    )*) => {$(
+        #[doc = concat!("[`", stringify!($loss), "`] with its default settings.")]
+        ///
+        /// # Errors
+        ///
+        #[doc = concat!("As [`compute`](", stringify!($loss), "::compute).")]
+        pub fn $function<V: Ops>(
+            $output: &V $(, $target: $type)+ $(, $setting: f64)?
+        ) -> Result<V> {
+            $loss::new($($setting)?).compute($output $(, $target)+)
+        }
+    )*};
+}
+pub(crate) use loss_functions;
+
+/// Implements [`Loss`] for a type with a setting `reduction` and a method
+/// `compute` that takes targets of one type. Its mean is over `$parts`.
 macro_rules! is_loss {
     ($loss:ident, $target:ty, |$this:ident, $output:ident, $y:ident| $parts:expr) => {
         impl<T: Float> Loss<$target, T> for $loss {
@@ -232,7 +262,7 @@ mod tests {
             assert_batches_add_up(&plain.class_weights(weights), &places, |a, n| {
                 part(&shares, a, n)
             });
-            let nll = NllLoss::new().reduction(reduction);
+            let nll = NLLLoss::new().reduction(reduction);
             for loss in [nll.clone(), nll.class_weights(weights)] {
                 assert_batches_add_up(&loss, &places, labels);
                 assert_batches_add_up(&loss, &rows, |a, n| part(&of_rows, a, n));
@@ -247,22 +277,22 @@ mod tests {
 
             let halves = Tensor::uniform([6, 4], 0.1, 0.9, &mut rng);
             let target = |start, length| part(&halves, start, length);
-            assert_batches_add_up(&MseLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&MSELoss::new().reduction(reduction), &rows, target);
             assert_batches_add_up(&HuberLoss::new(0.5).reduction(reduction), &rows, target);
-            assert_batches_add_up(&PoissonNllLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&PoissonNLLLoss::new().reduction(reduction), &rows, target);
             assert_batches_add_up(&SigmoidFocalLoss::new().reduction(reduction), &rows, target);
-            assert_batches_add_up(&KlDivLoss::new().reduction(reduction), &rows, target);
-            assert_batches_add_up(&BceWithLogitsLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&KLDivLoss::new().reduction(reduction), &rows, target);
+            assert_batches_add_up(&BCEWithLogitsLoss::new().reduction(reduction), &rows, target);
             let soft = MultiLabelSoftMarginLoss::new().reduction(reduction);
             assert_batches_add_up(&soft, &rows, target);
-            let bce = BceLoss::new().reduction(reduction);
+            let bce = BCELoss::new().reduction(reduction);
             assert_batches_add_up(&bce, &rows.sigmoid(), target);
             let dice = DiceLoss::new().sigmoid().reduction(reduction);
             let masks = Tensor::<f64>::uniform([6, 4, 3], 0.0, 1.0, &mut rng);
             assert_batches_add_up(&dice, &places, |a, n| part(&masks, a, n));
         }
         let halves = Tensor::uniform([6, 4], 0.1, 0.9, &mut rng);
-        assert_batches_add_up(&KlDivLoss::batch_mean(), &rows, |a, n| part(&halves, a, n));
+        assert_batches_add_up(&KLDivLoss::batch_mean(), &rows, |a, n| part(&halves, a, n));
         let signs = halves.map(|x| if x > 0.5 { 1.0 } else { -1.0 });
         assert_batches_add_up(&HingeLoss::new(), &rows, |a, n| part(&signs, a, n));
         // A function is a mean over samples.
@@ -283,10 +313,10 @@ mod tests {
             let all = sequences.concat();
             let count = all.len();
             let target = Tensor::from_vec(all, [count]).unwrap();
-            let target = CtcTarget::new(target, vec![4; length], lengths);
+            let target = CTCTarget::new(target, vec![4; length], lengths);
             let output = output.narrow(1, start, length).unwrap();
-            let value = CtcLoss::new().forward(&output, &target).unwrap();
-            (value.value().item().unwrap(), CtcLoss::new().divisor(&output, &target, length))
+            let value = CTCLoss::new().forward(&output, &target).unwrap();
+            (value.value().item().unwrap(), CTCLoss::new().divisor(&output, &target, length))
         };
         let mut running = RunningLoss::default();
         for (value, divisor) in [loss(0, 1), loss(1, 2)] {
@@ -301,7 +331,7 @@ mod tests {
         let losses: [&dyn Loss<Tensor<i64>, f64>; 4] = [
             &CrossEntropy::new(),
             &CrossEntropy::new().class_weights([1.0, 2.0, 3.0]).label_smoothing(0.1),
-            &NllLoss::new(),
+            &NLLLoss::new(),
             &FocalLoss::new(),
         ];
         for loss in losses {
@@ -331,7 +361,7 @@ mod tests {
         let (x, labels) = (Var::<f64>::new(Tensor::from([[-1.0, -1.5]])), Tensor::from([1]));
         let weights = [1.0, 3.0];
         let of_classes: [&dyn Loss<Tensor<i64>, f64>; 4] =
-            [&CrossEntropy::new(), &NllLoss::new(), &FocalLoss::new(), &MultiMarginLoss::new()];
+            [&CrossEntropy::new(), &NLLLoss::new(), &FocalLoss::new(), &MultiMarginLoss::new()];
         let divisors = of_classes.map(|loss| {
             let weighted = loss.with_class_weights(&weights).unwrap();
             assert!(weighted.forward(&x, &labels).unwrap().value().item().unwrap() > 0.0);
@@ -339,8 +369,8 @@ mod tests {
         });
         // That of margins is a mean over samples, weighed or not, as PyTorch's.
         assert_eq!(divisors, [3.0, 3.0, 3.0, 1.0].map(Some));
-        let other: Result<Box<dyn Loss<Tensor>>> = MseLoss::new().with_class_weights(&weights);
+        let other: Result<Box<dyn Loss<Tensor>>> = MSELoss::new().with_class_weights(&weights);
         let other = other.err().unwrap();
-        assert!(other.to_string().contains("takes no weights of classes"), "{other}");
+        assert!(other.to_string().contains("does not support class weights"), "{other}");
     }
 }

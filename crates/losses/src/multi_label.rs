@@ -1,13 +1,14 @@
 //! Losses of class scores by margins, for one label or several a sample.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
-use crate::binary::BceWithLogitsLoss;
+use crate::binary::BCEWithLogitsLoss;
 use crate::classes::{LabelSettings, ensure_class_weights};
-use crate::loss::{Loss, is_loss, reduce};
+use crate::loss::{Loss, is_loss, loss_functions, reduce};
 use crate::pointwise::ensure_at_least;
 use crate::samples::{SampleLoss, Samples, padded, piecewise_linear};
 
@@ -27,11 +28,20 @@ use crate::samples::{SampleLoss, Samples, padded, piecewise_linear};
 /// assert!((loss.item()? - (0.3 + 0.4 + 0.6) / 4.0).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct MultiMarginLoss {
+    /// The exponent, 1 or 2.
+    #[set(default = 1)]
     p: u32,
+    /// The lead of the score of the label at which the loss becomes 0.
+    #[set(default = 1.0)]
     margin: f64,
+    /// A weight for each class.
+    #[set(into)]
     class_weights: Option<Vec<f64>>,
+    /// How the losses of the samples are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -52,8 +62,11 @@ pub struct MultiMarginLoss {
 /// assert!((loss.item()? - 0.85).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct MultiLabelMarginLoss {
+    /// How the losses of the samples are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -62,56 +75,18 @@ pub struct MultiLabelMarginLoss {
 ///
 /// Logits and targets (0, 1 or between) have the shape `[…, classes]`; a loss
 /// is left for each of `[…]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct MultiLabelSoftMarginLoss {
+    #[set(skip)]
     weight: Option<Tensor<f64>>,
+    /// How the losses of the samples are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// Gives the losses the method that they share.
-macro_rules! reductions {
-    ($($loss:ident)*) => {$(
-        impl $loss {
-            /// What becomes of the losses of the samples; their mean unless
-            /// set.
-            #[must_use]
-            pub fn reduction(mut self, reduction: Reduction) -> Self {
-                self.reduction = reduction;
-                self
-            }
-        }
-    )*};
-}
-reductions! { MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss }
-
 impl MultiMarginLoss {
     const NAME: &'static str = "multi_margin_loss";
-
-    /// The mean with p = 1 and the margin 1.
-    pub fn new() -> Self {
-        Self { p: 1, margin: 1.0, class_weights: None, reduction: Reduction::Mean }
-    }
-
-    /// The exponent, 1 or 2; 1 unless set.
-    #[must_use]
-    pub fn p(mut self, p: u32) -> Self {
-        self.p = p;
-        self
-    }
-
-    /// How far the label's score should be ahead; 1 unless set.
-    #[must_use]
-    pub fn margin(mut self, margin: f64) -> Self {
-        self.margin = margin;
-        self
-    }
-
-    /// A weight for every class.
-    #[must_use]
-    pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
-        self.class_weights = Some(weights.into());
-        self
-    }
 
     /// The loss of values or variables.
     ///
@@ -141,19 +116,8 @@ impl MultiMarginLoss {
     }
 }
 
-impl Default for MultiMarginLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl MultiLabelMarginLoss {
     const NAME: &'static str = "multilabel_margin_loss";
-
-    /// The mean over samples.
-    pub fn new() -> Self {
-        Self::default()
-    }
 
     /// The loss of values or variables.
     ///
@@ -181,11 +145,6 @@ impl MultiLabelMarginLoss {
 }
 
 impl MultiLabelSoftMarginLoss {
-    /// The mean over samples.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// A factor for each class, which broadcasts to the shape of the logits.
     #[must_use]
     pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
@@ -204,7 +163,7 @@ impl MultiLabelSoftMarginLoss {
         if logits.value().rank() == 0 {
             return Err(Error::shape(place, "expected logits […, classes], got a scalar"));
         }
-        let mut each = BceWithLogitsLoss::new().reduction(Reduction::None);
+        let mut each = BCEWithLogitsLoss::new().reduction(Reduction::None);
         if let Some(weight) = &self.weight {
             each = each.weight(weight);
         }
@@ -235,33 +194,10 @@ fn samples(scores: &Shape) -> usize {
     scores.split_last().map_or(1, |(_, samples)| samples.iter().product())
 }
 
-/// The mean multi-class hinge loss, as [`MultiMarginLoss`].
-///
-/// # Errors
-///
-/// When scores and labels do not fit in shape or a label names no class.
-pub fn multi_margin_loss<V: Ops>(scores: &V, labels: &Tensor<i64>) -> Result<V> {
-    MultiMarginLoss::new().compute(scores, labels)
-}
-
-/// The mean hinge loss of several labels, as [`MultiLabelMarginLoss`].
-///
-/// # Errors
-///
-/// When scores and target differ in shape, or the target holds something other
-/// than classes and −1.
-pub fn multilabel_margin_loss<V: Ops>(scores: &V, target: &Tensor<i64>) -> Result<V> {
-    MultiLabelMarginLoss::new().compute(scores, target)
-}
-
-/// The mean cross-entropy of several labels, as [`MultiLabelSoftMarginLoss`].
-///
-/// # Errors
-///
-/// When logits and target differ in shape or the target holds a number that is
-/// no probability.
-pub fn multilabel_soft_margin_loss<V: Ops>(logits: &V, target: &Tensor<V::Element>) -> Result<V> {
-    MultiLabelSoftMarginLoss::new().compute(logits, target)
+loss_functions! {
+    multi_margin_loss(scores, labels: &Tensor<i64>) = MultiMarginLoss;
+    multilabel_margin_loss(scores, target: &Tensor<i64>) = MultiLabelMarginLoss;
+    multilabel_soft_margin_loss(logits, target: &Tensor<V::Element>) = MultiLabelSoftMarginLoss;
 }
 
 /// The scores as `[n, classes]`, and the number of classes; a single score is

@@ -1,10 +1,11 @@
 //! The negative log-likelihood.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
 use crate::classes::{LabelSettings, Picked, label_loss, label_settings};
-use crate::loss::Loss;
+use crate::loss::{Loss, loss_functions};
 
 const NAME: &str = "nll_loss";
 
@@ -24,19 +25,16 @@ const NAME: &str = "nll_loss";
 /// assert!((loss.item()? - 2.0 * 2_f64.ln()).abs() < 1e-12);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct NllLoss {
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
+pub struct NLLLoss {
+    #[set(skip, default = LabelSettings::default())]
     settings: LabelSettings,
 }
 
-label_settings! { NllLoss }
+label_settings! { NLLLoss }
 
-impl NllLoss {
-    /// The mean negative log-likelihood; the label −100 is ignored.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
+impl NLLLoss {
     /// The loss of values or variables. The mean is NaN when no sample counts.
     ///
     /// # Errors
@@ -51,14 +49,8 @@ impl NllLoss {
     }
 }
 
-label_loss! { NllLoss }
+label_loss! { NLLLoss }
 
-/// The mean negative log-likelihood, as [`NllLoss`].
-///
-/// # Errors
-///
-/// When the labels do not have the shape of the output without the classes, or
-/// a label names no class.
-pub fn nll_loss<V: Ops>(output: &V, labels: &Tensor<i64>) -> Result<V> {
-    NllLoss::new().compute(output, labels)
+loss_functions! {
+    nll_loss(output, labels: &Tensor<i64>) = NLLLoss;
 }

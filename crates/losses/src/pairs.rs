@@ -1,12 +1,15 @@
 //! Losses that compare the outputs for two or three inputs with each other.
 //!
-//! They take more than one output, so they are no [`Loss`](crate::Loss)
-//! themselves; a closure that takes a model's output apart is one.
+//! They take more than one output, so they do not implement
+//! [`Loss`](crate::Loss); a closure that splits the output of a model and calls
+//! one does.
 
-use dendra_tensor::ops::{Attributes, Term};
+use dendra_derive::Setters;
+use dendra_tensor::ops::Attributes;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Shape, Tensor};
 
 use crate::hinge::HingeLoss;
+use crate::loss::loss_functions;
 use crate::pointwise::{Curve, apply, ensure_at_least, ensure_one_shape, ensure_signs};
 
 /// The loss of two scores a and b, of which a should be the higher one where
@@ -23,9 +26,14 @@ use crate::pointwise::{Curve, apply, ensure_at_least, ensure_one_shape, ensure_s
 /// assert_eq!(loss.item()?, 0.75);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct MarginRankingLoss {
+    /// The margin of the formula.
+    #[set(default = 0.0)]
     margin: f64,
+    /// How the losses of the samples are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -38,9 +46,14 @@ pub struct MarginRankingLoss {
 /// | target | `[n]` or `[]` |
 ///
 /// The cosine is `a·b / √((a·a + ε)·(b·b + ε))` with ε = 1e-12.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct CosineEmbeddingLoss {
+    /// The margin of the formula.
+    #[set(default = 0.0)]
     margin: f64,
+    /// How the losses of the samples are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -64,44 +77,31 @@ pub struct CosineEmbeddingLoss {
 /// assert!((loss.item()? - 0.5).abs() < 1e-5);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct TripletMarginLoss {
+    /// The margin of the formula.
+    #[set(default = 1.0)]
     margin: f64,
+    /// The p of the norm that measures distances: 1 for sums of absolute
+    /// values, 2 for Euclidean distances, infinity for the largest difference.
+    #[set(default = 2.0)]
     p: f64,
+    /// The number added to each difference, which keeps the derivative of the
+    /// norm finite.
+    #[set(default = 1e-6)]
     eps: f64,
+    /// Whether the distance from the positive to the negative example counts
+    /// where it is less than that from the anchor.
+    #[set(default = false)]
     swap: bool,
+    /// How the losses of the samples are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// Gives the losses the methods of the settings that they share.
-macro_rules! settings {
-    ($($loss:ident)*) => {$(
-        impl $loss {
-            /// What becomes of the losses; their mean unless set.
-            #[must_use]
-            pub fn reduction(mut self, reduction: Reduction) -> Self {
-                self.reduction = reduction;
-                self
-            }
-
-            /// The margin of the formula.
-            #[must_use]
-            pub fn margin(mut self, margin: f64) -> Self {
-                self.margin = margin;
-                self
-            }
-        }
-    )*};
-}
-settings! { MarginRankingLoss CosineEmbeddingLoss TripletMarginLoss }
-
 impl MarginRankingLoss {
     const NAME: &'static str = "margin_ranking_loss";
-
-    /// The mean loss with the margin 0.
-    pub fn new() -> Self {
-        Self::default()
-    }
 
     /// The loss of values or variables.
     ///
@@ -120,11 +120,6 @@ impl MarginRankingLoss {
 
 impl CosineEmbeddingLoss {
     const NAME: &'static str = "cosine_embedding_loss";
-
-    /// The mean loss with the margin 0.
-    pub fn new() -> Self {
-        Self::default()
-    }
 
     /// The loss of values or variables.
     ///
@@ -151,35 +146,6 @@ impl CosineEmbeddingLoss {
 
 impl TripletMarginLoss {
     const NAME: &'static str = "triplet_margin_loss";
-
-    /// The mean loss with the margin 1 and Euclidean distances (p = 2,
-    /// ε = 1e-6), without swapping.
-    pub fn new() -> Self {
-        Self { margin: 1.0, p: 2.0, eps: 1e-6, swap: false, reduction: Reduction::Mean }
-    }
-
-    /// Which norm measures distances: 1 for sums of absolute values, infinity
-    /// for the largest; 2 unless set.
-    #[must_use]
-    pub fn p(mut self, p: f64) -> Self {
-        self.p = p;
-        self
-    }
-
-    /// What keeps the norm's derivative finite; 1e-6 unless set.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// Takes the distance of the negative from the positive where that is
-    /// nearer than the anchor.
-    #[must_use]
-    pub fn swap(mut self, swap: bool) -> Self {
-        self.swap = swap;
-        self
-    }
 
     /// The loss of values or variables.
     ///
@@ -226,45 +192,10 @@ impl TripletMarginLoss {
     }
 }
 
-impl Default for TripletMarginLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The mean ranking loss with the margin 0, as [`MarginRankingLoss`].
-///
-/// # Errors
-///
-/// When the shapes differ or a target is neither 1 nor −1.
-pub fn margin_ranking_loss<V: Ops>(
-    first: &V,
-    second: &V,
-    target: &Tensor<V::Element>,
-) -> Result<V> {
-    MarginRankingLoss::new().compute(first, second, target)
-}
-
-/// The mean cosine loss with the margin 0, as [`CosineEmbeddingLoss`].
-///
-/// # Errors
-///
-/// When the shapes do not fit each other, or a target is neither 1 nor −1.
-pub fn cosine_embedding_loss<V: Ops>(
-    first: &V,
-    second: &V,
-    target: &Tensor<V::Element>,
-) -> Result<V> {
-    CosineEmbeddingLoss::new().compute(first, second, target)
-}
-
-/// The mean triplet loss with the margin 1, as [`TripletMarginLoss`].
-///
-/// # Errors
-///
-/// When the shapes differ.
-pub fn triplet_margin_loss<V: Ops>(anchor: &V, positive: &V, negative: &V) -> Result<V> {
-    TripletMarginLoss::new().compute(anchor, positive, negative)
+loss_functions! {
+    margin_ranking_loss(first, second: &V, target: &Tensor<V::Element>) = MarginRankingLoss;
+    cosine_embedding_loss(first, second: &V, target: &Tensor<V::Element>) = CosineEmbeddingLoss;
+    triplet_margin_loss(anchor, positive: &V, negative: &V) = TripletMarginLoss;
 }
 
 /// The shape of one value for each embedding.
@@ -311,15 +242,6 @@ impl Curve<1> for Cosine {
         } else {
             T::ZERO
         }
-    }
-
-    fn slope<T: Float>(
-        &self,
-        _: &Term<T>,
-        _: &[Term<T>; 1],
-        derivative: Term<T>,
-    ) -> Result<Term<T>> {
-        Ok(derivative)
     }
 
     fn attributes(&self) -> Attributes {

@@ -9,15 +9,15 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::loss::reduce;
 
-/// The loss of one element: a function of the output `x` and of `N` constants,
-/// which the target is made into, beside its derivative by the output.
+/// The loss of one element: a function of the output `x` and of `N` constants
+/// computed from the target, and its derivative by the output.
 pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// What the constants are.
+    /// The names of the constants.
     const CONSTANTS: [&'static str; N];
 
-    /// Between which outputs the derivative is checked.
+    /// The range of outputs in which the derivative is checked.
     const OUTPUTS: [f64; 2] = [0.05, 0.95];
 
     /// Settings under which the derivative is checked, for constants between 0
@@ -38,14 +38,18 @@ pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
 
     fn derivative<T: Float>(&self, x: T, constants: [T; N]) -> T;
 
-    /// The derivative as a term that has derivatives itself. Where it is constant
-    /// between kinks, `derivative`, its values, serve.
+    /// The derivative as a term that has derivatives itself. Unless written it is
+    /// `derivative`, its values, which is right where it is constant between
+    /// kinks.
     fn slope<T: Float>(
         &self,
         x: &Term<T>,
         constants: &[Term<T>; N],
         derivative: Term<T>,
-    ) -> Result<Term<T>>;
+    ) -> Result<Term<T>> {
+        let _ = (x, constants);
+        Ok(derivative)
+    }
 
     /// The settings by name.
     fn attributes(&self) -> Attributes {
@@ -247,19 +251,11 @@ pub(crate) fn apply<V: Ops, C: Curve<N>, const N: usize>(
     V::try_apply(Pointwise { curve, constants, reduction }, &[output])
 }
 
-/// What all losses of single elements have that are made of one curve and the
-/// plain target.
+/// The method `compute` and [`Loss`] for losses that are one curve of the
+/// target.
 macro_rules! elementwise {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// What becomes of the losses of the elements; their mean unless
-            /// set.
-            #[must_use]
-            pub fn reduction(mut self, reduction: Reduction) -> Self {
-                self.reduction = reduction;
-                self
-            }
-
             /// The loss of values or variables.
             ///
             /// # Errors

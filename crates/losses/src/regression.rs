@@ -1,33 +1,40 @@
 //! Losses of outputs that are quantities: squared, absolute, and between.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::{Attributes, Term};
 use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 
-use crate::loss::Loss;
+use crate::loss::{Loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, elementwise, in_one_shape};
 
 /// The squared error: (x − y)².
 ///
 /// ```
-/// use dendra_losses::{MseLoss, Reduction};
+/// use dendra_losses::{MSELoss, Reduction};
 /// use dendra_tensor::Tensor;
 ///
 /// let (output, target) = (Tensor::from([1.0, 5.0_f32]), Tensor::from([1.0, 2.0]));
-/// assert_eq!(MseLoss::new().compute(&output, &target)?.item()?, 4.5);
-/// let apart = MseLoss::new().reduction(Reduction::None).compute(&output, &target)?;
+/// assert_eq!(MSELoss::new().compute(&output, &target)?.item()?, 4.5);
+/// let apart = MSELoss::new().reduction(Reduction::None).compute(&output, &target)?;
 /// assert_eq!(apart.to_vec(), [0.0, 9.0]);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MseLoss {
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
+pub struct MSELoss {
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 /// The absolute error: |x − y|. Its derivative where both are equal, or one is
 /// NaN, is 0.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(new)]
 pub struct L1Loss {
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -37,9 +44,11 @@ pub struct L1Loss {
 /// With d = |x − y|: `d²/2` where d ≤ δ, else `δ·(d − δ/2)`.
 ///
 /// Source: Huber, "Robust estimation of a location parameter", 1964.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 pub struct HuberLoss {
     delta: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
@@ -47,33 +56,21 @@ pub struct HuberLoss {
 /// large errors have slope 1. β = 0 is the absolute error.
 ///
 /// Source: Girshick, "Fast R-CNN", 2015.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 pub struct SmoothL1Loss {
     beta: f64,
+    /// How the losses of the elements are reduced.
+    #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-elementwise! { MseLoss L1Loss HuberLoss SmoothL1Loss }
-
-impl MseLoss {
-    /// The mean squared error.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl L1Loss {
-    /// The mean absolute error.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
+elementwise! { MSELoss L1Loss HuberLoss SmoothL1Loss }
 
 impl HuberLoss {
     /// The mean of Huber's loss with this threshold δ, above 0; PyTorch's
     /// default is 1.
     pub fn new(delta: f64) -> Self {
-        Self { delta, reduction: Reduction::Mean }
+        Self::with_defaults(delta)
     }
 }
 
@@ -81,47 +78,18 @@ impl SmoothL1Loss {
     /// The mean of the smooth absolute error with this threshold β, not
     /// negative; PyTorch's default is 1.
     pub fn new(beta: f64) -> Self {
-        Self { beta, reduction: Reduction::Mean }
+        Self::with_defaults(beta)
     }
 }
 
-/// The mean squared error, as [`MseLoss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape.
-pub fn mse_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    MseLoss::new().compute(output, target)
+loss_functions! {
+    mse_loss(output, target: &Tensor<V::Element>) = MSELoss;
+    l1_loss(output, target: &Tensor<V::Element>) = L1Loss;
+    huber_loss(output, target: &Tensor<V::Element>; delta: f64) = HuberLoss;
+    smooth_l1_loss(output, target: &Tensor<V::Element>; beta: f64) = SmoothL1Loss;
 }
 
-/// The mean absolute error, as [`L1Loss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape.
-pub fn l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>) -> Result<V> {
-    L1Loss::new().compute(output, target)
-}
-
-/// The mean of Huber's loss, as [`HuberLoss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape, or δ is not above 0.
-pub fn huber_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, delta: f64) -> Result<V> {
-    HuberLoss::new(delta).compute(output, target)
-}
-
-/// The mean of the smooth absolute error, as [`SmoothL1Loss`].
-///
-/// # Errors
-///
-/// When neither of both broadcasts to the other's shape, or β is negative.
-pub fn smooth_l1_loss<V: Ops>(output: &V, target: &Tensor<V::Element>, beta: f64) -> Result<V> {
-    SmoothL1Loss::new(beta).compute(output, target)
-}
-
-impl Curve<1> for MseLoss {
+impl Curve<1> for MSELoss {
     const NAME: &'static str = "mse_loss";
     const CONSTANTS: [&'static str; 1] = ["target"];
 
@@ -160,15 +128,6 @@ impl Curve<1> for L1Loss {
     #[inline(always)]
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         sign(x - y)
-    }
-
-    fn slope<T: Float>(
-        &self,
-        _: &Term<T>,
-        _: &[Term<T>; 1],
-        derivative: Term<T>,
-    ) -> Result<Term<T>> {
-        Ok(derivative)
     }
 }
 
@@ -295,7 +254,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        check_twice::<Pointwise<MseLoss, f64, 1>>().unwrap();
+        check_twice::<Pointwise<MSELoss, f64, 1>>().unwrap();
         check_twice::<Pointwise<L1Loss, f64, 1>>().unwrap();
         check_twice::<Pointwise<HuberLoss, f64, 1>>().unwrap();
         check_twice::<Pointwise<SmoothL1Loss, f64, 1>>().unwrap();
@@ -315,11 +274,11 @@ mod tests {
         let tape = Tape::training(0, 0);
         let row = tape.leaf(Tensor::from([1.0, 2.0, 4.0_f64]));
         let target = Tensor::from([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0_f64]]);
-        let sum = MseLoss::new().reduction(Reduction::Sum).compute(&row, &target).unwrap();
+        let sum = MSELoss::new().reduction(Reduction::Sum).compute(&row, &target).unwrap();
         assert_eq!(sum.value().item().unwrap(), 1.0 + 4.0 + 16.0 + 1.0 + 9.0);
         let gradients = sum.backward().unwrap();
         assert_eq!(gradients.wrt(&row).unwrap().to_vec(), [2.0, 6.0, 14.0]);
-        assert_eq!(MseLoss::new().divisor(&row, &target, 1), Some(6.0));
+        assert_eq!(MSELoss::new().divisor(&row, &target, 1), Some(6.0));
         let apart = L1Loss::new().reduction(Reduction::None);
         let apart = apart.compute(&target, &Tensor::scalar(2.0)).unwrap();
         assert_eq!(apart.to_vec(), [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]);

@@ -4,18 +4,18 @@ use dendra_tensor::kernels::parallel;
 use dendra_tensor::ops::{Attributes, Call, Cotangents, Op, Term, TermCall, TermCotangents};
 use dendra_tensor::{Float, Ops, Result, Shape, Tensor};
 
-/// The loss of a sample: a function of all its outputs, beside its gradient.
+/// The loss of a sample: a function of all its outputs, and its gradient.
 pub(crate) trait SampleLoss<T: Float>: Clone + Send + Sync + Sized + 'static {
     const NAME: &'static str;
 
-    /// Elementary steps that an element of a sample costs.
+    /// The cost of an element of a sample, in elementary operations.
     const COST: usize;
 
     /// Checks the shape `[samples, …]` of the outputs, and the settings.
     fn check(&self, outputs: &Shape) -> Result<()>;
 
     /// The loss of a sample of which all outputs are given in row-major order.
-    /// A gradient is filled in where asked for.
+    /// If a gradient is given, it is filled in.
     fn loss(&self, sample: usize, outputs: &[T], gradient: Option<&mut [T]>) -> T;
 
     /// The losses of all samples, composed of operations on terms, which have

@@ -2,7 +2,7 @@
 //! refused.
 
 use dendra_autograd::Var;
-use dendra_losses::{CrossEntropy, Loss, NllLoss, Reduction, cross_entropy, nll_loss};
+use dendra_losses::{CrossEntropy, Loss, NLLLoss, Reduction, cross_entropy, nll_loss};
 use dendra_tensor::{Result, Rng, Tensor};
 
 fn logits(shape: &[usize]) -> Tensor<f64> {
@@ -51,7 +51,7 @@ fn one_sample_needs_no_axis_of_samples() {
 #[test]
 fn an_ignored_sample_counts_for_nothing_whatever_it_holds() {
     let values = Tensor::from([[f64::NEG_INFINITY, 0.0], [-2.0, -1.0]]);
-    let nll = NllLoss::new().ignore_index(7);
+    let nll = NLLLoss::new().ignore_index(7);
     assert_eq!(nll.compute(&values, &Tensor::from([7, 0])).unwrap().item().unwrap(), 2.0);
     let apart = nll.reduction(Reduction::None);
     let losses = apart.compute(&values, &Tensor::from([7, 1])).unwrap();
@@ -112,7 +112,7 @@ fn settings_that_do_not_fit_are_named() {
         "cross_entropy: 2 class weights for 3 classes"
     );
     assert!(message(weighted(&[1.0; 4]).compute(&logits, &uniform)).contains("4 class weights"));
-    let nll = NllLoss::new().class_weights([1.0, -1.0, f64::NAN]);
+    let nll = NLLLoss::new().class_weights([1.0, -1.0, f64::NAN]);
     assert_eq!(
         message(nll.compute(&logits, &labels)),
         "nll_loss: class weights must be finite and not negative, got -1"
@@ -138,7 +138,7 @@ fn the_classes_may_lie_in_any_axis() {
         for (found, expected) in found.to_vec().into_iter().zip(expected.to_vec()) {
             assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
         }
-        let nll = NllLoss::new().reduction(reduction);
+        let nll = NLLLoss::new().reduction(reduction);
         let expected = nll.compute(&second, &labels).unwrap();
         assert_eq!(nll.class_axis(2).compute(&last, &labels).unwrap(), expected);
     }

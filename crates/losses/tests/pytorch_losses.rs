@@ -3,10 +3,10 @@
 
 use dendra_autograd::{Tape, Var};
 use dendra_losses::{
-    BceLoss, BceWithLogitsLoss, ClassTarget, Classes, CosineEmbeddingLoss, CrossEntropy, CtcLoss,
-    CtcTarget, DiceLoss, FocalLoss, GaussianNllLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss,
-    KlDivLoss, L1Loss, Loss, MarginRankingLoss, MseLoss, MultiLabelMarginLoss,
-    MultiLabelSoftMarginLoss, MultiMarginLoss, NllLoss, PoissonNllLoss, Reduction,
+    BCELoss, BCEWithLogitsLoss, CTCLoss, CTCTarget, ClassTarget, Classes, CosineEmbeddingLoss,
+    CrossEntropy, DiceLoss, FocalLoss, GaussianNLLLoss, HingeEmbeddingLoss, HingeLoss, HuberLoss,
+    KLDivLoss, L1Loss, Loss, MSELoss, MarginRankingLoss, MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss, Reduction,
     SigmoidFocalLoss, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
 };
 use dendra_tensor::{Float, Ops, Result, Tensor};
@@ -44,7 +44,7 @@ fn outputs_at_the_edges_agree_with_pytorch() {
     let outputs = [NAN, INF, -INF, 0.0, 1.0, -1.0];
     let cases: [Case<'_>; 23] = [
         (
-            &MseLoss::new().reduction(NONE),
+            &MSELoss::new().reduction(NONE),
             0.0,
             [NAN, INF, INF, 0.0, 1.0, 1.0],
             [NAN, INF, -INF, 0.0, 2.0, -2.0],
@@ -68,7 +68,7 @@ fn outputs_at_the_edges_agree_with_pytorch() {
             [NAN, 1.0, -1.0, 0.0, 1.0, -1.0],
         ),
         (
-            &MseLoss::new().reduction(NONE),
+            &MSELoss::new().reduction(NONE),
             INF,
             [NAN, NAN, INF, INF, INF, INF],
             [NAN, NAN, -INF, -INF, -INF, -INF],
@@ -98,31 +98,31 @@ fn outputs_at_the_edges_agree_with_pytorch() {
             [0.0, 1.0, -1.0, 0.0, 1.0, -1.0],
         ),
         (
-            &KlDivLoss::new().reduction(NONE),
+            &KLDivLoss::new().reduction(NONE),
             0.0,
             [NAN, NAN, NAN, 0.0, 0.0, 0.0],
             [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
         ),
         (
-            &KlDivLoss::new().reduction(NONE),
+            &KLDivLoss::new().reduction(NONE),
             1.0,
             [NAN, -INF, INF, 0.0, -1.0, 1.0],
             [-1.0, -1.0, -1.0, -1.0, -1.0, -1.0],
         ),
         (
-            &KlDivLoss::new().reduction(NONE),
+            &KLDivLoss::new().reduction(NONE),
             -1.0,
             [NAN, NAN, NAN, NAN, NAN, NAN],
             [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
         ),
         (
-            &KlDivLoss::new().log_target(true).reduction(NONE),
+            &KLDivLoss::new().log_target(true).reduction(NONE),
             0.0,
             [NAN, -INF, INF, 0.0, -1.0, 1.0],
             [-1.0, -1.0, -1.0, -1.0, -1.0, -1.0],
         ),
         (
-            &KlDivLoss::new().log_target(true).reduction(NONE),
+            &KLDivLoss::new().log_target(true).reduction(NONE),
             -INF,
             [NAN, NAN, NAN, NAN, NAN, NAN],
             [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
@@ -152,31 +152,31 @@ fn outputs_at_the_edges_agree_with_pytorch() {
             [0.0, 1.0, 0.0, 1.0, 1.0, 0.0],
         ),
         (
-            &BceWithLogitsLoss::new().reduction(NONE),
+            &BCEWithLogitsLoss::new().reduction(NONE),
             0.0,
             [NAN, INF, NAN, LN_2, 1.3132616875182228, 0.3132616875182228],
             [NAN, 1.0, 0.0, 0.5, 0.7310585786300049, 0.2689414213699951],
         ),
         (
-            &PoissonNllLoss::new().log_input(true).full(true).reduction(NONE),
+            &PoissonNLLLoss::new().log_input(true).full(true).reduction(NONE),
             0.0,
             [NAN, NAN, NAN, 1.0, E, 0.36787944117144233],
             [NAN, INF, 0.0, 1.0, E, 0.36787944117144233],
         ),
         (
-            &PoissonNllLoss::new().log_input(false).full(true).reduction(NONE),
+            &PoissonNLLLoss::new().log_input(false).full(true).reduction(NONE),
             0.0,
             [NAN, NAN, NAN, 0.0, 1.0, NAN],
             [NAN, 1.0, 1.0, 1.0, 1.0, 1.0],
         ),
         (
-            &PoissonNllLoss::new().log_input(true).full(true).reduction(NONE),
+            &PoissonNLLLoss::new().log_input(true).full(true).reduction(NONE),
             2.0,
             [NAN, NAN, INF, 1.651806484604536, 1.370088313063581, 3.0196859257759785],
             [NAN, INF, -2.0, -1.0, 0.7182818284590451, -1.6321205588285577],
         ),
         (
-            &PoissonNllLoss::new().log_input(false).full(true).reduction(NONE),
+            &PoissonNLLLoss::new().log_input(false).full(true).reduction(NONE),
             2.0,
             [NAN, NAN, NAN, 37.49316797250927, 1.6518064646045363, NAN],
             [NAN, 1.0, 1.0, -199999999.0, -0.9999999800000003, 3.0000000200000003],
@@ -285,7 +285,7 @@ fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, outputs: &[V]) -
             loss.compute(output, &target)
         }
         "nll" => {
-            let mut loss = NllLoss::new().reduction(reduction);
+            let mut loss = NLLLoss::new().reduction(reduction);
             if let Some(weights) = class_weights {
                 loss = loss.class_weights(weights);
             }
@@ -294,7 +294,7 @@ fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, outputs: &[V]) -
             }
             loss.compute(output, &labels())
         }
-        "mse" => MseLoss::new().reduction(reduction).compute(output, &target()),
+        "mse" => MSELoss::new().reduction(reduction).compute(output, &target()),
         "l1" => L1Loss::new().reduction(reduction).compute(output, &target()),
         "huber" => {
             HuberLoss::new(case.number("delta")).reduction(reduction).compute(output, &target())
@@ -303,14 +303,14 @@ fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, outputs: &[V]) -
             SmoothL1Loss::new(case.number("beta")).reduction(reduction).compute(output, &target())
         }
         "bce" => {
-            let mut loss = BceLoss::new().reduction(reduction);
+            let mut loss = BCELoss::new().reduction(reduction);
             if let Some(weight) = &weight {
                 loss = loss.weight(weight);
             }
             loss.compute(output, &target())
         }
         "bce_with_logits" => {
-            let mut loss = BceWithLogitsLoss::new().reduction(reduction);
+            let mut loss = BCEWithLogitsLoss::new().reduction(reduction);
             if let Some(weight) = &weight {
                 loss = loss.weight(weight);
             }
@@ -342,18 +342,18 @@ fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, outputs: &[V]) -
             loss.reduction(reduction).compute(output, &outputs[1], &outputs[2])
         }
         "poisson_nll" => {
-            let loss = PoissonNllLoss::new().log_input(case.flag("log_input"));
+            let loss = PoissonNLLLoss::new().log_input(case.flag("log_input"));
             let loss = loss.full(case.flag("full")).eps(case.number("eps"));
             loss.reduction(reduction).compute(output, &target())
         }
         "gaussian_nll" => {
-            let loss = GaussianNllLoss::new().full(case.flag("full")).eps(case.number("eps"));
+            let loss = GaussianNLLLoss::new().full(case.flag("full")).eps(case.number("eps"));
             loss.reduction(reduction).compute(output, &target(), &outputs[1])
         }
         "kl_div" => {
             let loss = match case.text("reduction") {
-                "batchmean" => KlDivLoss::batch_mean(),
-                _ => KlDivLoss::new().reduction(reduction),
+                "batchmean" => KLDivLoss::batch_mean(),
+                _ => KLDivLoss::new().reduction(reduction),
             };
             loss.log_target(case.flag("log_target")).compute(output, &target())
         }
@@ -402,9 +402,9 @@ fn compute<T: Float + Stored, V: Ops<Element = T>>(case: &Case, outputs: &[V]) -
         }
         "ctc" => {
             let (inputs, targets) = (case.sizes("input_lengths"), case.sizes("target_lengths"));
-            let loss = CtcLoss::new().blank(case.integer("blank") as usize);
+            let loss = CTCLoss::new().blank(case.integer("blank") as usize);
             let loss = loss.zero_infinity(case.flag("zero_infinity")).reduction(reduction);
-            loss.compute(&output.log_softmax(-1)?, &CtcTarget::new(labels(), inputs, targets))
+            loss.compute(&output.log_softmax(-1)?, &CTCTarget::new(labels(), inputs, targets))
         }
         other => panic!("no loss {other}"),
     }

@@ -1,22 +1,23 @@
-//! What a module says that stands in a network.
+//! Custom layers of a network.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
 use crate::module::Module;
 
-/// The values of a sample up to which a trial finds out the shape of an output.
+/// The largest number of values of a sample with which a trial run determines
+/// the shape of an output.
 const MAX_TRIAL: usize = 1 << 26;
 
-/// The samples of a trial: another number than 1, so that a layer that does not
-/// keep the batch axis is found out.
+/// The number of samples of a trial run: not 1, so that a layer that drops the
+/// batch axis is noticed.
 const TRIAL_BATCH: usize = 2;
 
-/// A module of one's own that can be a layer of a [`Sequential`](crate::Sequential), with its
-/// parameters as they are.
+/// A custom module that can be a layer of a [`Sequential`](crate::Sequential)
+/// and keeps the parameters that it has.
 ///
-/// The shape of its output is found out by a trial with zeros where
-/// [`output_shape`](Self::output_shape) is not given.
+/// Unless [`output_shape`](Self::output_shape) is implemented, a trial run on
+/// zeros determines the shape of its output.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -65,7 +66,8 @@ pub trait Layer<T: Float = f32>: Module<T> + Clone + Send + Sync + 'static {
         trial(&|x| self.forward(x), input)
     }
 
-    /// What a summary calls it, as `Gate 8`: the name of its type unless given.
+    /// The name in summaries, such as `Gate 8`. The default is the name of the
+    /// type.
     fn description(&self) -> String {
         type_name::<Self>().to_owned()
     }
@@ -85,7 +87,7 @@ pub(crate) fn trial<T: Float>(
 ) -> Result<Shape> {
     if input.checked_elements().is_none_or(|values| values > MAX_TRIAL) {
         let message = format!(
-            "an input of shape {input} is too large to try the layer with: implement \
+            "an input of shape {input} is too large for a trial run of the layer: implement \
              Layer::output_shape"
         );
         return Err(Error::argument("", message));
@@ -96,7 +98,7 @@ pub(crate) fn trial<T: Float>(
         Some((&TRIAL_BATCH, sample)) => Ok(sample.into()),
         _ => {
             let message =
-                format!("makes {} of {batch}: the batch must stay the first axis", y.shape());
+                format!("turns {batch} into {}: the first axis must stay the batch", y.shape());
             Err(Error::shape("", message))
         }
     }

@@ -1,12 +1,12 @@
 //! Layers, initialisers, [`Sequential`], and models on disk.
 //!
-//! - [`Module`] is what has a forward pass from one value to another, and
-//!   [`Model`] from any input to any output; `#[derive(Parameters)]` finds the
-//!   state of a struct of layers.
+//! - [`Module`] has a forward pass from one value to another, [`Model`] from any
+//!   input to any output. `#[derive(Parameters)]` finds the state of a struct of
+//!   layers.
 //! - [`layers`] holds the layers, one file each. A layer is data plus a
 //!   function: settings first, then `init` draws the weights.
-//! - [`Init`] says how first values are drawn; the defaults are PyTorch's.
-//!   [`initialise`] draws those of a whole model anew.
+//! - [`Init`] is the distribution of initial values; the defaults are PyTorch's.
+//!   [`initialise`] draws the parameters of a whole model again.
 //! - [`Sequential`] stacks layers, infers their shapes, and saves its
 //!   architecture with its weights.
 //! - [`save`] and [`load`] exchange the state of any model with PyTorch, as
@@ -57,12 +57,12 @@
 // The derive finds this crate where it finds it for users of the facade.
 extern crate self as dendra;
 
+mod context;
 mod file;
 mod init;
 mod layer;
 pub mod layers;
 mod module;
-mod place;
 mod sequential;
 mod settings;
 mod trace;
@@ -73,7 +73,8 @@ pub use dendra_derive::Parameters;
 pub use dendra_tensor as tensor;
 
 pub use file::{
-    CHECKPOINT_KEY, StateFile, load, load_matching, remove_unfinished, save, write_whole,
+    CHECKPOINT_KEY, StateFile, check_writable, load, load_matching, remove_unfinished, save,
+    write_whole,
 };
 pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
 pub use layer::Layer;

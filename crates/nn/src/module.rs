@@ -1,13 +1,19 @@
-//! What has a forward pass: layers, and models of any input.
+//! Layers and models: everything that has a forward pass.
 
 use dendra_autograd::{Parameters, Tape, Var};
 use dendra_tensor::{Float, Result, Tensor};
 
 /// A layer or a model: parameters, and a function of one value.
 ///
-/// `forward` is pure. What it needs besides `x` it takes from the tape of `x`:
-/// training or evaluation, random numbers. What it would change (running
-/// statistics) it records there. On a plain value, nothing is recorded.
+/// `forward` is pure. Whether this is training, and random numbers, come from
+/// the tape of `x`. Changes of running statistics are recorded on that tape. A
+/// plain value has no tape, and nothing is recorded.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no forward pass for numbers of type `{T}`",
+    label = "expected a layer, a `Sequential`, or a type with `impl Module for {Self}`",
+    note = "the settings of a layer become one by `.init(&mut rng)?`, a network by \
+            `.build(&mut rng)?`"
+)]
 pub trait Module<T: Float = f32>: Parameters<T> {
     /// The output for an input `x`.
     ///
@@ -23,10 +29,11 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
     }
 }
 
-/// A model of any input and output: what a trainer takes.
+/// A model of any input and output, as a trainer takes it.
 ///
-/// Every [`Module`] is a model of tensors of its floats. A model of token ids,
-/// of several inputs or of a struct of its own implements this trait instead:
+/// Each [`Module`] is a model whose inputs are tensors of its floats. A model
+/// of token ids, of several inputs or of a custom struct implements this trait
+/// instead:
 ///
 /// ```
 /// use dendra_nn::autograd::{Tape, Var};
@@ -57,13 +64,20 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
 /// assert_eq!(*logits.shape(), [2, 2]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no model of inputs of type `{I}`",
+    label = "its `Module` or `Model` takes something else than the data set gives",
+    note = "a `Module` takes `Tensor`, a network of `Sequential::tokens` takes `Tensor<i64>`; for \
+            other inputs write `impl Model<{I}> for {Self}`"
+)]
 pub trait Model<I, T: Float = f32>: Parameters<T> {
-    /// What comes out: a [`Var`], or several of them in a tuple.
+    /// The output: a [`Var`], or a tuple of several.
     type Output: Output;
 
-    /// The output for a batch of inputs. The tape says whether this is
-    /// training, holds the random stream, and records; data is put on it by
-    /// [`Tape::input`]. As [`Module::forward`], it changes nothing.
+    /// The output for a batch of inputs. The tape knows whether this is
+    /// training, holds the random stream, and records operations;
+    /// [`Tape::input`] puts data on it. Like [`Module::forward`], this changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -79,14 +93,13 @@ impl<T: Float, M: Module<T>> Model<Tensor<T>, T> for M {
     }
 }
 
-/// The output of a [`Model`]: variables, which losses take, with values, which
-/// metrics and predictions hold.
+/// The output of a [`Model`]: variables, which losses take, and their values,
+/// which metrics and predictions take.
 ///
-/// Tuples and vectors of outputs are one; a struct of variables is one that
-/// says what its values are.
+/// Tuples and vectors of outputs are outputs. A struct of variables implements
+/// this trait and names the type of its values.
 pub trait Output {
-    /// The values: a tensor for a variable, and a tuple of what its parts have
-    /// for a tuple.
+    /// The values: a tensor for a variable, a tuple of values for a tuple.
     type Values;
 
     /// The values alone, on no tape.

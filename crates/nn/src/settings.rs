@@ -1,4 +1,4 @@
-//! What a layer's settings say, and the macros by which a layer's file says it.
+//! The settings of layers, and the macros that implement them.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use dendra_tensor::{Error, Float, Result, Shape};
 use crate::init::Source;
 use crate::module::Module;
 
-/// The values that one sample may have between two layers: beyond this, the
-/// settings are wrong.
+/// The largest number of values of one sample between two layers. More means
+/// that a setting is wrong.
 pub(crate) const MAX_SAMPLE: usize = 1 << 31;
 
-/// The settings of a layer: what a network is planned with, and what a file
-/// holds. A layer without state is its own settings.
+/// The settings of a layer, from which a network is planned and which a file
+/// holds. A layer without parameters is its own settings.
 pub(crate) trait Settings {
     /// The layer.
     type Layer<T: Float>: Module<T> + Clone + fmt::Debug + fmt::Display + Send + Sync + 'static;
 
-    /// Fills in what the input decides and gives the shape of the output. Both
-    /// shapes are without the batch axis.
+    /// Fills in the sizes that depend on the input and returns the shape of the
+    /// output. Both shapes are without the batch axis.
     ///
     /// # Errors
     ///
@@ -29,19 +29,19 @@ pub(crate) trait Settings {
     ///
     /// # Errors
     ///
-    /// When a setting is wrong or still open.
+    /// When a setting is invalid, or a size is not known.
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Self::Layer<T>>;
 }
 
-/// What a layer says whose input size nobody has found out.
+/// The error of a layer whose input size is not known.
 pub(crate) fn open_input(kind: &str, setting: &str) -> Error {
     Error::argument(
         kind,
-        format!("{setting} is open: only Sequential finds it out; give it to {kind}::new"),
+        format!("{setting} is open: only Sequential infers it; pass it to {kind}::new"),
     )
 }
 
-/// Gives settings the methods that make the layer.
+/// Writes the methods of settings that make the layer.
 macro_rules! initialised_by {
     ($settings:ty => $single:ty, any T: $layer:ty $(; $($generics:tt)*)?) => {
         impl<$($($generics)*)?> $settings {
@@ -49,16 +49,16 @@ macro_rules! initialised_by {
             ///
             /// # Errors
             ///
-            /// When a setting is wrong or still open.
+            /// When a setting is invalid, or a size is not known.
             pub fn init(&self, rng: &mut dendra_tensor::Rng) -> dendra_tensor::Result<$single> {
                 self.init_as(rng)
             }
 
-            /// As [`init`](Self::init), for any number type.
+            /// Like [`init`](Self::init), for any float type.
             ///
             /// # Errors
             ///
-            /// When a setting is wrong or still open.
+            /// When a setting is invalid, or a size is not known.
             pub fn init_as<T: dendra_tensor::Float>(
                 &self,
                 rng: &mut dendra_tensor::Rng,

@@ -79,11 +79,41 @@ fn every_flipped_bit_is_refused_or_read() {
     }
 }
 
+/// The checksum finds every flipped bit, but for those that make its own entry
+/// another one: then it is a sound file without a checksum.
+#[test]
+fn every_flipped_bit_of_a_file_with_a_checksum_is_told() {
+    let model = Sequential::input([2]).dense(1).build(&mut Rng::seed(0)).unwrap();
+    let place = Place::new();
+    model.save(&place.path).unwrap();
+    let (sound, before) = (fs::read(&place.path).unwrap(), StateFile::read(&place.path).unwrap());
+    let entry = sound.windows(15).position(|key| key == b"dendra.checksum").unwrap();
+    assert!(!before.metadata.contains_key("dendra.checksum"));
+    for index in 0..sound.len() {
+        for bit in 0..8 {
+            let mut bytes = sound.clone();
+            bytes[index] ^= 1 << bit;
+            fs::write(&place.path, &bytes).unwrap();
+            match StateFile::read(&place.path) {
+                Err(error) => assert!(matches!(error, Error::File { .. }), "{error:?}"),
+                Ok(file) => {
+                    assert!((entry..entry + 15).contains(&index), "byte {index}, bit {bit}");
+                    assert_eq!(file.state, before.state);
+                }
+            }
+        }
+    }
+    let mut bytes = sound;
+    *bytes.last_mut().unwrap() ^= 1;
+    assert!(refusal(&bytes).contains("damaged: its checksum is "));
+}
+
 #[test]
 fn something_else_than_safetensors_is_refused() {
     assert!(refusal(b"").contains("not a safetensors file: 0 bytes"));
-    for other in [&b"PK\x03\x04 a zip of pickles, as torch.save writes"[..], &[0xff; 64]] {
-        assert!(refusal(other).contains("announces a header of"), "{other:?}");
+    assert!(refusal(&[0xff; 64]).contains("announces a header of"));
+    for of_torch in [&b"PK\x03\x04 a zip of pickles"[..], b"\x80\x02\x8a\nl\xfc\x9c"] {
+        assert!(refusal(of_torch).contains("safetensors.torch.save_file"), "{of_torch:?}");
     }
     for json in ["", "[]", "3", "{", "{}{}", "null", "\"a\"", "\u{feff}{}"] {
         assert!(refusal(&file(json, &[])).contains("not a sound safetensors header"), "{json}");

@@ -1,5 +1,6 @@
 //! Adadelta.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -17,6 +18,8 @@ use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negativ
 /// w = w − learning_rate · d
 /// ```
 ///
+/// PyTorch's default learning rate is 1.
+///
 /// Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012.
 ///
 /// ```
@@ -27,30 +30,16 @@ use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negativ
 pub type Adadelta<T = f32> = Descent<AdadeltaRule, T>;
 
 /// The update of [`Adadelta`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct AdadeltaRule {
+    /// The share of the running means that a step keeps.
+    #[set(default = 0.9)]
     rho: f64,
+    /// The number added to both means before their roots, which lets the first
+    /// steps begin.
+    #[set(default = 1e-6)]
     eps: f64,
-}
-
-impl<T: Float> Adadelta<T> {
-    /// Adadelta with ρ = 0.9, ε = 1e-6 and no weight decay; PyTorch's learning
-    /// rate is 1.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(AdadeltaRule { rho: 0.9, eps: 1e-6 }, learning_rate)
-    }
-
-    /// How much of the running means a step keeps; 0.9 unless set.
-    #[must_use]
-    pub fn rho(self, rho: f64) -> Self {
-        self.change_rule(|rule| rule.rho = rho)
-    }
-
-    /// What lets the first steps begin; 1e-6 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
 }
 
 impl Rule for AdadeltaRule {

@@ -1,5 +1,6 @@
 //! Adafactor.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result, Shape};
 
 use crate::descent::Descent;
@@ -32,6 +33,8 @@ use crate::rule::{Now, Rule, require, require_not_negative};
 /// `[.., 1, columns]`, and that of other parameters `variance`; what a
 /// parameter does not need is empty, `[0]`.
 ///
+/// PyTorch's default learning rate is 0.01.
+///
 /// Source: Shazeer and Stern, "Adafactor: adaptive learning rates with
 /// sublinear memory cost", 2018.
 ///
@@ -43,48 +46,37 @@ use crate::rule::{Now, Rule, require, require_not_negative};
 pub type Adafactor<T = f32> = Descent<AdafactorRule, T>;
 
 /// The update of [`Adafactor`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct AdafactorRule {
+    /// The exponent of the number of steps in the share that new gradients have
+    /// in the running means, at most 0.
+    #[set(default = -0.8)]
     beta2_decay: f64,
     /// `None`: the precision of the number type.
+    #[set(skip)]
     eps1: Option<f64>,
+    #[set(skip, default = 1e-3)]
     eps2: f64,
-    d: f64,
+    /// The root mean square to which a step is cut down before it is scaled
+    /// (`d` in PyTorch).
+    #[set(default = 1.0)]
+    clipping_threshold: f64,
 }
 
 impl<T: Float> Adafactor<T> {
-    /// Adafactor with β = 1 − t^−0.8, ε₁ the precision of the number type
-    /// (1.2e-7 for `f32`), ε₂ = 1e-3, d = 1 and no weight decay; PyTorch's
-    /// learning rate is 1e-2.
-    pub fn new(learning_rate: f64) -> Self {
-        let rule = AdafactorRule { beta2_decay: -0.8, eps1: None, eps2: 1e-3, d: 1.0 };
-        Self::with_rule(rule, learning_rate)
-    }
-
-    /// The exponent of the count of steps in the share that new gradients have
-    /// in the running means, 0 at most; −0.8 unless set.
+    /// The least denominator, and the least size of a weight that steps are
+    /// relative to. The defaults are the precision of the number type and
+    /// 1e-3.
     #[must_use]
-    pub fn beta2_decay(self, exponent: f64) -> Self {
-        self.change_rule(|rule| rule.beta2_decay = exponent)
-    }
-
-    /// What keeps the denominators from 0, and the least size of a weight that
-    /// steps are relative to; the precision of the number type and 1e-3 unless
-    /// set.
-    #[must_use]
-    pub fn eps(self, eps1: f64, eps2: f64) -> Self {
-        self.change_rule(|rule| (rule.eps1, rule.eps2) = (Some(eps1), eps2))
-    }
-
-    /// The root mean square that a step, before it is scaled, is cut down to; 1
-    /// unless set (PyTorch's `d`).
-    #[must_use]
-    pub fn clipping_threshold(self, d: f64) -> Self {
-        self.change_rule(|rule| rule.d = d)
+    pub fn eps(mut self, eps1: f64, eps2: f64) -> Self {
+        let rule = self.rule_mut();
+        (rule.eps1, rule.eps2) = (Some(eps1), eps2);
+        self
     }
 }
 
-/// What depends on the count of steps.
+/// The values that depend on the number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct AtStep {
     /// The share of the new gradient in the running means.
@@ -125,7 +117,13 @@ impl Rule for AdafactorRule {
         require(decay <= 0.0, place, "beta2_decay", "at most 0", decay)?;
         require_not_negative(place, "the first eps", self.eps1.unwrap_or(0.0))?;
         require_not_negative(place, "the second eps", self.eps2)?;
-        require(self.d >= 1.0, place, "the clipping threshold", "at least 1", self.d)
+        require(
+            self.clipping_threshold >= 1.0,
+            place,
+            "the clipping threshold",
+            "at least 1",
+            self.clipping_threshold,
+        )
     }
 
     fn at_step(&self, step: u64) -> AtStep {
@@ -198,7 +196,8 @@ impl AdafactorRule {
             let estimate = if *step < least { least } else { *step };
             *step = g / estimate.sqrt();
         }
-        let step_size = T::from_f64(alpha / (root_mean_square(&steps) / self.d).max(1.0));
+        let step_size =
+            T::from_f64(alpha / (root_mean_square(&steps) / self.clipping_threshold).max(1.0));
         let [_, shrink] = now.decay(true).map(T::from_f64);
         for (w, &step) in weight.iter_mut().zip(&steps) {
             *w = shrink * *w - step_size * step;

@@ -1,5 +1,6 @@
 //! Adagrad.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -14,6 +15,8 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// w = w − learning_rate / (1 + (t − 1)·lr_decay) · g / (√s + ε)
 /// ```
 ///
+/// PyTorch's default learning rate is 0.01.
+///
 /// Source: Duchi et al., "Adaptive subgradient methods for online learning and
 /// stochastic optimization", 2011.
 ///
@@ -25,42 +28,22 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 pub type Adagrad<T = f32> = Descent<AdagradRule, T>;
 
 /// The update of [`Adagrad`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct AdagradRule {
+    /// How fast the learning rate falls with the steps.
+    #[set(default = 0.0)]
     lr_decay: f64,
+    /// The start of the sum of squares.
+    #[set(default = 0.0)]
     initial_accumulator_value: f64,
+    /// The number added to the denominator, which keeps it from 0.
+    #[set(default = 1e-10)]
     eps: f64,
 }
 
-impl<T: Float> Adagrad<T> {
-    /// Adagrad with ε = 1e-10 and no decay of the learning rate or the
-    /// weights.
-    pub fn new(learning_rate: f64) -> Self {
-        let rule = AdagradRule { lr_decay: 0.0, initial_accumulator_value: 0.0, eps: 1e-10 };
-        Self::with_rule(rule, learning_rate)
-    }
-
-    /// How fast the learning rate falls with the steps; 0 unless set.
-    #[must_use]
-    pub fn lr_decay(self, lr_decay: f64) -> Self {
-        self.change_rule(|rule| rule.lr_decay = lr_decay)
-    }
-
-    /// What the sum of squares starts from; 0 unless set.
-    #[must_use]
-    pub fn initial_accumulator_value(self, value: f64) -> Self {
-        self.change_rule(|rule| rule.initial_accumulator_value = value)
-    }
-
-    /// What keeps the denominator from 0; 1e-10 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
-}
-
 impl Rule for AdagradRule {
-    /// What the learning rate is divided by.
+    /// The divisor of the learning rate.
     type AtStep = f64;
 
     const NAME: &'static str = "Adagrad";

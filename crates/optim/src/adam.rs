@@ -1,5 +1,6 @@
 //! Adam and AdamW.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -15,6 +16,8 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 /// w = w − learning_rate · m̂ / (√v̂ + ε)
 /// ```
 ///
+/// PyTorch's default learning rate is 0.001.
+///
 /// Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2014;
 /// AMSGrad: Reddi et al., "On the convergence of Adam and beyond", 2018.
 ///
@@ -27,59 +30,27 @@ pub type Adam<T = f32> = Descent<AdamRule<false>, T>;
 
 /// Adam with decoupled weight decay, which shrinks the weights directly:
 /// `w = (1 − learning_rate · weight_decay) · w` before Adam's update by the
-/// plain gradient.
+/// plain gradient. The weight decay is 0.01 unless set.
 ///
 /// Source: Loshchilov and Hutter, "Decoupled weight decay regularization",
 /// 2017.
 pub type AdamW<T = f32> = Descent<AdamRule<true>, T>;
 
 /// The update of [`Adam`] and, with `DECOUPLED` weight decay, of [`AdamW`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct AdamRule<const DECOUPLED: bool> {
+    /// The shares of the running means of the gradient and of its square that a
+    /// step keeps.
+    #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
+    /// The number added to the denominator, which keeps it from 0.
+    #[set(default = 1e-8)]
     eps: f64,
+    /// Whether the step divides by the largest running mean of the square so
+    /// far (AMSGrad).
+    #[set(default = false)]
     amsgrad: bool,
-}
-
-impl<const DECOUPLED: bool> Default for AdamRule<DECOUPLED> {
-    fn default() -> Self {
-        Self { betas: [0.9, 0.999], eps: 1e-8, amsgrad: false }
-    }
-}
-
-impl<T: Float> Adam<T> {
-    /// Adam with β = (0.9, 0.999), ε = 1e-8 and no weight decay.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(AdamRule::default(), learning_rate)
-    }
-}
-
-impl<T: Float> AdamW<T> {
-    /// AdamW with β = (0.9, 0.999), ε = 1e-8 and a weight decay of 0.01.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(AdamRule::default(), learning_rate).weight_decay(0.01)
-    }
-}
-
-impl<const DECOUPLED: bool, T: Float> Descent<AdamRule<DECOUPLED>, T> {
-    /// How much of the running means of the gradient and of its square a step
-    /// keeps; 0.9 and 0.999 unless set.
-    #[must_use]
-    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
-        self.change_rule(|rule| rule.betas = [beta1, beta2])
-    }
-
-    /// What keeps the denominator from 0; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
-
-    /// AMSGrad: divides by the largest running mean of the square so far.
-    #[must_use]
-    pub fn amsgrad(self, amsgrad: bool) -> Self {
-        self.change_rule(|rule| rule.amsgrad = amsgrad)
-    }
 }
 
 /// The sums of the weights of both running means: 1 − β₁ᵗ and 1 − β₂ᵗ.
@@ -90,6 +61,7 @@ impl<const DECOUPLED: bool> Rule for AdamRule<DECOUPLED> {
     type AtStep = BiasCorrections;
 
     const NAME: &'static str = if DECOUPLED { "AdamW" } else { "Adam" };
+    const WEIGHT_DECAY: f64 = if DECOUPLED { 0.01 } else { 0.0 };
 
     fn state(&self) -> &'static [&'static str] {
         let names = &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];

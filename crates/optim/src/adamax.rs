@@ -1,5 +1,6 @@
 //! Adamax.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -16,6 +17,8 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 /// w = w − learning_rate / (1 − β₁ᵗ) · m / u
 /// ```
 ///
+/// PyTorch's default learning rate is 0.002.
+///
 /// Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2014,
 /// section 7.1.
 ///
@@ -27,31 +30,15 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 pub type Adamax<T = f32> = Descent<AdamaxRule, T>;
 
 /// The update of [`Adamax`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct AdamaxRule {
+    /// The shares of the running mean and of the maximum that a step keeps.
+    #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
+    /// The number added to the denominator, which keeps it from 0.
+    #[set(default = 1e-8)]
     eps: f64,
-}
-
-impl<T: Float> Adamax<T> {
-    /// Adamax with β = (0.9, 0.999), ε = 1e-8 and no weight decay; PyTorch's
-    /// learning rate is 2e-3.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(AdamaxRule { betas: [0.9, 0.999], eps: 1e-8 }, learning_rate)
-    }
-
-    /// How much of the running mean and of the maximum a step keeps; 0.9 and
-    /// 0.999 unless set.
-    #[must_use]
-    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
-        self.change_rule(|rule| rule.betas = [beta1, beta2])
-    }
-
-    /// What keeps the denominator from 0; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
 }
 
 impl Rule for AdamaxRule {

@@ -1,5 +1,6 @@
 //! Averaged stochastic gradient descent.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -21,61 +22,44 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// optimizer. PyTorch takes η from the learning rate of the step before, which
 /// differs under a schedule.
 ///
+/// PyTorch's default learning rate is 0.01.
+///
 /// Source: Polyak and Juditsky, "Acceleration of stochastic approximation by
 /// averaging", 1992.
 ///
 /// ```
-/// use dendra_optim::Asgd;
+/// use dendra_optim::ASGD;
 ///
-/// let optimizer: Asgd = Asgd::new(0.01).t0(1000.0);
+/// let optimizer: ASGD = ASGD::new(0.01).t0(1000.0);
 /// ```
-pub type Asgd<T = f32> = Descent<AsgdRule, T>;
+pub type ASGD<T = f32> = Descent<ASGDRule, T>;
 
-/// The update of [`Asgd`].
-#[derive(Clone, Copy, Debug)]
-pub struct AsgdRule {
+/// The update of [`ASGD`].
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
+pub struct ASGDRule {
+    /// λ: how fast steps and weights shrink.
+    #[set(default = 1e-4)]
     lambd: f64,
+    /// α: the power by which steps shrink.
+    #[set(default = 0.75)]
     alpha: f64,
+    /// The step from which weights are averaged.
+    #[set(default = 1e6)]
     t0: f64,
 }
 
-impl<T: Float> Asgd<T> {
-    /// With λ = 1e-4, α = 0.75, t₀ = 1e6 and no weight decay; PyTorch's
-    /// learning rate is 0.01.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(AsgdRule { lambd: 1e-4, alpha: 0.75, t0: 1e6 }, learning_rate)
-    }
-
-    /// λ, how fast steps and weights shrink; 1e-4 unless set.
-    #[must_use]
-    pub fn lambd(self, lambd: f64) -> Self {
-        self.change_rule(|rule| rule.lambd = lambd)
-    }
-
-    /// α, the power by which steps shrink; 0.75 unless set.
-    #[must_use]
-    pub fn alpha(self, alpha: f64) -> Self {
-        self.change_rule(|rule| rule.alpha = alpha)
-    }
-
-    /// The step from which on weights are averaged; 1e6 unless set.
-    #[must_use]
-    pub fn t0(self, t0: f64) -> Self {
-        self.change_rule(|rule| rule.t0 = t0)
-    }
-}
-
-/// How many steps came before, and the weight of this one in the mean.
+/// The number of steps before this one, and its weight in the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Averaging {
     before: f64,
     share: f64,
 }
 
-impl Rule for AsgdRule {
+impl Rule for ASGDRule {
     type AtStep = Averaging;
 
-    const NAME: &'static str = "Asgd";
+    const NAME: &'static str = "ASGD";
 
     fn state(&self) -> &'static [&'static str] {
         &["ax"]

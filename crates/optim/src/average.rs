@@ -8,15 +8,15 @@ use dendra_tensor::{Float, Result, Shape, Tensor};
 use crate::rule::require;
 use crate::slots::count;
 
-/// The average of a model's weights, which often does better than the last
-/// weights: [`ema`](Self::ema) fades old ones out, [`swa`](Self::swa) counts
-/// all the same.
+/// The average of a model's weights, which often performs better than the last
+/// weights. [`ema`](Self::ema) reduces the share of old ones,
+/// [`swa`](Self::swa) gives all the same share.
 ///
-/// Take the weights in with [`update`](Self::update), after every step or
-/// epoch. [`swap`](Self::swap) puts the average into the model, to evaluate or
-/// save it, and what was there back with the next call. Buffers stay as they
-/// are: the running statistics of batch normalisation are those of the weights
-/// trained, and should be gathered anew, by a pass in training mode.
+/// Call [`update`](Self::update) after each step or epoch. [`swap`](Self::swap)
+/// puts the average into the model, to evaluate or save it; the next call
+/// restores the weights. Buffers stay as they are: the running statistics of
+/// batch normalisation belong to the trained weights and should be computed
+/// again, by a pass in training mode.
 ///
 /// Names, formulas and state are those of PyTorch's `AveragedModel`.
 ///
@@ -60,12 +60,12 @@ impl<T: Float> WeightAverage<T> {
         Self { decay: Some(decay), n_averaged: 0, averages: BTreeMap::new() }
     }
 
-    /// The mean of all weights taken in: stochastic weight averaging.
+    /// The mean of the weights of all updates: stochastic weight averaging.
     pub fn swa() -> Self {
         Self { decay: None, n_averaged: 0, averages: BTreeMap::new() }
     }
 
-    /// How often weights were taken in.
+    /// The number of updates.
     pub fn n_averaged(&self) -> u64 {
         self.n_averaged
     }
@@ -75,7 +75,7 @@ impl<T: Float> WeightAverage<T> {
         self.averages.get(name)
     }
 
-    /// Takes the weights of the model in.
+    /// Adds the weights of the model to the average.
     ///
     /// # Errors
     ///
@@ -111,8 +111,8 @@ impl<T: Float> WeightAverage<T> {
     ///
     /// # Errors
     ///
-    /// When the model's parameters are not those that were taken in; the model
-    /// stays as it was.
+    /// When the model's parameters are not those of the updates; the model is
+    /// unchanged.
     pub fn swap(&mut self, model: &mut dyn Parameters<T>) -> Result<()> {
         let parameters = model.named_parameters();
         self.ensure_same(parameters.iter().map(|(name, param)| (&**name, param.value().shape())))?;
@@ -126,7 +126,7 @@ impl<T: Float> WeightAverage<T> {
         Ok(())
     }
 
-    /// All that differs between the parameters and those averaged.
+    /// All differences between the parameters and those averaged.
     fn ensure_same<'a>(
         &self,
         parameters: impl Iterator<Item = (&'a str, &'a Shape)> + Clone,
@@ -153,12 +153,12 @@ impl<T: Float> WeightAverage<T> {
         state
     }
 
-    /// Goes on from a state.
+    /// Continues from a state.
     ///
     /// # Errors
     ///
-    /// When it is not one of an average of this number type; nothing changes
-    /// then.
+    /// When it is not the state of an average of this float type; nothing
+    /// changes then.
     pub fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let mut rest = state.clone();
         let averages = rest.split_off(MODULE);

@@ -7,7 +7,7 @@ use dendra_tensor::{Float, Result};
 
 use crate::rule::require_not_negative;
 
-/// How the size of all gradients together is measured.
+/// The norm that measures all gradients together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norm {
     /// The sum of the absolute values.
@@ -44,9 +44,8 @@ impl Norm {
     }
 }
 
-/// Takes every value in with `step`, in several accumulators that start at 0
-/// and are put together with `join`, all in an order that depends on the
-/// lengths alone.
+/// Folds the values with `step` into several accumulators that start at 0, and
+/// joins these with `join`, in an order that depends only on the lengths.
 fn reduce<'a, T: Float>(
     values: impl Iterator<Item = &'a [T]>,
     step: impl Fn(f64, f64) -> f64 + Sync,
@@ -84,7 +83,7 @@ fn reduce<'a, T: Float>(
     })
 }
 
-/// What is done to gradients before a rule sees them.
+/// The clipping of gradients before a rule gets them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Clipping {
     pub(crate) norm: Option<(Norm, f64)>,
@@ -103,8 +102,8 @@ impl Clipping {
         Ok(())
     }
 
-    /// What is done to each element of gradients of this norm; `None` when
-    /// they stay as they are.
+    /// The change of each element of gradients of this norm; `None` when they
+    /// stay as they are.
     pub(crate) fn treatment<T: Float>(&self, norm: Option<f64>) -> Option<Treatment<T>> {
         let mut factor = match (self.norm, norm) {
             // PyTorch's term against a norm of 0.

@@ -1,26 +1,28 @@
-//! The optimizer that all rules share: its settings, and its state going out
-//! and in.
+//! The optimizer that all rules share: its settings, and saving and loading its
+//! state.
+
+use std::fmt;
 
 use dendra_autograd::{Differences, Gradients, Parameters, StateDict};
 use dendra_tensor::{Element, Float, Result, Shape, Tensor};
 
-use crate::clip::{Clipping, Norm, Treatment};
+use crate::clip::{Clipping, Norm};
 use crate::group::{Exception, Group};
 use crate::optimizer::Optimizer;
 use crate::rule::{Rule, require_not_negative};
-use crate::schedule::{ReduceLrOnPlateau, Schedule};
+use crate::schedule::{ReduceLROnPlateau, Schedule};
 use crate::slots::{self, Slots};
-use crate::step::{self, Chosen};
 
 /// Descent along the gradients by a [`Rule`].
 ///
-/// The rules come with a constructor each, as [`Sgd::new`](crate::Sgd) and
-/// [`Adam::new`](crate::Adam). Constructors and settings cannot fail: the first
-/// step, or [`check`](Optimizer::check), names what is invalid.
+/// [`SGD`](crate::SGD), [`Adam`](crate::Adam) and the others are this type with
+/// one rule each. Constructors and settings cannot fail: the first step, or
+/// [`check`](Optimizer::check), reports invalid settings.
 ///
-/// Parameters are told apart by their identity. Handing over another model, or
-/// a clone of the model, is an error once there is state, since the state
-/// would not belong to it; new parameters of the same model start afresh.
+/// Parameters are distinguished by their identity. Once there is state, a step
+/// with another model, or with a clone of the model, is an error, since the
+/// state does not belong to it. New parameters of the same model start without
+/// state.
 pub struct Descent<R: Rule, T: Float = f32> {
     pub(crate) rule: R,
     learning_rate: f64,
@@ -28,14 +30,22 @@ pub struct Descent<R: Rule, T: Float = f32> {
     defaults: Group,
     exceptions: Vec<Exception>,
     schedule: Option<(Count, Box<dyn Schedule>)>,
-    plateau: Option<ReduceLrOnPlateau>,
+    plateau: Option<ReduceLROnPlateau>,
     pub(crate) clipping: Clipping,
     pub(crate) allow_missing_gradients: bool,
     pub(crate) steps: u64,
     epochs: u64,
     pub(crate) slots: Slots<T>,
     /// Whether the settings were checked and the groups assigned.
-    ready: bool,
+    pub(crate) ready: bool,
+}
+
+impl<R: Rule, T: Float> fmt::Debug for Descent<R, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct(R::NAME);
+        debug.field("learning_rate", &self.learning_rate).field("steps", &self.steps);
+        debug.finish_non_exhaustive()
+    }
 }
 
 // The entries of a state dict that belong to no parameter.
@@ -44,20 +54,29 @@ const EPOCHS: &str = "epochs";
 const LEARNING_RATE: &str = "learning_rate";
 const PLATEAU: &str = "plateau";
 
-/// What a schedule counts.
+/// The unit that a schedule counts.
 enum Count {
     Steps,
     Epochs,
 }
 
+impl<R: Rule + Default, T: Float> Descent<R, T> {
+    /// The optimizer with this learning rate and the defaults of its other
+    /// settings, which their methods name. PyTorch's default learning rates are
+    /// in the documentation of the optimizers.
+    pub fn new(learning_rate: f64) -> Self {
+        Self::with_rule(R::default(), learning_rate)
+    }
+}
+
 /// Settings that every rule has.
 impl<R: Rule, T: Float> Descent<R, T> {
-    /// Descent by this rule, without weight decay.
+    /// Descent by this rule.
     pub fn with_rule(rule: R, learning_rate: f64) -> Self {
         Self {
             rule,
             learning_rate,
-            defaults: Group::default(),
+            defaults: Group::default().weight_decay(R::WEIGHT_DECAY),
             exceptions: Vec::new(),
             schedule: None,
             plateau: None,
@@ -70,13 +89,14 @@ impl<R: Rule, T: Float> Descent<R, T> {
         }
     }
 
-    pub(crate) fn change_rule(mut self, change: impl FnOnce(&mut R)) -> Self {
-        change(&mut self.rule);
+    /// The rule, whose settings are checked again before the next step.
+    pub(crate) fn rule_mut(&mut self) -> &mut R {
         self.ready = false;
-        self
+        &mut self.rule
     }
 
-    /// How strongly weights are pulled to 0; the rule says how.
+    /// The strength with which weights are pulled to 0; the formula is that of
+    /// the rule.
     #[must_use]
     pub fn weight_decay(mut self, weight_decay: f64) -> Self {
         self.defaults.weight_decay = weight_decay;
@@ -124,18 +144,18 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// A learning rate that falls when what [`observe`](Optimizer::observe) is
-    /// told stops getting better. It is the base of the schedule, where there
-    /// is one.
+    /// A learning rate that falls when the figures passed to
+    /// [`observe`](Optimizer::observe) no longer improve. It is the base of the
+    /// schedule, if there is one.
     #[must_use]
-    pub fn reduce_on_plateau(mut self, plateau: ReduceLrOnPlateau) -> Self {
+    pub fn reduce_on_plateau(mut self, plateau: ReduceLROnPlateau) -> Self {
         self.plateau = Some(plateau);
         self.ready = false;
         self
     }
 
-    /// Scales the gradients, all parameters' together, down to this Euclidean
-    /// norm where theirs is larger.
+    /// Scales the gradients down so that the Euclidean norm of all together is
+    /// at most this.
     #[must_use]
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.clip_norm_of(Norm::L2, max_norm)
@@ -158,15 +178,15 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// Climbs along the gradients instead: the loss becomes a score.
+    /// Maximises the loss instead of minimising it.
     #[must_use]
     pub fn maximize(mut self, maximize: bool) -> Self {
         self.clipping.negate = maximize;
         self
     }
 
-    /// Leaves trainable parameters as they are when the loss does not depend
-    /// on them, where it is an error otherwise.
+    /// Leaves trainable parameters on which the loss does not depend as they
+    /// are; by default they are an error.
     #[must_use]
     pub fn allow_missing_gradients(mut self) -> Self {
         self.allow_missing_gradients = true;
@@ -174,51 +194,16 @@ impl<R: Rule, T: Float> Descent<R, T> {
     }
 
     /// The settings of the parameter of this name.
-    fn group_of(&self, name: &str) -> Group {
+    pub(crate) fn group_of(&self, name: &str) -> Group {
         let groups = self.exceptions.iter().filter(|exception| (exception.belongs)(name));
         groups.fold(self.defaults, |settings, exception| (exception.change)(settings))
-    }
-
-    /// Checks the settings and gives every parameter of the model its slot.
-    fn prepare(&mut self, model: &dyn Parameters<T>) -> Result<()> {
-        self.check()?;
-        for (name, param) in model.named_parameters() {
-            if param.is_trainable() {
-                let fits = self.rule.check_shape(param.value().shape());
-                fits.map_err(|error| error.within(name))?;
-            }
-        }
-        let state_shape = |name: &str, shape: &Shape| self.rule.state_shape(name, shape);
-        let group_of = |name: &str| self.group_of(name);
-        let names = self.rule.state();
-        self.slots = self.slots.bound_to(model, R::NAME, names, state_shape, group_of)?;
-        self.ready = true;
-        Ok(())
-    }
-}
-
-impl<R: Rule, T: Float> Descent<R, T> {
-    /// The gradients that a step goes by, and what is done to them.
-    fn plan<'a>(
-        &mut self,
-        model: &dyn Parameters<T>,
-        gradients: &'a Gradients<T>,
-    ) -> Result<(Chosen<'a, T>, Option<Treatment<T>>)> {
-        let parameters = step::parameters(model, self.slots.len());
-        if !(self.ready && self.slots.fit(&parameters)) {
-            self.prepare(model)?;
-        }
-        require_not_negative(R::NAME, "the learning rate", self.learning_rate())?;
-        let chosen = self.choose(&parameters, gradients)?;
-        let treatment = self.treatment(&chosen)?;
-        Ok((chosen, treatment))
     }
 }
 
 impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
         let (gradients_of, treatment) = self.plan(&*model, gradients)?;
-        // What can fail comes before the parameters change.
+        // Everything that can fail comes before the parameters change.
         model.apply_updates(gradients)?;
         self.update(model, &gradients_of, treatment, self.learning_rate())?;
         self.steps += 1;
@@ -241,7 +226,7 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
             (exception.change)(self.defaults).check(R::NAME)?;
         }
         self.clipping.check(R::NAME)?;
-        self.plateau.as_ref().map_or(Ok(()), ReduceLrOnPlateau::check)?;
+        self.plateau.as_ref().map_or(Ok(()), ReduceLROnPlateau::check)?;
         self.schedule.as_ref().map_or(Ok(()), |(_, schedule)| schedule.check())
     }
 

@@ -1,5 +1,6 @@
 //! LAMB.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::clip::Norm;
@@ -33,30 +34,16 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 pub type Lamb<T = f32> = Descent<LambRule, T>;
 
 /// The update of [`Lamb`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct LambRule {
+    /// The shares of the running means of the gradient and of its square that a
+    /// step keeps.
+    #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
+    /// The number added to the denominator, which keeps it from 0.
+    #[set(default = 1e-6)]
     eps: f64,
-}
-
-impl<T: Float> Lamb<T> {
-    /// LAMB with β = (0.9, 0.999), ε = 1e-6 and no weight decay.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(LambRule { betas: [0.9, 0.999], eps: 1e-6 }, learning_rate)
-    }
-
-    /// How much of the running means of the gradient and of its square a step
-    /// keeps; 0.9 and 0.999 unless set.
-    #[must_use]
-    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
-        self.change_rule(|rule| rule.betas = [beta1, beta2])
-    }
-
-    /// What keeps the denominator from 0; 1e-6 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
 }
 
 impl Rule for LambRule {

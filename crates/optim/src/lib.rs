@@ -4,20 +4,20 @@
 //! Each algorithm is a [`Rule`]: the update of one parameter, which reads like
 //! its paper. [`Descent`] is the loop that all of them share: parameter groups,
 //! schedules, clipping, missing gradients, and state that is saved and
-//! restored. [`Sgd`], [`Adam`], [`Muon`] and the others are `Descent` with one
+//! restored. [`SGD`], [`Adam`], [`Muon`] and the others are `Descent` with one
 //! rule each; their settings have PyTorch's names, defaults and formulas.
-//! [`Split`] joins two of them for the parts of one model, [`Lbfgs`] has a step
+//! [`Split`] joins two of them for the parts of one model, [`LBFGS`] has a step
 //! of its own, and [`WeightAverage`] averages weights beside any of them.
 //!
 //! ```
 //! use dendra_autograd::{Param, Tape};
-//! use dendra_optim::{Adam, CosineAnnealingLr, LinearLr, Optimizer, Schedule};
+//! use dendra_optim::{Adam, CosineAnnealingLR, LinearLR, Optimizer, Schedule};
 //! use dendra_tensor::{Ops, Tensor};
 //!
 //! let mut weight = Param::new(Tensor::from([[0.0, 0.0_f32]]));
-//! let warm_up = LinearLr::new(20).start_factor(0.1);
+//! let warm_up = LinearLR::new(20).start_factor(0.1);
 //! let mut optimizer = Adam::new(0.05)
-//!     .schedule(warm_up.then(20, CosineAnnealingLr::new(180)))
+//!     .schedule(warm_up.then(20, CosineAnnealingLR::new(180)))
 //!     .clip_norm(1.0)
 //!     .group(|name| name.ends_with("bias"), |group| group.weight_decay(0.0));
 //! for step in 0..200 {
@@ -58,32 +58,52 @@ mod slots;
 mod split;
 mod step;
 
-pub use adadelta::{Adadelta, AdadeltaRule};
-pub use adafactor::{Adafactor, AdafactorRule};
-pub use adagrad::{Adagrad, AdagradRule};
-pub use adam::{Adam, AdamRule, AdamW};
-pub use adamax::{Adamax, AdamaxRule};
-pub use asgd::{Asgd, AsgdRule};
-pub use average::WeightAverage;
-pub use clip::{Norm, gradient_norm};
-pub use descent::Descent;
-pub use group::Group;
-pub use lamb::{Lamb, LambRule};
-pub use lbfgs::Lbfgs;
-pub use lion::{Lion, LionRule};
-pub use muon::{Muon, MuonRule};
-pub use nadam::{NAdam, NAdamRule};
-pub use optimizer::Optimizer;
-pub use radam::{RAdam, RAdamRule};
-pub use rmsprop::{RmsProp, RmsPropRule};
-pub use rprop::{Rprop, RpropRule};
-pub use rule::{Now, Rule, elementwise};
-pub use schedule::{
-    Chain, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr, CyclicMode,
-    ExponentialLr, LinearLr, MultiStepLr, NoamLr, OneCycleLr, PolynomialLr, ReduceLrOnPlateau,
-    Schedule, Sequence, StepLr,
-};
-pub use sgd::{Sgd, SgdRule};
-pub use split::Split;
+pub use adadelta::*;
+pub use adafactor::*;
+pub use adagrad::*;
+pub use adam::*;
+pub use adamax::*;
+pub use asgd::*;
+pub use average::*;
+pub use clip::*;
+pub use descent::*;
+pub use group::*;
+pub use lamb::*;
+pub use lbfgs::*;
+pub use lion::*;
+pub use muon::*;
+pub use nadam::*;
+pub use optimizer::*;
+pub use radam::*;
+pub use rmsprop::*;
+pub use rprop::*;
+pub use rule::*;
+pub use schedule::*;
+pub use sgd::*;
+pub use split::*;
+
+/// Compiles the update of each rule for `f32` in this crate, instead of in each
+/// crate that uses it: `#[inline(never)]` functions are shared between crates.
 #[doc(hidden)]
-pub use step::compile_here;
+pub fn compile_here() -> Vec<*const ()> {
+    macro_rules! updates {
+        ($($rule:ty),*) => { vec![$(Descent::<$rule, f32>::update as *const ()),*] };
+    }
+    updates![
+        AdadeltaRule,
+        AdafactorRule,
+        AdagradRule,
+        AdamRule<false>,
+        AdamRule<true>,
+        AdamaxRule,
+        ASGDRule,
+        LambRule,
+        LionRule,
+        MuonRule,
+        NAdamRule,
+        RAdamRule,
+        RMSpropRule,
+        RpropRule,
+        SGDRule
+    ]
+}

@@ -1,5 +1,6 @@
 //! Lion.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -17,6 +18,8 @@ use crate::rule::{Now, Rule, elementwise, require_betas, sign};
 /// m = β₂·m + (1 − β₂)·g
 /// ```
 ///
+/// The paper's learning rate is 1e-4.
+///
 /// Source: Chen et al., "Symbolic discovery of optimization algorithms", 2023.
 /// PyTorch has no Lion.
 ///
@@ -28,24 +31,13 @@ use crate::rule::{Now, Rule, elementwise, require_betas, sign};
 pub type Lion<T = f32> = Descent<LionRule, T>;
 
 /// The update of [`Lion`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct LionRule {
+    /// The share of the momentum in the direction of a step, and the share of
+    /// it that a step keeps.
+    #[set(each(beta1, beta2), default = [0.9, 0.99])]
     betas: [f64; 2],
-}
-
-impl<T: Float> Lion<T> {
-    /// Lion with β = (0.9, 0.99) and no weight decay; the paper's learning rate
-    /// is 1e-4.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(LionRule { betas: [0.9, 0.99] }, learning_rate)
-    }
-
-    /// How much of the momentum the direction of a step has, and how much of it
-    /// a step keeps; 0.9 and 0.99 unless set.
-    #[must_use]
-    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
-        self.change_rule(|rule| rule.betas = [beta1, beta2])
-    }
 }
 
 impl Rule for LionRule {

@@ -1,5 +1,6 @@
 //! Muon.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 
 use crate::clip::Norm;
@@ -26,6 +27,8 @@ use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negativ
 /// last layer belong to another optimizer, as a [`Split`](crate::Split) has it;
 /// a parameter that is no matrix is an error.
 ///
+/// PyTorch's default learning rate is 0.001.
+///
 /// Source: Jordan et al., "Muon: an optimizer for hidden layers in neural
 /// networks", 2024; `match_rms_adamw`: Liu et al., "Muon is scalable for LLM
 /// training", 2025.
@@ -42,68 +45,29 @@ use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negativ
 pub type Muon<T = f32> = Descent<MuonRule, T>;
 
 /// The update of [`Muon`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct MuonRule {
+    /// The share of the momentum that a step keeps.
+    #[set(default = 0.95)]
     momentum: f64,
+    /// Whether the step uses Nesterov's momentum.
+    #[set(default = true)]
     nesterov: bool,
+    /// The coefficients of the Newton–Schulz iteration.
+    #[set(default = [3.4445, -4.775, 2.0315])]
     ns_coefficients: [f64; 3],
+    /// The least norm that a matrix is divided by.
+    #[set(default = 1e-7)]
     eps: f64,
+    /// The number of iterations.
+    #[set(default = 5)]
     ns_steps: usize,
+    /// Whether steps have the factor `0.2·√max(rows, columns)`, which makes
+    /// them as long as those of AdamW, so that its learning rate and weight
+    /// decay can be kept (PyTorch's `adjust_lr_fn`).
+    #[set(default = false)]
     match_rms_adamw: bool,
-}
-
-impl<T: Float> Muon<T> {
-    /// Muon with μ = 0.95, Nesterov's momentum and a weight decay of 0.1;
-    /// PyTorch's learning rate is 1e-3.
-    pub fn new(learning_rate: f64) -> Self {
-        let rule = MuonRule {
-            momentum: 0.95,
-            nesterov: true,
-            ns_coefficients: [3.4445, -4.775, 2.0315],
-            eps: 1e-7,
-            ns_steps: 5,
-            match_rms_adamw: false,
-        };
-        Self::with_rule(rule, learning_rate).weight_decay(0.1)
-    }
-
-    /// How much of the momentum a step keeps; 0.95 unless set.
-    #[must_use]
-    pub fn momentum(self, momentum: f64) -> Self {
-        self.change_rule(|rule| rule.momentum = momentum)
-    }
-
-    /// Whether the momentum looks one step ahead; true unless set.
-    #[must_use]
-    pub fn nesterov(self, nesterov: bool) -> Self {
-        self.change_rule(|rule| rule.nesterov = nesterov)
-    }
-
-    /// The coefficients of the iteration.
-    #[must_use]
-    pub fn ns_coefficients(self, coefficients: [f64; 3]) -> Self {
-        self.change_rule(|rule| rule.ns_coefficients = coefficients)
-    }
-
-    /// The number of iterations; 5 unless set.
-    #[must_use]
-    pub fn ns_steps(self, ns_steps: usize) -> Self {
-        self.change_rule(|rule| rule.ns_steps = ns_steps)
-    }
-
-    /// What keeps the norm that a matrix is divided by from 0; 1e-7 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
-
-    /// Whether steps have the factor `0.2·√max(rows, columns)` instead, which
-    /// makes them as long as AdamW's, so that its learning rate and weight
-    /// decay can stay (PyTorch's `adjust_lr_fn`); false unless set.
-    #[must_use]
-    pub fn match_rms_adamw(self, matched: bool) -> Self {
-        self.change_rule(|rule| rule.match_rms_adamw = matched)
-    }
 }
 
 impl MuonRule {
@@ -127,6 +91,7 @@ impl Rule for MuonRule {
     type AtStep = ();
 
     const NAME: &'static str = "Muon";
+    const WEIGHT_DECAY: f64 = 0.1;
     const WHOLE: bool = true;
 
     fn state(&self) -> &'static [&'static str] {

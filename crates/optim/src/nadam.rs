@@ -1,5 +1,6 @@
 //! NAdam.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -20,6 +21,8 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 /// PyTorch keeps the product of all μ as `mu_product`; here it follows from the
 /// count of updates.
 ///
+/// PyTorch's default learning rate is 0.002.
+///
 /// Source: Dozat, "Incorporating Nesterov momentum into Adam", 2016.
 ///
 /// ```
@@ -30,48 +33,23 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 pub type NAdam<T = f32> = Descent<NAdamRule, T>;
 
 /// The update of [`NAdam`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct NAdamRule {
+    /// The shares of the running means of the gradient and of its square that a
+    /// step keeps.
+    #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
+    /// The number added to the denominator, which keeps it from 0.
+    #[set(default = 1e-8)]
     eps: f64,
+    /// ψ: how fast the momentum reaches β₁.
+    #[set(default = 4e-3)]
     momentum_decay: f64,
-    decoupled: bool,
-}
-
-impl<T: Float> NAdam<T> {
-    /// NAdam with β = (0.9, 0.999), ε = 1e-8, ψ = 0.004 and no weight decay;
-    /// PyTorch's learning rate is 2e-3.
-    pub fn new(learning_rate: f64) -> Self {
-        let (betas, eps) = ([0.9, 0.999], 1e-8);
-        let rule = NAdamRule { betas, eps, momentum_decay: 4e-3, decoupled: false };
-        Self::with_rule(rule, learning_rate)
-    }
-
-    /// How much of the running means of the gradient and of its square a step
-    /// keeps; 0.9 and 0.999 unless set.
-    #[must_use]
-    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
-        self.change_rule(|rule| rule.betas = [beta1, beta2])
-    }
-
-    /// What keeps the denominator from 0; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
-
-    /// ψ, how fast the momentum reaches β₁; 0.004 unless set.
-    #[must_use]
-    pub fn momentum_decay(self, momentum_decay: f64) -> Self {
-        self.change_rule(|rule| rule.momentum_decay = momentum_decay)
-    }
-
     /// Whether weight decay shrinks the weights themselves, as in
-    /// [`AdamW`](crate::AdamW); false unless set.
-    #[must_use]
-    pub fn decoupled_weight_decay(self, decoupled: bool) -> Self {
-        self.change_rule(|rule| rule.decoupled = decoupled)
-    }
+    /// [`AdamW`](crate::AdamW).
+    #[set(default = false)]
+    decoupled_weight_decay: bool,
 }
 
 /// The factors of the gradient and of its running mean, and 1 − β₂ᵗ.
@@ -137,7 +115,7 @@ impl Rule for NAdamRule {
         let share1 = T::from_f64(1.0 - beta1);
         let (beta2, share2) = (T::from_f64(beta2), T::from_f64(1.0 - beta2));
         let eps = T::from_f64(self.eps);
-        let [in_gradient, shrink] = now.decay(self.decoupled).map(T::from_f64);
+        let [in_gradient, shrink] = now.decay(self.decoupled_weight_decay).map(T::from_f64);
         elementwise(weight, gradient, state, |w, g, [m, v]| {
             let (w, g) = (shrink * w, g + in_gradient * w);
             let m = m + share1 * (g - m);

@@ -1,26 +1,26 @@
-//! What every optimizer does.
+//! The interface of optimizers.
 
 use dendra_autograd::{Gradients, Parameters, StateDict, Tape};
 use dendra_tensor::{Float, Result};
 
 /// Changes the parameters of a model along their gradients.
 ///
-/// Its settings are not part of its state: whoever resumes a training makes
-/// the same optimizer again and loads the state into it. The base learning
-/// rate, which [`set_learning_rate`](Self::set_learning_rate) may have changed
-/// since, is.
+/// Its settings are not part of its state: to resume a training, make the same
+/// optimizer again and load the state into it. The base learning rate is part
+/// of the state, since [`set_learning_rate`](Self::set_learning_rate) may have
+/// changed it.
 pub trait Optimizer<T: Float = f32> {
-    /// One step: updates the trainable parameters, and applies what the
-    /// forward pass recorded for the buffers. Frozen parameters stay.
+    /// One step: updates the trainable parameters, and applies the updates of
+    /// buffers that the forward pass recorded. Frozen parameters stay.
     ///
     /// # Errors
     ///
     /// When a setting is invalid, a trainable parameter has no gradient or one
-    /// of another shape, or the optimizer's state belongs to another model.
-    /// The parameters are as they were then.
+    /// of another shape, or the optimizer's state belongs to another model. On
+    /// an error the parameters are unchanged.
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()>;
 
-    /// Finds out whether a step would succeed, and changes no parameter.
+    /// Checks whether a step would succeed, and changes no parameter.
     ///
     /// # Errors
     ///
@@ -39,17 +39,18 @@ pub trait Optimizer<T: Float = f32> {
     fn steps(&self) -> u64;
 
     /// The tape of the next step, in training mode: its random numbers depend
-    /// on the seed and on how many steps were done.
+    /// on the seed and on the number of steps done.
     ///
-    /// A step of several batches gives each a tape of its own, from
-    /// [`Tape::training`], since those of one number draw the same.
+    /// A step over several batches needs a different tape for each, from
+    /// [`Tape::training`], since tapes with the same step draw the same
+    /// numbers.
     ///
     /// ```
     /// use dendra_autograd::{Param, Parameters};
-    /// use dendra_optim::{Optimizer, Sgd};
+    /// use dendra_optim::{Optimizer, SGD};
     /// use dendra_tensor::{Ops, Tensor};
     ///
-    /// let (mut optimizer, mut weight) = (Sgd::new(0.1), Param::new(Tensor::from([1.0_f32])));
+    /// let (mut optimizer, mut weight) = (SGD::new(0.1), Param::new(Tensor::from([1.0_f32])));
     /// for _ in 0..3 {
     ///     let tape = optimizer.tape(42);
     ///     let x = tape.input(Tensor::from([2.0]));
@@ -73,30 +74,29 @@ pub trait Optimizer<T: Float = f32> {
     /// Changes the base learning rate.
     fn set_learning_rate(&mut self, learning_rate: f64);
 
-    /// Tells schedules that count epochs that one has ended.
+    /// Marks the end of an epoch, for schedules that count epochs.
     fn end_epoch(&mut self);
 
-    /// Tells a [`ReduceLrOnPlateau`](crate::ReduceLrOnPlateau) how training
-    /// goes, usually the loss on the validation data after an epoch. Without
-    /// one it means nothing.
+    /// Passes a figure, usually the loss on the validation data after an epoch,
+    /// to the [`ReduceLROnPlateau`](crate::ReduceLROnPlateau), if there is one.
     fn observe(&mut self, figure: f64);
 
-    /// The state: `steps`, `epochs` and `learning_rate` of the optimizer, what
-    /// its [`ReduceLrOnPlateau`](crate::ReduceLrOnPlateau) has seen, and
-    /// for each parameter, under its name, the number of its updates and its
+    /// The state: `steps`, `epochs` and `learning_rate` of the optimizer, the
+    /// state of its [`ReduceLROnPlateau`](crate::ReduceLROnPlateau), and for
+    /// each parameter, under its name, the number of its updates and its
     /// tensors, as `fc1.weight.step` and `fc1.weight.exp_avg`.
     fn state_dict(&self) -> StateDict;
 
-    /// Goes on from a state: the next steps are the same, bit for bit, as
-    /// those of the optimizer whose state it was. The next step finds the
-    /// parameters by their names and reports those that are missing,
+    /// Continues from a state: the next steps are the same, bit for bit, as
+    /// those of the optimizer that the state comes from. The next step finds
+    /// the parameters by their names and reports those that are missing,
     /// unexpected or of another shape.
     ///
     /// # Errors
     ///
-    /// When the state is not one of this kind of optimizer: the error lists
-    /// all that is missing, unexpected or of a wrong type, and the optimizer
-    /// stays as it was.
+    /// When the state is not from this kind of optimizer: the error lists all
+    /// entries that are missing, unexpected or of a wrong type, and the
+    /// optimizer is unchanged.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()>;
 }
 

@@ -1,5 +1,6 @@
 //! RAdam.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Result};
 
 use crate::descent::Descent;
@@ -19,6 +20,8 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 /// w = w − learning_rate · m̂                                  else
 /// ```
 ///
+/// PyTorch's default learning rate is 0.001.
+///
 /// Source: Liu et al., "On the variance of the adaptive learning rate and
 /// beyond", 2019.
 ///
@@ -30,39 +33,20 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 pub type RAdam<T = f32> = Descent<RAdamRule, T>;
 
 /// The update of [`RAdam`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct RAdamRule {
+    /// The shares of the running means of the gradient and of its square that a
+    /// step keeps.
+    #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
+    /// The number added to the denominator, which keeps it from 0.
+    #[set(default = 1e-8)]
     eps: f64,
-    decoupled: bool,
-}
-
-impl<T: Float> RAdam<T> {
-    /// RAdam with β = (0.9, 0.999), ε = 1e-8 and no weight decay.
-    pub fn new(learning_rate: f64) -> Self {
-        let rule = RAdamRule { betas: [0.9, 0.999], eps: 1e-8, decoupled: false };
-        Self::with_rule(rule, learning_rate)
-    }
-
-    /// How much of the running means of the gradient and of its square a step
-    /// keeps; 0.9 and 0.999 unless set.
-    #[must_use]
-    pub fn betas(self, beta1: f64, beta2: f64) -> Self {
-        self.change_rule(|rule| rule.betas = [beta1, beta2])
-    }
-
-    /// What keeps the denominator from 0; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
-
     /// Whether weight decay shrinks the weights themselves, as in
-    /// [`AdamW`](crate::AdamW); false unless set.
-    #[must_use]
-    pub fn decoupled_weight_decay(self, decoupled: bool) -> Self {
-        self.change_rule(|rule| rule.decoupled = decoupled)
-    }
+    /// [`AdamW`](crate::AdamW).
+    #[set(default = false)]
+    decoupled_weight_decay: bool,
 }
 
 /// 1 − β₁ᵗ, and r·√(1 − β₂ᵗ) once ρ > 5.
@@ -112,7 +96,7 @@ impl Rule for RAdamRule {
         let share1 = T::from_f64(1.0 - beta1);
         let (beta2, share2) = (T::from_f64(beta2), T::from_f64(1.0 - beta2));
         let eps = T::from_f64(self.eps);
-        let [in_gradient, shrink] = now.decay(self.decoupled).map(T::from_f64);
+        let [in_gradient, shrink] = now.decay(self.decoupled_weight_decay).map(T::from_f64);
         elementwise(weight, gradient, state, |w, g, [m, v]| {
             let (w, g) = (shrink * w, g + in_gradient * w);
             let m = m + share1 * (g - m);

@@ -1,5 +1,6 @@
 //! RMSprop.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Number, Result};
 
 use crate::descent::Descent;
@@ -18,63 +19,42 @@ use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negativ
 /// w = w − learning_rate · v
 /// ```
 ///
+/// PyTorch's default learning rate is 0.01.
+///
 /// Source: Tieleman and Hinton, "Neural networks for machine learning",
 /// lecture 6, 2012; centered: Graves, "Generating sequences with recurrent
 /// neural networks", 2013.
 ///
 /// ```
-/// use dendra_optim::RmsProp;
+/// use dendra_optim::RMSprop;
 ///
-/// let optimizer: RmsProp = RmsProp::new(0.01).momentum(0.9).centered(true);
+/// let optimizer: RMSprop = RMSprop::new(0.01).momentum(0.9).centered(true);
 /// ```
-pub type RmsProp<T = f32> = Descent<RmsPropRule, T>;
+pub type RMSprop<T = f32> = Descent<RMSpropRule, T>;
 
-/// The update of [`RmsProp`].
-#[derive(Clone, Copy, Debug)]
-pub struct RmsPropRule {
+/// The update of [`RMSprop`].
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
+pub struct RMSpropRule {
+    /// The share of the running means that a step keeps.
+    #[set(default = 0.99)]
     alpha: f64,
+    /// The number added to the denominator, which keeps it from 0.
+    #[set(default = 1e-8)]
     eps: f64,
+    /// The share of the velocity that a step keeps.
+    #[set(default = 0.0)]
     momentum: f64,
+    /// Whether the step divides by the estimated standard deviation of the
+    /// gradient.
+    #[set(default = false)]
     centered: bool,
 }
 
-impl<T: Float> RmsProp<T> {
-    /// RMSprop with α = 0.99 and ε = 1e-8; not centered, without momentum and
-    /// weight decay.
-    pub fn new(learning_rate: f64) -> Self {
-        let rule = RmsPropRule { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false };
-        Self::with_rule(rule, learning_rate)
-    }
-
-    /// How much of the running means a step keeps; 0.99 unless set.
-    #[must_use]
-    pub fn alpha(self, alpha: f64) -> Self {
-        self.change_rule(|rule| rule.alpha = alpha)
-    }
-
-    /// What keeps the denominator from 0; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        self.change_rule(|rule| rule.eps = eps)
-    }
-
-    /// The share of the velocity that a step keeps; 0 unless set.
-    #[must_use]
-    pub fn momentum(self, momentum: f64) -> Self {
-        self.change_rule(|rule| rule.momentum = momentum)
-    }
-
-    /// Divides by the estimated standard deviation of the gradient instead.
-    #[must_use]
-    pub fn centered(self, centered: bool) -> Self {
-        self.change_rule(|rule| rule.centered = centered)
-    }
-}
-
-impl Rule for RmsPropRule {
+impl Rule for RMSpropRule {
     type AtStep = ();
 
-    const NAME: &'static str = "RmsProp";
+    const NAME: &'static str = "RMSprop";
 
     fn state(&self) -> &'static [&'static str] {
         match (self.momentum != 0.0, self.centered) {

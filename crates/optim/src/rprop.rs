@@ -1,5 +1,6 @@
 //! Resilient backpropagation.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Result};
 
 use crate::descent::Descent;
@@ -20,6 +21,8 @@ use crate::rule::{Now, Rule, elementwise, sign};
 ///
 /// s starts at the learning rate, which has no part in later steps.
 ///
+/// PyTorch's default learning rate is 0.01.
+///
 /// Source: Riedmiller and Braun, "A direct adaptive method for faster
 /// backpropagation learning: the RPROP algorithm", 1993.
 ///
@@ -31,30 +34,15 @@ use crate::rule::{Now, Rule, elementwise, sign};
 pub type Rprop<T = f32> = Descent<RpropRule, T>;
 
 /// The update of [`Rprop`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
 pub struct RpropRule {
+    /// The factors by which steps shrink and grow.
+    #[set(each(minus, plus), default = [0.5, 1.2])]
     etas: [f64; 2],
+    /// The smallest and the largest step.
+    #[set(each(least, largest), default = [1e-6, 50.0])]
     step_sizes: [f64; 2],
-}
-
-impl<T: Float> Rprop<T> {
-    /// Rprop with η = (0.5, 1.2) and steps from 1e-6 to 50; PyTorch's learning
-    /// rate is 0.01.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(RpropRule { etas: [0.5, 1.2], step_sizes: [1e-6, 50.0] }, learning_rate)
-    }
-
-    /// What steps shrink and grow by; 0.5 and 1.2 unless set.
-    #[must_use]
-    pub fn etas(self, minus: f64, plus: f64) -> Self {
-        self.change_rule(|rule| rule.etas = [minus, plus])
-    }
-
-    /// The smallest and the largest step; 1e-6 and 50 unless set.
-    #[must_use]
-    pub fn step_sizes(self, least: f64, largest: f64) -> Self {
-        self.change_rule(|rule| rule.step_sizes = [least, largest])
-    }
 }
 
 impl Rule for RpropRule {

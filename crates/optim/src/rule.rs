@@ -1,33 +1,39 @@
-//! What an algorithm is: the update of one parameter.
+//! The rule of an algorithm: the update of one parameter.
 
 use dendra_tensor::{Error, Float, Result, Shape};
 
 /// The update of one parameter, and its settings.
 ///
-/// The result for an element may depend on that element's weight, gradient and
-/// state alone: a large parameter is handed over in pieces, on several threads.
-/// A rule that is [`WHOLE`](Self::WHOLE) is given all of a parameter at once.
+/// The result for an element may depend only on the weight, the gradient and
+/// the state of that element, since a large parameter is updated in pieces on
+/// several threads. A rule that is [`WHOLE`](Self::WHOLE) gets the whole
+/// parameter at once.
 pub trait Rule: Send + Sync + 'static {
-    /// What depends on the count of updates alone, such as Adam's bias
-    /// corrections; computed once for all parameters that are at one count.
+    /// The values that depend only on the number of updates, such as the bias
+    /// corrections of Adam. They are computed once for all parameters with the
+    /// same number.
     type AtStep: Copy + Send + Sync;
 
-    /// The name that errors show.
+    /// The name in errors.
     const NAME: &'static str;
 
-    /// Whether an update needs the whole parameter, for its norm, say.
+    /// Whether an update needs the whole parameter, for example for its norm.
     const WHOLE: bool = false;
+
+    /// The weight decay unless another one is set.
+    const WEIGHT_DECAY: f64 = 0.0;
 
     /// The names of the state tensors.
     fn state(&self) -> &'static [&'static str];
 
-    /// The shape of the state tensor of a name for a parameter of this shape:
-    /// the same unless a rule that is [`WHOLE`](Self::WHOLE) says otherwise.
+    /// The shape of the state tensor of this name for a parameter of this
+    /// shape. Only a rule that is [`WHOLE`](Self::WHOLE) may return another
+    /// shape than that of the parameter.
     fn state_shape(&self, _name: &str, parameter: &Shape) -> Shape {
         parameter.clone()
     }
 
-    /// What the state tensor of a name holds before the first update, which has
+    /// The initial value of the state tensor of this name; the first update has
     /// this learning rate.
     fn initial_state(&self, _name: &str, _learning_rate: f64) -> f64 {
         0.0
@@ -49,13 +55,14 @@ pub trait Rule: Send + Sync + 'static {
         Ok(())
     }
 
-    /// What depends on the count of updates; 1 for the first.
+    /// The values that depend on the number of updates, which is 1 in the
+    /// first.
     fn at_step(&self, step: u64) -> Self::AtStep;
 
     /// Updates weights and state, in the order of [`state`](Self::state); all
     /// slices have the same length, unless [`state_shape`](Self::state_shape)
-    /// says otherwise. Implementations are `#[inline(always)]`,
-    /// so that the shared loop compiles them for each instruction set.
+    /// returns other shapes. Implementations are `#[inline(always)]`, so that
+    /// the shared loop compiles them for each instruction set.
     fn update<T: Float>(
         &self,
         now: &Now<Self::AtStep>,
@@ -65,25 +72,25 @@ pub trait Rule: Send + Sync + 'static {
     );
 }
 
-/// What an update needs to know besides the tensors.
+/// The numbers that an update needs besides the tensors.
 #[derive(Clone, Copy, Debug)]
 pub struct Now<A> {
     /// The learning rate: schedule and group included.
     pub learning_rate: f64,
     /// The weight decay of the parameter's group.
     pub weight_decay: f64,
-    /// What the rule computed from the count of updates.
+    /// The values that the rule computed from the number of updates.
     pub at_step: A,
     /// The length of the parameter's first axis; 1 for a scalar.
     pub rows: usize,
-    /// The lengths of the parameter's last two axes; 1 for one that it has not.
+    /// The lengths of the parameter's last two axes; 1 for a missing axis.
     pub matrix: [usize; 2],
 }
 
 impl<A> Now<A> {
-    /// What the gradient gets of the weight, and what the weight is multiplied
-    /// by: `[weight_decay, 1]`, or decoupled from the gradient
-    /// `[0, 1 − learning_rate · weight_decay]`.
+    /// The share of the weight that is added to the gradient, and the factor of
+    /// the weight: `[weight_decay, 1]`, or `[0, 1 − learning_rate ·
+    /// weight_decay]` if the decay is decoupled from the gradient.
     #[inline(always)]
     pub fn decay(&self, decoupled: bool) -> [f64; 2] {
         match decoupled {
@@ -93,12 +100,12 @@ impl<A> Now<A> {
     }
 }
 
-/// Replaces each weight and its state by what `f` makes of them and of the
+/// Replaces each weight and its state by the result of `f` for them and the
 /// gradient.
 ///
-/// State that is next to nothing becomes 0. The averages of a weight that gets
-/// no gradient any more, such as one behind a dead unit, would otherwise decay
-/// into subnormal numbers and stay there, which a CPU computes in microcode.
+/// State that is almost 0 becomes 0. The averages of a weight that no longer
+/// gets a gradient, such as one after a dead unit, would otherwise decay to
+/// subnormal numbers, which CPUs compute slowly.
 ///
 /// # Panics
 ///

@@ -1,5 +1,6 @@
 //! Stochastic gradient descent.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Result};
 
 use crate::descent::Descent;
@@ -16,56 +17,40 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// w = w − learning_rate · (g + μ·v)
 /// ```
 ///
+/// PyTorch's default learning rate is 0.001.
+///
 /// Source: Sutskever et al., "On the importance of initialization and momentum
 /// in deep learning", 2013, in PyTorch's form, in which the learning rate
 /// multiplies the whole velocity.
 ///
 /// ```
-/// use dendra_optim::Sgd;
+/// use dendra_optim::SGD;
 ///
-/// let optimizer: Sgd = Sgd::new(0.1).momentum(0.9).nesterov(true).weight_decay(1e-4);
+/// let optimizer: SGD = SGD::new(0.1).momentum(0.9).nesterov(true).weight_decay(1e-4);
 /// ```
-pub type Sgd<T = f32> = Descent<SgdRule, T>;
+pub type SGD<T = f32> = Descent<SGDRule, T>;
 
-/// The update of [`Sgd`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SgdRule {
+/// The update of [`SGD`].
+#[derive(Clone, Copy, Debug, Setters)]
+#[set(through = Descent::rule_mut)]
+pub struct SGDRule {
+    /// The share of the velocity that a step keeps.
+    #[set(default = 0.0)]
     momentum: f64,
+    /// The share of the gradient that is left out of the velocity.
+    #[set(default = 0.0)]
     dampening: f64,
+    /// Whether the step uses Nesterov's momentum, which needs a momentum and no
+    /// dampening.
+    #[set(default = false)]
     nesterov: bool,
 }
 
-impl<T: Float> Sgd<T> {
-    /// Plain gradient descent: no momentum, no weight decay.
-    pub fn new(learning_rate: f64) -> Self {
-        Self::with_rule(SgdRule::default(), learning_rate)
-    }
-
-    /// The share of the velocity that a step keeps; 0 unless set.
-    #[must_use]
-    pub fn momentum(self, momentum: f64) -> Self {
-        self.change_rule(|rule| rule.momentum = momentum)
-    }
-
-    /// The share of the gradient that the velocity leaves out; 0 unless set.
-    #[must_use]
-    pub fn dampening(self, dampening: f64) -> Self {
-        self.change_rule(|rule| rule.dampening = dampening)
-    }
-
-    /// Nesterov's momentum, which looks one step ahead; needs a momentum and
-    /// no dampening.
-    #[must_use]
-    pub fn nesterov(self, nesterov: bool) -> Self {
-        self.change_rule(|rule| rule.nesterov = nesterov)
-    }
-}
-
-impl Rule for SgdRule {
+impl Rule for SGDRule {
     /// The factor of the gradient in the velocity.
     type AtStep = f64;
 
-    const NAME: &'static str = "Sgd";
+    const NAME: &'static str = "SGD";
 
     fn state(&self) -> &'static [&'static str] {
         if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }

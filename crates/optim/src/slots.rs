@@ -8,24 +8,25 @@ use smallvec::SmallVec;
 
 use crate::group::Group;
 
-/// What is kept for one parameter.
+/// The state of one parameter.
 #[derive(Clone)]
 pub(crate) struct Slot<T: Float> {
     /// Its path in the model.
     pub(crate) name: String,
-    /// Its identity; `None` from loading until it is found by its name.
+    /// Its identity; `None` after loading, until the parameter is found by its
+    /// name.
     pub(crate) id: Option<ParamId>,
     pub(crate) group: Group,
     /// The parameter's shape; that of a scalar until it is found.
     shape: Shape,
-    /// How often it was updated.
+    /// The number of its updates.
     pub(crate) steps: u64,
     /// The rule's state tensors; none before the first update.
     pub(crate) state: SmallVec<[Tensor<T>; 3]>,
 }
 
 impl<T: Float> Slot<T> {
-    /// Names in a state dict, and what is under them.
+    /// Names in a state dict and their tensors.
     fn entries(&self, names: &[&str]) -> Vec<(String, AnyTensor)> {
         let steps = (key(&self.name, STEP), Tensor::scalar(self.steps as i64).into());
         let tensors = names.iter().zip(&self.state).map(|(entry, tensor)| {
@@ -36,7 +37,7 @@ impl<T: Float> Slot<T> {
     }
 }
 
-/// The name of a parameter's count of updates in a state dict.
+/// The name of the number of updates of a parameter in a state dict.
 const STEP: &str = "step";
 
 /// The name of a parameter's entry in a state dict. A model that is a bare
@@ -110,7 +111,7 @@ impl<T: Float> Slots<T> {
         Ok(Self(bound.collect()))
     }
 
-    /// Compares what was loaded with the parameters, name by name.
+    /// Compares the loaded state with the parameters, name by name.
     fn compare(
         &self,
         parameters: &[(String, &Param<T>)],
@@ -137,7 +138,7 @@ impl<T: Float> Slots<T> {
         differences.into_result()
     }
 
-    /// Whether all state still has its parameter and its form.
+    /// Checks that each state still has its parameter and its shape.
     fn ensure_same_model(
         &self,
         parameters: &[(String, &Param<T>)],
@@ -189,8 +190,8 @@ impl<T: Float> Slots<T> {
         state
     }
 
-    /// The slots that a state dict holds, not bound to parameters yet. What is
-    /// wrong with it goes to `differences`.
+    /// The slots that a state dict holds, not bound to parameters yet. Errors
+    /// are added to `differences`.
     pub(crate) fn from_state<'a>(
         entries: impl Iterator<Item = (&'a str, &'a AnyTensor)>,
         state_names: &[&str],

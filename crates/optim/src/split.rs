@@ -1,6 +1,7 @@
 //! Two optimizers for the parts of one model.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use dendra_autograd::{
     Differences, Entry, EntryMut, Gradients, ParamId, Parameters, Path, StateDict,
@@ -11,17 +12,17 @@ use crate::optimizer::Optimizer;
 use crate::step;
 
 /// Two optimizers, each for some of a model's parameters: one for those that a
-/// condition on name and shape accepts, the other for the rest. More than two
-/// are made by splitting again.
+/// condition on name and shape accepts, the other for the rest. For more than
+/// two, split again.
 ///
-/// Each has settings of its own, clipping and schedule included; groups within
-/// one optimizer do where only learning rate and weight decay differ. The
-/// learning rates that a split shows are those of the first; setting one sets
-/// the other in proportion. The state holds both states, as `first.…` and
-/// `second.…`.
+/// Each has its own settings, clipping and schedule included. Where only
+/// learning rate and weight decay differ, groups of one optimizer are enough.
+/// The learning rates of a split are those of the first optimizer; setting one
+/// changes that of the second in proportion. The state holds both states, as
+/// `first.…` and `second.…`.
 ///
 /// ```
-/// use dendra_optim::{AdamW, Muon, Optimizer, Sgd, Split};
+/// use dendra_optim::{AdamW, Muon, Optimizer, SGD, Split};
 ///
 /// let matrices_within = |name: &str, shape: &dendra_tensor::Shape| {
 ///     shape.len() == 2 && name.starts_with("blocks.")
@@ -39,6 +40,13 @@ pub struct Split<A, B> {
     seen: Vec<ParamId>,
     /// Those of the first optimizer.
     chosen: HashSet<ParamId>,
+}
+
+impl<A: fmt::Debug, B: fmt::Debug> fmt::Debug for Split<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Split");
+        debug.field("first", &self.first).field("second", &self.second).finish_non_exhaustive()
+    }
 }
 
 /// Whether a parameter of a name and a shape belongs to the first optimizer.
@@ -81,20 +89,20 @@ impl<A, B> Split<A, B> {
 }
 
 /// The part of a model that one of the optimizers sees.
-struct Part<'m, T: Float> {
+struct Portion<'m, T: Float> {
     model: &'m mut dyn Parameters<T>,
     chosen: &'m HashSet<ParamId>,
     is_first: bool,
 }
 
-impl<T: Float> Part<'_, T> {
+impl<T: Float> Portion<'_, T> {
     fn holds(&self, id: ParamId) -> bool {
         self.chosen.contains(&id) == self.is_first
     }
 }
 
 /// The buffers are in the first part, so that they are updated once.
-impl<T: Float> Parameters<T> for Part<'_, T> {
+impl<T: Float> Parameters<T> for Portion<'_, T> {
     fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
         self.model.visit(path, &mut |path, entry| {
             let is_held = match &entry {
@@ -126,7 +134,7 @@ impl<T: Float> Parameters<T> for Part<'_, T> {
 }
 
 impl<A, B> Split<A, B> {
-    /// Lets each optimizer do something with its part of the model.
+    /// Calls a function with each optimizer and its part of the model.
     fn each<T: Float>(
         &mut self,
         model: &mut dyn Parameters<T>,
@@ -135,14 +143,14 @@ impl<A, B> Split<A, B> {
     ) -> Result<()> {
         self.sort(&*model);
         let chosen = &self.chosen;
-        of_first(&mut self.first, &mut Part { model: &mut *model, chosen, is_first: true })?;
-        of_second(&mut self.second, &mut Part { model, chosen, is_first: false })
+        of_first(&mut self.first, &mut Portion { model: &mut *model, chosen, is_first: true })?;
+        of_second(&mut self.second, &mut Portion { model, chosen, is_first: false })
     }
 }
 
 impl<T: Float, A: Optimizer<T>, B: Optimizer<T>> Optimizer<T> for Split<A, B> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
-        // Neither changes anything unless both can.
+        // Neither changes anything unless both steps succeed.
         self.check_step(&mut *model, gradients)?;
         self.each(
             model,

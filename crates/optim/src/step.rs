@@ -1,23 +1,21 @@
-//! The loop over all parameters that every rule shares.
+//! One step: the checks before it, and the loop over all parameters that every
+//! rule shares.
 
 use std::borrow::Cow;
 
 use dendra_autograd::{Entry, EntryMut, Gradients, Param, Parameters, Path};
 use dendra_tensor::kernels::parallel::{self, GRAIN};
 use dendra_tensor::kernels::simd;
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use smallvec::SmallVec;
 
 use crate::clip::Treatment;
 use crate::descent::Descent;
-use crate::rule::{Now, Rule};
+use crate::optimizer::Optimizer;
+use crate::rule::{Now, Rule, require_not_negative};
 use crate::slots::Slots;
-use crate::{
-    AdadeltaRule, AdafactorRule, AdagradRule, AdamRule, AdamaxRule, AsgdRule, LambRule, LionRule,
-    MuonRule, NAdamRule, RAdamRule, RmsPropRule, RpropRule, SgdRule,
-};
 
-/// Elementary steps that the update of an element counts as.
+/// The cost of the update of an element, in elementary operations.
 const COST: usize = 4;
 
 /// Elements that one thread updates at a time.
@@ -31,7 +29,7 @@ const BLOCK: usize = 1024;
 /// parameter stays as it is.
 pub(crate) type Chosen<'a, T> = Vec<Option<Cow<'a, [T]>>>;
 
-/// The parameters of a model in its order, expected to be so many.
+/// The parameters of a model in its order; about `expected` of them.
 pub(crate) fn parameters<T: Float>(model: &dyn Parameters<T>, expected: usize) -> Vec<&Param<T>> {
     let mut found = Vec::with_capacity(expected);
     model.visit(&mut Path::unwritten(), &mut |_, entry| {
@@ -43,8 +41,43 @@ pub(crate) fn parameters<T: Float>(model: &dyn Parameters<T>, expected: usize) -
 }
 
 impl<R: Rule, T: Float> Descent<R, T> {
+    /// Everything of a step that can fail before the model changes: checks the
+    /// settings, and returns the gradient of each parameter and how gradients are
+    /// clipped.
+    pub(crate) fn plan<'a>(
+        &mut self,
+        model: &dyn Parameters<T>,
+        gradients: &'a Gradients<T>,
+    ) -> Result<(Chosen<'a, T>, Option<Treatment<T>>)> {
+        let parameters = parameters(model, self.slots.len());
+        if !(self.ready && self.slots.fit(&parameters)) {
+            self.prepare(model)?;
+        }
+        require_not_negative(R::NAME, "the learning rate", self.learning_rate())?;
+        let chosen = self.choose(&parameters, gradients)?;
+        let treatment = self.treatment(&chosen)?;
+        Ok((chosen, treatment))
+    }
+
+    /// Checks the settings and gives every parameter of the model its slot.
+    fn prepare(&mut self, model: &dyn Parameters<T>) -> Result<()> {
+        self.check()?;
+        for (name, param) in model.named_parameters() {
+            if param.is_trainable() {
+                let fits = self.rule.check_shape(param.value().shape());
+                fits.map_err(|error| error.within(name))?;
+            }
+        }
+        let state_shape = |name: &str, shape: &Shape| self.rule.state_shape(name, shape);
+        let group_of = |name: &str| self.group_of(name);
+        let names = self.rule.state();
+        self.slots = self.slots.bound_to(model, R::NAME, names, state_shape, group_of)?;
+        self.ready = true;
+        Ok(())
+    }
+
     /// The gradients of the parameters that a step changes.
-    pub(crate) fn choose<'a>(
+    fn choose<'a>(
         &self,
         parameters: &[&Param<T>],
         gradients: &'a Gradients<T>,
@@ -80,8 +113,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
         Ok(chosen)
     }
 
-    /// What is done to the gradients before the rule sees them.
-    pub(crate) fn treatment(&self, chosen: &Chosen<'_, T>) -> Result<Option<Treatment<T>>> {
+    /// The clipping of the gradients before the rule gets them.
+    fn treatment(&self, chosen: &Chosen<'_, T>) -> Result<Option<Treatment<T>>> {
         let Some((norm, _)) = self.clipping.norm else {
             return Ok(self.clipping.treatment(None));
         };
@@ -95,7 +128,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
         let which = bad.map_or_else(String::new, |(slot, _)| format!(" of `{}`", slot.name));
         Err(Error::not_finite(
             format!("{}: step {}", R::NAME, self.steps),
-            format!("the gradient{which} is not finite, so it has no norm to clip by"),
+            format!("the gradient{which} is not finite, so its norm cannot be clipped"),
         ))
     }
 
@@ -103,8 +136,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
     ///
     /// # Errors
     ///
-    /// When the model shows its parameters in another order to be changed than
-    /// to be looked at; nothing has changed then.
+    /// When `visit_mut` of the model shows the parameters in another order than
+    /// `visit`; nothing has changed then.
     #[inline(never)]
     pub(crate) fn update(
         &mut self,
@@ -135,34 +168,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
     }
 }
 
-/// Has the update of every rule compiled for `f32` here, once, instead of in
-/// each crate that uses it: `#[inline(never)]` functions are shared between
-/// crates.
-#[doc(hidden)]
-pub fn compile_here() -> Vec<*const ()> {
-    macro_rules! updates {
-        ($($rule:ty),*) => { vec![$(Descent::<$rule, f32>::update as *const ()),*] };
-    }
-    updates![
-        AdadeltaRule,
-        AdafactorRule,
-        AdagradRule,
-        AdamRule<false>,
-        AdamRule<true>,
-        AdamaxRule,
-        AsgdRule,
-        LambRule,
-        LionRule,
-        MuonRule,
-        NAdamRule,
-        RAdamRule,
-        RmsPropRule,
-        RpropRule,
-        SgdRule
-    ]
-}
-
-/// All that is to be updated, in pieces.
+/// All parameters that are to be updated, in pieces.
 fn gather<'a, R: Rule, T: Float>(
     rule: &R,
     slots: &'a mut Slots<T>,
@@ -172,8 +178,8 @@ fn gather<'a, R: Rule, T: Float>(
 ) -> Result<Vec<Piece<'a, T, R::AtStep>>> {
     let mut pieces = Vec::with_capacity(chosen.len());
     let mut same_order = true;
-    // Most parameters are at one count of updates, so what depends on it is
-    // computed once.
+    // Most parameters have the same number of updates, so the values that
+    // depend on it are computed once.
     let mut latest = None;
     let mut slots = slots.iter_mut().zip(chosen);
     model.visit_mut(&mut Path::unwritten(), &mut |_, entry| {
@@ -217,7 +223,7 @@ fn gather<'a, R: Rule, T: Float>(
     }
     Err(Error::argument(
         R::NAME,
-        "the model's visit and visit_mut show its parameters in different orders",
+        "visit and visit_mut of the model must show its parameters in the same order",
     ))
 }
 

@@ -2,8 +2,8 @@
 
 use dendra_autograd::{Entry, EntryMut, Gradients, Param, Parameters, Path, StateDict, Tape};
 use dendra_optim::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Descent, Lamb, Lbfgs, Lion, Muon,
-    NAdam, Norm, Optimizer, RAdam, RmsProp, Rprop, Rule, Sgd, Split, WeightAverage, gradient_norm,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Descent, LBFGS, Lamb, Lion, Muon,
+    NAdam, Norm, Optimizer, RAdam, RMSprop, Rprop, Rule, SGD, Split, WeightAverage, gradient_norm,
 };
 use dendra_tensor::{Float, Ops, Tensor};
 use serde_json::Value;
@@ -200,7 +200,7 @@ fn optimizer<T: Float + Stored>(case: &Case) -> Box<dyn Optimizer<T>> {
     let betas = pair("betas", [0.9, 0.999]);
     match name {
         "SGD" => {
-            let sgd = Sgd::new(lr)
+            let sgd = SGD::new(lr)
                 .momentum(number("momentum", 0.0))
                 .dampening(number("dampening", 0.0))
                 .nesterov(arguments.flag("nesterov"));
@@ -228,7 +228,7 @@ fn optimizer<T: Float + Stored>(case: &Case) -> Box<dyn Optimizer<T>> {
             finish(adagrad, case)
         }
         "RMSprop" => {
-            let rmsprop = RmsProp::new(lr)
+            let rmsprop = RMSprop::new(lr)
                 .alpha(number("alpha", 0.99))
                 .eps(number("eps", 1e-8))
                 .momentum(number("momentum", 0.0))
@@ -256,7 +256,7 @@ fn optimizer<T: Float + Stored>(case: &Case) -> Box<dyn Optimizer<T>> {
             finish(Adadelta::new(lr).rho(number("rho", 0.9)).eps(number("eps", 1e-6)), case)
         }
         "ASGD" => {
-            let asgd = Asgd::new(lr)
+            let asgd = ASGD::new(lr)
                 .lambd(number("lambd", 1e-4))
                 .alpha(number("alpha", 0.75))
                 .t0(number("t0", 1e6));
@@ -280,7 +280,7 @@ fn optimizer<T: Float + Stored>(case: &Case) -> Box<dyn Optimizer<T>> {
                 .nesterov(arguments.0["nesterov"].as_bool().unwrap_or(true))
                 .ns_steps(number("ns_steps", 5.0) as usize)
                 .match_rms_adamw(arguments.0["adjust_lr_fn"] == "match_rms_adamw");
-            Box::new(Split::new(|_, shape| shape.len() == 2, muon, Sgd::new(lr)))
+            Box::new(Split::new(|_, shape| shape.len() == 2, muon, SGD::new(lr)))
         }
         "Lion" => {
             let [beta1, beta2] = pair("betas", [0.9, 0.99]);
@@ -331,7 +331,7 @@ fn compare_lbfgs<T: Float + Stored>(case: &Case, tolerance: f64, comparison: &mu
     let arguments = Arguments(case.setting("arguments"));
     let number = |name: &str| arguments.0[name].as_u64().map(|count| count as usize);
     let make = || {
-        let mut lbfgs = Lbfgs::<T>::new(arguments.number("lr").unwrap())
+        let mut lbfgs = LBFGS::<T>::new(arguments.number("lr").unwrap())
             .strong_wolfe(arguments.0["line_search_fn"] == "strong_wolfe");
         if let Some(count) = number("max_iter") {
             lbfgs = lbfgs.max_iter(count);
@@ -376,7 +376,7 @@ fn compare_clipping<T: Float + Stored>(case: &Case, tolerance: f64, comparison: 
     let mut model = Model { weight: zero(&before.weight), bias: zero(&before.bias) };
     let gradients = gradients(&model, before.weight.value().clone(), before.bias.value().clone());
     let arguments = Arguments(case.setting("arguments"));
-    let sgd = Sgd::new(1.0).maximize(true);
+    let sgd = SGD::new(1.0).maximize(true);
     let mut sgd = match case.text("function") {
         "clip_grad_norm" => {
             let norm = match &arguments.0["norm_type"] {

@@ -4,9 +4,9 @@ mod given;
 
 use dendra_autograd::{Param, Parameters, StateDict};
 use dendra_optim::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, CosineAnnealingLr,
-    CosineAnnealingWarmRestarts, Lamb, LinearLr, Lion, Muon, NAdam, NoamLr, OneCycleLr, Optimizer,
-    PolynomialLr, RAdam, ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split, StepLr,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, CosineAnnealingLR,
+    CosineAnnealingWarmRestarts, Lamb, LinearLR, Lion, Muon, NAdam, NoamLR, OneCycleLR, Optimizer,
+    PolynomialLR, RAdam, RMSprop, ReduceLROnPlateau, Rprop, SGD, Schedule, Split, StepLR,
 };
 use dendra_tensor::{Shape, Tensor};
 use given::{Model, gradients, model, random_gradients, take_step, values};
@@ -27,27 +27,27 @@ fn train(optimizer: &mut dyn Optimizer, model: &mut Model, steps: std::ops::Rang
 #[test]
 fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
     let makers: [fn() -> Box<dyn Optimizer>; 16] = [
-        || Box::new(Sgd::new(0.1).epoch_schedule(StepLr::new(2).gamma(0.5))),
-        || Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.5).clip_norm(1.0)),
-        || Box::new(Adam::new(0.1).amsgrad(true).schedule(CosineAnnealingLr::new(20))),
+        || Box::new(SGD::new(0.1).epoch_schedule(StepLR::new(2).gamma(0.5))),
+        || Box::new(SGD::new(0.1).momentum(0.9).dampening(0.5).clip_norm(1.0)),
+        || Box::new(Adam::new(0.1).amsgrad(true).schedule(CosineAnnealingLR::new(20))),
         || {
-            let schedule = LinearLr::new(7).then(7, CosineAnnealingLr::new(9));
+            let schedule = LinearLR::new(7).then(7, CosineAnnealingLR::new(9));
             let optimizer = AdamW::new(0.1).schedule(schedule);
             Box::new(optimizer.group(|name| name == "1", |group| group.learning_rate_factor(0.5)))
         },
         || Box::new(Adagrad::new(0.1).lr_decay(0.1).initial_accumulator_value(0.1)),
-        || Box::new(RmsProp::new(0.01).centered(true).momentum(0.9)),
+        || Box::new(RMSprop::new(0.01).centered(true).momentum(0.9)),
         || Box::new(Adamax::new(0.1).schedule(CosineAnnealingWarmRestarts::new(3).t_mult(2))),
-        || Box::new(NAdam::new(0.1).schedule(OneCycleLr::new(20))),
+        || Box::new(NAdam::new(0.1).schedule(OneCycleLR::new(20))),
         || Box::new(RAdam::new(0.1).decoupled_weight_decay(true).weight_decay(0.1)),
-        || Box::new(Adadelta::new(1.0).epoch_schedule(PolynomialLr::new(9))),
+        || Box::new(Adadelta::new(1.0).epoch_schedule(PolynomialLR::new(9))),
         || Box::new(Adafactor::new(0.1).weight_decay(0.1).clip_value(0.5)),
-        || Box::new(Asgd::new(0.1).t0(4.0)),
+        || Box::new(ASGD::new(0.1).t0(4.0)),
         || Box::new(Rprop::new(0.1)),
-        || Box::new(Lion::new(0.1).schedule(NoamLr::new(4, 5))),
+        || Box::new(Lion::new(0.1).schedule(NoamLR::new(4, 5))),
         || Box::new(Lamb::new(0.1).weight_decay(0.1).clip_value(0.5)),
         || {
-            let plateau = ReduceLrOnPlateau::new().patience(1).cooldown(1);
+            let plateau = ReduceLROnPlateau::new().patience(1).cooldown(1);
             let muon = Muon::new(0.1).reduce_on_plateau(plateau);
             let matrices = |_: &str, shape: &Shape| shape.len() == 2;
             Box::new(Split::new(matrices, muon, AdamW::new(0.1)))
@@ -110,13 +110,13 @@ fn a_model_that_is_one_bare_parameter_has_state_too() {
         optimizer.step(param, &gradients).unwrap();
     };
     let mut param = Param::new(Tensor::from([1.0, 2.0]));
-    let mut optimizer = Sgd::new(0.1).momentum(0.9);
+    let mut optimizer = SGD::new(0.1).momentum(0.9);
     again(&mut optimizer, &mut param);
     let state = optimizer.state_dict();
     assert!(state.get("momentum_buffer").is_some());
 
     let mut copy = param.clone();
-    let mut resumed = Sgd::new(0.1).momentum(0.9);
+    let mut resumed = SGD::new(0.1).momentum(0.9);
     resumed.load_state_dict(&state).unwrap();
     again(&mut optimizer, &mut param);
     again(&mut resumed, &mut copy);
@@ -126,7 +126,7 @@ fn a_model_that_is_one_bare_parameter_has_state_too() {
 #[test]
 fn the_state_of_another_optimizer_is_refused_with_every_difference() {
     let mut list = model(&[&[2]], 1);
-    let mut sgd = Sgd::new(0.1).momentum(0.9);
+    let mut sgd = SGD::new(0.1).momentum(0.9);
     train(&mut sgd, &mut list, 0..1);
     let mut state = sgd.state_dict();
     state.insert("steps", Tensor::scalar(-1_i64));
@@ -142,7 +142,7 @@ fn the_state_of_another_optimizer_is_refused_with_every_difference() {
     );
     assert_eq!(adam.state_dict(), before, "it stays as it was");
 
-    let mut double = Sgd::<f64>::new(0.1).momentum(0.9);
+    let mut double = SGD::<f64>::new(0.1).momentum(0.9);
     let error = double.load_state_dict(&sgd.state_dict()).unwrap_err().to_string();
     assert!(error.contains("0.momentum_buffer (expected f64 [2], found f32 [2])"), "{error}");
     assert!(adam.load_state_dict(&StateDict::new()).is_err());
@@ -151,10 +151,10 @@ fn the_state_of_another_optimizer_is_refused_with_every_difference() {
 #[test]
 fn the_state_of_another_model_is_refused_with_every_difference() {
     let mut old = model(&[&[2], &[3], &[4]], 1);
-    let mut sgd = Sgd::new(0.1).momentum(0.9);
+    let mut sgd = SGD::new(0.1).momentum(0.9);
     train(&mut sgd, &mut old, 0..1);
     let load = |other: &mut Model| {
-        let mut resumed = Sgd::new(0.1).momentum(0.9);
+        let mut resumed = SGD::new(0.1).momentum(0.9);
         resumed.load_state_dict(&sgd.state_dict()).unwrap();
         let gradients = random_gradients(other, 1);
         let before = values(other);
@@ -164,12 +164,12 @@ fn the_state_of_another_model_is_refused_with_every_difference() {
     };
     assert_eq!(
         load(&mut model(&[&[2], &[5]], 1)),
-        "state dict does not match: Sgd: unexpected: 2.step, 2.momentum_buffer; mismatched: \
+        "state dict does not match: SGD: unexpected: 2.step, 2.momentum_buffer; mismatched: \
          1.momentum_buffer (expected f32 [5], found f32 [3])"
     );
     assert_eq!(
         load(&mut model(&[&[2], &[3], &[4], &[1]], 1)),
-        "state dict does not match: Sgd: missing: 3.step"
+        "state dict does not match: SGD: missing: 3.step"
     );
 }
 
@@ -260,7 +260,7 @@ fn a_parameter_that_changes_its_shape_is_named() {
 #[test]
 fn a_kind_of_state_cannot_be_changed_midway() {
     let mut model = model(&[&[2]], 1);
-    let mut optimizer = Sgd::new(0.1);
+    let mut optimizer = SGD::new(0.1);
     train(&mut optimizer, &mut model, 0..1);
     let mut optimizer = optimizer.momentum(0.9);
     let error = take_step(&mut optimizer, &mut model, |model| random_gradients(model, 1))

@@ -5,9 +5,9 @@ mod given;
 
 use dendra_autograd::{Buffer, Param, Parameters, Tape};
 use dendra_optim::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, ExponentialLr, Lamb, LinearLr, Lion,
-    Muon, NAdam, Norm, Optimizer, RAdam, ReduceLrOnPlateau, RmsProp, Rprop, Schedule, Sgd, Split,
-    StepLr, gradient_norm,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, ExponentialLR, Lamb, LinearLR, Lion,
+    Muon, NAdam, Norm, Optimizer, RAdam, RMSprop, ReduceLROnPlateau, Rprop, SGD, Schedule, Split,
+    StepLR, gradient_norm,
 };
 use dendra_tensor::{Error, Tensor};
 use given::{gradients, model, random_gradients, take_step, values};
@@ -16,20 +16,20 @@ use given::{gradients, model, random_gradients, take_step, values};
 /// or a branch.
 fn every_rule() -> Vec<(&'static str, Box<dyn Optimizer>)> {
     vec![
-        ("sgd", Box::new(Sgd::new(0.1))),
-        ("momentum", Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.1).weight_decay(0.01))),
-        ("nesterov", Box::new(Sgd::new(0.1).momentum(0.9).nesterov(true).clip_value(0.5))),
+        ("sgd", Box::new(SGD::new(0.1))),
+        ("momentum", Box::new(SGD::new(0.1).momentum(0.9).dampening(0.1).weight_decay(0.01))),
+        ("nesterov", Box::new(SGD::new(0.1).momentum(0.9).nesterov(true).clip_value(0.5))),
         ("adam", Box::new(Adam::new(0.1).weight_decay(0.1).maximize(true))),
         ("amsgrad", Box::new(Adam::new(0.1).amsgrad(true).clip_value(0.5))),
         ("adamw", Box::new(AdamW::new(0.1))),
         ("adagrad", Box::new(Adagrad::new(0.1).lr_decay(0.1))),
-        ("rmsprop", Box::new(RmsProp::new(0.1))),
-        ("rmsprop with all", Box::new(RmsProp::new(0.1).momentum(0.5).centered(true))),
+        ("rmsprop", Box::new(RMSprop::new(0.1))),
+        ("rmsprop with all", Box::new(RMSprop::new(0.1).momentum(0.5).centered(true))),
         ("adamax", Box::new(Adamax::new(0.1))),
         ("nadam", Box::new(NAdam::new(0.1))),
         ("radam", Box::new(RAdam::new(0.1).decoupled_weight_decay(true).weight_decay(0.1))),
         ("adadelta", Box::new(Adadelta::new(1.0))),
-        ("asgd", Box::new(Asgd::new(0.1).t0(1.0))),
+        ("asgd", Box::new(ASGD::new(0.1).t0(1.0))),
         ("rprop", Box::new(Rprop::new(0.1))),
         ("lion", Box::new(Lion::new(0.1).weight_decay(0.1))),
     ]
@@ -104,7 +104,7 @@ fn the_norm_is_that_of_all_gradients_together() {
 #[test]
 fn clipping_by_norm_comes_before_clipping_by_value() {
     let mut model = vec![Param::new(Tensor::from([0.0, 0.0_f64]))];
-    let mut sgd = Sgd::new(1.0).clip_norm(1.0).clip_value(0.7);
+    let mut sgd = SGD::new(1.0).clip_norm(1.0).clip_value(0.7);
     take_step(&mut sgd, &mut model, |model| gradients(model, [Some(Tensor::from([3.0, -4.0]))]))
         .unwrap();
     let found = model[0].value().to_vec();
@@ -143,7 +143,7 @@ fn every_missing_gradient_is_named_and_nothing_changes() {
 #[test]
 fn groups_change_what_their_parameters_are_given() {
     let mut model: Vec<Param> = (0..3).map(|_| Param::new(Tensor::from([1.0]))).collect();
-    let mut sgd = Sgd::new(0.5)
+    let mut sgd = SGD::new(0.5)
         .group(|name| name != "0", |group| group.learning_rate_factor(0.5))
         .group(|name| name == "2", |group| group.weight_decay(0.0))
         .weight_decay(0.5);
@@ -158,7 +158,7 @@ fn a_strided_gradient_is_read_in_the_order_of_its_parameter() {
     let mut gradients = gradients(&model, [Some(Tensor::zeros([2, 3]))]);
     let transposed = Tensor::from([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]).transpose(0, 1).unwrap();
     *gradients.values_mut().next().unwrap() = transposed;
-    Sgd::new(1.0).step(&mut model, &gradients).unwrap();
+    SGD::new(1.0).step(&mut model, &gradients).unwrap();
     assert_eq!(model[0].value().to_vec(), [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]);
 }
 
@@ -192,7 +192,7 @@ fn a_step_applies_the_updates_of_buffers() {
     tape.update_towards(&running, Tensor::scalar(8.0), 0.25);
     let gradients = (weight.on(&x) * &x).backward().unwrap();
     let mut model: Vec<Box<dyn Parameters>> = vec![Box::new(weight), Box::new(running)];
-    Sgd::new(0.125).step(&mut model, &gradients).unwrap();
+    SGD::new(0.125).step(&mut model, &gradients).unwrap();
     let value = |name| model.state_dict().typed::<f32>(name).unwrap().item().unwrap();
     assert_eq!([value("0"), value("1")], [1.0 - 0.125 * 3.0, 2.0]);
 }
@@ -201,7 +201,7 @@ fn a_step_applies_the_updates_of_buffers() {
 fn the_learning_rate_follows_steps_or_epochs() {
     let mut model = vec![Param::new(Tensor::from([0.0_f64]))];
     let one = |model: &[Param<f64>]| gradients(model, [Some(Tensor::from([-1.0]))]);
-    let mut by_step = Sgd::new(1.0).schedule(ExponentialLr::new(0.5));
+    let mut by_step = SGD::new(1.0).schedule(ExponentialLR::new(0.5));
     let mut at = vec![];
     for _ in 0..3 {
         take_step(&mut by_step, &mut model, one).unwrap();
@@ -213,7 +213,7 @@ fn the_learning_rate_follows_steps_or_epochs() {
     by_step.set_learning_rate(8.0);
     assert_eq!(by_step.learning_rate(), 1.0);
 
-    let mut by_epoch = Sgd::<f64>::new(1.0).epoch_schedule(StepLr::new(2).gamma(0.5));
+    let mut by_epoch = SGD::<f64>::new(1.0).epoch_schedule(StepLR::new(2).gamma(0.5));
     let mut rates = vec![];
     for _ in 0..5 {
         rates.push(by_epoch.learning_rate());
@@ -234,7 +234,7 @@ fn invalid_settings_are_named_and_change_nothing() {
         assert_eq!(values(&model), before);
     };
     let rate = "the learning rate must be a finite number and not negative, got";
-    check(Box::new(Sgd::new(-0.1)), &format!("Sgd: {rate} -0.1"));
+    check(Box::new(SGD::new(-0.1)), &format!("SGD: {rate} -0.1"));
     check(Box::new(AdamW::new(f64::NAN)), &format!("AdamW: {rate} NaN"));
     check(
         Box::new(Adam::new(0.1).betas(0.9, 1.0)),
@@ -245,8 +245,8 @@ fn invalid_settings_are_named_and_change_nothing() {
         "Adam: eps must be a finite number and not negative, got inf",
     );
     check(
-        Box::new(Sgd::new(0.1).nesterov(true)),
-        "Sgd: nesterov needs a momentum above 0 and a dampening of 0, got 0 and 0",
+        Box::new(SGD::new(0.1).nesterov(true)),
+        "SGD: nesterov needs a momentum above 0 and a dampening of 0, got 0 and 0",
     );
     check(
         Box::new(Adagrad::new(0.1).initial_accumulator_value(-1.0)),
@@ -257,24 +257,24 @@ fn invalid_settings_are_named_and_change_nothing() {
         "Rprop: etas must lie on both sides of 1, got 1.1 and 1.2",
     );
     check(
-        Box::new(Sgd::new(0.1).reduce_on_plateau(ReduceLrOnPlateau::new().factor(2.0))),
-        "ReduceLrOnPlateau: factor must be at least 0 and below 1, got 2",
+        Box::new(SGD::new(0.1).reduce_on_plateau(ReduceLROnPlateau::new().factor(2.0))),
+        "ReduceLROnPlateau: factor must be at least 0 and below 1, got 2",
     );
     check(
-        Box::new(RmsProp::new(0.1).alpha(-0.5)),
-        "RmsProp: alpha must be at least 0 and less than 1, got -0.5",
+        Box::new(RMSprop::new(0.1).alpha(-0.5)),
+        "RMSprop: alpha must be at least 0 and less than 1, got -0.5",
     );
     check(
-        Box::new(Sgd::new(0.1).group(|_| false, |group| group.weight_decay(-1.0))),
-        "Sgd: weight_decay must be a finite number and not negative, got -1",
+        Box::new(SGD::new(0.1).group(|_| false, |group| group.weight_decay(-1.0))),
+        "SGD: weight_decay must be a finite number and not negative, got -1",
     );
     check(
-        Box::new(Sgd::new(0.1).clip_norm(-1.0)),
-        "Sgd: clip_norm must be a finite number and not negative, got -1",
+        Box::new(SGD::new(0.1).clip_norm(-1.0)),
+        "SGD: clip_norm must be a finite number and not negative, got -1",
     );
     check(
-        Box::new(Sgd::new(0.1).schedule(LinearLr::new(3).then(3, StepLr::new(0)))),
-        "StepLr: step_size must be at least 1, got 0",
+        Box::new(SGD::new(0.1).schedule(LinearLR::new(3).then(3, StepLR::new(0)))),
+        "StepLR: step_size must be at least 1, got 0",
     );
 }
 

@@ -1,4 +1,5 @@
-//! Tensors whose element type is known at run time, one or several in some form.
+//! Tensors whose element type is known only at run time, and values made of
+//! them.
 
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -22,12 +23,12 @@ macro_rules! any_tensor {
                 match self { $(Self::$variant(tensor) => tensor.shape(),)* }
             }
 
-            /// The name of the element type, as `"f32"`.
+            /// The name of the element type, such as `"f32"`.
             pub fn element(&self) -> &'static str {
                 match self { $(Self::$variant(_) => <$type>::NAME,)* }
             }
 
-            /// Where its elements lie; see [`Tensor::memory`].
+            /// The memory of its elements; see [`Tensor::memory`].
             pub fn memory(&self) -> Option<Memory> {
                 match self { $(Self::$variant(tensor) => tensor.memory(),)* }
             }
@@ -37,7 +38,7 @@ macro_rules! any_tensor {
                 match self { $(Self::$variant(tensor) => tensor.strides().to_vec(),)* }
             }
 
-            /// As [`Tensor::offset_in`]; `None` where the types differ.
+            /// As [`Tensor::offset_in`]; `None` when the element types differ.
             pub fn offset_in(&self, base: &Self) -> Option<usize> {
                 match (self, base) {
                     $((Self::$variant(view), Self::$variant(base)) => view.offset_in(base),)*
@@ -45,11 +46,12 @@ macro_rules! any_tensor {
                 }
             }
 
-            /// The given indices of an axis; see [`Tensor::index_select`].
+            /// The elements at some indices of an axis; see
+            /// [`Tensor::index_select`].
             ///
             /// # Errors
             ///
-            /// When there is no such axis or index.
+            /// When the axis or an index does not exist.
             pub fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
                 Ok(match self {
                     $(Self::$variant(x) => Self::$variant(x.index_select(axis, indices)?),)*
@@ -60,7 +62,7 @@ macro_rules! any_tensor {
             ///
             /// # Errors
             ///
-            /// When their number differs.
+            /// When the numbers of elements differ.
             pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
                 Ok(match self {
                     $(Self::$variant(tensor) => Self::$variant(tensor.reshape(shape)?),)*
@@ -77,7 +79,7 @@ macro_rules! any_tensor {
                 }
             }
 
-            /// The tensor, when its elements are of this type.
+            /// The tensor, if its elements are of type `T`.
             pub fn downcast<T: Element>(&self) -> Option<&Tensor<T>> {
                 let tensor: &dyn std::any::Any = match self {
                     $(Self::$variant(tensor) => tensor,)*
@@ -85,8 +87,8 @@ macro_rules! any_tensor {
                 tensor.downcast_ref()
             }
 
-            /// The tensor with its type found out at run time; `None` for an
-            /// element type that files do not hold.
+            /// The tensor with its element type erased; `None` for an element
+            /// type that files cannot hold.
             pub fn upcast<T: Element>(tensor: &Tensor<T>) -> Option<Self> {
                 let tensor: &dyn std::any::Any = tensor;
                 $(if let Some(tensor) = tensor.downcast_ref::<Tensor<$type>>() {
@@ -111,21 +113,22 @@ any_tensor! {
     Bool bool;
 }
 
-/// Tensors in some form: one, tuples, vectors and options of such. A struct of
-/// tensors is one, too, once it says which it holds.
+/// A value made of tensors: a tensor, or a tuple, vector or option of such
+/// values. A struct of tensors can implement this too.
 pub trait Tensors: Sized {
     /// The tensors, in a fixed order, sharing their memory.
     ///
     /// # Errors
     ///
-    /// When one has elements that no trace holds.
+    /// When a tensor has an element type that traces cannot hold.
     fn tensors(&self) -> Result<Vec<AnyTensor>>;
 
-    /// The same form with other tensors, which are taken in the same order.
+    /// A value of the same structure with other tensors, taken in the same
+    /// order.
     ///
     /// # Errors
     ///
-    /// When there are too few, or one has another element type.
+    /// When there are too few tensors, or one has another element type.
     fn with_tensors(&self, tensors: &mut dyn Iterator<Item = AnyTensor>) -> Result<Self>;
 }
 
@@ -134,7 +137,7 @@ pub trait Tensors: Sized {
 /// When the elements have a type that [`AnyTensor`] does not hold.
 fn any<E: Element>(tensor: &Tensor<E>) -> Result<AnyTensor> {
     AnyTensor::upcast(tensor).ok_or_else(|| {
-        Error::argument("AnyTensor", format!("holds no elements of type {}", E::NAME))
+        Error::argument("AnyTensor", format!("elements of type {} are not supported", E::NAME))
     })
 }
 

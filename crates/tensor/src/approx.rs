@@ -11,8 +11,8 @@ fn all<T: Element>(a: &Tensor<T>, b: &Tensor<T>, equal: impl Fn(&T, &T) -> bool)
     a.shape() == b.shape() && a.view().iter().zip(&b.view()).all(|(a, b)| equal(a, b))
 }
 
-/// Tensors are near each other when they have the same shape and each element
-/// is within the tolerance of the other tensor's. NaN is near nothing.
+/// Two tensors are approximately equal when they have the same shape and each
+/// pair of elements is within the tolerance. NaN is equal to nothing.
 ///
 /// ```
 /// use approx::{assert_abs_diff_eq, assert_relative_eq};

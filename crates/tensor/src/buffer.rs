@@ -1,15 +1,15 @@
-//! Storage: 64-byte-aligned, shared buffers that a pool recycles.
+//! Storage: 64-byte-aligned, shared buffers that are recycled.
 //!
 //! Page faults on fresh memory cost more than the arithmetic of a small
-//! network, so a buffer that is dropped goes to a free list of the dropping
-//! thread, by size class, and the next allocation of that class takes it from
-//! there. All pooled memory was zeroed when it came from the system and only
-//! ever holds values without padding, so it is always *initialised*: kernels
-//! write into plain `&mut [T]` slices and need no `unsafe`.
+//! network. A buffer that is dropped therefore goes to a free list of the
+//! dropping thread, by size class, and the next allocation of that class takes
+//! it from there. All pooled memory was zeroed when it came from the system and
+//! only ever holds values without padding, so it is always *initialised*:
+//! kernels write into plain `&mut [T]` slices and need no `unsafe`.
 //!
-//! Owners are counted in the block itself. An `Arc` around it would be an
-//! allocation more for each tensor and, for its weak references, more atomic
-//! writes.
+//! The owners of a buffer are counted in its block. An `Arc` around it would
+//! cost one more allocation per tensor and, for its weak references, more
+//! atomic writes.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::cell::RefCell;
@@ -24,59 +24,61 @@ use crate::element::Element;
 /// The alignment of every pooled buffer: a cache line, and an AVX-512 register.
 const ALIGNMENT: usize = 64;
 
-/// What the free lists of one thread may hold together, in bytes: what a step
-/// of a middle-sized network needs. With a fourth of it, page faults took a
+/// The most bytes that the free lists of one thread hold together: what a step
+/// of a middle-sized network needs. With a fourth of this, page faults took a
 /// quarter of the time of such a step.
 const POOL_CAPACITY: usize = 256 << 20;
 
-/// Bytes that a full pool refuses before it starts over: by then it holds what
-/// is no longer asked for, and fresh memory has cost several times more than
-/// filling it again.
+/// The bytes that a full pool refuses before it is emptied. By then it holds
+/// sizes that are no longer asked for, and the fresh memory has cost several
+/// times more than filling the pool again.
 const REFUSALS: usize = 4 * POOL_CAPACITY;
 
-/// Bytes that a block can have at most, in a size class with a header.
+/// The most bytes of a block, so that its size class and header fit `isize`.
 const MOST_BYTES: usize = isize::MAX as usize / 4 * 3;
 
-/// Bytes that a machine is taken to have, so that no one has to try.
+/// Allocations of up to this many bytes are assumed to succeed, without trying.
 const PLAUSIBLE: usize = 1 << 30;
 
 /// A fixed-length block of initialised values. A clone is another owner of the
-/// same values, which can be written while there is one owner.
+/// same values; they can be written while there is only one owner.
 pub(crate) struct Buffer<T: Element> {
     header: NonNull<Header>,
     values: PhantomData<T>,
 }
 
-/// What lies before the values in a block, in a cache line of its own.
+/// The start of a block, before the values, in a cache line of its own.
 #[repr(align(64))]
 struct Header {
     owners: AtomicUsize,
-    /// The values, `length` of them: behind the header, or those of a vector.
+    /// The `length` values: after the header, or those of a vector.
     values: NonNull<u8>,
     length: usize,
-    /// The capacity of the vector whose memory was taken over, or 0.
+    /// The capacity of the vector whose memory is used, or 0.
     capacity: usize,
-    /// The block that the header lies in.
+    /// The size class of the block that holds the header.
     class: SizeClass,
 }
 
 const _: () = assert!(size_of::<Header>() == ALIGNMENT);
 
-// SAFETY: owners on several threads only read, which `T: Sync` allows, and the
-// last one, wherever it is, has seen all that the others did; `T` is `Send`.
+// SAFETY: several owners on several threads only read, which `T: Sync` allows.
+// The last owner synchronises with the others before it frees, on whatever
+// thread it is; `T` is `Send`.
 unsafe impl<T: Element> Send for Buffer<T> {}
 // SAFETY: as above; a shared reference can only read and make more owners.
 unsafe impl<T: Element> Sync for Buffer<T> {}
 
 impl<T: Element> Buffer<T> {
-    /// Whether the system has memory for so many values. Sizes beyond the
-    /// plausible are tried: the memory is asked for and given back unused.
+    /// Whether the system has memory for `length` values. Large sizes are
+    /// tried: the memory is allocated and freed again.
     pub(crate) fn fits(length: usize) -> bool {
         match length.checked_mul(size_of::<T>()) {
             Some(0..=PLAUSIBLE) => true,
             Some(bytes @ ..=MOST_BYTES) => {
                 let class = SizeClass::of(bytes);
-                // Not zeroed: an aligned block is zeroed by writing to all of it.
+                // Not zeroed, since zeroing an aligned block writes to all of
+                // it.
                 // SAFETY: the layout's size is not zero.
                 let block = NonNull::new(unsafe { alloc(class.layout()) });
                 // The optimiser removes an allocation that is only freed again.
@@ -88,7 +90,7 @@ impl<T: Element> Buffer<T> {
         }
     }
 
-    /// A buffer whose values are unspecified (yet initialised).
+    /// A buffer of unspecified, but initialised values.
     ///
     /// # Panics
     ///
@@ -102,29 +104,32 @@ impl<T: Element> Buffer<T> {
         let was_recycled = recycled.is_some();
         let block = recycled.or_else(|| class.allocate());
         let block = block.unwrap_or_else(|| panic!("there is no memory for {bytes} bytes"));
-        // SAFETY: a block has a header's size more than its class says.
+        // SAFETY: a block is larger than its class says by the size of a
+        // header.
         let values = unsafe { block.add(size_of::<Header>()) };
         if was_recycled && (!T::ANY_BITS || cfg!(debug_assertions)) {
-            // Debug builds poison with NaNs, so that a kernel that forgets to
-            // write an element is found out.
+            // Debug builds fill with NaN, so that tests find a kernel that
+            // leaves out an element.
             let byte = if T::ANY_BITS { 0xff } else { 0 };
-            // SAFETY: there are at least so many bytes, and they are ours alone.
+            // SAFETY: the block has at least this many bytes, and no other
+            // owner.
             unsafe { values.write_bytes(byte, bytes) };
         }
         let owners = AtomicUsize::new(1);
         let header = block.cast();
-        // SAFETY: a block is aligned for a header, and ours alone.
+        // SAFETY: the block is aligned for a header and has no other owner.
         unsafe { header.write(Header { owners, values, length, capacity: 0, class }) };
         Self { header, values: PhantomData }
     }
 
-    /// Takes over the memory of a vector.
+    /// A buffer that takes over the memory of a vector.
     pub(crate) fn from_vec(vec: Vec<T>) -> Self {
         let mut buffer = Self::new(0);
         if !vec.is_empty() {
             let mut vec = ManuallyDrop::new(vec);
             let pointer = NonNull::new(vec.as_mut_ptr()).expect("a vector's pointer is never null");
-            // SAFETY: the buffer was just made, so nobody else looks at its header.
+            // SAFETY: the buffer was just made, so nothing else reads its
+            // header.
             let header = unsafe { buffer.header.as_mut() };
             (header.values, header.length) = (pointer.cast(), vec.len());
             header.capacity = vec.capacity();
@@ -139,20 +144,20 @@ impl<T: Element> Buffer<T> {
 
     /// Whether this is the only owner of the values.
     pub(crate) fn is_unique(&self) -> bool {
-        // Only an owner can make another, so a count of 1 stays. What former
-        // owners read, they read before.
+        // Only an owner can make another one, so a count of 1 stays. The reads
+        // of former owners happened before.
         self.header().owners.load(Ordering::Acquire) == 1
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {
         let header = self.header();
-        // SAFETY: the pointer is aligned and valid for so many initialised
-        // values for as long as there is an owner, and who writes them is the
-        // only owner and holds it by `&mut`.
+        // SAFETY: the pointer is aligned and valid for `length` initialised
+        // values while there is an owner. Only a single owner, borrowed by
+        // `&mut`, can write them.
         unsafe { slice::from_raw_parts(header.values.cast().as_ptr(), header.length) }
     }
 
-    /// The values, to be written.
+    /// The values, for writing.
     ///
     /// # Panics
     ///
@@ -167,10 +172,10 @@ impl<T: Element> Buffer<T> {
 
 impl<T: Element> Clone for Buffer<T> {
     fn clone(&self) -> Self {
-        // Nothing has to be seen by the new owner that the old one has not.
+        // The new owner needs to see nothing that the old one has not seen.
         let owners = self.header().owners.fetch_add(1, Ordering::Relaxed);
         if owners > isize::MAX as usize {
-            // So many owners were forgotten that the count could overflow.
+            // The count would overflow, which takes owners that were leaked.
             std::process::abort();
         }
         Self { header: self.header, values: PhantomData }
@@ -179,8 +184,8 @@ impl<T: Element> Clone for Buffer<T> {
 
 impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
-        // To read is much quicker than to count down, and nearly always enough.
-        // The last one must see all that the others did.
+        // A load is much cheaper than a decrement, and nearly always
+        // sufficient. The last owner must see the reads of all others.
         let last = self.is_unique() || self.header().owners.fetch_sub(1, Ordering::AcqRel) == 1;
         if !last {
             return;
@@ -192,23 +197,22 @@ impl<T: Element> Drop for Buffer<T> {
             drop(unsafe { Vec::<T>::from_raw_parts(values.cast().as_ptr(), length, capacity) });
         }
         let block = self.header.cast();
-        // While a thread ends, its pool may be gone already.
+        // When a thread ends, its pool may have been dropped already.
         let kept = POOL.try_with(|pool| pool.borrow_mut().put(class, block));
         if !kept.unwrap_or(false) {
-            // SAFETY: the block came from `class.allocate` and nobody else
-            // holds it.
+            // SAFETY: the block came from `class.allocate` and has no owner.
             unsafe { class.free(block) };
         }
     }
 }
 
-/// A class of block sizes; four classes per doubling, so at most a fifth of a
-/// block is unused. The header comes on top.
+/// A class of block sizes. There are four classes per doubling, so at most a
+/// fifth of a block is unused. The header is not included.
 #[derive(Clone, Copy)]
 struct SizeClass {
     /// Index of the free list.
     index: usize,
-    /// Bytes for values in every block of the class.
+    /// The bytes for values in each block of the class.
     bytes: usize,
 }
 
@@ -222,8 +226,8 @@ impl SizeClass {
         Self { index: 4 * shift as usize + quarters, bytes: (quarters << shift) * ALIGNMENT }
     }
 
-    /// The class of this index: the inverse of `of`. Quarters are 1 to 7 for
-    /// the first three doublings and 4 to 8 from then on.
+    /// The class of an index: the inverse of `of`. Quarters are 1 to 7 for the
+    /// first three doublings and 4 to 8 after that.
     fn nth(index: usize) -> Self {
         let shift = (index.saturating_sub(1) / 4).saturating_sub(1);
         Self { index, bytes: ((index - 4 * shift) << shift) * ALIGNMENT }
@@ -235,7 +239,7 @@ impl SizeClass {
         layout.and_then(Result::ok).expect("a buffer must fit the memory")
     }
 
-    /// A block, unless the system refuses.
+    /// A new block; `None` when the system has no memory.
     fn allocate(self) -> Option<NonNull<u8>> {
         // SAFETY: the layout's size is not zero.
         NonNull::new(unsafe { alloc_zeroed(self.layout()) })
@@ -246,7 +250,7 @@ impl SizeClass {
     /// `block` must come from `allocate` of the same class and not be used
     /// again.
     unsafe fn free(self, block: NonNull<u8>) {
-        // SAFETY: promised by the caller.
+        // SAFETY: the caller guarantees this.
         unsafe { dealloc(block.as_ptr(), self.layout()) }
     }
 }
@@ -259,7 +263,7 @@ thread_local! {
 struct Pool {
     lists: [Vec<NonNull<u8>>; SizeClass::COUNT],
     bytes: usize,
-    /// Bytes refused since it last started over.
+    /// The bytes refused since the pool was last emptied.
     refused: usize,
 }
 
@@ -274,7 +278,7 @@ impl Pool {
         Some(block)
     }
 
-    /// Whether the pool kept the block.
+    /// Puts a block into the pool; false when the pool does not take it.
     fn put(&mut self, class: SizeClass, block: NonNull<u8>) -> bool {
         if class.bytes > POOL_CAPACITY {
             return false;
@@ -296,7 +300,7 @@ impl Pool {
         for (index, list) in self.lists.iter_mut().enumerate() {
             for block in list.drain(..) {
                 // SAFETY: blocks on this list came from `allocate` of this
-                // class and are held by nobody else.
+                // class and have no owner.
                 unsafe { SizeClass::nth(index).free(block) };
             }
         }
@@ -350,7 +354,8 @@ mod tests {
         assert_eq!(refused, REFUSALS / new.bytes - 1);
         assert_eq!((pool.take(old), pool.take(new)), (None, Some(block)));
         assert_eq!(pool.bytes, 0);
-        // SAFETY: `take` gave the block back, and it came from `allocate`.
+        // SAFETY: the block came from `allocate`, and `take` has just removed
+        // it from the pool.
         unsafe { new.free(block) };
         let larger = SizeClass::of(2 * POOL_CAPACITY);
         let block = larger.allocate().unwrap();

@@ -1,5 +1,5 @@
-//! Tensors made by rule: ranges, grids, and random numbers of other kinds than
-//! uniform and normal ones.
+//! Tensors made by a rule (ranges, grids), and random numbers that are neither
+//! uniform nor normal.
 
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
@@ -9,12 +9,12 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl<T: Number> Tensor<T> {
-    /// The numbers from `start` up to, not including, `end`, in steps.
+    /// The numbers from `start` to `end`, exclusive, in steps of `step`.
     ///
     /// # Errors
     ///
-    /// When the step is 0 or leads away from `end`, a bound is not finite, or
-    /// there is no memory for so many.
+    /// When the step is 0 or has the wrong sign, a bound is not finite, or
+    /// there is not enough memory.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -25,7 +25,9 @@ impl<T: Number> Tensor<T> {
     pub fn arange_step(start: f64, end: f64, step: f64) -> Result<Self> {
         let count = ((end - start) / step).ceil();
         if !count.is_finite() || count < 0.0 || !step.is_finite() {
-            let message = format!("there are no numbers from {start} to {end} in steps of {step}");
+            let message = format!(
+                "expected steps that lead from start to end, got {start}, {end} and step {step}"
+            );
             return Err(Error::argument("arange_step", message));
         }
         let shape = Shape::from([count as usize]);
@@ -33,7 +35,7 @@ impl<T: Number> Tensor<T> {
         Ok(Self::from_fn(shape, |i| T::from_f64(start + i as f64 * step)))
     }
 
-    /// `count` numbers from `start` to `end`, both included, at equal distances.
+    /// `count` equally spaced numbers from `start` to `end`, both included.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -42,38 +44,38 @@ impl<T: Number> Tensor<T> {
     /// ```
     pub fn linspace(start: f64, end: f64, count: usize) -> Self {
         let step = (end - start) / (count.max(2) - 1) as f64;
-        // From both ends, so that the last number is `end` itself.
+        // Computed from both ends, so that the last number is exactly `end`.
         Self::from_fn([count], |i| {
             let from_end = (count - 1 - i) as f64;
             T::from_f64(if 2 * i < count { start + i as f64 * step } else { end - from_end * step })
         })
     }
 
-    /// `base` to the powers that [`linspace`](Self::linspace) gives.
+    /// `base` to the power of each number of [`linspace`](Self::linspace).
     pub fn logspace(start: f64, end: f64, count: usize, base: f64) -> Self {
         Tensor::<f64>::linspace(start, end, count).map(|power| T::from_f64(base.powf(power)))
     }
 }
 
 impl Tensor<i64> {
-    /// Random integers from `low` up to, not including, `high`.
+    /// Random integers from `low` to `high`, exclusive.
     ///
     /// # Errors
     ///
-    /// When there are none, or there is no memory for the tensor.
+    /// When `low` is not below `high`, or there is no memory for the tensor.
     pub fn randint(low: i64, high: i64, shape: impl Into<Shape>, rng: &mut Rng) -> Result<Self> {
         let shape = shape.into();
         shape.check_memory::<i64>("randint")?;
         match high.checked_sub(low).map(usize::try_from) {
             Some(Ok(count @ 1..)) => Ok(Self::from_fn(shape, |_| low + rng.below(count) as i64)),
             _ => {
-                let message = format!("there are no numbers from {low} up to {high}");
+                let message = format!("expected low below high, got {low} and {high}");
                 Err(Error::argument("randint", message))
             }
         }
     }
 
-    /// The numbers below `n` in random order.
+    /// The numbers `0 .. n` in random order.
     pub fn randperm(n: usize, rng: &mut Rng) -> Self {
         let order = rng.permutation(n);
         Self::from_fn([n], |i| order[i] as i64)
@@ -81,7 +83,7 @@ impl Tensor<i64> {
 }
 
 impl<T: Float> Tensor<T> {
-    /// 1 with the probability that an element gives, else 0.
+    /// 1 with the probability given by each element, else 0.
     #[must_use]
     pub fn bernoulli(&self, rng: &mut Rng) -> Self {
         self.with_slice(|probabilities| {
@@ -92,7 +94,7 @@ impl<T: Float> Tensor<T> {
         })
     }
 
-    /// The factors of dropout: 0 with probability `p`, else `kept`.
+    /// A mask for dropout: 0 with probability `p`, else `kept`.
     ///
     /// ```
     /// use dendra_tensor::{Rng, Tensor};
@@ -107,13 +109,14 @@ impl<T: Float> Tensor<T> {
         mask
     }
 
-    /// `count` indices drawn by the weights of the last axis, which need not
-    /// add up to 1; each at most once unless `replacement` says otherwise.
+    /// `count` random indices along the last axis, whose elements are their
+    /// weights. The weights need not add up to 1. Each index is drawn at most
+    /// once unless `replacement` is set.
     ///
     /// # Errors
     ///
-    /// When a weight is negative or not finite, or fewer of them than `count`
-    /// (with replacement: none) are positive.
+    /// When a weight is negative or not finite, or when fewer weights than
+    /// `count` are positive (with replacement: none).
     pub fn multinomial(
         &self,
         count: usize,
@@ -133,17 +136,21 @@ impl<T: Float> Tensor<T> {
             let needed = if replacement { 1 } else { count };
             let bad = weights.iter().find(|&&weight| weight < 0.0 || !weight.is_finite());
             if let Some(weight) = bad {
-                return Err(Error::data("multinomial", format!("{weight} is no weight")));
+                return Err(Error::data(
+                    "multinomial",
+                    format!("expected weights of at least 0, got {weight}"),
+                ));
             }
             if positive < needed {
-                let message = format!("{count} draws from {positive} positive weights");
+                let message =
+                    format!("cannot draw {count} indices from {positive} positive weights");
                 return Err(Error::data("multinomial", message));
             }
             for _ in 0..count {
                 let total: f64 = weights.iter().sum();
                 let mut left = rng.uniform() * total;
-                // Rounding may leave something at the end: the last positive
-                // weight takes it.
+                // Rounding may leave a remainder at the end: the last index
+                // with a positive weight takes it.
                 let mut chosen = 0;
                 for (index, &weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
                     chosen = index;

@@ -1,4 +1,5 @@
-//! Printing: `{}` shows the values as ndarray does, `{:?}` adds type and shape.
+//! Printing: `{}` shows the values as ndarray does; `{:?}` adds element type
+//! and shape.
 
 use std::fmt;
 

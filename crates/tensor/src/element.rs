@@ -1,4 +1,4 @@
-//! The number types a tensor can hold: `Element` for storage, `Number` for
+//! The element types of tensors: `Element` for storage, `Number` for
 //! arithmetic, `Float` for everything that has a derivative.
 
 use std::fmt::{Debug, Display};
@@ -32,7 +32,7 @@ pub unsafe trait Element:
     /// (`bool`), fresh buffers are zeroed.
     const ANY_BITS: bool;
 
-    /// The type's name, as `"f32"`.
+    /// The type's name, such as `"f32"`.
     const NAME: &'static str;
 }
 
@@ -66,9 +66,10 @@ pub trait Number:
     fn to_f64(self) -> f64;
 }
 
-/// A number with the functions of analysis, on which gradients are defined.
+/// A number with the functions of analysis, for which gradients are defined.
 ///
-/// `f32` and `f64` implement it; another number type (dual numbers, say) can.
+/// `f32` and `f64` implement it, and other number types (dual numbers, for
+/// example) can.
 pub trait Float: Number + Neg<Output = Self> {
     /// A quiet not-a-number.
     const NAN: Self;
@@ -152,13 +153,13 @@ pub trait Float: Number + Neg<Output = Self> {
     /// The larger value, or NaN when either is NaN (unlike `f32::max`).
     #[inline(always)]
     fn max_nan(self, other: Self) -> Self {
-        if self > other || self.is_nan() { self } else { other }
+        if (self > other) | self.is_nan() { self } else { other }
     }
 
     /// The smaller value, or NaN when either is NaN (unlike `f32::min`).
     #[inline(always)]
     fn min_nan(self, other: Self) -> Self {
-        if self < other || self.is_nan() { self } else { other }
+        if (self < other) | self.is_nan() { self } else { other }
     }
 
     /// `c = alpha · a · b + beta · c` for strided matrices; see
@@ -187,14 +188,14 @@ pub trait Float: Number + Neg<Output = Self> {
     }
 }
 
-/// A whole number or a truth value: what adds up to an `i64`.
+/// A whole number or a boolean, which can be summed as `i64`.
 pub trait Whole: Element {
-    /// The value as `i64`, and 1 for true; `u64` and `usize` wrap around from
+    /// The value as `i64`, with 1 for true; `u64` and `usize` wrap around from
     /// 2⁶³ on.
     fn to_i64(self) -> i64;
 }
 
-/// A whole number. Its functions wrap around where a result does not fit.
+/// An integer. Its functions wrap around when a result does not fit.
 pub trait Integer:
     Number
     + Whole
@@ -212,19 +213,19 @@ pub trait Integer:
     fn wrapping_mul(self, other: Self) -> Self;
     /// The quotient, rounded towards 0, by a divisor that is not 0.
     fn wrapping_div(self, divisor: Self) -> Self;
-    /// What that division leaves; it has the sign of `self`.
+    /// The remainder of that division; it has the sign of `self`.
     fn wrapping_rem(self, divisor: Self) -> Self;
-    /// The bits moved to the left; none are left when `by` is negative or more
-    /// than there are.
+    /// The bits shifted to the left; 0 when `by` is negative or at least the
+    /// number of bits.
     fn shift_left(self, by: Self) -> Self;
-    /// The bits moved to the right, with copies of the sign moving in; nothing
-    /// but these when `by` is negative or more than there are.
+    /// The bits shifted to the right, filled with copies of the sign; only
+    /// these when `by` is negative or at least the number of bits.
     fn shift_right(self, by: Self) -> Self;
 }
 
 macro_rules! elements {
     ($($type:ty: $any_bits:expr;)*) => {$(
-        // SAFETY: `ANY_BITS` is true for the primitive numbers only, of which
+        // SAFETY: `ANY_BITS` is true only for the primitive numbers, for which
         // every bit pattern is a value.
         unsafe impl Element for $type {
             const ANY_BITS: bool = $any_bits;

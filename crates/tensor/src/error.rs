@@ -1,5 +1,5 @@
-//! The one error type of all Dendra crates: it names the place, what was
-//! expected and what came.
+//! The one error type of all Dendra crates. An error names the function, what
+//! was expected and what came.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, and where.
 ///
-/// Its `Debug` form is the message too, so that a `main` that returns an error
-/// tells a person what to do.
+/// The `Debug` form is also the message, so that a `main` that returns an error
+/// prints readable text.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -60,7 +60,7 @@ pub enum Error {
         /// Every missing, unexpected and mismatched name.
         message: String,
     },
-    /// Trainable parameters that the loss does not reach.
+    /// Trainable parameters on which the loss does not depend.
     #[error(
         "no gradient for the trainable parameter{} {}: the loss does not depend on {}; use them in \
          `forward`, freeze them, or allow missing gradients in the optimizer",
@@ -72,14 +72,14 @@ pub enum Error {
         /// The parameters' names.
         names: Vec<String>,
     },
-    /// A matrix that has not what was asked for, such as an inverse.
+    /// A matrix for which the result does not exist, such as an inverse.
     #[error("{place}: the matrix{} {fault}", at(batch))]
     Matrix {
-        /// The function that refused.
+        /// The function that refused the matrix.
         place: String,
         /// What is wrong with it.
         fault: MatrixFault,
-        /// Where it is in the batch; empty for a matrix alone.
+        /// Its index in the batch; empty for a single matrix.
         batch: Vec<usize>,
     },
     /// A NaN or an infinity where training needs a finite number.
@@ -90,18 +90,18 @@ pub enum Error {
         /// What was found.
         message: String,
     },
-    /// A panic in code that a caller handed over, such as a callback.
+    /// A panic in code that the caller supplied, such as a callback.
     #[error("{place}: panicked: {message}")]
     Panic {
         /// What was running.
         place: String,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
     /// Work that was stopped from outside before its end.
     #[error("{message}")]
     Interrupted {
-        /// Where it stopped, and how to go on.
+        /// Where it stopped, and how to continue.
         message: String,
     },
     /// A tape used in a way that gives no gradient.
@@ -112,15 +112,16 @@ pub enum Error {
     },
 }
 
-/// What is wrong with a matrix.
+/// Why a matrix has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MatrixFault {
-    /// It has no inverse, or one with elements beyond the number type.
+    /// It has no inverse, or one with elements outside the range of the number
+    /// type.
     Singular,
     /// It is not symmetric with positive eigenvalues.
     NotPositiveDefinite,
-    /// An iteration over it did not come to an end.
+    /// An iteration over it did not converge.
     NotConverged,
 }
 
@@ -129,12 +130,12 @@ impl fmt::Display for MatrixFault {
         f.write_str(match self {
             MatrixFault::Singular => "is singular",
             MatrixFault::NotPositiveDefinite => "is not positive definite",
-            MatrixFault::NotConverged => "lets the iteration not converge",
+            MatrixFault::NotConverged => "makes the iteration fail to converge",
         })
     }
 }
 
-/// Which matrix of a batch, for a message.
+/// The index of a matrix in its batch, for a message.
 pub(crate) fn at(batch: &[usize]) -> String {
     if batch.is_empty() { String::new() } else { format!(" at batch index {batch:?}") }
 }
@@ -181,8 +182,8 @@ impl Error {
         Error::NotFinite { place: place.into(), message: message.into() }
     }
 
-    /// A panic in code that a caller handed over, from what `catch_unwind`
-    /// caught.
+    /// A panic in code that the caller supplied, with the payload that
+    /// `catch_unwind` returned.
     pub fn panic(place: impl Into<String>, payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
@@ -200,8 +201,8 @@ impl Error {
         Error::Tape { message: message.into() }
     }
 
-    /// The same error, seen from one level further out: `outer` is put before
-    /// the place, so that nested layers spell out a path.
+    /// The same error with `outer` in front of its place, so that nested layers
+    /// spell out a path.
     ///
     /// ```
     /// use dendra_tensor::Error;

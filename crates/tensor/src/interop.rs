@@ -1,4 +1,5 @@
-//! ndarray in and out: views without a copy both ways, and conversions.
+//! Conversion from and to ndarray: views in both directions without a copy, and
+//! arrays.
 
 use ndarray::{Array, ArrayD, ArrayViewD, ArrayViewMutD, Dimension, ShapeBuilder};
 
@@ -17,15 +18,17 @@ impl<T: Element> Tensor<T> {
     pub fn view(&self) -> ArrayViewD<'_, T> {
         let (buffer, offset) = self.storage();
         if self.is_empty() {
-            return ArrayViewD::from_shape(&self.shape()[..], &[]).expect("no element to place");
+            return ArrayViewD::from_shape(&self.shape()[..], &[])
+                .expect("an empty array needs no elements");
         }
-        // ndarray takes strides of either sign but no offset in safe code, so
-        // negative axes are first counted from their far end, then inverted.
+        // ndarray accepts strides of either sign, but no offset in safe code.
+        // So an axis with a negative stride is first counted from its other end
+        // and then inverted.
         let mut start = offset as isize;
         let mut magnitudes = Vec::with_capacity(self.rank());
-        for (&extent, stride) in self.shape().iter().zip(self.strides()) {
+        for (&size, stride) in self.shape().iter().zip(self.strides()) {
             if stride < 0 {
-                start += (extent as isize - 1) * stride;
+                start += (size as isize - 1) * stride;
             }
             magnitudes.push(stride.unsigned_abs());
         }
@@ -40,8 +43,8 @@ impl<T: Element> Tensor<T> {
         view
     }
 
-    /// The tensor as a mutable ndarray view, row-major; copies first when the
-    /// buffer is shared or strided.
+    /// The tensor as a mutable, row-major ndarray view. The elements are copied
+    /// first when the buffer is shared or strided.
     pub fn view_mut(&mut self) -> ArrayViewMutD<'_, T> {
         let shape = self.shape().clone();
         ArrayViewMutD::from_shape(&shape[..], self.make_mut())
@@ -49,7 +52,7 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Takes the memory of the array over; copies only when it is not row-major.
+/// Takes over the memory of the array; copies only when it is not row-major.
 impl<T: Element, D: Dimension> From<Array<T, D>> for Tensor<T> {
     fn from(array: Array<T, D>) -> Self {
         let array = array.into_dyn();

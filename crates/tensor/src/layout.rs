@@ -1,9 +1,8 @@
-//! Functions of shape and place, for every element type: reshape, permute,
-//! slice, broadcast, join, pick.
+//! Functions that change the shape or select elements, for every element type:
+//! reshape, permute, slice, broadcast, join, index.
 //!
-//! What can be expressed in shape, strides and offset copies nothing. The
-//! differentiable functions of the same names in [`Ops`](crate::ops::Ops)
-//! call these.
+//! What can be expressed by shape, strides and offset copies nothing. The
+//! differentiable functions in [`Ops`](crate::ops::Ops) call these.
 
 use smallvec::SmallVec;
 
@@ -14,7 +13,7 @@ use crate::shape::Shape;
 use crate::tensor::{Strides, Tensor};
 
 impl<T: Element> Tensor<T> {
-    /// The same elements in row-major order under another shape. Copies only
+    /// The same elements in row-major order with another shape. Copies only
     /// when the tensor is not contiguous.
     ///
     /// # Errors
@@ -25,7 +24,7 @@ impl<T: Element> Tensor<T> {
         if shape.checked_elements() != Some(self.len()) {
             return Err(Error::shape(
                 "reshape",
-                format!("{} has {} elements, {shape} does not", self.shape(), self.len()),
+                format!("{shape} does not fit the {} elements of {}", self.len(), self.shape()),
             ));
         }
         Ok(self.contiguous().with_shape(shape))
@@ -45,13 +44,13 @@ impl<T: Element> Tensor<T> {
         if order.len() != self.rank() {
             return Err(Error::shape(
                 "permute",
-                format!("{axes:?} does not name every axis of {}", self.shape()),
+                format!("expected each axis of shape {} once, got {axes:?}", self.shape()),
             ));
         }
         Ok(self.permuted(&order))
     }
 
-    /// As [`permute`](Self::permute), for an order known to be right.
+    /// As [`permute`](Self::permute), for an order that is a permutation.
     pub(crate) fn permuted(&self, order: &[usize]) -> Self {
         let shape = order.iter().map(|&axis| self.shape()[axis]).collect();
         let strides = self.strides();
@@ -75,13 +74,13 @@ impl<T: Element> Tensor<T> {
         Ok(self.permuted(&order))
     }
 
-    /// Every `step`-th index of one axis from `start` up to, not including,
-    /// `end`. Negative bounds count from the end of the axis; `end: None` is
-    /// as far as the axis goes; a negative step walks backwards.
+    /// Every `step`-th index of one axis from `start` to `end`, exclusive.
+    /// Negative bounds count from the end of the axis; `end: None` is the end
+    /// of the axis; a negative step goes backwards.
     ///
     /// # Errors
     ///
-    /// When the axis does not exist, a bound lies outside it, or the step is 0.
+    /// When the axis does not exist, a bound is out of range, or the step is 0.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -98,20 +97,20 @@ impl<T: Element> Tensor<T> {
         step: isize,
     ) -> Result<Self> {
         let index = self.shape().axis("slice", axis)?;
-        let extent = self.shape()[index] as isize;
-        let absolute = |bound: isize| if bound < 0 { bound + extent } else { bound };
+        let size = self.shape()[index] as isize;
+        let absolute = |bound: isize| if bound < 0 { bound + size } else { bound };
         let first = absolute(start);
         let count = match (step, end) {
             (0, _) => return Err(Error::argument("slice", "the step must not be 0")),
             (1.., end) => {
-                let end = end.map_or(extent, absolute);
-                ((0..=extent).contains(&first) && (0..=extent).contains(&end))
+                let end = end.map_or(size, absolute);
+                ((0..=size).contains(&first) && (0..=size).contains(&end))
                     .then(|| (end - first).max(0) as usize)
             }
             (_, end) => {
                 let end = end.map_or(-1, absolute);
-                let empty = extent == 0 && end == -1;
-                (empty || ((0..extent).contains(&first) && (-1..extent).contains(&end)))
+                let empty = size == 0 && end == -1;
+                (empty || ((0..size).contains(&first) && (-1..size).contains(&end)))
                     .then(|| if empty { 0 } else { (first - end).max(0) as usize })
             }
         };
@@ -119,7 +118,7 @@ impl<T: Element> Tensor<T> {
             let end = end.map_or_else(String::new, |end| end.to_string());
             Error::shape(
                 "slice",
-                format!("{start}..{end} lies outside axis {axis} of shape {}", self.shape()),
+                format!("{start}..{end} is out of range for axis {axis} of shape {}", self.shape()),
             )
         })?;
         let count = count.div_ceil(step.unsigned_abs());
@@ -136,35 +135,35 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When they do not exist.
+    /// When they are out of range.
     pub fn narrow(&self, axis: isize, start: usize, length: usize) -> Result<Self> {
-        let extent = self.shape()[self.shape().axis("narrow", axis)?];
+        let size = self.shape()[self.shape().axis("narrow", axis)?];
         match start.checked_add(length) {
-            Some(end) if end <= extent => self.slice(axis, start as isize, Some(end as isize), 1),
+            Some(end) if end <= size => self.slice(axis, start as isize, Some(end as isize), 1),
             _ => Err(Error::shape(
                 "narrow",
                 format!(
-                    "{length} from {start} on lie outside axis {axis} of shape {}",
+                    "start {start} with length {length} is out of range for axis {axis} of {}",
                     self.shape()
                 ),
             )),
         }
     }
 
-    /// Without one axis of extent 1.
+    /// Removes an axis of length 1.
     ///
     /// # Errors
     ///
-    /// When the axis does not exist or its extent is not 1.
+    /// When the axis does not exist or its length is not 1.
     pub fn squeeze(&self, axis: isize) -> Result<Self> {
-        let (index, extent) = self.shape().along("squeeze", axis)?;
+        let (index, size) = self.shape().along("squeeze", axis)?;
         if self.rank() == 0 {
             return Ok(self.clone());
         }
-        if extent != 1 {
+        if size != 1 {
             return Err(Error::shape(
                 "squeeze",
-                format!("axis {axis} of shape {} has not the extent 1", self.shape()),
+                format!("expected length 1 for axis {axis} of shape {}", self.shape()),
             ));
         }
         let mut strides = self.strides();
@@ -172,74 +171,74 @@ impl<T: Element> Tensor<T> {
         Ok(self.with_layout(self.shape().reduced(&[index], false), strides, self.storage().1))
     }
 
-    /// With a new axis of extent 1 before `axis`; −1 appends it.
+    /// Inserts a new axis of length 1 before `axis`; −1 appends it.
     ///
     /// # Errors
     ///
-    /// When `axis` is more than the rank.
+    /// When `axis` is greater than the rank.
     pub fn unsqueeze(&self, axis: isize) -> Result<Self> {
         let index = self.unsqueezed_axis("unsqueeze", axis)?;
-        let mut extents = self.shape().to_vec();
-        extents.insert(index, 1);
+        let mut sizes = self.shape().to_vec();
+        sizes.insert(index, 1);
         let mut strides = self.strides();
         strides.insert(index, 0);
-        Ok(self.with_layout(extents.into(), strides, self.storage().1))
+        Ok(self.with_layout(sizes.into(), strides, self.storage().1))
     }
 
-    /// The index of an axis in the shape that has one axis more.
+    /// The index of a new axis in a shape with one more axis.
     pub(crate) fn unsqueezed_axis(&self, place: &str, axis: isize) -> Result<usize> {
         let rank = self.rank() as isize + 1;
         let index = if axis < 0 { axis + rank } else { axis };
         if (0..rank).contains(&index) {
             return Ok(index as usize);
         }
-        Err(Error::shape(place, format!("{} has no place for an axis {axis}", self.shape())))
+        Err(Error::shape(place, format!("new axis {axis} is out of range for {}", self.shape())))
     }
 
-    /// The axes from `start` to `end` (inclusive) as one axis.
+    /// The axes from `start` to `end` (inclusive) merged into one.
     ///
     /// # Errors
     ///
-    /// When they do not exist or are in the wrong order.
+    /// When they do not exist or `start` is after `end`.
     pub fn flatten(&self, start: isize, end: isize) -> Result<Self> {
         self.reshape(self.shape().flattened(start, end)?)
     }
 
-    /// Stretched to `shape` by NumPy's rule; nothing is copied.
+    /// Broadcasts to `shape` by NumPy's rule; nothing is copied.
     ///
     /// # Errors
     ///
-    /// When the tensor does not stretch to exactly that shape, or there would be
-    /// no memory for its elements if they were written out.
+    /// When the tensor does not broadcast to exactly that shape, or its
+    /// elements would not fit into memory if they were written out.
     pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         if self.shape().broadcast(&shape, "broadcast_to").ok().as_ref() != Some(&shape) {
             return Err(Error::shape(
                 "broadcast_to",
-                format!("{} does not stretch to {shape}", self.shape()),
+                format!("shape {} does not broadcast to {shape}", self.shape()),
             ));
         }
         shape.check_memory::<T>("broadcast_to")?;
         Ok(self.stretched(shape))
     }
 
-    /// As [`broadcast_to`](Self::broadcast_to), for a shape known to fit.
+    /// As [`broadcast_to`](Self::broadcast_to), for a shape that fits.
     pub(crate) fn stretched(&self, shape: Shape) -> Self {
         let mut strides = Strides::from_elem(0, shape.len());
         let new_axes = shape.len() - self.rank();
-        for (axis, (&extent, stride)) in self.shape().iter().zip(self.strides()).enumerate() {
-            if extent != 1 {
+        for (axis, (&size, stride)) in self.shape().iter().zip(self.strides()).enumerate() {
+            if size != 1 {
                 strides[new_axes + axis] = stride;
             }
         }
         self.with_layout(shape, strides, self.storage().1)
     }
 
-    /// Tensors joined along an axis.
+    /// Joins tensors along an axis.
     ///
     /// # Errors
     ///
-    /// When there is none, or their other extents differ.
+    /// When there is no tensor, or the lengths of their other axes differ.
     pub fn cat(tensors: &[&Self], axis: isize) -> Result<Self> {
         let shapes: Vec<&Shape> = tensors.iter().map(|tensor| tensor.shape()).collect();
         let (index, shape) = Shape::joined(&shapes, axis)?;
@@ -254,14 +253,14 @@ impl<T: Element> Tensor<T> {
         Ok(joined.into())
     }
 
-    /// Tensors of one shape joined along a new axis.
+    /// Joins tensors of one shape along a new axis.
     ///
     /// # Errors
     ///
-    /// When there is none or their shapes differ.
+    /// When there is no tensor, or their shapes differ.
     pub fn stack(tensors: &[&Self], axis: isize) -> Result<Self> {
         let Some(first) = tensors.first() else {
-            return Err(Error::argument("stack", "there is no tensor to stack"));
+            return Err(Error::argument("stack", "expected at least one tensor, got none"));
         };
         if let Some(other) = tensors.iter().find(|tensor| tensor.shape() != first.shape()) {
             return Err(Error::shape(
@@ -275,7 +274,7 @@ impl<T: Element> Tensor<T> {
         Self::cat(&unsqueezed.iter().collect::<Vec<_>>(), axis)
     }
 
-    /// The given indices of one axis, in the given order.
+    /// The elements at some indices of one axis, in the given order.
     ///
     /// # Errors
     ///
@@ -288,13 +287,13 @@ impl<T: Element> Tensor<T> {
         Ok(take_rows(self, axis, indices, T::default()))
     }
 
-    /// For every place of `index`, the element at that place but for the
-    /// coordinate along `axis`, which `index` holds.
+    /// For each position of `index`, the element at that position, with the
+    /// coordinate along `axis` replaced by the value of `index`.
     ///
     /// # Errors
     ///
-    /// When the ranks differ, `index` reaches over another axis than `axis`,
-    /// or an index does not exist.
+    /// When the ranks differ, `index` is longer than the tensor along an axis
+    /// other than `axis`, or an index is out of range.
     pub fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
         let axis = self.shape().check_gather("gather", axis, index)?;
         if self.rank() == 0 || index.rank() == 0 {
@@ -315,13 +314,13 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// The shape rules that functions here share with their gradients.
+/// The shape rules that these functions share with their gradients.
 impl Shape {
-    /// The axes from `start` to `end` (inclusive) as one.
+    /// The shape after merging the axes from `start` to `end` (inclusive).
     ///
     /// # Errors
     ///
-    /// When there are no such axes, or their elements are too many to count.
+    /// When the axes do not exist, or the merged length overflows.
     pub fn flattened(&self, start: isize, end: isize) -> Result<Self> {
         if self.is_empty() {
             return Ok([1].into());
@@ -334,7 +333,7 @@ impl Shape {
             ));
         }
         let middle = Shape::from(&self[first..=last]).checked_elements().ok_or_else(|| {
-            Error::shape("flatten", format!("the elements of {self} are too many to count"))
+            Error::shape("flatten", format!("the number of elements of {self} overflows"))
         })?;
         Ok(self[..first]
             .iter()
@@ -344,10 +343,11 @@ impl Shape {
             .collect())
     }
 
-    /// The axis and the shape of tensors of these shapes joined.
+    /// The index of the axis and the shape of the result of joining tensors of
+    /// these shapes.
     pub(crate) fn joined(shapes: &[&Self], axis: isize) -> Result<(usize, Self)> {
         let Some(first) = shapes.first() else {
-            return Err(Error::argument("cat", "there is no tensor to join"));
+            return Err(Error::argument("cat", "expected at least one tensor, got none"));
         };
         let index = first.axis("cat", axis)?;
         for other in shapes {
@@ -360,20 +360,19 @@ impl Shape {
         }
         let lengths = || shapes.iter().map(|shape| shape[index]);
         let length = lengths().try_fold(0, |sum: usize, length| sum.checked_add(length));
-        let length = length.ok_or_else(|| {
-            Error::shape("cat", format!("axis {axis} would have too many elements to count"))
-        })?;
+        let length = length
+            .ok_or_else(|| Error::shape("cat", format!("the length of axis {axis} overflows")))?;
         Ok((index, first.with(index, length)))
     }
 
-    /// The axis, when `index` can be gathered along it.
+    /// The index of the axis, if `index` can be gathered along it.
     pub(crate) fn check_gather(
         &self,
         place: &str,
         axis: isize,
         index: &Tensor<i64>,
     ) -> Result<usize> {
-        let (along, extent) = self.along(place, axis)?;
+        let (along, size) = self.along(place, axis)?;
         let [shape, other] = [self, index.shape()].map(Self::at_least_vector);
         let fits = shape.len() == other.len()
             && (0..shape.len()).all(|axis| axis == along || other[axis] <= shape[axis]);
@@ -386,8 +385,8 @@ impl Shape {
                 ),
             ));
         }
-        let extent = extent as i64;
-        match index.view().iter().find(|index| !(0..extent).contains(index)) {
+        let size = size as i64;
+        match index.view().iter().find(|index| !(0..size).contains(index)) {
             None => Ok(along),
             Some(bad) => Err(Error::argument(
                 place,
@@ -460,21 +459,24 @@ mod tests {
     fn what_does_not_fit_is_refused_with_both_shapes() {
         let x = cube();
         let message = |result: Result<Tensor<i64>>| result.unwrap_err().to_string();
-        assert_eq!(message(x.reshape([5])), "reshape: [2, 3, 4] has 24 elements, [5] does not");
+        assert_eq!(
+            message(x.reshape([5])),
+            "reshape: [5] does not fit the 24 elements of [2, 3, 4]"
+        );
         assert_eq!(
             message(x.broadcast_to([3, 4])),
-            "broadcast_to: [2, 3, 4] does not stretch to [3, 4]"
+            "broadcast_to: shape [2, 3, 4] does not broadcast to [3, 4]"
         );
         assert_eq!(
             message(x.narrow(1, 2, 2)),
-            "narrow: 2 from 2 on lie outside axis 1 of shape [2, 3, 4]"
+            "narrow: start 2 with length 2 is out of range for axis 1 of [2, 3, 4]"
         );
-        assert!(message(x.permute(&[0, 1])).contains("does not name every axis"));
-        assert!(message(x.squeeze(0)).contains("extent 1"));
+        assert!(message(x.permute(&[0, 1])).contains("expected each axis of shape [2, 3, 4] once"));
+        assert!(message(x.squeeze(0)).contains("expected length 1"));
         assert!(message(x.index_select(0, &[2])).contains("index 2 is out of range"));
         assert!(message(x.gather(0, &Tensor::from([[[-1_i64]]]))).contains("index -1"));
         assert!(message(Tensor::cat(&[&x, &cube().flatten(0, 1).unwrap()], 0)).contains("differ"));
-        assert!(message(Tensor::cat(&[], 0)).contains("no tensor"));
+        assert!(message(Tensor::cat(&[], 0)).contains("at least one tensor"));
     }
 
     #[test]

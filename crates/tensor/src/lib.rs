@@ -1,12 +1,12 @@
-//! Tensors, kernels and differentiable operations: the floor that the other
-//! crates of Dendra stand on. It knows none of them.
+//! Tensors, kernels and differentiable operations: the crate that all other
+//! crates of Dendra depend on. It depends on none of them.
 //!
 //! - [`Tensor`] is an n-dimensional array: shape, strides and a shared,
 //!   copy-on-write, recycled buffer.
-//! - [`ops`] holds the differentiable functions, one file each, and the table
-//!   of them all; [`Ops`] has them as methods.
+//! - [`ops`] holds the differentiable functions and the table that lists all of
+//!   them; [`Ops`] has them as methods.
 //! - [`kernels`] holds the loops: SIMD chosen at run time, and splitting over
-//!   threads that gives the same bits for any number of them.
+//!   threads that gives the same bits for any number of threads.
 //! - [`Rng`] is a counter-based random generator.
 //! - [`Error`] is the one error type of all crates.
 //!
@@ -22,7 +22,7 @@
 //! ```
 
 mod any;
-#[cfg(feature = "approx")]
+#[cfg(any(test, feature = "approx"))]
 mod approx;
 mod buffer;
 mod creation;

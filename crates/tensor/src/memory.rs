@@ -1,12 +1,12 @@
-//! Where the elements of a tensor lie: by this a value is known again.
+//! The identity of a tensor's elements: the memory they are in.
 
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Strides, Tensor};
 
-/// The memory that a tensor shows, and through which shape and strides. While
-/// two tensors are alive, equal ones hold the same elements.
+/// The memory of a tensor's elements, with shape and strides. While two tensors
+/// are alive, equal `Memory` means that they are the same elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Memory {
     address: usize,
@@ -15,7 +15,7 @@ pub struct Memory {
 }
 
 impl<T: Element> Tensor<T> {
-    /// Where its elements lie; `None` when it has none.
+    /// The memory of the elements; `None` for a tensor without elements.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -42,16 +42,17 @@ impl<T: Element> Tensor<T> {
         elements[offset..].as_ptr() as usize
     }
 
-    /// Whether both show the same memory, in part or as a whole: a view costs
-    /// none of its own.
+    /// Whether two tensors share memory, in part or as a whole; a view has no
+    /// memory of its own.
     pub fn shares_memory_with(&self, other: &Self) -> bool {
         let [a, b] = [self, other].map(|x| x.storage().0.as_ptr_range());
         !self.is_empty() && !other.is_empty() && a.start < b.end && b.start < a.end
     }
 
-    /// The offset of its first element in `base`, in elements, where it is a
-    /// view of this row-major tensor: [`as_strided`](Self::as_strided) with its
-    /// shape, its strides and this offset gives it again.
+    /// The offset in elements of the first element within `base`, if this
+    /// tensor is a view of `base` and `base` is row-major:
+    /// [`as_strided`](Self::as_strided) of `base` with this shape, these
+    /// strides and this offset gives the same view.
     pub fn offset_in(&self, base: &Self) -> Option<usize> {
         if self.is_empty() || base.is_empty() || !base.is_contiguous() {
             return None;
@@ -61,13 +62,13 @@ impl<T: Element> Tensor<T> {
         (view.address() == self.address()).then_some(offset)
     }
 
-    /// The elements of a row-major tensor through another shape and strides,
-    /// from an offset on, all in elements.
+    /// A view of a row-major tensor with another shape, strides and offset, in
+    /// elements.
     ///
     /// # Errors
     ///
-    /// When this tensor is not in row-major order, the ranks differ, or an index
-    /// would reach outside.
+    /// When this tensor is not in row-major order, the lengths of `shape` and
+    /// `strides` differ, or an index would be out of range.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -86,7 +87,7 @@ impl<T: Element> Tensor<T> {
         let shape = shape.into();
         let refuse = || {
             let message = format!(
-                "shape {shape} with strides {strides:?} from {offset} on is no view of {}",
+                "shape {shape} with strides {strides:?} and offset {offset} does not fit into {}",
                 self.shape()
             );
             Error::argument("as_strided", message)
@@ -134,7 +135,7 @@ mod tests {
         assert!(!x.shares_memory_with(&(&x + 1)));
         assert_eq!(Tensor::<i64>::zeros([0]).memory(), None);
         let part = x.narrow(0, 1, 1).unwrap();
-        assert_eq!(part.offset_in(&x.narrow(0, 0, 1).unwrap()), None, "it lies behind the end");
+        assert_eq!(part.offset_in(&x.narrow(0, 0, 1).unwrap()), None, "it is past the end");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Random numbers from a counter-based generator.
 //!
-//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2,
-//! 3", SC 2011) turns a key and a counter into four random words. A number
-//! therefore depends on seed, stream and position alone: streams never
-//! overlap, and nothing depends on which thread asks first.
+//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+//! SC 2011) turns a key and a counter into four random words. A number
+//! therefore depends only on seed, stream and position: streams never overlap,
+//! and nothing depends on the order in which threads draw.
 
 use crate::kernels::simd;
 
@@ -21,9 +21,9 @@ use crate::kernels::simd;
 pub struct Rng {
     seed: u64,
     stream: u64,
-    /// How many words were drawn.
+    /// The number of words drawn so far.
     position: u64,
-    /// The words of the block at `position / 4`, once it is made.
+    /// The words of the block at `position / 4`, once it was computed.
     block: Option<[u32; 4]>,
 }
 
@@ -34,8 +34,8 @@ impl Rng {
     }
 
     /// An independent stream for `label`. It depends on this generator's seed
-    /// and stream and on the label, not on how many numbers were drawn, and
-    /// does not advance this generator.
+    /// and stream and on the label, but not on how many numbers were drawn, and
+    /// it does not advance this generator.
     pub fn fork(&self, label: u64) -> Self {
         let mixed = philox(
             [self.seed as u32, (self.seed >> 32) as u32],
@@ -44,13 +44,13 @@ impl Rng {
         Self::from_state([self.seed ^ join(mixed[0], mixed[1]), join(mixed[2], mixed[3]), 0])
     }
 
-    /// Seed, stream and position: all that [`from_state`](Self::from_state)
-    /// needs to go on from here.
+    /// Seed, stream and position, from which [`from_state`](Self::from_state)
+    /// continues.
     pub fn state(&self) -> [u64; 3] {
         [self.seed, self.stream, self.position]
     }
 
-    /// The generator in a state that [`state`](Self::state) gave.
+    /// The generator with a state that [`state`](Self::state) returned.
     pub fn from_state([seed, stream, position]: [u64; 3]) -> Self {
         Self { seed, stream, position, block: None }
     }
@@ -58,25 +58,25 @@ impl Rng {
     /// 32 random bits.
     #[inline]
     pub fn next_u32(&mut self) -> u32 {
-        let place = (self.position % 4) as usize;
+        let offset = (self.position % 4) as usize;
         let (seed, stream, index) = (self.seed, self.stream, self.position / 4);
         self.position += 1;
         match &mut self.block {
-            Some(block) if place != 0 => block[place],
+            Some(block) if offset != 0 => block[offset],
             block => block.insert(philox(
                 [seed as u32, (seed >> 32) as u32],
                 [index as u32, (index >> 32) as u32, stream as u32, (stream >> 32) as u32],
-            ))[place],
+            ))[offset],
         }
     }
 
-    /// Passes over so many words.
+    /// Skips this many words.
     pub(crate) fn skip(&mut self, words: u64) {
         (self.position, self.block) = (self.position.wrapping_add(words), None);
     }
 
-    /// The words that [`next_u32`](Self::next_u32) would give after `skipped`
-    /// others, many at a time.
+    /// The words that [`next_u32`](Self::next_u32) would return after skipping
+    /// `skipped` words, computed many at a time.
     pub(crate) fn words(&self, skipped: u64, out: &mut [u32]) {
         const BLOCKS: usize = 16;
         let (seed, stream) = (self.seed, self.stream);
@@ -117,7 +117,7 @@ impl Rng {
         join(low, self.next_u32())
     }
 
-    /// A number uniformly distributed in `0 .. 1`, of 53 bits.
+    /// A uniformly distributed number in `0 .. 1`, with 53 random bits.
     #[inline]
     pub fn uniform(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
@@ -130,7 +130,7 @@ impl Rng {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// An integer uniformly distributed in `0 .. n`, without bias.
+    /// A uniformly distributed integer in `0 .. n`, without bias.
     ///
     /// # Panics
     ///
@@ -141,18 +141,18 @@ impl Rng {
         below(n, || self.next_u64())
     }
 
-    /// Brings the items into random order (Fisher and Yates).
+    /// Shuffles the items (Fisher and Yates).
     pub fn shuffle<X>(&mut self, items: &mut [X]) {
         let mut words = [0; 64];
         let mut drawn = 0;
         for last in (1..items.len()).rev() {
             let other = below(last + 1, || {
-                let place = drawn % words.len();
-                if place == 0 {
+                let next = drawn % words.len();
+                if next == 0 {
                     self.words(drawn as u64, &mut words);
                 }
                 drawn += 2;
-                join(words[place], words[place + 1])
+                join(words[next], words[next + 1])
             });
             items.swap(last, other);
         }
@@ -171,7 +171,7 @@ fn join(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// An integer uniformly distributed in `0 .. n`, from random bits.
+/// A uniformly distributed integer in `0 .. n`, from random bits.
 fn below(n: usize, mut bits: impl FnMut() -> u64) -> usize {
     let n = n as u64;
     // Lemire, "Fast random integer generation in an interval" (2019).
@@ -213,7 +213,7 @@ fn philox_of<const N: usize>(mut key: [u32; 2], mut counter: [[u32; N]; 4]) -> [
 mod tests {
     use super::*;
 
-    /// The known answers that the authors publish with Random123.
+    /// The known answers published with Random123.
     #[test]
     fn philox_gives_the_published_answers() {
         assert_eq!(philox([0; 2], [0; 4]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn words_made_together_are_those_drawn_one_by_one() {
-        // Also across the end of the lower half of the block's number.
+        // Including the carry into the upper half of the block's number.
         for start in [0, 5, 4 * u64::from(u32::MAX) - 30] {
             let rng = Rng::from_state([7, 11, start]);
             for (skipped, count) in [(0, 200), (3, 1), (62, 70), (1000, 64)] {

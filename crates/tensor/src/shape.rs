@@ -1,4 +1,4 @@
-//! Shapes: the extents of a tensor's axes, and the rules of broadcasting.
+//! Shapes: the lengths of a tensor's axes, and the rules of broadcasting.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,10 +9,10 @@ use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::error::{Error, Result};
 
-/// One small vector of extents; four axes fit without an allocation.
-pub(crate) type Extents = SmallVec<[usize; 4]>;
+/// A vector of axis lengths; four axes fit without an allocation.
+pub(crate) type Lengths = SmallVec<[usize; 4]>;
 
-/// The extents of a tensor's axes, outermost first. Derefs to `[usize]`.
+/// The lengths of a tensor's axes, outermost first. Derefs to `[usize]`.
 ///
 /// ```
 /// use dendra_tensor::Shape;
@@ -23,11 +23,11 @@ pub(crate) type Extents = SmallVec<[usize; 4]>;
 /// assert_eq!(shape.to_string(), "[2, 3, 4]");
 /// ```
 #[derive(PartialEq, Eq, Hash, Default)]
-pub struct Shape(Extents);
+pub struct Shape(Lengths);
 
 impl Clone for Shape {
     fn clone(&self) -> Self {
-        // Copies bytes where the derived one would go extent by extent.
+        // Copies bytes; the derived `clone` would copy one length at a time.
         Self(SmallVec::from_slice(&self.0))
     }
 }
@@ -38,13 +38,13 @@ impl Shape {
         Self::default()
     }
 
-    /// The number of elements: the product of the extents, 1 for a scalar.
+    /// The number of elements: the product of the lengths, 1 for a scalar.
     ///
     /// # Panics
     ///
     /// Panics when the product does not fit a `usize`; such a tensor cannot
-    /// exist. Use [`checked_elements`](Self::checked_elements) for a shape
-    /// that comes from outside.
+    /// exist. Use [`checked_elements`](Self::checked_elements) for a shape that
+    /// comes from data.
     #[track_caller]
     pub fn elements(&self) -> usize {
         self.checked_elements().expect("the number of elements must fit a usize")
@@ -55,12 +55,12 @@ impl Shape {
         if self.contains(&0) {
             return Some(0);
         }
-        self.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
+        self.iter().try_fold(1usize, |product, &length| product.checked_mul(length))
     }
 
-    /// Refuses a shape whose elements of type `T` no memory holds; `place`
-    /// names who asked. For sizes that come from data, before they are asked
-    /// for.
+    /// An error when a tensor of this shape with elements of type `T` does not
+    /// fit into memory; `place` names the function in the error. For sizes that
+    /// come from data, before memory is allocated.
     pub(crate) fn check_memory<T: Element>(&self, place: &str) -> Result<()> {
         if self.checked_elements().is_some_and(Buffer::<T>::fits) {
             return Ok(());
@@ -74,7 +74,7 @@ impl Shape {
     ///
     /// # Errors
     ///
-    /// When there is no such axis; `place` names who asked.
+    /// When the axis does not exist; `place` names the function in the error.
     pub fn axis(&self, place: &str, axis: isize) -> Result<usize> {
         let rank = self.len() as isize;
         let index = if axis < 0 { axis + rank } else { axis };
@@ -85,14 +85,14 @@ impl Shape {
         }
     }
 
-    /// The index and the length of an axis for a function that works along it
+    /// The index and the length of an axis, for a function that works along it
     /// and leaves the others alone. For such functions a scalar has one axis,
-    /// of length 1, as in PyTorch; [`axis`](Self::axis) is for those that cut
-    /// an axis up, which a scalar does not have.
+    /// of length 1, as in PyTorch; use [`axis`](Self::axis) for functions that
+    /// divide an axis, which a scalar does not have.
     ///
     /// # Errors
     ///
-    /// When there is no such axis; `place` names who asked.
+    /// When the axis does not exist; `place` names the function in the error.
     pub fn along(&self, place: &str, axis: isize) -> Result<(usize, usize)> {
         if self.is_empty() && matches!(axis, 0 | -1) {
             return Ok((0, 1));
@@ -101,16 +101,16 @@ impl Shape {
         Ok((axis, self[axis]))
     }
 
-    /// The indices of several axes that a function reduces or turns round,
-    /// ascending; none for an axis of a scalar, which counts as one of length 1
-    /// (see [`along`](Self::along)).
+    /// The indices of several axes that a function reduces or reverses, in
+    /// ascending order. For a scalar, which counts as having one axis of length
+    /// 1 (see [`along`](Self::along)), the result is empty.
     ///
     /// # Errors
     ///
-    /// When one does not exist or is named twice.
+    /// When an axis does not exist or is named twice.
     pub fn axes(&self, place: &str, axes: &[isize]) -> Result<SmallVec<[usize; 4]>> {
         let index = |&axis| Ok(self.along(place, axis)?.0);
-        let mut indices = axes.iter().map(index).collect::<Result<Extents>>()?;
+        let mut indices = axes.iter().map(index).collect::<Result<Lengths>>()?;
         indices.sort_unstable();
         if indices.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::argument(place, format!("an axis is named twice in {axes:?}")));
@@ -121,13 +121,14 @@ impl Shape {
         Ok(indices)
     }
 
-    /// Every axis, as functions of several axes name them.
+    /// All axes, as an argument for functions of several axes.
     pub(crate) fn all_axes(&self) -> SmallVec<[isize; 4]> {
         (0..self.len() as isize).collect()
     }
 
-    /// The axis and the shape of some indices of it, which must exist; a scalar
-    /// has one index, which can be taken once.
+    /// The index of an axis, and the shape of the elements at some indices of
+    /// it. An error when an index is out of range. A scalar has one index,
+    /// which can be selected once.
     pub(crate) fn selected(
         &self,
         place: &str,
@@ -142,22 +143,22 @@ impl Shape {
         match (self.len(), indices.len()) {
             (0, 1) => Ok((along, self.clone())),
             (0, count) => {
-                let message = format!("a scalar has one index to name, got {count}");
+                let message = format!("expected at most one index of a scalar, got {count}");
                 Err(Error::argument(place, message))
             }
             (_, count) => Ok((along, self.with(along, count))),
         }
     }
 
-    /// The same, or for a scalar the shape of one element.
+    /// The same shape, or `[1]` for a scalar.
     pub(crate) fn at_least_vector(&self) -> Self {
         if self.is_empty() { [1].into() } else { self.clone() }
     }
 
-    /// The same shape with another last extent.
-    pub(crate) fn with_last(mut self, extent: usize) -> Self {
+    /// The same shape with another length of the last axis.
+    pub(crate) fn with_last(mut self, length: usize) -> Self {
         if let Some(last) = self.0.last_mut() {
-            *last = extent;
+            *last = length;
         }
         self
     }
@@ -166,30 +167,31 @@ impl Shape {
     pub(crate) fn contiguous_strides(&self) -> SmallVec<[isize; 4]> {
         let mut strides: SmallVec<[isize; 4]> = SmallVec::from_elem(0, self.len());
         let mut stride = 1;
-        for (slot, &extent) in strides.iter_mut().zip(self.iter()).rev() {
+        for (slot, &length) in strides.iter_mut().zip(self.iter()).rev() {
             *slot = stride;
-            // Only a tensor without elements can have a product this large.
-            stride = stride.saturating_mul(extent.max(1) as isize);
+            // A product this large occurs only in a tensor without elements.
+            stride = stride.saturating_mul(length.max(1) as isize);
         }
         strides
     }
 
-    /// The shape that both broadcast to: axes are matched from the last, and
-    /// an extent of 1 stretches (NumPy's rule).
+    /// The shape that both shapes broadcast to by NumPy's rule: axes are
+    /// matched from the last one, and an axis of length 1 is repeated.
     ///
     /// # Errors
     ///
-    /// When two extents differ and neither is 1; `place` names who asked.
+    /// When two lengths differ and neither is 1; `place` names the function in
+    /// the error.
     pub fn broadcast(&self, other: &Self, place: &str) -> Result<Self> {
         if self == other {
             return Ok(self.clone());
         }
         let rank = self.len().max(other.len());
-        let extent = |shape: &Self, axis: usize| {
+        let length = |shape: &Self, axis: usize| {
             (axis + shape.len()).checked_sub(rank).map_or(1, |index| shape[index])
         };
         (0..rank)
-            .map(|axis| match (extent(self, axis), extent(other, axis)) {
+            .map(|axis| match (length(self, axis), length(other, axis)) {
                 (a, b) if a == b => Ok(a),
                 (1, b) => Ok(b),
                 (a, 1) => Ok(a),
@@ -202,22 +204,22 @@ impl Shape {
             .map(Self)
     }
 
-    /// The shape without (or, with `keep`, with extent 1 at) the given axes,
-    /// which ascend.
+    /// The shape without the given axes, which are in ascending order; with
+    /// `keep`, these axes have length 1.
     pub(crate) fn reduced(&self, axes: &[usize], keep: bool) -> Self {
         self.iter()
             .enumerate()
-            .filter_map(|(axis, &extent)| match axes.contains(&axis) {
+            .filter_map(|(axis, &length)| match axes.contains(&axis) {
                 true => keep.then_some(1),
-                false => Some(extent),
+                false => Some(length),
             })
             .collect()
     }
 
-    /// The shape with another extent at one axis.
-    pub(crate) fn with(&self, axis: usize, extent: usize) -> Self {
+    /// The shape with another length of one axis.
+    pub(crate) fn with(&self, axis: usize, length: usize) -> Self {
         let mut shape = self.clone();
-        shape.0[axis] = extent;
+        shape.0[axis] = length;
         shape
     }
 }
@@ -231,26 +233,31 @@ impl Deref for Shape {
 }
 
 impl FromIterator<usize> for Shape {
-    fn from_iter<I: IntoIterator<Item = usize>>(extents: I) -> Self {
-        Self(extents.into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = usize>>(lengths: I) -> Self {
+        // `SmallVec::from_iter` compiles to ten times the code, in each of hundreds of callers.
+        let mut shape = Lengths::new();
+        for length in lengths {
+            shape.push(length);
+        }
+        Self(shape)
     }
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
-    fn from(extents: [usize; N]) -> Self {
-        Self(SmallVec::from_slice(&extents))
+    fn from(lengths: [usize; N]) -> Self {
+        Self(SmallVec::from_slice(&lengths))
     }
 }
 
 impl From<&[usize]> for Shape {
-    fn from(extents: &[usize]) -> Self {
-        Self(SmallVec::from_slice(extents))
+    fn from(lengths: &[usize]) -> Self {
+        Self(SmallVec::from_slice(lengths))
     }
 }
 
 impl From<Vec<usize>> for Shape {
-    fn from(extents: Vec<usize>) -> Self {
-        Self(SmallVec::from_vec(extents))
+    fn from(lengths: Vec<usize>) -> Self {
+        Self(SmallVec::from_vec(lengths))
     }
 }
 
@@ -316,12 +323,13 @@ mod tests {
         assert_eq!(scalar.along("test", -1).unwrap(), (0, 1));
         assert!(scalar.axes("test", &[-1]).unwrap().is_empty());
         assert!(scalar.along("test", 1).is_err() && scalar.axes("test", &[0, -1]).is_err());
-        assert!(scalar.axis("test", 0).is_err(), "there is nothing to cut up");
+        assert!(scalar.axis("test", 0).is_err(), "a scalar has no axis to divide");
         assert_eq!(Shape::from([2, 3]).along("test", -1).unwrap(), (1, 3));
     }
 
-    /// Whatever takes a size and returns a `Result`, with sizes that no address
-    /// space holds and such as overflow in products and sums.
+    /// Every function that takes a size and returns a `Result` is called with
+    /// sizes that do not fit the address space, and with sizes whose products
+    /// and sums overflow.
     #[test]
     fn sizes_beyond_all_memory_are_errors() {
         for n in [1 << 50, 1 << 62, isize::MAX as usize, usize::MAX / 2 + 2, usize::MAX] {

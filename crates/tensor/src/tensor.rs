@@ -15,8 +15,8 @@ pub(crate) type Strides = SmallVec<[isize; 4]>;
 
 /// An n-dimensional array of `T`.
 ///
-/// A tensor is plain data: cloning it shares the buffer, and writing to a
-/// shared one copies it first. Permuting, slicing and broadcasting only change
+/// A tensor is plain data: a clone shares the buffer, and writing to a shared
+/// buffer copies it first. Permuting, slicing and broadcasting only change
 /// shape and strides. The rank is dynamic; a scalar has no axes.
 ///
 /// ```
@@ -28,9 +28,9 @@ pub(crate) type Strides = SmallVec<[isize; 4]>;
 /// ```
 pub struct Tensor<T: Element = f32> {
     shape: Shape,
-    /// `None` where the elements lie in row-major order without gaps: nearly
-    /// always, so that a tensor is 64 bytes and this is known without a look at
-    /// the strides.
+    /// `None` for a contiguous tensor, which is the usual case: so a tensor is
+    /// 64 bytes, and whether it is contiguous is known without looking at the
+    /// strides.
     strides: Option<Box<Strides>>,
     offset: usize,
     buffer: Buffer<T>,
@@ -53,32 +53,33 @@ impl<T: Element> Tensor<T> {
         Self { shape, strides: None, offset: 0, buffer }
     }
 
-    /// A tensor of the values of `vec`, in row-major order; takes the memory
-    /// over without a copy.
+    /// A tensor of the values of `vec`, in row-major order. It takes over the
+    /// memory without a copy.
     ///
     /// # Errors
     ///
-    /// When the number of values is not that of the shape.
+    /// When the number of values does not fit the shape.
     pub fn from_vec(vec: Vec<T>, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         if shape.checked_elements() != Some(vec.len()) {
             return Err(Error::shape(
                 "Tensor::from_vec",
-                format!("shape {shape} does not hold the {} values given", vec.len()),
+                format!("{} values do not fit shape {shape}", vec.len()),
             ));
         }
         Ok(Self::from_buffer(shape, Buffer::from_vec(vec)))
     }
 
-    /// A tensor whose values `fill` writes, in row-major order.
+    /// A tensor whose values are written by `fill`, in row-major order.
     ///
-    /// The slice holds unspecified values at first: write all of them.
+    /// The slice holds unspecified values at first; `fill` must write all of
+    /// them.
     ///
     /// # Panics
     ///
-    /// When there is no memory for it, as `vec!` does; so do all functions that
-    /// take a shape and return no `Result`. For a shape that comes from data
-    /// see [`try_full`](Self::try_full).
+    /// When there is not enough memory, as with `vec!`. The same holds for all
+    /// functions that take a shape and return no `Result`. For a shape that
+    /// comes from data, see [`try_full`](Self::try_full).
     pub fn build(shape: impl Into<Shape>, fill: impl FnOnce(&mut [T])) -> Self {
         let shape = shape.into();
         let mut buffer = Buffer::new(shape.elements());
@@ -86,7 +87,7 @@ impl<T: Element> Tensor<T> {
         Self::from_buffer(shape, buffer)
     }
 
-    /// Two tensors whose values `fill` writes together, as
+    /// Two tensors whose values `fill` writes together, as in
     /// [`build`](Self::build).
     pub(crate) fn build_pair<U: Element>(
         shape: impl Into<Shape>,
@@ -100,7 +101,7 @@ impl<T: Element> Tensor<T> {
         (Self::from_buffer(shape, first), Tensor::from_buffer(other, second))
     }
 
-    /// A tensor whose elements all are `value`.
+    /// A tensor whose elements are all `value`.
     pub fn full(shape: impl Into<Shape>, value: T) -> Self {
         Self::build(shape, |out| out.fill(value))
     }
@@ -109,7 +110,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When there is no memory for it.
+    /// When there is not enough memory.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -174,7 +175,7 @@ impl<T: Float> Tensor<T> {
 
 /// Reading and writing.
 impl<T: Element> Tensor<T> {
-    /// The extents of the axes.
+    /// The lengths of the axes.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
@@ -186,7 +187,7 @@ impl<T: Element> Tensor<T> {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        // That this fits was checked when the tensor was made.
+        // The shape was checked for overflow when the tensor was made.
         self.shape.iter().fold(1, |length, &extent| length.wrapping_mul(extent))
     }
 
@@ -195,7 +196,7 @@ impl<T: Element> Tensor<T> {
         self.shape.contains(&0)
     }
 
-    /// The distance of neighbours along each axis, in elements.
+    /// The distance between neighbours along each axis, in elements.
     pub fn strides(&self) -> SmallVec<[isize; 4]> {
         match &self.strides {
             Some(strides) => Strides::clone(strides),
@@ -203,18 +204,18 @@ impl<T: Element> Tensor<T> {
         }
     }
 
-    /// Whether the elements lie in row-major order without gaps.
+    /// Whether the elements are in row-major order without gaps.
     pub fn is_contiguous(&self) -> bool {
         self.strides.is_none()
     }
 
-    /// The elements in row-major order, when they lie so in memory.
+    /// The elements as a slice, if they are contiguous.
     pub fn as_slice(&self) -> Option<&[T]> {
         self.is_contiguous().then(|| &self.buffer.as_slice()[self.offset..][..self.len()])
     }
 
-    /// The same values, laid out in row-major order; a cheap clone when they
-    /// are already.
+    /// The same values in row-major order without gaps; a cheap clone if they
+    /// are already contiguous.
     #[must_use]
     pub fn contiguous(&self) -> Self {
         if self.is_contiguous() {
@@ -231,13 +232,19 @@ impl<T: Element> Tensor<T> {
         }
     }
 
-    /// Calls `f` with the elements as a row-major slice, copying them first
-    /// only when they do not lie so.
+    /// Calls `f` with the elements as a row-major slice, copying them first if
+    /// they are not contiguous.
     pub(crate) fn with_slice<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
-        match self.as_slice() {
-            Some(values) => f(values),
-            None => f(self.contiguous().as_slice().expect("a contiguous tensor is a slice")),
-        }
+        // One call of `f`, since it is inlined: two would double its code.
+        let copy;
+        let values = match self.as_slice() {
+            Some(values) => values,
+            None => {
+                copy = self.contiguous();
+                copy.as_slice().expect("a contiguous tensor is a slice")
+            }
+        };
+        f(values)
     }
 
     /// The elements in row-major order.
@@ -250,8 +257,8 @@ impl<T: Element> Tensor<T> {
         self.is_contiguous() && self.buffer.is_unique()
     }
 
-    /// The elements in row-major order, to be written; copies them first when
-    /// the buffer is shared or strided.
+    /// The elements in row-major order, for writing; copies them first when the
+    /// buffer is shared or strided.
     pub fn make_mut(&mut self) -> &mut [T] {
         if !self.is_writable() {
             *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
@@ -264,7 +271,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When there is not exactly one.
+    /// When the tensor has not exactly one element.
     pub fn item(&self) -> Result<T> {
         if self.len() != 1 {
             return Err(Error::shape(
@@ -277,27 +284,28 @@ impl<T: Element> Tensor<T> {
 
     /// The elements converted by `f`, in parallel when there are many.
     #[must_use]
-    #[expect(clippy::redundant_closure, reason = "the closure is what is inlined into the loop")]
     pub fn map<U: Element>(&self, f: impl Fn(T) -> U + Sync) -> Tensor<U> {
+        self.map_copy(
+            #[inline(always)]
+            |x| f(x),
+        )
+    }
+
+    /// As [`map`](Self::map), each loop with a copy of `f`; see
+    /// [`map_slice`](parallel::map_slice).
+    pub(crate) fn map_copy<U: Element>(&self, f: impl Fn(T) -> U + Sync + Copy) -> Tensor<U> {
         self.with_slice(|values| {
-            Tensor::build(self.shape.clone(), |out| {
-                parallel::map_slice(
-                    values,
-                    out,
-                    #[inline(always)]
-                    |x| f(x),
-                );
-            })
+            Tensor::build(self.shape.clone(), |out| parallel::map_slice(values, out, f))
         })
     }
 
-    /// The memory the whole buffer starts at and the place of the first
-    /// element in it; kernels add strides to it.
+    /// The whole buffer, and the offset of the first element in it, to which
+    /// kernels add strides.
     pub(crate) fn storage(&self) -> (&[T], usize) {
         (self.buffer.as_slice(), self.offset)
     }
 
-    /// The same buffer seen through another shape, strides and offset.
+    /// The same buffer with another shape, strides and offset.
     ///
     /// # Panics
     ///
@@ -305,11 +313,12 @@ impl<T: Element> Tensor<T> {
     /// does not fit a `usize`.
     pub(crate) fn with_layout(&self, shape: Shape, strides: Strides, offset: usize) -> Self {
         if shape.elements() == 0 {
-            // A place behind the buffer's end is fine where nothing is read.
+            // A view without elements may have any offset, since nothing is
+            // read.
             return Self { shape, strides: None, offset: 0, buffer: self.buffer.clone() };
         }
-        // The lowest and highest place that an index can reach must lie in the
-        // buffer; `unsafe` code relies on it.
+        // The lowest and the highest offset that an index can reach must be in
+        // the buffer; `unsafe` code relies on it.
         let (mut low, mut high) = (offset as isize, offset as isize);
         let (mut step, mut row_major) = (1, true);
         for (&extent, &stride) in shape.iter().zip(&strides).rev() {
@@ -327,12 +336,13 @@ impl<T: Element> Tensor<T> {
         Self { shape, strides, offset, buffer: self.buffer.clone() }
     }
 
-    /// The same, or a scalar as a vector of one element.
+    /// The same tensor, or a scalar as a vector of one element.
     pub(crate) fn at_least_vector(&self) -> Self {
         if self.rank() == 0 { self.contiguous().with_shape([1].into()) } else { self.clone() }
     }
 
-    /// A row-major tensor's elements under another shape of as many.
+    /// The elements of a row-major tensor with another shape of the same number
+    /// of elements.
     pub(crate) fn with_shape(&self, shape: Shape) -> Self {
         assert!(self.is_contiguous() && shape.elements() == self.len(), "the same elements");
         Self { shape, strides: None, offset: self.offset, buffer: self.buffer.clone() }
@@ -340,8 +350,8 @@ impl<T: Element> Tensor<T> {
 }
 
 impl<T: Number> Tensor<T> {
-    /// The elements converted to another number type: towards zero and
-    /// saturating to integers, to the nearest float.
+    /// The elements converted to another number type: to integers by rounding
+    /// towards zero, with saturation; to floats by rounding to the nearest.
     #[must_use]
     pub fn cast<U: Number>(&self) -> Tensor<U> {
         self.map(|x| U::from_f64(x.to_f64()))
@@ -357,7 +367,7 @@ impl<T: Float> Tensor<T> {
                 #[inline(always)]
                 || {
                     let mut finite = true;
-                    // To the end, since a way out would keep it from being vectorised.
+                    // No early exit, which would prevent vectorisation.
                     for x in chunk {
                         finite &= x.is_finite();
                     }
@@ -435,10 +445,7 @@ mod tests {
     #[test]
     fn a_wrong_number_of_values_is_refused() {
         let error = Tensor::from_vec(vec![1.0_f32; 5], [2, 3]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Tensor::from_vec: shape [2, 3] does not hold the 5 values given"
-        );
+        assert_eq!(error.to_string(), "Tensor::from_vec: 5 values do not fit shape [2, 3]");
         assert!(Tensor::from_vec(vec![1.0_f32; 2], [usize::MAX, 2]).is_err());
     }
 

@@ -6,20 +6,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 
-/// The variable that sets the number when the program starts.
+/// The environment variable that sets the number of threads at program start.
 const VARIABLE: &str = "DENDRA_NUM_THREADS";
 
-/// More than any machine has, and few enough to be started.
+/// An upper bound: more than the cores of common machines, and few enough to
+/// start.
 const MOST: usize = 1024;
 
-/// What [`set_num_threads`] was called with; 0 when it was not.
+/// The argument of the last [`set_num_threads`]; 0 before any call.
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads share the work of large operations: what
-/// [`set_num_threads`] or the environment variable `DENDRA_NUM_THREADS` sets,
-/// and otherwise what rayon has, which is a thread for each core,
-/// `RAYON_NUM_THREADS`, or the threads of the pool that calls. Results do not
-/// depend on it, to the last bit.
+/// The number of threads that share the work of large operations. It is set by
+/// [`set_num_threads`] or the environment variable `DENDRA_NUM_THREADS`.
+/// Otherwise it is rayon's number: one per core, `RAYON_NUM_THREADS`, or the
+/// threads of the pool from which this is called. Results do not depend on it,
+/// to the last bit.
 pub fn num_threads() -> usize {
     match CHOSEN.load(Ordering::Relaxed) {
         0 => from_environment().unwrap_or_else(rayon::current_num_threads),
@@ -27,8 +28,9 @@ pub fn num_threads() -> usize {
     }
 }
 
-/// Has so many threads share the work from now on, in the whole process: 1 for
-/// a service that answers many requests at once, each on a thread of its own.
+/// Sets the number of threads that share the work, for the whole process. Use 1
+/// for a service that answers many requests at once, each on a thread of its
+/// own.
 ///
 /// ```
 /// dendra_tensor::set_num_threads(2)?;
@@ -49,7 +51,7 @@ pub fn set_num_threads(threads: usize) -> Result<()> {
     Err(Error::argument("set_num_threads", message))
 }
 
-/// What the environment variable says, read once.
+/// The value of the environment variable, read once.
 fn from_environment() -> Option<usize> {
     static NUMBER: OnceLock<Option<usize>> = OnceLock::new();
     *NUMBER.get_or_init(|| {

@@ -1,10 +1,10 @@
-//! The notice that this library was compiled without optimisation.
+//! The warning that this library was compiled without optimisation.
 
-/// Says once, on standard error, that the library was compiled without
+/// Prints once, on standard error, that the library was compiled without
 /// optimisation, and how to change that. In an optimised build it does nothing.
 ///
 /// Cargo's development profile does not optimise dependencies, which makes
-/// training some hundred times slower.
+/// training about a hundred times slower.
 #[inline]
 pub fn warn_if_unoptimised() {
     #[cfg(unoptimised)]

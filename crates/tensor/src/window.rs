@@ -1,7 +1,8 @@
-//! Window functions: factors that fade a piece of a signal in and out.
+//! Window functions: factors that fade a signal in and out.
 //!
-//! A symmetric window of N factors is the same read backwards; a periodic one is
-//! the symmetric one of N + 1 factors without the last, as spectra want it.
+//! A symmetric window of N factors is a palindrome. A periodic window of N
+//! factors is the symmetric one of N + 1 factors without the last, as spectra
+//! need it.
 
 use std::f64::consts::{PI, TAU};
 
@@ -11,8 +12,8 @@ use crate::tensor::Tensor;
 
 /// Windows, as vectors of `length` factors.
 impl<T: Float> Tensor<T> {
-    /// `f` of the place in the window, from 0 at the first factor to 1 at the
-    /// last one of the symmetric window.
+    /// `f` of the relative position in the window, which is 0 at the first
+    /// factor and 1 at the last factor of the symmetric window.
     fn window(length: usize, periodic: bool, f: impl Fn(f64) -> f64) -> Self {
         let last = if periodic { length } else { length.saturating_sub(1) };
         Self::from_fn([length], |i| {
@@ -20,7 +21,7 @@ impl<T: Float> Tensor<T> {
         })
     }
 
-    /// Σ (−1)ᵏ·cₖ·cos(2πkx) at each place x from 0 to 1.
+    /// Σ (−1)ᵏ·cₖ·cos(2πkx) at each relative position x from 0 to 1.
     fn cosine_sum(length: usize, periodic: bool, coefficients: &[f64]) -> Self {
         Self::window(length, periodic, |x| {
             let term = |(k, c): (usize, &f64)| {
@@ -46,8 +47,8 @@ impl<T: Float> Tensor<T> {
         Self::cosine_sum(length, periodic, &[0.42, 0.5, 0.08])
     }
 
-    /// Nuttall's window of four cosines, with its smallest side lobes
-    /// (A. Nuttall, 1981).
+    /// Nuttall's window of four cosines with the smallest side lobes (A.
+    /// Nuttall, 1981).
     pub fn nuttall_window(length: usize, periodic: bool) -> Self {
         Self::cosine_sum(length, periodic, &[0.3635819, 0.4891775, 0.1365995, 0.0106411])
     }
@@ -57,13 +58,14 @@ impl<T: Float> Tensor<T> {
         Self::window(length, periodic, |x| 1.0 - (2.0 * x - 1.0).abs())
     }
 
-    /// Half a period of the sine, without its zeros.
+    /// Half a period of the sine, sampled between its zeros.
     pub fn cosine_window(length: usize, periodic: bool) -> Self {
         let whole = if periodic && length > 1 { length + 1 } else { length };
         Self::from_fn([length], |i| T::from_f64((PI * (i as f64 + 0.5) / whole as f64).sin()))
     }
 
-    /// The bell exp(−t² / 2 std²) for a distance of t samples from the middle.
+    /// The Gaussian exp(−t² / 2 std²) at a distance of t samples from the
+    /// middle.
     ///
     /// # Errors
     ///

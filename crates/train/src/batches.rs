@@ -110,12 +110,11 @@ where
     pub(crate) fn new(
         scope: &'scope Scope<'scope, 'env>,
         loader: DataLoader<'a, D>,
-        epoch: usize,
+        epoch: u64,
         first: usize,
         gathering: Gathering,
     ) -> Self {
         let loader = loader.workers(gathering.workers);
-        let epoch = epoch as u64;
         let source = loader.prefetch(scope, epoch).skip(first);
         Self { scope, loader, epoch, next: first, gathering, source }
     }

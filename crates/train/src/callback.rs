@@ -1,6 +1,7 @@
 //! [`Callback`]: code that is called while a model trains.
 
 use std::any::{Any, type_name};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dendra_autograd::{Gradients, Parameters, StateDict};
@@ -35,6 +36,10 @@ use crate::history::{EpochReport, History};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no callback of models of `{T}`",
+    note = "write `impl Callback for {Self}`; all methods have defaults"
+)]
 pub trait Callback<T: Float = f32> {
     /// The name under which errors and checkpoints know it.
     fn name(&self) -> String {
@@ -146,7 +151,7 @@ pub struct Moment<'a, T: Float = f32> {
     /// The epochs so far.
     pub history: &'a History,
     /// The epoch, from 1 on.
-    pub epoch: usize,
+    pub epoch: u64,
     /// How many batches of the epoch are done.
     pub batch: usize,
     /// How many steps the run has done.
@@ -154,6 +159,14 @@ pub struct Moment<'a, T: Float = f32> {
     /// Whether the run evaluates on validation data.
     pub validates: bool,
     pub(crate) stop: &'a mut Option<String>,
+}
+
+impl<T: Float> fmt::Debug for Moment<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Moment");
+        debug.field("epoch", &self.epoch).field("batch", &self.batch).field("step", &self.step);
+        debug.finish_non_exhaustive()
+    }
 }
 
 impl<T: Float> Moment<'_, T> {
@@ -194,6 +207,7 @@ impl<T: Float> Moment<'_, T> {
 }
 
 /// A step that was done.
+#[derive(Debug)]
 pub struct BatchReport<'a, T: Float = f32> {
     /// The loss of its samples; NaN where none of them counts.
     pub loss: f64,

@@ -23,18 +23,18 @@ use crate::monitor::{Goal, Monitor};
 #[derive(Clone, Debug)]
 pub struct EarlyStopping {
     monitor: Monitor,
-    patience: usize,
+    patience: u64,
     restore_best: bool,
     /// Epochs since the best one.
-    waited: usize,
-    best_epoch: usize,
+    waited: u64,
+    best_epoch: u64,
     best_weights: Option<StateDict>,
 }
 
 impl EarlyStopping {
     /// Stops after `patience` epochs in a row without improvement. Where not
     /// every epoch is validated, those that are count.
-    pub fn new(patience: usize) -> Self {
+    pub fn new(patience: u64) -> Self {
         Self {
             monitor: Monitor::new(),
             patience,
@@ -77,7 +77,7 @@ impl EarlyStopping {
     }
 
     /// The best value so far, and its epoch.
-    pub fn best(&self) -> Option<(f64, usize)> {
+    pub fn best(&self) -> Option<(f64, u64)> {
         self.monitor.best.map(|best| (best, self.best_epoch))
     }
 }
@@ -134,7 +134,7 @@ impl<T: Float> Callback<T> for EarlyStopping {
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let count = |name: &str| {
             let value = state.typed::<i64>(name).and_then(|value| value.item().ok());
-            value.and_then(|value| usize::try_from(value).ok()).ok_or_else(|| {
+            value.and_then(|value| u64::try_from(value).ok()).ok_or_else(|| {
                 Error::state(format!("EarlyStopping: expected a count under `{name}`"))
             })
         };

@@ -93,7 +93,7 @@ pub struct Fit<'a, Y = Tensor<i64>, I = Tensor, T: Float = f32> {
 
 /// All of a [`Fit`] that has nothing to do with the types of the data.
 pub(crate) struct Plan<'a, T: Float> {
-    pub(crate) epochs: usize,
+    pub(crate) epochs: u64,
     pub(crate) max_steps: Option<u64>,
     pub(crate) batches_per_epoch: Option<usize>,
     pub(crate) batch_size: usize,
@@ -103,7 +103,7 @@ pub(crate) struct Plan<'a, T: Float> {
     pub(crate) drop_last: bool,
     pub(crate) workers: Option<usize>,
     pub(crate) validation_split: Option<f64>,
-    pub(crate) validate_every: usize,
+    pub(crate) validate_every: u64,
     pub(crate) class_weights: Option<Vec<f64>>,
     pub(crate) not_finite: NotFinite,
     pub(crate) callbacks: Vec<Box<dyn Callback<T> + 'a>>,
@@ -115,9 +115,18 @@ pub(crate) struct Plan<'a, T: Float> {
     pub(crate) verbose: Verbose,
 }
 
+impl<Y, I, T: Float> fmt::Debug for Fit<'_, Y, I, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Fit");
+        debug.field("epochs", &self.plan.epochs).field("max_steps", &self.plan.max_steps);
+        debug.field("batch_size", &self.plan.batch_size).field("seed", &self.plan.seed);
+        debug.finish_non_exhaustive()
+    }
+}
+
 impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
     /// Goes through the data this many times: batches of 32, shuffled.
-    pub fn epochs(epochs: usize) -> Self {
+    pub fn epochs(epochs: u64) -> Self {
         let plan = Plan {
             epochs,
             max_steps: None,
@@ -145,7 +154,7 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
 
     /// Trains for this many steps, however many epochs that are.
     pub fn steps(steps: u64) -> Self {
-        Self::epochs(usize::MAX).max_steps(steps)
+        Self::epochs(u64::MAX).max_steps(steps)
     }
 
     /// Stops after this many steps, in the middle of an epoch if need be.
@@ -237,7 +246,7 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
     }
 
     /// Evaluates only after every so many epochs, and after the last.
-    pub fn validate_every(mut self, epochs: usize) -> Self {
+    pub fn validate_every(mut self, epochs: u64) -> Self {
         self.plan.validate_every = epochs;
         self
     }
@@ -307,6 +316,18 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
         self
     }
 
+    /// Serves a page on this port of the loopback address, for a browser on this
+    /// machine, that shows the curves while they grow. The address is printed;
+    /// port 0 takes any that is free. The result's bits do not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// `fit` fails, before it trains, when the port is taken.
+    #[cfg(feature = "live")]
+    pub fn live(self, port: u16) -> Self {
+        self.callback(crate::live::LivePage::new(port))
+    }
+
     /// How much to print.
     pub fn verbose(mut self, verbose: Verbose) -> Self {
         self.plan.verbose = verbose;
@@ -323,14 +344,14 @@ impl<T: Float> Plan<'_, T> {
     /// Refuses settings that make no sense.
     pub(crate) fn check(&self, validates: bool) -> Result<()> {
         let positive = [
-            ("accumulate", self.accumulate),
+            ("accumulate", self.accumulate as u64),
             ("validate_every", self.validate_every),
-            ("batches_per_epoch", self.batches_per_epoch.unwrap_or(1)),
+            ("batches_per_epoch", self.batches_per_epoch.unwrap_or(1) as u64),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Error::argument("Fit", format!("{name} must be at least 1, got 0")));
         }
-        if self.epochs == usize::MAX && self.max_steps.is_none() {
+        if self.epochs == u64::MAX && self.max_steps.is_none() {
             return Err(Error::argument("Fit", "neither epochs nor steps say where to end"));
         }
         if validates && self.validation_split.is_some() {

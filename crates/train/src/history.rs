@@ -53,7 +53,7 @@ impl fmt::Display for Evaluation {
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpochReport {
     /// Its number, from 1 on.
-    pub number: usize,
+    pub number: u64,
     /// Loss and metrics on the training data, gathered while the weights
     /// changed.
     pub training: Evaluation,
@@ -84,6 +84,30 @@ impl EpochReport {
             Some(part) => part.metric(name).map(Some),
             None => Ok(None),
         }
+    }
+}
+
+impl EpochReport {
+    /// All figures with their names: `epoch`, `loss`, the metrics, those of the
+    /// validation after `validation `, `learning rate`, `seconds` and `samples
+    /// per second`.
+    pub fn figures(&self) -> Vec<(String, f64)> {
+        let mut figures = vec![("epoch".to_owned(), self.number as f64)];
+        for (prefix, part) in
+            [("", Some(&self.training)), ("validation ", self.validation.as_ref())]
+        {
+            let Some(part) = part else { continue };
+            figures.push((format!("{prefix}loss"), part.loss));
+            let metrics = part.metrics.iter();
+            figures.extend(metrics.map(|(name, value)| (format!("{prefix}{name}"), *value)));
+        }
+        let rest = [
+            ("learning rate", self.learning_rate),
+            ("seconds", self.seconds),
+            ("samples per second", self.samples_per_second),
+        ];
+        figures.extend(rest.map(|(name, value)| (name.to_owned(), value)));
+        figures
     }
 }
 
@@ -118,9 +142,51 @@ impl History {
 
     /// A figure of every epoch that has it, with the epoch's number; see
     /// [`EpochReport::figure`].
-    pub fn curve(&self, name: &str) -> Vec<(usize, f64)> {
+    pub fn curve(&self, name: &str) -> Vec<(u64, f64)> {
         let value = |epoch: &EpochReport| Some((epoch.number, epoch.figure(name).ok()??));
         self.epochs.iter().filter_map(value).collect()
+    }
+
+    /// All figures as CSV, a row for each epoch.
+    pub fn to_csv(&self) -> String {
+        // Metrics may begin with a later epoch, as those of the validation do.
+        let mut names: Vec<String> = Vec::new();
+        for (name, _) in self.epochs.iter().flat_map(EpochReport::figures) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let quoted = |name: &String| match name.contains([',', '"', '\n']) {
+            true => format!("\"{}\"", name.replace('"', "\"\"")),
+            false => name.clone(),
+        };
+        let mut text = names.iter().map(quoted).collect::<Vec<_>>().join(",");
+        for epoch in &self.epochs {
+            let figures = epoch.figures();
+            let cell = |name: &String| {
+                let value = figures.iter().find(|(found, _)| found == name);
+                value.map_or_else(String::new, |(_, value)| value.to_string())
+            };
+            text += "\n";
+            text += &names.iter().map(cell).collect::<Vec<_>>().join(",");
+        }
+        text + "\n"
+    }
+
+    /// All figures as JSON: an object of `epochs`, an array of objects with the
+    /// figures by their names, `incidents` and `stopped`. A figure that is not
+    /// finite is `null`.
+    pub fn to_json(&self) -> String {
+        let epochs = self.epochs.iter().map(|epoch| {
+            let figures = epoch.figures().into_iter().map(|(name, value)| (name, value.into()));
+            serde_json::Value::Object(figures.collect())
+        });
+        let history = serde_json::json!({
+            "epochs": epochs.collect::<Vec<_>>(),
+            "incidents": self.incidents,
+            "stopped": self.stopped,
+        });
+        format!("{history:#}\n")
     }
 
     /// The last epoch; `None` when there was none.
@@ -162,6 +228,30 @@ mod tests {
         assert!(
             epoch.to_string().ends_with("|  validation loss 0.5000  |  2.50 s, 24000 samples/s")
         );
+    }
+
+    #[test]
+    fn a_history_is_a_table_and_an_object() {
+        let epoch = |number, loss, validation: Option<f64>| EpochReport {
+            number,
+            training: Evaluation { loss, metrics: vec![("a, b".into(), 0.5)] },
+            validation: validation.map(|loss| Evaluation { loss, metrics: vec![] }),
+            seconds: 2.0,
+            samples_per_second: 10.0,
+            learning_rate: 0.1,
+        };
+        let epochs = vec![epoch(1, 1.5, None), epoch(2, f64::NAN, Some(0.25))];
+        let history = History { epochs, stopped: Some("enough".into()), ..History::default() };
+        assert_eq!(
+            history.to_csv(),
+            "epoch,loss,\"a, b\",learning rate,seconds,samples per second,validation loss\n\
+             1,1.5,0.5,0.1,2,10,\n2,NaN,0.5,0.1,2,10,0.25\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&history.to_json()).unwrap();
+        assert_eq!(json["epochs"][0]["loss"], 1.5);
+        assert!(json["epochs"][1]["loss"].is_null());
+        assert_eq!(json["epochs"][1]["validation loss"], 0.25);
+        assert_eq!(json["stopped"], "enough");
     }
 
     #[test]

@@ -27,6 +27,8 @@ mod finder;
 mod fit;
 mod folds;
 mod history;
+#[cfg(feature = "live")]
+mod live;
 mod metrics;
 mod monitor;
 mod not_finite;
@@ -34,8 +36,10 @@ mod not_finite;
 mod picture;
 #[cfg(feature = "plots")]
 mod plots;
+mod predictor;
 mod profile;
 mod progress;
+mod record;
 #[cfg(feature = "report")]
 mod report;
 mod run;
@@ -47,6 +51,7 @@ mod stop;
 mod table;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
+mod terminal;
 mod trainer;
 mod trial;
 
@@ -61,17 +66,21 @@ pub use metrics::*;
 pub use monitor::Goal;
 pub use not_finite::NotFinite;
 #[cfg(feature = "plots")]
-pub use plots::{Svg, confusion_matrix, learning_curve};
+pub use plots::{Chart, Svg, confusion_matrix, learning_curve};
+pub use predictor::{Prediction, Predictor};
 pub use profile::{Cost, LayerProfile, OperationProfile, Profile};
 pub use progress::Verbose;
+pub use record::{RecordedRun, RunComparison, RunFolder, compare_runs};
 #[cfg(feature = "report")]
-pub use report::{ClassFigures, Classification, Mistake, Report};
+pub use report::{ClassFigures, Classification, Mistake, Regression, Report};
 #[doc(hidden)]
 pub use run::compile_here;
 pub use search::Search;
 pub use statistics::{Spread, Statistics};
+pub use step::checked_backward;
 pub use stop::StopFlag;
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::{EventWriter, TensorBoard};
+pub use terminal::terminal_width;
 pub use trainer::Trainer;
 pub use trial::Overfit;

@@ -151,7 +151,7 @@ impl Profile {
             if let Some(layer) = layers.iter_mut().find(|layer| layer.name == node.part) {
                 layer.cost.add(cost);
             }
-            let name = node.name();
+            let name = node.name().to_owned();
             match operations.iter_mut().find(|row| row.name == name) {
                 Some(row) => {
                     row.calls += 1;

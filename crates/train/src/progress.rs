@@ -4,9 +4,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::{Term, style};
 
 use crate::history::Evaluation;
+use crate::terminal::{columns, folded, width_of};
 
 /// How much a training run prints, on the standard error stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,67 +21,218 @@ pub enum Verbose {
     Lines,
 }
 
-/// How often the figures beside the bar change.
+/// How often the bar and the figures beside it change.
 const REFRESH: Duration = Duration::from_millis(100);
+
+/// The widest bar, in columns.
+const BAR: usize = 28;
+
+/// What parts the figures of a line, in columns.
+const GAP: usize = 2;
+
+/// The narrowest that says something.
+const SHORTEST_BAR: usize = 6;
 
 /// The progress of a training run, on the standard error stream. The bar shows
 /// on a terminal only.
 pub(crate) struct Progress {
-    bar: ProgressBar,
+    bar: Option<Bar>,
     verbose: Verbose,
+}
+
+/// The bar of an epoch. It is cleared when it is dropped.
+struct Bar {
+    term: Term,
+    name: String,
+    samples: usize,
+    start: Instant,
     refreshed: Instant,
+    /// The samples that were done when it started.
+    before: Option<usize>,
+    /// How many columns the line has that is on the terminal.
+    drawn: usize,
 }
 
 impl Progress {
     /// A bar for one epoch of `samples`; `last` is the number of the last
     /// epoch where that is known.
-    pub(crate) fn epoch(
-        number: usize,
-        last: Option<usize>,
-        samples: usize,
-        verbose: Verbose,
-    ) -> Self {
-        let target = match verbose {
-            Verbose::Bar => ProgressDrawTarget::stderr(),
-            Verbose::Silent | Verbose::Lines => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
-        let style = ProgressStyle::with_template(
-            "{prefix} {bar:28.cyan/dim} {pos}/{len}  {msg}  {per_sec} samples/s, {eta} left",
-        );
-        let style = style.expect("the template is well formed").progress_chars("━━─");
-        bar.set_style(style.with_key(
-            "per_sec",
-            |state: &indicatif::ProgressState, out: &mut dyn fmt::Write| {
-                // Nothing can be done about a terminal that refuses to write.
-                let _ = write!(out, "{:.0}", state.per_sec());
-            },
-        ));
-        let last = last.map_or_else(String::new, |last| format!("/{last}"));
-        bar.set_prefix(format!("epoch {number}{last}"));
-        Self { bar, verbose, refreshed: Instant::now() }
+    pub(crate) fn epoch(number: u64, last: Option<u64>, samples: usize, verbose: Verbose) -> Self {
+        let term = Term::stderr();
+        let bar = (verbose == Verbose::Bar && term.is_term()).then(|| {
+            let last = last.map_or_else(String::new, |last| format!("/{last}"));
+            let (name, now) = (format!("epoch {number}{last}"), Instant::now());
+            Bar { term, name, samples, start: now, refreshed: now, before: None, drawn: 0 }
+        });
+        Self { bar, verbose }
     }
 
     /// Shows that `samples` of the epoch are done, and the figures so far.
     pub(crate) fn update(&mut self, samples: usize, figures: impl FnOnce() -> Evaluation) {
         // Small steps take microseconds; a clock costs less than a bar.
-        if !self.bar.is_hidden() && self.refreshed.elapsed() >= REFRESH {
-            self.refreshed = Instant::now();
-            self.bar.set_message(figures().to_string());
-            self.bar.set_position(samples as u64);
+        if let Some(bar) = &mut self.bar
+            && bar.refreshed.elapsed() >= REFRESH
+        {
+            bar.draw(samples, &figures());
         }
     }
 
     /// Leaves a line above the bar.
-    pub(crate) fn line(&self, text: &str) {
-        if self.verbose != Verbose::Silent {
-            self.bar.suspend(|| eprintln!("{text}"));
+    pub(crate) fn line(&mut self, text: &str) {
+        if let Some(bar) = &mut self.bar {
+            bar.clear();
+            let width = width_of(&bar.term);
+            eprintln!("{}", folded(text, width));
+        } else if self.verbose != Verbose::Silent {
+            eprintln!("{text}");
         }
     }
 
     /// Takes the bar away and leaves a line in its place.
-    pub(crate) fn finish(self, line: &dyn fmt::Display) {
-        self.bar.finish_and_clear();
+    pub(crate) fn finish(mut self, line: &dyn fmt::Display) {
         self.line(&line.to_string());
+    }
+}
+
+impl Bar {
+    fn draw(&mut self, samples: usize, figures: &Evaluation) {
+        self.refreshed = Instant::now();
+        let before = *self.before.get_or_insert(samples);
+        let rate = (samples - before) as f64 / self.start.elapsed().as_secs_f64();
+        // A line that fills the last column would begin another.
+        let width = width_of(&self.term).saturating_sub(1);
+        let Line { before, bar, after } =
+            Line::of(&self.name, (samples, self.samples), rate, figures, width);
+        let (done, left) = bar;
+        let length = columns(&before) + done + left + columns(&after);
+        if self.drawn > width {
+            // The terminal has become narrower, and the old line takes several.
+            self.clear();
+        }
+        let rest = " ".repeat(self.drawn.saturating_sub(length));
+        let done = style("━".repeat(done)).for_stderr().cyan();
+        let left = style("─".repeat(left)).for_stderr().dim();
+        self.drawn = length;
+        // Nothing can be done about a terminal that refuses to write.
+        let _ = self.term.write_str(&format!("\r{before}{done}{left}{after}{rest}"));
+    }
+
+    /// Takes the line away, however many rows it has after the terminal was
+    /// resized.
+    fn clear(&mut self) {
+        if self.drawn > 0 {
+            let rows = (self.drawn - 1) / width_of(&self.term);
+            let clear = || {
+                self.term.write_str("\r")?;
+                self.term.move_cursor_up(rows)?;
+                self.term.clear_to_end_of_screen()
+            };
+            let _ = clear();
+            self.drawn = 0;
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// The line of a bar.
+struct Line {
+    before: String,
+    /// How many columns are done, and how many are not.
+    bar: (usize, usize),
+    after: String,
+}
+
+impl Line {
+    /// What a width has room for, the most important first: the epoch and how
+    /// far it is, the loss, the time left, the bar, the metrics, the rate.
+    fn of(
+        name: &str,
+        (done, all): (usize, usize),
+        rate: f64,
+        figures: &Evaluation,
+        width: usize,
+    ) -> Self {
+        let count = format!("{done}/{all}");
+        let figures = figures.to_string();
+        let (loss, metrics) = figures.split_once("  ").unwrap_or((&figures, ""));
+        let mut room = width.saturating_sub(columns(name) + 1 + columns(&count));
+        let mut fits = |text: &str| {
+            let taken = columns(text) + GAP;
+            let fits = !text.is_empty() && taken <= room;
+            if fits {
+                room -= taken;
+            }
+            fits
+        };
+        let eta =
+            if rate > 0.0 { left((all.saturating_sub(done)) as f64 / rate) } else { "".into() };
+        let has_loss = fits(loss);
+        let has_eta = fits(&eta);
+        // One of the two columns stands between the bar and the count.
+        let has_bar = fits(&" ".repeat(SHORTEST_BAR));
+        let shown: Vec<&str> =
+            metrics.split("  ").map_while(|metric| fits(metric).then_some(metric)).collect();
+        let rate = if rate > 0.0 { format!("{rate:.0} samples/s") } else { String::new() };
+        let has_rate = fits(&rate);
+        let bar = if has_bar { (SHORTEST_BAR + 1 + room).min(BAR) } else { 0 };
+        let share = if all > 0 { done as f64 / all as f64 } else { 1.0 };
+        let full = ((bar as f64 * share) as usize).min(bar);
+        let mut after = if has_bar { format!(" {count}") } else { count };
+        for figure in std::iter::once(loss).filter(|_| has_loss).chain(shown) {
+            after += &format!("  {figure}");
+        }
+        if has_rate {
+            after += &format!("  {rate}");
+        }
+        if has_eta {
+            after += if has_rate { ", " } else { "  " };
+            after += &eta;
+        }
+        Self { before: format!("{name} "), bar: (full, bar - full), after }
+    }
+}
+
+/// A time that is left, in its largest unit.
+fn left(seconds: f64) -> String {
+    match seconds {
+        _ if seconds < 60.0 => format!("{seconds:.0}s left"),
+        _ if seconds < 3600.0 => format!("{:.0}m left", seconds / 60.0),
+        _ => format!("{:.0}h left", seconds / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(width: usize) -> String {
+        let metrics = vec![("accuracy".to_owned(), 0.98), ("f1".to_owned(), 0.97)];
+        let figures = Evaluation { loss: 0.0661, metrics };
+        let Line { before, bar, after } =
+            Line::of("epoch 2/10", (30_000, 60_000), 23_153.0, &figures, width);
+        format!("{before}{}{}{after}", "━".repeat(bar.0), "─".repeat(bar.1))
+    }
+
+    #[test]
+    fn a_line_fits_every_width_and_says_what_matters_most() {
+        for width in 0..200 {
+            let line = line(width);
+            assert!(columns(&line) <= width.max(22), "{width}: {line}");
+            assert!(line.starts_with("epoch 2/10 "), "{line}");
+        }
+        assert_eq!(
+            line(199),
+            "epoch 2/10 ━━━━━━━━━━━━━━────────────── 30000/60000  loss 0.0661  accuracy 98.00%  \
+             f1 0.9700  23153 samples/s, 1s left"
+        );
+        assert_eq!(
+            line(79),
+            "epoch 2/10 ━━━━─── 30000/60000  loss 0.0661  accuracy 98.00%  f1 0.9700  1s left"
+        );
+        assert_eq!(line(39), "epoch 2/10 30000/60000  loss 0.0661");
     }
 }

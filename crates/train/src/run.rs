@@ -138,7 +138,7 @@ impl<'a, T: Float> Run<'a, T> {
     }
 
     /// The number of the last epoch.
-    fn last_epoch(&self) -> usize {
+    fn last_epoch(&self) -> u64 {
         self.position.first_epoch.saturating_add(self.plan.epochs)
     }
 
@@ -167,7 +167,7 @@ impl<'a, T: Float> Run<'a, T> {
             eprintln!("stopped: {reason}");
         }
         // A later fit is not to see the batches of a cut epoch again.
-        *stage.parts().epochs = self.position.epoch + usize::from(self.position.batch > 0);
+        *stage.parts().epochs = self.position.epoch + u64::from(self.position.batch > 0);
         Ok(self.history)
     }
 
@@ -175,7 +175,7 @@ impl<'a, T: Float> Run<'a, T> {
     fn epoch(&mut self, stage: &mut dyn Stage<T>) -> Result<()> {
         let number = self.position.epoch + 1;
         let batches = self.batches;
-        let last = (self.plan.epochs < usize::MAX).then(|| self.last_epoch());
+        let last = (self.plan.epochs < u64::MAX).then(|| self.last_epoch());
         let samples = self.settings.samples.min(batches.saturating_mul(self.plan.batch_size));
         let mut steps = Steps {
             progress: Progress::epoch(number, last, samples, self.plan.verbose),
@@ -239,7 +239,7 @@ impl<'a, T: Float> Run<'a, T> {
     /// Epoch, first batch and number of batches of the next step, counted from
     /// 0; `None` when the epoch is through, the run is over, or someone asked
     /// to stop.
-    pub(crate) fn next_step(&self, steps: &Steps) -> Option<(usize, usize, usize)> {
+    pub(crate) fn next_step(&self, steps: &Steps) -> Option<(u64, usize, usize)> {
         let Position { epoch, batch, .. } = self.position;
         let is_left = batch < self.batches && !self.is_over() && !steps.interrupted;
         is_left.then(|| (epoch, batch, self.plan.accumulate.min(self.batches - batch)))
@@ -327,7 +327,7 @@ impl<'a, T: Float> Run<'a, T> {
                 model,
                 optimizer,
                 history: &self.history,
-                epoch: self.position.epoch + usize::from(self.position.batch > 0),
+                epoch: self.position.epoch + u64::from(self.position.batch > 0),
                 batch: self.position.batch,
                 step: self.position.step,
                 validates: self.validates,

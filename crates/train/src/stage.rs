@@ -49,7 +49,7 @@ pub(crate) struct Parts<'a, T: Float> {
     pub(crate) model: &'a mut (dyn AnyModel<T> + 'static),
     pub(crate) optimizer: &'a mut dyn Optimizer<T>,
     /// How many epochs the trainer has done.
-    pub(crate) epochs: &'a mut usize,
+    pub(crate) epochs: &'a mut u64,
 }
 
 /// A trainer at work on data.

@@ -1,6 +1,6 @@
 //! One step: forward and backward through its batches, then the optimizer.
 
-use dendra_autograd::{Gradients, Tape};
+use dendra_autograd::{Gradients, Parameters, Tape, Var};
 use dendra_losses::{Loss, RunningLoss};
 use dendra_nn::{Model, Output};
 use dendra_optim::Optimizer;
@@ -18,8 +18,60 @@ pub(crate) struct Step<T: Float> {
 
 /// The stream of random numbers of a batch, which depends on the seed and its
 /// position alone: a run that is resumed draws the same.
-fn tape<T: Float>(seed: u64, epoch: usize, batch: usize) -> Tape<T> {
-    Tape::training(seed, (epoch as u64) << 32 | batch as u64)
+fn tape<T: Float>(seed: u64, epoch: u64, batch: usize) -> Tape<T> {
+    Tape::training(seed, epoch << 32 | batch as u64)
+}
+
+/// The gradients of a loss, as `loss.backward()` gives them, with the guard that
+/// [`Trainer::fit`] has: for a loop written by hand.
+///
+/// ```
+/// use dendra_autograd::Tape;
+/// use dendra_losses::cross_entropy;
+/// use dendra_nn::{Module, Sequential};
+/// use dendra_tensor::{Rng, Tensor};
+/// use dendra_train::checked_backward;
+///
+/// let model = Sequential::input([2]).dense(3).build(&mut Rng::seed(0))?;
+/// let x = Tape::training(0, 0).input(Tensor::from([[1.0, f32::NAN]]));
+/// let loss = cross_entropy(&model.forward(&x)?, &Tensor::from([2]))?;
+/// let error = checked_backward(&loss, &model).err().unwrap().to_string();
+/// assert!(error.contains("the loss is not finite (NaN); first not finite: an input"), "{error}");
+/// # Ok::<(), dendra_tensor::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::NotFinite`] when the loss or a gradient is infinite or NaN: it names
+/// the first value of the step that is, or the parameter. Also those of
+/// [`Var::backward`].
+pub fn checked_backward<T: Float>(
+    loss: &Var<T>,
+    model: &(impl Parameters<T> + ?Sized),
+) -> Result<Gradients<T>> {
+    const PLACE: &str = "checked_backward";
+    let first = || loss.tape()?.first_not_finite(|id| model.name_of(id));
+    if !loss.value().is_finite() {
+        return Err(Error::not_finite(PLACE, loss_not_finite(loss, first())));
+    }
+    let gradients = loss.backward()?;
+    match gradients.first_not_finite() {
+        None => Ok(gradients),
+        Some(id) => Err(Error::not_finite(PLACE, gradient_not_finite(model.name_of(id), None))),
+    }
+}
+
+/// What is said of a loss when `first` is the first value that is not finite.
+fn loss_not_finite<T: Float>(loss: &Var<T>, first: Option<String>) -> String {
+    let first = first.as_deref().unwrap_or("the loss itself");
+    format!("the loss is not finite ({}); first not finite: {first}", loss.value())
+}
+
+/// What is said of the gradient of a parameter.
+fn gradient_not_finite(name: Option<String>, reason: Option<String>) -> String {
+    let name = name.as_deref().unwrap_or("an unnamed parameter");
+    let reason = reason.map_or_else(String::new, |first| format!(", as {first} is not"));
+    format!("the gradient of `{name}` is not finite{reason}")
 }
 
 impl<M, O, L, Y, I, T> Trainer<M, O, L, Y, I, T>
@@ -36,7 +88,7 @@ where
         &mut self,
         batches: &[Ready<I, Y>],
         seed: u64,
-        (epoch, first): (usize, usize),
+        (epoch, first): (u64, usize),
         other_loss: Option<&dyn Loss<Y, T, M::Output>>,
         gathered: &mut Gathered<Y, Values<M, I, T>>,
     ) -> Result<Step<T>> {
@@ -53,9 +105,7 @@ where
             // Where nothing counts, the loss is NaN and its gradient 0.
             if divisor != Some(0.0) && !loss.value().is_finite() {
                 let first = self.first_not_finite(&tape);
-                let first = first.unwrap_or_else(|| "the loss itself".to_owned());
-                let message = format!("the loss is not finite ({})", loss.value());
-                return Err(self.not_finite(format!("{message}; first not finite: {first}")));
+                return Err(self.not_finite(loss_not_finite(&loss, first)));
             }
             let mut gradients = loss.backward()?;
             let loss = gradients.loss().to_f64();
@@ -75,15 +125,13 @@ where
             gradients.scale(1.0 / running.divisor);
         }
         if let Some(id) = gradients.first_not_finite() {
-            let name = self.model.name_of(id).unwrap_or_else(|| "an unnamed parameter".to_owned());
             // An activation with bounds hides an infinite input from the loss.
             let reason = batches.iter().enumerate().find_map(|(index, batch)| {
                 let tape = tape(seed, epoch, first + index);
                 self.model.run(&batch.inputs, &tape).ok()?;
                 self.first_not_finite(&tape)
             });
-            let reason = reason.map_or_else(String::new, |first| format!(", as {first} is not"));
-            return Err(self.not_finite(format!("the gradient of `{name}` is not finite{reason}")));
+            return Err(self.not_finite(gradient_not_finite(self.model.name_of(id), reason)));
         }
         self.optimizer.step(&mut self.model, &gradients)?;
         for (loss, divisor, samples, values, targets) in figures {

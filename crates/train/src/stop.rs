@@ -13,6 +13,17 @@ impl StopFlag {
         Self::default()
     }
 
+    /// A flag that Ctrl-C sets, for a loop written by hand, which then saves what
+    /// it has and ends. Pressed again, it ends the program at once.
+    ///
+    /// # Errors
+    ///
+    /// When the system lets no one listen.
+    #[cfg(feature = "interrupt")]
+    pub fn on_ctrl_c() -> dendra_tensor::Result<Self> {
+        Ok(Self(ctrl_c::Presses::begin()?.flag()))
+    }
+
     /// Sets it.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -108,6 +119,10 @@ mod ctrl_c {
 
         pub(super) fn is_pressed(&self) -> bool {
             self.pressed.load(Ordering::SeqCst)
+        }
+
+        pub(super) fn flag(&self) -> Arc<AtomicBool> {
+            Arc::clone(&self.pressed)
         }
 
         pub(super) fn end(&self) {

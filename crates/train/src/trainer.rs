@@ -1,5 +1,6 @@
 //! The [`Trainer`]: model, optimizer and loss, and the loop that joins them.
 
+use std::fmt;
 use std::thread;
 
 use dendra_autograd::Tape;
@@ -30,7 +31,7 @@ type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
 /// `Y` and `I` are the types of a batch's targets and inputs: unless told
 /// otherwise, class labels and a tensor. `T` are the floats of the model. The
 /// data set says what they are, so they need to be written only where a trainer
-/// stands in a signature: `Trainer<Net, Adam, MseLoss, Tensor>` is one of a
+/// stands in a signature: `Trainer<Net, Adam, MSELoss, Tensor>` is one of a
 /// regression, `Trainer<Gpt, AdamW, CrossEntropy, Tensor<i64>, Tensor<i64>>` one
 /// of token ids. See the [crate's documentation](crate) for an example, and
 /// [`Model`] for models of any input.
@@ -43,7 +44,21 @@ where
     pub(crate) optimizer: O,
     pub(crate) loss: L,
     pub(crate) metrics: Metrics<Y, Values<M, I, T>>,
-    pub(crate) epochs: usize,
+    pub(crate) epochs: u64,
+}
+
+impl<M, O, L, Y, I, T> fmt::Debug for Trainer<M, O, L, Y, I, T>
+where
+    M: Model<I, T> + fmt::Debug,
+    O: fmt::Debug,
+    L: fmt::Debug,
+    T: Float,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Trainer");
+        debug.field("model", &self.model).field("optimizer", &self.optimizer);
+        debug.field("loss", &self.loss).field("epochs", &self.epochs).finish_non_exhaustive()
+    }
 }
 
 impl<M, O, L, Y, I, T> Trainer<M, O, L, Y, I, T>
@@ -99,13 +114,13 @@ where
     /// How many epochs were trained, one that was cut short included. A call of
     /// [`fit`](Self::fit) goes on from here, so two calls of 5 epochs are one
     /// call of 10.
-    pub fn epochs(&self) -> usize {
+    pub fn epochs(&self) -> u64 {
         self.epochs
     }
 
     /// Lets [`fit`](Self::fit) go on as after so many epochs, for a model and
     /// an optimizer whose states were restored.
-    pub fn set_epochs(&mut self, epochs: usize) {
+    pub fn set_epochs(&mut self, epochs: u64) {
         self.epochs = epochs;
     }
 

@@ -260,3 +260,43 @@ fn spoilt_weights_never_replace_a_good_checkpoint() {
     }
     trainer().fit(&data(), fit().resume(folder.path())).unwrap();
 }
+
+#[test]
+fn a_damaged_last_checkpoint_names_the_newest_sound_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path()).keep(3);
+    trainer().fit(&data(), fit().checkpoints(checkpoints)).unwrap();
+    let last = folder.path().join("last.safetensors");
+    // A flipped bit in the last value, which nothing but the checksum tells.
+    let mut bytes = fs::read(&last).unwrap();
+    *bytes.last_mut().unwrap() ^= 4;
+    fs::write(&last, bytes).unwrap();
+    let error = trainer().fit(&data(), fit().resume(folder.path())).unwrap_err().to_string();
+    let newest = folder.path().join("step-000000027.safetensors");
+    assert!(error.starts_with(&format!("{}: damaged: its checksum is", last.display())), "{error}");
+    let hint = format!("The newest sound checkpoint there is {}", newest.display());
+    assert!(error.contains(&hint), "{error}");
+    fs::remove_file(&newest).unwrap();
+    let error = Checkpoint::read(folder.path()).unwrap_err().to_string();
+    let other = ["best.safetensors", "step-000000018.safetensors"];
+    assert!(other.iter().any(|name| error.ends_with(name)), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "not a folder").unwrap();
+    let mut trainer = trainer();
+    let before = state(&trainer);
+    let fit = fit().checkpoints(Checkpoints::new(file.join("run")));
+    let error = trainer.fit(&data(), fit).unwrap_err().to_string();
+    assert!(error.contains("file/run"), "{error}");
+    assert!(state(&trainer) == before);
+    // A folder in which no file can be replaced.
+    let run = folder.path().join("run");
+    fs::create_dir_all(run.join("last.safetensors")).unwrap();
+    let error = trainer.fit(&data(), self::fit().checkpoints(Checkpoints::new(&run))).unwrap_err();
+    assert!(error.to_string().contains("something else than a file"), "{error}");
+    assert!(state(&trainer) == before);
+}

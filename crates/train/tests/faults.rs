@@ -3,20 +3,20 @@
 
 use dendra_autograd::{Param, Var};
 use dendra_datasets::{Batch, Dataset, ImageDataset, Subset, TensorDataset, blobs};
-use dendra_losses::{CrossEntropy, MseLoss};
+use dendra_losses::{CrossEntropy, MSELoss};
 use dendra_nn::{Linear, Module, Parameters, Sequential};
-use dendra_optim::{Optimizer, Sgd};
+use dendra_optim::{Optimizer, SGD};
 use dendra_tensor::{Error, Ops, Result, Rng, Shape, Tensor};
 use dendra_train::{Accuracy, BatchReport, Callback, Fit, Moment, NotFinite, Trainer};
 
-type Classifier = Trainer<Sequential, Sgd, CrossEntropy>;
+type Classifier = Trainer<Sequential, SGD, CrossEntropy>;
 
 fn network(inputs: usize) -> Sequential {
     Sequential::input([inputs]).dense(8).relu().dense(3).build(&mut Rng::seed(1)).unwrap()
 }
 
 fn trainer(inputs: usize) -> Classifier {
-    Trainer::new(network(inputs), Sgd::new(0.1).momentum(0.9), CrossEntropy::new())
+    Trainer::new(network(inputs), SGD::new(0.1).momentum(0.9), CrossEntropy::new())
         .metric(Accuracy::new())
 }
 
@@ -96,7 +96,7 @@ fn a_layer_that_does_not_fit_the_one_before_it_is_named() {
     let fc1 = Linear::new(4, 8).init(rng).unwrap();
     let fc2 = Linear::new(7, 3).init(rng).unwrap();
     let model = Net { fc1, fc2 };
-    let mut trainer: Trainer<_, _, _> = Trainer::new(model, Sgd::new(0.1), CrossEntropy::new());
+    let mut trainer: Trainer<_, _, _> = Trainer::new(model, SGD::new(0.1), CrossEntropy::new());
     let message = trainer.fit(&data(10), fit(1)).unwrap_err().to_string();
     assert_tells(&message, &["epoch 1, batch 1", "fc2", "[8, 8]", "7"]);
 }
@@ -171,7 +171,7 @@ fn an_infinite_input_that_the_loss_does_not_show_is_named() {
     let data = TensorDataset::new(inputs, data(16).targets().clone()).unwrap();
     // The slope of tanh is 0 there, and 0 times infinity is no number.
     let model = Sequential::input([4]).dense(8).tanh().dense(3).build(&mut Rng::seed(1)).unwrap();
-    let mut trainer = Trainer::new(model, Sgd::new(0.1), CrossEntropy::new());
+    let mut trainer = Trainer::new(model, SGD::new(0.1), CrossEntropy::new());
     let message = refusal(&mut trainer, &data, fit(1).shuffle(false));
     assert_tells(&message, &["step 1", "the gradient of `0.weight`", "the input of `linear`"]);
 }
@@ -193,7 +193,7 @@ fn a_learning_rate_far_too_high_stops_the_training() {
     let targets = Tensor::from_fn([64, 1], |i| i as f32);
     let data = TensorDataset::new(data.inputs().clone(), targets).unwrap();
     let model = Sequential::input([4]).dense(8).relu().dense(1).build(&mut Rng::seed(1)).unwrap();
-    let mut trainer = Trainer::new(model, Sgd::new(1e6), MseLoss::new());
+    let mut trainer = Trainer::new(model, SGD::new(1e6), MSELoss::new());
     let fit = Fit::epochs(50).batch_size(8).quiet();
     let message = trainer.fit(&data, fit).unwrap_err().to_string();
     assert_tells(&message, &["the loss is not finite"]);
@@ -377,9 +377,9 @@ fn spoilt_loss(step: usize, value: f64) -> impl Fn(&Var, &Tensor<i64>) -> Result
 fn a_loss_that_is_not_finite_stops_at_its_step() {
     for value in [f64::NAN, f64::INFINITY] {
         let mut stopped: Trainer<_, _, _> =
-            Trainer::new(network(4), Sgd::new(0.1), spoilt_loss(2, value));
+            Trainer::new(network(4), SGD::new(0.1), spoilt_loss(2, value));
         let message = stopped.fit(&data(24), fit(1)).unwrap_err().to_string();
-        assert_tells(&message, &["epoch 1, batch 2", "step 2", "AddScalar"]);
+        assert_tells(&message, &["epoch 1, batch 2", "step 2", "add_scalar"]);
         assert_eq!(stopped.optimizer().steps(), 1);
     }
 }
@@ -388,7 +388,7 @@ fn a_loss_that_is_not_finite_stops_at_its_step() {
 fn a_gradient_that_is_not_finite_names_its_parameter() {
     // The root of 0 has an infinite slope, and a finite value.
     let loss = |output: &Var, _: &Tensor<i64>| Ok(output.mul_scalar(0.0).abs().sqrt().sum());
-    let mut stopped: Trainer<_, _, _> = Trainer::new(network(4), Sgd::new(0.1), loss);
+    let mut stopped: Trainer<_, _, _> = Trainer::new(network(4), SGD::new(0.1), loss);
     let before = values(stopped.model());
     let error = stopped.fit(&data(24), fit(1)).unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
@@ -413,7 +413,7 @@ impl Module for Forgetful {
 #[test]
 fn a_parameter_without_gradient_is_named() {
     let model = Forgetful { layers: network(4), forgotten: Param::new(Tensor::zeros([2])) };
-    let mut trainer: Trainer<_, _, _> = Trainer::new(model, Sgd::new(0.1), CrossEntropy::new());
+    let mut trainer: Trainer<_, _, _> = Trainer::new(model, SGD::new(0.1), CrossEntropy::new());
     let message = trainer.fit(&data(8), fit(1)).unwrap_err().to_string();
     assert_tells(&message, &["forgotten", "gradient"]);
 }

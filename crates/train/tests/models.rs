@@ -6,7 +6,7 @@ extern crate dendra_nn as dendra;
 
 use dendra_autograd::{Gradients, Tape, Var};
 use dendra_datasets::{Dataset, Padded, SampleDataset, Samples, TensorDataset};
-use dendra_losses::{CosineEmbeddingLoss, CrossEntropy, Loss, MseLoss};
+use dendra_losses::{CosineEmbeddingLoss, CrossEntropy, Loss, MSELoss};
 use dendra_nn::{Dropout, Embedding, Linear, Model, Module, Output, Parameters};
 use dendra_optim::{Adam, Optimizer};
 use dendra_tensor::{Ops, Result, Rng, Tensor};
@@ -293,7 +293,7 @@ struct ClassAndPitch;
 impl Loss<(Tensor<i64>, Tensor), f32, Heard> for ClassAndPitch {
     fn forward(&self, heard: &Heard, (class, pitch): &(Tensor<i64>, Tensor)) -> Result<Var> {
         let of_class = CrossEntropy::new().compute(&heard.class, class)?;
-        Ok(of_class + MseLoss::new().compute(&heard.pitch, pitch)? * 0.5)
+        Ok(of_class + MSELoss::new().compute(&heard.pitch, pitch)? * 0.5)
     }
 }
 
@@ -395,7 +395,7 @@ fn f64_trains_in_f64() -> Result<()> {
     let first = Linear::new(1, 16).init_as(rng)?;
     let model = Double { first, second: Linear::new(16, 1).init_as(rng)? };
     let mut trainer =
-        Trainer::new(model, Adam::new(2e-2), MseLoss::new()).metric(MeanSquaredError::new());
+        Trainer::new(model, Adam::new(2e-2), MSELoss::new()).metric(MeanSquaredError::new());
     let mut losses = Losses::default();
     trainer.fit(&data, Fit::steps(600).callback(&mut losses).quiet())?;
     let evaluation = trainer.evaluate(&data)?;

@@ -9,7 +9,7 @@ use dendra_autograd::Var;
 use dendra_datasets::{TensorDataset, blobs};
 use dendra_losses::cross_entropy;
 use dendra_nn::Sequential;
-use dendra_optim::Sgd;
+use dendra_optim::SGD;
 use dendra_tensor::{Rng, Tensor};
 use dendra_train::{Checkpoints, EarlyStopping, Fit, Trainer};
 
@@ -28,7 +28,7 @@ fn seen(data: &TensorDataset<i64>, fit: Fit<'_>) -> Vec<Vec<i64>> {
         cross_entropy(output, labels)
     };
     let model = Sequential::input([4]).dense(2).build(&mut Rng::seed(1)).unwrap();
-    let mut trainer: Trainer<_, _, _> = Trainer::new(model, Sgd::new(0.1), loss);
+    let mut trainer: Trainer<_, _, _> = Trainer::new(model, SGD::new(0.1), loss);
     trainer.fit(data, fit.quiet()).unwrap();
     drop(trainer);
     batches.into_inner()

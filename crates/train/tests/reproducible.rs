@@ -5,7 +5,7 @@ use dendra_autograd::StateDict;
 use dendra_datasets::digits;
 use dendra_losses::CrossEntropy;
 use dendra_nn::{Parameters, Sequential, StateFile, load, save};
-use dendra_optim::{Adam, AdamW, CosineAnnealingLr, Optimizer, Sgd, StepLr};
+use dendra_optim::{Adam, AdamW, CosineAnnealingLR, Optimizer, SGD, StepLR};
 use dendra_tensor::Rng;
 use dendra_train::{Accuracy, Fit, Trainer};
 use rayon::ThreadPoolBuilder;
@@ -66,9 +66,9 @@ fn neither_a_second_run_nor_the_number_of_threads_changes_a_bit() {
 #[test]
 fn going_on_from_files_gives_what_not_stopping_gives() {
     let makers: [fn() -> Box<dyn Optimizer>; 3] = [
-        || Box::new(Adam::new(1e-3).schedule(CosineAnnealingLr::new(20))),
+        || Box::new(Adam::new(1e-3).schedule(CosineAnnealingLR::new(20))),
         || Box::new(AdamW::new(1e-3).amsgrad(true).clip_norm(1.0)),
-        || Box::new(Sgd::new(1e-2).momentum(0.9).epoch_schedule(StepLr::new(2).gamma(0.5))),
+        || Box::new(SGD::new(1e-2).momentum(0.9).epoch_schedule(StepLR::new(2).gamma(0.5))),
     ];
     // A ragged last batch, so that epochs do not hide a wrong count of steps.
     let data = digits(72, 9);

@@ -4,7 +4,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::{Files, Hostile, gzip};
 
-/// What an entry is made of: the header's fields are set as they are given.
+/// An entry of an archive; the header's fields are written as given.
 struct Entry<'a> {
     name: &'a [u8],
     kind: EntryType,
@@ -44,12 +44,12 @@ fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// An entry of another kind that has no contents.
+/// An entry of another kind without contents.
 fn special(kind: EntryType, link: &str) -> Vec<u8> {
     archive(&[Entry { kind, link, ..file("a", b"") }])
 }
 
-/// A header of this kind with such contents before a file.
+/// A header of this kind with these contents, followed by a file.
 fn extended(kind: EntryType, contents: &[u8]) -> Vec<u8> {
     archive(&[Entry { kind, ..file("././@LongLink", contents) }, file("a", b"1")])
 }
@@ -132,12 +132,13 @@ pub(super) fn files() -> Vec<Hostile> {
     files.files
 }
 
-/// Archives that are cut off, lie about sizes or hold too much.
+/// Archives that are truncated, have wrong sizes or contain too much.
 fn damaged(files: &mut Files, sound: &[u8]) {
     files.truncated("an archive", sound, (0..sound.len() - 1024).step_by(128));
     files.truncated("an archive", sound, [1, 511, 513, 1023, 1025, 1212, 1535, 1537, 2047, 2049]);
     files.truncated("a gzipped archive", &gzip(sound), (2..1000).step_by(9));
-    // Up to 1,536 the padding and the end would stand for contents.
+    // Up to 1,536 the padding and the end of the archive would count as
+    // contents.
     for size in [2048, 2560, 4096, 1 << 30, u64::MAX >> 1, u64::MAX] {
         let entry = Entry { size, ..file("a", &[7; 700]) };
         files.refused(format!("a size of {size}"), archive(&[entry]));
@@ -170,7 +171,8 @@ fn damaged(files: &mut Files, sound: &[u8]) {
     files.refused("a gzipped web page", gzip(b"<!DOCTYPE html>"));
     files.refused("a gzipped gzip", gzip(&gzip(sound)));
     files.refused("all bytes set", vec![0xff; 2048]);
-    // What a library writes is sound, and its parts interchanged are not.
+    // An archive written by a library is valid; with its parts exchanged it is
+    // not.
     let mut builder = Builder::new(Vec::new());
     let mut header = Header::new_ustar();
     header.set_size(3);
@@ -179,7 +181,7 @@ fn damaged(files: &mut Files, sound: &[u8]) {
     files.refused("contents before the header", [&written[512..1024], &written[..512]].concat());
 }
 
-/// Headers that say something of the next entry.
+/// Headers that describe the next entry.
 fn extensions(files: &mut Files) {
     let deep = "a/".repeat(3000) + "a";
     files.refused("a long name of folders", extended(EntryType::GNULongName, deep.as_bytes()));

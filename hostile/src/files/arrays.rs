@@ -2,7 +2,7 @@
 
 use super::{Files, Hostile, gzip};
 
-/// An IDX file: `extents` in the header, whatever `elements` after it.
+/// An IDX file with `extents` in the header, followed by any `elements`.
 fn idx(extents: &[u32], elements: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, extents.len() as u8];
     bytes.extend(extents.iter().flat_map(|extent| extent.to_be_bytes()));

@@ -6,7 +6,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 use super::{Files, Hostile};
 
-/// A small picture with something in it.
+/// A small picture that is not of one colour.
 fn picture(format: ImageFormat) -> Vec<u8> {
     let picture = RgbImage::from_fn(16, 16, |x, y| {
         let value = |factor: u32| ((x * factor + y * y) % 251) as u8;
@@ -54,7 +54,7 @@ pub(super) fn files() -> Vec<Hostile> {
             files.refused(format!("a PNG of {kind:?} that claims {extent} pixels a side"), bomb);
         }
     }
-    // Exif that leads out of itself, and in circles.
+    // Exif with offsets outside its data, and with cycles.
     for exif in [&b"MM\0*\xff\xff\xff\xff"[..], b"II*\0\0\0\0\0", b"MM\0*\0\0\0\x08\xff\xff", b"MM"]
     {
         let mut changed = png.clone();
@@ -66,7 +66,7 @@ pub(super) fn files() -> Vec<Hostile> {
     let jpeg = picture(ImageFormat::Jpeg);
     files.truncated("a JPEG", &jpeg, [0, 1, 2, 3, 4, 10, 20, 21, 50, 100]);
     for length in (200..jpeg.len()).step_by(29) {
-        // Decoders show what there is of a picture.
+        // Decoders return the available part of a picture.
         files.withstood(format!("a JPEG cut off at {length}"), &jpeg[..length]);
     }
     if let Some(start) = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]) {
@@ -91,7 +91,7 @@ pub(super) fn files() -> Vec<Hostile> {
     files.files
 }
 
-/// The checksum that PNG has behind each chunk (CRC-32).
+/// The checksum at the end of each chunk of a PNG (CRC-32).
 fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, &byte| {
         (0..8).fold(sum ^ u32::from(byte), |sum, _| {

@@ -1,4 +1,4 @@
-//! Group `classic`: the example programs' training, an epoch at a time.
+//! Group `classic`: the training of the example programs, one epoch at a time.
 
 use std::path::{Path, PathBuf};
 
@@ -41,8 +41,8 @@ fn ours(root: &Path) -> std::process::Command {
     command
 }
 
-/// Where MNIST lies, for both sides. Without it ours finds or generates it as the examples do, and
-/// the peers train on noise, which takes them no more and no less time.
+/// The folder of MNIST, for both sides. Without it, our side finds or generates the data as the
+/// examples do, and the peers train on noise, which takes the same time.
 fn data_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("MNIST_DIR").map(PathBuf::from);
     if folder.is_none() {

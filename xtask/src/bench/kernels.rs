@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::{Figures, Group, Measurement, Row, Setting, Work, rows};
 use crate::{Result, process};
 
-/// Measures each case on our side and then at once on each peer's, since the machine's speed may
-/// change within minutes.
+/// Measures each case on our side and immediately afterwards on each peer's, since the machine's
+/// speed may change within minutes.
 pub(super) fn measure(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
     let arguments = ["--list", "--format", "terse"];
     let list = process::output(criterion(group, setting).args(arguments))?;
@@ -33,13 +33,13 @@ pub(super) fn measure(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
     Ok(measured)
 }
 
-/// The benchmarks of a list in criterion's terse format, those that contain `filter`.
+/// The names of a list in criterion's terse format that contain `filter`.
 fn cases<'a>(list: &'a str, filter: &str) -> Vec<&'a str> {
     let names = list.lines().filter_map(|line| line.strip_suffix(": benchmark"));
     names.filter(|name| name.contains(filter)).collect()
 }
 
-/// Our benchmark program of a group's name, under cargo.
+/// The command that runs our benchmark program for a group.
 fn criterion(group: Group, setting: &Setting<'_>) -> Command {
     let mut command = process::cargo(setting.root);
     command.args(["bench", "--quiet", "--package", "dendra-bench", "--bench"]);
@@ -49,27 +49,27 @@ fn criterion(group: Group, setting: &Setting<'_>) -> Command {
     command
 }
 
-/// Where criterion keeps its results.
+/// The folder of criterion's results.
 fn home(root: &Path) -> PathBuf {
     root.join("target/criterion")
 }
 
 fn ours(group: Group, case: &str, setting: &Setting<'_>) -> Result<Measurement> {
     let result = home(setting.root).join(case).join("new");
-    // What an earlier run left must not pass for this one's.
+    // The results of an earlier run must not be taken for those of this one.
     match fs::remove_dir_all(&result) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(format!("cannot remove {}: {error}", result.display()));
         }
         _ => {}
     }
-    // A case's name holds no character that is special in a regular expression.
+    // A case's name contains no special character of regular expressions.
     let filter = format!("^{case}$");
-    // What criterion says goes with the messages; standard output is for the table.
+    // Criterion's output goes to standard error; standard output is for the table.
     process::run(criterion(group, setting).arg(filter).stdout(Stdio::from(io::stderr())))?;
     measurement(&json(&result, "benchmark.json")?, &json(&result, "estimates.json")?)
         .filter(|ours| ours.case == case)
-        .ok_or_else(|| format!("{}: not what criterion should have left", result.display()))
+        .ok_or_else(|| format!("{}: unexpected format of criterion's results", result.display()))
 }
 
 fn json(folder: &Path, file: &str) -> Result<Value> {

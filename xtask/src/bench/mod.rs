@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: our speed, and that of others on the same machine in the same run.
+//! `cargo xtask bench`: our speed, and that of other frameworks on the same machine in the same
+//! run.
 //!
-//! Absolute times drift on shared machines, so each case runs on both sides in turn, with the same
-//! number of threads, and what counts is the ratio.
+//! Absolute times drift on shared machines. So each case runs on both sides in turn, with the same
+//! number of threads, and the ratio is what counts.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::thread;
 
 use clap::{Args, ValueEnum};
 
+mod build;
 mod classic;
 mod kernels;
 mod networks;
@@ -22,7 +24,7 @@ pub(crate) use peers::python_for;
 /// What to measure and where to write it.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What to measure; everything unless given.
+    /// What to measure; everything but the builds unless given.
     group: Option<Group>,
     /// Run PyTorch and Keras in turn with ours, from DENDRA_PEER_PYTHON or the Python on the PATH.
     #[arg(long)]
@@ -50,6 +52,8 @@ enum Group {
     Networks,
     /// Transforms and loaders: seconds for a batch, or for an epoch.
     Data,
+    /// Builds from nothing: seconds of processor time.
+    Build,
 }
 
 impl fmt::Display for Group {
@@ -60,11 +64,12 @@ impl fmt::Display for Group {
             Self::Sequence => "sequence",
             Self::Networks => "networks",
             Self::Data => "data",
+            Self::Build => "build",
         })
     }
 }
 
-/// What a group needs to know to run.
+/// The settings that a group needs to run.
 struct Setting<'a> {
     root: &'a Path,
     threads: usize,
@@ -84,11 +89,11 @@ struct Figures {
 struct Measurement {
     case: String,
     figures: Figures,
-    /// Work per call, where it says more than the time.
+    /// The work per call, where it is more informative than the time.
     work: Option<Work>,
 }
 
-/// How much one call does.
+/// The amount of work of one call.
 #[derive(Clone, Copy)]
 enum Work {
     /// Floating-point operations.
@@ -97,7 +102,7 @@ enum Work {
     Bytes(f64),
 }
 
-/// One line of the results: a case beside one peer, or alone.
+/// One row of the results: a case with one peer, or alone.
 struct Row {
     group: Group,
     case: String,
@@ -108,13 +113,13 @@ struct Row {
 }
 
 impl Row {
-    /// How many times faster we are.
+    /// The peer's time divided by ours.
     fn ratio(&self) -> Option<f64> {
         self.peer.map(|(_, figures)| figures.seconds / self.figures.seconds)
     }
 }
 
-/// The case beside each peer that ran it, or alone.
+/// One row for each peer that ran the case, or one row without a peer.
 fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, Figures)]) -> Vec<Row> {
     let Measurement { case, figures, work } = ours;
     let row = |peer| Row { group, case: case.clone(), figures, work, peer };
@@ -124,8 +129,11 @@ fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, Figures)]) -> 
     theirs.iter().map(|&peer| row(Some(peer))).collect()
 }
 
-/// Measures, prints a table, and writes the file if one is wanted.
+/// Measures, prints a table, and writes the file if requested.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
+    if let Some(Group::Build) = arguments.group {
+        return build::run(root, arguments.peers, &arguments.filter);
+    }
     let threads = match arguments.threads {
         Some(0) => return Err("--threads: at least 1".to_owned()),
         Some(count) => count,
@@ -147,6 +155,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
                     kernels::measure(group, &setting)?
                 }
                 Group::Networks => networks::measure(&setting)?,
+                Group::Build => Vec::new(),
             });
         }
     }
@@ -160,7 +169,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     }
 }
 
-/// How many programs wanted to run in the last minute, where the system tells.
+/// The load average of the last minute, if the system reports it.
 fn load() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()

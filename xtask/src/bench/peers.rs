@@ -1,4 +1,4 @@
-//! Other frameworks, where this machine has them. Nothing is ever installed.
+//! Other frameworks, if they are installed on this machine. Nothing is ever installed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,15 +12,15 @@ use crate::{Result, process};
 pub(super) struct Peer {
     /// Its name in the results.
     pub(super) name: &'static str,
-    /// What it says of its version.
+    /// Its version, as it reports it.
     pub(super) version: String,
-    /// What its script can run.
+    /// The groups that its script can run.
     groups: &'static [Group],
     python: PathBuf,
     script: PathBuf,
 }
 
-/// The frameworks that this project has scripts for, and what these can run.
+/// The frameworks for which this project has scripts, and the groups that these can run.
 const SCRIPTS: [(&str, &str, &[Group]); 2] = [
     (
         "pytorch",
@@ -30,7 +30,8 @@ const SCRIPTS: [(&str, &str, &[Group]); 2] = [
     ("keras", "run_keras.py", &[Group::Classic]),
 ];
 
-/// The frameworks found, each with the first Python that can import it. Says what is missing.
+/// The installed frameworks, each with the first Python that can import it. Prints which are
+/// missing.
 pub(super) fn find(root: &Path) -> Vec<Peer> {
     let mut peers = Vec::new();
     for (name, file, groups) in SCRIPTS {
@@ -50,7 +51,8 @@ pub(super) fn find(root: &Path) -> Vec<Peer> {
     peers
 }
 
-/// The first Python that can run `script`, and the version that it tells of what it runs.
+/// The first Python that can run `script`, and the version of the framework that the script
+/// reports.
 pub(crate) fn python_for(script: &Path) -> Option<(PathBuf, String)> {
     let pythons = pythons(std::env::var_os("DENDRA_PEER_PYTHON").map(PathBuf::from));
     pythons.into_iter().find_map(|python| {
@@ -59,7 +61,7 @@ pub(crate) fn python_for(script: &Path) -> Option<(PathBuf, String)> {
     })
 }
 
-/// Where to look: only where the variable points, if it is set, and to the PATH otherwise.
+/// The Pythons to try: the one that the variable names, if it is set, otherwise those on the PATH.
 fn pythons(given: Option<PathBuf>) -> Vec<PathBuf> {
     match given {
         Some(folder) if folder.is_dir() => vec![folder.join("bin/python")],
@@ -83,7 +85,7 @@ fn version(python: &Path, script: &Path) -> Option<String> {
 }
 
 impl Peer {
-    /// Runs `cases` of `group`, those that the peer's script knows, and returns their times.
+    /// Runs those `cases` of `group` that the peer's script supports, and returns their times.
     fn run(
         &self,
         group: Group,
@@ -101,7 +103,7 @@ impl Peer {
         results(&process::output(&mut command)?)
     }
 
-    /// As [`run`](Self::run), but a failure is only noted: what we measured of ours stays good.
+    /// As [`run`](Self::run), but a failure is only reported, so that our measurements are kept.
     pub(super) fn try_run(
         &self,
         group: Group,

@@ -10,7 +10,7 @@ use super::peers::Peer;
 use super::{Figures, Row, Work};
 use crate::{Result, process};
 
-/// What the figures depend on, in one paragraph.
+/// The conditions of the measurement in one paragraph.
 pub(super) fn setting(threads: usize, peers: &[Peer]) -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor =
@@ -91,7 +91,7 @@ fn rate(work: Work, seconds: f64) -> String {
     }
 }
 
-/// Writes the rows as a JSON list, the peer's fields null for a row without one.
+/// Writes the rows as a JSON list; the fields of the peer are null for a row without one.
 pub(super) fn write(path: &Path, rows: &[Row]) -> Result {
     let mut text = format!("{:#}", Value::from_iter(rows.iter().map(entry)));
     text.push('\n');

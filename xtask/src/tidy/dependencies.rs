@@ -1,11 +1,12 @@
-//! A lean dependency tree is a feature, so it has a budget.
+//! The budget for the number of dependencies.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::{Result, process};
 
-/// Crates that building `dendra` with default features compiles, our own included.
+/// The number of crates that building `dendra` with default features compiles,
+/// including our own.
 const BUDGET: usize = 60;
 
 /// Every crate in the facade's tree of normal dependencies, as `name version`.

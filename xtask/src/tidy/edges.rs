@@ -1,22 +1,22 @@
-//! Which crate of ours may depend on which.
+//! Which crates of this workspace may depend on which.
 //!
-//! The layers are what lets one use a part without the rest, and what keeps each crate small
-//! enough to know. Tests may look further up than the code they test, so long as no crate ends up
-//! depending on itself.
+//! The layers make it possible to use a part of Dendra without the rest, and keep each crate small
+//! enough to understand. Tests may depend on crates further up than the code that they test, but no
+//! crate may depend on itself through them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metadata::Package;
 
-/// Each package and the packages of ours that its code may use.
+/// Each package and the packages of the workspace that its code may use.
 const ALLOWED: [(&str, &[&str]); 13] = [
     ("dendra-tensor", &[]),
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
     ("dendra-nn", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
-    ("dendra-losses", &["dendra-tensor", "dendra-autograd"]),
-    ("dendra-optim", &["dendra-tensor", "dendra-autograd"]),
-    ("dendra-datasets", &["dendra-tensor"]),
+    ("dendra-losses", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
+    ("dendra-optim", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
+    ("dendra-datasets", &["dendra-tensor", "dendra-derive"]),
     (
         "dendra-train",
         &[
@@ -77,7 +77,7 @@ pub(super) fn between(packages: &[Package]) -> Vec<Edge> {
         .collect()
 }
 
-/// The edges that must not be.
+/// The edges that are not allowed.
 pub(super) fn problems(edges: &[Edge]) -> Vec<String> {
     let mut problems: Vec<String> = edges.iter().filter_map(forbidden).collect();
     problems.extend(cycle(edges));
@@ -95,15 +95,15 @@ fn forbidden(Edge { from, to, development }: &Edge) -> Option<String> {
     }
 }
 
-/// One cycle, if there is one, dependencies of tests included.
+/// A dependency cycle, if there is one, including the dependencies of tests.
 fn cycle(edges: &[Edge]) -> Option<String> {
     let mut remaining: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for Edge { from, to, .. } in edges {
         remaining.entry(from).or_default().insert(to);
         remaining.entry(to).or_default();
     }
-    // Take away packages that depend on nothing left until none is; what stays is on a cycle or
-    // above one.
+    // Repeatedly remove packages without remaining dependencies; those that are left are on a cycle
+    // or depend on one.
     while let Some(leaf) =
         remaining.iter().find_map(|(name, needs)| needs.is_empty().then_some(*name))
     {

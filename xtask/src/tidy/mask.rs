@@ -1,4 +1,4 @@
-//! Blanking out comments and literals, so that rules see code and nothing else.
+//! Replaces comments and literals by blanks, so that rules see only code.
 
 /// `text` with the contents of comments, strings and character literals replaced by blanks.
 /// Lines stay where they are.
@@ -19,7 +19,7 @@ pub(super) fn code_only(text: &str) -> String {
     code
 }
 
-/// Where the comment or literal that begins at `at` ends; `at` itself if none begins there.
+/// The end of the comment or literal that begins at `at`; `at` itself if none begins there.
 fn literal_end(text: &[char], at: usize) -> usize {
     let next = text.get(at + 1).copied();
     match text[at] {
@@ -32,14 +32,14 @@ fn literal_end(text: &[char], at: usize) -> usize {
     }
 }
 
-/// Whether the character at `at` continues a word; after the `b` of `br"..."` it does not.
+/// Whether the character at `at` continues a word; the `b` of `br"..."` does not count.
 fn continues_word(text: &[char], at: usize) -> bool {
     let in_word = |c: &char| c.is_alphanumeric() || *c == '_';
     let word: Vec<&char> = text[..at].iter().rev().take_while(|c| in_word(c)).take(2).collect();
     !matches!(word[..], [] | ['b'])
 }
 
-/// The first index from `at` whose rest satisfies `condition`, or the end of the text.
+/// The first index from `at` on at which `condition` holds for the rest, or the end of the text.
 fn find(text: &[char], at: usize, condition: impl Fn(&[char]) -> bool) -> usize {
     (at..text.len()).find(|&index| condition(&text[index..])).unwrap_or(text.len())
 }
@@ -70,7 +70,7 @@ fn string_end(text: &[char], at: usize) -> usize {
     (index + 1).min(text.len())
 }
 
-/// `r"..."`, `r#"..."#` and so on; anything else, `r#type` say, is code.
+/// `r"..."`, `r#"..."#` and so on; anything else, such as `r#type`, is code.
 fn raw_string_end(text: &[char], at: usize) -> usize {
     let quote = find(text, at + 1, |rest| rest[0] != '#');
     if text.get(quote) != Some(&'"') {
@@ -83,7 +83,7 @@ fn raw_string_end(text: &[char], at: usize) -> usize {
     (find(text, quote + 1, closes) + 1 + hashes).min(text.len())
 }
 
-/// A character literal, as against a lifetime or a label.
+/// The end of a character literal, which must be distinguished from a lifetime or a label.
 fn character_end(text: &[char], at: usize) -> usize {
     match (text.get(at + 1), text.get(at + 2)) {
         (Some('\\'), _) => (find(text, at + 3, |rest| rest[0] == '\'') + 1).min(text.len()),

@@ -1,7 +1,7 @@
-//! The rules that only this project has, checked on manifests and source text.
+//! The rules that are specific to this project, checked on manifests and source text.
 //!
-//! Each rule is a small function from what it looks at to a list of problems, so that its test can
-//! show it something wrong. What the compiler, clippy or rustfmt can check is left to them.
+//! Each rule is a small function that returns a list of problems, so that its test can apply it to
+//! wrong input. Everything that the compiler, clippy or rustfmt can check is left to them.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ use source::Source;
 ///
 /// # Errors
 ///
-/// All problems found, one to a line, each with its file and how to mend it.
+/// All problems found, one per line, each with its file and how to fix it.
 pub(crate) fn run(root: &Path) -> Result {
     let sources = source::read_all(root)?;
     let mut problems = Vec::new();

@@ -1,19 +1,19 @@
-//! Every differentiable function is in the table, for the table is what makes its method, checks
-//! its gradient and documents it. An operation that gradients alone use is not public, and checked
-//! by a test beside it.
+//! Every differentiable function must be in the table of operations, which makes its method, checks
+//! its gradient and documents it. An operation that only gradients use is private and has its own
+//! test instead.
 
 use super::Source;
 
-/// Where operations are defined, one file each.
+/// The folder of the operations.
 const FOLDER: &str = "crates/tensor/src/ops/";
 
-/// The operations and the files of operations that the table leaves out.
+/// The operations that are missing in the table.
 pub(super) fn problems(sources: &[Source]) -> Vec<String> {
     let Some(table) = sources.iter().find(|source| source.path == format!("{FOLDER}table.rs"))
     else {
         return vec![format!("{FOLDER}table.rs: the table of operations is not here")];
     };
-    // The part of a feature lies in a file of its own.
+    // The part of the table for a feature is in a separate file.
     let operations = || sources.iter().filter(|source| source.path.starts_with(FOLDER));
     let is_part = |source: &&Source| source.code.lines().any(|line| line == "family! {");
     let parts = operations().filter(is_part).chain([table]);
@@ -38,12 +38,12 @@ fn row(line: &str) -> Option<&str> {
     path.rsplit("::").next()?.split('<').next()
 }
 
-/// The type that a line implements `Op` for; `None` for a macro's variable, too.
+/// The type that a line implements `Op` for; `None` also for the variable of a macro.
 fn implementation(line: &str) -> Option<&str> {
     let (before, after) = line.split_once(" for ")?;
     let name = after.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
-    // Indented ones are in tests, or in macros and then nameless.
-    // The trait stands last, behind bounds that may name it as well.
+    // Indented implementations are in tests or macros. The trait is the last word before `for`,
+    // after bounds that may name it as well.
     let implements = before.rsplit([' ', ':']).next().is_some_and(|of| of.starts_with("Op<"));
     let implements = before.starts_with("impl") && implements;
     (implements && !name.is_empty()).then_some(name)

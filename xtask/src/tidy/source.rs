@@ -1,4 +1,4 @@
-//! The source files of the workspace, read once for all rules.
+//! The source files of the workspace, which are read once for all rules.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ pub(super) struct Source {
     pub(super) path: String,
     /// Its contents.
     pub(super) text: String,
-    /// Its contents with comments and literals blanked out, line for line.
+    /// Its contents with comments and literals replaced by blanks, line for line.
     pub(super) code: String,
 }
 
@@ -45,7 +45,8 @@ fn read_folder(folder: &Path, prefix: &str, sources: &mut Vec<Source>) -> Result
         }
         let (path, relative) = (entry.path(), format!("{prefix}{name}"));
         if entry.file_type().map_err(failure)?.is_dir() {
-            // A folder marked as a cache, a virtual environment say, holds nothing of ours.
+            // A folder that is marked as a cache or a virtual environment contains no source of
+            // ours.
             if !path.join("CACHEDIR.TAG").exists() && !path.join("pyvenv.cfg").exists() {
                 read_folder(&path, &format!("{relative}/"), sources)?;
             }

@@ -1,8 +1,9 @@
-//! Rules on single files: their front, their names, their size.
+//! Rules for single files: their front documentation, module names and size.
 
 use super::Source;
 
-/// A file is about one subject and fits in the head. This is a budget, not a goal.
+/// A file should have one subject and be easy to survey. This is a limit, not a
+/// goal.
 const MAX_LINES: usize = 500;
 
 /// Files that may be longer, each with its own limit and the reason.
@@ -11,13 +12,14 @@ const LONG_FILES: [(&str, usize, &str); 2] = [
     ("tests/fixtures/tables/ops.py", 2000, "one table, a row for each operation"),
 ];
 
-/// What formatting leaves alone, comments and strings, keeps to the same width.
+/// The limit for lines that the formatter does not touch, such as comments and
+/// strings.
 const MAX_COLUMNS: usize = 100;
 
-/// Module names that say nothing about what is inside.
+/// Module names that do not describe the content.
 const EMPTY_NAMES: [&str; 4] = ["utils", "util", "helpers", "misc"];
 
-/// What is wrong with the file.
+/// The problems of the file.
 pub(super) fn problems(source: &Source) -> Vec<String> {
     let mut problems = wide_lines(source);
     problems.extend(too_long(source));
@@ -28,12 +30,14 @@ pub(super) fn problems(source: &Source) -> Vec<String> {
     problems
 }
 
-/// What a file may begin with: its own documentation, or another file as that.
+/// The ways in which a file may begin: with its own documentation, or by
+/// including another file as such.
 const FRONTS: [&str; 2] = ["//!", "#![doc = include_str!("];
 
 fn without_front(source: &Source) -> Option<String> {
-    (!FRONTS.iter().any(|front| source.text.starts_with(front)))
-        .then(|| format!("{}:1: begin the file with a `//!` front: what it is for", source.path))
+    (!FRONTS.iter().any(|front| source.text.starts_with(front))).then(|| {
+        format!("{}:1: begin the file with `//!` documentation of its purpose", source.path)
+    })
 }
 
 fn empty_modules(source: &Source) -> Vec<String> {
@@ -64,7 +68,7 @@ fn wide_lines(source: &Source) -> Vec<String> {
     let mut problems = Vec::new();
     for (number, line) in (1..).zip(source.text.lines()) {
         let columns = line.chars().count();
-        // An address cannot be broken.
+        // A URL cannot be broken.
         if columns > MAX_COLUMNS && !line.contains("://") {
             let place = format!("{}:{number}", source.path);
             problems.push(format!("{place}: {columns} columns, the limit is {MAX_COLUMNS}"));
@@ -132,7 +136,8 @@ mod tests {
             assert!(!reason.is_empty() && limit > MAX_LINES, "{path}");
             let source = sources.iter().find(|source| source.path == path);
             let lines = source.map_or(0, |source| source.text.lines().count());
-            // The next row of a table this long would need it.
+            // A table needs the exception as long as its next rows would exceed
+            // the limit.
             assert!(lines + 50 > MAX_LINES, "{path} no longer needs its exception");
         }
     }

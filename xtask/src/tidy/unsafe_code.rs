@@ -1,7 +1,8 @@
-//! `unsafe` lives in the buffer and the kernels of dendra-tensor, and says why it is sound.
+//! `unsafe` is allowed only in the buffer and the kernels of dendra-tensor, with the reason why it
+//! is sound.
 //!
-//! That every block has its `SAFETY` comment is clippy's `undocumented_unsafe_blocks`; the rules
-//! here make sure that the lint is on everywhere and cover what it leaves out.
+//! Clippy's `undocumented_unsafe_blocks` requires a `SAFETY` comment for every block. The rules
+//! here make sure that this lint is on everywhere, and check what it does not cover.
 
 use std::fs;
 use std::path::Path;
@@ -10,14 +11,15 @@ use super::Source;
 use crate::Result;
 use crate::metadata::Package;
 
-/// Where `unsafe` may stand: these files, and the files in these folders. The trait of elements
-/// is unsafe to implement because the buffer relies on it.
+/// Where `unsafe` is allowed: these files, and the files in these folders. The trait of elements is
+/// unsafe to implement because the buffer relies on it.
 const ALLOWED: [&str; 3] =
     ["crates/tensor/src/buffer.rs", "crates/tensor/src/element.rs", "crates/tensor/src/kernels/"];
 
 const LINT: &str = "undocumented_unsafe_blocks";
 
-/// `unsafe` out of its place, undocumented `unsafe fn`, and the lint switched off.
+/// `unsafe` outside the allowed files, undocumented `unsafe fn`, and attempts to switch off the
+/// lint.
 pub(super) fn problems(source: &Source) -> Vec<String> {
     if !source.is_rust() {
         return Vec::new();
@@ -54,7 +56,7 @@ fn declares_function(line: &str) -> bool {
     keyword.is_some_and(|index| index <= 2 && words.get(index + 1).is_some())
 }
 
-/// Whether the comments and attributes just above end a documentation with a word on safety.
+/// Whether the comments and attributes directly above contain documentation on safety.
 fn is_documented(above: &[&str]) -> bool {
     above
         .iter()
@@ -64,7 +66,7 @@ fn is_documented(above: &[&str]) -> bool {
         .any(|line| line.contains("# Safety") || line.contains("SAFETY:"))
 }
 
-/// Whether the workspace denies undocumented `unsafe` blocks and every package takes its lints.
+/// Whether the workspace denies undocumented `unsafe` blocks and every package uses its lints.
 pub(super) fn lint_problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
     let read = |path: &str| {
         fs::read_to_string(root.join(path)).map_err(|error| format!("cannot read {path}: {error}"))
@@ -87,7 +89,7 @@ fn package_lint_problem(path: &str, manifest: &str) -> Option<String> {
     let mut lines = manifest.lines().map(str::trim).skip_while(|line| *line != "[lints]").skip(1);
     let follows = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
     (follows != Some("workspace = true"))
-        .then(|| format!("{path}: take the lints of the workspace, [lints] workspace = true"))
+        .then(|| format!("{path}: use the lints of the workspace: [lints] workspace = true"))
 }
 
 #[cfg(test)]

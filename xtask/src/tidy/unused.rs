@@ -1,4 +1,4 @@
-//! A dependency in the workspace's manifest is there because a package uses it.
+//! Every dependency in the workspace's manifest must be used by a package.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::Result;
 use crate::metadata::Package;
 
-/// The dependencies of the workspace's manifest that no package names.
+/// The dependencies of the workspace's manifest that no package uses.
 pub(super) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
     let manifest = root.join("Cargo.toml");
     let text = fs::read_to_string(&manifest)

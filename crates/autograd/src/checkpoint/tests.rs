@@ -1,4 +1,4 @@
-//! Parts that are computed again against parts that are not.
+//! Checkpointed parts, compared with parts that are not checkpointed.
 
 use dendra_tensor::{Ops, Rng};
 
@@ -39,7 +39,7 @@ impl Net {
         let rng = &mut tape.random_stream();
         let mask = Tensor::dropout_mask(h.shape(), 0.5, 2.0, rng);
         tape.update_towards(&self.mean, h.value().mean_axes(&[0], false)?, 0.1);
-        // A value used twice, and one from outside the part.
+        // A value that is used twice, and one from outside the part.
         let h = h.mul(&Var::new(mask))?;
         h.mul(&h)?.add(&skip.mul(&self.shared.on(x))?)
     }
@@ -109,8 +109,8 @@ fn the_record_holds_no_inner_values() {
         (calls, outside)
     };
     assert_eq!(kept(Run::Plain), (20, vec![]));
-    // What stays: two calls behind the parts; of each part what it takes from
-    // outside.
+    // What the tape keeps: two calls after the parts, and for each part its
+    // values from outside.
     assert_eq!(kept(Run::Parts), (2, vec![3, 3, 4]));
     assert_eq!(kept(Run::Nested), (2, vec![3, 4]));
 }
@@ -151,7 +151,7 @@ fn inner_values_may_be_watched_and_used_outside() {
     for (a, b) in gradients.wrt(&x).unwrap().to_vec().into_iter().zip(expected.to_vec()) {
         assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} {b}");
     }
-    // The part may be the end of the tape.
+    // A part may be the end of the tape.
     let x = Tape::training(0, 0).leaf(Tensor::scalar(3.0_f32));
     let y = checkpoint(&x, |x| checkpoint(x, |x| Ok(x.square()))).unwrap();
     assert_eq!(y.backward().unwrap().wrt(&x).unwrap().item().unwrap(), 6.0);

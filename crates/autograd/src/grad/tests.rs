@@ -1,4 +1,4 @@
-//! Gradients of losses that hold gradients, and of several values.
+//! Gradients of losses that contain gradients, and of several values.
 
 use dendra_tensor::{Ops, Rng};
 
@@ -9,8 +9,8 @@ fn normal(shape: &[usize], seed: u64) -> Tensor<f64> {
     Tensor::normal(shape, 0.0, 0.7, &mut Rng::seed(seed))
 }
 
-/// The weights and biases of a network with one hidden layer of 5 for inputs of
-/// one number.
+/// The weights and biases of a network with one number as input and one hidden
+/// layer of 5 units.
 fn network() -> Vec<Param<f64>> {
     [[5, 1].as_slice(), &[5], &[1, 5], &[1]]
         .iter()
@@ -88,7 +88,7 @@ fn misuse_is_explained() {
 
 #[test]
 fn a_loss_may_hold_a_gradient() {
-    // A penalty on the slope of a network, as of a Wasserstein critic.
+    // A penalty on the slope of a network, as for a Wasserstein critic.
     let points = normal(&[4, 1], 9);
     check(&mut network(), |net| {
         let x = Tape::training(0, 0).leaf(points.clone());
@@ -100,7 +100,8 @@ fn a_loss_may_hold_a_gradient() {
 
 #[test]
 fn a_loss_may_hold_a_second_derivative() {
-    // The residual of u″ = −u, trained by the network's parameters: third order.
+    // The residual of u″ = −u with respect to the parameters of the network: a
+    // third derivative.
     let points = normal(&[4, 1], 10);
     check(&mut network(), |net| {
         let x = Tape::training(0, 0).leaf(points.clone());

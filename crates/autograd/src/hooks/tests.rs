@@ -1,4 +1,4 @@
-//! Hooks that look, hooks that change, and rules of attribution.
+//! Hooks that observe, hooks that change gradients, and attribution rules.
 
 use dendra_tensor::{Ops, Rng};
 
@@ -70,7 +70,8 @@ fn what_hooks_do_to_gradients_has_gradients() {
     let slope = (&h * &h * &h).sum().grad_recorded(&x).unwrap();
     assert_eq!(slope.value().to_vec(), [18.0 * 512.0]);
     let inner = slope.sum().grad(&x).unwrap();
-    // The hook is called in this pass, too, for what flows through h.
+    // The hook is also called in this pass, for the gradient that flows through
+    // h.
     assert!(inner.is_finite());
 }
 
@@ -82,7 +83,7 @@ fn wrong_hooks_are_explained() {
         x.sum().backward().err().unwrap().to_string()
     };
     let shape = message(|_| Ok(Some(Var::new(Tensor::zeros([3])))));
-    assert_eq!(shape, "register_hook: a hook gave a gradient of shape [3] for [2]");
+    assert_eq!(shape, "register_hook: expected a gradient of shape [2] from a hook, got [3]");
     assert_eq!(message(|_| Err(Error::tape("no"))), Error::tape("no").to_string());
 
     let tape = Tape::training(0, 0);
@@ -101,15 +102,15 @@ fn guided_backpropagation_is_one_rule() {
     let (net, point) = (Net::new(), normal(&[1, 4], 4));
     let tape = Tape::evaluation();
     tape.register_rule_hook(|call| match call.name() {
-        "Relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
+        "relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
         _ => Ok(None),
     });
     let x = tape.leaf(point.clone());
     let y = net.forward(&x);
     let found = y.vjp(&Tensor::from([[0.0, 1.0, 0.0]]), &x).unwrap();
 
-    // By hand: backwards through each ReLU goes what is positive where its
-    // input was.
+    // By hand: each ReLU passes back the positive part where its input was
+    // positive.
     let [a, b, c] = net.0.each_ref().map(Param::value);
     let first = point.matmul(&a.transpose(0, 1).unwrap()).unwrap();
     let second = first.relu().matmul(&b.transpose(0, 1).unwrap()).unwrap();
@@ -127,9 +128,9 @@ fn guided_backpropagation_is_one_rule() {
 
 #[test]
 fn layer_wise_relevance_is_one_rule_and_is_conserved() {
-    // The relevance of an output is shared among the inputs by what each
-    // contributed: Rᵢ = xᵢ · Σⱼ wⱼᵢ Rⱼ / (zⱼ + ε·sign zⱼ), for any operation
-    // whose gradient gives Σⱼ wⱼᵢ gⱼ.
+    // The relevance of an output is divided among the inputs by their
+    // contributions: Rᵢ = xᵢ · Σⱼ wⱼᵢ Rⱼ / (zⱼ + ε·sign zⱼ), for any operation
+    // whose gradient is Σⱼ wⱼᵢ gⱼ.
     let epsilon = 1e-9;
     let (net, point) = (Net::new(), normal(&[1, 4], 5));
     let tape = Tape::evaluation();

@@ -19,7 +19,8 @@ pub(super) fn gradients<T: Float>(
     }
     let g = match cotangent {
         SampleGradient::Rows(g) => g,
-        // A value that all samples share has a cotangent of each.
+        // The cotangent of a value that all samples share has an axis of
+        // samples.
         SampleGradient::Each(each) => {
             let of = |sample: usize| Ok(call.vjp(needs, each.narrow(0, sample, 1)?.squeeze(0)?));
             return stacked(needs, samples, of);
@@ -37,7 +38,7 @@ pub(super) fn gradients<T: Float>(
     if shared.contains(&true) {
         let each = match sliced(call, &shared, &g, samples) {
             Some(each) => each,
-            // For each sample the cotangent of the others is 0.
+            // For each sample, the cotangent of the other samples is 0.
             None => stacked(&shared, samples, |sample| {
                 Ok(call.vjp(&shared, masked(&g, samples, &|other| other == sample)?))
             })?,
@@ -49,7 +50,7 @@ pub(super) fn gradients<T: Float>(
     Ok(gradients)
 }
 
-/// One gradient for each sample, one after the other.
+/// One gradient for each sample, stacked along axis 0.
 fn stacked<T: Float>(
     needs: &[bool],
     samples: usize,
@@ -71,7 +72,7 @@ fn stacked<T: Float>(
     each.into_iter().map(stack).collect()
 }
 
-/// Each element has its own gradient before what was stretched is summed up.
+/// Each element has its own gradient until the axes of a broadcast are summed.
 fn elementwise<T: Float>(
     call: &dyn Recorded<T>,
     needs: &[bool],
@@ -100,7 +101,7 @@ fn elementwise<T: Float>(
         .collect()
 }
 
-/// The gradient by an operand of this shape that was stretched, for each sample.
+/// The gradient for each sample of an operand of this shape that was broadcast.
 fn unstretched<T: Float>(gradient: &Tensor<T>, x: &Shape, samples: usize) -> Result<Tensor<T>> {
     let rank = gradient.rank();
     let gradient = by_sample(gradient, samples)?;
@@ -117,10 +118,10 @@ fn unstretched<T: Float>(gradient: &Tensor<T>, x: &Shape, samples: usize) -> Res
     sum.reshape(std::iter::once(samples).chain(x.iter().copied()).collect::<Shape>())
 }
 
-/// The gradients by inputs whose rows hold the samples, and which inputs have
-/// none such. That the rows of other samples have no part in a sample's gradient
-/// is tried out: a random half of the samples gets a cotangent of 0, then the
-/// other half.
+/// The gradients of inputs whose rows hold the samples, and which inputs are
+/// not of this kind. Whether a sample's gradient is independent of the other
+/// samples' rows is tested: first a random half of the samples gets a cotangent
+/// of 0, then the other half.
 fn rows<T: Float>(
     call: &dyn Recorded<T>,
     needs: &[bool],
@@ -160,8 +161,8 @@ fn rows<T: Float>(
     Ok((found, shared))
 }
 
-/// The gradients by shared inputs from calls that see one sample each; `None`
-/// when the operation cannot be cut so or mixes samples.
+/// The gradients of shared inputs, from calls on one sample each; `None` when
+/// the operation cannot be divided into samples or mixes them.
 fn sliced<T: Float>(
     call: &dyn Recorded<T>,
     shared: &[bool],
@@ -171,7 +172,7 @@ fn sliced<T: Float>(
     let holds = |shape: &Shape| shape.first().is_some_and(|&rows| rows > 0 && rows % samples == 0);
     let cut: Needs =
         call.inputs().iter().zip(shared).map(|(x, &shared)| !shared && holds(x.shape())).collect();
-    // A constant may be a weight that does not train.
+    // A constant may be a weight that is not trained.
     let nodes: Needs =
         cut.iter().zip(call.parents()).map(|(&cut, parent)| cut && parent.is_some()).collect();
     let attempts = if nodes == cut { vec![cut] } else { vec![cut, nodes] };
@@ -219,7 +220,7 @@ fn sliced<T: Float>(
     })
 }
 
-/// Whether two results differ by rounding alone.
+/// Whether two results differ only by rounding.
 fn is_close<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> bool {
     let tolerance = if size_of::<T>() > 4 { 1e-9 } else { 1e-4 };
     let (a, b) = (a.contiguous(), b.contiguous());
@@ -232,7 +233,7 @@ fn is_close<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> bool {
     a.shape() == b.shape() && !x.iter().zip(y).any(differs)
 }
 
-/// A tensor whose axis 0 holds the samples, with an axis of their own:
+/// A tensor whose axis 0 holds the samples, with a separate axis for them:
 /// `[samples, rows, …]`.
 pub(super) fn by_sample<T: Float>(x: &Tensor<T>, samples: usize) -> Result<Tensor<T>> {
     let Some((&rows, rest)) = x.shape().split_first().filter(|(rows, _)| *rows % samples == 0)

@@ -1,6 +1,7 @@
 //! [`Prefetch`]: an epoch whose batches are gathered ahead on background
 //! threads.
 
+use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -26,6 +27,14 @@ pub struct Prefetch<'scope, 'env, 'a, D: Dataset + ?Sized> {
     running: Vec<Worker<'scope, Batch<D>>>,
     /// The batches that the running threads have handed out.
     delivered: usize,
+}
+
+impl<D: Dataset + ?Sized> fmt::Debug for Prefetch<'_, '_, '_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Prefetch");
+        debug.field("workers", &self.workers).field("delivered", &self.delivered);
+        debug.finish_non_exhaustive()
+    }
 }
 
 /// A background thread and the queue of its batches.

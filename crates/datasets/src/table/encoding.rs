@@ -5,13 +5,15 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use dendra_tensor::{Error, Result, Tensor};
+use dendra_tensor::{Error, Result, Shape, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::{Column, Table, cells, finite};
+use crate::preprocessing::{Prepare, Preprocessing};
 use crate::tensors::TensorDataset;
 
 /// What happens to missing values.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Missing {
     /// They are an error that names the column and the row.
     #[default]
@@ -151,7 +153,7 @@ impl TableEncoding {
                 Kind::OneHot | Kind::Ordinal => {
                     let mut values = BTreeSet::new();
                     for row in 0..train.len() {
-                        values.insert(self.category(name, column, row)?);
+                        values.insert(category(name, column, row, self.missing)?);
                     }
                     let values = values.into_iter().collect();
                     Rule::Categories { values, one_hot: matches!(kind, Kind::OneHot) }
@@ -160,7 +162,7 @@ impl TableEncoding {
             Ok((name.clone(), rule))
         };
         let rules = self.inputs.iter().map(fit).collect::<Result<Vec<_>>>()?;
-        Ok(Encoder { encoding: self, rules })
+        Ok(Encoder { missing: self.missing, allow_unknown: self.allow_unknown, rules })
     }
 
     fn fit_numbers(&self, name: &str, all: &[f64]) -> Result<Rule> {
@@ -176,15 +178,16 @@ impl TableEncoding {
             values.iter().map(|x| x / values.len() as f64).sum::<f64>()
         };
         let fill = match self.missing {
-            Missing::Error => f64::NAN,
-            Missing::Mean => mean(&known),
-            Missing::Median => 0.5 * known[(count - 1) / 2] + 0.5 * known[count / 2],
-            Missing::Constant(value) => value,
+            Missing::Error => None,
+            Missing::Mean => Some(mean(&known)),
+            Missing::Median => Some(0.5 * known[(count - 1) / 2] + 0.5 * known[count / 2]),
+            Missing::Constant(value) => Some(value),
         };
-        if let (Missing::Error, Some(row)) = (self.missing, all.iter().position(|x| x.is_nan())) {
+        if let (None, Some(row)) = (fill, all.iter().position(|x| x.is_nan())) {
             return Err(missing(name, row));
         }
-        let filled: Vec<f64> = all.iter().map(|&x| if x.is_nan() { fill } else { x }).collect();
+        let filled = all.iter().map(|&x| if x.is_nan() { fill.unwrap_or(x) } else { x });
+        let filled: Vec<f64> = filled.collect();
         let (shift, scale) = match self.scaling {
             Scaling::None => (0.0, 1.0),
             Scaling::Standard => {
@@ -206,22 +209,23 @@ impl TableEncoding {
         let scale = if scale > 0.0 { scale } else { 1.0 };
         Ok(Rule::Number { fill, shift, scale })
     }
+}
 
-    /// The value of a row as a category; `None` is that of missing values.
-    fn category(&self, name: &str, column: &Column, row: usize) -> Result<Option<Category>> {
-        let value = match column {
-            Column::Numbers(all) => Some(all[row]).filter(|x| !x.is_nan()).map(Category::number),
-            Column::Texts(all) => all[row].as_deref().map(|text| Category::Text(text.to_owned())),
-        };
-        if value.is_none() && self.missing == Missing::Error {
-            return Err(missing(name, row));
-        }
-        Ok(value)
+/// The value of a row as a category; `None` is that of missing values.
+fn category(name: &str, column: &Column, row: usize, rule: Missing) -> Result<Option<Category>> {
+    let value = match column {
+        Column::Numbers(all) => Some(all[row]).filter(|x| !x.is_nan()).map(Category::number),
+        Column::Texts(all) => all[row].as_deref().map(|text| Category::Text(text.to_owned())),
+    };
+    if value.is_none() && rule == Missing::Error {
+        return Err(missing(name, row));
     }
+    Ok(value)
 }
 
 /// A value of a column, in the order of the values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
 enum Category {
     Number(f64),
     Text(String),
@@ -298,16 +302,21 @@ fn numbers<'a>(name: &str, column: &'a Column) -> Result<&'a [f64]> {
 }
 
 /// What was learnt about a column.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Rule {
-    Number { fill: f64, shift: f64, scale: f64 },
+    Number { fill: Option<f64>, shift: f64, scale: f64 },
     Categories { values: Vec<Option<Category>>, one_hot: bool },
 }
 
 /// Makes inputs of tables as [`TableEncoding::fit`] has learnt it.
-#[derive(Clone, Debug)]
+///
+/// A predictor keeps it in the file of its model (see [`Preprocessing`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Encoder {
-    encoding: TableEncoding,
+    missing: Missing,
+    allow_unknown: bool,
     rules: Vec<(String, Rule)>,
 }
 
@@ -328,12 +337,55 @@ impl Encoder {
         self.rules.iter().flat_map(names).collect()
     }
 
+    /// The number of inputs of a row.
+    pub fn width(&self) -> usize {
+        let width = |rule: &Rule| match rule {
+            Rule::Categories { values, one_hot: true } => values.len(),
+            _ => 1,
+        };
+        self.rules.iter().map(|(_, rule)| width(rule)).sum()
+    }
+
+    /// What a row of inputs was made of: each column with its value, as a
+    /// report shows them beside a mistake.
+    pub fn describe(&self, inputs: &[f32]) -> Vec<(String, String)> {
+        let mut rest = inputs;
+        let value = |(name, rule): &(String, Rule)| {
+            let width = match rule {
+                Rule::Categories { values, one_hot: true } => values.len(),
+                _ => 1,
+            };
+            let (own, others) = rest.split_at_checked(width)?;
+            rest = others;
+            let value = match rule {
+                Rule::Number { shift, scale, .. } => {
+                    // As many digits as the inputs have.
+                    let number = f64::from(own[0]) * scale + shift;
+                    format!("{}", (number * 1e4).round() / 1e4)
+                }
+                Rule::Categories { values, one_hot } => {
+                    let index = match one_hot {
+                        true => own.iter().position(|&x| x == 1.0),
+                        false => Some(own[0] as usize),
+                    };
+                    match index.and_then(|index| values.get(index)) {
+                        Some(Some(value)) => value.to_string(),
+                        Some(None) => "missing".to_owned(),
+                        None => "unknown".to_owned(),
+                    }
+                }
+            };
+            Some((name.clone(), value))
+        };
+        self.rules.iter().map_while(value).collect()
+    }
+
     /// The number of categories of a column, which an embedding needs; `None`
     /// for numbers and unknown columns.
     pub fn categories(&self, column: &str) -> Option<usize> {
         self.rules.iter().find_map(|(name, rule)| match rule {
             Rule::Categories { values, .. } if name == column => {
-                Some(values.len() + usize::from(self.encoding.allow_unknown))
+                Some(values.len() + usize::from(self.allow_unknown))
             }
             _ => None,
         })
@@ -348,7 +400,7 @@ impl Encoder {
     /// not allowed, or a column of categories holds numbers and held texts when
     /// they were learnt: `"07"` and `"7"` are one number.
     pub fn inputs(&self, table: &Table) -> Result<Tensor> {
-        let width = self.input_names().len();
+        let width = self.width();
         let mut inputs = vec![0.0; table.len() * width];
         let mut start = 0;
         for (name, rule) in &self.rules {
@@ -358,7 +410,8 @@ impl Encoder {
                 Rule::Number { fill, shift, scale } => {
                     let all = numbers(name, column)?;
                     for (row, out) in rows {
-                        let number = if all[row].is_nan() { *fill } else { all[row] };
+                        let number =
+                            if all[row].is_nan() { fill.unwrap_or(f64::NAN) } else { all[row] };
                         if number.is_nan() {
                             return Err(missing(name, row));
                         }
@@ -368,10 +421,10 @@ impl Encoder {
                 }
                 Rule::Categories { values, one_hot } => {
                     for (row, out) in rows {
-                        let value = self.encoding.category(name, column, row)?;
+                        let value = category(name, column, row, self.missing)?;
                         let place = match found(name, values, &value)? {
                             Some(place) => place,
-                            None if self.encoding.allow_unknown => values.len(),
+                            None if self.allow_unknown => values.len(),
                             None => return Err(unknown(name, row, value.as_ref())),
                         };
                         match out[start..].get_mut(place).filter(|_| place < values.len()) {
@@ -429,18 +482,68 @@ impl Encoder {
         target: &str,
         classes: &[String],
     ) -> Result<TensorDataset<i64>> {
+        let labels = table.labels(target, classes)?;
+        TensorDataset::classification(self.inputs(table)?, labels, classes.len())
+    }
+}
+
+impl Preprocessing for Encoder {
+    type Input = Tensor;
+
+    const KIND: &'static str = "table";
+
+    fn input_shape(&self) -> Shape {
+        Shape::from([self.width()])
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::data("Encoder", message));
+        for (name, rule) in &self.rules {
+            match rule {
+                Rule::Number { fill, shift, scale } => {
+                    let finite = shift.is_finite() && fill.is_none_or(f64::is_finite);
+                    if !(finite && scale.is_finite() && *scale > 0.0) {
+                        return wrong(format!("column {name:?} is scaled by {scale} from {shift}"));
+                    }
+                }
+                Rule::Categories { values, .. } => {
+                    if values.is_empty() || !values.is_sorted_by(|a, b| a < b) {
+                        return wrong(format!(
+                            "the categories of column {name:?} are not in order"
+                        ));
+                    }
+                }
+            }
+        }
+        if self.rules.is_empty() { wrong("it has no inputs".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl Prepare<Table> for Encoder {
+    fn prepare(&self, rows: &Table) -> Result<Tensor> {
+        self.inputs(rows)
+    }
+}
+
+impl Table {
+    /// The values of a column as labels: each the index of its value among
+    /// `classes`, of shape `[rows]`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such column, or a row has no value there or another.
+    pub fn labels(&self, column: &str, classes: &[String]) -> Result<Tensor<i64>> {
         let numbers: HashMap<&str, i64> = classes.iter().map(String::as_str).zip(0..).collect();
         let number = |value: &Category| numbers.get(value.to_string().as_str()).copied();
-        let labels = class_values(table, target)?
+        let labels = class_values(self, column)?
             .into_iter()
             .enumerate()
             .map(|(row, value)| {
                 let label = number(&value).or_else(|| value.as_number().and_then(|v| number(&v)));
-                label.ok_or_else(|| unknown(target, row, Some(&value)))
+                label.ok_or_else(|| unknown(column, row, Some(&value)))
             })
             .collect::<Result<Vec<_>>>()?;
-        let labels = Tensor::from_vec(labels, [table.len()])?;
-        TensorDataset::classification(self.inputs(table)?, labels, classes.len())
+        Tensor::from_vec(labels, [self.len()])
     }
 }
 
@@ -456,8 +559,9 @@ pub fn classes(table: &Table, target: &str) -> Result<Vec<String>> {
 }
 
 fn class_values(table: &Table, target: &str) -> Result<Vec<Category>> {
-    let (column, strict) = (table.column(target)?, TableEncoding::new());
-    let value = |row| strict.category(target, column, row)?.ok_or_else(|| missing(target, row));
+    let column = table.column(target)?;
+    let value =
+        |row| category(target, column, row, Missing::Error)?.ok_or_else(|| missing(target, row));
     (0..table.len()).map(value).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Crops and flips: pixels in other places.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use super::{Image, Pixel, Transform, check_probability};
@@ -81,37 +82,27 @@ pub(super) fn crop<P: Pixel>(
 }
 
 /// A part of the image, at a random place; torchvision's `RandomCrop`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct RandomCrop {
     size: [usize; 2],
+    /// The number of pixels added on all sides first.
+    #[set(default = 0)]
     padding: usize,
+    /// The values of the padding.
+    #[set(default = Border::Constant(0.0))]
     border: Border,
 }
 
 impl RandomCrop {
     /// A square part of so many pixels.
     pub fn new(size: usize) -> Self {
-        Self { size: [size; 2], padding: 0, border: Border::Constant(0.0) }
+        Self::with_defaults([size; 2])
     }
 
     /// A part of this height and width.
     #[must_use]
     pub fn size(mut self, height: usize, width: usize) -> Self {
         self.size = [height, width];
-        self
-    }
-
-    /// How many pixels are put around the image first, 0 unless set.
-    #[must_use]
-    pub fn padding(mut self, padding: usize) -> Self {
-        self.padding = padding;
-        self
-    }
-
-    /// What these pixels are, zeros unless set.
-    #[must_use]
-    pub fn border(mut self, border: Border) -> Self {
-        self.border = border;
         self
     }
 }

@@ -2,6 +2,7 @@
 
 use std::f32::consts::TAU;
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use super::resize::part_of;
@@ -9,10 +10,15 @@ use super::{Image, Pixel, Transform, check_probability, check_range};
 
 /// Adds normally distributed noise to every pixel; torchvision's
 /// `GaussianNoise`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct GaussianNoise {
+    /// The mean of the noise.
+    #[set(default = 0.0)]
     mean: f64,
     sigma: f64,
+    /// Whether the values are limited to those between black and white. Bytes
+    /// are always limited.
+    #[set(default = true)]
     clip: bool,
 }
 
@@ -20,22 +26,7 @@ impl GaussianNoise {
     /// Noise of this standard deviation, in units of white: 1 for floats, 255
     /// for bytes.
     pub fn new(sigma: f64) -> Self {
-        Self { mean: 0.0, sigma, clip: true }
-    }
-
-    /// The mean of the noise, 0 unless set.
-    #[must_use]
-    pub fn mean(mut self, mean: f64) -> Self {
-        self.mean = mean;
-        self
-    }
-
-    /// Whether to limit the values to those between black and white; true
-    /// unless set. Bytes are limited in any case.
-    #[must_use]
-    pub fn clip(mut self, clip: bool) -> Self {
-        self.clip = clip;
-        self
+        Self::with_defaults(sigma)
     }
 }
 
@@ -77,11 +68,17 @@ fn normal_pair(rng: &mut Rng) -> [f32; 2] {
 /// Blots out a rectangle; torchvision's `RandomErasing`.
 ///
 /// Z. Zhong et al.: "Random erasing data augmentation", AAAI 2020.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct RandomErasing {
     probability: f64,
+    /// The range of the share of the area that is erased.
+    #[set(each(low, high), default = (0.02, 0.33))]
     scale: (f64, f64),
+    /// The range of the ratio of width to height.
+    #[set(each(low, high), default = (0.3, 3.3))]
     ratio: (f64, f64),
+    /// The value of the erased pixels.
+    #[set(default = 0.0)]
     value: f32,
 }
 
@@ -89,28 +86,7 @@ impl RandomErasing {
     /// Blots out, with this probability, 2 to 33 % of the area by a rectangle
     /// of zeros that is 0.3 to 3.3 times as wide as high.
     pub fn new(probability: f64) -> Self {
-        Self { probability, scale: (0.02, 0.33), ratio: (0.3, 3.3), value: 0.0 }
-    }
-
-    /// The share of the area.
-    #[must_use]
-    pub fn scale(mut self, low: f64, high: f64) -> Self {
-        self.scale = (low, high);
-        self
-    }
-
-    /// Width over height of the rectangle.
-    #[must_use]
-    pub fn ratio(mut self, low: f64, high: f64) -> Self {
-        self.ratio = (low, high);
-        self
-    }
-
-    /// The value put in, 0 unless set.
-    #[must_use]
-    pub fn value(mut self, value: f32) -> Self {
-        self.value = value;
-        self
+        Self::with_defaults(probability)
     }
 }
 

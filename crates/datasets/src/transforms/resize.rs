@@ -1,5 +1,6 @@
 //! Other numbers of pixels.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use super::crop::{Border, crop};
@@ -101,10 +102,14 @@ impl Taps {
 
 /// A random part of the image in another size; torchvision's
 /// `RandomResizedCrop`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct RandomResizedCrop {
     size: [usize; 2],
+    /// The range of the share of the area that is cut out.
+    #[set(each(low, high), default = (0.08, 1.0))]
     scale: (f64, f64),
+    /// The range of the ratio of width to height.
+    #[set(each(low, high), default = (3.0 / 4.0, 4.0 / 3.0))]
     ratio: (f64, f64),
 }
 
@@ -112,21 +117,7 @@ impl RandomResizedCrop {
     /// A part that holds 8 to 100 % of the image's area and is 3/4 to 4/3 as
     /// wide as high, brought to this height and width.
     pub fn new(height: usize, width: usize) -> Self {
-        Self { size: [height, width], scale: (0.08, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0) }
-    }
-
-    /// The share of the area.
-    #[must_use]
-    pub fn scale(mut self, low: f64, high: f64) -> Self {
-        self.scale = (low, high);
-        self
-    }
-
-    /// Width over height of the part.
-    #[must_use]
-    pub fn ratio(mut self, low: f64, high: f64) -> Self {
-        self.ratio = (low, high);
-        self
+        Self::with_defaults([height, width])
     }
 }
 

@@ -4,6 +4,7 @@
 use std::f64::consts::PI;
 use std::ops::RangeInclusive;
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use super::blur::blur;
@@ -64,57 +65,28 @@ fn edge<P: Pixel>(
 /// Turns, stretches, leans and shifts the image around its centre;
 /// torchvision's function `affine` with linear interpolation, its angle
 /// counter-clockwise. Nothing is done unless set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct Affine {
+    /// The angle of the rotation, counter-clockwise, in degrees.
+    #[set(default = 0.0)]
     angle: f64,
+    /// The shift to the right and down, in pixels.
+    #[set(each(right, down), default = [0.0; 2])]
     translate: [f64; 2],
+    /// The factor of both axes.
+    #[set(default = 1.0)]
     scale: f64,
+    /// The shear along x and y, in degrees, which comes before the rotation.
+    #[set(each(x, y), default = [0.0; 2])]
     shear: [f64; 2],
+    /// The value outside the image.
+    #[set(default = 0.0)]
     fill: f32,
 }
 
 impl Affine {
-    /// Changes nothing yet.
-    pub fn new() -> Self {
-        Self { angle: 0.0, translate: [0.0; 2], scale: 1.0, shear: [0.0; 2], fill: 0.0 }
-    }
-
-    /// Turns counter-clockwise by degrees.
-    #[must_use]
-    pub fn angle(mut self, degrees: f64) -> Self {
-        self.angle = degrees;
-        self
-    }
-
-    /// Shifts by pixels, to the right and down.
-    #[must_use]
-    pub fn translate(mut self, right: f64, down: f64) -> Self {
-        self.translate = [right, down];
-        self
-    }
-
-    /// Stretches both axes by a factor.
-    #[must_use]
-    pub fn scale(mut self, factor: f64) -> Self {
-        self.scale = factor;
-        self
-    }
-
-    /// Leans by degrees along x and y, before it turns.
-    #[must_use]
-    pub fn shear(mut self, x: f64, y: f64) -> Self {
-        self.shear = [x, y];
-        self
-    }
-
-    /// The value outside of the image, 0 unless set.
-    #[must_use]
-    pub fn fill(mut self, value: f32) -> Self {
-        self.fill = value;
-        self
-    }
-
-    /// The matrix from places in the new image to places in the old one.
+    /// The matrix from positions in the new image to positions in the old one.
     fn inverse(&self) -> [f64; 4] {
         let [sin, cos] = [libm::sin, libm::cos].map(|f| f(self.angle * PI / 180.0));
         let [lean_x, lean_y] = self.shear.map(|degrees| libm::tan(degrees * PI / 180.0));
@@ -150,12 +122,6 @@ const ANGLES: RangeInclusive<f64> = -1e6..=1e6;
 const SCALES: RangeInclusive<f64> = 1e-6..=1e6;
 const SHEARS: RangeInclusive<f64> = -89.0..=89.0;
 
-impl Default for Affine {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<P: Pixel> Transform<P> for Affine {
     type Output = P;
 
@@ -177,29 +143,24 @@ impl<P: Pixel> Transform<P> for Affine {
 
 /// Turns the image around its centre; torchvision's `RandomRotation` with
 /// linear interpolation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct RandomRotation {
     degrees: (f64, f64),
+    /// The value outside the image.
+    #[set(default = 0.0)]
     fill: f32,
 }
 
 impl RandomRotation {
     /// Turns by up to so many degrees either way.
     pub fn new(degrees: f64) -> Self {
-        Self { degrees: (-degrees, degrees), fill: 0.0 }
+        Self::with_defaults((-degrees, degrees))
     }
 
     /// Turns counter-clockwise by degrees from this range.
     #[must_use]
     pub fn degrees(mut self, low: f64, high: f64) -> Self {
         self.degrees = (low, high);
-        self
-    }
-
-    /// The value outside of the image, 0 unless set.
-    #[must_use]
-    pub fn fill(mut self, value: f32) -> Self {
-        self.fill = value;
         self
     }
 }
@@ -218,45 +179,32 @@ impl<P: Pixel> Transform<P> for RandomRotation {
 
 /// Turns, shifts, stretches and leans the image; torchvision's `RandomAffine`
 /// with linear interpolation. Everything but the rotation is off unless set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct RandomAffine {
     degrees: (f64, f64),
+    /// The largest shift either way, as shares of width and height.
+    #[set(each(horizontal, vertical), default = [0.0; 2])]
     translate: [f64; 2],
+    /// The range of the factor of both axes.
+    #[set(each(low, high), default = (1.0, 1.0))]
     scale: (f64, f64),
+    #[set(skip, default = [(0.0, 0.0); 2])]
     shear: [(f64, f64); 2],
+    /// The value outside the image.
+    #[set(default = 0.0)]
     fill: f32,
 }
 
 impl RandomAffine {
     /// Turns by up to so many degrees either way.
     pub fn new(degrees: f64) -> Self {
-        Self {
-            degrees: (-degrees, degrees),
-            translate: [0.0; 2],
-            scale: (1.0, 1.0),
-            shear: [(0.0, 0.0); 2],
-            fill: 0.0,
-        }
+        Self::with_defaults((-degrees, degrees))
     }
 
     /// Turns counter-clockwise by degrees from this range.
     #[must_use]
     pub fn degrees(mut self, low: f64, high: f64) -> Self {
         self.degrees = (low, high);
-        self
-    }
-
-    /// Shifts by up to these shares of width and height, either way.
-    #[must_use]
-    pub fn translate(mut self, horizontal: f64, vertical: f64) -> Self {
-        self.translate = [horizontal, vertical];
-        self
-    }
-
-    /// Stretches both axes by a factor from this range.
-    #[must_use]
-    pub fn scale(mut self, low: f64, high: f64) -> Self {
-        self.scale = (low, high);
         self
     }
 
@@ -271,13 +219,6 @@ impl RandomAffine {
     #[must_use]
     pub fn shear_y(mut self, low: f64, high: f64) -> Self {
         self.shear[1] = (low, high);
-        self
-    }
-
-    /// The value outside of the image, 0 unless set.
-    #[must_use]
-    pub fn fill(mut self, value: f32) -> Self {
-        self.fill = value;
         self
     }
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use dendra_tensor::{Error, Result};
 
-/// Writes a file beside `path`, brings it to the disk and moves it into place.
-/// What was at `path` stays as it was until then, and for good when anything
-/// fails. A link is followed.
+/// Writes a file under a temporary name, syncs it to the disk and renames it to
+/// `path`. The file at `path` stays as it was until then, and for good when
+/// anything fails. A link is followed.
 ///
 /// # Errors
 ///
-/// What the system or `contents` reports, with the path.
+/// When the system or `contents` reports one; the error names the path.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -28,6 +28,26 @@ pub fn write_whole(
     contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
     write_on(&mut Disk, path.as_ref(), contents)
+}
+
+/// Refuses a file that [`write_whole`] could not write now, before hours of work
+/// are lost. Nothing is written, and folders are not made.
+///
+/// # Errors
+///
+/// Those of [`write_whole`].
+///
+/// ```
+/// assert!(dendra_nn::check_writable("model.safetensors").is_ok());
+/// let error = dendra_nn::check_writable("no/such/folder/model.safetensors").unwrap_err();
+/// assert!(error.to_string().starts_with("no/such/folder/model.safetensors: "));
+/// ```
+pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let (target, _) = target_of(path)?;
+    let (_, beside) = create_beside(&mut Disk, &target).map_err(|error| Error::io(path, error))?;
+    drop(Unfinished { path: &beside, moved: false });
+    Ok(())
 }
 
 /// Removes from a folder what writers that were killed have left there, and
@@ -53,7 +73,7 @@ pub fn remove_unfinished(folder: impl AsRef<Path>) -> Result<usize> {
     Ok(removed)
 }
 
-/// What writing a file asks of the system, one step at a time, so that tests
+/// The calls of the system that write a file, one step at a time, so that tests
 /// can watch the order and let each step fail.
 trait System {
     type File: Write;
@@ -100,12 +120,8 @@ impl System for Disk {
     }
 }
 
-fn write_on<S: System>(
-    system: &mut S,
-    path: &Path,
-    contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<()> {
-    let failed = |error| Error::io(path, error);
+/// The file that a path means, which may be a link, and what is there already.
+fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let present = fs::metadata(&target).ok();
     if let Some(present) = &present {
@@ -113,9 +129,20 @@ fn write_on<S: System>(
             return Err(Error::file(path, "there is something else than a file already"));
         }
         if present.permissions().readonly() {
-            return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "is read-only")));
+            let error = io::Error::new(io::ErrorKind::PermissionDenied, "is read-only");
+            return Err(Error::io(path, error));
         }
     }
+    Ok((target, present))
+}
+
+fn write_on<S: System>(
+    system: &mut S,
+    path: &Path,
+    contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let failed = |error| Error::io(path, error);
+    let (target, present) = target_of(path)?;
     let (file, beside) = create_beside(system, &target).map_err(failed)?;
     // Removed however this ends, unless it was moved into place.
     let mut unfinished = Unfinished { path: &beside, moved: false };

@@ -1,4 +1,4 @@
-//! The header of a safetensors file: names, types, shapes and places.
+//! The header of a safetensors file: names, types, shapes and offsets.
 //!
 //! Nothing in it is believed before it was checked against the file's length.
 
@@ -14,15 +14,19 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::checksum::{self, Checksum};
 use super::values;
 
 /// The longest header that the format allows, in bytes.
 const MAX_LENGTH: u64 = 100_000_000;
 
+/// How many bytes tell the header's length.
+pub(super) const LENGTH: usize = 8;
+
 /// The name under which the header holds texts.
 const METADATA: &str = "__metadata__";
 
-/// What a file holds, tensors in the order of their values.
+/// The content of a file, tensors in the order of their values.
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) tensors: Vec<(String, TensorInfo)>,
@@ -66,21 +70,28 @@ impl Header {
     }
 
     /// Reads the header of a file of `length` bytes, and leaves `file` at the
-    /// first value.
-    pub(super) fn read(file: &mut impl Read, length: u64, path: &Path) -> Result<Self> {
+    /// first value. The checksum is that of the header so far.
+    pub(super) fn read(file: &mut impl Read, length: u64, path: &Path) -> Result<(Self, Checksum)> {
         let failed = |error| Error::io(path, error);
         let wrong = |message: String| Error::file(path, message);
-        let Some(rest) = length.checked_sub(8) else {
+        let Some(rest) = length.checked_sub(LENGTH as u64) else {
             return Err(wrong(format!("not a safetensors file: {length} bytes long")));
         };
-        let mut bytes = [0; 8];
+        let mut bytes = [0; LENGTH];
         file.read_exact(&mut bytes).map_err(failed)?;
         let header_length = u64::from_le_bytes(bytes);
         if header_length > rest.min(MAX_LENGTH) {
-            return Err(wrong(format!(
-                "not a safetensors file, or cut off: it has {length} bytes and announces a header \
-                 of {header_length}"
-            )));
+            return Err(wrong(match bytes {
+                [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
+                    "not a safetensors file, but one of `torch.save`: write it again in Python, \
+                     with `safetensors.torch.save_file(model.state_dict(), path)`"
+                        .to_owned()
+                }
+                _ => format!(
+                    "not a safetensors file, or cut off: it has {length} bytes and announces a \
+                     header of {header_length}"
+                ),
+            }));
         }
         let mut json = vec![0; header_length as usize];
         file.read_exact(&mut json).map_err(failed)?;
@@ -93,7 +104,16 @@ impl Header {
                 rest - header_length
             )));
         }
-        Ok(header)
+        let mut checksum = Checksum::new();
+        if let Some(digits) = header.metadata.get(checksum::KEY) {
+            if let Some(place) = checksum::digits_in(&json, digits)
+                && digits.len() == checksum::BLANK.len()
+            {
+                json[place].copy_from_slice(checksum::BLANK.as_bytes());
+            }
+            checksum.update(&json);
+        }
+        Ok((header, checksum))
     }
 
     /// The bytes of all values together, when they follow each other without
@@ -146,7 +166,7 @@ impl<'de> Deserialize<'de> for Header {
                         return Err(A::Error::custom(format_args!("{name:?} is there twice")));
                     }
                     if name == METADATA {
-                        // Some writers have null where there is nothing to tell.
+                        // Some writers have null where there is no metadata.
                         let metadata: Option<BTreeMap<String, String>> = map.next_value()?;
                         header.metadata = metadata.unwrap_or_default();
                     } else {

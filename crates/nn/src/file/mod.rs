@@ -4,6 +4,7 @@
 //! JSON header, the header, and the values in little-endian order.
 
 mod atomic;
+mod checksum;
 mod header;
 mod values;
 
@@ -15,13 +16,14 @@ use std::path::Path;
 use dendra_autograd::{Differences, Parameters, StateDict};
 use dendra_tensor::{Error, Float, Result, Shape};
 
-pub use atomic::{remove_unfinished, write_whole};
+pub use atomic::{check_writable, remove_unfinished, write_whole};
+use checksum::Checksum;
 use header::Header;
 
 /// Writes the state of a model, parameters and buffers under their names, to a
 /// safetensors file, which PyTorch's `safetensors.torch.load_file` reads.
 ///
-/// The file is written beside and moved into place when it is complete.
+/// The file is written under a temporary name and renamed when it is complete.
 ///
 /// # Errors
 ///
@@ -107,7 +109,7 @@ pub fn load_matching<T: Float>(
     model.load_matching(&state).map_err(|error| error.within(path.display().to_string()))
 }
 
-/// The metadata's key that says that a file is a checkpoint of a training run,
+/// The key of the metadata that marks a file as a checkpoint of a training run,
 /// in which the model's tensors are named `model.…`.
 pub const CHECKPOINT_KEY: &str = "dendra.checkpoint";
 
@@ -116,7 +118,7 @@ pub const CHECKPOINT_KEY: &str = "dendra.checkpoint";
 pub struct StateFile {
     /// The tensors.
     pub state: StateDict,
-    /// Whatever else the file tells, as text by key.
+    /// The other metadata of the file, as text by key.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -124,10 +126,14 @@ impl StateFile {
     /// Reads a file. It takes about as much memory as the file has bytes,
     /// whatever its header claims. Floats of 16 and 8 bits become `f32`.
     ///
+    /// A file that [`write`](Self::write) has written has a checksum, which is
+    /// compared; one of another program has none, and is taken as it is.
+    ///
     /// # Errors
     ///
-    /// When the file cannot be read, is not a sound safetensors file, or holds
-    /// elements of a type that tensors do not have.
+    /// When the file cannot be read, is not a sound safetensors file, holds
+    /// elements of a type that tensors do not have, or is not what its checksum
+    /// says.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |error| Error::io(path, error);
@@ -137,17 +143,30 @@ impl StateFile {
             return Err(wrong("expected a file".to_owned()));
         }
         let mut file = File::open(path).map_err(failed)?;
-        let Header { metadata, tensors } = Header::read(&mut file, about.len(), path)?;
+        let (header, mut checksum) = Header::read(&mut file, about.len(), path)?;
+        let Header { mut metadata, tensors } = header;
+        let expected = metadata.remove(checksum::KEY);
 
         let mut state = StateDict::new();
         for (name, info) in tensors {
             let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
             file.read_exact(&mut bytes).map_err(failed)?;
+            if expected.is_some() {
+                checksum.update(&bytes);
+            }
             let tensor = values::from_bytes(info.dtype, Shape::from(info.shape), &bytes)
                 .map_err(|message| wrong(format!("tensor {name:?}: {message}")))?;
             state.insert(name, tensor);
         }
-        Ok(Self { state, metadata })
+        match expected {
+            Some(expected) if expected != checksum.digits() => Err(wrong(format!(
+                "damaged: its checksum is {}, and it says {expected}. (A program that changes \
+                 such a file has to leave `{}` out of the metadata.)",
+                checksum.digits(),
+                checksum::KEY
+            ))),
+            _ => Ok(Self { state, metadata }),
+        }
     }
 
     /// The state of the model in the file: all of it, or in a checkpoint of a
@@ -159,16 +178,25 @@ impl StateFile {
         }
     }
 
-    /// Writes the file: beside, and moved into place when it is complete. The
-    /// same contents give the same bytes.
+    /// Writes the file with a checksum, under a temporary name, and renames it when it is
+    /// complete. The same contents give the same bytes.
     ///
     /// # Errors
     ///
     /// When the file cannot be written; what was there before stays.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let (header, tensors) = Header::of(&self.state, &self.metadata);
-        let header = header.to_bytes().map_err(|message| Error::file(path, message))?;
+        let mut metadata = self.metadata.clone();
+        metadata.insert(checksum::KEY.to_owned(), checksum::BLANK.to_owned());
+        let (header, tensors) = Header::of(&self.state, &metadata);
+        let mut header = header.to_bytes().map_err(|message| Error::file(path, message))?;
+        let mut checksum = Checksum::new();
+        checksum.update(&header[header::LENGTH..]);
+        let values = tensors.iter().try_for_each(|tensor| values::write(tensor, &mut checksum));
+        values.map_err(|error| Error::io(path, error))?;
+        let digits = checksum::digits_in(&header, checksum::BLANK)
+            .ok_or_else(|| Error::file(path, "the header lacks the checksum"))?;
+        header[digits].copy_from_slice(checksum.digits().as_bytes());
         write_whole(path, |writer| {
             writer.write_all(&header)?;
             tensors.iter().try_for_each(|tensor| values::write(tensor, writer))

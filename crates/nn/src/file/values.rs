@@ -6,10 +6,10 @@ use dendra_autograd::AnyTensor;
 use dendra_tensor::{Element, Shape, Tensor};
 use safetensors::Dtype;
 
-/// The element types that files and tensors have in common, `bool` apart.
+/// The element types that files and tensors share, except `bool`.
 macro_rules! stored {
     ($($variant:ident $dtype:ident $type:ty;)*) => {
-        /// What files call the element type.
+        /// The name of the element type in files.
         pub(super) fn dtype(tensor: &AnyTensor) -> Dtype {
             match tensor {
                 $(AnyTensor::$variant(_) => Dtype::$dtype,)*

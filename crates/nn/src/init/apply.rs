@@ -7,8 +7,9 @@ use dendra_tensor::{Float, Rng, Shape};
 
 use super::{Fans, Init};
 
-/// Draws the parameters of a model anew, each as `choose` says by its name and
-/// shape; those for which it says nothing stay.
+/// Draws the parameters of a model again. `choose` returns the distribution of
+/// a parameter from its name and shape; parameters for which it returns `None`
+/// stay.
 ///
 /// The fans of a bias, `fc1.bias`, are those of the weight beside it,
 /// `fc1.weight`. To tell layers apart by their kind, pass one layer at a time,

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use dendra_autograd::{Buffer, Param};
 use dendra_tensor::{Error, Float, Result, Rng, Shape, Tensor};
 
-/// How many inputs an output depends on, and the other way round.
+/// The number of inputs of each output, and of outputs of each input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fans {
     /// Inputs of one output.
@@ -43,7 +43,7 @@ impl Fans {
     }
 }
 
-/// How the first values of a parameter are drawn.
+/// The distribution of the initial values of a parameter.
 ///
 /// U(±b) is the uniform distribution from −b to b, N(σ²) the normal one around
 /// 0 with variance σ².
@@ -111,7 +111,7 @@ pub enum Init {
     VarianceScaling {
         /// The factor of the variance, a gain squared.
         scale: f64,
-        /// Which fan divides it.
+        /// The fan that divides it.
         mode: FanMode,
         /// Uniform or normal.
         distribution: Distribution,
@@ -124,7 +124,7 @@ pub enum Init {
         /// The factor of all values.
         gain: f64,
     },
-    /// 1 where the place in `out` is that in `in · …`, 0 elsewhere: the
+    /// 1 where the index in `out` is the one in `in · …`, 0 elsewhere: the
     /// identity, for a matrix.
     Eye,
     /// The convolution that passes as many channels on as it can: 1 in the
@@ -136,7 +136,7 @@ pub enum Init {
     },
 }
 
-/// Which fan the variance of a weight is divided by.
+/// The fan that divides the variance of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FanMode {
     /// The inputs of an output: keeps the variance on the way forward.
@@ -147,7 +147,7 @@ pub enum FanMode {
     FanAvg,
 }
 
-/// How values around 0 of a given variance are distributed.
+/// The distribution of values with mean 0 and a given variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
     /// Uniformly.
@@ -156,7 +156,8 @@ pub enum Distribution {
     Normal,
 }
 
-/// What follows a layer, and so how far its values should spread.
+/// The activation function after a layer, which determines the gain of its
+/// weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Nonlinearity {
     /// Nothing, or a sigmoid.
@@ -164,11 +165,11 @@ pub enum Nonlinearity {
     /// The hyperbolic tangent.
     Tanh,
     /// ReLU.
-    Relu,
+    ReLU,
     /// A leaky ReLU of this slope.
-    LeakyRelu(f64),
+    LeakyReLU(f64),
     /// SELU.
-    Selu,
+    SELU,
 }
 
 impl Nonlinearity {
@@ -178,9 +179,9 @@ impl Nonlinearity {
         match self {
             Self::Linear => 1.0,
             Self::Tanh => 5.0 / 3.0,
-            Self::Relu => 2.0_f64.sqrt(),
-            Self::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
-            Self::Selu => 0.75,
+            Self::ReLU => 2.0_f64.sqrt(),
+            Self::LeakyReLU(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+            Self::SELU => 0.75,
         }
     }
 }
@@ -198,7 +199,7 @@ impl Init {
     /// ```
     /// use dendra_nn::{Distribution, FanMode, Init, Nonlinearity};
     ///
-    /// let init = Init::kaiming(Nonlinearity::Relu, FanMode::FanOut, Distribution::Normal);
+    /// let init = Init::kaiming(Nonlinearity::ReLU, FanMode::FanOut, Distribution::Normal);
     /// ```
     pub fn kaiming(nonlinearity: Nonlinearity, mode: FanMode, distribution: Distribution) -> Self {
         Self::VarianceScaling { scale: nonlinearity.gain().powi(2), mode, distribution }
@@ -282,7 +283,7 @@ impl Init {
     }
 }
 
-/// Where the values of a new layer come from.
+/// The source of the values of a new layer.
 pub(crate) enum Source<'a> {
     /// They are drawn.
     Random(&'a mut Rng),
@@ -292,15 +293,15 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// A parameter. `place` names who asks.
+    /// A parameter. `context` names the layer in errors.
     pub(crate) fn param<T: Float>(
         &mut self,
         init: Init,
         shape: impl Into<Shape>,
         fans: Fans,
-        place: &impl Display,
+        context: &impl Display,
     ) -> Result<Param<T>> {
-        Ok(Param::new(self.values(init, shape.into(), fans, place)?))
+        Ok(Param::new(self.values(init, shape.into(), fans, context)?))
     }
 
     /// A buffer.
@@ -308,10 +309,10 @@ impl Source<'_> {
         &mut self,
         value: f64,
         shape: impl Into<Shape>,
-        place: &impl Display,
+        context: &impl Display,
     ) -> Result<Buffer<T>> {
         let fans = Fans { fan_in: 1, fan_out: 1 };
-        Ok(Buffer::new(self.values(Init::Constant(value), shape.into(), fans, place)?))
+        Ok(Buffer::new(self.values(Init::Constant(value), shape.into(), fans, context)?))
     }
 
     fn values<T: Float>(
@@ -319,12 +320,12 @@ impl Source<'_> {
         init: Init,
         shape: Shape,
         fans: Fans,
-        place: &impl Display,
+        context: &impl Display,
     ) -> Result<Tensor<T>> {
         // A view that holds one number, refused where there is no memory for all.
         let Ok(blank) = Tensor::scalar(T::ZERO).broadcast_to(shape.clone()) else {
             let message = format!("parameters of shape {shape} do not fit into memory");
-            return Err(Error::argument(place.to_string(), message));
+            return Err(Error::argument(context.to_string(), message));
         };
         match self {
             Self::Random(rng) => Ok(init.draw_with_fans(shape, fans, rng)),
@@ -381,7 +382,7 @@ mod tests {
             (Init::XavierNormal { gain: 0.5 }, 0.0, 0.5 * (2.0_f64 / 3400.0).sqrt()),
             (Init::lecun(Distribution::Normal), 0.0, (1.0_f64 / 400.0).sqrt()),
             (
-                Init::kaiming(Nonlinearity::Relu, FanMode::FanAvg, Distribution::Normal),
+                Init::kaiming(Nonlinearity::ReLU, FanMode::FanAvg, Distribution::Normal),
                 0.0,
                 (2.0_f64 / 1700.0).sqrt(),
             ),

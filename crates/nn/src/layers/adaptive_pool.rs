@@ -10,8 +10,8 @@ use dendra_tensor::{Float, Ops, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, check_sample, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Both poolings to a given size.
@@ -31,9 +31,9 @@ macro_rules! adaptive {
 
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name<const D: usize> {
-            #[parameters(skip)]
             output_size: Extents<D>,
         }
 
@@ -53,7 +53,7 @@ macro_rules! adaptive {
         impl<T: Float, const D: usize> Module<T> for $name<D> {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
                 lifted::$method(x, self.output_size.0)
-                    .map_err(|error| place::said_by(error, None, self))
+                    .map_err(|error| context::in_layer(error, None, self))
             }
         }
 
@@ -66,8 +66,8 @@ macro_rules! adaptive {
 }
 
 impl<const D: usize> AdaptiveMaxPool<D> {
-    /// As [`Module::forward`], and beside the values where they were: row-major
-    /// indices over the axes behind the channels (PyTorch's
+    /// Like [`Module::forward`], and also returns the positions of the values:
+    /// row-major indices over the axes after the channels (PyTorch's
     /// `return_indices=True`). Of equal values it is the first.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl<const D: usize> AdaptiveMaxPool<D> {
     /// When the windows do not cover the input.
     pub fn forward_with_indices<T: Float>(&self, x: &Var<T>) -> Result<(Var<T>, Tensor<i64>)> {
         adaptive_max_pool_with_indices(x, self.output_size.0)
-            .map_err(|error| place::said_by(error, None, self))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 }
 
@@ -154,7 +154,7 @@ macro_rules! global {
                 let sample = x.shape().get(1..).unwrap_or_default();
                 check_sample::<D>("global pooling", &sample.into())
                     .and_then(|()| x.$method(&axes, false))
-                    .map_err(|error| place::said_by(error, None, self))
+                    .map_err(|error| context::in_layer(error, None, self))
             }
         }
 

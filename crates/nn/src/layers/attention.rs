@@ -5,15 +5,15 @@ mod masks;
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{AttentionMask, AttentionOptions, Error, Float, Ops, Result, Rng, Tensor};
 
 use self::masks::{weights_of, with_one_more_key, with_padding};
 use super::positions::RotaryEmbedding;
 use super::{Dropout, KeyValueCache, Linear};
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::Settings as _;
 
 /// Attention with several heads: queries, keys and values are projected, cut
@@ -63,7 +63,7 @@ pub struct MultiheadAttention<T: Float = f32> {
     pub v_proj_weight: Option<Param<T>>,
     /// The biases of the three projections.
     pub in_proj_bias: Option<Param<T>>,
-    /// A key that every query sees beside those given.
+    /// A key that each query sees in addition to those of the input.
     pub bias_k: Option<Param<T>>,
     /// The value of that key.
     pub bias_v: Option<Param<T>>,
@@ -82,90 +82,47 @@ pub struct MultiheadAttention<T: Float = f32> {
 }
 
 /// The settings of a [`MultiheadAttention`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct MultiheadAttentionSettings {
     embed_dim: usize,
     num_heads: usize,
+    /// The probability with which an attention weight is set to 0 in training.
+    #[set(default = 0.0)]
     dropout: f64,
+    /// Whether the projections have biases.
+    #[set(default = true)]
     bias: bool,
+    /// Whether a trained key and a trained value are added to those of the
+    /// input.
+    #[set(default = false)]
     add_bias_kv: bool,
+    /// Whether a key and a value of zeros are added to those of the input, for
+    /// queries that every other key is masked for.
+    #[set(default = false)]
     add_zero_attn: bool,
+    /// The width of the keys. The default is `embed_dim`.
+    #[set]
     kdim: Option<usize>,
+    /// The width of the values. The default is `embed_dim`.
+    #[set]
     vdim: Option<usize>,
+    /// Whether the batch axis comes before the axis of the steps.
+    #[set(default = false)]
     batch_first: bool,
+    /// Rotates queries and keys by their positions, with this base (usually
+    /// 10,000); see [`RotaryEmbedding`]. They are not rotated by default.
+    #[set]
     rotary: Option<f64>,
 }
 
 impl MultiheadAttention {
     /// Settings of a layer of this width and number of heads.
     pub fn new(embed_dim: usize, num_heads: usize) -> MultiheadAttentionSettings {
-        MultiheadAttentionSettings {
-            embed_dim,
-            num_heads,
-            dropout: 0.0,
-            bias: true,
-            add_bias_kv: false,
-            add_zero_attn: false,
-            kdim: None,
-            vdim: None,
-            batch_first: false,
-            rotary: None,
-        }
+        MultiheadAttentionSettings::with_defaults(embed_dim, num_heads)
     }
 }
 
 impl MultiheadAttentionSettings {
-    /// The probability with which a weight of the attention is left out, in
-    /// training (0).
-    #[must_use]
-    pub fn dropout(self, dropout: f64) -> Self {
-        Self { dropout, ..self }
-    }
-
-    /// Whether the projections have biases (they have).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Whether a trained key and value join those given (they do not).
-    #[must_use]
-    pub fn add_bias_kv(self, add_bias_kv: bool) -> Self {
-        Self { add_bias_kv, ..self }
-    }
-
-    /// Whether a key and a value of zeros join those given, which a query sees
-    /// that has nothing to look at (they do not).
-    #[must_use]
-    pub fn add_zero_attn(self, add_zero_attn: bool) -> Self {
-        Self { add_zero_attn, ..self }
-    }
-
-    /// The width of the keys (`embed_dim`).
-    #[must_use]
-    pub fn kdim(self, kdim: usize) -> Self {
-        Self { kdim: Some(kdim), ..self }
-    }
-
-    /// The width of the values (`embed_dim`).
-    #[must_use]
-    pub fn vdim(self, vdim: usize) -> Self {
-        Self { vdim: Some(vdim), ..self }
-    }
-
-    /// Whether the batch axis comes first (it comes behind that of the steps).
-    #[must_use]
-    pub fn batch_first(self, batch_first: bool) -> Self {
-        Self { batch_first, ..self }
-    }
-
-    /// Turns queries and keys by their positions, with this base, 10,000 as a
-    /// rule; see [`RotaryEmbedding`] (they are not turned).
-    #[must_use]
-    pub fn rotary(self, base: f64) -> Self {
-        Self { rotary: Some(base), ..self }
-    }
-
     /// The layer, its parameters drawn from `rng`.
     ///
     /// # Errors
@@ -183,21 +140,21 @@ impl MultiheadAttentionSettings {
     /// As [`init`](Self::init).
     pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<MultiheadAttention<T>> {
         let &Self { embed_dim, num_heads, dropout, bias, batch_first, .. } = self;
-        let place = format!("MultiheadAttention {embed_dim}, {num_heads} heads");
+        let context = format!("MultiheadAttention {embed_dim}, {num_heads} heads");
         if num_heads == 0 || embed_dim == 0 || !embed_dim.is_multiple_of(num_heads) {
             let message = "embed_dim must be a multiple of num_heads";
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         if !(0.0..1.0).contains(&dropout) {
             let message = format!("expected a dropout probability in 0 .. 1, got {dropout}");
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let [kdim, vdim] = [self.kdim, self.vdim].map(|width| width.unwrap_or(embed_dim));
         let xavier = Init::XavierUniform { gain: 1.0 };
         let mut source = Source::Random(rng);
         let mut weight = |there: bool, rows, width| {
             let fans = Fans { fan_in: width, fan_out: rows };
-            there.then(|| source.param(xavier, [rows, width], fans, &place)).transpose()
+            there.then(|| source.param(xavier, [rows, width], fans, &context)).transpose()
         };
         let same = kdim == embed_dim && vdim == embed_dim;
         let in_proj_weight = weight(same, 3 * embed_dim, embed_dim)?;
@@ -206,11 +163,11 @@ impl MultiheadAttentionSettings {
         let v_proj_weight = weight(!same, embed_dim, vdim)?;
         let none = Fans { fan_in: 1, fan_out: 1 };
         let in_proj_bias =
-            bias.then(|| source.param(Init::Zeros, [3 * embed_dim], none, &place)).transpose()?;
+            bias.then(|| source.param(Init::Zeros, [3 * embed_dim], none, &context)).transpose()?;
         let one = Fans { fan_in: embed_dim, fan_out: embed_dim };
         let mut joining = || {
             let normal = Init::XavierNormal { gain: 1.0 };
-            let draw = || source.param(normal, [1, 1, embed_dim], one, &place);
+            let draw = || source.param(normal, [1, 1, embed_dim], one, &context);
             self.add_bias_kv.then(draw).transpose()
         };
         let (bias_k, bias_v) = (joining()?, joining()?);
@@ -234,13 +191,13 @@ impl MultiheadAttentionSettings {
     }
 }
 
-/// What a call of attention may be given.
+/// The options of a call of attention.
 #[derive(Debug)]
 pub struct Attend<'a, T: Float = f32> {
-    /// Which scores count, or what is added to them; stretches to
+    /// The scores that count, or numbers that are added to them; broadcasts to
     /// `[N, num_heads, L, S]`. ([`AttentionMask::Keep`] is true where a score
     /// counts, as in `scaled_dot_product_attention`; PyTorch's
-    /// `MultiheadAttention` has it the other way round.)
+    /// `MultiheadAttention` has the opposite convention.)
     pub mask: AttentionMask<T>,
     /// For each sample which keys are padding and do not count, `[N, S]`; `[S]`
     /// for one sample without the batch axis.
@@ -276,19 +233,19 @@ impl<T: Float> MultiheadAttention<T> {
         options: Attend<'_, T>,
     ) -> Result<Var<T>> {
         self.attend_unnamed([query, key, value], options)
-            .map_err(|error| place::said_by(error, self.path(), self))
+            .map_err(|error| context::in_layer(error, self.path(), self))
     }
 
     /// The path of the layer in its model.
     fn path(&self) -> Option<&str> {
-        place::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
+        context::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
     }
 
-    /// As [`attend`](Self::attend), and beside the output the weights of the
-    /// keys: their mean over the heads, `[N, L, S]`, or those of each head,
-    /// `[N, num_heads, L, S]`, unless `average` (PyTorch's
-    /// `need_weights=True`, `average_attn_weights`). It holds all weights at
-    /// once, which `attend` does not.
+    /// Like [`attend`](Self::attend), and also returns the weights of the keys:
+    /// their mean over the heads, `[N, L, S]`, or those of each head, `[N,
+    /// num_heads, L, S]`, unless `average` (PyTorch's `need_weights=True`,
+    /// `average_attn_weights`). It holds all weights at once, which `attend`
+    /// does not.
     ///
     /// # Errors
     ///
@@ -331,7 +288,7 @@ impl<T: Float> MultiheadAttention<T> {
             let weights = if average { weights.mean_axes(&[1], false)? } else { weights };
             Ok((y, weights))
         };
-        attended().map_err(|error| place::said_by(error, self.path(), self))
+        attended().map_err(|error| context::in_layer(error, self.path(), self))
     }
 
     fn attend_unnamed(&self, inputs: [&Var<T>; 3], options: Attend<'_, T>) -> Result<Var<T>> {
@@ -402,7 +359,7 @@ impl<T: Float> MultiheadAttention<T> {
             // One query at the end sees everything before it.
             mask if past > 0 && is_causal && queries == 1 => (mask, false),
             AttentionMask::None if past > 0 && is_causal => {
-                let sees = |place: usize| place % keys <= past + place / keys;
+                let sees = |index: usize| index % keys <= past + index / keys;
                 (AttentionMask::Keep(Tensor::from_fn([queries, keys], sees)), false)
             }
             _ if past > 0 && is_causal => {
@@ -441,7 +398,7 @@ impl<T: Float> MultiheadAttention<T> {
         more
     }
 
-    /// What the heads found, `[N, num_heads, L, E / num_heads]`, joined and
+    /// The outputs of the heads, `[N, num_heads, L, E / num_heads]`, joined and
     /// projected.
     fn joined(&self, y: &Var<T>) -> Result<Var<T>> {
         let &[batch, _, length, _] = &y.shape()[..] else { unreachable!("four axes") };

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use dendra_autograd::Var;
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::lifted;
 use dendra_tensor::{Error, Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`AvgPool`] over sequences `[N, C, L]`.
@@ -43,67 +43,34 @@ pub type AvgPool3d = AvgPool<3>;
 /// assert_eq!(AvgPool2d::new(2).forward(&x)?.value().to_vec(), [2.5, 4.5, 10.5, 12.5]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize, Setters)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct AvgPool<const D: usize> {
-    #[parameters(skip)]
     kernel_size: Extents<D>,
-    #[parameters(skip)]
+    /// Elements from one window to the next.
+    #[set(into, default = kernel_size)]
     stride: Extents<D>,
-    #[parameters(skip)]
+    /// The number of elements added on both sides, at most half of the window.
+    #[set(into, default = 0)]
     padding: Extents<D>,
-    #[parameters(skip)]
+    /// Whether the number of windows is rounded up.
+    #[set(default = false)]
     ceil_mode: bool,
-    #[parameters(skip)]
+    /// Whether the sum of a window is divided by the number of all its
+    /// elements, or by the number of those inside the image.
+    #[set(default = true)]
     count_include_pad: bool,
-    #[parameters(skip)]
+    /// Divides the sum of each window by this number, at least 1, instead of
+    /// the number of its elements.
+    #[set]
     divisor_override: Option<usize>,
 }
 
 impl<const D: usize> AvgPool<D> {
     /// Windows of this size, a number or one for each axis, side by side.
     pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
-        let kernel_size = kernel_size.into();
-        Self {
-            kernel_size,
-            stride: kernel_size,
-            padding: 0.into(),
-            ceil_mode: false,
-            count_include_pad: true,
-            divisor_override: None,
-        }
-    }
-
-    /// Elements from one window to the next (the window's size).
-    #[must_use]
-    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
-        Self { stride: stride.into(), ..self }
-    }
-
-    /// Elements added on both sides (0), at most half of the window.
-    #[must_use]
-    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
-        Self { padding: padding.into(), ..self }
-    }
-
-    /// Whether the number of windows is rounded up (it is not).
-    #[must_use]
-    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
-        Self { ceil_mode, ..self }
-    }
-
-    /// Whether a window is divided by all its elements, the padding's included
-    /// (it is), or only by those of the image.
-    #[must_use]
-    pub fn count_include_pad(self, count_include_pad: bool) -> Self {
-        Self { count_include_pad, ..self }
-    }
-
-    /// Divides the sum of each window by this number, at least 1, instead of the
-    /// count of its elements.
-    #[must_use]
-    pub fn divisor_override(self, divisor: usize) -> Self {
-        Self { divisor_override: Some(divisor), ..self }
+        Self::with_defaults(kernel_size.into())
     }
 
     fn options(&self) -> PoolOptions<D> {
@@ -131,7 +98,7 @@ own_settings!(AvgPool<D> { const D: usize }: |this, input| {
 impl<T: Float, const D: usize> Module<T> for AvgPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         lifted::avg_pool(x, self.options(), self.count_include_pad, self.divisor_override)
-            .map_err(|error| place::said_by(error, None, self))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -3,15 +3,15 @@
 use std::fmt;
 
 use dendra_autograd::{Buffer, Counter, Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{ChannelStatistics, Error, Float, NormStatistics, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::group_norm::affine;
 use super::image::axes;
+use crate::context;
 use crate::init::Source;
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`BatchNorm`] over a batch of vectors `[N, C]` or of sequences `[N, C, L]`.
@@ -79,34 +79,39 @@ pub struct BatchNorm<T: Float, const D: usize> {
 impl<const D: usize> BatchNorm<f32, D> {
     /// Settings of a layer for this many channels.
     pub fn new(num_features: usize) -> BatchNormSettings<D> {
-        BatchNormSettings { num_features: Some(num_features), ..Self::lazy() }
+        BatchNormSettings::with_defaults(Some(num_features))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_features`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `num_features`.
     pub fn lazy() -> BatchNormSettings<D> {
-        BatchNormSettings {
-            num_features: None,
-            eps: 1e-5,
-            momentum: Some(0.1),
-            affine: true,
-            bias: true,
-            track_running_stats: true,
-        }
+        BatchNormSettings::with_defaults(None)
     }
 }
 
 /// The settings of a [`BatchNorm`] layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNormSettings<const D: usize> {
     num_features: Option<usize>,
+    /// The number added to the variance.
+    #[set(default = 1e-5)]
     eps: f64,
+    /// The share of a batch in the running statistics after it. With `None`
+    /// they are the averages over all batches.
+    #[set(optional, default = Some(0.1))]
     momentum: Option<f64>,
+    /// Whether the layer has a weight and, with `bias`, a bias.
+    #[set(default = true)]
     affine: bool,
     // Files from before there were these settings have neither.
+    /// Whether a layer that has a weight has a bias too.
+    #[set(default = true)]
     #[serde(default = "yes")]
     bias: bool,
+    /// Whether the layer keeps running statistics and uses them outside
+    /// training.
+    #[set(default = true)]
     #[serde(default = "yes")]
     track_running_stats: bool,
 }
@@ -117,38 +122,6 @@ pub(super) fn yes() -> bool {
 }
 
 impl<const D: usize> BatchNormSettings<D> {
-    /// What is added to the variance (10⁻⁵).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps, ..self }
-    }
-
-    /// How far the running statistics move towards those of a batch (0.1);
-    /// `None` makes them the averages of those of all batches.
-    #[must_use]
-    pub fn momentum(self, momentum: impl Into<Option<f64>>) -> Self {
-        Self { momentum: momentum.into(), ..self }
-    }
-
-    /// Whether there are weight and bias (there are).
-    #[must_use]
-    pub fn affine(self, affine: bool) -> Self {
-        Self { affine, ..self }
-    }
-
-    /// Whether there is a bias where there is a weight (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Whether there are running statistics, for use outside training (there
-    /// are).
-    #[must_use]
-    pub fn track_running_stats(self, track_running_stats: bool) -> Self {
-        Self { track_running_stats, ..self }
-    }
-
     fn check(&self) -> Result<()> {
         check_settings(&name::<D>(), self.eps, self.momentum.unwrap_or(0.0))
     }
@@ -238,10 +211,17 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
                 variance: variance.value().clone(),
             }));
         };
-        let batch = ChannelStatistics::of(x.value())?;
         let count = x.value().len() / x.shape()[1].max(1);
-        // One value has no variance, which the operation refuses; no value
-        // has no mean either.
+        if count == 1 {
+            let message = format!(
+                "a batch of {} has one element a channel, and so no variance: leave out a last \
+                 batch of one sample (`drop_last`), or take larger ones",
+                x.shape()
+            );
+            return Err(Error::shape("batch_norm", message));
+        }
+        let batch = ChannelStatistics::of(x.value())?;
+        // No value has no mean either.
         if count > 1 {
             let unbiased = &batch.variance * T::from_f64(count as f64 / (count - 1) as f64);
             let seen = self.num_batches_tracked.as_ref().map_or(0, Counter::value);
@@ -252,7 +232,7 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
                 }
             }
         }
-        if let Some(counter) = self.num_batches_tracked.as_ref().filter(|_| count != 1) {
+        if let Some(counter) = &self.num_batches_tracked {
             tape.increment(counter);
         }
         Ok(NormStatistics::Computed(batch))
@@ -279,7 +259,7 @@ impl<T: Float, const D: usize> Module<T> for BatchNorm<T, D> {
             x.batch_norm(on(&self.weight).as_ref(), on(&self.bias).as_ref(), statistics, self.eps)
         };
         normalised().map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Rng};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
-use crate::place;
 
 /// The bilinear map `y[o] = x₁ᵀ·W[o]·x₂ + b[o]` of two inputs.
 ///
@@ -44,23 +44,17 @@ pub struct Bilinear<T: Float = f32> {
 impl Bilinear {
     /// Settings of a layer from two inputs to `out_features` values.
     pub fn new(in1_features: usize, in2_features: usize, out_features: usize) -> BilinearSettings {
-        BilinearSettings { shape: [out_features, in1_features, in2_features], bias: true }
+        BilinearSettings::with_defaults([out_features, in1_features, in2_features])
     }
 }
 
 /// The settings of a [`Bilinear`] layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Setters)]
 pub struct BilinearSettings {
     shape: [usize; 3],
+    /// Whether the layer has a bias.
+    #[set(default = true)]
     bias: bool,
-}
-
-impl BilinearSettings {
-    /// Whether there is a bias (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
 }
 
 impl BilinearSettings {
@@ -99,7 +93,7 @@ impl<T: Float> Bilinear<T> {
     /// When the inputs do not have the layer's features, or differ in another
     /// axis.
     pub fn forward(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
-        let explain = |error| place::said_by(error, place::path(&self.weight), self);
+        let explain = |error| context::in_layer(error, context::path(&self.weight), self);
         let fits = |x: &Var<T>, features| x.shape().last() == Some(&features);
         let &[outputs, in1, in2] = &self.weight.value().shape()[..] else {
             return Err(explain(Error::shape("Bilinear", "the weight has no three axes")));

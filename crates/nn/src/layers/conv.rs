@@ -3,16 +3,16 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::padding::Pad;
 use dendra_tensor::ops::{Op, lifted};
 use dendra_tensor::{ConvOptions, Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`Conv`] over sequences `[N, C, L]`.
@@ -32,8 +32,8 @@ pub type Conv3d<T = f32> = Conv<T, 3>;
 ///                                                  j·stride + v·dilation − padding]
 /// ```
 ///
-/// over c, u, v, where x is 0 outside the image (or what the [`PaddingMode`]
-/// says) and c′ is the c-th channel of o's group. Use it as [`Conv1d`],
+/// over c, u, v, where x is 0 outside the image (or as the [`PaddingMode`]
+/// defines) and c′ is the c-th channel of o's group. Use it as [`Conv1d`],
 /// [`Conv2d`] or [`Conv3d`].
 ///
 /// | | shape |
@@ -70,7 +70,7 @@ pub struct Conv<T: Float, const D: usize> {
     pub bias: Option<Param<T>>,
     #[parameters(skip)]
     padding: Padding<D>,
-    /// What is put around the input first, unless it is zeros.
+    /// The padding that is a separate operation, unless it is zeros.
     #[parameters(skip)]
     pad: Option<Pad>,
     #[parameters(skip)]
@@ -80,8 +80,8 @@ pub struct Conv<T: Float, const D: usize> {
     options: ConvOptions<D>,
 }
 
-/// How much is added around the input of a convolution. A number, or one for
-/// each axis, stands for both sides.
+/// The padding of a convolution. A number, or one for each axis, is that of
+/// both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Padding<const D: usize> {
@@ -95,7 +95,7 @@ pub enum Padding<const D: usize> {
     Zeros(Extents<D>),
 }
 
-/// What stands in the padding of a convolution.
+/// The values of the padding of a convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PaddingMode {
@@ -156,90 +156,59 @@ impl<const D: usize> Conv<f32, D> {
         out_channels: usize,
         kernel_size: impl Into<Extents<D>>,
     ) -> ConvSettings<D> {
-        ConvSettings { in_channels: Some(in_channels), ..Self::lazy(out_channels, kernel_size) }
+        ConvSettings::with_defaults(Some(in_channels), out_channels, kernel_size.into())
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `in_channels`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `in_channels`.
     pub fn lazy(out_channels: usize, kernel_size: impl Into<Extents<D>>) -> ConvSettings<D> {
-        ConvSettings {
-            in_channels: None,
-            out_channels,
-            kernel_size: kernel_size.into(),
-            stride: 1.into(),
-            padding: 0.into(),
-            padding_mode: PaddingMode::Zeros,
-            dilation: 1.into(),
-            groups: 1,
-            bias: true,
-            weight_init: Init::pytorch(),
-            bias_init: Init::pytorch(),
-        }
+        ConvSettings::with_defaults(None, out_channels, kernel_size.into())
     }
 }
 
 /// The settings of a [`Conv`] layer. Sizes are numbers, or one for each axis.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct ConvSettings<const D: usize> {
     in_channels: Option<usize>,
     out_channels: usize,
     kernel_size: Extents<D>,
+    /// Elements of the larger side from one position of the kernel to the next.
+    #[set(into, default = 1)]
     stride: Extents<D>,
+    /// The number of elements added on both sides of the input, or
+    /// [`Padding::Same`].
+    #[set(into, default = 0)]
     padding: Padding<D>,
+    /// The values of the padding.
+    #[set(default = PaddingMode::Zeros)]
     #[serde(default, skip_serializing_if = "PaddingMode::is_zeros")]
     padding_mode: PaddingMode,
+    /// Elements from one tap of the kernel to the next.
+    #[set(into, default = 1)]
     dilation: Extents<D>,
+    /// The number of groups that input and output channels are divided into. A
+    /// group of output channels reads only its group of input channels.
+    #[set(default = 1)]
     groups: usize,
+    /// Whether the layer has a bias.
+    #[set(default = true)]
     bias: bool,
+    /// The distribution that the weight is drawn from.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
+    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// weight.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     bias_init: Init,
 }
 
-/// The settings that convolutions and transposed ones share.
+/// What the settings of convolutions and transposed convolutions share.
 macro_rules! kernel_settings {
     ($settings:ident) => {
         impl<const D: usize> $settings<D> {
-            /// Elements of the larger side from one place of the kernel to the
-            /// next (1).
-            #[must_use]
-            pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
-                Self { stride: stride.into(), ..self }
-            }
-
-            /// Elements from one tap of the kernel to the next (1).
-            #[must_use]
-            pub fn dilation(self, dilation: impl Into<Extents<D>>) -> Self {
-                Self { dilation: dilation.into(), ..self }
-            }
-
-            /// Parts that input and output channels are divided into (1); a
-            /// part of the output sees only its part of the input.
-            #[must_use]
-            pub fn groups(self, groups: usize) -> Self {
-                Self { groups, ..self }
-            }
-
-            /// Whether there is a bias (there is).
-            #[must_use]
-            pub fn bias(self, bias: bool) -> Self {
-                Self { bias, ..self }
-            }
-
-            /// How the weight is drawn.
-            #[must_use]
-            pub fn weight_init(self, weight_init: Init) -> Self {
-                Self { weight_init, ..self }
-            }
-
-            /// How the bias is drawn; its fans are those of the weight.
-            #[must_use]
-            pub fn bias_init(self, bias_init: Init) -> Self {
-                Self { bias_init, ..self }
-            }
-
             /// Whether the channels divide into the groups, and no size is 0.
             fn check(&self, in_channels: usize) -> Result<()> {
                 let (kind, groups, out_channels) = (name::<D>(), self.groups, self.out_channels);
@@ -257,8 +226,8 @@ macro_rules! kernel_settings {
                 Err(Error::argument(kind, message))
             }
 
-            /// The number of input channels, which the input decides if
-            /// nobody did.
+            /// The number of input channels, which is taken from the input
+            /// unless it is set.
             fn find_in_channels(&mut self, input: &Shape) -> Result<usize> {
                 check_sample::<D>(&name::<D>(), input)?;
                 let expected = *self.in_channels.get_or_insert(input[0]);
@@ -294,19 +263,6 @@ pub(super) use kernel_settings;
 kernel_settings!(ConvSettings);
 
 impl<const D: usize> ConvSettings<D> {
-    /// How much is added around the input: so many elements on both sides (0),
-    /// or [`Padding::Same`].
-    #[must_use]
-    pub fn padding(self, padding: impl Into<Padding<D>>) -> Self {
-        Self { padding: padding.into(), ..self }
-    }
-
-    /// What stands in the padding (zeros).
-    #[must_use]
-    pub fn padding_mode(self, padding_mode: PaddingMode) -> Self {
-        Self { padding_mode, ..self }
-    }
-
     /// The options of the operation. For `same` the padding is that of the
     /// end on both sides; what that adds at the start is cut off afterwards.
     fn options(&self) -> Result<ConvOptions<D>> {
@@ -439,7 +395,7 @@ impl<T: Float, const D: usize> Conv<T, D> {
                 }
                 _ => error,
             };
-            place::said_by(error, place::path(&self.weight), self)
+            context::in_layer(error, context::path(&self.weight), self)
         })
     }
 

@@ -3,16 +3,16 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::lifted;
 use dendra_tensor::{ConvTransposeOptions, Error, Float, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::conv::kernel_settings;
 use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`ConvTranspose`] over sequences `[N, C, L]`.
@@ -82,48 +82,55 @@ impl<const D: usize> ConvTranspose<f32, D> {
         out_channels: usize,
         kernel_size: impl Into<Extents<D>>,
     ) -> ConvTransposeSettings<D> {
-        let lazy = Self::lazy(out_channels, kernel_size);
-        ConvTransposeSettings { in_channels: Some(in_channels), ..lazy }
+        let (in_channels, kernel_size) = (Some(in_channels), kernel_size.into());
+        ConvTransposeSettings::with_defaults(in_channels, out_channels, kernel_size)
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `in_channels`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `in_channels`.
     pub fn lazy(
         out_channels: usize,
         kernel_size: impl Into<Extents<D>>,
     ) -> ConvTransposeSettings<D> {
-        ConvTransposeSettings {
-            in_channels: None,
-            out_channels,
-            kernel_size: kernel_size.into(),
-            stride: 1.into(),
-            padding: 0.into(),
-            output_padding: 0.into(),
-            dilation: 1.into(),
-            groups: 1,
-            bias: true,
-            weight_init: Init::pytorch(),
-            bias_init: Init::pytorch(),
-        }
+        ConvTransposeSettings::with_defaults(None, out_channels, kernel_size.into())
     }
 }
 
 /// The settings of a [`ConvTranspose`] layer. Sizes are numbers, or one for
 /// each axis.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct ConvTransposeSettings<const D: usize> {
     in_channels: Option<usize>,
     out_channels: usize,
     kernel_size: Extents<D>,
+    /// Elements of the larger side from one position of the kernel to the next.
+    #[set(into, default = 1)]
     stride: Extents<D>,
+    /// The number of elements cut off on both sides of the output.
+    #[set(into, default = 0)]
     padding: Extents<D>,
+    /// The number of elements added at the end of the output, less than the
+    /// stride.
+    #[set(into, default = 0)]
     output_padding: Extents<D>,
+    /// Elements from one tap of the kernel to the next.
+    #[set(into, default = 1)]
     dilation: Extents<D>,
+    /// The number of groups that input and output channels are divided into. A
+    /// group of output channels reads only its group of input channels.
+    #[set(default = 1)]
     groups: usize,
+    /// Whether the layer has a bias.
+    #[set(default = true)]
     bias: bool,
+    /// The distribution that the weight is drawn from.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
+    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// weight.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     bias_init: Init,
 }
@@ -131,18 +138,6 @@ pub struct ConvTransposeSettings<const D: usize> {
 kernel_settings!(ConvTransposeSettings);
 
 impl<const D: usize> ConvTransposeSettings<D> {
-    /// Elements cut off on both sides of the output (0).
-    #[must_use]
-    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
-        Self { padding: padding.into(), ..self }
-    }
-
-    /// Elements added at the end of the output (0), fewer than the stride.
-    #[must_use]
-    pub fn output_padding(self, output_padding: impl Into<Extents<D>>) -> Self {
-        Self { output_padding: output_padding.into(), ..self }
-    }
-
     fn options(&self) -> ConvTransposeOptions<D> {
         ConvTransposeOptions {
             stride: self.stride.0,
@@ -193,7 +188,7 @@ impl<T: Float, const D: usize> Module<T> for ConvTranspose<T, D> {
                 }
                 _ => error,
             };
-            place::said_by(error, place::path(&self.weight), self)
+            context::in_layer(error, context::path(&self.weight), self)
         })
     }
 }

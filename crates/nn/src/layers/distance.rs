@@ -1,6 +1,7 @@
-//! How alike, or how far apart, two vectors are.
+//! The similarity and the distance of two vectors.
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::{Float, Ops, Result};
 
 /// The cosine of the angle between two inputs along an axis:
@@ -19,22 +20,18 @@ use dendra_tensor::{Float, Ops, Result};
 /// assert_eq!(CosineSimilarity::default().forward(&a, &b)?.value().to_vec(), [0.0, 1.0]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Setters)]
 pub struct CosineSimilarity {
     axis: isize,
+    /// The least length of a vector.
+    #[set(default = 1e-8)]
     eps: f64,
 }
 
 impl CosineSimilarity {
     /// Along this axis.
     pub fn new(axis: isize) -> Self {
-        Self { axis, ..Self::default() }
-    }
-
-    /// The least length of a vector (10⁻⁸).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps, ..self }
+        Self::with_defaults(axis)
     }
 
     /// The similarity of each pair of vectors.
@@ -49,7 +46,7 @@ impl CosineSimilarity {
 
 impl Default for CosineSimilarity {
     fn default() -> Self {
-        Self { axis: 1, eps: 1e-8 }
+        Self::with_defaults(1)
     }
 }
 
@@ -68,29 +65,21 @@ impl Default for CosineSimilarity {
 /// assert!((distance - 5.0_f64).abs() < 1e-5);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Setters)]
 pub struct PairwiseDistance {
     p: f64,
+    /// The number added to each difference.
+    #[set(default = 1e-6)]
     eps: f64,
-    keep: bool,
+    /// Whether the last axis stays, with length 1.
+    #[set(default = false)]
+    keepdim: bool,
 }
 
 impl PairwiseDistance {
     /// In the p-norm.
     pub fn new(p: f64) -> Self {
-        Self { p, ..Self::default() }
-    }
-
-    /// What is added to each difference (10⁻⁶).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps, ..self }
-    }
-
-    /// Whether the last axis stays, with extent 1 (it does not).
-    #[must_use]
-    pub fn keepdim(self, keep: bool) -> Self {
-        Self { keep, ..self }
+        Self::with_defaults(p)
     }
 
     /// The distance of each pair of vectors.
@@ -99,13 +88,13 @@ impl PairwiseDistance {
     ///
     /// When the inputs do not broadcast, or are scalars.
     pub fn forward<T: Float>(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
-        a.sub(b)?.add_scalar(self.eps).norm_axes(self.p, &[-1], self.keep)
+        a.sub(b)?.add_scalar(self.eps).norm_axes(self.p, &[-1], self.keepdim)
     }
 }
 
 impl Default for PairwiseDistance {
     fn default() -> Self {
-        Self { p: 2.0, eps: 1e-6, keep: false }
+        Self::with_defaults(2.0)
     }
 }
 

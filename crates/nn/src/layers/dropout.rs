@@ -9,8 +9,8 @@ use dendra_tensor::{Error, Float, Ops, Result, Rng, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::check_sample;
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Layers that leave values out with probability `p`: what they take, and what
@@ -25,9 +25,9 @@ macro_rules! dropouts {
         $(
             $(#[doc = $doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+            #[parameters(skip)]
             #[serde(deny_unknown_fields)]
             pub struct $name {
-                #[parameters(skip)]
                 p: f64,
             }
 
@@ -63,7 +63,7 @@ macro_rules! dropouts {
                     };
                     let ($p, $rng) = (self.p, &mut tape.random_stream());
                     let result: Result<Var<T>> = $result;
-                    result.map_err(|error| place::said_by(error, None, self))
+                    result.map_err(|error| context::in_layer(error, None, self))
                 }
             }
 
@@ -80,9 +80,10 @@ dropouts! {
     /// In training, sets each value to 0 with probability p and divides the others
     /// by 1 − p, so that their mean stays; otherwise passes values through.
     ///
-    /// (Srivastava et al., "Dropout: a simple way to prevent neural networks from
-    /// overfitting", 2014.) Which values go depends on seed and step of the tape
-    /// and on the place in the forward pass, not on threads.
+    /// (Srivastava et al., "Dropout: a simple way to prevent neural networks
+    /// from overfitting", 2014.) Which values are set to 0 depends on the seed
+    /// and the step of the tape and on the position in the forward pass, not on
+    /// threads.
     ///
     /// ```
     /// use dendra_nn::autograd::{Tape, Var};
@@ -102,9 +103,9 @@ dropouts! {
     takes |input| Ok(());
     |x, p, rng| x.mul(&Var::new(mask(x.shape(), p, 1.0 / (1.0 - p), rng)));
 
-    /// [`Dropout`] of whole channels of sequences `[N, C, L]`, whose neighbours
-    /// tell much the same (Tompson et al., "Efficient object localization using
-    /// convolutional networks", 2015).
+    /// [`Dropout`] of whole channels of sequences `[N, C, L]`, whose
+    /// neighbouring values are correlated (Tompson et al., "Efficient object
+    /// localization using convolutional networks", 2015).
     Dropout1d:
     takes |input| check_sample::<1>("Dropout1d", input);
     |x, p, rng| drop_channels::<T, 1>(x, p, rng);
@@ -167,7 +168,8 @@ fn mask<T: Float>(shape: &Shape, p: f64, kept: f64, rng: &mut Rng) -> Tensor<T> 
     Tensor::dropout_mask(shape, p, T::from_f64(kept), rng)
 }
 
-/// Whole channels of a batch, or of a sample, with `D` axes behind them left out.
+/// Sets whole channels of a batch or a sample, with `D` axes after the
+/// channels, to 0.
 fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: &mut Rng) -> Result<Var<T>> {
     batched(x, D + 2, |x| {
         let shape = x.shape();

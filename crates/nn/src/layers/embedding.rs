@@ -3,14 +3,14 @@
 use std::fmt;
 
 use dendra_autograd::{AnyTensor, Function, Param, Plain, Tape, Var, integers};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::{Attributes, embedding as operation};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by};
 
 /// A vector for each of `num_embeddings` numbers, such as characters or words.
@@ -47,7 +47,7 @@ pub struct Embedding<T: Float = f32> {
     rules: TableRules,
 }
 
-/// What a lookup in a table does to the vectors and their gradients.
+/// What a lookup does to the vectors of a table and to their gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableRules {
@@ -176,21 +176,24 @@ impl Embedding {
     /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
     /// values.
     pub fn new(num_embeddings: usize, embedding_dim: usize) -> EmbeddingSettings {
-        let weight_init = normal();
-        let (padding_idx, rules) = (None, TableRules::default());
-        EmbeddingSettings { num_embeddings, embedding_dim, padding_idx, rules, weight_init }
+        let rules = TableRules::default();
+        EmbeddingSettings::with_defaults(num_embeddings, embedding_dim, rules)
     }
 }
 
 /// The settings of an [`Embedding`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingSettings {
     num_embeddings: usize,
     embedding_dim: usize,
+    /// A number that stands for padding: its vector is 0 and stays 0.
+    #[set]
     padding_idx: Option<usize>,
     #[serde(default, skip_serializing_if = "TableRules::is_default")]
     rules: TableRules,
+    /// The distribution that the weight is drawn from.
+    #[set(default = normal())]
     #[serde(skip, default = "normal")]
     weight_init: Init,
 }
@@ -198,20 +201,6 @@ pub struct EmbeddingSettings {
 /// The standard normal distribution.
 pub(super) fn normal() -> Init {
     Init::Normal { mean: 0.0, std: 1.0 }
-}
-
-impl EmbeddingSettings {
-    /// A number that stands for nothing: its vector is 0 and stays so.
-    #[must_use]
-    pub fn padding_idx(self, padding_idx: usize) -> Self {
-        Self { padding_idx: Some(padding_idx), ..self }
-    }
-
-    /// How the weight is drawn.
-    #[must_use]
-    pub fn weight_init(self, weight_init: Init) -> Self {
-        Self { weight_init, ..self }
-    }
 }
 
 initialised_by!(EmbeddingSettings => Embedding, any T: Embedding<T>);
@@ -245,15 +234,15 @@ pub(super) fn table<T: Float>(
         return Err(Error::argument(kind, message));
     }
     let fans = Fans { fan_in: width, fan_out: rows };
-    let place = format!("{kind} {rows} × {width}");
-    let mut weight = source.param(weight_init, [rows, width], fans, &place)?;
+    let context = format!("{kind} {rows} × {width}");
+    let mut weight = source.param(weight_init, [rows, width], fans, &context)?;
     if let (Some(padding_idx), Source::Random(_)) = (padding_idx, source) {
         weight.value_mut().make_mut()[padding_idx * width..][..width].fill(T::ZERO);
     }
     Ok(weight)
 }
 
-/// Something to put a parameter beside: on the tape when one is given.
+/// An empty value that puts a parameter on the tape, if there is one.
 pub(super) fn beside<T: Float>(tape: Option<&Tape<T>>) -> Var<T> {
     match tape {
         Some(tape) => tape.input(Tensor::zeros([0])),
@@ -278,14 +267,14 @@ impl<T: Float> Embedding<T> {
         let weight = self.weight.on(&beside(tape));
         self.rules
             .lookup(&weight, numbers, self.padding_idx)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 }
 
 impl<T: Float> Module<T> for Embedding<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let numbers = whole_numbers(x)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))?;
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))?;
         self.lookup(&numbers, x.tape())
     }
 }
@@ -355,7 +344,8 @@ mod tests {
         assert_eq!(refuse(0.5), "0 (Embedding 7 × 3): expected whole numbers, got 0.5");
         assert_eq!(
             refuse(7.0),
-            "0 (Embedding 7 × 3): number 7 at place 0 of [4, 5] is outside 0 .. 7"
+            "0 (Embedding 7 × 3): index 7 at position 0 of [4, 5] is out of range for a table of 7 \
+             rows"
         );
         assert!(Embedding::new(4, 2).padding_idx(4).init(&mut Rng::seed(0)).is_err());
     }

@@ -1,21 +1,21 @@
-//! Bags of vectors from a table, each bag put together to one vector.
+//! Bags of vectors from a table, each reduced to one vector.
 
 mod traced;
 
 use std::fmt;
 
 use dendra_autograd::{Param, Tape, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, ScatterReduction, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::embedding::{TableRules, beside, normal, table, table_rules, whole_numbers};
+use crate::context;
 use crate::init::{Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by};
 
-/// What becomes of the vectors of a bag.
+/// The reduction of the vectors of a bag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BagMode {
@@ -87,59 +87,34 @@ impl EmbeddingBag {
     /// Settings of a table of `num_embeddings` vectors of `embedding_dim`
     /// values.
     pub fn new(num_embeddings: usize, embedding_dim: usize) -> EmbeddingBagSettings {
-        EmbeddingBagSettings {
-            num_embeddings,
-            embedding_dim,
-            mode: BagMode::Mean,
-            padding_idx: None,
-            include_last_offset: false,
-            rules: TableRules::default(),
-            weight_init: normal(),
-        }
+        let rules = TableRules::default();
+        EmbeddingBagSettings::with_defaults(num_embeddings, embedding_dim, rules)
     }
 }
 
 /// The settings of an [`EmbeddingBag`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingBagSettings {
     num_embeddings: usize,
     embedding_dim: usize,
+    /// How the vectors of a bag are combined.
+    #[set(default = BagMode::Mean)]
     mode: BagMode,
+    /// A number that stands for padding and does not count.
+    #[set]
     padding_idx: Option<usize>,
+    /// Whether the last offset is the end of the last bag instead of the start
+    /// of one.
+    #[set(default = false)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     include_last_offset: bool,
     #[serde(default, skip_serializing_if = "TableRules::is_default")]
     rules: TableRules,
+    /// The distribution that the weight is drawn from.
+    #[set(default = normal())]
     #[serde(skip, default = "normal")]
     weight_init: Init,
-}
-
-impl EmbeddingBagSettings {
-    /// What becomes of the vectors of a bag (their mean).
-    #[must_use]
-    pub fn mode(self, mode: BagMode) -> Self {
-        Self { mode, ..self }
-    }
-
-    /// A number that stands for nothing: it does not count.
-    #[must_use]
-    pub fn padding_idx(self, padding_idx: usize) -> Self {
-        Self { padding_idx: Some(padding_idx), ..self }
-    }
-
-    /// Whether the last offset is the end of the last bag, and starts none (it
-    /// starts one).
-    #[must_use]
-    pub fn include_last_offset(self, include_last_offset: bool) -> Self {
-        Self { include_last_offset, ..self }
-    }
-
-    /// How the weight is drawn.
-    #[must_use]
-    pub fn weight_init(self, weight_init: Init) -> Self {
-        Self { weight_init, ..self }
-    }
 }
 
 initialised_by!(EmbeddingBagSettings => EmbeddingBag, any T: EmbeddingBag<T>);
@@ -164,15 +139,15 @@ impl Settings for EmbeddingBagSettings {
 }
 
 impl<T: Float> EmbeddingBag<T> {
-    /// The bags of these numbers put together, on the tape when one is given.
-    /// Numbers `[N, L]` are N bags; numbers `[total]` have their bags from each
-    /// offset up to the next. In the mode [`BagMode::Sum`] each vector may have
-    /// a weight that it is multiplied by, which gets a gradient.
+    /// The reduced bags of these numbers, on the tape if there is one. Numbers
+    /// `[N, L]` are N bags; numbers `[total]` have their bags from each offset
+    /// up to the next. In the mode [`BagMode::Sum`] each vector may have a
+    /// weight that it is multiplied by, which gets a gradient.
     ///
     /// # Errors
     ///
     /// When a number is not in the table, the offsets do not cut the numbers
-    /// into bags, or the weights have another shape or do not go with the mode.
+    /// into bags, or the weights have another shape or the mode is not `Sum`.
     pub fn lookup(
         &self,
         numbers: &Tensor<i64>,
@@ -181,7 +156,7 @@ impl<T: Float> EmbeddingBag<T> {
         tape: Option<&Tape<T>>,
     ) -> Result<Var<T>> {
         self.reduced(numbers, offsets, per_sample_weights, tape)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 
     fn reduced(
@@ -205,18 +180,20 @@ impl<T: Float> EmbeddingBag<T> {
             return Err(Error::shape("", message));
         };
         let values = numbers.to_vec();
-        if let Some(place) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
-            let (wrong, shape) = (values[place], numbers.shape());
-            let message =
-                format!("number {wrong} at place {place} of {shape} is outside 0 .. {rows}");
+        if let Some(position) = values.iter().position(|n| !(0..rows as i64).contains(n)) {
+            let (wrong, shape) = (values[position], numbers.shape());
+            let message = format!(
+                "index {wrong} at position {position} of {shape} is out of range for a table of \
+                 {rows} rows"
+            );
             return Err(Error::data("", message));
         }
         let padding = self.padding_idx.map(|padding| padding as i64);
         // What is left out of the bags needs no weight and gets no gradient.
         let kept: Vec<usize> =
-            (0..values.len()).filter(|&place| Some(values[place]) != padding).collect();
+            (0..values.len()).filter(|&index| Some(values[index]) != padding).collect();
         let numbers = Tensor::from_fn([kept.len()], |i| values[kept[i]]);
-        let bag_of: Vec<usize> = kept.iter().map(|&place| bag_of[place]).collect();
+        let bag_of: Vec<usize> = kept.iter().map(|&index| bag_of[index]).collect();
 
         let mut vectors = self.rules.lookup(&weight, &numbers, None)?;
         if let Some(weights) = per_sample_weights {
@@ -243,7 +220,7 @@ impl<T: Float> EmbeddingBag<T> {
 
     fn check_weights(&self, weights: &Shape, numbers: &Shape) -> Result<()> {
         if self.mode != BagMode::Sum {
-            let message = "per_sample_weights go with the mode Sum alone";
+            let message = "per_sample_weights need the mode Sum";
             return Err(Error::argument("", message));
         }
         if weights != numbers {
@@ -254,7 +231,7 @@ impl<T: Float> EmbeddingBag<T> {
     }
 }
 
-/// How many bags there are, and the bag of each number.
+/// The number of bags, and the bag of each number.
 fn bags(
     numbers: &Shape,
     offsets: Option<&[usize]>,
@@ -279,8 +256,8 @@ fn bags(
             let ordered = offsets.is_sorted() && offsets.last().is_none_or(|&last| last <= total);
             if !ordered || *offsets.first().unwrap_or(&total) > 0 {
                 let message = format!(
-                    "offsets of {total} numbers must begin with 0, never fall, and stay within \
-                     them"
+                    "offsets of {total} numbers must begin with 0, not decrease, and be at most \
+                     {total}"
                 );
                 return Err(Error::argument("", message));
             }
@@ -301,7 +278,7 @@ fn bags(
 impl<T: Float> Module<T> for EmbeddingBag<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let numbers = whole_numbers(x)
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))?;
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))?;
         self.lookup(&numbers, None, None, x.tape())
     }
 }
@@ -425,7 +402,8 @@ mod tests {
         let refuse = |value| answer(value).unwrap_err().to_string();
         assert_eq!(refuse(0.5), "0 (EmbeddingBag 7 × 3, mean): expected whole numbers, got 0.5");
         assert!(
-            refuse(7.0).starts_with("0 (EmbeddingBag 7 × 3, mean): number 7 at place 0 of [4, 5]")
+            refuse(7.0)
+                .starts_with("0 (EmbeddingBag 7 × 3, mean): index 7 at position 0 of [4, 5]")
         );
         let images = Sequential::input([5, 5]).layer(EmbeddingBag::new(7, 3));
         let error = images.build(&mut Rng::seed(0)).unwrap_err().to_string();
@@ -449,7 +427,7 @@ mod tests {
             assert!(refuse(Some(offsets), None, sum).contains("must begin with 0"));
         }
         assert!(refuse(Some(&[0]), Some(3), sum).contains("expected per_sample_weights of shape"));
-        assert!(refuse(Some(&[0]), Some(4), BagMode::Mean).contains("go with the mode Sum"));
+        assert!(refuse(Some(&[0]), Some(4), BagMode::Mean).contains("need the mode Sum"));
         let error = EmbeddingBag::new(4, 2).padding_idx(4).init(&mut Rng::seed(0)).unwrap_err();
         assert_eq!(error.to_string(), "EmbeddingBag: padding_idx 4 is not below 4");
     }

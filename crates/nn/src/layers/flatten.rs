@@ -7,8 +7,8 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Makes a range of axes one: `[N, C, H, W]` becomes `[N, C·H·W]`.
@@ -24,11 +24,10 @@ use crate::settings::own_settings;
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Flatten {
-    #[parameters(skip)]
     start: isize,
-    #[parameters(skip)]
     end: isize,
 }
 
@@ -62,7 +61,7 @@ own_settings!(Flatten: |this, input| {
 
 impl<T: Float> Module<T> for Flatten {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        x.flatten(self.start, self.end).map_err(|error| place::said_by(error, None, self))
+        x.flatten(self.start, self.end).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

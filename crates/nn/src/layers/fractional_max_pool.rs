@@ -11,8 +11,8 @@ use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, axes, check_sample};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`FractionalMaxPool`] over images `[N, C, H, W]`.
@@ -39,15 +39,14 @@ pub type FractionalMaxPool3d = FractionalMaxPool<3>;
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct FractionalMaxPool<const D: usize> {
-    #[parameters(skip)]
     kernel_size: Extents<D>,
-    #[parameters(skip)]
     output: Output<D>,
 }
 
-/// How large the output is.
+/// The size of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 enum Output<const D: usize> {
@@ -99,7 +98,7 @@ impl<const D: usize> FractionalMaxPool<D> {
         Self { kernel_size: kernel_size.into(), output: Output::Ratio(output_ratio) }
     }
 
-    /// The size of the output for an input with these axes behind the channels.
+    /// The size of the output for an input with these axes after the channels.
     fn output_size(&self, extents: &[usize]) -> Result<[usize; D]> {
         match self.output {
             Output::Size(size) => Ok(size.0),
@@ -113,8 +112,8 @@ impl<const D: usize> FractionalMaxPool<D> {
         }
     }
 
-    /// As [`Module::forward`] with the samples that decide where the windows are,
-    /// `[N, C, D]`, and beside the values their indices; see
+    /// As [`Module::forward`] with the samples that decide where the windows
+    /// are, `[N, C, D]`, and also returns the indices of the values; see
     /// [`fractional_max_pool_with_indices`].
     ///
     /// # Errors
@@ -125,7 +124,7 @@ impl<const D: usize> FractionalMaxPool<D> {
         x: &Var<T>,
         samples: &Tensor<T>,
     ) -> Result<(Var<T>, Tensor<i64>)> {
-        self.pooled(x, samples).map_err(|error| place::said_by(error, None, self))
+        self.pooled(x, samples).map_err(|error| context::in_layer(error, None, self))
     }
 
     fn pooled<T: Float>(&self, x: &Var<T>, samples: &Tensor<T>) -> Result<(Var<T>, Tensor<i64>)> {
@@ -200,7 +199,7 @@ impl<T: Float, const D: usize> Module<T> for FractionalMaxPool<D> {
             };
             Ok(self.pooled(x, &samples)?.0)
         };
-        batched(x, D + 2, pooled).map_err(|error| place::said_by(error, None, self))
+        batched(x, D + 2, pooled).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

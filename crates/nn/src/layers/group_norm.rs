@@ -3,14 +3,14 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::yes;
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// Brings each group of channels of each sample to mean 0 and variance 1, then
@@ -50,46 +50,32 @@ pub struct GroupNorm<T: Float = f32> {
 impl GroupNorm {
     /// Settings of a layer for `num_channels` channels in `num_groups` groups.
     pub fn new(num_groups: usize, num_channels: usize) -> GroupNormSettings {
-        GroupNormSettings { num_channels: Some(num_channels), ..Self::lazy(num_groups) }
+        GroupNormSettings::with_defaults(num_groups, Some(num_channels))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_channels`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `num_channels`.
     pub fn lazy(num_groups: usize) -> GroupNormSettings {
-        GroupNormSettings { num_groups, num_channels: None, eps: 1e-5, affine: true, bias: true }
+        GroupNormSettings::with_defaults(num_groups, None)
     }
 }
 
 /// The settings of a [`GroupNorm`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct GroupNormSettings {
     num_groups: usize,
     num_channels: Option<usize>,
+    /// The number added to the variance.
+    #[set(default = 1e-5)]
     eps: f64,
+    /// Whether the layer has a weight and, with `bias`, a bias.
+    #[set(default = true)]
     affine: bool,
+    /// Whether a layer that has a weight has a bias too.
+    #[set(default = true)]
     #[serde(default = "yes")]
     bias: bool,
-}
-
-impl GroupNormSettings {
-    /// What is added to the variance (10⁻⁵).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps, ..self }
-    }
-
-    /// Whether there are weight and bias (there are).
-    #[must_use]
-    pub fn affine(self, affine: bool) -> Self {
-        Self { affine, ..self }
-    }
-
-    /// Whether there is a bias where there is a weight (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
 }
 
 initialised_by!(GroupNormSettings => GroupNorm, any T: GroupNorm<T>);
@@ -166,7 +152,7 @@ impl<T: Float> Module<T> for GroupNorm<T> {
             _ => x.group_norm(self.num_groups, weight.as_ref(), bias.as_ref(), self.eps),
         };
         normalised.map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

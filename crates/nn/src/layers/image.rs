@@ -1,4 +1,4 @@
-//! What layers on sequences, images and volumes share.
+//! Types and checks that the layers on sequences, images and volumes share.
 
 use std::fmt;
 
@@ -10,7 +10,8 @@ use crate::settings::MAX_SAMPLE;
 /// A size along each of `D` axes: `[length]` of a sequence, `[height, width]`
 /// of an image, `[depth, height, width]` of a volume.
 ///
-/// Wherever one is asked for, a number stands for all: `3` for `[3, 3]`.
+/// A function that takes one also takes a number for all axes: `3` for `[3,
+/// 3]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
 pub struct Extents<const D: usize>(pub [usize; D]);
@@ -89,7 +90,7 @@ impl<const D: usize> Extents<D> {
     }
 }
 
-/// The axes behind the channels, as errors name them.
+/// The axes after the channels, as errors name them.
 pub(super) fn axes<const D: usize>() -> &'static str {
     ["L", "H, W", "D, H, W"][D.clamp(1, 3) - 1]
 }
@@ -101,7 +102,7 @@ pub(super) fn has_channels<const D: usize>(shape: &Shape, channels: usize) -> bo
     (rank == D + 1 || rank == D + 2) && shape[rank - D - 1] == channels
 }
 
-/// Refuses a sample that is not `[C, …]` with `D` axes behind the channels.
+/// Refuses a sample that is not `[C, …]` with `D` axes after the channels.
 pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<()> {
     if input.len() == D + 1 {
         return Ok(());
@@ -109,7 +110,7 @@ pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<
     Err(Error::shape(kind, format!("expected [C, {}], got {input}", axes::<D>())))
 }
 
-/// Refuses a padded input that no memory holds.
+/// Refuses a padded input that does not fit into memory.
 pub(super) fn check_padded<const D: usize>(
     kind: &str,
     extents: &[usize],
@@ -125,8 +126,8 @@ pub(super) fn check_padded<const D: usize>(
     Ok(())
 }
 
-/// What a shape rule for batches makes of one sample, `[C, …]`. The padding is
-/// part of the rule; it is here to be doubted.
+/// The output shape of one sample, `[C, …]`, by a shape rule for batches. The
+/// rule includes the padding, which is checked here before.
 pub(super) fn output_of<const D: usize>(
     kind: &str,
     input: &Shape,

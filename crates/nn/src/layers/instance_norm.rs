@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{Buffer, Counter, Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::{ChannelStatistics, Error, Float, NormStatistics, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::batch_norm::{check_settings, yes};
 use super::group_norm::{affine, infer_channels};
 use super::image::axes;
+use crate::context;
 use crate::init::Source;
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// [`InstanceNorm`] over a batch of sequences `[N, C, L]`.
@@ -70,35 +70,39 @@ pub struct InstanceNorm<T: Float, const D: usize> {
 impl<const D: usize> InstanceNorm<f32, D> {
     /// Settings of a layer for this many channels.
     pub fn new(num_features: usize) -> InstanceNormSettings<D> {
-        InstanceNormSettings { num_features: Some(num_features), ..Self::lazy() }
+        InstanceNormSettings::with_defaults(Some(num_features))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `num_features`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `num_features`.
     pub fn lazy() -> InstanceNormSettings<D> {
-        InstanceNormSettings {
-            num_features: None,
-            eps: 1e-5,
-            momentum: momentum(),
-            affine: false,
-            bias: true,
-            track_running_stats: false,
-        }
+        InstanceNormSettings::with_defaults(None)
     }
 }
 
 /// The settings of an [`InstanceNorm`] layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceNormSettings<const D: usize> {
     num_features: Option<usize>,
+    /// The number added to the variance.
+    #[set(default = 1e-5)]
     eps: f64,
     // Files from before there were running statistics have neither.
+    /// The share of a batch in the running statistics after it.
+    #[set(default = 0.1)]
     #[serde(default = "momentum")]
     momentum: f64,
+    /// Whether the layer has a weight and, with `bias`, a bias.
+    #[set(default = false)]
     affine: bool,
+    /// Whether a layer that has a weight has a bias too.
+    #[set(default = true)]
     #[serde(default = "yes")]
     bias: bool,
+    /// Whether the layer keeps running statistics and uses them outside
+    /// training.
+    #[set(default = false)]
     #[serde(default)]
     track_running_stats: bool,
 }
@@ -106,39 +110,6 @@ pub struct InstanceNormSettings<const D: usize> {
 /// PyTorch's default.
 fn momentum() -> f64 {
     0.1
-}
-
-impl<const D: usize> InstanceNormSettings<D> {
-    /// What is added to the variance (10⁻⁵).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps, ..self }
-    }
-
-    /// How far the running statistics move towards those of a batch (0.1).
-    #[must_use]
-    pub fn momentum(self, momentum: f64) -> Self {
-        Self { momentum, ..self }
-    }
-
-    /// Whether there are weight and bias (there are none).
-    #[must_use]
-    pub fn affine(self, affine: bool) -> Self {
-        Self { affine, ..self }
-    }
-
-    /// Whether there is a bias where there is a weight (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Whether there are running statistics, for use outside training (there
-    /// are none).
-    #[must_use]
-    pub fn track_running_stats(self, track_running_stats: bool) -> Self {
-        Self { track_running_stats, ..self }
-    }
 }
 
 initialised_by! {
@@ -238,7 +209,7 @@ impl<T: Float, const D: usize> InstanceNorm<T, D> {
 impl<T: Float, const D: usize> Module<T> for InstanceNorm<T, D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         batched(x, D + 2, |x| self.normalised(x)).map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

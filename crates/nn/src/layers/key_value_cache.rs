@@ -1,4 +1,4 @@
-//! What a generator keeps of attention from position to position.
+//! The keys and values that a generator keeps from position to position.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Float, Ops, Result, Tensor};
@@ -17,7 +17,7 @@ impl<T: Float> KeyValueCache<T> {
         self.kept.as_ref().map_or(0, |[keys, _]| keys.shape()[2])
     }
 
-    /// Whether there is no position yet.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -37,7 +37,7 @@ impl<T: Float> KeyValueCache<T> {
         Ok(())
     }
 
-    /// Adds new keys and values behind those so far, and gives all of them.
+    /// Appends new keys and values and returns all of them.
     pub(super) fn extend(&mut self, new: [Var<T>; 2]) -> Result<[Var<T>; 2]> {
         let all = match &self.kept {
             None => new,

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// Brings the last axes of each sample to mean 0 and variance 1, then scales and
@@ -47,50 +47,30 @@ pub struct LayerNorm<T: Float = f32> {
 impl LayerNorm {
     /// Settings of a layer over the last axes, which have these extents.
     pub fn new(normalized_shape: impl Into<Shape>) -> LayerNormSettings {
-        let normalized_shape = Some(normalized_shape.into().to_vec());
-        LayerNormSettings { normalized_shape, ..Self::lazy() }
+        LayerNormSettings::with_defaults(Some(normalized_shape.into().to_vec()))
     }
 
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), over the
     /// last axis alone.
     pub fn lazy() -> LayerNormSettings {
-        LayerNormSettings {
-            normalized_shape: None,
-            eps: 1e-5,
-            elementwise_affine: true,
-            bias: true,
-        }
+        LayerNormSettings::with_defaults(None)
     }
 }
 
 /// The settings of a [`LayerNorm`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct LayerNormSettings {
     normalized_shape: Option<Vec<usize>>,
+    /// The number added to the variance.
+    #[set(default = 1e-5)]
     eps: f64,
+    /// Whether the layer has a weight and, with `bias`, a bias.
+    #[set(default = true)]
     elementwise_affine: bool,
+    /// Whether a layer that has a weight has a bias too.
+    #[set(default = true)]
     bias: bool,
-}
-
-impl LayerNormSettings {
-    /// What is added to the variance (10⁻⁵).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps, ..self }
-    }
-
-    /// Whether there are weight and bias (there are).
-    #[must_use]
-    pub fn elementwise_affine(self, elementwise_affine: bool) -> Self {
-        Self { elementwise_affine, ..self }
-    }
-
-    /// Whether there is a bias where there is a weight (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
 }
 
 /// Divides the last axes of each sample by their root mean square, then scales
@@ -125,39 +105,28 @@ pub struct RMSNorm<T: Float = f32> {
 impl RMSNorm {
     /// Settings of a layer over the last axes, which have these extents.
     pub fn new(normalized_shape: impl Into<Shape>) -> RMSNormSettings {
-        let normalized_shape = Some(normalized_shape.into().to_vec());
-        RMSNormSettings { normalized_shape, ..Self::lazy() }
+        RMSNormSettings::with_defaults(Some(normalized_shape.into().to_vec()))
     }
 
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), over the
     /// last axis alone.
     pub fn lazy() -> RMSNormSettings {
-        RMSNormSettings { normalized_shape: None, eps: None, elementwise_affine: true }
+        RMSNormSettings::with_defaults(None)
     }
 }
 
 /// The settings of an [`RMSNorm`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct RMSNormSettings {
     normalized_shape: Option<Vec<usize>>,
+    /// The number added to the mean square. The default is the distance from 1
+    /// to the next number of the element type.
+    #[set]
     eps: Option<f64>,
+    /// Whether the layer has a weight.
+    #[set(default = true)]
     elementwise_affine: bool,
-}
-
-impl RMSNormSettings {
-    /// What is added to the mean square (the element type's distance from 1 to
-    /// the next number).
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { eps: Some(eps), ..self }
-    }
-
-    /// Whether there is a weight (there is).
-    #[must_use]
-    pub fn elementwise_affine(self, elementwise_affine: bool) -> Self {
-        Self { elementwise_affine, ..self }
-    }
 }
 
 initialised_by!(LayerNormSettings => LayerNorm, any T: LayerNorm<T>);
@@ -237,7 +206,7 @@ impl<T: Float> Module<T> for LayerNorm<T> {
         let [weight, bias] =
             [&self.weight, &self.bias].map(|param| param.as_ref().map(|param| param.on(x)));
         x.layer_norm(&self.normalized_shape[..], weight.as_ref(), bias.as_ref(), self.eps).map_err(
-            |error| place::said_by(error, self.weight.as_ref().and_then(place::path), self),
+            |error| context::in_layer(error, self.weight.as_ref().and_then(context::path), self),
         )
     }
 }
@@ -246,7 +215,7 @@ impl<T: Float> Module<T> for RMSNorm<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let weight = self.weight.as_ref().map(|weight| weight.on(x));
         x.rms_norm(&self.normalized_shape[..], weight.as_ref(), self.eps).map_err(|error| {
-            place::said_by(error, self.weight.as_ref().and_then(place::path), self)
+            context::in_layer(error, self.weight.as_ref().and_then(context::path), self)
         })
     }
 }

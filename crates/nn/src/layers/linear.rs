@@ -3,13 +3,13 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// The affine map y = x·Wᵀ + b.
@@ -45,53 +45,34 @@ pub struct Linear<T: Float = f32> {
 impl Linear {
     /// Settings of a layer from `in_features` to `out_features` values.
     pub fn new(in_features: usize, out_features: usize) -> LinearSettings {
-        LinearSettings { in_features: Some(in_features), ..Self::lazy(out_features) }
+        LinearSettings::with_defaults(Some(in_features), out_features)
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `in_features`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `in_features`.
     pub fn lazy(out_features: usize) -> LinearSettings {
-        LinearSettings {
-            in_features: None,
-            out_features,
-            bias: true,
-            weight_init: Init::pytorch(),
-            bias_init: Init::pytorch(),
-        }
+        LinearSettings::with_defaults(None, out_features)
     }
 }
 
 /// The settings of a [`Linear`] layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct LinearSettings {
     in_features: Option<usize>,
     out_features: usize,
+    /// Whether the layer has a bias.
+    #[set(default = true)]
     bias: bool,
+    /// The distribution that the weight is drawn from.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
+    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// weight.
+    #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     bias_init: Init,
-}
-
-impl LinearSettings {
-    /// Whether there is a bias (there is).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// How the weight is drawn.
-    #[must_use]
-    pub fn weight_init(self, weight_init: Init) -> Self {
-        Self { weight_init, ..self }
-    }
-
-    /// How the bias is drawn; its fans are those of the weight.
-    #[must_use]
-    pub fn bias_init(self, bias_init: Init) -> Self {
-        Self { bias_init, ..self }
-    }
 }
 
 initialised_by!(LinearSettings => Linear, any T: Linear<T>);
@@ -114,11 +95,11 @@ impl Settings for LinearSettings {
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Linear<T>> {
         let out_features = self.out_features;
         let in_features = self.in_features.ok_or_else(|| open_input("Linear", "in_features"))?;
-        let place = format!("Linear {in_features} → {out_features}");
+        let context = format!("Linear {in_features} → {out_features}");
         let fans = Fans { fan_in: in_features, fan_out: out_features };
-        let weight = source.param(self.weight_init, [out_features, in_features], fans, &place)?;
+        let weight = source.param(self.weight_init, [out_features, in_features], fans, &context)?;
         let bias = match self.bias {
-            true => Some(source.param(self.bias_init, [out_features], fans, &place)?),
+            true => Some(source.param(self.bias_init, [out_features], fans, &context)?),
             false => None,
         };
         Ok(Linear { weight, bias })
@@ -129,7 +110,7 @@ impl<T: Float> Module<T> for Linear<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let bias = self.bias.as_ref().map(|bias| bias.on(x));
         x.linear(&self.weight.on(x), bias.as_ref())
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use dendra_autograd::Var;
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, PadMode, Pool2dOptions, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Divides each value by how large those of the channels around it are, at the
@@ -17,9 +17,10 @@ use crate::settings::own_settings;
 ///
 /// y = x / (k + alpha / size · Σ x²)^beta
 ///
-/// where the sum is over `size` channels, from size / 2 (rounded down) before to
-/// (size − 1) / 2 after; those that do not exist count as 0. Input and output
-/// have the shape `[N, C, …]`, with at least one axis behind the channels.
+/// where the sum is over `size` channels, from size / 2 (rounded down) before
+/// to (size − 1) / 2 after; those that do not exist count as 0. Input and
+/// output have the shape `[N, C, …]`, with at least one axis after the
+/// channels.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -32,41 +33,26 @@ use crate::settings::own_settings;
 /// assert_eq!(y, [1.0 / 6.0, 2.0 / 15.0, 3.0 / 14.0]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize, Setters)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct LocalResponseNorm {
-    #[parameters(skip)]
     size: usize,
-    #[parameters(skip)]
+    /// The factor of the mean square.
+    #[set(default = 1e-4)]
     alpha: f64,
-    #[parameters(skip)]
+    /// The exponent of the divisor.
+    #[set(default = 0.75)]
     beta: f64,
-    #[parameters(skip)]
+    /// The number added to the mean square.
+    #[set(default = 1.0)]
     k: f64,
 }
 
 impl LocalResponseNorm {
     /// The layer for sums over `size` channels.
     pub fn new(size: usize) -> Self {
-        Self { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
-    }
-
-    /// The factor of the mean square (10⁻⁴).
-    #[must_use]
-    pub fn alpha(self, alpha: f64) -> Self {
-        Self { alpha, ..self }
-    }
-
-    /// The exponent of the divisor (0.75).
-    #[must_use]
-    pub fn beta(self, beta: f64) -> Self {
-        Self { beta, ..self }
-    }
-
-    /// What is added to the mean square (1).
-    #[must_use]
-    pub fn k(self, k: f64) -> Self {
-        Self { k, ..self }
+        Self::with_defaults(size)
     }
 
     /// Refuses a wrong setting, and an input with this many axes behind the
@@ -114,7 +100,7 @@ own_settings!(LocalResponseNorm: |this, input| {
 
 impl<T: Float> Module<T> for LocalResponseNorm {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        self.normalised(x).map_err(|error| place::said_by(error, None, self))
+        self.normalised(x).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

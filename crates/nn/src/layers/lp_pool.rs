@@ -3,14 +3,14 @@
 use std::fmt;
 
 use dendra_autograd::{Comparison, Plain, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::lifted;
 use dendra_tensor::{Error, Float, Ops, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`LPPool`] over sequences `[N, C, L]`.
@@ -49,16 +49,18 @@ pub type LPPool3d = LPPool<3>;
 /// assert_eq!(LPPool1d::new(2.0, 2).forward(&x)?.value().to_vec(), [5.0, 10.0]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize, Setters)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct LPPool<const D: usize> {
-    #[parameters(skip)]
     norm_type: f64,
-    #[parameters(skip)]
     kernel_size: Extents<D>,
-    #[parameters(skip)]
+    /// Elements from one window to the next.
+    #[set(into, default = kernel_size)]
     stride: Extents<D>,
-    #[parameters(skip)]
+    /// Whether the number of windows is rounded up. The part of a window
+    /// outside the input then counts as the mean of the part inside.
+    #[set(default = false)]
     ceil_mode: bool,
 }
 
@@ -66,22 +68,7 @@ impl<const D: usize> LPPool<D> {
     /// The norm of this type over windows of this size, a number or one for each
     /// axis, side by side.
     pub fn new(norm_type: f64, kernel_size: impl Into<Extents<D>>) -> Self {
-        let kernel_size = kernel_size.into();
-        Self { norm_type, kernel_size, stride: kernel_size, ceil_mode: false }
-    }
-
-    /// Elements from one window to the next (the window's size).
-    #[must_use]
-    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
-        Self { stride: stride.into(), ..self }
-    }
-
-    /// Whether the number of windows is rounded up (it is not). A window that
-    /// then reaches beyond the input counts as if what is beyond were as large
-    /// as the rest on average.
-    #[must_use]
-    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
-        Self { ceil_mode, ..self }
+        Self::with_defaults(norm_type, kernel_size.into())
     }
 
     fn options(&self) -> PoolOptions<D> {
@@ -107,7 +94,7 @@ impl<const D: usize> LPPool<D> {
         let means = lifted::avg_pool(&powers, self.options(), true, None)?;
         let taps: f64 = self.kernel_size.0.iter().map(|&taps| taps as f64).product();
         let sums = means.mul_scalar(taps);
-        // The root has no slope at 0, and so another number stands for it.
+        // The root has no derivative at 0, so 0 is replaced by 1.
         let zero = sums.value().eq_scalar(T::ZERO);
         sums.note(Plain::CompareScalar(Comparison::Eq, 0.0), &[sums.value()], &zero)?;
         let sums = sums.masked_fill(&zero, 1.0)?;
@@ -127,7 +114,7 @@ own_settings!(LPPool<D> { const D: usize }: |this, input| {
 
 impl<T: Float, const D: usize> Module<T> for LPPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        self.norms(x).map_err(|error| place::said_by(error, None, self))
+        self.norms(x).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -3,15 +3,15 @@
 use std::fmt;
 
 use dendra_autograd::Var;
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::lifted;
 use dendra_tensor::ops::max_unpool::max_pool_with_indices;
 use dendra_tensor::{Float, PoolOptions, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Extents, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// [`MaxPool`] over sequences `[N, C, L]`.
@@ -46,68 +46,42 @@ pub type MaxPool3d = MaxPool<3>;
 /// assert_eq!(*overlapping.forward(&x)?.shape(), [1, 1, 2, 2]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize, Setters)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct MaxPool<const D: usize> {
-    #[parameters(skip)]
     kernel_size: Extents<D>,
-    #[parameters(skip)]
+    /// Elements from one window to the next.
+    #[set(into, default = kernel_size)]
     stride: Extents<D>,
-    #[parameters(skip)]
+    /// The number of elements added on both sides, at most half of the window.
+    #[set(into, default = 0)]
     padding: Extents<D>,
-    #[parameters(skip)]
+    /// Elements from one tap of a window to the next.
+    #[set(into, default = 1)]
     dilation: Extents<D>,
-    #[parameters(skip)]
+    /// Whether the number of windows is rounded up.
+    #[set(default = false)]
     ceil_mode: bool,
 }
 
 impl<const D: usize> MaxPool<D> {
     /// Windows of this size, a number or one for each axis, side by side.
     pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
-        let kernel_size = kernel_size.into();
-        Self {
-            kernel_size,
-            stride: kernel_size,
-            padding: 0.into(),
-            dilation: 1.into(),
-            ceil_mode: false,
-        }
+        Self::with_defaults(kernel_size.into())
     }
 
-    /// Elements from one window to the next (the window's size).
-    #[must_use]
-    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
-        Self { stride: stride.into(), ..self }
-    }
-
-    /// Elements added on both sides (0), at most half of the window.
-    #[must_use]
-    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
-        Self { padding: padding.into(), ..self }
-    }
-
-    /// Elements from one tap of a window to the next (1).
-    #[must_use]
-    pub fn dilation(self, dilation: impl Into<Extents<D>>) -> Self {
-        Self { dilation: dilation.into(), ..self }
-    }
-
-    /// Whether the number of windows is rounded up (it is not).
-    #[must_use]
-    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
-        Self { ceil_mode, ..self }
-    }
-
-    /// As [`Module::forward`], and beside the values where they were: row-major
-    /// indices over the axes behind the channels, as [`MaxUnpool`] takes them
-    /// (PyTorch's `return_indices=True`). Of equal values it is the first.
+    /// Like [`Module::forward`], and also returns the positions of the values:
+    /// row-major indices over the axes after the channels, as [`MaxUnpool`]
+    /// takes them (PyTorch's `return_indices=True`). Of equal values the first
+    /// counts.
     ///
     /// [`MaxUnpool`]: super::MaxUnpool
     ///
     /// # Errors
     ///
-    /// When the windows do not fit the input, or one of them lies beside it and
-    /// so has no value.
+    /// When the windows do not fit the input, or one of them lies outside it
+    /// and has no value.
     ///
     /// ```
     /// use dendra_nn::MaxPool2d;
@@ -121,7 +95,8 @@ impl<const D: usize> MaxPool<D> {
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
     pub fn forward_with_indices<T: Float>(&self, x: &Var<T>) -> Result<(Var<T>, Tensor<i64>)> {
-        max_pool_with_indices(x, self.options()).map_err(|error| place::said_by(error, None, self))
+        max_pool_with_indices(x, self.options())
+            .map_err(|error| context::in_layer(error, None, self))
     }
 
     fn options(&self) -> PoolOptions<D> {
@@ -152,7 +127,7 @@ own_settings!(MaxPool<D> { const D: usize }: |this, input| {
 
 impl<T: Float, const D: usize> Module<T> for MaxPool<D> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        lifted::max_pool(x, self.options()).map_err(|error| place::said_by(error, None, self))
+        lifted::max_pool(x, self.options()).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::ops::max_unpool::max_unpool;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
 use super::image::{Extents, axes};
-use crate::place;
+use crate::context;
 
 /// [`MaxUnpool`] over sequences `[N, C, L]`.
 pub type MaxUnpool1d = MaxUnpool<1>;
@@ -45,10 +46,14 @@ pub type MaxUnpool3d = MaxUnpool<3>;
 /// assert_eq!(*unpool.forward(&y, &indices, Some([5]))?.shape(), [1, 1, 5]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Setters)]
 pub struct MaxUnpool<const D: usize> {
     kernel_size: Extents<D>,
+    /// Elements from one window to the next.
+    #[set(into, default = kernel_size)]
     stride: Extents<D>,
+    /// The number of elements added on both sides.
+    #[set(into, default = 0)]
     padding: Extents<D>,
 }
 
@@ -56,20 +61,7 @@ impl<const D: usize> MaxUnpool<D> {
     /// For a pooling with windows of this size, a number or one for each axis,
     /// side by side.
     pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
-        let kernel_size = kernel_size.into();
-        Self { kernel_size, stride: kernel_size, padding: 0.into() }
-    }
-
-    /// Elements from one window to the next (the window's size).
-    #[must_use]
-    pub fn stride(self, stride: impl Into<Extents<D>>) -> Self {
-        Self { stride: stride.into(), ..self }
-    }
-
-    /// Elements added on both sides (0).
-    #[must_use]
-    pub fn padding(self, padding: impl Into<Extents<D>>) -> Self {
-        Self { padding: padding.into(), ..self }
+        Self::with_defaults(kernel_size.into())
     }
 
     /// The maxima at the places that the indices name, in an output of
@@ -87,7 +79,7 @@ impl<const D: usize> MaxUnpool<D> {
     ) -> Result<Var<T>> {
         self.size(x.shape(), output_size)
             .and_then(|size| max_unpool(x, indices, size))
-            .map_err(|error| place::said_by(error, None, self))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 
     /// The size of the output: that asked for, or that of the formula.
@@ -177,7 +169,7 @@ mod tests {
         assert_eq!(*y.shape(), [1, 4, 4]);
         let far = Tensor::full([1, 1, 2, 2], 16);
         let error = unpool.forward(&x, &far, None).unwrap_err().to_string();
-        assert!(error.contains("index 16 is outside 0 .. 16"), "{error}");
+        assert!(error.contains("index 16 is out of range for the 16 elements"), "{error}");
         for unpool in [unpool.padding(9), unpool.stride(usize::MAX), unpool.padding(usize::MAX)] {
             unpool.forward(&x, &indices, None).unwrap_err();
         }

@@ -10,16 +10,16 @@ use dendra_tensor::{Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::{axes, check_sample};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// How many elements come before and after each of `D` axes, from the last axis
 /// on towards the first: left and right, then top and bottom, then front and
 /// back. A negative number takes elements away.
 ///
-/// Wherever margins are asked for, a number stands for all of them, and a tuple
-/// lists them as in PyTorch: `(left, right, top, bottom)`.
+/// A function that takes margins also takes a number for all of them, or a
+/// tuple in PyTorch's order: `(left, right, top, bottom)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<[isize; 2]>", into = "Vec<[isize; 2]>")]
 pub struct Margins<const D: usize>(pub [[isize; 2]; D]);
@@ -110,12 +110,11 @@ macro_rules! paddings {
 
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name<const D: usize> {
-            #[parameters(skip)]
             padding: Margins<D>,
-            $(#[parameters(skip)]
-            $value: f64,)?
+            $($value: f64,)?
         }
 
         impl<const D: usize> $name<D> {
@@ -136,7 +135,7 @@ macro_rules! paddings {
 
         impl<T: Float, const D: usize> Module<T> for $name<D> {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-                padded::<T, D>(x, self.pad()).map_err(|error| place::said_by(error, None, self))
+                padded::<T, D>(x, self.pad()).map_err(|error| context::in_layer(error, None, self))
             }
         }
 
@@ -258,15 +257,15 @@ mod tests {
         };
         assert_eq!(
             message(ReflectionPad2d::new(4).into()),
-            "layer 0 (ReflectionPad2d): [4, 4] for axis 1 of [2, 4, 5] is more than the axis has \
-             to fill it with"
+            "layer 0 (ReflectionPad2d): a padding of [4, 4] for axis 1 of [2, 4, 5] is more than \
+             the elements that can fill it"
         );
         assert_eq!(
             message(ZeroPad1d::new(1).into()),
             "layer 0 (ZeroPad1d): expected [C, L], got [2, 4, 5]"
         );
-        assert!(message(ZeroPad2d::new(-3).into()).contains("leaves no extent"));
-        assert!(message(ZeroPad2d::new(isize::MAX).into()).contains("leaves no extent"));
+        assert!(message(ZeroPad2d::new(-3).into()).contains("negative or too large"));
+        assert!(message(ZeroPad2d::new(isize::MAX).into()).contains("negative or too large"));
         assert!(message(ZeroPad2d::new(1 << 20).into()).contains("has more than"));
         let x = Var::new(Tensor::<f32>::zeros([4, 5]));
         assert_eq!(

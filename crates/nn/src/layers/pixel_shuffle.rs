@@ -8,8 +8,8 @@ use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::image::check_sample;
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Both directions: the shape of an image `[C, H, W]`, and the operation.
@@ -21,9 +21,9 @@ macro_rules! shuffles {
     )*) => {$(
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name {
-            #[parameters(skip)]
             factor: usize,
         }
 
@@ -47,7 +47,7 @@ macro_rules! shuffles {
 
         impl<T: Float> Module<T> for $name {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-                x.$method(self.factor).map_err(|error| place::said_by(error, None, self))
+                x.$method(self.factor).map_err(|error| context::in_layer(error, None, self))
             }
         }
 
@@ -94,15 +94,15 @@ shuffles! {
     };
 }
 
-/// The channels of `[N, C, …]` in another order, so that each of `groups` groups
-/// of neighbours afterwards has channels of all groups before: grouped
+/// The channels of `[N, C, …]` in another order, so that each of `groups`
+/// groups of neighbours afterwards has channels of all groups before: grouped
 /// convolutions see each other's channels (Zhang et al., "ShuffleNet: an
 /// extremely efficient convolutional neural network for mobile devices", 2018).
-/// There is at least one axis behind the channels.
+/// There is at least one axis after the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelShuffle {
-    #[parameters(skip)]
     groups: usize,
 }
 
@@ -127,7 +127,7 @@ own_settings!(ChannelShuffle: |this, input| {
 
 impl<T: Float> Module<T> for ChannelShuffle {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        x.channel_shuffle(self.groups).map_err(|error| place::said_by(error, None, self))
+        x.channel_shuffle(self.groups).map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What tells attention where in a sequence something stands.
+//! Positions of a sequence as vectors, for attention.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Adds a fixed pattern of sines and cosines to a sequence `[…, L, E]`:
@@ -37,8 +37,8 @@ own_settings!(SinusoidalPositions: |_this, input| match input.len() {
 impl SinusoidalPositions {
     /// The pattern of `length` positions from `first` on, `[length, width]`.
     pub fn table<T: Float>(first: usize, length: usize, width: usize) -> Tensor<T> {
-        Tensor::from_fn([length, width], |place| {
-            let (t, i) = (first + place / width, place % width);
+        Tensor::from_fn([length, width], |index| {
+            let (t, i) = (first + index / width, index % width);
             let angle = t as f64 / 10_000_f64.powf((i - i % 2) as f64 / width as f64);
             T::from_f64(if i % 2 == 0 { angle.sin() } else { angle.cos() })
         })
@@ -87,7 +87,7 @@ pub struct LearnedPositions<T: Float = f32> {
 }
 
 impl LearnedPositions {
-    /// Vectors of this width for so many positions.
+    /// Vectors of this width for this many positions.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl<T: Float> LearnedPositions<T> {
     ///
     /// # Errors
     ///
-    /// When the width differs or there are not so many positions.
+    /// When the width differs or the sequence has more positions.
     pub fn add(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
         let added = || {
             let [length, _] = extents("", x)?;
@@ -130,7 +130,7 @@ impl<T: Float> LearnedPositions<T> {
             }
             x.add(&self.weight.on(x).narrow(0, first, length)?)
         };
-        added().map_err(|error| place::said_by(error, place::path(&self.weight), self))
+        added().map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 }
 
@@ -197,8 +197,8 @@ impl RotaryEmbedding {
         }
         let half = width / 2;
         let angles = |f: fn(f64) -> f64| {
-            Var::new(Tensor::from_fn([length, width], |place| {
-                let (t, i) = (first + place / width, place % width % half);
+            Var::new(Tensor::from_fn([length, width], |index| {
+                let (t, i) = (first + index / width, index % width % half);
                 let angle = t as f64 / self.base.powf(2.0 * i as f64 / width as f64);
                 T::from_f64(f(angle))
             }))

@@ -7,8 +7,8 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Makes one axis several: `[N, 60]` becomes `[N, 3, 4, 5]`. The opposite of
@@ -24,11 +24,10 @@ use crate::settings::own_settings;
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Unflatten {
-    #[parameters(skip)]
     axis: isize,
-    #[parameters(skip)]
     sizes: Vec<usize>,
 }
 
@@ -62,7 +61,9 @@ own_settings!(Unflatten: |this, input| {
 impl<T: Float> Module<T> for Unflatten {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let shape = self.output(x.shape());
-        shape.and_then(|shape| x.reshape(shape)).map_err(|error| place::said_by(error, None, self))
+        shape
+            .and_then(|shape| x.reshape(shape))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 }
 

@@ -3,15 +3,15 @@
 use std::fmt;
 
 use dendra_autograd::Var;
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::ops::{Op, unfold};
 use dendra_tensor::{Float, Ops, Result, Shape, UnfoldOptions};
 use serde::{Deserialize, Serialize};
 
 use super::image::{Pair, check_padded, output_of};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 /// Each window of images as a column (im2col).
@@ -21,8 +21,8 @@ use crate::settings::own_settings;
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C · kernel_size[0] · kernel_size[1], H′ · W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and
-/// W′ alike. The padding is 0. See [`Fold`] for the way back.
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1,
+/// and W′ alike. The padding is 0. [`Fold`] is the transposed operation.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -36,16 +36,19 @@ use crate::settings::own_settings;
 /// assert_eq!(y.value().to_vec()[..8], [0.0, 1.0, 3.0, 4.0, 1.0, 2.0, 4.0, 5.0]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize, Setters)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Unfold {
-    #[parameters(skip)]
     kernel_size: Pair,
-    #[parameters(skip)]
+    /// Elements from one window to the next.
+    #[set(into, default = 1)]
     stride: Pair,
-    #[parameters(skip)]
+    /// The number of zeros added on both sides of the image.
+    #[set(into, default = 0)]
     padding: Pair,
-    #[parameters(skip)]
+    /// Elements from one tap of a window to the next.
+    #[set(into, default = 1)]
     dilation: Pair,
 }
 
@@ -70,26 +73,27 @@ pub struct Unfold {
 /// assert_eq!(again.value(), x.value());
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize, Setters)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Fold {
-    #[parameters(skip)]
     output_size: Pair,
-    #[parameters(skip)]
     kernel_size: Pair,
-    #[parameters(skip)]
+    /// Elements from one window to the next.
+    #[set(into, default = 1)]
     stride: Pair,
-    #[parameters(skip)]
+    /// The number of zeros added on both sides of the image.
+    #[set(into, default = 0)]
     padding: Pair,
-    #[parameters(skip)]
+    /// Elements from one tap of a window to the next.
+    #[set(into, default = 1)]
     dilation: Pair,
 }
 
 impl Unfold {
     /// Windows of this size, a number or `(height, width)`, at every place.
     pub fn new(kernel_size: impl Into<Pair>) -> Self {
-        let (kernel_size, one) = (kernel_size.into(), 1.into());
-        Self { kernel_size, stride: one, padding: 0.into(), dilation: one }
+        Self::with_defaults(kernel_size.into())
     }
 
     fn operation(&self) -> unfold::Unfold {
@@ -101,8 +105,7 @@ impl Fold {
     /// Images of `output_size` from the columns of windows of `kernel_size`,
     /// each a number or `(height, width)`.
     pub fn new(output_size: impl Into<Pair>, kernel_size: impl Into<Pair>) -> Self {
-        let (output_size, kernel_size, one) = (output_size.into(), kernel_size.into(), 1.into());
-        Self { output_size, kernel_size, stride: one, padding: 0.into(), dilation: one }
+        Self::with_defaults(output_size.into(), kernel_size.into())
     }
 
     fn operation(&self) -> unfold::Fold {
@@ -110,28 +113,10 @@ impl Fold {
     }
 }
 
-/// How the windows of both layers move.
+/// The code that both layers share.
 macro_rules! moving_windows {
     ($($name:ident: $axes:literal)*) => {$(
         impl $name {
-            /// Elements from one window to the next (1).
-            #[must_use]
-            pub fn stride(self, stride: impl Into<Pair>) -> Self {
-                Self { stride: stride.into(), ..self }
-            }
-
-            /// Zeros added on both sides of the image (0).
-            #[must_use]
-            pub fn padding(self, padding: impl Into<Pair>) -> Self {
-                Self { padding: padding.into(), ..self }
-            }
-
-            /// Elements from one tap of a window to the next (1).
-            #[must_use]
-            pub fn dilation(self, dilation: impl Into<Pair>) -> Self {
-                Self { dilation: dilation.into(), ..self }
-            }
-
             fn options(&self) -> UnfoldOptions {
                 UnfoldOptions {
                     kernel_size: self.kernel_size.0,
@@ -152,7 +137,7 @@ macro_rules! moving_windows {
         impl<T: Float> Module<T> for $name {
             fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
                 batched(x, $axes, |x| Var::try_apply(self.operation(), &[x]))
-                    .map_err(|error| place::said_by(error, None, self))
+                    .map_err(|error| context::in_layer(error, None, self))
             }
         }
     )*};

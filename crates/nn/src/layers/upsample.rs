@@ -3,17 +3,17 @@
 use std::fmt;
 
 use dendra_autograd::Var;
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::ops::Op;
 use dendra_tensor::{Error, Float, Interpolate, InterpolateMode, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::MAX_SAMPLE;
 use crate::settings::own_settings;
 
-/// Resizes the axes behind the channels to a size or by a factor, with one of
+/// Resizes the axes after the channels to a size or by a factor, with one of
 /// the modes of [`InterpolateMode`]; see [`Interpolate`] for the formulas.
 ///
 /// | | shape |
@@ -32,26 +32,33 @@ use crate::settings::own_settings;
 /// assert_eq!(line.forward(&x)?.value().to_vec(), [1.0, 2.0, 3.0]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Parameters, Serialize, Deserialize, Setters)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Upsample {
-    #[parameters(skip)]
     target: Target,
-    #[parameters(skip)]
+    /// How new elements are computed from old ones.
+    #[set(default = InterpolateMode::Nearest)]
     #[serde(with = "ModeName")]
     mode: InterpolateMode,
-    #[parameters(skip)]
+    /// Whether the centres of the first and the last elements stay where they
+    /// are, instead of the edges. For the modes linear and cubic.
+    #[set(default = false)]
     align_corners: bool,
     // Files from before there were these settings have neither.
-    #[parameters(skip)]
+    /// Whether axes that shrink are smoothed. For the modes linear and cubic;
+    /// see [`Interpolate::antialias`].
+    #[set(default = false)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     antialias: bool,
-    #[parameters(skip)]
+    /// Whether coordinates are scaled by the quotient of the axis lengths
+    /// instead of the given factors.
+    #[set(default = false)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     recompute_scale_factor: bool,
 }
 
-/// What the axes become.
+/// The new size of the axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Target {
@@ -72,56 +79,19 @@ enum ModeName {
 }
 
 impl Upsample {
-    fn to(target: Target) -> Self {
-        Self {
-            target,
-            mode: InterpolateMode::Nearest,
-            align_corners: false,
-            antialias: false,
-            recompute_scale_factor: false,
-        }
-    }
-
     /// Resizes to one extent for each axis.
     pub fn size(size: impl Into<Vec<usize>>) -> Self {
-        Self::to(Target::Size(size.into()))
+        Self::with_defaults(Target::Size(size.into()))
     }
 
     /// Resizes all axes by one factor.
     pub fn scale_factor(factor: f64) -> Self {
-        Self::to(Target::ScaleFactor(factor))
+        Self::with_defaults(Target::ScaleFactor(factor))
     }
 
     /// Resizes by one factor for each axis.
     pub fn scale_factors(factors: impl Into<Vec<f64>>) -> Self {
-        Self::to(Target::ScaleFactors(factors.into()))
-    }
-
-    /// How new elements come from old ones (nearest).
-    #[must_use]
-    pub fn mode(self, mode: InterpolateMode) -> Self {
-        Self { mode, ..self }
-    }
-
-    /// Whether the centres of the first and last elements keep their places,
-    /// and not the edges (they do not); for the modes linear and cubic.
-    #[must_use]
-    pub fn align_corners(self, align_corners: bool) -> Self {
-        Self { align_corners, ..self }
-    }
-
-    /// Whether axes that shrink are smoothed (they are not); for the modes linear
-    /// and cubic. See [`Interpolate::antialias`].
-    #[must_use]
-    pub fn antialias(self, antialias: bool) -> Self {
-        Self { antialias, ..self }
-    }
-
-    /// Whether coordinates go by the quotient of the extents instead of the
-    /// factors that were given (they do not).
-    #[must_use]
-    pub fn recompute_scale_factor(self, recompute_scale_factor: bool) -> Self {
-        Self { recompute_scale_factor, ..self }
+        Self::with_defaults(Target::ScaleFactors(factors.into()))
     }
 
     /// The operation on an input of this shape, batch axis included.
@@ -155,7 +125,7 @@ own_settings!(Upsample: |this, input| {
 impl<T: Float> Module<T> for Upsample {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         x.interpolate(&self.interpolate(x.shape()))
-            .map_err(|error| place::said_by(error, None, self))
+            .map_err(|error| context::in_layer(error, None, self))
     }
 }
 
@@ -208,7 +178,10 @@ mod tests {
         assert!(message(Upsample::scale_factor(0.1)).contains("axis 2"));
         assert!(message(Upsample::scale_factor(f64::NAN)).contains("axis 2"));
         assert!(message(Upsample::size([1 << 30, 1])).contains("takes more than"));
-        assert!(message(Upsample::scale_factor(2.0).align_corners(true)).contains("no corners"));
+        assert!(
+            message(Upsample::scale_factor(2.0).align_corners(true))
+                .contains("align_corners is for the modes linear and cubic")
+        );
         let x = Var::new(Tensor::<f32>::zeros([2, 4]));
         let error = Upsample::scale_factor(2.0).forward(&x).unwrap_err().to_string();
         assert!(error.starts_with("Upsample by 2: "), "{error}");

@@ -19,7 +19,7 @@ const KEY: &str = "dendra.sequential";
 /// The version of the format that is written, and the only one that is read.
 const VERSION: u64 = 1;
 
-/// What the metadata holds, as JSON.
+/// The content of the metadata, as JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Architecture {
@@ -41,7 +41,8 @@ impl<T: Float> Sequential<T> {
     /// Writes the network, architecture and state, to a safetensors file.
     /// PyTorch reads the state from it under the same names.
     ///
-    /// The file is written beside and moved into place when it is complete.
+    /// The file is written under a temporary name and renamed when it is
+    /// complete.
     ///
     /// # Errors
     ///
@@ -51,10 +52,19 @@ impl<T: Float> Sequential<T> {
     /// was there before stays.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let architecture =
-            self.architecture().map_err(|error| error.within(path.display().to_string()))?;
-        let metadata = BTreeMap::from([architecture]);
-        StateFile { state: self.state_dict(), metadata }.write(path)
+        let file = self.to_file().map_err(|error| error.within(path.display().to_string()))?;
+        file.write(path)
+    }
+
+    /// What [`save`](Self::save) writes, for a program that has more to tell in
+    /// the metadata.
+    ///
+    /// # Errors
+    ///
+    /// When a layer is of a kind that files cannot hold.
+    pub fn to_file(&self) -> Result<StateFile> {
+        let metadata = BTreeMap::from([self.architecture()?]);
+        Ok(StateFile { state: self.state_dict(), metadata })
     }
 
     /// The key and the text of the architecture in the metadata of a file.
@@ -111,7 +121,20 @@ impl Sequential {
     /// As [`load`](Self::load).
     pub fn load_as<T: Float>(path: impl AsRef<Path>) -> Result<Sequential<T>> {
         let path = path.as_ref();
-        let file = StateFile::read(path)?;
+        Self::from_file_as(StateFile::read(path)?, path)
+    }
+
+    /// As [`load`](Self::load), of a file that was read already; `path` is for
+    /// messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn from_file(file: StateFile, path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_file_as(file, path.as_ref())
+    }
+
+    fn from_file_as<T: Float>(file: StateFile, path: &Path) -> Result<Sequential<T>> {
         let wrong = |message: String| Error::file(path, message);
         let json = file.metadata.get(KEY).ok_or_else(|| {
             wrong("holds no architecture; build the model and load its state into it".to_owned())

@@ -59,11 +59,11 @@ pub struct Residual<M>(
 pub struct Parallel<M> {
     /// The modules.
     pub branches: Vec<M>,
-    /// How their outputs become one.
+    /// The operation that joins their outputs.
     pub join: Join,
 }
 
-/// How the outputs of a [`Parallel`] become one.
+/// The operation that joins the outputs of a [`Parallel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {

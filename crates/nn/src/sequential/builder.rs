@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::parts::{Part, PartName};
 use super::plan::{IntoLayer, LayerPlan};
 use super::{Input, Sequential, own, tokens};
+use crate::context;
 use crate::init::Source;
 use crate::module::Module;
-use crate::place;
 use crate::settings::MAX_SAMPLE;
 
-/// A network being put together; see [`Sequential`]. Every kind of layer has a
+/// A network under construction; see [`Sequential`]. Each kind of layer has a
 /// method here.
 ///
-/// In a file, its layers stand for it.
+/// A file holds its layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 #[must_use = "a network is made by `build`"]
@@ -27,14 +27,14 @@ pub struct SequentialBuilder {
     #[serde(skip)]
     pub(super) input: Input,
     pub(super) layers: Vec<PlannedLayer>,
-    /// A method about the layer before it that came before every layer; `build`
-    /// refuses it.
+    /// A call that refers to the layer before it although there was none;
+    /// `build` refuses it.
     #[serde(skip)]
     stray: Option<String>,
 }
 
-/// A layer to be: its name, when that is not its index, its mode, and what it
-/// is.
+/// A planned layer: its name, if it has one besides its index, its mode, and
+/// its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlannedLayer {
@@ -46,7 +46,7 @@ pub(super) struct PlannedLayer {
     pub(super) plan: LayerPlan,
 }
 
-/// What a file leaves out.
+/// The value that a file omits.
 pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
@@ -61,30 +61,30 @@ impl SequentialBuilder {
         Self { input, ..self }
     }
 
-    /// Adds a layer: one of the library with all its settings, as
-    /// `.layer(Linear::lazy(64).bias(false))`, a [`Layer`](crate::Layer) of
-    /// one's own, or a built [`Sequential`], whose parameters are then named
-    /// `0.0.weight`. The latter two keep the parameters they have.
+    /// Adds a layer: the settings of a layer of the library, such as
+    /// `.layer(Linear::lazy(64).bias(false))`, a custom
+    /// [`Layer`](crate::Layer), or a built [`Sequential`], whose parameters are
+    /// then named `0.0.weight`. The latter two keep the parameters they have.
     pub fn layer(self, layer: impl IntoLayer) -> Self {
         self.planned(layer.into_layer())
     }
 
-    /// As [`layer`](Self::layer), for a layer of one's own in a network of
-    /// another number type.
+    /// Like [`layer`](Self::layer), for a custom layer in a network of another
+    /// float type.
     pub fn layer_as<T: Float>(self, layer: impl crate::Layer<T>) -> Self {
         self.planned(LayerPlan::own(own::layer(layer)))
     }
 
     /// Adds any module with the parameters it has: a layer after `init`, an
-    /// encoder of a transformer, a module of another crate. The shape of its
-    /// output is found out by a trial with zeros.
+    /// encoder of a transformer, a module of another crate. A trial run on
+    /// zeros determines the shape of its output.
     pub fn module(self, module: impl Module + Clone + Send + Sync + 'static) -> Self {
         self.planned(LayerPlan::own(own::module::<f32, _>(module)))
     }
 
     /// Adds a function without parameters, which errors and summaries call
-    /// `name`: `.map("scale", |x| Ok(x * 0.5))`. The shape of its output is found
-    /// out by a trial with zeros. A file cannot hold it.
+    /// `name`: `.map("scale", |x| Ok(x * 0.5))`. A trial run on zeros
+    /// determines the shape of its output. A file cannot hold it.
     pub fn map(
         self,
         name: impl Into<String>,
@@ -93,7 +93,7 @@ impl SequentialBuilder {
         self.map_as::<f32>(name, function)
     }
 
-    /// As [`map`](Self::map), in a network of any number type.
+    /// Like [`map`](Self::map), in a network of any float type.
     pub fn map_as<T: Float>(
         self,
         name: impl Into<String>,
@@ -132,14 +132,14 @@ impl SequentialBuilder {
     ///
     /// # Errors
     ///
-    /// When a layer does not take what the one before it gives, or has a wrong
-    /// setting; when a name is empty, has a dot, is used twice, or comes before
-    /// the first layer.
+    /// When a layer does not accept the output of the layer before it, or has
+    /// an invalid setting; when a name is empty, contains a dot, is used twice,
+    /// or comes before the first layer.
     pub fn build(self, rng: &mut Rng) -> Result<Sequential> {
         self.build_as(rng)
     }
 
-    /// As [`build`](Self::build), for any number type.
+    /// Like [`build`](Self::build), for any float type.
     ///
     /// # Errors
     ///
@@ -167,12 +167,12 @@ impl SequentialBuilder {
         Ok(model)
     }
 
-    /// Fills in what the input decides, and gives the shape of each layer's
-    /// output.
+    /// Fills in the sizes that depend on the input and returns the shape of the
+    /// output of each layer.
     fn plan(&mut self) -> Result<Vec<Shape>> {
         self.check_names()?;
         check_sample(&self.input.shape)
-            .map_err(|error| place::at(error, format!("Sequential::{}", self.input.method())))?;
+            .map_err(|error| context::at(error, format!("Sequential::{}", self.input.method())))?;
         let mut shape = self.input.shape.clone();
         let mut outputs = Vec::with_capacity(self.layers.len());
         for (index, planned) in self.layers.iter_mut().enumerate() {
@@ -184,7 +184,7 @@ impl SequentialBuilder {
         Ok(outputs)
     }
 
-    /// Plans the network for inputs of this shape, and gives the shape of its
+    /// Plans the network for inputs of this shape and returns the shape of its
     /// output.
     pub(super) fn infer(&mut self, input: &Shape) -> Result<Shape> {
         self.input = Input::floats(input.clone());
@@ -199,14 +199,14 @@ impl SequentialBuilder {
         let mut taken = HashMap::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let name = PartName(index, layer.name.as_deref()).to_string();
-            let place = format!("layer {index} ({})", layer.plan.kind());
+            let context = format!("layer {index} ({})", layer.plan.kind());
             if name.is_empty() || name.contains('.') {
-                let message = format!("a name is not empty and has no dot, got {name:?}");
-                return Err(Error::argument(place, message));
+                let message = format!("a name must not be empty or contain a dot, got {name:?}");
+                return Err(Error::argument(context, message));
             }
             if let Some(other) = taken.insert(name.clone(), index) {
                 let message = format!("layer {other} is named {name:?} already");
-                return Err(Error::argument(place, message));
+                return Err(Error::argument(context, message));
             }
         }
         Ok(())
@@ -214,13 +214,13 @@ impl SequentialBuilder {
 }
 
 impl PlannedLayer {
-    /// An error with the place of this layer.
+    /// An error with the context of this layer.
     pub(super) fn explain(&self, index: usize, error: Error) -> Error {
-        let place = PartName(index, self.name.as_deref()).place(self.plan.kind());
-        place::at(error, place)
+        let context = PartName(index, self.name.as_deref()).context(self.plan.kind());
+        context::at(error, context)
     }
 }
-/// Refuses samples that hold nothing or that no memory holds.
+/// Refuses samples that are empty or do not fit into memory.
 fn check_sample(shape: &Shape) -> Result<()> {
     match shape.checked_elements() {
         Some(0) => Err(Error::shape("", format!("a sample of shape {shape} holds no value"))),

@@ -1,4 +1,4 @@
-//! The table of the kinds of layers: one row gives a kind its place in files and
+//! The table of the kinds of layers: one row gives a kind its name in files and
 //! its method of [`SequentialBuilder`].
 
 use dendra_tensor::{Float, Result, Shape};
@@ -66,8 +66,8 @@ macro_rules! kinds {
         }
 
         /// A method for each kind of layer, with PyTorch's defaults; for other
-        /// settings add the layer itself: `.layer(Conv2d::lazy(64, 3).padding(1))`.
-        /// What is wrong is told by `build`.
+        /// settings add the layer itself: `.layer(Conv2d::lazy(64,
+        /// 3).padding(1))`. `build` reports errors.
         impl SequentialBuilder {$(
             #[doc = concat!(
                 "Adds a layer of kind [`", stringify!($kind), "`](crate::", stringify!($kind),
@@ -214,11 +214,11 @@ kinds! {
     GRU: RecurrentSettings<3> = gru(hidden_size: usize) => GRU::lazy(hidden_size).batch_first(true);
     /// The outputs of all steps; see [`last_step`](Self::last_step).
     RNN: RecurrentSettings<1> = rnn(hidden_size: usize) => RNN::lazy(hidden_size).batch_first(true);
-    /// The last of the steps `[N, L, …]`, as behind a recurrent layer.
+    /// The last of the steps `[N, L, …]`, for use after a recurrent layer.
     LastStep: LastStep = last_step() => LastStep;
     /// All axes but the batch.
     Flatten: Flatten = flatten() => Flatten::new();
-    /// Of the first axis behind the batch.
+    /// Splits the first axis after the batch.
     Unflatten: Unflatten = unflatten(sizes: impl Into<Vec<usize>>) => Unflatten::new(1, sizes);
     Dropout: Dropout = dropout(p: f64) => Dropout::planned(p);
     Dropout1d: Dropout1d = dropout1d(p: f64) => Dropout1d::planned(p);

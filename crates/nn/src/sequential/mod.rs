@@ -27,15 +27,15 @@ use std::fmt;
 use dendra_autograd::{Entry, EntryMut, Parameters, Path, Var};
 use dendra_tensor::{Error, Float, Result, Shape};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use builder::PlannedLayer;
 use parts::{Part, PartName};
 
-/// A network of layers one after the other, Keras's way: shapes are inferred
+/// A network of layers one after the other, as in Keras: shapes are inferred
 /// and checked when it is built.
 ///
-/// The layers' parameters are named by their place, as `0.weight`, or by
+/// The parameters of a layer have names by its index, such as `0.weight`, or by
 /// [`named`](SequentialBuilder::named).
 ///
 /// ```
@@ -61,7 +61,7 @@ pub struct Sequential<T: Float = f32> {
     parts: Vec<Part<T>>,
 }
 
-/// What a network takes.
+/// The input of a network.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Input {
     /// The shape of one sample.
@@ -213,12 +213,13 @@ impl<T: Float> Sequential<T> {
         Ok(x)
     }
 
-    /// An error with the place of a layer, unless the layer has named it.
+    /// An error with the layer as its context, unless the layer has named
+    /// itself.
     fn explain(&self, index: usize, error: Error) -> Error {
         let part = &self.parts[index];
         let text = error.to_string();
         let parameters = part.layer.named_parameters();
-        let mut paths = parameters.iter().filter_map(|(_, param)| place::path(param));
+        let mut paths = parameters.iter().filter_map(|(_, param)| context::path(param));
         match paths.any(|path| text.contains(&format!("{path} ("))) {
             true => error,
             false => error.within(format!("layer {}", PartName(index, part.name.as_deref()))),

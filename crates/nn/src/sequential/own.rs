@@ -1,4 +1,4 @@
-//! Layers of one's own: modules, networks and closures.
+//! Custom layers: modules, networks and closures.
 
 use std::any::Any;
 use std::fmt;

@@ -21,7 +21,7 @@ pub(super) struct Part<T: Float> {
     pub(super) layer: Box<dyn AnyLayer<T>>,
     /// The shape of its output, without the batch axis.
     pub(super) output: Shape,
-    /// How many of the layers that follow are done in one pass with it.
+    /// The number of following layers that are computed in one pass with it.
     pub(super) joined: usize,
 }
 
@@ -35,7 +35,7 @@ impl<T: Float> Clone for Part<T> {
 
 impl<T: Float> Part<T> {
     /// Finds the layers that are done in one pass with those that follow: a
-    /// convolution with ReLU, and with pooling of 2×2 windows behind it.
+    /// convolution with ReLU, and with pooling of 2×2 windows after it.
     pub(super) fn join(parts: &mut [Self]) {
         for index in 0..parts.len() {
             let follows = |offset: usize| parts.get(index + offset).map(|p| (*p.layer).as_any());
@@ -85,8 +85,8 @@ state_of! { [T: Float] Part<T>: layer }
 pub(super) struct PartName<'a>(pub(super) usize, pub(super) Option<&'a str>);
 
 impl PartName<'_> {
-    /// What an error calls the layer.
-    pub(super) fn place(&self, kind: &str) -> String {
+    /// The name of the layer in errors.
+    pub(super) fn context(&self, kind: &str) -> String {
         format!("layer {self} ({kind})")
     }
 }
@@ -100,7 +100,7 @@ impl fmt::Display for PartName<'_> {
     }
 }
 
-/// A layer of a [`Sequential`], to look at; see [`Sequential::layers`].
+/// A view of a layer of a [`Sequential`]; see [`Sequential::layers`].
 pub struct LayerOf<'a, T: Float = f32> {
     /// Its part of a path: its name, or its index.
     pub name: String,
@@ -112,9 +112,16 @@ pub struct LayerOf<'a, T: Float = f32> {
     pub module: &'a dyn Module<T>,
 }
 
+impl<T: Float> fmt::Debug for LayerOf<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.description)
+    }
+}
+
 impl<T: Float> Sequential<T> {
-    /// The layers in their order. Run one after the other they do what
-    /// [`forward`](Module::forward) does, which may put some of them together.
+    /// The layers in their order. Called one after the other they compute
+    /// what [`forward`](Module::forward) computes, which may do several of them in
+    /// one pass.
     pub fn layers(&self) -> impl Iterator<Item = LayerOf<'_, T>> {
         self.named_parts().map(|(name, part)| LayerOf {
             name: name.to_string(),

@@ -35,8 +35,8 @@ where
     }
 }
 
-/// What [`SequentialBuilder::layer`](super::SequentialBuilder::layer) takes: the
-/// settings of a layer, a [`Layer`] of one's own, or a
+/// What [`SequentialBuilder::layer`](super::SequentialBuilder::layer) takes:
+/// the settings of a layer, a custom [`Layer`], or a
 /// [`Sequential`](super::Sequential).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a layer of a `Sequential`",
@@ -56,7 +56,7 @@ pub trait IntoLayer {
 #[derive(Clone)]
 pub struct LayerPlan(Origin);
 
-/// Where a layer comes from.
+/// The origin of a layer.
 #[derive(Clone)]
 enum Origin {
     /// The table of kinds.
@@ -65,7 +65,7 @@ enum Origin {
     Own(Arc<dyn OwnLayer>),
 }
 
-/// A layer that is no kind of the table, of any number type.
+/// A custom layer of any float type, which is not in the table of kinds.
 pub(super) trait OwnLayer: Send + Sync {
     fn kind(&self) -> &str;
 
@@ -77,7 +77,7 @@ pub(super) trait OwnLayer: Send + Sync {
     /// The name of T.
     fn element(&self) -> &'static str;
 
-    /// What files hold of it, or why they cannot.
+    /// The part of it that files hold, or the reason why they cannot.
     fn saved(&self) -> std::result::Result<Value, String>;
 
     /// The same without the values of its parameters, which the network has.
@@ -157,7 +157,7 @@ impl fmt::Debug for LayerPlan {
     }
 }
 
-/// Layers of one's own equal themselves alone.
+/// A custom layer is equal only to itself.
 impl PartialEq for LayerPlan {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {

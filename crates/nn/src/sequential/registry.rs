@@ -1,4 +1,4 @@
-//! Kinds of layers of one's own that files can hold.
+//! Kinds of custom layers that files can hold.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use super::kinds::LayerSettings;
 use super::plan::OwnLayer;
 use crate::layer::Layer;
 
-/// What to do with a network whose architecture no file can hold.
+/// The advice for a network whose architecture no file can hold.
 pub(super) const STATE_ALONE: &str =
     "save the state alone with `save`, and `load` it into a model built in code";
 
 /// A [`Layer`] that can be made of its settings, so that a file can hold it.
 ///
-/// [`register_layer`] tells its kind to this program; then
+/// [`register_layer`] makes its kind known to this program; then
 /// [`Sequential::save`](crate::Sequential::save) and
 /// [`load`](crate::Sequential::load) know it.
 ///
@@ -80,8 +80,8 @@ pub trait SavedLayer: Layer {
     /// Its name in files.
     const KIND: &'static str;
 
-    /// What a file holds of it besides its parameters: a number, a tuple, or any
-    /// other type that serde writes and reads.
+    /// The settings that a file holds besides the parameters: a number, a
+    /// tuple, or any other type that serde writes and reads.
     type Settings: Serialize + DeserializeOwned;
 
     /// The settings that make such a layer.
@@ -151,7 +151,8 @@ fn add(new: Registered) -> Result<()> {
     Ok(())
 }
 
-/// What a file holds of a layer of the type `name`, or why it cannot.
+/// The part of a layer of the type `name` that a file holds, or the reason why
+/// it cannot.
 pub(super) fn write(layer: &dyn Any, name: &str) -> std::result::Result<Value, String> {
     let kinds = kinds();
     let Some(found) = kinds.iter().find(|kind| kind.layer == layer.type_id()) else {

@@ -1,4 +1,4 @@
-//! The table that tells what a network is.
+//! The summary of a network as a table.
 
 use std::fmt;
 
@@ -8,7 +8,8 @@ use dendra_tensor::Float;
 use super::{Sequential, batch_of};
 
 /// The layers of a network, their output shapes and their parameters; prints
-/// as a table.
+/// as a table. With a precision, as `{summary:.80}`, the table has at most so
+/// many columns, and what is longer is cut off.
 ///
 /// ```
 /// use dendra_nn::Sequential;
@@ -55,7 +56,7 @@ pub struct SummaryRow {
     /// the input.
     pub parameters: Option<usize>,
     /// The products that it takes for each sample, each of which is added to a
-    /// sum; `None` where nobody has counted, as in
+    /// sum; `None` where they were not counted, as in
     /// [`Sequential::summary`](super::Sequential::summary).
     pub multiply_adds: Option<u64>,
 }
@@ -117,6 +118,14 @@ fn memory(bytes: usize) -> String {
     format!("{size:.1} TiB")
 }
 
+/// A text in at most so many columns.
+fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    text.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
@@ -136,8 +145,19 @@ impl fmt::Display for Summary {
             table.iter_mut().for_each(|row| row[3].clear());
         }
         let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max();
-        let [layers, outputs, counts, products] = [0, 1, 2, 3].map(|i| width(i).unwrap_or(0));
+        let [mut layers, mut outputs, counts, products] =
+            [0, 1, 2, 3].map(|i| width(i).unwrap_or(0));
         let last = if is_counted { 2 + products } else { 0 };
+        let limit = f.precision().unwrap_or(usize::MAX);
+        let room = limit.saturating_sub(2 + 2 + counts + last);
+        if layers + outputs > room {
+            layers = room.saturating_sub(outputs).max(room / 2).min(layers);
+            outputs = (room - layers).min(outputs);
+            for row in &mut table {
+                row[0] = cut(&row[0], layers);
+                row[1] = cut(&row[1], outputs);
+            }
+        }
         let rule = "-".repeat(layers + 2 + outputs + 2 + counts + last);
         for (index, [layer, output, parameters, multiply_adds]) in table.iter().enumerate() {
             let mut text = format!("{layer:layers$}  {output:outputs$}  {parameters:>counts$}");
@@ -149,13 +169,13 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "{rule}")?;
         let (total, memory) = (grouped(self.trainable + self.frozen), memory(self.bytes));
-        write!(f, "{total} parameters ({memory}), ")?;
-        match self.frozen {
-            0 => writeln!(f, "all trainable"),
-            frozen => {
-                writeln!(f, "{} trainable, {} frozen", grouped(self.trainable), grouped(frozen))
-            }
-        }?;
+        let total = format!("{total} parameters ({memory}),");
+        let trainable = match self.frozen {
+            0 => "all trainable".to_owned(),
+            frozen => format!("{} trainable, {} frozen", grouped(self.trainable), grouped(frozen)),
+        };
+        let fits = total.chars().count() + 1 + trainable.chars().count() <= limit;
+        writeln!(f, "{total}{}{trainable}", if fits { " " } else { "\n" })?;
         if is_counted {
             let total: u64 = self.rows.iter().filter_map(|row| row.multiply_adds).sum();
             writeln!(f, "{} multiply-adds for each sample", grouped(total as usize))?;
@@ -188,6 +208,20 @@ mod tests {
         let text = summary.to_string();
         assert!(text.contains("23 parameters (184 bytes), 15 trainable, 8 frozen"), "{text}");
         assert_eq!(summary.rows[1].parameters, Some(8));
+    }
+
+    #[test]
+    fn a_precision_limits_the_columns() {
+        let builder = Sequential::input([1, 28, 28]).conv2d(32, 3).named("a_rather_long_name");
+        let model = builder.flatten().dense(128).build(&mut Rng::seed(0)).unwrap();
+        let summary = model.summary();
+        assert_eq!(format!("{summary:.200}"), summary.to_string());
+        for columns in [40, 60, 80] {
+            let text = format!("{summary:.columns$}");
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= columns, "{text}");
+            assert!(text.contains("2,769,024") && text.contains("all trainable"), "{text}");
+        }
     }
 
     #[test]

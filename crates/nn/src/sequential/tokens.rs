@@ -6,9 +6,9 @@ use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use super::parts::{Part, PartName};
 use super::plan::AnyLayer;
 use super::{Input, Sequential, SequentialBuilder};
+use crate::context;
 use crate::layers::{Embedding, EmbeddingBag};
 use crate::module::Model;
-use crate::place;
 
 impl Sequential {
     /// Begins a network of token ids, such as the numbers of words, of this
@@ -66,7 +66,7 @@ fn no_layer() -> Error {
     Error::argument("Sequential::tokens", "there is no layer that takes token ids")
 }
 
-/// What a layer that takes token ids makes of them.
+/// The output of a layer that takes token ids.
 fn lookup<T: Float>(
     part: &Part<T>,
     ids: &Tensor<i64>,
@@ -105,10 +105,10 @@ pub(super) fn check<T: Float>(parts: &[Part<T>]) -> Result<()> {
     if takes_tokens {
         return Ok(());
     }
-    let place = PartName(0, first.name.as_deref()).place(first.plan.kind());
+    let context = PartName(0, first.name.as_deref()).context(first.plan.kind());
     let message = "it takes floats: a network of token ids begins with an Embedding, an \
                    EmbeddingBag or a network of tokens";
-    Err(place::at(Error::argument("", message), place))
+    Err(context::at(Error::argument("", message), context))
 }
 
 /// A network of tokens is a model of ids. As a [`Module`](crate::Module) it is

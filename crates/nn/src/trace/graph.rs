@@ -25,7 +25,7 @@ pub(super) struct RawNode<T: Float> {
     pub(super) scope: usize,
 }
 
-/// What a value of one run is.
+/// The kind of a value of one run.
 pub(super) enum RawKind<T: Float> {
     Input(usize),
     /// A parameter or buffer, by its index in the state.
@@ -119,7 +119,7 @@ pub(super) fn graph_of<T: Float>(
 struct Builder<T: Float> {
     nodes: Vec<RawNode<T>>,
     known: HashMap<Memory, usize>,
-    /// Parameters and buffers that no node stands for yet.
+    /// Parameters and buffers that have no node yet.
     state: HashMap<Memory, (usize, AnyTensor)>,
 }
 

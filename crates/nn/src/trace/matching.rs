@@ -8,9 +8,9 @@ use dendra_tensor::{Float, Result};
 use super::graph::{Graph, RawKind, RawNode, Run, State, graph_of, state_of};
 use super::parts::parts_of;
 use super::summary::{Held, held_by};
-use super::{Node, NodeKind, Setting, Size, Trace, refuse, snake_case};
+use super::{Node, NodeKind, Setting, Size, Trace, refuse};
 
-/// How many samples the model is run on.
+/// The numbers of samples that the model is run on.
 const SAMPLES: [usize; 2] = [2, 3];
 
 pub(super) fn trace<T: Float>(
@@ -87,7 +87,7 @@ fn other_way_round(x: &AnyTensor, batch_axis: usize) -> Result<AnyTensor> {
     }
 }
 
-/// What both runs have in common.
+/// The values that both runs have in common.
 struct Merging<'a, T: Float> {
     a: &'a Graph<T>,
     b: &'a Graph<T>,
@@ -139,7 +139,7 @@ fn merge<T: Float>(
     Ok(Trace { nodes, outputs, batch_axes, parts, samples, held })
 }
 
-/// What two runs tell of a value.
+/// What two runs show about a value.
 struct Details {
     shape: Vec<Size>,
     settings: Vec<(&'static str, Setting)>,
@@ -183,7 +183,7 @@ impl<T: Float> Merging<'_, T> {
         sizes.ok_or_else(|| {
             refuse(format!(
                 "{} has shape {a} for {} samples and {b} for {}, which does not grow in proportion",
-                self.place(node),
+                self.described(node),
                 SAMPLES[0],
                 SAMPLES[1]
             ))
@@ -212,7 +212,7 @@ impl<T: Float> Merging<'_, T> {
             refuse(format!(
                 "the setting `{name}` of {} depends on the inputs in a way that no trace sees; \
                  tell it with Tape::note",
-                self.place(node)
+                self.described(node)
             ))
         })
     }
@@ -261,8 +261,8 @@ impl<T: Float> Merging<'_, T> {
         Ok(Some((one, axis)))
     }
 
-    fn place(&self, node: usize) -> String {
-        place(&name_of(&self.a.nodes[node]), &self.paths[node])
+    fn described(&self, node: usize) -> String {
+        described(name_of(&self.a.nodes[node]), &self.paths[node])
     }
 
     /// The first operation that takes a value.
@@ -271,13 +271,13 @@ impl<T: Float> Merging<'_, T> {
             raw.parents.contains(&node) || raw.links.iter().any(|&(_, linked)| linked == node)
         };
         let user = self.a.nodes.iter().position(uses);
-        user.map_or_else(|| "the outputs".to_owned(), |user| self.place(user))
+        user.map_or_else(|| "the outputs".to_owned(), |user| self.described(user))
     }
 
     fn other_operations(&self, node: usize, other: &str) -> dendra_tensor::Error {
         refuse(format!(
             "the model does {} for {} samples, and `{other}` or the same on other values for {}",
-            self.place(node),
+            self.described(node),
             SAMPLES[0],
             SAMPLES[1]
         ))
@@ -285,20 +285,20 @@ impl<T: Float> Merging<'_, T> {
 }
 
 /// An operation and its part, in words.
-pub(super) fn place(name: &str, part: &str) -> String {
+pub(super) fn described(name: &str, part: &str) -> String {
     match part {
         "" => format!("`{name}`"),
         part => format!("`{name}` of `{part}`"),
     }
 }
 
-fn name_of<T: Float>(raw: &RawNode<T>) -> String {
+fn name_of<T: Float>(raw: &RawNode<T>) -> &str {
     match &raw.kind {
-        RawKind::Input(_) => "input".to_owned(),
-        RawKind::State(_) => "parameter".to_owned(),
-        RawKind::Constant => "constant".to_owned(),
-        RawKind::Operation(call) => snake_case(call.name()),
-        RawKind::Function(function) => snake_case(function.name()),
+        RawKind::Input(_) => "input",
+        RawKind::State(_) => "parameter",
+        RawKind::Constant => "constant",
+        RawKind::Operation(call) => call.name(),
+        RawKind::Function(function) => function.name(),
     }
 }
 
@@ -312,7 +312,7 @@ fn is_same<T: Float>(a: &RawKind<T>, b: &RawKind<T>) -> bool {
     }
 }
 
-/// What one sample has, for several along an axis.
+/// The values of one sample, repeated for several along an axis.
 pub(super) fn repeat(one: &AnyTensor, axis: usize, samples: usize) -> Result<AnyTensor> {
     let length = one.shape().get(axis).copied().unwrap_or(0);
     let indices: Vec<usize> = (0..samples).flat_map(|_| 0..length).collect();

@@ -1,4 +1,4 @@
-//! A forward pass to look at: all operations from inputs to outputs.
+//! A trace of a forward pass: all operations from inputs to outputs.
 
 mod display;
 mod graph;
@@ -49,6 +49,7 @@ use crate::module::{Model, Output};
 /// assert_eq!(*y[0].shape(), [5, 3]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct Trace<T: Float = f32> {
     nodes: Vec<Node<T>>,
     outputs: Vec<usize>,
@@ -61,10 +62,11 @@ pub struct Trace<T: Float = f32> {
 }
 
 /// A value of a [`Trace`] and where it comes from.
+#[derive(Debug)]
 pub struct Node<T: Float = f32> {
-    /// What it is, or what computes it.
+    /// The kind of the value, or the operation that computes it.
     pub kind: NodeKind<T>,
-    /// The values that go in, by index.
+    /// The inputs, by index.
     pub parents: Vec<usize>,
     /// The settings of an operation or function.
     pub settings: Vec<(&'static str, Setting)>,
@@ -77,12 +79,13 @@ pub struct Node<T: Float = f32> {
     pub shape: Vec<Size>,
 }
 
-/// What a value of a [`Trace`] is, or what computes it.
+/// The kind of a value of a [`Trace`], or the operation that computes it.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum NodeKind<T: Float = f32> {
     /// An input of the model.
     Input {
-        /// Which one.
+        /// Its index.
         index: usize,
     },
     /// A parameter.
@@ -133,7 +136,8 @@ pub enum Setting {
 pub struct Part {
     /// The path, as `encoder.0`.
     pub path: String,
-    /// What it is, as `Linear 784 → 64`; empty where no container has told it.
+    /// Its description, such as `Linear 784 → 64`; empty where no container
+    /// gave one.
     pub description: String,
 }
 
@@ -224,14 +228,14 @@ impl<T: Float> Trace<T> {
 impl<T: Float> Node<T> {
     /// The name of the operation or function, as `log_softmax`; `input`,
     /// `parameter`, `buffer` or `constant` of other values.
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> &str {
         match &self.kind {
-            NodeKind::Input { .. } => "input".to_owned(),
-            NodeKind::Parameter { .. } => "parameter".to_owned(),
-            NodeKind::Buffer { .. } => "buffer".to_owned(),
-            NodeKind::Constant { .. } => "constant".to_owned(),
-            NodeKind::Operation(call) => snake_case(call.name()),
-            NodeKind::Function(function) => snake_case(function.name()),
+            NodeKind::Input { .. } => "input",
+            NodeKind::Parameter { .. } => "parameter",
+            NodeKind::Buffer { .. } => "buffer",
+            NodeKind::Constant { .. } => "constant",
+            NodeKind::Operation(call) => call.name(),
+            NodeKind::Function(function) => function.name(),
         }
     }
 
@@ -261,19 +265,7 @@ impl<T: Float> Node<T> {
     }
 }
 
-/// What a trace says of an error.
+/// An error of a trace.
 fn refuse(message: impl Into<String>) -> Error {
     Error::argument("Trace", message)
-}
-
-/// `log_softmax` for `LogSoftmax`; other names stay.
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 2);
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !snake.is_empty() {
-            snake.push('_');
-        }
-        snake.push(letter.to_ascii_lowercase());
-    }
-    snake
 }

@@ -1,4 +1,4 @@
-//! Which part of a model computes a value.
+//! The part of a model that computes a value.
 
 use dendra_autograd::{ParamId, Scope};
 use dendra_tensor::Float;
@@ -8,9 +8,10 @@ use super::graph::{Graph, RawKind, RawNode, State};
 
 /// For each value the path of its part, and the parts.
 ///
-/// What was entered with [`Tape::enter`](dendra_autograd::Tape::enter) is a part.
-/// Inside it, an operation belongs to the layer whose parameters it uses; one
-/// without parameters to what the layers before and after it have in common.
+/// A container entered with [`Tape::enter`](dendra_autograd::Tape::enter) is a
+/// part. Inside it, an operation belongs to the layer whose parameters it uses;
+/// one without parameters to what the layers before and after it have in
+/// common.
 pub(super) fn parts_of<T: Float>(graph: &Graph<T>, state: &[State<T>]) -> (Vec<String>, Vec<Part>) {
     let id_of = |id: ParamId| {
         let found = state.iter().find(|entry| entry.param.is_some_and(|(other, _)| other == id));

@@ -1,4 +1,4 @@
-//! What a trace computes, on other inputs.
+//! Computing a trace on other inputs.
 
 use std::time::Instant;
 
@@ -6,10 +6,11 @@ use dendra_autograd::{AnyTensor, AsAny};
 use dendra_tensor::ops::{Attribute, Parents, Recorded};
 use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 
-use super::matching::{place, repeat, samples_of};
+use super::matching::{described, repeat, samples_of};
 use super::{Node, NodeKind, Setting, Trace, refuse, size};
 
 /// A value that a replay has computed; see [`Trace::replay_watched`].
+#[derive(Debug)]
 pub struct Executed<'a, T: Float = f32> {
     /// The index of the value.
     pub index: usize,
@@ -17,7 +18,7 @@ pub struct Executed<'a, T: Float = f32> {
     pub value: &'a AnyTensor,
     /// The call, of an operation.
     pub call: Option<&'a dyn Recorded<T>>,
-    /// How long it took, in seconds.
+    /// The time that it took, in seconds.
     pub seconds: f64,
 }
 
@@ -80,7 +81,7 @@ impl<T: Float> Trace<T> {
             let start = Instant::now();
             let (value, call) = self
                 .value(node, inputs, &values, samples)
-                .map_err(|error| error.within(place(&node.name(), &node.part)))?;
+                .map_err(|error| error.within(described(node.name(), &node.part)))?;
             let seconds = start.elapsed().as_secs_f64();
             if node.is_computed() {
                 watch(&Executed { index, value: &value, call: call.as_deref(), seconds })?;

@@ -7,12 +7,12 @@ use std::fmt;
 pub enum Size {
     /// The same for any batch.
     Fixed(i64),
-    /// So many for each sample.
+    /// This number for each sample.
     PerSample(i64),
 }
 
 impl Size {
-    /// What a number is that came out for two batches; `None` where it neither
+    /// The size that has these values for two batches; `None` where it neither
     /// stays nor grows in proportion.
     pub(super) fn between([a, b]: [i64; 2], [samples_a, samples_b]: [usize; 2]) -> Option<Self> {
         let [n, m] = [samples_a, samples_b].map(|samples| samples as i64);
@@ -22,7 +22,7 @@ impl Size {
         (a % n == 0 && a / n * m == b).then(|| Self::PerSample(a / n))
     }
 
-    /// The number for so many samples.
+    /// The number for this many samples.
     pub fn of(self, samples: usize) -> i64 {
         match self {
             Self::Fixed(number) => number,

@@ -7,10 +7,11 @@ use super::parts::{is_within, layer_of};
 use super::{Node, NodeKind, Trace, size};
 use crate::sequential::{Summary, SummaryRow};
 
-/// How many operations a row names.
+/// The largest number of operations that a row names.
 const NAMED: usize = 4;
 
 /// A parameter or buffer of the model that was traced.
+#[derive(Debug)]
 pub(super) struct Held {
     name: String,
     values: usize,
@@ -77,7 +78,7 @@ impl<T: Float> Trace<T> {
         for part in &self.parts {
             let nodes = || self.nodes.iter().filter(|n| n.is_computed() && n.part == part.path);
             let is_all_views = nodes().all(Node::is_view);
-            let mut names: Vec<String> = Vec::new();
+            let mut names: Vec<&str> = Vec::new();
             let mut multiply_adds = 0;
             let mut output = String::new();
             for node in nodes() {
@@ -92,7 +93,7 @@ impl<T: Float> Trace<T> {
             }
             if names.len() > NAMED {
                 names.truncate(NAMED);
-                names.push("…".to_owned());
+                names.push("…");
             }
             let layer = match part.description.as_str() {
                 "" => names.join(", "),

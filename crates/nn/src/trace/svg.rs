@@ -30,7 +30,7 @@ const LOW: f64 = 26.0;
 const GAP: f64 = 16.0;
 /// The height of a frame's title.
 const TITLE: f64 = 22.0;
-/// What a frame is wider than what is in it, on each side and below.
+/// The margin of a frame, on each side and below.
 const INSET: f64 = 10.0;
 /// The distance of the arrows from box to box to the right end, away from the
 /// titles of frames.
@@ -77,7 +77,7 @@ impl<T: Float> Trace<T> {
     pub fn to_svg(&self) -> String {
         let mut boxes = self.boxes();
         let depth = boxes.iter().map(|drawn| drawn.part.len()).max().unwrap_or(0);
-        let (frames, height) = place(&mut boxes);
+        let (frames, height) = arrange(&mut boxes);
         let letters = boxes.iter().map(|drawn| {
             let first = drawn.title.chars().count() + drawn.shape.chars().count() + 3;
             first.max(drawn.details.chars().count())
@@ -128,7 +128,7 @@ impl<T: Float> Trace<T> {
             if !is_shown {
                 continue;
             }
-            let title = if is_input { self.value_name(index) } else { node.name() };
+            let title = if is_input { self.value_name(index) } else { node.name().to_owned() };
             let part = node.part.split('.').filter(|part| !part.is_empty()).map(str::to_owned);
             let details = if is_input { String::new() } else { self.details(index, &flows) };
             boxes.push(Drawn {
@@ -210,8 +210,8 @@ impl<T: Float> Trace<T> {
     }
 }
 
-/// Puts boxes and frames one below the other; also gives the height of all.
-fn place(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
+/// Arranges boxes and frames one below the other and returns the total height.
+fn arrange(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
     let mut frames: Vec<Frame> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     let mut y = MARGIN;
@@ -344,7 +344,7 @@ fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
     svg.write_fmt(text).expect("writing to a string cannot fail");
 }
 
-/// A text of at most so many letters.
+/// A text of at most this many letters.
 fn shortened(text: &str, letters: usize) -> String {
     match text.char_indices().nth(letters) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -104,7 +104,8 @@ fn ids_and_floats_that_meet_the_wrong_network_are_told() {
     assert_eq!(refuse(&Tensor::from([[1, 2]])), "Sequential: expected [N, 4], got [1, 2]");
     assert_eq!(
         refuse(&Tensor::from([[1, 2, 9, 0]])),
-        "0 (Embedding 9 × 6): number 9 at place 2 of [1, 4] is outside 0 .. 9"
+        "0 (Embedding 9 × 6): index 9 at position 2 of [1, 4] is out of range for a table of 9 \
+         rows"
     );
     let floats = built(Sequential::input([4]).embedding(9, 6));
     let error = floats.forward_tokens(&Tensor::from([[1, 2, 3, 4]]), None).unwrap_err();

@@ -5,9 +5,9 @@ use dendra_tensor::{Float, Result};
 
 use super::{dot, largest};
 
-/// How much of the fall that the slope promises the loss must have.
+/// The share of the decrease predicted by the slope that the loss must reach.
 const SUFFICIENT_FALL: f64 = 1e-4;
-/// What is left of the slope at most.
+/// The largest share of the slope that may remain.
 const CURVATURE: f64 = 0.9;
 const MAX_EVALUATIONS: usize = 25;
 
@@ -29,7 +29,7 @@ impl<T: Float> Point<T> {
     }
 }
 
-/// What a search found.
+/// The result of a search.
 pub(super) struct Found<T> {
     pub(super) length: f64,
     pub(super) point: Point<T>,

@@ -5,19 +5,20 @@ mod line_search;
 use std::collections::VecDeque;
 
 use dendra_autograd::{AnyTensor, Differences, EntryMut, Gradients, Parameters, Path, StateDict};
+use dendra_derive::Setters;
 use dendra_tensor::{Element, Error, Float, Result, Shape, Tensor};
 
 use crate::rule::{require, require_not_negative};
 use line_search::{Point, strong_wolfe};
 
-const NAME: &str = "Lbfgs";
+const NAME: &str = "LBFGS";
 
 /// L-BFGS: steps along `−H·g`, where H approximates the inverse of the second
 /// derivatives from the last `history_size` changes of weights and gradient;
 /// with a line search for the strong Wolfe conditions when asked for.
 ///
-/// It looks at the loss at several places in one [`step`](Self::step), so it
-/// takes a function that computes loss and gradients, and is no
+/// One [`step`](Self::step) evaluates the loss at several points, so it takes a
+/// function that computes loss and gradients. It does not implement
 /// [`Optimizer`](crate::Optimizer). It is meant for losses without noise: all
 /// data in one batch, no dropout.
 ///
@@ -35,12 +36,12 @@ const NAME: &str = "Lbfgs";
 ///
 /// ```
 /// use dendra_autograd::{Param, Tape};
-/// use dendra_optim::Lbfgs;
+/// use dendra_optim::LBFGS;
 /// use dendra_tensor::{Ops, Tensor};
 ///
 /// // Rosenbrock's valley: (1 − a)² + 100·(b − a²)².
 /// let mut point = Param::new(Tensor::from([-1.2, 1.0_f64]));
-/// let mut optimizer = Lbfgs::new(1.0).max_iter(100).strong_wolfe(true).tolerance_change(1e-14);
+/// let mut optimizer = LBFGS::new(1.0).max_iter(100).strong_wolfe(true).tolerance_change(1e-14);
 /// optimizer.step(&mut point, |point| {
 ///     let x = point.on(&Tape::training(0, 0).input(Tensor::scalar(0.0)));
 ///     let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
@@ -50,19 +51,35 @@ const NAME: &str = "Lbfgs";
 /// assert!(point.value().to_vec().iter().all(|x| (x - 1.0).abs() < 1e-5));
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct Lbfgs<T: Float = f32> {
+#[derive(Clone, Debug, Setters)]
+pub struct LBFGS<T: Float = f32> {
     learning_rate: f64,
+    /// The largest number of iterations of a step.
+    #[set(default = 20)]
     max_iter: usize,
+    /// The largest number of evaluations of a step, which the last line search
+    /// may exceed. The default is 1.25 times the iterations.
+    #[set]
     max_eval: Option<usize>,
+    /// The largest element of a gradient that counts as 0.
+    #[set(default = 1e-7)]
     tolerance_grad: f64,
+    /// The change of loss and weights that counts as none.
+    #[set(default = 1e-9)]
     tolerance_change: f64,
+    /// The number of changes that are remembered, two vectors each.
+    #[set(default = 100)]
     history_size: usize,
+    /// Whether each step length is searched for until the strong Wolfe
+    /// conditions hold, with the constants 1e-4 and 0.9 and at most 25
+    /// evaluations.
+    #[set(default = false)]
     strong_wolfe: bool,
+    #[set(skip, default = Memory::default())]
     memory: Memory<T>,
 }
 
-/// What is known from the iterations before.
+/// The state from the iterations before.
 #[derive(Clone, Debug)]
 struct Memory<T: Float> {
     iterations: u64,
@@ -90,65 +107,11 @@ impl<T: Float> Default for Memory<T> {
     }
 }
 
-impl<T: Float> Lbfgs<T> {
+impl<T: Float> LBFGS<T> {
     /// L-BFGS with up to 20 iterations a step and a history of 100, without a
     /// line search; PyTorch's learning rate is 1.
     pub fn new(learning_rate: f64) -> Self {
-        Self {
-            learning_rate,
-            max_iter: 20,
-            max_eval: None,
-            tolerance_grad: 1e-7,
-            tolerance_change: 1e-9,
-            history_size: 100,
-            strong_wolfe: false,
-            memory: Memory::default(),
-        }
-    }
-
-    /// The most iterations of a step; 20 unless set.
-    #[must_use]
-    pub fn max_iter(mut self, max_iter: usize) -> Self {
-        self.max_iter = max_iter;
-        self
-    }
-
-    /// The most evaluations of a step, which the last line search may exceed;
-    /// 1.25 times the iterations unless set.
-    #[must_use]
-    pub fn max_eval(mut self, max_eval: usize) -> Self {
-        self.max_eval = Some(max_eval);
-        self
-    }
-
-    /// The largest element of a gradient that counts as 0; 1e-7 unless set.
-    #[must_use]
-    pub fn tolerance_grad(mut self, tolerance: f64) -> Self {
-        self.tolerance_grad = tolerance;
-        self
-    }
-
-    /// The change of loss and weights that counts as none; 1e-9 unless set.
-    #[must_use]
-    pub fn tolerance_change(mut self, tolerance: f64) -> Self {
-        self.tolerance_change = tolerance;
-        self
-    }
-
-    /// How many changes are remembered, two vectors each; 100 unless set.
-    #[must_use]
-    pub fn history_size(mut self, history_size: usize) -> Self {
-        self.history_size = history_size;
-        self
-    }
-
-    /// Whether each step length is searched for until the strong Wolfe
-    /// conditions hold, with the constants 1e-4 and 0.9 and at most 25
-    /// evaluations; false unless set.
-    #[must_use]
-    pub fn strong_wolfe(mut self, search: bool) -> Self {
-        self.strong_wolfe = search;
-        self
+        Self::with_defaults(learning_rate)
     }
 
     /// The number of iterations done in all steps.
@@ -371,7 +334,7 @@ const GRADIENT: &str = "prev_flat_grad";
 const GRADIENT_CHANGES: &str = "old_dirs";
 const WEIGHT_CHANGES: &str = "old_stps";
 
-impl<T: Float> Lbfgs<T> {
+impl<T: Float> LBFGS<T> {
     /// The state under PyTorch's names: the counts `n_iter` and `func_evals`,
     /// and after the first step `d`, `t`, `prev_flat_grad` and `H_diag`, and
     /// the changes as matrices `old_dirs` and `old_stps`.

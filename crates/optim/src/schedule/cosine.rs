@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 
+use dendra_derive::Setters;
 use dendra_tensor::Result;
 
 use super::{Schedule, require_count};
@@ -21,28 +22,22 @@ pub(super) fn half_cosine(high: f64, low: f64, share: f64) -> f64 {
 ///
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
 /// restarts", 2016.
-#[derive(Clone, Copy, Debug)]
-#[doc(alias = "CosineAnnealingLR")]
-pub struct CosineAnnealingLr {
+#[derive(Clone, Copy, Debug, Setters)]
+pub struct CosineAnnealingLR {
     t_max: u64,
+    /// The rate at the end.
+    #[set(default = 0.0)]
     eta_min: f64,
 }
 
-impl CosineAnnealingLr {
+impl CosineAnnealingLR {
     /// Down to 0 in `t_max` counts.
     pub fn new(t_max: u64) -> Self {
-        Self { t_max, eta_min: 0.0 }
-    }
-
-    /// Where it ends; 0 unless set.
-    #[must_use]
-    pub fn eta_min(mut self, eta_min: f64) -> Self {
-        self.eta_min = eta_min;
-        self
+        Self::with_defaults(t_max)
     }
 }
 
-impl Schedule for CosineAnnealingLr {
+impl Schedule for CosineAnnealingLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let t_max = self.t_max.max(1);
         // Exact for large counts, too.
@@ -51,8 +46,8 @@ impl Schedule for CosineAnnealingLr {
     }
 
     fn check(&self) -> Result<()> {
-        require_count("CosineAnnealingLr", "t_max", self.t_max)?;
-        require_not_negative("CosineAnnealingLr", "eta_min", self.eta_min)
+        require_count("CosineAnnealingLR", "t_max", self.t_max)?;
+        require_not_negative("CosineAnnealingLR", "eta_min", self.eta_min)
     }
 }
 
@@ -61,31 +56,21 @@ impl Schedule for CosineAnnealingLr {
 ///
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
 /// restarts", 2016.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 pub struct CosineAnnealingWarmRestarts {
     t_0: u64,
+    /// How many times as long each cosine is as the one before.
+    #[set(default = 1)]
     t_mult: u64,
+    /// The rate at the end of each cosine.
+    #[set(default = 0.0)]
     eta_min: f64,
 }
 
 impl CosineAnnealingWarmRestarts {
     /// Down to 0 every `t_0` counts.
     pub fn new(t_0: u64) -> Self {
-        Self { t_0, t_mult: 1, eta_min: 0.0 }
-    }
-
-    /// What each cosine is longer by than the one before; 1 unless set.
-    #[must_use]
-    pub fn t_mult(mut self, t_mult: u64) -> Self {
-        self.t_mult = t_mult;
-        self
-    }
-
-    /// Where each cosine ends; 0 unless set.
-    #[must_use]
-    pub fn eta_min(mut self, eta_min: f64) -> Self {
-        self.eta_min = eta_min;
-        self
+        Self::with_defaults(t_0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Schedules that rise and fall.
 
+use dendra_derive::Setters;
 use dendra_tensor::Result;
 
 use super::cosine::half_cosine;
@@ -16,79 +17,46 @@ use crate::rule::{require, require_not_negative};
 /// networks using large learning rates", 2017.
 ///
 /// ```
-/// use dendra_optim::{OneCycleLr, Schedule, Sgd};
+/// use dendra_optim::{OneCycleLR, Schedule, SGD};
 ///
-/// let schedule = OneCycleLr::new(1000);
+/// let schedule = OneCycleLR::new(1000);
 /// assert!((schedule.learning_rate(0.1, 0) - 0.004).abs() < 1e-12);
 /// assert!((schedule.learning_rate(0.1, 299) - 0.1).abs() < 1e-12);
 /// assert!((schedule.learning_rate(0.1, 999) - 0.4e-6).abs() < 1e-12);
-/// let optimizer: Sgd = Sgd::new(0.1).momentum(0.9).schedule(schedule);
+/// let optimizer: SGD = SGD::new(0.1).momentum(0.9).schedule(schedule);
 /// ```
-#[derive(Clone, Copy, Debug)]
-#[doc(alias = "OneCycleLR")]
-pub struct OneCycleLr {
+#[derive(Clone, Copy, Debug, Setters)]
+pub struct OneCycleLR {
     total_steps: u64,
+    /// The share of the counts, from 0 to 1, in which the rate rises.
+    #[set(default = 0.3)]
     pct_start: f64,
+    /// The base divided by the first rate.
+    #[set(default = 25.0)]
     div_factor: f64,
+    /// The first rate divided by the last one.
+    #[set(default = 1e4)]
     final_div_factor: f64,
+    /// Whether the rate falls to the first rate in as many counts as it rose,
+    /// and to the last one in the rest. Where more than half of the counts
+    /// rise, the schedule ends before it is back at the first rate.
+    #[set(default = false)]
     three_phase: bool,
+    /// Whether the rate follows straight lines instead of cosines (PyTorch's
+    /// `anneal_strategy`).
+    #[set(default = false)]
     linear: bool,
 }
 
-impl OneCycleLr {
+impl OneCycleLR {
     /// A cycle over so many counts, of which 30 % go up, with the factors 25
     /// and 10,000.
     pub fn new(total_steps: u64) -> Self {
-        Self {
-            total_steps,
-            pct_start: 0.3,
-            div_factor: 25.0,
-            final_div_factor: 1e4,
-            three_phase: false,
-            linear: false,
-        }
-    }
-
-    /// The share of the counts, from 0 to 1, that go up; 0.3 unless set.
-    #[must_use]
-    pub fn pct_start(mut self, share: f64) -> Self {
-        self.pct_start = share;
-        self
-    }
-
-    /// What the base is divided by at first; 25 unless set.
-    #[must_use]
-    pub fn div_factor(mut self, factor: f64) -> Self {
-        self.div_factor = factor;
-        self
-    }
-
-    /// What the first rate is divided by in the end; 10,000 unless set.
-    #[must_use]
-    pub fn final_div_factor(mut self, factor: f64) -> Self {
-        self.final_div_factor = factor;
-        self
-    }
-
-    /// Goes down to the first rate as long as it went up, and further in what
-    /// is left; false unless set. Where more than half goes up, it ends on the
-    /// way down to the first rate.
-    #[must_use]
-    pub fn three_phase(mut self, three_phase: bool) -> Self {
-        self.three_phase = three_phase;
-        self
-    }
-
-    /// Straight lines in place of cosines (PyTorch's `anneal_strategy`); false
-    /// unless set.
-    #[must_use]
-    pub fn linear(mut self, linear: bool) -> Self {
-        self.linear = linear;
-        self
+        Self::with_defaults(total_steps)
     }
 }
 
-impl Schedule for OneCycleLr {
+impl Schedule for OneCycleLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let first = base / self.div_factor;
         let last = first / self.final_div_factor;
@@ -115,7 +83,7 @@ impl Schedule for OneCycleLr {
     }
 
     fn check(&self) -> Result<()> {
-        const NAME: &str = "OneCycleLr";
+        const NAME: &str = "OneCycleLR";
         require_count(NAME, "total_steps", self.total_steps)?;
         let share = self.pct_start;
         require((0.0..=1.0).contains(&share), NAME, "pct_start", "from 0 to 1", share)?;
@@ -128,7 +96,7 @@ impl Schedule for OneCycleLr {
     }
 }
 
-/// How the cycles of a [`CyclicLr`] change.
+/// The change of the cycles of a [`CyclicLR`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CyclicMode {
     /// They do not.
@@ -143,45 +111,29 @@ pub enum CyclicMode {
 /// again.
 ///
 /// Source: Smith, "Cyclical learning rates for training neural networks", 2015.
-#[derive(Clone, Copy, Debug)]
-#[doc(alias = "CyclicLR")]
-pub struct CyclicLr {
+#[derive(Clone, Copy, Debug, Setters)]
+pub struct CyclicLR {
     max_lr: f64,
+    /// The number of counts in which the rate rises.
+    #[set(default = 2000)]
     step_size_up: u64,
+    /// The number of counts in which the rate falls, 0 for none. The default is
+    /// that of the rise.
+    #[set]
     step_size_down: Option<u64>,
+    /// How the cycles change.
+    #[set(default = CyclicMode::Triangular)]
     mode: CyclicMode,
 }
 
-impl CyclicLr {
+impl CyclicLR {
     /// Up in 2000 counts and down in as many.
     pub fn new(max_lr: f64) -> Self {
-        let mode = CyclicMode::Triangular;
-        Self { max_lr, step_size_up: 2000, step_size_down: None, mode }
-    }
-
-    /// How many counts go up; 2000 unless set.
-    #[must_use]
-    pub fn step_size_up(mut self, counts: u64) -> Self {
-        self.step_size_up = counts;
-        self
-    }
-
-    /// How many counts go down, 0 for none; as many as go up unless set.
-    #[must_use]
-    pub fn step_size_down(mut self, counts: u64) -> Self {
-        self.step_size_down = Some(counts);
-        self
-    }
-
-    /// How the cycles change; not unless set.
-    #[must_use]
-    pub fn mode(mut self, mode: CyclicMode) -> Self {
-        self.mode = mode;
-        self
+        Self::with_defaults(max_lr)
     }
 }
 
-impl Schedule for CyclicLr {
+impl Schedule for CyclicLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let up = self.step_size_up.max(1);
         let down = self.step_size_down.unwrap_or(up);
@@ -200,7 +152,7 @@ impl Schedule for CyclicLr {
     }
 
     fn check(&self) -> Result<()> {
-        const NAME: &str = "CyclicLr";
+        const NAME: &str = "CyclicLR";
         require_not_negative(NAME, "max_lr", self.max_lr)?;
         require_count(NAME, "step_size_up", self.step_size_up)?;
         match self.mode {
@@ -216,20 +168,20 @@ mod tests {
 
     #[test]
     fn a_cycle_stays_where_it_ends() {
-        let cycle = OneCycleLr::new(10);
+        let cycle = OneCycleLR::new(10);
         let end = cycle.learning_rate(1.0, 9);
         assert!((end - 1.0 / 25e4).abs() < 1e-12);
         assert_eq!(cycle.learning_rate(1.0, u64::MAX), end);
-        assert_eq!(OneCycleLr::new(0).learning_rate(1.0, 3), 1.0 / 25.0 / 1e4);
+        assert_eq!(OneCycleLR::new(0).learning_rate(1.0, 3), 1.0 / 25.0 / 1e4);
     }
 
     #[test]
     fn invalid_settings_are_named() {
         let message = |schedule: &dyn Schedule| schedule.check().unwrap_err().to_string();
-        assert!(message(&OneCycleLr::new(0)).contains("total_steps"));
-        assert!(message(&OneCycleLr::new(5).pct_start(1.5)).contains("pct_start"));
-        assert!(message(&OneCycleLr::new(5).div_factor(0.0)).contains("div_factor"));
-        assert!(message(&CyclicLr::new(-1.0)).contains("max_lr"));
-        assert!(message(&CyclicLr::new(1.0).step_size_up(0)).contains("step_size_up"));
+        assert!(message(&OneCycleLR::new(0)).contains("total_steps"));
+        assert!(message(&OneCycleLR::new(5).pct_start(1.5)).contains("pct_start"));
+        assert!(message(&OneCycleLR::new(5).div_factor(0.0)).contains("div_factor"));
+        assert!(message(&CyclicLR::new(-1.0)).contains("max_lr"));
+        assert!(message(&CyclicLR::new(1.0).step_size_up(0)).contains("step_size_up"));
     }
 }

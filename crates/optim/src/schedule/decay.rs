@@ -1,97 +1,85 @@
 //! Schedules that fall, in steps or smoothly, and the warm-ups before them.
 
+use dendra_derive::Setters;
 use dendra_tensor::Result;
 
 use super::{Schedule, require_count};
 use crate::rule::require_not_negative;
 
 /// `base · gamma^⌊count / step_size⌋`: steps down at regular distances.
-#[derive(Clone, Copy, Debug)]
-#[doc(alias = "StepLR")]
-pub struct StepLr {
+#[derive(Clone, Copy, Debug, Setters)]
+pub struct StepLR {
     step_size: u64,
+    /// The factor of each step.
+    #[set(default = 0.1)]
     gamma: f64,
 }
 
-impl StepLr {
+impl StepLR {
     /// A tenth every `step_size` counts.
     pub fn new(step_size: u64) -> Self {
-        Self { step_size, gamma: 0.1 }
-    }
-
-    /// What each step multiplies by; 0.1 unless set.
-    #[must_use]
-    pub fn gamma(mut self, gamma: f64) -> Self {
-        self.gamma = gamma;
-        self
+        Self::with_defaults(step_size)
     }
 }
 
-impl Schedule for StepLr {
+impl Schedule for StepLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         base * self.gamma.powf((count / self.step_size.max(1)) as f64)
     }
 
     fn check(&self) -> Result<()> {
-        require_count("StepLr", "step_size", self.step_size)?;
-        require_not_negative("StepLr", "gamma", self.gamma)
+        require_count("StepLR", "step_size", self.step_size)?;
+        require_not_negative("StepLR", "gamma", self.gamma)
     }
 }
 
 /// Steps down at the given counts: `base · gammaⁿ` after n of them.
-#[derive(Clone, Debug)]
-#[doc(alias = "MultiStepLR")]
-pub struct MultiStepLr {
+#[derive(Clone, Debug, Setters)]
+pub struct MultiStepLR {
     milestones: Vec<u64>,
+    /// The factor of each step.
+    #[set(default = 0.1)]
     gamma: f64,
 }
 
-impl MultiStepLr {
+impl MultiStepLR {
     /// A tenth at each of `milestones`.
     pub fn new(milestones: impl Into<Vec<u64>>) -> Self {
-        Self { milestones: milestones.into(), gamma: 0.1 }
-    }
-
-    /// What each step multiplies by; 0.1 unless set.
-    #[must_use]
-    pub fn gamma(mut self, gamma: f64) -> Self {
-        self.gamma = gamma;
-        self
+        Self::with_defaults(milestones.into())
     }
 }
 
-impl Schedule for MultiStepLr {
+impl Schedule for MultiStepLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let passed = self.milestones.iter().filter(|&&milestone| milestone <= count).count();
         base * self.gamma.powf(passed as f64)
     }
 
     fn check(&self) -> Result<()> {
-        require_not_negative("MultiStepLr", "gamma", self.gamma)
+        require_not_negative("MultiStepLR", "gamma", self.gamma)
     }
 }
 
 /// `base · gamma^count`.
 #[derive(Clone, Copy, Debug)]
-#[doc(alias = "ExponentialLR")]
-pub struct ExponentialLr {
+pub struct ExponentialLR {
     gamma: f64,
 }
 
-impl ExponentialLr {
+impl ExponentialLR {
     /// Multiplies by `gamma` at every count.
     pub fn new(gamma: f64) -> Self {
         Self { gamma }
     }
 }
 
-impl Schedule for ExponentialLr {
+impl Schedule for ExponentialLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         base * self.gamma.powf(count as f64)
     }
 
     fn check(&self) -> Result<()> {
-        require_not_negative("ExponentialLr", "gamma", self.gamma)
+        require_not_negative("ExponentialLR", "gamma", self.gamma)
     }
 }
 
@@ -99,36 +87,25 @@ impl Schedule for ExponentialLr {
 /// stays: the usual warm-up.
 ///
 /// Without counts it is at its end, where PyTorch's stays at its start.
-#[derive(Clone, Copy, Debug)]
-#[doc(alias = "LinearLR")]
-pub struct LinearLr {
+#[derive(Clone, Copy, Debug, Setters)]
+pub struct LinearLR {
     total_iters: u64,
+    /// The factor at the start.
+    #[set(default = 1.0 / 3.0)]
     start_factor: f64,
+    /// The factor at the end.
+    #[set(default = 1.0)]
     end_factor: f64,
 }
 
-impl LinearLr {
+impl LinearLR {
     /// From a third of the base up to the base in `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
-        Self { total_iters, start_factor: 1.0 / 3.0, end_factor: 1.0 }
-    }
-
-    /// The factor at first; 1/3 unless set.
-    #[must_use]
-    pub fn start_factor(mut self, factor: f64) -> Self {
-        self.start_factor = factor;
-        self
-    }
-
-    /// The factor in the end; 1 unless set.
-    #[must_use]
-    pub fn end_factor(mut self, factor: f64) -> Self {
-        self.end_factor = factor;
-        self
+        Self::with_defaults(total_iters)
     }
 }
 
-impl Schedule for LinearLr {
+impl Schedule for LinearLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         if count >= self.total_iters {
             return base * self.end_factor;
@@ -138,77 +115,65 @@ impl Schedule for LinearLr {
     }
 
     fn check(&self) -> Result<()> {
-        require_not_negative("LinearLr", "start_factor", self.start_factor)?;
-        require_not_negative("LinearLr", "end_factor", self.end_factor)
+        require_not_negative("LinearLR", "start_factor", self.start_factor)?;
+        require_not_negative("LinearLR", "end_factor", self.end_factor)
     }
 }
 
 /// `factor · base` up to a count, and then the base.
 ///
 /// Without counts it is the base, where PyTorch's never gets there.
-#[derive(Clone, Copy, Debug)]
-#[doc(alias = "ConstantLR")]
-pub struct ConstantLr {
+#[derive(Clone, Copy, Debug, Setters)]
+pub struct ConstantLR {
     total_iters: u64,
+    /// The factor at the start.
+    #[set(default = 1.0 / 3.0)]
     factor: f64,
 }
 
-impl ConstantLr {
+impl ConstantLR {
     /// A third of the base for `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
-        Self { total_iters, factor: 1.0 / 3.0 }
-    }
-
-    /// The factor at first; 1/3 unless set.
-    #[must_use]
-    pub fn factor(mut self, factor: f64) -> Self {
-        self.factor = factor;
-        self
+        Self::with_defaults(total_iters)
     }
 }
 
-impl Schedule for ConstantLr {
+impl Schedule for ConstantLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         if count < self.total_iters { base * self.factor } else { base }
     }
 
     fn check(&self) -> Result<()> {
-        require_not_negative("ConstantLr", "factor", self.factor)
+        require_not_negative("ConstantLR", "factor", self.factor)
     }
 }
 
 /// `base · (1 − count / total_iters)^power` down to 0, where it stays; with a
 /// power of 0, the base.
-#[derive(Clone, Copy, Debug)]
-#[doc(alias = "PolynomialLR")]
-pub struct PolynomialLr {
+#[derive(Clone, Copy, Debug, Setters)]
+pub struct PolynomialLR {
     total_iters: u64,
+    /// The power.
+    #[set(default = 1.0)]
     power: f64,
 }
 
-impl PolynomialLr {
+impl PolynomialLR {
     /// A straight line down to 0 in `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
-        Self { total_iters, power: 1.0 }
-    }
-
-    /// The power; 1 unless set.
-    #[must_use]
-    pub fn power(mut self, power: f64) -> Self {
-        self.power = power;
-        self
+        Self::with_defaults(total_iters)
     }
 }
 
-impl Schedule for PolynomialLr {
+impl Schedule for PolynomialLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let total = self.total_iters.max(1);
         base * (1.0 - count.min(total) as f64 / total as f64).powf(self.power)
     }
 
     fn check(&self) -> Result<()> {
-        require_count("PolynomialLr", "total_iters", self.total_iters)?;
-        require_not_negative("PolynomialLr", "power", self.power)
+        require_count("PolynomialLR", "total_iters", self.total_iters)?;
+        require_not_negative("PolynomialLR", "power", self.power)
     }
 }
 
@@ -220,12 +185,12 @@ impl Schedule for PolynomialLr {
 /// named after one of the authors. PyTorch has no such schedule.
 #[derive(Clone, Copy, Debug)]
 #[doc(alias = "inverse square root")]
-pub struct NoamLr {
+pub struct NoamLR {
     d_model: u64,
     warmup_steps: u64,
 }
 
-impl NoamLr {
+impl NoamLR {
     /// For a model of this width; it peaks after `warmup_steps` at
     /// `base / √(d_model · warmup_steps)`.
     pub fn new(d_model: u64, warmup_steps: u64) -> Self {
@@ -233,7 +198,7 @@ impl NoamLr {
     }
 }
 
-impl Schedule for NoamLr {
+impl Schedule for NoamLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let (step, warmup) = (count as f64 + 1.0, self.warmup_steps.max(1) as f64);
         let width = self.d_model.max(1) as f64;
@@ -241,8 +206,8 @@ impl Schedule for NoamLr {
     }
 
     fn check(&self) -> Result<()> {
-        require_count("NoamLr", "d_model", self.d_model)?;
-        require_count("NoamLr", "warmup_steps", self.warmup_steps)
+        require_count("NoamLR", "d_model", self.d_model)?;
+        require_count("NoamLR", "warmup_steps", self.warmup_steps)
     }
 }
 
@@ -255,21 +220,21 @@ mod tests {
         let of = |schedule: &dyn Schedule, counts: [u64; 4]| {
             counts.map(|count| schedule.learning_rate(8.0, count))
         };
-        let square = PolynomialLr::new(4).power(2.0);
+        let square = PolynomialLR::new(4).power(2.0);
         assert_eq!(of(&square, [0, 2, 4, u64::MAX]), [8.0, 2.0, 0.0, 0.0]);
-        let constant = PolynomialLr::new(4).power(0.0);
+        let constant = PolynomialLR::new(4).power(0.0);
         assert_eq!(of(&constant, [0, 3, 4, u64::MAX]), [8.0; 4]);
-        let constant = ConstantLr::new(3).factor(0.25);
+        let constant = ConstantLR::new(3).factor(0.25);
         assert_eq!(of(&constant, [0, 2, 3, u64::MAX]), [2.0, 2.0, 8.0, 8.0]);
     }
 
     #[test]
     fn noam_peaks_after_the_warm_up() {
-        let noam = NoamLr::new(512, 4000);
+        let noam = NoamLR::new(512, 4000);
         let peak = (512.0_f64 * 4000.0).sqrt().recip();
         assert!((noam.learning_rate(1.0, 3999) - peak).abs() < 1e-15);
         assert!((noam.learning_rate(1.0, 1999) - peak / 2.0).abs() < 1e-15);
         assert!((noam.learning_rate(1.0, 15_999) - peak / 2.0).abs() < 1e-15);
-        assert!(NoamLr::new(0, 1).check().unwrap_err().to_string().contains("d_model"));
+        assert!(NoamLR::new(0, 1).check().unwrap_err().to_string().contains("d_model"));
     }
 }

@@ -1,15 +1,15 @@
 //! Learning-rate schedules: pure functions of a count, so that a resumed
-//! training goes on exactly.
+//! training continues exactly.
 
 mod cosine;
 mod cycle;
 mod decay;
 mod plateau;
 
-pub use cosine::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
-pub use cycle::{CyclicLr, CyclicMode, OneCycleLr};
-pub use decay::{ConstantLr, ExponentialLr, LinearLr, MultiStepLr, NoamLr, PolynomialLr, StepLr};
-pub use plateau::ReduceLrOnPlateau;
+pub use cosine::*;
+pub use cycle::*;
+pub use decay::*;
+pub use plateau::*;
 
 use dendra_tensor::Result;
 
@@ -20,12 +20,12 @@ use crate::rule::require;
 /// A closure of the base learning rate and the count is a schedule too.
 ///
 /// ```
-/// use dendra_optim::{Adam, CosineAnnealingLr, LinearLr, Schedule, Sgd, StepLr};
+/// use dendra_optim::{Adam, CosineAnnealingLR, LinearLR, Schedule, SGD, StepLR};
 ///
 /// // A tenth of the learning rate every 30 epochs.
-/// let optimizer: Sgd = Sgd::new(0.1).epoch_schedule(StepLr::new(30));
+/// let optimizer: SGD = SGD::new(0.1).epoch_schedule(StepLR::new(30));
 /// // 500 steps of warm-up, then down to 0 along a cosine.
-/// let schedule = LinearLr::new(500).start_factor(0.01).then(500, CosineAnnealingLr::new(9_500));
+/// let schedule = LinearLR::new(500).start_factor(0.01).then(500, CosineAnnealingLR::new(9_500));
 /// assert_eq!(schedule.learning_rate(1.0, 0), 0.01);
 /// assert_eq!(schedule.learning_rate(1.0, 500), 1.0);
 /// assert!(schedule.learning_rate(1.0, 9_999) < 1e-6);
@@ -130,21 +130,21 @@ mod tests {
 
     #[test]
     fn schedules_stay_where_they_end_but_for_the_cosine() {
-        let cosine = CosineAnnealingLr::new(4).eta_min(2.0);
+        let cosine = CosineAnnealingLR::new(4).eta_min(2.0);
         assert_eq!(rates(&cosine, &[0, 4, 8, 12, u64::MAX - 3]), [8.0, 2.0, 8.0, 2.0, 2.0]);
         assert!((cosine.learning_rate(8.0, 2) - 5.0).abs() < 1e-12);
         assert!((cosine.learning_rate(8.0, 6) - 5.0).abs() < 1e-12);
-        let linear = LinearLr::new(4).start_factor(0.5);
+        let linear = LinearLR::new(4).start_factor(0.5);
         assert_eq!(rates(&linear, &[0, 2, 4, u64::MAX]), [4.0, 6.0, 8.0, 8.0]);
-        assert_eq!(rates(&LinearLr::new(0), &[0, 1]), [8.0, 8.0]);
+        assert_eq!(rates(&LinearLR::new(0), &[0, 1]), [8.0, 8.0]);
     }
 
     #[test]
     fn schedules_follow_and_multiply() {
-        let halve = StepLr::new(2).gamma(0.5);
-        let sequence = LinearLr::new(2).start_factor(0.25).end_factor(0.75).then(3, halve);
+        let halve = StepLR::new(2).gamma(0.5);
+        let sequence = LinearLR::new(2).start_factor(0.25).end_factor(0.75).then(3, halve);
         assert_eq!(rates(&sequence, &[0, 1, 2, 3, 4, 5]), [2.0, 4.0, 6.0, 8.0, 8.0, 4.0]);
-        let chain = halve.chain(MultiStepLr::new([1, 3]).gamma(0.5));
+        let chain = halve.chain(MultiStepLR::new([1, 3]).gamma(0.5));
         assert_eq!(rates(&chain, &[0, 1, 2, 3, 4]), [8.0, 4.0, 2.0, 1.0, 0.5]);
         assert_eq!(rates(&|base, count| base + count as f64, &[0, 3]), [8.0, 11.0]);
     }
@@ -152,13 +152,13 @@ mod tests {
     #[test]
     fn invalid_settings_are_named_wherever_they_stand() {
         let message = |schedule: &dyn Schedule| schedule.check().unwrap_err().to_string();
-        assert_eq!(message(&StepLr::new(0)), "StepLr: step_size must be at least 1, got 0");
-        assert!(message(&ExponentialLr::new(f64::NAN)).contains("gamma"));
-        let nested = ExponentialLr::new(0.9).chain(LinearLr::new(3)).then(3, StepLr::new(0));
+        assert_eq!(message(&StepLR::new(0)), "StepLR: step_size must be at least 1, got 0");
+        assert!(message(&ExponentialLR::new(f64::NAN)).contains("gamma"));
+        let nested = ExponentialLR::new(0.9).chain(LinearLR::new(3)).then(3, StepLR::new(0));
         assert!(message(&nested).contains("step_size"));
-        assert!(message(&CosineAnnealingLr::new(0)).contains("t_max"));
-        assert!(message(&LinearLr::new(1).start_factor(-1.0)).contains("start_factor"));
+        assert!(message(&CosineAnnealingLR::new(0)).contains("t_max"));
+        assert!(message(&LinearLR::new(1).start_factor(-1.0)).contains("start_factor"));
         // What is invalid does not panic either.
-        assert!(StepLr::new(0).learning_rate(1.0, 3) >= 0.0);
+        assert!(StepLR::new(0).learning_rate(1.0, 3) >= 0.0);
     }
 }

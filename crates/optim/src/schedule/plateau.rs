@@ -1,6 +1,7 @@
-//! A learning rate that falls when training stops getting better.
+//! A learning rate that falls when training no longer improves.
 
 use dendra_autograd::{AnyTensor, Differences};
+use dendra_derive::Setters;
 use dendra_tensor::{Element, Result, Shape, Tensor};
 
 use crate::rule::{require, require_not_negative};
@@ -8,115 +9,72 @@ use crate::rule::{require, require_not_negative};
 /// Multiplies the learning rate by a factor when a figure, such as the loss on
 /// the validation data, has not become better for more than `patience` times.
 ///
-/// It is no [`Schedule`](crate::Schedule), since it depends on what happened:
-/// an optimizer takes it by
-/// [`reduce_on_plateau`](crate::Descent::reduce_on_plateau) and is told the
-/// figure by [`observe`](crate::Optimizer::observe). What it has seen is part of
-/// the optimizer's state.
+/// It does not implement [`Schedule`](crate::Schedule), since it depends on the
+/// course of the training: an optimizer takes it by
+/// [`reduce_on_plateau`](crate::Descent::reduce_on_plateau) and gets the
+/// figures by [`observe`](crate::Optimizer::observe). Its state is part of the
+/// optimizer's state.
 ///
 /// ```
-/// use dendra_optim::{Optimizer, ReduceLrOnPlateau, Sgd};
+/// use dendra_optim::{Optimizer, ReduceLROnPlateau, SGD};
 ///
-/// let plateau = ReduceLrOnPlateau::new().factor(0.5).patience(1);
-/// let mut optimizer: Sgd = Sgd::new(0.1).reduce_on_plateau(plateau);
+/// let plateau = ReduceLROnPlateau::new().factor(0.5).patience(1);
+/// let mut optimizer: SGD = SGD::new(0.1).reduce_on_plateau(plateau);
 /// for loss in [1.0, 0.9, 0.9, 0.9] {
 ///     optimizer.observe(loss);
 /// }
 /// assert_eq!(optimizer.learning_rate(), 0.05);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
-#[doc(alias = "ReduceLROnPlateau")]
-pub struct ReduceLrOnPlateau {
+#[derive(Clone, Debug, PartialEq, Setters)]
+#[set(new)]
+pub struct ReduceLROnPlateau {
+    /// The factor of a reduction.
+    #[set(default = 0.1)]
     factor: f64,
+    /// The number of figures in a row that may be no better than the best one.
+    #[set(default = 10)]
     patience: u64,
+    #[set(skip, default = 1e-4)]
     threshold: f64,
+    #[set(skip, default = false)]
     absolute: bool,
+    /// Whether larger figures are better, as for an accuracy (PyTorch's
+    /// `mode="max"`).
+    #[set(default = false)]
     maximize: bool,
+    /// The number of figures after a reduction that do not count.
+    #[set(default = 0)]
     cooldown: u64,
+    /// The least learning rate.
+    #[set(default = 0.0)]
     min_lr: f64,
+    /// The learning rate stays as it is where it would change by no more than
+    /// this.
+    #[set(default = 1e-8)]
     eps: f64,
     /// `None` before the first figure.
+    #[set(skip)]
     best: Option<f64>,
+    #[set(skip, default = 0)]
     num_bad_epochs: u64,
+    #[set(skip, default = 0)]
     cooldown_counter: u64,
 }
 
-impl ReduceLrOnPlateau {
-    /// A tenth when the figure has not fallen by a ten-thousandth of itself for
-    /// more than 10 times.
-    pub fn new() -> Self {
-        Self {
-            factor: 0.1,
-            patience: 10,
-            threshold: 1e-4,
-            absolute: false,
-            maximize: false,
-            cooldown: 0,
-            min_lr: 0.0,
-            eps: 1e-8,
-            best: None,
-            num_bad_epochs: 0,
-            cooldown_counter: 0,
-        }
-    }
-
-    /// What the learning rate is multiplied by; 0.1 unless set.
-    #[must_use]
-    pub fn factor(mut self, factor: f64) -> Self {
-        self.factor = factor;
-        self
-    }
-
-    /// How many figures in a row may be no better; 10 unless set.
-    #[must_use]
-    pub fn patience(mut self, patience: u64) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// By what share of the best figure another must be better; 1e-4 unless
-    /// set.
+impl ReduceLROnPlateau {
+    /// The share of the best figure by which another must be better. The default
+    /// is 1e-4.
     #[must_use]
     pub fn threshold(mut self, share: f64) -> Self {
         (self.threshold, self.absolute) = (share, false);
         self
     }
 
-    /// By how much a figure must be better than the best (PyTorch's
-    /// `threshold_mode="abs"`), in place of a share.
+    /// The difference by which a figure must be better than the best one, instead
+    /// of a share (PyTorch's `threshold_mode="abs"`).
     #[must_use]
     pub fn absolute_threshold(mut self, difference: f64) -> Self {
         (self.threshold, self.absolute) = (difference, true);
-        self
-    }
-
-    /// Whether larger figures are better, as accuracies are (PyTorch's
-    /// `mode="max"`); false unless set.
-    #[must_use]
-    pub fn maximize(mut self, maximize: bool) -> Self {
-        self.maximize = maximize;
-        self
-    }
-
-    /// How many figures after a reduction do not count; 0 unless set.
-    #[must_use]
-    pub fn cooldown(mut self, cooldown: u64) -> Self {
-        self.cooldown = cooldown;
-        self
-    }
-
-    /// The least learning rate; 0 unless set.
-    #[must_use]
-    pub fn min_lr(mut self, min_lr: f64) -> Self {
-        self.min_lr = min_lr;
-        self
-    }
-
-    /// Leaves the learning rate as it is where it would change by no more than
-    /// this; 1e-8 unless set.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
         self
     }
 
@@ -126,7 +84,7 @@ impl ReduceLrOnPlateau {
     ///
     /// When one is invalid; the error names it.
     pub fn check(&self) -> Result<()> {
-        const NAME: &str = "ReduceLrOnPlateau";
+        const NAME: &str = "ReduceLROnPlateau";
         let factor = self.factor;
         require((0.0..1.0).contains(&factor), NAME, "factor", "at least 0 and below 1", factor)?;
         require_not_negative(NAME, "threshold", self.threshold)?;
@@ -147,7 +105,7 @@ impl ReduceLrOnPlateau {
         if self.maximize { figure > least } else { figure < least }
     }
 
-    /// Takes a figure in, and gives the learning rate that follows from it.
+    /// The learning rate after a figure.
     pub(crate) fn observe(&mut self, figure: f64, learning_rate: f64) -> f64 {
         if self.is_better(figure) {
             self.best = Some(figure);
@@ -168,8 +126,8 @@ impl ReduceLrOnPlateau {
         if learning_rate - reduced > self.eps { reduced } else { learning_rate }
     }
 
-    /// What it has seen: the best figure (NaN for none), how many were no
-    /// better since, and how many will not count.
+    /// Its state: the best figure (NaN for none), the number of figures since
+    /// that were not better, and the number of figures that will not count.
     pub(crate) fn state(&self) -> Tensor<f64> {
         let best = self.best.unwrap_or(f64::NAN);
         Tensor::from([best, self.num_bad_epochs as f64, self.cooldown_counter as f64])
@@ -193,19 +151,13 @@ impl ReduceLrOnPlateau {
     }
 }
 
-impl Default for ReduceLrOnPlateau {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_nan_is_no_progress() {
-        let mut plateau = ReduceLrOnPlateau::new().patience(0).factor(0.5);
+        let mut plateau = ReduceLROnPlateau::new().patience(0).factor(0.5);
         assert_eq!(plateau.observe(1.0, 8.0), 8.0);
         assert_eq!(plateau.observe(f64::NAN, 8.0), 4.0);
         assert_eq!(plateau.observe(0.5, 4.0), 4.0);
@@ -213,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_infinite_loss_at_first_is_got_over() {
-        for new in [ReduceLrOnPlateau::new(), ReduceLrOnPlateau::new().absolute_threshold(0.1)] {
+        for new in [ReduceLROnPlateau::new(), ReduceLROnPlateau::new().absolute_threshold(0.1)] {
             let mut plateau = new.patience(1).factor(0.5);
             for figure in [f64::INFINITY, 3.0, 2.0, f64::INFINITY, 1.0] {
                 assert_eq!(plateau.observe(figure, 8.0), 8.0, "{figure}");
@@ -229,8 +181,8 @@ mod tests {
 
     #[test]
     fn invalid_settings_are_named() {
-        let message = |plateau: ReduceLrOnPlateau| plateau.check().unwrap_err().to_string();
-        let new = ReduceLrOnPlateau::new;
+        let message = |plateau: ReduceLROnPlateau| plateau.check().unwrap_err().to_string();
+        let new = ReduceLROnPlateau::new;
         assert!(message(new().factor(1.0)).contains("factor must be"));
         assert!(message(new().threshold(f64::NAN)).contains("threshold"));
         assert!(message(new().min_lr(-1.0)).contains("min_lr"));

@@ -1,9 +1,9 @@
 //! Learning rates against PyTorch's.
 
 use dendra_optim::{
-    ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr, CyclicMode,
-    ExponentialLr, LinearLr, MultiStepLr, OneCycleLr, Optimizer, PolynomialLr, ReduceLrOnPlateau,
-    Schedule, Sgd, StepLr,
+    ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, CyclicMode,
+    ExponentialLR, LinearLR, MultiStepLR, OneCycleLR, Optimizer, PolynomialLR, ReduceLROnPlateau,
+    SGD, Schedule, StepLR,
 };
 use dendra_tensor::Tensor;
 use serde_json::Value;
@@ -11,16 +11,16 @@ use serde_json::Value;
 use crate::Arguments;
 use crate::fixtures::{Case, Comparison};
 
-fn linear(arguments: &Value) -> LinearLr {
+fn linear(arguments: &Value) -> LinearLR {
     let arguments = Arguments(arguments);
-    LinearLr::new(arguments.count("total_iters"))
+    LinearLR::new(arguments.count("total_iters"))
         .start_factor(arguments.number("start_factor").unwrap())
         .end_factor(arguments.number("end_factor").unwrap())
 }
 
-fn cosine(arguments: &Value) -> CosineAnnealingLr {
+fn cosine(arguments: &Value) -> CosineAnnealingLR {
     let arguments = Arguments(arguments);
-    CosineAnnealingLr::new(arguments.count("T_max")).eta_min(arguments.number("eta_min").unwrap())
+    CosineAnnealingLR::new(arguments.count("T_max")).eta_min(arguments.number("eta_min").unwrap())
 }
 
 pub(crate) fn compare_schedule(case: &Case, comparison: &mut Comparison) {
@@ -28,13 +28,13 @@ pub(crate) fn compare_schedule(case: &Case, comparison: &mut Comparison) {
     let arguments = Arguments(value);
     let gamma = || arguments.number("gamma").unwrap();
     let schedule: Box<dyn Schedule> = match case.text("schedule") {
-        "StepLR" => Box::new(StepLr::new(arguments.count("step_size")).gamma(gamma())),
+        "StepLR" => Box::new(StepLR::new(arguments.count("step_size")).gamma(gamma())),
         "MultiStepLR" => {
             let milestones = value["milestones"].as_array().unwrap();
             let milestones: Vec<u64> = milestones.iter().map(|m| m.as_u64().unwrap()).collect();
-            Box::new(MultiStepLr::new(milestones).gamma(gamma()))
+            Box::new(MultiStepLR::new(milestones).gamma(gamma()))
         }
-        "ExponentialLR" => Box::new(ExponentialLr::new(gamma())),
+        "ExponentialLR" => Box::new(ExponentialLR::new(gamma())),
         "CosineAnnealingLR" => Box::new(cosine(value)),
         "LinearLR" => Box::new(linear(value)),
         "SequentialLR" => {
@@ -43,23 +43,23 @@ pub(crate) fn compare_schedule(case: &Case, comparison: &mut Comparison) {
             match &value["exponential"]["gamma"] {
                 Value::Null => Box::new(sequence),
                 gamma => {
-                    let third = ExponentialLr::new(gamma.as_f64().unwrap());
+                    let third = ExponentialLR::new(gamma.as_f64().unwrap());
                     Box::new(sequence.then(arguments.count("second_milestone"), third))
                 }
             }
         }
         "ChainedScheduler" => {
             let (step, exponential) = (Arguments(&value["step"]), Arguments(&value["exponential"]));
-            let step = StepLr::new(step.count("step_size")).gamma(step.number("gamma").unwrap());
-            let exponential = ExponentialLr::new(exponential.number("gamma").unwrap());
+            let step = StepLR::new(step.count("step_size")).gamma(step.number("gamma").unwrap());
+            let exponential = ExponentialLR::new(exponential.number("gamma").unwrap());
             Box::new(linear(&value["linear"]).chain(step).chain(exponential))
         }
         "ConstantLR" => Box::new(
-            ConstantLr::new(arguments.count("total_iters"))
+            ConstantLR::new(arguments.count("total_iters"))
                 .factor(arguments.number("factor").unwrap()),
         ),
         "PolynomialLR" => Box::new(
-            PolynomialLr::new(arguments.count("total_iters"))
+            PolynomialLR::new(arguments.count("total_iters"))
                 .power(arguments.number("power").unwrap()),
         ),
         "CosineAnnealingWarmRestarts" => Box::new(
@@ -68,7 +68,7 @@ pub(crate) fn compare_schedule(case: &Case, comparison: &mut Comparison) {
                 .eta_min(arguments.number("eta_min").unwrap()),
         ),
         "CyclicLR" => {
-            let cycle = CyclicLr::new(arguments.number("max_lr").unwrap());
+            let cycle = CyclicLR::new(arguments.number("max_lr").unwrap());
             let cycle = cycle.step_size_up(arguments.count("step_size_up"));
             let cycle = cycle.mode(match value["mode"].as_str() {
                 Some("triangular2") => CyclicMode::Triangular2,
@@ -81,7 +81,7 @@ pub(crate) fn compare_schedule(case: &Case, comparison: &mut Comparison) {
             }
         }
         "OneCycleLR" => Box::new(
-            OneCycleLr::new(arguments.count("total_steps"))
+            OneCycleLR::new(arguments.count("total_steps"))
                 .pct_start(arguments.number("pct_start").unwrap_or(0.3))
                 .div_factor(arguments.number("div_factor").unwrap_or(25.0))
                 .final_div_factor(arguments.number("final_div_factor").unwrap_or(1e4))
@@ -101,7 +101,7 @@ pub(crate) fn compare_schedule(case: &Case, comparison: &mut Comparison) {
 pub(crate) fn compare_plateau(case: &Case, comparison: &mut Comparison) {
     let arguments = Arguments(case.setting("arguments"));
     let number = |name: &str, default: f64| arguments.number(name).unwrap_or(default);
-    let plateau = ReduceLrOnPlateau::new()
+    let plateau = ReduceLROnPlateau::new()
         .factor(number("factor", 0.1))
         .patience(number("patience", 10.0) as u64)
         .cooldown(number("cooldown", 0.0) as u64)
@@ -111,7 +111,7 @@ pub(crate) fn compare_plateau(case: &Case, comparison: &mut Comparison) {
         true => plateau.absolute_threshold(number("threshold", 1e-4)),
         false => plateau.threshold(number("threshold", 1e-4)),
     };
-    let make = || Sgd::<f32>::new(case.number("base_lr")).reduce_on_plateau(plateau.clone());
+    let make = || SGD::<f32>::new(case.number("base_lr")).reduce_on_plateau(plateau.clone());
     let figures = case.tensor::<f64>("figures").to_vec();
     let mut optimizer = make();
     optimizer.check().unwrap();

@@ -11,6 +11,9 @@ use super::vector::{Kernel, Vector};
 use crate::element::Float;
 use crate::shape::Shape;
 
+/// Elements of a channel of which a loop of its own would be too short.
+const SHORT: usize = 64;
+
 /// The extents of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channels {
@@ -32,14 +35,23 @@ impl Channels {
         self.images * self.elements
     }
 
-    /// Whether each row in memory holds one element of every channel, instead
-    /// of the elements of one image's channel.
+    /// Whether a row of the loops is an image, with the elements of every
+    /// channel, instead of one image's channel, which would be too short.
     fn interleaved(&self) -> bool {
-        self.elements == 1
+        self.elements <= SHORT
     }
 
     fn row_length(&self) -> usize {
-        if self.interleaved() { self.channels } else { self.elements }
+        if self.interleaved() { self.channels * self.elements } else { self.elements }
+    }
+
+    /// The value of each channel, once for each of an image's elements.
+    fn repeated<T: Float>(&self, values: &[T]) -> Vec<T> {
+        let mut repeated = Vec::with_capacity(values.len() * self.elements);
+        for &value in values {
+            repeated.extend(std::iter::repeat_n(value, self.elements));
+        }
+        repeated
     }
 
     /// For each channel Σ (a − p) and Σ (a − p)·(b − m), where p and m hold a
@@ -47,6 +59,10 @@ impl Channels {
     pub(crate) fn sums<T: Float>(&self, [a, b]: [&[T]; 2], [p, m]: [&[T]; 2]) -> Vec<[T; 2]> {
         let mut totals = vec![[T::ZERO; 2]; self.channels];
         if self.count() == 0 || self.channels == 0 {
+            return totals;
+        }
+        if self.elements > 1 && self.interleaved() {
+            self.short_sums([a, b], [&self.repeated(p), &self.repeated(m)], &mut totals);
             return totals;
         }
         // For each piece of the batch the sums of every channel.
@@ -58,11 +74,12 @@ impl Channels {
         };
         let mut sums = vec![[T::ZERO; 2]; pieces * self.channels];
         if self.interleaved() {
+            let row = self.channels;
             for_each_chunk(&mut sums, self.channels, rows, |piece, sums| {
                 let start = piece * rows * self.channels;
                 let end = a.len().min(start + rows * self.channels);
                 let (a, b) = (&a[start..end], &b[start..end]);
-                T::vectorised(InterleavedSums { a, b, p, m, sums });
+                T::vectorised(InterleavedSums { a, b, p, m, row, sums });
             });
         } else {
             let rows = rows_per_chunk(self.elements);
@@ -83,6 +100,27 @@ impl Channels {
         totals
     }
 
+    /// The sums over channels of few elements, some channels of all images at a
+    /// time: of each element over the images first. p and m hold a value for
+    /// each element of an image.
+    fn short_sums<T: Float>(&self, [a, b]: [&[T]; 2], [p, m]: [&[T]; 2], totals: &mut [[T; 2]]) {
+        let channels = rows_per_chunk(self.count());
+        for_each_chunk(totals, channels, self.count(), |index, totals| {
+            let start = index * channels * self.elements;
+            let columns = totals.len() * self.elements;
+            let (p, m) = (&p[start..][..columns], &m[start..][..columns]);
+            let (a, b, row) = (&a[start..], &b[start..], self.row_length());
+            let mut sums = vec![[T::ZERO; 2]; columns];
+            T::vectorised(InterleavedSums { a, b, p, m, row, sums: &mut sums });
+            for (total, sums) in totals.iter_mut().zip(sums.chunks_exact(self.elements)) {
+                for sum in sums {
+                    total[0] += sum[0];
+                    total[1] += sum[1];
+                }
+            }
+        });
+    }
+
     /// Fills `out` with `f` of the elements of `inputs` at the same place and
     /// the values of their channel.
     pub(crate) fn map<T: Float, const N: usize, const P: usize>(
@@ -94,6 +132,13 @@ impl Channels {
     ) {
         let length = self.row_length();
         let rows = rows_per_chunk(length);
+        let repeated;
+        let values = if self.elements > 1 && self.interleaved() {
+            repeated = values.map(|values| self.repeated(values));
+            repeated.each_ref().map(|values| &values[..])
+        } else {
+            values
+        };
         for_each_chunk(out, rows * length, 1, |index, out| {
             simd::dispatch(
                 #[inline(always)]
@@ -174,12 +219,15 @@ impl<T: Float> Kernel<T> for RowSums<'_, T> {
     }
 }
 
-/// Sums over rows that hold one element of every channel.
+/// Sums over the columns of some rows.
 struct InterleavedSums<'a, T> {
     a: &'a [T],
     b: &'a [T],
     p: &'a [T],
     m: &'a [T],
+    /// Elements from one row to the next.
+    row: usize,
+    /// Those of the first columns of each row.
     sums: &'a mut [[T; 2]],
 }
 
@@ -188,15 +236,20 @@ impl<T: Float> Kernel<T> for InterleavedSums<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T>>(self) {
-        let channels = self.sums.len();
         for (block, out) in self.sums.chunks_mut(V::LANES).enumerate() {
             let (start, count) = (block * V::LANES, out.len());
             let (p, m) = (&self.p[start..][..count], &self.m[start..][..count]);
             let (p, m) = (V::load_part(p), V::load_part(m));
             let mut sums = [V::splat(T::ZERO); 2];
-            for (a, b) in self.a.chunks_exact(channels).zip(self.b.chunks_exact(channels)) {
-                let distance = V::load_part(&a[start..][..count]).minus(p);
-                let other = V::load_part(&b[start..][..count]).minus(m);
+            for (a, b) in self.a.chunks(self.row).zip(self.b.chunks(self.row)) {
+                let (a, b) = (&a[start..][..count], &b[start..][..count]);
+                let whole = count == V::LANES;
+                let (a, b) = if whole {
+                    (V::load(a), V::load(b))
+                } else {
+                    (V::load_part(a), V::load_part(b))
+                };
+                let (distance, other) = (a.minus(p), b.minus(m));
                 sums[0] = sums[0].plus(distance);
                 sums[1] = sums[1].plus_product(distance, other);
             }

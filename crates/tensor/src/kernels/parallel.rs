@@ -155,12 +155,20 @@ pub(crate) fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, 
 }
 
 /// Fills `out` with `f` of the elements of `x`, in parallel and vectorised.
-pub(crate) fn map_slice<A: Element, B: Element>(x: &[A], out: &mut [B], f: impl Fn(A) -> B + Sync) {
+///
+/// Each loop has a copy of `f`: what it holds is then in registers. Behind a
+/// reference it would have to be read again after every store, which might have
+/// changed it, and a read under a condition keeps a loop from being vectorised.
+pub(crate) fn map_slice<A: Element, B: Element>(
+    x: &[A],
+    out: &mut [B],
+    f: impl Fn(A) -> B + Sync + Copy,
+) {
     for_each_equal_chunk(out, |first, out| {
         let x = &x[first..][..out.len()];
         simd::dispatch(
             #[inline(always)]
-            || {
+            move || {
                 for (slot, &x) in out.iter_mut().zip(x) {
                     *slot = f(x);
                 }
@@ -170,17 +178,17 @@ pub(crate) fn map_slice<A: Element, B: Element>(x: &[A], out: &mut [B], f: impl 
 }
 
 /// Replaces each element of `values` by `f` of it and those of `x` and `y` at
-/// its place, in parallel and vectorised.
+/// its place, in parallel and vectorised as [`map_slice`] does.
 pub(crate) fn update_slice<T: Element>(
     values: &mut [T],
     [x, y]: [&[T]; 2],
-    f: impl Fn(T, T, T) -> T + Sync,
+    f: impl Fn(T, T, T) -> T + Sync + Copy,
 ) {
     for_each_equal_chunk(values, |first, values| {
-        let [x, y] = [x, y].map(|slice| &slice[first..][..values.len()]);
+        let (x, y) = (&x[first..][..values.len()], &y[first..][..values.len()]);
         simd::dispatch(
             #[inline(always)]
-            || {
+            move || {
                 for ((value, &x), &y) in values.iter_mut().zip(x).zip(y) {
                     *value = f(*value, x, y);
                 }

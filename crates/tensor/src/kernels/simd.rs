@@ -10,8 +10,68 @@
 //! Mark closures and functions in it `#[inline(always)]`, and write `for` loops:
 //! an adapter such as `for_each` is a function of the standard library, which
 //! the compiler inlines or not, and a loop left outside has the baseline's.
+//!
+//! The environment variable `DENDRA_SIMD` limits what is used to `avx512`, `avx2`
+//! or `portable` (the build's baseline), so that one machine can test and
+//! measure all of them.
 
-/// Runs `kernel` compiled for the widest instruction set of this CPU.
+use std::env;
+use std::sync::OnceLock;
+
+/// The variable that limits the instruction set when the program starts.
+const VARIABLE: &str = "DENDRA_SIMD";
+
+/// An instruction set that kernels are compiled for, in rising order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum InstructionSet {
+    Portable,
+    Avx2,
+    Avx512,
+}
+
+const NAMES: [(&str, InstructionSet); 3] = [
+    ("portable", InstructionSet::Portable),
+    ("avx2", InstructionSet::Avx2),
+    ("avx512", InstructionSet::Avx512),
+];
+
+/// The widest instruction set that this CPU has and the variable allows. It is
+/// found out once.
+#[inline]
+fn instruction_set() -> InstructionSet {
+    static FOUND: OnceLock<InstructionSet> = OnceLock::new();
+    *FOUND.get_or_init(|| detected().min(limit()))
+}
+
+/// What the CPU has. Kernels for AVX-512 use parts F, BW, DQ and VL, those for
+/// AVX2 fused multiplication and addition too.
+fn detected() -> InstructionSet {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        return if avx512 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
+    }
+    InstructionSet::Portable
+}
+
+/// What the environment variable allows.
+fn limit() -> InstructionSet {
+    let Ok(text) = env::var(VARIABLE) else { return InstructionSet::Avx512 };
+    parsed(&text).unwrap_or_else(|| {
+        eprintln!("{VARIABLE} is not used: expected avx512, avx2 or portable, got {text:?}");
+        InstructionSet::Avx512
+    })
+}
+
+fn parsed(text: &str) -> Option<InstructionSet> {
+    NAMES.iter().find(|(name, _)| *name == text.trim()).map(|&(_, set)| set)
+}
+
+/// Runs `kernel` compiled for the widest instruction set of this CPU, or the
+/// one that `DENDRA_SIMD` allows.
 #[inline]
 pub fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
@@ -53,21 +113,49 @@ pub(crate) fn prefetch<T>(slice: &[T]) {
     let _ = slice;
 }
 
-/// Whether the CPU has the parts of AVX-512 that kernels are compiled for;
-/// AVX2 and FMA come with them.
+/// Whether kernels for AVX-512 may run; AVX2 and FMA come with it.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-        && has_avx2()
+    instruction_set() == InstructionSet::Avx512
 }
 
-/// Whether the CPU has AVX2 and fused multiplication and addition.
+/// Whether kernels for AVX2 with fused multiplication and addition may run.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    instruction_set() >= InstructionSet::Avx2
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_known_instruction_sets_are_taken() {
+        assert_eq!(parsed(" avx2 "), Some(InstructionSet::Avx2));
+        assert_eq!(["AVX2", "sse", ""].map(parsed), [None; 3]);
+    }
+
+    /// What the next test runs with the variable set.
+    #[test]
+    fn no_more_than_the_variable_allows_is_used() {
+        assert!(instruction_set() <= limit() && instruction_set() <= detected());
+    }
+
+    #[test]
+    fn the_variable_is_read_when_the_program_starts() {
+        for (name, _) in NAMES {
+            let mut test = Command::new(env::current_exe().unwrap());
+            test.args([
+                "--exact",
+                "kernels::simd::tests::no_more_than_the_variable_allows_is_used",
+            ]);
+            let output = test.env(VARIABLE, name).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && text.contains("1 passed"), "{name}: {text}");
+        }
+    }
 }

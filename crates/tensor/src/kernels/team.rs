@@ -1,12 +1,12 @@
 //! A team of threads that share loops.
 //!
 //! A training step is some twenty loops of ten to a few hundred microseconds,
-//! one after the other. Waking a thread that sleeps costs as much as such a
-//! loop, so the helpers look out for the next one for a while before they
-//! sleep, as those of OpenMP do. And each has its own part of the indices,
+//! one after the other. Waking a sleeping thread costs as much as such a loop,
+//! so helper threads spin for a while, waiting for the next loop, before they
+//! sleep, as those of OpenMP do. Each thread has its own part of the indices,
 //! the same in every loop, so that what a core computed in one loop may still
-//! be in its cache when the next one reads it. Who is done takes from what
-//! others have left.
+//! be in its cache in the next. A thread that has finished its part takes
+//! indices from the others' parts.
 
 use std::any::Any;
 use std::hint;
@@ -21,15 +21,15 @@ use smallvec::SmallVec;
 
 use crate::threads::num_threads;
 
-/// How long a helper looks out for the next loop before it sleeps.
+/// How long a helper spins, waiting for the next loop, before it sleeps.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The threads of this process, but for the callers'.
+/// The helper threads of this process.
 static TEAM: Team = Team::new();
 
-/// Calls `work(index)` for every index below `count`, on several threads where
-/// their number allows it. The caller's thread takes part, and does all when
-/// the helpers have another loop.
+/// Calls `work(index)` for every index below `count`, on several threads if
+/// there are enough. The caller's thread takes part; it does all the work if
+/// the helpers are busy with another loop.
 pub(crate) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
     let threads = count.min(num_threads());
     if threads < 2 {
@@ -39,8 +39,8 @@ pub(crate) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
     }
 }
 
-/// Helpers, started when they are first needed. Who holds the lock shares a
-/// loop with them.
+/// Helpers, started when they are first needed. The thread that holds the lock
+/// shares a loop with them.
 struct Team {
     helpers: Mutex<Vec<Helper>>,
 }
@@ -53,7 +53,7 @@ impl Team {
     fn for_each_index(&self, threads: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
         let mut helpers = match self.helpers.try_lock() {
             Ok(helpers) => helpers,
-            // A loop that panicked has left nothing half done: see `Shared`.
+            // A loop that panicked left no inconsistent state: see `Shared`.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return (0..count).for_each(work),
         };
@@ -79,16 +79,16 @@ impl Team {
     }
 }
 
-/// A loop that is worked on.
+/// A loop that is being processed.
 struct Loop<'a> {
     work: &'a (dyn Fn(usize) + Sync),
-    /// The caller's part, and those of the helpers.
+    /// The parts of the caller and of the helpers.
     parts: &'a [Part],
-    /// What a helper panicked with.
+    /// The panic of a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// A member's part of the indices; in a cache line of its own.
+/// A thread's part of the indices, in a cache line of its own.
 #[repr(align(64))]
 struct Part {
     next: AtomicUsize,
@@ -96,7 +96,8 @@ struct Part {
 }
 
 impl Loop<'_> {
-    /// Works through a member's part, and then through what others have left.
+    /// Processes a thread's own part, and then what is left of the others'
+    /// parts.
     fn run(&self, member: usize) {
         let (before, from) = self.parts.split_at(member);
         for part in from.iter().chain(before) {
@@ -111,7 +112,7 @@ impl Loop<'_> {
     }
 }
 
-/// A loop as long as helpers may work on it: who drops this waits for them.
+/// A loop that helpers may be processing; dropping this waits for them.
 struct Shared<'a>(&'a [Helper]);
 
 impl<'a> Shared<'a> {
@@ -134,17 +135,18 @@ impl Drop for Shared<'_> {
     }
 }
 
-/// A thread that helps.
+/// A helper thread.
 struct Helper {
     desk: Arc<Desk>,
     thread: Thread,
 }
 
 impl Helper {
-    /// Starts the helper that is this member of the team, if the system allows it.
+    /// Starts the helper with this index in the team, if the system allows it.
     fn start(member: usize) -> Option<Self> {
         let desk = Arc::new(Desk::default());
-        // A helper that has no core to itself would look out at another's cost.
+        // A helper without a core of its own would spin at the expense of
+        // another thread.
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let patience = if member < cores { PATIENCE } else { Duration::ZERO };
         let builder = thread::Builder::new().name(format!("dendra-{member}"));
@@ -156,7 +158,7 @@ impl Helper {
     }
 }
 
-/// Where a helper finds the loop it is to help with.
+/// Where a helper finds its next loop.
 #[derive(Default)]
 #[repr(align(64))]
 struct Desk {
@@ -168,19 +170,21 @@ struct Desk {
 
 /// There is no loop.
 const EMPTY: u8 = 0;
-/// There is a loop that the helper has not seen yet.
+/// There is a loop that the helper has not begun.
 const POSTED: u8 = 1;
-/// The helper works on the loop.
+/// The helper is processing the loop.
 const TAKEN: u8 = 2;
 
 impl Desk {
     fn post(&self, shared: *mut Loop<'static>) {
         self.posted.store(shared, Ordering::Relaxed);
-        // Either the helper sees this before it sleeps, or we see that it sleeps.
+        // Either the helper sees the loop before it sleeps, or this thread sees
+        // that the helper sleeps.
         self.state.store(POSTED, Ordering::SeqCst);
     }
 
-    /// Takes the loop away, at once if the helper has not begun, or when it is done.
+    /// Takes the loop back: at once if the helper has not begun, otherwise when
+    /// it has finished.
     fn clear(&self) {
         if self.change(POSTED, EMPTY) {
             return;
@@ -197,14 +201,15 @@ impl Desk {
         self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// The helper's life.
+    /// The main loop of a helper.
     fn serve(&self, member: usize, patience: Duration) {
         loop {
             self.wait(patience);
             if !self.change(POSTED, TAKEN) {
                 continue;
             }
-            // SAFETY: a loop that was taken stays where it is until the desk is empty again.
+            // SAFETY: a loop that was taken stays in place until the desk is
+            // empty again.
             let shared = unsafe { &*self.posted.load(Ordering::Relaxed) };
             if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| shared.run(member))) {
                 let mut first = shared.panic.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +219,7 @@ impl Desk {
         }
     }
 
-    /// Waits until a loop is posted, awake at first.
+    /// Waits until a loop is posted; spins at first.
     fn wait(&self, patience: Duration) {
         let posted = || self.state.load(Ordering::SeqCst) == POSTED;
         let begin = Instant::now();
@@ -286,14 +291,15 @@ mod tests {
             team.for_each_index(3, 3, &|_| {
                 threads.lock().unwrap().insert(thread::current().id());
                 present.fetch_add(1, Ordering::Relaxed);
-                // No one leaves before all are there, so that each has one index.
+                // No thread leaves before all have arrived, so each has one
+                // index.
                 let begin = Instant::now();
                 while present.load(Ordering::Relaxed) < 3 && begin.elapsed().as_secs() < 10 {
                     thread::yield_now();
                 }
             });
             assert_eq!(threads.into_inner().unwrap().len(), 3);
-            // Long enough for all to sleep.
+            // Long enough for all helpers to sleep.
             thread::sleep(10 * PATIENCE);
         }
     }

@@ -7,11 +7,25 @@
 //! number of lanes differs, so the last bits of a result may depend on the CPU;
 //! they never depend on the number of threads.
 
-use std::array::from_fn;
-
 #[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
+
+/// An array of `f` of each index, as [`std::array::from_fn`] makes it. That
+/// function must drop what it has when `f` panics, and compiles to many times the
+/// code in each of hundreds of kernels.
+///
+/// N is not 0.
+#[inline(always)]
+pub(crate) fn from_fn<const N: usize, E: Copy>(mut f: impl FnMut(usize) -> E) -> [E; N] {
+    let mut elements = [f(0); N];
+    let mut index = 1;
+    while index < N {
+        elements[index] = f(index);
+        index += 1;
+    }
+    elements
+}
 
 /// A kernel over vectors of `T`.
 ///
@@ -331,7 +345,7 @@ mod x86 {
         subtract _mm256_sub_ps, multiply _mm256_mul_ps, multiply_add _mm256_fmadd_ps,
         part |from, to, value, count|
             load _mm256_maskload_ps(from, first_of_8(count)),
-            store _mm256_maskstore_ps(to, first_of_8(count), value),
+            store store_first_of_8(to, count, value),
         total |x| {
             let halves = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
             let pairs = _mm_add_ps(halves, _mm_movehl_ps(halves, halves));
@@ -364,6 +378,34 @@ mod x86 {
     fn first_of_8(count: usize) -> __m256i {
         let numbers = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), numbers)
+    }
+
+    /// Writes the first lanes, fewer than all: AMD's processors take tens of
+    /// cycles for a store with a mask before Zen 4.
+    ///
+    /// # Safety
+    ///
+    /// `to` has room for `count` numbers.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn store_first_of_8(mut to: *mut f32, count: usize, value: __m256) {
+        let mut rest = _mm256_castps256_ps128(value);
+        // SAFETY: as many numbers are written as the bits of the count say.
+        unsafe {
+            if count & 4 != 0 {
+                _mm_storeu_ps(to, rest);
+                to = to.add(4);
+                rest = _mm256_extractf128_ps::<1>(value);
+            }
+            if count & 2 != 0 {
+                to.cast::<f64>().write_unaligned(_mm_cvtsd_f64(_mm_castps_pd(rest)));
+                to = to.add(2);
+                rest = _mm_movehl_ps(rest, rest);
+            }
+            if count & 1 != 0 {
+                to.write(_mm_cvtss_f32(rest));
+            }
+        }
     }
 
     /// All bits in the first `count` lanes.

@@ -117,6 +117,40 @@ impl Axis {
         (0..self.phases()).map(|phase| self.inside(phase)).collect()
     }
 
+    /// Elements of the padded image that windows see.
+    fn padded(&self) -> usize {
+        (self.output - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
+    }
+
+    /// The elements of the image by the taps that see them, in the order of
+    /// the first of each: as many phases as the stride, or as elements.
+    fn phases_of_gradient(&self) -> Phases {
+        let Self { extent, stride, padding, .. } = *self;
+        // Element p and tap t belong to window i where p + padding − t·dilation is
+        // i·stride. For the first element of a phase this is i = quotient − distance.
+        let taps = |first: usize| {
+            let (quotient, residue) = ((first + padding) / stride, (first + padding) % stride);
+            let distances = (0..self.kernel).map(|tap| (tap, tap * self.dilation));
+            let same = distances.filter(move |(_, distance)| distance % stride == residue);
+            same.map(move |(tap, distance)| (tap, quotient, distance / stride))
+        };
+        let firsts = 0..stride.min(extent);
+        let before =
+            firsts.clone().flat_map(taps).map(|(_, i, distance)| distance.saturating_sub(i));
+        let before = before.max().unwrap_or(0);
+        let mut length = before + self.output;
+        let phase = |first: usize| {
+            let count = (extent - first).div_ceil(stride);
+            let taps = taps(first).map(|(tap, i, distance)| [tap, before + i - distance]);
+            let taps: Vec<_> = taps.collect();
+            let last = taps.iter().map(|[_, start]| start + count).max();
+            length = length.max(last.unwrap_or(0)).max(count);
+            Phase { first, count, taps }
+        };
+        let phases = firsts.map(phase).collect();
+        Phases { stride, before, length, phases }
+    }
+
     /// Taps of a window that lie in the image or, with `padding`, in the
     /// padded image.
     fn taps_inside(&self, window: usize, padding: bool) -> Range<usize> {
@@ -130,6 +164,30 @@ impl Axis {
             |limit: usize| limit.saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
         before(low)..before(high)
     }
+}
+
+/// Elements of an image, a stride apart, that the same taps see.
+pub(crate) struct Phase {
+    /// The first one.
+    pub(crate) first: usize,
+    /// How many there are.
+    pub(crate) count: usize,
+    /// The taps, and where in the padded cotangents each finds what belongs to
+    /// the first element; that of the next elements follows.
+    pub(crate) taps: Vec<[usize; 2]>,
+}
+
+/// The rows or columns of an image by the taps that see them: the gradient of an
+/// image is a convolution of the cotangents for each phase.
+pub(crate) struct Phases {
+    /// Elements from one of a phase to the next.
+    pub(crate) stride: usize,
+    /// Zeros before the cotangents.
+    pub(crate) before: usize,
+    /// Elements of the padded cotangents.
+    pub(crate) length: usize,
+    /// In the order of the first element.
+    pub(crate) phases: Vec<Phase>,
 }
 
 fn greatest_common_divisor(a: usize, b: usize) -> usize {
@@ -196,6 +254,32 @@ impl Windows {
     /// of the input. Nothing where windows are further apart than elements.
     pub(crate) fn backwards(&self) -> Option<Self> {
         Some(Self { rows: self.rows.backwards()?, columns: self.columns.backwards()? })
+    }
+
+    /// Rows and columns of the image by the taps that see them.
+    pub(crate) fn phases(&self) -> [Phases; 2] {
+        [self.rows.phases_of_gradient(), self.columns.phases_of_gradient()]
+    }
+
+    /// Rows and columns of the padded image that windows see.
+    pub(crate) fn padded(&self) -> [usize; 2] {
+        [self.rows.padded(), self.columns.padded()]
+    }
+
+    /// Rows above the image and columns left of it.
+    pub(crate) fn paddings(&self) -> [usize; 2] {
+        [self.rows.padding, self.columns.padding]
+    }
+
+    /// Elements from one window to the next.
+    pub(crate) fn strides(&self) -> [usize; 2] {
+        [self.rows.stride, self.columns.stride]
+    }
+
+    /// How far each tap is from the first, in rows and in columns.
+    pub(crate) fn tap_distances(&self) -> [Vec<usize>; 2] {
+        [self.rows, self.columns]
+            .map(|axis| (0..axis.kernel).map(|tap| tap * axis.dilation).collect())
     }
 
     /// Rows and columns of the image.

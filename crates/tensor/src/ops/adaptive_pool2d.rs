@@ -1,4 +1,4 @@
-//! Pooling to a given number of windows.
+//! Pooling with a given output size.
 
 use std::ops::Range;
 
@@ -12,21 +12,22 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The mean of each window of an even cover of the image: along an axis of
-/// extent n, window i of m reaches from ⌊i·n / m⌋ up to ⌈(i + 1)·n / m⌉. Where
-/// m does not divide n, neighbours overlap and differ in size by one.
+/// The mean of each window, where the windows cover the image evenly: along an
+/// axis of length n, window i of m covers the indices from ⌊i·n / m⌋ to ⌈(i +
+/// 1)·n / m⌉, exclusive. When m does not divide n, neighbouring windows overlap
+/// and differ in size by one.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveAvgPool2d {
-    /// Windows along `[height, width]`.
+    /// The number of windows along `[height, width]`.
     pub output_size: [usize; 2],
 }
 
-/// The largest element of each window, which are those of
-/// [`AdaptiveAvgPool2d`]. A NaN is larger than any number; the gradient goes to
-/// the first of equal elements.
+/// The maximum of each window; the windows are those of [`AdaptiveAvgPool2d`].
+/// NaN counts as larger than any number; the gradient goes to the first of
+/// equal elements.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveMaxPool2d {
-    /// Windows along `[height, width]`.
+    /// The number of windows along `[height, width]`.
     pub output_size: [usize; 2],
 }
 
@@ -38,8 +39,8 @@ struct Cover {
 }
 
 impl Cover {
-    /// The windows over images of this shape and the shape of the output, or
-    /// what does not fit.
+    /// The windows over images of this shape and the shape of the output, or an
+    /// error that says what does not fit.
     fn new(place: &str, output: [usize; 2], x: &Shape) -> Result<(Self, Shape)> {
         let &[images, channels, height, width] = &x[..] else {
             let message = format!("expected an input of shape [N, C, height, width], got {x}");
@@ -64,7 +65,7 @@ impl Cover {
         Ok((Self { input, output }, shape))
     }
 
-    /// Elements of a plane of the input.
+    /// The number of elements of an input plane.
     fn input_length(&self) -> usize {
         self.input[0] * self.input[1]
     }
@@ -74,25 +75,25 @@ impl Cover {
         self.output[0] * self.output[1]
     }
 
-    /// Steps that a window costs.
+    /// The cost of a window, in elementary steps.
     fn cost(&self) -> usize {
         let along = |axis: usize| self.input[axis] / self.output[axis] + 1;
         along(0) * along(1)
     }
 
-    /// Planes that one task takes.
+    /// The number of planes per task.
     fn planes(&self) -> usize {
         rows_per_chunk(self.input_length().max(self.output_length()))
     }
 
-    /// What a window covers along an axis.
+    /// The indices that a window covers along an axis.
     fn range(&self, axis: usize, window: usize) -> Range<usize> {
         let (input, output) = (self.input[axis], self.output[axis]);
         window * input / output..((window + 1) * input).div_ceil(output)
     }
 
-    /// Calls `work` with every window's number and the rows of the plane that
-    /// it covers, as ranges of places.
+    /// Calls `work` with the number of each window and the offsets that it
+    /// covers in the plane, one range for each row.
     fn for_each_window(&self, mut work: impl FnMut(usize, &mut dyn Iterator<Item = Range<usize>>)) {
         let width = self.input[1];
         for row in 0..self.output[0] {
@@ -187,7 +188,7 @@ impl<T: Float> Op<T> for AdaptiveAvgPool2d {
 }
 
 impl<T: Float> Op<T> for AdaptiveMaxPool2d {
-    /// Where in its plane each window found its largest element.
+    /// The offset of the maximum of each window in its plane.
     type Saved = Tensor<u32>;
     const NAME: &'static str = "adaptive_max_pool2d";
 
@@ -203,22 +204,24 @@ impl<T: Float> Op<T> for AdaptiveMaxPool2d {
             (cover.input_length(), cover.output_length(), cover.planes());
         let length = planes * windows;
         inputs[0].with_slice(|x| {
-            Tensor::build_pair(&shape, &shape, |y, places| {
+            Tensor::build_pair(&shape, &shape, |y, offsets| {
                 let cost = cover.cost();
-                for_each_chunk_pair((y, length), (places, length), cost, |index, y, places| {
+                for_each_chunk_pair((y, length), (offsets, length), cost, |index, y, offsets| {
                     let x = x[index * planes * image..].chunks_exact(image);
-                    let outputs = y.chunks_exact_mut(windows).zip(places.chunks_exact_mut(windows));
-                    for (x, (y, places)) in x.zip(outputs) {
+                    let outputs =
+                        y.chunks_exact_mut(windows).zip(offsets.chunks_exact_mut(windows));
+                    for (x, (y, offsets)) in x.zip(outputs) {
                         cover.for_each_window(|window, rows| {
                             let mut best: Option<usize> = None;
-                            for place in rows.flatten() {
-                                let larger = |best: usize| x[place] > x[best] || x[place].is_nan();
+                            for offset in rows.flatten() {
+                                let larger =
+                                    |best: usize| x[offset] > x[best] || x[offset].is_nan();
                                 if best.is_none_or(larger) {
-                                    best = Some(place);
+                                    best = Some(offset);
                                 }
                             }
                             let best = best.expect("a window covers an element");
-                            (y[window], places[window]) = (x[best], best as u32);
+                            (y[window], offsets[window]) = (x[best], best as u32);
                         });
                     }
                 });
@@ -233,17 +236,17 @@ impl<T: Float> Op<T> for AdaptiveMaxPool2d {
         let (image, windows, planes) =
             (cover.input_length(), cover.output_length(), cover.planes());
         call.each(|_| {
-            call.saved.with_slice(|places| {
+            call.saved.with_slice(|offsets| {
                 call.cotangent.with_slice(|g| {
                     Tensor::build(shape, |out| {
                         for_each_chunk(out, planes * image, 2, |index, out| {
                             let start = index * planes * windows;
                             let pairs = g[start..].chunks_exact(windows);
-                            let pairs = pairs.zip(places[start..].chunks_exact(windows));
-                            for ((g, places), out) in pairs.zip(out.chunks_exact_mut(image)) {
+                            let pairs = pairs.zip(offsets[start..].chunks_exact(windows));
+                            for ((g, offsets), out) in pairs.zip(out.chunks_exact_mut(image)) {
                                 out.fill(T::ZERO);
-                                for (&g, &place) in g.iter().zip(places) {
-                                    out[place as usize] += g;
+                                for (&g, &offset) in g.iter().zip(offsets) {
+                                    out[offset as usize] += g;
                                 }
                             }
                         });

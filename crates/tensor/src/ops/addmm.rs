@@ -1,5 +1,6 @@
-//! Products of matrices and vectors under PyTorch's names, some with a term that
-//! is added. They are composed of others and have no gradient of their own.
+//! Products of matrices and vectors under PyTorch's names, some with an added
+//! term. They are composed of other operations and have no gradients of their
+//! own.
 
 use super::Ops;
 use crate::error::{Error, Result};
@@ -8,8 +9,8 @@ use crate::tensor::Tensor;
 /// The functions, as items of the trait.
 macro_rules! addmm_functions {
     () => {
-        /// The product of two matrices; [`matmul`](Ops::matmul) that takes
-        /// nothing else.
+        /// The product of two matrices: [`matmul`](Ops::matmul) for matrices
+        /// only.
         fn mm(&self, other: &Self) -> Result<Self> {
             products::check_ranks("mm", [self, other], [2, 2])?;
             self.matmul(other)
@@ -22,8 +23,8 @@ macro_rules! addmm_functions {
         }
 
         /// `beta · self + alpha · a·b` for matrices `[n, k]` and `[k, m]` and a
-        /// term that stretches to `[n, m]`. A `beta` of 0 leaves the term out,
-        /// NaN and all.
+        /// term that broadcasts to `[n, m]`. With a `beta` of 0 the term is
+        /// ignored, even if it is NaN.
         ///
         /// ```
         /// use dendra_tensor::{Ops, Tensor};
@@ -54,20 +55,20 @@ macro_rules! addmm_functions {
             addmm::added("baddbmm", self, &a.bmm(b)?, beta, alpha)
         }
 
-        /// As [`baddbmm`](Ops::baddbmm), with the sum of the products of a
-        /// batch.
+        /// As [`baddbmm`](Ops::baddbmm), but with the sum of the products over
+        /// the batch.
         fn addbmm(&self, a: &Self, b: &Self, beta: f64, alpha: f64) -> Result<Self> {
             addmm::added("addbmm", self, &a.bmm(b)?.sum_axes(&[0], false)?, beta, alpha)
         }
 
-        /// The scalar products of the vectors along an axis; the others
+        /// The scalar products of vectors along an axis; the other axes
         /// broadcast.
         fn vecdot(&self, other: &Self, axis: isize) -> Result<Self> {
             self.mul(other)?.sum_axes(&[axis], false)
         }
 
         /// The scalar products of each vector along the last axis of `self`
-        /// with each along that of `other`; with a scalar the product.
+        /// with each vector along that of `other`; with a scalar, the product.
         fn inner(&self, other: &Self) -> Result<Self> {
             if self.value().rank() == 0 || other.value().rank() == 0 {
                 return self.mul(other);
@@ -75,8 +76,8 @@ macro_rules! addmm_functions {
             self.tensordot(other, &[-1], &[-1])
         }
 
-        /// The product of `n` times the same matrices `[…, m, m]`; for n = 0
-        /// the identity.
+        /// Square matrices `[…, m, m]` to the power of `n`; the identity for n
+        /// = 0.
         fn matrix_power(&self, n: usize) -> Result<Self> {
             addmm::matrix_power(self, n)
         }
@@ -107,14 +108,17 @@ pub(super) fn added<V: Ops>(
     scaled(&term, beta).add(&scaled(product, alpha))
 }
 
-/// By squaring.
+/// By repeated squaring.
 pub(super) fn matrix_power<V: Ops>(x: &V, mut n: usize) -> Result<V> {
     let shape = x.value().shape();
     let &[.., rows, columns] = &shape[..] else {
         return Err(Error::shape("matrix_power", format!("expected matrices, got {shape}")));
     };
     if rows != columns {
-        return Err(Error::shape("matrix_power", format!("{shape} are no square matrices")));
+        return Err(Error::shape(
+            "matrix_power",
+            format!("expected square matrices, got shape {shape}"),
+        ));
     }
     let (mut square, mut power) = (x.clone(), None);
     while n > 0 {
@@ -128,7 +132,7 @@ pub(super) fn matrix_power<V: Ops>(x: &V, mut n: usize) -> Result<V> {
     }
     match power {
         Some(power) => Ok(power),
-        // Of the shape of x, on whose values it does not depend.
+        // It has the shape of x, but does not depend on its values.
         None => V::constant(Tensor::eye(rows)).broadcast_to(shape),
     }
 }
@@ -157,7 +161,7 @@ mod tests {
         let products = x.baddbmm(&both, &both, 1.0, 1.0).unwrap();
         assert_eq!(products.to_vec(), [3.0, 5.0, 7.0, 13.0, 3.0, 5.0, 7.0, 13.0]);
         let error = both.addmm(&a, &a, 1.0, 1.0).unwrap_err().to_string();
-        assert!(error.starts_with("addmm: broadcast_to: [2, 2, 2]"), "{error}");
+        assert!(error.starts_with("addmm: broadcast_to: shape [2, 2, 2]"), "{error}");
         assert!(a.addmm(&both, &a, 1.0, 1.0).is_err() && x.addmv(&x, &x, 1.0, 1.0).is_err());
     }
 

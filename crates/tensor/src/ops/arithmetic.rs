@@ -1,5 +1,5 @@
-//! Arithmetic that is composed of other functions and has no gradient of its
-//! own, and functions of numbers that have none at all.
+//! Arithmetic functions that are composed of other operations, and functions
+//! without a gradient.
 
 use super::broadcast::{paired_shape, zip};
 use crate::element::Number;
@@ -15,22 +15,22 @@ macro_rules! arithmetic_functions {
             self.div_rounded(divisor, Rounding::Floor)
         }
 
-        /// The larger one, or that which is not NaN; otherwise as
+        /// The larger element, or the one that is not NaN; otherwise as
         /// [`maximum`](Ops::maximum).
         fn fmax(&self, other: &Self) -> Result<Self> {
             let larger = other.where_mask(&self.value().isnan(), &self.maximum(other)?)?;
             self.where_mask(&other.value().isnan(), &larger)
         }
 
-        /// The smaller one, or that which is not NaN; otherwise as
+        /// The smaller element, or the one that is not NaN; otherwise as
         /// [`minimum`](Ops::minimum).
         fn fmin(&self, other: &Self) -> Result<Self> {
             let smaller = other.where_mask(&self.value().isnan(), &self.minimum(other)?)?;
             self.where_mask(&other.value().isnan(), &smaller)
         }
 
-        /// The magnitude of `self` with the sign of `other`, that of −0
-        /// included; no gradient flows to `other`.
+        /// The magnitude of `self` with the sign of `other`, including the sign
+        /// of −0; no gradient flows to `other`.
         fn copysign(&self, other: &Self) -> Result<Self> {
             let minus = Tensor::scalar(-<Self::Element as Number>::ONE);
             let signs = minus.where_mask(&other.value().signbit(), &-&minus)?;
@@ -49,30 +49,29 @@ macro_rules! arithmetic_functions {
             self.mul(&exponent.exp2())
         }
 
-        /// Rounded to so many decimals (to tens, hundreds, … where negative), of
-        /// two equally near numbers to the one with an even last digit; no
-        /// gradient flows.
+        /// Rounds to this many decimals (negative: to tens, hundreds, …), and
+        /// halves to the even last digit; no gradient flows.
         fn round_decimals(&self, decimals: i32) -> Self {
             let factor = 10_f64.powi(decimals.saturating_abs());
             let scale = Self::constant(Tensor::scalar(Number::from_f64(factor)));
-            let divided = |x: Self| x.div(&scale).expect("a scalar stretches to any shape");
+            let divided = |x: Self| x.div(&scale).expect("a scalar broadcasts to any shape");
             match decimals {
                 0.. => divided(self.mul_scalar(factor).round()),
                 _ => divided(self.clone()).round().mul_scalar(factor),
             }
         }
 
-        /// An angle in radians as degrees.
+        /// Converts an angle from radians to degrees.
         fn rad2deg(&self) -> Self {
             self.mul_scalar(180.0 / std::f64::consts::PI)
         }
 
-        /// An angle in degrees as radians.
+        /// Converts an angle from degrees to radians.
         fn deg2rad(&self) -> Self {
             self.mul_scalar(std::f64::consts::PI / 180.0)
         }
 
-        /// [`sign`](Ops::sign), which for real numbers is the same.
+        /// The same as [`sign`](Ops::sign), for real numbers.
         fn sgn(&self) -> Self {
             self.sign()
         }
@@ -81,16 +80,16 @@ macro_rules! arithmetic_functions {
 
 pub(super) use arithmetic_functions;
 
-/// Functions of numbers that have no gradient.
+/// Functions of numbers without a gradient.
 impl<T: Number> Tensor<T> {
-    /// The same (PyTorch's unary `+`).
+    /// The same tensor (PyTorch's unary `+`).
     #[must_use]
     pub fn positive(&self) -> Self {
         self.clone()
     }
 
-    /// Where the sign bit is set: of negative numbers, of −0 and of a negative
-    /// NaN.
+    /// Whether the sign bit is set: true for negative numbers, for −0 and for a
+    /// negative NaN.
     pub fn signbit(&self) -> Tensor<bool> {
         self.map(|x| x.to_f64().is_sign_negative())
     }
@@ -114,9 +113,8 @@ impl<T: Number> Tensor<T> {
         }))
     }
 
-    /// `self` to the power of `exponent`, computed in double precision
-    /// whatever the types. It has no gradient; [`Ops::pow`](crate::Ops::pow)
-    /// has.
+    /// `self` to the power of `exponent`, computed in double precision for all
+    /// types. It has no gradient; [`Ops::pow`](crate::Ops::pow) has one.
     ///
     /// # Errors
     ///
@@ -130,7 +128,8 @@ impl<T: Number> Tensor<T> {
 macro_rules! next_after {
     ($($type:ident)*) => {$(
         impl Tensor<$type> {
-            /// The next number from each element on towards that of `other`.
+            /// The next representable number after each element in the
+            /// direction of `other`.
             ///
             /// # Errors
             ///
@@ -143,7 +142,7 @@ macro_rules! next_after {
                     } else if x > towards {
                         x.next_down()
                     } else {
-                        // The other zero, or NaN if one is.
+                        // The other zero, or NaN if one element is NaN.
                         if x == towards { towards } else { $type::NAN }
                     }
                 }))
@@ -162,7 +161,7 @@ mod tests {
     const NAN: f32 = f32::NAN;
     const INF: f32 = f32::INFINITY;
 
-    /// Values in a form that tells NaN and −0.
+    /// The values as text that distinguishes NaN and −0.
     fn text(x: Tensor<f32>) -> String {
         format!("{:?}", x.to_vec())
     }

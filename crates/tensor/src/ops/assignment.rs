@@ -1,5 +1,5 @@
-//! Assignment in place to parts of a tensor: to a view of it, to what index
-//! tensors name, to where a mask is true.
+//! Assignment in place to a part of a tensor: to a view, to elements that index
+//! tensors select, or to elements where a mask is true.
 
 use super::indexing::Named;
 use crate::element::Element;
@@ -8,18 +8,16 @@ use crate::kernels::places::Places;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A buffer that is shared is copied first, so other tensors keep their
-/// values.
+/// A shared buffer is copied first, so other tensors keep their values.
 impl<T: Element> Tensor<T> {
-    /// Puts `values`, which broadcast, where a view of the tensor is:
-    /// PyTorch's `x[1:, 0] = values`. The view can be whatever `slice`,
-    /// `narrow`, `select`, `transpose`, `diagonal` and the like make of one
-    /// another.
+    /// Writes `values`, which broadcast, to a view of the tensor: PyTorch's
+    /// `x[1:, 0] = values`. The view can be any combination of `slice`,
+    /// `narrow`, `select`, `transpose`, `diagonal` and similar functions.
     ///
     /// # Errors
     ///
-    /// When `view` fails or gives no view of the tensor but a copy or a
-    /// stretched one, or the values do not broadcast to its shape.
+    /// When `view` fails or returns a copy or a broadcast tensor instead of a
+    /// view, or when the values do not broadcast to its shape.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -50,7 +48,8 @@ impl<T: Element> Tensor<T> {
         let first = seen_start as isize - start as isize;
         let inside = first + reach(true) >= 0 && first + reach(false) < self.len() as isize;
         if memory.as_ptr() != seen_memory.as_ptr() || stretched || !inside {
-            let message = format!("what has shape {} is not a view of the tensor", seen.shape());
+            let message =
+                format!("expected a view of the tensor, got a copy of shape {}", seen.shape());
             return Err(Error::argument("assign", message));
         }
         let places = Places::new(seen.shape(), &strides, first as usize);
@@ -67,7 +66,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// As those of [`index_put`](Self::index_put).
+    /// The errors of [`index_put`](Self::index_put).
     pub fn assign_index(&mut self, indices: &[Option<&Tensor<i64>>], values: &Self) -> Result<()> {
         let named = Named::new("assign_index", self.shape(), indices)?;
         let values = values.broadcast_to(&named.result)?;
@@ -91,13 +90,13 @@ impl<T: Element> Tensor<T> {
         Ok(())
     }
 
-    /// Puts `values` where a mask over the first axes is true: PyTorch's
-    /// `x[mask] = values`. They broadcast to as many slices of the other axes
-    /// as the mask has true elements.
+    /// Writes `values` where a mask over the first axes is true: PyTorch's
+    /// `x[mask] = values`. The values broadcast to the slices of the other
+    /// axes, one slice for each true element of the mask.
     ///
     /// # Errors
     ///
-    /// When the mask is a scalar or its shape is not that of the first axes, or
+    /// When the mask is a scalar, its shape is not that of the first axes, or
     /// the values do not broadcast.
     ///
     /// ```
@@ -109,7 +108,8 @@ impl<T: Element> Tensor<T> {
     /// ```
     pub fn assign_mask(&mut self, mask: &Tensor<bool>, values: &Self) -> Result<()> {
         if mask.rank() == 0 || !self.shape().starts_with(mask.shape()) {
-            let message = format!("a mask of shape {} for shape {}", mask.shape(), self.shape());
+            let message =
+                format!("a mask of shape {} does not fit shape {}", mask.shape(), self.shape());
             return Err(Error::shape("assign_mask", message));
         }
         let indices = mask.nonzero().unbind(1)?;
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(shared, cube());
         let zero = Tensor::scalar(0);
         let error = x.assign(|x| x.index_select(0, &[0]), &zero).unwrap_err().to_string();
-        assert_eq!(error, "assign: what has shape [1, 3, 4] is not a view of the tensor");
+        assert_eq!(error, "assign: expected a view of the tensor, got a copy of shape [1, 3, 4]");
         assert!(x.assign(|x| x.narrow(0, 0, 1)?.expand(&[5, -1, -1]), &zero).is_err());
         assert!(rows.assign(|_| Ok(shared.clone()), &zero).is_err());
         assert!(x.assign(|x| x.select(0, 2), &zero).is_err());

@@ -10,16 +10,17 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Which scores of an attention count. A mask broadcasts to `[…, L, S]`.
+/// Which scores of an attention are used. A mask broadcasts to `[…, L, S]`.
 #[derive(Clone, Debug, Default)]
 pub enum AttentionMask<T: Float = f32> {
-    /// All count.
+    /// All are used.
     #[default]
     None,
-    /// Those that are true count, as PyTorch's `attn_mask` of booleans says it.
+    /// Scores at which the mask is true are used, as with a boolean `attn_mask`
+    /// in PyTorch.
     Keep(Tensor<bool>),
-    /// These are added to the scores, −∞ for those that do not count. The mask
-    /// gets no gradient.
+    /// The mask is added to the scores, with −∞ for those that are not used.
+    /// The mask gets no gradient.
     Add(Tensor<T>),
 }
 
@@ -28,14 +29,14 @@ pub enum AttentionMask<T: Float = f32> {
 /// [`scaled_dot_product_attention`]: super::Ops::scaled_dot_product_attention
 #[derive(Clone, Debug)]
 pub struct AttentionOptions<T: Float = f32> {
-    /// Which scores count (all).
+    /// Which scores are used (all).
     pub mask: AttentionMask<T>,
-    /// Whether query i sees only the keys 0 to i (it sees all).
+    /// Whether query i uses only the keys 0 to i (false).
     pub is_causal: bool,
-    /// What the products are multiplied by (1/√E).
+    /// The factor of the products (1/√E).
     pub scale: Option<f64>,
-    /// The probability with which a weight is left out (0), and the stream
-    /// that decides which; the others are divided by 1 − p.
+    /// The probability with which a weight is dropped (0), and the random
+    /// stream; the other weights are divided by 1 − p.
     pub dropout: Option<(f64, Rng)>,
 }
 
@@ -47,10 +48,10 @@ impl<T: Float> Default for AttentionOptions<T> {
 
 /// y = softmax(q·kᵀ · scale + mask)·v for queries `[…, L, E]`, keys `[…, S, E]`
 /// and values `[…, S, V]` with the same leading axes (Vaswani et al.,
-/// "Attention is all you need", 2017). The output is `[…, L, V]`; a query of
-/// which no score counts gets 0.
+/// "Attention is all you need", 2017). The output is `[…, L, V]`; a query
+/// without a used score gets 0.
 ///
-/// The scores are computed by tiles and never held together (Dao et al.,
+/// The scores are computed in tiles and never stored all at once (Dao et al.,
 /// "FlashAttention", 2022).
 #[derive(Clone, Debug)]
 pub struct Attention<T: Float> {
@@ -58,8 +59,9 @@ pub struct Attention<T: Float> {
     pub options: AttentionOptions<T>,
 }
 
-/// Queries, keys and values with their axes before the last two stretched to
-/// each other; as they are where that cannot be, to be refused by the shape rule.
+/// Queries, keys and values whose axes before the last two are broadcast to
+/// each other. If they do not broadcast, they are returned unchanged, and the
+/// shape rule refuses them.
 pub(super) fn with_common_batch<X: Ops>(inputs: [&X; 3]) -> Result<[X; 3]> {
     let leading = inputs.map(|x| x.value().shape().split_last_chunk::<2>());
     let [Some((q, _)), Some((k, _)), Some((v, _))] = leading else {
@@ -79,7 +81,7 @@ pub(super) fn with_common_batch<X: Ops>(inputs: [&X; 3]) -> Result<[X; 3]> {
     Ok([stretched(q)?, stretched(k)?, stretched(v)?])
 }
 
-/// The mask stretched to the scores' shape.
+/// The mask, broadcast to the shape of the scores.
 enum Stretched<T: Float> {
     None,
     Keep(Tensor<bool>),
@@ -109,7 +111,7 @@ fn seen<T: Float>(q: &Tensor<T>, result: Tensor<T>) -> Tensor<T> {
 }
 
 impl<T: Float> Attention<T> {
-    /// Calls `f` with everything the kernel needs.
+    /// Calls `f` with the arguments of the kernel.
     fn attend<R>(&self, inputs: [&Tensor<T>; 3], f: impl FnOnce(&Attend<'_, T>) -> R) -> R {
         let [q, k, v] = inputs.map(readable);
         let size = |x: &Tensor<T>, back: usize| x.shape()[x.rank() - back];
@@ -143,7 +145,7 @@ impl<T: Float> Attention<T> {
 }
 
 impl<T: Float> Attention<T> {
-    /// Which scores of this shape count; all without a mask.
+    /// Which scores of this shape are used; `None` for all.
     fn seen(&self, scores: &Shape) -> Result<Option<Tensor<bool>>> {
         let [.., queries, keys] = scores[..] else { unreachable!("scores are matrices") };
         let mask = match &self.options.mask {
@@ -161,7 +163,7 @@ impl<T: Float> Attention<T> {
         })
     }
 
-    /// The same as operations on terms, with all scores at once.
+    /// The same operation on terms, with all scores at once.
     fn composed(&self, inputs: &[Term<T>]) -> Result<Term<T>> {
         let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]];
         let width = q.shape()[q.shape().len() - 1];
@@ -174,8 +176,8 @@ impl<T: Float> Attention<T> {
         }
         let seen = self.seen(&shape)?.map(|seen| seen.broadcast_to(shape.clone())).transpose()?;
         if let Some(seen) = &seen {
-            // A row in which no score counts is filled with 0 instead of −∞: its
-            // weights are numbers, and left out below.
+            // A row in which no score is used is filled with 0 instead of −∞,
+            // so that its weights are finite; they are dropped below.
             let any = seen.any_axes(&[-1], true)?;
             let fill = any.map(|any| if any { T::LOWEST } else { T::ZERO });
             scores = scores.where_mask(seen, &Term::constant(fill))?;
@@ -226,7 +228,7 @@ impl<T: Float> Op<T> for Attention<T> {
         if let Some(mask) = mask
             && scores.broadcast(mask, PLACE).ok().as_ref() != Some(&scores)
         {
-            let message = format!("a mask of shape {mask} does not stretch to scores {scores}");
+            let message = format!("a mask of shape {mask} does not broadcast to scores {scores}");
             return Err(Error::shape(PLACE, message));
         }
         if let Some((p, _)) = self.options.dropout.as_ref().filter(|(p, _)| !(0.0..1.0).contains(p))
@@ -328,7 +330,7 @@ impl<T: Float> Op<T> for Attention<T> {
                 AttentionOptions { dropout: Some((0.4, Rng::seed(3))), ..plain() },
                 inputs(&[2], [4, 6, 3, 3]),
             ),
-            // More than one tile both ways.
+            // More than one tile along both axes.
             (AttentionOptions { is_causal: true, ..plain() }, inputs(&[], [70, 140, 2, 2])),
             (plain(), inputs(&[0], [3, 4, 5, 2])),
             (plain(), inputs(&[2], [3, 0, 5, 2])),
@@ -466,7 +468,7 @@ mod tests {
         let options = AttentionOptions { mask, ..Default::default() };
         assert_eq!(
             q.scaled_dot_product_attention(&k, &v, options).unwrap_err().to_string(),
-            "scaled_dot_product_attention: a mask of shape [4, 3] does not stretch to scores \
+            "scaled_dot_product_attention: a mask of shape [4, 3] does not broadcast to scores \
              [2, 3, 3, 4]"
         );
     }

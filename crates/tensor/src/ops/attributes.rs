@@ -1,4 +1,4 @@
-//! The settings of an operation by name: what traces show and exports read.
+//! The settings of an operation by name, for traces and exports.
 
 use std::fmt;
 
@@ -13,30 +13,30 @@ pub type Attributes = Vec<(&'static str, Attribute)>;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Attribute {
-    /// An option that is not set.
+    /// An optional setting that is not set.
     None,
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
     /// A number.
     Float(f64),
-    /// One of several ways, by its name.
+    /// The name of a choice, such as a mode.
     Text(String),
-    /// Whole numbers: axes, sizes, a shape.
+    /// Integers: axes, sizes, a shape.
     Ints(Vec<i64>),
     /// Numbers.
     Floats(Vec<f64>),
     /// Indices or labels, such as those of an embedding.
     Indices(Tensor<i64>),
-    /// A choice for each element.
+    /// A mask.
     Mask(Tensor<bool>),
-    /// Numbers of a tensor that is a setting and not an input, in double
+    /// The values of a tensor that is a setting and not an input, in double
     /// precision.
     Values(Tensor<f64>),
 }
 
-/// Makes attributes from types of Rust.
+/// Implements the conversion of Rust types to attributes.
 macro_rules! attributes_from {
     ($($type:ty: |$value:ident| $attribute:expr;)*) => {$(
         impl From<$type> for Attribute {
@@ -81,36 +81,37 @@ impl<A: Into<Attribute>> From<Option<A>> for Attribute {
 }
 
 impl Attribute {
-    /// A shape, from whole numbers that are no less than 0.
+    /// The shape, if the attribute is a list of integers that are not negative.
     pub fn to_shape(&self) -> Option<Shape> {
         self.to_sizes().map(Shape::from)
     }
 
-    /// Whole numbers that are no less than 0, such as lengths.
+    /// The sizes, if the attribute is a list of integers that are not negative.
     pub fn to_sizes(&self) -> Option<Vec<usize>> {
         let Self::Ints(values) = self else { return None };
         values.iter().map(|&value| usize::try_from(value).ok()).collect()
     }
 
-    /// Indices that come from data.
+    /// The indices, if the attribute is a tensor of indices.
     pub fn to_indices(&self) -> Option<Tensor<i64>> {
         let Self::Indices(values) = self else { return None };
         Some(values.clone())
     }
 
-    /// A mask that comes from data.
+    /// The mask, if the attribute is one.
     pub fn to_mask(&self) -> Option<Tensor<bool>> {
         let Self::Mask(values) = self else { return None };
         Some(values.clone())
     }
 
-    /// The values of a tensor that is a setting.
+    /// The attribute for a tensor that is a setting.
     pub fn values<T: Float>(value: &Tensor<T>) -> Self {
         Self::Values(value.cast())
     }
 }
 
-/// As `2`, `0.5`, `[1, 1]`, `reflect`; tensors with type and shape alone.
+/// Prints, for example, `2`, `0.5`, `[1, 1]`, `reflect`; of tensors only type
+/// and shape.
 impl fmt::Display for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

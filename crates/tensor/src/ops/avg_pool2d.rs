@@ -13,23 +13,23 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The mean of each window: the sum of what its taps see of the image, divided
-/// by the number of taps that lie in the padded image or, without
-/// `count_include_pad`, in the image itself, or by a number that is given. A
-/// window beside the image is 0.
+/// The mean of each window: the sum of the image's elements in the window,
+/// divided by the number of the window's elements in the padded image or,
+/// without `count_include_pad`, in the image, or by a given number. A window
+/// outside the image is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct AvgPool2d {
-    /// How the windows move.
+    /// Size, stride and padding of the windows.
     pub options: Pool2dOptions,
     /// Whether the padding counts.
     pub count_include_pad: bool,
-    /// What every sum is divided by instead, at least 1.
+    /// A divisor to use instead, at least 1.
     pub divisor_override: Option<usize>,
 }
 
 impl AvgPool2d {
-    /// The windows over images of this shape, where in a plane their taps
-    /// start, and what each sum is divided by.
+    /// The windows over images of this shape, the offsets at which their taps
+    /// start in a plane, and the divisor of each sum.
     fn plan<T: Float>(&self, shape: &Shape) -> (Windows, Vec<usize>, Vec<T>) {
         let (windows, _) =
             self.options.windows("avg_pool2d", shape).expect("checked by the caller");
@@ -44,8 +44,8 @@ impl AvgPool2d {
     }
 }
 
-/// Runs `work` over every output row and tap: the row's start in the plane and
-/// in the output.
+/// Calls `work` for every output row and tap, with the offset of the row in the
+/// plane and in the output.
 #[inline(always)]
 fn for_each_tap_row(windows: &Windows, starts: &[usize], mut work: impl FnMut(usize, usize)) {
     let [rows, columns] = windows.output();
@@ -56,19 +56,19 @@ fn for_each_tap_row(windows: &Windows, starts: &[usize], mut work: impl FnMut(us
     }
 }
 
-/// Fewest windows in a row for which adding rows pays, where they are a column
-/// apart; where they are further apart so many times as many, since each number
-/// of a row is then copied by itself before.
+/// The fewest windows in a row for which adding whole rows pays, for windows
+/// that are one column apart. For a larger stride the number is multiplied by
+/// the stride, since each number of a row is then copied separately first.
 const MIN_COLUMNS: usize = 16;
 
-/// For each window of narrow images the places that its taps see; nothing where
-/// rows are added instead.
-fn places(windows: &Windows, stride: usize) -> Option<Vec<Vec<usize>>> {
+/// For narrow images, the offsets that each window covers; `None` where rows
+/// are added instead.
+fn covered(windows: &Windows, stride: usize) -> Option<Vec<Vec<usize>>> {
     let [rows, columns] = windows.output();
     if columns >= MIN_COLUMNS * stride {
         return None;
     }
-    // In an image that holds its places the taps find them.
+    // An image that holds its own offsets shows which ones each tap reads.
     let image: Vec<i64> = (0..windows.image_length() as i64).collect();
     let mut plane = vec![-1; windows.plane_length()];
     windows.spread(&image, -1, &mut plane);
@@ -81,7 +81,7 @@ fn places(windows: &Windows, stride: usize) -> Option<Vec<Vec<usize>>> {
     Some(seen.collect())
 }
 
-/// Adds the first values to as many sums.
+/// Adds the first values to the sums.
 #[inline(always)]
 fn add<T: Float>(values: &[T], sums: &mut [T]) {
     for (sum, &value) in sums.iter_mut().zip(values) {
@@ -106,7 +106,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(inputs[0].shape());
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let (images, narrow) = (rows_per_chunk(image), places(&windows, self.options.stride[1]));
+        let (images, narrow) = (rows_per_chunk(image), covered(&windows, self.options.stride[1]));
         let y = inputs[0].with_slice(|x| {
             Tensor::build(shape, |y| {
                 for_each_chunk(y, images * positions, starts.len() + 1, |index, y| {
@@ -114,10 +114,10 @@ impl<T: Float> Op<T> for AvgPool2d {
                     let plane = plane.as_mut_slice();
                     for (i, y) in y.chunks_exact_mut(positions).enumerate() {
                         let x = &x[(index * images + i) * image..][..image];
-                        if let Some(places) = &narrow {
-                            for ((y, places), &count) in y.iter_mut().zip(places).zip(&counts) {
+                        if let Some(covered) = &narrow {
+                            for ((y, covered), &count) in y.iter_mut().zip(covered).zip(&counts) {
                                 let add = |sum, &place: &usize| sum + x[place];
-                                *y = places.iter().fold(T::ZERO, add) / count;
+                                *y = covered.iter().fold(T::ZERO, add) / count;
                             }
                             continue;
                         }
@@ -150,7 +150,7 @@ impl<T: Float> Op<T> for AvgPool2d {
         let (windows, starts, counts) = self.plan::<T>(shape);
         let (image, positions) = (windows.image_length(), windows.positions());
         let [_, columns] = windows.output();
-        let (images, narrow) = (rows_per_chunk(image), places(&windows, self.options.stride[1]));
+        let (images, narrow) = (rows_per_chunk(image), covered(&windows, self.options.stride[1]));
         call.each(|_| {
             call.cotangent.with_slice(|g| {
                 Tensor::build(shape, |out| {
@@ -161,10 +161,10 @@ impl<T: Float> Op<T> for AvgPool2d {
                         let shares = shares.as_mut_slice();
                         for (i, out) in out.chunks_exact_mut(image).enumerate() {
                             let g = &g[(index * images + i) * positions..][..positions];
-                            if let Some(places) = &narrow {
+                            if let Some(covered) = &narrow {
                                 out.fill(T::ZERO);
-                                for ((&g, places), &count) in g.iter().zip(places).zip(&counts) {
-                                    places.iter().for_each(|&place| out[place] += g / count);
+                                for ((&g, covered), &count) in g.iter().zip(covered).zip(&counts) {
+                                    covered.iter().for_each(|&place| out[place] += g / count);
                                 }
                                 continue;
                             }
@@ -241,7 +241,8 @@ mod tests {
         let counted = x.avg_pool2d(options, true).unwrap().to_vec();
         assert_eq!(counted, [0.25, 0.5, 0.5, 1.0]);
         assert_eq!(x.avg_pool2d(options, false).unwrap().to_vec(), [1.0; 4]);
-        // A window that reaches beyond the padding counts what is not beyond.
+        // A window that extends beyond the padding counts only the elements
+        // within it.
         let ceil = Pool2dOptions { ceil_mode: true, ..Pool2dOptions::new([2, 2]) };
         assert_eq!(x.avg_pool2d(ceil, true).unwrap().to_vec(), [1.0; 4]);
     }

@@ -1,4 +1,4 @@
-//! Batches of matrices, one after the other in double precision.
+//! Batches of matrices, processed one matrix at a time in double precision.
 
 use super::{Ops, Term};
 use crate::element::{Element, Float};
@@ -28,17 +28,17 @@ pub(super) fn rectangle(place: &str, shape: &Shape) -> Result<[usize; 2]> {
     }
 }
 
-/// The axes before those of the matrices.
+/// The axes before the last two.
 pub(super) fn batch(shape: &Shape) -> &[usize] {
     &shape[..shape.len() - 2]
 }
 
-/// The shape of what each matrix of a batch gives.
+/// The shape of the results for a batch, one of shape `of_each` per matrix.
 pub(super) fn per_matrix(shape: &Shape, of_each: &[usize]) -> Shape {
     batch(shape).iter().chain(of_each).copied().collect()
 }
 
-/// An operand with the rows and columns of what it holds for each matrix of the
+/// An operand, with the rows and columns of its part for each matrix of the
 /// batch.
 pub(super) type Operand<'a, T> = (&'a Tensor<T>, [usize; 2]);
 
@@ -48,8 +48,8 @@ pub(super) fn matrices<T: Element>(x: &Tensor<T>) -> Operand<'_, T> {
     (x, [shape[shape.len() - 2], shape[shape.len() - 1]])
 }
 
-/// What `work` makes of the operands at each of `count` places of the batch, side
-/// by side in a tensor.
+/// A tensor of the results of `work` for the operands at each of `count`
+/// indices of the batch.
 pub(super) fn each<T: Float>(
     count: usize,
     operands: &[Operand<'_, T>],
@@ -62,7 +62,7 @@ pub(super) fn each<T: Float>(
     let length = shape.elements() / count;
     let steps: usize = operands.iter().map(|(_, [m, n])| m * n * m.min(n)).sum();
     let operands: Vec<(Tensor<T>, [usize; 2])> =
-        operands.iter().map(|(x, extents)| (x.contiguous(), *extents)).collect();
+        operands.iter().map(|(x, sizes)| (x.contiguous(), *sizes)).collect();
     Tensor::build(shape, |out| {
         for_each_chunk(out, length, steps.div_ceil(length), |index, out| {
             let matrix = |(x, [rows, columns]): &(Tensor<T>, [usize; 2])| {
@@ -79,15 +79,15 @@ pub(super) fn each<T: Float>(
     })
 }
 
-/// The next matrix of several that lie one after the other.
+/// The next matrix of several that are stored one after the other.
 pub(super) fn part(packed: &mut &[f64], rows: usize, columns: usize) -> Matrix {
     let (values, rest) = packed.split_at(rows * columns);
     *packed = rest;
     Matrix { rows, columns, values: values.to_vec() }
 }
 
-/// A quotient that is 0 wherever the numerator is, so that a gradient that does
-/// not flow has no fault at a degenerate place.
+/// A quotient that is 0 wherever the numerator is 0, so that a gradient of 0
+/// stays 0 at a degenerate point.
 pub(super) fn quotient(numerator: f64, denominator: f64) -> f64 {
     if numerator == 0.0 { 0.0 } else { numerator / denominator }
 }
@@ -97,12 +97,12 @@ pub(super) fn symmetric(a: &Matrix) -> Matrix {
     Matrix::from_fn(a.rows, a.rows, |i, j| 0.5 * a[(i, j)] + 0.5 * a[(j, i)])
 }
 
-/// Aᵀ of a term.
+/// Aᵀ for a term.
 pub(super) fn transposed<T: Float>(a: &Term<T>) -> Result<Term<T>> {
     a.transpose(-2, -1)
 }
 
-/// As [`quotient`], of terms.
+/// [`quotient`] for terms.
 pub(super) fn quotient_term<T: Float>(
     numerator: &Term<T>,
     denominator: &Term<T>,
@@ -112,17 +112,17 @@ pub(super) fn quotient_term<T: Float>(
     numerator.div(&denominator.masked_fill(&none, 1.0)?)?.masked_fill(&none, 0.0)
 }
 
-/// As [`symmetric`], of a term.
+/// [`symmetric`] for a term.
 pub(super) fn symmetric_term<T: Float>(a: &Term<T>) -> Result<Term<T>> {
     Ok(a.add(&transposed(a)?)? * 0.5)
 }
 
-/// What stands for the result of a matrix that has none.
+/// NaN, for a matrix that has no result.
 pub(super) fn nothing(length: usize) -> Vec<f64> {
     vec![f64::NAN; length]
 }
 
-/// Random matrices of some shapes.
+/// Random matrices of the given shapes.
 pub(super) fn samples<T: Float>(shapes: &[&[usize]]) -> Vec<Tensor<T>> {
     let mut rng = Rng::seed(21);
     shapes.iter().map(|shape| Tensor::normal(*shape, 0.0, 1.0, &mut rng)).collect()

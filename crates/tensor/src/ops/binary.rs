@@ -59,10 +59,10 @@ macro_rules! binary {
 
         impl<T: Float> Op<T> for $name {
             type Saved = ();
-            const NAME: &'static str = stringify!($name);
+            const NAME: &'static str = snake_case!($name);
 
             fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-                inputs[0].broadcast(inputs[1], stringify!($name))
+                inputs[0].broadcast(inputs[1], <Self as Op<T>>::NAME)
             }
 
             fn is_elementwise(&self) -> bool {
@@ -73,7 +73,7 @@ macro_rules! binary {
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 let shape = inputs[0]
                     .shape()
-                    .broadcast(inputs[1].shape(), stringify!($name))
+                    .broadcast(inputs[1].shape(), <Self as Op<T>>::NAME)
                     .expect("the shape rule accepted the inputs");
                 ($zip(inputs[0], inputs[1], &shape, #[inline(always)] |$a: T, $b: T| $value), ())
             }
@@ -377,6 +377,6 @@ mod tests {
     #[test]
     fn shapes_that_do_not_broadcast_are_named() {
         let error = Tensor::<f32>::zeros([2, 3]).add(&Tensor::zeros([2])).unwrap_err();
-        assert_eq!(error.to_string(), "Add: shapes [2, 3] and [2] do not broadcast to one shape");
+        assert_eq!(error.to_string(), "add: shapes [2, 3] and [2] do not broadcast to one shape");
     }
 }

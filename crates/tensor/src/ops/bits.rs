@@ -7,8 +7,8 @@ use crate::tensor::Tensor;
 
 macro_rules! binary {
     ($($(#[$doc:meta])* $name:ident $function:expr;)*) => {
-        /// Shifts, powers and divisors of integers that broadcast; what does
-        /// not fit the type wraps around.
+        /// Shifts, powers and divisors of integers that broadcast; results that
+        /// do not fit the type wrap around.
         impl<T: Integer> Tensor<T> {$(
             $(#[$doc])*
             ///
@@ -24,24 +24,24 @@ macro_rules! binary {
 }
 
 binary! {
-    /// The bits moved by `other` places to the left; none are left where that
-    /// is negative or more than there are.
+    /// The bits shifted to the left by `other`; 0 where `other` is negative or
+    /// at least the number of bits.
     bitwise_left_shift T::shift_left;
-    /// The bits moved by `other` places to the right, with copies of the sign
-    /// moving in; nothing but these where `other` is negative or more than
-    /// there are.
+    /// The bits shifted to the right by `other`, filled with copies of the
+    /// sign; only these where `other` is negative or at least the number of
+    /// bits.
     bitwise_right_shift T::shift_right;
-    /// The largest number that divides both; 0 for twice 0.
+    /// The greatest common divisor; 0 when both are 0.
     gcd greatest_divisor;
-    /// The smallest positive number that both divide, or 0 if one is 0.
+    /// The least common multiple; 0 when one is 0.
     lcm |a, b| {
         if a == T::ZERO || b == T::ZERO {
             return T::ZERO;
         }
         magnitude(a.wrapping_div(greatest_divisor(a, b)).wrapping_mul(b))
     };
-    /// `self` to the power of `other`; a negative power is rounded towards 0,
-    /// and that of 0 is 0.
+    /// `self` to the power of `other`; for negative powers the result is
+    /// rounded towards 0, and that of 0 is 0.
     pow power;
 }
 
@@ -57,7 +57,7 @@ fn greatest_divisor<T: Integer>(mut a: T, mut b: T) -> T {
     magnitude(a)
 }
 
-/// By squaring.
+/// By repeated squaring.
 fn power<T: Integer>(mut base: T, exponent: T) -> T {
     let minus = T::ZERO.wrapping_sub(T::ONE);
     if exponent < T::ZERO && base != T::ONE && base != minus {

@@ -1,5 +1,5 @@
-//! Two tensors, element by element, under NumPy's broadcasting rule, and the
-//! sum that undoes a broadcast in the gradient.
+//! Element-wise functions of two tensors under NumPy's broadcasting rule, and
+//! the sum that is the gradient of a broadcast.
 
 use smallvec::SmallVec;
 
@@ -10,8 +10,8 @@ use crate::kernels::simd;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The shape that two tensors broadcast to, of which there is memory for the
-/// elements of a result; `place` names who asks.
+/// The shape that two tensors broadcast to, checked against the available
+/// memory; `place` names the function in the error.
 pub(super) fn paired_shape<A: Element, B: Element, C: Element>(
     a: &Tensor<A>,
     b: &Tensor<B>,
@@ -22,31 +22,29 @@ pub(super) fn paired_shape<A: Element, B: Element, C: Element>(
     Ok(shape)
 }
 
-/// One axis of the loop: extent, stride in `a`, stride in `b`.
+/// One axis of the loop: length, stride in `a`, stride in `b`.
 #[derive(Clone, Copy)]
 struct Axis {
-    extent: usize,
+    size: usize,
     strides: [isize; 2],
 }
 
-/// The axes of the loop over `shape`, with neighbours joined wherever both
-/// tensors step through them as through one.
+/// The axes of the loop over `shape`. Neighbouring axes are merged when both
+/// tensors can step through them as one.
 fn joined_axes<A: Element, B: Element>(
     shape: &Shape,
     a: &Tensor<A>,
     b: &Tensor<B>,
 ) -> SmallVec<[Axis; 4]> {
     let mut axes: SmallVec<[Axis; 4]> = SmallVec::new();
-    for (index, &extent) in shape.iter().enumerate() {
-        if extent == 1 {
+    for (index, &size) in shape.iter().enumerate() {
+        if size == 1 {
             continue;
         }
-        let axis = Axis { extent, strides: [a.strides()[index], b.strides()[index]] };
+        let axis = Axis { size, strides: [a.strides()[index], b.strides()[index]] };
         match axes.last_mut() {
-            Some(outer)
-                if (0..2).all(|i| outer.strides[i] == axis.strides[i] * extent as isize) =>
-            {
-                *outer = Axis { extent: outer.extent * extent, strides: axis.strides };
+            Some(outer) if (0..2).all(|i| outer.strides[i] == axis.strides[i] * size as isize) => {
+                *outer = Axis { size: outer.size * size, strides: axis.strides };
             }
             _ => axes.push(axis),
         }
@@ -54,29 +52,20 @@ fn joined_axes<A: Element, B: Element>(
     axes
 }
 
-/// `f` of every pair of elements; `shape` is what both broadcast to.
+/// `f` of every pair of elements; `shape` is the shape that both broadcast to.
 pub(crate) fn zip<A: Element, B: Element, C: Element>(
     a: &Tensor<A>,
     b: &Tensor<B>,
     shape: &Shape,
     f: impl Fn(A, B) -> C + Sync,
 ) -> Tensor<C> {
-    let (mut a, mut b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
-    let mut axes = joined_axes(shape, &a, &b);
-    // The inner loop wants neighbours or one value for all; anything else is
-    // laid out anew first.
-    let is_easy = |strides: [isize; 2]| matches!(strides, [1, 1] | [1, 0] | [0, 1]);
-    if axes.last().is_some_and(|inner| !is_easy(inner.strides)) {
-        (a, b) = (a.contiguous(), b.contiguous());
-        axes = joined_axes(shape, &a, &b);
-    }
-    let inner = axes.pop().unwrap_or(Axis { extent: 1, strides: [1, 1] });
-    let ((a, a_offset), (b, b_offset)) = (a.storage(), b.storage());
-    let row = |out: &mut [C], a_start: usize, b_start: usize| {
+    let rows = Rows::new(a, b, shape);
+    let (a, b) = (rows.a.storage().0, rows.b.storage().0);
+    rows.for_each(&|out: &mut [C], a_start, b_start| {
         let n = out.len();
         simd::dispatch(
             #[inline(always)]
-            || match inner.strides {
+            || match rows.inner.strides {
                 [1, 0] => {
                     let b = b[b_start];
                     for (slot, &a) in out.iter_mut().zip(&a[a_start..][..n]) {
@@ -97,38 +86,75 @@ pub(crate) fn zip<A: Element, B: Element, C: Element>(
                 }
             },
         );
-    };
-    Tensor::build(shape.clone(), |out| {
-        if out.is_empty() {
-            return;
-        }
-        if axes.is_empty() {
-            let length = parallel::GRAIN / 2;
-            for_each_chunk(out, length, 1, |index, out| {
-                let start = index * length;
-                let at = |offset: usize, stride: isize| offset + start * stride as usize;
-                row(out, at(a_offset, inner.strides[0]), at(b_offset, inner.strides[1]));
-            });
-            return;
-        }
-        let rows = parallel::rows_per_chunk(inner.extent);
-        for_each_chunk(out, rows * inner.extent, 1, |index, out| {
-            for (i, out) in out.chunks_mut(inner.extent).enumerate() {
-                let mut place = index * rows + i;
-                let (mut a_start, mut b_start) = (a_offset as isize, b_offset as isize);
-                for axis in axes.iter().rev() {
-                    let coordinate = (place % axis.extent) as isize;
-                    place /= axis.extent;
-                    a_start += coordinate * axis.strides[0];
-                    b_start += coordinate * axis.strides[1];
-                }
-                row(out, a_start as usize, b_start as usize);
-            }
-        });
     })
 }
 
-/// The sum over the axes along which `shape` was stretched to the tensor's.
+/// A loop over two tensors, as rows in which the elements of each tensor are
+/// contiguous or repeat one value.
+struct Rows<'a, A: Element, B: Element> {
+    a: Tensor<A>,
+    b: Tensor<B>,
+    shape: &'a Shape,
+    /// The axes of the rows, without that of the elements in a row.
+    outer: SmallVec<[Axis; 4]>,
+    inner: Axis,
+}
+
+impl<'a, A: Element, B: Element> Rows<'a, A, B> {
+    #[inline(never)]
+    fn new(a: &Tensor<A>, b: &Tensor<B>, shape: &'a Shape) -> Self {
+        let (mut a, mut b) = (a.stretched(shape.clone()), b.stretched(shape.clone()));
+        let mut outer = joined_axes(shape, &a, &b);
+        // Other layouts are copied first.
+        let is_easy = |strides: [isize; 2]| matches!(strides, [1, 1] | [1, 0] | [0, 1]);
+        if outer.last().is_some_and(|inner| !is_easy(inner.strides)) {
+            (a, b) = (a.contiguous(), b.contiguous());
+            outer = joined_axes(shape, &a, &b);
+        }
+        let inner = outer.pop().unwrap_or(Axis { size: 1, strides: [1, 1] });
+        Self { a, b, shape, outer, inner }
+    }
+
+    /// The tensor that `row` fills, one row per call. `row` is given the offset of
+    /// the row in the storage of `a` and of `b`. It is called through a pointer, so
+    /// that this function is compiled once for all functions of the same types.
+    #[inline(never)]
+    fn for_each<C: Element>(&self, row: &(dyn Fn(&mut [C], usize, usize) + Sync)) -> Tensor<C> {
+        let Self { a, b, shape, outer, inner } = self;
+        let (a_offset, b_offset) = (a.storage().1, b.storage().1);
+        Tensor::build(*shape, |out| {
+            if out.is_empty() {
+                return;
+            }
+            if outer.is_empty() {
+                let length = parallel::GRAIN / 2;
+                for_each_chunk(out, length, 1, |index, out| {
+                    let start = index * length;
+                    let at = |offset: usize, stride: isize| offset + start * stride as usize;
+                    row(out, at(a_offset, inner.strides[0]), at(b_offset, inner.strides[1]));
+                });
+                return;
+            }
+            let rows = parallel::rows_per_chunk(inner.size);
+            for_each_chunk(out, rows * inner.size, 1, |index, out| {
+                for (i, out) in out.chunks_mut(inner.size).enumerate() {
+                    let mut rest = index * rows + i;
+                    let (mut a_start, mut b_start) = (a_offset as isize, b_offset as isize);
+                    for axis in outer.iter().rev() {
+                        let coordinate = (rest % axis.size) as isize;
+                        rest /= axis.size;
+                        a_start += coordinate * axis.strides[0];
+                        b_start += coordinate * axis.strides[1];
+                    }
+                    row(out, a_start as usize, b_start as usize);
+                }
+            });
+        })
+    }
+}
+
+/// The sum over the axes along which a tensor of `shape` was broadcast to that
+/// of `x`.
 pub(crate) fn sum_to<T: Number>(x: Tensor<T>, shape: &Shape) -> Tensor<T> {
     if x.shape() == shape {
         return x;
@@ -146,7 +172,7 @@ mod tests {
     use super::*;
     use crate::random::Rng;
 
-    /// Every mix of layouts against ndarray's own broadcasting.
+    /// All combinations of layouts, compared with ndarray's broadcasting.
     #[test]
     fn zip_matches_ndarray_for_any_layout() {
         let mut rng = Rng::seed(5);

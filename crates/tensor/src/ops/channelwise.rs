@@ -1,8 +1,9 @@
-//! Sums over channels, and sums of values times a factor for each channel: what
-//! the gradients of normalisations consist of, and their gradients in turn. Each
-//! reads its inputs once.
+//! Sums over channels, and sums of values times a factor for each channel. The
+//! gradients of normalisations, and the gradients of these, consist of such
+//! sums. Each operation reads its inputs once.
 //!
-//! Values have the shape `[images, channels, elements]`, factors `[1, channels, 1]`.
+//! Values have the shape `[images, channels, elements]`, factors `[1, channels,
+//! 1]`.
 
 use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
@@ -22,7 +23,7 @@ pub(super) struct ChannelCombination;
 
 /// The sum over each channel.
 pub(super) fn sums<T: Float>(x: &Term<T>) -> Result<Term<T>> {
-    // In two steps, each over neighbouring axes, which need no copy.
+    // In two steps, each over adjacent axes, which needs no copy.
     x.sum_axes(&[2], true)?.sum_axes(&[0], true)
 }
 
@@ -31,7 +32,7 @@ pub(super) fn products<T: Float>(a: &Term<T>, b: &Term<T>) -> Result<Term<T>> {
     Term::try_apply(ChannelProducts, &[a, b])
 }
 
-/// Σ x·s + t; without t it counts as 0.
+/// Σ x·s + t; without t it is 0.
 pub(super) fn combination<T: Float>(
     parts: &[[&Term<T>; 2]],
     shift: Option<&Term<T>>,
@@ -42,11 +43,14 @@ pub(super) fn combination<T: Float>(
     Term::try_apply(ChannelCombination, &inputs)
 }
 
-/// The shape of factors for values of a shape.
+/// The shape of the factors for values of a shape.
 fn factors(values: &Shape) -> Result<Shape> {
     match values[..] {
         [_, channels, _] => Ok([1, channels, 1].into()),
-        _ => Err(Error::shape("channels", format!("{values} is not [images, channels, elements]"))),
+        _ => Err(Error::shape(
+            "channels",
+            format!("expected [images, channels, elements], got {values}"),
+        )),
     }
 }
 
@@ -146,7 +150,7 @@ impl<T: Float> Op<T> for ChannelCombination {
             if index % 2 == 1 {
                 return scaled(g, &call.inputs[index + 1]);
             }
-            // The sum over g alone comes with any product.
+            // The sum of g alone is computed with either product.
             let x = &call.inputs[index.max(2) - 1];
             let sums = both_sums(g, x);
             let which = usize::from(index > 0);

@@ -1,6 +1,8 @@
-//! What must hold for every operation, as functions that run over its samples.
+//! Properties that every operation must have, checked on its samples.
 
 mod second_order;
+
+use std::fmt;
 
 use super::{Attributes, Call, Cotangents, Op, Ops, Term};
 use crate::element::Float;
@@ -9,7 +11,7 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// One operation with inputs, its types erased.
+/// One operation with inputs, with the types erased.
 pub struct Sample<T: Float = f64> {
     /// The operation's name.
     pub name: &'static str,
@@ -19,9 +21,16 @@ pub struct Sample<T: Float = f64> {
     apply: Box<Apply<T>>,
     /// [`Op::attributes`].
     pub attributes: Attributes,
-    /// The bytes of its settings.
+    /// The size of its settings in bytes.
     #[cfg(test)]
     size: usize,
+}
+
+impl<T: Float> fmt::Debug for Sample<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Sample");
+        debug.field("name", &self.name).field("inputs", &self.inputs).finish_non_exhaustive()
+    }
 }
 
 /// The operation as a function of terms.
@@ -30,10 +39,10 @@ type Apply<T> = dyn Fn(&[Term<T>]) -> Result<Term<T>>;
 /// The shape rule and the forward pass.
 type Forward<T> = dyn Fn(&[Tensor<T>]) -> Result<Run<T>>;
 
-/// The gradients of the inputs that need one, given the output's.
+/// The gradients of the inputs that need one, from the gradient of the output.
 type Vjp<T> = dyn Fn(Tensor<T>, &[bool]) -> Cotangents<T>;
 
-/// What an operation gave, with its gradient still to be asked for.
+/// The output of an operation, and a function that computes its gradients.
 pub(super) struct Run<T: Float> {
     promised: Shape,
     pub(super) output: Tensor<T>,
@@ -76,24 +85,25 @@ pub fn samples<O: Op<T>, T: Float>() -> Vec<Sample<T>> {
         .collect()
 }
 
-/// Checks all samples of an operation: the promised shape is the output's; the
+/// Checks all samples of an operation: the output has the promised shape; the
 /// vector–Jacobian product agrees with central differences along random
-/// directions, for contiguous and for strided inputs and cotangents; and a
-/// gradient that is not needed is not computed.
+/// directions, for contiguous and strided inputs and cotangents; and a gradient
+/// that is not needed is not computed.
 ///
 /// # Errors
 ///
-/// When one of these does not hold, naming the operation and the figures.
+/// When one of these does not hold; the error names the operation and the
+/// figures.
 pub fn check<O: Op<f64>>() -> Result<()> {
     samples::<O, f64>().iter().try_for_each(Sample::check)
 }
 
-/// As [`check`], and checks the gradients of the gradients, too; see
+/// As [`check`], and also checks the gradients of the gradients; see
 /// [`Sample::check_again`].
 ///
 /// # Errors
 ///
-/// When one does not agree with differences.
+/// When a gradient does not agree with the differences.
 pub fn check_twice<O: Op<f64>>() -> Result<()> {
     samples::<O, f64>().iter().try_for_each(|sample| {
         sample.check()?;
@@ -106,7 +116,7 @@ impl Sample {
     ///
     /// # Errors
     ///
-    /// When something that must hold does not.
+    /// When a property does not hold.
     pub fn check(&self) -> Result<()> {
         let strided: Vec<Tensor<f64>> = self.inputs.iter().map(spread).collect();
         self.check_with(&self.inputs, false)?;
@@ -162,7 +172,9 @@ impl Sample {
                 return fail(format!("asked for the gradient of input {index} alone"));
             }
             if alone[index].as_ref() != Some(gradient) {
-                return fail(format!("the gradient of input {index} depends on who asks"));
+                return fail(format!(
+                    "the gradient of input {index} depends on which others are needed"
+                ));
             }
         }
         Ok(())
@@ -175,7 +187,7 @@ fn spread(x: &Tensor<f64>) -> Tensor<f64> {
     wide.push(2);
     let gaps = x.unsqueeze(-1).and_then(|x| x.broadcast_to(wide));
     let gaps = gaps.map(|gaps| gaps.contiguous().slice(-1, 0, None, 2));
-    gaps.and_then(|gaps| gaps?.squeeze(-1)).expect("a new axis can be cut off again")
+    gaps.and_then(|gaps| gaps?.squeeze(-1)).expect("the new axis can be removed")
 }
 
 /// The inner product.

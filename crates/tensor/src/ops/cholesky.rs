@@ -1,4 +1,4 @@
-//! Cholesky's factor of a positive definite matrix.
+//! The Cholesky factor of a positive definite matrix.
 
 use super::batches::{
     batch, each, matrices, nothing, samples, square, symmetric, symmetric_term, transposed,
@@ -11,7 +11,7 @@ use crate::kernels::linear_algebra::{Matrix, cholesky, solve_triangular};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The lower triangular L of `[…, n, n]` with L·Lᵀ = (A + Aᵀ) / 2; NaN where that
+/// The lower triangular L of `[…, n, n]` with L·Lᵀ = (A + Aᵀ) / 2; NaN if that
 /// is not positive definite.
 #[derive(Clone, Copy, Debug)]
 pub struct Cholesky;

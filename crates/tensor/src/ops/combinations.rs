@@ -1,6 +1,6 @@
-//! Grids and choices of elements, and where the elements of triangles lie. The
-//! functions of elements are written once, for the trait [`Ops`](crate::Ops)
-//! and for tensors of any element type alike.
+//! Grids and combinations of elements, and the indices of triangles of a
+//! matrix. The functions of elements are written once, for the trait
+//! [`Ops`](crate::Ops) and for tensors of any element type.
 
 use super::combinations;
 use crate::element::Element;
@@ -11,16 +11,16 @@ use crate::tensor::Tensor;
 /// The functions, as items of the trait or, with `pub`, of a type.
 macro_rules! combination_functions {
     ($($pub:tt)?) => {
-        /// The coordinates of a grid over these vectors: for each of them a
-        /// tensor of the grid's shape in which it runs along its own axis
-        /// (PyTorch's indexing `ij`; that of `xy` is `transpose(0, 1)` of
+        /// The coordinates of a grid over these vectors: for each vector a
+        /// tensor of the grid's shape, in which the vector varies along its own
+        /// axis (PyTorch's indexing `ij`; for `xy`, use `transpose(0, 1)` of
         /// each). A scalar counts as a vector of one element. Nothing is
         /// copied.
         ///
         /// # Errors
         ///
-        /// When one of them has more than one axis, or there is no memory for
-        /// the grid.
+        /// When a tensor has more than one axis, or the grid would not fit into
+        /// memory.
         ///
         /// ```
         /// use dendra_tensor::Tensor;
@@ -36,7 +36,8 @@ macro_rules! combination_functions {
                 return Err(Error::shape("meshgrid", message));
             }
             let shape: Shape = vectors.iter().map(|vector| vector.value().len()).collect();
-            // Before a vector is copied; of whatever type, an element has a byte.
+            // Before a vector is copied; an element of any type has at least
+            // one byte.
             shape.check_memory::<u8>("meshgrid")?;
             let along = |(axis, vector): (usize, &&Self)| {
                 let mut column = vec![1; shape.len()];
@@ -46,14 +47,14 @@ macro_rules! combination_functions {
             vectors.iter().enumerate().map(along).collect()
         }
 
-        /// Every choice of one element of each vector, as rows of
-        /// `[choices, vectors]`, the last vector's elements first; of one
-        /// vector alone its elements.
+        /// Every choice of one element from each vector, as rows of `[choices,
+        /// vectors]` in which the last vector varies fastest; for one vector,
+        /// its elements.
         ///
         /// # Errors
         ///
-        /// When there are none, one of them is no vector, or there are too many
-        /// choices.
+        /// When there is no vector, an argument is not a vector, or there are
+        /// too many choices for the memory.
         $($pub)? fn cartesian_prod(vectors: &[&Self]) -> Result<Self> {
             if let Some(other) = vectors.iter().find(|vector| vector.value().rank() != 1) {
                 let message = format!("expected vectors, got shape {}", other.value().shape());
@@ -67,13 +68,14 @@ macro_rules! combination_functions {
             Self::stack(&columns.iter().collect::<Vec<_>>(), 1)
         }
 
-        /// Every choice of `size` elements of a vector in their order, as rows
+        /// Every choice of `size` elements of a vector, in their order, as rows
         /// of `[choices, size]`; with `replacement` an element can be chosen
-        /// again.
+        /// several times.
         ///
         /// # Errors
         ///
-        /// When it is no vector or there are too many choices for the memory.
+        /// When the tensor is not a vector, or there are too many choices for
+        /// the memory.
         $($pub)? fn combinations(&self, size: usize, replacement: bool) -> Result<Self> {
             let [length] = **self.value().shape() else {
                 let message = format!("expected a vector, got shape {}", self.value().shape());
@@ -90,15 +92,15 @@ macro_rules! combination_functions {
 
 pub(super) use combination_functions;
 
-/// The indices of all combinations, one behind the other, in lexicographic
-/// order.
+/// The indices of all combinations, concatenated, in lexicographic order.
 pub(super) fn chosen(length: usize, size: usize, replacement: bool) -> Result<Vec<usize>> {
     let too_many = || {
-        let message = format!("the choices of {size} of {length} elements are too many");
+        let message = format!("there are too many combinations of {size} of {length} elements");
         Error::argument("combinations", message)
     };
     let mut chosen = Vec::new();
-    // With replacement as many as without, of more elements.
+    // With replacement there are as many combinations as without, of more
+    // elements.
     let of = match (length, replacement) {
         (1.., true) => length.checked_add(size - 1).ok_or_else(too_many)?,
         _ => length,
@@ -119,7 +121,8 @@ pub(super) fn chosen(length: usize, size: usize, replacement: bool) -> Result<Ve
     let next = usize::from(!replacement);
     chosen.extend((0..size).map(|i| i * next));
     while chosen.len() < count {
-        // The last position that can go on does; those behind it follow it.
+        // Increment the last position that can be incremented, and reset those
+        // after it.
         let start = chosen.len();
         chosen.extend_from_within(start - size..);
         let row = &mut chosen[start..];
@@ -137,10 +140,10 @@ impl<T: Element> Tensor<T> {
     combination_functions! { pub }
 }
 
-/// Where elements of triangles lie.
+/// The indices of triangles of a matrix.
 impl Tensor<i64> {
-    /// The rows, then the columns, of the elements of a matrix that lie on a
-    /// diagonal, `offset` above the main one, or below it: `[2, elements]`.
+    /// The row indices, then the column indices, of the elements on and below a
+    /// diagonal of a matrix, `offset` above the main diagonal: `[2, elements]`.
     ///
     /// # Errors
     ///
@@ -160,8 +163,8 @@ impl Tensor<i64> {
         })
     }
 
-    /// The rows, then the columns, of the elements of a matrix that lie on a
-    /// diagonal, `offset` above the main one, or above it: `[2, elements]`.
+    /// The row indices, then the column indices, of the elements on and above a
+    /// diagonal of a matrix, `offset` above the main diagonal: `[2, elements]`.
     ///
     /// # Errors
     ///
@@ -174,12 +177,13 @@ impl Tensor<i64> {
     }
 }
 
-/// A number of columns, of which there are `columns`.
+/// A column index limited to `0 ..= columns`.
 fn clamped(column: i128, columns: usize) -> usize {
     column.clamp(0, columns as i128) as usize
 }
 
-/// How many elements of a matrix have a column below their row plus `offset`.
+/// The number of elements of a matrix whose column is less than their row plus
+/// `offset`.
 fn below(rows: usize, columns: usize, offset: i128) -> i128 {
     let [rows, columns] = [rows, columns].map(|length| length as i128);
     // Rows with some of the columns, then rows with all of them.
@@ -189,8 +193,8 @@ fn below(rows: usize, columns: usize, offset: i128) -> i128 {
     (twice / 2).saturating_add((rows - all).saturating_mul(columns))
 }
 
-/// The rows and the columns of `count` elements, of those that `columns` gives
-/// for the rows from the first on.
+/// The row and column indices of `count` elements; `columns` gives the columns
+/// of each row, beginning with row `first`.
 fn triangle(
     place: &str,
     first: usize,

@@ -299,7 +299,9 @@ mod tests {
     /// images, whole and partial blocks of channels; many taps on one image at
     /// a time, cut into rows, and on several small ones; many windows and
     /// channels, whose tasks take some images or all; many taps on wide images;
-    /// a tap on images as they lie and on several; the same with groups; no
+    /// a tap on images as they lie and on several; the same with groups;
+    /// depthwise ones, of rows longer and shorter than a vector, of a plane too
+    /// large for channels side by side, of several kernels for a channel; no
     /// images or channels.
     #[rustfmt::skip]
     fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
@@ -337,6 +339,18 @@ mod tests {
             ([3, 80, 3, 4], [6, 40, 1, 1], groups(2)),
             ([2, 40, 7, 6], [5, 40, 1, 1], Conv2dOptions { stride: [2, 3], ..plain }),
             ([2, 5, 6, 5], [3, 5, 6, 5], plain),
+            ([2, 9, 12, 19], [9, 1, 3, 3], Conv2dOptions { padding: [1, 1], ..groups(9) }),
+            ([2, 19, 3, 3], [19, 1, 3, 3], Conv2dOptions { padding: [1, 1], ..groups(19) }),
+            ([1, 5, 7, 6], [15, 1, 5, 5], Conv2dOptions { padding: [2, 3], ..groups(5) }),
+            ([2, 6, 9, 20], [6, 1, 3, 2], everything(6)),
+            ([3, 17, 8, 6], [17, 1, 2, 3], everything(17)),
+            ([2, 6, 30, 31], [12, 1, 3, 3], Conv2dOptions { stride: [2, 2], ..groups(6) }),
+            ([2, 4, 1, 40], [4, 1, 1, 4], Conv2dOptions { padding: [0, 3], ..groups(4) }),
+            ([1, 3, 1400, 5], [6, 1, 3, 3], Conv2dOptions { padding: [1, 1], ..groups(3) }),
+            ([2, 3, 4, 5], [3, 1, 1, 1], groups(3)),
+            ([2, 3, 4, 5], [3, 1, 1, 1], Conv2dOptions { stride: [7, 5], ..groups(3) }),
+            ([0, 3, 4, 5], [3, 1, 2, 2], groups(3)),
+            ([2, 3, 4, 5], [0, 1, 2, 2], groups(3)),
             ([0, 2, 5, 5], [3, 2, 3, 3], plain),
             ([2, 0, 5, 5], [3, 0, 3, 3], plain),
             ([2, 2, 5, 5], [0, 2, 3, 3], plain),
@@ -379,13 +393,16 @@ mod tests {
 
     #[test]
     fn the_bits_are_the_same_for_any_number_of_threads() {
-        let padding = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
         for (x_shape, weight_shape) in [
             ([37, 1, 28, 28], [32, 1, 3, 3]),
             ([5, 32, 14, 14], [32, 32, 3, 3]),
             ([70, 24, 5, 5], [24, 24, 3, 3]),
             ([30, 64, 8, 8], [32, 64, 1, 1]),
+            ([5, 33, 20, 20], [33, 1, 3, 3]),
+            ([9, 70, 5, 5], [70, 1, 3, 3]),
         ] {
+            let groups = x_shape[1] / weight_shape[1];
+            let padding = Conv2dOptions { padding: [1, 1], groups, ..Conv2dOptions::default() };
             let [x, weight, g] = problem(&x_shape, &weight_shape, padding);
             let [x, weight, g] = [x, weight, g].map(|tensor| tensor.cast::<f32>());
             let run = |threads| {

@@ -10,8 +10,8 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How a transposed convolution's kernel moves over its output, in elements
-/// along each of `D` axes.
+/// How the kernel of a transposed convolution moves over its output, in
+/// elements along each of `D` axes.
 ///
 /// ```
 /// use dendra_tensor::ConvTransposeOptions;
@@ -21,18 +21,18 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvTransposeOptions<const D: usize> {
-    /// Elements of the output from one element of the input to the next.
+    /// The distance in the output between two elements of the input.
     pub stride: [usize; D],
-    /// Elements cut off on both sides of the output.
+    /// The number of elements cut off on both sides of the output.
     pub padding: [usize; D],
-    /// Elements added at the end of the output, fewer than the stride or the
-    /// dilation: several sizes of an image give the same size when they are convolved, and this
-    /// says which one comes back.
+    /// The number of elements added at the end of the output, less than the
+    /// stride or the dilation. Images of several sizes have the same size after
+    /// a convolution; this selects one of them.
     pub output_padding: [usize; D],
-    /// Elements from one tap of the kernel to the next.
+    /// The distance between two taps of the kernel.
     pub dilation: [usize; D],
-    /// Parts that input and output channels are divided into; a part of the
-    /// output sees only its part of the input.
+    /// The number of groups that input and output channels are divided into;
+    /// each group of the output depends on its group of the input.
     pub groups: usize,
 }
 
@@ -49,8 +49,8 @@ impl<const D: usize> Default for ConvTransposeOptions<D> {
 }
 
 /// The transposed convolution, also called deconvolution: every element of the
-/// input adds the kernel, multiplied by it, to the output (Zeiler et al.,
-/// "Deconvolutional networks", 2010).
+/// input adds the kernel, multiplied by the element, to the output (Zeiler et
+/// al., "Deconvolutional networks", 2010).
 ///
 /// ```text
 /// y[n, o, i·stride + u·dilation − padding, j·stride + v·dilation − padding]
@@ -64,8 +64,9 @@ impl<const D: usize> Default for ConvTransposeOptions<D> {
 /// (height − 1)·stride − 2·padding + dilation·(kernel height − 1) + output_padding + 1
 /// ```
 ///
-/// This is the gradient of a convolution with respect to its input, and its
-/// own gradients are that convolution and its weight's gradient.
+/// This is the gradient of a convolution with respect to its input. Its own
+/// gradients are that convolution and the gradient of that convolution's
+/// weight.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvTranspose2d {
     /// How the kernel moves.
@@ -77,16 +78,18 @@ fn refuse<X>(message: String) -> Result<X> {
 }
 
 impl ConvTranspose2d {
-    /// The extent of the output along an axis; `None` when there is none.
-    fn extent(&self, axis: usize, x: &Shape, weight: &Shape) -> Option<usize> {
+    /// The length of the output along an axis; `None` when the output would be
+    /// empty.
+    fn length(&self, axis: usize, x: &Shape, weight: &Shape) -> Option<usize> {
         let ConvTransposeOptions { stride, padding, output_padding, dilation, .. } = self.options;
         let span = weight[2 + axis].checked_sub(1)?.checked_mul(dilation[axis])?;
         let steps = x[2 + axis].checked_sub(1)?.checked_mul(stride[axis])?;
         let whole = steps.checked_add(span)?.checked_add(output_padding[axis])?.checked_add(1)?;
-        whole.checked_sub(padding[axis].checked_mul(2)?).filter(|&extent| extent > 0)
+        whole.checked_sub(padding[axis].checked_mul(2)?).filter(|&length| length > 0)
     }
 
-    /// The convolution whose input is this one's output, and the shape of that.
+    /// The convolution whose input is this one's output, and the shape of that
+    /// output.
     fn problem(&self, inputs: &[&Shape]) -> Result<(Convolution, Shape)> {
         let ConvTransposeOptions { stride, padding, output_padding, dilation, groups } =
             self.options;
@@ -118,9 +121,9 @@ impl ConvTranspose2d {
         {
             return refuse(format!("expected a bias of shape [{out_channels}], got {bias}"));
         }
-        let extents = self.extent(0, x, weight).zip(self.extent(1, x, weight));
+        let sizes = self.length(0, x, weight).zip(self.length(1, x, weight));
         let output =
-            extents.map(|(rows, columns)| Shape::from([images, out_channels, rows, columns]));
+            sizes.map(|(rows, columns)| Shape::from([images, out_channels, rows, columns]));
         let Some(output) = output.filter(|output| output.checked_elements().is_some()) else {
             return refuse(format!(
                 "an image of [{height}, {width}] and a kernel of {:?} with padding {padding:?} \
@@ -206,7 +209,7 @@ impl<T: Float> Op<T> for ConvTranspose2d {
     }
 
     fn multiply_adds(&self, inputs: &[&Shape], _: &Shape) -> u64 {
-        // Every element of the input meets the taps of one filter.
+        // Every element of the input is multiplied with the taps of one filter.
         inputs[0].elements() as u64 * inputs[1][1..].iter().product::<usize>() as u64
     }
 
@@ -241,7 +244,7 @@ impl<T: Float> Op<T> for ConvTranspose2d {
 mod tests {
     use super::*;
 
-    /// The output by the definition.
+    /// The output, by the definition.
     fn naive(
         x: &Tensor<f64>,
         weight: &Tensor<f64>,

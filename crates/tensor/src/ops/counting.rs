@@ -1,5 +1,5 @@
-//! Which values there are, how many, and where they belong in a sorted vector.
-//! None of it has a gradient, so these are plain methods of tensors.
+//! Distinct values, their counts, and positions in a sorted vector. These
+//! functions have no gradient, so they are plain methods of tensors.
 
 use std::cmp::Ordering;
 
@@ -11,8 +11,9 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl<T: Number> Tensor<T> {
-    /// The different values in ascending order, for each element which of
-    /// these it is, and how often each occurs. Every NaN differs from all.
+    /// The distinct values in ascending order, for each element the index of
+    /// its value among them, and how often each value occurs. Every NaN counts
+    /// as distinct.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -32,8 +33,8 @@ impl<T: Number> Tensor<T> {
         (values, inverse.expect("an index for each element"), counts)
     }
 
-    /// As [`unique`](Self::unique), but only neighbours are compared, in
-    /// row-major order, and the order stays.
+    /// As [`unique`](Self::unique), but merges only equal neighbours in
+    /// row-major order, and keeps the order.
     pub fn unique_consecutive(&self) -> (Self, Tensor<i64>, Tensor<i64>) {
         let (mut values, mut counts) = (Vec::<T>::new(), Vec::<i64>::new());
         let mut inverse = Vec::with_capacity(self.len());
@@ -55,10 +56,10 @@ impl<T: Number> Tensor<T> {
         (values, inverse, Tensor::from_vec(counts, different).expect("one for each value"))
     }
 
-    /// For each value the place in the sorted last axis of `self` where it
-    /// would go: before equal elements, or behind them with `right`. The axes
-    /// before the last are those of `values`, or there are none, and all
-    /// values look in the one vector.
+    /// For each value, the index in the sorted last axis of `self` at which it
+    /// would be inserted: before equal elements, or with `right` after them.
+    /// The axes before the last are those of `values`, or `self` is one vector
+    /// for all values.
     ///
     /// # Errors
     ///
@@ -68,8 +69,8 @@ impl<T: Number> Tensor<T> {
     /// use dendra_tensor::Tensor;
     ///
     /// let bounds = Tensor::from([1.0, 3.0, 5.0]);
-    /// let places = bounds.searchsorted(&Tensor::from([3.0, 0.0, 9.0]), false).unwrap();
-    /// assert_eq!(places.to_vec(), [1, 0, 3]);
+    /// let indices = bounds.searchsorted(&Tensor::from([3.0, 0.0, 9.0]), false).unwrap();
+    /// assert_eq!(indices.to_vec(), [1, 0, 3]);
     /// ```
     pub fn searchsorted(&self, values: &Self, right: bool) -> Result<Tensor<i64>> {
         let fits = match (self.shape().split_last(), values.shape().split_last()) {
@@ -85,7 +86,7 @@ impl<T: Number> Tensor<T> {
             );
             return Err(Error::shape("searchsorted", message));
         }
-        let extent = self.shape()[self.rank() - 1];
+        let length = self.shape()[self.rank() - 1];
         let per_row = match self.rank() {
             1 => values.len(),
             _ => values.shape()[values.rank() - 1],
@@ -95,25 +96,26 @@ impl<T: Number> Tensor<T> {
             values.with_slice(|values| {
                 Tensor::build(shape, |out| {
                     for (i, (slot, &value)) in out.iter_mut().zip(values).enumerate() {
-                        let row = &sorted[i / per_row * extent..][..extent];
-                        let place = row.partition_point(|&x| match compare(x, value) {
+                        let row = &sorted[i / per_row * length..][..length];
+                        let position = row.partition_point(|&x| match compare(x, value) {
                             Ordering::Less => true,
                             Ordering::Equal => right,
                             Ordering::Greater => false,
                         });
-                        *slot = place as i64;
+                        *slot = position as i64;
                     }
                 })
             })
         }))
     }
 
-    /// For each element the place where it would go among ascending
-    /// boundaries; [`searchsorted`](Self::searchsorted) the other way round.
+    /// For each element, the index at which it would be inserted into ascending
+    /// boundaries: [`searchsorted`](Self::searchsorted) with the arguments
+    /// exchanged.
     ///
     /// # Errors
     ///
-    /// When the boundaries are no vector.
+    /// When the boundaries are not a vector.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -129,22 +131,24 @@ impl<T: Number> Tensor<T> {
         boundaries.searchsorted(self, right)
     }
 
-    /// Whether each element is one of these.
+    /// Whether each element is one of `elements`.
     pub fn isin(&self, elements: &[T]) -> Tensor<bool> {
         let mut sorted = elements.to_vec();
         sorted.sort_by(|&a, &b| compare(a, b));
         self.map(|x| !is_nan(x) && sorted.binary_search_by(|&other| compare(other, x)).is_ok())
     }
 
-    /// How many elements lie in each of `bins` equal parts of `low ..= high`.
+    /// The number of elements in each of `bins` equal parts of `low ..= high`.
     ///
     /// # Errors
     ///
-    /// When there are no bins or too many for the memory, or the bounds are not
+    /// When `bins` is 0 or too large for the memory, or the bounds are not
     /// finite and ascending.
     pub fn histc(&self, bins: usize, low: f64, high: f64) -> Result<Tensor<i64>> {
         if bins == 0 || !(low < high && (high - low).is_finite()) {
-            let message = format!("{bins} bins from {low} to {high} are no histogram");
+            let message = format!(
+                "expected at least 1 bin and ascending bounds, got {bins} bins from {low} to {high}"
+            );
             return Err(Error::argument("histc", message));
         }
         let shape = Shape::from([bins]);
@@ -163,13 +167,14 @@ impl<T: Number> Tensor<T> {
 }
 
 impl<T: Element> Tensor<T> {
-    /// The coordinates of the elements that are not 0 (or false), a row each.
+    /// The coordinates of the elements that are not 0 (or false), as one row
+    /// each.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
     ///
-    /// let places = Tensor::from([[0, 5], [7, 0_i64]]).nonzero();
-    /// assert_eq!(places, Tensor::from([[0, 1], [1, 0]]));
+    /// let coordinates = Tensor::from([[0, 5], [7, 0_i64]]).nonzero();
+    /// assert_eq!(coordinates, Tensor::from([[0, 1], [1, 0]]));
     /// ```
     pub fn nonzero(&self) -> Tensor<i64> {
         let found = self.with_slice(|values| {
@@ -180,16 +185,16 @@ impl<T: Element> Tensor<T> {
             if self.rank() == 0 {
                 return;
             }
-            for (row, mut place) in out.chunks_exact_mut(self.rank()).zip(found) {
-                for (slot, &extent) in row.iter_mut().zip(self.shape().iter()).rev() {
-                    *slot = (place % extent) as i64;
-                    place /= extent;
+            for (row, mut position) in out.chunks_exact_mut(self.rank()).zip(found) {
+                for (slot, &length) in row.iter_mut().zip(self.shape().iter()).rev() {
+                    *slot = (position % length) as i64;
+                    position /= length;
                 }
             }
         })
     }
 
-    /// How many elements are not 0 (or false).
+    /// The number of elements that are not 0 (or false).
     pub fn count_nonzero(&self) -> usize {
         let (values, _) = self.storage();
         Places::of(self).filter(|&place| values[place] != T::default()).count()
@@ -197,11 +202,12 @@ impl<T: Element> Tensor<T> {
 }
 
 impl Tensor<i64> {
-    /// For each label a row with 1 at its place among `classes`, and zeros.
+    /// For each label, a row of `classes` elements with 1 at the label's index
+    /// and 0 elsewhere.
     ///
     /// # Errors
     ///
-    /// When a label is none of the classes, or there is no memory for the rows.
+    /// When a label is not below `classes`, or the rows do not fit into memory.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -226,7 +232,8 @@ impl Tensor<i64> {
     ///
     /// # Errors
     ///
-    /// When there is a negative number, or no memory to count up to the largest.
+    /// When an element is negative, or the counts up to the largest element do
+    /// not fit into memory.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -275,9 +282,9 @@ mod tests {
 
         let sorted = Tensor::from([[1, 3, 3, 5], [0, 0, 0, 9_i64]]);
         let values = Tensor::from([[3, 9], [0, 1]]);
-        let places = |right| sorted.searchsorted(&values, right).unwrap().to_vec();
-        assert_eq!(places(false), [1, 4, 0, 3]);
-        assert_eq!(places(true), [3, 4, 3, 3]);
+        let indices = |right| sorted.searchsorted(&values, right).unwrap().to_vec();
+        assert_eq!(indices(false), [1, 4, 0, 3]);
+        assert_eq!(indices(true), [3, 4, 3, 3]);
         assert!(sorted.searchsorted(&Tensor::from([1]), false).is_err());
         assert_eq!(Tensor::from([1, 5, 2_i64]).isin(&[2, 1]).to_vec(), [true, false, true]);
         let found = Tensor::from([NAN, -0.0, 3.0]).isin(&[NAN, 3.0, 0.0, NAN]);

@@ -1,5 +1,5 @@
-//! Cross-entropy of logits with class labels: softmax, logarithm and the
-//! negative log-likelihood in one.
+//! Cross-entropy of logits with class labels: softmax, logarithm and negative
+//! log-likelihood in one operation.
 
 use smallvec::SmallVec;
 
@@ -13,15 +13,15 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What becomes of the losses of a batch.
+/// How the losses of a batch are combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
-    /// Their mean; a mean of none is NaN.
+    /// Their mean; NaN for no losses.
     #[default]
     Mean,
     /// Their sum.
     Sum,
-    /// Nothing: one loss for each element.
+    /// Not combined: one loss for each element.
     None,
 }
 
@@ -31,17 +31,17 @@ pub enum Reduction {
 pub struct CrossEntropyOptions<T: Float = f32> {
     /// A factor for each class, of shape `[C]`.
     pub weight: Option<Tensor<T>>,
-    /// The label that means "leave this element out".
+    /// The label of elements that are ignored.
     pub ignore_index: i64,
-    /// The part of the target, from 0 to 1, that is spread over all classes
-    /// (Szegedy et al., "Rethinking the Inception architecture", 2016).
+    /// The part of the target, from 0 to 1, that is distributed over all
+    /// classes (Szegedy et al., "Rethinking the Inception architecture", 2016).
     pub label_smoothing: f64,
-    /// What becomes of the losses.
+    /// How the losses are combined.
     pub reduction: Reduction,
 }
 
 impl Reduction {
-    /// PyTorch's word for it.
+    /// PyTorch's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Reduction::Mean => "mean",
@@ -78,21 +78,22 @@ pub struct CrossEntropy<T: Float> {
 pub struct Softmax<T: Float> {
     /// A row of probabilities for each label.
     probabilities: Tensor<T>,
-    /// What the sum of all losses is divided by.
+    /// The divisor of the sum of all losses.
     divisor: T,
 }
 
-/// Elementary steps that an element of a row costs, mostly its exponential.
+/// The cost of an element of a row in elementary steps, mostly its exponential.
 const COST: usize = 8;
 
-/// The axis of the classes moved to the end, in row-major order.
+/// The logits with the axis of the classes moved to the end, in row-major
+/// order.
 fn rows<T: Float>(x: &Tensor<T>) -> Tensor<T> {
     let mut order: SmallVec<[usize; 4]> = (0..x.rank()).collect();
     order[1..].rotate_left(1);
     x.permuted(&order).contiguous()
 }
 
-/// The other way round.
+/// The inverse of [`rows`].
 fn unrows<T: Float>(rows: &Tensor<T>) -> Tensor<T> {
     let mut order: SmallVec<[usize; 4]> = (0..rows.rank()).collect();
     order[1..].rotate_right(1);
@@ -106,9 +107,9 @@ fn refuse<X>(message: String) -> Result<X> {
 /// The factors in the loss of a row.
 struct Factors<T> {
     weight: Option<Vec<T>>,
-    /// That of the label's class: 1 − ε.
+    /// The factor of the label's class: 1 − ε.
     own: T,
-    /// That of every class: ε / C.
+    /// The factor of every class: ε / C.
     each: T,
     /// The sum of all class weights.
     weights: T,
@@ -134,13 +135,13 @@ impl<T: Float> Factors<T> {
         self.weight.as_ref().map_or(T::ONE, |weight| weight[class])
     }
 
-    /// How often the loss of a row counts a term that all ln p\[c\] share.
+    /// The factor, in the loss of a row, of a term that all ln p\[c\] share.
     #[inline(always)]
     fn shared(&self, class: usize) -> T {
         self.own * self.weight(class) + self.each * self.weights
     }
 
-    /// The loss of a row of values in the place of ln p.
+    /// The loss of a row of values that stand for ln p.
     #[inline(always)]
     fn loss(&self, logarithms: &[T], class: usize) -> T {
         let own = -self.own * self.weight(class) * logarithms[class];
@@ -153,18 +154,18 @@ impl<T: Float> Factors<T> {
 }
 
 impl<T: Float> CrossEntropy<T> {
-    /// The class of a label, unless it is ignored.
+    /// The class of a label; `None` when it is ignored.
     #[inline(always)]
     fn class(&self, label: i64) -> Option<usize> {
         (label != self.options.ignore_index).then_some(label as usize)
     }
 }
 
-/// Checks that every label is a class, counted from 0, or the one to ignore.
+/// Checks that every label is a class index or the label to ignore.
 ///
 /// # Errors
 ///
-/// When one is not; the error names it and its place.
+/// When a label is neither; the error names it and its index.
 pub fn check_labels(
     place: &str,
     labels: &Tensor<i64>,
@@ -178,9 +179,9 @@ pub fn check_labels(
         };
         let (label, mut rest) = (values[index], index);
         let mut at: Vec<usize> = Vec::new();
-        for &extent in labels.shape().iter().rev() {
-            at.insert(0, rest % extent);
-            rest /= extent;
+        for &length in labels.shape().iter().rev() {
+            at.insert(0, rest % length);
+            rest /= length;
         }
         let message = format!(
             "the label at {at:?} is {label}, but there are {classes} classes, counted from 0"
@@ -263,7 +264,8 @@ impl<T: Float> Op<T> for CrossEntropy<T> {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Softmax<T>>) -> Cotangents<T> {
         let Softmax { probabilities, divisor } = call.saved;
-        // The gradient of a mean over nothing, or over weights of 0, is 0.
+        // The gradient of a mean of nothing, or with a sum of weights of 0, is
+        // 0.
         let divisor = if *divisor == T::ZERO { T::HIGHEST } else { *divisor };
         let classes = call.inputs[0].shape()[1];
         let factors = Factors::new(&self.options, classes);
@@ -328,7 +330,8 @@ impl<T: Float> Op<T> for CrossEntropy<T> {
             g = g.unsqueeze(1)?;
         }
         let divisor = call.saved.divisor.to_f64();
-        // The gradient of a mean over nothing, or over weights of 0, is 0.
+        // The gradient of a mean of nothing, or with a sum of weights of 0, is
+        // 0.
         let factor = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
         call.each(|_| Ok(&slope * g.mul_scalar(factor)))
     }
@@ -397,11 +400,12 @@ impl<T: Float> CrossEntropy<T> {
                 *p = x - max;
             }
         }
-        // ln p = x − max − ln Σ exp(x − max); the last term comes in below.
+        // ln p = x − max − ln Σ exp(x − max); the last term is subtracted
+        // below.
         for ((loss, p), &label) in losses.iter_mut().zip(p.chunks_exact(classes)).zip(labels) {
             *loss = self.class(label).map_or(T::ZERO, |class| factors.loss(p, class));
         }
-        // One loop over all rows, which vectorises however short they are.
+        // One loop over all rows, so that short rows are vectorised too.
         for p in p.iter_mut() {
             *p = p.exp();
         }

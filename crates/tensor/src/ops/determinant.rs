@@ -15,12 +15,12 @@ use crate::tensor::Tensor;
 pub struct Det;
 
 /// The signs of the determinants of `[…, n, n]` and the logarithms of their
-/// absolute values, side by side as `[…, 2]`.
+/// absolute values, as `[…, 2]`.
 #[derive(Clone, Copy, Debug)]
 pub struct SlogDet;
 
-/// det(A)·A⁻ᵀ, which a singular matrix has as well: from the singular values, the
-/// products of all but one.
+/// det(A)·A⁻ᵀ, which also exists for a singular matrix, computed from the
+/// products of all singular values but one.
 fn cofactors(a: &Matrix) -> Option<Matrix> {
     let parts = svd(a)?;
     let n = parts.s.len();
@@ -31,7 +31,7 @@ fn cofactors(a: &Matrix) -> Option<Matrix> {
     Some(parts.u.scale_columns(&factors).times(&parts.vt))
 }
 
-/// A⁻ᵀ of a term.
+/// A⁻ᵀ for a term.
 fn inverse_transposed<T: Float>(a: &Term<T>) -> Result<Term<T>> {
     let shape = a.shape();
     let identity = Tensor::eye(square("inverse", shape)?).broadcast_to(shape.clone())?;
@@ -42,15 +42,16 @@ fn count<T: Float>(x: &Tensor<T>) -> usize {
     batch(x.shape()).iter().product()
 }
 
-/// Constant matrices L of `[…, n, r]` and R of `[…, r, n]` that make singular matrices
-/// regular: A + L·R has the small singular values of A filled up to the largest.
+/// Constant matrices L of `[…, n, r]` and R of `[…, r, n]` such that A + L·R is
+/// regular for singular matrices A: the small singular values of A are raised
+/// to the largest.
 struct Filler<T: Float> {
     left: Term<T>,
     right: Term<T>,
 }
 
 impl<T: Float> Filler<T> {
-    /// None where all matrices are far enough from singular ones for their inverses.
+    /// `None` when the inverses of all matrices can be computed.
     fn of(a: &Tensor<T>) -> Result<Option<Self>> {
         let n = square("det", a.shape())?;
         if a.is_empty() {
@@ -59,7 +60,7 @@ impl<T: Float> Filler<T> {
         let (u, s, vt) = a.svd()?;
         let largest = s.narrow(-1, 0, 1)?;
         let small = s.le(&largest.mul_scalar(T::EPSILON.to_f64().powf(0.25)))?.cast::<T>();
-        // They are the last ones.
+        // The small singular values are the last ones.
         let r = small.sum_axes(&[-1], false)?.max()?.item()?.to_f64() as usize;
         if r == 0 {
             return Ok(None);
@@ -71,7 +72,7 @@ impl<T: Float> Filler<T> {
     }
 
     /// det(A) = det(B)·det(I − R·B⁻¹·L) for the regular B = A + L·R (the matrix
-    /// determinant lemma). All of it has gradients of every order.
+    /// determinant lemma). Every part has gradients of any order.
     fn determinant(&self, a: &Term<T>) -> Result<Term<T>> {
         let Self { left, right } = self;
         let regular = a.add(&left.matmul(right)?)?;
@@ -135,7 +136,7 @@ impl<T: Float> Op<T> for Det {
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
-        // The second one is singular, of the ranks 2 and 1, and regular.
+        // The second batch is singular, of ranks 2 and 1, and regular.
         let matrices = [
             [1., 2., 3., 4., 5., 6., 7., 8., 9.],
             [1., 2., 3., 2., 4., 6., -1., -2., -3.],

@@ -11,23 +11,23 @@ use crate::tensor::Tensor;
 /// How a quotient is rounded to a whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
-    /// Down, as Python's `//`.
+    /// Down, as `//` in Python.
     Floor,
-    /// Towards 0, as the integers of Rust and C.
+    /// Towards 0, as integer division in Rust and C.
     Trunc,
 }
 
-/// a / b rounded to a whole number. It is constant but for its jumps, so its
-/// gradient is 0, also where b is.
+/// a / b rounded to a whole number. It is piecewise constant, so its gradient
+/// is 0, also where b is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct DivRounded {
     /// How it is rounded.
     pub rounding: Rounding,
 }
 
-/// ⌊a / b⌋ by way of the remainder, as Python and PyTorch compute it: the
-/// rounded quotient of 6 and 0.1 is 60, but 0.1 is a little more than a tenth,
-/// so its floor is 59.
+/// ⌊a / b⌋, computed from the remainder as Python and PyTorch do: the rounded
+/// quotient of 6 and 0.1 is 60, but 0.1 is a little more than a tenth, so the
+/// floor of the exact quotient is 59.
 pub(super) fn floor_divided<T: Float>(a: T, b: T) -> T {
     if b == T::ZERO {
         return a / b;
@@ -38,7 +38,7 @@ pub(super) fn floor_divided<T: Float>(a: T, b: T) -> T {
         quotient -= T::ONE;
     }
     if quotient == T::ZERO {
-        // With the sign of the quotient.
+        // NaN with the sign of the quotient.
         return a / b * T::ZERO;
     }
     let floor = quotient.floor();
@@ -82,7 +82,7 @@ impl<T: Float> Op<T> for DivRounded {
     }
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
-        // Quotients far from whole numbers.
+        // Quotients that are not near whole numbers.
         let pair = |a: &[usize], b: &[usize]| {
             let divisor =
                 sample(b).remove(0).map(|x: T| if x < T::ZERO { -T::ONE } else { T::ONE });
@@ -98,7 +98,7 @@ impl<T: Float> Op<T> for DivRounded {
 }
 
 impl<T: Integer> Tensor<T> {
-    /// The quotient, rounded; what does not fit the type wraps around.
+    /// The rounded quotient; results that do not fit the type wrap around.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl<T: Integer> Tensor<T> {
     fn divided(&self, place: &str, divisor: &Self, f: impl Fn(T, T) -> T + Sync) -> Result<Self> {
         let shape = paired_shape::<T, T, T>(self, divisor, place)?;
         if divisor.count_nonzero() < divisor.len() {
-            return Err(Error::argument(place, "a divisor is 0"));
+            return Err(Error::argument(place, "expected divisors other than 0, got 0"));
         }
         Ok(zip(self, divisor, &shape, f))
     }
@@ -193,6 +193,6 @@ mod tests {
         assert_eq!(x.remainder(&divisor).unwrap().to_vec(), [1, 1, -1, -1, 0]);
         assert_eq!(x.fmod(&divisor).unwrap().to_vec(), [1, -1, 1, -1, 0]);
         let error = x.remainder(&Tensor::scalar(0)).unwrap_err();
-        assert_eq!(error.to_string(), "remainder: a divisor is 0");
+        assert_eq!(error.to_string(), "remainder: expected divisors other than 0, got 0");
     }
 }

@@ -12,10 +12,10 @@ use crate::kernels::linear_algebra::{Matrix, eigh, largest};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The eigenvalues of (A + Aᵀ) / 2 for A of `[…, n, n]`, ascending, and its unit
-/// eigenvectors as the columns of an `n × n` matrix; their elements one after the
-/// other, as `[…, n + n²]`. Of each eigenvector the element of the largest
-/// absolute value is positive.
+/// The eigenvalues of (A + Aᵀ) / 2 for A of `[…, n, n]`, ascending, then its
+/// unit eigenvectors as the columns of an `n × n` matrix, concatenated as `[…,
+/// n + n²]`. The element of an eigenvector with the largest absolute value is
+/// positive.
 #[derive(Clone, Copy, Debug)]
 pub struct Eigh;
 
@@ -58,7 +58,7 @@ impl<T: Float> Op<T> for Eigh {
             let product = v.transposed_times(&gv);
             let inner = Matrix::from_fn(n, n, |i, j| match i == j {
                 true => g_values[i],
-                // Of a rotation of two eigenvectors only half is seen in each.
+                // A rotation of two eigenvectors contributes half to each.
                 false => {
                     let turned = 0.5 * (product[(i, j)] - product[(j, i)]);
                     quotient(turned, values[j] - values[i])

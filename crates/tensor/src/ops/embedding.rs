@@ -1,4 +1,4 @@
-//! Rows of a table by number.
+//! Rows of a table by index.
 
 use super::per_sample::one_by_one;
 use super::{
@@ -13,18 +13,18 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// For every number its row of a table of shape `[rows, width]`.
+/// For each index, the row of a table of shape `[rows, width]`.
 ///
-/// The gradient adds up what each row got in the order of its appearances, so
-/// that it has the same bits for any number of threads.
+/// The gradient of a row is the sum of the cotangents in the order in which the
+/// row occurs, so it has the same bits for any number of threads.
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    /// The numbers, of any shape.
+    /// The indices, of any shape.
     pub indices: Tensor<i64>,
-    /// A row that gets no gradient.
+    /// The index of a row that gets no gradient.
     pub padding_idx: Option<usize>,
     /// Whether the gradient of a row is divided by the number of its
-    /// appearances.
+    /// occurrences.
     pub scale_grad_by_freq: bool,
 }
 
@@ -44,10 +44,11 @@ impl<T: Float> Op<T> for Embedding {
         self.indices.with_slice(|indices| {
             let is_row = |index: &i64| (0..rows as i64).contains(index);
             match indices.iter().position(|index| !is_row(index)) {
-                Some(place) => {
+                Some(position) => {
                     let message = format!(
-                        "number {} at place {place} of {} is outside 0 .. {rows}",
-                        indices[place],
+                        "index {} at position {position} of {} is out of range \
+                         for a table of {rows} rows",
+                        indices[position],
                         self.indices.shape()
                     );
                     Err(Error::data("embedding", message))
@@ -84,18 +85,19 @@ impl<T: Float> Op<T> for Embedding {
         let length = indices.len() / samples;
         let norms = call.cotangent.with_slice(|g| {
             Tensor::from_fn([samples], |sample| {
-                // The places of the same row one after the other.
-                let mut places: Vec<usize> = (sample * length..(sample + 1) * length).collect();
-                places.sort_by_key(|&place| indices[place]);
-                let same = places.chunk_by(|&a, &b| indices[a] == indices[b]);
-                let trained = same.filter(|places| {
-                    self.padding_idx.is_none_or(|padding| indices[places[0]] != padding as i64)
+                // The positions, sorted by row.
+                let mut positions: Vec<usize> = (sample * length..(sample + 1) * length).collect();
+                positions.sort_by_key(|&position| indices[position]);
+                let same = positions.chunk_by(|&a, &b| indices[a] == indices[b]);
+                let trained = same.filter(|positions| {
+                    self.padding_idx.is_none_or(|padding| indices[positions[0]] != padding as i64)
                 });
-                let squares = trained.map(|places| {
-                    let count = if self.scale_grad_by_freq { places.len() } else { 1 };
+                let squares = trained.map(|positions| {
+                    let count = if self.scale_grad_by_freq { positions.len() } else { 1 };
                     let count = T::from_f64(count as f64);
-                    let sum =
-                        |i: usize| places.iter().map(|&place| g[place * width + i]).sum::<T>();
+                    let sum = |i: usize| {
+                        positions.iter().map(|&position| g[position * width + i]).sum::<T>()
+                    };
                     (0..width).map(|i| sum(i) / count).map(|sum| sum * sum).sum::<T>()
                 });
                 squares.sum::<T>()
@@ -129,7 +131,7 @@ impl<T: Float> Op<T> for Embedding {
         let shape = call.inputs[0].shape();
         let [rows, width] = [shape[0], shape[1]];
         let indices = self.indices.to_vec();
-        // The places where each row appears, in order: a counting sort.
+        // The positions at which each row occurs, in order: a counting sort.
         let mut starts = vec![0; rows + 1];
         for &index in &indices {
             starts[index as usize + 1] += 1;
@@ -138,9 +140,9 @@ impl<T: Float> Op<T> for Embedding {
             starts[row + 1] += starts[row];
         }
         let mut next = starts.clone();
-        let mut places = vec![0; indices.len()];
-        for (place, &index) in indices.iter().enumerate() {
-            places[next[index as usize]] = place;
+        let mut positions = vec![0; indices.len()];
+        for (position, &index) in indices.iter().enumerate() {
+            positions[next[index as usize]] = position;
             next[index as usize] += 1;
         }
         let appearances = indices.len() / rows.max(1) + 1;
@@ -158,8 +160,8 @@ impl<T: Float> Op<T> for Embedding {
                                     if self.padding_idx == Some(row) {
                                         continue;
                                     }
-                                    for &place in &places[starts[row]..starts[row + 1]] {
-                                        let g = &g[place * width..][..width];
+                                    for &position in &positions[starts[row]..starts[row + 1]] {
+                                        let g = &g[position * width..][..width];
                                         for (sum, &g) in out.iter_mut().zip(g) {
                                             *sum += g;
                                         }
@@ -187,7 +189,7 @@ impl<T: Float> Op<T> for Embedding {
         if self.padding_idx.is_some() || self.scale_grad_by_freq {
             let mut appearances = vec![0; rows];
             indices.iter().for_each(|&row| appearances[row] += 1);
-            let factors = Tensor::from_fn([indices.len(), 1], |place| match indices[place] {
+            let factors = Tensor::from_fn([indices.len(), 1], |position| match indices[position] {
                 row if self.padding_idx == Some(row) => T::ZERO,
                 row if self.scale_grad_by_freq => T::from_f64(1.0 / f64::from(appearances[row])),
                 _ => T::ONE,
@@ -271,9 +273,9 @@ mod tests {
         };
         assert_eq!(
             refuse([0, 4, 1], None),
-            "embedding: number 4 at place 1 of [3] is outside 0 .. 4"
+            "embedding: index 4 at position 1 of [3] is out of range for a table of 4 rows"
         );
-        assert!(refuse([0, -1, 1], None).contains("number -1 at place 1"));
+        assert!(refuse([0, -1, 1], None).contains("index -1 at position 1"));
         assert_eq!(refuse([0, 1, 1], Some(4)), "embedding: padding_idx is 4, the table has 4 rows");
     }
 }

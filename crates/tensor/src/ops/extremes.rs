@@ -1,6 +1,6 @@
-//! What must hold for every operation at the ends of the range of numbers:
-//! single precision answers as double precision does wherever it can hold the
-//! answer, for values and for gradients.
+//! A property that every operation must have at the limits of the range of
+//! numbers: single precision gives the result of double precision wherever
+//! single precision can represent it, for values and for gradients.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use crate::element::Float;
 use crate::random::Rng;
 use crate::tensor::Tensor;
 
-/// What the inputs of the samples are multiplied by: squares overflow or
-/// underflow, and the last makes them subnormal.
+/// Factors for the inputs of the samples: squares overflow or underflow, and
+/// the last factor makes the inputs subnormal.
 const SCALES: [f64; 5] = [1e20, 1e30, 1e-20, 1e-30, 1e-40];
 
-/// What one element of an input becomes, in turn.
+/// Values that replace one element of an input, in turn.
 const SPECIAL: [f64; 4] = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0];
 
-/// Operations that answer otherwise to huge and tiny inputs, and why.
+/// Operations whose results differ for huge and tiny inputs, and why.
 const EXCEPTIONS: [(&str, &str); 8] = [
     ("batch_norm", "the variance, which is kept, overflows"),
     ("group_norm", "the variance, which is kept, overflows"),
@@ -39,12 +39,13 @@ fn answers<T: Float>(sample: &Sample<T>, inputs: &[Tensor<f64>]) -> Vec<Tensor<f
     [run.output.cast()].into_iter().chain(gradients).collect()
 }
 
-/// Whether two answers agree, up to what cancels of the largest number.
+/// Whether two results agree, up to cancellation relative to the largest
+/// number.
 fn agree(single: &Tensor<f64>, double: &Tensor<f64>) -> bool {
     let finite = |x: &f64| x.is_finite();
     let numbers = double.to_vec();
     let largest = numbers.iter().copied().filter(finite).fold(0.0, |a: f64, b| a.max(b.abs()));
-    // Single precision does not hold the answer.
+    // Single precision cannot represent the result.
     if largest > f64::from(f32::MAX) {
         return true;
     }
@@ -56,7 +57,7 @@ fn agree(single: &Tensor<f64>, double: &Tensor<f64>) -> bool {
     })
 }
 
-/// The operations whose answers to changed inputs differ, with the first case.
+/// The operations whose results for changed inputs differ, with the first case.
 fn differing(
     change: impl Fn(&[Tensor<f64>]) -> Vec<(String, Vec<Tensor<f64>>)>,
 ) -> BTreeMap<&'static str, String> {
@@ -94,7 +95,7 @@ fn assert_as_declared(differing: &BTreeMap<&str, String>, exceptions: &[(&str, &
     assert!(undeclared.is_empty(), "{}", undeclared.join("\n"));
     let found: BTreeSet<&str> = differing.keys().copied().collect();
     for (name, reason) in exceptions {
-        assert!(found.contains(name), "{name} is no exception any more: {reason}");
+        assert!(found.contains(name), "{name} is listed as an exception, but agrees: {reason}");
     }
 }
 
@@ -103,7 +104,7 @@ fn huge_and_tiny_inputs() {
     let scaled = |inputs: &[Tensor<f64>]| {
         let mut cases = Vec::new();
         for scale in SCALES {
-            // Numbers of single precision.
+            // Rounded to single precision.
             let scaled = |x: &Tensor<f64>| x.map(|x| (x * scale) as f32).cast();
             cases.push((format!("times {scale:e}"), inputs.iter().map(scaled).collect()));
             for alone in (0..inputs.len()).filter(|_| inputs.len() > 1) {

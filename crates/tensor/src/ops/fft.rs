@@ -1,9 +1,10 @@
 //! The discrete Fourier transform of the last axis, by the crates `rustfft` and
 //! `realfft`.
 //!
-//! A complex number is a last axis of extent 2, real part first (PyTorch's
-//! `view_as_real`). Nothing is divided by the length here. A row is transformed
-//! by one thread, so the bits do not depend on the number of threads.
+//! A complex number is a last axis of length 2, real part first (PyTorch's
+//! `view_as_real`). The results are not divided by the length here. Each row is
+//! transformed by one thread, so the bits do not depend on the number of
+//! threads.
 
 use std::any::Any;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -20,14 +21,14 @@ use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Xₖ = Σₙ xₙ·exp(−2πikn/N) of real numbers `[…, N]`, for k up to N/2: the
+/// Xₖ = Σₙ xₙ·exp(−2πikn/N) of real numbers `[…, N]`, for k up to N/2; the
 /// others are the conjugates of these. The result is `[…, N/2 + 1, 2]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rfft;
 
 /// The real numbers `[…, length]` whose spectrum begins with `[…, length/2 + 1,
 /// 2]`, times the length. The imaginary parts of the first element and, for an
-/// even length, of the last one do not count.
+/// even length, of the last one are ignored.
 #[derive(Clone, Copy, Debug)]
 pub struct Irfft {
     /// The number of real numbers.
@@ -41,19 +42,19 @@ pub struct Fft {
     pub inverse: bool,
 }
 
-/// The complex numbers of the last two axes, as the number of them.
+/// The number of complex numbers in the last two axes.
 pub(super) fn complex_length(place: &str, shape: &Shape) -> Result<usize> {
     match shape[..] {
         [.., length, 2] => Ok(length),
         _ => {
             let message =
-                format!("expected complex numbers as a last axis of extent 2, got shape {shape}");
+                format!("expected complex numbers as a last axis of length 2, got shape {shape}");
             Err(Error::shape(place, message))
         }
     }
 }
 
-/// Refuses an axis without elements, which has no spectrum.
+/// An error for an axis without elements, which has no spectrum.
 fn check_length(place: &str, length: usize, shape: &Shape) -> Result<()> {
     if length > 0 {
         return Ok(());
@@ -83,7 +84,7 @@ impl<T: Float> Op<T> for Rfft {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
-        // The inverse counts what lies between the ends twice.
+        // The inverse counts the elements between the two ends twice.
         let weighted = weighted(&call.cotangent, shape[shape.len() - 1], 0.5);
         call.each(|_| transform(Kind::Half, &weighted, shape.clone()))
     }
@@ -193,7 +194,8 @@ impl<T: Float> Op<T> for Fft {
     }
 }
 
-/// Half a spectrum, with a weight on what stands for two elements of the whole.
+/// Half a spectrum, with a weight on the elements that represent two elements
+/// of the whole spectrum.
 fn weighted<T: Float>(spectrum: &Tensor<T>, length: usize, weight: f64) -> Tensor<T> {
     spectrum * &weights(length, weight)
 }
@@ -204,14 +206,14 @@ fn weights<T: Float>(length: usize, weight: f64) -> Tensor<T> {
     Tensor::from_fn([length / 2 + 1, 1], |k| T::from_f64(weight(k)))
 }
 
-/// From what to what a row is transformed.
+/// The kind of transform of a row.
 #[derive(Clone, Copy)]
 enum Kind {
     /// From real numbers to half a spectrum.
     Real,
-    /// Back from there.
+    /// From half a spectrum to real numbers.
     Half,
-    /// From complex numbers to as many.
+    /// From complex numbers to complex numbers.
     Complex { inverse: bool },
 }
 
@@ -232,7 +234,7 @@ fn transform<T: Float>(kind: Kind, x: &Tensor<T>, shape: Shape) -> Tensor<T> {
     }
 }
 
-/// A number type with the plans made so far, which are kept by length.
+/// A number type with a cache of plans by length.
 trait Planned: Float + FftNum {
     fn real() -> &'static Mutex<RealFftPlanner<Self>>;
     fn complex() -> &'static Mutex<FftPlanner<Self>>;
@@ -270,7 +272,7 @@ fn transform_rows<T: Planned>(kind: Kind, x: &Tensor<T>, shape: Shape) -> Tensor
     };
     let (points, from) = length(x.shape(), !matches!(kind, Kind::Real));
     let (to_points, to) = length(&shape, !matches!(kind, Kind::Half));
-    // A planner is fit for use whatever another thread panicked at.
+    // A planner stays usable after a panic of another thread.
     let real = || T::real().lock().unwrap_or_else(PoisonError::into_inner);
     match kind {
         Kind::Real => {
@@ -323,8 +325,8 @@ fn transform_rows<T: Planned>(kind: Kind, x: &Tensor<T>, shape: Shape) -> Tensor
     }
 }
 
-/// Calls the kernel that `kernel` makes, with buffers of its own, for some rows
-/// of `from` and `to` elements after each other.
+/// Calls a kernel, made by `kernel` with its own buffers, for each row of
+/// `from` elements and its result of `to` elements.
 fn for_each_row<T: Float, K: FnMut(&[T], &mut [T])>(
     x: &Tensor<T>,
     shape: Shape,
@@ -359,9 +361,11 @@ fn write<T: Float>(numbers: &[Complex<T>], row: &mut [T]) {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
-    /// The formula itself, in double precision.
+    /// The formula, in double precision.
     fn naive(x: &[f64], inverse: bool) -> Vec<f64> {
         let n = x.len() / 2;
         let sign = if inverse { 1.0 } else { -1.0 };
@@ -377,10 +381,7 @@ mod tests {
     }
 
     fn assert_close(a: &[f64], b: &[f64], tolerance: f64) {
-        assert_eq!(a.len(), b.len());
-        for (a, b) in a.iter().zip(b) {
-            assert!((a - b).abs() <= tolerance, "{a} for {b}");
-        }
+        assert_abs_diff_eq!(a, b, epsilon = tolerance);
     }
 
     #[test]
@@ -419,7 +420,7 @@ mod tests {
         let shape = Shape::from([4, 3]);
         let error = <Fft as Op<f32>>::output_shape(&Fft { inverse: false }, &[&shape]);
         let message = error.unwrap_err().to_string();
-        assert!(message.contains("last axis of extent 2, got shape [4, 3]"), "{message}");
+        assert!(message.contains("last axis of length 2, got shape [4, 3]"), "{message}");
         assert!(<Rfft as Op<f32>>::output_shape(&Rfft, &[&Shape::from([2, 0])]).is_err());
         let irfft = Irfft { length: 4 };
         assert!(<Irfft as Op<f32>>::output_shape(&irfft, &[&Shape::from([4, 2])]).is_err());

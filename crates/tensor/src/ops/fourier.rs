@@ -10,20 +10,20 @@ use crate::tensor::Tensor;
 
 pub use super::spectrogram::StftOptions;
 
-/// Which of a transform and its inverse are divided by the number N of elements.
+/// Whether a transform or its inverse is divided by the number N of elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FftNorm {
-    /// The inverse by N.
+    /// The inverse is divided by N.
     #[default]
     Backward,
-    /// Both by √N, so that each keeps the sum of the squares.
+    /// Both are divided by √N, so that each keeps the sum of the squares.
     Ortho,
-    /// The transform by N.
+    /// The transform is divided by N.
     Forward,
 }
 
 impl FftNorm {
-    /// What a result is multiplied by.
+    /// The factor of a result.
     fn factor(self, length: usize, inverse: bool) -> f64 {
         match (self, inverse) {
             (FftNorm::Backward, false) | (FftNorm::Forward, true) => 1.0,
@@ -37,13 +37,13 @@ family! {
     /// Fourier transforms, as methods of tensors and of the variables of
     /// automatic differentiation.
     ///
-    /// A complex number is a last axis of extent 2, real part first, as
-    /// PyTorch's `view_as_real` shows it: a spectrum of N numbers has the shape
-    /// `[…, N, 2]`. The axis to transform is counted without that last axis, as
-    /// PyTorch counts it: −1 is the one of extent N here. The absolute values
-    /// are [`norm_axes(2.0, &[-1], false)`](Ops::norm_axes).
+    /// A complex number is a last axis of length 2, real part first, as in
+    /// PyTorch's `view_as_real`: a spectrum of N numbers has the shape `[…, N,
+    /// 2]`. The axis to transform is counted without that last axis, as PyTorch
+    /// counts it: −1 is the axis of length N here. The absolute values are
+    /// [`norm_axes(2.0, &[-1], false)`](Ops::norm_axes).
     ///
-    /// Where a length `n` is given, the axis is cut to it or filled with zeros.
+    /// If a length `n` is given, the axis is cut to it or padded with zeros.
     /// `f32` and `f64` are transformed in their own precision.
     ///
     /// ```
@@ -59,12 +59,12 @@ family! {
 
     Rfft:
     /// The spectrum of real numbers along an axis: its first n/2 + 1 elements,
-    /// as the others are conjugates of these. `[…, n, …]` becomes `[…, n/2 + 1,
-    /// …, 2]`.
+    /// since the others are the conjugates of these. `[…, n, …]` becomes `[…,
+    /// n/2 + 1, …, 2]`.
     ///
     /// # Errors
     ///
-    /// When the axis does not exist, or `n` or the axis is 0.
+    /// When the axis does not exist, or `n` or the length of the axis is 0.
     fn rfft(&self, n: Option<usize>, axis: isize, norm: FftNorm) -> Result<Self> {
         let axis = self.value().shape().axis("rfft", axis)?;
         let x = resized("rfft", self, axis, n)?;
@@ -74,14 +74,14 @@ family! {
     }
 
     Irfft:
-    /// The `n` real numbers of which [`rfft`](Fourier::rfft) gives this spectrum;
-    /// without `n` they are 2 · (m − 1) for m elements. Imaginary parts that such a
-    /// spectrum cannot have do not count.
+    /// The inverse of [`rfft`](Fourier::rfft): `n` real numbers, or without `n`
+    /// 2 · (m − 1) numbers for a spectrum of m elements. Imaginary parts that
+    /// the spectrum of real numbers cannot have are ignored.
     ///
     /// # Errors
     ///
-    /// When the last axis has not the extent 2, the axis does not exist, or there
-    /// is no number left to give.
+    /// When the last axis does not have length 2, the axis does not exist, or
+    /// the result would have no elements.
     fn irfft(&self, n: Option<usize>, axis: isize, norm: FftNorm) -> Result<Self> {
         let axis = complex_axis("irfft", self.value().shape(), axis)?;
         let length = n.unwrap_or(2 * self.value().shape()[axis].saturating_sub(1));
@@ -96,8 +96,8 @@ family! {
     ///
     /// # Errors
     ///
-    /// When the last axis has not the extent 2, the axis does not exist, or `n` or
-    /// the axis is 0.
+    /// When the last axis does not have length 2, the axis does not exist, or
+    /// `n` or the length of the axis is 0.
     fn fft(&self, n: Option<usize>, axis: isize, norm: FftNorm) -> Result<Self> {
         complex("fft", self, n, axis, norm, false)
     }
@@ -108,7 +108,7 @@ family! {
     ///
     /// # Errors
     ///
-    /// As those of `fft`.
+    /// The errors of `fft`.
     fn ifft(&self, n: Option<usize>, axis: isize, norm: FftNorm) -> Result<Self> {
         complex("ifft", self, n, axis, norm, true)
     }
@@ -118,7 +118,7 @@ family! {
     ///
     /// # Errors
     ///
-    /// As those of `rfft` and `fft`, and when the axes are the same.
+    /// The errors of `rfft` and `fft`, and when the axes are the same.
     fn rfft2(&self, s: Option<[usize; 2]>, axes: [isize; 2], norm: FftNorm) -> Result<Self> {
         let axes = pair("rfft2", self.value().shape(), axes)?;
         let [rows, columns] = lengths(s);
@@ -129,7 +129,7 @@ family! {
     ///
     /// # Errors
     ///
-    /// As those of `ifft` and `irfft`, and when the axes are the same.
+    /// The errors of `ifft` and `irfft`, and when the axes are the same.
     fn irfft2(&self, s: Option<[usize; 2]>, axes: [isize; 2], norm: FftNorm) -> Result<Self> {
         let axes = complex_pair("irfft2", self.value().shape(), axes)?;
         let [rows, columns] = lengths(s);
@@ -140,7 +140,7 @@ family! {
     ///
     /// # Errors
     ///
-    /// As those of `fft`, and when the axes are the same.
+    /// The errors of `fft`, and when the axes are the same.
     fn fft2(&self, s: Option<[usize; 2]>, axes: [isize; 2], norm: FftNorm) -> Result<Self> {
         let axes = complex_pair("fft2", self.value().shape(), axes)?;
         let [rows, columns] = lengths(s);
@@ -151,19 +151,19 @@ family! {
     ///
     /// # Errors
     ///
-    /// As those of `ifft`, and when the axes are the same.
+    /// The errors of `ifft`, and when the axes are the same.
     fn ifft2(&self, s: Option<[usize; 2]>, axes: [isize; 2], norm: FftNorm) -> Result<Self> {
         let axes = complex_pair("ifft2", self.value().shape(), axes)?;
         let [rows, columns] = lengths(s);
         self.ifft(columns, axes[1], norm)?.ifft(rows, axes[0], norm)
     }
 
-    /// The products of complex numbers, of shapes that broadcast; the product of
-    /// two spectra is that of the circular convolution.
+    /// The products of complex numbers, which broadcast. The product of two
+    /// spectra is the spectrum of the circular convolution.
     ///
     /// # Errors
     ///
-    /// When a last axis has not the extent 2, or the shapes do not broadcast.
+    /// When a last axis does not have length 2, or the shapes do not broadcast.
     fn complex_mul(&self, other: &Self) -> Result<Self> {
         complex_length("complex_mul", self.value().shape())?;
         complex_length("complex_mul", other.value().shape())?;
@@ -175,15 +175,15 @@ family! {
         Self::cat(&[&real, &imaginary], -1)
     }
 
-    /// The elements of some axes rolled by half their extent, so that frequency
-    /// 0, at the start of a spectrum, comes to the middle. The axes are those of
-    /// the tensor as it is, the one of complex numbers included.
+    /// Rolls some axes by half their length, so that frequency 0 moves from the
+    /// start of a spectrum to its middle. The axes are those of the tensor,
+    /// including that of the complex numbers.
     ///
     /// # Errors
     ///
     /// When an axis does not exist.
     fn fftshift(&self, axes: &[isize]) -> Result<Self> {
-        shifted("fftshift", self, axes, |extent| extent / 2)
+        shifted("fftshift", self, axes, |size| size / 2)
     }
 
     /// The inverse of [`fftshift`](Fourier::fftshift).
@@ -192,17 +192,17 @@ family! {
     ///
     /// When an axis does not exist.
     fn ifftshift(&self, axes: &[isize]) -> Result<Self> {
-        shifted("ifftshift", self, axes, |extent| extent.div_ceil(2))
+        shifted("ifftshift", self, axes, |size| size.div_ceil(2))
     }
 
-    /// The short-time Fourier transform of `[…, samples]`: the spectra of windows
-    /// that slide along it, as `[…, n_fft/2 + 1, frames, 2]`. The window of
-    /// `win_length` factors is one of ones if not given.
+    /// The short-time Fourier transform of `[…, samples]`: the spectra of
+    /// windows that slide along it, as `[…, n_fft/2 + 1, frames, 2]`. Without a
+    /// window, all `win_length` factors are 1.
     ///
     /// # Errors
     ///
-    /// When a setting does not fit, the input is shorter than a window or the
-    /// padding, or the window has another length.
+    /// When a setting is wrong, the input is shorter than a window or the
+    /// padding, or the window has a wrong length.
     ///
     /// ```
     /// use dendra_tensor::{Fourier, StftOptions, Tensor};
@@ -217,13 +217,13 @@ family! {
         spectrogram::stft(self, window, &options)
     }
 
-    /// The signal of which [`stft`](Fourier::stft) gives these spectra, of
-    /// `length` samples if given (D. Griffin and J. Lim, 1984).
+    /// The inverse of [`stft`](Fourier::stft), with `length` samples if given
+    /// (D. Griffin and J. Lim, 1984).
     ///
     /// # Errors
     ///
     /// When the spectra or the window do not fit the settings, or the windows
-    /// leave a sample out, so that it is unknown.
+    /// do not cover a sample, so that its value is unknown.
     fn istft(
         &self,
         window: Option<&Self>,
@@ -236,15 +236,16 @@ family! {
 
 impl<T: Float> Tensor<T> {
     /// The frequencies of the `n` elements of a spectrum, for samples at a
-    /// distance of `spacing`: 0, 1, …, then the negative ones, over n · spacing.
+    /// distance of `spacing`: 0, 1, …, then the negative ones, divided by n ·
+    /// spacing.
     pub fn fftfreq(n: usize, spacing: f64) -> Self {
         let positive = n.div_ceil(2);
         let frequency = |k: usize| if k < positive { k as f64 } else { k as f64 - n as f64 };
         Self::from_fn([n], |k| T::from_f64(frequency(k) / (n as f64 * spacing)))
     }
 
-    /// The frequencies of the n/2 + 1 elements that
-    /// [`rfft`](Fourier::rfft) gives of `n` samples at a distance of `spacing`.
+    /// The frequencies of the n/2 + 1 elements that [`rfft`](Fourier::rfft)
+    /// returns for `n` samples at a distance of `spacing`.
     pub fn rfftfreq(n: usize, spacing: f64) -> Self {
         Self::from_fn([n / 2 + 1], |k| T::from_f64(k as f64 / (n as f64 * spacing)))
     }
@@ -265,7 +266,7 @@ fn complex<V: Ops>(
     scaled(moved(&y, -2, axis as isize)?, norm.factor(n, inverse))
 }
 
-/// An axis of complex numbers, counted without the last one.
+/// The index of an axis that is counted without the axis of complex numbers.
 fn complex_axis(place: &str, shape: &Shape, axis: isize) -> Result<usize> {
     complex_length(place, shape)?;
     Shape::from(&shape[..shape.len() - 1]).axis(place, axis)
@@ -286,7 +287,7 @@ fn lengths(s: Option<[usize; 2]>) -> [Option<usize>; 2] {
     s.map_or([None; 2], |s| s.map(Some))
 }
 
-/// Cut, or filled with zeros, to a length along an axis.
+/// Cuts an axis to a length, or pads it with zeros.
 fn resized<V: Ops>(place: &str, x: &V, axis: usize, n: Option<usize>) -> Result<V> {
     let shape = x.value().shape();
     let (length, n) = (shape[axis], n.unwrap_or(shape[axis]));
@@ -302,7 +303,7 @@ fn resized<V: Ops>(place: &str, x: &V, axis: usize, n: Option<usize>) -> Result<
     x.pad(&padding, PadMode::Constant(0.0)).map_err(|error| error.within(place))
 }
 
-/// An axis moved, if it is not where it should be.
+/// Moves an axis, if it is not yet in its position.
 fn moved<V: Ops>(x: &V, from: isize, to: isize) -> Result<V> {
     let shape = x.value().shape();
     match shape.axis("movedim", from)? == shape.axis("movedim", to)? {

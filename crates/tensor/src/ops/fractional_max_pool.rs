@@ -8,18 +8,19 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The largest element of each of `output_size` windows over images `[N, C, H, W]`
-/// or volumes `[N, C, D, H, W]`, and its row-major index over the axes behind
-/// the channels. Of equal elements it is the first, of several NaNs the last.
+/// The maximum of each of `output_size` windows over images `[N, C, H, W]` or
+/// volumes `[N, C, D, H, W]`, and its row-major index over the axes after the
+/// channels. Of equal elements it is the first, of several NaNs the last.
 ///
-/// The windows have one size and start at distances that differ by one where the
-/// size of the input asks for it; a sample from 0 to 1 for each image, channel and
-/// axis decides where, `[N, C, D]`. As in PyTorch, the samples of images are those
-/// of the columns, then of the rows; those of volumes follow the axes.
+/// The windows have one size; the distances between their starts differ by one
+/// where the size of the input requires it. A sample from 0 to 1 for each
+/// image, channel and axis, `[N, C, D]`, decides where. As in PyTorch, the
+/// samples of images are in the order columns, rows; those of volumes in the
+/// order of the axes.
 ///
 /// # Errors
 ///
-/// When the windows do not fit the input, or the samples have another shape or
+/// When the windows do not fit the input, or the samples have a wrong shape or
 /// are not from 0 to 1.
 pub fn fractional_max_pool_with_indices<X: Ops, const D: usize>(
     x: &X,
@@ -30,10 +31,10 @@ pub fn fractional_max_pool_with_indices<X: Ops, const D: usize>(
     let place = format!("fractional_max_pool{D}d");
     let shape = x.value().shape();
     check_rank::<D>(&place, "an input", shape)?;
-    let extents: [usize; D] = std::array::from_fn(|axis| shape[2 + axis]);
+    let sizes: [usize; D] = std::array::from_fn(|axis| shape[2 + axis]);
     for axis in 0..D {
-        let (kernel, output, extent) = (kernel_size[axis], output_size[axis], extents[axis]);
-        if kernel == 0 || output == 0 || kernel > extent || output - 1 > extent - kernel {
+        let (kernel, output, length) = (kernel_size[axis], output_size[axis], sizes[axis]);
+        if kernel == 0 || output == 0 || kernel > length || output - 1 > length - kernel {
             let message =
                 format!("{output} windows of {kernel} do not fit axis {} of {shape}", 2 + axis);
             return Err(Error::argument(place, message));
@@ -49,16 +50,16 @@ pub fn fractional_max_pool_with_indices<X: Ops, const D: usize>(
         return Err(Error::data(place, format!("expected samples from 0 to 1, got {wrong}")));
     }
     let windows: usize = output_size.iter().product();
-    let elements: usize = extents.iter().product();
+    let elements: usize = sizes.iter().product();
     let mut indices = Vec::with_capacity(shape[0] * shape[1] * windows);
     x.value().with_slice(|x| {
         for (x, samples) in x.chunks_exact(elements).zip(samples.as_chunks::<D>().0) {
             let starts: [Vec<usize>; D] = std::array::from_fn(|axis| {
                 let sample = samples[if D == 2 { 1 - axis } else { axis }];
-                starts(sample, extents[axis], kernel_size[axis], output_size[axis])
+                starts(sample, sizes[axis], kernel_size[axis], output_size[axis])
             });
             for window in 0..windows {
-                indices.push(largest(x, extents, kernel_size, &starts, window) as i64);
+                indices.push(largest(x, sizes, kernel_size, &starts, window) as i64);
             }
         }
     });
@@ -68,19 +69,19 @@ pub fn fractional_max_pool_with_indices<X: Ops, const D: usize>(
     Ok((values.reshape(&output)?, indices.reshape(output)?))
 }
 
-/// Where the windows along an axis start.
-fn starts<T: Float>(sample: T, extent: usize, kernel: usize, output: usize) -> Vec<usize> {
-    let last = extent - kernel;
+/// The starts of the windows along an axis.
+fn starts<T: Float>(sample: T, length: usize, kernel: usize, output: usize) -> Vec<usize> {
+    let last = length - kernel;
     let step = T::from_f64(last as f64) / T::from_f64((output.max(2) - 1) as f64);
     let at = |x: T| (x * step).to_f64() as usize;
     let start = |i: usize| at(T::from_f64(i as f64) + sample) - at(sample);
     (0..output - 1).map(start).chain([last]).collect()
 }
 
-/// The index of the largest element of a window of one image.
+/// The index of the maximum of a window of one image.
 fn largest<T: Float, const D: usize>(
     x: &[T],
-    extents: [usize; D],
+    sizes: [usize; D],
     kernel_size: [usize; D],
     starts: &[Vec<usize>; D],
     window: usize,
@@ -97,7 +98,7 @@ fn largest<T: Float, const D: usize>(
         for axis in (0..D).rev() {
             index += (corner[axis] + rest % kernel_size[axis]) * stride;
             rest /= kernel_size[axis];
-            stride *= extents[axis];
+            stride *= sizes[axis];
         }
         let larger = |best: usize| x[index] > x[best] || x[index].is_nan();
         if best.is_none_or(larger) {

@@ -1,5 +1,5 @@
-//! `get`: a part of a tensor, by an index or a range for each axis. It is
-//! composed of `select`, `slice` and `unsqueeze`, so nothing is copied.
+//! `get`: a part of a tensor, selected by an index or a range for each axis. It
+//! is composed of `select`, `slice` and `unsqueeze`, so nothing is copied.
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
@@ -10,29 +10,29 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What [`get`](crate::Ops::get) takes of an axis. Numbers and ranges become
-/// one by themselves; negative bounds count from the end of the axis.
+/// What [`get`](crate::Ops::get) selects from an axis. Numbers and ranges
+/// convert to it; negative bounds count from the end of the axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
-    /// One index; the axis goes.
+    /// One index; the axis is removed.
     At(isize),
-    /// The indices from `start` up to, not including, `end`; `None` is as far
-    /// as the axis goes.
+    /// The indices from `start` to `end`, exclusive; `None` means the end of
+    /// the axis.
     Range {
         /// The first index.
         start: Option<isize>,
-        /// The index to stop before.
+        /// The index after the last one.
         end: Option<isize>,
     },
     /// A new axis of length 1 (NumPy's `None`).
     NewAxis,
-    /// All axes for which nothing else stands (NumPy's `...`).
+    /// All axes that no other index selects from (NumPy's `...`).
     Ellipsis,
 }
 
 impl Index {
-    /// The indices from `start` up to, not including, `end`: the range
-    /// `start..end` where that, as `1..-1`, looks empty to Clippy.
+    /// The range `start..end`, for bounds such as `1..-1` which look like an
+    /// empty range to Clippy.
     pub const fn range(start: isize, end: isize) -> Self {
         Self::Range { start: Some(start), end: Some(end) }
     }
@@ -44,9 +44,9 @@ impl From<RangeFull> for Index {
     }
 }
 
-/// The index after the last one of a range.
+/// The exclusive end of a range with an inclusive one.
 fn after(last: isize) -> Option<isize> {
-    // Behind −1 lies the end.
+    // The index after −1 is the end of the axis.
     if last == -1 { None } else { Some(last.saturating_add(1)) }
 }
 
@@ -86,16 +86,17 @@ macro_rules! integers {
     )*};
 }
 
-/// The number, or one that no axis has where it does not fit.
+/// The index, or one that is out of range for every axis if it does not fit
+/// `isize`.
 fn saturated(index: impl TryInto<isize>) -> isize {
     index.try_into().unwrap_or(isize::MAX)
 }
 
 integers! { i32 i64 isize usize }
 
-/// The indices that [`get`](crate::Ops::get) takes: one, a tuple or an array.
+/// The argument of [`get`](crate::Ops::get): one index, a tuple or an array.
 pub trait Indices {
-    /// One for each axis from the first on.
+    /// One index for each axis, from the first axis on.
     fn indices(self) -> SmallVec<[Index; 4]>;
 }
 
@@ -137,16 +138,17 @@ macro_rules! tuples {
 
 tuples! { A; A B; A B C; A B C D; A B C D E; A B C D E F; }
 
-/// The number of axes that an ellipsis stands for.
+/// The number of axes that an ellipsis covers.
 pub(super) fn covered(shape: &Shape, indices: &[Index]) -> Result<usize> {
     let count = |kind: fn(&Index) -> bool| indices.iter().filter(|index| kind(index)).count();
     let ellipses = count(|index| matches!(index, Index::Ellipsis));
     let named = count(|index| matches!(index, Index::At(_) | Index::Range { .. }));
     match shape.len().checked_sub(named) {
         Some(covered) if ellipses <= 1 => Ok(covered),
-        Some(_) => Err(Error::argument("get", "there is more than one ellipsis")),
+        Some(_) => Err(Error::argument("get", "expected at most one ellipsis")),
         None => {
-            let message = format!("{named} indices for the axes of shape {shape}");
+            let message =
+                format!("expected at most {} indices for shape {shape}, got {named}", shape.len());
             Err(Error::shape("get", message))
         }
     }
@@ -155,17 +157,17 @@ pub(super) fn covered(shape: &Shape, indices: &[Index]) -> Result<usize> {
 /// The function, as an item of the trait or, with `pub`, of a type.
 macro_rules! get_functions {
     ($($pub:tt)?) => {
-        /// The part that an index or a range for each axis names, from the
-        /// first axis on; axes that are not named stay as they are. An index
-        /// takes its axis away, a range keeps it. Negative bounds count from
-        /// the end. Nothing is copied.
+        /// The part selected by an index or a range for each axis, from the
+        /// first axis on; further axes are kept as they are. An index removes
+        /// its axis, a range keeps it. Negative bounds count from the end.
+        /// Nothing is copied.
         ///
-        /// Other than in Python a range must lie within its axis.
+        /// Unlike in Python, a range must be within its axis.
         ///
         /// # Errors
         ///
-        /// When there are more indices than axes, more than one ellipsis, or
-        /// an index or a bound lies outside its axis.
+        /// When there are more indices than axes, more than one ellipsis, or an
+        /// index or a bound is out of range.
         ///
         /// ```
         /// use dendra_tensor::{Index, Tensor};
@@ -251,14 +253,17 @@ mod tests {
     fn what_lies_outside_is_refused() {
         let x = cube();
         let message = |part: Result<Tensor<i64>>| part.unwrap_err().to_string();
-        assert_eq!(message(x.get((0, 0, 0, 0))), "get: 4 indices for the axes of shape [2, 3, 4]");
+        assert_eq!(
+            message(x.get((0, 0, 0, 0))),
+            "get: expected at most 3 indices for shape [2, 3, 4], got 4"
+        );
         let twice = (Index::Ellipsis, Index::Ellipsis);
-        assert_eq!(message(x.get(twice)), "get: there is more than one ellipsis");
+        assert_eq!(message(x.get(twice)), "get: expected at most one ellipsis");
         for result in [x.get(2), x.get(-3), x.get(usize::MAX), x.get(i64::MIN)] {
             assert!(message(result).contains("out of range for axis 0"));
         }
         for result in [x.get(..3), x.get(0..=isize::MAX), x.get(isize::MIN..), x.get(..=2)] {
-            assert!(message(result).contains("outside axis 0"));
+            assert!(message(result).contains("out of range for axis 0"));
         }
         assert!(Tensor::scalar(1.0).get(0).is_err());
     }

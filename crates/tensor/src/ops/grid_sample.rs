@@ -1,4 +1,4 @@
-//! Images and volumes looked up at the coordinates of a grid (Jaderberg et al.,
+//! Images and volumes sampled at the coordinates of a grid (Jaderberg et al.,
 //! "Spatial transformer networks", 2015). Coordinates follow PyTorch's
 //! `grid_sample`.
 //!
@@ -15,65 +15,67 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What the value at a coordinate between pixels is.
+/// How a value between pixels is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GridSampleMode {
-    /// Between the two pixels around it along each axis, on straight lines.
+    /// Linear interpolation between the two nearest pixels along each axis.
     #[default]
     Bilinear,
-    /// That of the nearest pixel; the grid gets no gradient.
+    /// The value of the nearest pixel; the grid gets no gradient.
     Nearest,
-    /// By cubic convolution of the four pixels around it along each axis, with
-    /// a = −0.75 (Keys, 1981); for images.
+    /// Cubic convolution of the four nearest pixels along each axis, with a =
+    /// −0.75 (Keys, 1981); for images only.
     Bicubic,
 }
 
-/// What lies outside the image.
+/// The values outside the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GridSamplePadding {
     /// Zeros.
     #[default]
     Zeros,
-    /// The pixels at the border.
+    /// The nearest pixels at the border.
     Border,
-    /// The image mirrored at its border, again and again.
+    /// The image mirrored at its borders, repeatedly.
     Reflection,
 }
 
-/// The settings of [`grid_sample`](super::Ops::grid_sample); those of PyTorch by
-/// default.
+/// The settings of [`grid_sample`](super::Ops::grid_sample); the defaults are
+/// PyTorch's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GridSampleOptions {
-    /// What the value between pixels is (bilinear).
+    /// How values between pixels are computed (bilinear).
     pub mode: GridSampleMode,
-    /// What lies outside the image (zeros).
+    /// The values outside the image (zeros).
     pub padding: GridSamplePadding,
-    /// Whether −1 and 1 are the centres of the first and last pixels, and not
-    /// their outer edges (they are not).
+    /// Whether −1 and 1 are the centres of the first and last pixels instead of
+    /// their outer edges (false).
     pub align_corners: bool,
 }
 
-/// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
-/// columns, 2]`: (x, y) from (−1, −1), top left, to (1, 1), bottom right; or
-/// those of volumes `[N, C, D, H, W]` at (x, y, z).
+/// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N,
+/// rows, columns, 2]`: (x, y) from (−1, −1), top left, to (1, 1), bottom right;
+/// or those of volumes `[N, C, D, H, W]` at (x, y, z).
 #[derive(Clone, Copy, Debug)]
 pub struct GridSample {
     /// The settings.
     pub options: GridSampleOptions,
 }
 
-/// A coordinate of an image, and its derivative by that of the grid.
+/// A coordinate in pixels, and its derivative by the coordinate of the grid.
 type Coordinate = (f64, f64);
 
-/// A pixel that goes into a value: its index in the plane, if it is in it, its
-/// weight, and the derivatives of the weight by each coordinate of the grid.
+/// A pixel that contributes to a value: its index in the plane if it is inside,
+/// its weight, and the derivatives of the weight by each coordinate of the
+/// grid.
 struct Tap<T, const D: usize> {
     pixel: usize,
     weight: T,
     slopes: [T; D],
 }
 
-/// A tap along one axis: the index, its weight, and the derivative of that.
+/// A tap along one axis: the index, its weight, and the derivative of the
+/// weight.
 #[derive(Clone, Copy)]
 struct AxisTap {
     index: usize,
@@ -82,19 +84,20 @@ struct AxisTap {
 }
 
 impl GridSampleOptions {
-    /// A coordinate of the grid in pixels of an axis of `extent` pixels.
-    fn unpadded(&self, x: f64, extent: usize) -> Coordinate {
-        let last = extent as f64 - 1.0;
+    /// Converts a coordinate of the grid to pixels of an axis of `length`
+    /// pixels.
+    fn unpadded(&self, x: f64, length: usize) -> Coordinate {
+        let last = length as f64 - 1.0;
         match self.align_corners {
             true => ((x + 1.0) / 2.0 * last, last / 2.0),
-            false => (((x + 1.0) * extent as f64 - 1.0) / 2.0, extent as f64 / 2.0),
+            false => (((x + 1.0) * length as f64 - 1.0) / 2.0, length as f64 / 2.0),
         }
     }
 
-    /// Where a coordinate lies on an axis of `extent` pixels, once the padding
-    /// has brought it back.
-    fn padded(&self, coordinate: Coordinate, extent: usize) -> Coordinate {
-        let last = extent as f64 - 1.0;
+    /// A coordinate on an axis of `length` pixels, after the padding has mapped
+    /// it into the axis.
+    fn padded(&self, coordinate: Coordinate, length: usize) -> Coordinate {
+        let last = length as f64 - 1.0;
         match self.padding {
             GridSamplePadding::Zeros => coordinate,
             GridSamplePadding::Border => clipped(coordinate, last),
@@ -114,28 +117,29 @@ impl GridSampleOptions {
         }
     }
 
-    /// What a coordinate of the grid is beyond the pixel before it, from 0 to 1,
-    /// and the derivative of that.
-    fn rest(&self, x: f64, extent: usize) -> Coordinate {
-        let unpadded = self.unpadded(x, extent);
-        // Cubic convolution brings back each pixel for itself.
+    /// The distance of a coordinate of the grid from the pixel before it, from
+    /// 0 to 1, and the derivative of that.
+    fn rest(&self, x: f64, length: usize) -> Coordinate {
+        let unpadded = self.unpadded(x, length);
+        // With cubic convolution, the padding is applied to each pixel
+        // separately.
         let (place, by_x) = match self.mode {
             GridSampleMode::Bicubic => unpadded,
-            GridSampleMode::Bilinear | GridSampleMode::Nearest => self.padded(unpadded, extent),
+            GridSampleMode::Bilinear | GridSampleMode::Nearest => self.padded(unpadded, length),
         };
         (place - place.floor(), by_x)
     }
 
-    /// The taps of a coordinate of the grid along an axis of `extent` pixels, of
-    /// which the first [`taps_along`](Self::taps_along) count.
-    fn along(&self, x: f64, extent: usize) -> [AxisTap; 4] {
+    /// The taps of a coordinate of the grid along an axis of `length` pixels;
+    /// only the first [`taps_along`](Self::taps_along) are used.
+    fn along(&self, x: f64, length: usize) -> [AxisTap; 4] {
         let tap = |pixel: f64, weight: f64, slope| {
-            // What lies at no number is no number.
-            let inside = pixel >= 0.0 && pixel < extent as f64 || weight.is_nan();
+            // At a NaN coordinate the value is NaN.
+            let inside = pixel >= 0.0 && pixel < length as f64 || weight.is_nan();
             AxisTap { index: if inside { pixel as usize } else { NOWHERE }, weight, slope }
         };
-        let unpadded = self.unpadded(x, extent);
-        let (place, by_x) = self.padded(unpadded, extent);
+        let unpadded = self.unpadded(x, length);
+        let (place, by_x) = self.padded(unpadded, length);
         let first = place.floor();
         let rest = place - first;
         let none = tap(-1.0, 0.0, 0.0);
@@ -144,29 +148,29 @@ impl GridSampleOptions {
             GridSampleMode::Bilinear => {
                 [tap(first, 1.0 - rest, -by_x), tap(first + 1.0, rest, by_x), none, none]
             }
-            // Here the padding brings back each pixel for itself.
+            // The padding is applied to each pixel separately.
             GridSampleMode::Bicubic => {
                 let (place, by_x) = unpadded;
                 let rest = place - place.floor();
                 let (weights, slopes) = (cubic_weights(rest), cubic_slopes(rest));
                 std::array::from_fn(|i| {
                     let pixel = (place.floor() + i as f64 - 1.0, 0.0);
-                    tap(self.padded(pixel, extent).0, weights[i], by_x * slopes[i])
+                    tap(self.padded(pixel, length).0, weights[i], by_x * slopes[i])
                 })
             }
         }
     }
 
-    /// Adds the pixels that go into the value at a coordinate of the grid, those
-    /// along the first axis next to each other.
+    /// Adds the pixels that contribute to the value at a coordinate of the
+    /// grid; those along the first axis are adjacent.
     fn push_taps<T: Float, const D: usize>(
         &self,
         place: [f64; D],
-        extents: [usize; D],
+        sizes: [usize; D],
         taps: &mut Vec<Tap<T, D>>,
     ) {
         let along: [[AxisTap; 4]; D] =
-            std::array::from_fn(|axis| self.along(place[axis], extents[axis]));
+            std::array::from_fn(|axis| self.along(place[axis], sizes[axis]));
         let count = self.taps_along();
         for tap in 0..count.pow(D as u32) {
             let (mut digits, mut stride, mut pixel, mut weight) = (tap, 1, 0, 1.0);
@@ -178,7 +182,7 @@ impl GridSampleOptions {
                     true => NOWHERE,
                     false => pixel + index * stride,
                 };
-                stride *= extents[axis];
+                stride *= sizes[axis];
                 weight *= factor;
                 for (by, product) in slopes.iter_mut().enumerate() {
                     *product *= if by == axis { slope } else { factor };
@@ -189,17 +193,18 @@ impl GridSampleOptions {
     }
 }
 
-/// Limited to the pixels' centres; beyond them no gradient flows.
+/// Limits a coordinate to the centres of the pixels; beyond them the gradient
+/// is 0.
 fn clipped((place, slope): Coordinate, last: f64) -> Coordinate {
     match place {
         place if place >= last => (last, 0.0),
         place if place > 0.0 => (place, slope),
-        // NaN included, as in PyTorch.
+        // For NaN too, as in PyTorch.
         _ => (0.0, 0.0),
     }
 }
 
-/// Mirrored at both ends until it lies between them.
+/// Mirrors a coordinate at both ends until it is between them.
 fn reflected((place, slope): Coordinate, low: f64, high: f64) -> Coordinate {
     let span = high - low;
     if span <= 0.0 {
@@ -214,27 +219,28 @@ fn reflected((place, slope): Coordinate, low: f64, high: f64) -> Coordinate {
     }
 }
 
-/// The extents of one problem.
-struct Extents<const D: usize> {
+/// The sizes of one call.
+struct Sizes<const D: usize> {
     channels: usize,
-    /// The axes of an image from the last one on, in the order of coordinates.
+    /// The lengths of the axes of an image, from the last axis on, in the order
+    /// of coordinates.
     image: [usize; D],
-    /// Elements of one image.
+    /// The number of elements of one image.
     pixels: usize,
-    /// Coordinates in one sample's grid.
-    places: usize,
-    /// Taps for each of them.
+    /// The number of coordinates in the grid of one sample.
+    points: usize,
+    /// The number of taps for each coordinate.
     taps: usize,
 }
 
 impl GridSample {
-    fn extents<const D: usize>(&self, x: &Shape, grid: &Shape) -> Extents<D> {
+    fn sizes<const D: usize>(&self, x: &Shape, grid: &Shape) -> Sizes<D> {
         let image = std::array::from_fn(|axis| x[x.len() - 1 - axis]);
-        Extents {
+        Sizes {
             channels: x[1],
             image,
             pixels: image.iter().product(),
-            places: grid[1..=D].iter().product(),
+            points: grid[1..=D].iter().product(),
             taps: self.options.taps_along().pow(D as u32),
         }
     }
@@ -242,29 +248,29 @@ impl GridSample {
     /// The taps of all coordinates of the grid.
     fn all_taps<T: Float, const D: usize>(
         &self,
-        extents: &Extents<D>,
+        sizes: &Sizes<D>,
         grid: &Tensor<T>,
     ) -> Vec<Tap<T, D>> {
         grid.with_slice(|grid| {
-            let mut taps = Vec::with_capacity(grid.len() / D * extents.taps);
+            let mut taps = Vec::with_capacity(grid.len() / D * sizes.taps);
             for place in grid.as_chunks::<D>().0 {
-                self.options.push_taps(place.map(T::to_f64), extents.image, &mut taps);
+                self.options.push_taps(place.map(T::to_f64), sizes.image, &mut taps);
             }
             taps
         })
     }
 
     fn output<T: Float, const D: usize>(&self, x: &Tensor<T>, grid: &Tensor<T>) -> Tensor<T> {
-        let extents = self.extents::<D>(x.shape(), grid.shape());
-        let taps = self.all_taps(&extents, grid);
-        let Extents { channels, pixels, places, taps: each, .. } = extents;
+        let sizes = self.sizes::<D>(x.shape(), grid.shape());
+        let taps = self.all_taps(&sizes, grid);
+        let Sizes { channels, pixels, points, taps: each, .. } = sizes;
         let batch = [x.shape()[0], channels];
         let shape: Shape = batch.iter().chain(&grid.shape()[1..=D]).copied().collect();
         x.with_slice(|x| {
             Tensor::build(shape, |out| {
-                for_each_chunk(out, places, 2 * each, |plane, out| {
+                for_each_chunk(out, points, 2 * each, |plane, out| {
                     let x = &x[plane * pixels..][..pixels];
-                    let taps = &taps[plane / channels * places * each..][..places * each];
+                    let taps = &taps[plane / channels * points * each..][..points * each];
                     for (out, taps) in out.iter_mut().zip(taps.chunks_exact(each)) {
                         let inside = taps.iter().filter(|tap| tap.pixel != NOWHERE);
                         *out = inside.fold(T::ZERO, |sum, tap| sum + tap.weight * x[tap.pixel]);
@@ -276,18 +282,18 @@ impl GridSample {
 
     fn gradients<T: Float, const D: usize>(&self, call: &Call<'_, T, ()>) -> Cotangents<T> {
         let (x, grid) = (&call.inputs[0], &call.inputs[1]);
-        let extents = self.extents::<D>(x.shape(), grid.shape());
-        let taps = self.all_taps(&extents, grid);
-        let Extents { channels, pixels, places, taps: each, .. } = extents;
+        let sizes = self.sizes::<D>(x.shape(), grid.shape());
+        let taps = self.all_taps(&sizes, grid);
+        let Sizes { channels, pixels, points, taps: each, .. } = sizes;
         let g = call.cotangent.contiguous();
         let g = g.as_slice().expect("made contiguous");
         call.each(|input| match input {
             0 => Tensor::build(x.shape(), |dx| {
                 dx.fill(T::ZERO);
-                let cost = 2 * each * places.div_ceil(pixels.max(1));
+                let cost = 2 * each * points.div_ceil(pixels.max(1));
                 for_each_chunk(dx, pixels, cost, |plane, dx| {
-                    let g = &g[plane * places..][..places];
-                    let taps = &taps[plane / channels * places * each..][..places * each];
+                    let g = &g[plane * points..][..points];
+                    let taps = &taps[plane / channels * points * each..][..points * each];
                     for (&g, taps) in g.iter().zip(taps.chunks_exact(each)) {
                         for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
                             dx[tap.pixel] += tap.weight * g;
@@ -297,12 +303,12 @@ impl GridSample {
             }),
             _ => x.with_slice(|x| {
                 Tensor::build(grid.shape(), |dgrid| {
-                    for_each_chunk(dgrid, D * places, 2 * each * channels, |sample, dgrid| {
+                    for_each_chunk(dgrid, D * points, 2 * each * channels, |sample, dgrid| {
                         dgrid.fill(T::ZERO);
-                        let taps = &taps[sample * places * each..][..places * each];
+                        let taps = &taps[sample * points * each..][..points * each];
                         for plane in sample * channels..(sample + 1) * channels {
                             let x = &x[plane * pixels..][..pixels];
-                            let g = &g[plane * places..][..places];
+                            let g = &g[plane * points..][..points];
                             let dgrid = dgrid.as_chunks_mut::<D>().0;
                             for ((d, &g), taps) in dgrid.iter_mut().zip(g).zip(taps.chunks(each)) {
                                 for tap in taps.iter().filter(|tap| tap.pixel != NOWHERE) {
@@ -340,14 +346,17 @@ impl<T: Float> Op<T> for GridSample {
             return Err(misfit(x, grid));
         }
         if axes == 3 && self.options.mode == GridSampleMode::Bicubic {
-            return Err(Error::argument("grid_sample", "the mode Bicubic is for images alone"));
+            return Err(Error::argument("grid_sample", "the mode Bicubic is for images only"));
         }
         let output: Shape = x[..2].iter().chain(&grid[1..=axes]).copied().collect();
         match output.checked_elements() {
             Some(values) if values == 0 || !x[2..].contains(&0) => Ok(output),
-            Some(_) => Err(Error::shape("grid_sample", format!("images {x} have no pixels"))),
+            Some(_) => Err(Error::shape(
+                "grid_sample",
+                format!("expected images with pixels, got shape {x}"),
+            )),
             None => {
-                let message = format!("{output} has too many elements to count");
+                let message = format!("the number of elements of {output} overflows");
                 Err(Error::shape("grid_sample", message))
             }
         }
@@ -396,7 +405,7 @@ impl<T: Float> Op<T> for GridSample {
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         use GridSamplePadding::*;
         let mut rng = Rng::seed(23);
-        // Coordinates between pixels, inside and outside.
+        // Coordinates between pixels, inside and outside the image.
         let grid = Tensor::uniform([2, 2, 3, 2], -1.7, 1.7, &mut rng);
         let deep = Tensor::uniform([2, 1, 2, 3, 3], -1.7, 1.7, &mut rng);
         let mut samples = Vec::new();
@@ -427,7 +436,7 @@ impl<T: Float> Op<T> for GridSample {
 ///
 /// # Errors
 ///
-/// When these are not the matrices' extents.
+/// When the matrices have another shape.
 pub(super) fn affine_grid<X: Ops>(
     theta: &X,
     output_size: &[usize],
@@ -443,29 +452,30 @@ pub(super) fn affine_grid<X: Ops>(
         return Err(Error::shape("affine_grid", message));
     }
     let size = output_size.iter().copied();
-    let places: Shape = [shape[0]].into_iter().chain(size).chain([axes]).collect();
-    if places.checked_elements().is_none() {
-        let message = format!("{places} has too many elements to count");
+    let points: Shape = [shape[0]].into_iter().chain(size).chain([axes]).collect();
+    if points.checked_elements().is_none() {
+        let message = format!("the number of elements of {points} overflows");
         return Err(Error::shape("affine_grid", message));
     }
-    let centre = |place: usize, extent: usize| match (align_corners, extent) {
+    let centre = |place: usize, length: usize| match (align_corners, length) {
         (_, 1) => 0.0,
-        (true, _) => 2.0 * place as f64 / (extent - 1) as f64 - 1.0,
-        (false, _) => (2.0 * place as f64 + 1.0) / extent as f64 - 1.0,
+        (true, _) => 2.0 * place as f64 / (length - 1) as f64 - 1.0,
+        (false, _) => (2.0 * place as f64 + 1.0) / length as f64 - 1.0,
     };
-    // (x, y, 1) of each pixel, (x, y, z, 1) in volumes: the last axis first.
+    // (x, y, 1) of each pixel, or (x, y, z, 1) in volumes, with the last axis
+    // first.
     let pixels = Tensor::from_fn([output_size.iter().product(), axes + 1], |i| {
         let (pixel, part) = (i / (axes + 1), i % (axes + 1));
         let value = match output_size.iter().rev().nth(part) {
-            Some(&extent) => {
+            Some(&length) => {
                 let stride: usize = output_size[axes - part..].iter().product();
-                centre(pixel / stride % extent, extent)
+                centre(pixel / stride % length, length)
             }
             None => 1.0,
         };
         X::Element::from_f64(value)
     });
-    X::constant(pixels).matmul(&theta.transpose(1, 2)?)?.reshape(places)
+    X::constant(pixels).matmul(&theta.transpose(1, 2)?)?.reshape(points)
 }
 
 mod terms;

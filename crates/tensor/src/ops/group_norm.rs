@@ -1,4 +1,4 @@
-//! Normalisation of groups of channels, each sample for itself.
+//! Normalisation of groups of channels, separately for each sample.
 
 use super::normalisation::{Normalisation, Statistics};
 use super::per_sample::one_by_one;
@@ -20,24 +20,24 @@ use crate::tensor::Tensor;
 pub struct GroupNorm {
     /// The number of groups.
     pub groups: usize,
-    /// What keeps the divisor from 0.
+    /// The number added to the variance, so that the divisor is not 0.
     pub epsilon: f64,
 }
 
-/// The extents of one call.
-struct Extents {
+/// The sizes of one call.
+struct Sizes {
     samples: usize,
     channels: usize,
-    /// Elements of one channel of one sample.
+    /// The number of elements of one channel of one sample.
     elements: usize,
 }
 
-impl Extents {
+impl Sizes {
     fn of(x: &Shape) -> Self {
         Self { samples: x[0], channels: x[1], elements: x[2..].iter().product() }
     }
 
-    /// The channels of all samples as those of one.
+    /// The channels of all samples, as the channels of one sample.
     fn rows(&self) -> Channels {
         Channels::of(&[1, self.samples * self.channels, self.elements].into())
     }
@@ -49,8 +49,9 @@ impl Extents {
     }
 }
 
-/// What is kept for the gradient: the mean of each group of each sample, and
-/// what its distances from it are multiplied by.
+/// What the gradient needs: the mean of each group of each sample, and the
+/// factor of the distances from it.
+#[derive(Debug)]
 pub struct GroupStatistics<T> {
     mean: Vec<T>,
     factor: Vec<T>,
@@ -58,8 +59,8 @@ pub struct GroupStatistics<T> {
 
 impl GroupNorm {
     /// The index of a channel's group among those of all samples.
-    fn group(&self, extents: &Extents, n: usize, c: usize) -> usize {
-        n * self.groups + c * self.groups / extents.channels
+    fn group(&self, sizes: &Sizes, n: usize, c: usize) -> usize {
+        n * self.groups + c * self.groups / sizes.channels
     }
 }
 
@@ -74,7 +75,7 @@ impl<T: Float> Op<T> for GroupNorm {
             return Err(Error::shape("group_norm", message));
         };
         if self.groups == 0 || channels % self.groups != 0 {
-            let message = format!("{channels} channels do not form {} groups", self.groups);
+            let message = format!("{channels} channels do not divide into {} groups", self.groups);
             return Err(Error::shape("group_norm", message));
         }
         for (name, shape) in ["weight", "bias"].iter().zip(&inputs[1..]) {
@@ -107,8 +108,8 @@ impl<T: Float> Op<T> for GroupNorm {
         if x.is_empty() {
             return (x, GroupStatistics { mean: Vec::new(), factor: Vec::new() });
         }
-        let extents = Extents::of(x.shape());
-        let groups = extents.samples * self.groups;
+        let sizes = Sizes::of(x.shape());
+        let groups = sizes.samples * self.groups;
         let grouped = x.reshape([1, groups, x.len() / groups]).expect("the same elements");
         let statistics = ChannelStatistics::of(&grouped).expect("the input has three axes");
         let epsilon = T::from_f64(self.epsilon);
@@ -118,16 +119,16 @@ impl<T: Float> Op<T> for GroupNorm {
             factor: statistics.variance.to_vec().into_iter().map(factor).collect(),
         };
         let parameter = |index: usize, otherwise| {
-            inputs.get(index).map_or(vec![otherwise; extents.channels], |input| input.to_vec())
+            inputs.get(index).map_or(vec![otherwise; sizes.channels], |input| input.to_vec())
         };
         let (weight, bias) = (parameter(1, T::ONE), parameter(2, T::ZERO));
-        let mean = extents.spread(|n, c| saved.mean[self.group(&extents, n, c)]);
-        let scale = extents.spread(|n, c| saved.factor[self.group(&extents, n, c)] * weight[c]);
-        let bias = extents.spread(|_, c| bias[c]);
+        let mean = sizes.spread(|n, c| saved.mean[self.group(&sizes, n, c)]);
+        let scale = sizes.spread(|n, c| saved.factor[self.group(&sizes, n, c)] * weight[c]);
+        let bias = sizes.spread(|_, c| bias[c]);
         let y = x.with_slice(|values| {
             Tensor::build(x.shape(), |out| {
                 let each = [&mean[..], &scale, &bias];
-                extents
+                sizes
                     .rows()
                     .map([values], each, out, |[x], [mean, scale, bias]| (x - mean) * scale + bias);
             })
@@ -144,19 +145,19 @@ impl<T: Float> Op<T> for GroupNorm {
         let [x, g] = inputs.each_ref().map(|input| input.as_slice().expect("made contiguous"));
         let GroupStatistics { mean, factor } = call.saved;
         let shape = call.inputs[0].shape();
-        let extents = Extents::of(shape);
+        let sizes = Sizes::of(shape);
         let weight =
-            call.inputs.get(1).map_or(vec![T::ONE; extents.channels], |weight| weight.to_vec());
-        let group = |n: usize, c: usize| self.group(&extents, n, c);
-        let means = extents.spread(|n, c| mean[group(n, c)]);
+            call.inputs.get(1).map_or(vec![T::ONE; sizes.channels], |weight| weight.to_vec());
+        let group = |n: usize, c: usize| self.group(&sizes, n, c);
+        let means = sizes.spread(|n, c| mean[group(n, c)]);
         let zeros = vec![T::ZERO; means.len()];
         // Σ g and Σ g·(x − mean) of each channel of each sample.
-        let sums = extents.rows().sums([g, x], [&zeros, &means]);
-        let sums_of = |n: usize, c: usize| sums[n * extents.channels + c];
-        // The same of each group, weighted.
+        let sums = sizes.rows().sums([g, x], [&zeros, &means]);
+        let sums_of = |n: usize, c: usize| sums[n * sizes.channels + c];
+        // The same for each group, weighted.
         let mut totals = vec![[T::ZERO; 2]; mean.len()];
-        for n in 0..extents.samples {
-            for c in 0..extents.channels {
+        for n in 0..sizes.samples {
+            for c in 0..sizes.channels {
                 for (total, sum) in totals[group(n, c)].iter_mut().zip(sums_of(n, c)) {
                     *total += sum * weight[c];
                 }
@@ -164,23 +165,23 @@ impl<T: Float> Op<T> for GroupNorm {
         }
         let count = T::from_f64((x.len() / mean.len()) as f64);
         let over_samples = |value: &dyn Fn(usize, usize) -> T| {
-            Tensor::from_fn([extents.channels], |c| {
-                (0..extents.samples).map(|n| value(n, c)).sum::<T>()
+            Tensor::from_fn([sizes.channels], |c| {
+                (0..sizes.samples).map(|n| value(n, c)).sum::<T>()
             })
         };
         call.each(|index| match index {
             0 => {
                 // factor · (g·weight − Σ/count − (x − mean) · factor² · Σ·(x − mean)/count)
-                let scale = extents.spread(|n, c| factor[group(n, c)] * weight[c]);
-                let slope = extents.spread(|n, c| {
+                let scale = sizes.spread(|n, c| factor[group(n, c)] * weight[c]);
+                let slope = sizes.spread(|n, c| {
                     let (factor, [_, slope]) = (factor[group(n, c)], totals[group(n, c)]);
                     -factor * factor * (factor * slope / count)
                 });
                 let shift =
-                    extents.spread(|n, c| -factor[group(n, c)] * totals[group(n, c)][0] / count);
+                    sizes.spread(|n, c| -factor[group(n, c)] * totals[group(n, c)][0] / count);
                 Tensor::build(shape, |out| {
                     let each = [&means[..], &scale, &slope, &shift];
-                    extents.rows().map([x, g], each, out, |[x, g], [mean, scale, slope, shift]| {
+                    sizes.rows().map([x, g], each, out, |[x, g], [mean, scale, slope, shift]| {
                         g * scale + ((x - mean) * slope + shift)
                     });
                 })
@@ -191,7 +192,7 @@ impl<T: Float> Op<T> for GroupNorm {
     }
 
     fn vjp_terms(&self, call: TermCall<'_, T, GroupStatistics<T>>) -> Result<TermCotangents<T>> {
-        let Extents { samples, channels, elements } = Extents::of(call.inputs[0].shape());
+        let Sizes { samples, channels, elements } = Sizes::of(call.inputs[0].shape());
         let (groups, each) = (self.groups, channels / self.groups);
         let normalisation = Normalisation {
             view: [1, samples * groups, each * elements],
@@ -228,7 +229,7 @@ mod tests {
     use super::super::Ops;
     use super::*;
 
-    /// One group over a whole sample is layer normalisation.
+    /// One group over a whole sample gives layer normalisation.
     #[test]
     fn one_group_is_layer_normalisation() {
         let x = Tensor::<f64>::normal([3, 4, 6], 2.0, 3.0, &mut Rng::seed(1));
@@ -247,8 +248,8 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert_eq!(refuse(&[2, 6], 4), "group_norm: 6 channels do not form 4 groups");
-        assert_eq!(refuse(&[2, 6], 0), "group_norm: 6 channels do not form 0 groups");
+        assert_eq!(refuse(&[2, 6], 4), "group_norm: 6 channels do not divide into 4 groups");
+        assert_eq!(refuse(&[2, 6], 0), "group_norm: 6 channels do not divide into 0 groups");
         assert_eq!(refuse(&[6], 1), "group_norm: expected an input of shape [N, C, …], got [6]");
     }
 }

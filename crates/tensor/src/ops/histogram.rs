@@ -6,18 +6,19 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl<T: Float> Tensor<T> {
-    /// How many elements lie in each of `bins` equal parts of a range, by
-    /// default from the smallest element to the largest, and the `bins` + 1
-    /// edges of the parts. Each part contains its lower edge, the last one its
-    /// upper edge too. A range of one number is widened by ½ on both sides.
+    /// The number of elements in each of `bins` equal parts of a range, and the
+    /// `bins` + 1 edges of the parts. The default range is from the smallest
+    /// element to the largest. Each part includes its lower edge; the last one
+    /// also its upper edge. A range of length 0 is widened by ½ on both sides.
     ///
-    /// With weights of the same shape their sums stand for the numbers; as a
-    /// `density` the bars have an area of 1 in all.
+    /// With weights of the same shape, the result is the sum of the weights in
+    /// each part instead of the number of elements. With `density`, the bars
+    /// have a total area of 1.
     ///
     /// # Errors
     ///
-    /// When there are no bins or too many for the memory, the range descends or
-    /// is not finite, or the weights have another shape.
+    /// When `bins` is 0 or too large for the memory, the range is descending or
+    /// not finite, or the weights have another shape.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -39,7 +40,9 @@ impl<T: Float> Tensor<T> {
             (low, high) = (low - 0.5, high + 0.5);
         }
         if bins == 0 || !(low < high && (high - low).is_finite()) {
-            let message = format!("{bins} bins from {low} to {high} are no histogram");
+            let message = format!(
+                "expected at least 1 bin and ascending bounds, got {bins} bins from {low} to {high}"
+            );
             return Err(Error::argument("histogram", message));
         }
         Shape::from([bins.saturating_add(1)]).check_memory::<T>("histogram")?;
@@ -47,12 +50,12 @@ impl<T: Float> Tensor<T> {
         Ok((self.histogram_edges(&edges, weights, density)?, edges))
     }
 
-    /// As [`histogram`](Self::histogram), for parts between edges that ascend.
+    /// As [`histogram`](Self::histogram), with given ascending edges.
     ///
     /// # Errors
     ///
-    /// When the edges are no ascending vector of two or more, or the weights
-    /// have another shape.
+    /// When the edges are not an ascending vector of two or more elements, or
+    /// the weights have another shape.
     pub fn histogram_edges(
         &self,
         edges: &Self,
@@ -69,7 +72,7 @@ impl<T: Float> Tensor<T> {
         };
         if let Some(weights) = weights.filter(|weights| weights.shape() != self.shape()) {
             let (shape, own) = (weights.shape(), self.shape());
-            let message = format!("weights of shape {shape} for elements of shape {own}");
+            let message = format!("expected weights of shape {own}, got {shape}");
             return Err(Error::shape("histogram_edges", message));
         }
         let bins = bounds.len() - 1;
@@ -93,7 +96,7 @@ impl<T: Float> Tensor<T> {
         Self::from_vec(sums, [bins])
     }
 
-    /// The smallest and the largest element; 0 and 1 where there is none.
+    /// The smallest and the largest element; 0 and 1 for no elements.
     fn bounds(&self) -> [f64; 2] {
         self.with_slice(|values| {
             let values = || values.iter().map(|x| x.to_f64());
@@ -111,13 +114,15 @@ impl<T: Float> Tensor<T> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_relative_eq;
+
     use super::*;
 
     const NAN: f64 = f64::NAN;
 
     fn assert_near(actual: &Tensor<f64>, expected: &[f64]) {
         let expected = Tensor::from_vec(expected.to_vec(), actual.shape()).unwrap();
-        assert!(actual.allclose(&expected, 1e-9, 1e-12).unwrap(), "{actual:?}, not {expected:?}");
+        assert_relative_eq!(*actual, expected, epsilon = 1e-12, max_relative = 1e-9);
     }
 
     /// Expected values: PyTorch's.

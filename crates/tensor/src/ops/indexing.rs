@@ -1,7 +1,7 @@
-//! Advanced indexing: elements and slices named by several index tensors at
-//! once, and copies with other values there. The functions are composed of
-//! others and written once, for the trait [`Ops`](crate::Ops) and for tensors
-//! of any element type alike.
+//! Advanced indexing: elements and slices that several index tensors select
+//! together, and copies with other values at these positions. The functions are
+//! composed of others and written once, for the trait [`Ops`](crate::Ops) and
+//! for tensors of any element type.
 
 use super::indexing;
 use crate::element::{Element, Number};
@@ -10,19 +10,19 @@ use crate::kernels::places::Places;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Functions of every element type, as items of the trait or, with `pub`, of a
+/// Functions for every element type, as items of the trait or, with `pub`, of a
 /// type.
 macro_rules! indexing_functions {
     ($($pub:tt)?) => {
-        /// The elements that index tensors name, one for each axis from the
-        /// first on; `None`, like a missing one, takes a whole axis:
-        /// `x.index(&[Some(&i), None, Some(&j)])` is `x[i, :, j]` of NumPy and
-        /// PyTorch.
+        /// The elements that index tensors select, one tensor for each axis
+        /// from the first on; `None`, or a missing tensor, selects a whole
+        /// axis: `x.index(&[Some(&i), None, Some(&j)])` is `x[i, :, j]` in
+        /// NumPy and PyTorch.
         ///
-        /// The index tensors broadcast together. Their axes stand where the
-        /// indexed axes were if those are neighbours, else in front. A negative
-        /// index counts from the end of its axis. A mask becomes index tensors
-        /// by `mask.nonzero().unbind(1)`.
+        /// The index tensors broadcast together. Their axes replace the indexed
+        /// axes if those are adjacent; otherwise they come first. A negative
+        /// index counts from the end of its axis. `mask.nonzero().unbind(1)`
+        /// converts a mask to index tensors.
         ///
         /// # Errors
         ///
@@ -34,14 +34,14 @@ macro_rules! indexing_functions {
             joined.index_select(named.axis, &named.positions)?.reshape(named.result)
         }
 
-        /// A copy with `values` at the places that index tensors name, as those
-        /// of [`index`](Self::index); the values broadcast to the shape that it
-        /// gives. Of several values for one place the last one in row-major
-        /// order stays (PyTorch leaves open which).
+        /// A copy with `values` at the positions that index tensors select, as
+        /// in [`index`](Self::index). The values broadcast to the shape that
+        /// `index` returns. Of several values for one position the last one in
+        /// row-major order is kept (PyTorch does not specify which).
         ///
         /// # Errors
         ///
-        /// As those of [`index`](Self::index), and when the values do not
+        /// The errors of [`index`](Self::index), and when the values do not
         /// broadcast.
         $($pub)? fn index_put(
             &self,
@@ -56,34 +56,34 @@ macro_rules! indexing_functions {
             put.reshape(shape)?.permute(&named.back())
         }
 
-        /// The elements at these places, counted in row-major order.
+        /// The elements at these row-major positions.
         ///
         /// # Errors
         ///
-        /// When a place does not exist.
-        $($pub)? fn take(&self, places: &[usize]) -> Result<Self> {
-            self.flatten(0, -1)?.index_select(0, places)
+        /// When a position is out of range.
+        $($pub)? fn take(&self, positions: &[usize]) -> Result<Self> {
+            self.flatten(0, -1)?.index_select(0, positions)
         }
 
-        /// A copy with the elements of `source` at these places, counted in
-        /// row-major order; of several for one place the last one stays.
+        /// A copy with the elements of `source` at these row-major positions.
+        /// Of several elements for one position the last one is kept.
         ///
         /// # Errors
         ///
-        /// When a place does not exist or the source has another number of
+        /// When a position is out of range or the source has another number of
         /// elements.
-        $($pub)? fn put(&self, places: &[usize], source: &Self) -> Result<Self> {
+        $($pub)? fn put(&self, positions: &[usize], source: &Self) -> Result<Self> {
             let (shape, flat) = (self.value().shape(), self.flatten(0, -1)?);
-            flat.index_copy(0, places, &source.flatten(0, -1)?)?.reshape(shape)
+            flat.index_copy(0, positions, &source.flatten(0, -1)?)?.reshape(shape)
         }
 
-        /// A copy with `source` in the place of what
-        /// [`slice`](Self::slice) gives.
+        /// A copy in which `source` replaces the elements that
+        /// [`slice`](Self::slice) returns.
         ///
         /// # Errors
         ///
-        /// As those of [`slice`](Self::slice), and when the source has another
-        /// shape than the slice.
+        /// The errors of [`slice`](Self::slice), and when the source does not
+        /// have the shape of the slice.
         $($pub)? fn slice_scatter(
             &self,
             source: &Self,
@@ -98,13 +98,13 @@ macro_rules! indexing_functions {
             self.index_copy(axis, &indices, source)
         }
 
-        /// A copy with `source` in the place of what
-        /// [`select`](Self::select) gives.
+        /// A copy in which `source` replaces the elements that
+        /// [`select`](Self::select) returns.
         ///
         /// # Errors
         ///
-        /// When the axis or the index does not exist, or the source has another
-        /// shape than what is replaced.
+        /// When the axis or the index does not exist, or the source does not
+        /// have the shape of the elements that it replaces.
         $($pub)? fn select_scatter(
             &self,
             source: &Self,
@@ -119,13 +119,13 @@ macro_rules! indexing_functions {
             self.index_copy(axis, &[index], &source.unsqueeze(along as isize)?)
         }
 
-        /// A copy with `source` on a diagonal, in the place of what
-        /// [`diagonal`](Self::diagonal) gives.
+        /// A copy in which `source` replaces the elements that
+        /// [`diagonal`](Self::diagonal) returns.
         ///
         /// # Errors
         ///
-        /// As those of [`diagonal`](Self::diagonal), and when the source has
-        /// another shape than the diagonal.
+        /// The errors of [`diagonal`](Self::diagonal), and when the source does
+        /// not have the shape of the diagonal.
         $($pub)? fn diagonal_scatter(
             &self,
             source: &Self,
@@ -142,16 +142,16 @@ macro_rules! indexing_functions {
     };
 }
 
-/// Functions of numbers, likewise.
+/// Functions for numbers, as items of the trait or, with `pub`, of a type.
 macro_rules! accumulating_functions {
     ($($pub:tt)?) => {
-        /// As [`index_put`](Self::index_put), but the values are added to what
-        /// is there; several for one place all count (PyTorch's
+        /// As [`index_put`](Self::index_put), but adds the values to the
+        /// elements; several values for one position are all added (PyTorch's
         /// `accumulate=True`).
         ///
         /// # Errors
         ///
-        /// As those of [`index_put`](Self::index_put).
+        /// The errors of [`index_put`](Self::index_put).
         $($pub)? fn index_put_accumulate(
             &self,
             indices: &[Option<&Tensor<i64>>],
@@ -166,33 +166,34 @@ macro_rules! accumulating_functions {
             put.reshape(shape)?.permute(&named.back())
         }
 
-        /// As [`put`](Self::put), but added to what is there; several for one
-        /// place all count.
+        /// As [`put`](Self::put), but adds to the elements; several values for
+        /// one position are all added.
         ///
         /// # Errors
         ///
-        /// As those of [`put`](Self::put).
-        $($pub)? fn put_accumulate(&self, places: &[usize], source: &Self) -> Result<Self> {
+        /// The errors of [`put`](Self::put).
+        $($pub)? fn put_accumulate(&self, positions: &[usize], source: &Self) -> Result<Self> {
             let (shape, flat) = (self.value().shape(), self.flatten(0, -1)?);
-            flat.index_add(0, places, &source.flatten(0, -1)?)?.reshape(shape)
+            flat.index_add(0, positions, &source.flatten(0, -1)?)?.reshape(shape)
         }
     };
 }
 
 pub(super) use {accumulating_functions, indexing_functions};
 
-/// What index tensors name: positions along one axis, into which the indexed
-/// axes are joined after they have been brought together.
+/// The elements that index tensors select: the indexed axes are moved next to
+/// each other and merged into one, and the elements are positions along this
+/// axis.
 pub(super) struct Named {
-    /// The axes in the order that brings the indexed ones together.
+    /// The axes in the order that makes the indexed ones adjacent.
     pub(super) order: Vec<isize>,
-    /// The shape with its axes in that order and the indexed ones joined.
+    /// The shape with its axes in that order and the indexed ones merged.
     pub(super) joined: Shape,
-    /// The joined axis.
+    /// The merged axis.
     pub(super) axis: isize,
     /// The positions along it.
     pub(super) positions: Vec<usize>,
-    /// The shape of the elements that are named.
+    /// The shape of the selected elements.
     pub(super) result: Shape,
     /// The indexed axes.
     pub(super) indexed: Vec<usize>,
@@ -205,7 +206,11 @@ impl Named {
         indices: &[Option<&Tensor<i64>>],
     ) -> Result<Self> {
         if indices.len() > shape.len() {
-            let message = format!("{} indices for the axes of shape {shape}", indices.len());
+            let message = format!(
+                "expected at most {} indices for shape {shape}, got {}",
+                shape.len(),
+                indices.len()
+            );
             return Err(Error::shape(place, message));
         }
         let named =
@@ -221,7 +226,7 @@ impl Named {
         order.splice(axis..axis, indexed.iter().copied());
         let before = || order[..axis].iter().map(|&axis| shape[axis]);
         let behind = || order[axis + indexed.len()..].iter().map(|&axis| shape[axis]);
-        // The positions were counted, so this product can be.
+        // The positions were computed, so this product does not overflow.
         let joined = indexed.iter().map(|&axis| shape[axis]).product();
         Ok(Self {
             joined: before().chain([joined]).chain(behind()).collect(),
@@ -233,17 +238,17 @@ impl Named {
         })
     }
 
-    /// The shape of what is named along the joined axis.
+    /// The shape of the slices selected along the merged axis.
     pub(super) fn slices(&self) -> Shape {
         self.joined.with(self.axis as usize, self.positions.len())
     }
 
-    /// The shape with the axes in order.
+    /// The shape with its axes in that order.
     pub(super) fn ordered(&self, shape: &Shape) -> Shape {
         self.order.iter().map(|&axis| shape[axis as usize]).collect()
     }
 
-    /// The order that puts the axes back.
+    /// The inverse order.
     pub(super) fn back(&self) -> Vec<isize> {
         let mut back = vec![0; self.order.len()];
         for (place, &axis) in (0..).zip(&self.order) {
@@ -252,8 +257,8 @@ impl Named {
         back
     }
 
-    /// For each position how far its elements lie behind the first ones in a
-    /// row-major tensor of this shape.
+    /// For each position, the offset of its elements from those of position 0
+    /// in a row-major tensor of this shape.
     pub(super) fn offsets(&self, shape: &Shape) -> Vec<usize> {
         let strides = shape.contiguous_strides();
         let offset = |&position: &usize| {
@@ -268,8 +273,8 @@ impl Named {
     }
 }
 
-/// The positions along indexed axes joined into one that index tensors name,
-/// which broadcast to one shape.
+/// The positions along the merged axis that index tensors select, which
+/// broadcast to one shape.
 fn positions<'a>(
     place: &str,
     shape: &Shape,
@@ -299,7 +304,8 @@ fn positions<'a>(
     Ok(positions)
 }
 
-/// Refuses a source of another shape than what it replaces.
+/// An error when a source does not have the shape of the elements that it
+/// replaces.
 pub(super) fn check_source(place: &str, replaced: &Shape, source: &Shape) -> Result<()> {
     if replaced == source {
         return Ok(());
@@ -307,10 +313,10 @@ pub(super) fn check_source(place: &str, replaced: &Shape, source: &Shape) -> Res
     Err(Error::shape(place, format!("expected a source of shape {replaced}, got {source}")))
 }
 
-/// Indices of an axis as an index tensor of a source's shape.
+/// Indices of an axis as an index tensor of the shape of a source.
 pub(super) fn column(axis: usize, indices: &[usize], source: &Shape) -> Result<Tensor<i64>> {
     let mut column = vec![1; source.len()];
-    // A scalar has no axis, and one index.
+    // A scalar has no axis, but one index.
     column.iter_mut().skip(axis).take(1).for_each(|length| *length = indices.len());
     Tensor::from_fn(column, |i| indices[i] as i64).broadcast_to(source)
 }
@@ -343,7 +349,7 @@ mod tests {
         let (i, j) = (at([0, 1, -1]), at([3, 0, -2]));
         let picked = x.index(&[Some(&i), None, Some(&j)]).unwrap();
         assert_eq!(picked, Tensor::from([[3, 7, 11], [12, 16, 20], [14, 18, 22]]));
-        // Neighbours stay where they were.
+        // Adjacent axes stay in their position.
         let picked = x.index(&[None, Some(&i), Some(&j)]).unwrap();
         assert_eq!(picked, Tensor::from([[3, 4, 10], [15, 16, 22]]));
         let grid = x.index(&[Some(&Tensor::from([[0], [1]])), Some(&at([2, 0]))]).unwrap();
@@ -393,7 +399,7 @@ mod tests {
         assert_eq!(error, "index: index 3 is out of range for axis 1 of [2, 3, 4]");
         assert!(message(&[Some(&at([-3]))]).contains("index -3"));
         assert!(message(&[Some(&at([i64::MIN]))]).contains("out of range"));
-        assert!(message(&[None; 4]).contains("4 indices"));
+        assert!(message(&[None; 4]).contains("at most 3 indices for shape [2, 3, 4], got 4"));
         let error = message(&[Some(&at([0, 1])), Some(&at([0, 1, 2]))]);
         assert!(error.starts_with("index: shapes [2] and [3] do not broadcast"), "{error}");
         let huge = Tensor::scalar(0).stretched([1 << 40, 1].into());

@@ -1,5 +1,5 @@
 //! Arithmetic and reductions of integers. They have no gradient, so these are
-//! plain methods; what does not fit the type wraps around, as in PyTorch.
+//! plain methods. Results that do not fit the type wrap around, as in PyTorch.
 
 use std::any::Any;
 
@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 
 macro_rules! binary {
     ($($(#[$doc:meta])* $name:ident |$a:ident, $b:ident| $value:expr;)*) => {
-        /// Functions of two integers that broadcast.
+        /// Functions of two integers, which broadcast.
         impl<T: Integer> Tensor<T> {$(
             $(#[$doc])*
             ///
@@ -28,20 +28,20 @@ macro_rules! binary {
 }
 
 binary! {
-    /// The larger one.
+    /// The larger element.
     maximum |a, b| a.max(b);
-    /// The smaller one.
+    /// The smaller element.
     minimum |a, b| a.min(b);
-    /// The bits that both have.
+    /// The bits that are set in both.
     bitwise_and |a, b| a & b;
-    /// The bits that either has.
+    /// The bits that are set in at least one.
     bitwise_or |a, b| a | b;
-    /// The bits that one has and the other has not.
+    /// The bits that are set in exactly one.
     bitwise_xor |a, b| a ^ b;
 }
 
 impl<T: Whole> Tensor<T> {
-    /// The elements as `i64`; nothing is copied where they are.
+    /// The elements as `i64`; nothing is copied if they already are.
     fn widened(&self) -> Tensor<i64> {
         match (self as &dyn Any).downcast_ref::<Tensor<i64>>() {
             Some(same) => same.clone(),
@@ -50,12 +50,12 @@ impl<T: Whole> Tensor<T> {
     }
 }
 
-/// Sums and products of integers and of truth values, in 64 bits whatever the
-/// element type, as in PyTorch. There is no mean: that of `x` is
+/// Sums and products of integers and booleans. They are computed in 64 bits for
+/// every element type, as in PyTorch. There is no mean; use
 /// `x.cast::<f64>().mean()`.
 impl<T: Whole> Tensor<T> {
-    /// The sum over some axes, which stay with the length 1 or go; of truth
-    /// values, how many are true.
+    /// The sum over some axes, which are kept with length 1 or removed; for
+    /// booleans, the number of true elements.
     ///
     /// # Errors
     ///
@@ -168,7 +168,7 @@ impl<T: Integer> Tensor<T> {
         self.map(|x| x.max(low).min(high))
     }
 
-    /// All bits turned round.
+    /// All bits inverted.
     #[must_use]
     pub fn bitwise_not(&self) -> Self {
         self.map(|x| !x)

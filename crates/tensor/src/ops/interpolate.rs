@@ -1,10 +1,11 @@
-//! Resizing by interpolation: nearest, linear, cubic and by areas, over one,
-//! two or three axes.
+//! Resizing by interpolation (nearest, linear, cubic and area) along one, two
+//! or three axes.
 //!
 //! Every mode is separable: along each axis a new element is a weighted sum of
 //! a few old ones, its *taps*, and the axes are resized one after the other.
-//! Coordinates follow PyTorch's `interpolate`; those of the nearest elements are
-//! computed in single precision for every element type, as PyTorch does for
+//! Coordinates follow PyTorch's `interpolate`. Those of the nearest elements
+//! are computed in single precision for every element type, as PyTorch does for
+//! images and for all gradients.
 //! images and for all gradients.
 
 use smallvec::SmallVec;
@@ -20,29 +21,30 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How new elements come from old ones.
+/// How new elements are computed from old ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InterpolateMode {
-    /// The element at the rounded-down place, PyTorch's `nearest`.
+    /// The element at the coordinate, rounded down; PyTorch's `nearest`.
     Nearest,
-    /// The element nearest to the centre, PyTorch's `nearest-exact`.
+    /// The element whose centre is nearest; PyTorch's `nearest-exact`.
     NearestExact,
-    /// Straight lines between neighbours: `linear`, `bilinear`, `trilinear`.
+    /// Linear interpolation between neighbours: `linear`, `bilinear`,
+    /// `trilinear`.
     Linear,
     /// Cubic convolution with a = −0.75 (Keys, 1981): `bicubic`.
     Cubic,
-    /// The mean of the elements under each new one: `area`.
+    /// The mean of the old elements that each new one covers: `area`.
     Area,
 }
 
-/// The new extents.
+/// The new lengths.
 #[derive(Clone, Debug, PartialEq)]
 enum Target {
     Size(SmallVec<[usize; 3]>),
     Scale(SmallVec<[f64; 3]>),
 }
 
-/// How to resize, and to what.
+/// The new size and the mode of a resize.
 ///
 /// ```
 /// use dendra_tensor::{Interpolate, InterpolateMode, Ops, Tensor};
@@ -67,14 +69,14 @@ fn fail<X>(message: String) -> Result<X> {
 }
 
 impl Interpolate {
-    /// To new extents of the axes after `[N, C]`.
+    /// Resizes the axes after `[N, C]` to these lengths.
     pub fn size(extents: &[usize], mode: InterpolateMode) -> Self {
         Self::to(Target::Size(extents.into()), mode)
     }
 
-    /// By a factor for each axis after `[N, C]`; extents are rounded down.
-    /// Coordinates are divided by the factors as they are given, which differ
-    /// from new extent / old extent where that was rounded.
+    /// Resizes the axes after `[N, C]` by these factors; the new lengths are
+    /// rounded down. Coordinates are divided by the given factors, which differ
+    /// from new length / old length where that was rounded.
     pub fn scale(factors: &[f64], mode: InterpolateMode) -> Self {
         Self::to(Target::Scale(factors.into()), mode)
     }
@@ -84,33 +86,33 @@ impl Interpolate {
         Self { target, mode, align_corners, antialias, recompute_scale_factor }
     }
 
-    /// Whether the centres of the first and last elements keep their places,
-    /// and not the edges of the image; for the modes linear and cubic.
+    /// Whether the centres of the first and last elements are aligned, instead
+    /// of the edges of the image; for the modes linear and cubic.
     #[must_use]
     pub fn align_corners(mut self, align: bool) -> Self {
         self.align_corners = align;
         self
     }
 
-    /// Whether an axis that shrinks is smoothed: its taps reach over all old
-    /// elements under a new one, as those of Pillow do; for the modes linear
-    /// and cubic, the latter with a = −0.5.
+    /// Whether an axis that shrinks is smoothed: its taps then cover all old
+    /// elements under a new one, as in Pillow; for the modes linear and cubic,
+    /// the latter with a = −0.5.
     #[must_use]
     pub fn antialias(mut self, antialias: bool) -> Self {
         self.antialias = antialias;
         self
     }
 
-    /// Whether coordinates go by the quotient of the extents instead of the
-    /// factors that were given.
+    /// Whether coordinates use the quotient of the lengths instead of the given
+    /// factors.
     #[must_use]
     pub fn recompute_scale_factor(mut self, recompute: bool) -> Self {
         self.recompute_scale_factor = recompute;
         self
     }
 
-    /// For each axis after the first two its new extent, and how many old
-    /// elements go into one new one.
+    /// For each axis after the first two, its new length and the number of old
+    /// elements per new one.
     fn plan(&self, shape: &Shape) -> Result<Vec<(usize, f64)>> {
         let axes = match &self.target {
             Target::Size(sizes) => sizes.len(),
@@ -122,7 +124,10 @@ impl Interpolate {
         }
         let smooth = matches!(self.mode, InterpolateMode::Linear | InterpolateMode::Cubic);
         if self.align_corners && !smooth {
-            return fail(format!("the mode {:?} has no corners to align", self.mode));
+            return fail(format!(
+                "align_corners is for the modes linear and cubic, not {:?}",
+                self.mode
+            ));
         }
         if self.antialias && !smooth {
             return fail(format!(
@@ -138,16 +143,20 @@ impl Interpolate {
                     let size = (extent as f64 * factors[axis]).floor();
                     if !(1.0..=u32::MAX.into()).contains(&size) {
                         let factor = factors[axis];
-                        return fail(format!("axis {} of {shape} times {factor}", axis + 2));
+                        return fail(format!(
+                            "axis {} of {shape} cannot be scaled by {factor}",
+                            axis + 2
+                        ));
                     }
                     (size as usize, 1.0 / factors[axis])
                 }
             };
             if size == 0 || extent == 0 {
-                let message = format!("axis {} of {shape} cannot have the extent {size}", axis + 2);
+                let message =
+                    format!("axis {} of {shape} cannot be resized to length {size}", axis + 2);
                 return fail(message);
             }
-            // The taps are listed, even where there are no elements.
+            // The taps are stored even when there are no elements.
             Shape::from([size]).check_memory::<f64>("interpolate")?;
             let step = match self.align_corners {
                 false if self.recompute_scale_factor => extent as f64 / size as f64,
@@ -160,10 +169,10 @@ impl Interpolate {
         (0..axes).map(axis).collect()
     }
 
-    /// The taps along an axis, unless it stays as it is.
+    /// The taps along an axis; `None` if the axis does not change.
     fn taps<T: Float>(&self, extent: usize, (size, step): (usize, f64)) -> Option<Taps<T>> {
-        // A cubic curve moves when the factor is not 1, as in PyTorch; lines
-        // stay as they are.
+        // Cubic interpolation changes an axis whenever the factor is not 1, as
+        // in PyTorch; linear interpolation does not if the length is the same.
         let moves = match self.mode {
             InterpolateMode::Cubic => !self.antialias && step != 1.0,
             InterpolateMode::NearestExact => step != 1.0,
@@ -174,25 +183,27 @@ impl Interpolate {
         }
         let mut taps = Taps { ends: Vec::new(), sources: Vec::new(), weights: Vec::new() };
         let last = extent - 1;
-        for place in 0..size {
+        for element in 0..size {
             let centre = match self.align_corners {
-                true => place as f64 * step,
-                false => (place as f64 + 0.5) * step - 0.5,
+                true => element as f64 * step,
+                false => (element as f64 + 0.5) * step - 0.5,
             };
             match self.mode {
-                InterpolateMode::Nearest if size == 2 * extent => taps.push(place / 2, 1.0),
+                InterpolateMode::Nearest if size == 2 * extent => taps.push(element / 2, 1.0),
                 InterpolateMode::Nearest => {
-                    taps.push(((place as f32 * step as f32) as usize).min(last), 1.0);
+                    taps.push(((element as f32 * step as f32) as usize).min(last), 1.0);
                 }
                 InterpolateMode::NearestExact => {
-                    taps.push((((place as f32 + 0.5) * step as f32) as usize).min(last), 1.0);
+                    taps.push((((element as f32 + 0.5) * step as f32) as usize).min(last), 1.0);
                 }
                 InterpolateMode::Linear if self.antialias => {
-                    taps.push_filtered(extent, (place as f64 + 0.5) * step, step, 1.0, |x| 1.0 - x);
+                    taps.push_filtered(extent, (element as f64 + 0.5) * step, step, 1.0, |x| {
+                        1.0 - x
+                    });
                 }
                 InterpolateMode::Cubic if self.antialias => {
                     let filter = |x| cubic_weight(x, -0.5);
-                    taps.push_filtered(extent, (place as f64 + 0.5) * step, step, 2.0, filter);
+                    taps.push_filtered(extent, (element as f64 + 0.5) * step, step, 2.0, filter);
                 }
                 InterpolateMode::Linear => {
                     let centre = centre.max(0.0);
@@ -209,8 +220,8 @@ impl Interpolate {
                     }
                 }
                 InterpolateMode::Area => {
-                    let start = place * extent / size;
-                    let end = ((place + 1) * extent).div_ceil(size);
+                    let start = element * extent / size;
+                    let end = ((element + 1) * extent).div_ceil(size);
                     for source in start..end {
                         taps.push(source, 1.0 / (end - start) as f64);
                     }
@@ -229,7 +240,8 @@ impl Interpolate {
     }
 }
 
-/// The weights of four neighbours for a place `t` after the second.
+/// The weights of four neighbours for a coordinate at a distance of `t` from
+/// the second.
 pub(super) fn cubic_weights(t: f64) -> [f64; 4] {
     [t + 1.0, t, 1.0 - t, 2.0 - t].map(|x| cubic_weight(x, -0.75))
 }
@@ -258,9 +270,9 @@ fn cubic_weight(x: f64, a: f64) -> f64 {
     }
 }
 
-/// Which old elements each new one comes from.
+/// The old elements from which each new one is computed.
 struct Taps<T> {
-    /// For each new element where its taps end.
+    /// For each new element, the end of its taps.
     ends: Vec<usize>,
     sources: Vec<usize>,
     weights: Vec<T>,
@@ -272,9 +284,9 @@ impl<T: Float> Taps<T> {
         self.weights.push(T::from_f64(weight));
     }
 
-    /// The taps of an element with its centre at `centre` of `extent` old
-    /// elements: a filter of the distance in steps, which ends at `reach`,
-    /// scaled so that the weights sum to 1. A step below 1 counts as 1.
+    /// Adds the taps of an element whose centre is at `centre` on an axis of
+    /// old elements. The weights are a filter of the distance in steps, which
+    /// is 0 from `reach` on, scaled to a sum of 1. A step below 1 counts as 1.
     fn push_filtered(
         &mut self,
         extent: usize,
@@ -294,20 +306,20 @@ impl<T: Float> Taps<T> {
         (start..end).for_each(|source| self.push(source, weight(source) / sum));
     }
 
-    /// Calls `work(place, source, weight)` for all taps.
+    /// Calls `work(element, source, weight)` for all taps.
     #[inline(always)]
     fn each(&self, mut work: impl FnMut(usize, usize, T)) {
         let mut tap = 0;
-        for (place, &end) in self.ends.iter().enumerate() {
+        for (element, &end) in self.ends.iter().enumerate() {
             while tap < end {
-                work(place, self.sources[tap], self.weights[tap]);
+                work(element, self.sources[tap], self.weights[tap]);
                 tap += 1;
             }
         }
     }
 
-    /// An axis resized or, `backwards`, the gradient of that brought back to
-    /// an axis of `extent` elements.
+    /// Resizes an axis or, with `backwards`, computes the gradient of that for
+    /// an axis of this length.
     fn apply(&self, x: &Tensor<T>, axis: usize, backwards: Option<usize>) -> Tensor<T> {
         let from = Rows::new(x.shape(), axis);
         let extent = backwards.unwrap_or(self.ends.len());
@@ -323,10 +335,10 @@ impl<T: Float> Taps<T> {
                         || {
                             self.each(
                                 #[inline(always)]
-                                |place, source, weight| {
+                                |element, source, weight| {
                                     let (read, written) = match backwards {
-                                        None => (source, place),
-                                        Some(_) => (place, source),
+                                        None => (source, element),
+                                        Some(_) => (element, source),
                                     };
                                     let x = &x[read * from.length..][..from.length];
                                     let out = &mut out[written * to.length..][..to.length];
@@ -345,7 +357,7 @@ impl<T: Float> Taps<T> {
     }
 }
 
-/// As many elements as rows of another extent have.
+/// The number of elements of rows of another length.
 fn x_shape(to: Rows, from: Rows, elements: usize) -> [usize; 1] {
     [elements / from.block().max(1) * to.block()]
 }
@@ -360,7 +372,7 @@ impl<T: Float> Op<T> for Interpolate {
         match shape.checked_elements() {
             Some(_) => Ok(shape),
             None => {
-                let message = format!("{shape} has too many elements to count");
+                let message = format!("the number of elements of {shape} overflows");
                 Err(Error::shape("interpolate", message))
             }
         }

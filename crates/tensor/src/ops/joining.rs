@@ -30,21 +30,21 @@ impl<T: Float> Op<T> for Cat {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let axis = call.output.shape().axis("cat", self.axis).expect("checked by the shape rule");
-        let extent = |index: usize| call.inputs[index].shape()[axis];
+        let length = |index: usize| call.inputs[index].shape()[axis];
         call.each(|index| {
-            let start = (0..index).map(extent).sum();
+            let start = (0..index).map(length).sum();
             call.cotangent
-                .narrow(self.axis, start, extent(index))
+                .narrow(self.axis, start, length(index))
                 .expect("the cotangent has the output's shape")
         })
     }
 
     fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
         let axis = call.output.shape().axis("cat", self.axis)?;
-        let extent = |index: usize| call.inputs[index].shape()[axis];
+        let length = |index: usize| call.inputs[index].shape()[axis];
         call.each(|index| {
-            let start = (0..index).map(extent).sum();
-            call.cotangent.narrow(self.axis, start, extent(index))
+            let start = (0..index).map(length).sum();
+            call.cotangent.narrow(self.axis, start, length(index))
         })
     }
 

@@ -22,9 +22,9 @@ use crate::tensor::Tensor;
 /// normalization", 2016).
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    /// The extents of the axes that are normalised together.
+    /// The lengths of the axes that are normalised together.
     pub normalized_shape: Shape,
-    /// What keeps the divisor from 0.
+    /// The number added to the variance, so that the divisor is not 0.
     pub epsilon: f64,
 }
 
@@ -32,16 +32,16 @@ pub struct LayerNorm {
 /// "Root mean square layer normalization", 2019).
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
-    /// The extents of the axes that are normalised together.
+    /// The lengths of the axes that are normalised together.
     pub normalized_shape: Shape,
-    /// What keeps the divisor from 0.
+    /// The number added to the mean square, so that the divisor is not 0.
     pub epsilon: f64,
 }
 
-/// The mean of a row and what its distances from it are multiplied by.
+/// The mean of a row and the factor of the distances from it.
 type Statistics<T> = [T; 2];
 
-/// Elementary steps for each element.
+/// The cost of an element in elementary steps.
 const COST: usize = 4;
 
 /// Σ f over the elements of rows of one length.
@@ -64,11 +64,11 @@ fn sum<T: Float, const N: usize>(rows: [&[T]; N], f: impl Fn([T; N]) -> T) -> T 
     halved(lanes, |a, b| a + b)
 }
 
-/// Checks settings and inputs: x, and the weight and the bias where there are.
+/// Checks the settings and the inputs: x, and the optional weight and bias.
 fn check(place: &str, normalized: &Shape, epsilon: f64, inputs: &[&Shape]) -> Result<Shape> {
     let x = inputs[0];
     if normalized.is_empty() || !x.ends_with(normalized) {
-        let axes: Vec<String> = normalized.iter().map(|extent| format!(", {extent}")).collect();
+        let axes: Vec<String> = normalized.iter().map(|size| format!(", {size}")).collect();
         let message = format!("expected an input of shape […{}], got {x}", axes.concat());
         return Err(Error::shape(place, message));
     }
@@ -102,7 +102,7 @@ fn statistics<T: Float>(row: &[T], centred: bool, epsilon: T) -> Statistics<T> {
         |[x]| (x - mean) * (x - mean),
     );
     let factor = T::ONE / (squares / count + epsilon).sqrt();
-    // Not 0 or ∞ because squares overflow or underflow.
+    // The factor is not 0 or ∞ by overflow or underflow of squares.
     if factor > T::ZERO && factor < T::HIGHEST {
         [mean, factor]
     } else {
@@ -110,8 +110,8 @@ fn statistics<T: Float>(row: &[T], centred: bool, epsilon: T) -> Statistics<T> {
     }
 }
 
-/// Mean and factor of a row whose squares are out of range: those of the row
-/// divided by its largest distance from the mean.
+/// Mean and factor of a row whose squares are out of range, computed from the
+/// row divided by its largest distance from the mean.
 #[cold]
 #[inline(never)]
 fn scaled<T: Float>(row: &[T], mean: T, epsilon: T) -> Statistics<T> {
@@ -178,9 +178,9 @@ fn forward<T: Float>(
     (y, saved)
 }
 
-/// The gradient of x, with h = g · weight and x̂ the normalised row:
-/// factor · (h − mean of h − x̂ · mean of h·x̂), without the mean of h where the
-/// row was not centred.
+/// The gradient of x, with h = g · weight and x̂ the normalised row: factor ·
+/// (h − mean of h − x̂ · mean of h·x̂), without the mean of h if the row was
+/// not centred.
 fn input_gradient<T: Float>(
     [x, g]: [&[T]; 2],
     weight: Option<&[T]>,
@@ -301,7 +301,8 @@ fn vjp_terms<T: Float>(
     epsilon: f64,
 ) -> Result<TermCotangents<T>> {
     let (rows, length) = (call.saved.len(), normalized.elements());
-    // The squares of rows with a factor beyond these may overflow or vanish.
+    // For rows with a factor outside this range, the squares may overflow or
+    // vanish.
     let fits = |&[_, factor]: &Statistics<T>| (1e-9..1e9).contains(&factor.to_f64());
     let range = (!call.saved.iter().all(fits))
         .then(|| Tensor::from_fn([1, rows, 1], |row| call.saved[row][1]));
@@ -317,8 +318,7 @@ fn attributes(normalized: &Shape, epsilon: f64) -> Attributes {
     vec![("normalized_shape", normalized.into()), ("epsilon", epsilon.into())]
 }
 
-/// Inputs with as many parameters as `parameters`, normalised over the last
-/// `axes` axes.
+/// Inputs with `parameters` parameters, normalised over the last `axes` axes.
 fn sample<T: Float>(shape: &[usize], axes: usize, parameters: usize) -> (Shape, Vec<Tensor<T>>) {
     let mut rng = Rng::seed(16);
     let normalized = Shape::from(&shape[shape.len() - axes..]);

@@ -1,6 +1,6 @@
-//! Shape and place with gradients: reshape, permute, slice, broadcast.
+//! Reshape, permute, slice and broadcast, with gradients.
 //!
-//! Forward is the method of [`Tensor`] of the same name.
+//! The forward pass is the method of [`Tensor`] of the same name.
 
 use smallvec::SmallVec;
 
@@ -13,8 +13,8 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A tensor of this shape without memory of its own, on which a view's shape
-/// rule costs nothing.
+/// A tensor of this shape without memory of its own, for the shape rules of
+/// views.
 pub(super) fn phantom(shape: &Shape) -> Tensor<u8> {
     Tensor::scalar(0).stretched(shape.clone())
 }
@@ -26,7 +26,7 @@ pub(super) fn sample<T: Float>(shape: &[usize]) -> Vec<Tensor<T>> {
 
 const CHECKED: &str = "the shape rule accepted the input";
 
-/// The same elements in row-major order under another shape.
+/// The same elements in row-major order with another shape.
 #[derive(Clone, Debug)]
 pub struct Reshape {
     /// The new shape.
@@ -42,7 +42,7 @@ impl<T: Float> Op<T> for Reshape {
             return Ok(self.shape.clone());
         }
         let message =
-            format!("{} and {} differ in their number of elements", inputs[0], self.shape);
+            format!("shapes {} and {} differ in their number of elements", inputs[0], self.shape);
         Err(Error::shape("reshape", message))
     }
 
@@ -80,12 +80,12 @@ impl<T: Float> Op<T> for Reshape {
 /// The axes in another order.
 #[derive(Clone, Debug)]
 pub struct Permute {
-    /// Which axis of the input each axis of the output is.
+    /// For each axis of the output, the axis of the input.
     pub axes: SmallVec<[isize; 4]>,
 }
 
 impl Permute {
-    /// The order of the axes that undoes this one.
+    /// The inverse order of the axes.
     fn inverse(&self, shape: &Shape) -> SmallVec<[usize; 4]> {
         let mut inverse = SmallVec::from_elem(0, self.axes.len());
         for (to, &axis) in self.axes.iter().enumerate() {
@@ -139,9 +139,9 @@ pub struct Slice {
     pub axis: isize,
     /// The first index.
     pub start: isize,
-    /// The index to stop before.
+    /// The index after the last one.
     pub end: Option<isize>,
-    /// The distance of the indices.
+    /// The distance between the indices.
     pub step: isize,
 }
 
@@ -218,7 +218,7 @@ impl<T: Float> Op<T> for Slice {
     }
 }
 
-/// Stretched to a shape by NumPy's rule.
+/// Broadcasts to a shape by NumPy's rule.
 #[derive(Clone, Debug)]
 pub struct BroadcastTo {
     /// The new shape.

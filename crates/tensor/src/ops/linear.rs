@@ -24,7 +24,10 @@ impl<T: Float> Op<T> for Linear {
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let (x, weight) = (inputs[0], inputs[1]);
         let &[out_features, in_features] = &weight[..] else {
-            return Err(Error::shape("linear", format!("the weight {weight} is not [out, in]")));
+            return Err(Error::shape(
+                "linear",
+                format!("expected a weight of shape [out, in], got {weight}"),
+            ));
         };
         let Some((&features, batch)) = x.split_last().filter(|(last, _)| **last == in_features)
         else {
@@ -156,8 +159,11 @@ mod tests {
         };
         assert_eq!(refuse(&[2, 5], &[2]), "linear: expected input of shape […, 5], got [3, 4]");
         assert_eq!(refuse(&[2, 4], &[3]), "linear: expected a bias of shape [2], got [3]");
-        assert_eq!(refuse(&[1, 2, 4], &[1]), "linear: the weight [1, 2, 4] is not [out, in]");
-        // A vector is one row, whose axis goes from the result.
+        assert_eq!(
+            refuse(&[1, 2, 4], &[1]),
+            "linear: expected a weight of shape [out, in], got [1, 2, 4]"
+        );
+        // A vector counts as one row, and that axis is removed from the result.
         let weight = Tensor::from([1.0, 2.0, 0.0, 4.0]);
         let y = Tensor::<f32>::ones([3, 4]).linear(&weight, Some(&Tensor::scalar(0.5))).unwrap();
         assert_eq!(y, Tensor::from([7.5; 3]));

@@ -18,11 +18,12 @@ family! {
     /// Linear algebra, as methods of tensors and of the variables of automatic
     /// differentiation.
     ///
-    /// Matrices are the last two axes; those before them are batches. All is
-    /// computed in double precision and rounded to the number type at the end,
-    /// for matrices of moderate size: a few hundred rows take well below a second.
-    /// A matrix with a NaN or an infinity is an error ([`Error::NotFinite`])
-    /// everywhere, where PyTorch returns NaN from some functions.
+    /// Matrices are the last two axes; the axes before them are a batch.
+    /// Everything is computed in double precision and rounded to the number
+    /// type at the end, for matrices of moderate size: a few hundred rows take
+    /// much less than a second. A matrix with a NaN or an infinity is an error
+    /// ([`Error::NotFinite`]) everywhere, where PyTorch returns NaN from some
+    /// functions.
     ///
     /// ```
     /// use dendra_tensor::{LinearAlgebra, Ops, Tensor};
@@ -39,8 +40,8 @@ family! {
     trait LinearAlgebra = "LinearAlgebra";
 
     Solve:
-    /// X with A·X = B, for this A of `[…, n, n]` and B of `[…, n, k]` or a vector
-    /// `[n]`; batches broadcast.
+    /// X with A·X = B, for this A of `[…, n, n]` and B of `[…, n, k]` or a
+    /// vector `[n]`; batches broadcast.
     ///
     /// # Errors
     ///
@@ -50,20 +51,20 @@ family! {
     }
 
     SolveTriangular:
-    /// As [`solve`](LinearAlgebra::solve), for a triangular A. The other triangle
-    /// is not read, nor is the diagonal when `unitriangular` says that it counts as
-    /// ones.
+    /// As [`solve`](LinearAlgebra::solve), for a triangular A. The other
+    /// triangle is not read. With `unitriangular` the diagonal counts as ones
+    /// and is not read either.
     ///
     /// # Errors
     ///
-    /// As those of `solve`.
+    /// The errors of `solve`.
     fn solve_triangular(&self, b: &Self, upper: bool, unitriangular: bool) -> Result<Self> {
         system("solve_triangular", SolveTriangular { upper, unitriangular }, self, b)
     }
 
     Cholesky:
-    /// The lower triangular L with L·Lᵀ = A, for a symmetric positive definite A of
-    /// `[…, n, n]`; of any other A what counts is (A + Aᵀ) / 2.
+    /// The lower triangular L with L·Lᵀ = A, for a symmetric positive definite
+    /// A of `[…, n, n]`; any other A is replaced by (A + Aᵀ) / 2.
     ///
     /// # Errors
     ///
@@ -77,8 +78,8 @@ family! {
     }
 
     Det:
-    /// The determinants of `[…, n, n]`, as `[…]`. Singular matrices have a gradient,
-    /// too.
+    /// The determinants of `[…, n, n]`, as `[…]`. Singular matrices have a
+    /// gradient too.
     ///
     /// # Errors
     ///
@@ -91,8 +92,8 @@ family! {
 
     SlogDet:
     /// The signs of the determinants of `[…, n, n]` and the logarithms of their
-    /// absolute values, as `[…]` each: 0 and −∞ for a singular matrix, which has no
-    /// gradient. None flows through the signs.
+    /// absolute values, as `[…]` each. For a singular matrix they are 0 and −∞,
+    /// without a gradient. No gradient flows through the signs.
     ///
     /// # Errors
     ///
@@ -109,8 +110,8 @@ family! {
     /// `[…, k, n]` with A = Q·R, for A of `[…, m, n]` and k = min(m, n) (PyTorch's
     /// mode `reduced`, and the signs of LAPACK).
     ///
-    /// The gradient takes the first k columns to be independent; where they are
-    /// not, it is not finite, as in PyTorch.
+    /// The gradient assumes that the first k columns are independent; otherwise
+    /// it is not finite, as in PyTorch.
     ///
     /// # Errors
     ///
@@ -125,13 +126,13 @@ family! {
     }
 
     Eigh:
-    /// The eigenvalues `[…, n]` of symmetric matrices `[…, n, n]`, ascending, and
-    /// their unit eigenvectors as the columns of `[…, n, n]`; of any other matrix
-    /// what counts is (A + Aᵀ) / 2. The element of an eigenvector with the largest
-    /// absolute value is positive.
+    /// The eigenvalues `[…, n]` of symmetric matrices `[…, n, n]`, ascending,
+    /// and their unit eigenvectors as the columns of `[…, n, n]`. Any other
+    /// matrix A is replaced by (A + Aᵀ) / 2. The element of an eigenvector with
+    /// the largest absolute value is positive.
     ///
-    /// The gradient of an eigenvector is not finite where its eigenvalue comes
-    /// twice, as in PyTorch; that of the eigenvalues is.
+    /// The gradient of an eigenvector is not finite if its eigenvalue occurs
+    /// twice, as in PyTorch; the gradient of the eigenvalues is finite.
     ///
     /// # Errors
     ///
@@ -153,8 +154,9 @@ family! {
     /// (PyTorch's `full_matrices=False`). The element of a column of U with the
     /// largest absolute value is positive.
     ///
-    /// The gradients of U and V are not finite where a singular value comes twice,
-    /// or is 0 and A not square, as in PyTorch; that of the values is.
+    /// The gradients of U and V are not finite if a singular value occurs
+    /// twice, or is 0 and A is not square, as in PyTorch; the gradient of the
+    /// singular values is finite.
     ///
     /// # Errors
     ///
@@ -172,11 +174,12 @@ family! {
     }
 
     Pinv:
-    /// The pseudoinverse `[…, n, m]` of `[…, m, n]`. Singular values up to `rtol`
-    /// times the largest count as 0; without `rtol` that is max(m, n) times the
-    /// distance of 1 to the next number of the type.
+    /// The pseudoinverse `[…, n, m]` of `[…, m, n]`. Singular values up to
+    /// `rtol` times the largest count as 0. The default of `rtol` is max(m, n)
+    /// times the difference between 1 and the next number of the type.
     ///
-    /// The gradient takes the rank not to change (G. Golub and V. Pereyra, 1973).
+    /// The gradient assumes that the rank is constant (G. Golub and V. Pereyra,
+    /// 1973).
     ///
     /// # Errors
     ///
@@ -190,8 +193,8 @@ family! {
     }
 
     MatrixExp:
-    /// The exponential Σ Aᵏ/k! of matrices `[…, n, n]`; infinite or NaN where it
-    /// leaves the range of the number type.
+    /// The exponential Σ Aᵏ/k! of matrices `[…, n, n]`; infinite or NaN where
+    /// it is out of the range of the number type.
     ///
     /// # Errors
     ///
@@ -216,8 +219,8 @@ family! {
         system("inv", Solve, self, &identity)
     }
 
-    /// X with L·Lᵀ·X = B, for this B of `[…, n, k]` or a vector `[n]` and the factor
-    /// L that [`cholesky`](LinearAlgebra::cholesky) gives.
+    /// X with L·Lᵀ·X = B, for this B of `[…, n, k]` or a vector `[n]` and a
+    /// factor L as [`cholesky`](LinearAlgebra::cholesky) returns it.
     ///
     /// # Errors
     ///
@@ -229,8 +232,8 @@ family! {
         upper.solve_triangular(&y, true, false).map_err(within)
     }
 
-    /// The eigenvalues of symmetric matrices, as [`eigh`](LinearAlgebra::eigh)
-    /// gives them.
+    /// The eigenvalues of symmetric matrices; see
+    /// [`eigh`](LinearAlgebra::eigh).
     ///
     /// # Errors
     ///
@@ -239,7 +242,7 @@ family! {
         Ok(self.eigh()?.0)
     }
 
-    /// The singular values, as [`svd`](LinearAlgebra::svd) gives them.
+    /// The singular values; see [`svd`](LinearAlgebra::svd).
     ///
     /// # Errors
     ///
@@ -248,9 +251,10 @@ family! {
         Ok(self.svd()?.1)
     }
 
-    /// The X of the smallest norm among those that make A·X − B smallest, for this
-    /// A of `[…, m, n]` of any rank and B of `[…, m, k]` or a vector `[m]`: A's
-    /// [`pinv`](LinearAlgebra::pinv) times B.
+    /// The least-squares solution of A·X = B, for this A of `[…, m, n]` of any
+    /// rank and B of `[…, m, k]` or a vector `[m]`. Of several solutions it is
+    /// the one with the smallest norm: A's [`pinv`](LinearAlgebra::pinv) times
+    /// B.
     ///
     /// # Errors
     ///
@@ -260,12 +264,12 @@ family! {
         self.pinv(None).and_then(|inverse| inverse.matmul(b)).map_err(within)
     }
 
-    /// The number of singular values above `rtol` times the largest, as `[…]`; see
-    /// [`pinv`](LinearAlgebra::pinv) for what `rtol` is otherwise.
+    /// The number of singular values above `rtol` times the largest, as `[…]`;
+    /// see [`pinv`](LinearAlgebra::pinv) for the default of `rtol`.
     ///
     /// # Errors
     ///
-    /// As those of `pinv`.
+    /// The errors of `pinv`.
     fn matrix_rank(&self, rtol: Option<f64>) -> Result<Tensor<i64>> {
         let shape = self.value().shape();
         let rtol = tolerance::<Self::Element>("matrix_rank", shape, rtol)?;
@@ -280,23 +284,23 @@ family! {
     }
 }
 
-/// The first place of a batch whose part of a tensor has an element that is not
+/// The first index of a batch at which a tensor has an element that is not
 /// finite.
 fn first_not_finite<T: Float>(x: &Tensor<T>, batch: &[usize]) -> Option<Vec<usize>> {
     if x.is_finite() {
         return None;
     }
     let element = x.to_vec().iter().position(|x| !x.is_finite())?;
-    let mut index = element / (x.len() / batch.iter().product::<usize>());
-    let mut place = vec![0; batch.len()];
-    for (slot, extent) in place.iter_mut().zip(batch).rev() {
-        *slot = index % extent;
-        index /= extent;
+    let mut matrix = element / (x.len() / batch.iter().product::<usize>());
+    let mut index = vec![0; batch.len()];
+    for (slot, size) in index.iter_mut().zip(batch).rev() {
+        *slot = matrix % size;
+        matrix /= size;
     }
-    Some(place)
+    Some(index)
 }
 
-/// Refuses matrices that are not finite.
+/// An error for matrices that are not finite.
 fn finite<V: Ops>(place: &str, x: &V) -> Result<()> {
     match first_not_finite(x.value(), batch(x.value().shape())) {
         None => Ok(()),
@@ -307,7 +311,7 @@ fn finite<V: Ops>(place: &str, x: &V) -> Result<()> {
     }
 }
 
-/// Refuses results that are not finite: the matrices of them have that fault.
+/// An error for results that are not finite: their matrices have this fault.
 fn accepted<V: Ops>(place: &str, result: V, shape: &Shape, fault: MatrixFault) -> Result<V> {
     match first_not_finite(result.value(), batch(shape)) {
         None => Ok(result),
@@ -315,7 +319,7 @@ fn accepted<V: Ops>(place: &str, result: V, shape: &Shape, fault: MatrixFault) -
     }
 }
 
-/// What singular values count as 0 below, relative to the largest.
+/// The bound below which singular values count as 0, relative to the largest.
 fn tolerance<T: Float>(place: &str, shape: &Shape, rtol: Option<f64>) -> Result<f64> {
     let [m, n] = rectangle(place, shape)?;
     match rtol {
@@ -327,8 +331,8 @@ fn tolerance<T: Float>(place: &str, shape: &Shape, rtol: Option<f64>) -> Result<
     }
 }
 
-/// The solution of a system, with vectors as matrices of one column, and of
-/// batches that broadcast.
+/// The solution of a system, for matrices or vectors, with batches that
+/// broadcast.
 fn system<V: Ops, O: super::Op<V::Element>>(place: &str, op: O, a: &V, b: &V) -> Result<V> {
     let n = square(place, a.value().shape())?;
     if b.value().rank() == 1 {
@@ -344,16 +348,16 @@ fn system<V: Ops, O: super::Op<V::Element>>(place: &str, op: O, a: &V, b: &V) ->
     finite(place, b)?;
     let [a_batch, b_batch] = [a, b].map(|x| Shape::from(batch(x.value().shape())));
     let both = a_batch.broadcast(&b_batch, place)?;
-    let stretched = |x: &V, own: &Shape, extents: [usize; 2]| match *own == both {
+    let stretched = |x: &V, own: &Shape, sizes: [usize; 2]| match *own == both {
         true => Ok(x.clone()),
-        false => x.broadcast_to(both.iter().copied().chain(extents).collect::<Vec<_>>()),
+        false => x.broadcast_to(both.iter().copied().chain(sizes).collect::<Vec<_>>()),
     };
     let (a, b) = (stretched(a, &a_batch, [n, n])?, stretched(b, &b_batch, [n, columns])?);
     let x = V::try_apply(op, &[&a, &b])?;
     accepted(place, x, a.value().shape(), MatrixFault::Singular)
 }
 
-/// Several results of an operation, one after the other along the last axis.
+/// Several results of an operation, concatenated along the last axis.
 pub(super) struct Packed<'a, V> {
     values: V,
     shape: &'a Shape,
@@ -366,7 +370,7 @@ impl<'a, V: Ops> Packed<'a, V> {
         Self { values, shape, start: 0 }
     }
 
-    /// The next one, of this shape for each matrix.
+    /// The next result, which has this shape for each matrix.
     pub(super) fn next(&mut self, of_each: &[usize]) -> Result<V> {
         let length = of_each.iter().product();
         let values = self.values.narrow(-1, self.start, length)?;
@@ -377,6 +381,8 @@ impl<'a, V: Ops> Packed<'a, V> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::random::Rng;
 
@@ -385,9 +391,7 @@ mod tests {
     }
 
     fn assert_close(a: &Tensor<f64>, b: &Tensor<f64>, tolerance: f64) {
-        let difference =
-            a.sub(b).unwrap().to_vec().iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        assert!(a.shape() == b.shape() && difference <= tolerance, "they differ by {difference}");
+        assert_abs_diff_eq!(a, b, epsilon = tolerance);
     }
 
     #[test]
@@ -461,7 +465,7 @@ mod tests {
         assert_eq!(a.matrix_rank(None).unwrap(), Tensor::scalar(1));
         assert_eq!(Tensor::<f32>::zeros([2, 3, 4]).matrix_rank(None).unwrap().to_vec(), [0, 0]);
         assert_eq!(Tensor::<f64>::zeros([0, 4]).matrix_rank(None).unwrap(), Tensor::scalar(0));
-        // The solution of the smallest norm: (1, 2) · 14 / 70.
+        // The least-squares solution of the smallest norm: (1, 2) · 14 / 70.
         let x = a.lstsq(&Tensor::from([1.0, 2.0, 3.0])).unwrap();
         assert_close(&x, &Tensor::from([0.2, 0.4]), 1e-15);
     }

@@ -1,4 +1,4 @@
-//! Truth: masks joined and counted, and what numbers are.
+//! Functions of masks, and predicates of numbers.
 
 use super::broadcast::{paired_shape, zip};
 use super::reduce::{forward, output_shape};
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 
 impl Tensor<bool> {
-    /// Where both are true; they broadcast.
+    /// Whether both are true; they broadcast.
     ///
     /// # Errors
     ///
@@ -17,7 +17,7 @@ impl Tensor<bool> {
         Ok(zip(self, other, &shape, |a, b| a & b))
     }
 
-    /// Where one is true or both are; they broadcast.
+    /// Whether at least one is true; they broadcast.
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl Tensor<bool> {
         Ok(zip(self, other, &shape, |a, b| a | b))
     }
 
-    /// Where just one is true; they broadcast.
+    /// Whether exactly one is true; they broadcast.
     ///
     /// # Errors
     ///
@@ -37,13 +37,13 @@ impl Tensor<bool> {
         Ok(zip(self, other, &shape, |a, b| a ^ b))
     }
 
-    /// Where it is false.
+    /// Whether the element is false.
     #[must_use]
     pub fn logical_not(&self) -> Self {
         self.map(|x| !x)
     }
 
-    /// Whether one element is true.
+    /// Whether at least one element is true.
     pub fn any(&self) -> bool {
         self.count_nonzero() > 0
     }
@@ -53,8 +53,8 @@ impl Tensor<bool> {
         self.count_nonzero() == self.len()
     }
 
-    /// Whether one element is true over some axes, which stay with the extent
-    /// 1 or go.
+    /// Whether at least one element is true over some axes, which are kept with
+    /// length 1 or removed.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Tensor<bool> {
         Ok(forward(self, axes, keep, true, |a, b| a & b))
     }
 
-    /// 1 where it is true, else 0.
+    /// 1 for true, 0 for false.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -90,23 +90,23 @@ impl Tensor<bool> {
 }
 
 impl<T: Float> Tensor<T> {
-    /// Where the element is NaN.
+    /// Whether the element is NaN.
     pub fn isnan(&self) -> Tensor<bool> {
         self.map(|x| x.is_nan())
     }
 
-    /// Where the element is ∞ or −∞.
+    /// Whether the element is ∞ or −∞.
     pub fn isinf(&self) -> Tensor<bool> {
         self.map(|x| !x.is_finite() && !x.is_nan())
     }
 
-    /// Where the element is neither infinite nor NaN.
+    /// Whether the element is neither infinite nor NaN.
     pub fn isfinite(&self) -> Tensor<bool> {
         self.map(|x| x.is_finite())
     }
 
-    /// Where |self − other| ≤ `absolute` + `relative` · |other|; infinities of
-    /// one sign are close (PyTorch's defaults are 1e-8 and 1e-5).
+    /// Whether |self − other| ≤ `absolute` + `relative` · |other|; infinities
+    /// of the same sign are close (PyTorch's defaults are 1e-8 and 1e-5).
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul;
 
-/// The shape of the product, or what does not fit.
+/// The shape of the product, or an error that says what does not fit.
 fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
     if let ([a_batch @ .., m, k], [b_batch @ .., rows, n]) = (&a[..], &b[..])
         && k == rows
@@ -39,7 +39,7 @@ pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
         (&shape[..shape.len() - 2], [shape[shape.len() - 2], shape[shape.len() - 1]]);
     let k = a.shape()[a.rank() - 1];
     if b.rank() == 2 && a.rank() > 2 && a.is_contiguous() {
-        // One tall product instead of a batch of small ones.
+        // One tall product is faster than a batch of small ones.
         let rows = batch.iter().product::<usize>() * m;
         let tall = a.reshape([rows, k]).expect("the same elements");
         return product(&tall, b).reshape(shape).expect("the same elements");
@@ -83,7 +83,8 @@ impl<T: Float> Op<T> for MatMul {
         if !batches && (b.rank() > 2 || a.rank() < 2) {
             return Ok(None);
         }
-        // As a linear layer whose weight is transposed, or a product for each row.
+        // As a linear layer with a transposed weight, or a product for each
+        // row.
         let only_a = [needs[0], needs[1] && batches];
         let mut gradients: SampleCotangents<T> = self
             .vjp(Call { needs: &only_a, ..call })

@@ -29,8 +29,8 @@ impl<T: Float> Op<T> for MatrixExp {
         (each(count, &operands, shape.clone(), &|m| exponential(&m[0]).values), ())
     }
 
-    /// The upper right block of the exponential of a matrix of four blocks, Aᵀ, the
-    /// cotangent, 0 and Aᵀ (R. Mathias, 1996).
+    /// The upper right block of the exponential of a 2 × 2 block matrix of Aᵀ,
+    /// the cotangent, 0 and Aᵀ (R. Mathias, 1996).
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();

@@ -1,4 +1,4 @@
-//! Maximum pooling.
+//! Max pooling.
 
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::buffer::Buffer;
@@ -14,7 +14,8 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How the windows of a pooling move, in elements along each of `D` axes.
+/// Size, stride and padding of the windows of a pooling, in elements along each
+/// of `D` axes.
 ///
 /// ```
 /// use dendra_tensor::Pool2dOptions;
@@ -26,16 +27,16 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions<const D: usize> {
-    /// Taps of a window.
+    /// The number of elements of a window.
     pub kernel_size: [usize; D],
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     pub stride: [usize; D],
-    /// Elements added on both sides, at most half of the kernel.
+    /// The number of elements added on both sides, at most half of the kernel.
     pub padding: [usize; D],
-    /// Elements from one tap to the next.
+    /// The distance between two elements of a window.
     pub dilation: [usize; D],
-    /// Whether the number of windows is rounded up, so that the last one may
-    /// reach beyond the padding; one that would start there does not count.
+    /// Whether the number of windows is rounded up, so that the last window may
+    /// extend beyond the padding; a window that would start there is dropped.
     pub ceil_mode: bool,
 }
 
@@ -43,7 +44,7 @@ pub struct PoolOptions<const D: usize> {
 pub type Pool2dOptions = PoolOptions<2>;
 
 impl<const D: usize> PoolOptions<D> {
-    /// Windows side by side, without padding.
+    /// Adjacent windows without padding.
     pub fn new(kernel_size: [usize; D]) -> Self {
         Self {
             kernel_size,
@@ -68,8 +69,8 @@ impl<const D: usize> PoolOptions<D> {
 }
 
 impl Pool2dOptions {
-    /// The windows over images of this shape and the shape of the output, or
-    /// what does not fit.
+    /// The windows over images of this shape and the shape of the output, or an
+    /// error that says what does not fit.
     pub(super) fn windows(&self, place: &str, x: &Shape) -> Result<(Windows, Shape)> {
         let Self { kernel_size, stride, padding, dilation, ceil_mode } = *self;
         let &[images, channels, height, width] = &x[..] else {
@@ -97,56 +98,56 @@ impl Pool2dOptions {
     }
 }
 
-/// The largest element of each window; see [`Pool2dOptions`]. The padding is
-/// −∞, and a NaN is larger than any number. The gradient goes to the first of
-/// equal elements, to the last of several NaNs (as in PyTorch).
+/// The maximum of each window; see [`Pool2dOptions`]. The padding counts as −∞,
+/// and a NaN as larger than any number. The gradient goes to the first of equal
+/// elements and to the last of several NaNs, as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool2d {
-    /// How the windows move.
+    /// Size, stride and padding of the windows.
     pub options: Pool2dOptions,
 }
 
-/// Where each window found its largest element.
+/// The position of the maximum of each window.
 #[derive(Debug)]
 pub enum Places {
-    /// Which of the four elements of a 2×2 window.
+    /// The index of one of the four elements of a 2×2 window.
     Quarters(Tensor<u8>),
-    /// The tap, in row-major order; `u32::MAX` for a window beside the image.
+    /// The tap, in row-major order; `u32::MAX` for a window outside the image.
     Taps(Tensor<u32>),
 }
 
-/// The tap of a window that sees no element of the image.
+/// The tap of a window that covers no element of the image.
 const NOWHERE: u32 = u32::MAX;
 
-/// Whether the windows are quarters of the image: 2×2, side by side.
+/// Whether the windows are adjacent and of size 2×2.
 fn are_quarters(options: &Pool2dOptions, windows: &Windows) -> bool {
     let cut = Pool2dOptions { ceil_mode: options.ceil_mode, ..Pool2dOptions::new([2, 2]) };
-    *options == cut && windows.output() == windows.input().map(|extent| extent / 2)
+    *options == cut && windows.output() == windows.input().map(|size| size / 2)
 }
 
-/// The maximum and its tap for each window over a plane; `places` holds the
-/// first tap that sees the image.
+/// The maximum and its tap for each window over a plane; `maxima` holds the
+/// first tap of each window that is inside the image.
 #[inline(always)]
 fn plane_forward<T: Float>(
     windows: &Windows,
     plane: &[T],
     starts: &[usize],
     y: &mut [T],
-    places: &mut [u32],
+    maxima: &mut [u32],
 ) {
     let [_, columns] = windows.output();
-    let rows = y.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
-    for (row, (y, places)) in rows.enumerate() {
+    let rows = y.chunks_exact_mut(columns).zip(maxima.chunks_exact_mut(columns));
+    for (row, (y, maxima)) in rows.enumerate() {
         let plane = &plane[row * windows.plane_row()..];
         for_each_block(
             columns,
             #[inline(always)]
             |start, length| {
-                let (plane, y, places) = (&plane[start..], &mut y[start..], &mut places[start..]);
+                let (plane, y, maxima) = (&plane[start..], &mut y[start..], &mut maxima[start..]);
                 match length {
-                    BLOCK => block_forward::<T, BLOCK>(plane, starts, y, places),
-                    HALF_BLOCK => block_forward::<T, HALF_BLOCK>(plane, starts, y, places),
-                    _ => block_forward::<T, 1>(plane, starts, y, places),
+                    BLOCK => block_forward::<T, BLOCK>(plane, starts, y, maxima),
+                    HALF_BLOCK => block_forward::<T, HALF_BLOCK>(plane, starts, y, maxima),
+                    _ => block_forward::<T, 1>(plane, starts, y, maxima),
                 }
             },
         );
@@ -159,9 +160,9 @@ fn block_forward<T: Float, const N: usize>(
     plane: &[T],
     starts: &[usize],
     y: &mut [T],
-    places: &mut [u32],
+    maxima: &mut [u32],
 ) {
-    let first: &[u32; N] = places.first_chunk().expect("a place for each window");
+    let first: &[u32; N] = maxima.first_chunk().expect("a tap for each window");
     let (mut max, mut taps) = ([T::LOWEST; N], *first);
     for (tap, &start) in starts.iter().enumerate() {
         let values: &[T; N] = plane[start..].first_chunk().expect("an element for each window");
@@ -172,10 +173,10 @@ fn block_forward<T: Float, const N: usize>(
         }
     }
     y[..N].copy_from_slice(&max);
-    places[..N].copy_from_slice(&taps);
+    maxima[..N].copy_from_slice(&taps);
 }
 
-/// The gradient of an image, from the tap that each window took.
+/// The gradient of an image, from the tap of each window's maximum.
 fn taps_backward<T: Float>(
     windows: &Windows,
     taps: &[u32],
@@ -196,7 +197,7 @@ fn taps_backward<T: Float>(
     }
 }
 
-/// For each window the first tap that sees the image.
+/// For each window the first tap inside the image.
 fn first_taps(windows: &Windows) -> Vec<u32> {
     let [rows, columns] = windows.output();
     let all = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
@@ -204,17 +205,17 @@ fn first_taps(windows: &Windows) -> Vec<u32> {
 }
 
 impl Places {
-    /// The tap that each window took.
+    /// The tap of each window's maximum.
     fn taps(&self) -> Vec<u32> {
         match self {
-            Places::Quarters(places) => places.map(u32::from).to_vec(),
+            Places::Quarters(maxima) => maxima.map(u32::from).to_vec(),
             Places::Taps(taps) => taps.to_vec(),
         }
     }
 }
 
-/// For each window, of which all are of this shape, the index in the image of
-/// the element that a tap sees, in row-major order; −1 where there is no tap.
+/// For windows of this shape, the row-major index in the image of the element
+/// at each window's tap; −1 where there is no tap.
 pub(super) fn image_indices(windows: &Windows, shape: Shape, taps: &[u32]) -> Tensor<i64> {
     let offsets: Vec<usize> = windows.image_offsets().collect();
     let [rows, columns] = windows.output();
@@ -230,8 +231,8 @@ pub(super) fn image_indices(windows: &Windows, shape: Shape, taps: &[u32]) -> Te
     Tensor::from_vec(indices, shape).expect("a tap for each window")
 }
 
-/// Images of a shape with elements of `g` added where `indices` say, in row-major
-/// order; those with a negative index are left out. Both have one shape, `[N, C,
+/// Images of a shape with the elements of `g` added at the row-major `indices`;
+/// elements with a negative index are dropped. Both have one shape, `[N, C,
 /// windows]` or `[N, C, rows, columns]`.
 pub(super) fn placed<T: Float>(
     g: &Term<T>,
@@ -252,13 +253,12 @@ pub(super) fn placed<T: Float>(
 }
 
 impl MaxPool2d {
-    /// For each window the place of its largest element in the image, in
-    /// row-major order.
+    /// For each window the row-major index of its maximum in the image.
     pub(super) fn indices<T: Float>(&self, x: &Tensor<T>) -> Result<Tensor<i64>> {
         let (windows, shape) = self.options.windows("max_pool2d", x.shape())?;
         let taps = self.forward(&[x]).1.taps();
         if taps.contains(&NOWHERE) {
-            let message = "a window lies beside the image, and has no largest element";
+            let message = "a window is outside the image, so it has no maximum";
             return Err(Error::argument("max_pool2d", message));
         }
         Ok(image_indices(&windows, shape, &taps))
@@ -283,42 +283,42 @@ impl<T: Float> Op<T> for MaxPool2d {
             let images = rows_per_chunk(image);
             let length = images * positions;
             if are_quarters(&self.options, &windows) {
-                let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
-                    for_each_chunk_pair((y, length), (places, length), 4, |index, y, places| {
+                let (y, maxima) = Tensor::build_pair(&shape, &shape, |y, maxima| {
+                    for_each_chunk_pair((y, length), (maxima, length), 4, |index, y, maxima| {
                         let x = x[index * images * image..].chunks_exact(image);
                         let outputs =
-                            y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
-                        for (x, (y, places)) in x.zip(outputs) {
+                            y.chunks_exact_mut(positions).zip(maxima.chunks_exact_mut(positions));
+                        for (x, (y, maxima)) in x.zip(outputs) {
                             simd::dispatch(
                                 #[inline(always)]
-                                || quarters_forward(x, width, y, places),
+                                || quarters_forward(x, width, y, maxima),
                             );
                         }
                     });
                 });
-                return (y, Places::Quarters(places));
+                return (y, Places::Quarters(maxima));
             }
             let starts: Vec<usize> = windows.starts().collect();
             let first_taps = first_taps(&windows);
-            let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
+            let (y, maxima) = Tensor::build_pair(&shape, &shape, |y, maxima| {
                 let cost = starts.len() + 1;
-                for_each_chunk_pair((y, length), (places, length), cost, |index, y, places| {
+                for_each_chunk_pair((y, length), (maxima, length), cost, |index, y, maxima| {
                     let mut plane = Buffer::new(windows.plane_length());
                     let plane = plane.as_mut_slice();
                     let outputs =
-                        y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
-                    for (i, (y, places)) in outputs.enumerate() {
+                        y.chunks_exact_mut(positions).zip(maxima.chunks_exact_mut(positions));
+                    for (i, (y, maxima)) in outputs.enumerate() {
                         let x = &x[(index * images + i) * image..][..image];
                         windows.spread(x, T::LOWEST, plane);
-                        places.copy_from_slice(&first_taps);
+                        maxima.copy_from_slice(&first_taps);
                         simd::dispatch(
                             #[inline(always)]
-                            || plane_forward(&windows, plane, &starts, y, places),
+                            || plane_forward(&windows, plane, &starts, y, maxima),
                         );
                     }
                 });
             });
-            (y, Places::Taps(places))
+            (y, Places::Taps(maxima))
         })
     }
 
@@ -339,17 +339,17 @@ impl<T: Float> Op<T> for MaxPool2d {
                             let range = (index * images + i) * positions..;
                             let g = &g[range.clone()][..positions];
                             match call.saved {
-                                Places::Quarters(places) => {
-                                    let places = places.as_slice().expect("made contiguous");
-                                    let places = &places[range][..positions];
+                                Places::Quarters(maxima) => {
+                                    let maxima = maxima.as_slice().expect("made contiguous");
+                                    let maxima = &maxima[range][..positions];
                                     simd::dispatch(
                                         #[inline(always)]
-                                        || quarters_backward(places, g, width, out),
+                                        || quarters_backward(maxima, g, width, out),
                                     );
                                 }
-                                Places::Taps(places) => {
-                                    let places = places.as_slice().expect("made contiguous");
-                                    let taps = &places[range][..positions];
+                                Places::Taps(maxima) => {
+                                    let maxima = maxima.as_slice().expect("made contiguous");
+                                    let taps = &maxima[range][..positions];
                                     taps_backward(&windows, taps, &offsets, g, out);
                                 }
                             }
@@ -373,7 +373,8 @@ impl<T: Float> Op<T> for MaxPool2d {
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         let mut rng = Rng::seed(13);
-        // Far enough apart that no small step changes which one is the largest.
+        // Values far enough apart that a small step does not change the
+        // maximum.
         let mut case = |shape: &[usize], options: Pool2dOptions| {
             let order = rng.permutation(shape.iter().product());
             let x = Tensor::from_fn(shape, |i| T::from_f64(order[i] as f64 / 10.0 - 2.0));

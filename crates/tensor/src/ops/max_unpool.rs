@@ -1,5 +1,5 @@
-//! Maximum pooling that tells where the maxima were, and the way back from
-//! there, for sequences, images and volumes.
+//! Max pooling that also returns the indices of the maxima, and its inverse,
+//! for sequences, images and volumes.
 
 use super::adaptive_pool2d::AdaptiveMaxPool2d;
 use super::lifted::{Plane, check_rank, size_along};
@@ -10,15 +10,15 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The largest element of each window of `[N, C, …]`, where … stands for `D`
-/// axes, 1, 2 or 3, and its place: the row-major index over these axes, without
-/// the padding (PyTorch's `return_indices`). Of equal elements it is the first,
-/// of several NaNs the last.
+/// The maximum of each window of `[N, C, …]`, where … stands for `D` axes, 1, 2
+/// or 3, and its row-major index over these axes without the padding (PyTorch's
+/// `return_indices`). Of equal elements it is the first, of several NaNs the
+/// last.
 ///
 /// # Errors
 ///
-/// When the windows do not fit the input, or one of them lies beside it and so
-/// has no element.
+/// When the windows do not fit the input, or a window is outside the input and
+/// so has no element.
 ///
 /// ```
 /// use dendra_tensor::ops::max_unpool::max_pool_with_indices;
@@ -39,8 +39,8 @@ pub fn max_pool_with_indices<X: Ops, const D: usize>(
     })
 }
 
-/// As [`max_pool_with_indices`], for as many windows as `output_size` says, which
-/// cover the input; see [`AdaptiveMaxPool2d`].
+/// As [`max_pool_with_indices`], for `output_size` windows that cover the
+/// input; see [`AdaptiveMaxPool2d`].
 ///
 /// # Errors
 ///
@@ -60,8 +60,8 @@ pub fn adaptive_max_pool_with_indices<X: Ops, const D: usize>(
 /// Row-major indices of the maxima along the axes of a plane.
 type Planar<'a, T> = &'a dyn Fn(&Tensor<T>, Plane) -> Result<Tensor<i64>>;
 
-/// The maxima that a pooling of images finds, with their indices, for a batch or
-/// a sample.
+/// The maxima that a pooling of images finds, with their indices, for a batch
+/// or a sample.
 fn with_indices<X: Ops, const D: usize>(
     place: &str,
     x: &X,
@@ -77,7 +77,7 @@ fn with_indices<X: Ops, const D: usize>(
     Ok((values.reshape(indices.shape())?, indices))
 }
 
-/// Where the largest element of each window lies.
+/// The index of the maximum of each window.
 fn indices<T: Float, const D: usize>(x: &Tensor<T>, planar: Planar<'_, T>) -> Result<Tensor<i64>> {
     if D == 1 {
         return planar(&x.unsqueeze(2)?, [None, Some(0)])?.squeeze(2);
@@ -85,7 +85,7 @@ fn indices<T: Float, const D: usize>(x: &Tensor<T>, planar: Planar<'_, T>) -> Re
     if D == 2 {
         return planar(x, [Some(0), Some(1)]);
     }
-    // Slice by slice, and then along the depth of what the slices gave.
+    // First within each slice, then along the depth of the results.
     let &[images, channels, depth, height, width] = &x.shape()[..] else {
         unreachable!("a volume has five axes")
     };
@@ -100,20 +100,20 @@ fn indices<T: Float, const D: usize>(x: &Tensor<T>, planar: Planar<'_, T>) -> Re
     let inside = inside.reshape([images, channels, depth * rows * columns])?;
     let inside = inside.gather(-1, &along)?;
     let slice = (height * width) as i64;
-    let before = along.map(|place| place / (rows * columns) as i64 * slice);
+    let before = along.map(|index| index / (rows * columns) as i64 * slice);
     (&before + &inside).reshape([images, channels, taken, rows, columns])
 }
 
-/// The elements of `[N, C, …]` put at places of `[N, C, output_size]`, with
-/// zeros everywhere else. A place is a row-major index over the axes of
-/// `output_size`, as [`max_pool_with_indices`] gives it; the last one of several
-/// elements for one place stays there, and each of them gets the gradient (as in
-/// PyTorch).
+/// Puts the elements of `[N, C, …]` at given indices of `[N, C, output_size]`,
+/// with zeros everywhere else. An index is row-major over the axes of
+/// `output_size`, as [`max_pool_with_indices`] returns it. Of several elements
+/// with one index the last one is kept, and each of them gets the gradient (as
+/// in PyTorch).
 ///
 /// # Errors
 ///
-/// When the indices have another shape than the elements, or a place does not
-/// exist.
+/// When the indices and the elements differ in shape, or an index is out of
+/// range.
 ///
 /// ```
 /// use dendra_tensor::Tensor;
@@ -145,7 +145,7 @@ pub fn max_unpool<X: Ops, const D: usize>(
     };
     let outside = |&&place: &&i64| usize::try_from(place).map_or(true, |place| place >= size);
     if let Some(wrong) = indices.with_slice(|indices| indices.iter().find(outside).copied()) {
-        let message = format!("index {wrong} is outside 0 .. {size}, the places of {output}");
+        let message = format!("index {wrong} is out of range for the {size} elements of {output}");
         return Err(Error::data(place, message));
     }
     let zeros = X::constant(Tensor::zeros([shape[0], shape[1], size]));
@@ -183,7 +183,7 @@ mod tests {
         options: &PoolOptions<D>,
         output: &Shape,
     ) -> Vec<(f64, i64)> {
-        let every = |extents: Vec<usize>| ndarray::indices(extents).into_iter();
+        let every = |sizes: Vec<usize>| ndarray::indices(sizes).into_iter();
         let view = x.view();
         every(output.to_vec())
             .map(|window| {
@@ -210,12 +210,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_found<const D: usize>(extents: &[usize], options: PoolOptions<D>) {
+    fn assert_found<const D: usize>(sizes: &[usize], options: PoolOptions<D>) {
         let mut rng = Rng::seed(3);
-        // Few different values, so that many are equal.
+        // Few distinct values, so that many are equal.
         let values = [0.0, 1.0, -1.0, 2.0, f64::NAN, f64::NEG_INFINITY];
         for count in [4, 6] {
-            let x = Tensor::from_fn(extents, |_| values[rng.below(count)]);
+            let x = Tensor::from_fn(sizes, |_| values[rng.below(count)]);
             let (y, indices) = max_pool_with_indices(&x, options).unwrap();
             assert_eq!(*y.shape(), options.max_pool_shape(x.shape()).unwrap());
             for (index, (value, place)) in naive(&x, &options, y.shape()).into_iter().enumerate() {
@@ -266,14 +266,14 @@ mod tests {
         assert!(rank.starts_with("max_pool2d: expected an input with 2 axes"), "{rank}");
         let beside = PoolOptions { padding: [1], dilation: [5], ..PoolOptions::new([2]) };
         let beside = max_pool_with_indices(&x, beside).unwrap_err().to_string();
-        assert!(beside.contains("a window lies beside the image"), "{beside}");
+        assert!(beside.contains("a window is outside the image"), "{beside}");
         let refuse =
             |indices: Tensor<i64>, size| max_unpool(&x, &indices, [size]).unwrap_err().to_string();
         assert_eq!(
             refuse(Tensor::from([[[0, 1, 8, 3]]]), 8),
-            "max_unpool1d: index 8 is outside 0 .. 8, the places of [1, 1, 8]"
+            "max_unpool1d: index 8 is out of range for the 8 elements of [1, 1, 8]"
         );
-        assert!(refuse(Tensor::from([[[0, -1, 7, 3]]]), 8).contains("index -1 is outside"));
+        assert!(refuse(Tensor::from([[[0, -1, 7, 3]]]), 8).contains("index -1 is out of range"));
         assert!(refuse(Tensor::from([[0, 1, 2, 3]]), 8).contains("expected indices of shape"));
         let x = Tensor::<f32>::zeros([0, 1, 4, 4]);
         let error = max_unpool(&x, &Tensor::zeros([0, 1, 4, 4]), [usize::MAX, 2]).unwrap_err();

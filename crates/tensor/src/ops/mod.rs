@@ -1,12 +1,14 @@
-//! Differentiable functions: what an operation is, the table of all of them,
+//! Differentiable functions: the trait of operations, the table of all of them,
 //! and the methods that tensors and variables share.
 //!
-//! An operation lives in one file: documentation, settings, shape rule,
-//! forward, vector–Jacobian product, sample inputs. One row of the table below
-//! registers it and gives it a method of [`Ops`], which both [`Tensor`] and the
-//! variables of automatic differentiation implement, so that metrics,
-//! preprocessing and models speak one language. Functions without a gradient
-//! (comparisons, `argmax`) are plain methods of [`Tensor`] and no operations.
+//! An operation is defined in one place: documentation, settings, shape rule,
+//! forward, vector–Jacobian product, sample inputs. Element-wise operations
+//! share a few files; each other one has a file of its own. One row of the
+//! table in `table.rs` registers it and gives it a method of [`Ops`]. Both
+//! [`Tensor`] and the variables of automatic differentiation implement that
+//! trait, so metrics, preprocessing and models use the same functions.
+//! Functions without a gradient (comparisons, `argmax`) are plain methods of
+//! [`Tensor`].
 
 use smallvec::SmallVec;
 
@@ -15,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A row of the table, from an operation's type, its method and the documentation.
+/// Makes a row of the table from an operation's type, its method and its
+/// documentation.
 macro_rules! row {
     ($family:literal, $operation:ty, $name:ident, $($doc:literal)*) => {
         Row {
@@ -34,8 +37,41 @@ macro_rules! row {
     };
 }
 
-/// Makes an extension of [`Ops`], for functions behind a feature of this crate,
-/// and its part of the table, from rows as those of [`operations`].
+/// The name in errors and traces, from the name of an operation's type:
+/// `log_sigmoid` of `LogSigmoid`.
+macro_rules! snake_case {
+    ($name:ident) => {{
+        const NAME: &str = stringify!($name);
+        const LETTERS: [u8; crate::ops::snake_case_length(NAME)] = crate::ops::snake_case(NAME);
+        match std::str::from_utf8(&LETTERS) {
+            Ok(name) => name,
+            Err(_) => panic!("the name of a type is UTF-8"),
+        }
+    }};
+}
+
+const fn snake_case_length(name: &str) -> usize {
+    let (mut length, mut i) = (name.len(), 1);
+    while i < name.len() {
+        length += name.as_bytes()[i].is_ascii_uppercase() as usize;
+        i += 1;
+    }
+    length
+}
+
+const fn snake_case<const N: usize>(name: &str) -> [u8; N] {
+    let (mut snake, mut from, mut to) = ([b'_'; N], 0, 0);
+    while from < name.len() {
+        let letter = name.as_bytes()[from];
+        to += (from > 0 && letter.is_ascii_uppercase()) as usize;
+        snake[to] = letter.to_ascii_lowercase();
+        (from, to) = (from + 1, to + 1);
+    }
+    snake
+}
+
+/// Makes an extension trait of [`Ops`], for functions behind a feature of this
+/// crate, and its part of the table, from rows like those of [`operations`].
 #[cfg(any(feature = "fft", feature = "linalg"))]
 macro_rules! family {
     (
@@ -57,15 +93,16 @@ macro_rules! family {
 
         impl<V: Ops> $family for V {}
 
-        /// This family's part of the table of all operations.
+        /// The rows of this extension in the table of all operations.
         pub(super) fn rows() -> Vec<Row> {
             vec![$(row!($family_name, $operation, $name, $($doc)*)),*]
         }
     };
 }
 
-/// Makes the trait [`Ops`] and the table of operations from rows that each name
-/// an operation's type and its method; methods composed of others follow.
+/// Makes the trait [`Ops`] and the table of operations. Each row gives an
+/// operation's type and its method; after `=>` come methods that are composed
+/// of others.
 macro_rules! operations {
     (
         $(
@@ -78,10 +115,10 @@ macro_rules! operations {
         /// The differentiable functions, as methods of [`Tensor`] and of the
         /// variables of automatic differentiation.
         ///
-        /// Axes are counted from the front, or from the back when negative.
-        /// Two operands broadcast by NumPy's rule. A function that a caller
-        /// can call wrongly returns a `Result`; the operators `+ - * /` panic
-        /// instead, as the standard library's do.
+        /// Axes are counted from the front, or from the back when negative. Two
+        /// operands broadcast by NumPy's rule. A function whose arguments can
+        /// be wrong returns a `Result`; the operators `+ - * /` panic instead,
+        /// as the standard library's do.
         pub trait Ops: Sized + Clone {
             /// The number type.
             type Element: Float;
@@ -92,27 +129,30 @@ macro_rules! operations {
             /// A value that needs no gradient.
             fn constant(value: Tensor<Self::Element>) -> Self;
 
-            /// Applies an operation to inputs that fit it: its shape rule
-            /// accepts them and [`ensure_together`](Self::ensure_together)
-            /// holds. [`try_apply`](Self::try_apply) checks both.
+            /// Applies an operation to inputs that its shape rule accepts and
+            /// that [`ensure_together`](Self::ensure_together) accepts.
+            /// [`try_apply`](Self::try_apply) checks both.
             fn apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Self;
 
-            /// Whether the inputs may meet in one operation.
+            /// Checks that the inputs can be used in one operation.
             ///
             /// # Errors
             ///
             /// When they are recorded on different tapes.
             fn ensure_together(inputs: &[&Self]) -> Result<()>;
 
-            /// Applies an operation after checking that the inputs fit.
+            /// Checks the inputs and applies an operation.
             ///
             /// # Errors
             ///
-            /// When the operation's shape rule refuses the inputs, there is no
-            /// memory for the output, or they are recorded on different tapes.
+            /// When the operation's shape rule refuses the inputs, there is not
+            /// enough memory for the output, or the inputs are recorded on
+            /// different tapes.
             fn try_apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Result<Self> {
-                let shapes: SmallVec<[&Shape; 4]> =
-                    inputs.iter().map(|input| input.value().shape()).collect();
+                let mut shapes: SmallVec<[&Shape; 4]> = SmallVec::new();
+                for input in inputs {
+                    shapes.push(input.value().shape());
+                }
                 let output = operation.output_shape(&shapes)?;
                 output.check_memory::<Self::Element>(O::NAME)?;
                 Self::ensure_together(inputs)?;
@@ -124,19 +164,26 @@ macro_rules! operations {
             $($composed)*
         }
 
-        /// The part of the table that has no feature.
+        /// The rows that are behind no feature.
         pub(super) fn rows() -> Vec<Row> {
             #[allow(dead_code, reason = "rows of generic operations name it")]
             type T = f64;
             vec![$(row!("Ops", $operation, $name, $($doc)*)),*]
         }
 
-        /// Has every operation compiled for `f32` here, once, instead of in
-        /// each crate that uses it: `#[inline(never)]` functions are shared
-        /// between crates.
+        /// Makes the compiler instantiate every operation in this crate, instead of
+        /// in each crate that uses it: `#[inline(never)]` functions are shared
+        /// between crates. For `f32`, and for `f64` with the feature `compiled-f64`.
         #[doc(hidden)]
         pub fn compile_here() -> Vec<*const ()> {
-            type T = f32;
+            #[cfg_attr(not(feature = "compiled-f64"), allow(unused_mut))]
+            let mut compiled = compile_for::<f32>();
+            #[cfg(feature = "compiled-f64")]
+            compiled.extend(compile_for::<f64>());
+            compiled
+        }
+
+        fn compile_for<T: Float>() -> Vec<*const ()> {
             vec![$(
                 <$operation as Op<T>>::forward as *const (),
                 super::record::<T, $operation> as *const (),
@@ -264,11 +311,11 @@ pub fn table() -> Vec<Row> {
 /// `f64` settings are converted to the element type where they are used, so an
 /// operation's struct seldom depends on `T`.
 pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
-    /// What `forward` keeps for the gradient besides inputs and output, such
-    /// as the places of the maxima. `()` for most.
+    /// What `forward` keeps for the gradient besides inputs and output, such as
+    /// the indices of the maxima. `()` for most operations.
     type Saved: Send + Sync + 'static;
 
-    /// The name that errors and traces show.
+    /// The name in errors and traces, in snake case like that of the method.
     const NAME: &'static str;
 
     /// The shape of the output; the only part of an operation that can fail.
@@ -278,11 +325,12 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// When the inputs do not fit each other or the settings.
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape>;
 
-    /// The output, for inputs that `output_shape` accepts.
+    /// The output, for inputs that `output_shape` accepts, and what the
+    /// gradient needs.
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Self::Saved);
 
-    /// The vector–Jacobian product: the gradient of ⟨cotangent, output⟩ with
-    /// respect to each input that needs one.
+    /// The vector–Jacobian product: the gradients of ⟨cotangent, output⟩ with
+    /// respect to those inputs that need one.
     fn vjp(&self, call: Call<'_, T, Self::Saved>) -> Cotangents<T>;
 
     /// Adds the gradient of the only input to a sum of gradients, where that is
@@ -293,19 +341,19 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
         false
     }
 
-    /// The same gradients made of operations on terms, so that they can be
-    /// differentiated again: a formula, or [`TermCall::compose`] for an operation
-    /// that others make up.
+    /// The same gradients, computed by operations on terms, so that they can be
+    /// differentiated again. Either a formula, or [`TermCall::compose`] for an
+    /// operation that is a composition of others.
     ///
     /// # Errors
     ///
     /// When the gradient cannot be differentiated again.
     fn vjp_terms(&self, call: TermCall<'_, T, Self::Saved>) -> Result<TermCotangents<T>>;
 
-    /// The gradients of each sample, where axis 0 of the output holds `samples` of
-    /// them, each as one row or as several; `None` where the operation has no rule
-    /// of its own. A rule is for operations on values that all samples share:
-    /// weights, biases.
+    /// The gradients of each sample, when axis 0 of the output holds `samples`
+    /// samples of one or several rows each. `None` when the operation does not
+    /// implement this. It is meant for operations with inputs that all samples
+    /// share: weights, biases.
     ///
     /// # Errors
     ///
@@ -319,9 +367,9 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
         Ok(None)
     }
 
-    /// The squared norms, `[samples]`, of the gradients of each sample by the
-    /// inputs that need one, without the gradients themselves where they take
-    /// much memory; `None` where the operation has no rule of its own.
+    /// The squared norms, `[samples]`, of the gradients of each sample with
+    /// respect to the inputs that need one, without storing the gradients when
+    /// they are large. `None` when the operation does not implement this.
     fn sample_norms(
         &self,
         call: Call<'_, T, Self::Saved>,
@@ -342,39 +390,40 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
         Attributes::new()
     }
 
-    /// The products that the output takes, each of which is added to a sum: of a
-    /// matrix product of m×k and k×n it is m·k·n. Operations that are no such
-    /// sums have none.
+    /// The number of multiplications whose product is added to a sum: m·k·n for
+    /// a matrix product of m×k and k×n. 0 for operations that do not sum
+    /// products.
     fn multiply_adds(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         let _ = (inputs, output);
         0
     }
 
-    /// The same operation with another value of a setting that holds a size of
-    /// the batch or its data, such as the target of a reshape or the indices of
-    /// an embedding; `None` for any other setting or value.
+    /// The same operation with another value of a setting that depends on the
+    /// size of the batch or on its data, such as the shape of a reshape or the
+    /// indices of an embedding. `None` for any other setting or value.
     fn with_setting(&self, name: &str, value: &Attribute) -> Option<Self> {
         let _ = (name, value);
         None
     }
 
-    /// Small inputs on which the gradient is checked, an empty one included
-    /// wherever the operation accepts it.
+    /// Small inputs for checking the gradient, including an empty one if the
+    /// operation accepts it.
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)>;
 }
 
-/// One call of an operation, seen from its gradient.
+/// One call of an operation, as its gradient sees it.
+#[derive(Debug)]
 pub struct Call<'a, T: Float, S> {
-    /// What went in.
+    /// The inputs.
     pub inputs: &'a [Tensor<T>],
-    /// What came out.
+    /// The output.
     pub output: &'a Tensor<T>,
-    /// What `forward` kept.
+    /// What `forward` kept for the gradient.
     pub saved: &'a S,
     /// Which inputs need a gradient.
     pub needs: &'a [bool],
-    /// The gradient of the result with respect to the output; its buffer may
-    /// be reused.
+    /// The gradient of the result with respect to the output. Its buffer may be
+    /// reused.
     pub cotangent: Tensor<T>,
 }
 
@@ -382,13 +431,21 @@ pub struct Call<'a, T: Float, S> {
 pub type Cotangents<T> = SmallVec<[Option<Tensor<T>>; 3]>;
 
 impl<T: Float, S> Call<'_, T, S> {
-    /// The gradients of all inputs, each computed only where it is needed.
+    /// The gradients of all inputs, computed only where needed.
     fn each(&self, gradient: impl Fn(usize) -> Tensor<T>) -> Cotangents<T> {
-        self.needs.iter().enumerate().map(|(i, &needed)| needed.then(|| gradient(i))).collect()
+        #[inline(never)]
+        fn where_needed<T: Float>(
+            needs: &[bool],
+            gradient: &dyn Fn(usize) -> Tensor<T>,
+        ) -> Cotangents<T> {
+            let needs = needs.iter().enumerate();
+            needs.map(|(index, &needed)| needed.then(|| gradient(index))).collect()
+        }
+        where_needed(self.needs, &gradient)
     }
 }
 
-/// Checks what normalisation adds to a variance.
+/// Checks the number that a normalisation adds to a variance.
 fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
     if epsilon >= 0.0 && epsilon.is_finite() {
         return Ok(());
@@ -398,6 +455,7 @@ fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
 }
 
 /// A row of the operation table.
+#[derive(Debug)]
 pub struct Row {
     /// The method.
     pub name: &'static str,
@@ -405,13 +463,13 @@ pub struct Row {
     pub family: &'static str,
     /// The method's documentation.
     pub documentation: &'static str,
-    /// The type with its path, `dendra_tensor::ops::softmax::Softmax`; the
-    /// module is the name of the file in `ops/`.
+    /// The type with its path, such as `dendra_tensor::ops::softmax::Softmax`;
+    /// the module is the name of the file in `ops/`.
     pub operation: &'static str,
-    /// The samples, with the types erased.
+    /// The samples, with their types erased.
     #[cfg(test)]
     samples: fn() -> Vec<check::Sample>,
-    /// The same in single precision.
+    /// The same samples in single precision.
     #[cfg(test)]
     single: fn() -> Vec<check::Sample<f32>>,
 }

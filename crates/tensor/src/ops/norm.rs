@@ -14,18 +14,18 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// (Σ |x|ᵖ)^(1/p) over some axes, for a p that is neither 0 nor infinite. Where
-/// the norm is 0, so is its gradient.
+/// the norm is 0, its gradient is 0.
 ///
-/// Where the powers overflow or underflow, the elements are divided by the
-/// largest first (for a negative p by the smallest), and the norm multiplied by
+/// If the powers overflow or underflow, the elements are first divided by the
+/// largest (for a negative p by the smallest), and the norm is multiplied by
 /// it, as in BLAS's `nrm2`.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// The exponent p.
     pub p: f64,
-    /// The axes that go.
+    /// The axes that are reduced.
     pub axes: SmallVec<[isize; 4]>,
-    /// Whether they stay with the extent 1.
+    /// Whether they are kept with length 1.
     pub keep: bool,
 }
 
@@ -55,7 +55,8 @@ impl<T: Float> Op<T> for Norm {
     const NAME: &'static str = "norm";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        // A negative power of nothing is ∞, and so no sum of it has a root.
+        // A sum of no negative powers has no root, since a negative power of 0
+        // is ∞.
         let rule = if self.p < 0.0 { extreme_shape } else { output_shape };
         rule("norm", inputs[0], &self.axes, self.keep)
     }
@@ -64,8 +65,8 @@ impl<T: Float> Op<T> for Norm {
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
         let x = inputs[0];
         let sums = self.sums(x);
-        // What powers below the smallest normal number lose is then less than
-        // the sum's rounding error.
+        // Then the loss of powers below the smallest normal number is less than
+        // the rounding error of the sum.
         let least = T::MIN_POSITIVE / T::EPSILON;
         if sums.with_slice(|sums| sums.iter().all(|&sum| sum >= least && sum.is_finite())) {
             return (self.root(sums), ());
@@ -95,7 +96,8 @@ impl<T: Float> Op<T> for Norm {
                     if x == T::ZERO || y == T::ZERO {
                         T::ZERO
                     } else {
-                        // The quotient underflows where, for p < 1, its power is large.
+                        // The quotient underflows where its power is large, for
+                        // p < 1.
                         let slope = if p > T::ZERO && p < T::ONE {
                             x.abs().powf(p - T::ONE) * y.powf(T::ONE - p)
                         } else {
@@ -190,7 +192,7 @@ mod tests {
         let (x, one) = (Tensor::from([[1.0], [1.0_f64]]), Tensor::from([[1.0]]));
         let cosine = x.cosine_similarity(&one, 0, 1e-8).unwrap().to_vec();
         assert!((cosine[0] - 1.0).abs() < 1e-15, "{cosine:?}");
-        // Shorter than epsilon, 1e-9 counts as a tenth of it.
+        // Since its norm is less than epsilon, 1e-9 is divided by epsilon.
         let short = Tensor::from([1e-9, 0.0]);
         let cosine = short.cosine_similarity(&Tensor::from([2.0, 0.0]), 0, 1e-8).unwrap();
         assert!((cosine.item().unwrap() - 0.1).abs() < 1e-15);

@@ -1,4 +1,4 @@
-//! The gradients of normalisations as terms: what batch, layer, group and root
+//! The gradients of normalisations as terms, which batch, layer, group and root
 //! mean square normalisation share.
 
 use super::channelwise::{combination, products, sums};
@@ -10,25 +10,25 @@ use crate::tensor::Tensor;
 
 /// What a normalisation does to its input.
 pub(super) struct Normalisation<T: Float> {
-    /// The shape `[images, channels, elements]` under which each channel has
-    /// statistics of its own.
+    /// The shape `[images, channels, elements]` in which each channel has its
+    /// own statistics.
     pub(super) view: [usize; 3],
-    /// The shape of the input, and that of weight and bias, under which these
-    /// broadcast.
+    /// The shape of the input, and a shape of weight and bias that broadcasts
+    /// to it.
     pub(super) parameters: [Shape; 2],
-    /// Where the statistics come from.
+    /// The statistics.
     pub(super) statistics: Statistics<T>,
 }
 
-/// Whose statistics a normalisation uses.
+/// The statistics that a normalisation uses.
 pub(super) enum Statistics<T: Float> {
-    /// The input's own.
+    /// Those of the input.
     Own {
-        /// Whether the mean is taken off.
+        /// Whether the mean is subtracted.
         centred: bool,
         epsilon: f64,
-        /// What distances are multiplied by for their squares to be in range,
-        /// `[1, channels, 1]`, where they are not.
+        /// A factor of the distances, `[1, channels, 1]`, where their squares
+        /// would be out of range.
         range: Option<Tensor<T>>,
     },
     /// Constants, `[1, channels, 1]`.
@@ -36,11 +36,11 @@ pub(super) enum Statistics<T: Float> {
 }
 
 impl<T: Float> Normalisation<T> {
-    /// The gradients of x and, where there are such, of weight and bias.
+    /// The gradients of x and, if present, of weight and bias.
     ///
-    /// With d = x − mean, the factor f = 1 / √(mean of d² + ε) and h = g · weight, that
-    /// of x is f · (h − mean of h − f² · d · mean of h·d), without the means where the
-    /// statistics are constants.
+    /// With d = x − mean, the factor f = 1 / √(mean of d² + ε) and h = g ·
+    /// weight, the gradient of x is f · (h − mean of h − f² · d · mean of h·d),
+    /// without the means if the statistics are constants.
     pub(super) fn gradients<S>(&self, call: &TermCall<'_, T, S>) -> Result<TermCotangents<T>> {
         let constant = |value: Tensor<T>| Term::constant(value);
         if call.output.value().is_empty() {
@@ -54,7 +54,7 @@ impl<T: Float> Normalisation<T> {
 
         let x = call.inputs[0].reshape(self.view)?;
         let g = call.cotangent.reshape(self.view)?;
-        // d, what makes it the normalised input, and f.
+        // d, the factor that completes the normalisation of d, and f.
         let (distance, rest, factor) = match &self.statistics {
             Statistics::Fixed { mean, factor } => {
                 let distance = combination(&[[&x, &ones]], Some(&constant(-mean)))?;
@@ -79,7 +79,8 @@ impl<T: Float> Normalisation<T> {
             }
         };
 
-        // A weight for each channel is a factor of the sums; another one is not.
+        // A weight for each channel is a factor of the sums; other weights are
+        // not.
         let [input, parameters] = &self.parameters;
         let is_of_channels = **input == self.view && *parameters == of_channels;
         let mut scale = factor;

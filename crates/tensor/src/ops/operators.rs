@@ -1,5 +1,5 @@
-//! The operators `+ - * /` between tensors and with scalars, and those that
-//! write over a tensor, `+= -= *= /=`.
+//! The operators `+ - * /` between tensors and with scalars, and the assigning
+//! ones, `+= -= *= /=`.
 
 use std::ops;
 
@@ -81,7 +81,7 @@ fn write_over<T: Number>(x: &mut Tensor<T>, other: &[T], f: impl Fn(T, T) -> T +
     });
 }
 
-/// Implements an operator for one owned operand by way of the borrowed ones.
+/// Implements an operator for one owned operand by calling it for borrowed ones.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! forward_operators {
@@ -110,7 +110,7 @@ macro_rules! forward_operators {
 }
 
 /// Implements the operators for a type `$value<T>` by its methods of
-/// [`Ops`](crate::Ops); `$number` makes an `f64` of a scalar operand.
+/// [`Ops`](crate::Ops); `$number` converts a scalar operand to `f64`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! ops_operators {
@@ -186,12 +186,12 @@ operators! { Add add +; Sub sub -; Mul mul *; Div div /; }
 
 macro_rules! assigning_operators {
     ($($trait:ident $method:ident $symbol:tt $by:tt;)*) => {$(
-        /// Writes over the elements, which are copied first when another tensor
-        /// shares them. The other is stretched to this shape.
+        /// Overwrites the elements; they are copied first when another tensor
+        /// shares them. The other operand is broadcast to this shape.
         ///
         /// # Panics
         ///
-        /// When the other does not stretch to this shape.
+        /// When the other operand does not broadcast to this shape.
         impl<T: Number> ops::$trait<&Tensor<T>> for Tensor<T> {
             #[track_caller]
             fn $method(&mut self, other: &Tensor<T>) {
@@ -229,9 +229,9 @@ assigning_operators! {
     DivAssign div_assign /= /;
 }
 
-/// A number on the left of a tensor. Written for each number type, since an
-/// operator of a foreign type cannot be generic; inline, so that only those
-/// that are called are compiled.
+/// A number to the left of a tensor. It is implemented for each number type,
+/// since an operator of a foreign type cannot be generic, and inline, so that
+/// only the operators in use are compiled.
 macro_rules! number_first {
     ($($type:ty)*) => {$(
         number_first! { $type: Add add +, Sub sub -, Mul mul *, Div div / }
@@ -277,7 +277,7 @@ impl<T: Number + ops::Neg<Output = T>> ops::Neg for Tensor<T> {
 
 macro_rules! comparisons {
     ($($(#[$doc:meta])* $name:ident $scalar:ident $symbol:tt;)*) => {
-        /// Comparisons, element by element, of tensors that broadcast.
+        /// Element-wise comparisons of tensors that broadcast.
         impl<T: Number> Tensor<T> {$(
             $(#[$doc])*
             ///
@@ -290,7 +290,7 @@ macro_rules! comparisons {
             }
 
             $(#[$doc])*
-            /// The other is one number for all.
+            /// The same comparison with one number.
             pub fn $scalar(&self, other: T) -> Tensor<bool> {
                 self.map(|x| x $symbol other)
             }
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "+=: broadcast_to: [2, 3] does not stretch to [3]")]
+    #[should_panic(expected = "+=: broadcast_to: shape [2, 3] does not broadcast to [3]")]
     fn an_assignment_does_not_change_a_shape() {
         let mut x = Tensor::<f32>::zeros([3]);
         x += &Tensor::zeros([2, 3]);

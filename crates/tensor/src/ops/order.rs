@@ -1,9 +1,9 @@
-//! Order: sorting, the largest elements, medians and running extremes.
+//! Sorting, largest elements, medians and running extremes.
 //!
-//! Indices have no gradient and are plain methods of tensors. Values picked by
-//! them have one; those functions are written once, for the trait
-//! [`Ops`](crate::Ops) and for tensors of any number type alike. A NaN counts
-//! as larger than any number, and of equal elements the first comes first.
+//! Indices have no gradient and are plain methods of tensors. The values at
+//! these indices have one; those functions are written once, for the trait
+//! [`Ops`](crate::Ops) and for tensors of any number type. A NaN counts as
+//! larger than any number, and equal elements keep their order.
 
 use std::cmp::Ordering;
 
@@ -16,19 +16,19 @@ use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The order of numbers, with a NaN behind all.
+/// The order of numbers, with NaN last.
 pub(super) fn compare<T: Number>(a: T, b: T) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)))
 }
 
-/// Whether a number is not one.
+/// Whether a number is NaN.
 #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
 pub(super) fn is_nan<T: Number>(x: T) -> bool {
     x != x
 }
 
-/// Calls `work(row, indices)` for all rows along an axis, with places for
-/// `count` indices each.
+/// Calls `work(row, indices)` for all rows along an axis, with room for `count`
+/// indices each.
 pub(super) fn index_rows<T: Element>(
     x: &Tensor<T>,
     axis: usize,
@@ -37,7 +37,7 @@ pub(super) fn index_rows<T: Element>(
 ) -> Tensor<i64> {
     if x.rank() == 0 {
         let indices = index_rows(&x.at_least_vector(), 0, count, work);
-        // All of one element, or none.
+        // All indices of one element, or none.
         return if count == 1 { indices.with_shape(Shape::scalar()) } else { indices };
     }
     let mut order: SmallVec<[usize; 4]> = (0..x.rank()).filter(|&i| i != axis).collect();
@@ -82,7 +82,7 @@ impl<T: Number> Tensor<T> {
     }
 
     /// The index of the `k`-th smallest element of an axis, counted from 1; the
-    /// axis keeps the extent 1.
+    /// axis is kept with length 1.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl<T: Number> Tensor<T> {
     }
 
     /// The index of the median of an axis, the lower one of two, or of a NaN;
-    /// the axis keeps the extent 1.
+    /// the axis is kept with length 1.
     ///
     /// # Errors
     ///
@@ -105,14 +105,14 @@ impl<T: Number> Tensor<T> {
     pub fn median_indices(&self, axis: isize) -> Result<Tensor<i64>> {
         let (index, length) = self.nonempty_axis("median", axis)?;
         let nan = index_rows(self, index, 1, |row, out| {
-            out[0] = row.iter().position(|&x| is_nan(x)).map_or(-1, |place| place as i64);
+            out[0] = row.iter().position(|&x| is_nan(x)).map_or(-1, |index| index as i64);
         });
         let median = self.ranked(index, (length - 1) / 2);
         nan.where_mask(&nan.ge_scalar(0), &median)
     }
 
-    /// The index of the median of what is not NaN along an axis, the lower one
-    /// of two; the axis keeps the extent 1.
+    /// The index of the median of the elements of an axis that are not NaN, the
+    /// lower one of two; the axis is kept with length 1.
     ///
     /// # Errors
     ///
@@ -125,9 +125,9 @@ impl<T: Number> Tensor<T> {
         }))
     }
 
-    /// The index of the most frequent element of an axis, the smallest one of
-    /// several, at the last place where it is; the axis keeps the extent 1.
-    /// Every NaN differs from all.
+    /// The last index of the most frequent element of an axis, and of the
+    /// smallest one if several are equally frequent; the axis is kept with
+    /// length 1. Every NaN counts as distinct.
     ///
     /// # Errors
     ///
@@ -138,39 +138,40 @@ impl<T: Number> Tensor<T> {
             let mut indices: Vec<usize> = (0..row.len()).collect();
             indices.sort_by(|&a, &b| compare(row[a], row[b]));
             let (mut longest, mut length) = (0, 0);
-            for (i, &place) in indices.iter().enumerate() {
-                let same = i > 0 && row[indices[i - 1]] == row[place];
+            for (i, &index) in indices.iter().enumerate() {
+                let same = i > 0 && row[indices[i - 1]] == row[index];
                 length = if same { length + 1 } else { 1 };
                 if length > longest {
                     longest = length;
-                    out[0] = place as i64;
+                    out[0] = index as i64;
                 }
             }
         }))
     }
 
-    /// The index and the length of an axis that has elements.
+    /// The index and the length of an axis, or an error if it has no elements.
     fn nonempty_axis(&self, place: &str, axis: isize) -> Result<(usize, usize)> {
         extreme_shape(place, self.shape(), &[axis], false)?;
         self.shape().along(place, axis)
     }
 
-    /// The indices of the elements that would be at `place` of a sorted axis.
-    fn ranked(&self, axis: usize, place: usize) -> Tensor<i64> {
-        index_rows(self, axis, 1, |row, out| out[0] = rank(row, place))
+    /// The indices of the elements at position `position` of a sorted axis.
+    fn ranked(&self, axis: usize, position: usize) -> Tensor<i64> {
+        index_rows(self, axis, 1, |row, out| out[0] = rank(row, position))
     }
 
-    /// The indices of the `count` largest elements of an axis, or the smallest,
-    /// in their order.
+    /// The indices of the `count` largest or smallest elements of an axis, in
+    /// sorted order.
     ///
     /// # Errors
     ///
     /// When the axis does not exist or has fewer elements.
     pub fn topk_indices(&self, count: usize, axis: isize, largest: bool) -> Result<Tensor<i64>> {
-        let (index, extent) = self.shape().along("topk", axis)?;
-        if count > extent {
-            let message = format!("{count} of axis {axis} of {}", self.shape());
-            return Err(Error::argument("topk", format!("there are not {message}")));
+        let (index, size) = self.shape().along("topk", axis)?;
+        if count > size {
+            let message =
+                format!("axis {axis} of {} has fewer than {count} elements", self.shape());
+            return Err(Error::argument("topk", message));
         }
         Ok(index_rows(self, index, count, |row, out| {
             let value = |i: i64| row[i as usize];
@@ -179,8 +180,8 @@ impl<T: Number> Tensor<T> {
                 let order = if largest { order.reverse() } else { order };
                 order.then(a.cmp(b))
             };
-            let mut indices: Vec<i64> = (0..extent as i64).collect();
-            if count < extent {
+            let mut indices: Vec<i64> = (0..size as i64).collect();
+            if count < size {
                 indices.select_nth_unstable_by(count, before);
             }
             indices.truncate(count);
@@ -189,8 +190,8 @@ impl<T: Number> Tensor<T> {
         }))
     }
 
-    /// For each element of an axis the index of the largest one up to it; of
-    /// equal ones the last, as in PyTorch.
+    /// For each element of an axis, the index of the maximum up to it; of equal
+    /// elements the last, as in PyTorch.
     ///
     /// # Errors
     ///
@@ -199,8 +200,8 @@ impl<T: Number> Tensor<T> {
         self.running_indices("cummax", axis, |new, best| compare(new, best) != Ordering::Less)
     }
 
-    /// For each element of an axis the index of the smallest one up to it, or
-    /// of a NaN; of equal ones the last.
+    /// For each element of an axis, the index of the minimum up to it, or of a
+    /// NaN; of equal elements the last.
     ///
     /// # Errors
     ///
@@ -228,23 +229,23 @@ impl<T: Number> Tensor<T> {
     }
 }
 
-/// The index of the element that would be at `place` of the sorted row.
-fn rank<T: Number>(row: &[T], place: usize) -> i64 {
+/// The index of the element at position `position` of the sorted row.
+fn rank<T: Number>(row: &[T], position: usize) -> i64 {
     let mut indices: Vec<i64> = (0..row.len() as i64).collect();
     let value = |i: i64| row[i as usize];
     let before = |a: &i64, b: &i64| compare(value(*a), value(*b)).then(a.cmp(b));
-    *indices.select_nth_unstable_by(place, before).1
+    *indices.select_nth_unstable_by(position, before).1
 }
 
 /// The functions, as items of the trait or, with `pub`, of a type.
 macro_rules! order_functions {
     ($($pub:tt)?) => {
-        /// The elements that `indices`, of extent 1 on an axis, names there,
-        /// beside the indices; the axis goes unless `keep` says otherwise.
+        /// The elements at `indices`, which has length 1 along an axis, and the
+        /// indices; the axis is removed unless `keep` is set.
         ///
         /// # Errors
         ///
-        /// As those of `gather`, and when the extent is not 1.
+        /// The errors of `gather`, and when the length is not 1.
         $($pub)? fn pick(
             &self,
             axis: isize,
@@ -258,8 +259,8 @@ macro_rules! order_functions {
             Ok((values.squeeze(axis)?, indices.squeeze(axis)?))
         }
 
-        /// The elements along an axis in ascending order, or descending, and
-        /// where they were.
+        /// The elements along an axis in ascending or descending order, and
+        /// their indices.
         ///
         /// # Errors
         ///
@@ -269,8 +270,8 @@ macro_rules! order_functions {
             Ok((self.gather(axis, &indices)?, indices))
         }
 
-        /// The `count` largest elements of an axis, or the smallest, in their
-        /// order, and where they were.
+        /// The `count` largest or smallest elements of an axis, in sorted
+        /// order, and their indices.
         ///
         /// # Errors
         ///
@@ -300,7 +301,7 @@ macro_rules! order_functions {
         }
 
         /// The median of an axis, the lower one of two, and its index; NaN when
-        /// one element is.
+        /// an element is NaN.
         ///
         /// # Errors
         ///
@@ -309,8 +310,8 @@ macro_rules! order_functions {
             self.pick(axis, self.value().median_indices(axis)?, keep)
         }
 
-        /// The median of what is not NaN along an axis, the lower one of two,
-        /// and its index.
+        /// The median of the elements of an axis that are not NaN, the lower
+        /// one of two, and its index.
         ///
         /// # Errors
         ///
@@ -319,8 +320,8 @@ macro_rules! order_functions {
             self.pick(axis, self.value().nanmedian_indices(axis)?, keep)
         }
 
-        /// The most frequent element of an axis, the smallest one of several,
-        /// and the last index where it is.
+        /// The most frequent element of an axis, or the smallest one if several
+        /// are equally frequent, and its last index.
         ///
         /// # Errors
         ///
@@ -329,8 +330,9 @@ macro_rules! order_functions {
             self.pick(axis, self.value().mode_indices(axis)?, keep)
         }
 
-        /// The largest element of an axis and its index, the first one of
-        /// several, which gets the gradient (PyTorch's `max` along an axis).
+        /// The largest element of an axis and its index. Of equal elements it
+        /// is the first, which gets the gradient (PyTorch's `max` along an
+        /// axis).
         ///
         /// # Errors
         ///
@@ -377,7 +379,7 @@ macro_rules! order_functions {
 
 pub(super) use order_functions;
 
-/// Functions of order for every number type.
+/// Sorting and selection for every number type.
 impl<T: Number> Tensor<T> {
     order_functions! { pub }
 }
@@ -389,7 +391,7 @@ mod tests {
 
     const NAN: f32 = f32::NAN;
 
-    /// NaN made comparable.
+    /// The elements as text, so that NaN can be compared.
     fn bits(x: &Tensor<f32>) -> Vec<String> {
         x.to_vec().iter().map(f32::to_string).collect()
     }

@@ -10,57 +10,57 @@ use crate::kernels::places::{NOWHERE, add_rows, take_rows};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What stands in the padding.
+/// The values of the padding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PadMode {
     /// One number.
     Constant(f64),
-    /// The elements mirrored at the edge, which is not repeated.
+    /// The elements mirrored at the edge, without the element at the edge.
     Reflect,
     /// The element at the edge.
     Replicate,
-    /// The elements from the other end, of what is left after taking away.
+    /// The elements from the other end of the axis, after cropping.
     Circular,
 }
 
-/// Elements added before and after each axis, or taken away where the number
-/// is negative.
+/// Adds elements before and after each axis, or removes elements where the
+/// number is negative.
 #[derive(Clone, Debug)]
 pub struct Pad {
-    /// Before and after, from the last axis on towards the first.
+    /// The numbers before and after, from the last axis towards the first.
     pub padding: SmallVec<[[isize; 2]; 2]>,
-    /// What stands there.
+    /// The values of the padding.
     pub mode: PadMode,
 }
 
 impl Pad {
-    /// The extent of one axis after padding.
-    fn extent(&self, extent: usize, [before, after]: [isize; 2]) -> Result<usize, &'static str> {
+    /// The length of an axis after padding.
+    fn size(&self, size: usize, [before, after]: [isize; 2]) -> Result<usize, &'static str> {
         let most = match self.mode {
             PadMode::Constant(_) => isize::MAX,
-            PadMode::Reflect => extent as isize - 1,
-            PadMode::Replicate if extent == 0 => 0,
+            PadMode::Reflect => size as isize - 1,
+            PadMode::Replicate if size == 0 => 0,
             PadMode::Replicate => isize::MAX,
-            // What is taken away at one end does not come back at the other.
+            // Elements removed at one end do not come back at the other.
             PadMode::Circular => {
-                (extent as isize).saturating_add(before.min(0)).saturating_add(after.min(0))
+                (size as isize).saturating_add(before.min(0)).saturating_add(after.min(0))
             }
         };
         if before.max(after).max(0) > most.max(0) {
-            return Err("is more than the axis has to fill it with");
+            return Err("is more than the elements that can fill it");
         }
-        let padded = (extent as isize).checked_add(before).and_then(|sum| sum.checked_add(after));
-        // What is cut off must be there.
+        let padded = (size as isize).checked_add(before).and_then(|sum| sum.checked_add(after));
+        // The removed elements must exist.
         let cut = before.min(0).checked_add(after.min(0)).map(isize::unsigned_abs);
         match (padded, cut) {
-            (Some(padded), Some(cut)) if padded >= 0 && cut <= extent => Ok(padded as usize),
-            _ => Err("leaves no extent that a tensor can have"),
+            (Some(padded), Some(cut)) if padded >= 0 && cut <= size => Ok(padded as usize),
+            _ => Err("gives a length that is negative or too large"),
         }
     }
 
-    /// For every index of a padded axis the one it comes from.
-    fn sources(&self, extent: usize, [before, after]: [isize; 2]) -> Vec<usize> {
-        let length = extent as isize;
+    /// For every index of a padded axis, the index that it is copied from.
+    fn sources(&self, size: usize, [before, after]: [isize; 2]) -> Vec<usize> {
+        let length = size as isize;
         let first = -before.min(0);
         let kept = length - first + after.min(0);
         let source = |index: isize| {
@@ -88,23 +88,32 @@ impl Pad {
         if self.padding.len() > shape.len() {
             return Err(Error::shape(
                 "pad",
-                format!("padding for {} axes, but the shape is {shape}", self.padding.len()),
+                format!(
+                    "expected padding for at most {} axes, got {} for shape {shape}",
+                    shape.len(),
+                    self.padding.len()
+                ),
             ));
         }
         let mut padded = shape.to_vec();
         for (axis, &padding) in (0..shape.len()).rev().zip(&self.padding) {
-            padded[axis] = self.extent(shape[axis], padding).map_err(|what| {
-                Error::argument("pad", format!("{padding:?} for axis {axis} of {shape} {what}"))
+            padded[axis] = self.size(shape[axis], padding).map_err(|what| {
+                Error::argument(
+                    "pad",
+                    format!("a padding of {padding:?} for axis {axis} of {shape} {what}"),
+                )
             })?;
         }
-        // The source of each index is listed, even where there are no elements.
-        for &extent in &padded {
-            Shape::from([extent]).check_memory::<usize>("pad")?;
+        // The source of each index is stored, even when there are no elements.
+        for &size in &padded {
+            Shape::from([size]).check_memory::<usize>("pad")?;
         }
         let padded = Shape::from(padded);
         match padded.checked_elements() {
             Some(_) => Ok(padded),
-            None => Err(Error::shape("pad", format!("{padded} has too many elements to count"))),
+            None => {
+                Err(Error::shape("pad", format!("the number of elements of {padded} overflows")))
+            }
         }
     }
 
@@ -119,13 +128,14 @@ impl Pad {
 }
 
 impl<T: Number> Tensor<T> {
-    /// Elements added before and after each axis; see
+    /// Adds elements before and after each axis; see
+    /// [`Ops::pad`](crate::Ops::pad).
     /// [`Ops::pad`](crate::Ops::pad).
     ///
     /// # Errors
     ///
-    /// When there are fewer axes, one would get shorter than it can, or has
-    /// not enough elements to reflect or repeat.
+    /// When there are fewer axes, an axis would get a negative length, or it
+    /// has too few elements to reflect or repeat.
     pub fn pad(&self, padding: &[[isize; 2]], mode: PadMode) -> Result<Self> {
         let pad = Pad { padding: padding.into(), mode };
         pad.output_shape(self.shape())?.check_memory::<T>("pad")?;
@@ -228,16 +238,23 @@ mod tests {
         let message = |padding: &[[isize; 2]], mode| x.pad(padding, mode).unwrap_err().to_string();
         assert_eq!(
             message(&[[0, 3]], PadMode::Reflect),
-            "pad: [0, 3] for axis 1 of [2, 3] is more than the axis has to fill it with"
+            "pad: a padding of [0, 3] for axis 1 of [2, 3] is more than the elements that can fill \
+             it"
         );
         assert!(message(&[[4, 0]], PadMode::Circular).contains("more than"));
         assert!(message(&[[-1, 3]], PadMode::Circular).contains("more than"));
-        assert!(message(&[[-2, -2]], PadMode::Constant(0.0)).contains("no extent"));
-        assert!(message(&[[-4, 4]], PadMode::Constant(0.0)).contains("no extent"));
-        assert!(message(&[[isize::MAX, isize::MAX]], PadMode::Replicate).contains("no extent"));
-        assert!(message(&[[isize::MAX, 0]; 2], PadMode::Constant(0.0)).contains("no extent"));
+        assert!(message(&[[-2, -2]], PadMode::Constant(0.0)).contains("negative or too large"));
+        assert!(message(&[[-4, 4]], PadMode::Constant(0.0)).contains("negative or too large"));
+        assert!(
+            message(&[[isize::MAX, isize::MAX]], PadMode::Replicate)
+                .contains("negative or too large")
+        );
+        assert!(
+            message(&[[isize::MAX, 0]; 2], PadMode::Constant(0.0))
+                .contains("negative or too large")
+        );
         assert!(message(&[[1 << 50, 0]; 2], PadMode::Constant(0.0)).contains("no memory"));
-        assert!(message(&[[0, 0]; 3], PadMode::Reflect).contains("3 axes"));
+        assert!(message(&[[0, 0]; 3], PadMode::Reflect).contains("at most 2 axes, got 3"));
         let empty = Tensor::<f32>::zeros([0]);
         assert!(empty.pad(&[[1, 0]], PadMode::Replicate).is_err());
     }

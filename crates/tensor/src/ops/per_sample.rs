@@ -1,8 +1,8 @@
-//! Gradients of each sample of a batch: what an operation's own rule gives, and
-//! what such rules share.
+//! Gradients of each sample of a batch: what an operation returns, and
+//! functions that several operations share.
 //!
-//! The samples lie one after the other along axis 0 of an output, each as one
-//! row or as several.
+//! The samples are contiguous along axis 0 of an output, each as one row or
+//! several rows.
 
 use smallvec::SmallVec;
 
@@ -11,11 +11,11 @@ use crate::element::Float;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The gradient of each sample by one input.
+/// The gradient of each sample with respect to one input.
 #[derive(Clone, Debug)]
 pub enum SampleGradient<T: Float> {
-    /// Of the input's shape: the samples lie along its axis 0, too, and each
-    /// part is the gradient of its sample.
+    /// A tensor of the input's shape: axis 0 of the input also holds the
+    /// samples, and each part is the gradient of its sample.
     Rows(Tensor<T>),
     /// `[samples, …input]`: the input is the same for all samples.
     Each(Tensor<T>),
@@ -24,8 +24,9 @@ pub enum SampleGradient<T: Float> {
 /// One gradient for each input; `None` where it is not needed.
 pub type SampleCotangents<T> = SmallVec<[Option<SampleGradient<T>>; 3]>;
 
-/// A tensor whose axis 0 holds the samples, with an axis of its own for them:
-/// `[samples, rows, …]`; `None` when it does not.
+/// A tensor whose axis 0 holds the samples, with a separate axis for them,
+/// `[samples, rows, …]`; `None` when the length of axis 0 is not a multiple of
+/// `samples`.
 pub(super) fn by_sample<T: Float>(x: &Tensor<T>, samples: usize) -> Option<Tensor<T>> {
     let (&rows, rest) = x.shape().split_first()?;
     if samples == 0 || rows % samples != 0 {
@@ -35,7 +36,7 @@ pub(super) fn by_sample<T: Float>(x: &Tensor<T>, samples: usize) -> Option<Tenso
     x.reshape(shape).ok()
 }
 
-/// Σ x² of each sample of `[samples, …]`.
+/// Σ x² for each sample of `[samples, …]`.
 pub fn squared_norms<T: Float>(x: &Tensor<T>) -> Tensor<T> {
     let samples = x.shape().first().copied().unwrap_or(1);
     x.with_slice(|values| {
@@ -46,7 +47,8 @@ pub fn squared_norms<T: Float>(x: &Tensor<T>) -> Tensor<T> {
     })
 }
 
-/// The gradients by weight and bias of y = x·Wᵀ + b for each sample.
+/// The gradients with respect to weight and bias of y = x·Wᵀ + b for each
+/// sample.
 pub(super) fn linear_gradient<T: Float>(
     [x, g]: [&Tensor<T>; 2],
     index: usize,
@@ -59,7 +61,7 @@ pub(super) fn linear_gradient<T: Float>(
     }
 }
 
-/// Input and cotangent of a product as `[samples, rows, features]`.
+/// Input and cotangent of a product, as `[samples, rows, features]`.
 fn rows<T: Float>(both: [&Tensor<T>; 2], samples: usize) -> Option<[Tensor<T>; 2]> {
     let [x, g] = both.map(|x| {
         if x.rank() < 2 {
@@ -70,10 +72,11 @@ fn rows<T: Float>(both: [&Tensor<T>; 2], samples: usize) -> Option<[Tensor<T>; 2
     Some([x?, g?])
 }
 
-/// The squared norms of [`linear_gradient`], which is not stored where that is
-/// the larger part of the work: ‖Σₜ gₜ xₜᵀ‖² = Σₛₜ (xₛ·xₜ)(gₛ·gₜ) (Goodfellow,
-/// "Efficient per-example gradient computations", 2015; Li et al., "Large
-/// language models can be strong differentially private learners", 2022).
+/// The squared norms of [`linear_gradient`], which is not stored when storing
+/// it would be the larger part of the work: ‖Σₜ gₜ xₜᵀ‖² = Σₛₜ (xₛ·xₜ)(gₛ·gₜ)
+/// (Goodfellow, "Efficient per-example gradient computations", 2015; Li et al.,
+/// "Large language models can be strong differentially private learners",
+/// 2022).
 pub(super) fn linear_norms<T: Float>(
     [x, g]: [&Tensor<T>; 2],
     index: usize,
@@ -92,9 +95,9 @@ pub(super) fn linear_norms<T: Float>(
     both.sum_axes(&[1, 2], false).ok()
 }
 
-/// The gradients of each sample from one call of the operation's own rule for
-/// each. Of the inputs the first `rows`, 0 or 1, hold the samples along axis 0;
-/// `part` gives the operation for a sample and what its forward kept.
+/// The gradients of each sample, from one call of the operation's own gradient
+/// per sample. The first `rows` inputs (0 or 1) hold the samples along axis 0;
+/// `part` returns the operation for a sample and what its forward kept.
 pub(super) fn one_by_one<T: Float, O: Op<T>>(
     operation: &O,
     call: Call<'_, T, O::Saved>,
@@ -141,8 +144,8 @@ pub(super) fn one_by_one<T: Float, O: Op<T>>(
     Some(gradients)
 }
 
-/// As [`one_by_one`], for an operation on the last `axes` axes that kept something
-/// for each of the others' indices.
+/// As [`one_by_one`], for an operation on the last `axes` axes whose forward
+/// keeps something for each index of the other axes.
 pub(super) fn by_rows<T: Float, O: Op<T, Saved = Vec<S>>, S: Copy>(
     operation: &O,
     call: Call<'_, T, Vec<S>>,

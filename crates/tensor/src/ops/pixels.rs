@@ -1,11 +1,11 @@
-//! Pixels to channels and back, and channels in another order: composed of
+//! Pixels to channels and back, and permutations of channels: composed of
 //! reshaping and permuting.
 
 use super::Ops;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-/// The axes before the last three, and those.
+/// The axes before the last three, and the last three.
 fn image(place: &str, shape: &Shape) -> Result<(Vec<usize>, [usize; 3])> {
     match shape.split_last_chunk::<3>() {
         Some((before, &image)) => Ok((before.to_vec(), image)),
@@ -16,8 +16,8 @@ fn image(place: &str, shape: &Shape) -> Result<(Vec<usize>, [usize; 3])> {
     }
 }
 
-/// `x` of `before` and five axes `parts`, in the order `order`, as `before` and
-/// three axes.
+/// Splits the last axes of `x` into five axes `parts` after `before`, permutes
+/// these by `order`, and merges them into three axes after `before`.
 fn rearranged<X: Ops>(
     x: &X,
     before: &[usize],
@@ -38,8 +38,8 @@ fn rearranged<X: Ops>(
 ///
 /// # Errors
 ///
-/// When x is no image, or the factor's square does not divide its
-/// channels.
+/// When x has fewer than three axes, or the number of channels is not a
+/// multiple of the factor's square.
 pub fn shuffle<X: Ops>(x: &X, factor: usize) -> Result<X> {
     let (before, [channels, height, width]) = image("pixel_shuffle", x.value().shape())?;
     let square = factor.saturating_mul(factor);
@@ -57,12 +57,13 @@ pub fn shuffle<X: Ops>(x: &X, factor: usize) -> Result<X> {
 ///
 /// # Errors
 ///
-/// When x is no image, or the factor does not divide its height and width.
+/// When x has fewer than three axes, or height and width are not multiples of
+/// the factor.
 pub fn unshuffle<X: Ops>(x: &X, factor: usize) -> Result<X> {
     let (before, [channels, height, width]) = image("pixel_unshuffle", x.value().shape())?;
     if factor == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
         let message = format!(
-            "an image of [{height}, {width}] is not made of squares of {factor} × {factor}"
+            "an image of [{height}, {width}] does not divide into squares of {factor} × {factor}"
         );
         return Err(Error::argument("pixel_unshuffle", message));
     }
@@ -72,8 +73,8 @@ pub fn unshuffle<X: Ops>(x: &X, factor: usize) -> Result<X> {
     rearranged(x, &before, parts, [0, 2, 4, 1, 3], after)
 }
 
-/// `[N, C, …]` with its channels in another order: channel i of group g becomes
-/// channel i·groups + g.
+/// Permutes the channels of `[N, C, …]`: channel i of group g becomes channel
+/// i·groups + g.
 ///
 /// # Errors
 ///
@@ -137,7 +138,7 @@ mod tests {
         assert_eq!(message, "pixel_shuffle: 6 channels do not divide into squares of 2 × 2");
         assert!(x.pixel_shuffle(0).is_err() && x.pixel_shuffle(usize::MAX).is_err());
         let message = x.pixel_unshuffle(2).unwrap_err().to_string();
-        assert!(message.contains("an image of [3, 4] is not made of squares"), "{message}");
+        assert!(message.contains("an image of [3, 4] does not divide into squares"), "{message}");
         assert!(x.pixel_unshuffle(0).is_err());
         let message = Tensor::<f32>::zeros([6, 3]).pixel_shuffle(1).unwrap_err().to_string();
         assert!(message.contains("expected an input of shape […, C, height, width], got [6, 3]"));

@@ -1,6 +1,6 @@
-//! Functions of shape and place that are composed of others. They are written
-//! once, for the trait [`Ops`](crate::Ops) and for tensors of any element type
-//! alike, and have no gradient of their own.
+//! Functions of shape and position that are composed of others. They are
+//! written once, for the trait [`Ops`](crate::Ops) and for tensors of any
+//! element type, and have no gradients of their own.
 
 use super::{indexing, place};
 use crate::element::Element;
@@ -11,58 +11,59 @@ use crate::tensor::Tensor;
 /// The functions, as items of the trait or, with `pub`, of a type.
 macro_rules! place_functions {
     ($($pub:tt)?) => {
-        /// One index of an axis, which goes.
+        /// The elements at one index of an axis; the axis is removed.
         ///
         /// # Errors
         ///
         /// When the axis or the index does not exist.
         $($pub)? fn select(&self, axis: isize, index: isize) -> Result<Self> {
             let shape = self.value().shape();
-            let extent = shape[shape.axis("select", axis)?] as isize;
-            let place = if index < 0 { index + extent } else { index };
-            if !(0..extent).contains(&place) {
+            let length = shape[shape.axis("select", axis)?] as isize;
+            let index_from_start = if index < 0 { index + length } else { index };
+            if !(0..length).contains(&index_from_start) {
                 let message = format!("index {index} is out of range for axis {axis} of {shape}");
                 return Err(Error::argument("select", message));
             }
-            self.narrow(axis, place as usize, 1)?.squeeze(axis)
+            self.narrow(axis, index_from_start as usize, 1)?.squeeze(axis)
         }
 
-        /// All indices of an axis, each without it.
+        /// The elements at each index of an axis, without that axis.
         ///
         /// # Errors
         ///
         /// When the axis does not exist.
         $($pub)? fn unbind(&self, axis: isize) -> Result<Vec<Self>> {
             let shape = self.value().shape();
-            let extent = shape[shape.axis("unbind", axis)?];
-            (0..extent).map(|index| self.narrow(axis, index, 1)?.squeeze(axis)).collect()
+            let length = shape[shape.axis("unbind", axis)?];
+            (0..length).map(|index| self.narrow(axis, index, 1)?.squeeze(axis)).collect()
         }
 
-        /// Pieces of `size` indices of an axis; the last one may be shorter.
+        /// Pieces of `size` indices along an axis; the last one may be shorter.
         ///
         /// # Errors
         ///
         /// When the axis does not exist or the size is 0.
         $($pub)? fn split(&self, size: usize, axis: isize) -> Result<Vec<Self>> {
             let shape = self.value().shape();
-            let extent = shape[shape.axis("split", axis)?];
+            let length = shape[shape.axis("split", axis)?];
             if size == 0 {
                 return Err(Error::argument("split", "the size must be at least 1"));
             }
-            // An axis without elements is one piece, as in PyTorch.
-            let starts = (0..extent.max(1)).step_by(size);
-            starts.map(|start| self.narrow(axis, start, size.min(extent - start))).collect()
+            // An axis of length 0 gives one piece, as in PyTorch.
+            let starts = (0..length.max(1)).step_by(size);
+            starts.map(|start| self.narrow(axis, start, size.min(length - start))).collect()
         }
 
         /// Pieces of these sizes along an axis.
         ///
         /// # Errors
         ///
-        /// When the axis does not exist or the sizes do not add up to it.
+        /// When the axis does not exist or the sizes do not add up to its
+        /// length.
         $($pub)? fn split_sizes(&self, sizes: &[usize], axis: isize) -> Result<Vec<Self>> {
             let shape = self.value().shape();
-            let extent = shape[shape.axis("split_sizes", axis)?];
-            if sizes.iter().try_fold(0, |sum: usize, &size| sum.checked_add(size)) != Some(extent) {
+            let length = shape[shape.axis("split_sizes", axis)?];
+            if sizes.iter().try_fold(0, |sum: usize, &size| sum.checked_add(size)) != Some(length) {
                 let message = format!("sizes {sizes:?} do not add up to axis {axis} of {shape}");
                 return Err(Error::argument("split_sizes", message));
             }
@@ -74,51 +75,52 @@ macro_rules! place_functions {
             pieces.collect()
         }
 
-        /// `count` pieces of an axis of the same size, but for the last ones,
-        /// which may be shorter or missing.
+        /// `count` pieces of an axis of the same length, except that the last
+        /// ones may be shorter or missing.
         ///
         /// # Errors
         ///
         /// When the axis does not exist or the count is 0.
         $($pub)? fn chunk(&self, count: usize, axis: isize) -> Result<Vec<Self>> {
             let shape = self.value().shape();
-            let extent = shape[shape.axis("chunk", axis)?];
+            let length = shape[shape.axis("chunk", axis)?];
             if count == 0 {
                 return Err(Error::argument("chunk", "the count must be at least 1"));
             }
-            self.split(extent.div_ceil(count).max(1), axis)
+            self.split(length.div_ceil(count).max(1), axis)
         }
 
-        /// An axis cut into several of these sizes.
+        /// Splits an axis into several of these lengths.
         ///
         /// # Errors
         ///
-        /// When the axis does not exist or has another number of elements.
+        /// When the axis does not exist or the sizes do not multiply to its
+        /// length.
         $($pub)? fn unflatten(&self, axis: isize, sizes: &[usize]) -> Result<Self> {
             let shape = self.value().shape();
             let axis = shape.axis("unflatten", axis)?;
             if Shape::from(sizes).checked_elements() != Some(shape[axis]) {
-                let message = format!("axis {axis} of {shape} does not cut into {sizes:?}");
+                let message = format!("axis {axis} of {shape} does not divide into {sizes:?}");
                 return Err(Error::shape("unflatten", message));
             }
             self.reshape([&shape[..axis], sizes, &shape[axis + 1..]].concat())
         }
 
-        /// Stretched to a shape as by `broadcast_to`, where −1 leaves an extent
-        /// as it is.
+        /// Broadcasts to a shape, as `broadcast_to`, where −1 keeps the length
+        /// of an axis.
         ///
         /// # Errors
         ///
-        /// When it does not stretch to that shape.
+        /// When the tensor does not broadcast to that shape.
         $($pub)? fn expand(&self, sizes: &[isize]) -> Result<Self> {
             self.broadcast_to(place::expanded(self.value().shape(), sizes)?)
         }
 
-        /// The axis `from` moved to the place `to`.
+        /// Moves the axis `from` to the position `to`.
         ///
         /// # Errors
         ///
-        /// When there is no such axis or place.
+        /// When `from` or `to` is out of range.
         $($pub)? fn movedim(&self, from: isize, to: isize) -> Result<Self> {
             let shape = self.value().shape();
             let (from, _) = shape.along("movedim", from)?;
@@ -132,7 +134,7 @@ macro_rules! place_functions {
             self.permute(&order)
         }
 
-        /// The whole repeated along each axis; more counts than axes add axes
+        /// Repeats the tensor along each axis; more counts than axes add axes
         /// in front.
         ///
         /// # Errors
@@ -143,7 +145,7 @@ macro_rules! place_functions {
             self.reshape(cut)?.broadcast_to(stretched)?.reshape(joined)
         }
 
-        /// Each index of an axis repeated.
+        /// Repeats each index of an axis.
         ///
         /// # Errors
         ///
@@ -156,7 +158,7 @@ macro_rules! place_functions {
             self.unsqueeze(axis + 1)?.repeat(&counts)?.flatten(axis, axis + 1)
         }
 
-        /// The order along these axes reversed.
+        /// Reverses the order of the elements along these axes.
         ///
         /// # Errors
         ///
@@ -166,24 +168,24 @@ macro_rules! place_functions {
             axes.iter().try_fold(self.clone(), |x, &axis| x.slice(axis as isize, -1, None, -1))
         }
 
-        /// The elements moved along an axis by `shift`; what passes the end
-        /// comes in again at the other one.
+        /// Moves the elements along an axis by `shift`; elements that pass the
+        /// end continue at the start.
         ///
         /// # Errors
         ///
         /// When the axis does not exist.
         $($pub)? fn roll(&self, shift: isize, axis: isize) -> Result<Self> {
             let shape = self.value().shape();
-            let extent = shape[shape.axis("roll", axis)?];
-            let shift = shift.rem_euclid(extent.max(1) as isize) as usize;
+            let length = shape[shape.axis("roll", axis)?];
+            let shift = shift.rem_euclid(length.max(1) as isize) as usize;
             if shift == 0 {
                 return Ok(self.clone());
             }
-            let tail = self.narrow(axis, extent - shift, shift)?;
-            Self::cat(&[&tail, &self.narrow(axis, 0, extent - shift)?], axis)
+            let tail = self.narrow(axis, length - shift, shift)?;
+            Self::cat(&[&tail, &self.narrow(axis, 0, length - shift)?], axis)
         }
 
-        /// Turned by `turns` right angles, in the plane of two axes from the
+        /// Rotates by `turns` right angles in the plane of two axes, from the
         /// first towards the second.
         ///
         /// # Errors
@@ -200,8 +202,8 @@ macro_rules! place_functions {
             }
         }
 
-        /// The matrices of the last two axes with zeros above a diagonal,
-        /// which lies `diagonal` above the main one.
+        /// The lower triangles of the matrices of the last two axes: zeros
+        /// above a diagonal, which is `diagonal` above the main one.
         ///
         /// # Errors
         ///
@@ -211,8 +213,8 @@ macro_rules! place_functions {
             self.where_mask(&mask, &Self::constant(Tensor::scalar(Default::default())))
         }
 
-        /// The matrices of the last two axes with zeros below a diagonal,
-        /// which lies `diagonal` above the main one.
+        /// The upper triangles of the matrices of the last two axes: zeros
+        /// below a diagonal, which is `diagonal` above the main one.
         ///
         /// # Errors
         ///
@@ -222,17 +224,19 @@ macro_rules! place_functions {
             self.where_mask(&mask, &Self::constant(Tensor::scalar(Default::default())))
         }
 
-        /// The matrix with a vector on a diagonal, or the diagonal of a matrix.
+        /// A matrix with the elements of a vector on a diagonal, or the
+        /// diagonal of a matrix.
         ///
         /// # Errors
         ///
-        /// When it is neither a vector nor a matrix.
+        /// When the tensor is neither a vector nor a matrix.
         $($pub)? fn diag(&self, offset: isize) -> Result<Self> {
             match self.value().rank() {
                 1 => self.diag_embed(offset),
                 2 => self.diagonal(offset, 0, 1),
                 _ => {
-                    let message = format!("{} is no vector and no matrix", self.value().shape());
+                    let shape = self.value().shape();
+                    let message = format!("expected a vector or a matrix, got shape {shape}");
                     Err(Error::shape("diag", message))
                 }
             }
@@ -249,7 +253,7 @@ macro_rules! place_functions {
             self.broadcast_to(shape)?.flatten(0, -1)?.index_select(0, &places)
         }
 
-        /// With the first elements of `source`, in row-major order, where a
+        /// Replaces elements by those of `source`, in row-major order, where a
         /// mask is true; both broadcast.
         ///
         /// # Errors
@@ -258,25 +262,26 @@ macro_rules! place_functions {
         /// elements.
         $($pub)? fn masked_scatter(&self, mask: &Tensor<bool>, source: &Self) -> Result<Self> {
             let shape = self.value().shape().broadcast(mask.shape(), "masked_scatter")?;
-            let places = place::true_places(&mask.broadcast_to(&shape)?);
-            if places.len() > source.value().len() {
-                let (count, elements) = (places.len(), source.value().len());
-                let message = format!("{count} places for a source of {elements} elements");
+            let positions = place::true_places(&mask.broadcast_to(&shape)?);
+            if positions.len() > source.value().len() {
+                let (count, elements) = (positions.len(), source.value().len());
+                let message =
+                    format!("expected a source of at least {count} elements, got {elements}");
                 return Err(Error::shape("masked_scatter", message));
             }
-            let source = source.flatten(0, -1)?.narrow(0, 0, places.len())?;
+            let source = source.flatten(0, -1)?.narrow(0, 0, positions.len())?;
             let all = self.broadcast_to(&shape)?.flatten(0, -1)?;
-            all.index_copy(0, &places, &source)?.reshape(shape)
+            all.index_copy(0, &positions, &source)?.reshape(shape)
         }
 
-        /// As `gather`, but what is picked from and the index broadcast on all
-        /// other axes, and a negative index counts from the end (PyTorch's
+        /// As `gather`, but tensor and index broadcast along all axes except
+        /// `axis`, and a negative index counts from the end (PyTorch's
         /// `take_along_dim`).
         ///
         /// # Errors
         ///
-        /// When the ranks differ, the shapes do not broadcast, or an index does
-        /// not exist.
+        /// When the ranks differ, the shapes do not broadcast, or an index is
+        /// out of range.
         $($pub)? fn take_along(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
             let [shape, index_shape] = place::aligned(self.value().shape(), axis, index.shape())?;
             let length = shape[shape.axis("take_along", axis)?] as i64;
@@ -284,13 +289,13 @@ macro_rules! place_functions {
             self.broadcast_to(shape)?.gather(axis, &index.broadcast_to(index_shape)?)
         }
 
-        /// A copy with the slices of `source` put where `indices` says on an
-        /// axis; the last one of several for one index stays.
+        /// A copy in which the slices of `source` replace those at `indices` of
+        /// an axis. Of several slices for one index the last one is kept.
         ///
         /// # Errors
         ///
-        /// When the axis or an index does not exist, or the source has another
-        /// shape than those slices.
+        /// When the axis or an index does not exist, or the source does not
+        /// have the shape of those slices.
         $($pub)? fn index_copy(
             &self,
             axis: isize,
@@ -306,7 +311,7 @@ macro_rules! place_functions {
 
 pub(super) use place_functions;
 
-/// The shape that `expand` asks for, with its −1 filled in.
+/// The shape for `expand`, with its −1 filled in.
 pub(super) fn expanded(shape: &Shape, sizes: &[isize]) -> Result<Shape> {
     let new = sizes.len().checked_sub(shape.len());
     let sizes = sizes.iter().enumerate().map(|(axis, &size)| match usize::try_from(size) {
@@ -316,29 +321,32 @@ pub(super) fn expanded(shape: &Shape, sizes: &[isize]) -> Result<Shape> {
     });
     let expanded = sizes.collect::<Option<Shape>>();
     expanded.filter(|expanded| expanded.checked_elements().is_some()).ok_or_else(|| {
-        Error::shape("expand", format!("{shape} does not stretch to the sizes asked for"))
+        Error::shape("expand", format!("shape {shape} does not broadcast to the requested sizes"))
     })
 }
 
-/// The shapes that a repetition goes through: with an axis of extent 1 before
-/// each, with that stretched, and with the two joined.
+/// The shapes of the steps of a repetition: with an axis of length 1 before
+/// each axis, with these axes repeated, and with each pair merged.
 pub(super) fn repeated(shape: &Shape, counts: &[usize]) -> Result<[Shape; 3]> {
     let fail = |message: String| Err(Error::argument("repeat", message));
     let Some(new) = counts.len().checked_sub(shape.len()) else {
-        return fail(format!("{counts:?} are fewer counts than axes of {shape}"));
+        return fail(format!(
+            "expected at least {} counts for shape {shape}, got {counts:?}",
+            shape.len()
+        ));
     };
-    let extents = || std::iter::repeat_n(1, new).chain(shape.iter().copied());
-    let pairs = || counts.iter().copied().zip(extents());
-    let stretched: Shape = pairs().flat_map(|(count, extent)| [count, extent]).collect();
+    let lengths = || std::iter::repeat_n(1, new).chain(shape.iter().copied());
+    let pairs = || counts.iter().copied().zip(lengths());
+    let stretched: Shape = pairs().flat_map(|(count, length)| [count, length]).collect();
     if stretched.checked_elements().is_none() {
         return fail(format!("{shape} repeated {counts:?} times has too many elements"));
     }
-    let joined = pairs().map(|(count, extent)| count.saturating_mul(extent)).collect();
-    Ok([extents().flat_map(|extent| [1, extent]).collect(), stretched, joined])
+    let joined = pairs().map(|(count, length)| count.saturating_mul(length)).collect();
+    Ok([lengths().flat_map(|length| [1, length]).collect(), stretched, joined])
 }
 
-/// Where the column less the row is as `inside` says, for matrices of the last
-/// two axes.
+/// A mask over the matrices of the last two axes that is true where `inside`
+/// holds for column minus row.
 pub(super) fn triangle(
     place: &str,
     shape: &Shape,
@@ -352,19 +360,18 @@ pub(super) fn triangle(
     Ok(Tensor::from_fn([rows, columns], |index| inside(offset(index))))
 }
 
-/// The places of a mask, in row-major order, where it is true.
+/// The row-major positions at which a mask is true.
 pub(super) fn true_places(mask: &Tensor<bool>) -> Vec<usize> {
     mask.with_slice(|mask| {
         mask.iter().enumerate().filter(|(_, inside)| **inside).map(|(place, _)| place).collect()
     })
 }
 
-/// The shapes of a tensor and of an index, stretched to each other on all axes
-/// but one.
+/// The shapes of a tensor and of an index after broadcasting all axes but one.
 pub(super) fn aligned(shape: &Shape, axis: isize, index: &Shape) -> Result<[Shape; 2]> {
     let along = shape.axis("take_along", axis)?;
     if shape.len() != index.len() {
-        let message = format!("an index of shape {index} has another rank than {shape}");
+        let message = format!("expected an index of rank {}, got shape {index}", shape.len());
         return Err(Error::shape("take_along", message));
     }
     let both = shape.with(along, 1).broadcast(&index.with(along, 1), "take_along")?;
@@ -386,7 +393,7 @@ pub(super) fn along_slices(
     indexing::column(along, indices, &expected)
 }
 
-/// What the functions above call by the names that the trait has.
+/// Names that the macros above use, as the trait has them.
 impl<T: Element> Tensor<T> {
     pub(crate) fn value(&self) -> &Self {
         self
@@ -397,7 +404,7 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Functions of shape and place for every element type.
+/// Functions of shape and position for every element type.
 impl<T: Element> Tensor<T> {
     place_functions! { pub }
 }

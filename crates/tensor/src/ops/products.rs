@@ -1,5 +1,5 @@
-//! Products that are composed of matrix products and products of elements, and
-//! so have no gradient of their own: sums over named axes, tensor products.
+//! Products that are composed of matrix products and element-wise products, and
+//! so have no gradients of their own: sums over named axes, tensor products.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use super::Ops;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-/// The name of an axis: a letter, or a place in what `...` stands for, counted
-/// from its end.
+/// The name of an axis: a letter, or its position among the axes of `...`,
+/// counted from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Label {
     Ellipsis(std::cmp::Reverse<usize>),
     Letter(char),
 }
 
-/// An operand with its axes named, each once.
+/// An operand whose axes have distinct names.
 struct Term<V> {
     value: V,
     labels: Vec<Label>,
@@ -25,7 +25,7 @@ fn fail<X>(message: String) -> Result<X> {
     Err(Error::argument("einsum", message))
 }
 
-/// Einstein's summation convention; see [`Ops::einsum`]. Operands are joined
+/// Einstein's summation convention; see [`Ops::einsum`]. Operands are combined
 /// from left to right, each pair by one matrix product.
 pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
     let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
@@ -36,7 +36,7 @@ pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
     let names: Vec<&str> = inputs.split(',').collect();
     if names.len() != operands.len() || operands.is_empty() {
         let (count, expected) = (operands.len(), names.len());
-        return fail(format!("\"{equation}\" has {expected} operands, but {count} are given"));
+        return fail(format!("\"{equation}\" is for {expected} operands, got {count}"));
     }
     let mut terms = Vec::new();
     let mut uses: BTreeMap<Label, usize> = BTreeMap::new();
@@ -49,7 +49,7 @@ pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
     }
     let output = match output {
         None => {
-            // What `...` stands for, then the letters that occur once.
+            // The axes of `...`, then the letters that occur once.
             let kept = |(label, count): &(&Label, &usize)| {
                 **count == 1 || matches!(label, Label::Ellipsis(_))
             };
@@ -61,8 +61,8 @@ pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
                 .into_iter()
                 .flat_map(|label| match label {
                     Label::Ellipsis(_) => {
-                        let places = (0..rank).rev();
-                        places.map(|i| Label::Ellipsis(std::cmp::Reverse(i))).collect()
+                        let axes = (0..rank).rev();
+                        axes.map(|i| Label::Ellipsis(std::cmp::Reverse(i))).collect()
                     }
                     letter => vec![letter],
                 })
@@ -71,7 +71,9 @@ pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
     };
     for (i, label) in output.iter().enumerate() {
         if !uses.contains_key(label) || output[..i].contains(label) {
-            return fail(format!("\"{equation}\" names {label} wrongly in the result"));
+            return fail(format!(
+                "the result of \"{equation}\" must name an axis of an operand once, got {label}"
+            ));
         }
     }
     stretch(&mut terms)?;
@@ -85,8 +87,8 @@ pub(super) fn einsum<V: Ops>(equation: &str, operands: &[&V]) -> Result<V> {
         result = pair(&result, &next, kept)?;
     }
     let result = summed(&result, |label| output.contains(label))?;
-    let place = |label| result.labels.iter().position(|other| other == label);
-    let order = output.iter().map(|label| place(label).map(|place| place as isize));
+    let position = |label| result.labels.iter().position(|other| other == label);
+    let order = output.iter().map(|label| position(label).map(|index| index as isize));
     result.value.permute(&order.collect::<Option<Vec<_>>>().expect("every label is an operand's"))
 }
 
@@ -99,8 +101,7 @@ impl std::fmt::Display for Label {
     }
 }
 
-/// The names of an operand's axes, or those of the result, where `...` is one
-/// name.
+/// The names of the axes of an operand or of the result; `...` is one name.
 fn labels(names: &str, shape: Option<&Shape>) -> Result<Vec<Label>> {
     let (before, after) = match names.split_once("...") {
         Some((before, after)) => (before, Some(after)),
@@ -116,7 +117,7 @@ fn labels(names: &str, shape: Option<&Shape>) -> Result<Vec<Label>> {
     };
     let letter = |letter: char| match letter.is_ascii_alphabetic() {
         true => Ok(Label::Letter(letter)),
-        false => fail(format!("'{letter}' in \"{names}\" is no letter")),
+        false => fail(format!("expected letters in \"{names}\", got '{letter}'")),
     };
     let ellipsis = (0..covered).rev().map(|i| Ok(Label::Ellipsis(std::cmp::Reverse(i))));
     before
@@ -127,16 +128,16 @@ fn labels(names: &str, shape: Option<&Shape>) -> Result<Vec<Label>> {
         .collect()
 }
 
-/// An operand whose axes of the same name are replaced by their diagonal.
+/// An operand in which axes with the same name are replaced by their diagonal.
 fn with_labels_once<V: Ops>(mut value: V, mut labels: Vec<Label>) -> Result<Term<V>> {
     let again = |labels: &[Label]| {
-        let place = |i: usize| labels[..i].iter().position(|label| *label == labels[i]);
-        (0..labels.len()).find_map(|i| Some((place(i)?, i)))
+        let position = |i: usize| labels[..i].iter().position(|label| *label == labels[i]);
+        (0..labels.len()).find_map(|i| Some((position(i)?, i)))
     };
     while let Some((first, second)) = again(&labels) {
         let shape = value.value().shape();
         if shape[first] != shape[second] {
-            return fail(format!("axes {first} and {second} of {shape} have one name"));
+            return fail(format!("axes {first} and {second} of {shape} have the same name"));
         }
         value = value.diagonal(0, first as isize, second as isize)?;
         let label = labels.remove(second);
@@ -146,21 +147,21 @@ fn with_labels_once<V: Ops>(mut value: V, mut labels: Vec<Label>) -> Result<Term
     Ok(Term { value, labels })
 }
 
-/// Stretches axes of extent 1 to what others of the same name have.
+/// Broadcasts axes of length 1 to the length of other axes with the same name.
 fn stretch<V: Ops>(terms: &mut [Term<V>]) -> Result<()> {
-    let mut extents: BTreeMap<Label, usize> = BTreeMap::new();
+    let mut sizes: BTreeMap<Label, usize> = BTreeMap::new();
     for term in &*terms {
-        for (&label, &extent) in term.labels.iter().zip(term.value.value().shape().iter()) {
-            let known = extents.entry(label).or_insert(extent);
+        for (&label, &size) in term.labels.iter().zip(term.value.value().shape().iter()) {
+            let known = sizes.entry(label).or_insert(size);
             if *known == 1 {
-                *known = extent;
-            } else if extent != *known && extent != 1 {
-                return fail(format!("{label} has the extents {known} and {extent}"));
+                *known = size;
+            } else if size != *known && size != 1 {
+                return fail(format!("{label} has the lengths {known} and {size}"));
             }
         }
     }
     for term in terms {
-        let shape: Shape = term.labels.iter().map(|label| extents[label]).collect();
+        let shape: Shape = term.labels.iter().map(|label| sizes[label]).collect();
         if *term.value.value().shape() != shape {
             term.value = term.value.broadcast_to(shape)?;
         }
@@ -184,8 +185,8 @@ fn summed<V: Ops>(term: &Term<V>, kept: impl Fn(&Label) -> bool) -> Result<Term<
     Ok(Term { value, labels })
 }
 
-/// Two operands joined: axes of one name that are kept go side by side, others
-/// are summed over in a matrix product.
+/// The product of two operands: axes with the same name that are kept are
+/// matched, others are summed over by a matrix product.
 fn pair<V: Ops>(a: &Term<V>, b: &Term<V>, kept: impl Fn(&Label) -> bool) -> Result<Term<V>> {
     let a = summed(a, |label| kept(label) || b.labels.contains(label))?;
     let b = summed(b, |label| kept(label) || a.labels.contains(label))?;
@@ -197,18 +198,20 @@ fn pair<V: Ops>(a: &Term<V>, b: &Term<V>, kept: impl Fn(&Label) -> bool) -> Resu
     };
     let (rows, columns) = (free(&a, &b), free(&b, &a));
     let labels: Vec<Label> = batch.iter().chain(&rows).chain(&columns).copied().collect();
-    let extents = |term: &Term<V>, labels: &[Label]| -> Vec<usize> {
-        let place = |label| term.labels.iter().position(|other| other == label);
+    let sizes = |term: &Term<V>, labels: &[Label]| -> Vec<usize> {
+        let position = |label| term.labels.iter().position(|other| other == label);
         let shape = term.value.value().shape();
-        labels.iter().map(|label| shape[place(label).expect("one of its labels")]).collect()
+        labels.iter().map(|label| shape[position(label).expect("one of its labels")]).collect()
     };
-    // The groups of axes as one axis each.
+    // Merges each group of axes into one axis.
     let grouped = |term: &Term<V>, groups: [&[Label]; 3]| -> Result<V> {
         let order = groups.concat();
-        let place = |label| term.labels.iter().position(|other| other == label);
-        let order: Vec<isize> =
-            order.iter().map(|label| place(label).expect("one of its labels") as isize).collect();
-        let shape = groups.map(|group| extents(term, group).iter().product());
+        let position = |label| term.labels.iter().position(|other| other == label);
+        let order: Vec<isize> = order
+            .iter()
+            .map(|label| position(label).expect("one of its labels") as isize)
+            .collect();
+        let shape = groups.map(|group| sizes(term, group).iter().product());
         term.value.permute(&order)?.reshape(shape)
     };
     let value = if contracted.is_empty() {
@@ -221,13 +224,13 @@ fn pair<V: Ops>(a: &Term<V>, b: &Term<V>, kept: impl Fn(&Label) -> bool) -> Resu
         let rows = grouped(&a, [&batch, &rows, &contracted])?;
         rows.matmul(&grouped(&b, [&batch, &contracted, &columns])?)?
     };
-    let mut shape = extents(&a, &batch);
-    shape.extend(extents(&a, &rows));
-    shape.extend(extents(&b, &columns));
+    let mut shape = sizes(&a, &batch);
+    shape.extend(sizes(&a, &rows));
+    shape.extend(sizes(&b, &columns));
     Ok(Term { value: value.reshape(shape)?, labels })
 }
 
-/// Refuses operands of other ranks than these.
+/// An error for operands of other ranks than these.
 pub(super) fn check_ranks<V: Ops>(place: &str, operands: [&V; 2], ranks: [usize; 2]) -> Result<()> {
     match operands.iter().zip(ranks).find(|(operand, rank)| operand.value().rank() != *rank) {
         None => Ok(()),
@@ -246,19 +249,19 @@ pub(super) fn tensordot<V: Ops>(a: &V, b: &V, a_axes: &[isize], b_axes: &[isize]
         let axes = axes.iter().map(|&axis| shape.axis("tensordot", axis));
         let axes = axes.collect::<Result<Vec<_>>>()?;
         let free: Vec<usize> = (0..shape.len()).filter(|axis| !axes.contains(axis)).collect();
-        let extents = free.iter().map(|&axis| shape[axis]).collect();
+        let sizes = free.iter().map(|&axis| shape[axis]).collect();
         let signed = |axes: Vec<usize>| axes.into_iter().map(|axis| axis as isize).collect();
-        Ok((signed(free), extents, signed(axes)))
+        Ok((signed(free), sizes, signed(axes)))
     };
     let ((a_free, rows, a_summed), (b_free, columns, b_summed)) =
         (groups(a, a_axes)?, groups(b, b_axes)?);
-    let extents = |x: &V, axes: &[isize]| -> Vec<usize> {
+    let sizes = |x: &V, axes: &[isize]| -> Vec<usize> {
         axes.iter().map(|&axis| x.value().shape()[axis as usize]).collect()
     };
-    let summed = extents(a, &a_summed);
-    if summed != extents(b, &b_summed) {
+    let summed = sizes(a, &a_summed);
+    if summed != sizes(b, &b_summed) {
         let (a, b) = (a.value().shape(), b.value().shape());
-        let message = format!("axes {a_axes:?} of {a} and {b_axes:?} of {b} have other extents");
+        let message = format!("axes {a_axes:?} of {a} and {b_axes:?} of {b} differ in length");
         return Err(Error::shape("tensordot", message));
     }
     let inner: usize = summed.iter().product();
@@ -272,13 +275,13 @@ pub(super) fn tensordot<V: Ops>(a: &V, b: &V, a_axes: &[isize], b_axes: &[isize]
 /// See [`Ops::kron`].
 pub(super) fn kron<V: Ops>(a: &V, b: &V) -> Result<V> {
     let rank = a.value().rank().max(b.value().rank());
-    let extents = |x: &V| -> Vec<usize> {
+    let sizes = |x: &V| -> Vec<usize> {
         let shape = x.value().shape();
         std::iter::repeat_n(1, rank - shape.len()).chain(shape.iter().copied()).collect()
     };
-    let (outer, inner) = (extents(a), extents(b));
-    let a = a.reshape(outer.iter().flat_map(|&extent| [extent, 1]).collect::<Vec<_>>())?;
-    let b = b.reshape(inner.iter().flat_map(|&extent| [1, extent]).collect::<Vec<_>>())?;
+    let (outer, inner) = (sizes(a), sizes(b));
+    let a = a.reshape(outer.iter().flat_map(|&size| [size, 1]).collect::<Vec<_>>())?;
+    let b = b.reshape(inner.iter().flat_map(|&size| [1, size]).collect::<Vec<_>>())?;
     let joined: Vec<usize> = outer.iter().zip(&inner).map(|(a, b)| a * b).collect();
     a.mul(&b)?.reshape(joined)
 }
@@ -324,11 +327,11 @@ mod tests {
             ("ij,jk", "2 operands"),
             ("i", "does not name the axes"),
             ("ijk", "does not name the axes"),
-            ("ii", "have one name"),
-            ("i1", "no letter"),
-            ("ij->k", "names k wrongly"),
-            ("ij->ii", "names i wrongly"),
-            ("ij->i->j", "no letter"),
+            ("ii", "have the same name"),
+            ("i1", "expected letters"),
+            ("ij->k", "got k"),
+            ("ij->ii", "got i"),
+            ("ij->i->j", "expected letters"),
         ] {
             let error = einsum(equation, &[&x]).err().map(|error| error.to_string());
             let error = error.unwrap_or_else(|| panic!("{equation} was accepted"));

@@ -10,9 +10,9 @@ use crate::kernels::linear_algebra::{Matrix, qr, solve_triangular};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Q of `m × k`, whose columns are orthonormal, and the upper triangular R of `k
-/// × n` with A = Q·R, for A of `[…, m, n]` and k = min(m, n); their elements one
-/// after the other, as `[…, m·k + k·n]`.
+/// Q of `m × k`, whose columns are orthonormal, and the upper triangular R of
+/// `k × n` with A = Q·R, for A of `[…, m, n]` and k = min(m, n); the elements
+/// of Q, then those of R, as `[…, m·k + k·n]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Qr;
 
@@ -30,9 +30,9 @@ impl<T: Float> Op<T> for Qr {
 
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        let (x, extents) = matrices(inputs[0]);
-        let shape = per_matrix(x.shape(), &[length(extents)]);
-        let packed = each(batch(x.shape()).iter().product(), &[(x, extents)], shape, &|m| {
+        let (x, sizes) = matrices(inputs[0]);
+        let shape = per_matrix(x.shape(), &[length(sizes)]);
+        let packed = each(batch(x.shape()).iter().product(), &[(x, sizes)], shape, &|m| {
             let (q, r) = qr(&m[0]);
             [q.values, r.values].concat()
         });
@@ -50,7 +50,7 @@ impl<T: Float> Op<T> for Qr {
             let k = m.min(n);
             let unpacked = |mut values: &[f64]| (part(&mut values, m, k), part(&mut values, k, n));
             let ((q, r), (mut gq, gr)) = (unpacked(&output.values), unpacked(&cotangent.values));
-            // The columns beyond the first k of R are Qᵀ times those of A.
+            // The columns of R after the first k are Qᵀ times those of A.
             let columns = |x: &Matrix, from: usize, to: usize| {
                 Matrix::from_fn(x.rows, to - from, |i, j| x[(i, from + j)])
             };

@@ -5,12 +5,11 @@ use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// What a quantile is that lies between two elements. Of an infinite element
-/// and a finite one, what lies between them is infinite (PyTorch gives NaN for
-/// some of those places).
+/// The value of a quantile between two elements. Between an infinite element
+/// and a finite one, the value is infinite (in some cases PyTorch gives NaN).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// On the line from one element to the other.
+    /// Linear interpolation.
     #[default]
     Linear,
     /// The lower element.
@@ -19,21 +18,21 @@ pub enum Interpolation {
     Higher,
     /// The mean of the two.
     Midpoint,
-    /// The nearer element; of two equally near ones that with an even index.
+    /// The nearer element; halfway between two, the one with an even index.
     Nearest,
 }
 
 impl Interpolation {
-    /// The elements of a sorted axis that count for a place between them, and
+    /// The offsets of the two neighbours of a position in a sorted axis, and
     /// the weight of the second one.
-    fn between(self, place: f64) -> (f64, f64, f64) {
-        let (low, high) = (place.floor(), place.ceil());
+    fn between(self, position: f64) -> (f64, f64, f64) {
+        let (low, high) = (position.floor(), position.ceil());
         match self {
-            Self::Linear => (low, high, place - low),
+            Self::Linear => (low, high, position - low),
             Self::Lower => (low, low, 0.0),
             Self::Higher => (high, high, 0.0),
             Self::Midpoint => (low, high, (high - low) / 2.0),
-            Self::Nearest => (place.round_ties_even(), place.round_ties_even(), 0.0),
+            Self::Nearest => (position.round_ties_even(), position.round_ties_even(), 0.0),
         }
     }
 }
@@ -41,21 +40,21 @@ impl Interpolation {
 /// The functions, as items of the trait.
 macro_rules! quantile_functions {
     () => {
-        /// The element below which the part `q` of an axis lies, between two
-        /// elements on the line from one to the other; NaN where there is one.
-        /// That of the whole tensor is that of `x.flatten(0, -1)`.
+        /// The value below which the part `q` of an axis lies, linearly
+        /// interpolated between two elements; NaN if there is a NaN. For the
+        /// whole tensor, use `x.flatten(0, -1)`.
         fn quantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
             self.quantiles(&[q], axis, keep)?.squeeze(0)
         }
 
-        /// [`quantile`](Ops::quantile) for each part of a list, along a new
-        /// first axis.
+        /// [`quantile`](Ops::quantile) for several parts, along a new first
+        /// axis.
         fn quantiles(&self, q: &[f64], axis: isize, keep: bool) -> Result<Self> {
             self.quantiles_with(q, axis, keep, Interpolation::Linear)
         }
 
-        /// [`quantiles`](Ops::quantiles) with another rule for what lies
-        /// between two elements.
+        /// [`quantiles`](Ops::quantiles) with another interpolation between two
+        /// elements.
         fn quantiles_with(
             &self,
             q: &[f64],
@@ -66,13 +65,14 @@ macro_rules! quantile_functions {
             quantile::quantiles("quantile", self, q, axis, keep, interpolation, false)
         }
 
-        /// [`quantile`](Ops::quantile) of what is not NaN; NaN where nothing
-        /// else is.
+        /// [`quantile`](Ops::quantile) of the elements that are not NaN; NaN if
+        /// there are none.
         fn nanquantile(&self, q: f64, axis: isize, keep: bool) -> Result<Self> {
             self.nanquantiles_with(&[q], axis, keep, Interpolation::Linear)?.squeeze(0)
         }
 
-        /// [`quantiles_with`](Ops::quantiles_with) of what is not NaN.
+        /// [`quantiles_with`](Ops::quantiles_with) for the elements that are
+        /// not NaN.
         fn nanquantiles_with(
             &self,
             q: &[f64],
@@ -87,7 +87,7 @@ macro_rules! quantile_functions {
 
 pub(super) use quantile_functions;
 
-/// Quantiles along an axis, of what is not NaN where `skip_nan`.
+/// Quantiles along an axis; with `skip_nan`, of the elements that are not NaN.
 pub(super) fn quantiles<X: Ops>(
     function: &str,
     x: &X,
@@ -100,10 +100,12 @@ pub(super) fn quantiles<X: Ops>(
     let shape = x.value().shape();
     let (_, length) = shape.along(function, axis)?;
     if let Some(q) = q.iter().find(|q| length == 0 || !(0.0..=1.0).contains(*q)) {
-        let message = format!("there is no quantile {q} of axis {axis} of shape {shape}");
+        let message = format!(
+            "expected q from 0 to 1 and elements along axis {axis}, got {q} and shape {shape}"
+        );
         return Err(Error::argument(function, message));
     }
-    // NaN comes last, so that the numbers are those from the first on.
+    // NaN is sorted last, so the numbers come first.
     let (sorted, _) = x.sort(axis, false)?;
     let is_number = x.value().map(|x| if x.is_nan() { 0.0 } else { 1.0 });
     let numbers = is_number.sum_axes(&[axis], true)?;
@@ -127,11 +129,11 @@ pub(super) fn quantiles<X: Ops>(
     X::stack(&values.iter().collect::<Vec<_>>(), 0)
 }
 
-/// What lies between elements of a sorted axis, as far from the first as the
-/// weight says. From the nearer one, and from a finite one if there is.
+/// The value between two elements of a sorted axis at a weight. It is computed
+/// from the nearer element, and from a finite one if there is one.
 fn between<X: Ops>(low: &X, high: &X, weights: &Tensor<f64>) -> Result<X> {
     let difference = high.sub(low)?;
-    // That of one infinity twice.
+    // The difference of two equal infinities.
     let difference = difference.masked_fill(&difference.value().isnan(), 0.0)?;
     let near_low = weights.lt_scalar(0.5).logical_and(&low.value().isfinite())?;
     let from_low = near_low.logical_or(&high.value().isinf())?;
@@ -142,6 +144,8 @@ fn between<X: Ops>(low: &X, high: &X, weights: &Tensor<f64>) -> Result<X> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_relative_eq;
+
     use super::*;
 
     const NAN: f64 = f64::NAN;
@@ -149,7 +153,7 @@ mod tests {
 
     fn assert_near(actual: &Tensor<f64>, expected: &[f64]) {
         let expected = Tensor::from_vec(expected.to_vec(), actual.shape()).unwrap();
-        assert!(actual.allclose(&expected, 1e-9, 1e-12).unwrap(), "{actual:?}, not {expected:?}");
+        assert_relative_eq!(*actual, expected, epsilon = 1e-12, max_relative = 1e-9);
     }
 
     /// Expected values here and below: PyTorch's.

@@ -1,9 +1,9 @@
-//! Calls of operations with the types erased: what a tape holds.
+//! Calls of operations with the types erased, as a tape stores them.
 //!
 //! A call can be differentiated in two ways. [`Recorded::vjp`] computes with
-//! tensors, in the operation's own kernels. [`Recorded::vjp_terms`] gives the
-//! same gradients as [`Term`]s, made of operations that are recorded in turn,
-//! so that gradients have gradients.
+//! tensors, in the operation's own kernels. [`Recorded::vjp_terms`] computes
+//! the same gradients with [`Term`]s, by operations that are recorded in turn,
+//! so that the gradients can be differentiated again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::ops_operators;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A call of an operation, its types erased.
+/// A call of an operation with its types erased.
 pub trait Recorded<T: Float>: Send + Sync {
     /// [`Op::NAME`].
     fn name(&self) -> &'static str;
@@ -28,23 +28,23 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// [`Op::multiply_adds`] of this call.
     fn multiply_adds(&self) -> u64;
 
-    /// What went in.
+    /// The inputs.
     fn inputs(&self) -> &[Tensor<T>];
 
-    /// The nodes of the inputs on the tape that keeps the call; `None` for
+    /// The nodes of the inputs on the tape that stores the call; `None` for
     /// constants.
     fn parents(&self) -> &[Option<usize>];
 
-    /// What came out.
+    /// The output.
     fn output(&self) -> &Tensor<T>;
 
-    /// The gradients of those inputs that need one, as [`Op::vjp`].
+    /// The gradients of the inputs that need one; see [`Op::vjp`].
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T>;
 
     /// As [`Op::add_vjp`].
     fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool;
 
-    /// The same gradients as terms, as [`Op::vjp_terms`].
+    /// The same gradients as terms; see [`Op::vjp_terms`].
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ pub trait Recorded<T: Float>: Send + Sync {
         cotangent: &Term<T>,
     ) -> Result<TermCotangents<T>>;
 
-    /// The same operation applied to other inputs, which come from other nodes.
+    /// The same operation applied to other inputs, from other nodes.
     ///
     /// # Errors
     ///
@@ -106,13 +106,19 @@ pub trait Recorded<T: Float>: Send + Sync {
     fn is_elementwise(&self) -> bool;
 }
 
-/// An operation, its types erased: a call whose values were dropped.
+impl<T: Float> fmt::Debug for dyn Recorded<T> + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An operation with its types erased: a call without its values.
 pub trait Recipe<T: Float>: Send + Sync {
     /// Applies the operation to inputs of the shapes that the call had.
     fn apply(&self, inputs: &[&Tensor<T>], parents: Parents) -> Box<dyn Recorded<T>>;
 }
 
-/// An operation alone.
+/// An operation without values.
 struct Alone<O>(O);
 
 impl<T: Float, O> Recipe<T> for Alone<O>
@@ -127,7 +133,7 @@ where
 /// The nodes of an operation's inputs; `None` for constants.
 pub type Parents = SmallVec<[Option<usize>; 3]>;
 
-/// Applies an operation to inputs that fit it and keeps the call.
+/// Applies an operation to inputs that fit it and returns the call.
 #[inline(never)]
 pub fn record<T: Float, O: Op<T>>(
     operation: O,
@@ -135,11 +141,34 @@ pub fn record<T: Float, O: Op<T>>(
     parents: Parents,
 ) -> Box<dyn Recorded<T>> {
     let (output, saved) = operation.forward(inputs);
-    let inputs = inputs.iter().map(|&input| input.clone()).collect();
+    let inputs = clones(inputs);
     Box::new(Applied { operation, inputs, parents, output, saved })
 }
 
-/// An operation, what went in and came out, and what its forward kept.
+// The next functions are not generic over the operation, so that they are compiled
+// once and not for each operation.
+
+#[inline(never)]
+fn clones<T: Float>(tensors: &[&Tensor<T>]) -> Vec<Tensor<T>> {
+    tensors.iter().map(|&tensor| tensor.clone()).collect()
+}
+
+#[inline(never)]
+fn shapes<'a, T: Float>(tensors: &[&'a Tensor<T>]) -> SmallVec<[&'a Shape; 4]> {
+    tensors.iter().map(|tensor| tensor.shape()).collect()
+}
+
+#[inline(never)]
+fn references<T: Float>(tensors: &[Tensor<T>]) -> SmallVec<[&Tensor<T>; 4]> {
+    tensors.iter().collect()
+}
+
+#[cold]
+fn unknown_setting(operation: &'static str, name: &str, value: &Attribute) -> Error {
+    Error::argument(operation, format!("the setting `{name}` cannot become {value}"))
+}
+
+/// An operation, its inputs and output, and what its forward kept.
 struct Applied<O, T: Float, S> {
     operation: O,
     inputs: Vec<Tensor<T>>,
@@ -161,8 +190,7 @@ where
     }
 
     fn multiply_adds(&self) -> u64 {
-        let shapes: SmallVec<[&Shape; 4]> = self.inputs.iter().map(Tensor::shape).collect();
-        self.operation.multiply_adds(&shapes, self.output.shape())
+        self.operation.multiply_adds(&shapes(&references(&self.inputs)), self.output.shape())
     }
 
     fn inputs(&self) -> &[Tensor<T>] {
@@ -205,13 +233,12 @@ where
     ) -> Result<Box<dyn Recorded<T>>> {
         let mut operation = self.operation.clone();
         for (name, value) in settings {
-            operation = operation.with_setting(name, value).ok_or_else(|| {
-                let message = format!("the setting `{name}` cannot become {value}");
-                Error::argument(O::NAME, message)
-            })?;
+            match operation.with_setting(name, value) {
+                Some(changed) => operation = changed,
+                None => return Err(unknown_setting(O::NAME, name, value)),
+            }
         }
-        let shapes: SmallVec<[&Shape; 4]> = inputs.iter().map(|input| input.shape()).collect();
-        let output = operation.output_shape(&shapes)?;
+        let output = operation.output_shape(&shapes(inputs))?;
         output.check_memory::<T>(O::NAME)?;
         Ok(record(operation, inputs, parents))
     }
@@ -245,20 +272,21 @@ where
     }
 }
 
-/// Keeps the calls of operations on [`Term`]s: a tape.
+/// Records the calls of operations on [`Term`]s: a tape.
 pub trait Recorder<T: Float>: Send + Sync {
-    /// Keeps a call and gives the node of its output.
+    /// Records a call and returns the node of its output.
     fn record(&self, call: Box<dyn Recorded<T>>) -> usize;
 
-    /// A node with the value and the gradient of another.
+    /// A new node with the value and the gradient of another.
     fn alias(&self, node: usize) -> usize;
 
-    /// The gradient of ⟨cotangent, output⟩ by each of some nodes, recorded; `None`
-    /// where the output does not depend on the node.
+    /// The gradient of ⟨cotangent, output⟩ with respect to each of some nodes,
+    /// recorded; `None` where the output does not depend on the node.
     ///
     /// # Errors
     ///
-    /// When a gradient on the way cannot be differentiated again.
+    /// When the gradient of an operation in between cannot be differentiated
+    /// again.
     fn pull(
         &self,
         output: &Term<T>,
@@ -267,9 +295,9 @@ pub trait Recorder<T: Float>: Send + Sync {
     ) -> Result<Vec<Option<Term<T>>>>;
 }
 
-/// A value in the gradient of an operation: it may sit on a tape, and what is
-/// computed with it is recorded there. Its functions are the methods of
-/// [`Ops`] and the operators.
+/// A value in the gradient of an operation. If it is on a tape, operations on
+/// it are recorded there. Its functions are the methods of [`Ops`] and the
+/// operators.
 pub struct Term<T: Float = f32> {
     value: Tensor<T>,
     node: Option<(Arc<dyn Recorder<T>>, usize)>,
@@ -278,13 +306,14 @@ pub struct Term<T: Float = f32> {
 /// One gradient for each input; `None` where it is not needed.
 pub type TermCotangents<T> = SmallVec<[Option<Term<T>>; 3]>;
 
-/// One call of an operation, seen from the gradient that is recorded.
+/// One call of an operation, as its recorded gradient sees it.
+#[derive(Debug)]
 pub struct TermCall<'a, T: Float, S> {
-    /// What went in.
+    /// The inputs.
     pub inputs: &'a [Term<T>],
-    /// What came out.
+    /// The output.
     pub output: &'a Term<T>,
-    /// What `forward` kept.
+    /// What `forward` kept for the gradient.
     pub saved: &'a S,
     /// Which inputs need a gradient.
     pub needs: &'a [bool],
@@ -293,17 +322,38 @@ pub struct TermCall<'a, T: Float, S> {
 }
 
 impl<T: Float> Term<T> {
-    /// A value that came from a node.
+    /// A value that was recorded as a node.
     pub fn recorded(value: Tensor<T>, recorder: Arc<dyn Recorder<T>>, node: usize) -> Self {
         Self { value, node: Some((recorder, node)) }
     }
 
-    /// The node it came from; `None` for constants.
+    #[inline(never)]
+    fn values<'a>(terms: &[&'a Self]) -> SmallVec<[&'a Tensor<T>; 4]> {
+        terms.iter().map(|term| &term.value).collect()
+    }
+
+    /// What records a call with these inputs, and their nodes; `None` where all
+    /// are constants.
+    #[inline(never)]
+    fn parents<'a>(terms: &[&'a Self]) -> Option<(&'a Arc<dyn Recorder<T>>, Parents)> {
+        let recorder = terms.iter().find_map(|term| term.recorder())?;
+        Some((recorder, terms.iter().map(|term| term.node()).collect()))
+    }
+
+    /// The output of a call, which is recorded.
+    #[inline(never)]
+    fn keep(recorder: &Arc<dyn Recorder<T>>, call: Box<dyn Recorded<T>>) -> Self {
+        let value = call.output().clone();
+        let node = recorder.record(call);
+        Self::recorded(value, Arc::clone(recorder), node)
+    }
+
+    /// The node of the value; `None` for constants.
     pub fn node(&self) -> Option<usize> {
         self.node.as_ref().map(|&(_, node)| node)
     }
 
-    /// What records the operations on it; `None` for constants.
+    /// The tape that records operations on the value; `None` for constants.
     pub fn recorder(&self) -> Option<&Arc<dyn Recorder<T>>> {
         self.node.as_ref().map(|(recorder, _)| recorder)
     }
@@ -318,8 +368,9 @@ impl<T: Float> Term<T> {
         self.value
     }
 
-    /// Summed over what broadcasting stretched, so that it has this shape: the
-    /// gradient of an operand that was stretched to the shape of the result.
+    /// The sum over the axes that broadcasting repeated, so that the result has
+    /// this shape: the gradient of an operand that was broadcast to the shape
+    /// of the result.
     ///
     /// # Errors
     ///
@@ -336,30 +387,37 @@ impl<T: Float> Term<T> {
             |&axis: &usize| axis < added || (shape[axis - added] == 1 && self.shape()[axis] != 1);
         let axes: Vec<isize> =
             (0..self.shape().len()).filter(stretched).map(|axis| axis as isize).collect();
-        // Without axes nothing is summed: an empty list would mean all of them.
+        // An empty list of axes would mean all axes.
         let sum = if axes.is_empty() { self.clone() } else { self.sum_axes(&axes, true)? };
         sum.reshape(shape.clone())
     }
 }
 
 impl<T: Float, S> TermCall<'_, T, S> {
-    /// The gradients of all inputs, each computed only where it is needed.
+    /// The gradients of all inputs, computed only where needed.
     ///
     /// # Errors
     ///
-    /// What `gradient` returns.
+    /// The error that `gradient` returns.
     pub fn each(&self, gradient: impl Fn(usize) -> Result<Term<T>>) -> Result<TermCotangents<T>> {
-        let each = self.needs.iter().enumerate();
-        each.map(|(i, &needed)| needed.then(|| gradient(i)).transpose()).collect()
+        #[inline(never)]
+        fn where_needed<T: Float>(
+            needs: &[bool],
+            gradient: &dyn Fn(usize) -> Result<Term<T>>,
+        ) -> Result<TermCotangents<T>> {
+            let needs = needs.iter().enumerate();
+            needs.map(|(index, &needed)| needed.then(|| gradient(index)).transpose()).collect()
+        }
+        where_needed(self.needs, &gradient)
     }
 
-    /// The gradients of an operation that can be composed of others: those of
-    /// the composition.
+    /// The gradients of an operation that can be composed of others, computed
+    /// from that composition.
     ///
     /// # Errors
     ///
-    /// What `function` returns, and when one of its operations has a gradient
-    /// that cannot be differentiated again.
+    /// The error that `function` returns, and when the gradient of one of its
+    /// operations cannot be differentiated again.
     pub fn compose(
         &self,
         function: impl FnOnce(&[Term<T>]) -> Result<Term<T>>,
@@ -367,7 +425,7 @@ impl<T: Float, S> TermCall<'_, T, S> {
         let Some((recorder, _)) = &self.output.node else {
             return Err(Error::tape("the output of a recorded operation must be on a tape"));
         };
-        // Nodes of their own, since one value may be several inputs.
+        // One new node for each input, since one value may be several inputs.
         let mut nodes = Vec::new();
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (input, &needed) in self.inputs.iter().zip(self.needs) {
@@ -418,19 +476,15 @@ impl<T: Float> Ops for Term<T> {
     }
 
     fn apply<O: Op<T>>(operation: O, inputs: &[&Self]) -> Self {
-        let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| &input.value).collect();
-        let Some((recorder, _)) = inputs.iter().find_map(|input| input.node.as_ref()) else {
+        let values = Term::values(inputs);
+        let Some((recorder, parents)) = Term::parents(inputs) else {
             return Self::constant(operation.forward(&values).0);
         };
-        let parents = inputs.iter().map(|input| input.node()).collect();
-        let call = record(operation, &values, parents);
-        let value = call.output().clone();
-        let node = recorder.record(call);
-        Self::recorded(value, Arc::clone(recorder), node)
+        Term::keep(recorder, record(operation, &values, parents))
     }
 
     fn ensure_together(_: &[&Self]) -> Result<()> {
-        // All come from one call, so from one tape.
+        // All terms come from one call, so from one tape.
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Recurrent layers in one direction: LSTM, GRU and the plain one, each as one
+//! Recurrent layers in one direction (LSTM, GRU and plain), each as one
 //! operation over all steps.
 
 mod terms;
@@ -19,26 +19,26 @@ use crate::tensor::Tensor;
 pub use self::terms::CellTerms;
 pub use crate::kernels::recurrent::{Cell, Gru, Lstm, Rnn};
 
-/// Which steps a recurrent layer takes.
+/// The steps that a recurrent layer takes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecurrentOptions {
-    /// For each sample how many of its steps count; all when not given. Behind
-    /// them the outputs are 0 and the state stays.
+    /// The number of valid steps of each sample; all when `None`. After them
+    /// the outputs are 0 and the state is constant.
     pub lengths: Option<Vec<usize>>,
-    /// Whether to begin with the last step.
+    /// Whether to start with the last step.
     pub reverse: bool,
 }
 
-/// One recurrent layer in one direction over a sequence `[L, N, input]`, with
-/// σ the logistic function and ⊙ the product element by element.
+/// One recurrent layer in one direction over a sequence `[L, N, input]`, where
+/// σ is the logistic function and ⊙ the element-wise product.
 ///
 /// LSTM (Hochreiter and Schmidhuber, 1997; Gers et al., 2000):
 /// i = σ(Wᵢx + bᵢ + Uᵢh + dᵢ), f, o as i, g = tanh(W_g x + b_g + U_g h + d_g),
 /// c′ = f⊙c + i⊙g, h′ = o⊙tanh(c′).
 ///
-/// GRU (Cho et al., 2014, with the reset gate behind the product as cuDNN and
-/// PyTorch have it): r = σ(W_r x + b_r + U_r h + d_r), z as r,
-/// n = tanh(W_n x + b_n + r⊙(U_n h + d_n)), h′ = (1 − z)⊙n + z⊙h.
+/// GRU (Cho et al., 2014, with the reset gate after the product, as in cuDNN
+/// and PyTorch): r = σ(W_r x + b_r + U_r h + d_r), z as r, n = tanh(W_n x + b_n
+/// + r⊙(U_n h + d_n)), h′ = (1 − z)⊙n + z⊙h.
 ///
 /// Plain (Elman, 1990): h′ = tanh(Wx + b + Uh + d), or max(·, 0).
 ///
@@ -47,17 +47,19 @@ pub struct RecurrentOptions {
 /// or neither. Gates are in the order of the formulas, i, f, g, o and r, z, n.
 ///
 /// Output: `[L + 1, N, hidden]`, the outputs of all steps and then the last
-/// state; for the LSTM `[L + 2, N, hidden]`, where the last cell state follows.
+/// state; for the LSTM `[L + 2, N, hidden]`, with the last cell state at the
+/// end.
 #[derive(Clone, Debug)]
 pub struct Recurrent<C: Cell> {
     /// The cell.
     pub cell: C,
-    /// Which steps it takes.
+    /// The steps that it takes.
     pub options: RecurrentOptions,
 }
 
-/// What a forward pass keeps: in the order of the kernel's groups, with one row
+/// What a forward pass keeps, in the order of the kernel's groups, with one row
 /// for each step and sample.
+#[derive(Debug)]
 pub struct Trace<T: Float> {
     x: Tensor<T>,
     gates: Tensor<T>,
@@ -79,7 +81,7 @@ impl<C: Cell> Recurrent<C> {
     }
 }
 
-/// A tensor whose values are written later.
+/// A tensor whose values are not yet written.
 fn unwritten<T: Float>(rows: usize, width: usize) -> Tensor<T> {
     Tensor::build([rows, width], |_| {})
 }
@@ -151,7 +153,7 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
         if !C::SPLIT
             && let Some(recurrent) = &mut recurrent_bias
         {
-            // The cell adds up the products, so one of them takes both.
+            // The cell adds both products, so one bias can hold both.
             let input = input_bias.take().unwrap_or_default();
             recurrent.iter_mut().zip(input).for_each(|(sum, bias)| *sum += bias);
         }
@@ -208,7 +210,7 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
         let gates_width = C::GATES * h;
         let g = call.cotangent.contiguous();
         let outputs = arranged(&extents, &g, h);
-        // The gradients of the last states, side by side.
+        // The gradients of the last states, concatenated.
         let last = g.narrow(0, extents.length, C::STATES).and_then(|g| g.permute(&[1, 0, 2]));
         let mut state = last.expect("the output's shape").to_vec();
         let mut input = unwritten(rows, gates_width);
@@ -237,7 +239,7 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
         let input_bias = OnceCell::new();
         call.each(|index| {
             match index.checked_sub(first_weight + 2) {
-                // Both are the same where the cell adds up the products.
+                // If the cell adds both products, the two gradients are equal.
                 Some(1) if C::SPLIT => return bias(recurrent),
                 Some(_) => return input_bias.get_or_init(|| bias(input)).clone(),
                 None => {}
@@ -330,7 +332,7 @@ fn samples_of<T: Float, C: Cell>(cell: &C) -> Vec<(Recurrent<C>, Vec<Tensor<T>>)
         case([3, 2, 4, 3], true, None, false),
         case([4, 3, 2, 2], false, Some(vec![2, 4, 0]), false),
         case([4, 3, 2, 2], true, Some(vec![2, 4, 3]), true),
-        // Several groups, the last not full.
+        // Several groups, of which the last is not full.
         case([2, 18, 2, 2], true, None, true),
         case([0, 2, 3, 2], true, None, false),
         case([2, 0, 3, 2], true, None, false),
@@ -376,8 +378,8 @@ mod tests {
         assert!([2, 3, 7].into_iter().all(|threads| run(threads) == once));
     }
 
-    /// What stands behind the end of a sample changes nothing, and a sample
-    /// gives the same alone.
+    /// Elements after the end of a sample do not change the result, and a
+    /// sample gives the same result alone.
     #[test]
     fn a_shorter_sample_is_the_same_alone() {
         let all = inputs::<Gru>([5, 2, 3, 4]);

@@ -1,8 +1,8 @@
-//! Reductions over axes: sum, product, maximum, minimum; and `argmax`.
+//! Reductions over axes (sum, product, maximum, minimum), and `argmax`.
 //!
-//! A reduction runs over chunks of a size that depends on the shape alone, and
-//! combines them in order, so the result has the same bits for any number of
-//! threads. Splitting a long sum also keeps its rounding error small.
+//! A reduction processes chunks whose size depends only on the shape, and
+//! combines their results in order, so the result has the same bits for any
+//! number of threads. Splitting a long sum also keeps its rounding error small.
 
 use smallvec::SmallVec;
 
@@ -24,7 +24,7 @@ use gradients::{extreme_gradient, extreme_gradient_terms, prod_gradient, product
 /// Values folded in one elementary step.
 const VALUES_PER_STEP: usize = 4;
 
-/// Folds the given axes (ascending) away with an associative `f`.
+/// Reduces the given axes (in ascending order) with an associative `f`.
 pub(crate) fn fold<T: Element>(
     x: &Tensor<T>,
     axes: &[usize],
@@ -32,7 +32,7 @@ pub(crate) fn fold<T: Element>(
     f: impl Fold<T>,
 ) -> Tensor<T> {
     let shape = x.shape().reduced(axes, false);
-    // Axes next to each other in memory fold in place; others move to the end.
+    // Adjacent axes are reduced in place; others are moved to the end.
     let adjacent = axes.windows(2).all(|pair| pair[0] + 1 == pair[1]);
     let (x, inner) = if adjacent || axes.is_empty() {
         let inner = axes.last().map_or(1, |&last| x.shape()[last + 1..].iter().product());
@@ -54,7 +54,7 @@ pub(crate) fn fold<T: Element>(
     })
 }
 
-/// Folds each row of `length` values to one.
+/// Reduces each row of `length` values to one.
 fn fold_rows<T: Element>(
     values: &[T],
     length: usize,
@@ -90,11 +90,12 @@ fn fold_rows<T: Element>(
     });
 }
 
-/// Columns of a narrow matrix, whose rows take longer to begin than to fold.
+/// The most columns of a matrix that is narrow: starting a row takes longer
+/// than reducing it.
 const NARROW: usize = 32;
 
-/// Folds the columns of a matrix from `first` on, `ABREAST` at a time in
-/// registers; returns the first one that is left.
+/// Reduces the columns of a matrix from `first` on, `ABREAST` at a time in
+/// registers; returns the first column that is left.
 #[inline(always)]
 fn fold_abreast<const ABREAST: usize, T: Element>(
     matrix: &[T],
@@ -117,7 +118,7 @@ fn fold_abreast<const ABREAST: usize, T: Element>(
     first
 }
 
-/// Folds each `length × inner` matrix to one row of `inner`.
+/// Reduces each `length × inner` matrix to one row of `inner`.
 pub(super) fn fold_columns<T: Element>(
     values: &[T],
     length: usize,
@@ -168,7 +169,8 @@ pub(super) fn fold_columns<T: Element>(
     });
 }
 
-/// The axes as a reduction's settings name them; `place` names it in errors.
+/// The shape of the result of a reduction; `place` names the function in
+/// errors.
 pub(super) fn output_shape(
     place: &str,
     shape: &Shape,
@@ -178,7 +180,7 @@ pub(super) fn output_shape(
     Ok(shape.reduced(&shape.axes(place, axes)?, keep))
 }
 
-/// As [`output_shape`], for a reduction that has no result for no elements,
+/// As [`output_shape`], for a reduction that is not defined for no elements,
 /// such as a maximum.
 pub(super) fn extreme_shape(
     place: &str,
@@ -193,7 +195,7 @@ pub(super) fn extreme_shape(
     }
 }
 
-/// Folds and keeps the axes where asked.
+/// Reduces axes and keeps them with length 1 if asked.
 pub(super) fn forward<T: Element>(
     x: &Tensor<T>,
     axes: &[isize],
@@ -209,14 +211,14 @@ pub(super) fn forward<T: Element>(
     folded.reshape(x.shape().reduced(&axes, true)).expect("kept axes hold one element")
 }
 
-/// A reduced tensor with the extent 1 at the axes that went, so that it
-/// broadcasts against the input.
+/// A reduced tensor with length 1 along the reduced axes, so that it broadcasts
+/// against the input.
 pub(super) fn kept<T: Element>(reduced: &Tensor<T>, shape: &Shape, axes: &[isize]) -> Tensor<T> {
     let axes = shape.axes("reduction", axes).expect("the shape rule accepted the axes");
     reduced.reshape(shape.reduced(&axes, true)).expect("kept axes hold one element")
 }
 
-/// As [`kept`], of a term.
+/// [`kept`] for a term.
 pub(super) fn kept_term<T: Float>(
     reduced: &Term<T>,
     shape: &Shape,
@@ -235,18 +237,18 @@ macro_rules! reductions {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
-            /// The axes that go.
+            /// The axes that are reduced.
             pub axes: SmallVec<[isize; 4]>,
-            /// Whether they stay with the extent 1.
+            /// Whether they are kept with length 1.
             pub keep: bool,
         }
 
         impl<T: Float> Op<T> for $name {
             type Saved = ();
-            const NAME: &'static str = stringify!($name);
+            const NAME: &'static str = snake_case!($name);
 
             fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-                $shape(stringify!($name), inputs[0], &self.axes, self.keep)
+                $shape(<Self as Op<T>>::NAME, inputs[0], &self.axes, self.keep)
             }
 
             #[inline(never)]
@@ -300,7 +302,7 @@ reductions! {
         let shape = call.inputs[0].shape();
         call.each(|_| kept_term(call.cotangent, shape, axes)?.broadcast_to(shape.clone()))
     };
-    /// Π x over some axes; exact gradients where factors are 0, too
+    /// Π x over some axes; the gradients are exact for factors of 0 too
     Prod by output_shape: T::ONE, #[inline(always)] |a: T, b: T| a * b, |call, axes| {
         prod_gradient(&call.inputs[0], &call.cotangent, axes)
     }, |call, axes| call.compose(|inputs| product(&inputs[0], axes, call.output.shape()));
@@ -314,10 +316,10 @@ reductions! {
     }, |call, axes| extreme_gradient_terms(&call, axes);
 }
 
-/// Places of extremes, which have no gradient.
+/// Indices of extremes, which have no gradient.
 impl<T: Number> Tensor<T> {
-    /// The index of the largest element along an axis, which goes; the first
-    /// of equal ones. A NaN counts as larger than any number.
+    /// The index of the largest element along an axis, which is removed; the
+    /// first of equal elements. NaN counts as larger than any number.
     ///
     /// # Errors
     ///
@@ -326,7 +328,7 @@ impl<T: Number> Tensor<T> {
         self.extreme_index("argmax", axis, |a, b| a > b)
     }
 
-    /// The index of the smallest element along an axis, as
+    /// The index of the smallest element along an axis; otherwise as
     /// [`argmax`](Self::argmax).
     ///
     /// # Errors
@@ -344,7 +346,7 @@ impl<T: Number> Tensor<T> {
     ) -> Result<Tensor<i64>> {
         extreme_shape(place, self.shape(), &[axis], false)?;
         let (axis, _) = self.shape().along(place, axis)?;
-        let places = index_rows(self, axis, 1, |row, out| {
+        let indices = index_rows(self, axis, 1, |row, out| {
             let mut best = 0;
             for (i, &x) in row.iter().enumerate() {
                 if beats(x, row[best]) || (is_nan(x) && !is_nan(row[best])) {
@@ -356,7 +358,7 @@ impl<T: Number> Tensor<T> {
             }
             out[0] = best as i64;
         });
-        places.squeeze(axis as isize)
+        indices.squeeze(axis as isize)
     }
 }
 
@@ -365,7 +367,7 @@ mod tests {
     use super::super::Ops;
     use super::*;
 
-    /// Every set of axes of a strided tensor against a plain loop.
+    /// Every set of axes of a strided tensor, compared with a plain loop.
     #[test]
     fn sums_match_a_plain_loop() {
         let mut rng = Rng::seed(4);
@@ -411,7 +413,7 @@ mod tests {
         assert_eq!(x.logsumexp(0, false).unwrap().to_vec(), [f32::NEG_INFINITY; 3]);
         assert_eq!(x.norm_axes(0.5, &[0], false).unwrap().to_vec(), [0.0; 3]);
         let error = x.max_axes(&[0], false).unwrap_err();
-        assert_eq!(error.to_string(), "Max: axis 0 of [0, 3] has no elements");
+        assert_eq!(error.to_string(), "max: axis 0 of [0, 3] has no elements");
         assert!(x.min_axes(&[-1, 0], true).is_err());
         assert!(x.max().is_err() && x.min().is_err());
         assert!(x.argmax(0).is_err() && x.max_along(0, true).is_err());

@@ -1,4 +1,4 @@
-//! Running sums, products and logarithms of sums along an axis.
+//! Running sums, products and logarithms of sums of exponentials along an axis.
 
 use super::broadcast::zip;
 use super::layout::sample;
@@ -17,7 +17,8 @@ pub struct CumSum {
     pub axis: isize,
 }
 
-/// yᵢ = x₀ · … · xᵢ along an axis; exact gradients where factors are 0, too.
+/// yᵢ = x₀ · … · xᵢ along an axis; the gradients are exact for factors of 0
+/// too.
 #[derive(Clone, Copy, Debug)]
 pub struct CumProd {
     /// The axis.
@@ -51,7 +52,7 @@ pub(super) fn running<T: Element>(
     )
 }
 
-/// Running results from the end on: `step(rᵢ₊₁, i)` along a row.
+/// Running results from the end: `step(rᵢ₊₁, i)` along a row.
 fn backwards<T: Number>(out: &mut [T], mut step: impl FnMut(T, usize) -> T) {
     let mut last = T::ZERO;
     for (i, slot) in out.iter_mut().enumerate().rev() {
@@ -61,8 +62,8 @@ fn backwards<T: Number>(out: &mut [T], mut step: impl FnMut(T, usize) -> T) {
 }
 
 /// The gradient of one row of a running product: the product of the factors
-/// before i times sᵢ = gᵢ + xᵢ₊₁·sᵢ₊₁. A quotient would fail where a product is 0,
-/// underflows or overflows.
+/// before i, times sᵢ = gᵢ + xᵢ₊₁·sᵢ₊₁. A quotient would fail where a product
+/// is 0, underflows or overflows.
 fn cumprod_gradient<T: Float>([x, y, g]: [&[T]; 3], out: &mut [T]) {
     backwards(out, |sum, i| match x.get(i + 1) {
         Some(&next) => g[i] + next * sum,
@@ -85,14 +86,14 @@ fn running_exponentials<T: Float>(x: &[T]) -> impl Iterator<Item = (f64, f64)> {
     })
 }
 
-/// exp(a − b), for the same infinity twice, too.
+/// exp(a − b), also for two equal infinities.
 fn exp_difference(a: f64, b: f64) -> f64 {
     if a == b { 1.0 } else { (a - b).exp() }
 }
 
-/// Running results along an axis: `combine` joins what elements know of those before
-/// them with what these know, which doubles how far they look back (W. Hillis and
-/// G. Steele, "Data parallel algorithms", 1986).
+/// Running results along an axis. Each round, `combine` joins the result of
+/// each element with that of elements further back, which doubles the distance
+/// that it covers (W. Hillis and G. Steele, "Data parallel algorithms", 1986).
 pub(super) fn doubled<T: Float>(
     x: &Term<T>,
     axis: isize,
@@ -110,7 +111,7 @@ pub(super) fn doubled<T: Float>(
     Ok(x)
 }
 
-/// The first elements along an axis, and as many last ones, of this shape.
+/// The first and the last elements along an axis, as parts of this shape.
 fn ends<T: Element>(x: &Tensor<T>, axis: isize, part: &Shape) -> Result<(Tensor<T>, Tensor<T>)> {
     let (along, length) = x.shape().along("ends", axis)?;
     let count = part[along];
@@ -208,9 +209,9 @@ impl<T: Float> Op<T> for LogCumSumExp {
         (y, ())
     }
 
-    /// With rᵢ = Σ gⱼ·exp(yᵢ − yⱼ) over j ≥ i the gradient is rᵢ·exp(xᵢ − yᵢ),
-    /// and no exponent is above 0. The logarithms y are not used themselves: what
-    /// they round would be multiplied.
+    /// With rᵢ = Σ gⱼ·exp(yᵢ − yⱼ) over j ≥ i, the gradient is rᵢ·exp(xᵢ − yᵢ),
+    /// and no exponent is above 0. The rounded logarithms y are not used, since
+    /// their rounding errors would be multiplied.
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         call.each(|_| {
@@ -231,7 +232,8 @@ impl<T: Float> Op<T> for LogCumSumExp {
 
     fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {
         let (x, axis) = (&call.inputs[0], self.axis);
-        // Running sums of exp(x − maximum), of which the maximum so far is a constant.
+        // Running sums of exp(x − maximum), where the running maximum is a
+        // constant.
         let max = running(x.value(), axis, T::max_nan);
         let infinite = max.isinf().logical_and(&max.eq_elements(x.value())?)?;
         let exponentials = x.sub(&Term::constant(max.clone()))?.masked_fill(&infinite, 0.0)?.exp();
@@ -243,7 +245,7 @@ impl<T: Float> Op<T> for LogCumSumExp {
             let (first, last) = ends(&max, axis, early.shape())?;
             scaled(early, first, last)?.add(late)
         })?;
-        // rᵢ = Σ gⱼ·exp(maxᵢ − maxⱼ)/sumⱼ over j ≥ i, from the end on.
+        // rᵢ = Σ gⱼ·exp(maxᵢ − maxⱼ)/sumⱼ over j ≥ i, from the end.
         let turned = max.flip(&[axis])?;
         let shares = doubled(&call.cotangent.div(&sums)?.flip(&[axis])?, axis, |early, late| {
             let (first, last) = ends(&turned, axis, early.shape())?;
@@ -277,7 +279,8 @@ mod tests {
     use super::*;
     use crate::ScatterReduction;
 
-    /// As PyTorch does for each of these; those that cut an axis up refuse.
+    /// As in PyTorch for each of these; functions that divide an axis refuse a
+    /// scalar.
     #[test]
     fn a_scalar_is_one_element_along_its_axis() {
         let x = Tensor::scalar(2.5);

@@ -1,5 +1,5 @@
-//! Putting elements at places: by index along an axis, over what was there or
-//! added to it.
+//! Writing elements at positions given by an index along an axis, or adding
+//! them there.
 
 use super::layout::sample;
 use super::padding::PadMode;
@@ -11,7 +11,7 @@ use crate::kernels::places::{Places, add_rows};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Elements put at the places that an index names along an axis.
+/// Replaces elements at the positions that an index gives along an axis.
 #[derive(Clone, Debug)]
 pub struct Scatter {
     /// The axis.
@@ -20,7 +20,7 @@ pub struct Scatter {
     pub index: Tensor<i64>,
 }
 
-/// Elements added at the places that an index names along an axis.
+/// Adds elements at the positions that an index gives along an axis.
 #[derive(Clone, Debug)]
 pub struct ScatterAdd {
     /// The axis.
@@ -29,16 +29,16 @@ pub struct ScatterAdd {
     pub index: Tensor<i64>,
 }
 
-/// Whole slices added to those of an axis.
+/// Adds whole slices to those of an axis.
 #[derive(Clone, Debug)]
 pub struct IndexAdd {
     /// The axis.
     pub axis: isize,
-    /// For each slice of the source its index.
+    /// The index of each slice of the source.
     pub indices: Vec<usize>,
 }
 
-/// The axis, when the source's elements can go where the index says.
+/// The index of the axis, if the index fits the tensor and the source.
 pub(super) fn checked_axis(
     place: &str,
     shape: &Shape,
@@ -54,11 +54,11 @@ pub(super) fn checked_axis(
     }
     Err(Error::shape(
         place,
-        format!("an index of shape {index} reaches beyond a source of shape {source}"),
+        format!("an index of shape {index} does not fit a source of shape {source}"),
     ))
 }
 
-/// `x` with `combine(there, new)` at the places that the index names.
+/// `x` with `combine(old, new)` at the positions that the index gives.
 pub(super) fn scattered<T: Element>(
     x: &Tensor<T>,
     axis: usize,
@@ -72,7 +72,7 @@ pub(super) fn scattered<T: Element>(
         return result.with_shape(x.shape().clone());
     }
     let mut strides = x.shape().contiguous_strides();
-    // A scalar has no stride along its axis of one element.
+    // A scalar has no stride along its axis of length 1.
     let along = strides.get_mut(axis).map_or(0, std::mem::take) as usize;
     let targets = Places::new(index.shape(), &strides, 0);
     let (values, start) = source.storage();
@@ -88,18 +88,18 @@ pub(super) fn scattered<T: Element>(
     result
 }
 
-/// The positions, in row-major order, that an index names along an axis of a
-/// tensor of this shape.
+/// The row-major positions that an index gives along an axis of a tensor of
+/// this shape.
 pub(super) fn targets(shape: &Shape, axis: usize, index: &Tensor<i64>) -> Vec<usize> {
     let mut strides = shape.contiguous_strides();
-    // A scalar has no stride along its axis of one element.
+    // A scalar has no stride along its axis of length 1.
     let along = strides.get_mut(axis).map_or(0, std::mem::take) as usize;
     let targets = Places::new(index.shape(), &strides, 0).zip(index.to_vec());
     targets.map(|(target, index)| target + index as usize * along).collect()
 }
 
-/// The gradient of a source, of which the elements that `index` covers were
-/// taken.
+/// The gradient of a source, of which only the elements that `index` covers
+/// were used.
 fn source_gradient<T: Float>(
     source: &Shape,
     axis: isize,
@@ -119,7 +119,7 @@ pub(super) fn into_source<T: Float>(source: &Shape, taken: &Tensor<T>) -> Tensor
     })
 }
 
-/// As [`source_gradient`], of terms.
+/// [`source_gradient`] for terms.
 pub(super) fn source_gradient_term<T: Float>(
     source: &Shape,
     axis: isize,
@@ -130,7 +130,7 @@ pub(super) fn source_gradient_term<T: Float>(
     if taken.shape() == source {
         return Ok(taken);
     }
-    // The ranks differ where a vector meets a scalar.
+    // The ranks differ when one is a scalar and the other a vector.
     let [sides, reach] = [source, taken.shape()].map(Shape::at_least_vector);
     let rest = sides.iter().zip(&reach[..]).rev().map(|(side, reach)| [0, (side - reach) as isize]);
     let rest: Vec<[isize; 2]> = rest.collect();
@@ -138,14 +138,14 @@ pub(super) fn source_gradient_term<T: Float>(
 }
 
 impl<T: Element> Tensor<T> {
-    /// A copy with elements of `source` put at the places of `index`, but for
-    /// the coordinate along `axis`, which `index` holds; the last one of
-    /// several for one place stays.
+    /// A copy in which elements of `source` replace those at the same position,
+    /// with the coordinate along `axis` replaced by the value of `index`. Of
+    /// several elements for one position the last one is kept.
     ///
     /// # Errors
     ///
-    /// When the ranks differ, `index` reaches beyond the source or over another
-    /// axis than `axis`, or an index does not exist.
+    /// When the ranks differ, `index` is longer than the source or, along an
+    /// axis other than `axis`, than the tensor, or an index is out of range.
     pub fn scatter(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
         let along = checked_axis("scatter", self.shape(), axis, index, source.shape())?;
         Ok(scattered(self, along, index, source, |_, new| new))
@@ -153,23 +153,23 @@ impl<T: Element> Tensor<T> {
 }
 
 impl<T: Number> Tensor<T> {
-    /// As [`scatter`](Self::scatter), but added to what is there.
+    /// As [`scatter`](Self::scatter), but adds to the elements.
     ///
     /// # Errors
     ///
-    /// As those of [`scatter`](Self::scatter).
+    /// The errors of [`scatter`](Self::scatter).
     pub fn scatter_add(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
         let along = checked_axis("scatter_add", self.shape(), axis, index, source.shape())?;
         Ok(scattered(self, along, index, source, |sum, new| sum + new))
     }
 
-    /// A copy with each slice of `source` added to the slice of `axis` that
-    /// `indices` names.
+    /// A copy in which each slice of `source` is added to the slice at its
+    /// index of `axis`.
     ///
     /// # Errors
     ///
-    /// When the axis or an index does not exist, or the source has another
-    /// shape than those slices.
+    /// When the axis or an index does not exist, or the source does not have
+    /// the shape of those slices.
     pub fn index_add(&self, axis: isize, indices: &[usize], source: &Self) -> Result<Self> {
         let along = check_index_add(self.shape(), axis, indices, source.shape())?;
         if self.rank() == 0 {
@@ -363,7 +363,8 @@ mod tests {
             "scatter: index 3 is out of range for axis 1 of shape [2, 3]"
         );
         assert!(
-            message(Tensor::zeros([2, 2]), &[2, 1]).contains("beyond a source of shape [2, 1]")
+            message(Tensor::zeros([2, 2]), &[2, 1])
+                .contains("does not fit a source of shape [2, 1]")
         );
         assert!(message(Tensor::zeros([3, 1]), &[3, 1]).contains("does not fit"));
         let error = x.index_add(0, &[0], &Tensor::zeros([2, 3])).unwrap_err();

@@ -1,4 +1,4 @@
-//! Putting elements at places where several meet: their sum, product, mean,
+//! Combining elements at positions given by an index: their sum, product, mean,
 //! maximum or minimum.
 
 use super::broadcast::zip;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What becomes of several elements at one place.
+/// How several elements at one position are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScatterReduction {
     /// Their sum.
@@ -20,23 +20,23 @@ pub enum ScatterReduction {
     Prod,
     /// Their mean.
     Mean,
-    /// The largest (PyTorch's `amax`); equal ones share the gradient.
+    /// The largest (PyTorch's `amax`); equal elements share the gradient.
     Max,
-    /// The smallest (PyTorch's `amin`); equal ones share the gradient.
+    /// The smallest (PyTorch's `amin`); equal elements share the gradient.
     Min,
 }
 
-/// Elements reduced at the places that an index names along an axis. Places
-/// that it does not name stay as they are.
+/// Combines elements at the positions that an index gives along an axis. Other
+/// positions are left as they are.
 #[derive(Clone, Debug)]
 pub struct ScatterReduce {
     /// The axis.
     pub axis: isize,
     /// For every element of the source its coordinate along the axis.
     pub index: Tensor<i64>,
-    /// What becomes of several elements at one place.
+    /// How several elements at one position are combined.
     pub reduction: ScatterReduction,
-    /// Whether what is there already counts as one of them.
+    /// Whether the element that is already there is included.
     pub include_self: bool,
 }
 
@@ -47,8 +47,8 @@ impl ScatterReduce {
         shape.along("scatter_reduce", self.axis).expect(CHECKED).0
     }
 
-    /// The elements of `x`, with `value` at the places that are named, unless
-    /// what is there counts.
+    /// The elements of `x`, with `value` at the positions of the index unless
+    /// the elements there are included.
     fn start<T: Element>(&self, x: &Tensor<T>, value: T) -> Tensor<T> {
         match self.include_self {
             true => x.clone(),
@@ -59,7 +59,7 @@ impl ScatterReduce {
         }
     }
 
-    /// `start` with all elements of the source folded into it.
+    /// `start` combined with all elements of the source.
     fn fold<T: Element>(
         &self,
         start: &Tensor<T>,
@@ -69,7 +69,7 @@ impl ScatterReduce {
         scattered(start, self.along(start.shape()), &self.index, source, fold)
     }
 
-    /// How many elements meet at each place.
+    /// The number of elements that are combined at each position.
     fn counts<T: Float>(&self, shape: &Shape) -> Tensor<T> {
         let one = Tensor::scalar(T::ONE);
         let start = self.start(&one.stretched(shape.clone()).contiguous(), T::ZERO);
@@ -83,13 +83,13 @@ impl ScatterReduce {
     /// The elements of the source that the index covers.
     fn covered<T: Element>(&self, source: &Tensor<T>) -> Tensor<T> {
         let axes = self.index.shape().iter().enumerate();
-        let covered = axes.fold(source.at_least_vector(), |source, (axis, &extent)| {
-            source.narrow(axis as isize, 0, extent).expect(CHECKED)
+        let covered = axes.fold(source.at_least_vector(), |source, (axis, &size)| {
+            source.narrow(axis as isize, 0, size).expect(CHECKED)
         });
         covered.reshape(self.index.shape()).expect("the same elements")
     }
 
-    /// The gradients of what was there and of the covered part of the source.
+    /// The gradients of the tensor and of the covered part of the source.
     fn gradients<T: Float>(&self, call: &Call<'_, T, ()>) -> [Tensor<T>; 2] {
         let (x, g) = (&call.inputs[0], &call.cotangent);
         let source = self.covered(&call.inputs[1]);
@@ -106,7 +106,7 @@ impl ScatterReduce {
                 let own = self.start(&zip(x, call.output, x.shape(), equal), T::ZERO);
                 let others = zip(&source, &self.gather(call.output), source.shape(), equal);
                 let winners = self.fold(&own, &others, |sum, x| sum + x);
-                // No element equals a NaN, whose share is NaN for all of them.
+                // No element equals a NaN, so the share of each is NaN.
                 let share = zip(g, &winners, g.shape(), |g, n| g / n);
                 let gathered = self.gather(&share);
                 [&own * &share, &others * &gathered]
@@ -114,9 +114,9 @@ impl ScatterReduce {
         }
     }
 
-    /// A factor's gradient is the product of the others: of those before it and
-    /// those behind it, what was there being the first. A quotient would fail
-    /// where a factor or the product is 0, underflows or overflows.
+    /// The gradient of a factor is the product of the factors before it and
+    /// after it; the tensor's own element is the first factor. A quotient would
+    /// fail where a factor or the product is 0, underflows or overflows.
     fn product_gradients<T: Float>(
         &self,
         x: &Tensor<T>,
@@ -143,8 +143,8 @@ impl ScatterReduce {
 }
 
 impl ScatterReduce {
-    /// The products, made of other operations: the factors of each place side by
-    /// side, with running products of which the last counts.
+    /// The products, composed of other operations: the factors of each position
+    /// are put next to each other, and the last running product is the result.
     fn product<T: Float>(&self, x: &Term<T>, source: &Term<T>) -> Result<Term<T>> {
         let targets = targets(x.shape(), self.along(x.shape()), &self.index);
         let mut order: Vec<usize> = (0..targets.len()).collect();
@@ -165,9 +165,9 @@ impl ScatterReduce {
 
         let last = (0..targets.len()).filter(|&i| targets.get(i + 1) != Some(&targets[i]));
         let last: Vec<usize> = last.collect();
-        let places: Vec<usize> = last.iter().map(|&i| targets[i]).collect();
+        let positions: Vec<usize> = last.iter().map(|&i| targets[i]).collect();
         let ones = Term::constant(Tensor::ones([x.shape().elements()]));
-        let products = ones.index_copy(0, &places, &products.index_select(0, &last)?)?;
+        let products = ones.index_copy(0, &positions, &products.index_select(0, &last)?)?;
         let products = products.reshape(x.shape().clone())?;
         match self.include_self {
             true => x.mul(&products),
@@ -209,7 +209,8 @@ impl<T: Float> Op<T> for ScatterReduce {
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let [own, source] = self.gradients(&call);
         call.each(|input| match input {
-            // What was there does not count where something was put.
+            // The tensor's own elements are not included at the positions of
+            // the index.
             0 => self.start(&own, T::ZERO),
             _ => into_source(call.inputs[1].shape(), &source),
         })
@@ -219,7 +220,7 @@ impl<T: Float> Op<T> for ScatterReduce {
         if self.reduction == ScatterReduction::Prod {
             return call.compose(|inputs| self.product(&inputs[0], &inputs[1]));
         }
-        // What each element counts for is constant but for jumps.
+        // The share of each element is piecewise constant.
         let [x, source] = [0, 1].map(|input| call.inputs[input].value().clone());
         let cotangent = Tensor::ones(x.shape());
         let (inputs, output, needs) = (&[x, source][..], call.output.value(), call.needs);
@@ -254,7 +255,7 @@ impl<T: Float> Op<T> for ScatterReduce {
 
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)> {
         use ScatterReduction::*;
-        // No two elements that meet are equal.
+        // No two elements at the same position are equal.
         let other = |x: Tensor<T>| x.map(|x| x * T::from_f64(0.7) + T::from_f64(0.3));
         let pair = |a: &[usize], b: &[usize]| {
             sample(a).into_iter().chain(sample(b).into_iter().map(other)).collect()

@@ -1,5 +1,5 @@
-//! Cutting an axis into pieces. The functions are written once, for the trait
-//! [`Ops`](crate::Ops) and for tensors of any element type alike.
+//! Dividing an axis into pieces. The functions are written once, for the trait
+//! [`Ops`](crate::Ops) and for tensors of any element type.
 
 use super::sections;
 use crate::element::Element;
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Where an axis is cut: into a number of pieces or at some indices.
+/// Where an axis is divided: into a number of pieces, or at some indices.
 ///
 /// ```
 /// use dendra_tensor::Tensor;
@@ -19,12 +19,12 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sections {
-    /// So many pieces of equal length; the first ones are one longer when the
-    /// axis does not divide evenly.
+    /// This many pieces of equal length; if the axis does not divide evenly,
+    /// the first ones are one longer.
     Count(usize),
-    /// Before each of these indices, with the rules of Python's slices: a
-    /// negative index counts from the end, and one beyond an end of the axis
-    /// counts as that end.
+    /// Before each of these indices, by the rules of Python's slices: a
+    /// negative index counts from the end, and an index out of range counts as
+    /// the nearest end.
     At(Vec<isize>),
 }
 
@@ -77,12 +77,12 @@ impl Sections {
         Ok(pieces)
     }
 
-    /// Refuses a number of pieces that are not all of the same length.
+    /// An error when an axis does not divide into pieces of equal length.
     pub(super) fn check_even(&self, place: &str, shape: &Shape, axis: usize) -> Result<()> {
         match self {
             &Self::Count(count @ 1..) if !shape[axis].is_multiple_of(count) => {
                 let message =
-                    format!("axis {axis} of {shape} has not {count} pieces of one length");
+                    format!("axis {axis} of {shape} does not divide into {count} equal pieces");
                 Err(Error::shape(place, message))
             }
             _ => Ok(()),
@@ -97,8 +97,8 @@ macro_rules! sections_functions {
         ///
         /// # Errors
         ///
-        /// When the axis does not exist, or there are to be no pieces or too
-        /// many for the memory.
+        /// When the axis does not exist, or the number of pieces is 0 or too
+        /// large for the memory.
         $($pub)? fn tensor_split(
             &self,
             sections: impl Into<Sections>,
@@ -110,13 +110,13 @@ macro_rules! sections_functions {
                 .collect()
         }
 
-        /// Pieces of the second axis, or of a vector; those of a number of
-        /// pieces have one length.
+        /// Pieces along the second axis, or along a vector; a number of pieces
+        /// must divide the axis evenly.
         ///
         /// # Errors
         ///
-        /// As those of [`tensor_split`](Self::tensor_split), and when the axis
-        /// does not divide evenly into so many pieces.
+        /// The errors of [`tensor_split`](Self::tensor_split), and when the
+        /// axis does not divide evenly.
         $($pub)? fn hsplit(&self, sections: impl Into<Sections>) -> Result<Vec<Self>> {
             let (shape, sections) = (self.value().shape(), sections.into());
             let axis = shape.len().clamp(1, 2) - 1;
@@ -125,12 +125,12 @@ macro_rules! sections_functions {
             self.tensor_split(sections, axis as isize)
         }
 
-        /// Pieces of the first axis of a tensor of two axes or more; those of a
-        /// number of pieces have one length.
+        /// Pieces along the first axis of a tensor of at least two axes; a
+        /// number of pieces must divide the axis evenly.
         ///
         /// # Errors
         ///
-        /// As those of [`hsplit`](Self::hsplit).
+        /// The errors of [`hsplit`](Self::hsplit).
         $($pub)? fn vsplit(&self, sections: impl Into<Sections>) -> Result<Vec<Self>> {
             let (shape, sections) = (self.value().shape(), sections.into());
             shape.axis("vsplit", 1)?;
@@ -138,12 +138,12 @@ macro_rules! sections_functions {
             self.tensor_split(sections, 0)
         }
 
-        /// Pieces of the third axis; those of a number of pieces have one
-        /// length.
+        /// Pieces along the third axis; a number of pieces must divide the axis
+        /// evenly.
         ///
         /// # Errors
         ///
-        /// As those of [`hsplit`](Self::hsplit).
+        /// The errors of [`hsplit`](Self::hsplit).
         $($pub)? fn dsplit(&self, sections: impl Into<Sections>) -> Result<Vec<Self>> {
             let (shape, sections) = (self.value().shape(), sections.into());
             shape.axis("dsplit", 2)?;
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(lengths(x.reshape([14]).unwrap().hsplit(7), 0), [2; 7]);
         assert_eq!(lengths(x.unsqueeze(0).unwrap().dsplit(2), 2), [1, 1]);
         let error = x.vsplit(3).unwrap_err().to_string();
-        assert_eq!(error, "vsplit: axis 0 of [7, 2] has not 3 pieces of one length");
+        assert_eq!(error, "vsplit: axis 0 of [7, 2] does not divide into 3 equal pieces");
         assert!(x.dsplit(1).is_err() && x.hsplit(0).is_err());
         assert!(Tensor::scalar(1).hsplit(1).is_err() && Tensor::from([1]).vsplit(1).is_err());
     }

@@ -1,4 +1,4 @@
-//! Picking elements: by index along an axis, and by a mask.
+//! Selecting elements by an index along an axis, or by a mask.
 
 use super::broadcast::{sum_to, zip};
 use super::layout::sample;
@@ -10,7 +10,7 @@ use crate::kernels::places::add_rows;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The elements that an index names along an axis.
+/// The elements at the positions that an index gives along an axis.
 #[derive(Clone, Debug)]
 pub struct Gather {
     /// The axis.
@@ -38,8 +38,8 @@ impl<T: Float> Op<T> for Gather {
         let shape = call.inputs[0].shape();
         let (axis, _) = shape.along("gather", self.axis).expect("checked by the shape rule");
         call.each(|_| {
-            // In row-major order: the sum of several picks of one element has
-            // the same bits every time.
+            // In row-major order, so that the sum of several gradients of one
+            // element has the same bits every time.
             scattered(&Tensor::zeros(shape), axis, &self.index, &call.cotangent, |sum, g| sum + g)
         })
     }
@@ -69,12 +69,12 @@ impl<T: Float> Op<T> for Gather {
     }
 }
 
-/// Whole slices of an axis, in any order and any number of times.
+/// Whole slices of an axis, in any order and with repetitions.
 #[derive(Clone, Debug)]
 pub struct IndexSelect {
     /// The axis.
     pub axis: isize,
-    /// The indices to take.
+    /// The indices to select.
     pub indices: Vec<usize>,
 }
 
@@ -140,7 +140,7 @@ pub(super) fn listed(indices: &[usize]) -> Attribute {
 /// One of two values, by a mask.
 #[derive(Clone, Debug)]
 pub struct Where {
-    /// Where it is true the first input is taken.
+    /// Where it is true, the first input is selected.
     pub mask: Tensor<bool>,
 }
 
@@ -157,7 +157,7 @@ impl<T: Element> Tensor<T> {
     pub fn where_mask(&self, mask: &Tensor<bool>, other: &Self) -> Result<Self> {
         let shape = chosen_shape(mask, self.shape(), other.shape())?;
         shape.check_memory::<T>("where_mask")?;
-        // With one value on a side the loop has two operands.
+        // With a single value on one side, the loop has two operands.
         if let Ok(other) = other.item() {
             return Ok(zip(mask, self, &shape, |mask, x| if mask { x } else { other }));
         }

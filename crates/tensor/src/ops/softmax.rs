@@ -28,11 +28,11 @@ pub struct LogSoftmax {
     pub axis: isize,
 }
 
-/// Elementary steps that an exponential counts as.
+/// The cost of an exponential in elementary steps.
 const EXP_COST: usize = 8;
 
-/// Calls `row(inputs, out)` for every row along `axis`; the inputs have one
-/// shape.
+/// Calls `row(inputs, out)` for every row along `axis`; the inputs have the
+/// same shape.
 pub(super) fn map_rows<T: Element, const N: usize>(
     inputs: [&Tensor<T>; N],
     axis: isize,
@@ -66,7 +66,7 @@ pub(super) fn map_rows<T: Element, const N: usize>(
     out.permuted(&order)
 }
 
-/// Fills `out` with exp(x − largest x), and gives the largest and the sum.
+/// Fills `out` with exp(x − maximum) and returns the maximum and the sum.
 #[inline(always)]
 fn exponentials<T: Float>(row: &[T], out: &mut [T]) -> (T, T) {
     let max = largest().row(row, T::LOWEST);
@@ -114,7 +114,7 @@ impl<T: Float> Op<T> for Softmax {
             #[inline(always)]
             |[x], out| {
                 let (_, sum) = exponentials(x, out);
-                // One quotient for the row instead of one for each number.
+                // One quotient for each row instead of one for each number.
                 let share = T::ONE / sum;
                 for y in out {
                     *y *= share;
@@ -186,8 +186,8 @@ impl<T: Float> Op<T> for LogSoftmax {
                 let (max, sum) = exponentials(x, out);
                 let log_sum = sum.ln();
                 for (y, &x) in out.iter_mut().zip(x) {
-                    // In two steps: max + ln sum would lose the small part of
-                    // large inputs.
+                    // In two steps, since max + ln sum would lose the small
+                    // part for large inputs.
                     *y = (x - max) - log_sum;
                 }
             },

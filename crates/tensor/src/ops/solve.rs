@@ -9,16 +9,16 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// X with A·X = B for A of `[…, n, n]` and B of `[…, n, k]`, by Gaussian
-/// elimination; elements that are not finite where A is singular.
+/// elimination; where A is singular, elements that are not finite.
 #[derive(Clone, Copy, Debug)]
 pub struct Solve;
 
-/// X with A·X = B for a triangular A, of which the other triangle is not read.
+/// X with A·X = B for a triangular A, whose other triangle is not read.
 #[derive(Clone, Copy, Debug)]
 pub struct SolveTriangular {
     /// Whether the triangle is the upper one.
     pub upper: bool,
-    /// Whether its diagonal counts as ones and is not read.
+    /// Whether the diagonal counts as ones and is not read.
     pub unitriangular: bool,
 }
 
@@ -42,8 +42,8 @@ fn count<T: Float>(a: &Tensor<T>) -> usize {
     batch(a.shape()).iter().product()
 }
 
-/// The gradients of a solution, from what solves Aᵀ·Y = G: that of B is Y, and
-/// that of A is −Y·Xᵀ where `reads` says that A is read.
+/// The gradients of a solution, from the solution of Aᵀ·Y = G: that of B is Y,
+/// and that of A is −Y·Xᵀ for the elements of A that are read, as `reads` says.
 fn vjp<T: Float>(
     call: Call<'_, T, ()>,
     transposed: &(dyn Fn(&Matrix, &Matrix) -> Matrix + Sync),
@@ -63,7 +63,7 @@ fn vjp<T: Float>(
     })
 }
 
-/// As [`vjp`], of terms.
+/// [`vjp`] for terms.
 fn vjp_terms<T: Float>(
     call: &TermCall<'_, T, ()>,
     of_transposed: impl Op<T>,

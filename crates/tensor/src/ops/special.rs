@@ -1,4 +1,4 @@
-//! Special functions that the mathematical library lacks.
+//! Special functions that the library `libm` does not have.
 
 use std::f64::consts::{FRAC_2_SQRT_PI, PI};
 
@@ -66,7 +66,7 @@ fn inverse_erf<T: Float>(x: T) -> T {
     let (w, coefficients) = if w < 5.0 { (w - 2.5, CENTRE) } else { (w.sqrt() - 3.0, TAIL) };
     let mut y = x * coefficients.into_iter().fold(0.0, |sum, coefficient| sum * w + coefficient);
     for _ in 0..6 {
-        // Towards the ends the small complements are compared.
+        // Near ±1 the small complements are compared.
         let difference = if y.abs() < 0.5 {
             libm::erf(y) - x
         } else {
@@ -74,7 +74,7 @@ fn inverse_erf<T: Float>(x: T) -> T {
         };
         let step = difference / (FRAC_2_SQRT_PI * (-y * y).exp());
         y -= step / (1.0 + y * step);
-        // The error of the next one would be its cube.
+        // The error of the next step would be its cube.
         if step.abs() < 1e-6 {
             break;
         }
@@ -91,7 +91,7 @@ fn digamma<T: Float>(x: T) -> T {
         if x == x.floor() {
             return T::from_f64(if x == 0.0 { f64::INFINITY.copysign(-x) } else { f64::NAN });
         }
-        // The distance to the nearest integer, which rounds nothing.
+        // The distance to the nearest integer is computed without rounding.
         let distance = x - x.round();
         sum -= PI / (PI * distance).tan();
         x = 1.0 - x;
@@ -106,9 +106,10 @@ fn digamma<T: Float>(x: T) -> T {
     T::from_f64(sum + x.ln() - 0.5 / x - series * square)
 }
 
-/// The derivatives of the digamma function, in the same way: (−1)ⁿ⁺¹·n!·ζ(n + 1, x),
-/// Hurwitz's zeta function by the recurrence up to 10 + n, then by Euler and
-/// Maclaurin's series; NaN for orders above 170, whose factorial is infinite (and for fractions).
+/// The derivatives of the digamma function, computed in the same way:
+/// (−1)ⁿ⁺¹·n!·ζ(n + 1, x), with Hurwitz's zeta function by the recurrence up to
+/// 10 + n and then by the series of Euler and Maclaurin. NaN for orders that
+/// are fractions or above 170, whose factorial is infinite.
 fn polygamma<T: Float>(order: f64, x: T) -> T {
     if order == 0.0 {
         return digamma(x);
@@ -146,8 +147,8 @@ fn polygamma<T: Float>(order: f64, x: T) -> T {
     T::from_f64(turned * factorial * zeta + reflected)
 }
 
-/// The derivative of an order of cot(t) at t = π·x, as a polynomial of the cotangent
-/// c: that of cᵏ is −k·cᵏ⁻¹·(1 + c²).
+/// The derivative of some order of cot(t) at t = π·x, as a polynomial of the
+/// cotangent c; the derivative of cᵏ is −k·cᵏ⁻¹·(1 + c²).
 fn cotangent_slope(order: usize, x: f64) -> f64 {
     let cotangent = 1.0 / (PI * x).tan();
     let mut coefficients = vec![0.0, 1.0];
@@ -184,7 +185,7 @@ mod tests {
             let back = libm::erf(inverse_erf(x));
             assert!((back - x).abs() <= 4.0 * f64::EPSILON, "{x} became {back}");
         }
-        // Near 1 the complement tells more.
+        // Near 1 the complement is more accurate.
         let tail = 1.0 - f64::EPSILON;
         assert!((libm::erfc(inverse_erf(tail)) / f64::EPSILON - 1.0).abs() < 1e-9);
         let ends = Tensor::from([-1.0, 1.0, 1.5_f32]).erf_inv().to_vec();

@@ -10,24 +10,24 @@ use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// How windows slide along a signal, in samples.
+/// The windows of a short-time Fourier transform, in samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StftOptions {
     /// The length of each transform.
     pub n_fft: usize,
-    /// Samples from one window to the next.
+    /// The distance between two windows.
     pub hop_length: usize,
-    /// The length of the window, which lies in the middle of `n_fft` samples.
+    /// The length of the window, which is centred in `n_fft` samples.
     pub win_length: usize,
     /// Whether the signal is padded on both sides by half of `n_fft`, so that
-    /// the first window has its middle at the first sample.
+    /// the first window is centred at the first sample.
     pub center: bool,
-    /// What stands in that padding.
+    /// The values of that padding.
     pub pad_mode: PadMode,
-    /// Whether spectra are divided by the root of `n_fft`.
+    /// Whether the spectra are divided by the root of `n_fft`.
     pub normalized: bool,
-    /// Whether spectra have n_fft/2 + 1 elements: those of real numbers need no
-    /// more.
+    /// Whether the spectra have only n_fft/2 + 1 elements, which suffice for
+    /// real numbers.
     pub onesided: bool,
 }
 
@@ -62,7 +62,7 @@ impl StftOptions {
         if self.normalized { FftNorm::Ortho } else { FftNorm::Backward }
     }
 
-    /// The factors of all `n_fft` samples.
+    /// The factors for all `n_fft` samples.
     fn window<V: Ops>(&self, place: &str, window: Option<&V>) -> Result<V> {
         let ones = || V::constant(Tensor::ones([self.win_length]));
         let window = window.cloned().unwrap_or_else(ones);
@@ -91,7 +91,7 @@ pub(super) fn stft<V: Ops>(x: &V, window: Option<&V>, options: &StftOptions) -> 
     let shape = padded.value().shape();
     let samples = shape[shape.axis("stft", -1)?];
     if samples < options.n_fft {
-        let message = format!("{samples} samples are fewer than n_fft = {}", options.n_fft);
+        let message = format!("expected at least n_fft = {} samples, got {samples}", options.n_fft);
         return Err(Error::shape("stft", message));
     }
     let frames = padded.unfold_axis(-1, options.n_fft, options.hop_length)?.mul(&window)?;
@@ -105,7 +105,7 @@ pub(super) fn stft<V: Ops>(x: &V, window: Option<&V>, options: &StftOptions) -> 
     spectra.transpose(-3, -2)
 }
 
-/// Where windows that overlap sum up to less, a sample is unknown.
+/// A sample is unknown if the windows that cover it sum up to less than this.
 const LEAST_ENVELOPE: f64 = 1e-11;
 
 /// See [`Fourier::istft`].
@@ -133,11 +133,11 @@ pub(super) fn istft<V: Ops>(
     let total = total.ok_or_else(|| Error::argument(place, "the signal is too long to count"))?;
 
     let spectra = spectra.transpose(-3, -2)?;
-    // Half of a whole spectrum tells all of a real signal.
+    // Half of the spectrum determines a real signal.
     let half = spectra.narrow(-2, 0, n_fft / 2 + 1)?;
     let pieces = half.irfft(Some(n_fft), -1, options.norm())?;
     let pieces = pieces.mul(&window)?.reshape([batch.iter().product(), frames, n_fft])?;
-    // The pieces added where they overlap.
+    // Adds up the pieces where they overlap.
     let fold = UnfoldOptions { stride: [1, hop], ..UnfoldOptions::new([1, n_fft]) };
     let added = |pieces: &V| -> Result<V> {
         pieces.transpose(1, 2)?.fold([1, total], fold)?.flatten(1, -1)
@@ -161,7 +161,7 @@ pub(super) fn istft<V: Ops>(
         return Err(Error::argument(place, message));
     }
     let signal = signal.div(&envelope)?;
-    // Beyond the last window there is silence.
+    // After the last window the samples are 0.
     let silence = length.map_or(0, |length| length - (end - start)) as isize;
     let signal = match silence {
         0 => signal,

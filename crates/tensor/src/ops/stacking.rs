@@ -1,6 +1,6 @@
-//! Joining along the first, second and third axis, and whole axes rearranged.
+//! Joining along the first, second and third axis, and rearranging whole axes.
 //! The functions are composed of others and written once, for the trait
-//! [`Ops`](crate::Ops) and for tensors of any element type alike.
+//! [`Ops`](crate::Ops) and for tensors of any element type.
 
 use super::stacking;
 use crate::element::Element;
@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 /// The functions, as items of the trait or, with `pub`, of a type.
 macro_rules! stacking_functions {
     ($($pub:tt)?) => {
-        /// The same, or a scalar as a vector of one element.
+        /// The same tensor, or a scalar as a vector of one element.
         $($pub)? fn atleast_1d(&self) -> Self {
             match self.value().rank() {
                 0 => self.reshape([1]).expect("the same elements"),
@@ -19,8 +19,8 @@ macro_rules! stacking_functions {
             }
         }
 
-        /// The same, or a vector of `n` elements as `[1, n]`, a scalar as
-        /// `[1, 1]`.
+        /// The same tensor, or a vector of `n` elements as `[1, n]`, a scalar
+        /// as `[1, 1]`.
         $($pub)? fn atleast_2d(&self) -> Self {
             match **self.value().shape() {
                 [] => self.reshape([1, 1]).expect("the same elements"),
@@ -29,8 +29,8 @@ macro_rules! stacking_functions {
             }
         }
 
-        /// The same, or a matrix as `[m, n, 1]`, a vector as `[1, n, 1]`, a
-        /// scalar as `[1, 1, 1]`.
+        /// The same tensor, or a matrix as `[m, n, 1]`, a vector as `[1, n,
+        /// 1]`, a scalar as `[1, 1, 1]`.
         $($pub)? fn atleast_3d(&self) -> Self {
             match **self.value().shape() {
                 [] => self.reshape([1, 1, 1]).expect("the same elements"),
@@ -40,45 +40,43 @@ macro_rules! stacking_functions {
             }
         }
 
-        /// Joined along the second axis, vectors and scalars along the first.
+        /// Joins along the second axis; vectors and scalars along the first.
         ///
         /// # Errors
         ///
-        /// When there are none or their shapes differ outside that axis.
+        /// When there is no value, or their shapes differ outside that axis.
         $($pub)? fn hstack(values: &[&Self]) -> Result<Self> {
             let values: Vec<Self> = values.iter().map(|value| value.atleast_1d()).collect();
             let axis = values.first().map_or(0, |first| first.value().rank().min(2) as isize - 1);
             Self::cat(&values.iter().collect::<Vec<_>>(), axis)
         }
 
-        /// Joined along the first axis, vectors and scalars as rows of a
-        /// matrix.
+        /// Joins along the first axis; vectors and scalars as rows of a matrix.
         ///
         /// # Errors
         ///
-        /// When there are none or their shapes differ outside that axis.
+        /// When there is no value, or their shapes differ outside that axis.
         $($pub)? fn vstack(values: &[&Self]) -> Result<Self> {
             let values: Vec<Self> = values.iter().map(|value| value.atleast_2d()).collect();
             Self::cat(&values.iter().collect::<Vec<_>>(), 0)
         }
 
-        /// Joined along the third axis, after
-        /// [`atleast_3d`](Self::atleast_3d).
+        /// Joins along the third axis, after [`atleast_3d`](Self::atleast_3d).
         ///
         /// # Errors
         ///
-        /// When there are none or their shapes differ outside that axis.
+        /// When there is no value, or their shapes differ outside that axis.
         $($pub)? fn dstack(values: &[&Self]) -> Result<Self> {
             let values: Vec<Self> = values.iter().map(|value| value.atleast_3d()).collect();
             Self::cat(&values.iter().collect::<Vec<_>>(), 2)
         }
 
-        /// Joined along the second axis, vectors and scalars as columns of a
+        /// Joins along the second axis; vectors and scalars as columns of a
         /// matrix.
         ///
         /// # Errors
         ///
-        /// When there are none or their shapes differ outside that axis.
+        /// When there is no value, or their shapes differ outside that axis.
         $($pub)? fn column_stack(values: &[&Self]) -> Result<Self> {
             let column = |value: &&Self| match value.value().rank() {
                 0 | 1 => value.reshape([value.value().len(), 1]),
@@ -88,12 +86,12 @@ macro_rules! stacking_functions {
             Self::cat(&values.iter().collect::<Vec<_>>(), 1)
         }
 
-        /// Matrices along the diagonal of a matrix with zeros elsewhere;
-        /// vectors and scalars count as matrices of one row.
+        /// A matrix with the given matrices along its diagonal and zeros
+        /// elsewhere; vectors and scalars count as matrices of one row.
         ///
         /// # Errors
         ///
-        /// When there are none or one has more than two axes.
+        /// When there is no value, or one has more than two axes.
         $($pub)? fn block_diag(values: &[&Self]) -> Result<Self> {
             if let Some(other) = values.iter().find(|value| value.value().rank() > 2) {
                 let message = format!("expected matrices, got shape {}", other.value().shape());
@@ -115,7 +113,7 @@ macro_rules! stacking_functions {
             Self::cat(&rows.iter().collect::<Vec<_>>(), 0)
         }
 
-        /// All stretched to the shape that they broadcast to.
+        /// Broadcasts all values to their common shape.
         ///
         /// # Errors
         ///
@@ -127,29 +125,29 @@ macro_rules! stacking_functions {
             values.iter().map(|value| value.broadcast_to(&shape)).collect()
         }
 
-        /// The axes `from` moved to the places `to`, one each; the others keep
-        /// their order.
+        /// Moves the axes `from` to the positions `to`; the others keep their
+        /// order.
         ///
         /// # Errors
         ///
-        /// When there are not as many axes as places, or one does not exist or
-        /// is named twice.
+        /// When the numbers of axes and positions differ, or one is out of
+        /// range or named twice.
         $($pub)? fn movedims(&self, from: &[isize], to: &[isize]) -> Result<Self> {
             self.permute(&stacking::moved(self.value().shape(), from, to)?)
         }
 
-        /// Each index of an axis repeated as often as its count says.
+        /// Repeats each index of an axis as often as its count says.
         ///
         /// # Errors
         ///
-        /// When the axis does not exist, has another length than there are
-        /// counts, or would be too long for the memory.
+        /// When the axis does not exist, its length is not the number of
+        /// counts, or the result would be too long for the memory.
         $($pub)? fn repeat_interleave_each(&self, counts: &[usize], axis: isize) -> Result<Self> {
             let (_, length) = self.value().shape().along("repeat_interleave_each", axis)?;
             self.atleast_1d().index_select(axis, &stacking::repeated(length, counts)?)
         }
 
-        /// The order of the columns of a matrix reversed: of the second axis.
+        /// Reverses the order of the columns of a matrix (the second axis).
         ///
         /// # Errors
         ///
@@ -159,11 +157,11 @@ macro_rules! stacking_functions {
             self.flip(&[1])
         }
 
-        /// The order of the rows of a matrix reversed: of the first axis.
+        /// Reverses the order of the rows of a matrix (the first axis).
         ///
         /// # Errors
         ///
-        /// When there is no axis.
+        /// When the tensor is a scalar.
         $($pub)? fn flipud(&self) -> Result<Self> {
             self.value().shape().axis("flipud", 0)?;
             self.flip(&[0])
@@ -173,13 +171,13 @@ macro_rules! stacking_functions {
 
 pub(super) use stacking_functions;
 
-/// The order of the axes that brings those of `from` to the places `to`.
+/// The order of the axes that moves those of `from` to the positions `to`.
 pub(super) fn moved(shape: &Shape, from: &[isize], to: &[isize]) -> Result<Vec<isize>> {
     if from.len() != to.len() {
-        let message = format!("expected a place for each axis, got {from:?} and {to:?}");
+        let message = format!("expected a position for each axis, got {from:?} and {to:?}");
         return Err(Error::argument("movedims", message));
     }
-    // Each list names every axis and place once at most.
+    // Each list names an axis or position at most once.
     let from_axes = shape.axes("movedims", from)?;
     shape.axes("movedims", to)?;
     let mut order = vec![None; shape.len()];
@@ -193,10 +191,10 @@ pub(super) fn moved(shape: &Shape, from: &[isize], to: &[isize]) -> Result<Vec<i
     Ok(order.map(|axis| axis as isize).collect())
 }
 
-/// Each index below `length` as often as its count says.
+/// Each index below `length`, repeated as often as its count says.
 pub(super) fn repeated(length: usize, counts: &[usize]) -> Result<Vec<usize>> {
     if counts.len() != length {
-        let message = format!("{} counts for an axis of length {length}", counts.len());
+        let message = format!("expected {length} counts, got {}", counts.len());
         return Err(Error::argument("repeat_interleave_each", message));
     }
     let total = counts.iter().try_fold(0, |total: usize, &count| total.checked_add(count));

@@ -1,5 +1,5 @@
-//! Statistics and numerical analysis: covariances, differences and integrals by
-//! the trapezoidal rule, composed of other functions.
+//! Statistics and numerical analysis, composed of other functions: covariances,
+//! differences, and integrals by the trapezoidal rule.
 
 use super::Ops;
 use crate::element::Number;
@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// The functions, as items of the trait.
 macro_rules! statistics_functions {
     () => {
-        /// The variance over some axes, see [`var_axes`](Ops::var_axes), and
+        /// The variance over some axes (see [`var_axes`](Ops::var_axes)) and
         /// the mean.
         fn var_mean(
             &self,
@@ -21,8 +21,8 @@ macro_rules! statistics_functions {
             Ok((self.var_axes(axes, correction, keep)?, self.mean_axes(axes, keep)?))
         }
 
-        /// The standard deviation over some axes, see
-        /// [`std_axes`](Ops::std_axes), and the mean.
+        /// The standard deviation over some axes (see
+        /// [`std_axes`](Ops::std_axes)) and the mean.
         fn std_mean(
             &self,
             axes: &[isize],
@@ -39,20 +39,20 @@ macro_rules! statistics_functions {
         }
 
         /// The covariances `[variables, variables]` of observations
-        /// `[variables, observations]`; of a single variable, which can be a
+        /// `[variables, observations]`; for a single variable, which can be a
         /// vector, its variance as a scalar.
         ///
         /// The sum of products is divided by the number of observations less
-        /// `correction`, but by nothing below 0. With weights for the
-        /// observations, how often each was made and how much it counts, the
-        /// divisor is w − correction · Σ wᵢaᵢ / w, where wᵢ is the product of
-        /// both, aᵢ the second one and w = Σ wᵢ; without the second one it is
-        /// w − correction.
+        /// `correction`, or by 0 if that is negative. Observations can have two
+        /// kinds of weights: the number of times that each was made, and its
+        /// importance. The divisor is then w − correction · Σ wᵢaᵢ / w, where
+        /// wᵢ is the product of both weights, aᵢ the importance and w = Σ wᵢ;
+        /// without importances it is w − correction.
         ///
         /// # Errors
         ///
-        /// When there are more than two axes, a weight is negative or there are
-        /// not as many as observations, or they add up to 0.
+        /// When there are more than two axes, a weight is negative, the number
+        /// of weights is not that of observations, or the weights add up to 0.
         fn cov(
             &self,
             correction: usize,
@@ -63,8 +63,8 @@ macro_rules! statistics_functions {
         }
 
         /// The correlations (Pearson's coefficients) `[variables, variables]`
-        /// of observations `[variables, observations]`, limited to −1 ..= 1; of
-        /// a single variable 1 as a scalar.
+        /// of observations `[variables, observations]`, limited to −1 ..= 1;
+        /// for a single variable 1 as a scalar.
         ///
         /// # Errors
         ///
@@ -79,7 +79,7 @@ macro_rules! statistics_functions {
             Ok(scaled.clamp(-1.0, 1.0))
         }
 
-        /// The differences of neighbours along an axis.
+        /// The differences between neighbours along an axis.
         fn diff(&self, axis: isize) -> Result<Self> {
             let shape = self.value().shape();
             let length = shape[shape.axis("diff", axis)?].saturating_sub(1);
@@ -87,8 +87,8 @@ macro_rules! statistics_functions {
             self.narrow(axis, start, length)?.sub(&self.narrow(axis, 0, length)?)
         }
 
-        /// The differences of differences, `times` times, after joining what
-        /// goes before and behind along the axis.
+        /// The differences of differences, `times` times, after joining the
+        /// given values before and after along the axis.
         ///
         /// # Errors
         ///
@@ -111,8 +111,8 @@ macro_rules! statistics_functions {
             (0..times.min(length)).try_fold(joined, |x, _| x.diff(axis))
         }
 
-        /// The integral along an axis by the trapezoidal rule, of values at the
-        /// distance `dx`.
+        /// The integral along an axis by the trapezoidal rule, for values at a
+        /// distance of `dx`.
         ///
         /// # Errors
         ///
@@ -121,8 +121,9 @@ macro_rules! statistics_functions {
             Ok(statistics::pair_sums(self, axis)?.sum_axes(&[axis], false)?.mul_scalar(dx / 2.0))
         }
 
-        /// The integral along an axis by the trapezoidal rule, of values at
-        /// `x`: a vector for the axis, or what broadcasts to the values.
+        /// The integral along an axis by the trapezoidal rule, for values at
+        /// `x`: a vector for the axis, or a tensor that broadcasts to the
+        /// values.
         ///
         /// # Errors
         ///
@@ -132,8 +133,8 @@ macro_rules! statistics_functions {
             areas.sum_axes(&[axis], false)
         }
 
-        /// The integral up to each value along an axis from the second on, by
-        /// the trapezoidal rule, of values at the distance `dx`.
+        /// The integral up to each value along an axis, from the second value
+        /// on, by the trapezoidal rule for values at a distance of `dx`.
         ///
         /// # Errors
         ///
@@ -142,8 +143,8 @@ macro_rules! statistics_functions {
             Ok(statistics::pair_sums(self, axis)?.cumsum(axis)?.mul_scalar(dx / 2.0))
         }
 
-        /// [`cumulative_trapezoid`](Ops::cumulative_trapezoid) of values at
-        /// `x`, as [`trapezoid_at`](Ops::trapezoid_at) takes them.
+        /// [`cumulative_trapezoid`](Ops::cumulative_trapezoid) for values at
+        /// `x`; see [`trapezoid_at`](Ops::trapezoid_at).
         ///
         /// # Errors
         ///
@@ -153,7 +154,8 @@ macro_rules! statistics_functions {
             areas.cumsum(axis)
         }
 
-        /// Each slice of an axis with a norm above `limit` scaled down to it.
+        /// Scales each slice of an axis whose norm is above `limit` down to
+        /// that norm.
         ///
         /// # Errors
         ///
@@ -168,18 +170,18 @@ macro_rules! statistics_functions {
             let others: Vec<isize> = (0..shape.len() as isize).filter(|&i| i != along).collect();
             let norms = self.norm_axes(p, &others, true)?;
             let within = norms.value().map(|norm| norm.to_f64() <= limit);
-            // The summand is PyTorch's.
+            // The constant is PyTorch's.
             let factors = norms.add_scalar(1e-7).reciprocal().mul_scalar(limit);
             self.mul(&factors.masked_fill(&within, 1.0)?)
         }
 
-        /// The matrix of the powers of a vector's elements, a row for each,
-        /// from the exponent `columns` − 1 down to 0, or up to it when
-        /// `increasing`.
+        /// The matrix of the powers of a vector's elements, with a row for each
+        /// element, from the exponent `columns` − 1 down to 0, or in the
+        /// reverse order if `increasing`.
         ///
         /// # Errors
         ///
-        /// When it is no vector.
+        /// When the tensor is not a vector.
         fn vander(&self, columns: usize, increasing: bool) -> Result<Self> {
             let [length] = **self.value().shape() else {
                 let message = format!("expected a vector, got shape {}", self.value().shape());
@@ -198,7 +200,7 @@ macro_rules! statistics_functions {
 
 pub(super) use statistics_functions;
 
-/// Weights of observations, when there is one for each and none is negative.
+/// Checks that there is a weight for each observation and none is negative.
 fn checked_weights<T: Number>(weights: &Tensor<T>, observations: usize) -> Result<()> {
     if *weights.shape() != [observations] {
         let shape = weights.shape();
@@ -206,7 +208,7 @@ fn checked_weights<T: Number>(weights: &Tensor<T>, observations: usize) -> Resul
         return Err(Error::shape("cov", message));
     }
     if weights.with_slice(|weights| weights.iter().any(|&weight| weight < T::ZERO)) {
-        return Err(Error::argument("cov", "a weight is negative"));
+        return Err(Error::argument("cov", "expected weights of at least 0"));
     }
     Ok(())
 }
@@ -238,7 +240,7 @@ pub(super) fn covariances<X: Ops>(
     }
     let total = total.item()?.to_f64();
     if total == 0.0 && (frequencies.is_some() || importances.is_some()) {
-        return Err(Error::argument("cov", "the weights add up to 0"));
+        return Err(Error::argument("cov", "expected weights with a sum other than 0"));
     }
     let weights = X::constant(weights);
     let means = x.mul(&weights)?.sum_axes(&[1], true)?.mul_scalar(1.0 / total);
@@ -269,7 +271,7 @@ pub(super) fn areas<X: Ops>(place: &str, y: &X, x: &X, axis: isize) -> Result<(X
     let aligned = column.value().shape();
     let length = aligned.len().checked_sub(behind + 1).map(|axis| aligned[axis]);
     if length != Some(shape[along]) {
-        let message = format!("places of shape {places} do not fit axis {axis} of shape {shape}");
+        let message = format!("x of shape {places} does not fit axis {axis} of shape {shape}");
         return Err(Error::shape(place, message));
     }
     let axis = -1 - behind as isize;
@@ -278,11 +280,13 @@ pub(super) fn areas<X: Ops>(place: &str, y: &X, x: &X, axis: isize) -> Result<(X
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_relative_eq;
+
     use super::*;
 
     fn assert_near(actual: &Tensor<f64>, expected: &[f64]) {
         let expected = Tensor::from_vec(expected.to_vec(), actual.shape()).unwrap();
-        assert!(actual.allclose(&expected, 1e-9, 1e-12).unwrap(), "{actual:?}, not {expected:?}");
+        assert_relative_eq!(*actual, expected, epsilon = 1e-12, max_relative = 1e-9);
     }
 
     fn matrix() -> Tensor<f64> {
@@ -321,8 +325,8 @@ mod tests {
             x.cov(1, Some(&often), None).unwrap_err().to_string()
         };
         assert_eq!(message(&[1, 2]), "cov: expected weights of shape [3], got [2]");
-        assert_eq!(message(&[1, -2, 1]), "cov: a weight is negative");
-        assert_eq!(message(&[0, 0, 0]), "cov: the weights add up to 0");
+        assert_eq!(message(&[1, -2, 1]), "cov: expected weights of at least 0");
+        assert_eq!(message(&[0, 0, 0]), "cov: expected weights with a sum other than 0");
         assert!(x.unsqueeze(0).unwrap().cov(1, None, None).is_err());
     }
 
@@ -347,7 +351,7 @@ mod tests {
         let each = x.broadcast_to([2, 3]).unwrap();
         assert_near(&y.trapezoid_at(&each, -1).unwrap(), &[13.5, 7.5]);
         let error = y.trapezoid_at(&x, 0).unwrap_err().to_string();
-        assert_eq!(error, "trapezoid_at: places of shape [3] do not fit axis 0 of shape [2, 3]");
+        assert_eq!(error, "trapezoid_at: x of shape [3] does not fit axis 0 of shape [2, 3]");
         assert!(y.trapezoid_at(&Tensor::scalar(1.0), 0).is_err());
         assert_eq!(Tensor::<f64>::ones([1]).trapezoid(1.0, 0).unwrap().item().unwrap(), 0.0);
     }

@@ -1,5 +1,5 @@
-//! Views that a tensor's strides can express, beside those of `layout`:
-//! diagonals and sliding windows along an axis.
+//! Views that strides can express besides those of `layout`: diagonals and
+//! sliding windows along an axis.
 
 use super::layout::sample;
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
@@ -9,10 +9,10 @@ use crate::kernels::places::{Places, add_through};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A diagonal of the matrices that two axes make.
+/// A diagonal of the matrices formed by two axes.
 #[derive(Clone, Copy, Debug)]
 pub struct Diagonal {
-    /// How far it lies above the main one; below where negative.
+    /// The distance above the main diagonal; negative below it.
     pub offset: isize,
     /// The axis of the rows.
     pub rows: isize,
@@ -20,10 +20,11 @@ pub struct Diagonal {
     pub columns: isize,
 }
 
-/// Matrices with the elements of the last axis on a diagonal, and zeros.
+/// Matrices with the elements of the last axis on a diagonal, and zeros
+/// elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct DiagEmbed {
-    /// How far the diagonal lies above the main one; below where negative.
+    /// The distance of the diagonal above the main one; negative below it.
     pub offset: isize,
 }
 
@@ -32,9 +33,9 @@ pub struct DiagEmbed {
 pub struct UnfoldAxis {
     /// The axis.
     pub axis: isize,
-    /// Elements of a window.
+    /// The number of elements of a window.
     pub size: usize,
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     pub step: usize,
 }
 
@@ -56,21 +57,21 @@ impl Diagonal {
             start = (start as isize + distance as isize * strides[skipped]) as usize;
         }
         let kept = || (0..shape.len()).filter(|axis| *axis != rows && *axis != columns);
-        let extents = kept().map(|axis| shape[axis]).chain([length]);
+        let lengths = kept().map(|axis| shape[axis]).chain([length]);
         let both = strides[rows] + strides[columns];
         let strides = kept().map(|axis| strides[axis]).chain([both]);
-        Ok(x.with_layout(extents.collect(), strides.collect(), start))
+        Ok(x.with_layout(lengths.collect(), strides.collect(), start))
     }
 }
 
 impl DiagEmbed {
     fn output_shape(&self, shape: &Shape) -> Result<Shape> {
         let Some((&length, batch)) = shape.split_last() else {
-            return Err(Error::shape("diag_embed", "a scalar has no axis to put on a diagonal"));
+            return Err(Error::shape("diag_embed", "expected at least one axis, got a scalar"));
         };
-        let extent = length.checked_add(self.offset.unsigned_abs());
+        let side = length.checked_add(self.offset.unsigned_abs());
         let matrices =
-            extent.map(|extent| batch.iter().copied().chain([extent, extent]).collect::<Shape>());
+            side.map(|side| batch.iter().copied().chain([side, side]).collect::<Shape>());
         matrices.filter(|shape| shape.checked_elements().is_some()).ok_or_else(|| {
             let message = format!("{shape} with offset {} is too large", self.offset);
             Error::shape("diag_embed", message)
@@ -82,11 +83,11 @@ impl DiagEmbed {
         shape.check_memory::<T>("diag_embed")?;
         let mut matrices = Tensor::full(shape, T::default());
         let diagonal = Diagonal { offset: self.offset, rows: -2, columns: -1 };
-        let places = Places::of(&diagonal.of(&matrices)?);
+        let offsets = Places::of(&diagonal.of(&matrices)?);
         x.with_slice(|values| {
             let matrices = matrices.make_mut();
-            for (place, &value) in places.zip(values) {
-                matrices[place] = value;
+            for (offset, &value) in offsets.zip(values) {
+                matrices[offset] = value;
             }
         });
         Ok(matrices)
@@ -96,25 +97,26 @@ impl DiagEmbed {
 impl UnfoldAxis {
     fn of<T: Element>(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
         if x.rank() == 0 && self.size <= 1 && self.step > 0 {
-            // Its one window, without an axis of windows, as in PyTorch.
+            // A scalar has one window and no axis of windows, as in PyTorch.
             x.shape().along("unfold_axis", self.axis)?;
             return x.at_least_vector().narrow(0, 0, self.size);
         }
         let axis = x.shape().axis("unfold_axis", self.axis)?;
         let mut strides = x.strides();
-        let (extent, stride) = (x.shape()[axis], strides[axis]);
-        if self.size > extent || self.step == 0 {
+        let (length, stride) = (x.shape()[axis], strides[axis]);
+        if self.size > length || self.step == 0 {
             let Self { size, step, .. } = self;
             let message = format!("windows of {size} in steps of {step} do not fit axis {axis}");
             return Err(Error::argument("unfold_axis", format!("{message} of {}", x.shape())));
         }
-        let count = (extent - self.size) / self.step + 1;
+        let count = (length - self.size) / self.step + 1;
         let shape: Shape = x.shape().with(axis, count).iter().copied().chain([self.size]).collect();
         if shape.checked_elements().is_none() {
-            let message = format!("the windows of {} have too many elements to count", x.shape());
+            let message =
+                format!("the number of elements of the windows of {} overflows", x.shape());
             return Err(Error::shape("unfold_axis", message));
         }
-        // With one window the step may be anything, and its product too large.
+        // With one window any step is possible, and its product may overflow.
         strides[axis] = if count > 1 { stride * self.step as isize } else { stride };
         strides.push(stride);
         Ok(x.with_layout(shape, strides, x.storage().1))
@@ -122,8 +124,9 @@ impl UnfoldAxis {
 }
 
 impl<T: Element> Tensor<T> {
-    /// A diagonal of the matrices that two axes make, as the last axis; nothing
-    /// is copied. It lies `offset` above the main one, or below where negative.
+    /// A diagonal of the matrices formed by two axes, as the last axis; nothing
+    /// is copied. It is `offset` above the main diagonal, or below it if
+    /// negative.
     ///
     /// # Errors
     ///
@@ -137,7 +140,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When there is no axis, or the matrices are too large.
+    /// When the tensor is a scalar, or the matrices are too large.
     pub fn diag_embed(&self, offset: isize) -> Result<Self> {
         DiagEmbed { offset }.of(self)
     }
@@ -163,7 +166,7 @@ impl<T: Element> Tensor<T> {
 
 const CHECKED: &str = "the shape rule accepted the input";
 
-/// Zeros of a shape with elements added at positions in row-major order.
+/// Zeros of a shape with elements added at row-major positions.
 fn add_at<T: Float>(shape: &Shape, positions: &[i64], g: &Term<T>) -> Result<Term<T>> {
     let positions: Vec<usize> = positions.iter().map(|&position| position as usize).collect();
     let zeros = Term::constant(Tensor::zeros([shape.elements()]));
@@ -171,8 +174,8 @@ fn add_at<T: Float>(shape: &Shape, positions: &[i64], g: &Term<T>) -> Result<Ter
     sum.reshape(shape.clone())
 }
 
-/// Operations that give a view: the gradient is added through the same view of
-/// zeros.
+/// Operations that return a view: the gradient is added through the same view
+/// of zeros.
 macro_rules! views {
     ($($operation:ident $name:literal [$($setting:ident),*]: $samples:expr;)*) => {$(
         impl<T: Float> Op<T> for $operation {

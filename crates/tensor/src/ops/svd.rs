@@ -1,4 +1,4 @@
-//! The singular value decomposition, and what is made of it.
+//! The singular value decomposition, and operations based on it.
 
 use super::batches::{
     batch, each, matrices, nothing, part, per_matrix, quotient, quotient_term, rectangle, samples,
@@ -12,9 +12,9 @@ use crate::kernels::linear_algebra::{Matrix, svd};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A = U·diag(S)·Vᵀ for A of `[…, m, n]`: U of `m × k`, S of k = min(m, n) singular
-/// values, descending, and Vᵀ of `k × n`; their elements one after the other, as
-/// `[…, m·k + k + k·n]`.
+/// A = U·diag(S)·Vᵀ for A of `[…, m, n]`: U of `m × k`, S of k = min(m, n)
+/// singular values, descending, and Vᵀ of `k × n`; the elements of U, S and Vᵀ
+/// concatenated, as `[…, m·k + k + k·n]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Svd;
 
@@ -32,10 +32,10 @@ impl<T: Float> Op<T> for Svd {
 
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        let (x, extents) = matrices(inputs[0]);
-        let length = length(extents);
+        let (x, sizes) = matrices(inputs[0]);
+        let length = length(sizes);
         let count = batch(x.shape()).iter().product();
-        let packed = each(count, &[(x, extents)], per_matrix(x.shape(), &[length]), &|m| {
+        let packed = each(count, &[(x, sizes)], per_matrix(x.shape(), &[length]), &|m| {
             let packed =
                 svd(&m[0]).map(|parts| [parts.u.values, parts.s, parts.vt.values].concat());
             packed.unwrap_or_else(|| nothing(length))
@@ -68,7 +68,7 @@ impl<T: Float> Op<T> for Svd {
                     + quotient(right[(i, j)] - right[(j, i)], gap) * s[i]
             });
             let mut gradient = u.times(&inner).times(&vt);
-            // What U and V do not span.
+            // The part outside the span of U and V.
             if m > k {
                 let outside = gu.zip(&u.times(&left), |x, y| x - y);
                 let scaled = Matrix::from_fn(m, k, |i, j| quotient(outside[(i, j)], s[j]));
@@ -100,7 +100,7 @@ impl<T: Float> Op<T> for Svd {
         let turned = |x: &Term<T>| quotient_term(&x.sub(&transposed(x)?)?, &gaps);
         let inner = turned(&left)? * &of_column + turned(&right)? * &of_row + gs.diag_embed(0)?;
         let mut gradient = u.matmul(&inner)?.matmul(&vt)?;
-        // What U and V do not span.
+        // The part outside the span of U and V.
         if m > k {
             let outside = gu - u.matmul(&left)?;
             gradient = gradient + quotient_term(&outside, &of_column)?.matmul(&vt)?;
@@ -121,7 +121,8 @@ impl<T: Float> Op<T> for Svd {
 /// The pseudoinverse of `[…, m, n]` (R. Penrose, 1955), as `[…, n, m]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Pinv {
-    /// What singular values count as 0 below, relative to the largest.
+    /// The bound below which singular values count as 0, relative to the
+    /// largest.
     pub rtol: f64,
 }
 

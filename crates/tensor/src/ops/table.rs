@@ -1,4 +1,4 @@
-//! The table: one row an operation.
+//! The table of operations, with one row for each.
 
 use smallvec::SmallVec;
 
@@ -458,7 +458,7 @@ operations! {
     // Reductions.
 
     Sum:
-    /// The sum over some axes, which stay with the extent 1 or go.
+    /// The sum over some axes, which are kept with length 1 or removed.
     fn sum_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         Self::try_apply(Sum { axes: axes.into(), keep }, &[self])
     }
@@ -470,8 +470,8 @@ operations! {
     }
 
     Max:
-    /// The maximum over some axes (PyTorch's `amax`); NaN when one element
-    /// is. Equal maxima share the gradient. An axis without elements is an
+    /// The maximum over some axes (PyTorch's `amax`); NaN when an element is
+    /// NaN. Equal maxima share the gradient. An axis without elements is an
     /// error.
     fn max_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         Self::try_apply(Max { axes: axes.into(), keep }, &[self])
@@ -484,12 +484,13 @@ operations! {
     }
 
     Norm:
-    /// (Σ |x|ᵖ)^(1/p) over some axes: the number of elements that are not 0 for p = 0,
-    /// the largest or smallest magnitude for ±∞. At the kinks the gradient is 0. For
-    /// ±∞ and p below 0 an axis without elements is an error.
+    /// (Σ |x|ᵖ)^(1/p) over some axes; for p = 0 the number of elements that are
+    /// not 0, for ±∞ the largest or smallest magnitude. At kinks the gradient
+    /// is 0. For ±∞ and negative p an axis without elements is an error.
     fn norm_axes(&self, p: f64, axes: &[isize], keep: bool) -> Result<Self> {
         match p {
-            // The sign of a NaN is 0, but it is an element that is not 0.
+            // The sign of a NaN is 0, but a NaN counts as an element that is
+            // not 0.
             0.0 => self.masked_fill(&self.value().isnan(), 1.0)?.abs().sign().sum_axes(axes, keep),
             1.0 => self.abs().sum_axes(axes, keep),
             f64::INFINITY => self.abs().max_axes(axes, keep),
@@ -520,7 +521,8 @@ operations! {
     }
 
     LogSoftmax:
-    /// The logarithm of the softmax along an axis, accurate where that is tiny.
+    /// The logarithm of the softmax along an axis, accurate for tiny softmax
+    /// values.
     fn log_softmax(&self, axis: isize) -> Result<Self> {
         Self::try_apply(LogSoftmax { axis }, &[self])
     }
@@ -528,9 +530,9 @@ operations! {
     // Products.
 
     MatMul:
-    /// The matrix product of `[…, m, k]` and `[…, k, n]`, over broadcast
-    /// leading axes. A vector counts as one row on the left and as one column
-    /// on the right, and that axis goes from the result.
+    /// The matrix product of `[…, m, k]` and `[…, k, n]`, with leading axes
+    /// that broadcast. A vector counts as one row on the left and as one column
+    /// on the right, and that axis is removed from the result.
     fn matmul(&self, other: &Self) -> Result<Self> {
         let left = if self.value().rank() == 1 { self.unsqueeze(0)? } else { self.clone() };
         let right = if other.value().rank() == 1 { other.unsqueeze(1)? } else { other.clone() };
@@ -559,7 +561,7 @@ operations! {
         }
     }
 
-    // Windows over images. As in PyTorch, one image without the batch axis, [C,
+    // Windows over images. As in PyTorch, an image without the batch axis, [C,
     // height, width], gives a result without it.
 
     conv2d::Conv2d:
@@ -581,8 +583,8 @@ operations! {
     }
 
     conv2d_relu::Conv2dRelu:
-    /// [`conv2d`](Ops::conv2d) and [`relu`](Ops::relu), and with `max_pool`
-    /// the largest element of each 2×2 window, in one pass.
+    /// [`conv2d`](Ops::conv2d), then [`relu`](Ops::relu), and with `max_pool`
+    /// then the maximum of each 2×2 window, in one pass.
     fn conv2d_relu(
         &self,
         weight: &Self,
@@ -600,8 +602,8 @@ operations! {
     conv_transpose2d::ConvTranspose2d:
     /// The transposed convolution of images `[N, in, height, width]` with a
     /// weight `[in, out / groups, kernel height, kernel width]`, plus a bias
-    /// `[out]`: what the gradient of [`conv2d`](Ops::conv2d) does to its
-    /// output.
+    /// `[out]`: the gradient of [`conv2d`](Ops::conv2d) with respect to its
+    /// input, as an operation.
     fn conv_transpose2d(
         &self,
         weight: &Self,
@@ -621,15 +623,16 @@ operations! {
     }
 
     max_pool2d::MaxPool2d:
-    /// The largest element of each window over images `[N, C, height, width]`;
-    /// NaN when one is. Of equal elements the first gets the gradient.
+    /// The maximum of each window over images `[N, C, height, width]`; NaN when
+    /// an element is NaN. Of equal elements the first gets the gradient.
     fn max_pool2d(&self, options: Pool2dOptions) -> Result<Self> {
         batched(self, 4, |x| Self::try_apply(max_pool2d::MaxPool2d { options }, &[x]))
     }
 
     avg_pool2d::AvgPool2d:
     /// The mean of each window over images `[N, C, height, width]`; with
-    /// `count_include_pad` the padding counts as zeros, else not at all.
+    /// `count_include_pad` the padding counts as zeros, otherwise it is
+    /// ignored.
     fn avg_pool2d(&self, options: Pool2dOptions, count_include_pad: bool) -> Result<Self> {
         let divisor_override = None;
         let operation = avg_pool2d::AvgPool2d { options, count_include_pad, divisor_override };
@@ -645,8 +648,8 @@ operations! {
     }
 
     adaptive_pool2d::AdaptiveMaxPool2d:
-    /// The largest element of each of `[rows, columns]` windows that cover
-    /// images `[N, C, height, width]`; NaN when one is.
+    /// The maximum of each of `[rows, columns]` windows that cover images `[N,
+    /// C, height, width]`; NaN when an element is NaN.
     fn adaptive_max_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
         let operation = adaptive_pool2d::AdaptiveMaxPool2d { output_size };
         batched(self, 4, |x| Self::try_apply(operation, &[x]))
@@ -655,9 +658,9 @@ operations! {
     // Normalisation and losses.
 
     batch_norm::BatchNorm<T>:
-    /// Each channel of a batch `[N, C, …]` brought to mean 0 and variance 1,
-    /// then multiplied by a weight `[C]` and moved by a bias `[C]`; see
-    /// [`NormStatistics`] for whose mean and variance count.
+    /// Normalises each channel of a batch `[N, C, …]` to mean 0 and variance 1,
+    /// then multiplies it by a weight `[C]` and adds a bias `[C]`;
+    /// [`NormStatistics`] says which mean and variance are used.
     fn batch_norm(
         &self,
         weight: Option<&Self>,
@@ -679,9 +682,8 @@ operations! {
     }
 
     LayerNorm:
-    /// The last axes, of extents `normalized_shape`, brought to mean 0 and
-    /// variance 1, then multiplied by a weight and moved by a bias of that
-    /// shape.
+    /// Normalises the last axes, of lengths `normalized_shape`, to mean 0 and
+    /// variance 1, then multiplies by a weight and adds a bias of that shape.
     fn layer_norm(
         &self,
         normalized_shape: impl Into<Shape>,
@@ -700,8 +702,8 @@ operations! {
     }
 
     RmsNorm:
-    /// The last axes, of extents `normalized_shape`, divided by the root of
-    /// their mean square and multiplied by a weight of that shape.
+    /// Divides the last axes, of lengths `normalized_shape`, by the root of
+    /// their mean square, and multiplies by a weight of that shape.
     fn rms_norm(
         &self,
         normalized_shape: impl Into<Shape>,
@@ -716,8 +718,8 @@ operations! {
     }
 
     GroupNorm:
-    /// Each group of channels of each sample `[N, C, …]` brought to mean 0 and
-    /// variance 1, then multiplied by a weight `[C]` and moved by a bias `[C]`.
+    /// Normalises each group of channels of each sample `[N, C, …]` to mean 0
+    /// and variance 1, then multiplies by a weight `[C]` and adds a bias `[C]`.
     fn group_norm(
         &self,
         groups: usize,
@@ -736,8 +738,8 @@ operations! {
     }
 
     cross_entropy::CrossEntropy<T>:
-    /// The cross-entropy of logits `[N, C, …]` with labels `[N, …]` that count
-    /// the classes from 0; see [`CrossEntropyOptions`].
+    /// The cross-entropy of logits `[N, C, …]` with labels `[N, …]`, which are
+    /// class indices from 0; see [`CrossEntropyOptions`].
     fn cross_entropy(
         &self,
         target: &Tensor<i64>,
@@ -749,8 +751,8 @@ operations! {
     // Sequences.
 
     Embedding:
-    /// The rows of this table `[rows, width]` that the indices name, as `[…,
-    /// width]`; the row `padding_idx` gets no gradient.
+    /// The rows of this table `[rows, width]` at the indices, as `[…, width]`;
+    /// the row `padding_idx` gets no gradient.
     fn embedding(&self, indices: &Tensor<i64>, padding_idx: Option<usize>) -> Result<Self> {
         let (indices, scale_grad_by_freq) = (indices.clone(), false);
         Self::try_apply(Embedding { indices, padding_idx, scale_grad_by_freq }, &[self])
@@ -786,8 +788,8 @@ operations! {
     }
 
     Recurrent<Rnn>:
-    /// A plain recurrent layer over a sequence `[L, N, input]`, with max(x, 0)
-    /// instead of tanh where asked: as [`gru`](Ops::gru).
+    /// A plain recurrent layer over a sequence `[L, N, input]`, with tanh or,
+    /// if asked, max(x, 0): the output is as that of [`gru`](Ops::gru).
     fn rnn(
         &self,
         state: &Self,
@@ -814,10 +816,10 @@ operations! {
         Self::try_apply(Attention { options }, &[&query, &key, &value])
     }
 
-    // Shape and place.
+    // Functions of shape and position.
 
     Reshape:
-    /// The same elements in row-major order under another shape.
+    /// The same elements in row-major order with another shape.
     fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         Self::try_apply(Reshape { shape: shape.into() }, &[self])
     }
@@ -835,25 +837,26 @@ operations! {
     }
 
     BroadcastTo:
-    /// Stretched to a shape by NumPy's rule.
+    /// Broadcasts to a shape by NumPy's rule.
     fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Self> {
         Self::try_apply(BroadcastTo { shape: shape.into() }, &[self])
     }
 
     joining::Cat:
-    /// Values joined along an axis.
+    /// Joins values along an axis.
     fn cat(values: &[&Self], axis: isize) -> Result<Self> {
         Self::try_apply(joining::Cat { axis }, values)
     }
 
     Gather:
-    /// The elements that `index` names along an axis; see [`Tensor::gather`].
+    /// The elements at the positions that `index` gives along an axis; see
+    /// [`Tensor::gather`].
     fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
         Self::try_apply(Gather { axis, index: index.clone() }, &[self])
     }
 
     IndexSelect:
-    /// The given indices of an axis, in the given order.
+    /// The elements at some indices of an axis, in the given order.
     fn index_select(&self, axis: isize, indices: &[usize]) -> Result<Self> {
         Self::try_apply(IndexSelect { axis, indices: indices.into() }, &[self])
     }
@@ -865,22 +868,23 @@ operations! {
     }
 
     Scatter:
-    /// A copy with elements of `source` put where `index` says along an axis;
-    /// see [`Tensor::scatter`].
+    /// A copy in which elements are replaced by those of `source` at the
+    /// positions that `index` gives along an axis; see [`Tensor::scatter`].
     fn scatter(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
         Self::try_apply(Scatter { axis, index: index.clone() }, &[self, source])
     }
 
     ScatterAdd:
-    /// A copy with elements of `source` added where `index` says along an axis.
+    /// A copy to which elements of `source` are added at the positions that
+    /// `index` gives along an axis.
     fn scatter_add(&self, axis: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {
         Self::try_apply(ScatterAdd { axis, index: index.clone() }, &[self, source])
     }
 
     ScatterReduce:
-    /// A copy with the sum, product, mean, maximum or minimum of the elements of
-    /// `source` for each place that `index` says along an axis, and of the element
-    /// there where `include_self`.
+    /// A copy with the sum, product, mean, maximum or minimum of the elements
+    /// of `source` at each position that `index` gives along an axis; with
+    /// `include_self` the element at that position is included.
     fn scatter_reduce(
         &self,
         axis: isize,
@@ -894,28 +898,28 @@ operations! {
     }
 
     IndexAdd:
-    /// A copy with the slices of `source` added to those of an axis.
+    /// A copy with the slices of `source` added at some indices of an axis.
     fn index_add(&self, axis: isize, indices: &[usize], source: &Self) -> Result<Self> {
         Self::try_apply(IndexAdd { axis, indices: indices.into() }, &[self, source])
     }
 
     Pad:
-    /// Elements added before and after each axis, from the last one on towards
-    /// the first, or taken away where the number is negative; see [`PadMode`].
+    /// Adds elements before and after each axis, from the last axis towards the
+    /// first, or removes them where the number is negative; see [`PadMode`].
     fn pad(&self, padding: &[[isize; 2]], mode: PadMode) -> Result<Self> {
         Self::try_apply(Pad { padding: padding.into(), mode }, &[self])
     }
 
     Diagonal:
-    /// A diagonal of the matrices that two axes make, as the last axis; see
+    /// A diagonal of the matrices formed by two axes, as the last axis; see
     /// [`Tensor::diagonal`].
     fn diagonal(&self, offset: isize, rows: isize, columns: isize) -> Result<Self> {
         Self::try_apply(Diagonal { offset, rows, columns }, &[self])
     }
 
     DiagEmbed:
-    /// Matrices with the elements of the last axis on a diagonal, `offset` above
-    /// the main one, and zeros elsewhere.
+    /// Matrices with the elements of the last axis on a diagonal, `offset`
+    /// above the main diagonal, and zeros elsewhere.
     fn diag_embed(&self, offset: isize) -> Result<Self> {
         Self::try_apply(DiagEmbed { offset }, &[self])
     }
@@ -935,49 +939,52 @@ operations! {
     }
 
     Fold:
-    /// Columns as those of [`unfold`](Ops::unfold) added up to images of
+    /// Adds columns like those of [`unfold`](Ops::unfold) up to images of
     /// `output_size` (col2im).
     fn fold(&self, output_size: [usize; 2], options: UnfoldOptions) -> Result<Self> {
         batched(self, 3, |x| Self::try_apply(Fold { output_size, options }, &[x]))
     }
 
     Interpolate:
-    /// The axes after `[N, C]` resized; see [`Interpolate`].
+    /// Resizes the axes after `[N, C]`; see [`Interpolate`].
     fn interpolate(&self, to: &Interpolate) -> Result<Self> {
         Self::try_apply(to.clone(), &[self])
     }
 
     GridSample:
-    /// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N, rows,
-    /// columns, 2]`, whose x and y go from −1 to 1, or of volumes `[N, C, D, H, W]` at
-    /// those of a grid `[N, slices, rows, columns, 3]`; see [`GridSampleOptions`].
+    /// The elements of images `[N, C, H, W]` at the coordinates of a grid `[N,
+    /// rows, columns, 2]`, whose x and y range from −1 to 1, or of volumes `[N,
+    /// C, D, H, W]` at those of a grid `[N, slices, rows, columns, 3]`; see
+    /// [`GridSampleOptions`].
     fn grid_sample(&self, grid: &Self, options: GridSampleOptions) -> Result<Self> {
         Self::try_apply(GridSample { options }, &[self, grid])
     }
 
-    // Composed of others, and so without a gradient of their own.
+    // Composed of other operations, so without gradients of their own.
     =>
 
     /// x limited to 0 ..= 6.
     fn relu6(&self) -> Self { self.hardtanh(0.0, 6.0) }
 
-    /// The larger of x and a bound; no gradient flows where the bound is.
+    /// The larger of x and a bound; where the bound is taken, the gradient is
+    /// 0.
     fn clamp_min(&self, low: f64) -> Self { self.clamp(low, f64::INFINITY) }
 
-    /// The smaller of x and a bound; no gradient flows where the bound is.
+    /// The smaller of x and a bound; where the bound is taken, the gradient is
+    /// 0.
     fn clamp_max(&self, high: f64) -> Self { self.clamp(f64::NEG_INFINITY, high) }
 
     /// The first half of an axis times the logistic function of the second
     /// (Dauphin et al., 2017).
     fn glu(&self, axis: isize) -> Result<Self> {
         let shape = self.value().shape();
-        let extent = shape[shape.axis("glu", axis)?];
-        if !extent.is_multiple_of(2) {
-            let message = format!("axis {axis} of shape {shape} cannot be halved");
+        let length = shape[shape.axis("glu", axis)?];
+        if !length.is_multiple_of(2) {
+            let message = format!("expected an even length of axis {axis}, got shape {shape}");
             return Err(Error::shape("glu", message));
         }
-        let gate = self.narrow(axis, extent / 2, extent / 2)?.sigmoid();
-        self.narrow(axis, 0, extent / 2)?.mul(&gate)
+        let gate = self.narrow(axis, length / 2, length / 2)?.sigmoid();
+        self.narrow(axis, 0, length / 2)?.mul(&gate)
     }
 
     /// [`softmax`](Ops::softmax) of −x.
@@ -1003,7 +1010,7 @@ operations! {
         Self::apply(Sum { axes: self.value().shape().all_axes(), keep: false }, &[self])
     }
 
-    /// The mean of all elements, as a scalar; NaN when there are none.
+    /// The mean of all elements, as a scalar; NaN for no elements.
     fn mean(&self) -> Self {
         self.sum().mul_scalar(1.0 / self.value().len() as f64)
     }
@@ -1014,10 +1021,9 @@ operations! {
         Ok(self.sum_axes(axes, keep)?.mul_scalar(1.0 / count as f64))
     }
 
-    /// The variance over some axes: squared distances from the mean, summed
-    /// and divided by their number less `correction` (1 for the unbiased
-    /// estimate, 0 for the plain mean; any number can be given), but by nothing
-    /// below 0.
+    /// The variance over some axes: the sum of squared distances from the mean,
+    /// divided by their number less `correction` (1 for the unbiased estimate,
+    /// 0 for the plain mean, or any other number). The divisor is at least 0.
     fn var_axes(
         &self,
         axes: &[isize],
@@ -1029,7 +1035,7 @@ operations! {
         Ok(squares.sum_axes(axes, keep)?.mul_scalar(1.0 / count.max(0.0)))
     }
 
-    /// The sum over some axes of what is not NaN.
+    /// The sum over some axes of the elements that are not NaN.
     fn nansum_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         self.masked_fill(&self.value().isnan(), 0.0)?.sum_axes(axes, keep)
     }
@@ -1037,7 +1043,8 @@ operations! {
     /// The sum of all elements that are not NaN, as a scalar.
     fn nansum(&self) -> Self { self.over_all(Self::nansum_axes) }
 
-    /// The mean over some axes of what is not NaN; NaN where nothing else is.
+    /// The mean over some axes of the elements that are not NaN; NaN if there
+    /// are none.
     fn nanmean_axes(&self, axes: &[isize], keep: bool) -> Result<Self> {
         let numbers = self.value().isnan().logical_not().cast::<Self::Element>();
         self.nansum_axes(axes, keep)?.div(&Self::constant(numbers.sum_axes(axes, keep)?))
@@ -1050,11 +1057,11 @@ operations! {
     fn prod(&self) -> Self { self.over_all(Self::prod_axes) }
 
     /// The largest element, as a scalar; equal ones share the gradient. An
-    /// error when there are none.
+    /// error for no elements.
     fn max(&self) -> Result<Self> { self.max_axes(&self.value().shape().all_axes(), false) }
 
     /// The smallest element, as a scalar; equal ones share the gradient. An
-    /// error when there are none.
+    /// error for no elements.
     fn min(&self) -> Result<Self> { self.min_axes(&self.value().shape().all_axes(), false) }
 
     /// The variance of all elements; see [`var_axes`](Ops::var_axes).
@@ -1064,7 +1071,7 @@ operations! {
     }
 
     /// The standard deviation over some axes, the root of the variance; where
-    /// that is 0, so is its gradient.
+    /// it is 0, its gradient is 0.
     fn std_axes(
         &self,
         axes: &[isize],
@@ -1082,25 +1089,26 @@ operations! {
         self.over_all(|x, axes, keep| x.std_axes(axes, correction, keep))
     }
 
-    /// The norm of all elements as one vector; see [`norm_axes`](Ops::norm_axes).
+    /// The norm of all elements, taken as one vector; see
+    /// [`norm_axes`](Ops::norm_axes).
     fn norm(&self, p: f64) -> Result<Self> {
         self.norm_axes(p, &self.value().shape().all_axes(), false)
     }
 
-    /// A reduction over all axes that has a result for no elements, too.
+    /// A reduction over all axes that is defined for no elements.
     #[doc(hidden)]
     fn over_all(&self, reduction: impl Fn(&Self, &[isize], bool) -> Result<Self>) -> Self {
         let axes = self.value().shape().all_axes();
         reduction(self, &axes, false).expect("a tensor has all of its axes")
     }
 
-    /// Divided by the norm along an axis, or by `epsilon` where that is less.
+    /// Divides by the norm along an axis, or by `epsilon` if that is larger.
     fn normalize(&self, p: f64, axis: isize, epsilon: f64) -> Result<Self> {
         self.div(&self.norm_axes(p, &[axis], true)?.clamp_min(epsilon))
     }
 
     /// The cosine of the angle between vectors along an axis of the shape that
-    /// both broadcast to; their norms count as at least `epsilon`.
+    /// both broadcast to; norms below `epsilon` count as `epsilon`.
     fn cosine_similarity(&self, other: &Self, axis: isize, epsilon: f64) -> Result<Self> {
         let shape = self.value().shape().broadcast(other.value().shape(), "cosine_similarity")?;
         shape.along("cosine_similarity", axis)?;
@@ -1114,11 +1122,12 @@ operations! {
 
     statistics_functions! {}
 
-    /// The sum over axes of one name, as an equation such as `"bij,bjk->bik"`
-    /// gives names to the axes of all operands and of the result (Einstein's
-    /// summation convention). A name twice in an operand means its diagonal,
-    /// `...` stands for axes without a name, and without `->` the names that
-    /// occur once are those of the result, in alphabetical order.
+    /// A sum over products (Einstein's summation convention). The equation,
+    /// such as `"bij,bjk->bik"`, names the axes of all operands and of the
+    /// result, and the sum is over the names that are not in the result. A name
+    /// that occurs twice in an operand means its diagonal, and `...` stands for
+    /// axes without a name. Without `->`, the names that occur once are those
+    /// of the result, in alphabetical order.
     ///
     /// ```
     /// use dendra_tensor::{Ops, Tensor};
@@ -1131,15 +1140,16 @@ operations! {
         products::einsum(equation, operands)
     }
 
-    /// The sum over pairs of axes, one of `self` and one of `other` each.
+    /// The sum over pairs of axes, each of one axis of `self` and one of
+    /// `other`.
     fn tensordot(&self, other: &Self, axes: &[isize], others: &[isize]) -> Result<Self> {
         products::tensordot(self, other, axes, others)
     }
 
-    /// The Kronecker product: each element of `self` times the whole of `other`.
+    /// The Kronecker product: each element of `self` times all of `other`.
     fn kron(&self, other: &Self) -> Result<Self> { products::kron(self, other) }
 
-    /// The products of each element of one vector with each of another.
+    /// The products of each element of one vector with each element of another.
     fn outer(&self, other: &Self) -> Result<Self> {
         products::check_ranks("outer", [self, other], [1; 2])?;
         self.unsqueeze(1)?.mul(other)
@@ -1151,8 +1161,8 @@ operations! {
         self.matmul(other)
     }
 
-    /// The products of the matrices of two batches `[N, m, k]` and `[N, k, n]`;
-    /// [`matmul`](Ops::matmul) that takes nothing else.
+    /// The products of the matrices of two batches `[N, m, k]` and `[N, k, n]`:
+    /// [`matmul`](Ops::matmul) without broadcasting.
     fn bmm(&self, other: &Self) -> Result<Self> {
         products::check_ranks("bmm", [self, other], [3; 2])?;
         let [a, b] = [self, other].map(|x| x.value().shape());
@@ -1168,11 +1178,11 @@ operations! {
         Ok(self.diagonal(0, 0, 1)?.sum())
     }
 
-    /// The vector product along an axis of extent 3.
+    /// The cross product along an axis of length 3.
     fn cross(&self, other: &Self, axis: isize) -> Result<Self> {
         let [a, b] = [self, other].map(|x| x.value().shape());
         if a[a.axis("cross", axis)?] != 3 || b[b.axis("cross", axis)?] != 3 {
-            let message = format!("axis {axis} of {a} and {b} has not the extent 3");
+            let message = format!("expected length 3 for axis {axis} of {a} and {b}");
             return Err(Error::shape("cross", message));
         }
         let turned = |x: &Self, shift| x.roll(shift, axis);
@@ -1180,17 +1190,18 @@ operations! {
         forth.sub(&turned(self, -2)?.mul(&turned(other, -1)?)?)
     }
 
-    /// The distances, by the norm p, of each row of `[…, n, d]` to each row of
-    /// `[…, m, d]`.
+    /// The distances, in the p-norm, from each row of `[…, n, d]` to each row
+    /// of `[…, m, d]`.
     fn cdist(&self, other: &Self, p: f64) -> Result<Self> {
         let distances = self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?;
-        // Rows without elements have the distance 0, which only a sum gives.
+        // Rows without elements have the distance 0, which only a sum returns.
         let p = if distances.value().shape().last() == Some(&0) { 1.0 } else { p };
         distances.norm_axes(p, &[-1], false)
     }
 
-    /// The distances, by the norm p, of all pairs of rows of `[n, d]`: of the first
-    /// to each that follows, then of the second, n·(n − 1) / 2 in all.
+    /// The distances, in the p-norm, between all pairs of rows of `[n, d]`:
+    /// from the first row to each later one, then from the second, n·(n − 1) /
+    /// 2 in all.
     fn pdist(&self, p: f64) -> Result<Self> {
         products::check_ranks("pdist", [self, self], [2; 2])?;
         let rows = self.value().shape()[0];
@@ -1306,7 +1317,7 @@ operations! {
         grid_sample::affine_grid(self, output_size.as_ref(), align_corners)
     }
 
-    /// Channels spread over squares of `factor` × `factor` pixels: `[…, C ·
+    /// Distributes channels over squares of `factor` × `factor` pixels: `[…, C ·
     /// factor², H, W]` becomes `[…, C, H · factor, W · factor]`.
     fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
         pixels::shuffle(self, factor)
@@ -1324,7 +1335,7 @@ operations! {
         pixels::shuffle_channels(self, groups)
     }
 
-    /// Two axes exchanged.
+    /// Exchanges two axes.
     fn transpose(&self, first: isize, second: isize) -> Result<Self> {
         let shape = self.value().shape();
         let (first, _) = shape.along("transpose", first)?;
@@ -1337,17 +1348,17 @@ operations! {
         self.permute(&axes)
     }
 
-    /// The axes from `start` to `end` (inclusive) as one axis.
+    /// Merges the axes from `start` to `end` (inclusive) into one.
     fn flatten(&self, start: isize, end: isize) -> Result<Self> {
         self.reshape(self.value().shape().flattened(start, end)?)
     }
 
-    /// Without one axis of extent 1.
+    /// Removes an axis of length 1.
     fn squeeze(&self, axis: isize) -> Result<Self> {
         self.reshape(self.value().squeeze(axis)?.shape())
     }
 
-    /// With a new axis of extent 1 before `axis`; −1 appends it.
+    /// Inserts a new axis of length 1 before `axis`; −1 appends it.
     fn unsqueeze(&self, axis: isize) -> Result<Self> {
         self.reshape(self.value().unsqueeze(axis)?.shape())
     }
@@ -1376,12 +1387,12 @@ operations! {
 
     combination_functions! {}
 
-    /// With a value where a mask is true; both broadcast.
+    /// Replaces elements by a value where a mask is true; both broadcast.
     fn masked_fill(&self, mask: &Tensor<bool>, value: f64) -> Result<Self> {
         Self::constant(Tensor::scalar(Number::from_f64(value))).where_mask(mask, self)
     }
 
-    /// With a value at some indices of an axis.
+    /// Replaces elements by a value at some indices of an axis.
     fn index_fill(&self, axis: isize, indices: &[usize], value: f64) -> Result<Self> {
         let shape = self.value().shape();
         let (_, slices) = shape.selected("index_fill", axis, indices)?;
@@ -1390,8 +1401,8 @@ operations! {
     }
 
     /// A copy with the sum, product, mean, maximum or minimum of the slices of
-    /// `source` for each index of an axis, and of the slice there where
-    /// `include_self`.
+    /// `source` at each index of an axis; with `include_self` the slice at that
+    /// index is included.
     fn index_reduce(
         &self,
         axis: isize,
@@ -1407,10 +1418,10 @@ operations! {
         self.scatter_reduce(axis, &index, source, reduction, include_self)
     }
 
-    /// Values of one shape joined along a new axis.
+    /// Joins values of one shape along a new axis.
     fn stack(values: &[&Self], axis: isize) -> Result<Self> {
         let Some(first) = values.first() else {
-            return Err(Error::argument("stack", "there is no value to stack"));
+            return Err(Error::argument("stack", "expected at least one value, got none"));
         };
         let axis = first.value().unsqueezed_axis("stack", axis)? as isize;
         let unsqueezed: Vec<Self> =
@@ -1420,7 +1431,7 @@ operations! {
 }
 
 impl Shape {
-    /// The number of elements that a reduction over `axes` puts together.
+    /// The number of elements that a reduction over `axes` combines.
     fn count(&self, place: &str, axes: &[isize]) -> Result<usize> {
         Ok(self.axes(place, axes)?.iter().map(|&axis| self[axis]).product())
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Aᵀ·g for a linear operation A of one input, whose own gradient is A again.
+/// Aᵀ·g for a linear operation A of one input; its gradient is A itself.
 #[derive(Clone, Debug)]
 pub(super) struct Transposed<O> {
     /// A.
@@ -40,7 +40,7 @@ impl<T: Float, O: Op<T, Saved = ()>> Op<T> for Transposed<O> {
     }
 
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        // The gradient of a linear operation depends on the shapes alone.
+        // The gradient of a linear operation depends only on the shapes.
         let zeros = |shape: &Shape| Tensor::scalar(T::ZERO).stretched(shape.clone());
         let mut gradients = self.operation.vjp(Call {
             inputs: &[zeros(&self.input)],

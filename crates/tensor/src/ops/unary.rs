@@ -13,15 +13,15 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Applies `f` to every element, in a loop of its own that vectorises.
-pub(super) fn forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -> Tensor<T> {
-    x.map(f)
+pub(super) fn forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync + Copy) -> Tensor<T> {
+    x.map_copy(f)
 }
 
 /// Multiplies the cotangent by the derivative, a function of input and output,
 /// in place and in a loop of its own that vectorises.
 pub(super) fn backward<T: Float>(
     call: Call<'_, T, ()>,
-    derivative: impl Fn(T, T) -> T + Sync,
+    derivative: impl Fn(T, T) -> T + Sync + Copy,
 ) -> Cotangents<T> {
     let mut gradient = call.cotangent;
     call.inputs[0].with_slice(|x| {
@@ -30,7 +30,7 @@ pub(super) fn backward<T: Float>(
                 gradient.make_mut(),
                 [x, y],
                 #[inline(always)]
-                |g, x, y| g * derivative(x, y),
+                move |g, x, y| g * derivative(x, y),
             );
         });
     });
@@ -143,7 +143,7 @@ macro_rules! unary {
 
         impl<T: Float> Op<T> for $name {
             type Saved = ();
-            const NAME: &'static str = stringify!($name);
+            const NAME: &'static str = snake_case!($name);
 
             fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
                 Ok(inputs[0].clone())
@@ -156,13 +156,13 @@ macro_rules! unary {
             #[inline(never)]
             fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
                 $($(let $setting = T::from_f64(self.$setting);)*)?
-                ($forward(inputs[0], #[inline(always)] |$x: T| $value), ())
+                ($forward(inputs[0], #[inline(always)] move |$x: T| $value), ())
             }
 
             #[inline(never)]
             fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
                 $($(let $setting = T::from_f64(self.$setting);)* let _ = ($($setting,)*);)?
-                $backward(call, #[inline(always)] |$dx: T, $dy: T| $derivative)
+                $backward(call, #[inline(always)] move |$dx: T, $dy: T| $derivative)
             }
 
             fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {

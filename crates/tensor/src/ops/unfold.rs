@@ -1,5 +1,5 @@
-//! Windows of images as columns, and images summed up from such columns
-//! (im2col and col2im).
+//! Windows of images as columns, and images as sums of such columns (im2col and
+//! col2im).
 
 use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::buffer::Buffer;
@@ -11,7 +11,8 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How windows move over the image, in elements along `[height, width]`.
+/// Size, stride and padding of the windows, in elements along `[height,
+/// width]`.
 ///
 /// ```
 /// use dendra_tensor::UnfoldOptions;
@@ -21,18 +22,18 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnfoldOptions {
-    /// Taps of a window.
+    /// The number of elements of a window.
     pub kernel_size: [usize; 2],
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     pub stride: [usize; 2],
     /// Zeros added on both sides of the image.
     pub padding: [usize; 2],
-    /// Elements from one tap to the next.
+    /// The distance between two elements of a window.
     pub dilation: [usize; 2],
 }
 
 impl UnfoldOptions {
-    /// Windows at every place, without padding.
+    /// A window at every position, without padding.
     pub fn new(kernel_size: [usize; 2]) -> Self {
         Self { kernel_size, stride: [1, 1], padding: [0, 0], dilation: [1, 1] }
     }
@@ -60,21 +61,21 @@ impl UnfoldOptions {
 /// Each window of images as a column.
 #[derive(Clone, Copy, Debug)]
 pub struct Unfold {
-    /// How the windows move.
+    /// Size, stride and padding of the windows.
     pub options: UnfoldOptions,
 }
 
-/// Columns added up to images where their windows lie.
+/// Adds columns up to images, at the positions of their windows.
 #[derive(Clone, Copy, Debug)]
 pub struct Fold {
     /// Rows and columns of the images.
     pub output_size: [usize; 2],
-    /// How the windows move.
+    /// Size, stride and padding of the windows.
     pub options: UnfoldOptions,
 }
 
-/// Calls `work(from, to)` for every tap and row of windows, with where these
-/// lie in the plane and in the columns of a channel.
+/// Calls `work(from, to)` for every tap and row of windows, with the offset in
+/// the plane and the offset in the columns of a channel.
 fn for_each_row(windows: &Windows, mut work: impl FnMut(usize, usize)) {
     let [rows, columns] = windows.output();
     for (tap, start) in windows.starts().enumerate() {
@@ -84,7 +85,7 @@ fn for_each_row(windows: &Windows, mut work: impl FnMut(usize, usize)) {
     }
 }
 
-/// The columns of images whose windows these are.
+/// The columns of images with these windows.
 fn unfolded<T: Float>(x: &Tensor<T>, windows: &Windows, taps: usize) -> Tensor<T> {
     let &[images, channels, ..] = &x.shape()[..] else { unreachable!("images have four axes") };
     let (columns, image) = (windows.output()[1], windows.image_length());
@@ -103,7 +104,7 @@ fn unfolded<T: Float>(x: &Tensor<T>, windows: &Windows, taps: usize) -> Tensor<T
     })
 }
 
-/// Images of this shape, summed up from their columns.
+/// Images of this shape, as the sums of their columns.
 fn folded<T: Float>(x: &Tensor<T>, windows: &Windows, taps: usize, shape: Shape) -> Tensor<T> {
     let (columns, block) = (windows.output()[1], taps * windows.positions());
     x.with_slice(|x| {
@@ -143,7 +144,7 @@ impl Unfold {
             Some((windows, taps, shape))
         });
         columns.ok_or_else(|| {
-            let message = format!("the columns of {shape} are too many to count");
+            let message = format!("the number of columns of {shape} overflows");
             Error::shape("unfold", message)
         })
     }
@@ -263,7 +264,7 @@ impl<T: Float> Op<T> for Fold {
     }
 }
 
-/// Every setting in use.
+/// Options in which every setting differs from its default.
 const EVERYTHING: UnfoldOptions =
     UnfoldOptions { kernel_size: [2, 3], stride: [2, 1], padding: [1, 1], dilation: [3, 1] };
 

@@ -1,5 +1,5 @@
-//! Different slices of an axis, and counts along axes. None of it has a
-//! gradient, so these are plain methods of tensors.
+//! Distinct slices of an axis, and counts along axes. These functions have no
+//! gradient, so they are plain methods of tensors.
 
 use std::cmp::Ordering;
 
@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 
 impl<T: Number> Tensor<T> {
-    /// The different slices of an axis in lexicographic order, for each slice
-    /// which of these it is, and how often each occurs. A slice with a NaN
-    /// differs from all.
+    /// The distinct slices of an axis in lexicographic order, for each slice
+    /// its index among them, and how often each occurs. A slice with a NaN
+    /// counts as distinct.
     ///
     /// # Errors
     ///
@@ -31,8 +31,8 @@ impl<T: Number> Tensor<T> {
         self.different_slices("unique_axis", axis, true)
     }
 
-    /// As [`unique_axis`](Self::unique_axis), but only neighbours are compared,
-    /// and the order stays.
+    /// As [`unique_axis`](Self::unique_axis), but merges only equal neighbours
+    /// and keeps the order.
     ///
     /// # Errors
     ///
@@ -79,8 +79,8 @@ impl<T: Number> Tensor<T> {
 }
 
 impl<T: Element> Tensor<T> {
-    /// How many elements are not 0 (or false) over some axes, which stay with
-    /// the extent 1 or go.
+    /// The number of elements that are not 0 (or false) over some axes, which
+    /// are kept with length 1 or removed.
     ///
     /// # Errors
     ///

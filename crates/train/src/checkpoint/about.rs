@@ -14,9 +14,9 @@ const VERSION: u64 = 3;
 #[serde(deny_unknown_fields)]
 pub struct Position {
     /// How many epochs were trained before this run.
-    pub first_epoch: usize,
+    pub first_epoch: u64,
     /// How many epochs are done.
-    pub epoch: usize,
+    pub epoch: u64,
     /// How many batches of the next epoch are done.
     pub batch: usize,
     /// How many steps the run has done, those left out included.
@@ -125,7 +125,7 @@ struct Written {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenEpoch {
-    number: usize,
+    number: u64,
     training: WrittenEvaluation,
     validation: Option<WrittenEvaluation>,
     seconds: Exact,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dendra_nn::remove_unfinished;
+use dendra_nn::{check_writable, remove_unfinished};
 use dendra_tensor::{Error, Result};
 
 use super::Checkpoint;
@@ -23,7 +23,7 @@ const KEPT: &str = "step-";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
     /// After every so many epochs.
-    Epochs(usize),
+    Epochs(u64),
     /// After every so many steps.
     Steps(u64),
 }
@@ -94,11 +94,12 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Makes the folder, and removes what a killed writer has left there.
+    /// Makes the folder, in which a file must be possible, and removes what a killed writer has left there.
     pub(crate) fn open(settings: Checkpoints) -> Result<Self> {
         let folder = &settings.folder;
         fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
         remove_unfinished(folder)?;
+        check_writable(folder.join(LAST))?;
         Ok(Self { settings })
     }
 
@@ -121,7 +122,7 @@ impl Keeper {
     }
 
     /// Whether an epoch is.
-    pub(crate) fn due_after_epoch(&self, epoch: usize) -> bool {
+    pub(crate) fn due_after_epoch(&self, epoch: u64) -> bool {
         matches!(self.settings.every, Every::Epochs(every) if epoch.is_multiple_of(every))
     }
 
@@ -153,6 +154,19 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// The checkpoint of the latest step in the folder of a damaged one that can be
+/// read.
+pub(super) fn newest_sound(damaged: &Path) -> Option<PathBuf> {
+    let folder = damaged.parent()?;
+    let mut others = kept(folder, u64::MAX).ok()?;
+    others.extend([LAST, BEST].map(|name| folder.join(name)));
+    let sound = others.into_iter().filter(|path| path != damaged).filter_map(|path| {
+        let step = Checkpoint::read_file(&path).ok()?.position.step;
+        Some((step, path))
+    });
+    sound.max().map(|(_, path)| path)
 }
 
 /// The kept checkpoints of a folder up to a step, the oldest first. Later ones

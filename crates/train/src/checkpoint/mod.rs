@@ -54,11 +54,26 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is no checkpoint.
+    /// When the file cannot be read, is damaged or is no checkpoint. The error
+    /// names the newest sound checkpoint in its folder, where there is one.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = file_of(path.as_ref());
-        let StateFile { mut state, mut metadata } = StateFile::read(&path)?;
-        let wrong = |message: String| Error::file(&path, message);
+        Self::read_file(&path).map_err(|error| match keeper::newest_sound(&path) {
+            None => error,
+            Some(sound) => {
+                let reason = error.to_string();
+                let place = format!("{}: ", path.display());
+                let reason = reason.strip_prefix(&place).unwrap_or(&reason);
+                let message =
+                    format!("{reason}. The newest sound checkpoint there is {}", sound.display());
+                Error::file(&path, message)
+            }
+        })
+    }
+
+    fn read_file(path: &Path) -> Result<Self> {
+        let StateFile { mut state, mut metadata } = StateFile::read(path)?;
+        let wrong = |message: String| Error::file(path, message);
         let json = metadata.remove(KEY).ok_or_else(|| {
             wrong("is no checkpoint: a file of weights alone cannot be resumed from".to_owned())
         })?;

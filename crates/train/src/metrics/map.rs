@@ -1,5 +1,6 @@
 //! A metric of a part of outputs and targets.
 
+use std::fmt;
 use std::sync::Arc;
 
 use dendra_tensor::Result;
@@ -28,6 +29,12 @@ pub struct MapMetric<F, Y, P> {
     name: String,
     metric: Box<dyn Metric<Y, P>>,
     function: Arc<F>,
+}
+
+impl<F, Y, P> fmt::Debug for MapMetric<F, Y, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapMetric").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl<F, Y, P> MapMetric<F, Y, P> {

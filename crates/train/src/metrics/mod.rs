@@ -18,6 +18,8 @@ use dendra_tensor::{Error, Result, Shape, Tensor};
 #[cfg(feature = "report")]
 pub(crate) use labels::IGNORED;
 use labels::{Counted, label_settings};
+#[cfg(feature = "report")]
+pub(crate) use ranking::{average_precision, roc_auc, steps};
 
 /// A figure about predictions, gathered batch by batch.
 ///
@@ -28,6 +30,12 @@ use labels::{Counted, label_settings};
 /// outputs `[batch, classes, …]`, or with the classes in the axis that
 /// `class_axis` sets, with labels `[batch, …]`, of which those that are −100,
 /// or what `ignore_index` sets, do not count.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no metric of targets of type `{Y}`",
+    label = "the data set's targets do not suit this metric",
+    note = "class labels are integers, `Tensor<i64>`, as for `Accuracy`; `BinaryAccuracy` and \
+            `MeanAbsoluteError` take floats; `MapMetric` adapts a metric to other outputs"
+)]
 pub trait Metric<Y = Tensor<i64>, P = Tensor>: Send + Sync {
     /// The name that progress and tables show.
     fn name(&self) -> String;

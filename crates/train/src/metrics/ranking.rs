@@ -73,13 +73,13 @@ impl Scores {
 
 /// How many positive and negative samples share a score.
 #[derive(Clone, Copy)]
-struct Step {
-    positive: u64,
-    negative: u64,
+pub(crate) struct Step {
+    pub(crate) positive: u64,
+    pub(crate) negative: u64,
 }
 
 /// The distinct scores, largest first.
-fn steps(scores: &[(f64, bool)]) -> Vec<Step> {
+pub(crate) fn steps(scores: &[(f64, bool)]) -> Vec<Step> {
     let mut sorted = scores.to_vec();
     sorted.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
     // −0 and 0 are one score.
@@ -93,7 +93,7 @@ fn steps(scores: &[(f64, bool)]) -> Vec<Step> {
 
 /// The probability that a positive sample has a higher score than a negative
 /// one, equal scores counting half.
-fn roc_auc(steps: &[Step]) -> f64 {
+pub(crate) fn roc_auc(steps: &[Step]) -> f64 {
     let negatives: u64 = steps.iter().map(|step| step.negative).sum();
     let positives: u64 = steps.iter().map(|step| step.positive).sum();
     let mut below = negatives;
@@ -106,7 +106,7 @@ fn roc_auc(steps: &[Step]) -> f64 {
 }
 
 /// The mean precision over the recall that each score adds.
-fn average_precision(steps: &[Step]) -> f64 {
+pub(crate) fn average_precision(steps: &[Step]) -> f64 {
     let positives: u64 = steps.iter().map(|step| step.positive).sum();
     let (mut found, mut seen, mut sum) = (0, 0, 0.0);
     for step in steps {

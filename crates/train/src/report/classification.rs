@@ -1,6 +1,7 @@
 //! What a classifier gets right and wrong.
 
 use std::any::Any;
+use std::fmt;
 use std::time::Instant;
 
 use base64::Engine;
@@ -8,16 +9,23 @@ use base64::engine::general_purpose::STANDARD;
 use dendra_autograd::{Tape, Var};
 use dendra_datasets::{DataLoader, Dataset};
 use dendra_nn::Model;
-use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
-use crate::metrics::IGNORED;
+use crate::metrics::{IGNORED, average_precision, roc_auc, steps};
 use crate::picture;
+use crate::plots::{Chart, Svg};
+use crate::predictor::probabilities;
+use crate::table;
 use crate::trainer::{EVALUATION_BATCH, Trainer};
 
 /// How many mistakes are kept.
 const MISTAKES: usize = 24;
 
-/// What a classifier gets right and wrong on a data set.
+/// The inputs of a sample up to which a mistake shows them.
+const MOST_FEATURES: usize = 64;
+
+/// What a classifier gets right and wrong on a data set. It prints itself, as
+/// scikit-learn's `classification_report` does.
 #[derive(Clone, Debug)]
 pub struct Classification {
     /// How often each class was taken for each: `confusion[truth][prediction]`.
@@ -29,6 +37,10 @@ pub struct Classification {
     pub worst: Vec<Mistake>,
     /// How long all predictions took, in seconds.
     pub seconds: f64,
+    /// Of two classes, the probability of the second for each sample, and
+    /// whether it is of it.
+    scores: Vec<(f64, bool)>,
+    names: Vec<String>,
 }
 
 /// A sample that was taken for another class.
@@ -44,6 +56,11 @@ pub struct Mistake {
     pub probability: f64,
     /// The probability of its own.
     pub of_truth: f64,
+    /// What the model saw, where that is no picture but a few numbers: their
+    /// names, and their values as texts.
+    pub features: Vec<(String, String)>,
+    /// The numbers themselves.
+    values: Vec<f32>,
     /// Its picture as a `data:` address, where its input is one.
     pub(super) picture: Option<String>,
 }
@@ -83,7 +100,7 @@ impl Classification {
             return Err(Error::data("Classification::of", "the data set holds no samples"));
         }
         let start = Instant::now();
-        let mut found = Self { confusion: Vec::new(), loss: 0.0, worst: Vec::new(), seconds: 0.0 };
+        let mut found = Self::empty();
         let mut index = 0;
         for batch in DataLoader::new(data).batch_size(EVALUATION_BATCH).epoch(0) {
             let (inputs, labels) = batch?;
@@ -94,7 +111,9 @@ impl Classification {
         found.seconds = start.elapsed().as_secs_f64();
         found.loss /= found.samples() as f64;
         let of_one = data.input_shape();
-        if !found.worst.is_empty() && picture::fits(&of_one) {
+        let (pictures, few) =
+            (picture::fits(&of_one), of_one.len() == 1 && of_one[0] <= MOST_FEATURES);
+        if !found.worst.is_empty() && (pictures || few) {
             let indices: Vec<usize> = found.worst.iter().map(|mistake| mistake.index).collect();
             let (inputs, _) = data.batch(&indices)?;
             let Some(inputs) = (&inputs as &dyn Any).downcast_ref::<Tensor>() else {
@@ -102,11 +121,104 @@ impl Classification {
             };
             for (i, mistake) in found.worst.iter_mut().enumerate() {
                 let values = inputs.narrow(0, i, 1)?.to_vec();
-                let png = STANDARD.encode(picture::png(&values, &of_one)?);
-                mistake.picture = Some(format!("data:image/png;base64,{png}"));
+                if pictures {
+                    let png = STANDARD.encode(picture::png(&values, &of_one)?);
+                    mistake.picture = Some(format!("data:image/png;base64,{png}"));
+                } else {
+                    let named = values.iter().enumerate();
+                    mistake.features =
+                        named.map(|(i, x)| (i.to_string(), format!("{x:.3}"))).collect();
+                    mistake.values = values;
+                }
             }
         }
         Ok(found)
+    }
+
+    fn empty() -> Self {
+        let (confusion, worst, scores, names) = Default::default();
+        Self { confusion, loss: 0.0, worst, seconds: 0.0, scores, names }
+    }
+
+    /// Names the classes, which are numbers otherwise.
+    #[must_use]
+    pub fn class_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The name of a class.
+    pub(super) fn class(&self, index: usize) -> String {
+        self.names.get(index).cloned().unwrap_or_else(|| index.to_string())
+    }
+
+    /// Shows the inputs of the mistakes as this function says: what `describe`
+    /// of a table's `Encoder` makes of them, say.
+    #[must_use]
+    pub fn features(mut self, describe: impl Fn(&[f32]) -> Vec<(String, String)>) -> Self {
+        for mistake in self.worst.iter_mut().filter(|mistake| !mistake.values.is_empty()) {
+            mistake.features = describe(&mistake.values);
+        }
+        self
+    }
+
+    /// The receiver operating characteristic of two classes: the share of the
+    /// first class that is taken for the second, and the share of the second
+    /// that is found, for every threshold. Empty for other numbers of classes.
+    pub fn roc(&self) -> Vec<(f64, f64)> {
+        self.sweep(|found, taken, positives, negatives| {
+            ((taken - found) / negatives, found / positives)
+        })
+    }
+
+    /// The recall and the precision of the second of two classes for every
+    /// threshold. Empty for other numbers of classes.
+    pub fn precision_recall(&self) -> Vec<(f64, f64)> {
+        let mut curve = self.sweep(|found, taken, positives, _| (found / positives, found / taken));
+        // Where nothing is taken there is no precision.
+        curve.retain(|(_, precision)| precision.is_finite());
+        curve
+    }
+
+    /// A point for each threshold, of how many of the second class were found,
+    /// how many samples were taken for it, and how many each class has.
+    fn sweep(&self, point: impl Fn(f64, f64, f64, f64) -> (f64, f64)) -> Vec<(f64, f64)> {
+        let steps = steps(&self.scores);
+        let positives: u64 = steps.iter().map(|step| step.positive).sum();
+        let negatives: u64 = steps.iter().map(|step| step.negative).sum();
+        if positives == 0 || negatives == 0 {
+            return Vec::new();
+        }
+        let (positives, negatives) = (positives as f64, negatives as f64);
+        let (mut found, mut taken) = (0.0, 0.0);
+        let mut curve = vec![point(found, taken, positives, negatives)];
+        for step in steps {
+            found += step.positive as f64;
+            taken += (step.positive + step.negative) as f64;
+            curve.push(point(found, taken, positives, negatives));
+        }
+        curve
+    }
+
+    /// The curves of two classes, drawn.
+    pub(super) fn curves(&self) -> Result<Vec<Svg>> {
+        if self.roc().is_empty() {
+            return Ok(Vec::new());
+        }
+        let steps = steps(&self.scores);
+        let (area, precision) = (roc_auc(&steps), average_precision(&steps));
+        let second = self.class(1);
+        let (unit, diagonal) = ((0.0, 1.0), [(0.0, 0.0), (1.0, 1.0)]);
+        let roc = Chart::new("false positive rate", "true positive rate")
+            .title(format!("ROC of “{second}”, area {area:.4}"))
+            .ranges(unit, unit)
+            .guide(diagonal)
+            .line("", self.roc());
+        let recall = Chart::new("recall", "precision")
+            .title(format!("precision and recall of “{second}”, average precision {precision:.4}"))
+            .ranges(unit, unit)
+            .line("", self.precision_recall());
+        [roc, recall].iter().map(Chart::to_svg).collect()
     }
 
     /// Takes a batch in.
@@ -136,12 +248,24 @@ impl Classification {
                 .reduce(|best, next| if next.1 > best.1 { next } else { best })
                 .ok_or_else(|| Error::shape("Classification::of", "there are no classes"))?;
             self.confusion[truth][predicted] += 1;
+            if classes == 2 {
+                self.scores.push((row[1], truth == 1));
+            }
             let of_truth = row[truth];
             self.loss -= of_truth.max(1e-38).ln();
             if predicted != truth {
-                let picture = None;
+                let (features, values, picture) = Default::default();
                 let index = sample;
-                self.keep(Mistake { index, truth, predicted, probability, of_truth, picture });
+                self.keep(Mistake {
+                    index,
+                    truth,
+                    predicted,
+                    probability,
+                    of_truth,
+                    features,
+                    values,
+                    picture,
+                });
             }
         }
         Ok(())
@@ -182,21 +306,48 @@ impl Classification {
     }
 }
 
-/// The probabilities that a model's outputs are, or are the logits of.
-fn probabilities<T: Float>(outputs: &Tensor<T>) -> Result<Tensor<f64>> {
-    let [_, classes] = outputs.shape()[..] else {
-        let message = format!("expected outputs [batch, classes], got {}", outputs.shape());
-        return Err(Error::shape("Classification::of", message));
-    };
-    let wide = |outputs: &Tensor<T>| outputs.map(T::to_f64);
-    let given = wide(outputs);
-    let is_distribution = |row: &[f64]| {
-        row.iter().all(|p| (0.0..=1.0).contains(p)) && (row.iter().sum::<f64>() - 1.0).abs() < 1e-3
-    };
-    if given.to_vec().chunks_exact(classes.max(1)).all(is_distribution) {
-        return Ok(given);
+/// A row for each class, the accuracy, and the means over the classes and over
+/// the samples.
+impl fmt::Display for Classification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figures = self.figures();
+        let share =
+            |share: f64| if share.is_nan() { "–".to_owned() } else { format!("{share:.4}") };
+        let row = |name: String, shares: [f64; 3], samples: u64| {
+            let mut row = vec![name];
+            row.extend(shares.map(share));
+            row.push(samples.to_string());
+            row
+        };
+        let shares = |class: &ClassFigures| [class.precision, class.recall, class.f1];
+        let mut rows: Vec<Vec<String>> = figures
+            .iter()
+            .enumerate()
+            .map(|(index, class)| row(self.class(index), shares(class), class.samples))
+            .collect();
+        let all = self.samples();
+        let mean = |weight: &dyn Fn(&ClassFigures) -> f64| {
+            let mut sums = [0.0; 3];
+            let total: f64 = figures.iter().map(weight).sum();
+            for class in &figures {
+                // As scikit-learn: what is not there counts as 0.
+                let shares = shares(class).map(|share| if share.is_nan() { 0.0 } else { share });
+                sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += weight(class) * share);
+            }
+            sums.map(|sum| sum / total)
+        };
+        rows.push(vec![
+            "accuracy".to_owned(),
+            String::new(),
+            String::new(),
+            share(self.accuracy()),
+            all.to_string(),
+        ]);
+        rows.push(row("mean of the classes".to_owned(), mean(&|_| 1.0), all));
+        rows.push(row("mean of the samples".to_owned(), mean(&|c| c.samples as f64), all));
+        let head = ["class", "precision", "recall", "F1", "samples"].map(str::to_owned);
+        table::write(f, &head, &rows)
     }
-    Ok(wide(&outputs.softmax(1)?))
 }
 
 #[cfg(test)]
@@ -204,8 +355,7 @@ mod tests {
     use super::*;
 
     fn classification() -> Classification {
-        let mut found =
-            Classification { confusion: Vec::new(), loss: 0.0, worst: Vec::new(), seconds: 0.0 };
+        let mut found = Classification::empty();
         let outputs = Tensor::from([
             [0.7, 0.2, 0.1],
             [0.1, 0.2, 0.7],
@@ -233,6 +383,34 @@ mod tests {
     fn the_worst_mistakes_come_first() {
         let worst: Vec<usize> = classification().worst.iter().map(|m| m.index).collect();
         assert_eq!(worst, [4, 2]);
+    }
+
+    #[test]
+    fn it_prints_a_table_with_the_names_of_the_classes() {
+        let text = classification().class_names(["cat", "dog", "fox"]).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "class                precision  recall      F1  samples");
+        assert_eq!(lines[2], "cat                     0.3333  1.0000  0.5000        1");
+        assert_eq!(lines[5], "accuracy                                0.6000        5");
+        // scikit-learn's macro and weighted averages.
+        assert_eq!(lines[6], "mean of the classes     0.7778  0.6667  0.6111        5");
+        assert_eq!(lines[7], "mean of the samples     0.8667  0.6000  0.6333        5");
+    }
+
+    #[test]
+    fn two_classes_have_curves() {
+        let mut found = Classification::empty();
+        let outputs = Tensor::from([[0.9, 0.1], [0.6, 0.4], [0.65, 0.35], [0.2, 0.8]]);
+        found.add(&mut 0, &outputs, &Tensor::from([0, 0, 1, 1])).unwrap();
+        // scikit-learn's `roc_curve` without dropped points.
+        let roc = [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, 1.0), (1.0, 1.0)];
+        assert_eq!(found.roc(), roc);
+        assert_eq!(
+            found.precision_recall(),
+            [(0.5, 1.0), (0.5, 0.5), (1.0, 2.0 / 3.0), (1.0, 0.5)]
+        );
+        assert_eq!(found.curves().unwrap().len(), 2);
+        assert!(classification().curves().unwrap().is_empty());
     }
 
     #[test]

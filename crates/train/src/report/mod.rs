@@ -2,6 +2,7 @@
 
 mod classification;
 mod page;
+mod regression;
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +11,13 @@ use dendra_nn::{Trace, write_whole};
 use dendra_tensor::{Float, Result};
 
 use crate::history::History;
+#[cfg(feature = "live")]
+use crate::plots::Svg;
 pub use classification::{ClassFigures, Classification, Mistake};
+pub(crate) use page::comparison_page;
+#[cfg(feature = "live")]
+pub(crate) use page::live_page;
+pub use regression::Regression;
 
 /// A report of a training run: settings, the model's summary, learning curves,
 /// and for a classifier the confusion matrix, figures for each class and the
@@ -54,6 +61,7 @@ pub struct Report {
     drawing: Option<String>,
     history: History,
     classification: Option<Classification>,
+    regression: Option<Regression>,
     class_names: Vec<String>,
 }
 
@@ -67,6 +75,7 @@ impl Report {
             drawing: None,
             history: History::default(),
             classification: None,
+            regression: None,
             class_names: Vec::new(),
         }
     }
@@ -101,6 +110,12 @@ impl Report {
         self
     }
 
+    /// Shows how near the predictions of a regression are to the truth.
+    pub fn regression(mut self, regression: Regression) -> Self {
+        self.regression = Some(regression);
+        self
+    }
+
     /// Names the classes, which are numbers otherwise.
     pub fn class_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.class_names = names.into_iter().map(Into::into).collect();
@@ -109,7 +124,11 @@ impl Report {
 
     /// The name of a class.
     fn class(&self, index: usize) -> String {
-        self.class_names.get(index).cloned().unwrap_or_else(|| index.to_string())
+        let named = self.class_names.get(index).cloned();
+        named.unwrap_or_else(|| match &self.classification {
+            Some(found) => found.class(index),
+            None => index.to_string(),
+        })
     }
 
     /// The page.
@@ -119,6 +138,12 @@ impl Report {
     /// When a curve cannot be drawn.
     pub fn to_html(&self) -> Result<String> {
         page::page(self)
+    }
+
+    /// What stands on a page that shows the training while it runs.
+    #[cfg(feature = "live")]
+    pub(crate) fn live_body(&self, place: &str, curve: Option<&Svg>) -> Result<String> {
+        page::live_body(self, place, curve)
     }
 
     /// Writes the page to a file.

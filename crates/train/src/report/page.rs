@@ -6,9 +6,16 @@ use dendra_tensor::Result;
 
 use super::{Classification, Report};
 use crate::history::Evaluation;
-use crate::plots::{DARK, learning_curve};
+use crate::plots::{DARK, Svg, learning_curve};
 
 const STYLE: &str = include_str!("style.css");
+
+/// Appends to a page. Writing to a string cannot fail.
+macro_rules! put {
+    ($page:expr, $($argument:tt)*) => {
+        write!($page, $($argument)*).expect("writing to a string cannot fail")
+    };
+}
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> Result<String> {
@@ -17,13 +24,23 @@ pub(super) fn page(report: &Report) -> Result<String> {
     curves(&mut body, report)?;
     if let Some(found) = &report.classification {
         confusion(&mut body, report, found);
+        drawings(&mut body, "Thresholds", &found.curves()?);
         figures(&mut body, report, found);
         mistakes(&mut body, report, found);
+    }
+    if let Some(found) = &report.regression {
+        let drawn = [found.predicted_against_true()?, found.residuals()?];
+        drawings(&mut body, "Predictions", &drawn);
     }
     settings(&mut body, report);
     epochs(&mut body, report);
     drawing(&mut body, report);
-    let title = escape(&report.title);
+    Ok(framed(&report.title, &body))
+}
+
+/// A page with a heading and these contents.
+fn framed(title: &str, body: &str) -> String {
+    let title = escape(title);
     // Curves are drawn for light paper; the attributes they carry yield to
     // the rules of a dark page.
     let dark = DARK.iter().fold(String::new(), |rules, (color, instead)| {
@@ -32,14 +49,75 @@ pub(super) fn page(report: &Report) -> Result<String> {
             + &format!(".plot [fill=\"{color}\"]{{fill:{instead}}}")
             + &format!(".plot [stroke=\"{color}\"]{{stroke:{instead}}}")
     });
-    Ok(format!(
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
          name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
          name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{STYLE}\
          @media (prefers-color-scheme: dark){{{dark}}}\n</style>\n</head>\n<body>\n<main>\n\
          <header><h1>{title}</h1></header>\n{body}</main>\n<footer>Written by Dendra</footer>\n\
          </body>\n</html>\n"
-    ))
+    )
+}
+
+/// A page that asks every second for what it is to show.
+#[cfg(feature = "live")]
+pub(crate) fn live_page() -> String {
+    const SCRIPT: &str = "<div id=\"now\"></div><script>\
+        const show = () => fetch('/now').then(answer => answer.text()).then(text => {\
+            document.getElementById('now').innerHTML = text; setTimeout(show, 1000);\
+        }).catch(() => { document.querySelector('h1').textContent = 'Training is over'; });\
+        show();</script>\n";
+    framed("Training", SCRIPT)
+}
+
+/// What [`live_page`] asks for.
+#[cfg(feature = "live")]
+pub(super) fn live_body(report: &Report, place: &str, curve: Option<&Svg>) -> Result<String> {
+    let mut body = String::new();
+    put!(body, "<p class=\"note\">{}</p>", escape(place));
+    tiles(&mut body, report);
+    if let Some(curve) = curve {
+        put!(
+            body,
+            "<section><h2>This run</h2><div class=\"plots\"><figure class=\"plot\">{curve}\
+             </figure></div></section>\n"
+        );
+    }
+    curves(&mut body, report)?;
+    epochs(&mut body, report);
+    Ok(body)
+}
+
+/// A page that puts runs beside each other.
+pub(crate) fn comparison_page(head: &[String], rows: &[Vec<String>], curves: &[Svg]) -> String {
+    let mut body = String::new();
+    put!(body, "<section><div class=\"wide\"><table class=\"epochs\"><thead><tr>");
+    head.iter().for_each(|name| put!(body, "<th>{}</th>", escape(name)));
+    put!(body, "</tr></thead><tbody>");
+    for row in rows {
+        put!(body, "<tr>");
+        for (column, cell) in row.iter().enumerate() {
+            let cell = escape(cell);
+            match column {
+                0 => put!(body, "<th scope=\"row\">{cell}</th>"),
+                _ => put!(body, "<td>{cell}</td>"),
+            }
+        }
+        put!(body, "</tr>");
+    }
+    put!(body, "</tbody></table></div></section>\n");
+    drawings(&mut body, "Curves", curves);
+    framed("Runs", &body)
+}
+
+/// Charts under a heading.
+fn drawings(page: &mut String, heading: &str, charts: &[Svg]) {
+    if charts.is_empty() {
+        return;
+    }
+    put!(page, "<section><h2>{heading}</h2><div class=\"plots\">");
+    charts.iter().for_each(|chart| put!(page, "<figure class=\"plot\">{chart}</figure>"));
+    put!(page, "</div></section>\n");
 }
 
 /// What stands in HTML for a text.
@@ -56,13 +134,6 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// Appends to a page. Writing to a string cannot fail.
-macro_rules! put {
-    ($page:expr, $($argument:tt)*) => {
-        write!($page, $($argument)*).expect("writing to a string cannot fail")
-    };
 }
 
 fn percent(share: f64) -> String {
@@ -92,6 +163,10 @@ fn tiles(page: &mut String, report: &Report) {
         tiles.push(("loss".into(), format!("{:.4}", found.loss)));
         let wrong = (found.samples() as f64 * (1.0 - found.accuracy())).round();
         tiles.push(("wrong".into(), format!("{wrong} of {}", found.samples())));
+    } else if let Some(found) = &report.regression {
+        for (name, value) in found.figures() {
+            tiles.push((name.into(), format!("{value:.4}")));
+        }
     } else if let Some(last) = report.history.last() {
         let shown = last.validation.as_ref().unwrap_or(&last.training);
         tiles.push(("loss".into(), format!("{:.4}", shown.loss)));
@@ -207,10 +282,19 @@ fn mistakes(page: &mut String, report: &Report, found: &Classification) {
         put!(
             page,
             "<figcaption><b class=\"said\">{said}</b> <small>{certain:.1}%</small><br>is <b>{truth}\
-             </b> <small>{:.2}%</small><br><small>sample {}</small></figcaption></figure>",
+             </b> <small>{:.2}%</small><br><small>sample {}</small></figcaption>",
             100.0 * mistake.of_truth,
             mistake.index
         );
+        if !mistake.features.is_empty() {
+            put!(page, "<table class=\"features\"><tbody>");
+            for (name, value) in &mistake.features {
+                let (name, value) = (escape(name), escape(value));
+                put!(page, "<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>");
+            }
+            put!(page, "</tbody></table>");
+        }
+        put!(page, "</figure>");
     }
     put!(page, "</div></section>\n");
 }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use dendra_nn::{Node, NodeKind, Trace};
 use dendra_tensor::{Error, Float, Result, Tensor};
 
-use super::protobuf::{self, Histogram, Message};
+use super::protobuf::{self, GraphNode, Histogram, Message};
 use crate::picture;
 
 /// How many buckets a histogram has.
@@ -89,6 +90,40 @@ impl EventWriter {
         self.write(protobuf::image(now(), step, tag, size, &png))
     }
 
+    /// A text, in Markdown.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn text(&mut self, tag: &str, markdown: &str, step: u64) -> Result<()> {
+        self.write(protobuf::text(now(), step, tag, markdown))
+    }
+
+    /// The settings of the run, for TensorBoard's page of hyper-parameters.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn hyperparameters(&mut self, settings: &[(String, String)]) -> Result<()> {
+        self.write(protobuf::hyperparameters(now(), settings))
+    }
+
+    /// The operations of a model, by its parts.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn graph<T: Float>(&mut self, trace: &Trace<T>) -> Result<()> {
+        let nodes = trace.nodes();
+        let names: Vec<String> = nodes.iter().enumerate().map(|(i, node)| path(i, node)).collect();
+        let nodes = nodes.iter().enumerate().map(|(index, node)| GraphNode {
+            name: names[index].clone(),
+            operation: node.name(),
+            inputs: node.sources().map(|source| names[source].clone()).collect(),
+        });
+        self.write(protobuf::graph(now(), &nodes.collect::<Vec<_>>()))
+    }
+
     /// Brings everything into the file.
     ///
     /// # Errors
@@ -101,6 +136,15 @@ impl EventWriter {
     fn write(&mut self, message: Message) -> Result<()> {
         let written = write_record(&mut self.file, &message.into_bytes());
         written.map_err(|error| Error::io(&self.path, error))
+    }
+}
+
+/// The path of a value of a trace, of which TensorBoard makes boxes in boxes.
+fn path<T: Float>(index: usize, node: &Node<T>) -> String {
+    match &node.kind {
+        NodeKind::Parameter { name, .. } | NodeKind::Buffer { name, .. } => name.replace('.', "/"),
+        _ if node.part.is_empty() => format!("{}_{index}", node.name()),
+        _ => format!("{}/{}_{index}", node.part.replace('.', "/"), node.name()),
     }
 }
 

@@ -3,39 +3,52 @@
 mod events;
 mod protobuf;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use dendra_autograd::Parameters;
 use dendra_tensor::{Error, Float, Result};
 
 use crate::callback::{BatchReport, Callback, Moment};
-use crate::history::EpochReport;
+use crate::history::{EpochReport, Evaluation};
 pub use events::EventWriter;
 
 /// Writes a run into a folder that `tensorboard --logdir` shows: loss, metrics
-/// and learning rate as curves, weights and their gradients as histograms.
+/// and learning rate as curves, weights and their gradients as histograms, the
+/// settings as hyper-parameters.
 ///
-/// The step of every point is that of the run. To add pictures or figures of
-/// your own, write with an [`EventWriter`] into the same folder.
+/// Training and validation are two runs, `training` and `validation` in this
+/// folder, so that their curves lie on one another. The step of every point is
+/// that of the run. To add pictures, texts, the model's graph or figures of your
+/// own, write with an [`EventWriter`] into the folder of `training`.
 ///
 /// ```
 /// use dendra_train::{Fit, TensorBoard};
 ///
-/// let fit: Fit = Fit::epochs(10).callback(TensorBoard::new("runs/first").histograms_every(500));
+/// let board = TensorBoard::new("runs/first").setting("width", 64).histograms_every(500);
+/// let fit: Fit = Fit::epochs(10).callback(board);
 /// ```
 #[derive(Debug)]
 pub struct TensorBoard {
     folder: PathBuf,
     scalars_every: u64,
     histograms_every: Option<u64>,
-    writer: Option<EventWriter>,
+    settings: Vec<(String, String)>,
+    training: Option<EventWriter>,
+    validation: Option<EventWriter>,
 }
 
 impl TensorBoard {
     /// Writes into this folder, which is made when it is not there.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        let folder = folder.into();
-        Self { folder, scalars_every: 50, histograms_every: None, writer: None }
+        Self {
+            folder: folder.into(),
+            scalars_every: 50,
+            histograms_every: None,
+            settings: Vec::new(),
+            training: None,
+            validation: None,
+        }
     }
 
     /// After how many steps the loss of a batch is written; 50 unless set.
@@ -53,9 +66,16 @@ impl TensorBoard {
         self
     }
 
+    /// Tells a setting of the run, by which TensorBoard compares runs.
+    #[must_use]
+    pub fn setting(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.settings.push((name.into(), value.to_string()));
+        self
+    }
+
     fn writer(&mut self) -> Result<&mut EventWriter> {
         let none = || Error::argument("TensorBoard", "the training has not started");
-        self.writer.as_mut().ok_or_else(none)
+        self.training.as_mut().ok_or_else(none)
     }
 }
 
@@ -64,7 +84,12 @@ impl<T: Float> Callback<T> for TensorBoard {
         if self.scalars_every == 0 || self.histograms_every == Some(0) {
             return Err(Error::argument("TensorBoard", "steps must be at least 1, got 0"));
         }
-        self.writer = Some(EventWriter::create(&self.folder)?);
+        let mut training = EventWriter::create(self.folder.join("training"))?;
+        if !self.settings.is_empty() {
+            training.hyperparameters(&self.settings)?;
+            training.flush()?;
+        }
+        (self.training, self.validation) = (Some(training), None);
         Ok(())
     }
 
@@ -74,8 +99,8 @@ impl<T: Float> Callback<T> for TensorBoard {
         if step.is_multiple_of(scalars) {
             let learning_rate = now.optimizer.learning_rate();
             let writer = self.writer()?;
-            writer.scalar("loss/batch", batch.loss, step)?;
-            writer.scalar("learning rate", learning_rate, step)?;
+            writer.scalar("batch/loss", batch.loss, step)?;
+            writer.scalar("batch/learning rate", learning_rate, step)?;
         }
         if histograms.is_some_and(|every| step.is_multiple_of(every)) {
             let model: &dyn Parameters<T> = &*now.model;
@@ -92,18 +117,23 @@ impl<T: Float> Callback<T> for TensorBoard {
 
     fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
         let step = now.step;
-        let writer = self.writer()?;
-        let parts =
-            [("training", Some(&epoch.training)), ("validation", epoch.validation.as_ref())];
-        for (part, evaluation) in parts {
-            let Some(evaluation) = evaluation else { continue };
-            writer.scalar(&format!("loss/{part}"), evaluation.loss, step)?;
-            for (name, value) in &evaluation.metrics {
-                writer.scalar(&format!("{name}/{part}"), *value, step)?;
+        let figures = |writer: &mut EventWriter, part: &Evaluation| {
+            writer.scalar("epoch/loss", part.loss, step)?;
+            for (name, value) in &part.metrics {
+                writer.scalar(&format!("epoch/{name}"), *value, step)?;
             }
+            writer.flush()
+        };
+        if let Some(part) = &epoch.validation {
+            let writer = match self.validation.take() {
+                Some(writer) => writer,
+                None => EventWriter::create(self.folder.join("validation"))?,
+            };
+            figures(self.validation.insert(writer), part)?;
         }
-        writer.scalar("samples per second", epoch.samples_per_second, step)?;
-        writer.flush()
+        let writer = self.writer()?;
+        writer.scalar("epoch/samples per second", epoch.samples_per_second, step)?;
+        figures(writer, &epoch.training)
     }
 
     fn on_end(&mut self, _: &mut Moment<'_, T>) -> Result<()> {

@@ -73,7 +73,9 @@ impl Message {
 
 /// An event at a time (seconds since 1970) and a step.
 fn event(wall_time: f64, step: u64) -> Message {
-    Message::new().double(1, wall_time).integer(2, step)
+    let event = Message::new().double(1, wall_time);
+    // A step of 0 is what is not there.
+    if step > 0 { event.integer(2, step) } else { event }
 }
 
 /// The event that begins a file.
@@ -130,6 +132,62 @@ pub(super) fn image(
     summary(wall_time, step, tag, |message| message.message(4, image))
 }
 
+/// What a plugin of TensorBoard knows its values by.
+fn metadata(plugin: &str, content: Option<Message>) -> Message {
+    let data = Message::new().bytes(1, plugin.as_bytes());
+    let data = match content {
+        Some(content) => data.message(2, content),
+        None => data,
+    };
+    Message::new().message(1, data)
+}
+
+/// A text in Markdown.
+pub(super) fn text(wall_time: f64, step: u64, tag: &str, markdown: &str) -> Message {
+    const STRING: u64 = 7;
+    let shape = Message::new().message(2, Message::new().integer(1, 1));
+    let tensor = Message::new().integer(1, STRING).message(2, shape).bytes(8, markdown.as_bytes());
+    summary(wall_time, step, tag, |message| {
+        message.message(8, tensor).message(9, metadata("text", None))
+    })
+}
+
+/// The settings of a run, for the page HPARAMS.
+pub(super) fn hyperparameters(wall_time: f64, settings: &[(String, String)]) -> Message {
+    const FLOAT: u64 = 1;
+    let session = settings.iter().fold(Message::new(), |session, (name, value)| {
+        let value = match value.parse::<f64>() {
+            Ok(number) => Message::new().double(2, number),
+            Err(_) => Message::new().bytes(3, value.as_bytes()),
+        };
+        session.message(1, Message::new().bytes(1, name.as_bytes()).message(2, value))
+    });
+    let session = session.double(5, wall_time);
+    let content = Message::new().message(3, session);
+    let empty = Message::new().message(2, Message::new());
+    let tensor = Message::new().integer(1, FLOAT).message(2, empty);
+    summary(wall_time, 0, "_hparams_/session_start_info", |message| {
+        message.message(8, tensor).message(9, metadata("hparams", Some(content)))
+    })
+}
+
+/// A node of a graph: its path, what it does, and the paths of what goes in.
+pub(super) struct GraphNode {
+    pub(super) name: String,
+    pub(super) operation: String,
+    pub(super) inputs: Vec<String>,
+}
+
+pub(super) fn graph(wall_time: f64, nodes: &[GraphNode]) -> Message {
+    let graph = nodes.iter().fold(Message::new(), |graph, node| {
+        let message =
+            Message::new().bytes(1, node.name.as_bytes()).bytes(2, node.operation.as_bytes());
+        let inputs = node.inputs.iter();
+        graph.message(1, inputs.fold(message, |message, input| message.bytes(3, input.as_bytes())))
+    });
+    event(wall_time, 0).message(4, graph)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +212,16 @@ mod tests {
         };
         assert_eq!(hex(histogram(2.5, 7, "weights/w", &values)), HISTOGRAM);
         assert_eq!(hex(image(2.5, 7, "a", [1, 28, 300], b"png")), IMAGE);
+        assert_eq!(hex(text(2.5, 7, "note", "a *b*")), TEXT);
+        let settings = [("width".to_owned(), "64".to_owned())];
+        assert_eq!(hex(hyperparameters(2.5, &settings)), HYPERPARAMETERS);
+        let node = |name: &str, operation: &str, inputs: &[&str]| GraphNode {
+            name: name.into(),
+            operation: operation.into(),
+            inputs: inputs.iter().map(|input| input.to_string()).collect(),
+        };
+        let nodes = [node("x", "input", &[]), node("1/relu", "relu", &["x"])];
+        assert_eq!(hex(graph(2.5, &nodes)), GRAPH);
     }
 
     const VERSION: &str = "\
@@ -168,4 +236,15 @@ mod tests {
         00000000400000000000000840";
     const IMAGE: &str = "\
         09000000000000044010072a130a110a0161220c081c10ac0218012203706e67";
+    const TEXT: &str = "\
+        09000000000000044010072a230a210a046e6f7465420f080712041202080142\
+        0561202a622a4a080a060a0474657874";
+    const HYPERPARAMETERS: &str = "\
+        0900000000000004402a560a540a1c5f68706172616d735f2f73657373696f6e\
+        5f73746172745f696e666f42060801120212004a2c0a2a0a0768706172616d73\
+        121f1a1d0a120a05776964746812091100000000000050402900000000000004\
+        40";
+    const GRAPH: &str = "\
+        090000000000000440221f0a0a0a01781205696e7075740a110a06312f72656c\
+        75120472656c751a0178";
 }

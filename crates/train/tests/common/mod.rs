@@ -4,7 +4,7 @@ use dendra_autograd::StateDict;
 use dendra_datasets::{ImageDataset, digits};
 use dendra_losses::CrossEntropy;
 use dendra_nn::{Parameters, Sequential};
-use dendra_optim::{Adam, CosineAnnealingLr, Optimizer};
+use dendra_optim::{Adam, CosineAnnealingLR, Optimizer};
 use dendra_tensor::Rng;
 use dendra_train::{Accuracy, Trainer};
 
@@ -21,7 +21,7 @@ pub(crate) fn trainer() -> Digits {
         .dense(10)
         .build(&mut Rng::seed(42))
         .unwrap();
-    let optimizer = Adam::new(1e-2).schedule(CosineAnnealingLr::new(60)).clip_norm(5.0);
+    let optimizer = Adam::new(1e-2).schedule(CosineAnnealingLR::new(60)).clip_norm(5.0);
     Trainer::new(model, optimizer, CrossEntropy::new()).metric(Accuracy::new())
 }
 

@@ -5,9 +5,9 @@ use dendra_datasets::{
     CachedDataset, ConcatDataset, Dataset, Padded, SampleDataset, SequenceDataset, TextDataset,
     Vocabulary,
 };
-use dendra_losses::{CrossEntropy, MseLoss};
+use dendra_losses::{CrossEntropy, MSELoss};
 use dendra_nn::{Embedding, Linear, Model, Module, Parameters};
-use dendra_optim::{Adam, Sgd};
+use dendra_optim::{Adam, SGD};
 use dendra_tensor::{Ops, Result, Rng, Tensor};
 use dendra_train::{Accuracy, Callback, EpochReport, Fit, Moment, Perplexity, Trainer};
 
@@ -42,7 +42,7 @@ fn strings_are_samples_and_data_sets_of_them_are_joined_and_kept() -> Result<()>
     };
     let data = CachedDataset::new(ConcatDataset::new(vec![part(0..20)?, part(20..30)?])?);
     let model = NextByte(Linear::new(2, 1).init(&mut Rng::seed(2))?);
-    let mut trainer = Trainer::new(model, Sgd::new(0.2), MseLoss::new());
+    let mut trainer = Trainer::new(model, SGD::new(0.2), MSELoss::new());
     let history = trainer.fit(&data, Fit::epochs(60).batch_size(7).quiet())?;
     assert!(*history.losses().last().unwrap() < 0.02, "{history}");
     assert_eq!((data.len(), data.cached()), (30, 30));

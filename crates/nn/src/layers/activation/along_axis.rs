@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::image::check_sample;
 use super::{defaults, with_settings};
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
 with_settings! {
@@ -80,14 +80,14 @@ with_settings! {
     }
     infer |this, input| {
         axis_of("GLU", this.axis, input)?;
-        let place = match this.axis {
+        let index = match this.axis {
             axis if axis < 0 => (axis + input.len() as isize) as usize,
             axis => (axis as usize).wrapping_sub(1),
         };
-        match input.get(place) {
+        match input.get(index) {
             Some(extent) if extent.is_multiple_of(2) => {
                 let mut output = input.to_vec();
-                output[place] /= 2;
+                output[index] /= 2;
                 Ok(output.into())
             }
             _ => {
@@ -121,7 +121,7 @@ impl<T: Float> Module<T> for Softmax2d {
             check_sample::<2>("Softmax2d", &sample.into())?;
             x.softmax(1)
         };
-        batched(x, 4, softmax).map_err(|error| place::said_by(error, None, self))
+        batched(x, 4, softmax).map_err(|error| context::in_layer(error, None, self))
     }
 }
 
@@ -132,13 +132,13 @@ impl fmt::Display for Softmax2d {
 }
 
 /// An input without the batch axis, when it has the axis with it.
-pub(super) fn axis_of(place: &str, axis: isize, input: &Shape) -> Result<Shape> {
+pub(super) fn axis_of(context: &str, axis: isize, input: &Shape) -> Result<Shape> {
     let rank = input.len() as isize + 1;
     if (-rank..rank).contains(&axis) {
         return Ok(input.clone());
     }
     let message = format!("there is no axis {axis} in a batch of {input}");
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }
 
 #[cfg(test)]

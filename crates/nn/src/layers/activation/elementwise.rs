@@ -210,7 +210,7 @@ with_settings! {
     Threshold {
         /// the threshold.
         threshold: f64,
-        /// what stands for x below it.
+        /// the value that replaces a smaller x.
         value: f64
     }
     infer |_this, input| Ok(input.clone());
@@ -241,7 +241,7 @@ fn check_softshrink(lambda: f64) -> Result<()> {
     Err(Error::argument("Softshrink", message))
 }
 
-/// How [`GELU`] computes the normal distribution function.
+/// The formula by which [`GELU`] computes the normal distribution function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Approximation {

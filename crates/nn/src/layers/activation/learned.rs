@@ -3,13 +3,13 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Tape, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, own_settings};
 
 /// x where it is positive, else weight · x, where the weight is trained: one
@@ -36,24 +36,19 @@ pub struct PReLU<T: Float = f32> {
 impl PReLU {
     /// Settings of a layer with this many slopes: 1, or the number of channels.
     pub fn new(num_parameters: usize) -> PReLUSettings {
-        PReLUSettings { num_parameters, init: 0.25 }
+        PReLUSettings::with_defaults(num_parameters)
     }
 }
 
 /// The settings of a [`PReLU`] layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct PReLUSettings {
     num_parameters: usize,
-    init: f64,
-}
-
-impl PReLUSettings {
-    /// The slopes to begin with (0.25).
-    #[must_use]
-    pub fn slope(self, init: f64) -> Self {
-        Self { init, ..self }
-    }
+    /// The value that the slopes start with.
+    #[set(default = 0.25)]
+    #[serde(rename = "init")]
+    slope: f64,
 }
 
 initialised_by!(PReLUSettings => PReLU, any T: PReLU<T>);
@@ -74,7 +69,7 @@ impl Settings for PReLUSettings {
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<PReLU<T>> {
         let fans = Fans { fan_in: 1, fan_out: 1 };
-        let init = Init::Constant(self.init);
+        let init = Init::Constant(self.slope);
         Ok(PReLU { weight: source.param(init, [self.num_parameters], fans, &"PReLU")? })
     }
 }
@@ -82,7 +77,7 @@ impl Settings for PReLUSettings {
 impl<T: Float> Module<T> for PReLU<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         x.prelu(&self.weight.on(x))
-            .map_err(|error| place::said_by(error, place::path(&self.weight), self))
+            .map_err(|error| context::in_layer(error, context::path(&self.weight), self))
     }
 }
 
@@ -108,11 +103,10 @@ impl<T: Float> fmt::Display for PReLU<T> {
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Parameters, Serialize, Deserialize)]
+#[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct RReLU {
-    #[parameters(skip)]
     lower: f64,
-    #[parameters(skip)]
     upper: f64,
 }
 

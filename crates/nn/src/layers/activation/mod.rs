@@ -4,13 +4,9 @@ mod along_axis;
 mod elementwise;
 mod learned;
 
-pub use along_axis::{GLU, LogSoftmax, Softmax, Softmax2d, Softmin};
-pub use elementwise::{
-    Approximation, CELU, ELU, GELU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
-    LeakyReLU, LogSigmoid, Mish, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softplus, Softshrink, Softsign,
-    Tanh, Tanhshrink, Threshold,
-};
-pub use learned::{PReLU, PReLUSettings, RReLU};
+pub use along_axis::*;
+pub use elementwise::*;
+pub use learned::*;
 
 /// Activations with settings, without state. `new` takes the settings in their
 /// order.
@@ -28,10 +24,10 @@ macro_rules! with_settings {
             Clone, Copy, Debug, PartialEq, dendra_derive::Parameters, serde::Serialize,
             serde::Deserialize,
         )]
+        #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         $(#[$attribute])*
         pub struct $name {$(
-            #[parameters(skip)]
             $setting: $type,
         )+}
 
@@ -56,7 +52,7 @@ macro_rules! with_settings {
             ) -> dendra_tensor::Result<dendra_autograd::Var<T>> {
                 let Self { $($setting),+ } = *self;
                 let result: dendra_tensor::Result<dendra_autograd::Var<T>> = $result;
-                result.map_err(|error| crate::place::said_by(error, None, self))
+                result.map_err(|error| crate::context::in_layer(error, None, self))
             }
         }
 

@@ -1,4 +1,4 @@
-//! Which scores of an attention count.
+//! The masks of attention scores.
 
 use dendra_autograd::{Plain, Var};
 use dendra_tensor::{AttentionMask, Element, Error, Float, Ops, Result, Shape, Tensor};
@@ -36,7 +36,7 @@ pub(super) fn weights_of<T: Float>(
         }
     };
     if is_causal {
-        let later = |place: usize| place % keys > place / keys;
+        let later = |index: usize| index % keys > index / keys;
         let later = Tensor::from_fn([scores.shape()[2], keys], later);
         let both = left_out.logical_or(&later)?;
         q.note(Plain::Or, &[&left_out, &later], &both)?;
@@ -112,7 +112,7 @@ pub(super) fn with_one_more_key<T: Float>(
         Ok(all)
     }
     let sees =
-        |place: usize| place % (keys + 1) == keys || place % (keys + 1) <= place / (keys + 1);
+        |index: usize| index % (keys + 1) == keys || index % (keys + 1) <= index / (keys + 1);
     let causal = is_causal.then(|| Tensor::from_fn([queries, keys + 1], sees));
     Ok(match (mask, causal) {
         (AttentionMask::None, None) => AttentionMask::None,

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use dendra_autograd::{Param, Var};
-use dendra_derive::Parameters;
+use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Rng, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::init::{Fans, Init, Source};
-use crate::place;
 
-/// What a recurrent layer hands on: h, and for an LSTM the cell state c.
+/// The state of a recurrent layer: h, and the cell state c of an LSTM.
 #[derive(Clone, Debug)]
 pub struct RecurrentState<T: Float = f32> {
     /// The hidden state: `[N, hidden_size]` of a cell, `[num_layers ·
@@ -21,15 +21,14 @@ pub struct RecurrentState<T: Float = f32> {
 }
 
 impl<T: Float> RecurrentState<T> {
-    /// The same values on no tape, to go on from in the next step without a
-    /// gradient through the one before (truncated backpropagation).
+    /// The same values on no tape: the next step continues from them without a
+    /// gradient through this one (truncated backpropagation).
     #[must_use]
     pub fn detach(&self) -> Self {
         Self { h: self.h.detach(), c: self.c.as_ref().map(Var::detach) }
     }
 
-    /// h, and c where there is one.
-    /// The state with its parts changed alike.
+    /// The state after the same change of h and c.
     pub(super) fn each(&self, change: impl Fn(&Var<T>) -> Result<Var<T>>) -> Result<Self> {
         Ok(Self { h: change(&self.h)?, c: self.c.as_ref().map(change).transpose()? })
     }
@@ -102,30 +101,19 @@ pub struct RecurrentCell<T: Float, const GATES: usize> {
 impl<const GATES: usize> RecurrentCell<f32, GATES> {
     /// Settings of a cell from `input_size` to `hidden_size` values.
     pub fn new(input_size: usize, hidden_size: usize) -> CellSettings<GATES> {
-        CellSettings {
-            input_size,
-            hidden_size,
-            bias: true,
-            nonlinearity: RecurrentNonlinearity::Tanh,
-        }
+        CellSettings::with_defaults(input_size, hidden_size, RecurrentNonlinearity::Tanh)
     }
 }
 
 /// The settings of a [`RecurrentCell`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Setters)]
 pub struct CellSettings<const GATES: usize> {
     pub(super) input_size: usize,
     pub(super) hidden_size: usize,
+    /// Whether the cell has biases.
+    #[set(default = true)]
     pub(super) bias: bool,
     pub(super) nonlinearity: RecurrentNonlinearity,
-}
-
-impl<const GATES: usize> CellSettings<GATES> {
-    /// Whether there are biases (there are).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
 }
 
 impl CellSettings<1> {
@@ -159,22 +147,22 @@ impl<const GATES: usize> CellSettings<GATES> {
         self.build_projected(self.hidden_size, source)
     }
 
-    /// A cell that is handed a state h of another width than its own.
+    /// A cell whose state h has another width than its gates.
     pub(super) fn build_projected<T: Float>(
         &self,
         state_size: usize,
         source: &mut Source<'_>,
     ) -> Result<RecurrentCell<T, GATES>> {
         let &Self { input_size, hidden_size, bias, nonlinearity } = self;
-        let place = format!("{} {input_size} → {hidden_size}", kind::<GATES>());
+        let context = format!("{} {input_size} → {hidden_size}", kind::<GATES>());
         if hidden_size == 0 {
-            return Err(Error::argument(place, "hidden_size must be at least 1"));
+            return Err(Error::argument(context, "hidden_size must be at least 1"));
         }
         let rows = hidden_size.saturating_mul(GATES);
         let bound = 1.0 / (hidden_size as f64).sqrt();
         let init = Init::Uniform { low: -bound, high: bound };
         let fans = Fans { fan_in: hidden_size, fan_out: hidden_size };
-        let mut param = |shape: &[usize]| source.param(init, shape, fans, &place);
+        let mut param = |shape: &[usize]| source.param(init, shape, fans, &context);
         Ok(RecurrentCell {
             weight_ih: param(&[rows, input_size])?,
             weight_hh: param(&[rows, state_size])?,
@@ -185,7 +173,7 @@ impl<const GATES: usize> CellSettings<GATES> {
     }
 }
 
-/// The name of a recurrent layer with so many gates.
+/// The name of a recurrent layer with this many gates.
 pub(super) fn kind<const GATES: usize>() -> &'static str {
     match GATES {
         4 => "LSTM",
@@ -237,7 +225,7 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
                 let relu = self.nonlinearity == RecurrentNonlinearity::ReLU;
                 x.rnn(h, [&w, &u], biases, relu, options)?
             }
-            (4, None) => return Err(Error::argument("LSTM", "the state has no cell state c")),
+            (4, None) => return Err(Error::argument("LSTM", "the state lacks the cell state c")),
             _ => return Err(Error::argument(kind::<GATES>(), "the state has a cell state c")),
         };
         let length = x.shape()[0];
@@ -265,7 +253,7 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
             let state = state.or(zeros.as_ref()).expect("one of the two");
             Ok(self.run(&x.unsqueeze(0)?, state, RecurrentOptions::default())?.1)
         };
-        stepped().map_err(|error| place::said_by(error, place::path(&self.weight_ih), self))
+        stepped().map_err(|error| context::in_layer(error, context::path(&self.weight_ih), self))
     }
 }
 

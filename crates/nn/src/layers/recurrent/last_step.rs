@@ -7,13 +7,13 @@ use dendra_derive::Parameters;
 use dendra_tensor::{Error, Float, Ops, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::module::Module;
-use crate::place;
 use crate::settings::own_settings;
 
-/// The last of the steps `[N, L, …]`, of shape `[N, …]`, as behind a recurrent
-/// layer of one direction. The last step of the other direction has seen one
-/// input alone: for both directions use
+/// The last of the steps `[N, L, …]`, of shape `[N, …]`, for use after a
+/// recurrent layer of one direction. In the reverse direction the last step has
+/// seen only one input: for both directions use
 /// [`last_state`](super::RecurrentSettings::last_state).
 ///
 /// ```
@@ -43,7 +43,7 @@ impl<T: Float> Module<T> for LastStep {
             }
         };
         let last = x.narrow(1, steps - 1, 1).and_then(|last| last.squeeze(1));
-        last.map_err(|error| place::said_by(error, None, self))
+        last.map_err(|error| context::in_layer(error, None, self))
     }
 }
 

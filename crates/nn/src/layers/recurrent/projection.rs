@@ -10,9 +10,9 @@ use super::cell::{RecurrentCell, RecurrentState};
 ///
 /// With h = R·m, where m is what the gates give, the product U·h of the step
 /// before is (U·R)·m. So this is an LSTM without a projection whose state is m
-/// and whose recurrent weight is U·R, and one product with R behind it for all
-/// steps at once. The first h is no R·m; it comes in beside the input of the
-/// first step, under the weights `[W, U]`.
+/// and whose recurrent weight is U·R, followed by one product with R for all
+/// steps at once. The first h is not of the form R·m: it is concatenated to the
+/// input of the first step, with the weights `[W, U]`.
 pub(super) fn run<T: Float, const GATES: usize>(
     cell: &RecurrentCell<T, GATES>,
     weight_hr: &Param<T>,
@@ -36,8 +36,8 @@ pub(super) fn run<T: Float, const GATES: usize>(
     state.c = first.c;
     let lengths = options.lengths.clone().unwrap_or_else(|| vec![steps; batch]);
     let reverse = options.reverse;
-    let is_first = |place: usize| {
-        let (step, sample) = (place / batch, place % batch);
+    let is_first = |index: usize| {
+        let (step, sample) = (index / batch, index % batch);
         let length = lengths.get(sample).copied().unwrap_or(0);
         length > 0 && step == if reverse { length - 1 } else { 0 }
     };
@@ -53,7 +53,7 @@ pub(super) fn run<T: Float, const GATES: usize>(
     Ok((y, RecurrentState { h: last.h.where_mask(&has_steps, &first.h)?, ..last }))
 }
 
-/// The outputs and the last state behind the projection.
+/// The outputs and the last state after the projection.
 fn projected<T: Float>(
     r: &Var<T>,
     m: Var<T>,

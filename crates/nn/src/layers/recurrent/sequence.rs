@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dendra_autograd::{Entry, EntryMut, Param, Parameters, Path, Var};
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +11,10 @@ use super::cell::{
     CellSettings, RecurrentCell, RecurrentNonlinearity, RecurrentState, kind, stacked,
 };
 use super::projection;
+use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::layers::Dropout;
 use crate::module::Module;
-use crate::place;
 use crate::settings::{Settings, initialised_by, open_input};
 
 /// Long short-term memory; see [`Recurrent`].
@@ -51,14 +52,15 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// [`dendra_tensor::ops::recurrent::Recurrent`].
 ///
 /// An LSTM with a `proj_size` multiplies its output by `weight_hr_l0`,
-/// `[proj_size, hidden_size]`, and hands that on (Sak et al., "Long short-term
+/// `[proj_size, hidden_size]`, and passes that on (Sak et al., "Long short-term
 /// memory recurrent neural network architectures for large scale acoustic
-/// modeling", 2014): `proj_size` then stands for `hidden_size` in the widths of
-/// the output, of h, and of what `weight_hh` and further layers take.
+/// modeling", 2014): the output, h, and the inputs of `weight_hh` and of
+/// further layers then have the width `proj_size` instead of `hidden_size`.
 ///
-/// [`Module::forward`] gives the outputs, starting from a state of 0, or with
-/// [`last_state`](RecurrentSettings::last_state) the state behind them;
-/// [`run`](Self::run) takes and gives states, too, and lengths of the samples.
+/// [`Module::forward`] starts from a state of 0 and returns the outputs, or
+/// with [`last_state`](RecurrentSettings::last_state) the last state.
+/// [`run`](Self::run) also takes and returns states, and takes the lengths of
+/// the samples.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -91,46 +93,56 @@ pub struct Recurrent<T: Float, const GATES: usize> {
 impl<const GATES: usize> Recurrent<f32, GATES> {
     /// Settings of a network from `input_size` to `hidden_size` values.
     pub fn new(input_size: usize, hidden_size: usize) -> RecurrentSettings<GATES> {
-        RecurrentSettings { input_size: Some(input_size), ..Self::lazy(hidden_size) }
+        RecurrentSettings::with_defaults(
+            Some(input_size),
+            hidden_size,
+            0,
+            RecurrentNonlinearity::Tanh,
+        )
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which finds
-    /// out `input_size`.
+    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// infers `input_size`.
     pub fn lazy(hidden_size: usize) -> RecurrentSettings<GATES> {
-        RecurrentSettings {
-            input_size: None,
-            hidden_size,
-            num_layers: 1,
-            bias: true,
-            batch_first: false,
-            dropout: 0.0,
-            bidirectional: false,
-            proj_size: 0,
-            last_state: false,
-            nonlinearity: RecurrentNonlinearity::Tanh,
-        }
+        RecurrentSettings::with_defaults(None, hidden_size, 0, RecurrentNonlinearity::Tanh)
     }
 }
 
 /// The settings of an [`LSTM`], a [`GRU`] or an [`RNN`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Setters)]
 #[serde(deny_unknown_fields)]
 pub struct RecurrentSettings<const GATES: usize> {
     input_size: Option<usize>,
     hidden_size: usize,
+    /// The number of layers, each of which takes the outputs of the one before.
+    #[set(default = 1)]
     num_layers: usize,
+    /// Whether the layers have biases.
+    #[set(default = true)]
     bias: bool,
+    /// Whether the batch axis of input and output comes before the axis of the
+    /// steps. In states it is always the second axis.
+    #[set(default = false)]
     batch_first: bool,
+    /// The probability with which an output is set to 0 between two layers, in
+    /// training.
+    #[set(default = 0.0)]
     dropout: f64,
+    /// Whether each layer also runs from the last step to the first.
+    #[set(default = false)]
     bidirectional: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     proj_size: usize,
+    /// Whether [`Module::forward`] returns the last state h of the last layer,
+    /// `[N, D · hidden_size]`, instead of the outputs of all steps. The state
+    /// of the reverse direction follows that of the forward direction.
+    #[set(default = false)]
     #[serde(default, skip_serializing_if = "is_false")]
     last_state: bool,
     nonlinearity: RecurrentNonlinearity,
 }
 
-/// What a file leaves out.
+/// The values that a file omits.
 fn is_zero(size: &usize) -> bool {
     *size == 0
 }
@@ -140,47 +152,6 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl<const GATES: usize> RecurrentSettings<GATES> {
-    /// How many layers follow each other (1).
-    #[must_use]
-    pub fn num_layers(self, num_layers: usize) -> Self {
-        Self { num_layers, ..self }
-    }
-
-    /// Whether there are biases (there are).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Whether the batch axis of input and output comes before that of the
-    /// steps (it comes behind). States always have it in the middle.
-    #[must_use]
-    pub fn batch_first(self, batch_first: bool) -> Self {
-        Self { batch_first, ..self }
-    }
-
-    /// The probability with which an output is left out between two layers, in
-    /// training (0).
-    #[must_use]
-    pub fn dropout(self, dropout: f64) -> Self {
-        Self { dropout, ..self }
-    }
-
-    /// Whether each layer also runs from the last step to the first (it does
-    /// not).
-    #[must_use]
-    pub fn bidirectional(self, bidirectional: bool) -> Self {
-        Self { bidirectional, ..self }
-    }
-
-    /// Whether [`Module::forward`] gives the last state h of the last layer,
-    /// `[N, D · hidden_size]`, that of the other direction behind that of the
-    /// first, instead of the outputs of all steps (it does not).
-    #[must_use]
-    pub fn last_state(self, last_state: bool) -> Self {
-        Self { last_state, ..self }
-    }
-
     fn directions(&self) -> usize {
         if self.bidirectional { 2 } else { 1 }
     }
@@ -245,7 +216,8 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
                 format!("proj_size {proj_size} must be less than hidden_size {hidden_size}");
             return Err(Error::argument(kind, message));
         }
-        let dropout = Dropout::new(self.dropout).map_err(|error| place::at(error, kind.into()))?;
+        let dropout =
+            Dropout::new(self.dropout).map_err(|error| context::at(error, kind.into()))?;
         let directions = self.directions();
         let of_layer = |layer| match layer {
             0 => input_size,
@@ -274,9 +246,9 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
 
 impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
     /// The outputs of all steps and the last states, from `state` or from 0.
-    /// With `lengths`, only so many steps of each sample count, in either
-    /// direction: outputs behind them are 0, and the last state is the one at
-    /// the sample's own end.
+    /// With `lengths`, only that many steps of each sample count, in both
+    /// directions: later outputs are 0, and the last state is that at the end
+    /// of the sample.
     ///
     /// # Errors
     ///
@@ -288,7 +260,7 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
         lengths: Option<&[usize]>,
     ) -> Result<(Var<T>, RecurrentState<T>)> {
         self.run_unnamed(x, state, lengths)
-            .map_err(|error| place::said_by(error, self.path(), self))
+            .map_err(|error| context::in_layer(error, self.path(), self))
     }
 
     /// The state h of the last layer, its directions side by side.
@@ -304,7 +276,7 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
 
     /// The path of the layer in its model.
     fn path(&self) -> Option<&str> {
-        self.cells.first().and_then(|cell| place::path(&cell.weight_ih))
+        self.cells.first().and_then(|cell| context::path(&cell.weight_ih))
     }
 
     fn run_unnamed(
@@ -397,9 +369,9 @@ impl<T: Float, const GATES: usize> Module<T> for Recurrent<T, GATES> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let (output, state) = self.run(x, None, None)?;
         match self.last_state {
-            true => {
-                self.last_layer(&state.h).map_err(|error| place::said_by(error, self.path(), self))
-            }
+            true => self
+                .last_layer(&state.h)
+                .map_err(|error| context::in_layer(error, self.path(), self)),
             false => Ok(output),
         }
     }

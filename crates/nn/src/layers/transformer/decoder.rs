@@ -52,11 +52,11 @@ pub struct TransformerDecoderLayer<T: Float = f32> {
 impl TransformerDecoderLayer {
     /// Settings for this width and number of heads.
     pub fn new(d_model: usize, nhead: usize) -> TransformerSettings {
-        TransformerSettings::new(d_model, nhead)
+        TransformerSettings::with_defaults(d_model, nhead)
     }
 }
 
-/// What a call of a decoder may be given.
+/// The options of a call of a decoder.
 #[derive(Debug)]
 pub struct Decode<'a, T: Float = f32> {
     /// Which scores of the target with itself count.
@@ -131,7 +131,7 @@ impl TransformerSettings {
         })
     }
 
-    /// A decoder of `num_layers` layers, without a normalisation behind them
+    /// A decoder of `num_layers` layers, without a normalisation after them
     /// unless it is given one.
     ///
     /// # Errors
@@ -182,13 +182,13 @@ impl<T: Float> fmt::Display for TransformerDecoderLayer<T> {
     }
 }
 
-/// Layers of a decoder one after the other, and a normalisation behind them
+/// Layers of a decoder one after the other, and a normalisation after them
 /// where there is one.
 #[derive(Clone, Debug, Parameters)]
 pub struct TransformerDecoder<T: Float = f32> {
     /// The layers.
     pub layers: Vec<TransformerDecoderLayer<T>>,
-    /// The normalisation behind them.
+    /// The normalisation after them.
     pub norm: Option<LayerNorm<T>>,
 }
 

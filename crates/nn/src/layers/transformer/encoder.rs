@@ -51,7 +51,7 @@ pub struct TransformerEncoderLayer<T: Float = f32> {
 impl TransformerEncoderLayer {
     /// Settings for this width and number of heads.
     pub fn new(d_model: usize, nhead: usize) -> TransformerSettings {
-        TransformerSettings::new(d_model, nhead)
+        TransformerSettings::with_defaults(d_model, nhead)
     }
 }
 
@@ -82,7 +82,7 @@ impl TransformerSettings {
         })
     }
 
-    /// An encoder of `num_layers` layers, without a normalisation behind them
+    /// An encoder of `num_layers` layers, without a normalisation after them
     /// unless it is given one.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl<T: Float> fmt::Display for TransformerEncoderLayer<T> {
     }
 }
 
-/// Layers of an encoder one after the other, and a normalisation behind them
+/// Layers of an encoder one after the other, and a normalisation after them
 /// where there is one.
 ///
 /// ```
@@ -147,7 +147,7 @@ impl<T: Float> fmt::Display for TransformerEncoderLayer<T> {
 pub struct TransformerEncoder<T: Float = f32> {
     /// The layers.
     pub layers: Vec<TransformerEncoderLayer<T>>,
-    /// The normalisation behind them.
+    /// The normalisation after them.
     pub norm: Option<LayerNorm<T>>,
 }
 

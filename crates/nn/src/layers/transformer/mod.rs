@@ -5,11 +5,12 @@ mod decoder;
 mod encoder;
 mod model;
 
-pub use decoder::{Decode, TransformerDecoder, TransformerDecoderLayer};
-pub use encoder::{TransformerEncoder, TransformerEncoderLayer};
-pub use model::Transformer;
+pub use decoder::*;
+pub use encoder::*;
+pub use model::*;
 
 use dendra_autograd::Var;
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Ops, Result, Rng};
 
 use super::{Dropout, LayerNorm, Linear, MultiheadAttention, MultiheadAttentionSettings};
@@ -32,91 +33,46 @@ pub enum FeedForwardActivation {
 ///
 /// `init_encoder` and `init_decoder` make a layer of them, `stack_encoder` and
 /// `stack_decoder` several, `init` a transformer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct TransformerSettings {
     d_model: usize,
     nhead: usize,
+    /// The number of layers of the encoder of a [`Transformer`].
+    #[set(default = 6)]
     num_encoder_layers: usize,
+    /// The number of layers of the decoder of a [`Transformer`].
+    #[set(default = 6)]
     num_decoder_layers: usize,
+    /// The width between the two linear maps of the feed-forward network.
+    #[set(default = 2048)]
     dim_feedforward: usize,
+    /// The probability with which a value is set to 0 in training.
+    #[set(default = 0.1)]
     dropout: f64,
+    /// The activation function of the feed-forward network.
+    #[set(default = FeedForwardActivation::ReLU)]
     activation: FeedForwardActivation,
+    /// The number that the normalisations add to the variance.
+    #[set(default = 1e-5)]
     layer_norm_eps: f64,
+    /// Whether the batch axis comes before the axis of the steps.
+    #[set(default = false)]
     batch_first: bool,
+    /// Whether each part normalises its input, instead of the sum of its input
+    /// and output.
+    #[set(default = false)]
     norm_first: bool,
+    /// Whether the layers have biases.
+    #[set(default = true)]
     bias: bool,
+    /// Rotates the queries and keys of self-attention by their positions, with
+    /// this base; see [`RotaryEmbedding`](super::RotaryEmbedding). They are not
+    /// rotated by default.
+    #[set]
     rotary: Option<f64>,
 }
 
 impl TransformerSettings {
-    /// Settings for this width and number of heads.
-    fn new(d_model: usize, nhead: usize) -> Self {
-        Self {
-            d_model,
-            nhead,
-            num_encoder_layers: 6,
-            num_decoder_layers: 6,
-            dim_feedforward: 2048,
-            dropout: 0.1,
-            activation: FeedForwardActivation::ReLU,
-            layer_norm_eps: 1e-5,
-            batch_first: false,
-            norm_first: false,
-            bias: true,
-            rotary: None,
-        }
-    }
-
-    /// The width between the two maps of the feed-forward network (2048).
-    #[must_use]
-    pub fn dim_feedforward(self, dim_feedforward: usize) -> Self {
-        Self { dim_feedforward, ..self }
-    }
-
-    /// The probability with which a value is left out, in training (0.1).
-    #[must_use]
-    pub fn dropout(self, dropout: f64) -> Self {
-        Self { dropout, ..self }
-    }
-
-    /// The function of the feed-forward network (ReLU).
-    #[must_use]
-    pub fn activation(self, activation: FeedForwardActivation) -> Self {
-        Self { activation, ..self }
-    }
-
-    /// What the normalisations add to the variance (10⁻⁵).
-    #[must_use]
-    pub fn layer_norm_eps(self, layer_norm_eps: f64) -> Self {
-        Self { layer_norm_eps, ..self }
-    }
-
-    /// Whether the batch axis comes first (it comes behind that of the steps).
-    #[must_use]
-    pub fn batch_first(self, batch_first: bool) -> Self {
-        Self { batch_first, ..self }
-    }
-
-    /// Whether normalisation comes before each part instead of behind the sum
-    /// (it comes behind).
-    #[must_use]
-    pub fn norm_first(self, norm_first: bool) -> Self {
-        Self { norm_first, ..self }
-    }
-
-    /// Whether there are biases (there are).
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Turns queries and keys of the attention of a sequence to itself by their
-    /// positions; see [`RotaryEmbedding`](super::RotaryEmbedding).
-    #[must_use]
-    pub fn rotary(self, base: f64) -> Self {
-        Self { rotary: Some(base), ..self }
-    }
-
     fn attention(&self) -> MultiheadAttentionSettings {
         MultiheadAttention::new(self.d_model, self.nhead)
             .dropout(self.dropout)
@@ -145,7 +101,7 @@ impl TransformerSettings {
     }
 }
 
-/// What layers of both kinds do alike, without parameters.
+/// The part without parameters that layers of encoders and decoders share.
 #[derive(Clone, Debug)]
 struct Shared {
     dropout: Dropout,
@@ -154,15 +110,15 @@ struct Shared {
 }
 
 /// Each layer needs a cache of its own.
-fn check_caches(place: &str, layers: usize, caches: usize) -> Result<()> {
+fn check_caches(context: &str, layers: usize, caches: usize) -> Result<()> {
     if layers == caches {
         return Ok(());
     }
     let message = format!("expected a cache for each of {layers} layers, got {caches}");
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
-/// The normalisation behind all layers, where there is one.
+/// The normalisation after all layers, if there is one.
 fn normalised<T: Float>(norm: Option<&LayerNorm<T>>, x: Var<T>) -> Result<Var<T>> {
     match norm {
         Some(norm) => norm.forward(&x),
@@ -171,7 +127,7 @@ fn normalised<T: Float>(norm: Option<&LayerNorm<T>>, x: Var<T>) -> Result<Var<T>
 }
 
 impl Shared {
-    /// x plus what a part makes of it, normalised before or behind.
+    /// x plus the output of a part for it, normalised before or after.
     fn add<T: Float>(
         &self,
         x: &Var<T>,

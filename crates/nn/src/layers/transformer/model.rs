@@ -12,7 +12,7 @@ use crate::layers::Attend;
 
 /// A transformer from one sequence to another: an encoder makes a memory of the
 /// source, which a decoder attends to while it goes through the target. Both
-/// have a normalisation behind their layers.
+/// have a normalisation after their layers.
 ///
 /// Source and output have the shapes that [`TransformerEncoder`] and
 /// [`TransformerDecoder`] give them; embeddings, positions and the map to
@@ -55,23 +55,11 @@ impl Transformer {
     /// Settings for this width and number of heads; PyTorch's defaults are 512
     /// and 8.
     pub fn new(d_model: usize, nhead: usize) -> TransformerSettings {
-        TransformerSettings::new(d_model, nhead)
+        TransformerSettings::with_defaults(d_model, nhead)
     }
 }
 
 impl TransformerSettings {
-    /// The number of layers of a [`Transformer`]'s encoder (6).
-    #[must_use]
-    pub fn num_encoder_layers(self, num_encoder_layers: usize) -> Self {
-        Self { num_encoder_layers, ..self }
-    }
-
-    /// The number of layers of a [`Transformer`]'s decoder (6).
-    #[must_use]
-    pub fn num_decoder_layers(self, num_decoder_layers: usize) -> Self {
-        Self { num_decoder_layers, ..self }
-    }
-
     /// A [`Transformer`], its parameters drawn from `rng`.
     ///
     /// # Errors
@@ -101,8 +89,8 @@ impl TransformerSettings {
 }
 
 impl<T: Float> Transformer<T> {
-    /// The output for a source and a target, with the masks of each. Padding of
-    /// the source is to be told twice, as
+    /// The output for a source and a target, with the masks of each. The
+    /// padding of the source must be given twice, as
     /// [`key_padding_mask`](Attend::key_padding_mask) and as
     /// [`memory_key_padding_mask`](Decode::memory_key_padding_mask).
     ///

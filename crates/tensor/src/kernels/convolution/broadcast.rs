@@ -4,8 +4,6 @@
 //! on SIMD architectures", SC 2018). It reads the image with its padding where
 //! that lies, so that neither strides nor narrow images cost more.
 
-use std::array::from_fn;
-
 use smallvec::SmallVec;
 
 use super::tiles::{Band, Tiles};
@@ -14,7 +12,7 @@ use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::transpose::Transpose;
-use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::vector::{Kernel, Vector, from_fn};
 
 /// Fewest output channels for which it pays: fewer leave parts of the registers
 /// empty.

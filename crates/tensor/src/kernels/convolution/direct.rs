@@ -1,14 +1,13 @@
 //! Convolution by kernels of few taps: every tap adds to a piece of an output
 //! row that stays in registers, for several channels at once.
 
-use std::array::from_fn;
 use std::ops::Range;
 
 use super::{Convolution, Place};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::vector::{Kernel, Vector, from_fn};
 use crate::kernels::windows::Windows;
 
 /// Output channels that are computed together.

@@ -4,7 +4,8 @@
 //! few taps, where a matrix product would spend its time on packing;
 //! [`broadcast`] reads what the taps see where it lies, for many output channels
 //! at a time; [`unfolded`] copies what the taps see into a matrix and
-//! multiplies, for few channels or windows. The gradient of the input is the
+//! multiplies, for few channels or windows; [`depthwise`] serves groups of one
+//! input channel. The gradient of the input is the
 //! second's convolution of the cotangents where the stride is 1, the gradient
 //! of the weight is summed by [`outer`] where images have enough windows.
 //!
@@ -13,6 +14,7 @@
 //! bits for any number of threads.
 
 mod broadcast;
+mod depthwise;
 mod direct;
 mod outer;
 mod tiles;
@@ -58,6 +60,7 @@ struct Place {
 enum Method {
     Direct,
     Broadcast,
+    Depthwise,
     Unfolded,
 }
 
@@ -65,6 +68,8 @@ enum Method {
 pub(crate) enum Weight<'a, T: Float> {
     AsItIs(&'a [T]),
     Tiles(Tiles<'a, T>),
+    /// As it is, and with some channels side by side.
+    SideBySide(&'a [T], Buffer<T>),
 }
 
 /// Elements that the parts of a weight gradient hold together, and the most
@@ -173,7 +178,9 @@ impl Convolution {
     }
 
     fn method(&self) -> Method {
-        if direct::serves(self) {
+        if depthwise::serves(self) {
+            Method::Depthwise
+        } else if direct::serves(self) {
             Method::Direct
         } else if broadcast::serves(self) {
             Method::Broadcast
@@ -185,7 +192,7 @@ impl Convolution {
     /// Images that one task takes at a time.
     pub(crate) fn images_per_task(&self) -> usize {
         match self.method() {
-            Method::Direct => 1,
+            Method::Depthwise | Method::Direct => 1,
             Method::Broadcast => broadcast::images_per_task(self),
             Method::Unfolded => unfolded::images_per_task(self),
         }
@@ -193,6 +200,10 @@ impl Convolution {
 
     /// A weight, arranged for the tasks of [`forward_task`](Self::forward_task).
     pub(crate) fn arranged<'a, T: Float>(&self, weight: &'a [T]) -> Weight<'a, T> {
+        if self.method() == Method::Depthwise {
+            return depthwise::arranged(self, weight)
+                .map_or(Weight::AsItIs(weight), |table| Weight::SideBySide(weight, table));
+        }
         let steps = [self.weight_length(), self.taps, self.kernel_taps()];
         self.tiles_of(Source { weight, steps, reversed: false })
             .map_or(Weight::AsItIs(weight), Weight::Tiles)
@@ -259,7 +270,12 @@ impl Convolution {
     ) {
         match *weight {
             Weight::Tiles(ref tiles) => broadcast::forward(self, x, tiles, bias, first, y),
+            Weight::SideBySide(weight, ref table) => {
+                let weight = (weight, Some(table.as_slice()));
+                depthwise::forward(self, x, weight, bias, first, y);
+            }
             Weight::AsItIs(weight) => match self.method() {
+                Method::Depthwise => depthwise::forward(self, x, (weight, None), bias, first, y),
                 Method::Direct => direct::forward(self, x, weight, bias, first, y),
                 _ => unfolded::forward(self, x, weight, bias, first, y),
             },
@@ -268,6 +284,9 @@ impl Convolution {
 
     /// The gradient of the input, from the cotangent `g` of the output.
     pub(crate) fn input_gradient<T: Float>(&self, weight: &[T], g: &[T], gradient: &mut [T]) {
+        if self.method() == Method::Depthwise {
+            return depthwise::input_gradient(self, weight, g, gradient);
+        }
         if let Some(backwards) = self.backwards() {
             let steps = [self.weight_length(), self.kernel_taps(), self.taps];
             let weight = backwards.tiles_of(Source { weight, steps, reversed: true });
@@ -308,7 +327,10 @@ impl Convolution {
 
     /// Images whose gradients one task computes at a time.
     fn images_per_gradient(&self) -> usize {
-        if direct::serves(self) { 1 } else { unfolded::images_per_task(self) }
+        match self.method() {
+            Method::Depthwise | Method::Direct => 1,
+            _ => unfolded::images_per_task(self),
+        }
     }
 
     /// Images whose weight gradients are summed by one thread. These sums are
@@ -333,7 +355,9 @@ impl Convolution {
             return;
         }
         gradient.fill(T::ZERO);
-        if direct::serves(self) {
+        if depthwise::serves(self) {
+            depthwise::add_weight_gradient(self, x, g, images, gradient);
+        } else if direct::serves(self) {
             direct::add_weight_gradient(self, x, g, images, gradient);
         } else if outer::serves(self) {
             outer::add_weight_gradient(self, x, g, images, gradient);

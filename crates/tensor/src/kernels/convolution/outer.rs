@@ -3,7 +3,6 @@
 //! former are read where they lie in the planes, the latter from a copy with the
 //! channels of a window side by side.
 
-use std::array::from_fn;
 use std::ops::Range;
 
 use super::{Convolution, Place};
@@ -11,7 +10,7 @@ use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::transpose::Transpose;
-use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::vector::{Kernel, Vector, from_fn};
 use crate::kernels::windows::Windows;
 
 /// Output channels of a panel, whose cotangents lie side by side.

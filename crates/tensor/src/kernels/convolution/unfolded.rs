@@ -196,6 +196,10 @@ impl<T: Float> Unfolding<T> {
                 c.windows.spread(&x[input], T::ZERO, plane);
             }
         }
+        if c.pointwise {
+            // A tap sees the planes as they lie.
+            return (&self.planes.as_slice()[tile.planes()], tile.columns());
+        }
         let (columns, [_, width]) = (tile.columns(), c.windows.output());
         let matrix = &mut self.matrix.as_mut_slice()[..tile.taps().len() * columns];
         let (planes, starts) = (&*planes, &self.starts);
@@ -245,7 +249,7 @@ impl<T: Float> Unfolding<T> {
 /// Copies a row in pieces of one length, the last two of which may overlap:
 /// for the short rows of small images a call to copy memory takes longer.
 #[inline(always)]
-fn copy_row<T: Copy>(from: &[T], to: &mut [T]) {
+pub(super) fn copy_row<T: Copy>(from: &[T], to: &mut [T]) {
     #[inline(always)]
     fn pieces<T: Copy, const N: usize>(from: &[T], to: &mut [T]) {
         let last = to.len() - N;

@@ -1,33 +1,35 @@
-//! Narrow products of rows: both operands lie along k, and C is a few columns
-//! wide, as where a batch meets the weight of a classifier's last layer.
+//! Narrow products whose operands are both contiguous along k, with few columns
+//! of C, such as the product of a batch with the weight of a classifier's last
+//! layer.
 //!
 //! The micro-kernels read B along its columns, so one operand would have to be
-//! transposed, which takes about as long as multiplying. Here the registers lie
-//! along k: an element of C is the dot product of two rows, in as many partial
-//! sums as a register has lanes, which are added up at the end of each group of
-//! k. Its bits so depend on k and on the lanes, not on the other elements.
+//! transposed, which takes about as long as the multiplication. Here the
+//! registers hold numbers along k: an element of C is the dot product of two
+//! rows, in as many partial sums as a register has lanes, which are added up at
+//! the end of each group of k. So its bits depend on k and on the lanes, not on
+//! the other elements.
 
-use std::array::from_fn;
 use std::ops::Range;
 
 use super::{Plus, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::vector::{Kernel, Vector};
+use crate::kernels::vector::{Kernel, Vector, from_fn};
 
 /// Most columns of C; with more, the micro-kernels are as fast.
 const MAX_COLUMNS: usize = 32;
-/// Columns of A that there are at least for each of C: the more of these, the
-/// faster the micro-kernels, and adding up the lanes takes some steps' time.
+/// The fewest columns of A for each column of C: with more columns of C the
+/// micro-kernels are faster, and adding up the lanes takes the time of some
+/// steps.
 const LENGTH_PER_COLUMN: usize = 64;
 /// About how many multiplications a thread does at a time.
 const BAND_WORK: usize = 1 << 17;
-/// Most columns of A in a group, a multiple of every number of lanes. The rows
-/// of B stay in the second-level cache for all rows of A.
+/// Most columns of A in a group, a multiple of every number of lanes. With so
+/// many, the rows of B stay in the second-level cache for all rows of A.
 const GROUP: usize = 4096;
-/// The columns of a group are a multiple of this but for the last one's, so
-/// that rows which begin with a cache line do so in each group.
+/// The columns of each group except the last are a multiple of this, so that
+/// rows that begin at a cache line do so in each group.
 const ALIGNMENT: usize = 16;
 /// Multiplications that count as one elementary step of a kernel.
 const STEP: usize = 8;
@@ -37,14 +39,14 @@ const TILE_COLUMNS: usize = 5;
 /// Most rows of C in a tile.
 const TILE_ROWS: usize = 4;
 
-/// Whether [`multiply`] is to compute a product. The rows of C do not count, so
-/// that a sample alone gets the bits that it gets in a batch.
+/// Whether [`multiply`] should compute a product. This does not depend on the
+/// rows of C, so that a single sample gets the same bits as in a batch.
 pub(super) fn suits<T>(p: &Problem<'_, T>) -> bool {
     let along_k = p.a_strides[1] == 1 && p.b_strides[0] == 1;
     along_k && p.n <= MAX_COLUMNS && p.k >= p.n * LENGTH_PER_COLUMN
 }
 
-/// Computes a product whose operands lie along k.
+/// Computes a product whose operands are contiguous along k.
 pub(super) fn multiply<T: Float>(p: Problem<'_, T>) {
     let Problem { m, k, n, a, a_strides: [a_row, _], b, b_strides: [_, b_row], .. } = p;
     if m == 0 || n == 0 {
@@ -54,7 +56,8 @@ pub(super) fn multiply<T: Float>(p: Problem<'_, T>) {
     let length = k.div_ceil(groups).next_multiple_of(ALIGNMENT);
     let rows = (BAND_WORK / (n * length)).max(1).next_multiple_of(TILE_ROWS).min(m);
     let bands = m.div_ceil(rows);
-    // Bands of rows of C, one group after the other, for the threads to fill.
+    // Bands of rows of C, for one group after the other, which the threads
+    // fill.
     let mut sums = Buffer::<T>::new(groups * bands * rows * n);
     let sums = sums.as_mut_slice();
     for_each_chunk(sums, rows * n, length / STEP, |index, sums| {
@@ -81,8 +84,8 @@ pub(super) fn multiply<T: Float>(p: Problem<'_, T>) {
     });
 }
 
-/// Dot products of rows of A and the `n` rows of B, each `*_row` elements from
-/// the one before, over some columns.
+/// Dot products of rows of A and the `n` rows of B, over some columns; `*_row`
+/// is the distance between rows in elements.
 struct Dots<'a, T> {
     a: &'a [T],
     a_row: usize,
@@ -168,8 +171,8 @@ mod tests {
     use super::*;
     use crate::kernels::vector::assert_kinds_agree;
 
-    /// Products of rows of small whole numbers, which no order of adding up
-    /// rounds.
+    /// Products of rows of small integers, which are exact in any order of
+    /// additions.
     #[derive(Clone)]
     struct Whole {
         rows: usize,
@@ -201,7 +204,7 @@ mod tests {
                 let dot = |l: usize| a[i * Self::WIDTH + l] * b[j * (Self::WIDTH - 1) + l];
                 *sum -= self.columns.clone().map(dot).sum::<f32>();
             }
-            // How far each is from what it should be, behind a number that is
+            // The errors, after a number that exists for any size.
             // there for any size.
             sums.insert(0, 0.0);
             sums

@@ -1,13 +1,13 @@
-//! Products by `matrixmultiply`, for CPUs that have no micro-kernel of ours.
+//! Products by `matrixmultiply`, for CPUs without a micro-kernel of ours.
 
 use super::{BLOCK_WORK, MAX_BLOCKS, Plus, Problem};
 use crate::kernels::team::for_each_index;
 
-/// A pointer that may cross threads; the splitting below keeps the blocks
-/// behind it apart.
+/// A pointer that may be sent to other threads; the splitting below keeps the
+/// blocks of different threads apart.
 #[derive(Clone, Copy)]
 struct Shared<T>(*mut T);
-// SAFETY: only used for blocks of C that no two tasks share.
+// SAFETY: only used for blocks of C that are not shared between tasks.
 unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Shared<T> {}
@@ -21,7 +21,8 @@ impl<T> Shared<T> {
 /// Blocks start at multiples of this, so that no micro-kernel tile is split.
 const TILE: usize = 64;
 
-/// Cuts `extent` into equal blocks of whole tiles, by the work alone.
+/// Cuts `extent` into equal blocks of whole tiles; depends only on the amount
+/// of work.
 fn block_size(extent: usize, work: usize) -> usize {
     let blocks = (work / BLOCK_WORK).clamp(1, MAX_BLOCKS);
     extent.div_ceil(blocks).next_multiple_of(TILE)
@@ -48,9 +49,9 @@ macro_rules! kernels {
                     return;
                 }
                 // SAFETY: `check` has shown that every index of the whole
-                // product lies in its slice; a block's are a subset, and the
-                // blocks of C of different tasks do not overlap. With k = 0
-                // the pointers to A and B are not read.
+                // product is in its slice; the indices of a block are a subset,
+                // and the blocks of C of different tasks do not overlap. With k
+                // = 0 the pointers to A and B are not read.
                 unsafe {
                     matrixmultiply::$gemm(
                         rows.len(), k, cols.len(), 1.0,

@@ -1,4 +1,4 @@
-//! What a set of micro-kernels is.
+//! The interface of the micro-kernels.
 
 /// One tile of C to compute: `c = a · b`, plus something.
 pub(super) struct Tile<T> {
@@ -6,15 +6,15 @@ pub(super) struct Tile<T> {
     pub(super) k: usize,
     /// The first element of the tile's rows of A.
     pub(super) a: *const T,
-    /// Elements from one row of A to the next, and from one column; a kernel
-    /// for packed operands knows them.
+    /// Elements from one row of A to the next, and from one column; ignored by
+    /// kernels for packed operands.
     pub(super) a_strides: [usize; 2],
     /// The first element of the tile's columns of B, which are contiguous.
     pub(super) b: *const T,
     /// Elements from one row of B to the next.
     pub(super) b_step: usize,
     /// Elements from the tile's columns of B to those of the next tile to its
-    /// right, which are asked for in advance, or 0; they need not exist.
+    /// right, which are prefetched, or 0; they need not exist.
     pub(super) next_panel: usize,
     /// The first element of the tile of C, whose columns are contiguous.
     pub(super) c: *mut T,
@@ -22,10 +22,10 @@ pub(super) struct Tile<T> {
     pub(super) c_step: usize,
     /// Columns of the tile.
     pub(super) columns: usize,
-    /// The first element of what is added, whose columns are contiguous, or
-    /// null.
+    /// The first element of the matrix that is added, whose columns are
+    /// contiguous, or null.
     pub(super) plus: *const T,
-    /// Elements from one row of what is added to the next.
+    /// Elements from one row of the matrix that is added to the next.
     pub(super) plus_step: usize,
 }
 
@@ -33,42 +33,44 @@ pub(super) struct Tile<T> {
 ///
 /// # Safety
 ///
-/// The CPU has the kernel's instruction set; the tile's elements of A and B
-/// and of what is added can be read and those of C written, which no
-/// other thread touches meanwhile; and the tile has the kernel's number of
-/// rows, and more columns than one register less than the kernel's has lanes.
+/// The CPU has the kernel's instruction set. The tile's elements of A and B and
+/// of the added matrix can be read and those of C written, and no other thread
+/// accesses these meanwhile. The tile has the kernel's number of rows, and more
+/// columns than one register less than the kernel's has lanes.
 pub(super) type TileKernel<T> = unsafe fn(&Tile<T>);
 
-/// Copies rows of contiguous numbers into panels of two registers: arguments
-/// are the first number, elements from one row to the next, rows and numbers of
-/// each, the first place, and elements from one row of a panel to the next and
-/// from one panel to the next.
+/// Copies rows of contiguous numbers into panels of two registers. The
+/// arguments are the first number, the elements from one row to the next, the
+/// numbers of rows and of columns, the start of the panels, and the elements
+/// from one row of a panel to the next and from one panel to the next.
 ///
 /// # Safety
 ///
-/// The CPU has the kernel's instruction set; the rows can be read; and the
-/// panels, each row filled to a whole register, can be written.
+/// The CPU has the kernel's instruction set, the rows can be read, and the
+/// panels, with each row filled to a whole register, can be written.
 pub(super) type CopyKernel<T> = unsafe fn(*const T, usize, [usize; 2], *mut T, [usize; 2]);
 
 /// The micro-kernels for one instruction set and number type.
 pub(super) struct Kernels<T: 'static> {
     /// Numbers in a register.
     pub(super) lanes: usize,
-    /// The kernel for a tile, by its rows less one and its registers of
-    /// columns less one, which reads operands as they are.
+    /// The kernels for operands that are not packed, by the rows of the tile
+    /// less one and its registers of columns less one.
     pub(super) direct: &'static [[TileKernel<T>; 2]],
-    /// The same for an A that is packed as [`Kernels::packed_rows`] says and a
-    /// B whose registers are whole.
+    /// The same for an A that is packed as in [`Kernels::packed_rows`] and a B
+    /// with whole registers.
     pub(super) packed: &'static [[TileKernel<T>; 2]],
-    /// The kernel for a tile of very few rows, by their number less one: with
-    /// more registers of columns, since it would wait for its sums otherwise.
+    /// The kernels for tiles of very few rows, by their number less one. They
+    /// have more registers of columns, since they would otherwise wait for
+    /// their sums.
     pub(super) wide: &'static [TileKernel<T>],
-    /// How many times the columns of the others it has.
+    /// The number of columns of these tiles, as a multiple of that of the
+    /// others.
     pub(super) wide_panels: usize,
     /// Most rows of A taken at a time: so many rows of a block of A fit the
     /// second-level cache of CPUs with this instruction set.
     pub(super) row_block: usize,
-    /// The kernel for packing what is contiguous across k.
+    /// The kernel that packs an operand that is contiguous across k.
     pub(super) copy: CopyKernel<T>,
 }
 
@@ -78,7 +80,7 @@ impl<T> Kernels<T> {
         self.direct.len()
     }
 
-    /// Elements from one column of a tile of A to the next where it is packed.
+    /// Elements from one column of a packed tile of A to the next.
     pub(super) fn packed_rows(&self) -> usize {
         self.rows().next_multiple_of(self.lanes)
     }

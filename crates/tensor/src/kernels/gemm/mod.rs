@@ -41,6 +41,7 @@ const MAX_BLOCKS: usize = 16;
 ///
 /// A is `m × k`, B is `k × n`, C is `m × n`; strides are `[row, column]` in
 /// elements, and C is row-major with `columns ≥ n` elements between rows.
+#[derive(Debug)]
 pub struct Problem<'a, T> {
     /// Rows of A and C.
     pub m: usize,
@@ -65,7 +66,7 @@ pub struct Problem<'a, T> {
 }
 
 /// What is added to a product.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Plus<'a, T> {
     /// Nothing.
     Nothing,

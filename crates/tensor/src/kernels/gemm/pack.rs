@@ -1,7 +1,7 @@
-//! Packed operands: panels that a micro-kernel reads front to back.
+//! Packed operands: panels that a micro-kernel reads sequentially.
 //!
-//! A panel holds some columns of B, or some rows of A, side by side for each
-//! step of k. Both are packed by the same code, as lines along k.
+//! For each step of k, a panel holds some columns of B, or some rows of A, next
+//! to each other. Both are packed by the same code, as lines along k.
 
 use std::slice;
 
@@ -18,19 +18,19 @@ pub(super) struct Lines<T> {
 }
 
 impl<T: Float> Lines<T> {
-    /// The same from some step and line on.
+    /// The same lines from some step and line on.
     pub(super) fn from(self, step: usize, line: usize) -> Self {
         let first = self.first.wrapping_add(step * self.strides[0] + line * self.strides[1]);
         Self { first, ..self }
     }
 
-    /// Packs `count` lines of `k` numbers into panels of two registers or less,
-    /// `panel_step` apart, whose `k` rows begin `width` apart. What is behind
-    /// the last line is unspecified.
+    /// Packs `count` lines of `k` numbers into panels of two registers or less.
+    /// Panels are `panel_step` apart, and their `k` rows `width` apart. The
+    /// contents after the last line are unspecified.
     ///
     /// # Safety
     ///
-    /// The CPU has the kernels' instruction set; the lines can be read; and the
+    /// The CPU has the kernels' instruction set, the lines can be read, and the
     /// panels can be written up to a whole register.
     pub(super) unsafe fn pack(
         self,
@@ -44,7 +44,7 @@ impl<T: Float> Lines<T> {
             let panel = 2 * kernels.lanes;
             to.wrapping_add(j / panel * panel_step + j % panel)
         };
-        // SAFETY: promised by the caller.
+        // SAFETY: the caller guarantees this.
         unsafe {
             if line == 1 {
                 (kernels.copy)(first, step, [k, count], to, [width, panel_step]);
@@ -65,20 +65,20 @@ impl<T: Float> Lines<T> {
     }
 }
 
-/// Writes the rows of a matrix as columns, each filled up to `width` with
-/// zeros. Pointers come with the elements from one row to the next.
+/// Writes the rows of a matrix as columns, each padded up to `width` with
+/// zeros. Each pointer comes with the elements from one row to the next.
 ///
 /// # Safety
 ///
-/// The matrix can be read and the result written, and nothing else touches what
-/// lies between its rows meanwhile.
+/// The matrix can be read and the result written, and nothing else accesses the
+/// memory between its rows meanwhile.
 pub(super) unsafe fn transpose<T: Float>(
     (from, from_step): (*const T, usize),
     [rows, columns]: [usize; 2],
     (to, to_step): (*mut T, usize),
     width: usize,
 ) {
-    // SAFETY: from the first row's beginning to the last one's end.
+    // SAFETY: from the beginning of the first row to the end of the last one.
     let (from, to) = unsafe {
         (
             slice::from_raw_parts(from, (rows - 1) * from_step + columns),

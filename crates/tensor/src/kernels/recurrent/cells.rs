@@ -1,26 +1,27 @@
-//! Recurrent cells: what one step does with a row of a batch.
+//! Recurrent cells: the computation of one step for a row of a batch.
 
 use crate::element::Float;
 
 /// A recurrent cell: the arithmetic of one step of one sample, on rows made of
 /// blocks of `hidden` elements each.
 ///
-/// `forward` and `backward` are compiled for the CPU's instruction set where
-/// they are `#[inline(always)]`.
+/// `forward` and `backward` are `#[inline(always)]`, so that they are compiled
+/// for the CPU's instruction set.
 pub trait Cell: Clone + Send + Sync + 'static {
-    /// The name that errors show.
+    /// The name in errors.
     const NAME: &'static str;
-    /// Blocks of the weights' rows.
+    /// The number of blocks in the rows of the weights.
     const GATES: usize;
-    /// Blocks of the state: the output, and what else goes on to the next step.
+    /// The number of blocks of the state: the output, and what else the next
+    /// step needs.
     const STATES: usize;
-    /// Blocks to keep for the gradient beside the gates.
+    /// The number of blocks to keep for the gradient besides the gates.
     const EXTRA: usize;
     /// Whether the gradient of the recurrent product differs from that of the
     /// input product.
     const SPLIT: bool;
 
-    /// The cell in each of its settings.
+    /// The cell with each of its settings.
     fn all() -> Vec<Self>;
 
     /// One step. `gates` holds the input product with its bias and receives the
@@ -36,10 +37,11 @@ pub trait Cell: Clone + Send + Sync + 'static {
         state: &mut [T],
     );
 
-    /// The gradient of one step: of the input product to `input`, and with
-    /// [`SPLIT`](Self::SPLIT) of the recurrent product to `recurrent`. `state`
-    /// holds the gradient of the state after the step, and receives that of the
-    /// state before, without the part that comes through the recurrent product.
+    /// The gradient of one step: that of the input product goes to `input`, and
+    /// with [`SPLIT`](Self::SPLIT) that of the recurrent product to
+    /// `recurrent`. `state` holds the gradient of the state after the step, and
+    /// receives that of the state before it, without the part that flows
+    /// through the recurrent product.
     fn backward<T: Float>(
         &self,
         hidden: usize,
@@ -50,7 +52,8 @@ pub trait Cell: Clone + Send + Sync + 'static {
     );
 }
 
-/// What a step left for its gradient.
+/// What a step keeps for its gradient.
+#[derive(Debug)]
 pub struct Kept<'a, T> {
     /// The activated gates.
     pub gates: &'a [T],
@@ -60,13 +63,13 @@ pub struct Kept<'a, T> {
     pub previous: &'a [T],
 }
 
-/// Units of a row that are computed together. Their numbers are copied to
-/// arrays first, so that the compiler need not look whether blocks overlap,
-/// which would take longer than a short row itself.
+/// The number of units of a row that are computed together. Their numbers are
+/// copied to arrays first, so that the compiler need not check whether blocks
+/// overlap, which would take longer than a short row.
 const UNITS: usize = 16;
 
 /// The numbers of `UNITS` units, from unit `first` on, in each block of a row;
-/// 0 behind the last unit.
+/// 0 after the last unit.
 #[inline(always)]
 fn load<T: Float, const N: usize>(row: &[T], hidden: usize, first: usize) -> [[T; UNITS]; N] {
     let mut blocks = [[T::ZERO; UNITS]; N];
@@ -80,7 +83,7 @@ fn load<T: Float, const N: usize>(row: &[T], hidden: usize, first: usize) -> [[T
     blocks
 }
 
-/// Writes what [`load`] reads.
+/// Writes the numbers that [`load`] reads.
 #[inline(always)]
 fn store<T: Float, const N: usize>(
     row: &mut [T],
@@ -245,7 +248,7 @@ impl Cell for Gru {
 /// The plain recurrent unit of Elman.
 #[derive(Clone, Copy, Debug)]
 pub struct Rnn {
-    /// Whether max(x, 0) takes the place of tanh.
+    /// Whether max(x, 0) replaces tanh.
     pub relu: bool,
 }
 

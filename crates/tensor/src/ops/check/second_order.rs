@@ -9,13 +9,14 @@ use crate::random::Rng;
 use crate::tensor::Tensor;
 
 impl Sample {
-    /// Checks what [`Op::vjp_terms`](crate::ops::Op::vjp_terms) gives: its values
-    /// are those of `vjp`, and its derivatives by inputs and cotangent agree
-    /// with differences of `vjp` to 1e-8, for contiguous and for strided inputs.
+    /// Checks [`Op::vjp_terms`](crate::ops::Op::vjp_terms): its values are
+    /// those of `vjp`, and its derivatives by inputs and cotangent agree with
+    /// differences of `vjp` to 1e-8, for contiguous and strided inputs.
     ///
     /// # Errors
     ///
-    /// When one of these does not hold, or the operation has no such gradient.
+    /// When one of these does not hold, or the operation has no recorded
+    /// gradient.
     pub fn check_again(&self) -> Result<()> {
         let strided: Vec<Tensor<f64>> = self.inputs.iter().map(spread).collect();
         self.check_again_with(&self.inputs)?;
@@ -104,7 +105,7 @@ impl Sample {
     }
 }
 
-/// The simplest tape: it keeps everything and recomputes nothing.
+/// The simplest tape: it stores everything and recomputes nothing.
 #[derive(Default)]
 struct Tape {
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
@@ -213,7 +214,7 @@ mod tests {
         Term::constant(Tensor::scalar(value))
     }
 
-    /// At kinks, and where a part of the formula is not finite.
+    /// At kinks, and where part of the formula is not finite.
     #[test]
     fn derivatives_at_special_places() {
         type Function = fn(&Term<f64>) -> Result<Term<f64>>;
@@ -251,7 +252,8 @@ mod tests {
         }
     }
 
-    /// Among equal maxima, at corners and borders, and where a part is left out.
+    /// With equal maxima, at corners and borders, and where elements are
+    /// dropped.
     #[test]
     fn recorded_gradients_at_ties_and_borders_are_the_plain_ones() {
         type Function = fn(&[Term<f64>]) -> Result<Term<f64>>;

@@ -31,7 +31,7 @@ fn the_mean_divides_by_the_weights_that_count() {
     assert!((loss - std::f64::consts::LN_2).abs() < 1e-15, "{loss}");
     let ignored = Tensor::from([-100; 3]);
     assert!(x.cross_entropy(&ignored, mean.clone()).unwrap().item().unwrap().is_nan());
-    // The gradient of nothing is 0, not NaN.
+    // The gradient for no losses is 0, not NaN.
     let operation = CrossEntropy { target: ignored, options: mean };
     let (output, saved) = operation.forward(&[&x]);
     let call = Call {

@@ -1,4 +1,4 @@
-//! Grids that leave images as they are, and those that do not.
+//! Grids that map an image to itself, and others.
 
 use super::*;
 
@@ -57,8 +57,8 @@ fn a_coordinate_that_is_no_number_gives_none_unless_padding_brings_it_back() {
     assert_eq!(at(GridSamplePadding::Reflection, GridSampleMode::Bilinear), 0.0);
 }
 
-/// Whether the values at the coordinates, and the gradient of their sum by
-/// the grid, are these.
+/// Checks the values at the coordinates, and the gradient of their sum by the
+/// grid.
 fn assert_looked_up(
     [x, grid]: [&Tensor<f64>; 2],
     options: GridSampleOptions,
@@ -178,5 +178,5 @@ fn what_does_not_fit_is_named() {
     let cubic = GridSampleOptions { mode: GridSampleMode::Bicubic, ..options };
     let volume = Tensor::<f64>::zeros([1, 1, 2, 2, 2]);
     let error = volume.grid_sample(&Tensor::zeros([1, 1, 1, 1, 3]), cubic).unwrap_err();
-    assert_eq!(error.to_string(), "grid_sample: the mode Bicubic is for images alone");
+    assert_eq!(error.to_string(), "grid_sample: the mode Bicubic is for images only");
 }

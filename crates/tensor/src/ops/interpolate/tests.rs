@@ -1,4 +1,4 @@
-//! Lines, pictures and sizes that are known beforehand.
+//! Signals, images and sizes with known results.
 
 use super::super::Ops;
 use super::*;
@@ -12,7 +12,7 @@ fn a_line_stays_a_line() {
     };
     assert_eq!(resize(InterpolateMode::Linear, 9)[3..6], [1.5, 2.0, 2.5]);
     assert_eq!(resize(InterpolateMode::Linear, 3), [0.0, 2.0, 4.0]);
-    // Inside, where no neighbour is missing.
+    // In the interior, where no neighbour is missing.
     assert_eq!(resize(InterpolateMode::Cubic, 9)[3..6], [1.5, 2.0, 2.5]);
     assert_eq!(resize(InterpolateMode::Linear, 1), [0.0]);
 }
@@ -110,7 +110,7 @@ fn what_cannot_be_resized_is_refused() {
         "interpolate: expected an input of [N, C] and 1 axes, got [1, 1, 4, 4]"
     );
     let corners = Interpolate::size(&[2, 2], InterpolateMode::Nearest).align_corners(true);
-    assert!(message(&corners).contains("no corners"));
+    assert!(message(&corners).contains("align_corners is for the modes linear and cubic"));
     let smooth = Interpolate::size(&[2, 2], InterpolateMode::Area).antialias(true);
     assert!(message(&smooth).contains("antialias is for the modes linear and cubic"));
     for factor in [0.1, f64::NAN, -1.0, f64::INFINITY] {

@@ -1,4 +1,4 @@
-//! Normalised rows, the same bits for any number of threads, and refusals.
+//! Normalised rows, equal bits for any number of threads, and errors.
 
 use super::super::{Ops, Term};
 use super::*;

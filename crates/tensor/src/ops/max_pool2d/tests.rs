@@ -1,4 +1,4 @@
-//! Maximum pooling against its definition.
+//! Max pooling, compared with its definition.
 
 use super::*;
 
@@ -16,9 +16,9 @@ fn naive(
         let (mut max, mut place) = (f32::NEG_INFINITY, None);
         for tap in 0..options.kernel_size[0] * options.kernel_size[1] {
             let [u, v] = [tap / options.kernel_size[1], tap % options.kernel_size[1]];
-            let at = |axis: usize, window: usize, tap: usize, extent: usize| {
+            let at = |axis: usize, window: usize, tap: usize, size: usize| {
                 let place = window * options.stride[axis] + tap * options.dilation[axis];
-                place.checked_sub(options.padding[axis]).filter(|&place| place < extent)
+                place.checked_sub(options.padding[axis]).filter(|&place| place < size)
             };
             let row = at(0, window / columns, u, height);
             let column = at(1, window % columns, v, width);
@@ -37,16 +37,16 @@ fn naive(
     (y, gradient)
 }
 
-/// Bits, so that equal NaNs are equal.
+/// The bits, so that equal NaNs compare equal.
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| if x.is_nan() { 1 } else { x.to_bits() }).collect()
 }
 
-/// Images with equal elements, infinities and NaNs, under many geometries.
+/// Images with equal elements, infinities and NaNs, with many window settings.
 #[test]
 fn maxima_match_the_plain_loop() {
     let mut rng = Rng::seed(1);
-    for extents in [[1, 1], [4, 6], [5, 7], [9, 35], [26, 26]] {
+    for sizes in [[1, 1], [4, 6], [5, 7], [9, 35], [26, 26]] {
         for kernel_size in [[1, 1], [2, 2], [3, 3], [2, 3], [4, 1]] {
             for stride in [[2, 2], [1, 1], [2, 1], [3, 5]] {
                 for (padding, dilation, ceil_mode) in
@@ -54,7 +54,7 @@ fn maxima_match_the_plain_loop() {
                 {
                     let options =
                         Pool2dOptions { kernel_size, stride, padding, dilation, ceil_mode };
-                    let shape = Shape::from([2, 3, extents[0], extents[1]]);
+                    let shape = Shape::from([2, 3, sizes[0], sizes[1]]);
                     let operation = MaxPool2d { options };
                     let Ok(output) = Op::<f32>::output_shape(&operation, &[&shape]) else {
                         continue;
@@ -73,16 +73,16 @@ fn maxima_match_the_plain_loop() {
                         })
                         .remove(0)
                         .unwrap();
-                    let image = extents[0] * extents[1];
+                    let image = sizes[0] * sizes[1];
                     let windows = output[2] * output[3];
                     for plane in 0..6 {
                         let of = |t: &Tensor<f32>, length| {
                             t.to_vec()[plane * length..][..length].to_vec()
                         };
                         let expected =
-                            naive(&of(&x, image), extents, &options, output[3], &of(&g, windows));
+                            naive(&of(&x, image), sizes, &options, output[3], &of(&g, windows));
                         assert_eq!(bits(&of(&y, windows)), bits(&expected.0), "{options:?}");
-                        assert_eq!(of(&gradient, image), expected.1, "{options:?} {extents:?}");
+                        assert_eq!(of(&gradient, image), expected.1, "{options:?} {sizes:?}");
                     }
                 }
             }

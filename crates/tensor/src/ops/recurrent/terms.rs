@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ops::{Attributes, Ops, Term};
 use crate::tensor::Tensor;
 
-/// What a cell does, as operations on terms.
+/// A cell as operations on terms.
 pub trait CellTerms: Cell {
     /// The cell's own settings by name.
     fn attributes(&self) -> Attributes {
@@ -14,7 +14,8 @@ pub trait CellTerms: Cell {
     }
 
     /// The states after a step, from those before and from the products with
-    /// the input and with the state, their biases included, `[N, gates · hidden]`.
+    /// the input and with the state, including their biases, `[N, gates ·
+    /// hidden]`.
     ///
     /// # Errors
     ///
@@ -78,8 +79,9 @@ impl CellTerms for Rnn {
     }
 }
 
-/// Pushes the slices along the first axis: by halves, since each cut costs its
-/// gradient as much as all that it cuts from.
+/// Pushes the slices along the first axis. It halves the tensor repeatedly,
+/// since the gradient of a slice costs as much as the whole tensor that it was
+/// taken from.
 fn push_slices<T: Float>(x: &Term<T>, slices: &mut Vec<Term<T>>) -> Result<()> {
     match x.shape()[0] {
         0 => {}
@@ -94,7 +96,7 @@ fn push_slices<T: Float>(x: &Term<T>, slices: &mut Vec<Term<T>>) -> Result<()> {
 }
 
 impl<C: CellTerms> Recurrent<C> {
-    /// The output, step by step.
+    /// The output, computed step by step.
     pub(super) fn composed<T: Float>(&self, inputs: &[Term<T>]) -> Result<Term<T>> {
         let (x, rest) = (&inputs[0], &inputs[1..]);
         let (states, weights) = rest.split_at(C::STATES);
@@ -115,7 +117,8 @@ impl<C: CellTerms> Recurrent<C> {
                 .filter(|lengths| lengths.iter().any(|&length| step >= length));
             match ended {
                 None => states = new,
-                // Behind the end of a sample the output is 0 and the state stays.
+                // After the end of a sample the output is 0 and the state is
+                // constant.
                 Some(lengths) => {
                     let counts = Tensor::from_fn([lengths.len(), 1], |n| step < lengths[n]);
                     output = output.masked_fill(&counts.logical_not(), 0.0)?;

@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The product of all the other factors, times the cotangent: of those before
-/// a factor and those behind it. A quotient would fail where the product or a
+/// The product of all the other factors (those before a factor and those after
+/// it), times the cotangent. A quotient would fail where the product or a
 /// factor is 0, underflows or overflows.
 pub(super) fn prod_gradient<T: Float>(
     x: &Tensor<T>,
@@ -21,7 +21,7 @@ pub(super) fn prod_gradient<T: Float>(
 ) -> Tensor<T> {
     let shape = x.shape();
     let axes = shape.axes("reduction", axes).expect("the shape rule accepted the axes");
-    // The factors of one product side by side, in the last axis.
+    // The factors of each product, contiguous in the last axis.
     let kept = (0..shape.len()).filter(|axis| !axes.contains(axis));
     let order: SmallVec<[usize; 4]> = kept.chain(axes.iter().copied()).collect();
     let permuted = x.permuted(&order);
@@ -49,7 +49,7 @@ pub(super) fn prod_gradient<T: Float>(
     &others.permuted(&back) * &cotangent
 }
 
-/// The product over some axes, of halves of them again and again.
+/// The product over some axes, by repeated multiplication of halves.
 pub(super) fn product<T: Float>(x: &Term<T>, axes: &[isize], shape: &Shape) -> Result<Term<T>> {
     let axes = x.shape().axes("reduction", axes)?;
     if axes.iter().any(|&axis| x.shape()[axis] == 0) {
@@ -70,8 +70,8 @@ pub(super) fn product<T: Float>(x: &Term<T>, axes: &[isize], shape: &Shape) -> R
     x.reshape(shape.clone())
 }
 
-/// The cotangent shared equally among the elements that are the extreme; as no
-/// element equals a NaN, its share is NaN for all.
+/// The cotangent, shared equally among the elements that equal the extreme. If
+/// that is NaN, no element equals it, and every share is NaN.
 pub(super) fn extreme_gradient<T: Float>(
     x: &Tensor<T>,
     output: &Tensor<T>,
@@ -86,7 +86,7 @@ pub(super) fn extreme_gradient<T: Float>(
     zip(&winner, &share, shape, |w, s| w * s)
 }
 
-/// As [`extreme_gradient`], of terms: the shares are constant but for jumps.
+/// [`extreme_gradient`] for terms: the shares are piecewise constant.
 pub(super) fn extreme_gradient_terms<T: Float>(
     call: &TermCall<'_, T, ()>,
     axes: &[isize],
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(gradient([0.0, 0.0, 5.0]), [0.0, 0.0, 0.0]);
     }
 
-    /// Neither the product nor one over a factor is representable here.
+    /// Neither the product nor its quotient by a factor is representable here.
     #[test]
     fn the_gradient_of_a_product_does_not_divide() {
         let x = Tensor::from([[1e-39_f32, 2.0], [1e30, 1e30], [3.0, 4.0]]);

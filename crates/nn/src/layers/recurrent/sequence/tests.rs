@@ -115,7 +115,7 @@ fn what_does_not_fit_is_named() {
             .ends_with("expected a state h of shape [2, 2, 4], got [1, 2, 4]")
     );
     let state = RecurrentState { h: zeros([2, 2, 4]), c: None };
-    assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("has no cell state c"));
+    assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("lacks the cell state c"));
     assert!(message(&lstm, &[5, 2, 2], None).contains("weight_ih of shape [16, 2]"));
     assert!(LSTM::new(3, 0).init(&mut rng).is_err());
     assert!(LSTM::new(3, 4).num_layers(0).init(&mut rng).is_err());
@@ -127,7 +127,7 @@ fn what_does_not_fit_is_named() {
     let state = RecurrentState { h: zeros([1, 2, 4]), c: Some(zeros([1, 2, 4])) };
     assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("[1, 2, 2], got [1, 2, 4]"));
     let state = RecurrentState { h: zeros([1, 2, 2]), c: None };
-    assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("has no cell state c"));
+    assert!(message(&lstm, &[5, 2, 3], Some(&state)).ends_with("lacks the cell state c"));
     let narrow = message(&lstm, &[5, 2, 2], None);
     assert_eq!(narrow, "LSTM 3 → 4 → 2: expected inputs of width 3, got [5, 2, 2]");
 }

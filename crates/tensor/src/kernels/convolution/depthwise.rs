@@ -1,0 +1,592 @@
+//! Depthwise convolution: groups of one input channel, each with a kernel (or
+//! several) of its own.
+//!
+//! An output element sums few products, so the loads decide about the speed. All
+//! taps are summed in one pass over the output, eight vectors of it at a time,
+//! which stay in registers. Where rows are long, a vector holds neighbours of
+//! one channel, and channels are computed in turn. Where rows are shorter than a
+//! vector, as many channels as it has lanes are laid side by side, and a vector
+//! holds the same element of all of them. Both are the same loop: the numbers of
+//! a vector lie together, and a tap is an offset in memory and a vector of
+//! weights.
+//!
+//! The gradient of the input is a convolution of the cotangents for each phase
+//! of the stride: for the input elements that the same taps see.
+
+mod layout;
+
+use std::ops::Range;
+
+use self::layout::{
+    Grid, Lanes, Position, SideBySide, along_row, join, pad, repeat, scatter, split,
+};
+use super::Convolution;
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
+use crate::kernels::vector::{Kernel, Vector, from_fn};
+use crate::kernels::windows::Phases;
+
+/// Whether this method is the right one.
+pub(super) fn serves(c: &Convolution) -> bool {
+    c.groups > 1 && c.in_channels == 1
+}
+
+/// Which vectors are summed over which taps.
+struct Walk {
+    /// Where each tap finds in the planes what the first vector needs, and where
+    /// its weights are.
+    taps: Vec<[usize; 2]>,
+    grid: Grid,
+}
+
+impl Walk {
+    /// All taps from these starts, whose weights follow each other.
+    fn new(starts: Vec<usize>, grid: Grid, lanes: usize) -> Self {
+        let taps = starts.into_iter().enumerate().map(|(tap, start)| [start, tap * lanes]);
+        Self { taps: taps.collect(), grid }
+    }
+}
+
+/// The weights of blocks of channels that are computed side by side, each as
+/// taps × lanes; nothing where channels are computed in turn.
+pub(super) fn arranged<T: Float>(c: &Convolution, weight: &[T]) -> Option<Buffer<T>> {
+    let lanes = T::vectorised(Lanes);
+    SideBySide::new(c.windows.output()[1], c.windows.padded(), lanes)?;
+    Some(interleaved(weight, c.taps, lanes))
+}
+
+/// The rows of a weight, of so many elements, in blocks of `lanes` rows side by
+/// side; lanes without a row have 0.
+fn interleaved<T: Float>(weight: &[T], length: usize, lanes: usize) -> Buffer<T> {
+    let rows = weight.len() / length;
+    let mut table = Buffer::new(rows.next_multiple_of(lanes) * length);
+    for (i, slot) in table.as_mut_slice().iter_mut().enumerate() {
+        let (block, tap, lane) = (i / (length * lanes), i / lanes % length, i % lanes);
+        *slot = weight.get((block * lanes + lane) * length + tap).copied().unwrap_or(T::ZERO);
+    }
+    table
+}
+
+/// The output of one image. `table` is what [`arranged`] made.
+pub(super) fn forward<T: Float>(
+    c: &Convolution,
+    x: &[T],
+    (weight, table): (&[T], Option<&[T]>),
+    bias: Option<&[T]>,
+    image: usize,
+    y: &mut [T],
+) {
+    let (lanes, positions) = (T::vectorised(Lanes), c.windows.positions());
+    let x = &x[image * c.groups * c.input_length()..][..c.groups * c.input_length()];
+    let layout = SideBySide::new(c.windows.output()[1], c.windows.padded(), lanes);
+    let layout = layout.zip(table);
+    let walk = match layout {
+        Some((layout, _)) => Walk::new(layout.starts(&c.windows), layout.grid(&c.windows), lanes),
+        None => Walk::new(c.starts(), rows_of_plane(c, lanes, true), lanes),
+    };
+    let channels = lanes * rows_per_chunk(lanes * positions * c.cost());
+    for_each_chunk(y, channels * positions, c.cost(), |task, y| {
+        let channels = task * channels..task * channels + y.len() / positions;
+        match layout {
+            Some((layout, table)) => {
+                let table = &table[channels.start * c.taps..];
+                forward_side_by_side(c, x, table, bias, channels, (&layout, &walk), y);
+            }
+            None => forward_in_turn(c, x, weight, bias, channels, &walk, y),
+        }
+    });
+}
+
+/// The vectors along the rows of one channel's plane.
+fn rows_of_plane(c: &Convolution, lanes: usize, twice: bool) -> Grid {
+    let [height, width] = c.windows.output();
+    Grid::new(height, [c.windows.plane_row(), width], &along_row(width, lanes, twice))
+}
+
+/// The output of some channels, one after the other.
+fn forward_in_turn<T: Float>(
+    c: &Convolution,
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    channels: Range<usize>,
+    walk: &Walk,
+    y: &mut [T],
+) {
+    let lanes = T::vectorised(Lanes);
+    let mut planes = Planes::new(c, lanes);
+    let mut weights = vec![T::ZERO; c.taps * lanes];
+    let mut start = vec![T::ZERO; lanes];
+    for (channel, y) in channels.zip(y.chunks_exact_mut(c.windows.positions())) {
+        repeat(&weight[channel * c.taps..][..c.taps], lanes, &mut weights);
+        start.fill(bias.map_or(T::ZERO, |bias| bias[channel]));
+        let planes = planes.of(c, x, channel / c.out_channels);
+        T::vectorised(Sums { planes, weights: &weights, bias: &start, walk, y });
+    }
+}
+
+/// The plane of one group's input after the other.
+struct Planes<T: Float> {
+    buffer: Buffer<T>,
+    /// Whether a plane is the padded image, whose padding stays as it is.
+    padded: bool,
+}
+
+impl<T: Float> Planes<T> {
+    fn new(c: &Convolution, lanes: usize) -> Self {
+        // The vector of a row that is shorter reaches beyond the end.
+        let mut buffer = Buffer::new(c.windows.plane_length() + lanes);
+        buffer.as_mut_slice().fill(T::ZERO);
+        Self { buffer, padded: c.windows.strides() == [1, 1] }
+    }
+
+    /// What the channels of a group see of an image.
+    fn of(&mut self, c: &Convolution, x: &[T], group: usize) -> &[T] {
+        let x = &x[group * c.input_length()..][..c.input_length()];
+        let plane = &mut self.buffer.as_mut_slice()[..c.windows.plane_length()];
+        if self.padded {
+            pad(x, c.windows.input(), c.windows.paddings(), c.windows.padded(), plane);
+        } else {
+            c.windows.spread(x, T::ZERO, plane);
+        }
+        self.buffer.as_slice()
+    }
+}
+
+/// The output of some channels, a block of them side by side at a time.
+fn forward_side_by_side<T: Float>(
+    c: &Convolution,
+    x: &[T],
+    table: &[T],
+    bias: Option<&[T]>,
+    channels: Range<usize>,
+    (layout, walk): (&SideBySide, &Walk),
+    y: &mut [T],
+) {
+    let lanes = layout.lanes;
+    let mut planes = layout.planes();
+    let mut sums = Buffer::new(c.windows.positions() * lanes);
+    let mut start = vec![T::ZERO; lanes];
+    let blocks =
+        y.chunks_mut(lanes * c.windows.positions()).zip(table.chunks_exact(lanes * c.taps));
+    for (block, (y, weights)) in blocks.enumerate() {
+        let first = channels.start + block * lanes;
+        let channels = first..channels.end.min(first + lanes);
+        if let Some(bias) = bias {
+            start[..channels.len()].copy_from_slice(&bias[channels.clone()]);
+        }
+        let planes = layout.lay_out(c, x, &channels, &mut planes);
+        T::vectorised(Sums { planes, weights, bias: &start, walk, y: sums.as_mut_slice() });
+        split(sums.as_slice(), lanes, y);
+    }
+}
+
+/// The sums for one phase of the rows and one of the columns.
+struct Part {
+    walk: Walk,
+    /// The phases' numbers.
+    phases: [usize; 2],
+}
+
+/// The gradient of the input, from the cotangent `g` of the output.
+pub(super) fn input_gradient<T: Float>(c: &Convolution, weight: &[T], g: &[T], gradient: &mut [T]) {
+    let (lanes, length) = (T::vectorised(Lanes), c.input_length());
+    let [rows, columns] = c.windows.phases();
+    let (width, padded) = (c.windows.input()[1], [rows.length, columns.length]);
+    let narrowest = columns.phases.first().map_or(0, |phase| phase.count);
+    let planes = [c.out_channels * padded[0], padded[1]];
+    let layout = SideBySide::new(narrowest, planes, lanes);
+    let unit = if layout.is_some() { lanes } else { 1 };
+    let kernel_width = c.windows.tap_distances()[1].len();
+    // Where rows are in one piece, they need not be put together.
+    let whole = columns.phases.len() == 1;
+    let mut parts = Vec::new();
+    for (i, row) in rows.phases.iter().enumerate() {
+        for (j, column) in columns.phases.iter().enumerate() {
+            let mut taps = Vec::new();
+            for output in 0..c.out_channels {
+                for &[u, y] in &row.taps {
+                    for &[v, x] in &column.taps {
+                        let start = (output * padded[0] + y) * padded[1] + x;
+                        let tap = output * c.taps + u * kernel_width + v;
+                        taps.push([start * unit, tap * lanes]);
+                    }
+                }
+            }
+            let step = padded[1] * unit;
+            let grid = if layout.is_some() {
+                let position = |i: usize| Position {
+                    x: i * lanes,
+                    y: i * columns.stride * lanes,
+                    count: lanes,
+                };
+                let positions: Vec<_> = (0..column.count).map(position).collect();
+                Grid::new(row.count, [step, rows.stride * width * lanes], &positions)
+            } else {
+                let to = if whole { rows.stride * width } else { column.count };
+                Grid::new(row.count, [step, to], &along_row(column.count, lanes, true))
+            };
+            parts.push(Part { walk: Walk { taps, grid }, phases: [i, j] });
+        }
+    }
+    let table = layout.map(|_| interleaved(weight, c.weight_length(), lanes));
+    let cost = c.cost() * c.out_channels;
+    let groups = lanes * rows_per_chunk(lanes * length * cost);
+    for_each_chunk(gradient, c.groups * length, cost, |image, gradient| {
+        let g = &g[image * c.groups * c.output_length()..][..c.groups * c.output_length()];
+        for_each_chunk(gradient, groups * length, cost, |task, gradient| {
+            let first = task * groups;
+            let groups = first..first + gradient.len() / length;
+            let problem = GradientOf { c, g, groups, phases: [&rows, &columns], parts: &parts };
+            match (layout, &table) {
+                (Some(layout), Some(table)) => {
+                    let table = &table.as_slice()[first * c.weight_length()..];
+                    problem.side_by_side(&layout, table, gradient);
+                }
+                _ => problem.in_turn(weight, gradient),
+            }
+        });
+    });
+}
+
+/// The gradient of the input of some groups of one image.
+struct GradientOf<'a, T> {
+    c: &'a Convolution,
+    g: &'a [T],
+    groups: Range<usize>,
+    /// Of rows and columns.
+    phases: [&'a Phases; 2],
+    parts: &'a [Part],
+}
+
+impl<T: Float> GradientOf<'_, T> {
+    /// Rows and columns of the padded cotangents, and the zeros before them.
+    fn padded(&self) -> ([usize; 2], [usize; 2]) {
+        (self.phases.map(|axis| axis.length), self.phases.map(|axis| axis.before))
+    }
+
+    fn in_turn(self, weight: &[T], gradient: &mut [T]) {
+        let (c, lanes) = (self.c, T::vectorised(Lanes));
+        let (padded, before) = self.padded();
+        let ([rows, columns], width) = (self.phases, c.windows.input()[1]);
+        let mut planes = Buffer::new(c.out_channels * padded[0] * padded[1] + lanes);
+        planes.as_mut_slice().fill(T::ZERO);
+        let mut weights = vec![T::ZERO; c.weight_length() * lanes];
+        let bias = &vec![T::ZERO; lanes];
+        let whole = columns.phases.len() == 1;
+        let mut pieces = vec![Vec::new(); columns.phases.len()];
+        for (group, gradient) in self.groups.zip(gradient.chunks_exact_mut(c.input_length())) {
+            let g = &self.g[group * c.output_length()..][..c.output_length()];
+            let each = planes.as_mut_slice().chunks_exact_mut(padded[0] * padded[1]);
+            for (g, plane) in g.chunks_exact(c.windows.positions()).zip(each) {
+                pad(g, c.windows.output(), before, padded, plane);
+            }
+            repeat(&weight[group * c.weight_length()..][..c.weight_length()], lanes, &mut weights);
+            let (planes, weights) = (planes.as_slice(), &weights[..]);
+            for Part { walk, phases: [i, j] } in self.parts {
+                let (row, column) = (&rows.phases[*i], &columns.phases[*j]);
+                if whole {
+                    let y = &mut gradient[row.first * width..];
+                    T::vectorised(Sums { planes, weights, bias, walk, y });
+                    continue;
+                }
+                pieces[*j].resize(row.count * column.count, T::ZERO);
+                T::vectorised(Sums { planes, weights, bias, walk, y: &mut pieces[*j] });
+                if j + 1 == pieces.len() {
+                    scatter(&pieces, row, [rows.stride, width], gradient);
+                }
+            }
+        }
+    }
+
+    fn side_by_side(self, layout: &SideBySide, table: &[T], gradient: &mut [T]) {
+        let (c, lanes) = (self.c, layout.lanes);
+        let (padded, before) = self.padded();
+        let ([rows, columns], [height, width]) = (self.phases, c.windows.input());
+        let positions = c.windows.positions();
+        let mut planes = layout.planes();
+        let mut joined = Buffer::new(positions * lanes);
+        let mut sums = Buffer::new(height * width * lanes);
+        let bias = &vec![T::ZERO; lanes];
+        let blocks = gradient.chunks_mut(lanes * height * width);
+        for (block, gradient) in blocks.enumerate() {
+            let group = self.groups.start + block * lanes;
+            let count = gradient.len() / (height * width);
+            let each = planes.as_mut_slice().chunks_exact_mut(padded[0] * padded[1] * lanes);
+            for (output, plane) in each.enumerate() {
+                let g = &self.g[(group * c.out_channels + output) * positions..];
+                join(g, c.output_length(), [count, positions], joined.as_mut_slice());
+                let ([rows, columns], [above, left]) = (c.windows.output(), before);
+                let size = [padded[0], padded[1] * lanes];
+                let image = [rows, columns * lanes];
+                pad(joined.as_slice(), image, [above, left * lanes], size, plane);
+            }
+            let weights = &table[block * lanes * c.weight_length()..];
+            for Part { walk, phases: [i, j] } in self.parts {
+                let first = rows.phases[*i].first * width + columns.phases[*j].first;
+                let y = &mut sums.as_mut_slice()[first * lanes..];
+                T::vectorised(Sums { planes: planes.as_slice(), weights, bias, walk, y });
+            }
+            split(sums.as_slice(), lanes, gradient);
+        }
+    }
+}
+
+/// Adds the gradient of the weight over some images to `sum`.
+pub(super) fn add_weight_gradient<T: Float>(
+    c: &Convolution,
+    x: &[T],
+    g: &[T],
+    images: Range<usize>,
+    sum: &mut [T],
+) {
+    let (lanes, positions) = (T::vectorised(Lanes), c.windows.positions());
+    let layout = SideBySide::new(c.windows.output()[1], c.windows.padded(), lanes);
+    let walk = match layout {
+        Some(layout) => Walk::new(layout.starts(&c.windows), layout.grid(&c.windows), lanes),
+        None => Walk::new(c.starts(), rows_of_plane(c, lanes, false), lanes),
+    };
+    let of_image = |image: usize| {
+        let x = &x[image * c.groups * c.input_length()..][..c.groups * c.input_length()];
+        (x, &g[image * c.groups * c.output_length()..][..c.groups * c.output_length()])
+    };
+    let cost = (images.len() * positions).div_ceil(4);
+    let channels = lanes * rows_per_chunk(lanes * c.taps * cost);
+    for_each_chunk(sum, channels * c.taps, cost, |task, sum| {
+        let first = task * channels;
+        let mut sums = vec![T::ZERO; c.taps * lanes];
+        if let Some(layout) = layout {
+            let mut planes = layout.planes();
+            let mut joined = Buffer::new(positions * lanes);
+            for (block, sum) in sum.chunks_mut(lanes * c.taps).enumerate() {
+                let first = first + block * lanes;
+                let channels = first..first + sum.len() / c.taps;
+                sums.fill(T::ZERO);
+                for image in images.clone() {
+                    let (x, g) = of_image(image);
+                    let planes = layout.lay_out(c, x, &channels, &mut planes);
+                    let size = [channels.len(), positions];
+                    join(&g[first * positions..], positions, size, joined.as_mut_slice());
+                    let (g, sums) = (joined.as_slice(), &mut sums);
+                    T::vectorised(Products { planes, g, walk: &walk, sums });
+                }
+                for (channel, sum) in sum.chunks_exact_mut(c.taps).enumerate() {
+                    for (sum, lanes) in sum.iter_mut().zip(sums.chunks_exact(lanes)) {
+                        *sum += lanes[channel];
+                    }
+                }
+            }
+            return;
+        }
+        let mut planes = Planes::new(c, lanes);
+        for (channel, sum) in (first..).zip(sum.chunks_exact_mut(c.taps)) {
+            sums.fill(T::ZERO);
+            for image in images.clone() {
+                let (x, g) = of_image(image);
+                let planes = planes.of(c, x, channel / c.out_channels);
+                let (g, sums) = (&g[channel * positions..][..positions], &mut sums);
+                T::vectorised(Products { planes, g, walk: &walk, sums });
+            }
+            for (sum, lanes) in sum.iter_mut().zip(sums.chunks_exact(lanes)) {
+                *sum += lanes.iter().copied().sum::<T>();
+            }
+        }
+    });
+}
+
+/// Sums of products over taps for all vectors of a grid.
+struct Sums<'a, T> {
+    planes: &'a [T],
+    /// A vector for each tap.
+    weights: &'a [T],
+    /// What the sums begin with, one number for each lane.
+    bias: &'a [T],
+    walk: &'a Walk,
+    y: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(mut self) {
+        self.walk.check::<V, T>(self.planes);
+        let walk = self.walk;
+        for (rows, mut positions) in walk.grid.parts() {
+            while let [_, rest @ ..] = positions {
+                let done = match rest.len() {
+                    7.. => self.piece::<V, 8>(rows, positions),
+                    3.. => self.piece::<V, 4>(rows, positions),
+                    1.. => self.piece::<V, 2>(rows, positions),
+                    0 => self.piece::<V, 1>(rows, positions),
+                };
+                positions = &positions[done..];
+            }
+        }
+    }
+}
+
+impl Walk {
+    /// Checks that a vector at the largest start and position lies in the
+    /// planes.
+    fn check<V: Vector<T>, T>(&self, planes: &[T]) {
+        let start = self.taps.iter().map(|tap| tap[0]).max().unwrap_or(0);
+        assert!(self.grid.end() + start + V::LANES <= planes.len(), "beyond the planes");
+    }
+}
+
+impl<T: Float> Sums<'_, T> {
+    /// The first `N` vectors of these positions, for rows that begin there.
+    #[inline(always)]
+    fn piece<V: Vector<T>, const N: usize>(
+        &mut self,
+        rows: [usize; 2],
+        positions: &[Position],
+    ) -> usize {
+        let positions: &[Position; N] = positions.first_chunk().expect("as many positions");
+        let offsets: [usize; N] = from_fn(|i| rows[0] + positions[i].x);
+        let mut sums = [V::load(self.bias); N];
+        for &[start, weights] in &self.walk.taps {
+            let weights = V::load(&self.weights[weights..][..V::LANES]);
+            for i in 0..N {
+                let first = start + offsets[i];
+                // SAFETY: a vector at the largest start and position lies in
+                // the planes, as was checked.
+                let x = V::load(unsafe { self.planes.get_unchecked(first..first + V::LANES) });
+                sums[i] = sums[i].plus_product(weights, x);
+            }
+        }
+        for (position, sum) in positions.iter().zip(sums) {
+            let y = &mut self.y[rows[1] + position.y..][..position.count];
+            if position.count == V::LANES { sum.store(y) } else { sum.store_part(y) }
+        }
+        N
+    }
+}
+
+/// Adds to each tap's sums, one for each lane, the products of all vectors of a
+/// grid.
+struct Products<'a, T> {
+    planes: &'a [T],
+    g: &'a [T],
+    walk: &'a Walk,
+    /// Taps × lanes.
+    sums: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Products<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T>>(mut self) {
+        self.walk.check::<V, T>(self.planes);
+        let (mut first, count) = (0, self.walk.taps.len());
+        while first < count {
+            first += match count - first {
+                6.. => self.taps::<V, 9>(first),
+                4.. => self.taps::<V, 5>(first),
+                _ => self.taps::<V, 3>(first),
+            };
+        }
+    }
+}
+
+impl<T: Float> Products<'_, T> {
+    /// The sums of `N` taps from one on. What is computed in the place of a
+    /// missing tap is not used.
+    #[inline(always)]
+    fn taps<V: Vector<T>, const N: usize>(&mut self, first: usize) -> usize {
+        let taps = &self.walk.taps[first..];
+        let starts: [usize; N] = from_fn(|i| taps[i.min(taps.len() - 1)][0]);
+        let mut sums = [V::splat(T::ZERO); N];
+        for (rows, positions) in self.walk.grid.parts() {
+            for position in positions {
+                let offset = rows[0] + position.x;
+                let g = &self.g[rows[1] + position.y..][..position.count];
+                if position.count == V::LANES {
+                    let g = V::load(g);
+                    for i in 0..N {
+                        let first = offset + starts[i];
+                        // SAFETY: a vector at the largest start and position
+                        // lies in the planes, as was checked.
+                        let x = unsafe { self.planes.get_unchecked(first..first + V::LANES) };
+                        sums[i] = sums[i].plus_product(g, V::load(x));
+                    }
+                } else {
+                    // What follows in the planes may be infinite.
+                    let g = V::load_part(g);
+                    for i in 0..N {
+                        let x = &self.planes[offset + starts[i]..][..position.count];
+                        sums[i] = sums[i].plus_product(g, V::load_part(x));
+                    }
+                }
+            }
+        }
+        let slots = self.sums[first * V::LANES..].chunks_exact_mut(V::LANES);
+        for (slot, sum) in slots.zip(sums) {
+            V::load(slot).plus(sum).store(slot);
+        }
+        N
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::vector::assert_kinds_agree;
+    use crate::kernels::windows::{Sliding, Windows};
+    use crate::random::Rng;
+
+    /// The sums and the products of one plane, as vectors along its rows.
+    #[derive(Clone)]
+    struct Both<'a> {
+        c: &'a Convolution,
+        plane: &'a [f32],
+        weight: &'a [f32],
+        g: &'a [f32],
+    }
+
+    impl Kernel<f32> for Both<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<V: Vector<f32>>(self) -> Vec<f32> {
+            let Self { c, plane, weight, g } = self;
+            let planes = &[plane, &[0.0; 64]].concat();
+            let mut weights = vec![0.0; c.taps * V::LANES];
+            repeat(weight, V::LANES, &mut weights);
+            let walk = |twice| Walk::new(c.starts(), rows_of_plane(c, V::LANES, twice), V::LANES);
+            let (mut y, bias) = (vec![0.0; c.windows.positions()], &[0.5; 64]);
+            Sums { planes, weights: &weights, bias, walk: &walk(true), y: &mut y }.run::<V>();
+            let mut sums = vec![0.0; c.taps * V::LANES];
+            Products { planes, g, walk: &walk(false), sums: &mut sums }.run::<V>();
+            y.extend(sums.chunks_exact(V::LANES).map(|lanes| lanes.iter().sum::<f32>()));
+            y
+        }
+    }
+
+    /// Every instruction set against the portable arrays; the tests of the
+    /// operation compare the widest with a plain loop.
+    #[test]
+    fn all_instruction_sets_agree() {
+        let mut rng = Rng::seed(1);
+        for (width, kernel, stride) in [(3, 3, 1), (9, 2, 1), (17, 3, 2), (40, 5, 1), (70, 3, 1)] {
+            let sliding = Sliding {
+                kernel_size: [kernel; 2],
+                stride: [stride; 2],
+                padding: [1, 1],
+                dilation: [1, 1],
+                ceil_mode: false,
+            };
+            let windows = Windows::new("test", [9, width], &sliding).unwrap();
+            let c = &Convolution::new(1, 2, [1, 1], windows, &sliding);
+            let mut random = |length| (0..length).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+            let (weight, g) = (&random(c.taps), &random(windows.positions()));
+            let mut plane = vec![0.0; c.planes_length()];
+            c.spread(&random(c.input_length()), &mut plane);
+            let both = Both { c, plane: &plane, weight, g };
+            assert_kinds_agree(&both, 1e-4, &format!("width {width}"));
+        }
+    }
+}

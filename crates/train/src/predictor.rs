@@ -1,0 +1,386 @@
+//! [`Predictor`]: a model with its preprocessing and the names of its classes.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use dendra_autograd::{Entry, EntryMut, Parameters, Path, Tape, Var};
+use dendra_datasets::{Prepare, Preprocessing, Samples};
+use dendra_nn::{Model, Output, Sequential, StateFile};
+use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::trainer::EVALUATION_BATCH;
+
+/// The metadata's key of the preprocessing.
+const PREPROCESSING: &str = "dendra.preprocessing";
+
+/// The metadata's key of the names of the classes.
+const CLASSES: &str = "dendra.classes";
+
+/// The version of the format that is written, and the only one that is read.
+const VERSION: u64 = 1;
+
+/// A preprocessing in the metadata of a file, as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written<P> {
+    version: u64,
+    kind: String,
+    settings: P,
+}
+
+/// The part of it that no kind and no version changes.
+#[derive(Deserialize)]
+struct Kind {
+    version: u64,
+    kind: String,
+}
+
+/// A model together with what makes its inputs of raw data, and with the names
+/// of its classes.
+///
+/// All of it is one file, so that another program predicts without the training
+/// data: rows of a table with an `Encoder`, files of pictures with an
+/// `ImageEncoder`, texts with a [`TextEncoder`](dendra_datasets::TextEncoder),
+/// or anything with a [`Preprocessing`] of one's own. It is trained as the model
+/// alone is, and every checkpoint of that training can predict too. PyTorch
+/// reads the state from the file as from any other.
+///
+/// ```
+/// use dendra_datasets::{TensorDataset, TextEncoder, Vocabulary};
+/// use dendra_losses::CrossEntropy;
+/// use dendra_nn::Sequential;
+/// use dendra_optim::Adam;
+/// use dendra_tensor::{Rng, Tensor};
+/// use dendra_train::{Fit, Predictor, Trainer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("mood.safetensors");
+/// let texts = ["a good day", "what a bad day", "all is good", "all is bad"];
+/// let encoder = TextEncoder::new(Vocabulary::words(texts, 100), 5)?;
+/// let data = TensorDataset::classification(encoder.inputs(&texts)?, Tensor::from([1, 0, 1, 0]), 2)?;
+/// let model = Sequential::tokens([5])
+///     .embedding(encoder.vocabulary().len(), 4)
+///     .gru(4)
+///     .last_step()
+///     .dense(2)
+///     .build(&mut Rng::seed(1))?;
+/// let model = Predictor::new(model, encoder).classes(["bad", "good"]);
+/// let mut trainer = Trainer::new(model, Adam::new(0.05), CrossEntropy::new());
+/// trainer.fit(&data, Fit::epochs(40).quiet())?;
+/// trainer.model().save(&path)?;
+///
+/// // Another program:
+/// let model = Predictor::<TextEncoder>::load(&path)?;
+/// let answer = &model.predict("a good idea")?[0];
+/// assert_eq!(answer.class(), "good");
+/// println!("{answer}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Predictor<P, M = Sequential> {
+    model: M,
+    preprocessing: P,
+    classes: Arc<[String]>,
+}
+
+impl<P, M> Predictor<P, M> {
+    /// A model of the inputs that `preprocessing` makes.
+    pub fn new(model: M, preprocessing: P) -> Self {
+        Self { model, preprocessing, classes: Arc::default() }
+    }
+
+    /// Names the classes, in the order of their labels.
+    #[must_use]
+    pub fn classes<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.classes = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The model alone.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The preprocessing.
+    pub fn preprocessing(&self) -> &P {
+        &self.preprocessing
+    }
+
+    /// What the classes are called, in the order of their labels; empty where
+    /// no one has said.
+    pub fn class_names(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The model's outputs for raw data: the numbers themselves, which for a
+    /// regression are the prediction.
+    ///
+    /// # Errors
+    ///
+    /// When the preprocessing or the model refuses the data.
+    pub fn outputs<R: ?Sized>(&self, raw: &R) -> Result<Tensor>
+    where
+        P: Prepare<R>,
+        P::Input: Samples,
+        M: Model<P::Input, Output = Var>,
+    {
+        let inputs = self.preprocessing.prepare(raw)?;
+        outputs(&|inputs: &P::Input| self.model.run(inputs, &Tape::inference()), &inputs)
+    }
+
+    /// The class of each sample of raw data, with the probabilities. The
+    /// model's outputs, `[samples, classes]`, are logits or probabilities; of
+    /// two classes, `[samples, 1]` is the logit of the second.
+    ///
+    /// # Errors
+    ///
+    /// When the preprocessing or the model refuses the data, the classes have
+    /// no names, or the outputs are not finite or of another shape.
+    pub fn predict<R: ?Sized>(&self, raw: &R) -> Result<Vec<Prediction>>
+    where
+        P: Prepare<R>,
+        P::Input: Samples,
+        M: Model<P::Input, Output = Var>,
+    {
+        predictions(&self.outputs(raw)?, &self.classes)
+    }
+}
+
+impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
+    /// Writes model, preprocessing and names of classes to a safetensors file.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sequential::save`]; when the preprocessing cannot be written
+    /// as JSON.
+    pub fn save(&self, path: impl AsRef<FilePath>) -> Result<()> {
+        let path = path.as_ref();
+        let place = |error: Error| error.within(path.display().to_string());
+        let mut file = match (&self.model as &dyn Any).downcast_ref::<Sequential>() {
+            Some(model) => model.to_file().map_err(place)?,
+            None => StateFile { state: self.model.state_dict(), metadata: self.model.metadata() },
+        };
+        file.metadata.extend(self.about().map_err(place)?);
+        file.write(path)
+    }
+
+    /// As [`load`](Predictor::load), into a model of one's own, which has the
+    /// saved one's layers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Predictor::load).
+    pub fn load_into(model: M, path: impl AsRef<FilePath>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = StateFile::read(path)?;
+        let (preprocessing, classes) = read(&file, path)?;
+        let mut model = model;
+        model
+            .load_state_dict(&file.into_model_state())
+            .map_err(|error| error.within(path.display().to_string()))?;
+        Ok(Self { model, preprocessing, classes })
+    }
+}
+
+impl<P: Preprocessing, M> Predictor<P, M> {
+    /// What it adds to the metadata of a file.
+    fn about(&self) -> Result<[(String, String); 2]> {
+        let failed = |error: serde_json::Error| {
+            Error::argument("the preprocessing", format!("cannot be written: {error}"))
+        };
+        let written =
+            Written { version: VERSION, kind: P::KIND.to_owned(), settings: &self.preprocessing };
+        let preprocessing = serde_json::to_string(&written).map_err(failed)?;
+        let classes = serde_json::to_string(&*self.classes).map_err(failed)?;
+        Ok([(PREPROCESSING.to_owned(), preprocessing), (CLASSES.to_owned(), classes)])
+    }
+}
+
+impl<P: Preprocessing> Predictor<P> {
+    /// Reads what [`save`](Self::save) has written, or a checkpoint of the
+    /// training of a predictor.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sequential::load`]; when the file holds no preprocessing,
+    /// another kind of it than `P`, or one that makes no sense or does not make
+    /// the inputs that the network takes.
+    pub fn load(path: impl AsRef<FilePath>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = StateFile::read(path)?;
+        let (preprocessing, classes): (P, _) = read(&file, path)?;
+        let model = Sequential::from_file(file, path)?;
+        let (made, taken) = (preprocessing.input_shape(), model.input_shape());
+        if made != *taken {
+            let message = format!("the network takes {taken}, and the preprocessing makes {made}");
+            return Err(Error::file(path, message));
+        }
+        Ok(Self { model, preprocessing, classes })
+    }
+}
+
+/// The preprocessing and the names of the classes that a file holds.
+fn read<P: Preprocessing>(file: &StateFile, path: &FilePath) -> Result<(P, Arc<[String]>)> {
+    let wrong = |message: String| Error::file(path, message);
+    let parse_error = |error: serde_json::Error| wrong(format!("the preprocessing: {error}"));
+    let json = file.metadata.get(PREPROCESSING).ok_or_else(|| {
+        wrong("holds no preprocessing: save the model with `Predictor::save`".to_owned())
+    })?;
+    let Kind { version, kind } = serde_json::from_str(json).map_err(parse_error)?;
+    if version != VERSION || kind != P::KIND {
+        return Err(wrong(format!(
+            "its preprocessing is `{kind}` of format version {version}, this program reads `{}` of \
+             {VERSION}",
+            P::KIND
+        )));
+    }
+    let written: Written<P> = serde_json::from_str(json).map_err(parse_error)?;
+    written.settings.check().map_err(|error| wrong(format!("the preprocessing: {error}")))?;
+    let classes = match file.metadata.get(CLASSES) {
+        None => Arc::default(),
+        Some(json) => serde_json::from_str::<Vec<String>>(json)
+            .map_err(|error| wrong(format!("the names of the classes: {error}")))?
+            .into(),
+    };
+    Ok((written.settings, classes))
+}
+
+/// A model's outputs, computed a batch at a time.
+fn outputs<I: Samples>(run: &dyn Fn(&I) -> Result<Var>, inputs: &I) -> Result<Tensor> {
+    let samples = inputs.count();
+    if samples <= EVALUATION_BATCH {
+        return Ok(run(inputs)?.into_values());
+    }
+    let starts = (0..samples).step_by(EVALUATION_BATCH);
+    let outputs = starts.map(|start| {
+        let indices: Vec<usize> = (start..samples.min(start + EVALUATION_BATCH)).collect();
+        Ok(run(&inputs.choose(&indices)?)?.into_values())
+    });
+    let outputs = outputs.collect::<Result<Vec<_>>>()?;
+    Samples::join(&outputs.iter().collect::<Vec<_>>())
+}
+
+/// A model within a predictor trains as it would alone.
+impl<P: Preprocessing, M: Parameters> Parameters for Predictor<P, M> {
+    fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, f32>)) {
+        self.model.visit(path, visitor);
+    }
+
+    fn visit_mut<'a>(
+        &'a mut self,
+        path: &mut Path,
+        visitor: &mut dyn FnMut(&Path, EntryMut<'a, f32>),
+    ) {
+        self.model.visit_mut(path, visitor);
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        let mut metadata = self.model.metadata();
+        // `save` tells why there is none.
+        metadata.extend(self.about().into_iter().flatten());
+        metadata
+    }
+}
+
+impl<P: Preprocessing, M: Model<I>, I> Model<I> for Predictor<P, M> {
+    type Output = M::Output;
+
+    fn run(&self, inputs: &I, tape: &Tape) -> Result<M::Output> {
+        self.model.run(inputs, tape)
+    }
+}
+
+/// What a [`Predictor`] says of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    label: usize,
+    probabilities: Vec<f64>,
+    classes: Arc<[String]>,
+}
+
+impl Prediction {
+    /// The name of the most probable class.
+    pub fn class(&self) -> &str {
+        &self.classes[self.label]
+    }
+
+    /// The label of the most probable class.
+    pub fn label(&self) -> usize {
+        self.label
+    }
+
+    /// The probability of the most probable class.
+    pub fn probability(&self) -> f64 {
+        self.probabilities[self.label]
+    }
+
+    /// The classes with their probabilities, the most probable one first.
+    pub fn ranked(&self) -> Vec<(&str, f64)> {
+        let names = self.classes.iter().map(String::as_str);
+        let mut ranked: Vec<_> = names.zip(self.probabilities.iter().copied()).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+}
+
+/// Prints `cat (97.1%)`.
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:.1}%)", self.class(), 100.0 * self.probability())
+    }
+}
+
+fn predictions(outputs: &Tensor, classes: &Arc<[String]>) -> Result<Vec<Prediction>> {
+    const PLACE: &str = "Predictor::predict";
+    if classes.is_empty() {
+        let message = "the classes have no names: give them with `Predictor::classes`. A \
+                       regression's predictions are its `outputs`";
+        return Err(Error::argument(PLACE, message));
+    }
+    let probabilities = match outputs.shape()[..] {
+        [_, 1] if classes.len() == 2 => {
+            let second = outputs.map(f64::from).sigmoid();
+            Tensor::cat(&[&second.map(|p| 1.0 - p), &second], 1)?
+        }
+        [_, found] if found == classes.len() => probabilities(outputs)?,
+        _ => {
+            let expected = format!("[samples, {}]", classes.len());
+            let message = format!("expected outputs {expected}, got {}", outputs.shape());
+            return Err(Error::shape(PLACE, message));
+        }
+    };
+    let rows = probabilities.to_vec();
+    let rows = rows.chunks_exact(classes.len()).enumerate().map(|(sample, row)| {
+        let finite = row.iter().all(|p| p.is_finite());
+        let best =
+            (0..row.len()).reduce(|best, next| if row[next] > row[best] { next } else { best });
+        let label = best
+            .filter(|_| finite)
+            .ok_or_else(|| Error::not_finite(PLACE, format!("the outputs for sample {sample}")))?;
+        Ok(Prediction { label, probabilities: row.to_vec(), classes: Arc::clone(classes) })
+    });
+    rows.collect()
+}
+
+/// The probabilities that a model's outputs, `[samples, classes]`, are, or are
+/// the logits of.
+pub(crate) fn probabilities<T: Float>(outputs: &Tensor<T>) -> Result<Tensor<f64>> {
+    let [_, classes] = outputs.shape()[..] else {
+        let message = format!("expected outputs [batch, classes], got {}", outputs.shape());
+        return Err(Error::shape("probabilities", message));
+    };
+    let given = outputs.map(T::to_f64);
+    let is_distribution = |row: &[f64]| {
+        row.iter().all(|p| (0.0..=1.0).contains(p)) && (row.iter().sum::<f64>() - 1.0).abs() < 1e-3
+    };
+    if given.to_vec().chunks_exact(classes.max(1)).all(is_distribution) {
+        return Ok(given);
+    }
+    outputs.softmax(1).map(|probabilities| probabilities.map(T::to_f64))
+}
