@@ -22,6 +22,8 @@ mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::fmt;
+
 use super::matrices::fits;
 #[cfg(target_arch = "x86_64")]
 use super::simd;
@@ -94,6 +96,12 @@ impl<T> Problem<'_, T> {
 /// A right matrix in the order in which the kernels read it, for many products
 /// that share it. Empty where no kernel of ours multiplies.
 pub struct Panels<T: Element>(Option<Buffer<T>>);
+
+impl<T: Element> fmt::Debug for Panels<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panels").finish_non_exhaustive()
+    }
+}
 
 impl<T: Element> Panels<T> {
     /// Those of a number type without a kernel.
