@@ -113,7 +113,7 @@ fn runs_keep_a_folder_each_and_are_compared() {
             assert!(path.join(file).is_file(), "{file}");
         }
         let table = std::fs::read_to_string(path.join("history.csv")).unwrap();
-        assert_eq!(table.lines().count(), 1 + epochs);
+        assert_eq!(table.lines().count(), 1 + epochs as usize);
     }
     std::fs::create_dir(folder.path().join("something else")).unwrap();
     let compared = compare_runs(folder.path()).unwrap();

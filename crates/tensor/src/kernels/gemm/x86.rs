@@ -245,12 +245,14 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: u
             offset += a_column;
             b = b.add(t.b_step);
         }
+        // AMD's CPUs take a dozen cycles and more for each store with a mask of AVX2.
+        let is_whole = t.columns == VECTORS * S::LANES;
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let to = t.c.add(r * t.c_step + v * S::LANES);
                 let plus = t.plus.wrapping_add(r * t.plus_step + v * S::LANES);
                 let adds = !t.plus.is_null();
-                if v < last {
+                if v < last || is_whole {
                     (if adds { S::load(plus).add(sum) } else { sum }).store(to);
                 } else {
                     let sum = if adds { S::load_masked(plus, mask).add(sum) } else { sum };
@@ -301,7 +303,7 @@ unsafe fn copy<S: Simd>(
 
 macro_rules! kernels {
     ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+,
-     packed $packed:literal, wide $wide:literal) => {
+     packed $packed:literal, wide $wide:literal, rows $row_block:literal) => {
         /// The kernels for this instruction set and number type.
         pub(super) static $name: Kernels<$number> = {
             /// # Safety
@@ -342,23 +344,24 @@ macro_rules! kernels {
                 packed: PACKED,
                 wide: WIDE,
                 wide_panels: $wide / 2,
+                row_block: $row_block,
             }
         };
     };
 }
 kernels!(
     AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14,
-    packed 16, wide 8
+    packed 16, wide 8, rows 224
 );
 kernels!(
     AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14,
-    packed 16, wide 8
+    packed 16, wide 8, rows 224
 );
 kernels!(
     AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6,
-    packed 8, wide 4
+    packed 8, wide 4, rows 96
 );
 kernels!(
     AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6,
-    packed 8, wide 4
+    packed 8, wide 4, rows 96
 );
