@@ -231,7 +231,7 @@ mod tests {
         );
         assert_eq!(
             line(79),
-            "epoch 2/10 ━━━━─── 30000/60000  loss 0.0661  accuracy 98.00%  f1 0.9700  1s left"
+            "epoch 2/10 ━━━━━━━━───────── 30000/60000  loss 0.0661  accuracy 98.00%  1s left"
         );
         assert_eq!(line(39), "epoch 2/10 30000/60000  loss 0.0661");
     }
