@@ -28,8 +28,8 @@ struct Arguments {
     layers: usize,
     /// How often to go through the text
     #[arg(long, value_name = "N", default_value = "20")]
-    #[arg(value_parser = numbers::at_least::<0, usize>, allow_negative_numbers = true)]
-    epochs: usize,
+    #[arg(value_parser = numbers::at_least::<0, u64>, allow_negative_numbers = true)]
+    epochs: u64,
     /// Pieces of text of a training step
     #[arg(long, value_name = "B", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
@@ -141,7 +141,7 @@ fn main() -> Result<()> {
     let model = Net::new(&arguments, vocabulary.len(), &mut Rng::seed(writing.seed))?;
     println!("{} parameters", model.parameter_count());
 
-    let steps = (epochs * training.len().div_ceil(batch_size)) as u64;
+    let steps = epochs * training.len().div_ceil(batch_size) as u64;
     let optimizer =
         Adam::new(arguments.learning_rate).schedule(CosineAnnealingLR::new(steps)).clip_norm(1.0);
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new().class_axis(-1))

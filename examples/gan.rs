@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     let stop = dendra::train::StopFlag::on_ctrl_c()?;
     for epoch in (0..options.epochs).take_while(|_| !stop.is_set()) {
         let mut sums = [0.0; 3];
-        for batch in loader.epoch(epoch as u64) {
+        for batch in loader.epoch(epoch) {
             if stop.is_set() {
                 break;
             }

@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     let stop = StopFlag::on_ctrl_c()?;
     'training: for epoch in 0..options.epochs {
         let mut sum = 0.0;
-        for batch in loader.epoch(epoch as u64) {
+        for batch in loader.epoch(epoch) {
             let (x, y) = batch?;
             let tape = optimizer.tape(options.seed);
             let logits = model.forward(&tape.input(x))?;

@@ -12,9 +12,9 @@ mod numbers;
 #[derive(Parser, Debug)]
 pub(crate) struct Options<More: Args = NoMore> {
     /// How often to go through the training data
-    #[arg(long, value_name = "N", value_parser = numbers::at_least::<0, usize>)]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least::<0, u64>)]
     #[arg(allow_negative_numbers = true)]
-    pub(crate) epochs: usize,
+    pub(crate) epochs: u64,
     /// Samples of a training step
     #[arg(long, value_name = "B", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]

@@ -84,9 +84,9 @@ fn train(
     let mut optimizer = AdamW::new(options.learning_rate).weight_decay(recipe.weight_decay);
     let loader = DataLoader::new(data).batch_size(options.batch_size).shuffle(seed);
     let mut rng = Rng::seed(seed).fork(1);
-    let mut scores = Vec::with_capacity(options.epochs);
+    let mut scores = Vec::with_capacity(options.epochs as usize);
     for epoch in 0..options.epochs {
-        for batch in loader.epoch(epoch as u64) {
+        for batch in loader.epoch(epoch) {
             let (mut x, y) = batch?;
             if recipe.shift > 0 {
                 x = shifted(&x, recipe.shift, &mut rng);

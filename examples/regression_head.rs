@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     print!("epoch");
     curves.iter().for_each(|(name, _)| print!("{name:>16}"));
     println!();
-    for epoch in (0..options.epochs).filter(|epoch| *epoch == 0 || (epoch + 1) % 10 == 0) {
+    for epoch in (0..options.epochs as usize).filter(|epoch| *epoch == 0 || (epoch + 1) % 10 == 0) {
         print!("{:>5}", epoch + 1);
         curves.iter().for_each(|(_, losses)| print!("{:>16.4}", losses[epoch]));
         println!();

@@ -29,8 +29,8 @@ struct Arguments {
     hidden: usize,
     /// How often to go through the training data
     #[arg(long, value_name = "N", default_value = "60")]
-    #[arg(value_parser = numbers::at_least::<0, usize>, allow_negative_numbers = true)]
-    epochs: usize,
+    #[arg(value_parser = numbers::at_least::<0, u64>, allow_negative_numbers = true)]
+    epochs: u64,
     /// Samples of a training step
     #[arg(long, value_name = "B", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]

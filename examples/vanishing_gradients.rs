@@ -20,8 +20,8 @@ struct Arguments {
     width: usize,
     /// How often to go through the training data
     #[arg(long, value_name = "N", default_value = "40")]
-    #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
-    epochs: usize,
+    #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
+    epochs: u64,
     /// Learning rate of Adam at the start; it falls to 0 along a cosine
     #[arg(long, value_name = "R", default_value = "0.001")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
@@ -154,9 +154,9 @@ fn main() -> Result<()> {
         let model = Deep::new(recipe, &arguments, CLASSES)?;
         let norms = model.gradient_norms(&x, &labels)?;
         let fit = Fit::epochs(arguments.epochs).batch_size(BATCH_SIZE).seed(arguments.seed);
-        let steps = arguments.epochs * train.len().div_ceil(BATCH_SIZE);
+        let steps = arguments.epochs * train.len().div_ceil(BATCH_SIZE) as u64;
         // A rate that stays as it is would leave the end of so deep a network to chance.
-        let schedule = CosineAnnealingLR::new(steps as u64);
+        let schedule = CosineAnnealingLR::new(steps);
         let adam = Adam::new(arguments.learning_rate).schedule(schedule);
         let mut trainer = Trainer::new(model, adam, CrossEntropy::new()).metric(Accuracy::new());
         trainer.fit(&train, fit.quiet())?;

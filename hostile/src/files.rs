@@ -13,6 +13,7 @@ mod tables;
 mod tensors;
 
 /// A malformed file.
+#[derive(Debug)]
 pub struct Hostile {
     /// The parsers that are run on it.
     pub parsers: Vec<&'static str>,

@@ -25,7 +25,7 @@ pub mod files;
 pub const MOST_BYTES: u64 = 1 << 20;
 
 /// A parser, reduced to whether it accepts some bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Parser {
     /// The name of its fuzz target and of its folder of files.
     pub name: &'static str,

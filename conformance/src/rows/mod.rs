@@ -47,7 +47,7 @@ pub(crate) struct Row<T: Float> {
 }
 
 /// Makes rows: `"entry" | "entry" (parameter: type = default, …) => call;`, after the name that
-/// the calls know the [`Call`] by.
+/// the [`Call`] has in the calls.
 macro_rules! rows {
     ($call:ident: $(
         $($entry:literal)|+ ($($name:ident: $type:ty $(= $default:expr)?),* $(,)?) => $body:expr;

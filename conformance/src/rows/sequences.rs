@@ -157,9 +157,12 @@ fn attention<T: Float>() -> Vec<Row<T>> {
             call.module::<_, (Var<T>, Option<Var<T>>)>(attention, |attention| match need_weights {
                 false => Ok((attention.attend(&query, &key, &value, options())?, None)),
                 true => {
-                    let average = average_attn_weights;
+                    let which = match average_attn_weights {
+                        true => AttentionWeights::Averaged,
+                        false => AttentionWeights::PerHead,
+                    };
                     attention
-                        .attend_with_weights(&query, &key, &value, options(), average)
+                        .attend_with_weights(&query, &key, &value, options(), which)
                         .map(|(y, weights)| (y, Some(weights)))
                 }
             })

@@ -16,7 +16,7 @@ fn network() -> Sequential {
         .unwrap()
 }
 
-fn accuracy(train: &ImageDataset, test: &ImageDataset, epochs: usize) -> f64 {
+fn accuracy(train: &ImageDataset, test: &ImageDataset, epochs: u64) -> f64 {
     let mut trainer =
         Trainer::new(network(), Adam::new(1e-3), CrossEntropy::new()).metric(Accuracy::new());
     trainer.fit(train, Fit::epochs(epochs).batch_size(32).seed(42).quiet()).unwrap();

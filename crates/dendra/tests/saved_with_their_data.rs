@@ -54,17 +54,13 @@ fn flowers() {
     let (_folder, model) = place();
     flowers::train(&data("flowers.csv"), &model).unwrap();
     let answers = elsewhere("the_flowers_of_a_saved_model", &model);
-    assert!(
-        answers.contains("row 0: daisy (") && answers.contains("row 1: tulip ("),
-        "{answers}"
-    );
+    assert!(answers.contains("row 0: daisy (") && answers.contains("row 1: tulip ("), "{answers}");
 }
 
 #[test]
 #[ignore = "runs in a process of its own"]
 fn the_flowers_of_a_saved_model() {
-    let new =
-        b"colour,petal_width,petal_length,stem_length\nwhite,0.4,1.7,17\nyellow,2.8,6.1,39\n";
+    let new = b"colour,petal_width,petal_length,stem_length\nwhite,0.4,1.7,17\nyellow,2.8,6.1,39\n";
     let table = format!("{}.csv", model());
     fs::write(&table, new).unwrap();
     flowers::predict(&model(), &table).unwrap();

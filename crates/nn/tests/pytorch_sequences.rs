@@ -4,8 +4,8 @@
 use dendra_nn::autograd::{AnyTensor, Parameters, StateDict, Tape, Var};
 use dendra_nn::tensor::{AttentionMask, Element, Float, Ops, Result, Rng, Tensor};
 use dendra_nn::{
-    Attend, BagMode, Decode, Embedding, EmbeddingBag, FeedForwardActivation, GRUCell, LSTM,
-    LSTMCell, LayerNorm, MultiheadAttention, RNN, RNNCell, Recurrent, RecurrentCell,
+    Attend, AttentionWeights, BagMode, Decode, Embedding, EmbeddingBag, FeedForwardActivation,
+    GRUCell, LSTM, LSTMCell, LayerNorm, MultiheadAttention, RNN, RNNCell, Recurrent, RecurrentCell,
     RecurrentNonlinearity, RecurrentState, Transformer, TransformerDecoderLayer,
     TransformerEncoderLayer, TransformerSettings,
 };
@@ -268,8 +268,11 @@ impl<T: Float + Stored> Run<'_, T> {
             let y = layer.attend(&query, &key, &value, options)?;
             return self.compare(&layer, &[("y", &y)]);
         };
-        let average = weights == "mean";
-        let (y, weights) = layer.attend_with_weights(&query, &key, &value, options, average)?;
+        let which = match weights {
+            "mean" => AttentionWeights::Averaged,
+            _ => AttentionWeights::PerHead,
+        };
+        let (y, weights) = layer.attend_with_weights(&query, &key, &value, options, which)?;
         self.compare(&layer, &[("y", &y), ("weights", &weights)])
     }
 

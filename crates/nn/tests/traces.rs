@@ -216,7 +216,13 @@ fn attention_with_masks_that_come_from_data() {
                     ..Attend::default()
                 };
                 let y = attention.attend(&x, &x, &x, options())?;
-                let (z, weights) = attention.attend_with_weights(&x, &x, &x, options(), true)?;
+                let (z, weights) = attention.attend_with_weights(
+                    &x,
+                    &x,
+                    &x,
+                    options(),
+                    AttentionWeights::Averaged,
+                )?;
                 Ok(vec![y, z, weights])
             };
             check_function(&attention, &[Some(0), Some(0)], inputs, attend);

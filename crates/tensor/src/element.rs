@@ -310,6 +310,7 @@ macro_rules! floats {
     ($(
         $type:ident:
             exp $exp:path, exp_m1 $exp_m1:path, ln $ln:path, ln_1p $ln_1p:path,
+            exp2 $exp2:path, log2 $log2:path, log10 $log10:path, hypot $hypot:path,
             tanh $tanh:path, sigmoid $sigmoid:path, erf $erf:path, erfc $erfc:path,
             lgamma $lgamma:path, panels $panels:ident, with_panels $with_panels:ident;
     )*) => {$(
@@ -341,11 +342,11 @@ macro_rules! floats {
             #[inline(always)]
             fn ln_1p(self) -> Self { $ln_1p(self) }
             #[inline(always)]
-            fn exp2(self) -> Self { $type::exp2(self) }
+            fn exp2(self) -> Self { $exp2(self) }
             #[inline(always)]
-            fn log2(self) -> Self { $type::log2(self) }
+            fn log2(self) -> Self { $log2(self) }
             #[inline(always)]
-            fn log10(self) -> Self { $type::log10(self) }
+            fn log10(self) -> Self { $log10(self) }
             #[inline(always)]
             fn sqrt(self) -> Self { $type::sqrt(self) }
             #[inline(always)]
@@ -365,7 +366,7 @@ macro_rules! floats {
             #[inline(always)]
             fn atan2(self, x: Self) -> Self { $type::atan2(self, x) }
             #[inline(always)]
-            fn hypot(self, other: Self) -> Self { $type::hypot(self, other) }
+            fn hypot(self, other: Self) -> Self { $hypot(self, other) }
             #[inline(always)]
             fn sinh(self) -> Self { $type::sinh(self) }
             #[inline(always)]
@@ -436,10 +437,12 @@ macro_rules! floats {
 floats! {
     f32:
         exp math::exp_f32, exp_m1 math::exp_m1_f32, ln math::ln_f32, ln_1p math::ln_1p_f32,
+        exp2 math::exp2_f32, log2 math::log2_f32, log10 math::log10_f32, hypot math::hypot_f32,
         tanh math::tanh_f32, sigmoid math::sigmoid_f32, erf math::erf_f32, erfc libm::erfcf,
         lgamma libm::lgammaf, panels f32_panels, with_panels f32_with_panels;
     f64:
         exp f64::exp, exp_m1 f64::exp_m1, ln f64::ln, ln_1p f64::ln_1p,
+        exp2 f64::exp2, log2 f64::log2, log10 f64::log10, hypot f64::hypot,
         tanh f64::tanh, sigmoid math::sigmoid_f64, erf libm::erf, erfc libm::erfc,
         lgamma libm::lgamma, panels f64_panels, with_panels f64_with_panels;
 }

@@ -238,7 +238,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When there is no tensor, or the lengths of their other axes differ.
+    /// When no tensor is given, or the lengths of their other axes differ.
     pub fn cat(tensors: &[&Self], axis: isize) -> Result<Self> {
         let shapes: Vec<&Shape> = tensors.iter().map(|tensor| tensor.shape()).collect();
         let (index, shape) = Shape::joined(&shapes, axis)?;
@@ -257,7 +257,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// When there is no tensor, or their shapes differ.
+    /// When no tensor is given, or their shapes differ.
     pub fn stack(tensors: &[&Self], axis: isize) -> Result<Self> {
         let Some(first) = tensors.first() else {
             return Err(Error::argument("stack", "expected at least one tensor, got none"));

@@ -56,7 +56,7 @@ mod trainer;
 mod trial;
 
 pub use callback::{AnyModel, BatchReport, Callback, Moment};
-pub use checkpoint::{Checkpoint, Checkpoints, Every, Position, Settings};
+pub use checkpoint::{Checkpoint, Checkpoints, Every, Position, RunSettings};
 pub use early_stopping::EarlyStopping;
 pub use finder::{LearningRateCurve, LearningRates};
 pub use fit::Fit;

@@ -8,7 +8,7 @@ use dendra_tensor::{Error, Float, Result};
 
 use crate::batches::Gathering;
 use crate::callback::{BatchReport, Callback, Moment, guarded};
-use crate::checkpoint::{Checkpoint, Keeper, Position, Settings, file_of};
+use crate::checkpoint::{Checkpoint, Keeper, Position, RunSettings, file_of};
 use crate::fit::Plan;
 use crate::history::{EpochReport, History};
 use crate::not_finite::Guard;
@@ -21,7 +21,7 @@ use crate::stop::Interrupt;
 /// [`Stage`], so that this is compiled once.
 pub(crate) struct Run<'a, T: Float> {
     plan: Plan<'a, T>,
-    settings: Settings,
+    settings: RunSettings,
     /// The batches of an epoch.
     batches: usize,
     validates: bool,
@@ -51,7 +51,7 @@ impl<'a, T: Float> Run<'a, T> {
             let message = "the data holds fewer samples than a batch, and drop_last leaves it out";
             return Err(Error::argument("Fit", message));
         }
-        let settings = Settings {
+        let settings = RunSettings {
             samples: about.samples,
             batch_size: plan.batch_size,
             accumulate: plan.accumulate,

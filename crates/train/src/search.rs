@@ -176,15 +176,15 @@ impl Search {
     /// # Errors
     ///
     /// When a setting has no values or is not a list of them.
-    pub fn grid(self, mut score: impl FnMut(&Settings) -> Result<f64>) -> Result<Trials> {
+    pub fn grid(self, mut score: impl FnMut(&TrialSettings) -> Result<f64>) -> Result<Trials> {
         self.check()?;
-        let mut all = vec![Settings(Vec::new())];
+        let mut all = vec![TrialSettings(Vec::new())];
         for (name, range) in &self.ranges {
             let Range::Of(values) = range else {
                 let message = format!("`{name}` is a range; a grid needs its values");
                 return Err(Error::argument("Search::grid", message));
             };
-            let with = |settings: &Settings, value: &Value| {
+            let with = |settings: &TrialSettings, value: &Value| {
                 let mut settings = settings.clone();
                 settings.0.push((name.clone(), value.clone()));
                 settings
@@ -211,14 +211,14 @@ impl Search {
         self,
         trials: usize,
         seed: u64,
-        mut score: impl FnMut(&Settings) -> Result<f64>,
+        mut score: impl FnMut(&TrialSettings) -> Result<f64>,
     ) -> Result<Trials> {
         self.check()?;
         let draw = |trial: usize| {
             let mut rng = Rng::seed(seed).fork(trial as u64);
             let values =
                 self.ranges.iter().map(|(name, range)| (name.clone(), range.draw(&mut rng)));
-            Settings(values.collect())
+            TrialSettings(values.collect())
         };
         let trials = (0..trials).map(|trial| Trial::of(draw(trial), &mut score)).collect();
         Ok(Trials { goal: self.goal, trials })
@@ -227,9 +227,9 @@ impl Search {
 
 /// The settings of a trial.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings(Vec<(String, Value)>);
+pub struct TrialSettings(Vec<(String, Value)>);
 
-impl Settings {
+impl TrialSettings {
     /// A setting.
     ///
     /// # Errors
@@ -277,7 +277,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Trial {
     /// The settings.
-    pub settings: Settings,
+    pub settings: TrialSettings,
     /// The score, or what went wrong.
     pub score: Result<f64>,
     /// How long it took.
@@ -285,7 +285,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    fn of(settings: Settings, score: &mut impl FnMut(&Settings) -> Result<f64>) -> Self {
+    fn of(settings: TrialSettings, score: &mut impl FnMut(&TrialSettings) -> Result<f64>) -> Self {
         let start = Instant::now();
         let score = guarded(|| "trial".to_owned(), || score(&settings));
         Self { settings, score, seconds: start.elapsed().as_secs_f64() }

@@ -13,7 +13,7 @@ use dendra_train::{
     Accuracy, BatchReport, Callback, EarlyStopping, EpochReport, Fit, Moment, Trainer,
 };
 
-fn fit<'a>(epochs: usize) -> Fit<'a> {
+fn fit<'a>(epochs: u64) -> Fit<'a> {
     Fit::epochs(epochs).batch_size(8).seed(5).quiet()
 }
 
@@ -166,7 +166,7 @@ fn early_stopping_gives_the_best_weights_back() {
     let history = one.fit(&train, run).unwrap();
     let (best, epoch) = stopping.best().unwrap();
     let curve = history.curve("validation loss");
-    assert_eq!(curve.len(), epoch + 3, "{curve:?}");
+    assert_eq!(curve.len() as u64, epoch + 3, "{curve:?}");
     assert!(curve.iter().all(|(_, loss)| *loss >= best), "{curve:?}");
     assert!(history.stopped.unwrap().contains("no improvement for 3 epochs"));
     assert_eq!(one.evaluate(&validation).unwrap().loss, best);
@@ -229,7 +229,7 @@ fn a_share_is_kept_for_validation() {
     let history = trainer().fit(&data(), fit(2).validation_split(0.2)).unwrap();
     assert_eq!(history.curve("validation accuracy").len(), 2);
     let every = trainer().fit(&data(), fit(5).validation_split(0.2).validate_every(2)).unwrap();
-    let epochs: Vec<usize> = every.curve("validation loss").iter().map(|(e, _)| *e).collect();
+    let epochs: Vec<u64> = every.curve("validation loss").iter().map(|(e, _)| *e).collect();
     assert_eq!(epochs, [2, 4, 5]);
 }
 

@@ -24,7 +24,7 @@ fn data(samples: usize) -> TensorDataset<i64> {
     blobs(samples, 3, 4, 0.5, 7).unwrap()
 }
 
-fn fit(epochs: usize) -> Fit<'static> {
+fn fit(epochs: u64) -> Fit<'static> {
     Fit::epochs(epochs).batch_size(8).quiet()
 }
 

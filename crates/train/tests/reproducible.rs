@@ -33,7 +33,7 @@ fn trainer(optimizer: Box<dyn Optimizer>) -> Digits {
     Trainer::new(network(), optimizer, CrossEntropy::new()).metric(Accuracy::new())
 }
 
-fn fit(epochs: usize) -> Fit<'static> {
+fn fit(epochs: u64) -> Fit<'static> {
     Fit::epochs(epochs).batch_size(32).seed(5).quiet()
 }
 

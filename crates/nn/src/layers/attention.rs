@@ -191,6 +191,15 @@ impl MultiheadAttentionSettings {
     }
 }
 
+/// The weights that [`MultiheadAttention::attend_with_weights`] returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionWeights {
+    /// Their mean over the heads, `[N, L, S]`.
+    Averaged,
+    /// Those of each head, `[N, num_heads, L, S]`.
+    PerHead,
+}
+
 /// The options of a call of attention.
 #[derive(Debug)]
 pub struct Attend<'a, T: Float = f32> {
@@ -241,11 +250,9 @@ impl<T: Float> MultiheadAttention<T> {
         context::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
     }
 
-    /// Like [`attend`](Self::attend), and also returns the weights of the keys:
-    /// their mean over the heads, `[N, L, S]`, or those of each head, `[N,
-    /// num_heads, L, S]`, unless `average` (PyTorch's `need_weights=True`,
-    /// `average_attn_weights`). It holds all weights at once, which `attend`
-    /// does not.
+    /// Like [`attend`](Self::attend), and also returns the weights of the keys
+    /// (PyTorch's `need_weights=True`, `average_attn_weights`). It holds all
+    /// weights at once, which `attend` does not.
     ///
     /// # Errors
     ///
@@ -254,11 +261,11 @@ impl<T: Float> MultiheadAttention<T> {
     /// ```
     /// use dendra_nn::autograd::Var;
     /// use dendra_nn::tensor::{Rng, Tensor};
-    /// use dendra_nn::{Attend, MultiheadAttention};
+    /// use dendra_nn::{Attend, AttentionWeights, MultiheadAttention};
     ///
     /// let attention = MultiheadAttention::new(8, 2).batch_first(true).init(&mut Rng::seed(0))?;
-    /// let x = Var::new(Tensor::zeros([3, 5, 8]));
-    /// let (_, weights) = attention.attend_with_weights(&x, &x, &x, Attend::default(), true)?;
+    /// let (x, mean) = (Var::new(Tensor::zeros([3, 5, 8])), AttentionWeights::Averaged);
+    /// let (_, weights) = attention.attend_with_weights(&x, &x, &x, Attend::default(), mean)?;
     /// assert_eq!(*weights.shape(), [3, 5, 5]);
     /// assert!((weights.value().to_vec()[0] - 0.2).abs() < 1e-6);
     /// # Ok::<(), dendra_nn::tensor::Error>(())
@@ -269,13 +276,13 @@ impl<T: Float> MultiheadAttention<T> {
         key: &Var<T>,
         value: &Var<T>,
         options: Attend<'_, T>,
-        average: bool,
+        which: AttentionWeights,
     ) -> Result<(Var<T>, Var<T>)> {
         let attended = || {
             if let Some((inputs, padding)) = self.batch_of([query, key, value], &options)? {
                 let [query, key, value] = &inputs;
                 let options = Attend { key_padding_mask: padding.as_ref(), ..options };
-                let (y, weights) = self.attend_with_weights(query, key, value, options, average)?;
+                let (y, weights) = self.attend_with_weights(query, key, value, options, which)?;
                 return Ok((y.squeeze(self.batch_axis())?, weights.squeeze(0)?));
             }
             let ([q, k, v], mask, is_causal) = self.prepared([query, key, value], options)?;
@@ -285,7 +292,10 @@ impl<T: Float> MultiheadAttention<T> {
                 false => weights,
             };
             let y = self.joined(&weights.matmul(&v)?)?;
-            let weights = if average { weights.mean_axes(&[1], false)? } else { weights };
+            let weights = match which {
+                AttentionWeights::Averaged => weights.mean_axes(&[1], false)?,
+                AttentionWeights::PerHead => weights,
+            };
             Ok((y, weights))
         };
         attended().map_err(|error| context::in_layer(error, self.path(), self))

@@ -53,7 +53,7 @@ macro_rules! combination_functions {
         ///
         /// # Errors
         ///
-        /// When there is no vector, an argument is not a vector, or there are
+        /// When no vector is given, an argument is not a vector, or there are
         /// too many choices for the memory.
         $($pub)? fn cartesian_prod(vectors: &[&Self]) -> Result<Self> {
             if let Some(other) = vectors.iter().find(|vector| vector.value().rank() != 1) {

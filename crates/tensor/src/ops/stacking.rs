@@ -44,7 +44,7 @@ macro_rules! stacking_functions {
         ///
         /// # Errors
         ///
-        /// When there is no value, or their shapes differ outside that axis.
+        /// When no value is given, or their shapes differ outside that axis.
         $($pub)? fn hstack(values: &[&Self]) -> Result<Self> {
             let values: Vec<Self> = values.iter().map(|value| value.atleast_1d()).collect();
             let axis = values.first().map_or(0, |first| first.value().rank().min(2) as isize - 1);
@@ -55,7 +55,7 @@ macro_rules! stacking_functions {
         ///
         /// # Errors
         ///
-        /// When there is no value, or their shapes differ outside that axis.
+        /// When no value is given, or their shapes differ outside that axis.
         $($pub)? fn vstack(values: &[&Self]) -> Result<Self> {
             let values: Vec<Self> = values.iter().map(|value| value.atleast_2d()).collect();
             Self::cat(&values.iter().collect::<Vec<_>>(), 0)
@@ -65,7 +65,7 @@ macro_rules! stacking_functions {
         ///
         /// # Errors
         ///
-        /// When there is no value, or their shapes differ outside that axis.
+        /// When no value is given, or their shapes differ outside that axis.
         $($pub)? fn dstack(values: &[&Self]) -> Result<Self> {
             let values: Vec<Self> = values.iter().map(|value| value.atleast_3d()).collect();
             Self::cat(&values.iter().collect::<Vec<_>>(), 2)
@@ -76,7 +76,7 @@ macro_rules! stacking_functions {
         ///
         /// # Errors
         ///
-        /// When there is no value, or their shapes differ outside that axis.
+        /// When no value is given, or their shapes differ outside that axis.
         $($pub)? fn column_stack(values: &[&Self]) -> Result<Self> {
             let column = |value: &&Self| match value.value().rank() {
                 0 | 1 => value.reshape([value.value().len(), 1]),
@@ -91,7 +91,7 @@ macro_rules! stacking_functions {
         ///
         /// # Errors
         ///
-        /// When there is no value, or one has more than two axes.
+        /// When no value is given, or one has more than two axes.
         $($pub)? fn block_diag(values: &[&Self]) -> Result<Self> {
             if let Some(other) = values.iter().find(|value| value.value().rank() > 2) {
                 let message = format!("expected matrices, got shape {}", other.value().shape());

@@ -41,7 +41,7 @@ struct RunningLossParts {
 /// The settings on which the order of the data and the random numbers depend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct RunSettings {
     /// The number of samples.
     pub samples: usize,
     /// The samples of a batch.
@@ -63,7 +63,7 @@ pub struct Settings {
     pub class_weights: Option<Vec<f64>>,
 }
 
-impl Settings {
+impl RunSettings {
     /// Refuses to go on with other settings, naming all that differ.
     pub(crate) fn check_same(&self, now: &Self) -> Result<()> {
         let mut differences = Vec::new();
@@ -103,7 +103,7 @@ impl Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct About {
     pub(super) position: Position,
-    pub(super) settings: Settings,
+    pub(super) settings: RunSettings,
     pub(super) callbacks: Vec<String>,
     pub(super) history: History,
     pub(super) best: Option<f64>,
@@ -114,7 +114,7 @@ pub(super) struct About {
 struct Written {
     version: u64,
     position: Position,
-    settings: Settings,
+    settings: RunSettings,
     callbacks: Vec<String>,
     epochs: Vec<WrittenEpoch>,
     incidents: Vec<String>,
@@ -262,7 +262,7 @@ mod tests {
                 samples: 5,
                 loss: RunningLoss { sum: 0.1, divisor: 0.3 },
             },
-            settings: Settings {
+            settings: RunSettings {
                 samples: 10,
                 batch_size: 2,
                 accumulate: 1,
@@ -297,7 +297,7 @@ mod tests {
     fn every_difference_of_settings_is_named() {
         let before = about().settings;
         before.check_same(&before).unwrap();
-        let now = Settings { seed: 1, batch_size: 4, ..before.clone() };
+        let now = RunSettings { seed: 1, batch_size: 4, ..before.clone() };
         let error = before.check_same(&now).unwrap_err().to_string();
         assert!(error.contains("seed was 18446744073709551615 and is 1"), "{error}");
         assert!(error.contains("batch_size was 2 and is 4"), "{error}");

@@ -22,7 +22,7 @@ use dendra_tensor::{Error, Float, Result};
 
 use crate::history::History;
 use about::About;
-pub use about::{Position, Settings};
+pub use about::{Position, RunSettings};
 pub(crate) use keeper::Keeper;
 pub use keeper::{Checkpoints, Every};
 
@@ -42,7 +42,7 @@ pub struct Checkpoint {
     pub position: Position,
     /// The settings on which the order of the data and the random numbers
     /// depend.
-    pub settings: Settings,
+    pub settings: RunSettings,
     /// The epochs so far.
     pub history: History,
     /// The best value that [`Checkpoints`] have seen.

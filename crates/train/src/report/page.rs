@@ -228,6 +228,8 @@ fn confusion(page: &mut String, report: &Report, found: &Classification) {
             let strength = 100.0 * (count as f64 / total).sqrt();
             let (kind, strength) = match (truth == predicted, count) {
                 (_, 0) => ("none", 0.0),
+                // White letters need a ground that is dark enough.
+                (true, _) if strength < 60.0 => ("right pale", 0.8 * strength),
                 (true, _) => ("right", 0.8 * strength),
                 (false, _) => ("wrong", (2.2 * strength).clamp(10.0, 85.0)),
             };

@@ -118,7 +118,7 @@ impl EventWriter {
         let names: Vec<String> = nodes.iter().enumerate().map(|(i, node)| path(i, node)).collect();
         let nodes = nodes.iter().enumerate().map(|(index, node)| GraphNode {
             name: names[index].clone(),
-            operation: node.name(),
+            operation: node.name().to_owned(),
             inputs: node.sources().map(|source| names[source].clone()).collect(),
         });
         self.write(protobuf::graph(now(), &nodes.collect::<Vec<_>>()))

@@ -36,7 +36,11 @@ fn a_key_of_zeros_takes_its_share() {
     let x = Var::new(Tensor::normal([2, 3, 4], 0.0, 1.0, &mut Rng::seed(2)));
     let weights = |layer: &MultiheadAttention<f64>| {
         let options = Attend { is_causal: true, ..Attend::default() };
-        layer.attend_with_weights(&x, &x, &x, options, false).unwrap().1.into_value()
+        layer
+            .attend_with_weights(&x, &x, &x, options, AttentionWeights::PerHead)
+            .unwrap()
+            .1
+            .into_value()
     };
     let weights = [weights(&plain), weights(&zero)];
     assert_eq!(*weights[1].shape(), [2, 2, 3, 4]);
@@ -118,9 +122,11 @@ fn assert_weights(layer: &MultiheadAttention<f64>) {
     {
         let options = || Attend { mask: mask.clone(), is_causal, ..Attend::default() };
         let expected = layer.attend(&x, &x, &x, options()).unwrap();
-        let (y, each) = layer.attend_with_weights(&x, &x, &x, options(), false).unwrap();
+        let (y, each) =
+            layer.attend_with_weights(&x, &x, &x, options(), AttentionWeights::PerHead).unwrap();
         assert_abs_diff_eq!(*y.value(), *expected.value(), epsilon = 1e-12);
-        let (_, mean) = layer.attend_with_weights(&x, &x, &x, options(), true).unwrap();
+        let (_, mean) =
+            layer.attend_with_weights(&x, &x, &x, options(), AttentionWeights::Averaged).unwrap();
         assert_abs_diff_eq!(
             *mean.value(),
             each.value().mean_axes(&[1], false).unwrap(),
@@ -130,7 +136,10 @@ fn assert_weights(layer: &MultiheadAttention<f64>) {
     }
     let mask = AttentionMask::Keep(Tensor::full([3, 5, 5], true));
     let options = Attend { mask, ..Attend::default() };
-    let error = layer.attend_with_weights(&x, &x, &x, options, false).unwrap_err().to_string();
+    let error = layer
+        .attend_with_weights(&x, &x, &x, options, AttentionWeights::PerHead)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("a mask of shape [3, 5, "), "{error}");
 }
 
@@ -157,10 +166,14 @@ fn the_batch_axis_may_be_missing() {
         let batch = |x: &Var<f64>| x.unsqueeze(axis).unwrap();
         let padding = Tensor::from([false, true, false, false]);
         let with = |padding| Attend { key_padding_mask: Some(padding), ..Attend::default() };
-        let one = layer.attend_with_weights(&query, &key, &key, with(&padding), true).unwrap();
+        let one = layer
+            .attend_with_weights(&query, &key, &key, with(&padding), AttentionWeights::Averaged)
+            .unwrap();
         let paddings = padding.unsqueeze(0).unwrap();
         let (q, k) = (batch(&query), batch(&key));
-        let all = layer.attend_with_weights(&q, &k, &k, with(&paddings), true).unwrap();
+        let all = layer
+            .attend_with_weights(&q, &k, &k, with(&paddings), AttentionWeights::Averaged)
+            .unwrap();
         assert_eq!(one.0.value(), all.0.squeeze(axis).unwrap().value());
         assert_eq!(one.1.value(), all.1.squeeze(0).unwrap().value());
         let alone = layer.attend(&query, &key, &key, with(&padding)).unwrap();

@@ -331,7 +331,9 @@ mod tests {
             let y = function(&leaves).unwrap();
             let g = Tensor::from_fn(y.shape(), |i| 1.0 + i as f64);
             let last = tape.nodes()[y.node().unwrap()].clone();
-            let Some(Node::Call(call)) = last.as_deref() else { panic!("{name} is no operation") };
+            let Some(Node::Call(call)) = last.as_deref() else {
+                panic!("{name} records no operation")
+            };
             let expected = call.vjp(&vec![true; inputs.len()], g.clone());
             let found = tape.pull(&y, &Term::constant(g), &nodes).unwrap();
             for (found, expected) in found.iter().zip(&expected) {
