@@ -11,7 +11,7 @@ use std::time::Instant;
 use clap::Parser;
 use dendra::prelude::*;
 
-const EPOCHS: usize = 3;
+const EPOCHS: u64 = 3;
 const BATCH_SIZE: usize = 32;
 const LEARNING_RATE: f64 = 1e-3;
 const SEED: u64 = 42;
@@ -159,7 +159,7 @@ fn mnist_loop(folder: Option<PathBuf>) -> Result<Vec<f64>> {
     let mut optimizer = Adam::new(LEARNING_RATE);
     let loader = DataLoader::new(&data).batch_size(BATCH_SIZE).shuffle(SEED);
     let mut epochs = Vec::new();
-    for epoch in 0..EPOCHS as u64 {
+    for epoch in 0..EPOCHS {
         let start = Instant::now();
         for batch in loader.epoch(epoch) {
             let (x, y) = batch?;

@@ -37,7 +37,7 @@ fn an_event_file_holds_a_whole_run() {
     writer.image("digit", &dendra_tensor::Tensor::zeros([1, 4, 4]), 0).unwrap();
     assert!(writer.image("digit", &dendra_tensor::Tensor::zeros([4, 4]), 0).is_err());
     writer.text("note", "a **note**", 0).unwrap();
-    let input = dendra_tensor::Tensor::zeros([2, 1, 28, 28]);
+    let input = dendra_tensor::Tensor::<f32>::zeros([2, 1, 28, 28]);
     writer.graph(&dendra_nn::Trace::of(trainer().model(), &input).unwrap()).unwrap();
     writer.flush().unwrap();
 

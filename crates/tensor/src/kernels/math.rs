@@ -1,5 +1,6 @@
-//! Exponential, logarithm, hyperbolic tangent, logistic and error function in
-//! `f32`, without branches, so that loops over them vectorise.
+//! Exponentials, logarithms, hyperbolic tangent, logistic and error function and
+//! the length of a hypotenuse in `f32`, without branches, so that loops over
+//! them vectorise.
 //!
 //! Range reductions and polynomials of `exp` and `ln` follow Cephes (Moshier,
 //! `expf.c` and `logf.c`): x = n·ln 2 + r with |r| ≤ ln 2 / 2, and exp(x) =
@@ -20,27 +21,40 @@ fn cubic(c: [f32; 4], x: f32, square: f32) -> f32 {
     (c[0] + c[1] * x) + (c[2] + c[3] * x) * square
 }
 
+/// Adding and subtracting 1.5·2²³ rounds to the nearest integer n; n + 254 then
+/// stands in the low bits of the sum.
+const ROUND: f32 = 12_582_912.0 + 254.0;
+
 /// exp(r) − 1 and n + 254 in the low bits, for x = n·ln 2 + r, |r| ≤ ln 2 / 2,
 /// where x is not far outside the exponents of `f32`.
 #[inline(always)]
 fn reduced_exp_m1(x: f32) -> (f32, u32) {
-    // Adding and subtracting 1.5·2²³ rounds to the nearest integer, which then
-    // stands in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0 + 254.0;
-
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    (exp_m1_polynomial(r), shifted.to_bits())
+}
+
+/// exp(r) − 1 for |r| ≤ ln 2 / 2.
+#[inline(always)]
+fn exp_m1_polynomial(r: f32) -> f32 {
     let square = r * r;
     let low = cubic([5.000_000_1e-1, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3], r, square);
     let high = 1.398_199_9e-3 + 1.987_569_1e-4 * r;
-    ((low + high * (square * square)) * square + r, shifted.to_bits())
+    (low + high * (square * square)) * square + r
 }
 
 /// exp(x), within 2 units in the last place; subnormal results included.
 #[inline(always)]
 pub(crate) fn exp_f32(x: f32) -> f32 {
     let (p, bits) = reduced_exp_m1(x.clamp(-104.0, 89.0));
+    scaled_by_power(p, f32::from_bits(bits))
+}
+
+/// (p + 1)·2ⁿ, where n + 254 stands in the low bits of `shifted`.
+#[inline(always)]
+fn scaled_by_power(p: f32, shifted: f32) -> f32 {
+    let bits = shifted.to_bits();
     // 2ⁿ in two factors, since n may lie beyond the exponents of normal
     // numbers at both ends: half of n + 254 is the exponent of one of them, what
     // is left that of the other. NaN stays NaN through `p`.
@@ -68,9 +82,83 @@ pub(crate) fn exp_m1_f32(x: f32) -> f32 {
     if x == 0.0 { x } else { result }
 }
 
+/// 2ˣ, within 2 units in the last place; exact for whole numbers, subnormal
+/// results included.
+#[inline(always)]
+pub(crate) fn exp2_f32(x: f32) -> f32 {
+    let x = x.clamp(-151.0, 129.0);
+    let shifted = x + ROUND;
+    scaled_by_power(exp_m1_polynomial((x - (shifted - ROUND)) * std::f32::consts::LN_2), shifted)
+}
+
+/// ln(x) in double precision, within 1e-11 of the result, for numbers that are
+/// not NaN, infinite, negative or 0.
+#[inline(always)]
+fn wide_ln(x: f32) -> f64 {
+    const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+
+    let bits = f64::from(x).to_bits();
+    let n = (bits.wrapping_sub(SQRT_HALF) as i64) >> 52;
+    let m = f64::from_bits(bits.wrapping_sub((n << 52) as u64));
+    // ln(m) = 2·artanh(s), whose series is of odd powers.
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    let p = 1.0 / 13.0;
+    let p = p * square + 1.0 / 11.0;
+    let p = p * square + 1.0 / 9.0;
+    let p = p * square + 1.0 / 7.0;
+    let p = p * square + 1.0 / 5.0;
+    let p = p * square + 1.0 / 3.0;
+    let p = 2.0 * s * (p * square + 1.0);
+    f64::from(n as i32) * std::f64::consts::LN_2 + p
+}
+
+/// The logarithm to the base 10, within 1 unit in the last place.
+#[inline(always)]
+pub(crate) fn log10_f32(x: f32) -> f32 {
+    logarithm_at_ends(x, (wide_ln(x) * std::f64::consts::LOG10_E) as f32)
+}
+
+/// The logarithm to the base 2, within 2 units in the last place.
+#[inline(always)]
+pub(crate) fn log2_f32(x: f32) -> f32 {
+    // log₂ e − 1: the rest of the product is the sum itself.
+    const LOG2_E_LOW: f32 = 0.442_695_04;
+
+    let (n, f, p) = reduced_ln(x);
+    let p = p - 0.5 * (f * f);
+    logarithm_at_ends(x, (((p * LOG2_E_LOW + f * LOG2_E_LOW) + p) + f) + n)
+}
+
+/// The logarithm of x where it is neither 0, negative, infinite nor NaN; there
+/// what it should be.
+#[inline(always)]
+fn logarithm_at_ends(x: f32, finite: f32) -> f32 {
+    let result = if x < f32::INFINITY { finite } else { x };
+    let result = if x == 0.0 { f32::NEG_INFINITY } else { result };
+    if x < 0.0 { f32::NAN } else { result }
+}
+
+/// √(x² + y²), within 1 unit in the last place; infinite where one of them is.
+#[inline(always)]
+pub(crate) fn hypot_f32(x: f32, y: f32) -> f32 {
+    let (wide_x, wide_y) = (f64::from(x), f64::from(y));
+    let length = (wide_x * wide_x + wide_y * wide_y).sqrt() as f32;
+    let infinite = (x.abs() == f32::INFINITY) | (y.abs() == f32::INFINITY);
+    if infinite { f32::INFINITY } else { length }
+}
+
 /// ln(x), within 2 units in the last place; subnormal arguments included.
 #[inline(always)]
 pub(crate) fn ln_f32(x: f32) -> f32 {
+    let (n, f, p) = reduced_ln(x);
+    let p = p + (n * LN2_LOW - 0.5 * (f * f));
+    logarithm_at_ends(x, f + p + n * LN2_HIGH)
+}
+
+/// n, f and p of ln(x) = n·ln 2 + f − f²/2 + p, for x = 2ⁿ·(1 + f).
+#[inline(always)]
+fn reduced_ln(x: f32) -> (f32, f32, f32) {
     const SQRT_HALF: u32 = 0x3f35_04f3;
 
     let subnormal = x < f32::MIN_POSITIVE;
@@ -86,11 +174,7 @@ pub(crate) fn ln_f32(x: f32) -> f32 {
     let high = [1.424_932_27e-1, -1.242_014_08e-1, 1.167_699_87e-1, -1.151_461_03e-1];
     let high = cubic(high, f, square) + 7.037_683_6e-2 * fourth;
     let p = cubic(low, f, square) + high * fourth;
-    let p = p * (f * square) + (n * LN2_LOW - 0.5 * square);
-    let finite = f + p + n * LN2_HIGH;
-    let result = if x < f32::INFINITY { finite } else { x };
-    let result = if x == 0.0 { f32::NEG_INFINITY } else { result };
-    if x < 0.0 { f32::NAN } else { result }
+    (n, f, p * (f * square))
 }
 
 /// ln(1 + x), within 3 units in the last place.
@@ -190,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn powers_have_whole_logarithms() {
+        for n in -149..=127 {
+            let power = exp2_f32(n as f32);
+            assert_eq!((power, log2_f32(power)), (2f64.powi(n) as f32, n as f32));
+        }
+        for n in 0..=10 {
+            assert_eq!(log10_f32(10f32.powi(n)), n as f32);
+        }
+        assert_eq!(hypot_f32(f32::NAN, f32::NEG_INFINITY), f32::INFINITY);
+    }
+
+    #[test]
     fn functions_keep_their_stated_errors() {
         let (error, x) = worst(exp_f32, f64::exp);
         assert!(error <= 2.0, "exp({x}) is {error} units off");
@@ -199,6 +295,14 @@ mod tests {
         assert!(error <= 2.0, "ln({x}) is {error} units off");
         let (error, x) = worst(ln_1p_f32, f64::ln_1p);
         assert!(error <= 3.0, "ln(1 + {x}) is {error} units off");
+        let (error, x) = worst(exp2_f32, f64::exp2);
+        assert!(error <= 2.0, "2^{x} is {error} units off");
+        let (error, x) = worst(log2_f32, f64::log2);
+        assert!(error <= 2.0, "log2({x}) is {error} units off");
+        let (error, x) = worst(log10_f32, f64::log10);
+        assert!(error <= 1.0, "log10({x}) is {error} units off");
+        let (error, x) = worst(|x| hypot_f32(x, 1.5), |x| x.hypot(1.5));
+        assert!(error <= 1.0, "hypot({x}, 1.5) is {error} units off");
         let (error, x) = worst(erf_f32, libm::erf);
         assert!(error <= 7.0, "erf({x}) is {error} units off");
         let (error, x) = worst(tanh_f32, f64::tanh);

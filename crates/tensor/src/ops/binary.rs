@@ -285,6 +285,14 @@ binary! {
         |a, b, _, g|
             g * (a - b).masked_fill(&mask(a, b, infinite_twice), 0.0)?.sigmoid(),
             g * (b - a).masked_fill(&mask(a, b, infinite_twice), 0.0)?.sigmoid();
+    /// √(a² + b²)
+    Hypot in 0.5..2.0:
+        |a, b| a.hypot(b),
+        of!(|a, b| over_length(a, a.hypot(b))),
+        of!(|a, b| over_length(b, a.hypot(b))),
+        |a, b, y, g|
+            g * over(a, y, &mask(a, b, both_zero))?,
+            g * over(b, y, &mask(a, b, both_zero))?;
 }
 
 binary! {
@@ -327,14 +335,6 @@ binary! {
                 let (length, origin) = (a.hypot(b)?, mask(a, b, both_zero));
                 -g * over(&over(a, &length, &origin)?, &length, &origin)?
             };
-    /// √(a² + b²)
-    Hypot in 0.5..2.0:
-        |a, b| a.hypot(b),
-        of!(call_zip, |a, b| over_length(a, a.hypot(b))),
-        of!(call_zip, |a, b| over_length(b, a.hypot(b))),
-        |a, b, y, g|
-            g * over(a, y, &mask(a, b, both_zero))?,
-            g * over(b, y, &mask(a, b, both_zero))?;
     /// a − b · ⌊a / b⌋
     Remainder in 1.3..1.9:
         |a, b| {

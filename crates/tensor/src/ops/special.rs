@@ -131,7 +131,7 @@ fn polygamma<T: Float>(order: f64, x: T) -> T {
     let power = order + 1.0;
     let mut zeta = 0.0;
     while x < 10.0 + order {
-        zeta += x.powf(-power);
+        zeta += x.powi(-(power as i32));
         x += 1.0;
     }
     let square = 1.0 / (x * x);
@@ -142,7 +142,7 @@ fn polygamma<T: Float>(order: f64, x: T) -> T {
         factor *= (power + even - 1.0) * (power + even) / ((even + 1.0) * (even + 2.0));
         scale *= square;
     }
-    zeta += x.powf(-order) * (1.0 / order + (0.5 + series / x) / x);
+    zeta += x.powi(-(order as i32)) * (1.0 / order + (0.5 + series / x) / x);
     let factorial: f64 = (1..=order as usize).map(|i| i as f64).product();
     T::from_f64(turned * factorial * zeta + reflected)
 }

@@ -245,6 +245,18 @@ unary! {
             let slope = (&z * (-&z + 1.0)).reciprocal();
             slope.masked_fill(&nowhere, f64::NAN)?.masked_fill(&outside, 0.0)?
         };
+    /// 2ˣ
+    Exp2 in -2.0..2.0: |x| x.exp2(), |_, y| y * c(LN_2), |_, y| y * LN_2;
+    /// log₂ x
+    Log2 in 0.1..2.0:
+        |x| x.log2(),
+        |x, _| c::<T>(LOG2_E) / x,
+        |x, _| x.reciprocal() * LOG2_E;
+    /// log₁₀ x
+    Log10 in 0.1..2.0:
+        |x| x.log10(),
+        |x, _| c::<T>(LOG10_E) / x,
+        |x, _| x.reciprocal() * LOG10_E;
     /// √x
     Sqrt in 0.1..2.0: |x| x.sqrt(), |_, y| c::<T>(0.5) / y, |_, y| y.reciprocal() * 0.5;
     /// 1/√x
@@ -302,18 +314,6 @@ unary! {
 unary! {
     with call_forward, call_backward;
 
-    /// 2ˣ
-    Exp2 in -2.0..2.0: |x| x.exp2(), |_, y| y * c(LN_2), |_, y| y * LN_2;
-    /// log₂ x
-    Log2 in 0.1..2.0:
-        |x| x.log2(),
-        |x, _| c::<T>(LOG2_E) / x,
-        |x, _| x.reciprocal() * LOG2_E;
-    /// log₁₀ x
-    Log10 in 0.1..2.0:
-        |x| x.log10(),
-        |x, _| c::<T>(LOG10_E) / x,
-        |x, _| x.reciprocal() * LOG10_E;
     /// arcsin(x)
     Asin in -0.9..0.9:
         |x| x.asin(),

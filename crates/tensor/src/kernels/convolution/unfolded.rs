@@ -223,6 +223,13 @@ impl<T: Float> Unfolding<T> {
         let (c, columns, [_, width]) = (tile.c, tile.columns(), tile.c.windows.output());
         let (matrix, starts) = (self.matrix.as_slice(), &self.starts);
         let (plane, images) = (c.windows.plane_length(), tile.images.len());
+        if c.pointwise {
+            let values = matrix.chunks_exact(plane);
+            for (values, input) in values.zip(tile.inputs(tile.images.start)) {
+                copy_row(values, &mut gradient[input]);
+            }
+            return;
+        }
         let planes = &mut self.planes.as_mut_slice()[tile.planes()];
         for_each_chunk(planes, plane, starts.len(), |index, out| {
             if tile.is_first() {

@@ -27,7 +27,7 @@ impl<T: Float> Kernel<T> for Lanes {
 const TOGETHER: usize = 8;
 /// Most elements of the planes of channels side by side, which should stay in
 /// a core's own cache.
-const MAX_LENGTH: usize = 1 << 16;
+const MAX_LENGTH: usize = 1 << 14;
 
 /// One vector of a row.
 #[derive(Clone, Copy)]
