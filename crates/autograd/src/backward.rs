@@ -84,6 +84,12 @@ impl<T: Float> Tape<T> {
                 Node::Lent | Node::Dropped(_) | Node::Part(_) => {}
                 Node::Operation(call) => {
                     let parents = call.parents();
+                    if let &[Some(parent)] = parents
+                        && let Some(sum) = &mut cotangents[parent]
+                        && call.add_vjp(&cotangent, sum)
+                    {
+                        continue;
+                    }
                     let needs: SmallVec<[bool; 3]> = parents.iter().map(Option::is_some).collect();
                     let gradients = call.vjp(&needs, cotangent);
                     for (&parent, gradient) in parents.iter().zip(gradients) {

@@ -206,6 +206,20 @@ mod tests {
         assert_eq!(gradients.first_not_finite(), Some(unsound.id()));
     }
 
+    /// Also where one is read twice, another way, or is shared by the sum.
+    #[test]
+    fn pieces_of_a_tensor_add_to_one_gradient() {
+        let tape = Tape::<f64>::training(0, 0);
+        let x = tape.leaf(Tensor::from([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]));
+        let row = |index| x.narrow(0, index, 1).unwrap();
+        let column = x.slice(1, 2, None, -2).unwrap().mul_scalar(10.0);
+        let rows = row(0).mul_scalar(2.0).sum() + row(1).mul_scalar(3.0).sum() + row(1).sum();
+        let loss = rows + column.sum() + x.sum();
+        let gradients = loss.backward().unwrap();
+        let found = gradients.wrt(&x).unwrap().to_vec();
+        assert_eq!(found, [13.0, 3.0, 13.0, 15.0, 5.0, 15.0]);
+    }
+
     #[test]
     fn a_mean_counts_every_micro_batch_once() {
         let mut running = Buffer::new(Tensor::from([9.0_f64]));

@@ -7,6 +7,7 @@ use std::ops::{
     Add, AddAssign, BitAnd, BitOr, BitXor, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign,
 };
 
+use crate::kernels::gemm::Panels;
 use crate::kernels::math;
 use crate::kernels::vector::{self, Kernel};
 
@@ -168,6 +169,17 @@ pub trait Float: Number + Neg<Output = Self> {
         crate::kernels::gemm::naive(problem);
     }
 
+    /// A right matrix `[k, n]` with its strides as many products read it; see
+    /// [`Panels`].
+    fn gemm_panels(_: [usize; 2], _: (&[Self], [usize; 2])) -> Panels<Self> {
+        Panels::none()
+    }
+
+    /// As [`gemm`](Self::gemm) with B in panels.
+    fn gemm_with_panels(problem: crate::kernels::gemm::Problem<'_, Self>, _: &Panels<Self>) {
+        Self::gemm(problem);
+    }
+
     /// Runs a kernel with the widest vectors of the CPU; see
     /// [`kernels::vector`](crate::kernels::vector). The default computes with
     /// arrays; types that have vector registers override it.
@@ -301,7 +313,7 @@ macro_rules! floats {
             exp2 $exp2:path, log2 $log2:path, log10 $log10:path, hypot $hypot:path,
             asin $asin:path, acos $acos:path, atan $atan:path, atanh $atanh:path,
             tanh $tanh:path, sigmoid $sigmoid:path, erf $erf:path, erfc $erfc:path,
-            lgamma $lgamma:path;
+            lgamma $lgamma:path, panels $panels:ident, with_panels $with_panels:ident;
     )*) => {$(
         impl Number for $type {
             const ZERO: Self = 0.0;
@@ -406,6 +418,17 @@ macro_rules! floats {
                 crate::kernels::gemm::$type(problem);
             }
             #[inline]
+            fn gemm_panels(size: [usize; 2], b: (&[$type], [usize; 2])) -> Panels<$type> {
+                crate::kernels::gemm::$panels(size, b)
+            }
+            #[inline]
+            fn gemm_with_panels(
+                problem: crate::kernels::gemm::Problem<'_, Self>,
+                panels: &Panels<$type>,
+            ) {
+                crate::kernels::gemm::$with_panels(problem, panels);
+            }
+            #[inline]
             fn vectorised<K: Kernel<Self>>(kernel: K) -> K::Output {
                 vector::$type(kernel)
             }
@@ -418,11 +441,11 @@ floats! {
         exp2 math::exp2_f32, log2 math::log2_f32, log10 math::log10_f32, hypot math::hypot_f32,
         asin math::asin_f32, acos math::acos_f32, atan math::atan_f32, atanh math::atanh_f32,
         tanh math::tanh_f32, sigmoid math::sigmoid_f32, erf math::erf_f32, erfc libm::erfcf,
-        lgamma libm::lgammaf;
+        lgamma libm::lgammaf, panels f32_panels, with_panels f32_with_panels;
     f64:
         exp f64::exp, exp_m1 f64::exp_m1, ln f64::ln, ln_1p f64::ln_1p,
         exp2 f64::exp2, log2 f64::log2, log10 f64::log10, hypot f64::hypot,
         asin f64::asin, acos f64::acos, atan f64::atan, atanh f64::atanh,
         tanh f64::tanh, sigmoid math::sigmoid_f64, erf libm::erf, erfc libm::erfc,
-        lgamma libm::lgamma;
+        lgamma libm::lgamma, panels f64_panels, with_panels f64_with_panels;
 }

@@ -252,10 +252,15 @@ impl<T: Element> Tensor<T> {
         self.with_slice(<[T]>::to_vec)
     }
 
+    /// Whether [`make_mut`](Self::make_mut) copies nothing.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.is_contiguous() && self.buffer.is_unique()
+    }
+
     /// The elements in row-major order, for writing; copies them first when the
     /// buffer is shared or strided.
     pub fn make_mut(&mut self) -> &mut [T] {
-        if !self.is_contiguous() || !self.buffer.is_unique() {
+        if !self.is_writable() {
             *self = Self::build(self.shape.clone(), |out| self.copy_to(out));
         }
         let length = self.len();

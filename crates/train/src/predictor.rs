@@ -62,7 +62,8 @@ struct Kind {
 /// # let path = folder.path().join("mood.safetensors");
 /// let texts = ["a good day", "what a bad day", "all is good", "all is bad"];
 /// let encoder = TextEncoder::new(Vocabulary::words(texts, 100), 5)?;
-/// let data = TensorDataset::classification(encoder.inputs(&texts)?, Tensor::from([1, 0, 1, 0]), 2)?;
+/// let labels = Tensor::from([1, 0, 1, 0]);
+/// let data = TensorDataset::classification(encoder.inputs(&texts)?, labels, 2)?;
 /// let model = Sequential::tokens([5])
 ///     .embedding(encoder.vocabulary().len(), 4)
 ///     .gru(4)

@@ -37,7 +37,7 @@ fn an_event_file_holds_a_whole_run() {
     writer.image("digit", &dendra_tensor::Tensor::zeros([1, 4, 4]), 0).unwrap();
     assert!(writer.image("digit", &dendra_tensor::Tensor::zeros([4, 4]), 0).is_err());
     writer.text("note", "a **note**", 0).unwrap();
-    let input = dendra_tensor::Tensor::zeros([2, 1, 28, 28]);
+    let input = dendra_tensor::Tensor::<f32>::zeros([2, 1, 28, 28]);
     writer.graph(&dendra_nn::Trace::of(trainer().model(), &input).unwrap()).unwrap();
     writer.flush().unwrap();
 
@@ -113,7 +113,7 @@ fn runs_keep_a_folder_each_and_are_compared() {
             assert!(path.join(file).is_file(), "{file}");
         }
         let table = std::fs::read_to_string(path.join("history.csv")).unwrap();
-        assert_eq!(table.lines().count(), 1 + epochs);
+        assert_eq!(table.lines().count(), 1 + epochs as usize);
     }
     std::fs::create_dir(folder.path().join("something else")).unwrap();
     let compared = compare_runs(folder.path()).unwrap();

@@ -18,16 +18,16 @@ pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
         if let Some(folder) = &data {
             command.arg("--data").arg(folder);
         }
-        for (case, seconds) in results(&process::output(&mut command)?)? {
+        for (case, figures) in results(&process::output(&mut command)?)? {
             let theirs: Vec<_> = setting
                 .peers
                 .iter()
                 .flat_map(|peer| {
                     let times = peer.try_run(Group::Classic, &[name], data.as_deref(), setting);
-                    times.into_iter().map(|(_, seconds)| (peer.name, seconds))
+                    times.into_iter().map(|(_, figures)| (peer.name, figures))
                 })
                 .collect();
-            let ours = Measurement { case, seconds, work: None };
+            let ours = Measurement { case, figures, work: None };
             measured.extend(rows(Group::Classic, ours, &theirs));
         }
     }

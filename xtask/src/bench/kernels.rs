@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Group, Measurement, Row, Setting, Work, rows};
+use super::{Figures, Group, Measurement, Row, Setting, Work, rows};
 use crate::{Result, process};
 
 /// Measures each case on our side and immediately afterwards on each peer's, since the machine's
@@ -25,7 +25,7 @@ pub(super) fn measure(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
             .iter()
             .flat_map(|peer| {
                 let times = peer.try_run(group, &[case], None, setting);
-                times.into_iter().map(|(_, seconds)| (peer.name, seconds))
+                times.into_iter().map(|(_, figures)| (peer.name, figures))
             })
             .collect();
         measured.extend(rows(group, ours, &theirs));
@@ -87,9 +87,10 @@ fn measurement(benchmark: &Value, estimates: &Value) -> Option<Measurement> {
         (None, Some(bytes)) => Some(Work::Bytes(bytes)),
         (None, None) => None,
     };
+    let seconds = estimates["median"]["point_estimate"].as_f64()? * 1e-9;
     Some(Measurement {
         case: benchmark["full_id"].as_str()?.to_owned(),
-        seconds: estimates["median"]["point_estimate"].as_f64()? * 1e-9,
+        figures: Figures { seconds, memory: None },
         work,
     })
 }
@@ -113,7 +114,7 @@ mod tests {
         let estimates = json!({"median": {"point_estimate": 25.0}});
         let ours = measurement(&benchmark, &estimates).unwrap();
         assert_eq!(ours.case, "relu/10");
-        assert!((ours.seconds - 25e-9).abs() < 1e-18);
+        assert!((ours.figures.seconds - 25e-9).abs() < 1e-18);
         assert!(matches!(ours.work, Some(Work::Bytes(80.0))));
         assert!(measurement(&benchmark, &json!({})).is_none());
     }

@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 mod build;
 mod classic;
 mod kernels;
+mod networks;
 mod peers;
 mod report;
 
@@ -47,6 +48,8 @@ enum Group {
     Kernels,
     /// Layers of sequences, forward and backward: seconds for a call.
     Sequence,
+    /// Whole networks: seconds for a step, with one thread and with all.
+    Networks,
     /// Transforms and loaders: seconds for a batch, or for an epoch.
     Data,
     /// Builds from nothing: seconds of processor time.
@@ -59,6 +62,7 @@ impl fmt::Display for Group {
             Self::Classic => "classic",
             Self::Kernels => "kernels",
             Self::Sequence => "sequence",
+            Self::Networks => "networks",
             Self::Data => "data",
             Self::Build => "build",
         })
@@ -73,10 +77,18 @@ struct Setting<'a> {
     peers: &'a [Peer],
 }
 
+/// What one side took for a case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Figures {
+    seconds: f64,
+    /// The most memory that the process had resident, in bytes, where it tells.
+    memory: Option<f64>,
+}
+
 /// One case, measured on our side.
 struct Measurement {
     case: String,
-    seconds: f64,
+    figures: Figures,
     /// The work per call, where it is more informative than the time.
     work: Option<Work>,
 }
@@ -94,23 +106,23 @@ enum Work {
 struct Row {
     group: Group,
     case: String,
-    seconds: f64,
+    figures: Figures,
     work: Option<Work>,
-    /// The peer's name and its time in seconds.
-    peer: Option<(&'static str, f64)>,
+    /// The peer's name and what it took.
+    peer: Option<(&'static str, Figures)>,
 }
 
 impl Row {
     /// The peer's time divided by ours.
     fn ratio(&self) -> Option<f64> {
-        self.peer.map(|(_, seconds)| seconds / self.seconds)
+        self.peer.map(|(_, figures)| figures.seconds / self.figures.seconds)
     }
 }
 
 /// One row for each peer that ran the case, or one row without a peer.
-fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, f64)]) -> Vec<Row> {
-    let row =
-        |peer| Row { group, case: ours.case.clone(), seconds: ours.seconds, work: ours.work, peer };
+fn rows(group: Group, ours: Measurement, theirs: &[(&'static str, Figures)]) -> Vec<Row> {
+    let Measurement { case, figures, work } = ours;
+    let row = |peer| Row { group, case: case.clone(), figures, work, peer };
     if theirs.is_empty() {
         return vec![row(None)];
     }
@@ -142,6 +154,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
                 Group::Kernels | Group::Sequence | Group::Data => {
                     kernels::measure(group, &setting)?
                 }
+                Group::Networks => networks::measure(&setting)?,
                 Group::Build => Vec::new(),
             });
         }
@@ -168,11 +181,13 @@ mod tests {
 
     #[test]
     fn a_case_has_a_row_beside_each_peer_or_one_alone() {
-        let ours = || Measurement { case: "a".to_owned(), seconds: 0.5, work: None };
+        let figures = |seconds| Figures { seconds, memory: None };
+        let ours = || Measurement { case: "a".to_owned(), figures: figures(0.5), work: None };
         let alone = rows(Group::Classic, ours(), &[]);
         assert_eq!(alone.len(), 1);
         assert_eq!(alone[0].ratio(), None);
-        let beside = rows(Group::Classic, ours(), &[("pytorch", 4.0), ("keras", 1.0)]);
+        let beside =
+            rows(Group::Classic, ours(), &[("pytorch", figures(4.0)), ("keras", figures(1.0))]);
         let ratios: Vec<_> = beside.iter().map(Row::ratio).collect();
         assert_eq!(ratios, [Some(8.0), Some(2.0)]);
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Group, Setting};
+use super::{Figures, Group, Setting};
 use crate::{Result, process};
 
 /// A framework that can be run for comparison.
@@ -22,7 +22,11 @@ pub(super) struct Peer {
 
 /// The frameworks for which this project has scripts, and the groups that these can run.
 const SCRIPTS: [(&str, &str, &[Group]); 2] = [
-    ("pytorch", "run_pytorch.py", &[Group::Classic, Group::Kernels, Group::Sequence]),
+    (
+        "pytorch",
+        "run_pytorch.py",
+        &[Group::Classic, Group::Kernels, Group::Sequence, Group::Networks],
+    ),
     ("keras", "run_keras.py", &[Group::Classic]),
 ];
 
@@ -88,7 +92,7 @@ impl Peer {
         cases: &[&str],
         data: Option<&Path>,
         setting: &Setting<'_>,
-    ) -> Result<Vec<(String, f64)>> {
+    ) -> Result<Vec<(String, Figures)>> {
         let threads = setting.threads.to_string();
         let mut command = Command::new(&self.python);
         command.arg(&self.script).arg(group.to_string()).args(cases).args(["--threads", &threads]);
@@ -106,7 +110,7 @@ impl Peer {
         cases: &[&str],
         data: Option<&Path>,
         setting: &Setting<'_>,
-    ) -> Vec<(String, f64)> {
+    ) -> Vec<(String, Figures)> {
         if !self.groups.contains(&group) {
             return Vec::new();
         }
@@ -117,13 +121,15 @@ impl Peer {
     }
 }
 
-/// Reads lines of `{"case": ..., "seconds": ...}`.
-pub(super) fn results(text: &str) -> Result<Vec<(String, f64)>> {
+/// Reads lines of `{"case": ..., "seconds": ...}`, some with the bytes of the `"memory"`.
+pub(super) fn results(text: &str) -> Result<Vec<(String, Figures)>> {
     text.lines()
         .map(|line| {
             let value: Value = serde_json::from_str(line).unwrap_or_default();
             match (value["case"].as_str(), value["seconds"].as_f64()) {
-                (Some(case), Some(seconds)) if seconds > 0.0 => Ok((case.to_owned(), seconds)),
+                (Some(case), Some(seconds)) if seconds > 0.0 => {
+                    Ok((case.to_owned(), Figures { seconds, memory: value["memory"].as_f64() }))
+                }
                 _ => Err(format!("expected a case and its seconds, got {line:?}")),
             }
         })
@@ -136,8 +142,12 @@ mod tests {
 
     #[test]
     fn results_are_read_line_by_line() {
-        let text = "{\"case\": \"a\", \"seconds\": 0.5}\n{\"case\": \"b\", \"seconds\": 2}\n";
-        assert_eq!(results(text).unwrap(), [("a".to_owned(), 0.5), ("b".to_owned(), 2.0)]);
+        let text = "{\"case\": \"a\", \"seconds\": 0.5}\n\
+                    {\"case\": \"b\", \"seconds\": 2, \"memory\": 3e6}\n";
+        let figures = |seconds, memory| Figures { seconds, memory };
+        let expected =
+            [("a".to_owned(), figures(0.5, None)), ("b".to_owned(), figures(2.0, Some(3e6)))];
+        assert_eq!(results(text).unwrap(), expected);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::peers::Peer;
-use super::{Row, Work};
+use super::{Figures, Row, Work};
 use crate::{Result, process};
 
 /// The conditions of the measurement in one paragraph.
@@ -27,40 +27,41 @@ pub(super) fn setting(threads: usize, peers: &[Peer]) -> String {
     parts.join(", ")
 }
 
-/// A Markdown table with aligned columns.
+/// A Markdown table with aligned columns, without those of memory where nothing tells it.
 pub(super) fn table(rows: &[Row]) -> String {
-    let header = ["case", "ours", "rate", "peer", "peer's time", "ratio"].map(str::to_owned);
-    let mut lines = vec![header];
+    let mut lines = vec![COLUMNS.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
-    let mut widths = [0; 6];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
-    let rule = format!("| {} |", rule.join(" | "));
-    let mut text: Vec<String> = lines.iter().map(|line| join(line, &widths)).collect();
-    text.insert(1, rule);
+    let shown: Vec<bool> = (0..COLUMNS.len())
+        .map(|i| !COLUMNS[i].contains("memory") || lines[1..].iter().any(|l| !l[i].is_empty()))
+        .collect();
+    let widths: Vec<usize> = (0..COLUMNS.len())
+        .map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0))
+        .collect();
+    let join = |cell: &dyn Fn(usize) -> String| {
+        let cells: Vec<String> = (0..COLUMNS.len()).filter(|&i| shown[i]).map(cell).collect();
+        format!("| {} |", cells.join(" | "))
+    };
+    let padded = |line: &[String]| join(&|i| format!("{:<width$}", line[i], width = widths[i]));
+    let mut text: Vec<String> = lines.iter().map(|line| padded(line)).collect();
+    text.insert(1, join(&|i| "-".repeat(widths[i])));
     text.join("\n")
 }
 
-fn join(cells: &[String; 6], widths: &[usize; 6]) -> String {
-    let padded: Vec<String> =
-        cells.iter().zip(widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-    format!("| {} |", padded.join(" | "))
-}
+const COLUMNS: [&str; 8] =
+    ["case", "ours", "rate", "memory", "peer", "peer's time", "peer's memory", "ratio"];
 
-fn cells(row: &Row) -> [String; 6] {
-    let (peer, time) = row
-        .peer
-        .map_or_else(Default::default, |(name, seconds)| (name.to_owned(), duration(seconds)));
+fn cells(row: &Row) -> [String; COLUMNS.len()] {
+    let Row { figures, .. } = row;
+    let memory = |figures: Figures| figures.memory.map(|bytes| format!("{:.0} MB", bytes * 1e-6));
+    let theirs = row.peer.map(|(_, figures)| figures);
     [
         row.case.clone(),
-        duration(row.seconds),
-        row.work.map(|work| rate(work, row.seconds)).unwrap_or_default(),
-        peer,
-        time,
+        duration(figures.seconds),
+        row.work.map(|work| rate(work, figures.seconds)).unwrap_or_default(),
+        memory(*figures).unwrap_or_default(),
+        row.peer.map(|(name, _)| name.to_owned()).unwrap_or_default(),
+        theirs.map(|figures| duration(figures.seconds)).unwrap_or_default(),
+        theirs.and_then(memory).unwrap_or_default(),
         row.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
     ]
 }
@@ -90,7 +91,7 @@ fn rate(work: Work, seconds: f64) -> String {
     }
 }
 
-/// Writes the rows as a JSON list; the last three fields are null for a row without a peer.
+/// Writes the rows as a JSON list; the fields of the peer are null for a row without one.
 pub(super) fn write(path: &Path, rows: &[Row]) -> Result {
     let mut text = format!("{:#}", Value::from_iter(rows.iter().map(entry)));
     text.push('\n');
@@ -101,9 +102,11 @@ fn entry(row: &Row) -> Value {
     json!({
         "group": row.group.to_string(),
         "case": row.case,
-        "seconds": row.seconds,
+        "seconds": row.figures.seconds,
+        "memory": row.figures.memory,
         "peer": row.peer.map(|(name, _)| name),
-        "peer_seconds": row.peer.map(|(_, seconds)| seconds),
+        "peer_seconds": row.peer.map(|(_, figures)| figures.seconds),
+        "peer_memory": row.peer.and_then(|(_, figures)| figures.memory),
         "ratio": row.ratio(),
     })
 }
@@ -115,14 +118,17 @@ mod tests {
 
     fn row(case: &str, peer: Option<(&'static str, f64)>) -> Row {
         let work = Some(Work::Operations(2e6));
-        Row { group: Group::Kernels, case: case.to_owned(), seconds: 1e-3, work, peer }
+        let figures = |seconds| Figures { seconds, memory: None };
+        let peer = peer.map(|(name, seconds)| (name, figures(seconds)));
+        Row { group: Group::Kernels, case: case.to_owned(), figures: figures(1e-3), work, peer }
     }
 
     #[test]
     fn a_row_without_a_peer_has_null_fields() {
         let entry = entry(&row("relu/10", None));
         let expected = json!({"group": "kernels", "case": "relu/10", "seconds": 1e-3,
-            "peer": null, "peer_seconds": null, "ratio": null});
+            "memory": null, "peer": null, "peer_seconds": null, "peer_memory": null,
+            "ratio": null});
         assert_eq!(entry, expected);
     }
 
@@ -143,6 +149,16 @@ mod tests {
             | relu/10         | 1.00 ms | 2.0 GFLOP/s |         |             |       |\n\
             | matmul/10x10x10 | 1.00 ms | 2.0 GFLOP/s | pytorch | 25.0 µs     | 0.03  |";
         assert_eq!(table(&rows), expected);
+    }
+
+    #[test]
+    fn memory_has_columns_where_it_is_told() {
+        let mut row = row("lstm/1", None);
+        row.figures.memory = Some(25e6);
+        let table = table(&[row]);
+        let header = "| case   | ours    | rate        | memory | peer | peer's time | ratio |";
+        assert_eq!(table.lines().next(), Some(header));
+        assert!(table.contains("| 25 MB  |"), "{table}");
     }
 
     #[test]

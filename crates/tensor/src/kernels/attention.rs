@@ -12,8 +12,9 @@ use super::dropout::Dropout;
 use super::fold::{self, Fold, fold_slice};
 use super::gemm::{Plus, multiply};
 use super::matrices::Matrices;
-use super::parallel::for_each_chunk;
+use super::parallel::{Rows, for_each_chunk};
 use super::simd;
+use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::shape::Shape;
 
@@ -57,6 +58,10 @@ pub(crate) struct Attend<'a, T> {
     pub(crate) mask: Mask<'a, T>,
     /// Whether a query sees only keys of its own number and below.
     pub(crate) causal: bool,
+    /// How many matrices take turns, row by row, in outputs and gradients, as
+    /// the heads of a sample do in the layers around; 1 where each matrix lies
+    /// together.
+    pub(crate) heads: usize,
     /// What products are multiplied by.
     pub(crate) scale: T,
     /// Which weights are left out.
@@ -139,6 +144,12 @@ impl<T: Float> Attend<'_, T> {
         Some(factors)
     }
 
+    /// Where a row of a matrix of so many rows lies among all.
+    fn place(&self, matrix: usize, rows: usize, row: usize) -> usize {
+        let (sample, head) = (matrix / self.heads, matrix % self.heads);
+        (sample * rows + row) * self.heads + head
+    }
+
     /// Fills `out` with the outputs of all matrices, and `logarithms` with the
     /// logarithm of the sum of each query's exponentials.
     pub(crate) fn forward(&self, out: &mut [T], logarithms: &mut [T]) {
@@ -148,29 +159,33 @@ impl<T: Float> Attend<'_, T> {
         if self.value_width == 0 {
             return logarithms.fill(T::HIGHEST);
         }
-        let of_matrix = out.chunks_mut(self.queries * self.value_width);
-        let of_matrix = of_matrix.zip(logarithms.chunks_mut(self.queries)).enumerate();
+        let out = Rows::new(out, self.value_width);
+        let of_matrix = logarithms.chunks_mut(self.queries).enumerate();
         let mut work: Vec<_> = of_matrix
-            .flat_map(|(matrix, (out, logarithms))| {
-                let parts = out.chunks_mut(QUERIES * self.value_width);
-                let parts = parts.zip(logarithms.chunks_mut(QUERIES)).enumerate();
-                parts
-                    .map(move |(part, (out, logarithms))| (matrix, part * QUERIES, out, logarithms))
+            .flat_map(|(matrix, logarithms)| {
+                let parts = logarithms.chunks_mut(QUERIES).enumerate();
+                parts.map(move |(part, logarithms)| (matrix, part * QUERIES, logarithms))
             })
             .collect();
         for_each_chunk(&mut work, 1, self.cost(self.queries.min(QUERIES)), |_, work| {
-            let (matrix, query, out, logarithms) = &mut work[0];
-            self.forward_queries(*matrix, *query, out, logarithms);
+            let (matrix, query, logarithms) = &mut work[0];
+            self.forward_queries(*matrix, *query, &out, logarithms);
         });
     }
 
-    /// The outputs of some queries.
-    fn forward_queries(&self, matrix: usize, query: usize, out: &mut [T], logarithms: &mut [T]) {
+    /// The outputs of some queries, which no one else computes.
+    fn forward_queries(
+        &self,
+        matrix: usize,
+        query: usize,
+        outputs: &Rows<'_, T>,
+        logarithms: &mut [T],
+    ) {
         let (rows, width) = (logarithms.len(), self.value_width);
+        let mut out = vec![T::ZERO; rows * width];
         let mut largest = vec![T::LOWEST; rows];
         let mut sums = vec![T::ZERO; rows];
         let mut buffer = vec![T::ZERO; rows * KEYS.min(self.keys)];
-        out.fill(T::ZERO);
         for tile in self.tiles(matrix, query, rows) {
             let scores = &mut buffer[..rows * tile.columns];
             self.scores(tile, scores);
@@ -210,63 +225,69 @@ impl<T: Float> Attend<'_, T> {
             }
             let weights = (&*scores, [tile.columns, 1]);
             let v = self.v.rows(matrix, tile.key);
-            multiply([rows, tile.columns, width], weights, v, out, Plus::C);
+            multiply([rows, tile.columns, width], weights, v, &mut out, Plus::C);
         }
         for (i, out) in out.chunks_exact_mut(width).enumerate() {
             if sums[i] == T::ZERO {
                 // No key counts: the output is 0, and so is every gradient.
                 logarithms[i] = T::HIGHEST;
-                continue;
+            } else {
+                logarithms[i] = largest[i] + sums[i].ln();
+                let factor = T::ONE / sums[i];
+                out.iter_mut().for_each(|out| *out *= factor);
             }
-            logarithms[i] = largest[i] + sums[i].ln();
-            let factor = T::ONE / sums[i];
-            for out in out {
-                *out *= factor;
-            }
+            // SAFETY: the rows of these queries are written here alone.
+            unsafe { outputs.write(self.place(matrix, self.queries, query + i), out) };
         }
     }
 
     /// Fills `gradients` with those of queries, keys and values, from that of
-    /// the output `g`; `out` and `logarithms` are what `forward` gave.
-    pub(crate) fn backward(&self, [out, g]: [&[T]; 2], logarithms: &[T], gradients: [&mut [T]; 3]) {
-        let sizes =
-            [self.queries * self.width, self.keys * self.width, self.keys * self.value_width];
+    /// the output `g`; `out` and `logarithms` are what `forward` gave. The rows
+    /// of both matrices lie without gaps.
+    pub(crate) fn backward(
+        &self,
+        [out, g]: [&Matrices<'_, T>; 2],
+        logarithms: &[T],
+        gradients: [&mut [T]; 3],
+    ) {
+        let [width, value_width] = [self.width, self.value_width];
+        if [self.queries, self.keys, width, value_width].contains(&0) || logarithms.is_empty() {
+            return gradients.into_iter().for_each(|gradient| gradient.fill(T::ZERO));
+        }
         let [q, k, v] = gradients;
-        for gradient in [&mut *q, &mut *k, &mut *v] {
-            gradient.fill(T::ZERO);
-        }
-        if sizes.contains(&0) || logarithms.is_empty() {
-            return;
-        }
-        let [q, k, v] = [q.chunks_mut(sizes[0]), k.chunks_mut(sizes[1]), v.chunks_mut(sizes[2])];
-        let mut work: Vec<_> = q.zip(k).zip(v).map(|((q, k), v)| [q, k, v]).collect();
-        for_each_chunk(&mut work, 1, 3 * self.cost(self.queries), |matrix, work| {
-            let length = self.queries * self.value_width;
-            let [out, g] = [out, g].map(|values| &values[matrix * length..][..length]);
-            let logarithms = &logarithms[matrix * self.queries..][..self.queries];
-            self.backward_matrix(matrix, [out, g], logarithms, &mut work[0]);
+        let gradients = [Rows::new(q, width), Rows::new(k, width), Rows::new(v, value_width)];
+        let mut matrices: Vec<&[T]> = logarithms.chunks(self.queries).collect();
+        for_each_chunk(&mut matrices, 1, 3 * self.cost(self.queries), |matrix, logarithms| {
+            self.backward_matrix(matrix, [out, g], logarithms[0], &gradients);
         });
     }
 
+    /// The gradients of one matrix, which no one else computes.
     fn backward_matrix(
         &self,
         matrix: usize,
-        [out, g]: [&[T]; 2],
+        [out, g]: [&Matrices<'_, T>; 2],
         logarithms: &[T],
-        [dq, dk, dv]: &mut [&mut [T]; 3],
+        gradients: &[Rows<'_, T>; 3],
     ) {
         let [width, value_width] = [self.width, self.value_width];
+        let sizes = [self.queries * width, self.keys * width, self.keys * value_width];
+        let mut sums = sizes.map(Buffer::<T>::new);
+        let [dq, dk, dv] = sums.each_mut().map(Buffer::as_mut_slice);
+        for sum in [&mut *dq, &mut *dk, &mut *dv] {
+            sum.fill(T::ZERO);
+        }
         let longest = QUERIES.min(self.queries) * KEYS.min(self.keys);
         let mut buffers = [vec![T::ZERO; longest], vec![T::ZERO; longest]];
         for query in (0..self.queries).step_by(QUERIES) {
             let rows = QUERIES.min(self.queries - query);
-            let [out, g] = [out, g].map(|x| &x[query * value_width..][..rows * value_width]);
             // Σ g·out, which is Σ of each weight times its gradient.
-            let dots: Vec<T> = out
-                .chunks_exact(value_width)
-                .zip(g.chunks_exact(value_width))
-                .map(|(out, g)| out.iter().zip(g).map(|(&out, &g)| out * g).sum())
-                .collect();
+            let dot = |query| -> T {
+                let [out, g] = [out, g].map(|x| &x.rows(matrix, query).0[..value_width]);
+                out.iter().zip(g).map(|(&out, &g)| out * g).sum()
+            };
+            let dots: Vec<T> = (query..query + rows).map(dot).collect();
+            let g = g.rows(matrix, query);
             for tile in self.tiles(matrix, query, rows) {
                 let Tile { key, columns, .. } = tile;
                 let [weights, slopes] = &mut buffers;
@@ -274,7 +295,6 @@ impl<T: Float> Attend<'_, T> {
                 let slopes = &mut slopes[..rows * columns];
                 self.scores(tile, weights);
                 let v = transposed(self.v.rows(matrix, key));
-                let g = (g, [value_width, 1]);
                 multiply([rows, value_width, columns], g, v, slopes, Plus::Nothing);
                 let factors = self.factors(tile);
                 simd::dispatch(
@@ -312,6 +332,14 @@ impl<T: Float> Attend<'_, T> {
                 let dk = &mut dk[key * width..][..columns * width];
                 let q = self.q.rows(matrix, query);
                 multiply([columns, rows, width], transposed(slopes), q, dk, Plus::C);
+            }
+        }
+        for ((sum, rows), width) in sums.iter().zip(gradients).zip([width, width, value_width]) {
+            let sum = sum.as_slice();
+            let count = sum.len() / width;
+            for (row, sum) in sum.chunks_exact(width).enumerate() {
+                // SAFETY: the rows of this matrix are written here alone.
+                unsafe { rows.write(self.place(matrix, count, row), sum) };
             }
         }
     }

@@ -4,6 +4,7 @@
 //! runs them. A problem too small to pay for the hand-over runs
 //! on the caller's thread, chunk by chunk, with the same results.
 
+use std::marker::PhantomData;
 use std::slice;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,35 @@ unsafe impl<T: Send> Sync for Start<T> {}
 impl<T> Start<T> {
     fn get(&self) -> *mut T {
         self.0
+    }
+}
+
+/// Rows of a buffer that several threads fill, each row one of them.
+pub(crate) struct Rows<'a, T> {
+    start: Start<T>,
+    count: usize,
+    width: usize,
+    buffer: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T: Element> Rows<'a, T> {
+    /// All rows of this width, which is not 0, of a buffer.
+    pub(crate) fn new(buffer: &'a mut [T], width: usize) -> Self {
+        let count = buffer.len() / width;
+        Self { start: Start(buffer.as_mut_ptr()), count, width, buffer: PhantomData }
+    }
+
+    /// Writes a row.
+    ///
+    /// # Safety
+    ///
+    /// No other thread writes the same row.
+    pub(crate) unsafe fn write(&self, row: usize, values: &[T]) {
+        assert!(row < self.count && values.len() == self.width, "a row of the buffer");
+        let to = self.start.get().wrapping_add(row * self.width);
+        // SAFETY: the row lies within the buffer, which nobody else has while
+        // this exists, and the caller promises the rest.
+        unsafe { to.copy_from_nonoverlapping(values.as_ptr(), self.width) };
     }
 }
 

@@ -4,6 +4,7 @@
 use smallvec::SmallVec;
 
 use super::parallel::{for_each_chunk, rows_per_chunk};
+use super::simd;
 use crate::element::{Element, Number};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -268,16 +269,31 @@ pub(crate) fn add_through<T: Number>(
     view: impl FnOnce(&Tensor<T>) -> Tensor<T>,
 ) -> Tensor<T> {
     let mut sum = Tensor::zeros(shape);
-    let (places, run) = Places::of_runs(&view(&sum), 1);
+    add_to_view(&mut sum, values, view);
+    sum
+}
+
+/// Adds `values` to a row-major tensor where `view` shows its elements.
+pub(crate) fn add_to_view<T: Number>(
+    sum: &mut Tensor<T>,
+    values: &Tensor<T>,
+    view: impl FnOnce(&Tensor<T>) -> Tensor<T>,
+) {
+    let (places, run) = Places::of_runs(&view(sum), 1);
+    let first = sum.storage().1;
     values.with_slice(|values| {
         let sum = sum.make_mut();
-        for (place, values) in places.zip(values.chunks_exact(run)) {
-            for (sum, &value) in sum[place..].iter_mut().zip(values) {
-                *sum += value;
-            }
-        }
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (place, values) in places.zip(values.chunks_exact(run)) {
+                    for (sum, &value) in sum[place - first..].iter_mut().zip(values) {
+                        *sum += value;
+                    }
+                }
+            },
+        );
     });
-    sum
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub use cells::{Cell, Gru, Kept, Lstm, Rnn};
 
 use smallvec::SmallVec;
 
-use super::gemm::{CACHED, Plus, Problem};
+use super::gemm::{CACHED, Panels, Plus, Problem};
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
 use crate::element::{Element, Float};
@@ -87,7 +87,44 @@ pub(crate) fn group(batch: usize, weight: usize) -> usize {
     batch.div_ceil(4).clamp(fewest, most)
 }
 
+/// A recurrent weight, which every step multiplies by.
+struct Weight<'a, T: Float> {
+    /// Rows and columns.
+    size: [usize; 2],
+    matrix: &'a [T],
+    panels: Panels<T>,
+}
+
+impl<T: Float> Weight<'_, T> {
+    /// `c = a · weight`, plus something, for so many rows of A and C, which come
+    /// with the elements from one row to the next.
+    fn multiply(
+        &self,
+        m: usize,
+        (a, a_step): (&[T], usize),
+        (c, columns): (&mut [T], usize),
+        plus: Plus<'_, T>,
+    ) {
+        let Self { size: [k, n], matrix: b, panels } = self;
+        let (a_strides, b_strides) = ([a_step, 1], [*n, 1]);
+        let problem = Problem { m, k: *k, n: *n, a, a_strides, b, b_strides, c, columns, plus };
+        T::gemm_with_panels(problem, panels);
+    }
+}
+
 impl Extents<'_> {
+    /// A weight for all steps. Its rows are often a power of two apart, so those
+    /// of a few columns compete for the same cache lines, unless panels hold
+    /// them. Of very few samples the kernels read more columns at once.
+    fn weight<'a, T: Float>(&self, size: [usize; 2], matrix: &'a [T]) -> Weight<'a, T> {
+        let pays = self.batch >= GROUP[0] && self.length > 1;
+        let panels = match pays {
+            true => T::gemm_panels(size, (matrix, [size[1], 1])),
+            false => Panels::none(),
+        };
+        Weight { size, matrix, panels }
+    }
+
     /// Rows of all samples and steps.
     pub(crate) fn rows(&self) -> usize {
         self.length * self.batch
@@ -158,6 +195,7 @@ impl Extents<'_> {
         let h = self.hidden;
         let states = C::STATES * h;
         let rows = self.group * self.length;
+        let weight = &self.weight([h, C::GATES * h], weight);
         let each = groups(buffers.gates, rows * C::GATES * h)
             .zip(groups(buffers.extra, rows * C::EXTRA * h))
             .zip(groups(buffers.previous, rows * states))
@@ -180,7 +218,7 @@ impl Extents<'_> {
     fn forward_group<C: Cell, T: Float>(
         &self,
         cell: &C,
-        weight: &[T],
+        weight: &Weight<'_, T>,
         bias: Option<&[T]>,
         group: &mut Group<'_, T>,
     ) {
@@ -191,18 +229,8 @@ impl Extents<'_> {
         let [cost, per] = self.cell_cost::<C>();
         let mut recurrent = vec![T::ZERO; rows * gates];
         for step in self.steps() {
-            T::gemm(Problem {
-                m: rows,
-                k: h,
-                n: gates,
-                a: state,
-                a_strides: [states, 1],
-                b: weight,
-                b_strides: [gates, 1],
-                c: &mut recurrent,
-                columns: gates,
-                plus: bias.map_or(Plus::Nothing, Plus::Row),
-            });
+            let plus = bias.map_or(Plus::Nothing, Plus::Row);
+            weight.multiply(rows, (state, states), (&mut recurrent, gates), plus);
             buffers.previous[step * rows * states..][..rows * states].copy_from_slice(state);
             let place = step * rows;
             let each = groups(&mut buffers.gates[place * gates..][..rows * gates], per * gates)
@@ -256,6 +284,7 @@ impl Extents<'_> {
         let [gates, states] = [C::GATES * h, C::STATES * h];
         let split = if C::SPLIT { gates } else { 0 };
         let rows = self.group * self.length;
+        let weight = &self.weight([gates, h], weight);
         let each = groups(input, rows * gates).zip(groups(recurrent, rows * split));
         let mut work: Vec<_> = state.chunks_mut(self.group * states).zip(each).collect();
         for_each_chunk(&mut work, 1, self.group * 2 * self.cost::<C>(), |index, group| {
@@ -276,7 +305,7 @@ impl Extents<'_> {
     fn backward_group<C: Cell, T: Float>(
         &self,
         cell: &C,
-        weight: &[T],
+        weight: &Weight<'_, T>,
         first: usize,
         kept: &Kept<'_, T>,
         state: &mut [T],
@@ -325,18 +354,8 @@ impl Extents<'_> {
             });
             drop(work);
             let through = if C::SPLIT { &*recurrent } else { &*input };
-            T::gemm(Problem {
-                m: rows,
-                k: gates,
-                n: h,
-                a: &through[step * rows * gates..],
-                a_strides: [gates, 1],
-                b: weight,
-                b_strides: [h, 1],
-                c: state,
-                columns: states,
-                plus: Plus::C,
-            });
+            let through = &through[step * rows * gates..];
+            weight.multiply(rows, (through, gates), (state, states), Plus::C);
         }
     }
 }

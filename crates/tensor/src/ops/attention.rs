@@ -88,6 +88,28 @@ enum Stretched<T: Float> {
     Add(Tensor<T>),
 }
 
+/// Whether the heads of queries `[N, heads, L, E]` take turns in memory, position
+/// by position, as where they are parts of a layer's output `[N, L, heads · E]`.
+/// What attention computes then lies in memory in the same way, so that the
+/// layers around it copy nothing.
+fn heads_take_turns<T: Float>(q: &Tensor<T>) -> bool {
+    q.rank() == 4 && q.strides()[1] < q.strides()[2]
+}
+
+/// The shape of a result in the order in which it lies in memory.
+fn in_memory<T: Float>(q: &Tensor<T>, shape: &Shape) -> Shape {
+    let mut shape = shape.to_vec();
+    if heads_take_turns(q) {
+        shape.swap(1, 2);
+    }
+    shape.into()
+}
+
+/// A result that was written in that order.
+fn seen<T: Float>(q: &Tensor<T>, result: Tensor<T>) -> Tensor<T> {
+    if heads_take_turns(q) { result.permuted(&[0, 2, 1, 3]) } else { result }
+}
+
 impl<T: Float> Attention<T> {
     /// Calls `f` with the arguments of the kernel.
     fn attend<R>(&self, inputs: [&Tensor<T>; 3], f: impl FnOnce(&Attend<'_, T>) -> R) -> R {
@@ -115,6 +137,7 @@ impl<T: Float> Attention<T> {
                 Stretched::Add(add) => Mask::Add(Matrices::of(add)),
             },
             causal: self.options.is_causal,
+            heads: if heads_take_turns(inputs[0]) { q.shape()[1] } else { 1 },
             scale: T::from_f64(self.options.scale.unwrap_or(1.0 / (width as f64).sqrt())),
             dropout: dropout.map(|(p, rng)| Dropout::new(*p, T::from_f64(1.0 / (1.0 - p)), rng)),
         })
@@ -223,27 +246,30 @@ impl<T: Float> Op<T> for Attention<T> {
         let shape = self.output_shape(&shapes).expect("checked by the caller");
         let rows = shape[..shape.len() - 1].iter().product();
         let mut logarithms = vec![T::ZERO; rows];
-        let y = Tensor::build(shape, |out| {
+        let y = Tensor::build(in_memory(q, &shape), |out| {
             self.attend([q, k, v], |attend| attend.forward(out, &mut logarithms));
         });
-        (y, logarithms)
+        (seen(q, y), logarithms)
     }
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Vec<T>>) -> Cotangents<T> {
         let [q, k, v] = [&call.inputs[0], &call.inputs[1], &call.inputs[2]];
-        let out = call.output.contiguous();
-        let g = call.cotangent.contiguous();
-        let [out, g] = [&out, &g].map(|x| x.as_slice().expect("made contiguous"));
+        let [out, g] = [call.output, &call.cotangent].map(|x| match x.strides().last() {
+            Some(1) => readable(x),
+            _ => x.contiguous(),
+        });
+        let [out, g] = [&out, &g].map(Matrices::of);
         let mut dv = None;
-        let (dq, dk) = Tensor::build_pair(q.shape(), k.shape(), |dq, dk| {
-            dv = Some(Tensor::build(v.shape(), |dv| {
+        let shapes = [q, k, v].map(|x| in_memory(q, x.shape()));
+        let (dq, dk) = Tensor::build_pair(&shapes[0], &shapes[1], |dq, dk| {
+            dv = Some(Tensor::build(&shapes[2], |dv| {
                 self.attend([q, k, v], |attend| {
-                    attend.backward([out, g], call.saved, [dq, dk, dv]);
+                    attend.backward([&out, &g], call.saved, [dq, dk, dv]);
                 });
             }));
         });
-        let gradients = [Some(dq), Some(dk), dv];
+        let gradients = [Some(dq), Some(dk), dv].map(|gradient| gradient.map(|x| seen(q, x)));
         call.each(|index| gradients[index].clone().expect("all three were built"))
     }
 

@@ -8,7 +8,7 @@ use super::broadcast::sum_to;
 use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::places::add_through;
+use crate::kernels::places::{add_through, add_to_view};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -168,6 +168,14 @@ impl<T: Float> Op<T> for Slice {
     fn vjp(&self, call: Call<'_, T, ()>) -> Cotangents<T> {
         let view = |zeros: &Tensor<T>| self.of(zeros).expect(CHECKED);
         call.each(|_| add_through(call.inputs[0].shape(), &call.cotangent, view))
+    }
+
+    fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool {
+        if !sum.is_writable() {
+            return false;
+        }
+        add_to_view(sum, cotangent, |sum| self.of(sum).expect(CHECKED));
+        true
     }
 
     fn vjp_terms(&self, call: TermCall<'_, T, ()>) -> Result<TermCotangents<T>> {

@@ -333,6 +333,14 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// respect to those inputs that need one.
     fn vjp(&self, call: Call<'_, T, Self::Saved>) -> Cotangents<T>;
 
+    /// Adds the gradient of the only input to a sum of gradients, where that is
+    /// less work than to compute it alone: the gradient of a small part of a
+    /// large tensor. Returns whether it did.
+    fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool {
+        let _ = (cotangent, sum);
+        false
+    }
+
     /// The same gradients, computed by operations on terms, so that they can be
     /// differentiated again. Either a formula, or [`TermCall::compose`] for an
     /// operation that is a composition of others.

@@ -6,6 +6,7 @@ use std::ops;
 use super::broadcast::{paired_shape, zip};
 use crate::element::Number;
 use crate::kernels::parallel::for_each_equal_chunk;
+use crate::kernels::simd;
 use crate::tensor::Tensor;
 
 macro_rules! operators {
@@ -37,22 +38,54 @@ macro_rules! operators {
             }
         }
 
+        /// Writes over an operand that shares its elements with no other tensor.
+        impl<T: Number> ops::$trait for Tensor<T> {
+            type Output = Self;
+
+            #[track_caller]
+            fn $method(mut self, mut other: Self) -> Self {
+                if self.shape() == other.shape() {
+                    if self.is_writable() {
+                        other.with_slice(|other| {
+                            write_over(&mut self, other, #[inline(always)] |x, y| x $symbol y);
+                        });
+                        return self;
+                    }
+                    if other.is_writable() {
+                        self.with_slice(|x| {
+                            write_over(&mut other, x, #[inline(always)] |y, x| x $symbol y);
+                        });
+                        return other;
+                    }
+                }
+                &self $symbol &other
+            }
+        }
+
         crate::forward_operators! { [T: Number] Tensor<T>, $trait $method, T }
     )*};
 }
 
-/// Implements an operator for owned operands by calling it for borrowed ones.
+/// Replaces each element of a tensor by `f` of it and the other at its place.
+fn write_over<T: Number>(x: &mut Tensor<T>, other: &[T], f: impl Fn(T, T) -> T + Sync) {
+    for_each_equal_chunk(x.make_mut(), |first, chunk| {
+        let other = &other[first..][..chunk.len()];
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (x, &other) in chunk.iter_mut().zip(other) {
+                    *x = f(*x, other);
+                }
+            },
+        );
+    });
+}
+
+/// Implements an operator for one owned operand by calling it for borrowed ones.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! forward_operators {
     ([$($generics:tt)*] $type:ty, $trait:ident $method:ident, $scalar:ty) => {
-        impl<$($generics)*> ::std::ops::$trait for $type {
-            type Output = $type;
-            #[track_caller]
-            fn $method(self, other: Self) -> $type {
-                ::std::ops::$trait::$method(&self, &other)
-            }
-        }
         impl<$($generics)*> ::std::ops::$trait<&$type> for $type {
             type Output = $type;
             #[track_caller]
@@ -136,6 +169,15 @@ macro_rules! ops_operators {
             }
         }
 
+        impl<T: $crate::Float> ::std::ops::$trait for $value<T> {
+            type Output = Self;
+
+            #[track_caller]
+            fn $method(self, other: Self) -> Self {
+                ::std::ops::$trait::$method(&self, &other)
+            }
+        }
+
         $crate::forward_operators! { [T: $crate::Float] $value<T>, $trait $method, $scalar }
     )*};
 }
@@ -143,7 +185,7 @@ macro_rules! ops_operators {
 operators! { Add add +; Sub sub -; Mul mul *; Div div /; }
 
 macro_rules! assigning_operators {
-    ($($trait:ident $method:ident $symbol:tt;)*) => {$(
+    ($($trait:ident $method:ident $symbol:tt $by:tt;)*) => {$(
         /// Overwrites the elements; they are copied first when another tensor
         /// shares them. The other operand is broadcast to this shape.
         ///
@@ -158,11 +200,7 @@ macro_rules! assigning_operators {
                     Err(error) => panic!("{}", error.within(stringify!($symbol))),
                 };
                 other.with_slice(|other| {
-                    for_each_equal_chunk(self.make_mut(), |first, chunk| {
-                        for (x, &y) in chunk.iter_mut().zip(&other[first..]) {
-                            *x $symbol y;
-                        }
-                    });
+                    write_over(self, other, #[inline(always)] |x, y| x $by y);
                 });
             }
         }
@@ -185,10 +223,10 @@ macro_rules! assigning_operators {
 }
 
 assigning_operators! {
-    AddAssign add_assign +=;
-    SubAssign sub_assign -=;
-    MulAssign mul_assign *=;
-    DivAssign div_assign /=;
+    AddAssign add_assign += +;
+    SubAssign sub_assign -= -;
+    MulAssign mul_assign *= *;
+    DivAssign div_assign /= /;
 }
 
 /// A number to the left of a tensor. It is implemented for each number type,
@@ -320,6 +358,25 @@ mod tests {
         x = x.transpose(0, 1).unwrap();
         x -= &x.clone();
         assert_eq!(x, Tensor::zeros([2, 2]));
+    }
+
+    #[test]
+    fn owned_operands_are_written_over_unless_they_are_shared() {
+        let x = || Tensor::from([6.0, 8.0_f32]);
+        let y = || Tensor::from([[2.0, 9.0], [4.0, 9.0]]).narrow(1, 0, 1).unwrap().squeeze(1);
+        let y = || y().unwrap();
+        let (mine, shared) = (x(), x());
+        let address = mine.as_slice().unwrap().as_ptr();
+        let difference = mine - y();
+        assert_eq!(difference.to_vec(), [4.0, 4.0]);
+        assert_eq!(difference.as_slice().unwrap().as_ptr(), address, "the first");
+        let quotient = y() / difference;
+        assert_eq!(quotient.to_vec(), [0.5, 1.0]);
+        assert_eq!(quotient.as_slice().unwrap().as_ptr(), address, "the second");
+        assert_eq!((shared.clone() - shared.clone()).to_vec(), [0.0, 0.0]);
+        assert_eq!((shared.clone() / quotient).to_vec(), [12.0, 8.0]);
+        assert_eq!(shared, x());
+        assert_eq!((x() * Tensor::scalar(0.5)).to_vec(), [3.0, 4.0]);
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// The gradients of the inputs that need one; see [`Op::vjp`].
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T>;
 
+    /// As [`Op::add_vjp`].
+    fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool;
+
     /// The same gradients as terms; see [`Op::vjp_terms`].
     ///
     /// # Errors
@@ -205,6 +208,10 @@ where
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T> {
         let Self { operation, inputs, output, saved, .. } = self;
         operation.vjp(Call { inputs, output, saved, needs, cotangent })
+    }
+
+    fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool {
+        self.operation.add_vjp(cotangent, sum)
     }
 
     fn vjp_terms(

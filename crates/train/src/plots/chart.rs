@@ -239,10 +239,15 @@ impl Chart {
         let mut color = INK;
         let mut colors = LINES.iter().cycle();
         let mut ends = Vec::new();
+        // The chart counts pixels in the whole drawing, the area in itself.
+        let origin = area.get_base_pixel();
+        let within = |(x, y): (i32, i32)| (x - origin.0, y - origin.1);
         for Series { name, points, kind } in &self.series {
             if matches!(kind, Kind::Line | Kind::Points) {
                 color = *colors.next().unwrap_or(&INK);
-                ends.extend(points.last().map(|last| (name, color, chart.backend_coord(last))));
+                ends.extend(
+                    points.last().map(|last| (name, color, within(chart.backend_coord(last)))),
+                );
             }
             match kind {
                 Kind::Guide => {
@@ -264,7 +269,7 @@ impl Chart {
                 Kind::Mark => {
                     for point in points {
                         chart.draw_series([Circle::new(*point, 7, color.stroke_width(2))])?;
-                        let (x, y) = chart.backend_coord(point);
+                        let (x, y) = within(chart.backend_coord(point));
                         let width = text_width(name, TEXT);
                         // To the side that the middle of the chart is on.
                         let x =
@@ -315,6 +320,23 @@ mod tests {
             let ticks = svg.matches("text-anchor=\"middle\"").count();
             assert!(ticks <= 12, "{epochs} epochs have {ticks} ticks");
         }
+    }
+
+    #[test]
+    fn names_stand_in_the_chart_of_their_lines() {
+        let chart = || Chart::new("x", "y").line("name", [(0.0, 1.0), (1.0, 2.0)]);
+        let svg = Chart::beside(&[chart(), chart(), chart()]).unwrap().to_string();
+        let before = svg.split("\nname\n").take(3);
+        let places = before.map(|text| {
+            let number = |key: &str| {
+                let start = text.rfind(key).unwrap() + key.len();
+                text[start..].split('"').next().unwrap().parse::<i32>().unwrap()
+            };
+            (number(" x=\""), number(" y=\""))
+        });
+        let places: Vec<(i32, i32)> = places.collect();
+        let (x, y) = places[0];
+        assert_eq!(places, [(x, y), (x + 640, y), (x, y + 340)], "{svg}");
     }
 
     #[test]

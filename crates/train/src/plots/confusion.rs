@@ -3,7 +3,7 @@
 use dendra_tensor::{Error, Result};
 use plotters::prelude::*;
 
-use super::{GRID, INK, LINES, Svg, drawn, text_width};
+use super::{CHARACTER, GRID, INK, LINES, Svg, drawn, text_width};
 
 /// The size of the text.
 const TEXT: i32 = 15;
@@ -74,7 +74,7 @@ pub fn confusion_matrix(counts: &[Vec<u64>], names: &[String]) -> Result<Svg> {
 
 /// A name that is not too wide.
 fn shortened(name: &str) -> String {
-    let most = (f64::from(LONGEST) / f64::from(TEXT) / 0.56) as usize;
+    let most = (f64::from(LONGEST) / f64::from(TEXT) / CHARACTER) as usize;
     if name.chars().count() <= most {
         return name.to_owned();
     }

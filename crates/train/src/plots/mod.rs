@@ -83,7 +83,10 @@ fn drawn(size: (u32, u32), draw: impl for<'a> FnOnce(&Area<'a>) -> Drawn<'a>) ->
     Ok(Svg(text))
 }
 
+/// The width of a character, about, as a part of the size of the text.
+const CHARACTER: f64 = 0.46;
+
 /// The width of a text of this size in pixels, about.
 fn text_width(text: &str, size: i32) -> i32 {
-    (text.chars().count() as f64 * f64::from(size) * 0.56) as i32
+    (text.chars().count() as f64 * f64::from(size) * CHARACTER) as i32
 }

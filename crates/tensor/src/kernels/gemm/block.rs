@@ -12,14 +12,11 @@ use super::pack::Lines;
 use crate::buffer::Buffer;
 use crate::element::Float;
 
-/// Most rows of A taken at a time: so many rows of a block of A fit the
-/// second-level cache.
-const ROW_BLOCK: usize = 224;
 /// Most panels of B taken at a time: so many of them fit the second-level
 /// cache, too.
 const PANEL_BLOCK: usize = 32;
-/// Fewest panels of B to multiply a block of A with for which packing it pays.
-const A_PACKING_PANELS: usize = 6;
+/// Fewest columns of B to multiply a block of A with for which packing it pays.
+const A_PACKING_COLUMNS: usize = 192;
 /// Bytes between rows of A from which on they compete for the same cache lines,
 /// so that packing pays earlier.
 const SCATTERED: usize = 2048;
@@ -36,7 +33,7 @@ const NEAR: usize = 8 << 10;
 pub(super) struct Way {
     /// Whether A is packed.
     pub(super) packs_a: bool,
-    /// Whether B is packed.
+    /// Whether B is packed, here or for many products.
     pub(super) packs_b: bool,
     /// Whether the kernels for very few rows do it.
     wide: bool,
@@ -48,10 +45,12 @@ impl Way {
         let scattered = |step: usize| step.saturating_mul(size_of::<T>()) >= SCATTERED;
         let slow_b = p.b_is_far() || scattered(p.b_strides[0]);
         let fewest = if slow_b { PACKING_ROWS } else { 3 * PACKING_ROWS };
-        let packs_b = p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
+        let is_in_panels = !p.panels.is_null();
+        let packs_b = is_in_panels || p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
         let wide = !packs_b && rows <= p.kernels.wide.len();
         let slow_a = scattered(p.a_strides[0].max(p.a_strides[1]));
-        let packs_a = !wide && panels >= if slow_a { 2 } else { A_PACKING_PANELS };
+        let fewest = if slow_a { 2 * p.width() } else { A_PACKING_COLUMNS };
+        let packs_a = !wide && panels * p.width() >= fewest;
         Self { packs_a, packs_b, wide }
     }
 }
@@ -75,28 +74,42 @@ pub(super) unsafe fn multiply<T: Float>(
     let start = |room: &mut Option<Buffer<T>>| {
         room.as_mut().map_or(ptr::null_mut(), |room| room.as_mut_slice().as_mut_ptr())
     };
-    let tiles = rows.len().min(ROW_BLOCK).div_ceil(product.kernels.rows());
+    let row_block = product.kernels.row_block;
+    let tiles = rows.len().min(row_block).div_ceil(product.kernels.rows());
     let mut packed_a = room(way.packs_a, tiles * product.kernels.packed_rows());
-    let mut packed_b = room(way.packs_b, panels.len().min(PANEL_BLOCK) * product.width());
+    let is_in_panels = !product.panels.is_null();
+    let panel_room = panels.len().min(PANEL_BLOCK) * product.width();
+    let mut packed_b = room(way.packs_b && !is_in_panels, panel_room);
     let (packed_a, packed_b) = (start(&mut packed_a), start(&mut packed_b));
-    if product.k <= K_BLOCK && rows.len() <= ROW_BLOCK && panels.len() <= PANEL_BLOCK {
-        let plus = product.plus;
-        let part = Part { product, way, packed_a, packed_b, ks: 0..product.k, rows, panels, plus };
+    // Where the panels of a block of k begin.
+    let packed_b = |ks: &Range<usize>, panels: &Range<usize>| match is_in_panels {
+        true => {
+            let row = product.n.next_multiple_of(product.width());
+            let place = ks.start * row + panels.start * product.width() * ks.len();
+            product.panels.wrapping_add(place).cast_mut()
+        }
+        false => packed_b,
+    };
+    if product.k <= K_BLOCK && rows.len() <= row_block && panels.len() <= PANEL_BLOCK {
+        let (ks, plus) = (0..product.k, product.plus);
+        let packed_b = packed_b(&ks, &panels);
+        let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus };
         // SAFETY: as below.
-        return unsafe { part.compute(true) };
+        return unsafe { part.compute(!is_in_panels) };
     }
     for (index, ks) in k_blocks(product.k).enumerate().take(blocks.end).skip(blocks.start) {
         for panels in parts_of(panels.clone(), PANEL_BLOCK) {
-            for (i, rows) in parts_of(rows.clone(), ROW_BLOCK).enumerate() {
+            for (i, rows) in parts_of(rows.clone(), row_block).enumerate() {
                 let (ks, panels) = (ks.clone(), panels.clone());
                 let plus = match index > blocks.start {
                     true => (product.c.cast_const(), product.columns),
                     false => product.plus,
                 };
+                let packed_b = packed_b(&ks, &panels);
                 let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus };
                 // SAFETY: promised by the caller; there is room for what is
                 // packed, and B is packed for the first rows.
-                unsafe { part.compute(i == 0) };
+                unsafe { part.compute(i == 0 && !is_in_panels) };
             }
         }
     }
@@ -186,17 +199,17 @@ impl<T: Float> Part<'_, T> {
         unsafe { lines.pack(self.product.kernels, size, self.packed_b, steps) };
     }
 
-    /// Packs what is to be packed, B only for the `first` rows, and computes
-    /// all tiles.
+    /// Packs what is to be packed, B only where it `packs_b`, and computes all
+    /// tiles.
     ///
     /// # Safety
     ///
     /// There is room for what is packed, and nothing else touches it or these
     /// elements of C meanwhile.
-    unsafe fn compute(&self, first: bool) {
+    unsafe fn compute(&self, packs_b: bool) {
         // SAFETY: promised by the caller.
         unsafe {
-            if self.way.packs_b && first {
+            if self.way.packs_b && packs_b {
                 self.pack_b();
             }
             if self.way.packs_a {

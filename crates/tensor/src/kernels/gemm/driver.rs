@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::block::{self, Way};
 use super::kernel::Kernels;
-use super::pack::transpose;
+use super::pack::{Lines, transpose};
 use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Plus, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -35,14 +35,14 @@ const BLOCKS_PER_THREAD: usize = 4;
 /// Fewest multiplications worth another thread.
 const SPLIT_WORK: usize = 1 << 18;
 
-/// `count` consecutive parts of `range`, equal to within one.
+/// `count` consecutive parts of `range`, equal to within one, the longer ones
+/// last.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut rest = range;
-    (1..=count).rev().map(move |left| {
-        let start = rest.start;
-        rest.start += rest.len() / left;
-        start..rest.start
-    })
+    // One division for all, since a tile may take less time than one.
+    let each = range.len() / count.max(1);
+    let shorter = count - (range.len() - each * count);
+    let start = move |part: usize| range.start + part * each + part.saturating_sub(shorter);
+    (0..count).map(move |part| start(part)..start(part + 1))
 }
 
 /// As few parts as possible of at most `longest`.
@@ -69,6 +69,8 @@ pub(super) struct Product<T: 'static> {
     pub(super) b_strides: [usize; 2],
     pub(super) c: *mut T,
     pub(super) columns: usize,
+    /// B in panels, as [`panels`] makes them, or null.
+    pub(super) panels: *const T,
     /// What is added to the product, which may be null, and its elements from
     /// one row to the next.
     pub(super) plus: (*const T, usize),
@@ -80,13 +82,46 @@ unsafe impl<T> Send for Product<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Product<T> {}
 
-/// Computes a product.
+/// The whole of a right matrix `[k, n]` as a block packs it: block of k after
+/// block, in each panel after panel.
+///
+/// # Safety
+///
+/// The matrix lies in the slice, and the CPU has the kernels' instruction set.
+pub(super) unsafe fn panels<T: Float>(
+    kernels: &Kernels<T>,
+    [k, n]: [usize; 2],
+    b: &[T],
+    strides: [usize; 2],
+) -> Buffer<T> {
+    let width = 2 * kernels.lanes;
+    let row = n.next_multiple_of(width);
+    let mut packed = Buffer::<T>::new(k * row);
+    let first = packed.as_mut_slice().as_mut_ptr();
+    if n > 0 {
+        for ks in k_blocks(k) {
+            let lines = Lines { first: b.as_ptr(), strides }.from(ks.start, 0);
+            // SAFETY: the columns exist, and there is room for whole panels.
+            unsafe {
+                let to = first.add(ks.start * row);
+                lines.pack(kernels, [ks.len(), n], to, [width, width * ks.len()]);
+            }
+        }
+    }
+    packed
+}
+
+/// Computes a product, whose B may come in [`panels`], too.
 ///
 /// # Safety
 ///
 /// The problem's bounds were checked, and the CPU has the kernels' instruction
 /// set.
-pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Kernels<T>) {
+pub(super) unsafe fn multiply<T: Float>(
+    p: Problem<'_, T>,
+    kernels: &'static Kernels<T>,
+    panels: Option<&[T]>,
+) {
     let Problem { m, k, n, a, a_strides, b, b_strides, c, columns, plus } = p;
     if m == 0 || n == 0 {
         return;
@@ -102,6 +137,8 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
         return;
     }
     let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+    let row = n.next_multiple_of(2 * kernels.lanes);
+    assert!(panels.is_none_or(|panels| panels.len() == k * row), "panels of another matrix");
     let across = cost(kernels, [m, k, n], b_strides[1] == 1);
     let down = cost(kernels, [n, k, m], a_strides[0] == 1).saturating_add(m * n * 3);
     let product = Product {
@@ -115,13 +152,14 @@ pub(super) unsafe fn multiply<T: Float>(p: Problem<'_, T>, kernels: &'static Ker
         b_strides,
         c,
         columns,
+        panels: panels.map_or(ptr::null(), <[T]>::as_ptr),
         plus: match plus {
             Plus::Nothing => (ptr::null(), 0),
             Plus::C => (c.cast_const(), columns),
             Plus::Row(row) => (row.as_ptr(), 0),
         },
     };
-    if across <= down {
+    if across <= down || panels.is_some() {
         product.run();
         return;
     }

@@ -67,6 +67,9 @@ pub(super) struct Kernels<T: 'static> {
     /// The number of columns of these tiles, as a multiple of that of the
     /// others.
     pub(super) wide_panels: usize,
+    /// Most rows of A taken at a time: so many rows of a block of A fit the
+    /// second-level cache of CPUs with this instruction set.
+    pub(super) row_block: usize,
     /// The kernel that packs an operand that is contiguous across k.
     pub(super) copy: CopyKernel<T>,
 }

@@ -22,10 +22,13 @@ mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::fmt;
+
 use super::matrices::fits;
 #[cfg(target_arch = "x86_64")]
 use super::simd;
-use crate::element::Float;
+use crate::buffer::Buffer;
+use crate::element::{Element, Float};
 use crate::unoptimised::warn_if_unoptimised;
 
 /// About how many multiplications a block of C holds at least.
@@ -90,6 +93,23 @@ impl<T> Problem<'_, T> {
     }
 }
 
+/// A right matrix in the order in which the kernels read it, for many products
+/// that share it. Empty where no kernel of ours multiplies.
+pub struct Panels<T: Element>(Option<Buffer<T>>);
+
+impl<T: Element> fmt::Debug for Panels<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panels").finish_non_exhaustive()
+    }
+}
+
+impl<T: Element> Panels<T> {
+    /// Those of a number type without a kernel.
+    pub fn none() -> Self {
+        Self(None)
+    }
+}
+
 /// The plain triple loop: for number types without a kernel, and the
 /// reference in tests.
 pub fn naive<T: Float>(p: Problem<'_, T>) {
@@ -125,7 +145,45 @@ pub(crate) fn multiply<T: Float>(
 }
 
 macro_rules! entries {
-    ($($type:ident $avx512:ident $avx2:ident;)*) => {$(
+    ($($type:ident $panels:ident $with_panels:ident $avx512:ident $avx2:ident;)*) => {$(
+        /// Brings a right matrix of `[k, n]` with its strides into the order in
+        /// which the kernels read it.
+        pub fn $panels(
+            size: [usize; 2],
+            (b, b_strides): (&[$type], [usize; 2]),
+        ) -> Panels<$type> {
+            assert!(fits(size, b_strides, b.len()), "B is too short");
+            #[cfg(target_arch = "x86_64")]
+            if let Some(kernels) = $type::kernels() {
+                // SAFETY: the bounds were checked and the features detected.
+                return Panels(Some(unsafe { driver::panels(kernels, size, b, b_strides) }));
+            }
+            Panels::none()
+        }
+
+        /// As the product without panels, whose bits it has unless that takes
+        /// dot products; `panels` are those of B.
+        pub fn $with_panels(p: Problem<'_, $type>, panels: &Panels<$type>) {
+            p.check();
+            #[cfg(target_arch = "x86_64")]
+            if let (Some(kernels), Some(panels)) = ($type::kernels(), &panels.0) {
+                // SAFETY: the bounds were checked and the features detected.
+                return unsafe { driver::multiply(p, kernels, Some(panels.as_slice())) };
+            }
+            $type(p);
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        impl Ours for $type {
+            fn kernels() -> Option<&'static kernel::Kernels<$type>> {
+                match (simd::has_avx512(), simd::has_avx2()) {
+                    (true, _) => Some(&x86::$avx512),
+                    (_, true) => Some(&x86::$avx2),
+                    _ => None,
+                }
+            }
+        }
+
         /// The product, by the fastest kernel for this CPU, in parallel when
         /// it is large.
         pub fn $type(p: Problem<'_, $type>) {
@@ -137,21 +195,25 @@ macro_rules! entries {
                 return dot::multiply(p);
             }
             #[cfg(target_arch = "x86_64")]
-            {
-                if simd::has_avx512() {
-                    // SAFETY: the bounds were checked and the features detected.
-                    return unsafe { driver::multiply(p, &x86::$avx512) };
-                }
-                if simd::has_avx2() {
-                    // SAFETY: as above.
-                    return unsafe { driver::multiply(p, &x86::$avx2) };
-                }
+            if let Some(kernels) = $type::kernels() {
+                // SAFETY: the bounds were checked and the features detected.
+                return unsafe { driver::multiply(p, kernels, None) };
             }
             fallback::$type(p);
         }
     )*};
 }
-entries! { f32 AVX512_F32 AVX2_F32; f64 AVX512_F64 AVX2_F64; }
+entries! {
+    f32 f32_panels f32_with_panels AVX512_F32 AVX2_F32;
+    f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64;
+}
+
+/// A number type with kernels of ours.
+#[cfg(target_arch = "x86_64")]
+trait Ours: Sized + 'static {
+    /// The fastest that this CPU has.
+    fn kernels() -> Option<&'static kernel::Kernels<Self>>;
+}
 
 #[cfg(test)]
 mod tests;

@@ -203,6 +203,50 @@ fn prefetch<T>(address: *const T) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
+/// The sums of [`tile`]. The last register of B is read whole or only as far as
+/// the mask.
+///
+/// # Safety
+///
+/// That of [`tile`].
+#[inline(always)]
+unsafe fn sums<
+    S: Simd,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: usize,
+    const WHOLE: bool,
+>(
+    t: &Tile<S::Number>,
+    mask: S::Mask,
+) -> [[S; VECTORS]; ROWS] {
+    // SAFETY: as in `tile`.
+    unsafe {
+        let [a_row, a_column] = if PACKED > 0 { [1, PACKED] } else { t.a_strides };
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut b = t.b;
+        let mut offset = 0;
+        for _ in 0..t.k {
+            let mut row = [S::zero(); VECTORS];
+            for (v, slot) in row.iter_mut().enumerate() {
+                let from = b.add(v * S::LANES);
+                let whole = WHOLE || v < VECTORS - 1;
+                *slot = if whole { S::load(from) } else { S::load_masked(from, mask) };
+                prefetch(from.wrapping_add(t.next_panel));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let factor = S::splat(*t.a.add(offset + r * a_row));
+                for (sum, &row) in sums.iter_mut().zip(&row) {
+                    *sum = sum.add_product(factor, row);
+                }
+            }
+            offset += a_column;
+            b = b.add(t.b_step);
+        }
+        sums
+    }
+}
+
 /// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns.
 /// Where A is packed, `PACKED` elements from one column to the next, registers
 /// of B are read whole; it is 0 where neither is so.
@@ -224,33 +268,18 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: u
                 prefetch(t.c.wrapping_add(r * t.c_step + v * S::LANES));
             }
         }
-        let [a_row, a_column] = if PACKED > 0 { [1, PACKED] } else { t.a_strides };
-        let mut sums = [[S::zero(); VECTORS]; ROWS];
-        let mut b = t.b;
-        let mut offset = 0;
-        for _ in 0..t.k {
-            let mut row = [S::zero(); VECTORS];
-            for (v, slot) in row.iter_mut().enumerate() {
-                let from = b.add(v * S::LANES);
-                let whole = v < last || PACKED > 0;
-                *slot = if whole { S::load(from) } else { S::load_masked(from, mask) };
-                prefetch(from.wrapping_add(t.next_panel));
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let factor = S::splat(*t.a.add(offset + r * a_row));
-                for (sum, &row) in sums.iter_mut().zip(&row) {
-                    *sum = sum.add_product(factor, row);
-                }
-            }
-            offset += a_column;
-            b = b.add(t.b_step);
-        }
+        let is_whole = t.columns == VECTORS * S::LANES;
+        let sums = match PACKED > 0 || is_whole {
+            true => sums::<S, ROWS, VECTORS, PACKED, true>(t, mask),
+            false => sums::<S, ROWS, VECTORS, PACKED, false>(t, mask),
+        };
+        // AMD's CPUs take a dozen cycles and more for each store with a mask of AVX2.
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let to = t.c.add(r * t.c_step + v * S::LANES);
                 let plus = t.plus.wrapping_add(r * t.plus_step + v * S::LANES);
                 let adds = !t.plus.is_null();
-                if v < last {
+                if v < last || is_whole {
                     (if adds { S::load(plus).add(sum) } else { sum }).store(to);
                 } else {
                     let sum = if adds { S::load_masked(plus, mask).add(sum) } else { sum };
@@ -301,7 +330,7 @@ unsafe fn copy<S: Simd>(
 
 macro_rules! kernels {
     ($name:ident: $number:ident by $simd:ident, $features:literal, $($rows:literal)+,
-     packed $packed:literal, wide $wide:literal) => {
+     packed $packed:literal, wide $wide:literal, rows $row_block:literal) => {
         /// The kernels for this instruction set and number type.
         pub(super) static $name: Kernels<$number> = {
             /// # Safety
@@ -342,23 +371,24 @@ macro_rules! kernels {
                 packed: PACKED,
                 wide: WIDE,
                 wide_panels: $wide / 2,
+                row_block: $row_block,
             }
         };
     };
 }
 kernels!(
     AVX512_F32: f32 by Avx512F32, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14,
-    packed 16, wide 8
+    packed 16, wide 8, rows 224
 );
 kernels!(
     AVX512_F64: f64 by Avx512F64, "avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14,
-    packed 16, wide 8
+    packed 16, wide 8, rows 224
 );
 kernels!(
     AVX2_F32: f32 by Avx2F32, "avx2,fma", 1 2 3 4 5 6,
-    packed 8, wide 4
+    packed 8, wide 4, rows 96
 );
 kernels!(
     AVX2_F64: f64 by Avx2F64, "avx2,fma", 1 2 3 4 5 6,
-    packed 8, wide 4
+    packed 8, wide 4, rows 96
 );
