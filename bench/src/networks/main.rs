@@ -142,14 +142,14 @@ fn integers(shape: &[usize], below: i64, rng: &mut Rng) -> Tensor<i64> {
 fn mobilenet_v2(rng: &mut Rng) -> Result<Step> {
     let model = models::mobilenet_v2([3, 96, 96], 10).build(rng)?;
     let (x, y) = (images(8, 96, rng), integers(&[8], 10, rng));
-    let optimizer = Sgd::new(0.01).momentum(0.9);
+    let optimizer = SGD::new(0.01).momentum(0.9);
     Ok(training(model, optimizer, x, move |logits| losses::cross_entropy(logits, &y)))
 }
 
 fn resnet18(rng: &mut Rng) -> Result<Step> {
     let model = models::resnet18([3, 32, 32], 10).build(rng)?;
     let (x, y) = (images(32, 32, rng), integers(&[32], 10, rng));
-    let optimizer = Sgd::new(0.01).momentum(0.9);
+    let optimizer = SGD::new(0.01).momentum(0.9);
     Ok(training(model, optimizer, x, move |logits| losses::cross_entropy(logits, &y)))
 }
 

@@ -333,7 +333,7 @@ fn architectures_that_lie_are_refused() {
         (layers(&[&sound]).replace("{\"layer\"", "{\"name\":\"fc\",\"layer\""), "missing: fc."),
         (
             layers(&[&sound]).replace("{\"layer\"", "{\"name\":\"\",\"layer\""),
-            "a name is not empty",
+            "a name must not be empty",
         ),
         (
             layers(&[&sound, r#"{"layer":{"kind":"Dropout","p":1.5}}"#]),

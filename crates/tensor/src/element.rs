@@ -311,6 +311,7 @@ macro_rules! floats {
         $type:ident:
             exp $exp:path, exp_m1 $exp_m1:path, ln $ln:path, ln_1p $ln_1p:path,
             exp2 $exp2:path, log2 $log2:path, log10 $log10:path, hypot $hypot:path,
+            asin $asin:path, acos $acos:path, atan $atan:path, atanh $atanh:path,
             tanh $tanh:path, sigmoid $sigmoid:path, erf $erf:path, erfc $erfc:path,
             lgamma $lgamma:path, panels $panels:ident, with_panels $with_panels:ident;
     )*) => {$(
@@ -358,11 +359,11 @@ macro_rules! floats {
             #[inline(always)]
             fn tan(self) -> Self { $type::tan(self) }
             #[inline(always)]
-            fn asin(self) -> Self { $type::asin(self) }
+            fn asin(self) -> Self { $asin(self) }
             #[inline(always)]
-            fn acos(self) -> Self { $type::acos(self) }
+            fn acos(self) -> Self { $acos(self) }
             #[inline(always)]
-            fn atan(self) -> Self { $type::atan(self) }
+            fn atan(self) -> Self { $atan(self) }
             #[inline(always)]
             fn atan2(self, x: Self) -> Self { $type::atan2(self, x) }
             #[inline(always)]
@@ -387,7 +388,7 @@ macro_rules! floats {
                 if large { self.ln() + std::$type::consts::LN_2 } else { $type::acosh(self) }
             }
             #[inline(always)]
-            fn atanh(self) -> Self { $type::atanh(self) }
+            fn atanh(self) -> Self { $atanh(self) }
             #[inline(always)]
             fn sigmoid(self) -> Self { $sigmoid(self) }
             #[inline(always)]
@@ -438,11 +439,13 @@ floats! {
     f32:
         exp math::exp_f32, exp_m1 math::exp_m1_f32, ln math::ln_f32, ln_1p math::ln_1p_f32,
         exp2 math::exp2_f32, log2 math::log2_f32, log10 math::log10_f32, hypot math::hypot_f32,
+        asin math::asin_f32, acos math::acos_f32, atan math::atan_f32, atanh math::atanh_f32,
         tanh math::tanh_f32, sigmoid math::sigmoid_f32, erf math::erf_f32, erfc libm::erfcf,
         lgamma libm::lgammaf, panels f32_panels, with_panels f32_with_panels;
     f64:
         exp f64::exp, exp_m1 f64::exp_m1, ln f64::ln, ln_1p f64::ln_1p,
         exp2 f64::exp2, log2 f64::log2, log10 f64::log10, hypot f64::hypot,
+        asin f64::asin, acos f64::acos, atan f64::atan, atanh f64::atanh,
         tanh f64::tanh, sigmoid math::sigmoid_f64, erf libm::erf, erfc libm::erfc,
         lgamma libm::lgamma, panels f64_panels, with_panels f64_with_panels;
 }

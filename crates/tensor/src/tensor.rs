@@ -284,6 +284,7 @@ impl<T: Element> Tensor<T> {
 
     /// The elements converted by `f`, in parallel when there are many.
     #[must_use]
+    #[expect(clippy::redundant_closure, reason = "the closure is what is inlined into the loop")]
     pub fn map<U: Element>(&self, f: impl Fn(T) -> U + Sync) -> Tensor<U> {
         self.map_copy(
             #[inline(always)]

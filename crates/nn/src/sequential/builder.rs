@@ -284,8 +284,8 @@ mod tests {
     #[test]
     fn names_are_checked() {
         let input = || Sequential::input([4]).dense(3);
-        assert!(message(input().named("")).contains("a name is not empty"));
-        assert!(message(input().named("a.b")).contains("has no dot, got \"a.b\""));
+        assert!(message(input().named("")).contains("a name must not be empty"));
+        assert!(message(input().named("a.b")).contains("contain a dot, got \"a.b\""));
         let twice = input().named("fc").relu().dense(2).named("fc");
         assert_eq!(message(twice), "layer 2 (Linear): layer 0 is named \"fc\" already");
         let stray = Sequential::input([4]).named("fc").dense(3);

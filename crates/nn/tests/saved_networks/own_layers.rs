@@ -273,7 +273,7 @@ fn mistakes_with_layers_of_ones_own_are_told() {
         "layer 0 (Shift): it is a layer of f32, and the network is built of f64"
     );
     let large = Sequential::input([1 << 30]).map("scale", |x| Ok(x * 0.5));
-    assert!(message(large).contains("too large to try the layer"));
+    assert!(message(large).contains("too large for a trial run of the layer"));
 }
 
 /// Where a layer fails is told by its path, or by its number in the network.

@@ -1,12 +1,14 @@
-//! Exponentials, logarithms, hyperbolic tangent, logistic and error function and
-//! the length of a hypotenuse in `f32`, without branches, so that loops over
-//! them vectorise.
+//! Exponentials, logarithms, inverse trigonometric functions, hyperbolic tangent,
+//! logistic and error function and the length of a hypotenuse in `f32`, without
+//! branches, so that loops over them vectorise.
 //!
 //! Range reductions and polynomials of `exp` and `ln` follow Cephes (Moshier,
 //! `expf.c` and `logf.c`): x = n·ln 2 + r with |r| ≤ ln 2 / 2, and exp(x) =
 //! 2ⁿ·exp(r); x = 2ⁿ·m with √½ ≤ m < √2, and ln(x) = n·ln 2 + ln(m). The tests
 //! state the errors.
 #![expect(clippy::excessive_precision, reason = "the constants as the sources give them")]
+
+use std::f32::consts::FRAC_PI_2;
 
 /// ln 2 in two parts, the first of which has so few bits that its product
 /// with an exponent is exact.
@@ -211,6 +213,65 @@ pub(crate) fn erf_f32(x: f32) -> f32 {
     (x * p / q).clamp(-1.0, 1.0)
 }
 
+/// arcsin(x), within 3 units in the last place; NaN beyond ±1 (Cephes `asinf.c`).
+#[inline(always)]
+pub(crate) fn asin_f32(x: f32) -> f32 {
+    let magnitude = x.abs();
+    let large = magnitude > 0.5;
+    let result = small_asin(magnitude, large);
+    (if large { FRAC_PI_2 - 2.0 * result } else { result }).copysign(x)
+}
+
+/// arccos(x), within 3 units in the last place; NaN beyond ±1.
+#[inline(always)]
+pub(crate) fn acos_f32(x: f32) -> f32 {
+    let magnitude = x.abs();
+    let large = magnitude > 0.5;
+    let result = small_asin(magnitude, large);
+    let twice = 2.0 * result;
+    let far = if x < 0.0 { std::f32::consts::PI - twice } else { twice };
+    if large { far } else { FRAC_PI_2 - result.copysign(x) }
+}
+
+/// arcsin(x) for 0 ≤ x ≤ ½; for `large` x arcsin(√((1 − x) / 2)).
+#[inline(always)]
+fn small_asin(x: f32, large: bool) -> f32 {
+    let half = 0.5 * (1.0 - x);
+    let square = if large { half } else { x * x };
+    let root = if large { half.sqrt() } else { x };
+    let p = 4.216_319_9e-2;
+    let p = p * square + 2.418_131_1e-2;
+    let p = p * square + 4.547_002_6e-2;
+    let p = p * square + 7.495_300_3e-2;
+    let p = p * square + 1.666_675_2e-1;
+    p * square * root + root
+}
+
+/// arctan(x), within 3 units in the last place (Cephes `atanf.c`).
+#[inline(always)]
+pub(crate) fn atan_f32(x: f32) -> f32 {
+    let magnitude = x.abs();
+    let (far, near) = (magnitude > 2.414_213_5, magnitude <= 0.414_213_57);
+    let numerator = if far { -1.0 } else { magnitude - 1.0 };
+    let divisor = if far { magnitude } else { magnitude + 1.0 };
+    let reduced = if near { magnitude } else { numerator / divisor };
+    let start = if far { FRAC_PI_2 } else { std::f32::consts::FRAC_PI_4 };
+    let start = if near { 0.0 } else { start };
+    let square = reduced * reduced;
+    let p = 8.053_744_5e-2;
+    let p = p * square - 1.387_768_56e-1;
+    let p = p * square + 1.997_771_06e-1;
+    let p = p * square - 3.333_294_91e-1;
+    (start + (p * square * reduced + reduced)).copysign(x)
+}
+
+/// artanh(x), within 4 units in the last place; NaN beyond ±1.
+#[inline(always)]
+pub(crate) fn atanh_f32(x: f32) -> f32 {
+    let magnitude = x.abs();
+    (0.5 * ln_1p_f32(2.0 * magnitude / (1.0 - magnitude))).copysign(x)
+}
+
 /// tanh(x), within 4 units in the last place.
 ///
 /// Below 0.625 an odd polynomial (Cephes `tanhf.c`), above it
@@ -303,6 +364,14 @@ mod tests {
         assert!(error <= 1.0, "log10({x}) is {error} units off");
         let (error, x) = worst(|x| hypot_f32(x, 1.5), |x| x.hypot(1.5));
         assert!(error <= 1.0, "hypot({x}, 1.5) is {error} units off");
+        let (error, x) = worst(asin_f32, f64::asin);
+        assert!(error <= 3.0, "arcsin({x}) is {error} units off");
+        let (error, x) = worst(acos_f32, f64::acos);
+        assert!(error <= 3.0, "arccos({x}) is {error} units off");
+        let (error, x) = worst(atan_f32, f64::atan);
+        assert!(error <= 3.0, "arctan({x}) is {error} units off");
+        let (error, x) = worst(atanh_f32, f64::atanh);
+        assert!(error <= 4.0, "artanh({x}) is {error} units off");
         let (error, x) = worst(erf_f32, libm::erf);
         assert!(error <= 7.0, "erf({x}) is {error} units off");
         let (error, x) = worst(tanh_f32, f64::tanh);

@@ -278,6 +278,26 @@ unary! {
     Cos in -2.0..2.0: |x| x.cos(), |x, _| -x.sin(), |x, _| -x.sin();
     /// tan(x)
     Tan in -1.0..1.0: |x| x.tan(), |_, y| T::ONE + y * y, |_, y| y.square() + 1.0;
+    /// arcsin(x)
+    Asin in -0.9..0.9:
+        |x| x.asin(),
+        |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
+        |x, _| ((-x + 1.0) * (x + 1.0)).rsqrt();
+    /// arccos(x)
+    Acos in -0.9..0.9:
+        |x| x.acos(),
+        |x, _| -T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
+        |x, _| -((-x + 1.0) * (x + 1.0)).rsqrt();
+    /// arctan(x)
+    Atan in -2.0..2.0:
+        |x| x.atan(),
+        |x, _| T::ONE / (x * x + T::ONE),
+        |x, _| (x.square() + 1.0).reciprocal();
+    /// ln((1 + x) / (1 − x)) / 2
+    Atanh in -0.9..0.9:
+        |x| x.atanh(),
+        |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)),
+        |x, _| ((-x + 1.0) * (x + 1.0)).reciprocal();
     /// 2/√π ∫₀ˣ exp(−t²) dt
     Erf in -2.0..2.0:
         |x| x.erf(),
@@ -314,21 +334,6 @@ unary! {
 unary! {
     with call_forward, call_backward;
 
-    /// arcsin(x)
-    Asin in -0.9..0.9:
-        |x| x.asin(),
-        |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
-        |x, _| ((-x + 1.0) * (x + 1.0)).rsqrt();
-    /// arccos(x)
-    Acos in -0.9..0.9:
-        |x| x.acos(),
-        |x, _| -T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
-        |x, _| -((-x + 1.0) * (x + 1.0)).rsqrt();
-    /// arctan(x)
-    Atan in -2.0..2.0:
-        |x| x.atan(),
-        |x, _| T::ONE / (x * x + T::ONE),
-        |x, _| (x.square() + 1.0).reciprocal();
     /// (exp(x) − exp(−x)) / 2
     Sinh in -2.0..2.0: |x| x.sinh(), |x, _| x.cosh(), |x, _| x.cosh();
     /// (exp(x) + exp(−x)) / 2
@@ -343,11 +348,6 @@ unary! {
         |x| x.acosh(),
         |x, _| T::ONE / ((x - T::ONE).sqrt() * (x + T::ONE).sqrt()),
         |x, _| ((x - 1.0).sqrt() * (x + 1.0).sqrt()).reciprocal();
-    /// ln((1 + x) / (1 − x)) / 2
-    Atanh in -0.9..0.9:
-        |x| x.atanh(),
-        |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)),
-        |x, _| ((-x + 1.0) * (x + 1.0)).reciprocal();
     /// 1 − erf(x)
     Erfc in -2.0..2.0:
         |x| x.erfc(),

@@ -15,8 +15,8 @@ use crate::element::Float;
 /// Most panels of B taken at a time: so many of them fit the second-level
 /// cache, too.
 const PANEL_BLOCK: usize = 32;
-/// Fewest panels of B to multiply a block of A with for which packing it pays.
-const A_PACKING_PANELS: usize = 6;
+/// Fewest columns of B to multiply a block of A with for which packing it pays.
+const A_PACKING_COLUMNS: usize = 192;
 /// Bytes between rows of A from which on they compete for the same cache lines,
 /// so that packing pays earlier.
 const SCATTERED: usize = 2048;
@@ -49,7 +49,8 @@ impl Way {
         let packs_b = is_in_panels || p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
         let wide = !packs_b && rows <= p.kernels.wide.len();
         let slow_a = scattered(p.a_strides[0].max(p.a_strides[1]));
-        let packs_a = !wide && panels >= if slow_a { 2 } else { A_PACKING_PANELS };
+        let fewest = if slow_a { 2 * p.width() } else { A_PACKING_COLUMNS };
+        let packs_a = !wide && panels * p.width() >= fewest;
         Self { packs_a, packs_b, wide }
     }
 }

@@ -203,6 +203,50 @@ fn prefetch<T>(address: *const T) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
+/// The sums of [`tile`]. The last register of B is read whole or only as far as
+/// the mask.
+///
+/// # Safety
+///
+/// That of [`tile`].
+#[inline(always)]
+unsafe fn sums<
+    S: Simd,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: usize,
+    const WHOLE: bool,
+>(
+    t: &Tile<S::Number>,
+    mask: S::Mask,
+) -> [[S; VECTORS]; ROWS] {
+    // SAFETY: as in `tile`.
+    unsafe {
+        let [a_row, a_column] = if PACKED > 0 { [1, PACKED] } else { t.a_strides };
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut b = t.b;
+        let mut offset = 0;
+        for _ in 0..t.k {
+            let mut row = [S::zero(); VECTORS];
+            for (v, slot) in row.iter_mut().enumerate() {
+                let from = b.add(v * S::LANES);
+                let whole = WHOLE || v < VECTORS - 1;
+                *slot = if whole { S::load(from) } else { S::load_masked(from, mask) };
+                prefetch(from.wrapping_add(t.next_panel));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let factor = S::splat(*t.a.add(offset + r * a_row));
+                for (sum, &row) in sums.iter_mut().zip(&row) {
+                    *sum = sum.add_product(factor, row);
+                }
+            }
+            offset += a_column;
+            b = b.add(t.b_step);
+        }
+        sums
+    }
+}
+
 /// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns.
 /// Where A is packed, `PACKED` elements from one column to the next, registers
 /// of B are read whole; it is 0 where neither is so.
@@ -224,29 +268,12 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: u
                 prefetch(t.c.wrapping_add(r * t.c_step + v * S::LANES));
             }
         }
-        let [a_row, a_column] = if PACKED > 0 { [1, PACKED] } else { t.a_strides };
-        let mut sums = [[S::zero(); VECTORS]; ROWS];
-        let mut b = t.b;
-        let mut offset = 0;
-        for _ in 0..t.k {
-            let mut row = [S::zero(); VECTORS];
-            for (v, slot) in row.iter_mut().enumerate() {
-                let from = b.add(v * S::LANES);
-                let whole = v < last || PACKED > 0;
-                *slot = if whole { S::load(from) } else { S::load_masked(from, mask) };
-                prefetch(from.wrapping_add(t.next_panel));
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let factor = S::splat(*t.a.add(offset + r * a_row));
-                for (sum, &row) in sums.iter_mut().zip(&row) {
-                    *sum = sum.add_product(factor, row);
-                }
-            }
-            offset += a_column;
-            b = b.add(t.b_step);
-        }
-        // AMD's CPUs take a dozen cycles and more for each store with a mask of AVX2.
         let is_whole = t.columns == VECTORS * S::LANES;
+        let sums = match PACKED > 0 || is_whole {
+            true => sums::<S, ROWS, VECTORS, PACKED, true>(t, mask),
+            false => sums::<S, ROWS, VECTORS, PACKED, false>(t, mask),
+        };
+        // AMD's CPUs take a dozen cycles and more for each store with a mask of AVX2.
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let to = t.c.add(r * t.c_step + v * S::LANES);

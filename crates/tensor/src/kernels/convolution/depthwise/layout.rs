@@ -189,8 +189,7 @@ pub(super) fn repeat<T: Float>(numbers: &[T], lanes: usize, to: &mut [T]) {
 /// Lays the rows of a matrix, which are `step` apart, side by side, in as many
 /// lanes as there is memory for.
 pub(super) fn join<T: Float>(from: &[T], step: usize, size: [usize; 2], to: &mut [T]) {
-    if size[1] > 0 {
-        let width = to.len() / size[1];
+    if let Some(width) = to.len().checked_div(size[1]) {
         T::vectorised(Transpose { from, from_step: step, size, to, to_step: width, width });
     }
 }
