@@ -1,11 +1,11 @@
-//! What `#[parameters(...)]` says on a type and on a field.
+//! The options of `#[parameters(...)]` on a type and on a field.
 
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, LitStr, Path, Result, Type, parse_quote};
 
 /// On a type.
 pub(crate) struct TypeSettings {
-    /// Where the traits are.
+    /// The path under which the traits are found.
     pub(crate) root: Path,
     /// The element type, when it is given.
     pub(crate) element: Option<Type>,
@@ -72,7 +72,7 @@ impl FieldSettings {
     }
 }
 
-/// On what can have none.
+/// An error if there are options where none are allowed.
 pub(crate) fn none(attributes: &[Attribute], place: &str) -> Result<()> {
     each(attributes, |meta| Err(meta.error(format_args!("{place} has no settings"))))
 }
