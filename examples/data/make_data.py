@@ -91,8 +91,8 @@ def reviews():
                 "{mine}, above all the {thing}.",
             ]
         )
-        mine2 = rng.choice(mine)
-        text = form.format(thing=thing, mine=rng.choice(mine), theirs=rng.choice(theirs), mine2=mine2)
+        words = {"mine2": rng.choice(mine), "mine": rng.choice(mine), "theirs": rng.choice(theirs)}
+        text = form.format(thing=thing, **words)
         rows.append((text[0].upper() + text[1:], "good" if good else "bad"))
     rng.shuffle(rows)
     lines = ["review,verdict"] + [f'"{text}",{verdict}' for text, verdict in rows]

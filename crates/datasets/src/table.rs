@@ -11,6 +11,7 @@ use dendra_tensor::{Error, Result, Rng};
 use crate::fault::Fault;
 use crate::text::decoded;
 
+mod category;
 mod encoding;
 mod lines;
 

@@ -112,7 +112,9 @@ fn every_flipped_bit_of_a_file_with_a_checksum_is_told() {
 fn something_else_than_safetensors_is_refused() {
     assert!(refusal(b"").contains("not a safetensors file: 0 bytes"));
     assert!(refusal(&[0xff; 64]).contains("announces a header of"));
-    for of_torch in [&b"PK\x03\x04 a zip of pickles"[..], b"\x80\x02\x8a\nl\xfc\x9c"] {
+    for of_torch in
+        [&b"PK\x03\x04 a zip of pickles"[..], b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."]
+    {
         assert!(refusal(of_torch).contains("safetensors.torch.save_file"), "{of_torch:?}");
     }
     for json in ["", "[]", "3", "{", "{}{}", "null", "\"a\"", "\u{feff}{}"] {

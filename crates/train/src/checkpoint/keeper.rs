@@ -94,7 +94,8 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Makes the folder, in which a file must be possible, and removes what a killed writer has left there.
+    /// Makes the folder, in which a file must be possible, and removes what a killed writer
+    /// has left there.
     pub(crate) fn open(settings: Checkpoints) -> Result<Self> {
         let folder = &settings.folder;
         fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;

@@ -28,7 +28,7 @@ use crate::kernels::vector::{Kernel, Vector, from_fn};
 
 /// Whether this method is the right one.
 pub(super) fn serves(c: &Convolution) -> bool {
-    c.groups > 1 && c.in_channels == 1
+    c.groups > 1 && c.in_channels == 1 && c.out_channels > 0
 }
 
 /// Which vectors are summed over which taps.
