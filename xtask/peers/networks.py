@@ -171,7 +171,8 @@ NETWORKS = {
 
 def network_step(name, text):
     """A step on a batch in memory, of training or of inference."""
-    network, optimizer, inputs, targets, loss_function = NETWORKS[name]([int(size) for size in text.split("x")])
+    sizes = [int(size) for size in text.split("x")]
+    network, optimizer, inputs, targets, loss_function = NETWORKS[name](sizes)
     if name.endswith("_inference"):
         network.eval()
 
