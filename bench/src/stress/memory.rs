@@ -5,7 +5,7 @@ use dendra::prelude::*;
 use crate::common::{data, part, trainer, words};
 use crate::{Outcome, Row};
 
-const EPOCHS: usize = 50;
+const EPOCHS: u64 = 50;
 
 /// Measures after every epoch.
 #[derive(Default)]
@@ -40,11 +40,11 @@ pub(crate) fn run() -> Outcome {
     let case = "resident memory while training for 50 epochs, with validation, early stopping and \
                 checkpoints";
     let sizes = measured.0;
-    if sizes.len() != EPOCHS {
+    if sizes.len() as u64 != EPOCHS {
         let outcome = "not run: this system does not report its memory".to_owned();
         return Ok(Row { case, runs: "0".into(), outcome });
     }
-    let (early, last) = (sizes[4], sizes[EPOCHS - 1]);
+    let (early, last) = (sizes[4], sizes[sizes.len() - 1]);
     let most = sizes[5..].iter().copied().fold(0.0, f64::max);
     if most > 1.05 * early + 1.0 {
         return Err(format!("memory grows: {early:.1} MB after 5 epochs, up to {most:.1} MB"));

@@ -27,7 +27,7 @@ const fn tables() -> [[u32; 256]; STRIDE] {
     while byte < 256 {
         let (mut remainder, mut bit) = (byte as u32, 0);
         while bit < 8 {
-            remainder = remainder >> 1 ^ (remainder & 1) * POLYNOMIAL;
+            remainder = (remainder >> 1) ^ ((remainder & 1) * POLYNOMIAL);
             bit += 1;
         }
         tables[0][byte] = remainder;

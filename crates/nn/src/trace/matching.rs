@@ -154,7 +154,7 @@ impl<T: Float> Merging<'_, T> {
             return Err(self.other_operations(node, "nothing"));
         };
         if !is_same(&a.kind, &b.kind) || a.parents != b.parents || a.links != b.links {
-            return Err(self.other_operations(node, &name_of(b)));
+            return Err(self.other_operations(node, name_of(b)));
         }
         let shape = self.shape(node, a, b)?;
         let constant = match a.kind {
@@ -167,7 +167,7 @@ impl<T: Float> Merging<'_, T> {
                 Some(&(_, node)) => Setting::Node(node),
                 None => match b.attributes.get(index) {
                     Some((_, of_b)) => self.setting(node, name, of_a, of_b)?,
-                    None => return Err(self.other_operations(node, &name_of(b))),
+                    None => return Err(self.other_operations(node, name_of(b))),
                 },
             };
             settings.push((*name, setting));
