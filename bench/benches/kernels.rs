@@ -202,7 +202,7 @@ fn poolings(criterion: &mut Criterion) {
 type Unary = fn(&Tensor) -> Result<Tensor>;
 
 fn elementwise(criterion: &mut Criterion) {
-    let sizes: [&[usize]; 3] = SIZES.each_ref().map(|size| std::slice::from_ref(size));
+    let sizes: [&[usize]; 3] = SIZES.each_ref().map(std::slice::from_ref);
     for row in elementwise::rows() {
         let often = ["relu", "exp", "ln", "sqrt", "tanh", "sigmoid", "gelu", "add", "mul"];
         let sizes = if often.contains(&row.name) { &sizes[..] } else { &[] };

@@ -119,6 +119,7 @@ macro_rules! paths {
                             p.check();
                             driver::multiply(p, &x86::$avx2, None);
                         }));
+                        // SAFETY: as above.
                         paths.push(("AVX2, in panels", |p| unsafe {
                             p.check();
                             let (size, kernels) = ([p.k, p.n], &x86::$avx2);
