@@ -5,7 +5,6 @@
 //! all compilers together, depends less on what else the machine does than the time on the clock.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -33,11 +32,8 @@ pub(super) fn run(root: &Path, peers: bool, filter: &str) -> Result {
     if wanted("examples") {
         builds.extend(examples(&copy)?);
     }
-    if peers && wanted("candle") {
-        builds.push(program(&folder, "candle", CANDLE, &profile(root)?, PEERS[0])?);
-    }
-    if peers && wanted("burn") {
-        builds.push(program(&folder, "burn", BURN, &profile(root)?, PEERS[1])?);
+    for peer in PEERS.iter().filter(|peer| peers && wanted(peer.name)) {
+        builds.push(program(&folder, peer, &profile(root)?)?);
     }
     if wanted("predict") {
         let dendra = "dendra = { path = \"../dendra/crates/dendra\", default-features = false, \
@@ -60,19 +56,28 @@ pub(super) fn run(root: &Path, peers: bool, filter: &str) -> Result {
     remove(&folder)
 }
 
-/// What candle's and Burn's programs depend on.
-const CANDLE: &str = "candle-core = \"0.11\"\ncandle-nn = \"0.11\"";
-const BURN: &str = "burn = { version = \"0.20\", default-features = false, \
-                    features = [\"std\", \"train\", \"ndarray\", \"autodiff\"] }";
-const PEERS: [(&str, &str); 2] = [
-    (
-        "candle 0.11: a convolutional network, cold, same profile",
-        include_str!("../../../bench/build/candle.rs"),
-    ),
-    (
-        "Burn 0.20: a convolutional network, cold, same profile",
-        include_str!("../../../bench/build/burn.rs"),
-    ),
+/// A program that uses another framework.
+struct Peer {
+    name: &'static str,
+    what: &'static str,
+    dependencies: &'static str,
+    source: &'static str,
+}
+
+const PEERS: [Peer; 2] = [
+    Peer {
+        name: "candle",
+        what: "candle 0.11: a convolutional network, cold, same profile",
+        dependencies: "candle-core = \"0.11\"\ncandle-nn = \"0.11\"",
+        source: include_str!("../../../bench/build/candle.rs"),
+    },
+    Peer {
+        name: "burn",
+        what: "Burn 0.20: a convolutional network, cold, same profile",
+        dependencies: "burn = { version = \"0.20\", default-features = false, \
+                       features = [\"std\", \"train\", \"ndarray\", \"autodiff\"] }",
+        source: include_str!("../../../bench/build/burn.rs"),
+    },
 ];
 
 /// The builds of someone who tries the examples.
@@ -99,17 +104,12 @@ fn profile(root: &Path) -> Result<String> {
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// A program that uses a peer.
-fn program(
-    folder: &Path,
-    name: &str,
-    dependencies: &str,
-    profile: &str,
-    (what, source): (&'static str, &str),
-) -> Result<Build> {
-    let dependencies =
-        format!("{dependencies}\nclap = {{ version = \"4\", features = [\"derive\"] }}");
-    let package = package(folder, name, &format!("{dependencies}\n\n{profile}"), source)?;
+fn program(folder: &Path, peer: &Peer, profile: &str) -> Result<Build> {
+    let Peer { name, what, dependencies, source } = peer;
+    let rest = format!(
+        "{dependencies}\nclap = {{ version = \"4\", features = [\"derive\"] }}\n\n{profile}"
+    );
+    let package = package(folder, name, &rest, source)?;
     // Downloads are no part of a build.
     process::run(process::cargo(&package).arg("fetch"))?;
     cargo(what, None, &package, &["build"])
@@ -150,7 +150,7 @@ fn cargo(
 ) -> Result<Build> {
     eprintln!("==> {what}");
     let mut command = process::cargo(folder);
-    // Nobody's wrapper or directory for all builds: each begins empty.
+    // Each build starts empty and without the user's compiler wrapper.
     for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "RUSTC_WRAPPER"] {
         command.env_remove(name);
     }
@@ -198,8 +198,7 @@ fn write(path: &Path, text: &str) -> Result {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| failed("create", folder, &error))?;
     }
-    let mut file = fs::File::create(path).map_err(|error| failed("create", path, &error))?;
-    file.write_all(text.as_bytes()).map_err(|error| failed("write", path, &error))
+    fs::write(path, text).map_err(|error| failed("write", path, &error))
 }
 
 fn remove(folder: &Path) -> Result {

@@ -176,11 +176,12 @@ macro_rules! operations {
         /// between crates. For `f32`, and for `f64` with the feature `compiled-f64`.
         #[doc(hidden)]
         pub fn compile_here() -> Vec<*const ()> {
-            #[cfg_attr(not(feature = "compiled-f64"), allow(unused_mut))]
-            let mut compiled = compile_for::<f32>();
-            #[cfg(feature = "compiled-f64")]
-            compiled.extend(compile_for::<f64>());
-            compiled
+            let each = [
+                compile_for::<f32>(),
+                #[cfg(feature = "compiled-f64")]
+                compile_for::<f64>(),
+            ];
+            each.concat()
         }
 
         fn compile_for<T: Float>() -> Vec<*const ()> {
