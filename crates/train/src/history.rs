@@ -39,14 +39,20 @@ impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "loss {:.4}", self.loss)?;
         for (name, value) in &self.metrics {
-            if name.ends_with("accuracy") {
-                write!(f, "  {name} {:.2}%", 100.0 * value)?;
-            } else {
-                write!(f, "  {name} {value:.4}")?;
-            }
+            write!(f, "  {name} {}", shown(name, *value))?;
         }
         Ok(())
     }
+}
+
+/// Whether the figure of this name is shown as percent.
+pub(crate) fn is_percent(name: &str) -> bool {
+    name.ends_with("accuracy")
+}
+
+/// A figure as lines and tables show it.
+pub(crate) fn shown(name: &str, value: f64) -> String {
+    if is_percent(name) { format!("{:.2}%", 100.0 * value) } else { format!("{value:.4}") }
 }
 
 /// One pass through the training data.

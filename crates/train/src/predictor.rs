@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use dendra_autograd::{Entry, EntryMut, Parameters, Path, Tape, Var};
 use dendra_datasets::{Prepare, Preprocessing, Samples};
-use dendra_nn::{Model, Output, Sequential, StateFile};
+use dendra_nn::{Model, Sequential, StateFile};
 use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::trainer::EVALUATION_BATCH;
+use crate::trainer::values_of;
 
 /// The metadata's key of the preprocessing.
 const PREPROCESSING: &str = "dendra.preprocessing";
@@ -131,8 +131,7 @@ impl<P, M> Predictor<P, M> {
         P::Input: Samples,
         M: Model<P::Input, Output = Var>,
     {
-        let inputs = self.preprocessing.prepare(raw)?;
-        outputs(&|inputs: &P::Input| self.model.run(inputs, &Tape::inference()), &inputs)
+        values_of(&self.model, &self.preprocessing.prepare(raw)?)
     }
 
     /// The class of each sample of raw data, with the probabilities. The
@@ -250,21 +249,6 @@ fn read<P: Preprocessing>(file: &StateFile, path: &FilePath) -> Result<(P, Arc<[
             .into(),
     };
     Ok((written.settings, classes))
-}
-
-/// A model's outputs, computed a batch at a time.
-fn outputs<I: Samples>(run: &dyn Fn(&I) -> Result<Var>, inputs: &I) -> Result<Tensor> {
-    let samples = inputs.count();
-    if samples <= EVALUATION_BATCH {
-        return Ok(run(inputs)?.into_values());
-    }
-    let starts = (0..samples).step_by(EVALUATION_BATCH);
-    let outputs = starts.map(|start| {
-        let indices: Vec<usize> = (start..samples.min(start + EVALUATION_BATCH)).collect();
-        Ok(run(&inputs.choose(&indices)?)?.into_values())
-    });
-    let outputs = outputs.collect::<Result<Vec<_>>>()?;
-    Samples::join(&outputs.iter().collect::<Vec<_>>())
 }
 
 /// A model within a predictor trains as it would alone.

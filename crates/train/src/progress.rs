@@ -41,6 +41,9 @@ pub(crate) struct Progress {
 }
 
 /// The bar of an epoch. It is cleared when it is dropped.
+///
+/// It is not one of indicatif, which clears as many rows as it drew: when a
+/// terminal becomes narrower, its line takes several, and parts of it stay.
 struct Bar {
     term: Term,
     name: String,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::callback::{Callback, Moment};
 use crate::checkpoint::Checkpoints;
-use crate::history::EpochReport;
+use crate::history::{EpochReport, shown};
 use crate::table;
 
 const SETTINGS: &str = "settings.json";
@@ -209,12 +209,8 @@ impl RunComparison {
             let of_best = |name: &str| best.and_then(|best| best.get(name));
             row.push(run.epochs.len().to_string());
             row.push(of_best("epoch").map_or_else(none, f64::to_string));
-            row.extend(figures.iter().map(|name| {
-                of_best(name).map_or_else(none, |&value| match name.ends_with("accuracy") {
-                    true => format!("{:.2}%", 100.0 * value),
-                    false => format!("{value:.4}"),
-                })
-            }));
+            let figure = |name: &&String| of_best(name).map_or_else(none, |&v| shown(name, v));
+            row.extend(figures.iter().map(figure));
             let seconds: f64 = run.epochs.iter().filter_map(|epoch| epoch.get("seconds")).sum();
             row.push(format!("{seconds:.1}"));
             row
@@ -242,7 +238,7 @@ impl RunComparison {
         let mut curves = Vec::new();
         for name in figures.into_iter().filter(|name| has(name)) {
             let mut chart =
-                crate::plots::Chart::new("epoch", name).percent(name.ends_with("accuracy"));
+                crate::plots::Chart::new("epoch", name).percent(crate::history::is_percent(name));
             for run in &self.runs {
                 let points = run.epochs.iter();
                 let points =

@@ -239,19 +239,30 @@ where
         I: Samples,
         Values<M, I, T>: Samples,
     {
-        let run = |inputs: &I| Ok(self.model.run(inputs, &Tape::inference())?.into_values());
-        let samples = inputs.count();
-        if samples <= EVALUATION_BATCH {
-            return run(inputs);
-        }
-        let starts = (0..samples).step_by(EVALUATION_BATCH);
-        let outputs = starts.map(|start| {
-            let indices: Vec<usize> = (start..samples.min(start + EVALUATION_BATCH)).collect();
-            run(&inputs.choose(&indices)?)
-        });
-        let outputs = outputs.collect::<Result<Vec<_>>>()?;
-        Samples::join(&outputs.iter().collect::<Vec<_>>())
+        values_of(&self.model, inputs)
     }
+}
+
+/// The values of a model's outputs for some samples, computed a batch at a time.
+pub(crate) fn values_of<M, I, T>(model: &M, inputs: &I) -> Result<Values<M, I, T>>
+where
+    M: Model<I, T>,
+    I: Samples,
+    Values<M, I, T>: Samples,
+    T: Float,
+{
+    let run = |inputs: &I| Ok(model.run(inputs, &Tape::inference())?.into_values());
+    let samples = inputs.count();
+    if samples <= EVALUATION_BATCH {
+        return run(inputs);
+    }
+    let starts = (0..samples).step_by(EVALUATION_BATCH);
+    let outputs = starts.map(|start| {
+        let indices: Vec<usize> = (start..samples.min(start + EVALUATION_BATCH)).collect();
+        run(&inputs.choose(&indices)?)
+    });
+    let outputs = outputs.collect::<Result<Vec<_>>>()?;
+    Samples::join(&outputs.iter().collect::<Vec<_>>())
 }
 
 /// A data set must have samples.

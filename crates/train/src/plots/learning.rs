@@ -3,7 +3,7 @@
 use dendra_tensor::{Error, Result};
 
 use super::{Chart, Svg};
-use crate::history::History;
+use crate::history::{History, is_percent};
 use crate::monitor::Goal;
 
 /// A figure over the epochs, in training and in validation: `loss`, or a
@@ -28,7 +28,7 @@ pub fn learning_curve(history: &History, figure: &str) -> Result<Svg> {
     let Some(best) = best else {
         return Err(Error::argument("learning_curve", format!("no epoch has a figure `{figure}`")));
     };
-    let mut chart = Chart::new("epoch", figure).percent(figure.ends_with("accuracy"));
+    let mut chart = Chart::new("epoch", figure).percent(is_percent(figure));
     let several = watched.len() > 1;
     chart = chart.line("training", training);
     if !validation.is_empty() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use dendra_tensor::Result;
 
 use super::{Classification, Report};
-use crate::history::Evaluation;
+use crate::history::{Evaluation, is_percent};
 use crate::plots::{DARK, Svg, learning_curve};
 
 const STYLE: &str = include_str!("style.css");
@@ -153,7 +153,7 @@ fn duration(seconds: f64) -> String {
 
 /// A figure of an evaluation as tables show it.
 fn figure(name: &str, value: f64) -> String {
-    if name.ends_with("accuracy") { percent(value) } else { format!("{value:.4}") }
+    if is_percent(name) { percent(value) } else { format!("{value:.4}") }
 }
 
 fn tiles(page: &mut String, report: &Report) {
