@@ -10,9 +10,9 @@ use crate::images::Normalization;
 use crate::preprocessing::{Prepare, Preprocessing};
 use crate::transforms::{CenterCrop, Image, Transform, resize};
 
-/// Pictures as numbers: decoded, brought to one size, normalised. It is a
-/// [`Transform`] for the pictures of an [`ImageFolder`](crate::ImageFolder),
-/// which makes it, and takes the paths of files when a model predicts.
+/// Decodes images, resizes them to one size and normalises them. In training it
+/// is a [`Transform`] of the images of an [`ImageFolder`](crate::ImageFolder),
+/// whose `encoder` makes it; for prediction it takes the paths of files.
 ///
 /// ```no_run
 /// use dendra_datasets::{ImageFolder, Normalization, TransformDataset};
@@ -37,8 +37,8 @@ impl ImageEncoder {
     ///
     /// # Errors
     ///
-    /// When a side is 0 or beyond 16,384, or the normalisation is not one of so
-    /// many channels.
+    /// When a side is 0 or above 16,384, or the normalisation is for another
+    /// number of channels.
     pub fn new(size: [usize; 2], grey: bool, normalization: Normalization) -> Result<Self> {
         let encoder = Self { size, grey, normalization };
         encoder.check()?;
@@ -50,7 +50,7 @@ impl ImageEncoder {
     ///
     /// # Errors
     ///
-    /// When a file cannot be read or is no such picture.
+    /// When a file cannot be read, or is not a PNG or JPEG image.
     pub fn inputs<X: AsRef<Path>>(&self, files: &[X]) -> Result<Tensor> {
         let mut inputs = Vec::new();
         for file in files {
@@ -67,8 +67,7 @@ impl ImageEncoder {
     }
 }
 
-/// The picture in this size: scaled until it covers it, and what sticks out cut
-/// off at both ends.
+/// The image scaled to cover this size, and cropped at its centre.
 pub(crate) fn fitted(picture: Image<u8>, size: [usize; 2]) -> Image<u8> {
     let [_, height, width] = picture.shape();
     if [height, width] == size {

@@ -1,17 +1,17 @@
-//! From what a person has (a row of a table, a picture's file, a text) to what
-//! a network takes.
+//! From raw data (rows of a table, image files, texts) to the inputs of a
+//! network.
 
 use dendra_tensor::{Result, Shape};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What makes a network's inputs of raw data, with all that it has learnt from
+/// Converts raw data to the inputs of a network, and holds what it learnt from
 /// the training data.
 ///
-/// It is written with the network into one file, so that another program
-/// predicts without the training data: see `Predictor` of `dendra-train`.
-/// Which raw data it takes [`Prepare`] says. Kinds of one's own are as good as
-/// those here:
+/// It is saved in the same file as the network, so that another program can
+/// predict without the training data: see `Predictor` of `dendra-train`.
+/// [`Prepare`] defines which raw data it takes. Implement both for raw data of
+/// your own:
 ///
 /// ```
 /// use dendra_datasets::{Prepare, Preprocessing};
@@ -42,20 +42,20 @@ use serde::de::DeserializeOwned;
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 pub trait Preprocessing: Serialize + DeserializeOwned {
-    /// What the network takes: a batch of inputs.
+    /// A batch of inputs of the network.
     type Input;
 
-    /// What files call it.
+    /// Its name in files.
     const KIND: &'static str;
 
     /// The shape of one input, without the batch axis.
     fn input_shape(&self) -> Shape;
 
-    /// Refuses settings that make no sense, which a file may hold.
+    /// Checks settings that were read from a file.
     ///
     /// # Errors
     ///
-    /// When they make none.
+    /// When the settings are invalid.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -63,7 +63,7 @@ pub trait Preprocessing: Serialize + DeserializeOwned {
 
 /// A [`Preprocessing`] of raw data of type `R`: a batch of it, or one sample.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` prepares no raw data of type `{R}`",
+    message = "`{Self}` cannot prepare raw data of type `{R}`",
     note = "an `Encoder` takes a `Table`, an `ImageEncoder` the path of a file or several, a \
             `TextEncoder` a text or several"
 )]
@@ -72,6 +72,6 @@ pub trait Prepare<R: ?Sized>: Preprocessing {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is not like the training data.
+    /// When the data cannot be read, or does not match the training data.
     fn prepare(&self, raw: &R) -> Result<Self::Input>;
 }

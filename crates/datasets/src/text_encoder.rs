@@ -12,8 +12,8 @@ const LONGEST: usize = 1 << 20;
 /// Texts as token ids of one length, for a network that begins with an
 /// embedding.
 ///
-/// Shorter texts are filled up at their beginning, so that the last step of a
-/// recurrent layer sees the last token; longer ones lose their end.
+/// Shorter texts are padded at the beginning, so that the last step of a
+/// recurrent layer sees the last token; longer ones are truncated at the end.
 ///
 /// ```
 /// use dendra_datasets::{TextEncoder, Vocabulary};
@@ -37,14 +37,14 @@ impl TextEncoder {
     ///
     /// # Errors
     ///
-    /// When the length is 0 or beyond 2²⁰, or the vocabulary is empty.
+    /// When the length is 0 or above 2²⁰, or the vocabulary is empty.
     pub fn new(vocabulary: Vocabulary, length: usize) -> Result<Self> {
         let encoder = Self { vocabulary, length };
         encoder.check()?;
         Ok(encoder)
     }
 
-    /// The symbols, whose number an embedding needs.
+    /// The vocabulary. Its length is the number of rows of an embedding.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }

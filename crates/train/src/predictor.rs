@@ -39,15 +39,16 @@ struct Kind {
     kind: String,
 }
 
-/// A model together with what makes its inputs of raw data, and with the names
-/// of its classes.
+/// A model together with the preprocessing of its inputs and the names of its
+/// classes.
 ///
-/// All of it is one file, so that another program predicts without the training
-/// data: rows of a table with an `Encoder`, files of pictures with an
-/// `ImageEncoder`, texts with a [`TextEncoder`](dendra_datasets::TextEncoder),
-/// or anything with a [`Preprocessing`] of one's own. It is trained as the model
-/// alone is, and every checkpoint of that training can predict too. PyTorch
-/// reads the state from the file as from any other.
+/// All of it is saved in one file, so that another program can predict without
+/// the training data: from rows of a table with an `Encoder`, from image files
+/// with an `ImageEncoder`, from texts with a
+/// [`TextEncoder`](dendra_datasets::TextEncoder), or from other raw data with
+/// your own [`Preprocessing`]. A `Trainer` takes it in place of the model, and its
+/// checkpoints can be loaded as predictors too. PyTorch reads the weights from
+/// the file as from any safetensors file.
 ///
 /// ```
 /// use dendra_datasets::{TensorDataset, TextEncoder, Vocabulary};
@@ -113,8 +114,8 @@ impl<P, M> Predictor<P, M> {
         &self.preprocessing
     }
 
-    /// What the classes are called, in the order of their labels; empty where
-    /// no one has said.
+    /// The names of the classes, in the order of their labels; empty unless
+    /// [`classes`](Self::classes) was called.
     pub fn class_names(&self) -> &[String] {
         &self.classes
     }
@@ -170,8 +171,8 @@ impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
         file.write(path)
     }
 
-    /// As [`load`](Predictor::load), into a model of one's own, which has the
-    /// saved one's layers.
+    /// As [`load`](Predictor::load), into a model of your own with the layers of
+    /// the saved one.
     ///
     /// # Errors
     ///
@@ -209,8 +210,8 @@ impl<P: Preprocessing> Predictor<P> {
     /// # Errors
     ///
     /// Those of [`Sequential::load`]; when the file holds no preprocessing,
-    /// another kind of it than `P`, or one that makes no sense or does not make
-    /// the inputs that the network takes.
+    /// another kind than `P`, or one that is invalid or whose inputs have
+    /// another shape than the network takes.
     pub fn load(path: impl AsRef<FilePath>) -> Result<Self> {
         let path = path.as_ref();
         let file = StateFile::read(path)?;
@@ -251,7 +252,7 @@ fn read<P: Preprocessing>(file: &StateFile, path: &FilePath) -> Result<(P, Arc<[
     Ok((written.settings, classes))
 }
 
-/// A model within a predictor trains as it would alone.
+/// Training changes the model alone.
 impl<P: Preprocessing, M: Parameters> Parameters for Predictor<P, M> {
     fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, f32>)) {
         self.model.visit(path, visitor);
@@ -267,7 +268,7 @@ impl<P: Preprocessing, M: Parameters> Parameters for Predictor<P, M> {
 
     fn metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.model.metadata();
-        // `save` tells why there is none.
+        // An error here is reported by `save`.
         metadata.extend(self.about().into_iter().flatten());
         metadata
     }
@@ -281,7 +282,7 @@ impl<P: Preprocessing, M: Model<I>, I> Model<I> for Predictor<P, M> {
     }
 }
 
-/// What a [`Predictor`] says of a sample.
+/// The prediction of a [`Predictor`] for a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     label: usize,

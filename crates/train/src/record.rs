@@ -1,4 +1,4 @@
-//! A folder for each run, and the runs of a folder beside each other.
+//! A folder for each run, and the comparison of the runs of a folder.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +20,11 @@ const TABLE: &str = "history.csv";
 #[cfg(feature = "report")]
 const REPORT: &str = "report.html";
 
-/// Keeps a run in a folder of its own: `settings.json`, after every epoch
-/// `history.csv` and `history.json`, in the end (with the feature `report`)
-/// `report.html`, and the checkpoints that [`checkpoints`](Self::checkpoints)
-/// gives. [`compare_runs`] puts several such folders beside each other.
+/// A callback that writes a run into a folder: `settings.json` at the start,
+/// `history.csv` and `history.json` after every epoch, `report.html` at the end
+/// (with the feature `report`), and the checkpoints, if
+/// [`checkpoints`](Self::checkpoints) is passed to the fit. [`compare_runs`]
+/// compares several such folders.
 ///
 /// ```
 /// use dendra_train::{Fit, RunFolder};
@@ -38,12 +39,12 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// A run in this folder, which is made when it is not there.
+    /// A run in this folder, which is created if it does not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), settings: Vec::new() }
     }
 
-    /// Tells a setting of the run.
+    /// Records a setting of the run.
     #[must_use]
     pub fn setting(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
         self.settings.push((name.into(), value.to_string()));
@@ -85,7 +86,7 @@ impl<T: Float> Callback<T> for RunFolder {
     }
 }
 
-/// A run that a [`RunFolder`] has kept.
+/// A run that a [`RunFolder`] has written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedRun {
     /// The name of its folder.
@@ -141,7 +142,7 @@ impl RecordedRun {
 
 const VALIDATION_LOSS: &str = "validation loss";
 
-/// Runs beside each other; made by [`compare_runs`]. It prints as a table, the
+/// A comparison of runs, made by [`compare_runs`]. It prints as a table, the
 /// run with the lowest loss first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunComparison {
@@ -149,8 +150,8 @@ pub struct RunComparison {
     pub runs: Vec<RecordedRun>,
 }
 
-/// The runs in the folders within a folder that [`RunFolder`] has kept. Other
-/// folders are left out.
+/// Reads the runs that [`RunFolder`] has written into the subfolders of a
+/// folder. Other subfolders are ignored.
 ///
 /// # Errors
 ///
@@ -166,7 +167,10 @@ pub fn compare_runs(folder: impl AsRef<Path>) -> Result<RunComparison> {
         }
     }
     if runs.is_empty() {
-        return Err(Error::file(folder, "there is no run in it: a `RunFolder` keeps one"));
+        return Err(Error::file(
+            folder,
+            "there is no run in it: train with the callback `RunFolder` to write one",
+        ));
     }
     let rank = |run: &RecordedRun| {
         let best = run.best();

@@ -1,4 +1,4 @@
-//! What a regression gets right and wrong.
+//! The errors of a regression.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::trainer::{EVALUATION_BATCH, Trainer};
 /// The points that a chart shows at most.
 const SHOWN: usize = 2000;
 
-/// How near the predictions of a regression are to the truth on a data set. All
-/// figures but R² are in the unit of the targets. It prints itself.
+/// The errors of a regression on a data set. All figures but R² are in the unit
+/// of the targets. It prints as one line per figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regression {
     /// Each prediction with the truth; of several outputs, one after the other.
@@ -22,7 +22,7 @@ pub struct Regression {
 }
 
 impl Regression {
-    /// Lets the model of a trainer predict a data set.
+    /// Predicts a data set with the model of a trainer.
     ///
     /// # Errors
     ///
