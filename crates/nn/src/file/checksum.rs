@@ -3,6 +3,9 @@
 //!
 //! It is kept in the file's metadata, and covers the header, in which zeros
 //! stand for its own digits, and all values.
+//!
+//! It is computed here because a crate for it would be one more for every
+//! program that only predicts.
 
 use std::io::{self, Write};
 
