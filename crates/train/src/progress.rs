@@ -115,21 +115,17 @@ impl Bar {
         let done = style("━".repeat(done)).for_stderr().cyan();
         let left = style("─".repeat(left)).for_stderr().dim();
         self.drawn = length;
-        // Nothing can be done about a terminal that refuses to write.
-        let _ = self.term.write_str(&format!("\r{before}{done}{left}{after}{rest}"));
+        // The cursor waits at the start of the line, where the `^C` of an
+        // interruption is cleared with it. Nothing can be done about a terminal
+        // that refuses to write.
+        let _ = self.term.write_str(&format!("{before}{done}{left}{after}{rest}\r"));
     }
 
     /// Takes the line away, however many rows it has after the terminal was
-    /// resized.
+    /// resized: the cursor stands at its start.
     fn clear(&mut self) {
         if self.drawn > 0 {
-            let rows = (self.drawn - 1) / width_of(&self.term);
-            let clear = || {
-                self.term.write_str("\r")?;
-                self.term.move_cursor_up(rows)?;
-                self.term.clear_to_end_of_screen()
-            };
-            let _ = clear();
+            let _ = self.term.write_str("\r").and_then(|()| self.term.clear_to_end_of_screen());
             self.drawn = 0;
         }
     }
