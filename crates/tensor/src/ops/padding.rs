@@ -41,7 +41,7 @@ impl Pad {
             PadMode::Reflect => size as isize - 1,
             PadMode::Replicate if size == 0 => 0,
             PadMode::Replicate => isize::MAX,
-            // Elements removed at one end do not come back at the other.
+            // Elements removed at one end are not copied to the other.
             PadMode::Circular => {
                 (size as isize).saturating_add(before.min(0)).saturating_add(after.min(0))
             }
