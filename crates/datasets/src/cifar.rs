@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use dendra_tensor::{Error, Result, Tensor};
 
+use crate::digit_files::check_folder;
 use crate::fault::Fault;
 use crate::images::ImageDataset;
 
@@ -45,8 +46,7 @@ impl CifarFiles {
     /// Reads the training and test images from the files in `folder`, or in its
     /// subfolder of the archive's name.
     pub(crate) fn read(&self, folder: &Path) -> Result<(ImageDataset, ImageDataset)> {
-        let entries = folder.read_dir().map_err(|error| Error::io(folder, error))?;
-        drop(entries);
+        check_folder(folder, &[self.train, self.test].concat())?;
         let nested = folder.join(self.folder);
         let folder = if nested.is_dir() { nested } else { folder.to_path_buf() };
         let names = || self.train.iter().chain(self.test);

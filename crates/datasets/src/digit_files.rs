@@ -1,5 +1,6 @@
 //! Image data sets in four IDX files, such as MNIST.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use dendra_tensor::{Error, Result, Tensor};
@@ -24,6 +25,19 @@ pub(crate) struct DigitFiles {
 
 /// The names of MNIST's files.
 pub(crate) const STEMS: [&str; 4] = ["train-images", "train-labels", "t10k-images", "t10k-labels"];
+
+/// Checks that a folder can be listed.
+///
+/// # Errors
+///
+/// When it cannot: the message names the files that it should have.
+pub(crate) fn check_folder(folder: &Path, files: &[impl AsRef<str>]) -> Result<()> {
+    folder.read_dir().map(drop).map_err(|error| {
+        let files = files.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+        let message = format!("{error}; expected a folder with the files {files}");
+        Error::io(folder, io::Error::new(error.kind(), message))
+    })
+}
 
 /// The second parts of the names. The separator before them varies.
 const KINDS: [&str; 4] = ["idx3-ubyte", "idx1-ubyte", "idx3-ubyte", "idx1-ubyte"];
@@ -51,8 +65,8 @@ impl DigitFiles {
     }
 
     fn find(&self, folder: &Path) -> Result<[PathBuf; 4]> {
-        let entries = folder.read_dir().map_err(|error| Error::io(folder, error))?;
-        drop(entries);
+        let files = self.stems.iter().zip(KINDS).map(|(stem, kind)| format!("{stem}-{kind}"));
+        check_folder(folder, &files.collect::<Vec<_>>())?;
         let names = self.stems.iter().zip(KINDS);
         let found = names.map(|(stem, kind)| {
             let names = ["-", "."].map(|separator| format!("{stem}{separator}{kind}"));

@@ -121,22 +121,17 @@ impl Bar {
         let done = style("━".repeat(done)).for_stderr().cyan();
         let left = style("─".repeat(left)).for_stderr().dim();
         self.drawn = length;
-        // An error of the terminal is ignored: the training must not depend on
-        // it.
-        let _ = self.term.write_str(&format!("\r{before}{done}{left}{after}{rest}"));
+        // The cursor waits at the start of the line, so that clearing it also
+        // clears the `^C` of an interruption. An error of the terminal is
+        // ignored: the training must not depend on it.
+        let _ = self.term.write_str(&format!("{before}{done}{left}{after}{rest}\r"));
     }
 
     /// Clears the line, including the rows into which it wraps after the
-    /// terminal was resized.
+    /// terminal was resized: the cursor is at its start.
     fn clear(&mut self) {
         if self.drawn > 0 {
-            let rows = (self.drawn - 1) / width_of(&self.term);
-            let clear = || {
-                self.term.write_str("\r")?;
-                self.term.move_cursor_up(rows)?;
-                self.term.clear_to_end_of_screen()
-            };
-            let _ = clear();
+            let _ = self.term.write_str("\r").and_then(|()| self.term.clear_to_end_of_screen());
             self.drawn = 0;
         }
     }

@@ -107,7 +107,9 @@ fn a_folder_that_is_none_is_named() {
     for path in [folder.path().join("nowhere"), folder.path().join(DASHED[0])] {
         let error = Mnist::from_dir(&path).unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error}");
-        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(&path.display().to_string()), "{message}");
+        assert!(DASHED.iter().all(|name| message.contains(name)), "{message}");
     }
 }
 

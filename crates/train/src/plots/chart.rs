@@ -278,6 +278,9 @@ impl Chart {
                         let x =
                             if point.0 > 0.5 * (left + right) { x - width - 12 } else { x + 12 };
                         let y = if point.1 > 0.5 * (low + high) { y + 8 } else { y - 24 };
+                        // The text stays readable where a line runs behind it.
+                        let behind = [(x - 3, y - 1), (x + width + 3, y + TEXT + 3)];
+                        area.draw(&Rectangle::new(behind, WHITE.mix(0.8).filled()))?;
                         area.draw(&Text::new(name.as_str(), (x, y), font().color(&color)))?;
                     }
                 }
