@@ -130,7 +130,6 @@ impl Pad {
 impl<T: Number> Tensor<T> {
     /// Adds elements before and after each axis; see
     /// [`Ops::pad`](crate::Ops::pad).
-    /// [`Ops::pad`](crate::Ops::pad).
     ///
     /// # Errors
     ///

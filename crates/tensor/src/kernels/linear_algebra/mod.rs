@@ -4,7 +4,6 @@
 //! All of them end for any input: iterations are bounded, and comparisons with
 //! NaN end loops. A matrix is processed by one thread, so the bits do not
 //! depend on the number of threads.
-//! depend on the number of threads.
 
 use std::ops::{Index, IndexMut};
 
