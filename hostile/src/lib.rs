@@ -21,7 +21,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 pub mod files;
 
-/// The most bytes of an archive's content here.
+/// The largest number of bytes in an archive.
 pub const MOST_BYTES: u64 = 1 << 20;
 
 /// A parser, reduced to whether it accepts some bytes.

@@ -1,8 +1,8 @@
-//! Which crates of this workspace may depend on which.
+//! The allowed dependencies between the crates of this workspace.
 //!
 //! The layers make it possible to use a part of Dendra without the rest, and keep each crate small
-//! enough to understand. Tests may depend on crates further up than the code that they test, but no
-//! crate may depend on itself through them.
+//! enough to understand. Tests may depend on crates in higher layers than the code that they test,
+//! but no crate may depend on itself through them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_itself_allows_no_circle() {
+    fn the_table_allows_no_circle() {
         let all: Vec<Edge> = ALLOWED
             .iter()
             .flat_map(|(from, allowed)| allowed.iter().map(|to| edge(from, to, false)))
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_may_look_up_but_not_in_a_circle() {
+    fn tests_may_depend_on_higher_layers_but_not_in_a_circle() {
         let up = edge("dendra-losses", "dendra-nn", true);
         assert_eq!(problems(&[up]), [""; 0]);
         let circle = [
