@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dendra_autograd::Var;
+use dendra_autograd::{Entry, EntryMut, Path, Var};
 use dendra_nn::{Module, Parameters};
 use dendra_tensor::{Error, Result};
 
@@ -26,7 +26,8 @@ impl Clone for Box<dyn Step> {
 }
 
 /// Modules one after the other, as PyTorch's `Sequential`: the parameters of a
-/// step are named by its index, and steps without parameters count too.
+/// step are named by its index, or by the name that it was given. Steps without
+/// parameters count too.
 ///
 /// In contrast to [`Sequential`](dendra_nn::Sequential) it knows no shapes, and
 /// takes images of any size that its steps take.
@@ -37,19 +38,20 @@ impl Clone for Box<dyn Step> {
 /// use dendra_nn::{Conv2d, Parameters, ReLU};
 ///
 /// let mut rng = Rng::seed(0);
-/// let chain = Chain::new()
+/// let mut chain = Chain::new()
 ///     .then(Conv2d::new(3, 8, 3).init(&mut rng)?)
 ///     .then(ReLU)
-///     .then(Conv2d::new(8, 8, 3).bias(false).init(&mut rng)?);
+///     .then_named("last", Conv2d::new(8, 8, 3).bias(false).init(&mut rng)?);
 /// let names: Vec<String> = chain.named_parameters().into_iter().map(|(name, _)| name).collect();
-/// assert_eq!(names, ["0.weight", "0.bias", "2.weight"]);
+/// assert_eq!(names, ["0.weight", "0.bias", "last.weight"]);
+///
+/// chain.set("last", Conv2d::new(8, 4, 1).init(&mut rng)?)?;
+/// assert_eq!(chain.named_parameters().len(), 4);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, Parameters)]
-#[parameters(crate = dendra_nn)]
+#[derive(Clone, Debug, Default)]
 pub struct Chain {
-    #[parameters(flatten)]
-    steps: Vec<Box<dyn Step>>,
+    steps: Vec<(String, Box<dyn Step>)>,
 }
 
 impl Chain {
@@ -58,30 +60,44 @@ impl Chain {
         Self::default()
     }
 
-    /// The chain with one more step.
+    /// The chain with one more step, named by its index.
     #[must_use]
     pub fn then(mut self, step: impl Step + 'static) -> Self {
         self.push(step);
         self
     }
 
-    /// Appends a step.
+    /// The chain with one more step of this name.
+    #[must_use]
+    pub fn then_named(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
+        self.push_named(name, step);
+        self
+    }
+
+    /// Appends a step, named by its index.
     pub fn push(&mut self, step: impl Step + 'static) {
-        self.steps.push(Box::new(step));
+        self.push_named(self.len().to_string(), step);
+    }
+
+    /// Appends a step of this name.
+    pub fn push_named(&mut self, name: impl Into<String>, step: impl Step + 'static) {
+        self.steps.push((name.into(), Box::new(step)));
     }
 
     /// Replaces a step, such as the last layer of a classifier.
     ///
     /// # Errors
     ///
-    /// When there is no step of this index.
-    pub fn set(&mut self, index: usize, step: impl Step + 'static) -> Result<()> {
-        let count = self.len();
-        let Some(old) = self.steps.get_mut(index) else {
-            let message = format!("there is no step {index} among {count}");
-            return Err(Error::argument("Chain::set", message));
-        };
-        *old = Box::new(step);
+    /// When there is no step of this name.
+    pub fn set(&mut self, name: &str, step: impl Step + 'static) -> Result<()> {
+        match self.steps.iter_mut().find(|(own, _)| own == name) {
+            Some((_, old)) => *old = Box::new(step),
+            None => {
+                let names: Vec<&str> = self.steps.iter().map(|(name, _)| &name[..]).collect();
+                let message = format!("there is no step {name:?} among {}", names.join(", "));
+                return Err(Error::argument("Chain::set", message));
+            }
+        }
         Ok(())
     }
 
@@ -96,8 +112,26 @@ impl Chain {
     }
 }
 
+impl Parameters for Chain {
+    fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, f32>)) {
+        for (name, step) in &self.steps {
+            path.enter(name, |path| step.visit(path, visitor));
+        }
+    }
+
+    fn visit_mut<'a>(
+        &'a mut self,
+        path: &mut Path,
+        visitor: &mut dyn FnMut(&Path, EntryMut<'a, f32>),
+    ) {
+        for (name, step) in &mut self.steps {
+            path.enter(name, |path| step.visit_mut(path, visitor));
+        }
+    }
+}
+
 impl Module for Chain {
     fn forward(&self, x: &Var) -> Result<Var> {
-        self.steps.iter().try_fold(x.clone(), |x, step| step.forward(&x))
+        self.steps.iter().try_fold(x.clone(), |x, (_, step)| step.forward(&x))
     }
 }

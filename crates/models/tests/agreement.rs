@@ -3,5 +3,7 @@
 
 #[path = "agreement/filling.rs"]
 mod filling;
+#[path = "agreement/published.rs"]
+mod published;
 #[path = "agreement/vision.rs"]
 mod vision;

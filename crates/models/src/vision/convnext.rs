@@ -2,9 +2,7 @@
 
 use dendra_autograd::{Param, Var};
 use dendra_derive::Setters;
-use dendra_nn::{
-    Conv2d, Fans, Flatten, Init, LayerNorm, Linear, Module, Parameters, Source,
-};
+use dendra_nn::{Conv2d, Fans, Flatten, Init, LayerNorm, Linear, Module, Parameters, Source};
 use dendra_tensor::{Ops, Result};
 
 use crate::activation::Activation;

@@ -115,9 +115,8 @@ impl InvertedResidual {
     fn new(input: usize, output: usize, stride: usize, source: &mut Source<'_>) -> Result<Self> {
         let half = output / 2;
         let conv = |conv: ConvNorm| ConvNorm { weight_init: Init::pytorch(), ..conv };
-        let depthwise = |channels| {
-            conv(ConvNorm::depthwise(channels, 3)).stride(stride).activation(None)
-        };
+        let depthwise =
+            |channels| conv(ConvNorm::depthwise(channels, 3)).stride(stride).activation(None);
         let mut branch1 = Chain::new();
         if stride > 1 {
             depthwise(input).append_to(&mut branch1, source)?;

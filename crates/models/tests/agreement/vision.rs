@@ -43,9 +43,9 @@ fn model(name: &str) -> Result<Box<dyn Module>> {
                 .blank(),
         ),
         "vgg" => boxed(VGG::new(&[&[4], &[8, 8]]).hidden(12).num_classes(5).blank()),
-        "vgg_bn" => boxed(
-            VGG::new(&[&[4], &[8, 8]]).batch_norm(true).hidden(12).num_classes(5).blank(),
-        ),
+        "vgg_bn" => {
+            boxed(VGG::new(&[&[4], &[8, 8]]).batch_norm(true).hidden(12).num_classes(5).blank())
+        }
         "mobilenet_v2" => {
             let stages = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 1, 2]].map(residuals);
             boxed(MobileNetV2::new(stages.to_vec()).width_mult(0.25).num_classes(5).blank())
@@ -77,6 +77,20 @@ fn model(name: &str) -> Result<Box<dyn Module>> {
             boxed(settings.dropout(0.0).num_classes(5).blank())
         }
         "convnext" => boxed(ConvNeXt::new([8, 16], [1, 2]).num_classes(5).blank()),
+        "regnet_y" => {
+            let settings = RegNet::new(3, 8, 8.0, 2.0, 8).se_ratio(0.25).stem_width(8);
+            boxed(settings.num_classes(5).blank())
+        }
+        "vit" => {
+            let settings = VisionTransformer::new(8, 2, 2, 8, 12).image_size(40);
+            boxed(settings.num_classes(5).representation_size(6).blank())
+        }
+        "swin" | "swin_v2" => {
+            let settings = SwinTransformer::new(8, [2, 1], [2, 4]).window_size(4);
+            boxed(settings.v2(name == "swin_v2").num_classes(5).blank())
+        }
+        "unet" => boxed(UNet::new(3, 2).channels(4).blank()),
+        "unet_bilinear" => boxed(UNet::new(3, 2).channels(4).bilinear(true).blank()),
         _ => panic!("no network for the case {name}"),
     }
 }
@@ -89,7 +103,11 @@ fn networks_for_images_agree_with_torchvision() {
         let mut model = model(name).unwrap();
         fill(&mut model as &mut dyn Parameters);
         let tape = if mode == "train" { Tape::training(0, 0) } else { Tape::evaluation() };
-        let shape = if mode == "train" { [3, 3, 64, 64] } else { [2, 3, 40, 40] };
+        let shape = match mode {
+            "train" => [3, 3, 64, 64],
+            _ if name.starts_with("unet") => [1, 3, 17, 22],
+            _ => [2, 3, 40, 40],
+        };
         let y = model.forward(&tape.input(image(name, &shape))).unwrap();
         let found = differences(case, &model as &dyn Parameters, &[y]);
         wrong.extend(found.into_iter().map(|difference| format!("{key}: {difference}")));
