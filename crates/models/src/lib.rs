@@ -1,6 +1,8 @@
 //! Networks that people know, as plain structs that read like their papers.
 //!
 //! - [`vision`]: networks for images, with torchvision's parameter names.
+//! - [`text`]: transformers for text, with the names of the library transformers;
+//!   [`Pretrained::from_pretrained`] reads a folder in the layout of Hugging Face.
 //!
 //! Each has settings with the published presets and two ways to make a network of
 //! them: `build` draws the first values as the original does, `blank` leaves them
@@ -21,13 +23,20 @@
 //! # Ok::<(), dendra_nn::tensor::Error>(())
 //! ```
 
+// `Bert::new` gives the settings of a network; `build` makes the network of them.
+#![allow(clippy::new_ret_no_self)]
+
 mod activation;
 mod build;
 mod chain;
+mod pretrained;
 mod stochastic_depth;
+pub mod text;
 pub mod vision;
 
 pub use activation::Activation;
 pub use chain::{Chain, Step};
+pub use pretrained::{Labels, Pretrained, load_state};
 pub use stochastic_depth::StochasticDepth;
+pub use text::*;
 pub use vision::*;

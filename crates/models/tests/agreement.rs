@@ -5,5 +5,7 @@
 mod filling;
 #[path = "agreement/published.rs"]
 mod published;
+#[path = "agreement/text.rs"]
+mod text;
 #[path = "agreement/vision.rs"]
 mod vision;
