@@ -3,6 +3,7 @@
 //! - [`vision`]: networks for images, with torchvision's parameter names.
 //! - [`text`]: transformers for text, with the names of the library transformers;
 //!   [`Pretrained::from_pretrained`] reads a folder in the layout of Hugging Face.
+//! - [`Generate`] continues texts: sampling, beam search.
 //!
 //! Each has settings with the published presets and two ways to make a network of
 //! them: `build` draws the first values as the original does, `blank` leaves them
@@ -29,6 +30,7 @@
 mod activation;
 mod build;
 mod chain;
+mod generate;
 mod pretrained;
 mod stochastic_depth;
 pub mod text;
@@ -36,6 +38,7 @@ pub mod vision;
 
 pub use activation::Activation;
 pub use chain::{Chain, Step};
+pub use generate::Generate;
 pub use pretrained::{Labels, Pretrained, load_state};
 pub use stochastic_depth::StochasticDepth;
 pub use text::*;

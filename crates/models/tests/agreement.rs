@@ -1,8 +1,12 @@
 //! Every family against the original: outputs and gradients of small networks,
-//! and the names and shapes of the published ones.
+//! the names and shapes of the published ones, continuations, and files.
 
 #[path = "agreement/filling.rs"]
 mod filling;
+#[path = "agreement/generation.rs"]
+mod generation;
+#[path = "agreement/pretrained.rs"]
+mod pretrained;
 #[path = "agreement/published.rs"]
 mod published;
 #[path = "agreement/text.rs"]

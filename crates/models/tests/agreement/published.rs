@@ -56,6 +56,10 @@ networks! {
         regnet_x_8gf regnet_x_16gf regnet_x_32gf;
     VisionTransformer: vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14;
     SwinTransformer: swin_t swin_s swin_b swin_v2_t swin_v2_s swin_v2_b;
+    GPT2LMHeadModel: gpt2 gpt2_medium gpt2_large gpt2_xl;
+    BertModel: bert_base bert_large minilm_l6;
+    DistilBertModel: distilbert_base;
+    LlamaForCausalLM: llama2_7b llama3_2_1b tiny_llama_1_1b;
 }
 
 #[test]
