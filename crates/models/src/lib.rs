@@ -4,6 +4,8 @@
 //! - [`text`]: transformers for text, with the names of the library transformers;
 //!   [`Pretrained::from_pretrained`] reads a folder in the layout of Hugging Face.
 //! - [`Generate`] continues texts: sampling, beam search.
+//! - [`ImagePreprocessing`] and [`LogMel`] make inputs of pictures and sound.
+//! - `Tokenizer`, with the feature `tokenizers`, makes token ids of texts.
 //!
 //! Each has settings with the published presets and two ways to make a network of
 //! them: `build` draws the first values as the original does, `blank` leaves them
@@ -31,15 +33,21 @@ mod activation;
 mod build;
 mod chain;
 mod generate;
+mod preprocess;
 mod pretrained;
 mod stochastic_depth;
 pub mod text;
+#[cfg(feature = "tokenizers")]
+mod tokenizer;
 pub mod vision;
 
 pub use activation::Activation;
 pub use chain::{Chain, Step};
 pub use generate::Generate;
+pub use preprocess::{ImagePreprocessing, Interpolation, LogMel};
 pub use pretrained::{Labels, Pretrained, load_state};
 pub use stochastic_depth::StochasticDepth;
 pub use text::*;
+#[cfg(feature = "tokenizers")]
+pub use tokenizer::Tokenizer;
 pub use vision::*;

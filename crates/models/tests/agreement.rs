@@ -5,11 +5,16 @@
 mod filling;
 #[path = "agreement/generation.rs"]
 mod generation;
+#[path = "agreement/preprocessing.rs"]
+mod preprocessing;
 #[path = "agreement/pretrained.rs"]
 mod pretrained;
 #[path = "agreement/published.rs"]
 mod published;
 #[path = "agreement/text.rs"]
 mod text;
+#[cfg(feature = "tokenizers")]
+#[path = "agreement/tokens.rs"]
+mod tokens;
 #[path = "agreement/vision.rs"]
 mod vision;
