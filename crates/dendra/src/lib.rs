@@ -30,4 +30,8 @@ mod pages {
 
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPyTorch;
+
+    #[cfg(feature = "models")]
+    #[doc = include_str!("../../../docs/models.md")]
+    struct Models;
 }

@@ -40,7 +40,7 @@ pub fn mean_pooling(hidden_states: &Var, attention_mask: Option<&Tensor<bool>>) 
         let message = format!("expected a mask [{samples}, {length}], got {}", mask.shape());
         return Err(Error::shape("mean_pooling", message));
     }
-    let counted = mask.map(|counts| f32::from(counts)).reshape([samples, length, 1])?;
+    let counted = mask.map(f32::from).reshape([samples, length, 1])?;
     let count = counted.sum_axes(&[1], false)?.map(|count| count.max(1e-9));
     hidden_states.mul(&Var::new(counted))?.sum_axes(&[1], false)?.div(&Var::new(count))
 }

@@ -30,6 +30,10 @@ fn state(model: &dyn Parameters) -> String {
 /// Each network by its name in torchvision or transformers.
 macro_rules! networks {
     ($($family:ident: $($name:ident)*;)*) => {
+        /// Family and name of each, in the order of the documentation.
+        const NETWORKS: &[(&str, &str)] =
+            &[$($((stringify!($family), stringify!($name)),)*)*];
+
         fn network(name: &str) -> Result<Box<dyn Parameters>> {
             Ok(match name {
                 $($(stringify!($name) => Box::new($family::$name().blank()?),)*)*
@@ -75,4 +79,27 @@ fn the_published_networks_have_the_parameters_of_the_originals() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    groups.map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn the_table_of_the_documentation_is_that_of_the_originals() {
+    let fixture = read(include_str!("../fixtures/published.json"));
+    assert_eq!(NETWORKS.len(), fixture.len());
+    let mut last = "";
+    let mut table = String::new();
+    for &(family, name) in NETWORKS {
+        let count = grouped(fixture[name]["parameters"].as_u64().unwrap());
+        let shown = if family == last { String::new() } else { format!("`{family}`") };
+        table += &format!("| {shown} | `{name}` | {count} |\n");
+        last = family;
+    }
+    let page = include_str!("../../../../docs/models.md");
+    assert!(page.ends_with(&table), "docs/models.md has to end with:\n{table}");
 }
