@@ -48,7 +48,7 @@ fn batches_are_padded_and_cut_off() {
     let short = tokenizer.clone().max_length(4).unwrap();
     let batch = short.encode_batch(&texts, PaddingSide::Left).unwrap();
     assert_eq!(*batch.input_ids.shape(), [2, 4]);
-    assert_eq!(batch.attention_mask.unwrap().to_vec()[0], false);
+    assert!(!batch.attention_mask.unwrap().to_vec()[0]);
     assert_eq!(short.decode_batch(&batch.input_ids).unwrap()[0], "a");
     assert!(tokenizer.encode_batch(&[], PaddingSide::Left).is_err());
     assert!(tokenizer.decode(&[-1]).is_err());
