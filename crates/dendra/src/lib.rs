@@ -5,6 +5,8 @@ pub use dendra_autograd as autograd;
 pub use dendra_datasets as datasets;
 #[cfg(feature = "losses")]
 pub use dendra_losses as losses;
+#[cfg(feature = "models")]
+pub use dendra_models as models;
 #[cfg(feature = "nn")]
 pub use dendra_nn as nn;
 #[cfg(feature = "optim")]
@@ -28,4 +30,8 @@ mod pages {
 
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPyTorch;
+
+    #[cfg(feature = "models")]
+    #[doc = include_str!("../../../docs/models.md")]
+    struct Models;
 }

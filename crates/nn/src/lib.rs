@@ -76,7 +76,7 @@ pub use file::{
     CHECKPOINT_KEY, StateFile, check_writable, load, load_matching, remove_unfinished, save,
     write_whole,
 };
-pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
+pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, Source, initialise};
 pub use layer::Layer;
 pub use layers::*;
 pub use module::{Model, Module, Output};

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::Package;
 
 /// Each package and the packages of the workspace that its code may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("dendra-tensor", &[]),
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
     ("dendra-nn", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
+    ("dendra-models", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
     ("dendra-losses", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
     ("dendra-optim", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
     ("dendra-datasets", &["dendra-tensor", "dendra-derive"]),
@@ -36,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "dendra-autograd",
             "dendra-derive",
             "dendra-nn",
+            "dendra-models",
             "dendra-losses",
             "dendra-optim",
             "dendra-datasets",
