@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::Package;
 
 /// Each package and the packages of the workspace that its code may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("dendra-tensor", &[]),
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
@@ -30,6 +30,10 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         ],
     ),
     (
+        "dendra-explain",
+        &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"],
+    ),
+    (
         "dendra",
         &[
             "dendra-tensor",
@@ -40,6 +44,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "dendra-optim",
             "dendra-datasets",
             "dendra-train",
+            "dendra-explain",
         ],
     ),
     ("dendra-bench", &["dendra"]),

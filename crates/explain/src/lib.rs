@@ -1,0 +1,38 @@
+//! Attribution.
+
+mod ablation;
+mod attribution;
+mod batch;
+#[cfg(test)]
+mod captum;
+mod deep_lift;
+mod features;
+mod gradient;
+mod gradient_shap;
+mod integrated;
+mod layer;
+mod lrp;
+mod method;
+mod noise;
+mod quadrature;
+mod regression;
+mod shapley;
+mod surrogate;
+mod target;
+
+pub use ablation::{FeatureAblation, FeaturePermutation, Occlusion};
+pub use attribution::Attribution;
+pub use deep_lift::{DeepLift, DeepLiftShap};
+pub use gradient::{Deconvolution, GuidedBackprop, InputXGradient, Saliency};
+pub use gradient_shap::GradientShap;
+pub use integrated::IntegratedGradients;
+pub use layer::{
+    GuidedGradCam, InternalInfluence, Layer, LayerActivation, LayerConductance, LayerGradCam,
+};
+pub use lrp::{Lrp, LrpRule};
+pub use method::Method;
+pub use noise::{NoiseTunnel, NoiseTunnelType};
+pub use quadrature::Quadrature;
+pub use shapley::ShapleyValue;
+pub use surrogate::{KernelShap, Lime};
+pub use target::Target;
