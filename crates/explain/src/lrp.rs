@@ -121,6 +121,15 @@ impl Lrp {
 }
 
 impl LrpRule {
+    /// What is added to the output where weights are not changed, as for
+    /// normalisation.
+    fn epsilon(self) -> f64 {
+        match self {
+            Self::Epsilon(epsilon) => epsilon,
+            _ => STABLE,
+        }
+    }
+
     fn check(self) -> Result<()> {
         let is_valid = match self {
             Self::Epsilon(epsilon) => epsilon >= 0.0 && epsilon.is_finite(),
@@ -157,7 +166,7 @@ impl<T: Float> Method<T> for Lrp {
                 call.inputs().iter().any(|input| input.value().shares_memory_with(parameter))
             };
             let found = rules.iter().find(|(parameter, _)| is_of(parameter));
-            propagate(call, found.map_or(default, |(_, rule)| *rule))
+            propagate(call, found.map(|(_, rule)| *rule), default)
         };
         // The pass starts with relevance 1; relevance is linear in that.
         let (prediction, shares) = gradient_by(model, x, target, Some(Box::new(rule)))?;
@@ -167,33 +176,30 @@ impl<T: Float> Method<T> for Lrp {
     }
 }
 
-/// The relevance of the inputs of an operation.
-fn propagate<T: Float>(call: &RuleCall<'_, T>, rule: LrpRule) -> Result<Option<RuleGradients<T>>> {
+/// The relevance of the inputs of an operation; `of_layer` is the rule of the
+/// layer whose parameters it uses.
+fn propagate<T: Float>(
+    call: &RuleCall<'_, T>,
+    of_layer: Option<LrpRule>,
+    default: LrpRule,
+) -> Result<Option<RuleGradients<T>>> {
     let inputs = call.inputs();
     match call.name() {
         // Elements move, and their relevance with them.
         "reshape" | "permute" | "slice" | "cat" | "gather" | "index_select" | "pad" | "diagonal"
         | "diag_embed" | "unfold_axis" | "scatter" | "index_add" | "where_mask" => Ok(None),
-        "linear" | "conv2d" | "conv_transpose2d" | "matmul" if call.needs()[..] == NEEDS[..call.needs().len()] => {
-            weighted(call, rule).map(Some)
+        "linear" | "conv2d" | "conv_transpose2d" | "matmul" if NEEDS.starts_with(call.needs()) => {
+            weighted(call, of_layer.unwrap_or(default)).map(Some)
         }
         _ if call.is_elementwise() && inputs.len() == 1 => {
             Ok(Some(vec![Some(call.cotangent().clone())]))
         }
-        _ => in_proportion(call, epsilon_of(rule)).map(Some),
+        _ => in_proportion(call, of_layer.map_or(STABLE, LrpRule::epsilon)).map(Some),
     }
 }
 
 /// The input depends on the sample, weight and bias do not.
 const NEEDS: [bool; 3] = [true, false, false];
-
-/// The epsilon of an operation that has no weights.
-fn epsilon_of(rule: LrpRule) -> f64 {
-    match rule {
-        LrpRule::Epsilon(epsilon) => epsilon,
-        _ => STABLE,
-    }
-}
 
 /// relevance / (z + epsilon · sign of z), where the sign of 0 is 1.
 fn quotient<T: Float>(relevance: &Tensor<T>, z: &Tensor<T>, epsilon: f64) -> Result<Tensor<T>> {
