@@ -59,7 +59,7 @@ impl<T: Float> Method<T> for FeatureAblation<T> {
         let baseline = baseline_for("FeatureAblation", self.baseline.as_ref(), x)?;
         let classes = target.for_samples(samples)?;
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
-        let mut queue = Queue::new(model, x);
+        let mut queue = Queue::new(model, &x.shape()[1..]);
         let mut kept = vec![true; features.count()];
         for sample in 0..samples {
             for feature in 0..features.count() {
@@ -142,7 +142,9 @@ impl<T: Float> Occlusion<T> {
                     // The last window may be cut off.
                     let range = start..length.min(start + window[axis]);
                     let elements = before.iter();
-                    longer.push(elements.flat_map(|i| range.clone().map(move |j| i * length + j)).collect());
+                    longer.push(
+                        elements.flat_map(|i| range.clone().map(move |j| i * length + j)).collect(),
+                    );
                 }
             }
             windows = longer;
@@ -163,7 +165,7 @@ impl<T: Float> Method<T> for Occlusion<T> {
         let baseline = baseline_for("Occlusion", self.baseline.as_ref(), x)?;
         let classes = target.for_samples(samples)?;
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
-        let mut queue = Queue::new(model, x);
+        let mut queue = Queue::new(model, &x.shape()[1..]);
         for sample in 0..samples {
             for window in &windows {
                 let mut row = inputs.get(sample).to_vec();
@@ -232,7 +234,7 @@ impl FeaturePermutation {
         let features = Features::of("FeaturePermutation", self.mask.as_ref(), x)?;
         let classes = target.for_samples(samples)?;
         let inputs = Rows::of(x);
-        let mut queue = Queue::new(model, x);
+        let mut queue = Queue::new(model, &x.shape()[1..]);
         let mut kept = vec![true; features.count()];
         for feature in 0..features.count() {
             kept[feature] = false;

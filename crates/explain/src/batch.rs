@@ -17,9 +17,10 @@ pub(crate) type Rule<T> =
 
 /// The number of samples: the length of axis 0.
 pub(crate) fn samples_of<T: Float>(x: &Tensor<T>) -> Result<usize> {
-    x.shape().first().copied().ok_or_else(|| {
-        Error::shape("explain", "expected a batch of samples [N, …], got a scalar")
-    })
+    x.shape()
+        .first()
+        .copied()
+        .ok_or_else(|| Error::shape("explain", "expected a batch of samples [N, …], got a scalar"))
 }
 
 /// Some of the samples.
@@ -70,8 +71,9 @@ pub(crate) fn baseline_for<T: Float>(
         None => Ok(Tensor::zeros(x.shape())),
         Some(baseline) => baseline.broadcast_to(x.shape()).map_err(|_| {
             let (expected, found) = (x.shape(), baseline.shape());
-            let message =
-                format!("expected a baseline that broadcasts to the inputs {expected}, got {found}");
+            let message = format!(
+                "expected a baseline that broadcasts to the inputs {expected}, got {found}"
+            );
             Error::shape(method, message)
         }),
     }
@@ -104,9 +106,8 @@ pub(crate) fn predict<T: Float>(
         let outputs = model.forward(&Var::new(x.clone()))?;
         return scores(&outputs, target, samples).map(Var::into_value);
     }
-    let parts = chunks(samples).map(|chunk| {
-        predict(model, &rows(x, chunk.clone())?, &target.rows(chunk))
-    });
+    let parts =
+        chunks(samples).map(|chunk| predict(model, &rows(x, chunk.clone())?, &target.rows(chunk)));
     let parts = parts.collect::<Result<Vec<_>>>()?;
     Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)
 }

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use dendra_autograd::StateDict;
+use dendra_autograd::{EntryMut, Parameters, Path, StateDict, Var};
 use dendra_nn::{Conv2d, Module, Sequential, SequentialBuilder, StateFile, load};
 use dendra_tensor::{Ops, Rng, Tensor};
 
 use crate::gradient_shap::Draws;
+use crate::quality::{infidelity_for, sensitivity_for};
 use crate::*;
 
 const TARGETS: [usize; 3] = [2, 0, 1];
@@ -72,7 +73,8 @@ impl Case {
     fn close(&mut self, name: &str, found: &Tensor<f64>, bound: f64) {
         let expected = self.get(name);
         assert_eq!(found.shape(), expected.shape(), "{} of {}", name, self.name);
-        let largest = |x: &Tensor<f64>| x.to_vec().into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+        let largest =
+            |x: &Tensor<f64>| x.to_vec().into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
         let error = largest(&(found - &expected)) / largest(&expected).max(1.0);
         assert!(error <= bound, "{name} of {}: differs by {error:e}", self.name);
         self.compared.push((name.to_owned(), error));
@@ -221,6 +223,36 @@ impl Case {
         self.close("layer_gradient_x_activation", found.values(), 1e-6);
     }
 
+    fn judged(&mut self) {
+        let (x, noise) = (self.get("x"), self.get("infidelity_noise"));
+        let (targets, method) = (Target::from(TARGETS), Saliency::new().signed());
+        let values = method.attribute(&self.model, &x, &targets).unwrap().into_values();
+        for (name, normalize) in [("infidelity", false), ("infidelity_normalized", true)] {
+            let found = infidelity_for(&self.model, &x, &values, &targets, &noise, normalize);
+            self.close(name, &found.unwrap(), 1e-6);
+        }
+        let found = sensitivity_for(&method, &self.model, &x, &targets, &noise).unwrap();
+        self.close("sensitivity_max", &found, 1e-6);
+        let labels = Tensor::from(TARGETS.map(|class| class as i64));
+        let loss = |outputs: &Var<f64>, labels: &Tensor<i64>| {
+            let scores = outputs.log_softmax(1)?.gather(1, &labels.unsqueeze(1)?)?;
+            scores.neg().squeeze(1)
+        };
+        let mut half = self.model.clone();
+        half.visit_mut(&mut Path::default(), &mut |_, entry| {
+            if let EntryMut::Param(param) = entry {
+                param.set(param.value().mul_scalar(0.5)).unwrap();
+            }
+        });
+        let states = TracIn::new()
+            .checkpoint(self.model.state_dict(), 0.1)
+            .checkpoint(half.state_dict(), 0.05);
+        let baseline = self.get("baseline");
+        let (training, test) = ((x, labels.clone()), (baseline, labels));
+        let found = states.influence(&self.model, &training, &test, loss).unwrap();
+        self.close("tracin", &found, 1e-6);
+    }
+
     fn relevance(&mut self) {
         let is_normalised = self.name == "norm";
         self.same_with_delta("lrp_default", &Lrp::default(), -1.0);
@@ -244,6 +276,7 @@ fn check(name: &'static str, part: &str) {
     case.differences();
     case.perturbed();
     case.layers(part);
+    case.judged();
     if case.has("lrp_default") {
         case.relevance();
     }

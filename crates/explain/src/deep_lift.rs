@@ -5,9 +5,7 @@ use dendra_nn::Module;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
 use crate::attribution::Attribution;
-use crate::batch::{
-    baseline_for, check_baselines, gradient_by, rows, samples_of,
-};
+use crate::batch::{baseline_for, check_baselines, gradient_by, rows, samples_of};
 use crate::method::Method;
 use crate::target::Target;
 

@@ -84,9 +84,9 @@ pub(crate) struct Queue<'a, T: Float> {
 }
 
 impl<'a, T: Float> Queue<'a, T> {
-    /// For samples in the shape of those of `x`.
-    pub(crate) fn new(model: &'a dyn Module<T>, x: &Tensor<T>) -> Self {
-        let sample = x.shape()[1..].to_vec();
+    /// For samples of this shape.
+    pub(crate) fn new(model: &'a dyn Module<T>, sample: &[usize]) -> Self {
+        let sample = sample.to_vec();
         Self { model, sample, rows: Vec::new(), classes: Vec::new(), scores: Vec::new() }
     }
 

@@ -103,10 +103,7 @@ pub(crate) fn between<T: Float>(
 }
 
 /// The batch of each point times the point's weight.
-pub(crate) fn weighted<T: Float>(
-    batches: &Tensor<T>,
-    points: &[(f64, f64)],
-) -> Result<Tensor<T>> {
+pub(crate) fn weighted<T: Float>(batches: &Tensor<T>, points: &[(f64, f64)]) -> Result<Tensor<T>> {
     let samples = samples_of(batches)? / points.len();
     let weights = points.iter().flat_map(|(weight, _)| vec![T::from_f64(*weight); samples]);
     let mut shape = vec![1; batches.rank()];

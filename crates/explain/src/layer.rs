@@ -240,7 +240,8 @@ impl<T: Float> Method<T> for LayerConductance<T> {
         let apart = |x: &Tensor<T>| copies_apart(x, steps + 1);
         let values = apart(layer.values())?;
         let changes = values.narrow(0, 1, steps)? - values.narrow(0, 0, steps)?;
-        let values = apart(&gradients)?.narrow(0, 0, steps)?.mul(&changes)?.sum_axes(&[0], false)?;
+        let values =
+            apart(&gradients)?.narrow(0, 0, steps)?.mul(&changes)?.sum_axes(&[0], false)?;
         let [prediction, other] = [x, &baseline].map(|x| predict(model, x, target));
         Ok(Attribution::of_difference(values, prediction?, baseline, &other?))
     }

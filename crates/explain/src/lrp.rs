@@ -108,7 +108,8 @@ impl Lrp {
 
     fn check(&self, parameters: &[&str]) -> Result<()> {
         for (path, rule) in &self.layers {
-            let is_of = |name: &&str| name.strip_prefix(path.as_str()).is_some_and(|r| r.starts_with('.'));
+            let is_of =
+                |name: &&str| name.strip_prefix(path.as_str()).is_some_and(|r| r.starts_with('.'));
             if !parameters.iter().any(is_of) {
                 let known = parameters.join(", ");
                 let message = format!("no parameter is in a layer {path:?}, among {known}");
@@ -186,8 +187,10 @@ fn propagate<T: Float>(
     let inputs = call.inputs();
     match call.name() {
         // Elements move, and their relevance with them.
-        "reshape" | "permute" | "slice" | "cat" | "gather" | "index_select" | "pad" | "diagonal"
-        | "diag_embed" | "unfold_axis" | "scatter" | "index_add" | "where_mask" => Ok(None),
+        "reshape" | "permute" | "slice" | "cat" | "gather" | "index_select" | "pad"
+        | "diagonal" | "diag_embed" | "unfold_axis" | "scatter" | "index_add" | "where_mask" => {
+            Ok(None)
+        }
         "linear" | "conv2d" | "conv_transpose2d" | "matmul" if NEEDS.starts_with(call.needs()) => {
             weighted(call, of_layer.unwrap_or(default)).map(Some)
         }
@@ -249,7 +252,9 @@ fn weighted<T: Float>(call: &RuleCall<'_, T>, rule: LrpRule) -> Result<RuleGradi
         }
         LrpRule::AlphaBeta { alpha, beta } => {
             let (above, below) = (x.clamp_min(0.0), x.clamp_max(0.0));
-            let side = |with_above: &Tensor<T>, with_below: &Tensor<T>, bias: Option<&Tensor<T>>| {
+            let side = |with_above: &Tensor<T>,
+                        with_below: &Tensor<T>,
+                        bias: Option<&Tensor<T>>| {
                 let parts = [part(&above, with_above, bias)?, part(&below, with_below, no_bias)?];
                 let quotient = quotient(relevance, &(parts[0].z() + parts[1].z()), STABLE)?;
                 let [above, below] = parts.map(|part| part.relevance(&quotient));

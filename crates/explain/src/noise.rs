@@ -87,7 +87,9 @@ impl<M> NoiseTunnel<M> {
         let values = match self.kind {
             NoiseTunnelType::SmoothGrad => mean(&values)?,
             NoiseTunnelType::SmoothGradSquare => mean(&values.square())?,
-            NoiseTunnelType::VarGrad => copies_apart(&values, copies)?.var_axes(&[0], 0.0, false)?,
+            NoiseTunnelType::VarGrad => {
+                copies_apart(&values, copies)?.var_axes(&[0], 0.0, false)?
+            }
         };
         Ok(Attribution::new(values, predict(model, x, target)?))
     }

@@ -48,7 +48,9 @@ impl Points<'_> {
                 let pull = mean(&|i| centred(i, j) * rest[i]) + scales[j] * old;
                 let new = pull.signum() * (pull.abs() - alpha).max(0.0) / scales[j];
                 if new != old {
-                    rest.iter_mut().enumerate().for_each(|(i, r)| *r -= (new - old) * centred(i, j));
+                    rest.iter_mut()
+                        .enumerate()
+                        .for_each(|(i, r)| *r -= (new - old) * centred(i, j));
                     coefficients[j] = new;
                 }
                 largest = largest.max((new - old).abs());
@@ -69,9 +71,8 @@ pub(crate) fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> 
     let mut row_of = vec![None; n];
     let mut row = 0;
     for column in 0..n {
-        let largest = (row..n).max_by(|&a, &b| {
-            matrix[a][column].abs().total_cmp(&matrix[b][column].abs())
-        });
+        let largest =
+            (row..n).max_by(|&a, &b| matrix[a][column].abs().total_cmp(&matrix[b][column].abs()));
         let Some(pivot) = largest.filter(|&i| matrix[i][column].abs() > 1e-13 * scale) else {
             continue;
         };
@@ -112,11 +113,8 @@ mod tests {
     fn lasso_and_least_squares_are_those_of_scikit_learn() {
         let rows = [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
         let rows: Vec<Vec<f64>> = rows.iter().map(|row| row.to_vec()).collect();
-        let points = Points {
-            rows: &rows,
-            values: &[1.0, 2.0, 4.0, -1.0],
-            weights: &[1.0, 0.5, 2.0, 0.25],
-        };
+        let points =
+            Points { rows: &rows, values: &[1.0, 2.0, 4.0, -1.0], weights: &[1.0, 0.5, 2.0, 0.25] };
         let close = |found: Vec<f64>, expected: [f64; 3]| {
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
         };
@@ -125,6 +123,5 @@ mod tests {
     }
 
     const LASSO: [f64; 3] = [1.25, 2.25, -0.65625];
-    const LEAST_SQUARES: [f64; 3] =
-        [1.5384615384615383, 2.487179487179488, -0.5897435897435892];
+    const LEAST_SQUARES: [f64; 3] = [1.5384615384615383, 2.487179487179488, -0.5897435897435892];
 }

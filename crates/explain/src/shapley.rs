@@ -74,25 +74,31 @@ impl<T: Float> ShapleyValue<T> {
         target: &Target,
         orders: &[Vec<usize>],
     ) -> Result<Attribution<T>> {
-        self.computed(model, x, target, &|features, row, other, queue, class| {
-            for order in orders {
-                let mut kept = vec![false; features.count()];
-                queue.push(features.mixed(row, other, &kept), class)?;
-                for &feature in order {
-                    kept[feature] = true;
+        self.computed(
+            model,
+            x,
+            target,
+            &|features, row, other, queue, class| {
+                for order in orders {
+                    let mut kept = vec![false; features.count()];
                     queue.push(features.mixed(row, other, &kept), class)?;
+                    for &feature in order {
+                        kept[feature] = true;
+                        queue.push(features.mixed(row, other, &kept), class)?;
+                    }
                 }
-            }
-            Ok(())
-        }, &|features, scores| {
-            let mut values = vec![0.0; features];
-            for (order, scores) in orders.iter().zip(scores.chunks_exact(features + 1)) {
-                for (&feature, pair) in order.iter().zip(scores.windows(2)) {
-                    values[feature] += (pair[1] - pair[0]) / orders.len() as f64;
+                Ok(())
+            },
+            &|features, scores| {
+                let mut values = vec![0.0; features];
+                for (order, scores) in orders.iter().zip(scores.chunks_exact(features + 1)) {
+                    for (&feature, pair) in order.iter().zip(scores.windows(2)) {
+                        values[feature] += (pair[1] - pair[0]) / orders.len() as f64;
+                    }
                 }
-            }
-            values
-        })
+                values
+            },
+        )
     }
 
     fn exactly(
@@ -101,22 +107,29 @@ impl<T: Float> ShapleyValue<T> {
         x: &Tensor<T>,
         target: &Target,
     ) -> Result<Attribution<T>> {
-        self.computed(model, x, target, &|features, row, other, queue, class| {
-            let sets = 1_usize << features.count();
-            for set in 0..sets {
-                let kept: Vec<bool> = (0..features.count()).map(|i| set >> i & 1 == 1).collect();
-                queue.push(features.mixed(row, other, &kept), class)?;
-            }
-            Ok(())
-        }, &|features, scores| {
-            let share = |size: usize| 1.0 / (features as f64 * binomial(features - 1, size));
-            let value = |feature: usize| {
-                let without = (0..scores.len()).filter(|set| set >> feature & 1 == 0);
-                let gain = |set: usize| scores[set | 1 << feature] - scores[set];
-                without.map(|set| share(set.count_ones() as usize) * gain(set)).sum()
-            };
-            (0..features).map(value).collect()
-        })
+        self.computed(
+            model,
+            x,
+            target,
+            &|features, row, other, queue, class| {
+                let sets = 1_usize << features.count();
+                for set in 0..sets {
+                    let kept: Vec<bool> =
+                        (0..features.count()).map(|i| set >> i & 1 == 1).collect();
+                    queue.push(features.mixed(row, other, &kept), class)?;
+                }
+                Ok(())
+            },
+            &|features, scores| {
+                let share = |size: usize| 1.0 / (features as f64 * binomial(features - 1, size));
+                let value = |feature: usize| {
+                    let without = (0..scores.len()).filter(|set| set >> feature & 1 == 0);
+                    let gain = |set: usize| scores[set | 1 << feature] - scores[set];
+                    without.map(|set| share(set.count_ones() as usize) * gain(set)).sum()
+                };
+                (0..features).map(value).collect()
+            },
+        )
     }
 
     /// Predicts the rows that `rows` adds for each sample, and lets `values`
@@ -137,7 +150,7 @@ impl<T: Float> ShapleyValue<T> {
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
         let mut spread = Vec::with_capacity(x.len());
         for sample in 0..samples {
-            let mut queue = Queue::new(model, x);
+            let mut queue = Queue::new(model, &x.shape()[1..]);
             let (row, other) = (inputs.get(sample), others.get(sample));
             rows(&features, row, other, &mut queue, classes[sample])?;
             spread.extend(features.spread::<T>(&values(features.count(), &queue.finish()?)));

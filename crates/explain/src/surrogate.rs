@@ -29,7 +29,7 @@ fn scores_of<T: Float>(
     perturbed: &[Perturbed<T>],
     class: usize,
 ) -> Result<Vec<f64>> {
-    let mut queue = Queue::new(model, x);
+    let mut queue = Queue::new(model, &x.shape()[1..]);
     perturbed.iter().try_for_each(|one| queue.push(one.row.clone(), class))?;
     queue.finish()
 }

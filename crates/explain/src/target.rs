@@ -74,7 +74,8 @@ impl Target {
             Self::Each(classes) if classes.len() == samples => Ok(classes.clone()),
             Self::Each(classes) => {
                 let found = classes.len();
-                let message = format!("expected a class for each of {samples} samples, got {found}");
+                let message =
+                    format!("expected a class for each of {samples} samples, got {found}");
                 Err(Error::argument("explain", message))
             }
         }

@@ -29,10 +29,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "dendra-datasets",
         ],
     ),
-    (
-        "dendra-explain",
-        &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"],
-    ),
+    ("dendra-explain", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
     (
         "dendra",
         &[

@@ -96,7 +96,8 @@ impl<T: Float> Trace<T> {
         let given_for = |index: usize| given.iter().find(|(node, _)| *node == index);
         let mut needed = vec![false; self.nodes.len()];
         for &index in wanted {
-            *needed.get_mut(index).ok_or_else(|| refuse("it has no value of a wanted index"))? = true;
+            *needed.get_mut(index).ok_or_else(|| refuse("it has no value of a wanted index"))? =
+                true;
         }
         for index in (0..self.nodes.len()).rev().filter(|&index| given_for(index).is_none()) {
             if needed[index] {
@@ -111,7 +112,8 @@ impl<T: Float> Trace<T> {
                 (_, NodeKind::Operation(call)) => {
                     let settings = settings_for(node, &values, samples)?;
                     let parents = node.parents.iter().map(|&parent| var_of(&vars, parent));
-                    let var = Var::replay(&**call, &settings, &parents.collect::<Result<Vec<_>>>()?);
+                    let var =
+                        Var::replay(&**call, &settings, &parents.collect::<Result<Vec<_>>>()?);
                     let of = described(node.name(), &node.part);
                     Some(var.map_err(|error| error.within(of))?)
                 }
