@@ -1,4 +1,42 @@
-//! Attribution.
+//! Attribution: how much each part of an input contributes to what a network
+//! says.
+//!
+//! Each method implements [`Method`]: [`of`](Method::of) takes a
+//! [`Module`](dendra_nn::Module), a batch of inputs and the class to explain,
+//! and returns an [`Attribution`] with a value for each element of the input.
+//! The names are Captum's where it has the method, and the results are equal
+//! to Captum's.
+//!
+//! - By gradients: [`Saliency`], [`InputXGradient`], [`IntegratedGradients`],
+//!   [`GradientShap`], [`GuidedBackprop`], [`Deconvolution`], and
+//!   [`NoiseTunnel`] around any method.
+//! - By other rules for the backward pass: [`DeepLift`], [`DeepLiftShap`],
+//!   [`Lrp`].
+//! - By changed inputs: [`FeatureAblation`], [`FeaturePermutation`],
+//!   [`Occlusion`], [`ShapleyValue`], [`KernelShap`], [`Lime`].
+//! - Of layers: [`Layer`] makes the rest of the network a module, so that each
+//!   of these methods applies; [`LayerActivation`], [`LayerGradCam`],
+//!   [`GuidedGradCam`], [`LayerConductance`], [`InternalInfluence`].
+//! - Of concepts, attention and training samples: [`ConceptVector`],
+//!   [`attention_rollout`], [`TracIn`].
+//! - Judged by [`infidelity`], [`sensitivity_max`], [`deletion`], [`insertion`],
+//!   [`randomised_parameters`].
+//! - Seen as [`HeatMap`], [`Words`], [`Bars`].
+//!
+//! Rules go by the operations that a backward pass meets, so that networks of
+//! one's own layers are explained like those of the library's.
+//!
+//! ```
+//! use dendra_explain::{Bars, IntegratedGradients, Method};
+//! use dendra_nn::Sequential;
+//! use dendra_nn::tensor::{Rng, Tensor};
+//!
+//! let model = Sequential::input([2]).dense(8).relu().dense(3).build(&mut Rng::seed(0))?;
+//! let x = Tensor::from([[1.0_f32, -2.0]]);
+//! let why = IntegratedGradients::new(50).of(&model, &x, 2)?;
+//! println!("{}", Bars::new(&["length", "width"], &why.values().get(0)?)?);
+//! # Ok::<(), dendra_nn::tensor::Error>(())
+//! ```
 
 mod ablation;
 mod attribution;
@@ -15,6 +53,8 @@ mod layer;
 mod lrp;
 mod method;
 mod noise;
+#[cfg(test)]
+mod properties;
 mod quadrature;
 mod quality;
 mod randomisation;

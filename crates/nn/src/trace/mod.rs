@@ -228,7 +228,8 @@ impl<T: Float> Trace<T> {
     pub fn output_of(&self, part: &str) -> Result<usize> {
         let is_in = |node: &Node<T>| node.is_computed() && parts::is_within(&node.part, part);
         self.nodes.iter().rposition(is_in).ok_or_else(|| {
-            let known: Vec<&str> = self.parts.iter().map(|part| part.path.as_str()).collect();
+            let paths = self.parts.iter().map(|part| part.path.as_str());
+            let known: Vec<&str> = paths.filter(|path| !path.is_empty()).collect();
             refuse(format!("expected one of the parts {}, got {part:?}", known.join(", ")))
         })
     }
