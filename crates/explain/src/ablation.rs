@@ -61,11 +61,11 @@ impl<T: Float> Method<T> for FeatureAblation<T> {
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
         let mut queue = Queue::new(model, &x.shape()[1..]);
         let mut kept = vec![true; features.count()];
-        for sample in 0..samples {
+        for (sample, &class) in classes.iter().enumerate() {
             for feature in 0..features.count() {
                 kept[feature] = false;
                 let row = features.mixed(inputs.get(sample), others.get(sample), &kept);
-                queue.push(row, classes[sample])?;
+                queue.push(row, class)?;
                 kept[feature] = true;
             }
         }
@@ -166,11 +166,11 @@ impl<T: Float> Method<T> for Occlusion<T> {
         let classes = target.for_samples(samples)?;
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
         let mut queue = Queue::new(model, &x.shape()[1..]);
-        for sample in 0..samples {
+        for (sample, &class) in classes.iter().enumerate() {
             for window in &windows {
                 let mut row = inputs.get(sample).to_vec();
                 window.iter().for_each(|&element| row[element] = others.get(sample)[element]);
-                queue.push(row, classes[sample])?;
+                queue.push(row, class)?;
             }
         }
         let scores = queue.finish()?;

@@ -178,7 +178,7 @@ impl<T: Float> Method<T> for DeepLiftShap<T> {
             sum = Some(match sum {
                 None => one,
                 Some(mut sum) => {
-                    sum.values = sum.values + one.values;
+                    sum.values += one.values;
                     sum.total = sum.total.zip(one.total).map(|(a, b)| a + b);
                     sum
                 }

@@ -70,7 +70,7 @@ impl<T: Float> Method<T> for IntegratedGradients<T> {
         for points in points.chunks(at_once) {
             let inputs = between(&baseline, &difference, points)?;
             let (_, gradients) = gradient(model, &inputs, &target.tiled(points.len()))?;
-            mean = mean + sum_of_copies(&weighted(&gradients, points)?, points.len())?;
+            mean += sum_of_copies(&weighted(&gradients, points)?, points.len())?;
         }
         let [prediction, other] = [x, &baseline].map(|x| predict(model, x, target));
         Ok(Attribution::of_difference(mean * difference, prediction?, baseline, &other?))

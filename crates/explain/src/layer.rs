@@ -97,7 +97,7 @@ impl<T: Float> Layer<T> {
         if samples == self.samples {
             return Ok(self.inputs.clone());
         }
-        if self.samples == 0 || samples % self.samples != 0 {
+        if self.samples == 0 || !samples.is_multiple_of(self.samples) {
             let message = format!(
                 "expected a multiple of the {} samples of the layer, got {samples}",
                 self.samples
@@ -206,22 +206,31 @@ macro_rules! along_path {
 }
 along_path! { LayerConductance InternalInfluence }
 
+/// A layer on the way from baseline to input.
+struct Followed<T: Float> {
+    /// The layer for the inputs of all points.
+    layer: Layer<T>,
+    /// The gradients of its values.
+    gradients: Tensor<T>,
+    /// The weights and points.
+    points: Vec<(f64, f64)>,
+    baseline: Tensor<T>,
+}
+
 impl<T: Float> AlongPath<T> {
-    /// The layer for inputs along the path, its gradient there, the points, and
-    /// the baseline.
     fn follow(
         &self,
         method: &str,
         steps: usize,
         (model, x, target): (&dyn Module<T>, &Tensor<T>, &Target),
-    ) -> Result<(Layer<T>, Tensor<T>, Vec<(f64, f64)>, Tensor<T>)> {
+    ) -> Result<Followed<T>> {
         let points = points(method, self.quadrature, steps)?;
         let baseline = baseline_for(method, self.baseline.as_ref(), x)?;
         let inputs = between(&baseline, &(x - &baseline), &points)?;
         let layer = Layer::of(model, &inputs, &self.part)?;
         let (_, gradients) =
             gradient_by(&layer, layer.values(), &target.tiled(points.len()), None)?;
-        Ok((layer, gradients, points, baseline))
+        Ok(Followed { layer, gradients, points, baseline })
     }
 }
 
@@ -235,7 +244,7 @@ impl<T: Float> Method<T> for LayerConductance<T> {
         let steps = self.path.steps;
         // Refuses 0 steps before one is added for the ends of the intervals.
         points("LayerConductance", self.path.quadrature, steps)?;
-        let (layer, gradients, _, baseline) =
+        let Followed { layer, gradients, baseline, .. } =
             self.path.follow("LayerConductance", steps + 1, (model, x, target))?;
         let apart = |x: &Tensor<T>| copies_apart(x, steps + 1);
         let values = apart(layer.values())?;
@@ -255,7 +264,7 @@ impl<T: Float> Method<T> for InternalInfluence<T> {
         target: &Target,
     ) -> Result<Attribution<T>> {
         let settings = (model, x, target);
-        let (_, gradients, points, baseline) =
+        let Followed { gradients, points, baseline, .. } =
             self.path.follow("InternalInfluence", self.path.steps, settings)?;
         let values = sum_of_copies(&weighted(&gradients, &points)?, points.len())?;
         let mut result = Attribution::new(values, predict(model, x, target)?);

@@ -26,7 +26,7 @@ impl Points<'_> {
     }
 
     /// The coefficients β that minimise Σ w·(value − intercept − row·β)² / 2Σw
-    /// + alpha·Σ|β|, by coordinate descent (Friedman et al., 2010), as
+    /// plus alpha·Σ|β|, by coordinate descent (Friedman et al., 2010), as
     /// scikit-learn's `Lasso`.
     pub(crate) fn lasso(&self, alpha: f64) -> Vec<f64> {
         const ROUNDS: usize = 10_000;
@@ -81,9 +81,8 @@ pub(crate) fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> 
         for other in (0..n).filter(|&other| other != row) {
             let factor = matrix[other][column] / matrix[row][column];
             if factor != 0.0 {
-                for k in column..n {
-                    matrix[other][k] -= factor * matrix[row][k];
-                }
+                let pivot = matrix[row].clone();
+                matrix[other].iter_mut().zip(&pivot).for_each(|(x, y)| *x -= factor * y);
                 right[other] -= factor * right[row];
             }
         }

@@ -149,10 +149,10 @@ impl<T: Float> ShapleyValue<T> {
         let classes = target.for_samples(samples)?;
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
         let mut spread = Vec::with_capacity(x.len());
-        for sample in 0..samples {
+        for (sample, &class) in classes.iter().enumerate() {
             let mut queue = Queue::new(model, &x.shape()[1..]);
             let (row, other) = (inputs.get(sample), others.get(sample));
-            rows(&features, row, other, &mut queue, classes[sample])?;
+            rows(&features, row, other, &mut queue, class)?;
             spread.extend(features.spread::<T>(&values(features.count(), &queue.finish()?)));
         }
         let [prediction, other] = [x, &baseline].map(|x| predict(model, x, target));

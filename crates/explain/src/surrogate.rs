@@ -38,13 +38,16 @@ fn numbers(kept: &[bool]) -> Vec<f64> {
     kept.iter().map(|&kept| f64::from(u8::from(kept))).collect()
 }
 
-/// Runs `explain` for each sample: its row, that of its baseline and its class
-/// give the value of each feature.
+/// The value of each feature, from the row of a sample, that of its baseline and
+/// its class.
+type Explain<'a, T> = dyn FnMut(&Features, &[T], &[T], usize) -> Result<Vec<f64>> + 'a;
+
+/// Runs `explain` for each sample.
 fn for_each_sample<T: Float>(
     method: &str,
     (model, x, target): (&dyn Module<T>, &Tensor<T>, &Target),
     (baseline, mask): (Option<&Tensor<T>>, Option<&Tensor<i64>>),
-    explain: &mut dyn FnMut(&Features, &[T], &[T], usize) -> Result<Vec<f64>>,
+    explain: &mut Explain<'_, T>,
 ) -> Result<Attribution<T>> {
     let samples = samples_of(x)?;
     let features = Features::of(method, mask, x)?;
@@ -327,7 +330,7 @@ impl<T: Float> Method<T> for Lime<T> {
         x: &Tensor<T>,
         target: &Target,
     ) -> Result<Attribution<T>> {
-        if self.samples == 0 || !(self.alpha >= 0.0) {
+        if self.samples == 0 || self.alpha.is_nan() || self.alpha < 0.0 {
             let message = format!(
                 "expected at least one sample and an alpha from 0, got {} and {}",
                 self.samples, self.alpha
