@@ -8,7 +8,8 @@ from torch import nn
 
 NETWORKS = {
     "mnist_mlp": lambda: nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)
+        nn.Flatten(), nn.Linear(784, 128), nn.ReLU(),
+        nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10),
     ),
     "mnist_cnn": lambda: nn.Sequential(
         nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),

@@ -1,3 +1,5 @@
+//! Colours, maps, words, bars and the file of a sheet.
+
 use super::*;
 
 use dendra_tensor::Tensor;
