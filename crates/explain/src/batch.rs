@@ -28,6 +28,24 @@ pub(crate) fn rows<T: Float>(x: &Tensor<T>, rows: Range<usize>) -> Result<Tensor
     x.narrow(0, rows.start, rows.len())
 }
 
+/// Refuses a number of samples, steps or copies that is 0, or more than a method
+/// could ever use.
+pub(crate) fn check_count(method: &str, what: &str, count: usize) -> Result<()> {
+    const MOST: usize = 1 << 20;
+    match (1..=MOST).contains(&count) {
+        true => Ok(()),
+        false => Err(Error::argument(method, format!("expected 1 to {MOST} {what}, got {count}"))),
+    }
+}
+
+/// Refuses a size of noise that is negative or not finite.
+pub(crate) fn check_noise(method: &str, size: f64) -> Result<()> {
+    if size >= 0.0 && size.is_finite() {
+        return Ok(());
+    }
+    Err(Error::argument(method, format!("expected noise of a finite size from 0, got {size}")))
+}
+
 /// `copies` copies of the batch, one after the other.
 pub(crate) fn tiled<T: Float>(x: &Tensor<T>, copies: usize) -> Result<Tensor<T>> {
     Tensor::cat(&vec![x; copies], 0)
@@ -52,6 +70,18 @@ pub(crate) fn per_sample_sum<T: Float>(x: &Tensor<T>) -> Tensor<T> {
     }
     let axes: Vec<isize> = (1..x.rank() as isize).collect();
     x.sum_axes(&axes, false).unwrap_or_else(|_| x.clone())
+}
+
+/// A number for each of several copies of a batch of `samples`, in a shape that
+/// broadcasts with them.
+pub(crate) fn for_each_copy<T: Float>(
+    numbers: impl Iterator<Item = f64>,
+    samples: usize,
+    rank: usize,
+) -> Result<Tensor<T>> {
+    let rows: Vec<T> = numbers.flat_map(|x| vec![T::from_f64(x); samples]).collect();
+    let count = rows.len();
+    for_each_sample(&Tensor::from_vec(rows, [count])?, rank)
 }
 
 /// A number for each sample, `[N]`, in a shape that broadcasts with a batch.

@@ -1,12 +1,12 @@
 //! Expected gradients over a distribution of baselines.
 
 use dendra_nn::Module;
-use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
+use dendra_tensor::{Float, Ops, Result, Rng, Tensor};
 
 use crate::attribution::Attribution;
 use crate::batch::{
-    check_baselines, copies_apart, for_each_sample, gradient, predict, samples_of, sum_of_copies,
-    tiled,
+    check_baselines, check_count, check_noise, copies_apart, for_each_sample, gradient, predict,
+    sum_of_copies, tiled,
 };
 use crate::method::Method;
 use crate::target::Target;
@@ -92,14 +92,10 @@ impl<T: Float> Method<T> for GradientShap<T> {
     ) -> Result<Attribution<T>> {
         let place = "GradientShap";
         let count = check_baselines(place, &self.baselines, x)?;
-        let rows = samples_of(x)?.checked_mul(self.samples).filter(|_| self.samples > 0);
-        let Some(rows) = rows.filter(|_| self.stdev >= 0.0 && self.stdev.is_finite()) else {
-            let message = "expected at least one sample and a finite deviation";
-            return Err(Error::argument(place, message));
-        };
-        let mut rng = Rng::seed(self.seed);
-        let mut shape = x.shape().to_vec();
-        shape[0] = rows;
+        check_count(place, "samples", self.samples)?;
+        check_noise(place, self.stdev)?;
+        let shape = tiled(x, self.samples)?.shape().clone();
+        let (rows, mut rng) = (shape[0], Rng::seed(self.seed));
         let chosen: Vec<usize> = (0..rows).map(|_| rng.below(count)).collect();
         let draws = Draws {
             baselines: self.baselines.index_select(0, &chosen)?,

@@ -1,10 +1,13 @@
 //! Integrated gradients.
 
 use dendra_nn::Module;
-use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+use dendra_tensor::{Float, Ops, Result, Tensor};
 
 use crate::attribution::Attribution;
-use crate::batch::{AT_ONCE, baseline_for, gradient, predict, samples_of, sum_of_copies};
+use crate::batch::{
+    AT_ONCE, baseline_for, check_count, for_each_copy, gradient, predict, samples_of,
+    sum_of_copies, tiled,
+};
 use crate::method::Method;
 use crate::quadrature::Quadrature;
 use crate::target::Target;
@@ -77,17 +80,13 @@ impl<T: Float> Method<T> for IntegratedGradients<T> {
     }
 }
 
-/// The weights and points of a rule; refuses 0 steps.
+/// The weights and points of a rule.
 pub(crate) fn points(
     method: &str,
     quadrature: Quadrature,
     steps: usize,
 ) -> Result<Vec<(f64, f64)>> {
-    /// More steps than memory could ever hold.
-    const MOST: usize = 1 << 20;
-    if steps == 0 || steps > MOST {
-        return Err(Error::argument(method, format!("expected 1 to {MOST} steps, got {steps}")));
-    }
+    check_count(method, "steps", steps)?;
     Ok(quadrature.points(steps))
 }
 
@@ -97,16 +96,15 @@ pub(crate) fn between<T: Float>(
     difference: &Tensor<T>,
     points: &[(f64, f64)],
 ) -> Result<Tensor<T>> {
-    let batches: Vec<Tensor<T>> =
-        points.iter().map(|(_, point)| baseline + &difference.mul_scalar(*point)).collect();
-    Tensor::cat(&batches.iter().collect::<Vec<_>>(), 0)
+    let positions = points.iter().map(|(_, position)| *position);
+    let positions = for_each_copy(positions, samples_of(baseline)?, baseline.rank())?;
+    let way = tiled(difference, points.len())?.mul(&positions)?;
+    tiled(baseline, points.len())?.add(&way)
 }
 
 /// The batch of each point times the point's weight.
 pub(crate) fn weighted<T: Float>(batches: &Tensor<T>, points: &[(f64, f64)]) -> Result<Tensor<T>> {
+    let weights = points.iter().map(|(weight, _)| *weight);
     let samples = samples_of(batches)? / points.len();
-    let weights = points.iter().flat_map(|(weight, _)| vec![T::from_f64(*weight); samples]);
-    let mut shape = vec![1; batches.rank()];
-    shape[0] = samples * points.len();
-    batches.mul(&Tensor::from_vec(weights.collect(), shape)?)
+    batches.mul(&for_each_copy(weights, samples, batches.rank())?)
 }

@@ -6,7 +6,8 @@ use dendra_tensor::{Error, Float, Interpolate, InterpolateMode, Ops, Result, Ten
 
 use crate::attribution::Attribution;
 use crate::batch::{
-    baseline_for, copies_apart, gradient, gradient_by, predict, samples_of, sum_of_copies,
+    baseline_for, check_count, copies_apart, gradient, gradient_by, predict, samples_of,
+    sum_of_copies,
 };
 use crate::gradient::GuidedBackprop;
 use crate::integrated::{between, points, weighted};
@@ -242,8 +243,8 @@ impl<T: Float> Method<T> for LayerConductance<T> {
         target: &Target,
     ) -> Result<Attribution<T>> {
         let steps = self.path.steps;
-        // Refuses 0 steps before one is added for the ends of the intervals.
-        points("LayerConductance", self.path.quadrature, steps)?;
+        // Before one is added, for the ends of the intervals.
+        check_count("LayerConductance", "steps", steps)?;
         let Followed { layer, gradients, baseline, .. } =
             self.path.follow("LayerConductance", steps + 1, (model, x, target))?;
         let apart = |x: &Tensor<T>| copies_apart(x, steps + 1);

@@ -4,7 +4,7 @@ use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 
 use crate::attribution::Attribution;
-use crate::batch::{copies_apart, predict, samples_of, sum_of_copies, tiled};
+use crate::batch::{check_count, check_noise, copies_apart, predict, sum_of_copies, tiled};
 use crate::method::Method;
 use crate::target::Target;
 
@@ -102,16 +102,9 @@ impl<T: Float, M: Method<T>> Method<T> for NoiseTunnel<M> {
         x: &Tensor<T>,
         target: &Target,
     ) -> Result<Attribution<T>> {
-        if self.samples == 0 || !(self.stdev >= 0.0 && self.stdev.is_finite()) {
-            let message = format!(
-                "expected at least one sample and a finite deviation, got {} and {}",
-                self.samples, self.stdev
-            );
-            return Err(Error::argument("NoiseTunnel", message));
-        }
-        let mut shape = x.shape().to_vec();
-        let rows = samples_of(x)?.checked_mul(self.samples);
-        shape[0] = rows.ok_or_else(|| Error::argument("NoiseTunnel", "too many samples"))?;
+        check_count("NoiseTunnel", "samples", self.samples)?;
+        check_noise("NoiseTunnel", self.stdev)?;
+        let shape = tiled(x, self.samples)?.shape().clone();
         let noise = Tensor::normal(shape, 0.0, self.stdev, &mut Rng::seed(self.seed));
         self.with_noise(model, x, target, &noise)
     }

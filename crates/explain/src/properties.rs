@@ -353,11 +353,13 @@ fn mistakes_are_explained() {
     let message = |method: &dyn Method<f64>, target: Target| {
         method.attribute(&model, &x, &target).unwrap_err().to_string()
     };
-    let cases: [(&dyn Method<f64>, Target, &str); 12] = [
+    let cases: [(&dyn Method<f64>, Target, &str); 14] = [
         (&Saliency::new(), 3.into(), "class 3 does not exist: the model has 3 outputs"),
         (&Saliency::new(), [1].into(), "expected a class for each of 2 samples, got 1"),
         (&IntegratedGradients::new(0), 1.into(), "expected 1 to 1048576 steps, got 0"),
         (&LayerConductance::new("0", usize::MAX), 1.into(), "steps, got 18446744073709551615"),
+        (&NoiseTunnel::new(InputXGradient).samples(usize::MAX), 1.into(), "samples, got 1844"),
+        (&KernelShap::new(usize::MAX), 1.into(), "samples, got 18446744073709551615"),
         (&DeepLift::new().baseline(normal(&[5], 1)), 1.into(), "expected a baseline"),
         (&DeepLiftShap::new(normal(&[0, 2, 6, 6], 1)), 1.into(), "expected baselines [B, …]"),
         (&ShapleyValue::new(), 1.into(), "72 features have too many sets"),
@@ -365,7 +367,7 @@ fn mistakes_are_explained() {
         (&Occlusion::new([2, 3, 3]).strides([1, 4, 1]), 1.into(), "strides of at most"),
         (&Lrp::default().layer("1", LrpRule::ZPlus), 1.into(), "no parameter is in a layer \"1\""),
         (&Lrp::new(LrpRule::Gamma(-1.0)), 1.into(), "settings of Gamma(-1.0) are not valid"),
-        (&NoiseTunnel::new(InputXGradient).stdev(f64::NAN), 1.into(), "finite deviation"),
+        (&NoiseTunnel::new(InputXGradient).stdev(f64::NAN), 1.into(), "noise of a finite size"),
     ];
     for (method, target, expected) in cases {
         let found = message(method, target);

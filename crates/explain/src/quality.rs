@@ -3,7 +3,9 @@
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 
-use crate::batch::{copies_apart, per_sample_sum, predict, samples_of, tiled};
+use crate::batch::{
+    check_count, check_noise, copies_apart, per_sample_sum, predict, samples_of, tiled,
+};
 use crate::method::Method;
 use crate::target::Target;
 
@@ -43,13 +45,9 @@ impl Perturbation {
     /// The noise for `samples` copies of the batch, one after the other.
     fn draw<T: Float>(&self, place: &str, x: &Tensor<T>) -> Result<Tensor<T>> {
         let (Noise::Normal(size) | Noise::Uniform(size)) = self.noise;
-        let rows = samples_of(x)?.checked_mul(self.samples).filter(|_| self.samples > 0);
-        let Some(rows) = rows.filter(|_| size >= 0.0 && size.is_finite()) else {
-            let message = "expected at least one copy and noise of finite size";
-            return Err(Error::argument(place, message));
-        };
-        let mut shape = x.shape().to_vec();
-        shape[0] = rows;
+        check_count(place, "copies", self.samples)?;
+        check_noise(place, size)?;
+        let shape = tiled(x, self.samples)?.shape().clone();
         let rng = &mut Rng::seed(self.seed);
         Ok(match self.noise {
             Noise::Normal(stdev) => Tensor::normal(shape, 0.0, stdev, rng),

@@ -4,7 +4,7 @@ use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Result, Rng, Tensor};
 
 use crate::attribution::Attribution;
-use crate::batch::{baseline_for, predict, samples_of};
+use crate::batch::{baseline_for, check_count, predict, samples_of};
 use crate::features::{Features, Queue, Rows};
 use crate::method::Method;
 use crate::target::Target;
@@ -185,9 +185,7 @@ impl<T: Float> Method<T> for ShapleyValue<T> {
             }
             return self.exactly(model, x, target);
         };
-        if orders == 0 {
-            return Err(Error::argument("ShapleyValue", "expected at least one order, got 0"));
-        }
+        check_count("ShapleyValue", "orders", orders)?;
         let mut rng = Rng::seed(self.seed);
         let orders: Vec<Vec<usize>> = (0..orders).map(|_| rng.permutation(count)).collect();
         self.with_orders(model, x, target, &orders)

@@ -7,7 +7,7 @@ use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Result, Rng, Tensor};
 
 use crate::attribution::Attribution;
-use crate::batch::{baseline_for, predict, samples_of};
+use crate::batch::{baseline_for, check_count, predict, samples_of};
 use crate::features::{Features, Queue, Rows};
 use crate::method::Method;
 use crate::regression::Points;
@@ -196,9 +196,7 @@ impl<T: Float> Method<T> for KernelShap<T> {
         x: &Tensor<T>,
         target: &Target,
     ) -> Result<Attribution<T>> {
-        if self.samples == 0 {
-            return Err(Error::argument("KernelShap", "expected at least one sample, got 0"));
-        }
+        check_count("KernelShap", "samples", self.samples)?;
         let mut rng = Rng::seed(self.seed);
         let given = (self.baseline.as_ref(), self.mask.as_ref());
         let mut result = for_each_sample(
@@ -330,11 +328,9 @@ impl<T: Float> Method<T> for Lime<T> {
         x: &Tensor<T>,
         target: &Target,
     ) -> Result<Attribution<T>> {
-        if self.samples == 0 || self.alpha.is_nan() || self.alpha < 0.0 {
-            let message = format!(
-                "expected at least one sample and an alpha from 0, got {} and {}",
-                self.samples, self.alpha
-            );
+        check_count("Lime", "samples", self.samples)?;
+        if self.alpha.is_nan() || self.alpha < 0.0 {
+            let message = format!("expected an alpha from 0, got {}", self.alpha);
             return Err(Error::argument("Lime", message));
         }
         let mut rng = Rng::seed(self.seed);
