@@ -3,6 +3,8 @@
 pub use dendra_autograd as autograd;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets as datasets;
+#[cfg(feature = "explain")]
+pub use dendra_explain as explain;
 #[cfg(feature = "losses")]
 pub use dendra_losses as losses;
 #[cfg(feature = "models")]

@@ -30,6 +30,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "dendra-datasets",
         ],
     ),
+    ("dendra-explain", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
     (
         "dendra",
         &[
@@ -42,6 +43,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "dendra-optim",
             "dendra-datasets",
             "dendra-train",
+            "dendra-explain",
         ],
     ),
     ("dendra-bench", &["dendra"]),
