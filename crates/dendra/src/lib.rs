@@ -13,6 +13,8 @@ pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]
 pub use dendra_train as train;
+#[cfg(feature = "weights")]
+pub use dendra_weights as weights;
 
 pub mod prelude;
 pub use prelude::*;
