@@ -133,9 +133,10 @@ pub(crate) fn elements(source: &Source, shape: &Shape) -> Result<usize> {
     }
 }
 
-/// How many bytes elements of a type take.
+/// How many bytes elements of a type take; more than any file has, if they
+/// cannot be counted.
 pub(crate) fn bytes_of(elements: usize, dtype: Dtype) -> u64 {
-    (elements as u64 * dtype.bitsize() as u64).div_ceil(8)
+    (elements as u64).saturating_mul(dtype.bitsize() as u64).div_ceil(8)
 }
 
 /// A shape of the sizes that a file announces.

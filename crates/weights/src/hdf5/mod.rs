@@ -151,11 +151,15 @@ impl File<'_> {
             return Err(self.wrong(format!("addresses of {sizes:?} bytes are not supported")));
         }
         self.base = fields.number(8)?;
+        // Free space or an extension.
+        fields.skip(8)?;
+        let end = fields.number(8)?;
+        if end > self.source.length() {
+            let length = self.source.length();
+            return Err(self.wrong(format!("cut off: {length} bytes of {end}")));
+        }
         if version < 2 {
-            // Free space, end, driver, and the offset of the name of the root.
-            fields.skip(32)?;
-        } else {
-            // Extension and end.
+            // The driver, and the offset of the name of the root.
             fields.skip(16)?;
         }
         fields.number(8)
