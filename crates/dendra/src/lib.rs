@@ -30,4 +30,8 @@ mod pages {
 
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPyTorch;
+
+    #[cfg(feature = "weights")]
+    #[doc = include_str!("../../../docs/weights.md")]
+    struct Weights;
 }
