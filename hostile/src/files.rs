@@ -11,6 +11,7 @@ mod arrays;
 mod pictures;
 mod tables;
 mod tensors;
+mod weights;
 
 /// A malformed file.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Hostile> {
     files.extend(tables::files());
     files.extend(tensors::files());
     files.extend(pictures::files());
+    files.extend(weights::files());
     files
 }
 

@@ -17,6 +17,8 @@ pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]
 pub use dendra_train as train;
+#[cfg(feature = "weights")]
+pub use dendra_weights as weights;
 
 pub mod prelude;
 pub use prelude::*;
@@ -36,4 +38,7 @@ mod pages {
     #[cfg(feature = "models")]
     #[doc = include_str!("../../../docs/models.md")]
     struct Models;
+    #[cfg(feature = "weights")]
+    #[doc = include_str!("../../../docs/weights.md")]
+    struct Weights;
 }

@@ -31,6 +31,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         ],
     ),
     ("dendra-explain", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
+    ("dendra-weights", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     (
         "dendra",
         &[
@@ -44,6 +45,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "dendra-datasets",
             "dendra-train",
             "dendra-explain",
+            "dendra-weights",
         ],
     ),
     ("dendra-bench", &["dendra"]),
@@ -51,7 +53,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         "dendra-conformance",
         &["dendra-tensor", "dendra-autograd", "dendra-nn", "dendra-losses", "dendra-optim"],
     ),
-    ("dendra-hostile", &["dendra-tensor", "dendra-nn", "dendra-datasets"]),
+    ("dendra-hostile", &["dendra-tensor", "dendra-nn", "dendra-datasets", "dendra-weights"]),
     ("xtask", &[]),
 ];
 
