@@ -7,6 +7,8 @@ pub use dendra_datasets as datasets;
 pub use dendra_losses as losses;
 #[cfg(feature = "nn")]
 pub use dendra_nn as nn;
+#[cfg(feature = "onnx")]
+pub use dendra_onnx as onnx;
 #[cfg(feature = "optim")]
 pub use dendra_optim as optim;
 pub use dendra_tensor as tensor;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::Package;
 
 /// Each package and the packages of the workspace that its code may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("dendra-tensor", &[]),
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
@@ -29,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "dendra-datasets",
         ],
     ),
+    ("dendra-onnx", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     (
         "dendra",
         &[
@@ -40,14 +41,22 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "dendra-optim",
             "dendra-datasets",
             "dendra-train",
+            "dendra-onnx",
         ],
     ),
     ("dendra-bench", &["dendra"]),
     (
         "dendra-conformance",
-        &["dendra-tensor", "dendra-autograd", "dendra-nn", "dendra-losses", "dendra-optim"],
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-nn",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-onnx",
+        ],
     ),
-    ("dendra-hostile", &["dendra-tensor", "dendra-nn", "dendra-datasets"]),
+    ("dendra-hostile", &["dendra-tensor", "dendra-nn", "dendra-datasets", "dendra-onnx"]),
     ("xtask", &[]),
 ];
 
