@@ -266,6 +266,10 @@ impl<'a> Call<'a> {
         }
     }
 
+    pub(crate) fn has_graph(&self, name: &str) -> bool {
+        self.step.graphs.contains_key(name)
+    }
+
     /// A random stream: of the seed that the node gives, else of the tape.
     pub(crate) fn random(&self) -> Rng {
         let tape = self.running.anchor.as_ref().and_then(Var::tape);

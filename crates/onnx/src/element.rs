@@ -186,7 +186,8 @@ impl Narrow {
             return self.round_power(x);
         }
         if x.is_nan() {
-            return if self.specials == Specials::None { largest } else { x };
+            // Where there is no NaN, it becomes a zero.
+            return if self.specials == Specials::None { -0.0 } else { x };
         }
         let smallest_exponent = 1 - self.bias;
         let exponent = ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023;

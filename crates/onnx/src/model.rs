@@ -194,7 +194,12 @@ fn check<'a>(
             axes.as_ref().map_or(Ok(()), |axes| check_axes(axes, x, symbols))
         }
         (Type::Sequence(kind), Value::Sequence(values)) => {
-            values.iter().try_for_each(|value| check(kind, value, symbols))
+            // The tensors of a sequence may have different shapes.
+            let kind = match &**kind {
+                Type::Tensor(element, _) => &Type::Tensor(*element, None),
+                other => other,
+            };
+            values.iter().try_for_each(|value| check(kind, value, &mut Vec::new()))
         }
         (Type::Optional(_), Value::Optional(None)) => Ok(()),
         (Type::Optional(kind), Value::Optional(Some(value))) => check(kind, value, symbols),

@@ -5,7 +5,7 @@ use dendra_tensor::{Error, Float, Ops, PoolOptions, Result, Shape, Tensor};
 
 use super::conv::setting;
 use super::indexing::keys;
-use super::shape::check_size;
+use super::shape::{check_size, mapped, zero};
 use super::{Operator, many, one};
 use crate::call::{Call, shape_of};
 use crate::tensor::{TypedTensor, float};
@@ -295,28 +295,21 @@ fn max_unpool(call: &Call<'_>) -> Result<TypedTensor> {
     let (x, indices) = (call.tensor(0)?, call.integers(1)?);
     let input = x.shape().get(2..).unwrap_or_default();
     let axes = input.len();
-    let shape = match call.optional_integers(2)? {
-        Some(shape) => shape_of(&shape)?,
-        None => {
-            let Some(kernel) = call.ints("kernel_shape") else {
-                return call.refuse("kernel_shape is missing");
-            };
-            let kernel = shape_of(kernel)?;
-            let stride = setting(call, "strides", axes, 1)?;
-            let pads = setting(call, "pads", 2 * axes, 0)?;
-            if kernel.len() != axes {
-                return call.refuse("the kernel does not fit the input");
-            }
-            let length = |i: usize| {
-                let full = input[i].saturating_sub(1) * stride[i] + kernel[i];
-                full.saturating_sub(pads[i] + pads[axes + i])
-            };
-            x.shape()[..2].iter().copied().chain((0..axes).map(length)).collect()
-        }
+    let Some(kernel) = call.ints("kernel_shape") else {
+        return call.refuse("kernel_shape is missing");
     };
+    let kernel = shape_of(kernel)?;
+    let stride = setting(call, "strides", axes, 1)?;
+    let pads = setting(call, "pads", 2 * axes, 0)?;
+    if kernel.len() != axes || axes == 0 {
+        return call.refuse("the kernel does not fit the input");
+    }
+    let length = |i: usize| {
+        let full = input[i].saturating_sub(1) * stride[i] + kernel[i];
+        full.saturating_sub(pads[i] + pads[axes + i])
+    };
+    let shape: Shape = x.shape()[..2].iter().copied().chain((0..axes).map(length)).collect();
     check_size(&shape)?;
-    // The indices are those of the output without padding that the input's
-    // pooling had.
     let size = shape.elements();
     let mut values = vec![0.0; size];
     for (&index, x) in indices.iter().zip(x.reals()?.to_vec()) {
@@ -325,5 +318,17 @@ fn max_unpool(call: &Call<'_>) -> Result<TypedTensor> {
             None => return call.refuse(format!("index {index} is outside {shape}")),
         }
     }
-    Ok(TypedTensor::real(x.element(), Tensor::from_vec(values, shape)?))
+    let unpooled = TypedTensor::real(x.element(), Tensor::from_vec(values, shape.clone())?);
+    let Some(asked) = call.optional_integers(2)? else { return Ok(unpooled) };
+    // A larger output has zeros at the ends of the axes.
+    let asked = shape_of(&asked)?;
+    if asked.len() != shape.len() {
+        return call.refuse(format!("an output of {asked} does not fit {shape}"));
+    }
+    check_size(&asked)?;
+    let map = |(&new, &old): (&usize, &usize)| -> Vec<Option<usize>> {
+        (0..new).map(|i| (i < old).then_some(i)).collect()
+    };
+    let maps: Vec<_> = asked.iter().zip(shape.iter()).map(map).collect();
+    mapped(&unpooled, &maps, &zero(&unpooled))
 }
