@@ -30,7 +30,7 @@ fn conv(call: &Call<'_>) -> Result<TypedTensor> {
             convolution(x, others[0], Some(others[1]), &window, groups)?
         }),
         None => {
-            floats!(x, [weight], |x, others| { convolution(x, others[0], None, &window, groups)? })
+            floats!(x, [weight], |x, others| convolution(x, others[0], None, &window, groups)?)
         }
     }
 }
