@@ -118,11 +118,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The name of the operator.
-    pub(crate) fn operator(&self) -> &str {
-        &self.step.operator
-    }
-
     /// The version of the operator set.
     pub(crate) fn version(&self) -> i64 {
         self.step.version

@@ -1,5 +1,6 @@
 //! Models.
 
+use std::fmt;
 use std::fs;
 use std::ops::Index;
 use std::path::Path as FilePath;
@@ -18,7 +19,6 @@ use crate::tensor::TypedTensor;
 use crate::value::Value;
 
 /// A network that was read from an ONNX file.
-#[derive(Debug)]
 pub struct Model {
     plan: Plan,
     inputs: Vec<ValueInfo>,
@@ -28,6 +28,18 @@ pub struct Model {
     output_names: Arc<[String]>,
     parameters: Vec<(String, Param<f32>)>,
     producer: String,
+    head: Option<Box<Head>>,
+}
+
+/// A network that replaces the last layers.
+type Head = dyn Module + Send + Sync;
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Model");
+        debug.field("inputs", &self.inputs).field("outputs", &self.outputs);
+        debug.field("steps", &self.plan.steps.len()).finish_non_exhaustive()
+    }
 }
 
 /// The outputs of a run, in the order of the model.
@@ -115,6 +127,7 @@ impl Model {
             outputs: graph.outputs,
             parameters,
             producer: model.producer,
+            head: None,
         };
         model.name_parameters();
         Ok(model)
@@ -133,6 +146,53 @@ impl Model {
     /// The program that wrote the model.
     pub fn producer(&self) -> &str {
         &self.producer
+    }
+
+    /// The operators of the model's graph, in order of execution, each with the
+    /// name of its node or of its first output.
+    pub fn operators(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.steps.iter().map(|step| (step.operator.as_str(), step.name.as_str()))
+    }
+
+    /// Replaces a node and all that depends on it by a network, whose input is
+    /// the first input of the node: a classifier for other classes, say. The
+    /// model then has one output. The parameters of the network are named
+    /// `head.…`; those that only the old layers used are removed.
+    ///
+    /// # Errors
+    ///
+    /// When the model has no such node, or its first input is a parameter.
+    pub fn replace_head(
+        &mut self,
+        node: &str,
+        head: impl Module + Send + Sync + 'static,
+    ) -> Result<()> {
+        let refuse = |message: String| Err(Error::argument("onnx::Model::replace_head", message));
+        let Some(step) = self.plan.steps.iter().find(|step| step.name == node) else {
+            let last = self.plan.steps.iter().rev().take(5).map(|step| step.name.as_str());
+            let last = last.collect::<Vec<_>>().join(", ");
+            return refuse(format!("there is no node {node:?}; the last ones are {last}"));
+        };
+        let computed = |slot: &usize| {
+            let produced = self.plan.steps.iter().flat_map(|step| step.outputs.iter().flatten());
+            produced.chain(&self.plan.inputs).any(|found| found == slot)
+        };
+        let Some(slot) = step.inputs.first().copied().flatten().filter(computed) else {
+            return refuse(format!("the first input of {node:?} is a constant"));
+        };
+        let kept = self.plan.cut(slot);
+        let mut parameters = std::mem::take(&mut self.parameters).into_iter().enumerate();
+        self.parameters = parameters
+            .by_ref()
+            .filter(|(index, _)| kept.contains(index))
+            .map(|(_, parameter)| parameter)
+            .collect();
+        self.outputs.truncate(1);
+        self.outputs.iter_mut().for_each(|output| output.kind = None);
+        self.output_names = self.outputs.iter().map(|output| output.name.clone()).collect();
+        self.head = Some(Box::new(head));
+        self.name_parameters();
+        Ok(())
     }
 
     /// Runs the model on inputs by name.
@@ -174,7 +234,10 @@ impl Model {
             }
         }
         let running = Running { anchor, parameters: &self.parameters };
-        let values = run(&self.plan, &running, slots)?;
+        let mut values = run(&self.plan, &running, slots)?;
+        if let Some(head) = &self.head {
+            values[0] = head.forward(values[0].tensor()?.f32()?)?.into();
+        }
         Ok(Outputs { names: Arc::clone(&self.output_names), values })
     }
 }
@@ -243,6 +306,9 @@ impl Parameters for Model {
         for (name, param) in &self.parameters {
             path.enter(name, |path| param.visit(path, visitor));
         }
+        if let Some(head) = &self.head {
+            path.enter("head", |path| head.visit(path, visitor));
+        }
     }
 
     fn visit_mut<'a>(
@@ -252,6 +318,9 @@ impl Parameters for Model {
     ) {
         for (name, param) in &mut self.parameters {
             path.enter(name, |path| param.visit_mut(path, visitor));
+        }
+        if let Some(head) = &mut self.head {
+            path.enter("head", |path| head.visit_mut(path, visitor));
         }
     }
 }

@@ -62,8 +62,6 @@ pub(crate) enum Attribute {
     Floats(Vec<f32>),
     Ints(Vec<i64>),
     Texts(Vec<String>),
-    Tensors(Vec<TypedTensor>),
-    Type(Type),
 }
 
 #[derive(Debug, Default)]
@@ -214,7 +212,6 @@ fn attribute(bytes: &[u8], source: &Source<'_>, depth: usize) -> Result<Attribut
     let mut proto = AttributeProto::default();
     let (mut kind, mut single) = (0, Attribute::None);
     let (mut floats, mut ints, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-    let mut tensors = Vec::new();
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     message(bytes, |number, field| {
         match number {
@@ -229,8 +226,6 @@ fn attribute(bytes: &[u8], source: &Source<'_>, depth: usize) -> Result<Attribut
             7 => field.floats(&mut floats)?,
             8 => field.ints(&mut ints)?,
             9 => texts.push(lossy(field.bytes()?)),
-            10 => tensors.push(tensor(field.bytes()?, source)?.1),
-            14 => single = Attribute::Type(kind_of(field.bytes()?, 0)?),
             20 => kind = field.int()?,
             21 => proto.reference = field.text()?,
             22 | 23 => return malformed("sparse tensors are not supported"),
@@ -243,7 +238,6 @@ fn attribute(bytes: &[u8], source: &Source<'_>, depth: usize) -> Result<Attribut
         (6, _) => Attribute::Floats(floats),
         (7, _) => Attribute::Ints(ints),
         (8, _) => Attribute::Texts(texts),
-        (9, _) => Attribute::Tensors(tensors),
         (1, Attribute::None) => Attribute::Float(0.0),
         (2, Attribute::None) => Attribute::Int(0),
         (3, Attribute::None) => Attribute::Text(String::new()),

@@ -131,6 +131,7 @@ fn transpose(call: &Call<'_>) -> Result<TypedTensor> {
 fn expand(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let shape = x.shape().broadcast(&shape_of(&call.integers(1)?)?, "Expand")?;
+    check_size(&shape)?;
     x.broadcast_to(&shape)
 }
 
@@ -156,16 +157,14 @@ fn tile(call: &Call<'_>) -> Result<TypedTensor> {
 
 /// Checks that a tensor of a shape that comes from data fits into memory.
 pub(super) fn check_size(shape: &Shape) -> Result<()> {
-    // Its positions are computed too.
-    let bytes = shape.checked_elements().and_then(|count| count.checked_mul(16));
-    if bytes.is_some_and(|bytes| bytes <= MOST_BYTES) {
+    if shape.checked_elements().is_some_and(|count| count <= MOST_ELEMENTS) {
         return Ok(());
     }
     Err(dendra_tensor::Error::shape("onnx", format!("a tensor of shape {shape} is too large")))
 }
 
-/// The largest tensor that a setting of an operator may ask for: 64 GiB.
-const MOST_BYTES: usize = 1 << 36;
+/// The most elements of a tensor whose shape is data.
+const MOST_ELEMENTS: usize = 1 << 30;
 
 fn concat(call: &Call<'_>) -> Result<TypedTensor> {
     let parts = call.tensors()?;

@@ -1,0 +1,159 @@
+//! Models in `tests/fixtures/onnx`, with what PyTorch and ONNX Runtime compute.
+
+use std::fs;
+use std::path::PathBuf;
+
+use dendra_autograd::{Parameters, Tape, Var};
+use dendra_nn::{Linear, Module, load, save};
+use dendra_onnx::{Dimension, ElementType, Model, Type, Value};
+use dendra_tensor::{Ops, Rng, Tensor};
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/onnx")).join(name)
+}
+
+fn model(name: &str) -> Model {
+    Model::load(fixture(name)).unwrap()
+}
+
+fn stored(name: &str) -> Tensor<f32> {
+    let value = Value::from_tensor_proto(&fs::read(fixture(name)).unwrap()).unwrap();
+    value.to().unwrap()
+}
+
+fn assert_close(found: &Tensor<f32>, expected: &Tensor<f32>, within: f32) {
+    assert_eq!(found.shape(), expected.shape());
+    for (a, b) in found.to_vec().into_iter().zip(expected.to_vec()) {
+        assert!((a - b).abs() <= within * (1.0 + b.abs()), "{a} instead of {b}");
+    }
+}
+
+#[test]
+fn a_model_describes_itself() {
+    let model = model("network.onnx");
+    let inputs: Vec<_> = model.inputs().collect();
+    let axes = [
+        Dimension::Symbol("batch".to_owned()),
+        Dimension::Fixed(1),
+        Dimension::Fixed(4),
+        Dimension::Fixed(4),
+    ];
+    assert_eq!(inputs[0].name, "x");
+    assert_eq!(inputs[0].kind, Some(Type::Tensor(ElementType::F32, Some(axes.to_vec()))));
+    assert_eq!(model.outputs()[0].name, "y");
+    assert_eq!(model.producer(), "tests");
+    let operators: Vec<_> = model.operators().map(|(operator, _)| operator).collect();
+    assert_eq!(operators, ["Conv", "BatchNormalization", "Relu", "MaxPool", "Flatten", "Gemm"]);
+    let names: Vec<_> = model.named_parameters().into_iter().map(|(name, _)| name).collect();
+    let expected =
+        ["conv.weight", "conv.bias", "norm.weight", "norm.bias", "dense.weight", "dense.bias"];
+    assert_eq!(names, expected, "the running statistics are not trained");
+}
+
+#[test]
+fn outputs_and_gradients_are_those_of_pytorch() {
+    let model = model("network.onnx");
+    let (x, y) = (stored("network_x.pb"), stored("network_y.pb"));
+    let outputs = model.run([("x", x.clone())]).unwrap();
+    assert_close(&outputs[0].to().unwrap(), &y, 1e-5);
+    assert_close(&outputs.get("y").unwrap().to().unwrap(), &y, 1e-5);
+    let found = model.forward(&Tape::training(0, 0).input(x)).unwrap();
+    let gradients = found.square().sum().backward().unwrap();
+    for (name, expected) in
+        [("conv.weight", "network_conv_gradient.pb"), ("dense.weight", "network_dense_gradient.pb")]
+    {
+        let parameters = model.named_parameters();
+        let (_, parameter) = parameters.iter().find(|(found, _)| found == name).unwrap();
+        assert_close(gradients.get(parameter).unwrap(), &stored(expected), 1e-4);
+    }
+}
+
+#[test]
+fn a_new_head_is_trained_and_saved() {
+    let mut net = model("network.onnx");
+    net.set_trainable(false);
+    net.replace_head("dense", Linear::new(12, 2).init(&mut Rng::seed(1)).unwrap()).unwrap();
+    let names: Vec<_> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+    let kept = ["conv.weight", "conv.bias", "norm.weight", "norm.bias"];
+    assert_eq!(names, [&kept[..], &["head.weight", "head.bias"]].concat());
+    let x = stored("network_x.pb");
+    let loss = net.forward(&Tape::training(0, 0).input(x.clone())).unwrap().square().sum();
+    let gradients = loss.backward().unwrap();
+    let has_gradient = |name: &str| {
+        let parameters = net.named_parameters();
+        let (_, parameter) = parameters.iter().find(|(found, _)| found == name).unwrap();
+        gradients.get(parameter).is_some()
+    };
+    assert!(has_gradient("head.weight") && !has_gradient("conv.weight"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    save(&net, &path).unwrap();
+    let mut other = model("network.onnx");
+    other.replace_head("dense", Linear::new(12, 2).init(&mut Rng::seed(2)).unwrap()).unwrap();
+    load(&mut other, &path).unwrap();
+    let plain = |net: &Model| net.forward(&Var::new(x.clone())).unwrap().into_value();
+    assert_eq!(plain(&net), plain(&other));
+    let error = net.replace_head("dens", Linear::new(12, 2).init(&mut Rng::seed(1)).unwrap());
+    assert!(error.unwrap_err().to_string().contains("there is no node \"dens\""));
+}
+
+#[test]
+fn wrong_inputs_are_explained() {
+    let model = model("network.onnx");
+    let message = |inputs: Vec<(&str, Value)>| model.run(inputs).unwrap_err().to_string();
+    assert!(message(vec![]).contains("the input \"x\" is missing"));
+    let x = || Value::from(Tensor::<f32>::zeros([1, 1, 4, 4]));
+    assert!(message(vec![("y", x())]).contains("there is no input \"y\", only x"));
+    let wide = Value::from(Tensor::<f64>::zeros([1, 1, 4, 4]));
+    assert!(message(vec![("x", wide)]).contains("expected float32, got float64"));
+    let long = Value::from(Tensor::<f32>::zeros([1, 1, 5, 4]));
+    assert!(message(vec![("x", long)]).contains("expected length 4 for axis 2"));
+}
+
+#[test]
+fn external_data_is_read_from_the_models_folder_alone() {
+    let y = model("external.onnx").run([("x", Tensor::from([[1.0_f32, 10.0]]))]).unwrap();
+    assert_eq!(y[0].to::<f32>().unwrap().to_vec(), [30.0, 41.0, 52.0]);
+    let bytes = fs::read(fixture("external.onnx")).unwrap();
+    assert!(Model::parse(&bytes).unwrap_err().to_string().contains("loaded from a file"));
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::copy(fixture("external.data"), folder.path().join("secret.data")).unwrap();
+    // The same length, so that the messages stay whole.
+    let text = |name: &str| {
+        let mut bytes = bytes.clone();
+        let at = bytes.windows(13).position(|part| part == b"external.data").unwrap();
+        bytes[at..at + 13].copy_from_slice(name.as_bytes());
+        let path = inner.join("model.onnx");
+        fs::write(&path, bytes).unwrap();
+        Model::load(path).unwrap_err().to_string()
+    };
+    assert!(text("../secret.dat").contains("outside the model's folder"));
+    assert!(text("/etc/password").contains("outside the model's folder"));
+    #[cfg(unix)]
+    {
+        let link = inner.join("linkedto.data");
+        std::os::unix::fs::symlink(folder.path().join("secret.data"), link).unwrap();
+        assert!(text("linkedto.data").contains("outside the model's folder"));
+    }
+    fs::write(inner.join("tooshort.data"), [0; 23]).unwrap();
+    assert!(text("tooshort.data").contains("24 bytes at 0 are outside"));
+}
+
+#[test]
+fn branches_and_loops_see_the_values_around_them() {
+    let model = model("control.onnx");
+    let run = |x: i64, limit: i64| {
+        let inputs = [("x", Tensor::scalar(x)), ("limit", Tensor::scalar(limit))];
+        model.run(inputs).unwrap()[0].to::<i64>().unwrap().to_vec()
+    };
+    assert_eq!(run(3, 20), [6, 12, 24]);
+    assert_eq!(run(3, 3), [3]);
+}
+
+#[test]
+fn integers_of_8_bits_are_multiplied_exactly() {
+    let outputs = model("quantised.onnx").run([("x", stored("quantised_x.pb"))]).unwrap();
+    assert_close(&outputs[0].to().unwrap(), &stored("quantised_y.pb"), 1e-6);
+}
