@@ -212,7 +212,6 @@ impl Model {
     /// Runs the model; parameters join the tape of the anchor.
     fn run_values(&self, given: Vec<(&str, Value)>, anchor: Option<Var<f32>>) -> Result<Outputs> {
         let mut slots = Vec::with_capacity(given.len());
-        let mut symbols = Vec::new();
         for (name, value) in given {
             let Some(index) = self.inputs.iter().position(|input| input.name == name) else {
                 let names: Vec<&str> = self.inputs().map(|input| &input.name[..]).collect();
@@ -220,7 +219,7 @@ impl Model {
                 return Err(Error::argument("onnx::Model::run", message));
             };
             if let Some(kind) = &self.inputs[index].kind {
-                check(kind, &value, &mut symbols).map_err(|message| {
+                check(kind, &value).map_err(|message| {
                     Error::argument("onnx::Model::run", format!("input {name:?}: {message}"))
                 })?;
             }
@@ -243,18 +242,14 @@ impl Model {
 }
 
 /// Checks a value against the type that the model states.
-fn check<'a>(
-    kind: &'a Type,
-    value: &Value,
-    symbols: &mut Vec<(&'a str, usize)>,
-) -> std::result::Result<(), String> {
+fn check(kind: &Type, value: &Value) -> std::result::Result<(), String> {
     match (kind, value) {
         (Type::Tensor(element, axes), Value::Tensor(x)) => {
             if x.element() != *element {
                 let (expected, found) = (element.name(), x.element().name());
                 return Err(format!("expected {expected}, got {found}"));
             }
-            axes.as_ref().map_or(Ok(()), |axes| check_axes(axes, x, symbols))
+            axes.as_ref().map_or(Ok(()), |axes| check_axes(axes, x))
         }
         (Type::Sequence(kind), Value::Sequence(values)) => {
             // The tensors of a sequence may have different shapes.
@@ -262,39 +257,29 @@ fn check<'a>(
                 Type::Tensor(element, _) => &Type::Tensor(*element, None),
                 other => other,
             };
-            values.iter().try_for_each(|value| check(kind, value, &mut Vec::new()))
+            values.iter().try_for_each(|value| check(kind, value))
         }
         (Type::Optional(_), Value::Optional(None)) => Ok(()),
-        (Type::Optional(kind), Value::Optional(Some(value))) => check(kind, value, symbols),
-        (Type::Optional(kind), value) => check(kind, value, symbols),
+        (Type::Optional(kind), Value::Optional(Some(value))) => check(kind, value),
+        (Type::Optional(kind), value) => check(kind, value),
         (Type::Tensor(..), _) => Err("expected a tensor".to_owned()),
         (Type::Sequence(_), _) => Err("expected a sequence".to_owned()),
     }
 }
 
-fn check_axes<'a>(
-    axes: &'a [Dimension],
-    x: &TypedTensor,
-    symbols: &mut Vec<(&'a str, usize)>,
-) -> std::result::Result<(), String> {
+/// Checks the number of axes and the lengths that are numbers. Names are not
+/// checked, since some exporters give one name to axes of different lengths.
+fn check_axes(axes: &[Dimension], x: &TypedTensor) -> std::result::Result<(), String> {
     let shape = x.shape();
     if axes.len() != shape.len() {
         return Err(format!("expected {} axes, got shape {shape}", axes.len()));
     }
     for (axis, (expected, &length)) in axes.iter().zip(shape.iter()).enumerate() {
-        let expected = match expected {
-            Dimension::Unknown => continue,
-            Dimension::Fixed(expected) => *expected,
-            Dimension::Symbol(name) => match symbols.iter().find(|(known, _)| known == name) {
-                Some((_, expected)) => *expected,
-                None => {
-                    symbols.push((name, length));
-                    continue;
-                }
-            },
-        };
-        if expected != length {
-            return Err(format!("expected length {expected} for axis {axis} of shape {shape}"));
+        match expected {
+            Dimension::Fixed(expected) if *expected != length => {
+                return Err(format!("expected length {expected} for axis {axis} of shape {shape}"));
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -102,7 +102,7 @@ pub enum Type {
 pub enum Dimension {
     /// A number.
     Fixed(usize),
-    /// A name; axes of one name have one length.
+    /// A name.
     Symbol(String),
     /// Any length.
     Unknown,
@@ -254,7 +254,7 @@ fn value_info(bytes: &[u8]) -> Result<ValueInfo> {
     message(bytes, |number, field| {
         match number {
             1 => info.name = field.text()?,
-            2 => info.kind = Some(kind_of(field.bytes()?, 0)?),
+            2 => info.kind = kind_of(field.bytes()?, 0)?,
             _ => {}
         }
         Ok(())
@@ -262,7 +262,8 @@ fn value_info(bytes: &[u8]) -> Result<ValueInfo> {
     Ok(info)
 }
 
-fn kind_of(bytes: &[u8], depth: usize) -> Result<Type> {
+/// `None` for a type that says nothing.
+fn kind_of(bytes: &[u8], depth: usize) -> Result<Option<Type>> {
     if depth > MOST_NESTED {
         return malformed(format!("types are nested more than {MOST_NESTED} deep"));
     }
@@ -270,7 +271,7 @@ fn kind_of(bytes: &[u8], depth: usize) -> Result<Type> {
         let mut inner = None;
         message(field.bytes()?, |number, field| {
             if number == 1 {
-                inner = Some(Box::new(kind_of(field.bytes()?, depth + 1)?));
+                inner = kind_of(field.bytes()?, depth + 1)?.map(Box::new);
             }
             Ok(())
         })?;
@@ -287,7 +288,7 @@ fn kind_of(bytes: &[u8], depth: usize) -> Result<Type> {
         }
         Ok(())
     })?;
-    kind.map_or_else(|| malformed("a value has an empty type"), Ok)
+    Ok(kind)
 }
 
 fn tensor_kind(bytes: &[u8]) -> Result<Type> {
