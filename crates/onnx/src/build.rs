@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use dendra_autograd::Param;
 use dendra_tensor::{Error, Result};
 
+use crate::fold::fold;
 use crate::ops;
 use crate::plan::{Action, Plan, Setting, Step};
 use crate::proto::{Attribute, FunctionProto, GraphProto, ModelProto, NodeProto};
@@ -24,8 +25,11 @@ const STEPS_PER_NODE: usize = 64;
 /// The most operators that an error names: more than any network uses.
 const MOST_NAMES: usize = 100;
 
+/// Parameters with their names.
+pub(crate) type Named = Vec<(String, Param<f32>)>;
+
 /// The plan of a model and its parameters.
-pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Vec<(String, Param<f32>)>)> {
+pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Named)> {
     let Some(graph) = &model.graph else {
         return malformed("there is no graph; is this an ONNX model?");
     };
@@ -187,6 +191,7 @@ impl Builder<'_> {
         let scope = self.scopes.pop().expect("a graph is being built");
         plan.slots = scope.slots;
         plan.captures = scope.captures;
+        fold(&mut plan);
         plan.free_early();
         plan
     }

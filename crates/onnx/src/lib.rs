@@ -27,6 +27,7 @@ mod build;
 mod call;
 mod data;
 mod element;
+mod fold;
 mod model;
 mod ops;
 mod plan;

@@ -6,9 +6,9 @@ use std::ops::Index;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use dendra_autograd::{Entry, EntryMut, Param, Parameters, Path, Var};
+use dendra_autograd::{Entry, EntryMut, Param, Parameters, Path, Tape, Var};
 use dendra_nn::Module;
-use dendra_tensor::{Error, Result};
+use dendra_tensor::{Error, Result, Tensor};
 
 use crate::build::build;
 use crate::call::{Running, run};
@@ -207,6 +207,22 @@ impl Model {
     ) -> Result<Outputs> {
         let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
         self.run_values(inputs, None)
+    }
+
+    /// Runs the model on a tape, which records the operators that have a
+    /// gradient: for models of several inputs, in an `impl Model` of one's own.
+    /// [`TypedTensor::var`] gives the variable of an output.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`run`](Self::run).
+    pub fn run_on<'a, V: Into<Value>>(
+        &self,
+        inputs: impl IntoIterator<Item = (&'a str, V)>,
+        tape: &Tape,
+    ) -> Result<Outputs> {
+        let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
+        self.run_values(inputs, Some(tape.input(Tensor::scalar(0.0))))
     }
 
     /// Runs the model; parameters join the tape of the anchor.

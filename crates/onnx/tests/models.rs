@@ -69,6 +69,60 @@ fn outputs_and_gradients_are_those_of_pytorch() {
 }
 
 #[test]
+fn a_model_runs_on_a_tape_of_ones_own() {
+    let model = model("network.onnx");
+    let tape = Tape::training(0, 0);
+    let x = tape.leaf(stored("network_x.pb"));
+    let outputs = model.run_on([("x", x.clone())], &tape).unwrap();
+    let loss = outputs[0].tensor().unwrap().var().unwrap().square().sum();
+    let gradients = loss.backward().unwrap();
+    assert_eq!(gradients.wrt(&x).unwrap().shape(), x.shape());
+    for (name, parameter) in model.named_parameters() {
+        assert!(gradients.get(parameter).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn shapes_that_come_from_data_are_bounded() {
+    // Nodes of models that ask for more memory than there is; each is one
+    // operator with its settings as initializers.
+    let far = 1_i64 << 40;
+    let small = || Value::from(Tensor::<f32>::zeros([1]));
+    let lengths =
+        |values: &[i64]| Value::from(Tensor::from_vec(values.to_vec(), [values.len()]).unwrap());
+    let cases: [(&str, Vec<Value>); 6] = [
+        ("ConstantOfShape", vec![lengths(&[far])]),
+        ("Expand", vec![small(), lengths(&[far, far])]),
+        ("Tile", vec![small(), lengths(&[far])]),
+        ("Pad", vec![small(), lengths(&[far, far])]),
+        ("Reshape", vec![small(), lengths(&[far, 1])]),
+        ("Range", vec![0_i64.into(), i64::MAX.into(), 1_i64.into()]),
+    ];
+    for (operator, inputs) in cases {
+        let model = single_node(operator, inputs.len());
+        let names: Vec<String> = (0..inputs.len()).map(|i| format!("i{i}")).collect();
+        let given = names.iter().map(String::as_str).zip(inputs);
+        let error = model.run(given).unwrap_err().to_string();
+        assert!(error.starts_with(operator) && error.len() < 300, "{error}");
+    }
+}
+
+/// A model of one node, whose inputs have no type.
+fn single_node(operator: &str, inputs: usize) -> Model {
+    let field = |number: u8, content: &[u8]| {
+        [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
+    };
+    let names: Vec<String> = (0..inputs).map(|i| format!("i{i}")).collect();
+    let read: Vec<u8> = names.iter().flat_map(|name| field(1, name.as_bytes())).collect();
+    let node = [read, field(2, b"y"), field(4, operator.as_bytes())].concat();
+    let given = names.iter().flat_map(|name| field(11, &field(1, name.as_bytes())));
+    let graph: Vec<u8> =
+        field(1, &node).into_iter().chain(given).chain(field(12, &field(1, b"y"))).collect();
+    let version = [0x10, 21];
+    Model::parse(&[field(8, &version), field(7, &graph)].concat()).unwrap()
+}
+
+#[test]
 fn a_new_head_is_trained_and_saved() {
     let mut net = model("network.onnx");
     net.set_trainable(false);
