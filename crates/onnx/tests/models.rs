@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dendra_autograd::{Parameters, Tape, Var};
 use dendra_nn::{Linear, Module, load, save};
-use dendra_onnx::{Dimension, ElementType, Model, Type, Value};
+use dendra_onnx::{Dimension, ElementType, Model, Type, TypedTensor, Value};
 use dendra_tensor::{Ops, Rng, Tensor};
 
 fn fixture(name: &str) -> PathBuf {
@@ -210,4 +210,33 @@ fn branches_and_loops_see_the_values_around_them() {
 fn integers_of_8_bits_are_multiplied_exactly() {
     let outputs = model("quantised.onnx").run([("x", stored("quantised_x.pb"))]).unwrap();
     assert_close(&outputs[0].to().unwrap(), &stored("quantised_y.pb"), 1e-6);
+}
+
+/// Whether two tensors have the same type, shape and, up to rounding, elements.
+fn difference(found: &TypedTensor, expected: &TypedTensor) -> Option<String> {
+    if (found.element(), found.shape()) != (expected.element(), expected.shape()) {
+        let type_of = |x: &TypedTensor| format!("{} {}", x.element().name(), x.shape());
+        return Some(format!("{} instead of {}", type_of(found), type_of(expected)));
+    }
+    let numbers = |x: &TypedTensor| x.to::<f64>().unwrap().to_vec();
+    let mut pairs = numbers(found).into_iter().zip(numbers(expected));
+    let close = |(a, b): &(f64, f64)| {
+        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-6 + 1e-5 * b.abs()
+    };
+    pairs.find(|pair| !close(pair)).map(|(a, b)| format!("{a} instead of {b}"))
+}
+
+#[test]
+fn operators_agree_with_onnx_runtime() {
+    let model = model("operators.onnx");
+    let outputs = model.run([("", Value::Optional(None)); 0]).unwrap();
+    let bytes = fs::read(fixture("operators_y.pb")).unwrap();
+    let expected = Value::from_sequence_proto(&bytes).unwrap();
+    let expected = expected.sequence().unwrap();
+    assert!(expected.len() > 170 && outputs.iter().count() == expected.len());
+    let differences = outputs.iter().zip(expected).filter_map(|((name, found), expected)| {
+        let difference = difference(found.tensor().unwrap(), expected.tensor().unwrap())?;
+        Some(format!("{name}: {difference}"))
+    });
+    assert_eq!(differences.collect::<Vec<_>>(), [""; 0]);
 }
