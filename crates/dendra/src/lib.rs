@@ -11,6 +11,8 @@ pub use dendra_losses as losses;
 pub use dendra_models as models;
 #[cfg(feature = "nn")]
 pub use dendra_nn as nn;
+#[cfg(feature = "onnx")]
+pub use dendra_onnx as onnx;
 #[cfg(feature = "optim")]
 pub use dendra_optim as optim;
 pub use dendra_tensor as tensor;
@@ -41,4 +43,7 @@ mod pages {
     #[cfg(feature = "weights")]
     #[doc = include_str!("../../../docs/weights.md")]
     struct Weights;
+    #[cfg(all(feature = "onnx", feature = "train"))]
+    #[doc = include_str!("../../../docs/onnx.md")]
+    struct Onnx;
 }

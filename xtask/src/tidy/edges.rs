@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::Package;
 
 /// Each package and the packages of the workspace that its code may use.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: &[(&str, &[&str])] = &[
     ("dendra-tensor", &[]),
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
@@ -32,6 +32,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ),
     ("dendra-explain", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
     ("dendra-weights", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
+    ("dendra-onnx", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     (
         "dendra",
         &[
@@ -46,14 +47,25 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "dendra-train",
             "dendra-explain",
             "dendra-weights",
+            "dendra-onnx",
         ],
     ),
     ("dendra-bench", &["dendra"]),
     (
         "dendra-conformance",
-        &["dendra-tensor", "dendra-autograd", "dendra-nn", "dendra-losses", "dendra-optim"],
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-nn",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-onnx",
+        ],
     ),
-    ("dendra-hostile", &["dendra-tensor", "dendra-nn", "dendra-datasets", "dendra-weights"]),
+    (
+        "dendra-hostile",
+        &["dendra-tensor", "dendra-nn", "dendra-datasets", "dendra-onnx", "dendra-weights"],
+    ),
     ("xtask", &[]),
 ];
 
