@@ -89,7 +89,7 @@ fn two_tensors_are_told_how_to_become_a_data_set() {
         "let model = Sequential::input([4]).dense(2).build(rng)?;\n\
          Trainer::new(model, Adam::new(1e-3), CrossEntropy::new())\n\
          .fit(&(x, labels), Fit::epochs(1))?;",
-        &["is no data set", "`TensorDataset::new(inputs, targets)?`"],
+        &["is not a data set", "`TensorDataset::new(inputs, targets)?`"],
     );
 }
 

@@ -34,7 +34,7 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no loss of targets of type `{Y}`",
+    message = "`{Self}` is not a loss for targets of type `{Y}`",
     label = "the data set's targets do not suit this loss",
     note = "class labels are integers, `Tensor<i64>`; quantities and probabilities are floats, as \
             the model's outputs are"

@@ -65,7 +65,7 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no model of inputs of type `{I}`",
+    message = "`{Self}` is not a model of inputs of type `{I}`",
     label = "its `Module` or `Model` takes something else than the data set gives",
     note = "a `Module` takes `Tensor`, a network of `Sequential::tokens` takes `Tensor<i64>`; for \
             other inputs write `impl Model<{I}> for {Self}`"
