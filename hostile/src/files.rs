@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 
 mod archives;
 mod arrays;
+mod onnx;
 mod pictures;
 mod tables;
 mod tensors;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Hostile> {
     files.extend(tensors::files());
     files.extend(pictures::files());
     files.extend(weights::files());
+    files.extend(onnx::files());
     files
 }
 

@@ -3,10 +3,16 @@
 pub use dendra_autograd as autograd;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets as datasets;
+#[cfg(feature = "explain")]
+pub use dendra_explain as explain;
 #[cfg(feature = "losses")]
 pub use dendra_losses as losses;
+#[cfg(feature = "models")]
+pub use dendra_models as models;
 #[cfg(feature = "nn")]
 pub use dendra_nn as nn;
+#[cfg(feature = "onnx")]
+pub use dendra_onnx as onnx;
 #[cfg(feature = "optim")]
 pub use dendra_optim as optim;
 pub use dendra_tensor as tensor;
@@ -31,7 +37,13 @@ mod pages {
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPyTorch;
 
+    #[cfg(feature = "models")]
+    #[doc = include_str!("../../../docs/models.md")]
+    struct Models;
     #[cfg(feature = "weights")]
     #[doc = include_str!("../../../docs/weights.md")]
     struct Weights;
+    #[cfg(all(feature = "onnx", feature = "train"))]
+    #[doc = include_str!("../../../docs/onnx.md")]
+    struct Onnx;
 }

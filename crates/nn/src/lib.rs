@@ -76,7 +76,7 @@ pub use file::{
     CHECKPOINT_KEY, Dtype, StateFile, Stored, StoredTensors, check_writable, f16_from_bytes, load,
     load_matching, remove_unfinished, save, tensor_from_bytes, write_whole,
 };
-pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, initialise};
+pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, Source, initialise};
 pub use layer::Layer;
 pub use layers::*;
 pub use module::{Model, Module, Output};
