@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use dendra_nn::{Dtype, tensor_from_bytes};
-use dendra_tensor::{AnyTensor, Result, Shape};
+use dendra_tensor::{AnyTensor, Error, Result, Shape};
 
 use crate::source::Source;
 
@@ -115,7 +115,10 @@ pub(crate) fn decode(
     shape: Shape,
     bytes: &[u8],
 ) -> Result<AnyTensor> {
-    tensor_from_bytes(dtype, shape, bytes).map_err(|error| source.wrong(error.to_string()))
+    tensor_from_bytes(dtype, shape, bytes).map_err(|error| match error {
+        Error::Data { message, .. } => source.wrong(message),
+        error => error,
+    })
 }
 
 /// Turns the bytes of each element around.

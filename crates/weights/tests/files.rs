@@ -80,6 +80,12 @@ fn a_model_of_pytorch_is_not_built() {
     let error = message(Weights::open(fixture("whole_model.pt")));
     let expected = "asks for \"torch.nn.modules.linear.Linear\", which is not run";
     assert!(error.contains(expected) && error.contains("model.state_dict()"), "{error}");
+    let error = message(Weights::open(fixture("sparse.pt")));
+    assert!(error.contains("is not supported (torch._utils._rebuild_sparse_tensor)"), "{error}");
+    let complex = open("complex.pt");
+    assert_eq!(complex.get("complex").unwrap().stored(), "c64");
+    let error = complex.tensor("complex").unwrap_err().to_string();
+    assert!(error.contains("tensor \"complex\": elements of type C64 are not"), "{error}");
 }
 
 #[test]

@@ -64,6 +64,21 @@ fn tensor(offset: &[u8], sizes: &[u8], strides: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Pickles of tensors whose layout is not sound.
+fn unsound_tensors() -> [(&'static str, Vec<u8>); 6] {
+    let (zero, one) = (&b"K\x00"[..], &b"(K\x01t"[..]);
+    let huge = b"(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft";
+    let far = b"(\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7ft";
+    [
+        ("a negative offset", tensor(b"J\xff\xff\xff\xff", one, one)),
+        ("a negative size", tensor(zero, b"(J\xff\xff\xff\xfft", one)),
+        ("a negative stride", tensor(zero, b"(K\x02t", b"(J\xff\xff\xff\xfft")),
+        ("too few strides", tensor(zero, b"(K\x02K\x02t", one)),
+        ("huge sizes", tensor(zero, huge, b"(K\x00K\x00t")),
+        ("a huge stride", tensor(zero, b"(K\x02t", far)),
+    ]
+}
+
 fn archive(method: CompressionMethod, members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, contents) in members {
@@ -133,17 +148,7 @@ fn pytorch() -> Vec<Hostile> {
     let copies = b"ctorch\nSize\n(h\x00tRq\x00".repeat(20);
     files.withstood("a list that is copied", legacy(&[&b"(K\x01tq\x00"[..], &copies].concat()));
 
-    let one: &[u8] = b"(K\x01t";
-    let tensors: [(&str, &[u8], &[u8], &[u8]); 6] = [
-        ("a negative offset", b"J\xff\xff\xff\xff", one, one),
-        ("a negative size", b"K\x00", b"(J\xff\xff\xff\xfft", one),
-        ("a negative stride", b"K\x00", b"(K\x02t", b"(J\xff\xff\xff\xfft"),
-        ("too few strides", b"K\x00", b"(K\x02K\x02t", one),
-        ("huge sizes", b"K\x00", b"(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft", b"(K\x00K\x00t"),
-        ("a huge stride", b"K\x00", b"(K\x02t", b"(\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7ft"),
-    ];
-    for (name, offset, sizes, strides) in tensors {
-        let tensor = tensor(offset, sizes, strides);
+    for (name, tensor) in unsound_tensors() {
         files.refused(format!("an old file, a tensor with {name}"), legacy(&tensor));
         let pickle = [b"\x80\x02", &tensor[..], b"."].concat();
         let members: [(&str, &[u8]); 2] = [("x/data.pkl", &pickle), ("x/data/0", &[0; 16])];

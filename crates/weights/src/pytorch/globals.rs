@@ -67,9 +67,9 @@ pub(super) fn find(module: &str, name: &str) -> Result<Named, String> {
             (None, None) => return Err(refusal(module, name)),
         },
         ("torch._utils", name) if name.starts_with("_rebuild_") => {
-            let kind = name["_rebuild_".len()..].replace('_', " ");
             return Err(format!(
-                "holds a {kind}, which is not supported; save dense tensors that are not quantised"
+                "holds a tensor of a kind that is not supported (torch._utils.{name}); save dense \
+                 tensors that are not quantised"
             ));
         }
         _ => return Err(refusal(module, name)),

@@ -57,18 +57,26 @@ pub(super) fn collect(pickled: &Pickled) -> Result<Found<'_>, String> {
     Ok(found)
 }
 
-/// The state dict that a dict without tensors has under one of the usual keys.
+/// The state dict that a dict of a training script has under one of the usual
+/// keys. A state dict itself has no dicts in it, but a module of TorchScript may
+/// have another of such a name.
 fn state_dict_in(arena: &Arena, item: Item) -> Option<Item> {
-    let inside: Vec<(Item, Item)> = entries(arena, item).collect();
-    if inside.iter().any(|(_, value)| matches!(value, Item::Tensor(_))) {
+    if matches!(item, Item::Dict(dict) if arena.dicts[dict as usize].is_object) {
         return None;
     }
     STATE_KEYS.iter().find_map(|&wanted| {
-        let is_state = |&&(key, value): &&(Item, Item)| {
-            arena.as_text(key) == Some(wanted) && entries(arena, value).next().is_some()
-        };
-        inside.iter().find(is_state).map(|&(_, value)| value)
+        let mut states = entries(arena, item).filter(|&(key, value)| {
+            arena.as_text(key) == Some(wanted)
+                && entries(arena, value).any(|(_, inner)| holds_tensor(arena, inner))
+        });
+        states.next().map(|(_, value)| value)
     })
+}
+
+/// Whether this is a tensor, or a dict with one.
+fn holds_tensor(arena: &Arena, item: Item) -> bool {
+    let is_tensor = |item| matches!(item, Item::Tensor(_));
+    is_tensor(item) || entries(arena, item).any(|(_, inner)| is_tensor(inner))
 }
 
 /// The entries of a dict, or of the attributes of an object.
