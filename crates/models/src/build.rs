@@ -55,6 +55,20 @@ pub(crate) fn check_sizes(kind: &str, sizes: &[(&str, usize)]) -> Result<()> {
     }
 }
 
+/// The largest number of blocks. Even without weights each takes memory.
+const MAX_LAYERS: usize = 1 << 12;
+
+/// Refuses absurd numbers of blocks.
+pub(crate) fn check_layers(kind: &str, name: &str, layers: usize) -> Result<()> {
+    match layers <= MAX_LAYERS {
+        true => Ok(()),
+        false => {
+            let message = format!("{name} must be in 1 ..= {MAX_LAYERS}, got {layers}");
+            Err(Error::argument(kind, message))
+        }
+    }
+}
+
 /// He's normal initialisation by the outputs, for convolutions before ReLU.
 pub(crate) fn he_fan_out() -> Init {
     Init::kaiming(Nonlinearity::ReLU, FanMode::FanOut, Distribution::Normal)
@@ -74,5 +88,5 @@ pub(crate) fn truncated_normal(std: f64) -> Init {
 /// smaller than `value`; torchvision's `_make_divisible`.
 pub(crate) fn make_divisible(value: f64, divisor: usize) -> usize {
     let rounded = ((value + divisor as f64 / 2.0) as usize / divisor * divisor).max(divisor);
-    if (rounded as f64) < 0.9 * value { rounded + divisor } else { rounded }
+    if (rounded as f64) < 0.9 * value { rounded.saturating_add(divisor) } else { rounded }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::attention::{Attend, attend, check_heads};
 use super::batch::TokenBatch;
 use crate::activation::Activation;
-use crate::build::{builds, check_sizes, normal};
+use crate::build::{builds, check_layers, check_sizes, normal};
 use crate::pretrained::Pretrained;
 
 /// The settings of a [`BertModel`], with the names and defaults of its `config.json`.
@@ -216,6 +216,7 @@ impl BertConfig {
                 ("type_vocab_size", self.type_vocab_size),
             ],
         )?;
+        check_layers("Bert", "num_hidden_layers", self.num_hidden_layers)?;
         check_heads("Bert", self.hidden_size, self.num_attention_heads)?;
         let width = self.hidden_size;
         let table = |rows| Embedding::new(rows, width).weight_init(normal(self.initializer_range));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::attention::{Attend, attend, check_heads};
 use super::batch::TokenBatch;
 use crate::activation::Activation;
-use crate::build::{builds, check_sizes, normal};
+use crate::build::{builds, check_layers, check_sizes, normal};
 use crate::pretrained::{Labels, Pretrained};
 
 /// The settings of a [`DistilBertModel`], with the names and defaults of its
@@ -178,6 +178,7 @@ impl DistilBertConfig {
                 ("hidden_dim", self.hidden_dim),
             ],
         )?;
+        check_layers("DistilBert", "n_layers", self.n_layers)?;
         check_heads("DistilBert", self.dim, self.n_heads)?;
         let dim = self.dim;
         let table = |rows| Embedding::new(rows, dim).weight_init(normal(self.initializer_range));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::attention::{Attend, attend, check_heads};
 use super::batch::{Decoder, DecoderCache, TokenBatch};
 use crate::activation::Activation;
-use crate::build::{builds, check_sizes, normal};
+use crate::build::{builds, check_layers, check_sizes, normal};
 use crate::pretrained::Pretrained;
 
 /// The settings of a [`GPT2LMHeadModel`], with the names and defaults of its
@@ -172,6 +172,7 @@ impl GPT2Config {
                 ("n_inner", inner),
             ],
         )?;
+        check_layers("GPT2", "n_layer", self.n_layer)?;
         check_heads("GPT2", self.n_embd, self.n_head)?;
         let std = self.initializer_range;
         // Each block adds twice to what passes through.

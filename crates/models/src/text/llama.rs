@@ -13,7 +13,7 @@ use super::attention::{Attend, attend};
 use super::batch::{Decoder, DecoderCache, TokenBatch};
 use super::rotary::{Frequencies, RopeScaling, Turns};
 use crate::activation::Activation;
-use crate::build::{builds, check_sizes, normal};
+use crate::build::{builds, check_layers, check_sizes, normal};
 use crate::pretrained::Pretrained;
 
 /// The settings of a [`LlamaForCausalLM`], with the names and defaults of its
@@ -211,6 +211,7 @@ impl LlamaConfig {
                 ("max_position_embeddings", self.max_position_embeddings),
             ],
         )?;
+        check_layers("Llama", "num_hidden_layers", self.num_hidden_layers)?;
         if !heads.is_multiple_of(groups) {
             let message = format!("{heads} heads do not divide into {groups} groups");
             return Err(Error::argument("Llama", message));

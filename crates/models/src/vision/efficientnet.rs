@@ -9,7 +9,7 @@ use super::conv_norm::{ConvNorm, Norm};
 use super::global_average;
 use super::squeeze_excitation::{Scale, SqueezeExcitation};
 use crate::activation::Activation;
-use crate::build::{builds, check_sizes, make_divisible};
+use crate::build::{builds, check_layers, check_sizes, make_divisible};
 use crate::chain::Chain;
 use crate::stochastic_depth::StochasticDepth;
 
@@ -217,6 +217,9 @@ impl EfficientNetSettings {
             check_sizes("EfficientNet", &[("channels", channels)]).map(|()| channels)
         };
         let deep = |blocks: usize| (blocks as f64 * self.depth_mult).ceil() as usize;
+        for stage in &self.stages {
+            check_layers("EfficientNet", "blocks", deep(stage.blocks))?;
+        }
         let total: usize = self.stages.iter().map(|stage| deep(stage.blocks)).sum();
         let mut channels = wide(self.stem)?;
         let mut features = Chain::new();
@@ -270,7 +273,13 @@ fn chain(
             chain.push(silu(depthwise).build(source)?);
             let squeezed = (channels / 4).max(1);
             let (activation, scale) = (Activation::SiLU, Scale::Sigmoid);
-            chain.push(SqueezeExcitation::new([expanded, squeezed], activation, scale, source)?);
+            chain.push(SqueezeExcitation::new(
+                [expanded, squeezed],
+                activation,
+                scale,
+                Init::Zeros,
+                source,
+            )?);
             chain.push(project.build(source)?);
         }
         EfficientNetBlock::FusedMBConv => {

@@ -158,7 +158,13 @@ impl MobileNetV3Settings {
             if row.squeeze {
                 let squeezed = make_divisible((expanded / 4) as f64, 8);
                 let (relu, scale) = (Activation::ReLU, Scale::Hardsigmoid);
-                block.push(SqueezeExcitation::new([expanded, squeezed], relu, scale, source)?);
+                block.push(SqueezeExcitation::new(
+                    [expanded, squeezed],
+                    relu,
+                    scale,
+                    Init::Zeros,
+                    source,
+                )?);
             }
             let project = ConvNorm::new(expanded, output, 1).norm(norm).activation(None);
             block.push(project.build(source)?);

@@ -9,7 +9,7 @@ use super::conv_norm::ConvNorm;
 use super::global_average;
 use super::squeeze_excitation::{Scale, SqueezeExcitation};
 use crate::activation::Activation;
-use crate::build::{builds, check_sizes, make_divisible, normal};
+use crate::build::{builds, check_layers, check_sizes, make_divisible, normal};
 use crate::chain::Chain;
 
 /// Residual bottlenecks whose widths follow a line that is rounded (Radosavovic et
@@ -154,7 +154,8 @@ impl RegNetSettings {
     /// The width and the number of the blocks of each stage.
     fn stages(&self) -> Result<Vec<(usize, usize)>> {
         let &Self { depth, w_0, w_a, w_m, group_width, .. } = self;
-        check_sizes("RegNet", &[("depth", depth), ("w_0", w_0), ("group_width", group_width)])?;
+        check_sizes("RegNet", &[("w_0", w_0), ("group_width", group_width)])?;
+        check_layers("RegNet", "depth", depth)?;
         if !(w_0.is_multiple_of(8) && (0.0..1e6).contains(&w_a) && w_m > 1.0) {
             let message = format!(
                 "expected a w_0 that is a multiple of 8, a w_a from 0 on and a w_m above 1, got \
@@ -217,7 +218,13 @@ impl RegNetSettings {
         if let Some(ratio) = self.se_ratio {
             let squeezed = (ratio * input as f64).round_ties_even() as usize;
             let (activation, scale) = (Activation::ReLU, Scale::Sigmoid);
-            let se = SqueezeExcitation::new([output, squeezed], activation, scale, source)?;
+            let se = SqueezeExcitation::new(
+                [output, squeezed],
+                activation,
+                scale,
+                Init::pytorch(),
+                source,
+            )?;
             f.push_named("se", se);
         }
         f.push_named("c", ConvNorm::new(output, output, 1).activation(None).build(source)?);

@@ -243,7 +243,9 @@ impl ResNetSettings {
                 [conv1, ConvNorm::new(planes, planes, 3)]
             }
             ResNetBlock::Bottleneck => {
-                let width = planes * self.width_per_group / 64 * self.groups;
+                let of_group = planes.saturating_mul(self.width_per_group) / 64;
+                let width = of_group.saturating_mul(self.groups);
+                check_sizes("ResNet", &[("width", width)])?;
                 let conv2 = ConvNorm::new(width, width, 3).stride(stride);
                 let conv2 = ConvNorm { groups: self.groups, dilation, ..conv2 };
                 [ConvNorm::new(channels, width, 1), conv2]

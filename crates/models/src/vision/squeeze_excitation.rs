@@ -35,11 +35,12 @@ impl SqueezeExcitation {
         [channels, squeezed]: [usize; 2],
         activation: Activation,
         scale: Scale,
+        bias_init: Init,
         source: &mut Source<'_>,
     ) -> Result<Self> {
         let mut conv = |input, output| {
             let conv = Conv2d::new(input, output, 1).weight_init(he_fan_out());
-            conv.bias_init(Init::Zeros).init_from(source)
+            conv.bias_init(bias_init).init_from(source)
         };
         let (fc1, fc2) = (conv(channels, squeezed)?, conv(squeezed, channels)?);
         Ok(Self { fc1, fc2, activation, scale })

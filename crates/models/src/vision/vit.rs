@@ -8,7 +8,7 @@ use dendra_nn::{
 use dendra_tensor::{Error, Ops, Result};
 
 use crate::activation::Activation;
-use crate::build::{builds, check_sizes, normal, truncated_normal};
+use crate::build::{builds, check_layers, check_sizes, normal, truncated_normal};
 use crate::chain::Chain;
 
 /// A transformer on patches of an image (Dosovitskiy et al., "An image is worth
@@ -143,6 +143,7 @@ impl VisionTransformerSettings {
                 ("representation_size", self.representation_size.unwrap_or(1)),
             ],
         )?;
+        check_layers("VisionTransformer", "num_layers", self.num_layers)?;
         if !image_size.is_multiple_of(patch_size) {
             let message =
                 format!("image_size {image_size} is no multiple of patch_size {patch_size}");

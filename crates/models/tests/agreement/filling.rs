@@ -127,3 +127,30 @@ pub(crate) fn differences(case: &Value, model: &dyn Parameters, outputs: &[Var])
     }
     wrong
 }
+
+/// The parameters whose first values do not have the mean and the deviation of
+/// those that the original draws, as far as so many values can tell.
+pub(crate) fn other_first_values(case: &Value, model: &dyn Parameters) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let parameters = model.named_parameters();
+    for (name, expected) in case.as_object().unwrap() {
+        let &[mean, std] = &numbers(expected)[..] else { panic!("mean and deviation") };
+        let (_, param) = parameters.iter().find(|(own, _)| own == name).unwrap();
+        let values: Vec<f64> = param.value().to_vec().into_iter().map(f64::from).collect();
+        let n = values.len() as f64;
+        let found_mean = values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|x| (x - found_mean).powi(2)).sum::<f64>() / n;
+        // Six deviations of what two independent samples differ by.
+        let far = 6.0 * std * (2.0 / n).sqrt() + 1e-3 * mean.abs();
+        if std > 0.0 && n < 16.0 {
+            continue;
+        }
+        if (found_mean - mean).abs() > far || (squares.sqrt() - std).abs() > far {
+            wrong.push(format!(
+                "{name}: expected mean {mean} and deviation {std}, got {found_mean:.4} and {:.4}",
+                squares.sqrt()
+            ));
+        }
+    }
+    wrong
+}
