@@ -8,9 +8,11 @@ use flate2::write::GzEncoder;
 
 mod archives;
 mod arrays;
+mod onnx;
 mod pictures;
 mod tables;
 mod tensors;
+mod weights;
 
 /// A malformed file.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub fn all() -> Vec<Hostile> {
     files.extend(tables::files());
     files.extend(tensors::files());
     files.extend(pictures::files());
+    files.extend(weights::files());
+    files.extend(onnx::files());
     files
 }
 

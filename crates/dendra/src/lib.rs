@@ -7,14 +7,20 @@ pub use dendra_datasets as datasets;
 pub use dendra_explain as explain;
 #[cfg(feature = "losses")]
 pub use dendra_losses as losses;
+#[cfg(feature = "models")]
+pub use dendra_models as models;
 #[cfg(feature = "nn")]
 pub use dendra_nn as nn;
+#[cfg(feature = "onnx")]
+pub use dendra_onnx as onnx;
 #[cfg(feature = "optim")]
 pub use dendra_optim as optim;
 pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]
 pub use dendra_train as train;
+#[cfg(feature = "weights")]
+pub use dendra_weights as weights;
 
 pub mod prelude;
 pub use prelude::*;
@@ -30,4 +36,14 @@ mod pages {
 
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPyTorch;
+
+    #[cfg(feature = "models")]
+    #[doc = include_str!("../../../docs/models.md")]
+    struct Models;
+    #[cfg(feature = "weights")]
+    #[doc = include_str!("../../../docs/weights.md")]
+    struct Weights;
+    #[cfg(all(feature = "onnx", feature = "train"))]
+    #[doc = include_str!("../../../docs/onnx.md")]
+    struct Onnx;
 }

@@ -199,7 +199,7 @@ impl<T: Float> Trace<T> {
                 for (name, value) in settings_for(node, values, samples)? {
                     let function = changed.as_deref().unwrap_or(&**function);
                     changed = Some(function.with_setting(name, &value).ok_or_else(|| {
-                        let message = format!("the setting `{name}` cannot become {value}");
+                        let message = format!("the setting `{name}` cannot be changed to {value}");
                         Error::argument(function.name(), message)
                     })?);
                 }

@@ -1,0 +1,306 @@
+//! Running a plan, and one call of an operator as its function sees it.
+
+use dendra_autograd::{Param, Var};
+use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
+
+use crate::ops::Run;
+use crate::plan::{Action, Plan, Setting, Step};
+use crate::tensor::TypedTensor;
+use crate::value::Value;
+
+/// What all steps of a run share.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    /// A value on the tape that the run is recorded on.
+    pub(crate) anchor: Option<Var<f32>>,
+    pub(crate) parameters: &'a [(String, Param<f32>)],
+}
+
+impl Running<'_> {
+    pub(crate) fn parameter(&self, index: usize) -> Var<f32> {
+        let param = &self.parameters[index].1;
+        match &self.anchor {
+            Some(anchor) => param.on(anchor),
+            None => Var::new(param.value().clone()),
+        }
+    }
+}
+
+/// The outputs of a plan.
+pub(crate) fn run(
+    plan: &Plan,
+    running: &Running<'_>,
+    given: impl IntoIterator<Item = (usize, Value)>,
+) -> Result<Vec<Value>> {
+    let mut values: Vec<Option<Value>> = vec![None; plan.slots];
+    for (slot, value) in &plan.constants {
+        values[*slot] = Some(value.clone());
+    }
+    for &(slot, index) in &plan.parameters {
+        values[slot] = Some(Value::Tensor(running.parameter(index).into()));
+    }
+    for (slot, value) in given {
+        values[slot] = Some(value);
+    }
+    for step in &plan.steps {
+        let within = |error: Error| error.within(format!("{} {:?}", step.operator, step.name));
+        let inputs = step.inputs.iter().map(|slot| slot.and_then(|slot| values[slot].clone()));
+        let outputs = call(step, inputs.collect(), running, &values).map_err(within)?;
+        for (slot, value) in step.outputs.iter().zip(outputs) {
+            if let Some(slot) = slot {
+                values[*slot] = Some(value);
+            }
+        }
+        for &slot in &step.last {
+            values[slot] = None;
+        }
+    }
+    let outputs = plan.outputs.iter().map(|&slot| values[slot].clone());
+    let outputs = outputs.map(|value| {
+        value.ok_or_else(|| Error::argument("onnx", "an output of the graph has no value"))
+    });
+    outputs.collect()
+}
+
+/// The outputs of a step.
+pub(crate) fn call(
+    step: &Step,
+    inputs: Vec<Option<Value>>,
+    running: &Running<'_>,
+    scope: &[Option<Value>],
+) -> Result<Vec<Value>> {
+    let outputs = Call { step, inputs, running, scope }.perform()?;
+    if outputs.len() < step.outputs.len() {
+        return wrong(format!("expected at most {} outputs", outputs.len()));
+    }
+    Ok(outputs)
+}
+
+/// One call of an operator.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    step: &'a Step,
+    pub(crate) inputs: Vec<Option<Value>>,
+    running: &'a Running<'a>,
+    scope: &'a [Option<Value>],
+}
+
+/// A graph that an operator runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subgraph<'a> {
+    plan: &'a Plan,
+    running: &'a Running<'a>,
+    scope: &'a [Option<Value>],
+}
+
+impl Subgraph<'_> {
+    pub(crate) fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
+        if inputs.len() != self.plan.inputs.len() {
+            let expected = self.plan.inputs.len();
+            let message = format!("the graph takes {expected} inputs, got {}", inputs.len());
+            return Err(Error::argument("subgraph", message));
+        }
+        let captures = self.plan.captures.iter();
+        let captured =
+            captures.filter_map(|&(outer, inner)| Some((inner, self.scope[outer].clone()?)));
+        let given = captured.chain(self.plan.inputs.iter().copied().zip(inputs));
+        run(self.plan, self.running, given)
+    }
+}
+
+fn wrong<X>(message: String) -> Result<X> {
+    Err(Error::argument("onnx", message))
+}
+
+impl<'a> Call<'a> {
+    fn perform(&self) -> Result<Vec<Value>> {
+        match &self.step.action {
+            Action::Operator(operator) => match operator.run {
+                Run::One(run) => Ok(vec![run(self)?.into()]),
+                Run::Many(run) => run(self),
+            },
+            Action::Function(plan) => {
+                let inputs = plan.inputs.iter().zip(&self.inputs);
+                let given = inputs.filter_map(|(&slot, value)| Some((slot, value.clone()?)));
+                run(plan, self.running, given)
+            }
+        }
+    }
+
+    /// The version of the operator set.
+    pub(crate) fn version(&self) -> i64 {
+        self.step.version
+    }
+
+    /// The number of outputs that the node names.
+    pub(crate) fn outputs(&self) -> usize {
+        self.step.outputs.len()
+    }
+
+    /// Whether an output is used.
+    pub(crate) fn wants(&self, index: usize) -> bool {
+        self.step.outputs.get(index).is_some_and(Option::is_some)
+    }
+
+    /// An input that may be missing.
+    pub(crate) fn value(&self, index: usize) -> Option<&Value> {
+        self.inputs.get(index)?.as_ref()
+    }
+
+    pub(crate) fn optional(&self, index: usize) -> Result<Option<&TypedTensor>> {
+        self.value(index).map(Value::tensor).transpose()
+    }
+
+    /// An input that must be there.
+    pub(crate) fn tensor(&self, index: usize) -> Result<&TypedTensor> {
+        match self.value(index) {
+            Some(value) => value.tensor(),
+            None => wrong(format!("input {index} is missing")),
+        }
+    }
+
+    /// All inputs.
+    pub(crate) fn tensors(&self) -> Result<Vec<&TypedTensor>> {
+        (0..self.inputs.len()).map(|index| self.tensor(index)).collect()
+    }
+
+    /// The integers of an input.
+    pub(crate) fn integers(&self, index: usize) -> Result<Vec<i64>> {
+        Ok(self.tensor(index)?.wholes()?.to_vec())
+    }
+
+    pub(crate) fn optional_integers(&self, index: usize) -> Result<Option<Vec<i64>>> {
+        self.value(index).map(|_| self.integers(index)).transpose()
+    }
+
+    /// The only integer of an input.
+    pub(crate) fn integer(&self, index: usize) -> Result<i64> {
+        let x = self.tensor(index)?.wholes()?;
+        x.reshape([x.len()])?.item()
+    }
+
+    /// The only number of an input.
+    pub(crate) fn number(&self, index: usize) -> Result<Option<f64>> {
+        let Some(x) = self.optional(index)? else { return Ok(None) };
+        if x.len() != 1 {
+            return wrong(format!("expected one number, got shape {}", x.shape()));
+        }
+        Ok(Some(x.reals()?.to_vec()[0]))
+    }
+
+    /// The integers of an attribute in old versions, of an input in new ones.
+    pub(crate) fn integers_of(&self, name: &str, index: usize) -> Result<Option<Vec<i64>>> {
+        match self.ints(name) {
+            Some(ints) => Ok(Some(ints.to_vec())),
+            None => self.optional_integers(index),
+        }
+    }
+
+    pub(crate) fn setting(&self, name: &str) -> Option<&Setting> {
+        self.step.attributes.get(name)
+    }
+
+    pub(crate) fn optional_int(&self, name: &str) -> Option<i64> {
+        match self.setting(name)? {
+            Setting::Int(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn int(&self, name: &str, default: i64) -> i64 {
+        self.optional_int(name).unwrap_or(default)
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.int(name, 0) != 0
+    }
+
+    pub(crate) fn optional_float(&self, name: &str) -> Option<f64> {
+        match self.setting(name)? {
+            // The decimal number that was meant, so that it is exact in doubles
+            // as it is in the reference.
+            Setting::Float(value) => Some(f64::from(*value)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn float(&self, name: &str, default: f64) -> f64 {
+        self.optional_float(name).unwrap_or(default)
+    }
+
+    pub(crate) fn text(&self, name: &str, default: &'static str) -> &str {
+        match self.setting(name) {
+            Some(Setting::Text(text)) => text,
+            _ => default,
+        }
+    }
+
+    pub(crate) fn ints(&self, name: &str) -> Option<&[i64]> {
+        match self.setting(name)? {
+            Setting::Ints(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn floats(&self, name: &str) -> Option<Vec<f64>> {
+        match self.setting(name)? {
+            Setting::Floats(values) => Some(values.iter().map(|&x| f64::from(x)).collect()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> Option<&[String]> {
+        match self.setting(name)? {
+            Setting::Texts(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn tensor_setting(&self, name: &str) -> Option<&TypedTensor> {
+        match self.setting(name)? {
+            Setting::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn graph(&self, name: &str) -> Result<Subgraph<'_>> {
+        match self.step.graphs.get(name) {
+            Some(plan) => Ok(Subgraph { plan, running: self.running, scope: self.scope }),
+            None => wrong(format!("the graph {name} is missing")),
+        }
+    }
+
+    pub(crate) fn has_graph(&self, name: &str) -> bool {
+        self.step.graphs.contains_key(name)
+    }
+
+    /// A random stream: of the seed that the node gives, else of the tape.
+    pub(crate) fn random(&self) -> Rng {
+        let tape = self.running.anchor.as_ref().and_then(Var::tape);
+        match (self.optional_float("seed"), tape) {
+            (Some(seed), _) => Rng::seed(u64::from((seed as f32).to_bits())),
+            (None, Some(tape)) => tape.random_stream(),
+            (None, None) => Rng::seed(0),
+        }
+    }
+
+    /// An error with the name of the function.
+    pub(crate) fn refuse<X>(&self, message: impl Into<String>) -> Result<X> {
+        wrong(message.into())
+    }
+}
+
+/// Lengths as a shape.
+pub(crate) fn shape_of(lengths: &[i64]) -> Result<Shape> {
+    let lengths = lengths.iter().map(|&length| usize::try_from(length).ok());
+    let shape = lengths.collect::<Option<Vec<_>>>().map(|lengths| Shape::from(&lengths[..]));
+    match shape.filter(|shape| shape.checked_elements().is_some()) {
+        Some(shape) => Ok(shape),
+        None => wrong("expected lengths of at least 0".to_owned()),
+    }
+}
+
+/// A shape as a tensor.
+pub(crate) fn lengths(shape: &Shape) -> Tensor<i64> {
+    Tensor::from_fn([shape.len()], |axis| shape[axis] as i64)
+}
