@@ -104,13 +104,18 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When a setting is unknown, the operation refuses the inputs, or the
-    /// inputs are on different tapes.
+    /// When there are not as many inputs as in the call, a setting is unknown, the
+    /// operation refuses the inputs, or the inputs are on different tapes.
     pub fn replay(
         call: &dyn Recorded<T>,
         settings: &[(&'static str, Attribute)],
         inputs: &[&Self],
     ) -> Result<Self> {
+        let (expected, found) = (call.inputs().len(), inputs.len());
+        if expected != found {
+            let message = format!("expected {expected} inputs, got {found}");
+            return Err(Error::argument(call.name(), message));
+        }
         Self::ensure_together(inputs)?;
         let values: Vec<&Tensor<T>> = inputs.iter().map(|input| input.value()).collect();
         let tape = inputs.iter().find_map(|input| input.tape());

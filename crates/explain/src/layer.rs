@@ -1,14 +1,11 @@
 //! Layers: the network after a part of a model, and methods for layers.
 
 use dendra_autograd::{AnyTensor, Entry, EntryMut, Parameters, Path, Tape, Var};
-use dendra_nn::{Model, Module, Output, Trace};
+use dendra_nn::{Model, Module, NodeKind, Output, Trace};
 use dendra_tensor::{Error, Float, Interpolate, InterpolateMode, Ops, Result, Tensor, Tensors};
 
 use crate::attribution::Attribution;
-use crate::batch::{
-    baseline_for, check_count, copies_apart, gradient, gradient_by, predict, samples_of,
-    sum_of_copies,
-};
+use crate::batch::{baseline_for, check_count, copies_apart, predict, samples_of, sum_of_copies};
 use crate::gradient::GuidedBackprop;
 use crate::integrated::{between, points, weighted};
 use crate::method::Method;
@@ -18,10 +15,11 @@ use crate::target::Target;
 /// What a part of a model computed for a batch, and the network after it.
 ///
 /// The network is a [`Module`] from the output of the part to that of the
-/// model, so that each method for inputs explains the layer too. What the
-/// network takes from before the part, as over a skip connection, is that of
-/// the batch. The part is named by the path before the names of its
-/// parameters, or in a `Sequential` also by the index of the layer.
+/// model, so that each method for inputs explains the layer too. It takes any
+/// number of samples. Where it also takes values from before the part, as over a
+/// skip connection, these are those of the batch, which then has to be of one
+/// sample. The part is named by the path before the names of its parameters, or
+/// in a `Sequential` also by the index of the layer.
 ///
 /// A model of token ids has no gradient with respect to its input, but with
 /// respect to its embedding:
@@ -43,8 +41,12 @@ pub struct Layer<T: Float = f32> {
     trace: Trace<T>,
     inputs: Vec<AnyTensor>,
     samples: usize,
+    part: String,
     node: usize,
     values: Tensor<T>,
+    /// Whether the network after the part depends on the inputs otherwise than
+    /// through it.
+    is_bypassed: bool,
 }
 
 impl<T: Float> Layer<T> {
@@ -85,7 +87,8 @@ impl<T: Float> Layer<T> {
             let message = format!("expected {samples} samples in front in `{part}`, got {found}");
             return Err(Error::shape("Layer", message));
         }
-        Ok(Self { trace, inputs, samples, node, values })
+        let (part, is_bypassed) = (part.to_owned(), is_bypassed(&trace, node));
+        Ok(Self { trace, inputs, samples, part, node, values, is_bypassed })
     }
 
     /// The output of the part.
@@ -93,32 +96,56 @@ impl<T: Float> Layer<T> {
         &self.values
     }
 
-    /// The inputs of the model, as often as `samples` samples need them.
-    fn inputs_for(&self, samples: usize) -> Result<Vec<AnyTensor>> {
-        if samples == self.samples {
-            return Ok(self.inputs.clone());
-        }
-        if self.samples == 0 || !samples.is_multiple_of(self.samples) {
-            let message = format!(
-                "expected a multiple of the {} samples of the layer, got {samples}",
-                self.samples
-            );
-            return Err(Error::shape("Layer", message));
-        }
-        let indices: Vec<usize> = (0..samples).map(|row| row % self.samples).collect();
-        self.inputs.iter().map(|input| input.index_select(0, &indices)).collect()
+    /// The scores of a target, and their gradient with respect to the output of
+    /// the part.
+    pub(crate) fn gradient(&self, target: &Target) -> Result<(Tensor<T>, Tensor<T>)> {
+        let leaf = Tape::evaluation().leaf(self.values.clone());
+        let scores = target.scores(&self.after(&leaf, &self.inputs)?)?;
+        let gradient = scores.vjp(&Tensor::ones(scores.shape()), &leaf)?;
+        Ok((scores.into_value(), gradient))
     }
+
+    /// The output of the model for an output of the part.
+    fn after(&self, x: &Var<T>, inputs: &[AnyTensor]) -> Result<Var<T>> {
+        let inference = Tape::inference();
+        let tape = x.tape().unwrap_or(&inference);
+        let outputs = &self.trace.outputs()[..1];
+        let y = self.trace.replay_on(tape, inputs, &[(self.node, x.clone())], outputs)?.remove(0);
+        Ok(if x.tape().is_some() { y } else { Var::new(y.into_value()) })
+    }
+}
+
+/// Whether the first output depends on the inputs otherwise than through a node.
+fn is_bypassed<T: Float>(trace: &Trace<T>, node: usize) -> bool {
+    let mut needed = vec![false; trace.nodes().len()];
+    needed[trace.outputs()[0]] = true;
+    for (index, value) in trace.nodes().iter().enumerate().rev() {
+        if needed[index] && index != node {
+            if matches!(value.kind, NodeKind::Input { .. }) {
+                return true;
+            }
+            value.sources().for_each(|source| needed[source] = true);
+        }
+    }
+    false
 }
 
 impl<T: Float> Module<T> for Layer<T> {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
         let samples = samples_of(x.value())?;
-        let inputs = self.inputs_for(samples)?;
-        let inference = Tape::inference();
-        let tape = x.tape().unwrap_or(&inference);
-        let outputs = &self.trace.outputs()[..1];
-        let y = self.trace.replay_on(tape, &inputs, &[(self.node, x.clone())], outputs)?.remove(0);
-        Ok(if x.tape().is_some() { y } else { Var::new(y.into_value()) })
+        if self.samples == 0 || self.is_bypassed && self.samples > 1 {
+            let message = format!(
+                "the network after `{}` also takes values from before it: explain one sample at a \
+                 time, got {}",
+                self.part, self.samples
+            );
+            return Err(Error::argument("Layer", message));
+        }
+        // Their number says that of the samples; their values only matter where
+        // there is one.
+        let rows: Vec<usize> = (0..samples).map(|row| row % self.samples).collect();
+        let inputs = self.inputs.iter().map(|input| input.index_select(0, &rows));
+        self.after(x, &inputs.collect::<Result<Vec<_>>>()?)
     }
 }
 
@@ -229,8 +256,7 @@ impl<T: Float> AlongPath<T> {
         let baseline = baseline_for(method, self.baseline.as_ref(), x)?;
         let inputs = between(&baseline, &(x - &baseline), &points)?;
         let layer = Layer::of(model, &inputs, &self.part)?;
-        let (_, gradients) =
-            gradient_by(&layer, layer.values(), &target.tiled(points.len()), None)?;
+        let (_, gradients) = layer.gradient(&target.tiled(points.len()))?;
         Ok(Followed { layer, gradients, points, baseline })
     }
 }
@@ -318,7 +344,7 @@ impl<T: Float> Method<T> for LayerGradCam {
             let message = format!("expected channels [N, C, …] in a layer, got {}", values.shape());
             return Err(Error::shape("LayerGradCam", message));
         }
-        let (prediction, gradients) = gradient(&layer, values, target)?;
+        let (prediction, gradients) = layer.gradient(target)?;
         let places: Vec<isize> = (2..values.rank() as isize).collect();
         let weights = match (places.is_empty(), self.plus_plus) {
             (true, _) => gradients,

@@ -92,19 +92,35 @@ fn deep_lift_is_complete_across_products_and_skips() {
 
 #[test]
 fn a_layer_keeps_what_skips_it() {
-    let model = branches();
-    let x = normal(&[2, 4], 5);
-    let layer = Layer::of(&model, &x, "a").unwrap();
+    let (model, x) = (branches(), normal(&[2, 4], 5));
     let whole = model.forward(&x.clone().into()).unwrap().into_value();
-    let again = layer.forward(&layer.values().clone().into()).unwrap().into_value();
-    assert_eq!(whole, again);
-    let twice = Tensor::cat(&[layer.values(), layer.values()], 0).unwrap();
-    let again = layer.forward(&twice.into()).unwrap().into_value();
-    assert_close(&again, &Tensor::cat(&[&whole, &whole], 0).unwrap(), 1e-12);
-    let error = layer.forward(&normal(&[3, 4], 1).into()).unwrap_err().to_string();
-    assert!(error.contains("multiple of the 2 samples"), "{error}");
+    for sample in 0..2 {
+        let row = |x: &Tensor<f64>| x.narrow(0, sample, 1).unwrap();
+        let layer = Layer::of(&model, &row(&x), "a").unwrap();
+        let again = layer.forward(&layer.values().clone().into()).unwrap().into_value();
+        assert_close(&again, &row(&whole), 1e-15);
+        let thrice = Tensor::cat(&[layer.values(); 3], 0).unwrap();
+        let again = layer.forward(&thrice.into()).unwrap().into_value();
+        assert_close(&again, &Tensor::cat(&[&row(&whole); 3], 0).unwrap(), 1e-15);
+    }
+    let layer = Layer::of(&model, &x, "a").unwrap();
+    let error = layer.forward(&layer.values().clone().into()).unwrap_err().to_string();
+    assert!(error.contains("one sample at a time, got 2"), "{error}");
     let error = Layer::of(&model, &x, "c").unwrap_err().to_string();
     assert!(error.contains("expected one of the parts a, b"), "{error}");
+}
+
+#[test]
+fn a_layer_that_nothing_skips_takes_any_number_of_samples() {
+    let (model, x) = (network(1, true), normal(&[2, 2, 6, 6], 1));
+    let layer = Layer::of(&model, &x, "0").unwrap();
+    let ablated = FeatureAblation::new().of(&layer, layer.values(), [0, 2]).unwrap();
+    for (sample, class) in [0, 2].into_iter().enumerate() {
+        let row = |x: &Tensor<f64>| x.narrow(0, sample, 1).unwrap();
+        let alone = Layer::of(&model, &row(&x), "0").unwrap();
+        let expected = FeatureAblation::new().of(&alone, alone.values(), class).unwrap();
+        assert_close(&row(ablated.values()), expected.values(), 1e-12);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 
-use crate::batch::{gradient, samples_of};
+use crate::batch::{per_sample_sum, samples_of};
 use crate::features::Rows;
 use crate::layer::Layer;
 use crate::regression::solve;
@@ -111,8 +111,8 @@ impl<T: Float> ConceptVector<T> {
         target: impl Into<Target>,
     ) -> Result<ConceptScore> {
         let layer = Layer::of(model, x, &self.part)?;
-        let (_, gradients) = gradient(&layer, layer.values(), &target.into())?;
-        let slopes = crate::batch::per_sample_sum(&gradients.mul(&self.direction)?).to_vec();
+        let (_, gradients) = layer.gradient(&target.into())?;
+        let slopes = per_sample_sum(&gradients.mul(&self.direction)?).to_vec();
         let slopes: Vec<f64> = slopes.into_iter().map(T::to_f64).collect();
         let positive = slopes.iter().filter(|&&slope| slope > 0.0);
         let all: f64 = slopes.iter().map(|slope| slope.abs()).sum();

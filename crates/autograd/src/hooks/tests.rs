@@ -169,3 +169,27 @@ fn rules_see_settings_and_run_in_backward() {
     let gradients = x.square().sum().backward().unwrap();
     assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [8.0, 16.0, 24.0, 32.0]);
 }
+
+#[test]
+fn a_rule_applies_its_operation_to_other_inputs() {
+    let tape = Tape::evaluation();
+    assert!(!tape.distinguishes_operations());
+    // The gradient with the absolute values of the weight.
+    tape.register_rule_hook(|call| {
+        assert_eq!(call.is_elementwise(), call.name() == "mul_scalar");
+        if call.name() != "linear" {
+            return Ok(None);
+        }
+        let [x, weight] = &call.inputs()[..] else { panic!("there is no bias") };
+        let other = Tape::evaluation().leaf(x.value().clone());
+        let output = call.apply(&[&other, &weight.abs()])?;
+        assert!(call.apply(&[&other]).is_err());
+        let gradient = output.vjp(call.cotangent().value(), &other)?;
+        Ok(Some(vec![Some(Var::new(gradient)), None]))
+    });
+    assert!(tape.distinguishes_operations());
+    let x = tape.leaf(Tensor::from([[1.0, 2.0]]));
+    let weight = Param::new(Tensor::from([[3.0, -4.0]]));
+    let y = x.linear(&weight.on(&x), None).unwrap().mul_scalar(2.0).sum();
+    assert_eq!(y.grad(&x).unwrap().to_vec(), [6.0, 8.0]);
+}
