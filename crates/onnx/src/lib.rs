@@ -27,6 +27,7 @@ mod build;
 mod call;
 mod data;
 mod element;
+mod export;
 mod model;
 mod ops;
 mod plan;
@@ -37,6 +38,7 @@ mod wire;
 
 pub use dendra_tensor::{Error, Result};
 pub use element::ElementType;
+pub use export::{Export, export};
 pub use model::{Model, Outputs};
 pub use proto::{Dimension, Type, ValueInfo};
 pub use tensor::TypedTensor;
