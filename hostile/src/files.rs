@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 
 mod archives;
 mod arrays;
+mod onnx;
 mod pictures;
 mod tables;
 mod tensors;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Hostile> {
     files.extend(tables::files());
     files.extend(tensors::files());
     files.extend(pictures::files());
+    files.extend(onnx::files());
     files
 }
 

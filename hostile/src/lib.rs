@@ -37,7 +37,7 @@ pub struct Parser {
 }
 
 /// All parsers.
-pub const PARSERS: [Parser; 8] = [
+pub const PARSERS: [Parser; 9] = [
     // Each byte may become a number of eight bytes, which is copied once.
     Parser { name: "idx", parse: idx, memory_per_byte: 24 * 1032 },
     Parser { name: "tar", parse: tar, memory_per_byte: 16 },
@@ -49,6 +49,8 @@ pub const PARSERS: [Parser; 8] = [
     // One bit may become a pixel of four bytes, then three bytes, then three
     // channels.
     Parser { name: "image", parse: image, memory_per_byte: 8 * 10 * 1032 },
+    // Two bytes may be a node, which is then a step.
+    Parser { name: "onnx", parse: onnx, memory_per_byte: 1024 },
 ];
 
 /// An IDX array, gzipped or not: of bytes, and of numbers of any type.
@@ -167,6 +169,11 @@ pub fn safetensors(bytes: &[u8]) -> Result<()> {
 /// A PNG or JPEG picture.
 pub fn image(bytes: &[u8]) -> Result<()> {
     decode_image(bytes, false).map(drop)
+}
+
+/// An ONNX model; it is checked completely, but not run.
+pub fn onnx(bytes: &[u8]) -> Result<()> {
+    dendra_onnx::Model::parse(bytes).map(drop)
 }
 
 /// Runs a parser on any bytes, as a fuzz target does.

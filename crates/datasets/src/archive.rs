@@ -1,10 +1,10 @@
-//! Archives, unpacked without ever leaving their folder.
+//! Unpacking archives, safely within a folder.
 //!
-//! An archive is not trusted. Names that lead elsewhere, links and devices,
-//! names that come twice, and more bytes than the caller allows are refused;
-//! what an archive holds is unpacked into a fresh folder beside its place, so
-//! that no link that lies there can lead out, and moved there when all of it is
-//! whole.
+//! An archive is not trusted. These are errors: names that lead out of the
+//! folder, links and devices, names that occur twice, and more bytes than the
+//! caller allows. Files are unpacked into a new folder beside the target, so
+//! that no existing link can lead elsewhere, and moved to the target when the
+//! whole archive has been read.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -19,26 +19,28 @@ use tar::{Archive, EntryType, PaxExtensions};
 use crate::fault::Fault;
 use crate::gzip::{self, GzipReader};
 
-/// The longest name of an entry, in bytes.
+/// The largest length of an entry's name, in bytes.
 const LONGEST_NAME: u64 = 4096;
 
-/// The most folders within each other.
+/// The largest depth of nested folders.
 const DEEPEST: usize = 64;
 
-/// The most entries of an archive.
+/// The largest number of entries in an archive.
 const MOST_ENTRIES: u64 = 100_000;
 
-/// Unpacks a tar archive, gzipped or not, into `folder`, which is made where it
-/// is missing. What it replaces stays until the new is whole.
+/// Unpacks a tar archive, gzipped or not, into `folder`, which is created if it
+/// does not exist. Files that it replaces stay until the whole archive has been
+/// read.
 ///
-/// The archive may hold `most_bytes` bytes in all.
+/// The archive may contain at most `most_bytes` bytes.
 ///
 /// # Errors
 ///
 /// An error with the path of the archive, when it is truncated or damaged,
-/// holds more than allowed, or an entry is neither a file nor a folder, comes
-/// twice or would lie outside of the folder; an error with the path of the
-/// folder, when that cannot be written. Nothing is left behind then.
+/// contains more bytes than allowed, or an entry is neither a file nor a
+/// folder, occurs twice or would be outside the folder. An error with the path
+/// of the folder, when it cannot be written. No new files remain after an
+/// error.
 pub fn unpack_tar(
     archive: impl AsRef<Path>,
     folder: impl AsRef<Path>,
@@ -54,11 +56,11 @@ pub fn unpack_tar(
 }
 
 /// Calls `visit` with the path and the contents of each file of a tar archive
-/// in memory, gzipped or not, in their order.
+/// in memory, gzipped or not, in order.
 ///
 /// # Errors
 ///
-/// As [`unpack_tar`], without a path, and those of `visit`.
+/// Those of [`unpack_tar`], without a path, and those of `visit`.
 pub fn visit_tar(
     archive: &[u8],
     most_bytes: u64,
@@ -88,14 +90,15 @@ fn entries(
     most_bytes: u64,
     mut visit_file: impl FnMut(&Path, &mut dyn Read) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    // Headers and padding come on top of the contents.
+    // Headers and padding are added to the contents.
     let most = most_bytes.saturating_add(MOST_ENTRIES * 4 * BLOCK);
     let position = Cell::new(0);
     let mut archive = Archive::new(Counted { inner: archive.take(most), position: &position });
     let mut names = Names::default();
     let (mut left, mut count, mut end) = (most_bytes, 0, 0);
     let mut next = Extension::default();
-    // Raw entries: the crate would read names of any length into memory.
+    // Raw entries are used because the crate would read names of any length
+    // into memory.
     for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         let (kind, size) = (entry.header().entry_type(), entry.size());
@@ -116,7 +119,7 @@ fn entries(
         let name = name.unwrap_or_else(|| entry.path_bytes().into_owned());
         let path = inside(&name)?;
         if extended.is_some_and(|extended| extended != size) {
-            return Err(format!("{} has two sizes", path.display()).into());
+            return Err(format!("{} has two different sizes", path.display()).into());
         }
         names.add(&path, kind.is_dir())?;
         if kind.is_dir() {
@@ -124,7 +127,7 @@ fn entries(
         }
         if !(kind.is_file() || kind.is_contiguous()) {
             let message = format!(
-                "{} is neither a file nor a folder but of type {:?}",
+                "{} is neither a file nor a folder, but of type {:?}",
                 path.display(),
                 char::from(kind.as_byte())
             );
@@ -132,33 +135,33 @@ fn entries(
         }
         left = left
             .checked_sub(size)
-            .ok_or_else(|| format!("it holds more than the {most_bytes} bytes that are allowed"))?;
+            .ok_or_else(|| format!("it contains more than the allowed {most_bytes} bytes"))?;
         let mut contents = Whole { entry: &mut entry, left: size };
         visit_file(&path, &mut contents)?;
         io::copy(&mut contents, &mut io::sink())?;
     }
     if count == 0 {
-        return Err("it holds no entries: it is no tar archive, or an empty one".to_owned().into());
+        return Err("it has no entries: it is empty or not a tar archive".to_owned().into());
     }
     if position.get() < end.saturating_add(BLOCK) {
         return Err("it is truncated: its end is missing".to_owned().into());
     }
-    // Padding, which the decoder has to see for its checksum.
+    // The decoder must read the padding to verify its checksum.
     let mut rest = archive.into_inner().inner;
     rest.set_limit(MOST_PADDING + 1);
     if io::copy(&mut rest, &mut io::sink())? > MOST_PADDING {
-        return Err("it goes on after its end".to_owned().into());
+        return Err("it has data after its end".to_owned().into());
     }
     Ok(())
 }
 
-/// What headers and contents are padded to, in bytes.
+/// The block size to which headers and contents are padded, in bytes.
 const BLOCK: u64 = 512;
 
-/// The most bytes behind an archive's end.
+/// The largest number of bytes after an archive's end.
 const MOST_PADDING: u64 = 1 << 20;
 
-/// A reader that tells how far it is.
+/// A reader that counts the bytes read.
 struct Counted<'a, R> {
     inner: R,
     position: &'a Cell<u64>,
@@ -172,8 +175,8 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// The names in an archive, in small letters: some file systems do not tell
-/// large ones from them.
+/// The names in an archive in lower case, because some file systems do not
+/// distinguish upper and lower case.
 #[derive(Default)]
 struct Names {
     files: HashSet<String>,
@@ -181,16 +184,17 @@ struct Names {
 }
 
 impl Names {
-    /// Refuses a file that was there, and one name for a file and a folder.
+    /// Returns an error for a repeated file, and for a name that is both a file
+    /// and a folder.
     fn add(&mut self, path: &Path, is_folder: bool) -> Result<(), Fault> {
-        let twice = || Err(format!("it holds {} twice", path.display()).into());
+        let twice = || Err(format!("it contains {} twice", path.display()).into());
         let lower = |path: &Path| path.to_string_lossy().to_lowercase();
         for folder in path.ancestors().skip(usize::from(!is_folder)) {
             let folder = lower(folder);
             if self.files.contains(&folder) {
                 return twice();
             }
-            // Those above it are known, too.
+            // The folders above a known folder are known, too.
             if !self.folders.insert(folder) {
                 break;
             }
@@ -209,7 +213,7 @@ impl Names {
     }
 }
 
-/// What a header that comes before says of the next entry.
+/// Values for the next entry from a header before it.
 #[derive(Default)]
 struct Extension {
     name: Option<Vec<u8>>,
@@ -239,7 +243,7 @@ impl Extension {
                 b"size" => {
                     let size = extension.value().ok().and_then(|size| size.parse().ok());
                     self.size =
-                        Some(size.ok_or("an extended header has a size that is none".to_owned())?);
+                        Some(size.ok_or("an extended header has an invalid size".to_owned())?);
                 }
                 _ => {}
             }
@@ -248,7 +252,7 @@ impl Extension {
     }
 }
 
-/// The contents of an entry, of which none may be missing.
+/// The contents of an entry. A missing part is an error.
 struct Whole<'a, R> {
     entry: &'a mut R,
     left: u64,
@@ -265,7 +269,7 @@ impl<R: Read> Read for Whole<'_, R> {
     }
 }
 
-/// The path of an entry, if it stays in the folder on every system.
+/// The path of an entry, if it is within the folder on every system.
 fn inside(name: &[u8]) -> Result<PathBuf, Fault> {
     let shown = || format!("\"{}\"", name[..name.len().min(80)].escape_ascii());
     let text =
@@ -287,7 +291,7 @@ fn inside(name: &[u8]) -> Result<PathBuf, Fault> {
     Ok(path)
 }
 
-/// Writes a file below `folder`.
+/// Writes a file in `folder`.
 fn write(folder: &Path, path: &Path, contents: &mut dyn Read) -> Result<(), Fault> {
     let path = folder.join(path);
     if let Some(parent) = path.parent() {
@@ -299,8 +303,8 @@ fn write(folder: &Path, path: &Path, contents: &mut dyn Read) -> Result<(), Faul
     Ok(file.sync_all()?)
 }
 
-/// Lets `fill` fill a fresh folder within `folder`, and moves what it holds out
-/// of there when that has succeeded.
+/// Calls `fill` with a new folder within `folder`, and moves its contents to
+/// `folder` if that succeeds.
 fn into_place(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let disk = |error| Error::io(folder, error);
@@ -309,17 +313,17 @@ fn into_place(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<(
     let fresh = folder.join(format!(".unpacking-{}-{number}", std::process::id()));
     fs::create_dir(&fresh).map_err(disk)?;
     let outcome = fill(&fresh).and_then(|()| move_all(&fresh, folder).map_err(disk));
-    // What could not be moved is not wanted; an error in that changes nothing.
+    // What is left is not needed; a failure to remove it does not matter.
     let _ = fs::remove_dir_all(&fresh);
     outcome
 }
 
-/// Moves what `from` holds into `to`, replacing what is there.
+/// Moves the contents of `from` into `to`, replacing existing files.
 fn move_all(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
-        // A folder cannot be renamed onto one that holds something.
+        // A folder cannot be renamed to one that is not empty.
         let old = from.with_extension("old");
         let replaced = fs::symlink_metadata(&target).is_ok_and(|about| about.is_dir());
         if replaced {
@@ -331,13 +335,13 @@ fn move_all(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     File::open(to).and_then(|folder| folder.sync_all()).or_else(|error| {
-        // Windows opens no folders.
+        // On Windows, folders cannot be opened.
         if cfg!(windows) { Ok(()) } else { Err(error) }
     })
 }
 
-/// Unpacks those files of a zip archive that `wanted` gives a new name, each
-/// of at most `most_bytes`, into `folder`.
+/// Unpacks the files of a zip archive for which `wanted` returns a new name,
+/// each of at most `most_bytes`, into `folder`.
 #[cfg(feature = "download")]
 pub(crate) fn unpack_zip(
     archive: &Path,

@@ -1,14 +1,16 @@
-//! The user's cache folder, by the customs of each system.
+//! The user's cache folder, by the conventions of each system.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The folder for Dendra's downloads, or `None` when the environment names no
-/// place for it: `$XDG_CACHE_HOME/dendra` or `~/.cache/dendra`,
-/// `~/Library/Caches/dendra` on macOS, `%LOCALAPPDATA%\dendra` on Windows.
+/// The folder for Dendra's downloads: `$XDG_CACHE_HOME/dendra` or
+/// `~/.cache/dendra`, `~/Library/Caches/dendra` on macOS,
+/// `%LOCALAPPDATA%\dendra` on Windows. `None` when the environment variables
+/// are not set.
 pub(crate) fn cache_dir(environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // The XDG specification asks to ignore relative paths; elsewhere, one
-    // would make the cache depend on the working directory.
+    // The XDG specification requires that relative paths are ignored. On other
+    // systems, a relative path would make the cache depend on the working
+    // directory.
     let folder =
         |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = if cfg!(windows) {

@@ -1,6 +1,6 @@
 //! The binary files of CIFAR-10 and CIFAR-100: records of one or two label
-//! bytes and 3,072 bytes of a 32×32 image, red, green and blue one after the
-//! other (<https://www.cs.toronto.edu/~kriz/cifar.html>).
+//! bytes and the 3,072 bytes of a 32×32 image, with the red, green and blue
+//! channel one after the other (<https://www.cs.toronto.edu/~kriz/cifar.html>).
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -8,45 +8,45 @@ use std::path::{Path, PathBuf};
 
 use dendra_tensor::{Error, Result, Tensor};
 
+use crate::digit_files::check_folder;
 use crate::fault::Fault;
 use crate::images::ImageDataset;
 
 /// The bytes of an image.
 const IMAGE: usize = 3 * 32 * 32;
 
-/// The most bytes a file may have, well over ten times those of the original.
+/// The largest size of a file, well over ten times that of the originals.
 const MOST_BYTES: u64 = 1 << 31;
 
-/// What the files of a CIFAR set hold.
+/// The files of a CIFAR data set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CifarFiles {
     pub(crate) title: &'static str,
-    /// The folder that the archive has them in.
+    /// Their folder in the archive.
     pub(crate) folder: &'static str,
     pub(crate) train: &'static [&'static str],
     pub(crate) test: &'static [&'static str],
     pub(crate) records: Records,
 }
 
-/// What a record holds before its image.
+/// The part of a record before its image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Records {
     /// The number of labels.
     pub(crate) labels: usize,
-    /// Which of them counts.
+    /// The index of the label that is used.
     pub(crate) label: usize,
     pub(crate) classes: usize,
 }
 
-/// Records with one label of ten.
+/// Records with one label out of ten.
 pub(crate) const TEN: Records = Records { labels: 1, label: 0, classes: 10 };
 
 impl CifarFiles {
-    /// Training and test images from the files in `folder`, or in the folder
-    /// within it that the archive makes.
+    /// Reads the training and test images from the files in `folder`, or in its
+    /// subfolder of the archive's name.
     pub(crate) fn read(&self, folder: &Path) -> Result<(ImageDataset, ImageDataset)> {
-        let place = folder.read_dir().map_err(|error| Error::io(folder, error))?;
-        drop(place);
+        check_folder(folder, &[self.train, self.test].concat())?;
         let nested = folder.join(self.folder);
         let folder = if nested.is_dir() { nested } else { folder.to_path_buf() };
         let names = || self.train.iter().chain(self.test);
@@ -69,7 +69,7 @@ impl CifarFiles {
 }
 
 impl Records {
-    /// The images of several files, one after the other.
+    /// Reads the images of several files, one after the other.
     fn read_all(self, paths: Vec<PathBuf>) -> Result<ImageDataset> {
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         for path in paths {
@@ -129,8 +129,8 @@ impl Records {
     }
 }
 
-/// Reads the images of a CIFAR-10 file that is in memory: records of a label
-/// byte and 3,072 bytes of an image.
+/// Reads the images of a CIFAR-10 file in memory: records of a label byte and
+/// the 3,072 bytes of an image.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, parse_cifar10};
@@ -143,7 +143,8 @@ impl Records {
 ///
 /// # Errors
 ///
-/// When there are no records, the last is cut off, or a label is above 9.
+/// When there are no records, the last one is incomplete, or a label is above
+/// 9.
 pub fn parse_cifar10(bytes: &[u8]) -> Result<ImageDataset> {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     TEN.read(bytes, bytes.len() as u64, &mut images, &mut labels)

@@ -1,5 +1,5 @@
-//! Data sets made of other data sets: one after the other, changed by a
-//! function, kept in memory.
+//! Data sets made of other data sets: concatenated, changed by a function, or
+//! kept in memory.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -23,28 +23,29 @@ use crate::samples::Samples;
 #[derive(Clone, Debug)]
 pub struct ConcatDataset<D> {
     parts: Vec<D>,
-    /// Where each part begins, and where the last ends.
+    /// The index of the first sample of each part, and at last the total number
+    /// of samples.
     starts: Vec<usize>,
 }
 
 impl<D: Dataset> ConcatDataset<D> {
-    /// Puts the data sets one after the other.
+    /// Concatenates data sets.
     ///
     /// # Errors
     ///
-    /// When there is none, or their samples differ in shape or in the number
-    /// of classes.
+    /// When there is no data set, or their samples differ in shape or in the
+    /// number of classes.
     pub fn new(parts: Vec<D>) -> Result<Self> {
-        let place = "ConcatDataset::new";
+        let context = "ConcatDataset::new";
         let Some(first) = parts.first() else {
-            return Err(Error::argument(place, "expected at least one data set, got none"));
+            return Err(Error::argument(context, "expected at least one data set, got none"));
         };
         for (index, part) in parts.iter().enumerate() {
             let (expected, found) = (first.input_shape(), part.input_shape());
             if expected != found {
                 let message =
-                    format!("the samples of part 0 have shape {expected}, of part {index} {found}");
-                return Err(Error::shape(place, message));
+                    format!("expected samples of shape {expected}, got {found} in part {index}");
+                return Err(Error::shape(context, message));
             }
             if part.classes() != first.classes() {
                 let message = format!(
@@ -52,7 +53,7 @@ impl<D: Dataset> ConcatDataset<D> {
                     first.classes(),
                     part.classes()
                 );
-                return Err(Error::argument(place, message));
+                return Err(Error::argument(context, message));
             }
         }
         let mut starts = vec![0];
@@ -63,7 +64,7 @@ impl<D: Dataset> ConcatDataset<D> {
         Ok(Self { parts, starts })
     }
 
-    /// The data sets.
+    /// The concatenated data sets.
     pub fn parts(&self) -> &[D] {
         &self.parts
     }
@@ -76,12 +77,13 @@ impl<D: Dataset<Input: Samples, Target: Samples>> ConcatDataset<D> {
         batch: impl Fn(usize, &[usize]) -> Result<Batch<D>>,
     ) -> Result<Batch<D>> {
         check_indices("ConcatDataset", indices, self.len())?;
-        // What each part gives, and where in it the wanted samples are.
+        // The indices to gather from each part, and the position of each sample
+        // among them.
         let mut wanted = vec![Vec::new(); self.parts.len()];
-        let mut places = Vec::with_capacity(indices.len());
+        let mut positions = Vec::with_capacity(indices.len());
         for &index in indices {
             let part = self.starts.partition_point(|&start| start <= index) - 1;
-            places.push((part, wanted[part].len()));
+            positions.push((part, wanted[part].len()));
             wanted[part].push(index - self.starts[part]);
         }
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
@@ -100,7 +102,7 @@ impl<D: Dataset<Input: Samples, Target: Samples>> ConcatDataset<D> {
             return Ok((inputs.remove(0), targets.remove(0)));
         }
         let order: Vec<usize> =
-            places.into_iter().map(|(part, place)| begins[part] + place).collect();
+            positions.into_iter().map(|(part, position)| begins[part] + position).collect();
         let inputs = Samples::join(&inputs.iter().collect::<Vec<_>>())?;
         let targets = Samples::join(&targets.iter().collect::<Vec<_>>())?;
         Ok((D::Input::choose(&inputs, &order)?, D::Target::choose(&targets, &order)?))
@@ -128,7 +130,8 @@ impl<D: Dataset<Input: Samples, Target: Samples>> Dataset for ConcatDataset<D> {
     }
 
     fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<D>> {
-        // The parts number their samples alike, which must not tie them.
+        // Samples of different parts can have the same index; different seeds
+        // make their random changes independent.
         let seed = |part: usize| draw.seed().wrapping_add((part as u64) << 32);
         self.gather(indices, |part, indices| {
             self.parts[part].batch_at(indices, &draw.with_seed(seed(part)))
@@ -141,7 +144,7 @@ impl<D: Dataset<Input: Samples, Target: Samples>> Dataset for ConcatDataset<D> {
     }
 }
 
-/// Another data set whose batches a function changes.
+/// Another data set whose batches are changed by a function.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, MapDataset, moons};
@@ -165,20 +168,20 @@ where
     I: Send,
     T: Send,
 {
-    /// The data set whose batches are those of `dataset` after `function`. It
-    /// must treat the samples one by one: the batches are cut anyhow.
+    /// A data set whose batches are `function` of those of `dataset`. The
+    /// function must treat the samples independently, because the batches vary.
     pub fn new(dataset: D, function: F) -> Self {
         Self { dataset, function, input_shape: None, classes: None }
     }
 
-    /// The shape of one changed input, where it is not that of the data set.
+    /// Sets the shape of one changed input, if it is not that of the data set.
     #[must_use]
     pub fn with_input_shape(mut self, shape: impl Into<Shape>) -> Self {
         self.input_shape = Some(shape.into());
         self
     }
 
-    /// The number of classes, where the changed targets are class labels.
+    /// Sets the number of classes, if the changed targets are class labels.
     #[must_use]
     pub fn with_classes(mut self, classes: usize) -> Self {
         self.classes = Some(classes);
@@ -217,11 +220,11 @@ where
     }
 }
 
-/// Another data set whose samples stay in memory once they were gathered: for
-/// samples that cost something to read, such as files.
+/// Another data set whose samples stay in memory once they were gathered. This
+/// suits samples that are slow to read, such as files.
 ///
-/// What is kept is what [`Dataset::batch`] gives, so random changes belong
-/// around the cache and not within it.
+/// The cache keeps the result of [`Dataset::batch`]. Apply random changes to
+/// the cached data set, not inside it.
 ///
 /// ```
 /// use dendra_datasets::{CachedDataset, Dataset, moons};
@@ -236,7 +239,7 @@ pub struct CachedDataset<D: Dataset> {
     samples: Vec<OnceLock<Batch<D>>>,
 }
 
-/// Without the samples.
+/// Prints everything except the samples.
 impl<D: Dataset + fmt::Debug> fmt::Debug for CachedDataset<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedDataset").field("dataset", &self.dataset).finish_non_exhaustive()
@@ -244,13 +247,13 @@ impl<D: Dataset + fmt::Debug> fmt::Debug for CachedDataset<D> {
 }
 
 impl<D: Dataset<Input: Samples, Target: Samples>> CachedDataset<D> {
-    /// Nothing gathered yet.
+    /// An empty cache.
     pub fn new(dataset: D) -> Self {
         let samples = (0..dataset.len()).map(|_| OnceLock::new()).collect();
         Self { dataset, samples }
     }
 
-    /// How many samples are in memory.
+    /// The number of samples in memory.
     pub fn cached(&self) -> usize {
         self.samples.iter().filter(|sample| sample.get().is_some()).count()
     }
@@ -286,10 +289,11 @@ where
             if indices.is_empty() {
                 return Ok((inputs, targets));
             }
-            for (place, &index) in missing.iter().enumerate() {
-                // A copy of its own, so that the whole batch is not kept for it.
-                let (x, y) = (inputs.choose(&[place])?, targets.choose(&[place])?);
-                // Another thread may have been there first, with the same.
+            for (position, &index) in missing.iter().enumerate() {
+                // A separate copy, so that the memory of the batch can be
+                // freed.
+                let (x, y) = (inputs.choose(&[position])?, targets.choose(&[position])?);
+                // Another thread may have stored the same sample first.
                 let _ = self.samples[index].set((x, y));
             }
         }

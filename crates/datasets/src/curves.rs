@@ -1,5 +1,5 @@
-//! Small generated regressions: [`friedman`], [`linear`] and [`sine`], each the
-//! same for the same seed.
+//! Small generated regressions: [`friedman`], [`linear`] and [`sine`]. The same
+//! seed gives the same data.
 
 use std::f64::consts::{PI, TAU};
 
@@ -8,15 +8,15 @@ use dendra_tensor::{Result, Rng, Tensor};
 use crate::points::check_deviation;
 use crate::tensors::TensorDataset;
 
-/// A regression with five inputs: inputs of shape `[n, 5]`, drawn evenly from
-/// [0, 1], and targets of shape `[n, 1]` in [0, 1].
+/// A regression with five inputs: inputs of shape `[n, 5]`, uniformly
+/// distributed in [0, 1], and targets of shape `[n, 1]` in [0, 1].
 ///
 /// The target is Friedman's first function, `10 sin(π x₀ x₁) + 20 (x₂ − ½)² +
-/// 10 x₃ + 5 x₄`, divided by 30 (J. Friedman: "Multivariate adaptive
-/// regression splines", The Annals of Statistics 19(1), 1991; scikit-learn's
-/// `make_friedman1`). Samples whose target is within 0.1 of one half are
-/// drawn again, so that "is it above one half?" has a clear answer, too: about
-/// as often yes as no.
+/// 10 x₃ + 5 x₄`, divided by 30 (J. Friedman: "Multivariate adaptive regression
+/// splines", The Annals of Statistics 19(1), 1991; scikit-learn's
+/// `make_friedman1`). Samples whose target is within 0.1 of one half are drawn
+/// again, so that the question "is it above one half?" is a clear binary
+/// classification with about equal classes.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, friedman};
@@ -44,11 +44,11 @@ pub fn friedman(n: usize, seed: u64) -> TensorDataset<f32> {
         .expect("there are five inputs and a target for each sample")
 }
 
-/// A linear regression: inputs of shape `[n, weights]` of the standard normal
+/// A linear regression: inputs of shape `[n, weights]` from the standard normal
 /// distribution, and targets `weights · x + bias + noise` of shape `[n, 1]`.
 ///
-/// `noise` is the standard deviation of what is added to each target. A model
-/// has learnt it when it has found the weights and the bias.
+/// `noise` is the standard deviation of the noise that is added to each target.
+/// A trained model has found the weights and the bias.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, linear};
@@ -78,11 +78,11 @@ pub fn linear(
     })
 }
 
-/// A sine wave: inputs of shape `[n, 1]`, drawn evenly from [−1, 1], and
-/// targets `sin(2π · periods / 2 · x) + noise` of shape `[n, 1]`, which goes
-/// through `periods` periods.
+/// A sine wave: inputs of shape `[n, 1]`, uniformly distributed in [−1, 1], and
+/// targets `sin(2π · periods / 2 · x) + noise` of shape `[n, 1]`, so that there
+/// are `periods` periods.
 ///
-/// `noise` is the standard deviation of what is added to each target.
+/// `noise` is the standard deviation of the noise that is added to each target.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub fn sine(n: usize, periods: f64, noise: f64, seed: u64) -> Result<TensorDatas
     })
 }
 
-/// Makes `n` samples with `sample`, which fills in the inputs and returns the
+/// Makes `n` samples with `sample`, which writes the inputs and returns the
 /// target.
 fn regression(
     n: usize,

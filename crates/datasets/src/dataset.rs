@@ -1,5 +1,5 @@
-//! The [`Dataset`] trait: what a loader and a trainer need to know of a data
-//! set, and parts of one as data sets of their own.
+//! The [`Dataset`] trait, by which loaders and trainers read data, and subsets
+//! of data sets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use dendra_tensor::{Error, Result, Rng, Shape};
 
 use crate::draw::Draw;
 
-/// What a training step gets: the inputs and the targets of some samples, the
-/// samples along the first axis of both.
+/// A batch of samples: the inputs and the targets. The first axis of both runs
+/// over the samples.
 pub type Batch<D> = (<D as Dataset>::Input, <D as Dataset>::Target);
 
-/// A finite set of samples, each an input with its target, gathered by index.
+/// A finite set of samples, each an input with its target, accessed by index.
 ///
-/// A data set is read through a shared reference and never changes, so it can
-/// be shared between threads. To write one, say how many samples there are, how
-/// one input is shaped and how a batch is put together:
+/// A data set is read through a shared reference and does not change, so
+/// threads can share it. To implement one, define the number of samples, the
+/// shape of an input, and how a batch is gathered:
 ///
 /// ```
 /// use dendra_datasets::{Batch, Dataset};
@@ -50,13 +50,13 @@ pub type Batch<D> = (<D as Dataset>::Input, <D as Dataset>::Target);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no data set",
+    message = "`{Self}` is not a data set",
     note = "two tensors become one by `TensorDataset::new(inputs, targets)?`, or \
             `TensorDataset::classification` for class labels; other samples by `SampleDataset`"
 )]
 pub trait Dataset: Sync {
     /// A batch of inputs: `Tensor<f32>` of shape `[batch, ..input_shape]`,
-    /// token ids `Tensor<i64>`, or whatever the model takes.
+    /// token ids `Tensor<i64>`, or another type that the model takes.
     type Input: Send;
     /// A batch of targets: `Tensor<i64>` of shape `[batch]` for class labels,
     /// `Tensor<f32>` for regression.
@@ -70,21 +70,21 @@ pub trait Dataset: Sync {
         self.len() == 0
     }
 
-    /// The shape of one sample's input, without the batch axis, where the
-    /// inputs are one tensor and all have the same; `[]` otherwise, and unless
-    /// written.
+    /// The shape of one sample's input, without the batch axis, if the inputs
+    /// are one tensor and all have the same shape; otherwise, and by default,
+    /// `[]`.
     fn input_shape(&self) -> Shape {
         Shape::scalar()
     }
 
-    /// The number of classes when the targets are class labels in
-    /// `0..classes`, checked; `None` otherwise.
+    /// The number of classes, if the targets are class labels, all of which are
+    /// known to be in `0..classes`; `None` otherwise.
     fn classes(&self) -> Option<usize> {
         None
     }
 
-    /// Gathers the samples with the given indices, in that order; an index may
-    /// repeat.
+    /// Gathers the samples with the given indices, in this order. An index may
+    /// occur several times.
     ///
     /// # Errors
     ///
@@ -92,29 +92,30 @@ pub trait Dataset: Sync {
     /// be read.
     fn batch(&self, indices: &[usize]) -> Result<Batch<Self>>;
 
-    /// Gathers the samples as [`batch`](Dataset::batch) does, changed at random
-    /// as this draw has it: what a [`DataLoader`](crate::DataLoader) calls.
+    /// Gathers the samples like [`batch`](Dataset::batch), with the random
+    /// changes of this draw. [`DataLoader`](crate::DataLoader) calls this
+    /// method.
     ///
-    /// A data set without anything random leaves this method alone; one that
-    /// wraps another hands the draw on.
+    /// Only data sets with random changes implement it; one that wraps another
+    /// data set passes the draw on.
     ///
     /// # Errors
     ///
-    /// As [`batch`](Dataset::batch).
+    /// Those of [`batch`](Dataset::batch).
     fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
         let _ = draw;
         self.batch(indices)
     }
 
-    /// The class of every sample, where the data set has classes and knows
-    /// them without reading the inputs: what
+    /// The class of every sample, if the data set has classes and knows them
+    /// without reading the inputs.
     /// [`split_stratified`](Dataset::split_stratified) and
-    /// [`DataLoader::balanced`](crate::DataLoader::balanced) go by.
+    /// [`DataLoader::balanced`](crate::DataLoader::balanced) use them.
     fn labels(&self) -> Option<Vec<i64>> {
         None
     }
 
-    /// The samples with the given indices as a data set of their own.
+    /// A data set of the samples with the given indices.
     ///
     /// # Errors
     ///
@@ -134,9 +135,9 @@ pub trait Dataset: Sync {
         Subset { indices: (0..count.min(self.len())).collect(), dataset: self }
     }
 
-    /// Deals the samples at random into two parts, the first holding
-    /// `fraction` of them (rounded to the nearest count): a training and a
-    /// validation set, say.
+    /// Splits the samples at random into two parts, for example a training and
+    /// a validation set. The first has `fraction` of the samples, rounded to
+    /// the nearest number.
     ///
     /// ```
     /// use dendra_datasets::{Dataset, moons};
@@ -150,8 +151,7 @@ pub trait Dataset: Sync {
     ///
     /// # Errors
     ///
-    /// When `fraction` is not between 0 and 1, or leaves one part without
-    /// samples.
+    /// When `fraction` is not between 0 and 1, or a part would be empty.
     fn split(&self, fraction: f64, rng: &mut Rng) -> Result<(Subset<&Self>, Subset<&Self>)>
     where
         Self: Sized,
@@ -162,14 +162,14 @@ pub trait Dataset: Sync {
         Ok((Subset { dataset: self, indices: first }, Subset { dataset: self, indices: second }))
     }
 
-    /// As [`split`](Dataset::split), with each class dealt out in the same
-    /// proportion: both parts hold as many samples of every class as its share
-    /// asks for, give or take one.
+    /// Like [`split`](Dataset::split), but splits each class in the same
+    /// proportion: the number of samples of a class in each part differs from
+    /// its exact share by at most one.
     ///
     /// # Errors
     ///
-    /// When `fraction` is not between 0 and 1 or leaves one part without
-    /// samples, or the data set does not tell its [`labels`](Dataset::labels).
+    /// When `fraction` is not between 0 and 1, a part would be empty, or the
+    /// data set does not know its [`labels`](Dataset::labels).
     fn split_stratified(
         &self,
         fraction: f64,
@@ -178,15 +178,15 @@ pub trait Dataset: Sync {
     where
         Self: Sized,
     {
-        let place = "Dataset::split_stratified";
-        share(place, fraction, self.len(), "samples")?;
-        let (first, second) = stratified(&known_labels(place, self)?, fraction, rng);
-        check_parts(place, fraction, [first.len(), second.len()], "samples")?;
+        let context = "Dataset::split_stratified";
+        share(context, fraction, self.len(), "samples")?;
+        let (first, second) = stratified(&known_labels(context, self)?, fraction, rng);
+        check_parts(context, fraction, [first.len(), second.len()], "samples")?;
         Ok((Subset { dataset: self, indices: first }, Subset { dataset: self, indices: second }))
     }
 }
 
-/// Data sets behind pointers are data sets.
+/// Pointers to data sets are data sets.
 macro_rules! behind {
     ($($pointer:ty, where D: $bound:path;)*) => {$(
         impl<D: Dataset + $bound + ?Sized> Dataset for $pointer {
@@ -225,8 +225,8 @@ behind! {
     Arc<D>, where D: Send;
 }
 
-/// Some samples of another data set, in an order of their own; see
-/// [`Dataset::subset`], [`Dataset::take`] and [`Dataset::split`].
+/// Some samples of another data set, in any order; see [`Dataset::subset`],
+/// [`Dataset::take`] and [`Dataset::split`].
 #[derive(Clone, Debug)]
 pub struct Subset<D> {
     dataset: D,
@@ -234,7 +234,8 @@ pub struct Subset<D> {
 }
 
 impl<D: Dataset> Subset<D> {
-    /// The samples of `dataset` with the given indices; an index may repeat.
+    /// The samples of `dataset` with the given indices. An index may occur
+    /// several times.
     ///
     /// # Errors
     ///
@@ -244,7 +245,7 @@ impl<D: Dataset> Subset<D> {
         Ok(Self { dataset, indices })
     }
 
-    /// The samples' indices in the other data set.
+    /// The indices of the samples in the other data set.
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }
@@ -254,8 +255,8 @@ impl<D: Dataset> Subset<D> {
         &self.dataset
     }
 
-    /// Where the samples with these indices are in the other data set.
-    fn places(&self, indices: &[usize]) -> Result<Vec<usize>> {
+    /// The indices in the other data set of these samples.
+    fn indices_within(&self, indices: &[usize]) -> Result<Vec<usize>> {
         check_indices("Subset", indices, self.indices.len())?;
         Ok(indices.iter().map(|&index| self.indices[index]).collect())
     }
@@ -278,11 +279,11 @@ impl<D: Dataset> Dataset for Subset<D> {
     }
 
     fn batch(&self, indices: &[usize]) -> Result<Batch<D>> {
-        self.dataset.batch(&self.places(indices)?)
+        self.dataset.batch(&self.indices_within(indices)?)
     }
 
     fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<D>> {
-        self.dataset.batch_at(&self.places(indices)?, draw)
+        self.dataset.batch_at(&self.indices_within(indices)?, draw)
     }
 
     fn labels(&self) -> Option<Vec<i64>> {
@@ -291,30 +292,32 @@ impl<D: Dataset> Dataset for Subset<D> {
     }
 }
 
-/// The labels of a data set that has to know them.
-pub(crate) fn known_labels<D: Dataset + ?Sized>(place: &str, dataset: &D) -> Result<Vec<i64>> {
+/// The labels of a data set; an error if it does not know them.
+pub(crate) fn known_labels<D: Dataset + ?Sized>(context: &str, dataset: &D) -> Result<Vec<i64>> {
     let labels = dataset.labels().ok_or_else(|| {
-        let message = "the data set does not tell the classes of its samples: \
+        let message = "the data set does not know the classes of its samples: \
                        `Dataset::labels` gives none";
-        Error::argument(place, message)
+        Error::argument(context, message)
     })?;
     if labels.len() != dataset.len() {
         let (found, expected) = (labels.len(), dataset.len());
-        let message = format!("the data set tells {found} labels for its {expected} samples");
-        return Err(Error::data(place, message));
+        let message = format!(
+            "expected {expected} labels, one for each sample, got {found} from the data set"
+        );
+        return Err(Error::data(context, message));
     }
     Ok(labels)
 }
 
-/// Deals the samples out class by class, both parts in random order.
+/// Splits the samples of each class. Both parts are in random order.
 fn stratified(labels: &[i64], fraction: f64, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
     let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (index, &label) in labels.iter().enumerate() {
         classes.entry(label).or_default().push(index);
     }
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    // What rounding gives or takes is carried over to the next class, so that
-    // the parts' sizes are right, too.
+    // The rounding error is carried over to the next class, so that the sizes
+    // of the parts are exact.
     let mut owed = 0.0;
     for mut indices in classes.into_values() {
         rng.shuffle(&mut indices);
@@ -329,20 +332,20 @@ fn stratified(labels: &[i64], fraction: f64, rng: &mut Rng) -> (Vec<usize>, Vec<
     (first, second)
 }
 
-/// How many of `count` items are in the first part of a split, whose second
-/// part has the others. Refuses a fraction that leaves a part empty.
-pub(crate) fn share(place: &str, fraction: f64, count: usize, items: &str) -> Result<usize> {
+/// The number of items, of `count`, in the first part of a split. Returns an
+/// error for a fraction that leaves a part empty.
+pub(crate) fn share(context: &str, fraction: f64, count: usize, items: &str) -> Result<usize> {
     if !(0.0..=1.0).contains(&fraction) {
         let message = format!("`fraction` must be between 0 and 1, got {fraction}");
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     let first = (count as f64 * fraction).round() as usize;
-    check_parts(place, fraction, [first, count - first], items)?;
+    check_parts(context, fraction, [first, count - first], items)?;
     Ok(first)
 }
 
-/// Refuses a split that leaves a part empty.
-fn check_parts(place: &str, fraction: f64, parts: [usize; 2], items: &str) -> Result<()> {
+/// Returns an error for a split with an empty part.
+fn check_parts(context: &str, fraction: f64, parts: [usize; 2], items: &str) -> Result<()> {
     let [first, second] = parts;
     if first > 0 && second > 0 {
         return Ok(());
@@ -352,29 +355,32 @@ fn check_parts(place: &str, fraction: f64, parts: [usize; 2], items: &str) -> Re
          empty",
         first + second
     );
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
-/// Refuses indices that are not below `len`, naming the first.
-pub(crate) fn check_indices(place: &str, indices: &[usize], len: usize) -> Result<()> {
+/// Returns an error for indices that are not below `len`, which names the
+/// first.
+pub(crate) fn check_indices(context: &str, indices: &[usize], len: usize) -> Result<()> {
     match indices.iter().find(|&&index| index >= len) {
         None => Ok(()),
         Some(index) => {
-            let message = format!("there is no sample {index}, the data set holds {len}");
-            Err(Error::argument(place, message))
+            let message =
+                format!("expected indices below {len}, the number of samples, got {index}");
+            Err(Error::argument(context, message))
         }
     }
 }
 
-/// Refuses labels outside `0..classes`, naming the first and its sample.
-pub(crate) fn check_labels(place: &str, labels: &[i64], classes: usize) -> Result<()> {
+/// Returns an error for labels outside `0..classes`, which names the first and
+/// its sample.
+pub(crate) fn check_labels(context: &str, labels: &[i64], classes: usize) -> Result<()> {
     let is_class = |label: i64| usize::try_from(label).is_ok_and(|label| label < classes);
     match labels.iter().position(|&label| !is_class(label)) {
         None => Ok(()),
         Some(index) => {
             let label = labels[index];
             let message = format!("sample {index} has label {label}, expected one in 0..{classes}");
-            Err(Error::data(place, message))
+            Err(Error::data(context, message))
         }
     }
 }

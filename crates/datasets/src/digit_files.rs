@@ -1,5 +1,6 @@
-//! Sets of images in four IDX files, as MNIST and its relatives come.
+//! Image data sets in four IDX files, such as MNIST.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use dendra_tensor::{Error, Result, Tensor};
@@ -7,40 +8,54 @@ use dendra_tensor::{Error, Result, Tensor};
 use crate::idx::read_idx;
 use crate::images::ImageDataset;
 
-/// What the four files hold and what they are called.
+/// The contents and names of the four files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DigitFiles {
-    /// What the set is called.
+    /// The name of the data set.
     pub(crate) title: &'static str,
-    /// The stems of the names of the training images, training labels, test
-    /// images and test labels.
+    /// The first parts of the names of the training images, training labels,
+    /// test images and test labels.
     pub(crate) stems: [&'static str; 4],
     pub(crate) classes: usize,
-    /// The label of the first class.
+    /// The label of the first class in the files.
     pub(crate) first_label: u8,
-    /// Whether rows and columns are interchanged.
+    /// Whether rows and columns are swapped.
     pub(crate) transposed: bool,
 }
 
-/// MNIST's own names.
+/// The names of MNIST's files.
 pub(crate) const STEMS: [&str; 4] = ["train-images", "train-labels", "t10k-images", "t10k-labels"];
 
-/// What follows a stem: the separator varies.
+/// Checks that a folder can be listed.
+///
+/// # Errors
+///
+/// When it cannot: the message names the files that it should have.
+pub(crate) fn check_folder(folder: &Path, files: &[impl AsRef<str>]) -> Result<()> {
+    folder.read_dir().map(drop).map_err(|error| {
+        let files = files.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+        let message = format!("{error}; expected a folder with the files {files}");
+        Error::io(folder, io::Error::new(error.kind(), message))
+    })
+}
+
+/// The second parts of the names. The separator before them varies.
 const KINDS: [&str; 4] = ["idx3-ubyte", "idx1-ubyte", "idx3-ubyte", "idx1-ubyte"];
 
 impl DigitFiles {
-    /// A set under MNIST's names, with labels from 0 on.
+    /// A data set with MNIST's file names and labels from 0.
     pub(crate) const fn like_mnist(title: &'static str) -> Self {
         Self { title, stems: STEMS, classes: 10, first_label: 0, transposed: false }
     }
 
-    /// Training and test images from the files in a folder, gzipped or not,
-    /// whatever variants of their names they have.
+    /// Reads the training and test images from files in a folder, gzipped or
+    /// not, with any variant of their names.
     pub(crate) fn read(&self, folder: &Path) -> Result<(ImageDataset, ImageDataset)> {
         self.read_files(&self.find(folder)?)
     }
 
-    /// Training and test images from files as they are downloaded.
+    /// Reads the training and test images from files under their downloaded
+    /// names.
     pub(crate) fn read_downloaded(&self, folder: &Path) -> Result<(ImageDataset, ImageDataset)> {
         let mut kinds = KINDS.iter();
         self.read_files(&self.stems.map(|stem| {
@@ -50,8 +65,8 @@ impl DigitFiles {
     }
 
     fn find(&self, folder: &Path) -> Result<[PathBuf; 4]> {
-        let place = folder.read_dir().map_err(|error| Error::io(folder, error))?;
-        drop(place);
+        let files = self.stems.iter().zip(KINDS).map(|(stem, kind)| format!("{stem}-{kind}"));
+        check_folder(folder, &files.collect::<Vec<_>>())?;
         let names = self.stems.iter().zip(KINDS);
         let found = names.map(|(stem, kind)| {
             let names = ["-", "."].map(|separator| format!("{stem}{separator}{kind}"));
@@ -82,7 +97,7 @@ impl DigitFiles {
         Ok((train?, test?))
     }
 
-    /// Reads the images in one file with their labels in another.
+    /// Reads the images in one file and their labels in another.
     fn read_part(&self, images_path: &Path, labels_path: &Path) -> Result<ImageDataset> {
         let (images, labels) = rayon::join(|| read_idx(images_path), || read_idx(labels_path));
         let (images, labels) = (images?, labels?);
@@ -92,7 +107,7 @@ impl DigitFiles {
             return Err(Error::file(images_path, message));
         };
         if count == 0 {
-            return Err(Error::file(images_path, "it holds no images"));
+            return Err(Error::file(images_path, "it contains no images"));
         }
         if labels.shape()[..] != [count] {
             let message = format!(

@@ -1,13 +1,13 @@
-//! Digits as a hand would write them, made up on the spot.
+//! Generated images of handwritten digits.
 //!
-//! Each digit has a pen's path in several hands ([`skeletons`]). A sample
-//! draws one, shifts its points, bends it smoothly (the elastic distortion of
-//! P. Simard, D. Steinkraus and J. Platt: "Best practices for convolutional
-//! neural networks applied to visual document analysis", ICDAR 2003, applied
-//! to the path instead of the pixels), leans, turns and stretches it, and
-//! fits it into 20×20 pixels with its centre of mass in the middle of the
-//! 28×28, as MNIST does. A round pen of varying width then draws it with soft
-//! edges, and the ink gets some noise ([`pen`]).
+//! Each digit has the path of a pen in several styles ([`skeletons`]). A sample
+//! draws one style, shifts its points, bends it smoothly (the elastic
+//! distortion of P. Simard, D. Steinkraus and J. Platt: "Best practices for
+//! convolutional neural networks applied to visual document analysis", ICDAR
+//! 2003, applied to the path instead of the pixels), slants, rotates and
+//! stretches it, and fits it into 20×20 pixels with its centre of mass in the
+//! middle of the 28×28, as in MNIST. A round pen of varying width then draws it
+//! with soft edges, and noise is added to the ink ([`pen`]).
 
 mod pen;
 mod skeletons;
@@ -19,14 +19,14 @@ use crate::images::ImageDataset;
 use pen::Canvas;
 use skeletons::{Point, STYLES};
 
-/// The extent of an image in pixels.
+/// The height and width of an image in pixels.
 const SIZE: usize = 28;
 
-/// Generates `n` images of handwritten-like digits: 28×28 bytes, 0 for paper
-/// to 255 for ink, with labels 0 to 9, each as likely as another.
+/// Generates `n` images that resemble handwritten digits: 28×28 bytes, from 0
+/// for paper to 255 for ink, with labels 0 to 9, which are equally likely.
 ///
-/// Every image depends on `seed` and its index only, so that a larger set
-/// starts with the smaller one.
+/// Each image depends only on `seed` and its index, so a larger set starts with
+/// the images of a smaller one.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, digits};
@@ -52,8 +52,8 @@ pub fn digits(n: usize, seed: u64) -> ImageDataset {
         .expect("there is a label for each image, and each is a digit")
 }
 
-/// A number with mean 0 and the given standard deviation, never further out
-/// than 2.5 of them: no hand is that odd.
+/// A normally distributed number with mean 0 and the given standard deviation,
+/// limited to 2.5 standard deviations.
 fn spread(rng: &mut Rng, std: f32) -> f32 {
     (rng.normal() as f32).clamp(-2.5, 2.5) * std
 }
@@ -68,7 +68,7 @@ fn draw(digit: usize, rng: &mut Rng, image: &mut [u8]) {
         let mut points: Vec<Point> = Vec::with_capacity(stroke.len());
         for (index, &(x, y)) in stroke.iter().enumerate() {
             match points.last() {
-                // A corner stays one.
+                // A corner stays a corner.
                 Some(&last) if stroke[index - 1] == (x, y) => points.push(last),
                 _ => points.push((x + spread(rng, 0.025), y + spread(rng, 0.025))),
             }
@@ -82,15 +82,16 @@ fn draw(digit: usize, rng: &mut Rng, image: &mut [u8]) {
     canvas.print(image, rng);
 }
 
-/// How a digit is bent, stretched and leant.
+/// How a digit is bent, stretched and slanted.
 struct Hand {
-    /// The matrix that stretches, leans and turns.
+    /// The matrix that stretches, slants and rotates.
     matrix: [f32; 4],
     /// Displacements at the knots of a grid over the digit.
     bends: [[Point; KNOTS]; KNOTS],
 }
 
-/// The knots of the grid along each axis: a cubic spline with two intervals.
+/// The number of knots of the grid along each axis, for a cubic spline with two
+/// intervals.
 const KNOTS: usize = 5;
 
 impl Hand {
@@ -99,7 +100,8 @@ impl Hand {
         let lean = 0.15 + spread(rng, 0.2);
         let turn = spread(rng, 0.08);
         let (sin, cos) = (libm::sinf(turn), libm::cosf(turn));
-        // Turned · leant · stretched; a positive lean moves the top right.
+        // Rotation · slant · stretch; a positive slant moves the top to the
+        // right.
         let matrix = [cos * width, -cos * lean - sin, sin * width, cos - sin * lean];
         let bends = std::array::from_fn(|_| {
             std::array::from_fn(|_| (spread(rng, 0.07), spread(rng, 0.07)))
@@ -129,7 +131,7 @@ impl Hand {
     }
 }
 
-/// The first of the four knots that matter at a position, and their weights.
+/// The first of the four knots that influence a position, and their weights.
 fn weights(position: f32) -> (usize, [f32; 4]) {
     let intervals = KNOTS - 3;
     let scaled = (position * intervals as f32).clamp(0.0, intervals as f32);

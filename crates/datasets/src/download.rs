@@ -1,9 +1,9 @@
-//! Files from the network into a cache folder: from the first mirror that
-//! delivers, resumed when broken off, checked, and moved into place only when
-//! complete.
+//! Downloads of files into a cache folder: from the first mirror that has them,
+//! resumed after an interruption, verified, and renamed to their final name
+//! only when complete.
 //!
-//! The content is pinned by size and SHA-256, which is why the mirrors need
-//! not be trusted and plain http does.
+//! Size and SHA-256 of each file are fixed in the program, so the mirrors need
+//! not be trusted, and plain http is sufficient.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -20,34 +20,34 @@ pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 
-/// A file as its mirrors must deliver it.
+/// A file that mirrors must deliver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteFile {
     pub(crate) name: &'static str,
     pub(crate) bytes: u64,
-    /// In lower-case hexadecimal.
+    /// The checksum in lower-case hexadecimal.
     pub(crate) sha256: &'static str,
 }
 
-/// Why a download failed.
+/// The reason why a download failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// No mirror could be reached or had the file: the reasons. Nothing was
+    /// No mirror could be reached or had the file; the reasons. Nothing was
     /// transferred.
     Unreachable(String),
-    /// The network is there, but the file was broken off or wrong, or the disk
-    /// refused.
+    /// A mirror was reached, but the transfer was interrupted, the contents
+    /// were wrong, or the file could not be written.
     Failed(Error),
 }
 
-/// How long to wait for a mirror.
+/// Timeouts for a mirror.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// For a name to resolve, and again for a connection.
+    /// For resolving a name, and again for the connection.
     pub(crate) connect: Duration,
     /// For the response to a request.
     pub(crate) response: Duration,
-    /// For more of a body.
+    /// For the next part of a body.
     pub(crate) read: Duration,
 }
 
@@ -61,38 +61,38 @@ impl Default for Patience {
     }
 }
 
-/// How often a transfer may break off in a row without having got
-/// [`PROGRESS`] further.
+/// The number of interruptions in a row, without [`PROGRESS`] in between, after
+/// which a transfer fails.
 const ATTEMPTS: u32 = 3;
 
-/// What counts as progress, in bytes.
+/// The number of bytes that count as progress.
 const PROGRESS: u64 = 1 << 18;
 
-/// Brings files into a folder.
+/// Downloads files into a folder.
 pub(crate) struct Downloader<'a> {
-    /// Where the files lie: URLs that end before the slash and the name.
+    /// The folders on the mirrors: URLs without the slash and the file name.
     pub(crate) mirrors: &'a [String],
     pub(crate) folder: &'a Path,
     pub(crate) patience: Patience,
-    /// What is downloaded, for the progress bar; nothing is shown when `None`.
+    /// The name in the progress bar; with `None`, no bar is shown.
     pub(crate) title: Option<&'a str>,
 }
 
-/// Why one mirror did not deliver one file.
+/// The reason why a mirror did not deliver a file.
 enum Trouble {
-    /// No connection, no response, or no such file.
+    /// No connection, no response, or the mirror does not have the file.
     Unreachable(String),
-    /// The transfer began and broke off.
+    /// The transfer was interrupted.
     Broken(String),
-    /// What came is not the file.
+    /// The contents are wrong.
     Wrong(String),
-    /// The disk refused; no other mirror can help.
+    /// The file cannot be written, so no other mirror can help.
     Disk(Error),
 }
 
 impl Downloader<'_> {
-    /// Makes sure that all `files` lie complete in the folder; those that do
-    /// already are left alone. Several processes may do this at once.
+    /// Downloads those of `files` that are not complete in the folder. Several
+    /// processes may do this at the same time.
     pub(crate) fn fetch(&self, files: &[RemoteFile]) -> Result<(), Failure> {
         let disk = |error| Failure::Failed(Error::io(self.folder, error));
         fs::create_dir_all(self.folder).map_err(disk)?;
@@ -111,8 +111,8 @@ impl Downloader<'_> {
         Ok(())
     }
 
-    /// Lets one process in; the others wait, and then find the files there.
-    /// The lock goes with the returned file.
+    /// Locks the folder, so that other processes wait, and then find the files
+    /// complete. Dropping the returned file releases the lock.
     fn lock(&self) -> io::Result<File> {
         let path = self.folder.join(".lock");
         let lock = OpenOptions::new().create(true).append(true).open(path)?;
@@ -122,8 +122,8 @@ impl Downloader<'_> {
                 self.say(|title| format!("waiting for another process that downloads {title}"));
                 lock.lock()?;
             }
-            // A file system without locks. The rename and the checksum still
-            // keep a file that is in place whole.
+            // The file system does not support locks. Renaming and checksums
+            // still ensure that each file is complete.
             Err(TryLockError::Error(_)) => {}
         }
         Ok(lock)
@@ -159,7 +159,8 @@ impl Downloader<'_> {
 
     fn agent(&self) -> ureq::Agent {
         let config = ureq::Agent::config_builder();
-        // The mirrors of the tests are on this machine, where no proxy leads.
+        // The mirrors of the tests are on this machine, which a proxy does not
+        // reach.
         let config = if cfg!(test) { config.proxy(None) } else { config };
         config
             .http_status_as_error(false)
@@ -172,7 +173,8 @@ impl Downloader<'_> {
             .into()
     }
 
-    /// A bar on the terminal, or, where standard error is none, one line.
+    /// A progress bar on a terminal, or one line if standard error is not a
+    /// terminal.
     fn progress_bar(&self, bytes: u64) -> ProgressBar {
         let Some(title) = self.title.filter(|_| bytes > 0) else { return ProgressBar::hidden() };
         let bar = ProgressBar::new(bytes);
@@ -195,13 +197,13 @@ impl Downloader<'_> {
     }
 }
 
-/// One file on its way.
+/// The transfer of one file.
 struct Transfer<'a> {
     file: &'a RemoteFile,
     folder: &'a Path,
     agent: &'a ureq::Agent,
     bar: &'a ProgressBar,
-    /// The bytes of the files before this one.
+    /// The number of bytes in the files before this one.
     done: u64,
 }
 
@@ -220,7 +222,7 @@ impl Transfer<'_> {
                 }
                 Ok(()) => {
                     fs::remove_file(&part).map_err(disk(&part))?;
-                    // What was there before may have been the wrong part.
+                    // The existing part may have wrong contents.
                     if !resumed {
                         let message = format!(
                             "its SHA-256 is not {}: this is not the file",
@@ -245,7 +247,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Brings the part to its full length, going on from where it ends.
+    /// Downloads the rest of the part, from its end on.
     fn transfer(&self, url: &str) -> Result<(), Trouble> {
         let path = self.part();
         let disk = disk(&path);
@@ -304,7 +306,8 @@ impl Transfer<'_> {
                     return Err(Trouble::Broken(message));
                 }
                 Ok(count) => {
-                    // Bytes past the expected ones are not the file's.
+                    // Bytes beyond the expected length do not belong to the
+                    // file.
                     let count = count.min((expected - length) as usize);
                     part.write_all(&buffer[..count]).map_err(&disk)?;
                     length += count as u64;
@@ -329,7 +332,7 @@ fn disk(path: &Path) -> impl Fn(io::Error) -> Trouble {
     move |error| Trouble::Disk(Error::io(path, error))
 }
 
-/// Whether a file of the right size and SHA-256 lies at `path`.
+/// Whether `path` is a file of the right size and SHA-256.
 fn is_complete(file: &RemoteFile, path: &Path) -> bool {
     let digest = || -> io::Result<String> {
         let mut contents = File::open(path)?;

@@ -1,10 +1,10 @@
-//! [`Draw`]: what the random part of a data set depends on.
+//! [`Draw`]: the seed and epoch for the random changes of a data set.
 
 use dendra_tensor::Rng;
 
-/// The seed and the epoch that decide, together with a sample's index, how the
-/// sample is changed at random. Nothing else does: not the batch it is in, nor
-/// the thread that gathers it.
+/// The seed and the epoch that determine, together with a sample's index, the
+/// random changes of the sample. The changes do not depend on the batch of the
+/// sample or the thread that gathers it.
 ///
 /// ```
 /// use dendra_datasets::Draw;
@@ -17,12 +17,12 @@ use dendra_tensor::Rng;
 pub struct Draw {
     seed: u64,
     epoch: u64,
-    /// How many random data sets handed it on.
+    /// The number of random data sets that passed the draw on.
     depth: u64,
     background: bool,
 }
 
-/// The label of the streams for samples among those of a seed and an epoch.
+/// The label of the random streams of samples for a seed and an epoch.
 const SAMPLES: u64 = 0x5341_4d50_4c45;
 
 impl Draw {
@@ -47,14 +47,16 @@ impl Draw {
         epoch.fork(self.depth).fork(index as u64)
     }
 
-    /// The draw for the data set within a random one: with streams of its own.
+    /// The draw for the data set inside a random one, with its own random
+    /// streams.
     #[must_use]
     pub fn inner(self) -> Self {
         Self { depth: self.depth + 1, ..self }
     }
 
-    /// Whether a background thread of a loader asks. What it does should stay
-    /// on that thread, so that the other cores train.
+    /// Whether a background thread of a loader gathers the batch. If so, the
+    /// work should stay on that thread, because the other cores are used for
+    /// training.
     pub fn is_background(&self) -> bool {
         self.background
     }

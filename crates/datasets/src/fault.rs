@@ -1,18 +1,18 @@
-//! Why a file could not be read, before it is known which file it is.
+//! Errors of reading a file whose path is added later.
 
 use std::io;
 use std::path::Path;
 
 use dendra_tensor::Error;
 
-/// Why something could not be read; the path comes later.
+/// The reason why data could not be read, without a path.
 pub(crate) enum Fault {
     Io(io::Error),
     Contents(String),
 }
 
 impl Fault {
-    /// The error about the file at `path`.
+    /// The error for the file at `path`.
     pub(crate) fn at(self, path: &Path) -> Error {
         match self {
             Fault::Io(error) => Error::io(path, error),
@@ -20,11 +20,11 @@ impl Fault {
         }
     }
 
-    /// The error about bytes that are in memory.
-    pub(crate) fn in_memory(self, place: &str) -> Error {
+    /// The error for bytes in memory.
+    pub(crate) fn in_memory(self, context: &str) -> Error {
         match self {
-            Fault::Io(error) => Error::data(place, error.to_string()),
-            Fault::Contents(message) => Error::data(place, message),
+            Fault::Io(error) => Error::data(context, error.to_string()),
+            Fault::Contents(message) => Error::data(context, message),
         }
     }
 }
@@ -36,8 +36,8 @@ impl From<String> for Fault {
 }
 
 impl From<io::Error> for Fault {
-    /// Sorts what the operating system reports from what a decoder finds in
-    /// the bytes.
+    /// Distinguishes errors of the operating system from those that a decoder
+    /// finds in the bytes.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             _ if error.raw_os_error().is_some() => Fault::Io(error),

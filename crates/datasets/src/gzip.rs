@@ -1,18 +1,18 @@
-//! Gzip streams as files have them: one member after the other, and padding.
+//! Gzip files: several members, followed by padding.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// What begins a gzip member.
+/// The first bytes of a gzip member.
 pub(crate) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Reads what the gzip members of a file hold, one after the other.
+/// Reads the contents of all gzip members of a file.
 ///
-/// As with `gzip -d`, zeros behind the last member are padding. Anything else
-/// there is an error.
+/// As with `gzip -d`, zeros after the last member are padding. Other bytes
+/// there are an error.
 pub(crate) struct GzipReader<R> {
-    /// `None` once the file was read to its end.
+    /// `None` at the end of the file.
     member: Option<GzDecoder<R>>,
 }
 
@@ -36,7 +36,7 @@ impl<R: BufRead> Read for GzipReader<R> {
     }
 }
 
-/// The member that follows one; `None` at the end of the file.
+/// The next member; `None` at the end of the file.
 fn next_member<R: BufRead>(mut file: R) -> io::Result<Option<GzDecoder<R>>> {
     let mut is_padded = false;
     loop {
@@ -48,7 +48,8 @@ fn next_member<R: BufRead>(mut file: R) -> io::Result<Option<GzDecoder<R>>> {
         is_padded |= zeros > 0;
         match &bytes[zeros..] {
             [] => file.consume(zeros),
-            // The buffer may end between the two bytes: the decoder checks them.
+            // The buffer may end between the two bytes, so the decoder checks
+            // them.
             [first, ..] if *first == MAGIC[0] && !is_padded => {
                 return Ok(Some(GzDecoder::new(file)));
             }
@@ -79,7 +80,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Whatever the size of the buffer is, which may end anywhere.
+    /// Reads the file with buffers of several sizes, and so of several
+    /// boundaries.
     fn read(file: &[u8]) -> Result<Vec<u8>, String> {
         let read = |capacity| {
             let mut out = Vec::new();
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_behind_a_member_is_shown() {
+    fn garbage_after_a_member_is_shown() {
         let first = gzip(b"one");
         for garbage in [&b"garbage"[..], b"\0\0\0garbage", b"\0\0\x1f\x8b"] {
             let message = read(&[&first, garbage].concat()).unwrap_err();

@@ -1,14 +1,13 @@
-//! IDX files, the format of MNIST and its relatives: arrays of any rank,
-//! gzipped or not.
+//! IDX files, the format of MNIST: arrays of any rank, gzipped or not.
 //!
 //! A file starts with two zero bytes, the element type (8: unsigned bytes) and
-//! the rank, then holds each axis length as a big-endian 32-bit number and the
-//! elements, big-endian, the last axis fastest
+//! the rank. Then follow the length of each axis as a big-endian 32-bit number,
+//! and the big-endian elements, with the last axis varying fastest
 //! (<https://yann.lecun.com/exdb/mnist/>, "The IDX file format").
 //!
-//! A file is not trusted: what it announces is checked against what a file of
-//! its size can hold before anything is allocated, and no more than the
-//! announced bytes are ever decompressed.
+//! A file is not trusted: before memory is allocated, the sizes in the header
+//! are checked against the most that a file of its size can contain, and never
+//! more bytes are decompressed than the header states.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -19,41 +18,43 @@ use dendra_tensor::{Number, Result, Shape, Tensor};
 use crate::fault::Fault;
 use crate::gzip::{self, GzipReader};
 
-/// The most bytes an array may hold, four times the largest common set.
+/// The largest size of an array in bytes, four times that of the largest common
+/// data set.
 const MOST_BYTES: u64 = 1 << 31;
 
-/// Deflate cannot shrink data further than by this factor
+/// Deflate cannot compress data by more than this factor
 /// (<https://zlib.net/zlib_tech.html>).
 pub(crate) const DEFLATE_FACTOR: u64 = 1032;
 
-/// Reads an IDX file of unsigned bytes, gzipped or not: the contents tell, not
-/// the name. [`read_idx_as`] reads the other element types.
+/// Reads an IDX file of unsigned bytes. Whether it is gzipped is detected from
+/// its contents. [`read_idx_as`] reads the other element types.
 ///
 /// # Errors
 ///
-/// An [`Error`](dendra_tensor::Error) with the path, when the file cannot be read or is not exactly
-/// one such array: not IDX and not gzip, of another element type, truncated,
-/// damaged, announcing more than it holds or holding more than it announces.
+/// An [`Error`](dendra_tensor::Error) with the path, when the file cannot be
+/// read or is not exactly one such array: it is neither IDX nor gzip, has
+/// another element type, is truncated or damaged, or has fewer or more bytes
+/// than its header states.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor<u8>> {
     open(path.as_ref(), read_bytes)
 }
 
-/// Reads an IDX file of any element type, gzipped or not, as numbers of the
-/// type that is asked for: signed and unsigned bytes, integers of 16 and 32
-/// bits, floats of 32 and 64 bits.
+/// Reads an IDX file of any element type, gzipped or not, as numbers of type
+/// `T`. The element types are signed and unsigned bytes, integers of 16 and 32
+/// bits, and floats of 32 and 64 bits.
 ///
-/// An integer type takes whole numbers in its range; a float type rounds.
+/// An integer type requires whole numbers in its range; a float type rounds.
 ///
 /// # Errors
 ///
-/// As [`read_idx`], and when the type that is asked for does not hold an
-/// element: the error names it.
+/// Those of [`read_idx`], and when `T` cannot represent an element; the error
+/// names the element.
 pub fn read_idx_as<T: IdxElement>(path: impl AsRef<Path>) -> Result<Tensor<T>> {
     open(path.as_ref(), read_numbers)
 }
 
-/// Reads an IDX array that is in memory, gzipped or not: one that a program
-/// includes, say.
+/// Reads an IDX array in memory, gzipped or not, for example one that is
+/// included in the program.
 ///
 /// ```
 /// let array = dendra_datasets::parse_idx(&[0, 0, 8, 1, 0, 0, 0, 2, 7, 9])?;
@@ -63,13 +64,12 @@ pub fn read_idx_as<T: IdxElement>(path: impl AsRef<Path>) -> Result<Tensor<T>> {
 ///
 /// # Errors
 ///
-/// As [`read_idx`], without a path.
+/// Those of [`read_idx`], without a path.
 pub fn parse_idx(bytes: &[u8]) -> Result<Tensor<u8>> {
     read(bytes, bytes.len() as u64, read_bytes).map_err(|fault| fault.in_memory("parse_idx"))
 }
 
-/// Reads an IDX array that is in memory as numbers of the type that is asked
-/// for, as [`read_idx_as`].
+/// Reads an IDX array in memory as numbers of type `T`, like [`read_idx_as`].
 ///
 /// ```
 /// // Two integers of 16 bits, 0x0102 and -1.
@@ -81,14 +81,14 @@ pub fn parse_idx(bytes: &[u8]) -> Result<Tensor<u8>> {
 ///
 /// # Errors
 ///
-/// As [`read_idx_as`], without a path.
+/// Those of [`read_idx_as`], without a path.
 pub fn parse_idx_as<T: IdxElement>(bytes: &[u8]) -> Result<Tensor<T>> {
     read(bytes, bytes.len() as u64, read_numbers).map_err(|fault| fault.in_memory("parse_idx_as"))
 }
 
-/// A number type that an IDX array is read as.
+/// A number type for the elements of an IDX array.
 pub trait IdxElement: Number + private::Sealed {
-    /// Whether a number that the type does not hold is rounded.
+    /// Whether numbers that the type cannot represent are rounded.
     #[doc(hidden)]
     const ROUNDS: bool;
 }
@@ -107,8 +107,8 @@ macro_rules! idx_elements {
 }
 idx_elements!(u8 false, i32 false, i64 false, f32 true, f64 true);
 
-/// Reads the file at `path` with `array`, which gets the contents and how many
-/// bytes they can be.
+/// Reads the file at `path` with `array`, which gets the contents and their
+/// largest possible number of bytes.
 fn open<T>(path: &Path, array: impl FnOnce(&mut dyn Read, u64) -> Result<T, Fault>) -> Result<T> {
     let open = || {
         let file = File::open(path).map_err(Fault::Io)?;
@@ -182,7 +182,7 @@ impl Kind {
         }
     }
 
-    /// The number that these bytes are, which `f64` holds exactly.
+    /// The value of these bytes, which `f64` represents exactly.
     fn number(self, bytes: &[u8]) -> f64 {
         match (self, bytes) {
             (Self::I8, &[a]) => f64::from(a as i8),
@@ -196,7 +196,7 @@ impl Kind {
 }
 
 /// Reads a header: the element type, and the shape of an array whose elements
-/// take `most` bytes at most.
+/// need at most `most` bytes.
 fn header(bytes: &mut dyn Read, most: u64) -> Result<(Kind, Shape), Fault> {
     let mut magic = [0; 4];
     bytes.read_exact(&mut magic)?;
@@ -223,45 +223,46 @@ fn header(bytes: &mut dyn Read, most: u64) -> Result<(Kind, Shape), Fault> {
     if size.is_none_or(|size| size as u64 > most) {
         let name = if kind == Kind::U8 { "bytes" } else { kind.name() };
         let message =
-            format!("its header announces {shape} {name}, it can hold {most} bytes at most");
+            format!("its header states {shape} {name}, but it can contain at most {most} bytes");
         return Err(message.into());
     }
     Ok((kind, shape))
 }
 
-/// Reads an array of unsigned bytes, for which the file has room for `most`
-/// bytes.
+/// Reads an array of unsigned bytes, of which the file can contain at most
+/// `most`.
 fn read_bytes(bytes: &mut dyn Read, most: u64) -> Result<Tensor<u8>, Fault> {
     let (kind, shape) = header(bytes, most)?;
     if kind != Kind::U8 {
         let message = format!(
-            "it holds {}, expected an IDX file of unsigned bytes; `read_idx_as` reads other types",
+            "it contains {}, expected unsigned bytes; `read_idx_as` reads other types",
             kind.name()
         );
         return Err(message.into());
     }
-    // Decompressed where it stays: a copy of the array would double the time
-    // and the memory of a start.
+    // Decompresses directly into the tensor: copying the array would double the
+    // time and the memory.
     let mut filled = Ok(0);
     let array = Tensor::build(&shape, |out: &mut [u8]| filled = fill(bytes, out));
     match filled? {
         count if count < array.len() => {
-            let message = format!("its header announces {shape} bytes, it holds {count}");
+            let message = format!("its header states {shape} bytes, but it contains {count}");
             Err(format!("it is truncated: {message}").into())
         }
         _ => at_end(bytes, &shape).map(|()| array),
     }
 }
 
-/// Reads an array of any element type, for which the file has room for `most`
-/// bytes.
+/// Reads an array of any element type, of which the file can contain at most
+/// `most` bytes.
 fn read_numbers<T: IdxElement>(bytes: &mut dyn Read, most: u64) -> Result<Tensor<T>, Fault> {
     /// How many elements are converted at once.
     const CHUNK: usize = 4096;
 
     let (kind, shape) = header(bytes, most)?;
     let count = shape.iter().product();
-    // It grows with what the file holds, whatever the header announces.
+    // The vector grows with the contents of the file, not with the size in the
+    // header.
     let mut numbers: Vec<T> = Vec::new();
     let mut raw = vec![0; CHUNK.min(count) * kind.bytes()];
     while numbers.len() < count {
@@ -269,7 +270,7 @@ fn read_numbers<T: IdxElement>(bytes: &mut dyn Read, most: u64) -> Result<Tensor
         let filled = fill(bytes, raw)?;
         if filled < raw.len() {
             let (name, held) = (kind.name(), numbers.len() + filled / kind.bytes());
-            let message = format!("its header announces {shape} {name}, it holds {held}");
+            let message = format!("its header states {shape} {name}, but it contains {held}");
             return Err(format!("it is truncated: {message}").into());
         }
         for raw in raw.chunks_exact(kind.bytes()) {
@@ -286,15 +287,16 @@ fn read_numbers<T: IdxElement>(bytes: &mut dyn Read, most: u64) -> Result<Tensor
     Tensor::from_vec(numbers, shape).map_err(|error| error.to_string().into())
 }
 
-/// Refuses a file that goes on after its array.
+/// Returns an error for a file with data after its array.
 fn at_end(bytes: &mut dyn Read, shape: &Shape) -> Result<(), Fault> {
     match bytes.read(&mut [0])? {
         0 => Ok(()),
-        _ => Err(format!("it goes on after the {shape} elements that its header announces").into()),
+        _ => Err(format!("it has data after the {shape} elements that its header states").into()),
     }
 }
 
-/// Fills `out`; gives how many bytes there were for it.
+/// Fills `out`, and returns the number of bytes read, which is smaller at the
+/// end of the file.
 fn fill(bytes: &mut dyn Read, out: &mut [u8]) -> Result<usize, Fault> {
     let mut filled = 0;
     while filled < out.len() {

@@ -1,4 +1,4 @@
-//! [`ImageEncoder`]: pictures as numbers, all of one size.
+//! [`ImageEncoder`]: pictures as numbers, all of the same size.
 
 use std::path::Path;
 
@@ -32,8 +32,8 @@ pub struct ImageEncoder {
 }
 
 impl ImageEncoder {
-    /// Pictures of this height and width, with one channel of grey or three of
-    /// colours.
+    /// An encoder to this height and width, with one grey channel or three
+    /// colour channels.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl ImageEncoder {
         Ok(encoder)
     }
 
-    /// The pictures in some files, PNG or JPEG, `[files, channels, height,
+    /// Reads PNG or JPEG files as inputs of shape `[files, channels, height,
     /// width]`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Pictures in PNG and JPEG files, decoded as people see them.
+//! Decoding of PNG and JPEG files.
 
 use std::fs;
 use std::io::Cursor;
@@ -10,34 +10,34 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 use crate::idx::DEFLATE_FACTOR;
 use crate::transforms::{Grayscale, Image, Transform};
 
-/// The most pixels along a side, and the most bytes that decoding may take.
+/// The largest number of pixels along a side.
 pub(crate) const MOST_PIXELS: u32 = 1 << 14;
 const MOST_BYTES: u64 = 1 << 28;
 
-/// How many times larger than its file the pixels of a JPEG may be: a bit for
-/// each block of 8×8, with colours at a quarter of the resolution both ways,
-/// gives 1,365 bytes for each of its own.
+/// The largest ratio of the size of a JPEG's pixels to that of the file. With
+/// one bit for each block of 8×8 pixels, and colours at a quarter of the
+/// resolution both ways, a byte gives 1,365 bytes.
 const JPEG_FACTOR: u64 = 2 * DEFLATE_FACTOR;
 
-/// The picture in a file.
+/// Reads the picture in a file.
 pub(crate) fn decoded(path: &Path, grey: bool) -> Result<Image<u8>> {
     let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
     decode(&bytes, grey).map_err(|message| Error::file(path, message))
 }
 
-/// A PNG or JPEG picture in memory as bytes of `[channels, height, width]`,
-/// with three channels or, if `grey`, one.
+/// Decodes a PNG or JPEG picture in memory to bytes of shape `[channels,
+/// height, width]`, with three channels or, if `grey`, one.
 ///
-/// The picture is turned and mirrored as its Exif orientation asks for.
-/// Transparency is dropped, 16 bits become 8, and of an animation the first
-/// picture is taken. Grey is `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601), as
+/// The picture is rotated and mirrored as its Exif orientation specifies.
+/// Transparency is dropped, 16 bits become 8, and only the first frame of an
+/// animation is used. Grey is `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601), as
 /// in [`Grayscale`].
 ///
 /// # Errors
 ///
-/// When the bytes are neither, or damaged, or announce a picture of more than
-/// 16,384 pixels along a side, or one that takes more than 256 MiB to decode or
-/// more than so few bytes can hold.
+/// When the bytes are neither PNG nor JPEG, are damaged, or have a header for a
+/// picture with more than 16,384 pixels along a side, one that needs more than
+/// 256 MiB to decode, or one with more pixels than so few bytes can contain.
 pub fn decode_image(bytes: &[u8], grey: bool) -> Result<Image<u8>> {
     decode(bytes, grey).map_err(|message| Error::data("decode_image", message))
 }
@@ -66,7 +66,7 @@ fn decode(bytes: &[u8], grey: bool) -> Result<Image<u8>, String> {
         };
         if needed > bytes.len() as u64 {
             return Ok(Err(format!(
-                "the picture is larger than its file can hold: {width}×{height} pixels in {} bytes",
+                "{width}×{height} pixels are more than {} bytes can contain",
                 bytes.len()
             )));
         }
@@ -87,10 +87,10 @@ fn decode(bytes: &[u8], grey: bool) -> Result<Image<u8>, String> {
     Ok(planes(picture, grey))
 }
 
-/// How many bits a pixel of a PNG takes in its file before it is compressed.
+/// The number of bits of a pixel in a PNG before compression.
 ///
-/// Its header begins at byte 16: width, height, the bits of a sample, and the
-/// kind of pixels (<https://www.w3.org/TR/png/#11IHDR>).
+/// The header begins at byte 16: width, height, bits per sample, and colour
+/// type (<https://www.w3.org/TR/png/#11IHDR>).
 fn png_bits(bytes: &[u8]) -> u64 {
     let &[depth, kind] = bytes.get(24..26).and_then(|b| b.first_chunk()).unwrap_or(&[8, 0]);
     let samples = match kind {
@@ -102,7 +102,7 @@ fn png_bits(bytes: &[u8]) -> u64 {
     u64::from(depth) * samples
 }
 
-/// Channel by channel, where the decoder has pixel by pixel.
+/// Converts interleaved pixels to separate channels.
 fn planes(picture: DynamicImage, grey: bool) -> Image<u8> {
     let (height, width) = (picture.height() as usize, picture.width() as usize);
     let (channels, pixels) = if grey && !picture.color().has_color() {

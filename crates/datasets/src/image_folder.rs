@@ -1,4 +1,4 @@
-//! [`ImageFolder`]: folders of pictures, one for each class.
+//! [`ImageFolder`]: folders of pictures, one folder for each class.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::image_file::decoded;
 use crate::images::Normalization;
 
 /// Pictures in one folder for each class: `cat/1.png`, `cat/more/2.jpg`,
-/// `dog/3.jpeg`. The classes are the folders' names in ascending order;
-/// torchvision's `ImageFolder`.
+/// `dog/3.jpeg`. The classes are the names of the folders in ascending order,
+/// as in torchvision's `ImageFolder`.
 ///
 /// Inputs are bytes of shape `[batch, channels, height, width]`. A picture is
-/// decoded when it is asked for; [`CachedDataset`](crate::CachedDataset) keeps
-/// what was decoded.
+/// decoded each time it is gathered; [`CachedDataset`](crate::CachedDataset)
+/// keeps decoded pictures.
 ///
 /// ```no_run
 /// use dendra_datasets::{CachedDataset, ImageFolder, Normalization, TransformDataset};
@@ -40,21 +40,21 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Finds the PNG and JPEG files below `root`.
+    /// Finds the PNG and JPEG files in the folder `root`.
     ///
-    /// Links to files and folders are followed; a folder that several links in
-    /// a class lead to counts once. Files and folders whose name begins with a
-    /// dot are left out, and so are files that are no pictures.
+    /// Links to files and folders are followed; a folder to which several links
+    /// in a class lead counts once. Files and folders whose name begins with a
+    /// dot are ignored, and so are files that are not pictures.
     ///
-    /// The pictures' size is that of the first unless [`size`](Self::size) sets
-    /// one.
+    /// The pictures get the size of the first one, unless [`size`](Self::size)
+    /// sets another.
     ///
     /// # Errors
     ///
-    /// When a folder cannot be read or its name is not UTF-8, a link leads
-    /// nowhere or to a folder that it lies in, a picture is in a format that is
-    /// not read (GIF, WebP, …), there is no class, or one has no pictures, or
-    /// the first picture cannot be read.
+    /// When a folder cannot be read or its name is not UTF-8; when a link is
+    /// broken or leads to a folder that contains it; when a picture has an
+    /// unsupported format (GIF, WebP, …); when there is no class, or one has no
+    /// pictures; and when the first picture cannot be read.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
         let (mut files, mut labels, mut class_names) = (Vec::new(), Vec::new(), Vec::new());
@@ -64,7 +64,7 @@ impl ImageFolder {
                 continue;
             }
             let name = folder.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-                Error::file(&folder, "expected a folder's name in UTF-8, as it is a class's")
+                Error::file(&folder, "expected a name in UTF-8, because it is the name of a class")
             })?;
             let before = files.len();
             let mut search = Search { files: &mut files, seen: HashSet::new() };
@@ -83,23 +83,24 @@ impl ImageFolder {
         Ok(Self { files, labels, class_names, size: [height, width], grey: false })
     }
 
-    /// The height and width that all pictures are brought to: each is scaled
-    /// until it covers them, and what sticks out is cut off at both ends.
+    /// The height and width of all pictures: each is scaled to cover them, and
+    /// cropped equally at both ends.
     #[must_use]
     pub fn size(mut self, height: usize, width: usize) -> Self {
         self.size = [height, width];
         self
     }
 
-    /// Whether the pictures have one channel of grey instead of three of
-    /// colours; false unless set.
+    /// Whether the pictures have one grey channel instead of three colour
+    /// channels; false by default.
     #[must_use]
     pub fn grey(mut self, grey: bool) -> Self {
         self.grey = grey;
         self
     }
 
-    /// What makes inputs of these pictures, and of others in the same way.
+    /// An encoder that makes inputs of these pictures and, in the same way, of
+    /// others.
     ///
     /// # Errors
     ///
@@ -108,12 +109,12 @@ impl ImageFolder {
         ImageEncoder::new(self.size, self.grey, normalization)
     }
 
-    /// What the classes are called, in the order of their labels.
+    /// The names of the classes, in the order of their labels.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
     }
 
-    /// Where the pictures are, in the order of the samples.
+    /// The paths of the pictures, in the order of the samples.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -167,17 +168,17 @@ impl Dataset for ImageFolder {
     }
 }
 
-/// How many folders may lie within each other.
+/// The largest depth of nested folders.
 const DEEPEST: usize = 32;
 
-/// How the names of the pictures that are read end, in small letters.
+/// The name extensions of supported pictures, in lower case.
 const READ: [&str; 5] = ["png", "jpg", "jpeg", "jpe", "jfif"];
 
-/// How the names of other pictures end.
+/// The name extensions of unsupported pictures.
 const NOT_READ: [&str; 9] = ["avif", "bmp", "gif", "heic", "pgm", "ppm", "tif", "tiff", "webp"];
 
-/// What lies in a folder, in the order of the names, and whether it is a
-/// folder. Links are followed; names that begin with a dot are left out.
+/// The entries of a folder, ordered by name, and whether each is a folder.
+/// Links are followed; names that begin with a dot are left out.
 fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let failed = |error| Error::io(folder, error);
     let mut entries = Vec::new();
@@ -196,7 +197,7 @@ fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     Ok(entries)
 }
 
-/// Where a folder really is, whatever links its path goes through.
+/// The real path of a folder, with all links resolved.
 fn real(folder: &Path) -> Result<PathBuf> {
     fs::canonicalize(folder).map_err(|error| Error::io(folder, error))
 }
@@ -204,25 +205,25 @@ fn real(folder: &Path) -> Result<PathBuf> {
 /// The search for the pictures of a class.
 struct Search<'a> {
     files: &'a mut Vec<PathBuf>,
-    /// The folders that were searched.
+    /// The folders that have been searched.
     seen: HashSet<PathBuf>,
 }
 
 impl Search<'_> {
-    /// Finds the pictures in a folder that lies within these.
+    /// Finds the pictures in a folder, which is inside the folders `around`.
     fn folder(&mut self, folder: &Path, around: &mut Vec<PathBuf>) -> Result<()> {
         if around.len() > DEEPEST {
-            return Err(Error::file(folder, "too many folders lie within each other"));
+            return Err(Error::file(folder, "folders are nested more than {DEEPEST} deep"));
         }
-        let place = real(folder)?;
-        if around.contains(&place) {
-            let message = format!("the link leads back to {}, in which it lies", place.display());
+        let target = real(folder)?;
+        if around.contains(&target) {
+            let message = format!("the link leads back to {}, which contains it", target.display());
             return Err(Error::file(folder, message));
         }
-        if !self.seen.insert(place.clone()) {
+        if !self.seen.insert(target.clone()) {
             return Ok(());
         }
-        around.push(place);
+        around.push(target);
         for (path, is_folder) in entries(folder)? {
             let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             let is_one_of = |known: &[&str]| known.iter().any(|e| ending.eq_ignore_ascii_case(e));

@@ -1,5 +1,5 @@
-//! [`ImageDataset`]: byte images with class labels, turned into numbers batch
-//! by batch.
+//! [`ImageDataset`]: images as bytes, with class labels, converted to numbers
+//! batch by batch.
 
 use dendra_tensor::kernels::parallel::for_each_chunk;
 use dendra_tensor::kernels::simd;
@@ -9,19 +9,20 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
 use crate::tensors::TensorDataset;
 
-/// Elementary steps of a byte: images come from anywhere in memory.
+/// The relative cost of a byte, for splitting work among threads. It is high
+/// because images are read from anywhere in memory.
 const COST: usize = 4;
 
-/// How the bytes of an image become the network's inputs.
+/// How the bytes of an image are converted to inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Normalization {
-    /// The bytes' values, 0 to 255.
+    /// The values of the bytes, 0 to 255.
     Raw,
     /// `byte / 255`: values in [0, 1].
     Scale,
-    /// `(byte / 255 - mean) / std`, with one mean and one standard deviation
-    /// (both of the scaled values) for each channel.
+    /// `(byte / 255 - mean) / std`, with a mean and a standard deviation of the
+    /// scaled values for each channel.
     Standardize {
         /// The means, one per channel.
         mean: Vec<f32>,
@@ -30,11 +31,11 @@ pub enum Normalization {
     },
 }
 
-/// Byte images of shape `[samples, channels, height, width]` with a class
-/// label each.
+/// Images as bytes of shape `[samples, channels, height, width]`, each with a
+/// class label.
 ///
-/// Only the bytes are kept: the numbers are made when a batch is gathered, by
-/// default scaled to [0, 1].
+/// Only the bytes are stored. They are converted when a batch is gathered, by
+/// default to values in [0, 1].
 ///
 /// ```
 /// use dendra_datasets::{Dataset, ImageDataset, Normalization};
@@ -65,16 +66,16 @@ impl ImageDataset {
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit, or a label is not in `0..classes`: the
+    /// When the shapes do not match, or a label is not in `0..classes`; the
     /// error names the sample and its label.
     pub fn new(images: Tensor<u8>, labels: Tensor<i64>, classes: usize) -> Result<Self> {
-        let place = "ImageDataset::new";
+        let context = "ImageDataset::new";
         let &[samples, _, ..] = &images.shape()[..] else {
             let message = format!(
                 "expected images of shape [samples, channels, height, width], got {}",
                 images.shape()
             );
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         };
         if images.rank() != 4 || labels.shape()[..] != [samples] {
             let message = format!(
@@ -83,14 +84,14 @@ impl ImageDataset {
                 images.shape(),
                 labels.shape()
             );
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
-        check_labels(place, &labels.to_vec(), classes)?;
+        check_labels(context, &labels.to_vec(), classes)?;
         let (images, labels) = (images.contiguous(), labels.contiguous());
         Ok(Self { images, labels, classes, normalization: Normalization::Scale })
     }
 
-    /// The same images under another normalisation.
+    /// Sets the normalisation.
     ///
     /// # Errors
     ///
@@ -112,18 +113,17 @@ impl ImageDataset {
         &self.labels
     }
 
-    /// The same images as bytes, for transforms that work on them; shares the
-    /// memory.
+    /// The same images as bytes, for transforms of bytes; the memory is shared.
     pub fn to_bytes(&self) -> TensorDataset<i64, u8> {
         let (images, labels) = (self.images.clone(), self.labels.clone());
         TensorDataset::classification(images, labels, self.classes)
             .expect("shapes and labels were checked when the data set was made")
     }
 
-    /// The mean and the standard deviation of each channel's values scaled to
-    /// [0, 1], over all samples: what [`Normalization::Standardize`] asks for.
+    /// The mean and the standard deviation of each channel's values, scaled to
+    /// [0, 1], over all samples, for [`Normalization::Standardize`].
     ///
-    /// The values of an empty data set are NaN.
+    /// They are NaN for an empty data set.
     pub fn statistics(&self) -> Normalization {
         let channels = self.images.shape()[1];
         let pixels: usize = self.images.shape()[2..].iter().product();
@@ -193,13 +193,14 @@ impl Dataset for ImageDataset {
 }
 
 impl Normalization {
-    /// Refuses a normalisation that images of so many channels cannot have.
+    /// Returns an error for a normalisation that does not match this number of
+    /// channels.
     pub(crate) fn check(&self, channels: usize) -> Result<()> {
         let Normalization::Standardize { mean, std } = self else { return Ok(()) };
         check_moments("Normalization::Standardize", mean, std, channels)
     }
 
-    /// The numbers for the bytes of a channel.
+    /// Converts the bytes of a channel.
     pub(crate) fn apply(&self, channel: usize, bytes: &[u8], out: &mut [f32]) {
         simd::dispatch(
             #[inline(always)]
@@ -228,9 +229,14 @@ impl Normalization {
     }
 }
 
-/// Refuses means and standard deviations that do not standardise so many
-/// channels.
-pub(crate) fn check_moments(place: &str, mean: &[f32], std: &[f32], channels: usize) -> Result<()> {
+/// Returns an error for means and standard deviations that cannot standardise
+/// this number of channels.
+pub(crate) fn check_moments(
+    context: &str,
+    mean: &[f32],
+    std: &[f32],
+    channels: usize,
+) -> Result<()> {
     if mean.len() != channels || std.len() != channels {
         let message = format!(
             "expected a mean and a standard deviation for each of {channels} channels, got {} and \
@@ -238,14 +244,14 @@ pub(crate) fn check_moments(place: &str, mean: &[f32], std: &[f32], channels: us
             mean.len(),
             std.len()
         );
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     let finite = mean.iter().chain(std).all(|x| x.is_finite());
     if !finite || std.iter().any(|&std| std <= 0.0) {
         let message = format!(
             "expected finite means and standard deviations above 0, got {mean:?} and {std:?}"
         );
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     Ok(())
 }

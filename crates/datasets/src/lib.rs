@@ -1,8 +1,8 @@
 //! Data sets, loaders and generators for Dendra.
 //!
-//! A [`Dataset`] hands out batches of samples by index; a [`DataLoader`] deals
-//! one out in batches, shuffled, weighted or balanced, gathered when asked for
-//! or ahead on background threads; a trainer takes either.
+//! A [`Dataset`] gives batches of samples by index. A [`DataLoader`] divides it
+//! into batches: shuffled, weighted or balanced, and gathered on demand or
+//! ahead on background threads. A trainer takes a data set.
 //!
 //! - Known sets, read from files or downloaded: [`Mnist`], [`FashionMnist`],
 //!   [`Kmnist`], [`Emnist`], [`Cifar10`], [`Cifar100`].
@@ -35,9 +35,8 @@
 //!
 //! # Features
 //!
-//! - `download` (on by default): a known set is downloaded when it is nowhere
-//!   on this machine, over http, checked against its SHA-256.
-//! - `https`: the download goes over https; needs a C compiler to build.
+//! - `download` (on by default): a known data set that is not on this machine
+//!   is downloaded over http and verified with its SHA-256.
 //! - `archives`: unpacks the archives that CIFAR and EMNIST are downloaded as.
 //! - `images`: folders of PNG and JPEG pictures.
 //! - `tables`: CSV and other delimited files.

@@ -15,12 +15,12 @@ mod sampling;
 pub use prefetch::Prefetch;
 use sampling::Sampling;
 
-/// Deals a data set out in batches.
+/// Divides a data set into batches.
 ///
-/// The order depends on the seed and the epoch's number only, and so does what
-/// augmentation makes of a sample. So an epoch can be repeated, or continued in
-/// its middle with `epoch(n).skip(batches)`, which gathers nothing for the
-/// skipped batches.
+/// The order of the samples, and the random changes of augmentation, depend
+/// only on the seed and the number of the epoch. So an epoch can be repeated,
+/// or continued in the middle with `epoch(n).skip(batches)`, which does not
+/// gather the skipped batches.
 ///
 /// ```
 /// use dendra_datasets::{DataLoader, moons};
@@ -37,8 +37,8 @@ use sampling::Sampling;
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 ///
-/// An error of the data set, or a panic in it, becomes an error that names the
-/// sample; the loader and the data set can be used further.
+/// An error or panic in the data set becomes an error that names the sample.
+/// The loader and the data set can be used afterwards.
 #[derive(Debug)]
 pub struct DataLoader<'a, D: ?Sized> {
     dataset: &'a D,
@@ -52,7 +52,7 @@ pub struct DataLoader<'a, D: ?Sized> {
 }
 
 impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
-    /// A loader of single samples in the data set's own order.
+    /// A loader of single samples in the order of the data set.
     pub fn new(dataset: &'a D) -> Self {
         Self {
             dataset,
@@ -66,11 +66,11 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         }
     }
 
-    /// The number of samples in a batch, 1 unless set. The last batch of an
-    /// epoch holds what is left.
+    /// The number of samples in a batch; 1 by default. The last batch of an
+    /// epoch has the rest.
     ///
-    /// A size of 0 is an error, which [`epoch`](Self::epoch) yields as its
-    /// first and only item.
+    /// With a size of 0, [`epoch`](Self::epoch) yields an error as its only
+    /// item.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
@@ -85,18 +85,18 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         self
     }
 
-    /// The seed of what is random in the data set itself, such as
-    /// augmentation: for loaders that do not shuffle. 0 unless set; that of
-    /// [`shuffle`](Self::shuffle), [`weighted`](Self::weighted) and
-    /// [`balanced`](Self::balanced) serves both purposes.
+    /// The seed of random changes in the data set, such as augmentation, for
+    /// loaders that do not shuffle; 0 by default. The seed of
+    /// [`shuffle`](Self::shuffle), [`weighted`](Self::weighted) or
+    /// [`balanced`](Self::balanced) is used for both.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Draws the samples at random, with replacement, each as often as its
-    /// weight says: PyTorch's `WeightedRandomSampler`. An epoch has as many
+    /// Draws the samples at random, with replacement, in proportion to their
+    /// weights, like PyTorch's `WeightedRandomSampler`. An epoch has as many
     /// draws as the data set has samples, unless [`samples`](Self::samples)
     /// sets another number.
     ///
@@ -119,56 +119,56 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         Ok(self)
     }
 
-    /// Draws the samples at random, with replacement, so that every class comes
-    /// as often as another.
+    /// Draws the samples at random, with replacement, so that all classes are
+    /// equally frequent.
     ///
     /// # Errors
     ///
-    /// When the data set does not tell its [`labels`](Dataset::labels), or is
+    /// When the data set does not know its [`labels`](Dataset::labels), or is
     /// empty.
     pub fn balanced(self, seed: u64) -> Result<Self> {
         let labels = known_labels("DataLoader::balanced", self.dataset)?;
         self.weighted(&sampling::balancing_weights(&labels), seed)
     }
 
-    /// How many samples an epoch has: the first so many of the shuffled ones
-    /// (all, when there are fewer), or so many draws of a weighted loader.
+    /// The number of samples in an epoch: the first of the shuffled samples
+    /// (all, if there are fewer), or this many draws of a weighted loader.
     #[must_use]
     pub fn samples(mut self, samples: usize) -> Self {
         self.samples = Some(samples);
         self
     }
 
-    /// Whether to leave out a last batch that is not full; false unless set.
+    /// Whether to leave out the last batch if it is not full; false by default.
     #[must_use]
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.drop_last = drop_last;
         self
     }
 
-    /// How many background threads [`prefetch`](Self::prefetch) uses, 1 unless
-    /// set. With 0, it gathers each batch when it is asked for.
+    /// The number of background threads that [`prefetch`](Self::prefetch) uses;
+    /// 1 by default. With 0, each batch is gathered on demand.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
-    /// How many batches each background thread may have ready, 2 unless set;
-    /// at least 1.
+    /// The number of batches that each background thread gathers ahead; 2 by
+    /// default, and at least 1.
     #[must_use]
     pub fn prefetch_factor(mut self, batches: usize) -> Self {
         self.prefetch_factor = batches.max(1);
         self
     }
 
-    /// The number of items of an epoch.
+    /// The number of batches in an epoch.
     pub fn len(&self) -> usize {
         self.epoch_len(self.sampling.count(self.dataset.len(), self.samples))
     }
 
-    /// The number of samples of an epoch's batch with this index: the batch size
-    /// for all but the last, and 0 beyond it.
+    /// The number of samples in the batch with this index: the batch size for
+    /// all but the last, and 0 beyond it.
     pub fn batch_len(&self, index: usize) -> usize {
         if index >= self.len() {
             return 0;
@@ -182,8 +182,8 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         self.len() == 0
     }
 
-    /// The batches of an epoch, as `(inputs, targets)`, each gathered when it
-    /// is asked for.
+    /// The batches of an epoch, as `(inputs, targets)`, each gathered on
+    /// demand.
     pub fn epoch(&self, epoch: u64) -> Epoch<'a, D> {
         let order = self.sampling.order(self.dataset.len(), self.samples, self.seed, epoch);
         Epoch {
@@ -196,12 +196,12 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         }
     }
 
-    /// The same batches as [`epoch`](Self::epoch) gives, gathered ahead on
-    /// background threads that live in `scope`.
+    /// The same batches as those of [`epoch`](Self::epoch), gathered ahead on
+    /// background threads in `scope`.
     ///
-    /// The threads start with the first batch that is asked for, stop when
-    /// they are [`prefetch_factor`](Self::prefetch_factor) batches ahead each,
-    /// and end when the batches are dropped, midway or not.
+    /// The threads start with the first call of `next`, pause when each is
+    /// [`prefetch_factor`](Self::prefetch_factor) batches ahead, and end when
+    /// the iterator is dropped.
     ///
     /// ```
     /// use dendra_datasets::{DataLoader, moons};
@@ -254,12 +254,12 @@ pub struct Epoch<'a, D: ?Sized> {
     order: Vec<usize>,
     /// The position in `order` of the next batch's first sample.
     next: usize,
-    /// The number of items still to come.
+    /// The number of batches that are left.
     left: usize,
 }
 
 impl<D: Dataset + ?Sized> Epoch<'_, D> {
-    /// The batch that comes after `skipped` others.
+    /// Gathers the batch after `skipped` others.
     fn gather(&self, skipped: usize, draw: &Draw) -> Result<Batch<D>> {
         if self.batch_size == 0 {
             let message = "the batch size must be at least 1, got 0";
@@ -273,7 +273,7 @@ impl<D: Dataset + ?Sized> Epoch<'_, D> {
             .map_err(|error| blame(self.dataset, indices, draw, error))
     }
 
-    /// Leaves out so many batches.
+    /// Skips this many batches.
     fn pass(&mut self, batches: usize) {
         let batches = batches.min(self.left);
         self.left -= batches;
@@ -312,12 +312,12 @@ fn attempt<D>(dataset: &D, indices: &[usize], draw: &Draw) -> Result<Batch<D>>
 where
     D: Dataset + ?Sized,
 {
-    // The data set is only read. Where it has locks, they tell of the panic.
+    // The data set is only read, and its locks, if any, record the panic.
     catch_unwind(AssertUnwindSafe(|| dataset.batch_at(indices, draw)))
         .unwrap_or_else(|payload| Err(Error::panic("the data set", &*payload)))
 }
 
-/// Names the sample that an error is about: the first that fails alone, too.
+/// Adds the sample that causes an error: the first one that also fails alone.
 fn blame<D>(dataset: &D, indices: &[usize], draw: &Draw, error: Error) -> Error
 where
     D: Dataset + ?Sized,

@@ -1,5 +1,4 @@
-//! [`Mnist`]: the handwritten digits, from files, from the network or
-//! generated.
+//! [`Mnist`]: the handwritten digits, read from files, downloaded or generated.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,9 +17,9 @@ mod mirrors;
 #[cfg(test)]
 mod tests;
 
-/// The MNIST database of handwritten digits: images of shape `[1, 28, 28]`,
-/// scaled to [0, 1] unless asked otherwise, and labels 0 to 9; 60,000 to train
-/// on and 10,000 to test on.
+/// The MNIST database of handwritten digits: images of shape `[1, 28, 28]`, by
+/// default scaled to [0, 1], and labels 0 to 9, with 60,000 samples for
+/// training and 10,000 for testing.
 ///
 /// ```no_run
 /// use dendra_datasets::{Dataset, Mnist};
@@ -39,21 +38,22 @@ pub struct Mnist {
     pub train: ImageDataset,
     /// The test set.
     pub test: ImageDataset,
-    /// Where the digits come from.
+    /// The source of the digits.
     pub source: MnistSource,
 }
 
-/// Where the digits of a [`Mnist`] come from.
+/// The source of the digits of a [`Mnist`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MnistSource {
     /// Files in this folder.
     Folder(PathBuf),
-    /// The built-in generator of handwritten-like digits; see [`digits`].
+    /// The built-in generator of images that resemble handwritten digits; see
+    /// [`digits`].
     Generated,
 }
 
-/// For a line beside what a network has reached on them.
+/// Prints the source, for a line with the accuracy on the digits.
 impl fmt::Display for MnistSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,37 +64,39 @@ impl fmt::Display for MnistSource {
 }
 
 impl Mnist {
-    /// Finds the digits, with the default [`MnistOptions`].
+    /// Loads the digits with the default [`MnistOptions`].
     ///
     /// # Errors
     ///
-    /// As [`MnistOptions::load`].
+    /// Those of [`MnistOptions::load`].
     pub fn load() -> Result<Self> {
         Self::options().load()
     }
 
-    /// Settings for where the digits may come from and how they are
-    /// normalised.
+    /// Settings for the source of the digits and their normalisation.
     pub fn options() -> MnistOptions {
         MnistOptions::default()
     }
 
     /// Reads the four IDX files in `folder`, gzipped or not, under their usual
     /// names (`train-images-idx3-ubyte.gz`, `train-images.idx3-ubyte`, ...).
-    /// Sets in the same format, such as Fashion-MNIST, can be read, too.
+    /// Other data sets in the same format, such as Fashion-MNIST, can be read,
+    /// too.
     ///
     /// # Errors
     ///
-    /// When a file is missing, unreadable or not what its name says, images
-    /// and labels differ in number, there are none, or a label is above 9.
+    /// When a file is missing, unreadable or not what its name says, the
+    /// numbers of images and labels differ, there are none, or a label is above
+    /// 9.
     pub fn from_dir(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let (train, test) = FILES.read(folder)?;
         Ok(Self { train, test, source: MnistSource::Folder(folder.into()) })
     }
 
-    /// Generates handwritten-like digits, the same for the same `seed`; the
-    /// test set differs from the training set. See [`digits`].
+    /// Generates images that resemble handwritten digits. The same `seed` gives
+    /// the same images; the test set differs from the training set. See
+    /// [`digits`].
     ///
     /// ```
     /// use dendra_datasets::{Dataset, Mnist};
@@ -111,10 +113,10 @@ impl Mnist {
     }
 }
 
-/// What MNIST's files hold.
+/// MNIST's files.
 const FILES: DigitFiles = DigitFiles::like_mnist("MNIST");
 
-/// Where MNIST may come from and how it is normalised.
+/// Settings for the source of MNIST and its normalisation.
 ///
 /// ```no_run
 /// use dendra_datasets::{Mnist, Normalization};
@@ -156,46 +158,47 @@ impl Default for MnistOptions {
 impl MnistOptions {
     search_settings!();
 
-    /// Whether to generate the digits and not look for files at all.
+    /// Whether to generate the digits without looking for files.
     #[must_use]
     pub fn synthetic(mut self, synthetic: bool) -> Self {
         self.synthetic = synthetic;
         self
     }
 
-    /// The seed of generated digits, 0 unless set.
+    /// The seed of generated digits; 0 by default.
     #[must_use]
     pub fn synthetic_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// How many digits are generated, 60,000 to train on and 10,000 to test on
-    /// unless set.
+    /// The numbers of generated digits for training and testing; 60,000 and
+    /// 10,000 by default.
     #[must_use]
     pub fn synthetic_sizes(mut self, train: usize, test: usize) -> Self {
         self.sizes = (train, test);
         self
     }
 
-    /// Finds the digits, in this order: the folder that was set, or that the
+    /// Looks for the digits in this order: the folder that was set, or that the
     /// environment variable `MNIST_DIR` names; the cache folder; a download
-    /// from the mirrors into it; and when no mirror answers, the built-in
-    /// generator, with a line on standard error that says so, unless it is to be
-    /// [`quiet`](Self::quiet); [`Mnist::source`] tells in any case.
+    /// from the mirrors into the cache; and, if no mirror answers, the built-in
+    /// generator. The generator prints a line on standard error unless
+    /// [`quiet`](Self::quiet) was set. [`Mnist::source`] has the source in any
+    /// case.
     ///
     /// # Errors
     ///
-    /// When the folder that was set or that `MNIST_DIR` names does not hold
-    /// the files (nothing else is tried then); when a download breaks off or
-    /// is not what it should be; when the cache folder cannot be written; when
-    /// the normalisation does not fit.
+    /// When the folder that was set or that `MNIST_DIR` names does not contain
+    /// the files (no other source is tried then); when a download is
+    /// interrupted or has the wrong contents; when the cache folder cannot be
+    /// written; when the normalisation is not for one channel.
     pub fn load(self) -> Result<Mnist> {
         self.load_in(|name| env::var_os(name).filter(|value| !value.is_empty()))
     }
 
     fn load_in(self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Mnist> {
-        // Before minutes go into a download.
+        // Checked before a download that takes minutes.
         self.normalization.check(1)?;
         let Mnist { train, test, source } = self.find(environment)?;
         Ok(Mnist {

@@ -1,5 +1,5 @@
 //! Small generated sets of points: [`moons`], [`circles`], [`spirals`],
-//! [`blobs`] and [`xor`], each the same for the same seed.
+//! [`blobs`] and [`xor`]. The same seed gives the same data.
 
 use std::f64::consts::{PI, TAU};
 
@@ -7,12 +7,12 @@ use dendra_tensor::{Error, Result, Rng, Tensor};
 
 use crate::tensors::TensorDataset;
 
-/// Two interleaving half circles of radius 1 in the plane, in two classes:
-/// inputs of shape `[n, 2]`, labels 0 and 1 in halves, in random order.
+/// Two interleaving half circles of radius 1 in the plane, in two classes of
+/// equal size: inputs of shape `[n, 2]`, labels 0 and 1, in random order.
 ///
 /// Class 0 is the upper half of a circle around (0, 0), class 1 the lower half
-/// of one around (1, 0.5); `noise` is the standard deviation of what is added
-/// to each coordinate. scikit-learn's `make_moons`.
+/// of one around (1, 0.5). `noise` is the standard deviation of the noise that
+/// is added to each coordinate. It is scikit-learn's `make_moons`.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, moons};
@@ -39,11 +39,11 @@ pub fn moons(n: usize, noise: f64, seed: u64) -> Result<TensorDataset<i64>> {
     })
 }
 
-/// Spiral arms in the plane, one for each class: inputs of shape `[n, 2]`, the
-/// classes as equal in number as can be, in random order.
+/// Spiral arms in the plane, one for each class: inputs of shape `[n, 2]`, with
+/// classes of sizes as equal as possible, in random order.
 ///
-/// An arm winds from the origin to radius 1 in two thirds of a turn; `noise`
-/// is the standard deviation of what is added to each coordinate.
+/// An arm goes from the origin to radius 1 in two thirds of a turn. `noise` is
+/// the standard deviation of the noise that is added to each coordinate.
 ///
 /// # Errors
 ///
@@ -61,12 +61,13 @@ pub fn spirals(n: usize, classes: usize, noise: f64, seed: u64) -> Result<Tensor
     })
 }
 
-/// Round clouds of points, one for each class: inputs of shape
-/// `[n, dimensions]`, the classes as equal in number as can be, in random
+/// Normally distributed clouds of points, one for each class: inputs of shape
+/// `[n, dimensions]`, with classes of sizes as equal as possible, in random
 /// order.
 ///
-/// The centres are drawn evenly from the cube between −10 and 10; `std` is the
-/// standard deviation of a cloud along each axis. scikit-learn's `make_blobs`.
+/// The centres are uniformly distributed in the cube from −10 to 10; `std` is
+/// the standard deviation of a cloud along each axis. It is scikit-learn's
+/// `make_blobs`.
 ///
 /// # Errors
 ///
@@ -92,10 +93,11 @@ pub fn blobs(
 }
 
 /// Two circles around the origin, of radius 1 and `factor`, in two classes:
-/// inputs of shape `[n, 2]`, label 0 outside and 1 inside, in random order.
+/// inputs of shape `[n, 2]`, labels 0 for the outer and 1 for the inner circle,
+/// in random order.
 ///
-/// `noise` is the standard deviation of what is added to each coordinate.
-/// scikit-learn's `make_circles`.
+/// `noise` is the standard deviation of the noise that is added to each
+/// coordinate. It is scikit-learn's `make_circles`.
 ///
 /// # Errors
 ///
@@ -118,9 +120,9 @@ pub fn circles(n: usize, factor: f64, noise: f64, seed: u64) -> Result<TensorDat
     })
 }
 
-/// Clouds around the four corners (±1, ±1), a class for each diagonal, which
-/// no straight line separates: inputs of shape `[n, 2]`, label 1 where the
-/// signs differ, in random order.
+/// Clouds around the four corners (±1, ±1), with a class for each diagonal, so
+/// that no straight line separates the classes: inputs of shape `[n, 2]`, label
+/// 1 where the signs differ, in random order.
 ///
 /// `noise` is the standard deviation of a cloud along each axis.
 ///
@@ -136,15 +138,15 @@ pub fn xor(n: usize, noise: f64, seed: u64) -> Result<TensorDataset<i64>> {
     })
 }
 
-/// The stream of a seed that gives the order of the samples.
+/// The random stream for the order of the samples.
 const ORDER: u64 = 1;
-/// The stream of a seed that gives the noise.
+/// The random stream for the noise.
 const NOISE: u64 = 2;
-/// The stream of a seed that gives the centres of blobs.
+/// The random stream for the centres of blobs.
 const CENTRES: u64 = 3;
 
-/// Makes `n` points with `sample`, which fills in a point and returns its
-/// label, and puts them into random order.
+/// Makes `n` points with `sample`, which writes a point and returns its label,
+/// and puts them into random order.
 fn classified(
     n: usize,
     dimensions: usize,
@@ -156,37 +158,37 @@ fn classified(
     let mut noise = rng.fork(NOISE);
     let mut points = vec![0.0; n * dimensions];
     let mut labels = vec![0; n];
-    for (index, place) in rng.fork(ORDER).permutation(n).into_iter().enumerate() {
-        let point = &mut points[place * dimensions..][..dimensions];
-        labels[place] = sample(index, &mut noise, point) as i64;
+    for (index, position) in rng.fork(ORDER).permutation(n).into_iter().enumerate() {
+        let point = &mut points[position * dimensions..][..dimensions];
+        labels[position] = sample(index, &mut noise, point) as i64;
     }
     let inputs = Tensor::from_vec(points, [n, dimensions])?;
     TensorDataset::classification(inputs, Tensor::from_vec(labels, [n])?, classes)
 }
 
-/// Where the `index`-th of `count` evenly spread positions from 0 to 1 lies.
+/// The `index`-th of `count` evenly spaced numbers from 0 to 1.
 fn along(index: usize, count: usize) -> f64 {
     if count < 2 { 0.0 } else { index as f64 / (count - 1) as f64 }
 }
 
-/// A point around a centre.
+/// Writes a random point around a centre.
 fn scatter(point: &mut [f32], centre: &[f64], std: f64, rng: &mut Rng) {
     for (coordinate, centre) in point.iter_mut().zip(centre) {
         *coordinate = (centre + std * rng.normal()) as f32;
     }
 }
 
-pub(crate) fn check_deviation(place: &str, name: &str, value: f64) -> Result<()> {
+pub(crate) fn check_deviation(context: &str, name: &str, value: f64) -> Result<()> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }
     let message = format!("`{name}` must be a standard deviation, 0 or more, got {value}");
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
-fn check_classes(place: &str, classes: usize) -> Result<()> {
+fn check_classes(context: &str, classes: usize) -> Result<()> {
     if classes > 0 {
         return Ok(());
     }
-    Err(Error::argument(place, "`classes` must be at least 1, got 0"))
+    Err(Error::argument(context, "`classes` must be at least 1, got 0"))
 }

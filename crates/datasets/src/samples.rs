@@ -1,20 +1,20 @@
-//! [`Samples`]: how samples become a batch.
+//! [`Samples`]: types that hold a batch of samples.
 
 use dendra_tensor::{Element, Error, Result, Tensor};
 
 use crate::sequences::Padded;
 
-/// Samples side by side, as a model takes them and a data set gives them: a
-/// tensor whose first axis runs over the samples, a vector with one item a
-/// sample, or a tuple of such things.
+/// A batch of samples, as models take it and data sets return it: a tensor
+/// whose first axis runs over the samples, a vector with one item per sample,
+/// or a tuple of these.
 ///
-/// A struct of one's own asks its fields:
+/// A struct of your own implements it with its fields:
 ///
 /// ```
 /// use dendra_datasets::{Dataset, SampleDataset, Samples};
 /// use dendra_tensor::{Result, Tensor};
 ///
-/// /// Places in a room, and what was said there.
+/// /// Positions in a room, and the words spoken there.
 /// struct Scenes {
 ///     places: Tensor<f32>,
 ///     words: Tensor<i64>,
@@ -44,25 +44,26 @@ use crate::sequences::Padded;
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 pub trait Samples: Sized {
-    /// How many samples there are.
+    /// The number of samples.
     fn count(&self) -> usize;
 
-    /// The samples with these indices, in that order; an index may repeat.
+    /// The samples with these indices, in this order. An index may occur
+    /// several times.
     ///
     /// # Errors
     ///
     /// When an index is not below [`count`](Self::count).
     fn choose(&self, indices: &[usize]) -> Result<Self>;
 
-    /// The samples of all parts, one part after the other.
+    /// The samples of all parts, concatenated.
     ///
     /// # Errors
     ///
-    /// When there is no part, or the parts do not fit each other.
+    /// When there is no part, or the parts do not match each other.
     fn join(parts: &[&Self]) -> Result<Self>;
 }
 
-/// A tensor without an axis counts as one sample.
+/// A tensor without axes is one sample.
 impl<E: Element> Samples for Tensor<E> {
     fn count(&self) -> usize {
         self.shape().first().copied().unwrap_or(1)
@@ -80,7 +81,7 @@ impl<E: Element> Samples for Tensor<E> {
     }
 }
 
-/// An item is a sample.
+/// Each item is a sample.
 impl<X: Clone> Samples for Vec<X> {
     fn count(&self) -> usize {
         self.len()
@@ -101,7 +102,7 @@ impl<X: Clone> Samples for Vec<X> {
     }
 }
 
-/// Shorter parts are filled up with zeros when they are joined.
+/// When parts are joined, shorter sequences are padded with zeros.
 impl<E: Element> Samples for Padded<E> {
     fn count(&self) -> usize {
         self.lengths.len()
@@ -135,7 +136,7 @@ impl<E: Element> Samples for Padded<E> {
 
 macro_rules! tuples {
     ($($name:ident $index:tt),*) => {
-        /// Parts that hold the same samples.
+        /// The parts have the same number of samples.
         impl<$($name: Samples),*> Samples for ($($name,)*) {
             fn count(&self) -> usize {
                 self.0.count()

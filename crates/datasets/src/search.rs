@@ -1,5 +1,5 @@
-//! Where the files of a known data set may come from, the same for all: a
-//! folder that was named, the cache, a download into it.
+//! The search for the files of a known data set, the same for all data sets: a
+//! given folder, the cache, or a download into the cache.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use dendra_tensor::Result;
 
 use crate::cache::cache_dir;
 
-/// A data set that has a place on the network.
+/// A data set that can be downloaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    /// What progress and messages call it.
+    /// Its name in progress bars and messages.
     pub(crate) title: &'static str,
-    /// Its folder within the cache.
+    /// Its folder in the cache.
     pub(crate) folder: &'static str,
     /// The environment variable that may name its folder.
     pub(crate) variable: &'static str,
@@ -25,13 +25,13 @@ pub(crate) struct Known {
 #[cfg(feature = "download")]
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
-    /// The folders on the mirrors, in the order to try them. An address
-    /// without a scheme gets that of the build.
+    /// The folders on the mirrors, in the order in which they are tried. An
+    /// address without a scheme gets the one of the build (https or http).
     pub(crate) mirrors: &'static [&'static str],
     pub(crate) files: &'static [crate::download::RemoteFile],
 }
 
-/// What a user may say about where to look.
+/// The user's settings for the search.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Search {
     pub(crate) dir: Option<PathBuf>,
@@ -41,13 +41,13 @@ pub(crate) struct Search {
     pub(crate) quiet: bool,
 }
 
-/// Why a data set is nowhere to be found, one reason for each place.
+/// Why a data set was not found, one reason for each source.
 pub(crate) type Reasons = Vec<String>;
 
 impl Search {
-    /// Finds a data set with `read`, which reads it from a folder; what was
-    /// downloaded is read with `read_downloaded`. A folder that the user
-    /// names must hold it.
+    /// Finds a data set with `read`, which reads it from a folder. Downloaded
+    /// files are read with `read_downloaded`. If the user names a folder, it
+    /// must contain the data set.
     pub(crate) fn find<T>(
         &self,
         known: &Known,
@@ -63,7 +63,9 @@ impl Search {
         }
         let named = self.cache_dir.clone();
         let Some(cache) = named.or_else(|| Some(cache_dir(environment)?.join(known.folder))) else {
-            return Ok(Err(vec!["the environment names no cache folder".to_owned()]));
+            return Ok(Err(vec![
+                "the environment variables for the cache folder are not set".to_owned(),
+            ]));
         };
         let missing = match read(&cache) {
             Ok(found) => return Ok(Ok(found)),
@@ -75,14 +77,14 @@ impl Search {
         }
     }
 
-    /// Downloads the files into the cache, or says why there is no network to
-    /// do so.
+    /// Downloads the files into the cache, or returns the reason why it could
+    /// not reach a mirror.
     #[cfg(feature = "download")]
     fn download(&self, known: &Known, cache: &Path) -> Result<Result<(), String>> {
         use crate::download::{Downloader, Failure, Patience};
 
         if self.offline {
-            return Ok(Err("the network was to be left alone".into()));
+            return Ok(Err("the option `offline` was set".into()));
         }
         let official: Vec<String> = known.remote.mirrors.iter().map(|mirror| url(mirror)).collect();
         let downloader = Downloader {
@@ -104,26 +106,25 @@ impl Search {
     }
 }
 
-/// The address of a mirror: over https when the build has it.
+/// The address of a mirror, over https if the build supports it.
 #[cfg(feature = "download")]
 fn url(mirror: &str) -> String {
     let scheme = if cfg!(feature = "https") { "https" } else { "http" };
     if mirror.contains("://") { mirror.to_owned() } else { format!("{scheme}://{mirror}") }
 }
 
-/// The settings of where to look, as methods of a builder with a field
-/// `search`.
+/// Methods for the settings of the search, for a builder with a field `search`.
 macro_rules! search_settings {
     () => {
-        /// The folder that holds the files. Nothing else is tried then. `None`
-        /// leaves the search as it is.
+        /// The folder of the files. No other source is tried then. With
+        /// `None`, all sources are tried.
         #[must_use]
         pub fn dir(mut self, folder: impl Into<Option<PathBuf>>) -> Self {
             self.search.dir = folder.into();
             self
         }
 
-        /// The folder that downloaded files are kept in: unless set, one in
+        /// The folder for downloaded files. By default, it is a folder in
         /// `dendra` in the user's cache folder (`$XDG_CACHE_HOME` or
         /// `~/.cache`, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on
         /// Windows).
@@ -133,29 +134,29 @@ macro_rules! search_settings {
             self
         }
 
-        /// The servers to download from, tried in this order: URLs to which a
-        /// slash and the name of the file are added.
+        /// The servers for downloads, in the order in which they are tried:
+        /// URLs to which a slash and the file name are added.
         #[must_use]
         pub fn mirrors<S: Into<String>>(mut self, mirrors: impl IntoIterator<Item = S>) -> Self {
             self.search.mirrors = Some(mirrors.into_iter().map(Into::into).collect());
             self
         }
 
-        /// Whether to leave the network alone.
+        /// Whether to use no network.
         #[must_use]
         pub fn offline(mut self, offline: bool) -> Self {
             self.search.offline = offline;
             self
         }
 
-        /// Whether to write nothing to standard error, such as a progress bar.
+        /// Whether to print nothing on standard error, such as a progress bar.
         #[must_use]
         pub fn quiet(mut self, quiet: bool) -> Self {
             self.search.quiet = quiet;
             self
         }
 
-        /// How bytes become inputs, [`Normalization::Scale`] unless set.
+        /// How bytes become inputs; [`Normalization::Scale`] by default.
         #[must_use]
         pub fn normalize(mut self, normalization: Normalization) -> Self {
             self.normalization = normalization;

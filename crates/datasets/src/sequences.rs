@@ -4,7 +4,7 @@ use dendra_tensor::{AnyTensor, Element, Error, Result, Shape, Tensor, Tensors};
 
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
 
-/// Sequences in one tensor, the shorter ones filled up, with their lengths.
+/// Sequences in one tensor, padded to the longest, with their lengths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Padded<T: Element> {
     /// The sequences, of shape `[batch, longest, ..]`.
@@ -14,8 +14,7 @@ pub struct Padded<T: Element> {
 }
 
 impl<T: Element> Padded<T> {
-    /// Where the values are a sequence's own and not filled up, of shape
-    /// `[batch, longest]`.
+    /// Where the values are not padding, of shape `[batch, longest]`.
     pub fn mask(&self) -> Tensor<bool> {
         let longest = self.values.shape()[1];
         let lengths = self.lengths.to_vec();
@@ -34,9 +33,8 @@ impl<T: Element> Tensors for Padded<T> {
     }
 }
 
-/// Puts sequences of shapes `[length, ..]` one below the other and fills the
-/// shorter ones up with `padding`: PyTorch's `pad_sequence` with
-/// `batch_first=True`.
+/// Stacks sequences of shapes `[length, ..]`, with shorter ones padded with
+/// `padding`, like PyTorch's `pad_sequence` with `batch_first=True`.
 ///
 /// ```
 /// use dendra_datasets::pad_sequence;
@@ -51,12 +49,12 @@ impl<T: Element> Tensors for Padded<T> {
 ///
 /// # Errors
 ///
-/// When there is no sequence, one has no axis, or they differ in more than
+/// When there is no sequence, one has no axes, or they differ in more than
 /// their first axis.
 pub fn pad_sequence<T: Element>(sequences: &[&Tensor<T>], padding: T) -> Result<Padded<T>> {
-    let place = "pad_sequence";
+    let context = "pad_sequence";
     let Some(first) = sequences.first() else {
-        return Err(Error::argument(place, "expected at least one sequence, got none"));
+        return Err(Error::argument(context, "expected at least one sequence, got none"));
     };
     for (index, sequence) in sequences.iter().enumerate() {
         if sequence.rank() == 0 || sequence.shape()[1..] != first.shape()[1.min(first.rank())..] {
@@ -66,7 +64,7 @@ pub fn pad_sequence<T: Element>(sequences: &[&Tensor<T>], padding: T) -> Result<
                 first.shape(),
                 sequence.shape()
             );
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
     }
     let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.shape()[0]).collect();
@@ -88,9 +86,9 @@ pub fn pad_sequence<T: Element>(sequences: &[&Tensor<T>], padding: T) -> Result<
     Ok(Padded { values, lengths: Tensor::from_vec(lengths, [sequences.len()])? })
 }
 
-/// Sequences of different lengths with a target each.
+/// Sequences of different lengths, each with a target.
 ///
-/// A batch's inputs are [`Padded`] to its longest sequence.
+/// The inputs of a batch are [`Padded`] to its longest sequence.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, SequenceDataset};
@@ -113,22 +111,22 @@ pub struct SequenceDataset<Y: Element, X: Element = i64> {
 }
 
 impl<Y: Element, X: Element> SequenceDataset<Y, X> {
-    /// Sequences of shapes `[length, ..]` with `targets` of shape
-    /// `[sequences, ..]`; shorter ones are filled up with zeros.
+    /// Sequences of shapes `[length, ..]` with `targets` of shape `[sequences,
+    /// ..]`. Shorter sequences are padded with zeros.
     ///
     /// # Errors
     ///
-    /// When the sequences differ in more than their lengths, or the targets
-    /// are not as many.
+    /// When the sequences differ in more than their lengths, or the number of
+    /// targets is not that of the sequences.
     pub fn new(sequences: Vec<Tensor<X>>, targets: Tensor<Y>) -> Result<Self> {
-        let place = "SequenceDataset::new";
+        let context = "SequenceDataset::new";
         if targets.shape().first() != Some(&sequences.len()) {
             let message = format!(
                 "expected a target for each of {} sequences, got shape {}",
                 sequences.len(),
                 targets.shape()
             );
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         let step = |sequence: &Tensor<X>| sequence.shape().get(1..).map(<[usize]>::to_vec);
         let first = sequences.first().and_then(step);
@@ -139,12 +137,12 @@ impl<Y: Element, X: Element> SequenceDataset<Y, X> {
                 sequences[0].shape(),
                 sequences[index].shape()
             );
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         Ok(Self { sequences, targets: targets.contiguous(), padding: X::default(), labels: None })
     }
 
-    /// What shorter sequences are filled up with, 0 unless set.
+    /// The value for padding; 0 by default.
     #[must_use]
     pub fn padding(mut self, padding: X) -> Self {
         self.padding = padding;
@@ -162,7 +160,7 @@ impl<X: Element> SequenceDataset<i64, X> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and when a label is not in `0..classes`.
+    /// Those of [`new`](Self::new), and when a label is not in `0..classes`.
     pub fn classification(
         sequences: Vec<Tensor<X>>,
         labels: Tensor<i64>,
@@ -182,7 +180,7 @@ impl<Y: Element, X: Element> Dataset for SequenceDataset<Y, X> {
         self.sequences.len()
     }
 
-    /// The shape of one step of a sequence: lengths differ.
+    /// The shape of one step of a sequence, because the lengths differ.
     fn input_shape(&self) -> Shape {
         self.sequences.first().map_or_else(Shape::scalar, |first| Shape::from(&first.shape()[1..]))
     }

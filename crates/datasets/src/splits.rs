@@ -1,5 +1,5 @@
-//! Sets of images that are divided into a training and a test set: the
-//! relatives of MNIST, and CIFAR.
+//! Image data sets with a training and a test set: those in MNIST's format, and
+//! CIFAR.
 
 use std::env;
 use std::ffi::OsString;
@@ -24,18 +24,18 @@ pub struct ImageSplits {
     pub train: ImageDataset,
     /// The test set.
     pub test: ImageDataset,
-    /// What the classes are called, in the order of their labels.
+    /// The names of the classes, in the order of their labels.
     pub class_names: Vec<String>,
 }
 
-/// How the files of a set are read.
+/// How the files of a data set are read.
 #[derive(Clone, Copy, Debug)]
 enum Format {
     Digits(DigitFiles),
     Cifar(CifarFiles),
 }
 
-/// Where a set of images may come from and how it is normalised.
+/// Settings for the source of an image data set and its normalisation.
 ///
 /// ```no_run
 /// use dendra_datasets::FashionMnist;
@@ -68,16 +68,16 @@ impl ImageSplitsOptions {
 
     search_settings!();
 
-    /// Finds the images, in this order: the folder that was set, or that the
-    /// environment variable of the set names; the cache folder; a download
-    /// from the mirrors into it.
+    /// Looks for the images in this order: the folder that was set, or that the
+    /// environment variable of the data set names; the cache folder; a download
+    /// from the mirrors into the cache.
     ///
     /// # Errors
     ///
-    /// When the folder that was set or that the variable names does not hold
-    /// the files (nothing else is tried then); when they are nowhere and
-    /// cannot be downloaded; when the cache folder cannot be written; when the
-    /// normalisation does not fit.
+    /// When the folder that was set or that the variable names does not contain
+    /// the files (no other source is tried then); when there are no files and
+    /// they cannot be downloaded; when the cache folder cannot be written; when
+    /// the normalisation does not match the channels.
     pub fn load(self) -> Result<ImageSplits> {
         self.load_in(|name| env::var_os(name).filter(|value| !value.is_empty()))
     }
@@ -112,14 +112,14 @@ impl ImageSplitsOptions {
         })
     }
 
-    /// Unpacks an archive that was downloaded into its folder.
+    /// Unpacks a downloaded archive into its folder.
     #[cfg(all(feature = "download", feature = "archives"))]
     fn unpack(&self, folder: &Path) -> Result<()> {
         use std::fs;
 
         use crate::archive::{unpack_tar, unpack_zip};
 
-        /// More than any of the sets has.
+        /// The largest unpacked size, above that of every data set.
         const MOST_BYTES: u64 = 1 << 30;
 
         for file in self.known.remote.files {
@@ -130,7 +130,7 @@ impl ImageSplitsOptions {
             } else if let (true, Format::Digits(files)) =
                 (file.name.ends_with(".zip"), &self.format)
             {
-                // The archive stays: it holds other divisions, too.
+                // The archive is kept because it contains other splits, too.
                 unpack_zip(&archive, folder, MOST_BYTES, |name| {
                     let name = name.rsplit('/').next()?;
                     let is_wanted = files.stems.iter().any(|stem| name.starts_with(stem));
@@ -159,20 +159,20 @@ impl ImageSplitsOptions {
     }
 }
 
-/// The ways to a set that has but one form.
+/// The methods of a data set that has only one form.
 macro_rules! ways {
     ($set:ident) => {
         impl $set {
-            /// Finds the set, with the default [`ImageSplitsOptions`].
+            /// Loads the data set with the default [`ImageSplitsOptions`].
             ///
             /// # Errors
             ///
-            /// As [`ImageSplitsOptions::load`].
+            /// Those of [`ImageSplitsOptions::load`].
             pub fn load() -> Result<ImageSplits> {
                 Self::options().load()
             }
 
-            /// Reads the set's files in `folder`.
+            /// Reads the files of the data set in `folder`.
             ///
             /// # Errors
             ///
@@ -192,8 +192,8 @@ fn characters(characters: &str) -> Vec<String> {
     characters.chars().map(String::from).collect()
 }
 
-/// Fashion-MNIST: 28×28 grey pictures of clothes, 60,000 to train on and
-/// 10,000 to test on, in ten classes. `FASHION_MNIST_DIR` may name its folder.
+/// Fashion-MNIST: 28×28 grey pictures of clothes in ten classes, 60,000 for
+/// training and 10,000 for testing. `FASHION_MNIST_DIR` may name its folder.
 ///
 /// H. Xiao, K. Rasul and R. Vollgraf: "Fashion-MNIST: a novel image dataset for
 /// benchmarking machine learning algorithms", 2017.
@@ -203,7 +203,7 @@ pub struct FashionMnist;
 ways!(FashionMnist);
 
 impl FashionMnist {
-    /// Settings for where the set may come from and how it is normalised.
+    /// Settings for the source of the data set and its normalisation.
     pub fn options() -> ImageSplitsOptions {
         let known = Known {
             title: "Fashion-MNIST",
@@ -229,8 +229,8 @@ impl FashionMnist {
     }
 }
 
-/// Kuzushiji-MNIST: 28×28 grey images of ten cursive hiragana, 60,000 to train
-/// on and 10,000 to test on. `KMNIST_DIR` may name its folder.
+/// Kuzushiji-MNIST: 28×28 grey images of ten cursive hiragana, 60,000 for
+/// training and 10,000 for testing. `KMNIST_DIR` may name its folder.
 ///
 /// T. Clanuwat et al.: "Deep learning for classical Japanese literature", 2018.
 #[derive(Clone, Copy, Debug)]
@@ -239,7 +239,7 @@ pub struct Kmnist;
 ways!(Kmnist);
 
 impl Kmnist {
-    /// Settings for where the set may come from and how it is normalised.
+    /// Settings for the source of the data set and its normalisation.
     pub fn options() -> ImageSplitsOptions {
         let known = Known {
             title: "KMNIST",
@@ -255,44 +255,45 @@ impl Kmnist {
 }
 
 /// EMNIST: 28×28 grey images of handwritten digits and letters, in several
-/// divisions. `EMNIST_DIR` may name its folder.
+/// splits. `EMNIST_DIR` may name its folder.
 ///
-/// The labels of [`EmnistSplit::Letters`] begin at 0 here, at 1 in the files.
-/// Its download is one archive of 562 MB with all divisions and needs the
+/// The labels of [`EmnistSplit::Letters`] begin at 0 here, but at 1 in the
+/// files. The download is one archive of 562 MB with all splits and needs the
 /// feature `archives`. G. Cohen et al.: "EMNIST: an extension of MNIST to
 /// handwritten letters", 2017.
 #[derive(Clone, Copy, Debug)]
 pub struct Emnist;
 
-/// A division of EMNIST.
+/// A split of EMNIST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmnistSplit {
-    /// Digits, large and small letters: 62 classes as unequal as in life.
+    /// Digits, upper-case and lower-case letters: 62 classes with their natural
+    /// frequencies.
     ByClass,
-    /// The same with those small letters that look like large ones: 47
-    /// classes.
+    /// The same, with lower-case letters that look like upper-case ones merged
+    /// with them: 47 classes.
     ByMerge,
-    /// The 47 classes in equal numbers.
+    /// The same 47 classes, with equal numbers of samples.
     Balanced,
-    /// The 26 letters, large and small together.
+    /// The 26 letters, with upper and lower case merged.
     Letters,
-    /// The ten digits in equal numbers.
+    /// The ten digits, with equal numbers of samples.
     Digits,
-    /// The ten digits as MNIST has them.
+    /// The ten digits in the form of MNIST.
     Mnist,
 }
 
 impl Emnist {
-    /// Finds a division, with the default [`ImageSplitsOptions`].
+    /// Loads a split with the default [`ImageSplitsOptions`].
     ///
     /// # Errors
     ///
-    /// As [`ImageSplitsOptions::load`].
+    /// Those of [`ImageSplitsOptions::load`].
     pub fn load(split: EmnistSplit) -> Result<ImageSplits> {
         Self::options(split).load()
     }
 
-    /// Reads the files of a division in `folder`.
+    /// Reads the files of a split in `folder`.
     ///
     /// # Errors
     ///
@@ -301,7 +302,7 @@ impl Emnist {
         Self::options(split).dir(folder.as_ref().to_path_buf()).load()
     }
 
-    /// Settings for where a division may come from and how it is normalised.
+    /// Settings for the source of a split and its normalisation.
     pub fn options(split: EmnistSplit) -> ImageSplitsOptions {
         macro_rules! stems {
             ($name:literal) => {
@@ -344,19 +345,19 @@ impl Emnist {
     }
 }
 
-/// CIFAR-10: 32×32 colour photographs, 50,000 to train on and 10,000 to test
-/// on, in ten classes. `CIFAR10_DIR` may name its folder.
+/// CIFAR-10: 32×32 colour photographs in ten classes, 50,000 for training and
+/// 10,000 for testing. `CIFAR10_DIR` may name its folder.
 ///
-/// Its download is an archive of 170 MB and needs the feature `archives`; a
-/// folder in which that was unpacked does not. A. Krizhevsky: "Learning
-/// multiple layers of features from tiny images", 2009.
+/// The download is an archive of 170 MB and needs the feature `archives`; a
+/// folder with the unpacked files does not. A. Krizhevsky: "Learning multiple
+/// layers of features from tiny images", 2009.
 #[derive(Clone, Copy, Debug)]
 pub struct Cifar10;
 
 ways!(Cifar10);
 
 impl Cifar10 {
-    /// Settings for where the set may come from and how it is normalised.
+    /// Settings for the source of the data set and its normalisation.
     pub fn options() -> ImageSplitsOptions {
         let known = Known {
             title: "CIFAR-10",
@@ -394,25 +395,25 @@ impl Cifar10 {
     }
 }
 
-/// CIFAR-100: 32×32 colour photographs, 50,000 to train on and 10,000 to test
-/// on, in a hundred classes or twenty groups of five. `CIFAR100_DIR` may name
-/// its folder.
+/// CIFAR-100: 32×32 colour photographs in a hundred classes, or in twenty
+/// groups of five classes, 50,000 for training and 10,000 for testing.
+/// `CIFAR100_DIR` may name its folder.
 ///
-/// Its download is an archive of 169 MB and needs the feature `archives`; a
-/// folder in which that was unpacked does not. A. Krizhevsky: "Learning
-/// multiple layers of features from tiny images", 2009.
+/// The download is an archive of 169 MB and needs the feature `archives`; a
+/// folder with the unpacked files does not. A. Krizhevsky: "Learning multiple
+/// layers of features from tiny images", 2009.
 #[derive(Clone, Copy, Debug)]
 pub struct Cifar100;
 
 ways!(Cifar100);
 
 impl Cifar100 {
-    /// Settings for where the set may come from and how it is normalised.
+    /// Settings for the source of the data set and its normalisation.
     pub fn options() -> ImageSplitsOptions {
         Self::labelled(1, 100, names(&CIFAR100_CLASSES))
     }
 
-    /// The same with the twenty groups of classes as labels.
+    /// The same, with the twenty groups of classes as labels.
     pub fn coarse_options() -> ImageSplitsOptions {
         Self::labelled(0, 20, names(&CIFAR100_GROUPS))
     }
@@ -436,7 +437,7 @@ impl Cifar100 {
     }
 }
 
-/// The classes of CIFAR-100 in the order of their labels.
+/// The names of the classes of CIFAR-100, in the order of their labels.
 #[rustfmt::skip]
 const CIFAR100_CLASSES: [&str; 100] = [
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
@@ -453,7 +454,7 @@ const CIFAR100_CLASSES: [&str; 100] = [
     "willow_tree", "wolf", "woman", "worm",
 ];
 
-/// The groups of CIFAR-100 in the order of their labels.
+/// The names of the groups of CIFAR-100, in the order of their labels.
 #[rustfmt::skip]
 const CIFAR100_GROUPS: [&str; 20] = [
     "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables",

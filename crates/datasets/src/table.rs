@@ -1,5 +1,5 @@
-//! [`Table`]: CSV and other delimited files, their columns as numbers or
-//! texts; [`TableEncoding`] makes inputs and targets of them.
+//! [`Table`]: CSV and other delimited files, with columns of numbers or texts;
+//! [`TableEncoding`] converts them to inputs and targets.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,19 +19,18 @@ pub use encoding::{Encoder, Missing, Scaling, TableEncoding, classes};
 
 use lines::Lines;
 
-/// What stands for a missing value unless [`Csv::missing`] says otherwise: what
-/// pandas takes for one, and `?`, which the UCI repository writes.
+/// The marks for a missing value, unless [`Csv::missing`] sets others: those of
+/// pandas, and `?`, which the UCI repository uses.
 const MISSING: [&str; 20] = [
     "", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
     "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
-/// How many of a column's cells an error shows, and how many of a cell's
-/// characters.
+/// The number of cells of a column that an error shows.
 const CELLS_SHOWN: usize = 3;
 const CHARACTERS_SHOWN: usize = 40;
 
-/// How a delimited file is to be read.
+/// The format of a delimited file.
 ///
 /// ```
 /// use dendra_datasets::{Column, Csv};
@@ -54,9 +53,10 @@ pub struct Csv {
 }
 
 impl Csv {
-    /// Comma-separated, with a line of names first, fields in `"` where they
-    /// hold a comma; missing is what is empty, `?` or one of the words that
-    /// pandas takes for missing: `NA`, `N/A`, `#N/A`, `NaN`, `NULL`, `None`, ….
+    /// A comma-separated file whose first line has the names of the columns,
+    /// with fields in `"` if they contain a comma. Missing values are empty,
+    /// `?` or one of the words that pandas treats as missing: `NA`, `N/A`,
+    /// `#N/A`, `NaN`, `NULL`, `None`, ….
     pub fn new() -> Self {
         Self {
             delimiter: b',',
@@ -69,83 +69,85 @@ impl Csv {
         }
     }
 
-    /// What separates the fields: `b'\t'`, `b';'`, …
+    /// The separator of the fields: `b'\t'`, `b';'`, …
     #[must_use]
     pub fn delimiter(mut self, delimiter: u8) -> Self {
         self.delimiter = delimiter;
         self
     }
 
-    /// What begins the decimals of a number, `b'.'` unless set: `b','` for
-    /// numbers such as `1,5`, which need another delimiter or quotes.
+    /// The decimal separator; `b'.'` by default. Numbers such as `1,5` need
+    /// `b','`, and another delimiter or quotes.
     #[must_use]
     pub fn decimal(mut self, decimal: u8) -> Self {
         self.decimal = decimal;
         self
     }
 
-    /// Whether the first line names the columns, true unless set; they are
-    /// called `0`, `1`, … otherwise.
+    /// Whether the first line has the names of the columns; true by default.
+    /// Otherwise they are named `0`, `1`, ….
     #[must_use]
     pub fn header(mut self, header: bool) -> Self {
         self.header = header;
         self
     }
 
-    /// What begins a line that is left out, nothing unless set.
+    /// The first character of comment lines, which are ignored; none by
+    /// default.
     #[must_use]
     pub fn comment(mut self, comment: u8) -> Self {
         self.comment = Some(comment);
         self
     }
 
-    /// What stands for a missing value, instead of the defaults: give the empty
-    /// text, too, where empty fields are missing.
+    /// The marks for a missing value, instead of the default ones. Include the
+    /// empty text if empty fields are missing values.
     #[must_use]
     pub fn missing<S: Into<String>>(mut self, marks: impl IntoIterator<Item = S>) -> Self {
         self.missing = marks.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Columns that hold texts, even if all of them look like numbers: post
-    /// codes, say.
+    /// Columns that contain texts, even if all of them look like numbers, for
+    /// example postal codes.
     #[must_use]
     pub fn texts<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
         self.texts.extend(columns.into_iter().map(Into::into));
         self
     }
 
-    /// Columns that must hold numbers: anything else in them is an error,
-    /// where a column otherwise becomes one of texts.
+    /// Columns that must contain numbers. Other text in them is an error; in
+    /// other columns, it makes the whole column one of texts.
     #[must_use]
     pub fn numbers<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
         self.numbers.extend(columns.into_iter().map(Into::into));
         self
     }
 
-    /// Reads a file: UTF-8, or UTF-16 that begins with a byte-order mark.
+    /// Reads a file in UTF-8, or UTF-16 with a byte-order mark.
     ///
-    /// Lines may end in any way. Empty lines are left out, and so is a column
-    /// without name and values, which delimiters at the ends of all lines make.
+    /// Any line ending is accepted. Empty lines are ignored, and so is a column
+    /// without name and values, which results from delimiters at the end of
+    /// each line.
     ///
     /// # Errors
     ///
-    /// An error with the path, and with the line where it is about one: when
-    /// the file cannot be read or is in another encoding, a line has more or
-    /// fewer fields than the first, two columns have one name, a column that
-    /// was named is not there, or one that must hold numbers holds something
-    /// else: the error shows the first of its cells.
+    /// An error with the path and, if it concerns a line, its number: when the
+    /// file cannot be read or has another encoding; when a line has more or
+    /// fewer fields than the first; when two columns have the same name, or a
+    /// named column does not exist; and when a column that must contain numbers
+    /// contains something else. The error then shows its first such cells.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
         let path = path.as_ref();
         let read = || self.table(fs::read(path)?);
         read().map_err(|fault: Fault| fault.at(path))
     }
 
-    /// Reads a table that is in memory.
+    /// Reads a table in memory.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), without a path.
+    /// Those of [`read`](Self::read), without a path.
     pub fn parse(&self, bytes: &[u8]) -> Result<Table> {
         self.table(bytes.to_vec()).map_err(|fault| fault.in_memory("Csv::parse"))
     }
@@ -172,12 +174,13 @@ impl Csv {
         while reader.read_record(&mut record).map_err(|error| error.to_string())? {
             let line = lines.at(record.position().map_or(0, |at| at.byte() as usize));
             if record.len() == 1 && record[0].is_empty() && !lines.rest().starts_with(b"\"") {
-                // A line of blanks.
+                // A line of white space.
                 continue;
             }
             if columns.is_empty() {
                 if self.header {
-                    // Before there are columns, of which there may be very many.
+                    // The header is checked before columns are allocated, of
+                    // which there may be very many.
                     names = Some(header(&record)?);
                     columns = vec![Texts::default(); record.len()];
                     continue;
@@ -198,9 +201,7 @@ impl Csv {
             .filter(|(name, fields)| !(name.is_empty() && fields.text.is_empty()))
             .collect();
         if named.is_empty() {
-            return Err("it is empty: it holds not one line with something in it"
-                .to_owned()
-                .into());
+            return Err("it is empty or has only empty lines".to_owned().into());
         }
         if named.iter().filter(|(name, _)| name.is_empty()).count() > 1 {
             return Err("two columns have no name".to_owned().into());
@@ -218,7 +219,8 @@ impl Csv {
         Ok(table)
     }
 
-    /// A column as numbers if it can be; `lines` are those of its fields.
+    /// A column of numbers if possible, otherwise of texts; `lines` are the
+    /// lines of its fields.
     fn column(&self, name: &String, fields: Texts, lines: &[usize]) -> Result<Column, Fault> {
         let is_missing = |field: &str| self.missing.iter().any(|mark| mark == field);
         if !self.texts.contains(name) {
@@ -231,7 +233,8 @@ impl Csv {
             if self.numbers.contains(name) {
                 let wrong = fields.iter().zip(lines).filter(|(field, _)| number(field).is_none());
                 let cells = cells(wrong.map(|(field, line)| (field, format!("line {line}"))));
-                let message = format!("column {name:?} must hold finite numbers and has {cells}");
+                let message =
+                    format!("column {name:?} must contain finite numbers, but has {cells}");
                 return Err(message.into());
             }
         }
@@ -239,7 +242,7 @@ impl Csv {
         Ok(Column::Texts(texts.collect()))
     }
 
-    /// The finite number that a field holds.
+    /// The finite number in a field.
     fn number(&self, field: &str) -> Option<f64> {
         match self.decimal {
             b'.' => finite(field),
@@ -249,28 +252,28 @@ impl Csv {
     }
 }
 
-/// The names of the columns, of which several may be empty.
+/// The names of the columns. Several may be empty.
 fn header(record: &StringRecord) -> Result<Vec<String>, Fault> {
     let mut seen = HashSet::new();
     match record.iter().find(|name| !name.is_empty() && !seen.insert(*name)) {
         None => Ok(record.iter().map(str::to_owned).collect()),
-        Some(name) => Err(format!("two columns are called {name:?}").into()),
+        Some(name) => Err(format!("two columns have the name {name:?}").into()),
     }
 }
 
-/// The finite number that a text is.
+/// The value of a text if it is a finite number.
 fn finite(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// The first of some cells, each with where it is, and how many more there are.
+/// Lists the first cells, each with its position, and the number of the others.
 fn cells<'a>(cells: impl Iterator<Item = (&'a str, String)>) -> String {
     let (mut shown, mut more, mut commas) = (Vec::new(), 0, false);
-    for (text, place) in cells {
+    for (text, position) in cells {
         commas |= finite(&text.replacen(',', ".", 1)).is_some();
         if shown.len() < CELLS_SHOWN {
             let text: String = text.chars().take(CHARACTERS_SHOWN).collect();
-            shown.push(format!("{text:?} in {place}"));
+            shown.push(format!("{text:?} in {position}"));
         } else {
             more += 1;
         }
@@ -280,14 +283,14 @@ fn cells<'a>(cells: impl Iterator<Item = (&'a str, String)>) -> String {
     shown.join(", ") + &more + hint
 }
 
-/// What is wrong with a record that has not the number of fields of the first.
+/// The error for a record with another number of fields than the first one.
 fn unequal(record: &StringRecord, expected: usize, line: usize) -> String {
     let found = record.len();
     let last = record.iter().next_back();
     let hint = if found == expected + 1 && last == Some("") {
         ": a delimiter ends the line"
     } else if record.iter().any(|field| field.contains('\n')) {
-        ": a field in quotes goes on over several lines"
+        ": a field in quotes spans several lines"
     } else {
         ""
     };
@@ -300,7 +303,7 @@ impl Default for Csv {
     }
 }
 
-/// The first names, and how many more there are.
+/// Lists the first names, and the number of the others.
 fn listed(names: &[String]) -> String {
     let shown = names.iter().take(10).map(|name| format!("{name:?}")).collect::<Vec<_>>();
     let more = names.len().saturating_sub(shown.len());
@@ -308,7 +311,7 @@ fn listed(names: &[String]) -> String {
     shown.join(", ") + &more
 }
 
-/// Texts one after the other, which take little more memory than the file.
+/// Concatenated texts, which need little more memory than the file.
 #[derive(Clone, Debug, Default)]
 struct Texts {
     text: String,
@@ -330,9 +333,9 @@ impl Texts {
 /// A column of a [`Table`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
-    /// Finite numbers; NaN where one is missing.
+    /// Finite numbers; NaN for missing values.
     Numbers(Vec<f64>),
-    /// Texts; `None` where one is missing.
+    /// Texts; `None` for missing values.
     Texts(Vec<Option<Box<str>>>),
 }
 
@@ -344,7 +347,7 @@ impl Column {
         }
     }
 
-    /// How many values are missing.
+    /// The number of missing values.
     pub fn missing(&self) -> usize {
         match self {
             Self::Numbers(all) => all.iter().filter(|number| number.is_nan()).count(),
@@ -353,7 +356,7 @@ impl Column {
     }
 }
 
-/// Rows of values under named columns; made by [`Csv::read`].
+/// Rows of values in named columns; made by [`Csv::read`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     names: Vec<String>,
@@ -377,11 +380,11 @@ impl Table {
         &self.names
     }
 
-    /// A column by its name.
+    /// The column with a name.
     ///
     /// # Errors
     ///
-    /// When there is no such column; the error names those there are.
+    /// When there is no such column; the error lists the existing ones.
     pub fn column(&self, name: &str) -> Result<&Column> {
         let found = self.names.iter().position(|known| known == name);
         found.map(|index| &self.columns[index]).ok_or_else(|| {
@@ -394,11 +397,14 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// When there is no such column, it holds numbers, or one is missing.
+    /// When there is no such column, it contains numbers, or a value is
+    /// missing.
     pub fn texts(&self, name: &str) -> Result<Vec<&str>> {
         let wrong = |message: String| Err(Error::data("Table::texts", message));
         let Column::Texts(all) = self.column(name)? else {
-            return wrong(format!("column {name:?} holds numbers: read it with `Csv::texts`"));
+            return wrong(format!(
+                "expected texts in column {name:?}, got numbers: read it with `Csv::texts`"
+            ));
         };
         match all.iter().position(Option::is_none) {
             Some(row) => wrong(format!("row {row} has no value in column {name:?}")),
@@ -417,12 +423,13 @@ impl Table {
         Ok(Self { names: self.names.clone(), columns, rows: rows.len() })
     }
 
-    /// Deals the rows at random into two tables, the first holding `fraction`
-    /// of them: a training and a test part, before anything is fitted.
+    /// Splits the rows at random into two tables, for example for training and
+    /// testing, before any encoding is fitted. The first has `fraction` of the
+    /// rows.
     ///
     /// # Errors
     ///
-    /// When `fraction` is not between 0 and 1, or leaves one part without rows.
+    /// When `fraction` is not between 0 and 1, or a part would be empty.
     pub fn split(&self, fraction: f64, rng: &mut Rng) -> Result<(Self, Self)> {
         let count = crate::dataset::share("Table::split", fraction, self.rows, "rows")?;
         let mut first = rng.permutation(self.rows);

@@ -1,5 +1,5 @@
-//! [`TensorDataset`]: samples that lie in two tensors, and [`SampleDataset`]:
-//! samples that lie in anything.
+//! [`TensorDataset`]: samples in two tensors; [`SampleDataset`]: samples of any
+//! type.
 
 use std::any::Any;
 
@@ -8,10 +8,10 @@ use dendra_tensor::{Element, Error, Result, Shape, Tensor};
 use crate::dataset::{Batch, Dataset, check_indices, check_labels};
 use crate::samples::Samples;
 
-/// Samples held as two tensors whose first axes run over the samples.
+/// Samples in two tensors, whose first axes run over the samples.
 ///
-/// `Y` is the element of the targets, `i64` for class labels or `f32` for
-/// regression; `X` that of the inputs.
+/// `Y` is the element type of the targets, `i64` for class labels or `f32` for
+/// regression; `X` is that of the inputs.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, TensorDataset};
@@ -37,23 +37,24 @@ impl<Y: Element, X: Element> TensorDataset<Y, X> {
     ///
     /// # Errors
     ///
-    /// When one has no axis, or they differ in the number of samples.
+    /// When one has no axes, or the numbers of samples differ.
     pub fn new(inputs: Tensor<X>, targets: Tensor<Y>) -> Result<Self> {
-        let place = "TensorDataset::new";
+        let context = "TensorDataset::new";
         match (inputs.shape().first(), targets.shape().first()) {
             (Some(x), Some(y)) if x == y => Ok(Self {
                 inputs: inputs.contiguous(),
                 targets: targets.contiguous(),
                 classes: None,
             }),
-            (Some(x), Some(y)) => {
-                Err(Error::shape(place, format!("got {x} inputs but {y} targets")))
-            }
+            (Some(x), Some(y)) => Err(Error::shape(
+                context,
+                format!("expected as many inputs as targets, got {x} and {y}"),
+            )),
             _ => {
                 let shapes = format!("{} and {}", inputs.shape(), targets.shape());
                 let message =
                     format!("expected a first axis over the samples, got shapes {shapes}");
-                Err(Error::shape(place, message))
+                Err(Error::shape(context, message))
             }
         }
     }
@@ -75,15 +76,15 @@ impl<X: Element> TensorDataset<i64, X> {
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit, or a label is not in `0..classes`: the
+    /// When the shapes do not match, or a label is not in `0..classes`; the
     /// error names the sample and its label.
     pub fn classification(inputs: Tensor<X>, labels: Tensor<i64>, classes: usize) -> Result<Self> {
-        let place = "TensorDataset::classification";
+        let context = "TensorDataset::classification";
         if labels.rank() != 1 {
             let message = format!("expected one label per sample, got shape {}", labels.shape());
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
-        check_labels(place, &labels.to_vec(), classes)?;
+        check_labels(context, &labels.to_vec(), classes)?;
         Ok(Self { classes: Some(classes), ..Self::new(inputs, labels)? })
     }
 }
@@ -115,14 +116,14 @@ impl<Y: Element, X: Element> Dataset for TensorDataset<Y, X> {
     }
 }
 
-/// Inputs and targets of any kind, of which the batches take some samples; see
+/// Inputs and targets of any type that can be divided into batches; see
 /// [`Samples`].
 ///
 /// ```
 /// use dendra_datasets::{Dataset, SampleDataset};
 /// use dendra_tensor::Tensor;
 ///
-/// // Pairs of pictures, and whether both show the same.
+/// Pairs of pictures, and whether both show the same object.
 /// let pairs = (Tensor::<f32>::zeros([4, 1, 8, 8]), Tensor::<f32>::ones([4, 1, 8, 8]));
 /// let data = SampleDataset::new(pairs, Tensor::<f32>::zeros([4, 1]))?;
 /// let ((first, second), same) = data.batch(&[3, 1, 2])?;
@@ -140,11 +141,11 @@ impl<X: Samples, Y: Samples> SampleDataset<X, Y> {
     ///
     /// # Errors
     ///
-    /// When they differ in the number of samples.
+    /// When the numbers of samples differ.
     pub fn new(inputs: X, targets: Y) -> Result<Self> {
         let (x, y) = (inputs.count(), targets.count());
         if x != y {
-            let message = format!("got {x} inputs but {y} targets");
+            let message = format!("expected as many inputs as targets, got {x} and {y}");
             return Err(Error::shape("SampleDataset::new", message));
         }
         Ok(Self { inputs, targets })

@@ -1,4 +1,4 @@
-//! Plain text: [`TextDataset`], and how files become texts.
+//! Plain text: [`TextDataset`], and reading of text files.
 
 use std::fs;
 use std::path::Path;
@@ -8,8 +8,8 @@ use dendra_tensor::{Error, Result, Shape, Tensor};
 use crate::dataset::{Batch, Dataset, check_indices, share};
 use crate::vocabulary::Vocabulary;
 
-/// Windows of a text: the inputs are `length` symbols in a row, the targets
-/// the symbols one further on, both of shape `[batch, length]`.
+/// Windows of a text: the inputs are `length` consecutive symbols, the targets
+/// are the symbols that follow each of them, both of shape `[batch, length]`.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, TextDataset, Vocabulary};
@@ -29,11 +29,11 @@ pub struct TextDataset {
 }
 
 impl TextDataset {
-    /// The windows of a text that begin at every symbol.
+    /// All windows of a text, one starting at each symbol.
     ///
     /// # Errors
     ///
-    /// When `length` is 0, or the vocabulary lacks a character of the text.
+    /// When `length` is 0, or a character of the text is not in the vocabulary.
     pub fn new(text: &str, vocabulary: Vocabulary, length: usize) -> Result<Self> {
         if length == 0 {
             let message = "`length` must be at least 1, got 0";
@@ -43,8 +43,8 @@ impl TextDataset {
         Ok(Self { vocabulary, symbols, length, stride: 1 })
     }
 
-    /// The distance between the beginnings of two windows, 1 unless set.
-    /// With that of the length, every symbol is predicted once.
+    /// The distance between the starts of two windows; 1 by default. With the
+    /// length of the windows, every symbol is predicted once.
     ///
     /// # Errors
     ///
@@ -58,17 +58,17 @@ impl TextDataset {
         Ok(self)
     }
 
-    /// Cuts the text in two, the first part holding `fraction` of the symbols:
-    /// a training and a validation text that share no symbol, where windows
-    /// dealt out at random would overlap.
+    /// Splits the text into a training and a validation text. The first has
+    /// `fraction` of the symbols. The two texts share no symbols, whereas
+    /// randomly split windows would overlap.
     ///
     /// # Errors
     ///
     /// When `fraction` is not between 0 and 1, or a part is shorter than a
-    /// window and its last target.
+    /// window with its last target.
     pub fn split_text(mut self, fraction: f64) -> Result<(Self, Self)> {
-        let (place, symbols) = ("TextDataset::split_text", self.symbols.len());
-        let cut = share(place, fraction, symbols, "symbols")?;
+        let (context, symbols) = ("TextDataset::split_text", self.symbols.len());
+        let cut = share(context, fraction, symbols, "symbols")?;
         let shorter = cut.min(symbols - cut);
         if shorter <= self.length {
             let message = format!(
@@ -76,7 +76,7 @@ impl TextDataset {
                  a window of {} and its last target do not fit",
                 self.length
             );
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let rest = self.symbols.split_off(cut);
         let second = Self { symbols: rest, vocabulary: self.vocabulary.clone(), ..self };
@@ -99,7 +99,7 @@ impl Dataset for TextDataset {
     type Target = Tensor<i64>;
 
     fn len(&self) -> usize {
-        // A window needs one symbol more, for its last target.
+        // A window needs one more symbol, its last target.
         match self.symbols.len().checked_sub(self.length.saturating_add(1)) {
             Some(beginnings) => beginnings / self.stride + 1,
             None => 0,
@@ -124,12 +124,12 @@ impl Dataset for TextDataset {
     }
 }
 
-/// Reads a text file: UTF-8, or UTF-16 that begins with a byte-order mark. The
-/// mark is left out.
+/// Reads a text file in UTF-8, or UTF-16 with a byte-order mark. The mark is
+/// removed.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, or is in another encoding: the error names the
+/// When the file cannot be read or has another encoding; the error names the
 /// line and the byte.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
@@ -137,16 +137,16 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     decoded(bytes).map_err(|message| Error::file(path, message))
 }
 
-/// The text of bytes in memory, as [`read_text`].
+/// Decodes text in memory, like [`read_text`].
 ///
 /// # Errors
 ///
-/// When they are in another encoding.
+/// When the bytes have another encoding.
 pub fn parse_text(bytes: &[u8]) -> Result<String> {
     decoded(bytes.to_vec()).map_err(|message| Error::data("parse_text", message))
 }
 
-/// The text of bytes without its byte-order mark, or what is wrong with them.
+/// Decodes bytes, without the byte-order mark; the error has no path.
 pub(crate) fn decoded(bytes: Vec<u8>) -> Result<String, String> {
     match bytes[..] {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => {
@@ -157,9 +157,9 @@ pub(crate) fn decoded(bytes: Vec<u8>) -> Result<String, String> {
         _ => {}
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
-        let (place, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
-        let (line, byte) = (last_line(&bytes[..place]), bytes[place]);
-        format!("line {line}: it is not a UTF-8 text: byte {place} is 0x{byte:02x}")
+        let (offset, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let (line, byte) = (last_line(&bytes[..offset]), bytes[offset]);
+        format!("line {line}: it is not a UTF-8 text: byte {offset} is 0x{byte:02x}")
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
@@ -167,23 +167,25 @@ pub(crate) fn decoded(bytes: Vec<u8>) -> Result<String, String> {
     Ok(text)
 }
 
-/// The text of bytes that are UTF-16 and begin with a byte-order mark.
+/// Decodes UTF-16 with a byte-order mark.
 fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
     let (pairs, rest) = bytes.as_chunks();
-    let (mut text, mut place) = (String::new(), 2);
-    let not_text = |place, text: &str| {
+    let (mut text, mut offset) = (String::new(), 2);
+    let not_text = |offset, text: &str| {
         let line = last_line(text.as_bytes());
-        format!("line {line}: it is not a UTF-16 text: byte {place} belongs to no character")
+        format!(
+            "line {line}: it is not a UTF-16 text: byte {offset} does not belong to a character"
+        )
     };
     for character in char::decode_utf16(pairs[1..].iter().map(|&pair| unit(pair))) {
-        let character = character.map_err(|_| not_text(place, &text))?;
-        place += 2 * character.len_utf16();
+        let character = character.map_err(|_| not_text(offset, &text))?;
+        offset += 2 * character.len_utf16();
         text.push(character);
     }
-    if rest.is_empty() { Ok(text) } else { Err(not_text(place, &text)) }
+    if rest.is_empty() { Ok(text) } else { Err(not_text(offset, &text)) }
 }
 
-/// The number of the line that a text ends in.
+/// The number of the last line of a text.
 fn last_line(text: &[u8]) -> usize {
     let ends = |&(index, byte): &(usize, &u8)| match byte {
         b'\n' => true,

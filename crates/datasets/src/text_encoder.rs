@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::preprocessing::{Prepare, Preprocessing};
 use crate::vocabulary::Vocabulary;
 
-/// The most tokens of a text.
+/// The largest length of a text in tokens.
 const LONGEST: usize = 1 << 20;
 
 /// Texts as token ids of one length, for a network that begins with an
@@ -58,7 +58,7 @@ impl TextEncoder {
         let batch = self.vocabulary.encode_batch(texts, Some(self.length))?;
         let mut ids = batch.values.to_vec();
         for (text, used) in ids.chunks_exact_mut(self.length).zip(batch.lengths.to_vec()) {
-            // What fills a text up goes from its end to its beginning.
+            // Moves the padding from the end to the beginning.
             text.rotate_right(self.length - used as usize);
         }
         Tensor::from_vec(ids, [texts.len(), self.length])

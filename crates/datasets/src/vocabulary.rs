@@ -1,4 +1,4 @@
-//! [`Vocabulary`]: texts as numbers, a number for each byte, character or word.
+//! [`Vocabulary`]: the bytes, characters or words of texts as numbers.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,7 +31,7 @@ pub struct Vocabulary {
     symbols: Symbols,
 }
 
-/// A vocabulary as files hold it.
+/// A vocabulary in the form in which files store it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Written {
@@ -64,49 +64,49 @@ impl TryFrom<Written> for Vocabulary {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Symbols {
-    /// Each of the 256 is its own number.
+    /// Each of the 256 bytes is its own number.
     Bytes,
     /// In ascending order.
     Characters(Vec<char>),
     Words(Words),
 }
 
-/// Words, of which the first has the number [`FIRST_WORD`].
+/// Words; the first has the number [`FIRST_WORD`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Words {
     words: Vec<String>,
     numbers: HashMap<String, i64>,
 }
 
-/// The number of the first word: those before are for padding and for unknown
-/// words.
+/// The number of the first word. The numbers below it are for padding and
+/// unknown words.
 const FIRST_WORD: i64 = 2;
 
 impl Vocabulary {
-    /// The number that fills up the shorter texts of a batch.
+    /// The number that pads the shorter texts of a batch.
     pub const PADDING: i64 = 0;
 
-    /// The number of every word that a vocabulary of words lacks.
+    /// The number of every word that is not in a vocabulary of words.
     pub const UNKNOWN: i64 = 1;
 
-    /// The 256 bytes, each its own number: fits every text.
+    /// The 256 bytes, each its own number, which suits every text.
     pub fn bytes() -> Self {
         Self { symbols: Symbols::Bytes }
     }
 
-    /// The characters that a text has, numbered in their order.
+    /// The characters of a text, numbered in order.
     pub fn characters(text: &str) -> Self {
         let characters: BTreeSet<char> = text.chars().collect();
         Self { symbols: Symbols::Characters(characters.into_iter().collect()) }
     }
 
-    /// The words that are most frequent in some texts, at most so many: the
-    /// most frequent one first, equally frequent ones in the order of their
-    /// characters. [`PADDING`](Self::PADDING) and [`UNKNOWN`](Self::UNKNOWN)
-    /// come before them, so the vocabulary has up to two symbols more.
+    /// The most frequent words of some texts, at most `most` of them: the most
+    /// frequent one first, equally frequent ones in alphabetical order.
+    /// [`PADDING`](Self::PADDING) and [`UNKNOWN`](Self::UNKNOWN) come before
+    /// them, so the vocabulary has up to two more symbols.
     ///
     /// A word is a run of letters and digits, in lower case, with apostrophes
-    /// and hyphens between them; every other character but white space is a
+    /// and hyphens between them. Every other character except white space is a
     /// word of its own.
     pub fn words<X: AsRef<str>>(texts: impl IntoIterator<Item = X>, most: usize) -> Self {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
@@ -114,18 +114,18 @@ impl Vocabulary {
             each_word(text.as_ref(), |word| *counts.entry(word.to_owned()).or_default() += 1);
         }
         let mut words: Vec<(String, u64)> = counts.into_iter().collect();
-        // The sort keeps the order of what is equally frequent.
+        // The sort is stable, so equally frequent words stay in order.
         words.sort_by_key(|(_, count)| Reverse(*count));
         words.truncate(most);
         Self::numbered(words.into_iter().map(|(word, _)| word).collect())
     }
 
-    /// The vocabulary of a list of words in the order of their numbers, such as
-    /// [`symbols`](Self::symbols) gave without its first two.
+    /// A vocabulary of these words, numbered in order, such as the result of
+    /// [`symbols`](Self::symbols) without its first two.
     ///
     /// # Errors
     ///
-    /// When a word comes twice.
+    /// When a word occurs twice.
     pub fn from_words<X: Into<String>>(words: impl IntoIterator<Item = X>) -> Result<Self> {
         let vocabulary = Self::numbered(words.into_iter().map(X::into).collect());
         if let Symbols::Words(Words { words, numbers }) = &vocabulary.symbols
@@ -135,7 +135,7 @@ impl Vocabulary {
                 .map(|(word, n)| (n, word))
                 .find(|(number, word)| numbers.get(*word) != Some(number))
         {
-            let message = format!("the word {twice:?} comes twice");
+            let message = format!("the word {twice:?} occurs twice");
             return Err(Error::data("Vocabulary::from_words", message));
         }
         Ok(vocabulary)
@@ -160,13 +160,13 @@ impl Vocabulary {
         self.len() == 0
     }
 
-    /// Every symbol in the order of the numbers; bytes beyond ASCII are
-    /// `U+FFFD`, as they are no characters by themselves.
+    /// All symbols in the order of their numbers. Bytes above 127 are `U+FFFD`,
+    /// because they are not characters by themselves.
     pub fn symbols(&self) -> Vec<String> {
         (0..self.len() as i64).filter_map(|number| self.symbol(number)).collect()
     }
 
-    /// The symbol of a number, where there is one.
+    /// The symbol of a number, if it exists.
     fn symbol(&self, number: i64) -> Option<String> {
         let index = usize::try_from(number).ok()?;
         match &self.symbols {
@@ -181,21 +181,22 @@ impl Vocabulary {
         }
     }
 
-    /// The numbers of a text's symbols. Words that the vocabulary lacks are
-    /// [`UNKNOWN`](Self::UNKNOWN).
+    /// The numbers of the symbols of a text. Words that are not in the
+    /// vocabulary are [`UNKNOWN`](Self::UNKNOWN).
     ///
     /// # Errors
     ///
-    /// When a character is not in a vocabulary of characters: the error names
-    /// it and its place.
+    /// When a character is not in a vocabulary of characters; the error names
+    /// it and its position.
     pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
         match &self.symbols {
             Symbols::Bytes => Ok(text.bytes().map(i64::from).collect()),
             Symbols::Characters(characters) => {
-                let number = |(place, character): (usize, char)| {
+                let number = |(offset, character): (usize, char)| {
                     characters.binary_search(&character).map(|number| number as i64).map_err(|_| {
-                        let message =
-                            format!("character {character:?} at byte {place} is not among them");
+                        let message = format!(
+                            "character {character:?} at byte {offset} is not in the vocabulary"
+                        );
                         Error::data("Vocabulary::encode", message)
                     })
                 };
@@ -211,17 +212,17 @@ impl Vocabulary {
         }
     }
 
-    /// Texts one below the other, `[texts, length]`: longer ones lose their
-    /// end, shorter ones are filled up with [`PADDING`](Self::PADDING). Without
-    /// a length it is that of the longest.
+    /// Encodes several texts as `[texts, length]`. Longer texts are truncated
+    /// at the end, shorter ones are padded with [`PADDING`](Self::PADDING) at
+    /// the end. Without a length, it is that of the longest text.
     ///
-    /// In a vocabulary of bytes or characters, that number is a symbol as well:
-    /// the lengths say where a text ends.
+    /// In a vocabulary of bytes or characters, the padding is also the number
+    /// of a symbol, so use the lengths to find the end of a text.
     ///
     /// # Errors
     ///
-    /// As [`encode`](Self::encode), with the index of the text, and when there
-    /// is no memory for so long texts.
+    /// Those of [`encode`](Self::encode), with the index of the text, and when
+    /// there is not enough memory for texts of this length.
     pub fn encode_batch<X: AsRef<str>>(
         &self,
         texts: &[X],
@@ -253,16 +254,16 @@ impl Vocabulary {
         })
     }
 
-    /// The text of numbers. Bytes that are no UTF-8 become `U+FFFD`; between
-    /// words there is a space but for one before a closing mark or after an
-    /// opening bracket, and padding is left out.
+    /// The text of some numbers. Bytes that are not UTF-8 become `U+FFFD`.
+    /// Words are separated by spaces, except before closing punctuation and
+    /// after opening brackets, and padding is left out.
     ///
     /// # Errors
     ///
-    /// When a number stands for no symbol.
+    /// When a number has no symbol.
     pub fn decode(&self, numbers: &[i64]) -> Result<String> {
         let unknown = |number: i64| {
-            let message = format!("there is no symbol {number}, there are {}", self.len());
+            let message = format!("there is no symbol {number}, only numbers below {}", self.len());
             Error::data("Vocabulary::decode", message)
         };
         if let Symbols::Bytes = self.symbols {
@@ -343,11 +344,11 @@ mod tests {
         let again = Vocabulary::from_words(&vocabulary.symbols()[2..]).unwrap();
         assert_eq!(again, vocabulary);
         let error = Vocabulary::from_words(["a", "b", "a"]).unwrap_err().to_string();
-        assert!(error.contains("the word \"a\" comes twice"), "{error}");
+        assert!(error.contains("the word \"a\" occurs twice"), "{error}");
     }
 
     #[test]
-    fn texts_of_a_batch_are_cut_and_filled_up() {
+    fn texts_of_a_batch_are_truncated_and_padded() {
         let vocabulary = Vocabulary::words(["one two three"], 10);
         let texts = ["three two one", "two", ""];
         let batch = vocabulary.encode_batch(&texts, Some(2)).unwrap();

@@ -33,7 +33,7 @@ fn data_sets_that_do_not_fit_are_refused() {
     let wide = TensorDataset::classification(Tensor::<f32>::zeros([2, 3]), Tensor::zeros([2]), 2);
     let more = TensorDataset::classification(Tensor::<f32>::zeros([2, 1]), Tensor::zeros([2]), 5);
     let refused = |part| ConcatDataset::new(vec![counted(0, 2), part]).unwrap_err().to_string();
-    assert!(refused(wide.unwrap()).contains("shape [1], of part 1 [3]"));
+    assert!(refused(wide.unwrap()).contains("shape [1], got [3] in part 1"));
     assert!(refused(more.unwrap()).contains("part 1 Some(5)"));
     assert!(ConcatDataset::<TensorDataset<i64>>::new(vec![]).is_err());
 }

@@ -89,7 +89,7 @@ fn a_label_out_of_range_is_named_with_its_sample() {
 fn shapes_that_do_not_fit_are_refused() {
     let x = || Tensor::<f32>::zeros([4, 2]);
     let error = TensorDataset::new(x(), Tensor::<f32>::zeros([3, 1])).unwrap_err().to_string();
-    assert!(error.contains("4 inputs but 3 targets"), "{error}");
+    assert!(error.contains("as many inputs as targets, got 4 and 3"), "{error}");
     assert!(TensorDataset::new(Tensor::scalar(1.0f32), Tensor::scalar(1i64)).is_err());
     assert!(TensorDataset::classification(x(), Tensor::zeros([4, 1]), 2).is_err());
     for shape in [&[4][..], &[4, 28, 28], &[4, 1, 2, 2, 2], &[3, 1, 2, 2]] {

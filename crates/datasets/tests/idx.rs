@@ -100,7 +100,7 @@ fn a_truncated_header_is_refused() {
 fn truncated_contents_are_refused() {
     let file = idx(&[2, 2], &[1, 2, 3]);
     let message = refused(&gzip(&file));
-    assert!(message.contains("announces [2, 2] bytes, it holds 3"), "{message}");
+    assert!(message.contains("states [2, 2] bytes, but it contains 3"), "{message}");
     assert!(refused(&idx(&[20], &[0; 19])).contains("truncated"));
 }
 
@@ -141,14 +141,14 @@ fn a_wrong_magic_number_is_refused() {
     assert!(message.contains("magic number 0x00010801"), "{message}");
     assert!(refused(&[0, 0, 8, 0, 7]).contains("magic number"));
     let message = refused(&[0, 0, 0x0d, 1, 0, 0, 0, 1, 0, 0, 0, 0]);
-    assert!(message.contains("32-bit floats, expected an IDX file of unsigned bytes"), "{message}");
+    assert!(message.contains("32-bit floats, expected unsigned bytes"), "{message}");
 }
 
 #[test]
 fn a_product_that_overflows_is_refused() {
     for extents in [&[u32::MAX; 2][..], &[u32::MAX; 3], &[1 << 16; 4], &[1 << 16; 255]] {
         for contents in [idx(extents, &[0; 100]), gzip(&idx(extents, &[0; 100]))] {
-            assert!(refused(&contents).contains("its header announces"));
+            assert!(refused(&contents).contains("its header states"));
         }
     }
 }
@@ -159,14 +159,14 @@ fn a_count_beyond_the_data_is_refused_without_allocating_it() {
     let message = refused(&gzip(&idx(&[1 << 31], &[0; 1000])));
     assert!(message.contains("can hold"), "{message}");
     let message = refused(&idx(&[60_000, 28, 28], &[0; 1000]));
-    assert!(message.contains("announces [60000, 28, 28] bytes"), "{message}");
+    assert!(message.contains("states [60000, 28, 28] bytes"), "{message}");
 }
 
 #[test]
 fn data_after_the_array_is_refused() {
     for contents in [idx(&[2, 2], &[0; 5]), gzip(&idx(&[2, 2], &[0; 5]))] {
         let message = refused(&contents);
-        assert!(message.contains("goes on after the [2, 2] elements"), "{message}");
+        assert!(message.contains("has data after the [2, 2] elements"), "{message}");
     }
     for garbage in ["some garbage at the end", "\0\0\0some garbage at the end"] {
         let trailing = [&gzip(&idx(&[2], &[0; 2])), garbage.as_bytes()].concat();
@@ -225,16 +225,16 @@ fn numbers_that_a_type_does_not_hold_are_named() {
     assert!(refused(&typed(0x0d, 1, &f32::NAN.to_be_bytes())).contains("element 0 is NaN"));
     assert_eq!(parse_idx_as::<u8>(&typed(0x0c, 1, &[0, 0, 0, 255])).unwrap().to_vec(), [255]);
     let message = refused(&typed(0x0c, 5, &[0; 10]));
-    assert!(message.contains("announces [5] 32-bit integers, it can hold"), "{message}");
+    assert!(message.contains("states [5] 32-bit integers, but it can contain"), "{message}");
     let message = refused(&gzip(&typed(0x0c, 2, &[0, 0, 0, 9, 0, 0])));
-    assert!(message.contains("announces [2] 32-bit integers, it holds 1"), "{message}");
-    assert!(refused(&typed(0x0c, 1, &[0; 5])).contains("goes on after the [1] elements"));
+    assert!(message.contains("states [2] 32-bit integers, but it contains 1"), "{message}");
+    assert!(refused(&typed(0x0c, 1, &[0; 5])).contains("has data after the [1] elements"));
     assert!(refused(&typed(0x0a, 1, &[0; 5])).contains("magic number 0x00000a01"));
 }
 
 #[test]
 fn a_gzip_bomb_is_not_inflated() {
-    // A hundred megabytes of zeros behind a header that announces four bytes.
+    // A header for four bytes, followed by a hundred megabytes of zeros.
     let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
     bomb.write_all(&idx(&[4], &[])).unwrap();
     for _ in 0..100 {
@@ -242,12 +242,12 @@ fn a_gzip_bomb_is_not_inflated() {
     }
     let bomb = bomb.finish().unwrap();
     assert!(bomb.len() < 1 << 20);
-    assert!(refused(&bomb).contains("goes on after the [4] elements"));
+    assert!(refused(&bomb).contains("has data after the [4] elements"));
 }
 
 #[test]
 fn more_than_the_cap_is_refused_whatever_the_file_could_hold() {
-    // A gzip file large enough to inflate to 3 GiB, which it announces.
+    // A gzip file large enough to inflate to 3 GiB, as its header states.
     let mut contents = gzip(&idx(&[3 << 30], &[]));
     contents.resize((3 << 30) / 1032 + 4096, 0);
     let message = refused(&contents);

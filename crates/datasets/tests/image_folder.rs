@@ -217,7 +217,7 @@ fn more_pixels_than_a_file_can_hold_are_refused() {
     assert!(decode_image(&bytes, false).is_ok());
     let mut bomb = png(([2048, 1024], [1, 0]), &[], &row);
     let message = decode_image(&bomb, false).unwrap_err().to_string();
-    assert!(message.contains("larger than its file can hold: 2048×1024 pixels in"), "{message}");
+    assert!(message.contains("2048×1024 pixels are more than"), "{message}");
     bomb[16] = 1;
     assert!(decode_image(&bomb, false).is_err());
 }

@@ -74,7 +74,7 @@ fn weights_that_make_no_sense_are_refused() {
     assert!(refused(&[0.0, 0.0]).contains("add up to 0"));
     assert!(refused(&[f64::MAX, f64::MAX]).contains("add up to inf"));
     let error = DataLoader::new(&friedman(5, 1)).balanced(0).unwrap_err().to_string();
-    assert!(error.contains("does not tell the classes"), "{error}");
+    assert!(error.contains("does not know the classes"), "{error}");
     assert!(DataLoader::new(&classes(&[0, 0, 0])).balanced(0).is_err());
 }
 

@@ -63,12 +63,13 @@ fn what_is_wrong_is_named_with_its_line() {
     assert!(refused(&csv, b"a,b\n1,2\n3\n").contains("line 3: expected 2 fields, got 1"));
     assert!(refused(&csv, b"a,b\n1,2,3\n").contains("line 2: expected 2 fields, got 3"));
     assert!(refused(&csv, b"a,b\n1,\xff\n").contains("line 2: it is not a UTF-8 text"));
-    assert!(refused(&csv, b"a,a\n1,2\n").contains("two columns are called \"a\""));
+    assert!(refused(&csv, b"a,a\n1,2\n").contains("two columns have the name \"a\""));
     assert!(refused(&csv, b"").contains("it is empty"));
     let strict = csv.clone().numbers(["b"]);
     for found in ["x", "inf", "1,5"] {
         let message = refused(&strict, format!("a,b\n1,2\n1,{found:?}\n").as_bytes());
-        let expected = format!("column \"b\" must hold finite numbers and has {found:?} in line 3");
+        let expected =
+            format!("column \"b\" must contain finite numbers, but has {found:?} in line 3");
         assert!(message.contains(&expected), "{message}");
         assert_eq!(message.contains("decimal comma"), found == "1,5", "{message}");
     }
@@ -161,7 +162,7 @@ fn cells_that_are_no_numbers_are_named() {
     let table = parse("age,code\n31,1\n3 years,2\nNA,3\nold,4\n");
     let error = TableEncoding::new().numbers(["age"]).fit(&table).unwrap_err().to_string();
     let expected =
-        "column \"age\" holds texts, expected numbers: \"3 years\" in row 1, \"old\" in row 3";
+        "expected numbers in column \"age\", got texts: \"3 years\" in row 1, \"old\" in row 3";
     assert!(error.contains(expected), "{error}");
     let codes = Csv::new().texts(["code"]).parse(b"code\n1\n").unwrap();
     let error = TableEncoding::new().numbers(["code"]).fit(&codes).unwrap_err().to_string();
@@ -195,7 +196,7 @@ fn categories_meet_whatever_their_column_is_read_as() {
     // The other way round it is not known which text a number was.
     let encoder = encoding.missing(Missing::Mean).fit(&texts).unwrap();
     let error = encoder.inputs(&numbers).unwrap_err().to_string();
-    assert!(error.contains("\"kind\" holds numbers here and texts in the training"), "{error}");
+    assert!(error.contains("\"kind\" has numbers here and texts in the training"), "{error}");
     assert!(
         encoder.classification_as(&numbers, "kind", &classes(&texts, "kind").unwrap()).is_err()
     );
@@ -279,7 +280,7 @@ fn targets_are_numbers_or_classes() {
         "the class keeps its number"
     );
     assert!(encoder.regression(&test, "price").unwrap_err().to_string().contains("no value"));
-    assert!(encoder.regression(&test, "kind").unwrap_err().to_string().contains("holds texts"));
+    assert!(encoder.regression(&test, "kind").unwrap_err().to_string().contains("got texts"));
     let other = parse("x,price,kind\n5,1,c\n");
     assert!(encoder.classification_as(&other, "kind", &names).is_err());
     assert!(TableEncoding::new().fit(&train).is_err());

@@ -92,11 +92,14 @@ fn a_text_file_must_be_utf_8_or_marked_utf_16() {
     for bytes in [&little, &big] {
         assert_eq!(parse_text(bytes).unwrap(), "Größe 🦀\r\n");
         let error = parse_text(&bytes[..bytes.len() - 1]).unwrap_err().to_string();
-        assert!(error.ends_with("not a UTF-16 text: byte 20 belongs to no character"), "{error}");
+        assert!(
+            error.ends_with("not a UTF-16 text: byte 20 does not belong to a character"),
+            "{error}"
+        );
         // The first half of the crab, and then a line end.
         let cut = [&bytes[..16], &bytes[18..]].concat();
         let error = parse_text(&cut).unwrap_err().to_string();
-        assert!(error.contains("byte 14 belongs to no character"), "{error}");
+        assert!(error.contains("byte 14 does not belong to a character"), "{error}");
     }
     let error = parse_text(b"\xff\xfe\0\0a\0\0\0").unwrap_err().to_string();
     assert!(error.contains("UTF-32"), "{error}");

@@ -271,7 +271,7 @@ fn settings_that_make_no_sense_are_refused() {
         transform.output_shape(shape)
     }
     assert!(of(shaped(RandomCrop::new(20).padding(5), shape)).contains("20×20 pixels out of 8×8"));
-    assert!(of(shaped(RandomCrop::new(2).padding(usize::MAX), shape)).contains("cannot cut"));
+    assert!(of(shaped(RandomCrop::new(2).padding(usize::MAX), shape)).contains("cannot crop"));
     for p in [-0.1, 1.1, f64::NAN] {
         assert!(shaped(RandomHorizontalFlip::new(p), shape).is_err());
         assert!(shaped(RandomVerticalFlip::new(p), shape).is_err());

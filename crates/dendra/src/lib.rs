@@ -30,4 +30,8 @@ mod pages {
 
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPyTorch;
+
+    #[cfg(all(feature = "onnx", feature = "train"))]
+    #[doc = include_str!("../../../docs/onnx.md")]
+    struct Onnx;
 }

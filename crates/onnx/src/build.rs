@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use dendra_autograd::Param;
 use dendra_tensor::{Error, Result};
 
+use crate::fold::fold;
 use crate::ops;
 use crate::plan::{Action, Plan, Setting, Step};
 use crate::proto::{Attribute, FunctionProto, GraphProto, ModelProto, NodeProto};
@@ -15,11 +16,20 @@ use crate::wire::malformed;
 
 /// How deep functions may call each other.
 const MOST_CALLS: usize = 32;
-/// The most steps of a model, its functions expanded.
-const MOST_STEPS: usize = 1_000_000;
+/// The most steps of a model, its functions expanded: this many, and more for
+/// each node of the file. Few functions that call each other could otherwise
+/// make a model of any size.
+const MOST_STEPS: usize = 8192;
+const STEPS_PER_NODE: usize = 64;
+
+/// The most operators that an error names: more than any network uses.
+const MOST_NAMES: usize = 100;
+
+/// Parameters with their names.
+pub(crate) type Named = Vec<(String, Param<f32>)>;
 
 /// The plan of a model and its parameters.
-pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Vec<(String, Param<f32>)>)> {
+pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Named)> {
     let Some(graph) = &model.graph else {
         return malformed("there is no graph; is this an ONNX model?");
     };
@@ -28,6 +38,7 @@ pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Vec<(String, Param<f32>
     }
     let functions = model.functions.iter();
     let functions = functions.map(|f| ((&f.domain[..], &f.name[..], &f.overload[..]), f)).collect();
+    let nodes = graph.nodes.len() + model.functions.iter().map(|f| f.nodes.len()).sum::<usize>();
     let mut builder = Builder {
         functions,
         scopes: Vec::new(),
@@ -35,11 +46,16 @@ pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Vec<(String, Param<f32>
         parameters: Vec::new(),
         calls: 0,
         steps: 0,
+        most_steps: MOST_STEPS + STEPS_PER_NODE * nodes,
     };
     let context = Context { opsets: &model.opsets, bindings: &BTreeMap::new() };
     let plan = builder.graph(graph, &context, true)?;
     if !builder.missing.is_empty() {
-        let missing: Vec<_> = builder.missing.into_iter().collect();
+        let count = builder.missing.len();
+        let mut missing: Vec<_> = builder.missing.into_iter().take(MOST_NAMES).collect();
+        if count > MOST_NAMES {
+            missing.push(format!("and {} others", count - MOST_NAMES));
+        }
         return malformed(format!("these operators are not supported: {}", missing.join(", ")));
     }
     Ok((plan, builder.parameters))
@@ -53,6 +69,7 @@ struct Builder<'a> {
     parameters: Vec<(String, Param<f32>)>,
     calls: usize,
     steps: usize,
+    most_steps: usize,
 }
 
 /// The names of a graph.
@@ -103,7 +120,7 @@ impl Builder<'_> {
     fn known(&mut self, name: &str, reader: &str) -> Result<usize> {
         let level = self.scopes.len() - 1;
         self.resolve(level, name).map_or_else(
-            || malformed(format!("{reader} reads {name:?}, which nothing produces")),
+            || malformed(format!("{reader} reads {}, which nothing produces", shown(name))),
             Ok,
         )
     }
@@ -113,12 +130,16 @@ impl Builder<'_> {
         let mut plan = Plan::default();
         for input in &graph.inputs {
             if self.scope().names.contains_key(&input.name) {
-                return malformed(format!("two inputs are named {:?}", input.name));
+                return malformed(format!("two inputs are named {}", shown(&input.name)));
             }
             plan.inputs.push(self.scope().slot(&input.name));
         }
         let constants = constant_names(graph);
+        let mut stored = HashSet::new();
         for (name, tensor) in &graph.initializers {
+            if !stored.insert(name) {
+                return malformed(format!("two initializers are named {}", shown(name)));
+            }
             let slot = match self.scope().names.get(name) {
                 Some(&slot) => slot,
                 None => self.scope().slot(name),
@@ -170,6 +191,7 @@ impl Builder<'_> {
         let scope = self.scopes.pop().expect("a graph is being built");
         plan.slots = scope.slots;
         plan.captures = scope.captures;
+        fold(&mut plan);
         plan.free_early();
         plan
     }
@@ -183,8 +205,9 @@ impl Builder<'_> {
         for index in order(nodes)? {
             let node = &nodes[index];
             self.steps += 1;
-            if self.steps > MOST_STEPS {
-                return malformed(format!("the model has more than {MOST_STEPS} steps"));
+            if self.steps > self.most_steps {
+                let most = self.most_steps;
+                return malformed(format!("the model has more than {most} steps"));
             }
             let within = |error: Error| error.within(describe(node));
             if let Some(step) = self.step(node, context).map_err(within)? {
@@ -241,7 +264,8 @@ impl Builder<'_> {
         let outputs = outputs.collect();
         let Some(action) = action else {
             let dot = if node.domain.is_empty() { "" } else { "." };
-            self.missing.insert(format!("{}{dot}{}", node.domain, node.operator));
+            let (domain, operator) = (start_of(&node.domain), start_of(&node.operator));
+            self.missing.insert(format!("{domain}{dot}{operator}"));
             return Ok(None);
         };
         let version = context.opsets.get(&node.domain).copied();
@@ -267,11 +291,23 @@ impl Builder<'_> {
     }
 }
 
+/// The start of a name, for a message.
+pub(crate) fn start_of(name: &str) -> &str {
+    let end = name.char_indices().nth(30).map_or(name.len(), |(end, _)| end);
+    &name[..end]
+}
+
+/// A name in quotes, shortened if it is long.
+fn shown(name: &str) -> String {
+    let start = start_of(name);
+    if start.len() == name.len() { format!("{name:?}") } else { format!("{start:?}…") }
+}
+
 fn describe(node: &NodeProto) -> String {
     let name = Some(&node.name).filter(|name| !name.is_empty()).or(node.outputs.first());
     match name {
-        Some(name) => format!("{} {name:?}", node.operator),
-        None => node.operator.clone(),
+        Some(name) => format!("{} {}", start_of(&node.operator), shown(name)),
+        None => start_of(&node.operator).to_owned(),
     }
 }
 
@@ -302,7 +338,7 @@ fn order(nodes: &[NodeProto]) -> Result<Vec<usize>> {
     for (index, node) in nodes.iter().enumerate() {
         for output in node.outputs.iter().filter(|name| !name.is_empty()) {
             if producers.insert(output, index).is_some() {
-                return malformed(format!("two nodes produce {output:?}"));
+                return malformed(format!("two nodes produce {}", shown(output)));
             }
         }
     }

@@ -45,12 +45,7 @@ pub(crate) fn run(
     for step in &plan.steps {
         let within = |error: Error| error.within(format!("{} {:?}", step.operator, step.name));
         let inputs = step.inputs.iter().map(|slot| slot.and_then(|slot| values[slot].clone()));
-        let call = Call { step, inputs: inputs.collect(), running, scope: &values };
-        let outputs = call.perform().map_err(within)?;
-        if outputs.len() < step.outputs.len() {
-            let message = format!("expected at most {} outputs", outputs.len());
-            return Err(within(Error::argument("outputs", message)));
-        }
+        let outputs = call(step, inputs.collect(), running, &values).map_err(within)?;
         for (slot, value) in step.outputs.iter().zip(outputs) {
             if let Some(slot) = slot {
                 values[*slot] = Some(value);
@@ -65,6 +60,20 @@ pub(crate) fn run(
         value.ok_or_else(|| Error::argument("onnx", "an output of the graph has no value"))
     });
     outputs.collect()
+}
+
+/// The outputs of a step.
+pub(crate) fn call(
+    step: &Step,
+    inputs: Vec<Option<Value>>,
+    running: &Running<'_>,
+    scope: &[Option<Value>],
+) -> Result<Vec<Value>> {
+    let outputs = Call { step, inputs, running, scope }.perform()?;
+    if outputs.len() < step.outputs.len() {
+        return wrong(format!("expected at most {} outputs", outputs.len()));
+    }
+    Ok(outputs)
 }
 
 /// One call of an operator.
@@ -116,11 +125,6 @@ impl<'a> Call<'a> {
                 run(plan, self.running, given)
             }
         }
-    }
-
-    /// The name of the operator.
-    pub(crate) fn operator(&self) -> &str {
-        &self.step.operator
     }
 
     /// The version of the operator set.

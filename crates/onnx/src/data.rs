@@ -17,6 +17,9 @@ pub(crate) struct Source<'a> {
     pub(crate) folder: Option<&'a Path>,
 }
 
+/// The most axes of a tensor.
+const MOST_AXES: usize = 64;
+
 /// The fields of a `TensorProto`.
 #[derive(Default)]
 struct Proto<'a> {
@@ -53,8 +56,8 @@ pub(crate) fn tensor(bytes: &[u8], source: &Source<'_>) -> Result<(String, Typed
         }
     }
     let name = std::mem::take(&mut proto.name);
-    let tensor =
-        elements(&proto, source).map_err(|error| error.within(format!("tensor {name}")))?;
+    let tensor = elements(&proto, source)
+        .map_err(|error| error.within(format!("tensor {}", crate::build::start_of(&name))))?;
     Ok((name, tensor))
 }
 
@@ -73,6 +76,9 @@ fn entry(field: Field<'_>) -> Result<(String, String)> {
 
 fn elements(proto: &Proto<'_>, source: &Source<'_>) -> Result<TypedTensor> {
     let element = ElementType::from_code(proto.code)?;
+    if proto.dims.len() > MOST_AXES {
+        return malformed(format!("a tensor of {} axes", proto.dims.len()));
+    }
     let dims = proto.dims.iter().map(|&length| usize::try_from(length).ok());
     let shape = dims.collect::<Option<Vec<usize>>>().map(|dims| Shape::from(&dims[..]));
     let Some((shape, count)) =

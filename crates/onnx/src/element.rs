@@ -5,7 +5,10 @@ use dendra_tensor::Result;
 use crate::wire::malformed;
 
 macro_rules! elements {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal, $bits:literal, $kind:expr;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $code:literal, $text:literal, $bits:literal, $kind:expr;
+    )*) => {
         /// The element type of a tensor in a model.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]

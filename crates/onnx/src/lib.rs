@@ -28,6 +28,7 @@ mod call;
 mod data;
 mod element;
 mod export;
+mod fold;
 mod model;
 mod ops;
 mod plan;

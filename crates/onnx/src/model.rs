@@ -1,13 +1,14 @@
 //! Models.
 
+use std::fmt;
 use std::fs;
 use std::ops::Index;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use dendra_autograd::{Entry, EntryMut, Param, Parameters, Path, Var};
+use dendra_autograd::{Entry, EntryMut, Param, Parameters, Path, Tape, Var};
 use dendra_nn::Module;
-use dendra_tensor::{Error, Result};
+use dendra_tensor::{Error, Result, Tensor};
 
 use crate::build::build;
 use crate::call::{Running, run};
@@ -18,7 +19,6 @@ use crate::tensor::TypedTensor;
 use crate::value::Value;
 
 /// A network that was read from an ONNX file.
-#[derive(Debug)]
 pub struct Model {
     plan: Plan,
     inputs: Vec<ValueInfo>,
@@ -28,6 +28,18 @@ pub struct Model {
     output_names: Arc<[String]>,
     parameters: Vec<(String, Param<f32>)>,
     producer: String,
+    head: Option<Box<Head>>,
+}
+
+/// A network that replaces the last layers.
+type Head = dyn Module + Send + Sync;
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Model");
+        debug.field("inputs", &self.inputs).field("outputs", &self.outputs);
+        debug.field("steps", &self.plan.steps.len()).finish_non_exhaustive()
+    }
 }
 
 /// The outputs of a run, in the order of the model.
@@ -115,6 +127,7 @@ impl Model {
             outputs: graph.outputs,
             parameters,
             producer: model.producer,
+            head: None,
         };
         model.name_parameters();
         Ok(model)
@@ -135,6 +148,53 @@ impl Model {
         &self.producer
     }
 
+    /// The operators of the model's graph, in order of execution, each with the
+    /// name of its node or of its first output.
+    pub fn operators(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.steps.iter().map(|step| (step.operator.as_str(), step.name.as_str()))
+    }
+
+    /// Replaces a node and all that depends on it by a network, whose input is
+    /// the first input of the node: a classifier for other classes, say. The
+    /// model then has one output. The parameters of the network are named
+    /// `head.…`; those that only the old layers used are removed.
+    ///
+    /// # Errors
+    ///
+    /// When the model has no such node, or its first input is a parameter.
+    pub fn replace_head(
+        &mut self,
+        node: &str,
+        head: impl Module + Send + Sync + 'static,
+    ) -> Result<()> {
+        let refuse = |message: String| Err(Error::argument("onnx::Model::replace_head", message));
+        let Some(step) = self.plan.steps.iter().find(|step| step.name == node) else {
+            let last = self.plan.steps.iter().rev().take(5).map(|step| step.name.as_str());
+            let last = last.collect::<Vec<_>>().join(", ");
+            return refuse(format!("there is no node {node:?}; the last ones are {last}"));
+        };
+        let computed = |slot: &usize| {
+            let produced = self.plan.steps.iter().flat_map(|step| step.outputs.iter().flatten());
+            produced.chain(&self.plan.inputs).any(|found| found == slot)
+        };
+        let Some(slot) = step.inputs.first().copied().flatten().filter(computed) else {
+            return refuse(format!("the first input of {node:?} is a constant"));
+        };
+        let kept = self.plan.cut(slot);
+        let mut parameters = std::mem::take(&mut self.parameters).into_iter().enumerate();
+        self.parameters = parameters
+            .by_ref()
+            .filter(|(index, _)| kept.contains(index))
+            .map(|(_, parameter)| parameter)
+            .collect();
+        self.outputs.truncate(1);
+        self.outputs.iter_mut().for_each(|output| output.kind = None);
+        self.output_names = self.outputs.iter().map(|output| output.name.clone()).collect();
+        self.head = Some(Box::new(head));
+        self.name_parameters();
+        Ok(())
+    }
+
     /// Runs the model on inputs by name.
     ///
     /// # Errors
@@ -149,10 +209,25 @@ impl Model {
         self.run_values(inputs, None)
     }
 
+    /// Runs the model on a tape, which records the operators that have a
+    /// gradient: for models of several inputs, in an `impl Model` of one's own.
+    /// [`TypedTensor::var`] gives the variable of an output.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`run`](Self::run).
+    pub fn run_on<'a, V: Into<Value>>(
+        &self,
+        inputs: impl IntoIterator<Item = (&'a str, V)>,
+        tape: &Tape,
+    ) -> Result<Outputs> {
+        let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
+        self.run_values(inputs, Some(tape.input(Tensor::scalar(0.0))))
+    }
+
     /// Runs the model; parameters join the tape of the anchor.
     fn run_values(&self, given: Vec<(&str, Value)>, anchor: Option<Var<f32>>) -> Result<Outputs> {
         let mut slots = Vec::with_capacity(given.len());
-        let mut symbols = Vec::new();
         for (name, value) in given {
             let Some(index) = self.inputs.iter().position(|input| input.name == name) else {
                 let names: Vec<&str> = self.inputs().map(|input| &input.name[..]).collect();
@@ -160,7 +235,7 @@ impl Model {
                 return Err(Error::argument("onnx::Model::run", message));
             };
             if let Some(kind) = &self.inputs[index].kind {
-                check(kind, &value, &mut symbols).map_err(|message| {
+                check(kind, &value).map_err(|message| {
                     Error::argument("onnx::Model::run", format!("input {name:?}: {message}"))
                 })?;
             }
@@ -174,24 +249,23 @@ impl Model {
             }
         }
         let running = Running { anchor, parameters: &self.parameters };
-        let values = run(&self.plan, &running, slots)?;
+        let mut values = run(&self.plan, &running, slots)?;
+        if let Some(head) = &self.head {
+            values[0] = head.forward(values[0].tensor()?.f32()?)?.into();
+        }
         Ok(Outputs { names: Arc::clone(&self.output_names), values })
     }
 }
 
 /// Checks a value against the type that the model states.
-fn check<'a>(
-    kind: &'a Type,
-    value: &Value,
-    symbols: &mut Vec<(&'a str, usize)>,
-) -> std::result::Result<(), String> {
+fn check(kind: &Type, value: &Value) -> std::result::Result<(), String> {
     match (kind, value) {
         (Type::Tensor(element, axes), Value::Tensor(x)) => {
             if x.element() != *element {
                 let (expected, found) = (element.name(), x.element().name());
                 return Err(format!("expected {expected}, got {found}"));
             }
-            axes.as_ref().map_or(Ok(()), |axes| check_axes(axes, x, symbols))
+            axes.as_ref().map_or(Ok(()), |axes| check_axes(axes, x))
         }
         (Type::Sequence(kind), Value::Sequence(values)) => {
             // The tensors of a sequence may have different shapes.
@@ -199,39 +273,29 @@ fn check<'a>(
                 Type::Tensor(element, _) => &Type::Tensor(*element, None),
                 other => other,
             };
-            values.iter().try_for_each(|value| check(kind, value, &mut Vec::new()))
+            values.iter().try_for_each(|value| check(kind, value))
         }
         (Type::Optional(_), Value::Optional(None)) => Ok(()),
-        (Type::Optional(kind), Value::Optional(Some(value))) => check(kind, value, symbols),
-        (Type::Optional(kind), value) => check(kind, value, symbols),
+        (Type::Optional(kind), Value::Optional(Some(value))) => check(kind, value),
+        (Type::Optional(kind), value) => check(kind, value),
         (Type::Tensor(..), _) => Err("expected a tensor".to_owned()),
         (Type::Sequence(_), _) => Err("expected a sequence".to_owned()),
     }
 }
 
-fn check_axes<'a>(
-    axes: &'a [Dimension],
-    x: &TypedTensor,
-    symbols: &mut Vec<(&'a str, usize)>,
-) -> std::result::Result<(), String> {
+/// Checks the number of axes and the lengths that are numbers. Names are not
+/// checked, since some exporters give one name to axes of different lengths.
+fn check_axes(axes: &[Dimension], x: &TypedTensor) -> std::result::Result<(), String> {
     let shape = x.shape();
     if axes.len() != shape.len() {
         return Err(format!("expected {} axes, got shape {shape}", axes.len()));
     }
     for (axis, (expected, &length)) in axes.iter().zip(shape.iter()).enumerate() {
-        let expected = match expected {
-            Dimension::Unknown => continue,
-            Dimension::Fixed(expected) => *expected,
-            Dimension::Symbol(name) => match symbols.iter().find(|(known, _)| known == name) {
-                Some((_, expected)) => *expected,
-                None => {
-                    symbols.push((name, length));
-                    continue;
-                }
-            },
-        };
-        if expected != length {
-            return Err(format!("expected length {expected} for axis {axis} of shape {shape}"));
+        match expected {
+            Dimension::Fixed(expected) if *expected != length => {
+                return Err(format!("expected length {expected} for axis {axis} of shape {shape}"));
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -243,6 +307,9 @@ impl Parameters for Model {
         for (name, param) in &self.parameters {
             path.enter(name, |path| param.visit(path, visitor));
         }
+        if let Some(head) = &self.head {
+            path.enter("head", |path| head.visit(path, visitor));
+        }
     }
 
     fn visit_mut<'a>(
@@ -252,6 +319,9 @@ impl Parameters for Model {
     ) {
         for (name, param) in &mut self.parameters {
             path.enter(name, |path| param.visit_mut(path, visitor));
+        }
+        if let Some(head) = &mut self.head {
+            path.enter("head", |path| head.visit_mut(path, visitor));
         }
     }
 }

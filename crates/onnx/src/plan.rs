@@ -57,8 +57,6 @@ pub(crate) enum Setting {
     Floats(Vec<f32>),
     Ints(Vec<i64>),
     Texts(Vec<String>),
-    Tensors(Vec<TypedTensor>),
-    Type(crate::Type),
 }
 
 impl Setting {
@@ -73,13 +71,39 @@ impl Setting {
             Attribute::Floats(x) => Self::Floats(x.clone()),
             Attribute::Ints(x) => Self::Ints(x.clone()),
             Attribute::Texts(x) => Self::Texts(x.clone()),
-            Attribute::Tensors(x) => Self::Tensors(x.clone()),
-            Attribute::Type(x) => Self::Type(x.clone()),
         })
     }
 }
 
 impl Plan {
+    /// Makes a slot the only output and removes what it does not depend on.
+    /// Returns the indices of the parameters that are left, which are renumbered.
+    pub(crate) fn cut(&mut self, output: usize) -> Vec<usize> {
+        let mut is_needed = vec![false; self.slots];
+        is_needed[output] = true;
+        let mut kept = Vec::new();
+        while let Some(step) = self.steps.pop() {
+            if !step.outputs.iter().flatten().any(|&slot| is_needed[slot]) {
+                continue;
+            }
+            let captures = step.graphs.values().flat_map(|plan| plan.captures.iter());
+            let read = step.inputs.iter().flatten().chain(captures.map(|(outer, _)| outer));
+            read.for_each(|&slot| is_needed[slot] = true);
+            kept.push(step);
+        }
+        kept.reverse();
+        self.steps = kept;
+        self.outputs = vec![output];
+        self.constants.retain(|(slot, _)| is_needed[*slot]);
+        self.parameters.retain(|(slot, _)| is_needed[*slot]);
+        let left: Vec<usize> = self.parameters.iter().map(|(_, index)| *index).collect();
+        for (new, (_, index)) in self.parameters.iter_mut().enumerate() {
+            *index = new;
+        }
+        self.free_early();
+        left
+    }
+
     /// Notes in each step which values no later step reads.
     pub(crate) fn free_early(&mut self) {
         let mut is_read = vec![false; self.slots];

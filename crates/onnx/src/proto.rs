@@ -62,8 +62,6 @@ pub(crate) enum Attribute {
     Floats(Vec<f32>),
     Ints(Vec<i64>),
     Texts(Vec<String>),
-    Tensors(Vec<TypedTensor>),
-    Type(Type),
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +102,7 @@ pub enum Type {
 pub enum Dimension {
     /// A number.
     Fixed(usize),
-    /// A name; axes of one name have one length.
+    /// A name.
     Symbol(String),
     /// Any length.
     Unknown,
@@ -214,7 +212,6 @@ fn attribute(bytes: &[u8], source: &Source<'_>, depth: usize) -> Result<Attribut
     let mut proto = AttributeProto::default();
     let (mut kind, mut single) = (0, Attribute::None);
     let (mut floats, mut ints, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-    let mut tensors = Vec::new();
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     message(bytes, |number, field| {
         match number {
@@ -229,8 +226,6 @@ fn attribute(bytes: &[u8], source: &Source<'_>, depth: usize) -> Result<Attribut
             7 => field.floats(&mut floats)?,
             8 => field.ints(&mut ints)?,
             9 => texts.push(lossy(field.bytes()?)),
-            10 => tensors.push(tensor(field.bytes()?, source)?.1),
-            14 => single = Attribute::Type(kind_of(field.bytes()?, 0)?),
             20 => kind = field.int()?,
             21 => proto.reference = field.text()?,
             22 | 23 => return malformed("sparse tensors are not supported"),
@@ -243,7 +238,6 @@ fn attribute(bytes: &[u8], source: &Source<'_>, depth: usize) -> Result<Attribut
         (6, _) => Attribute::Floats(floats),
         (7, _) => Attribute::Ints(ints),
         (8, _) => Attribute::Texts(texts),
-        (9, _) => Attribute::Tensors(tensors),
         (1, Attribute::None) => Attribute::Float(0.0),
         (2, Attribute::None) => Attribute::Int(0),
         (3, Attribute::None) => Attribute::Text(String::new()),
@@ -260,7 +254,7 @@ fn value_info(bytes: &[u8]) -> Result<ValueInfo> {
     message(bytes, |number, field| {
         match number {
             1 => info.name = field.text()?,
-            2 => info.kind = Some(kind_of(field.bytes()?, 0)?),
+            2 => info.kind = kind_of(field.bytes()?, 0)?,
             _ => {}
         }
         Ok(())
@@ -268,7 +262,8 @@ fn value_info(bytes: &[u8]) -> Result<ValueInfo> {
     Ok(info)
 }
 
-fn kind_of(bytes: &[u8], depth: usize) -> Result<Type> {
+/// `None` for a type that says nothing.
+fn kind_of(bytes: &[u8], depth: usize) -> Result<Option<Type>> {
     if depth > MOST_NESTED {
         return malformed(format!("types are nested more than {MOST_NESTED} deep"));
     }
@@ -276,7 +271,7 @@ fn kind_of(bytes: &[u8], depth: usize) -> Result<Type> {
         let mut inner = None;
         message(field.bytes()?, |number, field| {
             if number == 1 {
-                inner = Some(Box::new(kind_of(field.bytes()?, depth + 1)?));
+                inner = kind_of(field.bytes()?, depth + 1)?.map(Box::new);
             }
             Ok(())
         })?;
@@ -293,7 +288,7 @@ fn kind_of(bytes: &[u8], depth: usize) -> Result<Type> {
         }
         Ok(())
     })?;
-    kind.map_or_else(|| malformed("a value has an empty type"), Ok)
+    Ok(kind)
 }
 
 fn tensor_kind(bytes: &[u8]) -> Result<Type> {

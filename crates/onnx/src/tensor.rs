@@ -197,6 +197,15 @@ impl TypedTensor {
         self.shape().elements()
     }
 
+    /// The variable of floats of 32 or fewer bits.
+    ///
+    /// # Errors
+    ///
+    /// When the elements have another type.
+    pub fn var(&self) -> Result<&Var<f32>> {
+        self.f32()
+    }
+
     pub(crate) fn f32(&self) -> Result<&Var<f32>> {
         match &self.data {
             Data::F32(x) => Ok(x),

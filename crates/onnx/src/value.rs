@@ -80,6 +80,18 @@ macro_rules! from_tensors {
 }
 from_tensors! { f32 f64 i8 i16 i32 i64 u8 u16 u32 u64 bool }
 
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Tensor::scalar(value).into()
+    }
+}
+
+impl From<f32> for Value {
+    fn from(value: f32) -> Self {
+        Tensor::scalar(value).into()
+    }
+}
+
 impl From<Var<f32>> for Value {
     fn from(x: Var<f32>) -> Self {
         Self::Tensor(x.into())

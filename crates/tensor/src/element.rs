@@ -70,6 +70,11 @@ pub trait Number:
 ///
 /// `f32` and `f64` implement it, and other number types (dual numbers, for
 /// example) can.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a floating-point number",
+    note = "models, their inputs and the targets that are quantities have elements of type `f32` \
+            or `f64`: `tensor.cast::<f32>()` converts integers; class labels stay integers"
+)]
 pub trait Float: Number + Neg<Output = Self> {
     /// A quiet not-a-number.
     const NAN: Self;

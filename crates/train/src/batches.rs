@@ -1,5 +1,5 @@
-//! The batches of an epoch, gathered ahead on background threads where that
-//! pays.
+//! The batches of an epoch. Background threads gather them ahead when that
+//! saves time.
 
 use std::iter::Skip;
 use std::num::NonZero;
@@ -9,22 +9,25 @@ use std::time::{Duration, Instant};
 use dendra_datasets::{DataLoader, Dataset, Prefetch};
 use dendra_tensor::Result;
 
-/// How many batches are timed, after a first one that meets cold caches.
+/// How many batches are timed, after a first one that is slow because the
+/// caches are cold.
 const TIMED: u32 = 8;
 
-/// Handing a batch from one thread to another costs some microseconds, and the
-/// cores are busy with the training as it is.
+/// The least gathering time of a batch for which a background thread is used.
+/// Below it, handing the batch from one thread to another costs as much, and
+/// the cores are busy with training.
 const WORTH_A_THREAD: Duration = Duration::from_micros(100);
 
-/// The most threads that are used unasked: each has batches in memory.
+/// The largest number of threads that is chosen automatically. Each thread
+/// holds batches in memory.
 const MOST_WORKERS: usize = 8;
 
-/// How many background threads gather batches: what was asked for, or what the
-/// time of the first batches recommends.
+/// How many background threads gather batches: the number that the user set, or
+/// the number that the time of the first batches suggests.
 #[derive(Clone, Copy)]
 pub(crate) struct Gathering {
     workers: usize,
-    /// What is known so far, unless there is nothing left to find out.
+    /// The measurements so far; `None` once the number of workers is decided.
     timing: Option<Timing>,
 }
 
@@ -36,13 +39,15 @@ struct Timing {
 }
 
 impl Gathering {
-    /// So many threads, or as many as turn out to pay.
+    /// Gathering with this number of threads; with `None`, the number is
+    /// measured.
     pub(crate) fn new(workers: Option<usize>) -> Self {
         let timing = workers.is_none().then(Timing::default);
         Self { workers: workers.unwrap_or(0), timing }
     }
 
-    /// Gathers a batch on this thread or takes it from another.
+    /// Gathers a batch on this thread, or receives it from a background thread,
+    /// and measures the time.
     fn time<B>(&mut self, gather: impl FnOnce() -> B) -> B {
         let Some(timing) = &mut self.timing else { return gather() };
         let start = Instant::now();
@@ -58,7 +63,8 @@ impl Gathering {
         batch
     }
 
-    /// Whether enough batches were timed just now, and threads will pay.
+    /// Whether enough batches have been timed now and background threads will
+    /// save time.
     fn decide(&mut self) -> bool {
         match self.timing {
             Some(Timing { since: Some(since), batches: TIMED, gathering }) => {
@@ -71,14 +77,15 @@ impl Gathering {
     }
 }
 
-/// How many threads pay when gathering a batch takes this much of the time
-/// from one to the next.
+/// The number of threads that saves time, given the time to gather a batch and
+/// the time from one batch to the next.
 fn worthwhile(gathering: Duration, between: Duration) -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     if cores == 1 || gathering < WORTH_A_THREAD || gathering * 20 < between {
         return 0;
     }
-    // As many as keep up with the training, which takes the rest.
+    // As many threads as keep up with the training alone, without the
+    // gathering.
     let training = between.saturating_sub(gathering).as_secs_f64();
     let needed = (gathering.as_secs_f64() / training).ceil();
     (needed as usize).clamp(1, cores.min(MOST_WORKERS))
@@ -91,12 +98,12 @@ pub(crate) struct Ready<I, Y> {
     pub(crate) targets: Y,
 }
 
-/// The batches of an epoch from one on.
+/// The batches of an epoch, from any batch on.
 pub(crate) struct Batches<'scope, 'env, 'a, D: Dataset + ?Sized> {
     scope: &'scope Scope<'scope, 'env>,
     loader: DataLoader<'a, D>,
     epoch: u64,
-    /// The number of the next batch.
+    /// The index of the next batch.
     next: usize,
     gathering: Gathering,
     source: Skip<Prefetch<'scope, 'env, 'a, D>>,
@@ -119,7 +126,7 @@ where
         Self { scope, loader, epoch, next: first, gathering, source }
     }
 
-    /// What was found out about gathering, for the next epoch.
+    /// The measurements, which the next epoch starts from.
     pub(crate) fn gathering(&self) -> Gathering {
         self.gathering
     }

@@ -10,10 +10,10 @@ use dendra_tensor::{Error, Float, Result};
 
 use crate::history::{EpochReport, History};
 
-/// Is called at the moments of a training run. Every method has a default that
+/// Code that is called during a training run. Every method has a default that
 /// does nothing.
 ///
-/// An error ends the training and comes out of `fit`, and so does a panic, as
+/// An error ends the training, and `fit` returns it. A panic does too, as
 /// [`Error::Panic`]. The trainer can be used afterwards.
 ///
 /// ```
@@ -37,69 +37,70 @@ use crate::history::{EpochReport, History};
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no callback of models of `{T}`",
+    message = "`{Self}` is not a callback for models of `{T}`",
     note = "write `impl Callback for {Self}`; all methods have defaults"
 )]
 pub trait Callback<T: Float = f32> {
-    /// The name under which errors and checkpoints know it.
+    /// The name of the callback in errors and checkpoints.
     fn name(&self) -> String {
         let full = type_name::<Self>();
         let without_generics = full.split('<').next().unwrap_or(full);
         without_generics.rsplit("::").next().unwrap_or(full).to_owned()
     }
 
-    /// Before the first step: forgets what an earlier run has left. A run
-    /// that is resumed calls [`load_state_dict`](Self::load_state_dict) next.
+    /// Called before the first step. It discards the state of an earlier run. A
+    /// run that is resumed calls [`load_state_dict`](Self::load_state_dict)
+    /// next.
     ///
     /// # Errors
     ///
-    /// Whatever it reports ends the training.
+    /// Any error ends the training.
     fn on_start(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         let _ = now;
         Ok(())
     }
 
-    /// After a step.
+    /// Called after each step.
     ///
     /// # Errors
     ///
-    /// Whatever it reports ends the training.
+    /// Any error ends the training.
     fn on_batch(&mut self, now: &mut Moment<'_, T>, batch: &BatchReport<'_, T>) -> Result<()> {
         let _ = (now, batch);
         Ok(())
     }
 
-    /// After an epoch and its validation.
+    /// Called after each epoch and its validation.
     ///
     /// # Errors
     ///
-    /// Whatever it reports ends the training.
+    /// Any error ends the training.
     fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
         let _ = (now, epoch);
         Ok(())
     }
 
-    /// After the last step of a training that no error has ended.
+    /// Called after the last step, unless an error ended the training.
     ///
     /// # Errors
     ///
-    /// Whatever it reports comes out of `fit`.
+    /// `fit` returns any error.
     fn on_end(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         let _ = now;
         Ok(())
     }
 
-    /// What a checkpoint must hold so that the callback goes on as if nothing
-    /// had happened; nothing unless written.
+    /// The state that a checkpoint must hold so that the callback continues as
+    /// in an uninterrupted run; empty by default.
     fn state_dict(&self) -> StateDict {
         StateDict::new()
     }
 
-    /// Goes on from a state that [`state_dict`](Self::state_dict) gave.
+    /// Restores the state that [`state_dict`](Self::state_dict) returned.
     ///
     /// # Errors
     ///
-    /// When the state is of another form.
+    /// When the state does not have the expected form.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let _ = state;
         Ok(())
@@ -136,23 +137,23 @@ impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
     }
 }
 
-/// The model of a training run as callbacks see it: its parameters, whatever it
-/// takes and gives.
+/// The model of a training run as callbacks see it: its parameters, independent
+/// of the types of its inputs and outputs.
 pub trait AnyModel<T: Float = f32>: Parameters<T> + Any {}
 
 impl<T: Float, M: Parameters<T> + Any> AnyModel<T> for M {}
 
-/// Where the training is, and what a [`Callback`] may look at and change.
+/// The position of the training, and what a [`Callback`] may read and change.
 pub struct Moment<'a, T: Float = f32> {
-    /// The model. [`model_as`](Self::model_as) gives it with its type.
+    /// The model. [`model_as`](Self::model_as) returns it with its own type.
     pub model: &'a mut (dyn AnyModel<T> + 'static),
-    /// The optimizer, and with it the learning rate.
+    /// The optimizer, which also holds the learning rate.
     pub optimizer: &'a mut dyn Optimizer<T>,
     /// The epochs so far.
     pub history: &'a History,
-    /// The epoch, from 1 on.
+    /// The number of the epoch, counted from 1.
     pub epoch: u64,
-    /// How many batches of the epoch are done.
+    /// How many batches of the epoch have been processed.
     pub batch: usize,
     /// How many steps the run has done.
     pub step: u64,
@@ -170,12 +171,12 @@ impl<T: Float> fmt::Debug for Moment<'_, T> {
 }
 
 impl<T: Float> Moment<'_, T> {
-    /// Ends the training after this step; the history tells the reason.
+    /// Ends the training after this step. The history keeps the reason.
     pub fn stop(&mut self, reason: impl Into<String>) {
         self.stop.get_or_insert(reason.into());
     }
 
-    /// The model with its type, for callbacks that let it compute something.
+    /// The model with its own type, for callbacks that call its methods.
     ///
     /// ```
     /// use dendra_autograd::Var;
@@ -183,7 +184,7 @@ impl<T: Float> Moment<'_, T> {
     /// use dendra_tensor::{Result, Tensor};
     /// use dendra_train::{Callback, EpochReport, Moment};
     ///
-    /// /// Prints what the network makes of a point.
+    /// /// Prints the output of the network for a point.
     /// struct Watch(Tensor);
     ///
     /// impl Callback for Watch {
@@ -197,35 +198,35 @@ impl<T: Float> Moment<'_, T> {
     ///
     /// # Errors
     ///
-    /// When it is of another type.
+    /// When the model has another type.
     pub fn model_as<M: 'static>(&self) -> Result<&M> {
         let model: &dyn Any = &*self.model;
         model.downcast_ref().ok_or_else(|| {
-            Error::argument("Moment::model_as", format!("the model is no {}", type_name::<M>()))
+            Error::argument("Moment::model_as", format!("the model is not a {}", type_name::<M>()))
         })
     }
 }
 
-/// A step that was done.
+/// The result of a step.
 #[derive(Debug)]
 pub struct BatchReport<'a, T: Float = f32> {
-    /// The loss of its samples; NaN where none of them counts.
+    /// The loss of its samples; NaN when all of them are ignored.
     pub loss: f64,
-    /// How many samples it took.
+    /// The number of its samples.
     pub samples: usize,
-    /// The gradients, as the optimizer got them.
+    /// The gradients, as they were given to the optimizer.
     pub gradients: &'a Gradients<T>,
 }
 
-/// Runs what a user wrote, and turns a panic in it into an error.
+/// Calls the user's code and turns a panic into an error.
 pub(crate) fn guarded<R>(
-    place: impl FnOnce() -> String,
+    context: impl FnOnce() -> String,
     work: impl FnOnce() -> Result<R>,
 ) -> Result<R> {
-    // What a panic left half-done belongs to the user's code; everything of
-    // ours is handed to it complete.
+    // A panic can leave only the user's own values half changed: the values
+    // that the framework passes to it are complete.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
-        Err(payload) => Err(Error::panic(place(), &*payload)),
+        Err(payload) => Err(Error::panic(context(), &*payload)),
     }
 }

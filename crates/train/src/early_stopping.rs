@@ -1,4 +1,4 @@
-//! Stopping when a model gets no better.
+//! Stopping when a model no longer improves.
 
 use dendra_autograd::StateDict;
 use dendra_tensor::{Error, Float, Result, Tensor};
@@ -7,12 +7,12 @@ use crate::callback::{Callback, Moment};
 use crate::history::EpochReport;
 use crate::monitor::{Goal, Monitor};
 
-/// Ends the training when a figure has not become better for some epochs:
-/// Keras's callback of this name, but the best weights come back unless told
-/// otherwise.
+/// Ends the training when a figure has not improved for some epochs. This is
+/// Keras's callback of the same name, except that the best weights are restored
+/// by default.
 ///
-/// It watches the validation loss, or the training loss where nothing is
-/// validated.
+/// It watches the validation loss, or the training loss when there is no
+/// validation data.
 ///
 /// ```
 /// use dendra_train::{EarlyStopping, Fit};
@@ -32,8 +32,8 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    /// Stops after `patience` epochs in a row without improvement. Where not
-    /// every epoch is validated, those that are count.
+    /// Stops after `patience` epochs in a row without improvement. When only
+    /// some epochs are validated, only those count.
     pub fn new(patience: u64) -> Self {
         Self {
             monitor: Monitor::new(),
@@ -45,38 +45,40 @@ impl EarlyStopping {
         }
     }
 
-    /// Watches this figure: `loss`, a metric, or one of them after
-    /// `validation `.
+    /// Watches this figure: `loss`, the name of a metric, or one of these with
+    /// the prefix `validation `.
     #[must_use]
     pub fn monitor(mut self, figure: impl Into<String>) -> Self {
         self.monitor.watch(figure.into());
         self
     }
 
-    /// Which values are good; the figure's name decides unless set.
+    /// Whether low or high values are good; the name of the figure decides by
+    /// default.
     #[must_use]
     pub fn goal(mut self, goal: Goal) -> Self {
         self.monitor.aim(goal);
         self
     }
 
-    /// By how much a value must be better to count; 0 unless set.
+    /// By how much a value must be better than the best to count as an
+    /// improvement; 0 by default.
     #[must_use]
     pub fn min_delta(mut self, min_delta: f64) -> Self {
         self.monitor.min_delta = min_delta;
         self
     }
 
-    /// Whether the weights of the best epoch come back in the end, whatever
-    /// ends the training but an error; true unless set. Keeping them costs a
-    /// copy of the model, in checkpoints too.
+    /// Whether the weights of the best epoch are restored when the training
+    /// ends, except when an error ends it; true by default. This keeps a copy
+    /// of the model in memory and in checkpoints.
     #[must_use]
     pub fn restore_best(mut self, restore_best: bool) -> Self {
         self.restore_best = restore_best;
         self
     }
 
-    /// The best value so far, and its epoch.
+    /// The best value so far and its epoch.
     pub fn best(&self) -> Option<(f64, u64)> {
         self.monitor.best.map(|best| (best, self.best_epoch))
     }

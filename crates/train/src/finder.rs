@@ -1,4 +1,4 @@
-//! Finding a learning rate.
+//! Search for a learning rate.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use dendra_tensor::{Error, Float, Result};
 use crate::batches::Ready;
 use crate::trainer::{Gathered, Trainer};
 
-/// How much of the running mean of the loss a step keeps.
+/// The share of the running mean of the loss that each step keeps.
 const SMOOTHING: f64 = 0.9;
 
-/// By which factor above its least value the loss may rise.
+/// The search ends when the loss is this many times its lowest value.
 const DIVERGED: f64 = 4.0;
 
-/// The range of learning rates that are tried, and how; the settings of
-/// [`Trainer::find_learning_rate`].
+/// The settings of [`Trainer::find_learning_rate`]: the range of learning rates
+/// and how they are tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearningRates {
     lowest: f64,
@@ -29,19 +29,20 @@ pub struct LearningRates {
 }
 
 impl LearningRates {
-    /// From the lowest to the highest, in 100 steps on batches of 32.
+    /// Learning rates from the lowest to the highest, in 100 steps on batches
+    /// of 32.
     pub fn between(lowest: f64, highest: f64) -> Self {
         Self { lowest, highest, steps: 100, batch_size: 32, seed: 0 }
     }
 
-    /// In how many steps; 100 unless set.
+    /// The number of steps; 100 by default.
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Self {
         self.steps = steps;
         self
     }
 
-    /// The samples of a batch; 32 unless set.
+    /// The number of samples in a batch; 32 by default.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
@@ -75,11 +76,10 @@ impl Default for LearningRates {
     }
 }
 
-/// What came of trying learning rates.
+/// The result of [`Trainer::find_learning_rate`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearningRateCurve {
-    /// The learning rates that were tried, with the smoothed loss before the
-    /// step of each.
+    /// Each learning rate with the smoothed loss before its step.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -90,8 +90,8 @@ where
     L: Loss<Y, T, M::Output>,
     T: Float,
 {
-    /// Trains with a learning rate that grows by a factor in each step until
-    /// the loss runs away, and takes it back.
+    /// Trains with a learning rate that grows by a constant factor in each step
+    /// until the loss diverges. Model and optimizer are then restored.
     ///
     /// Source: Smith, "Cyclical learning rates for training neural networks",
     /// 2015.
@@ -116,8 +116,8 @@ where
     ///
     /// # Errors
     ///
-    /// When the settings make no sense, the data set is empty, or model, loss
-    /// or optimizer refuse a batch.
+    /// When a setting is invalid, the data set is empty, or the model, the loss
+    /// or the optimizer rejects a batch.
     pub fn find_learning_rate<D>(
         &mut self,
         data: &D,
@@ -130,7 +130,7 @@ where
     {
         rates.check()?;
         if data.is_empty() {
-            return Err(Error::data("find_learning_rate", "the data set holds no samples"));
+            return Err(Error::data("find_learning_rate", "the data set has no samples"));
         }
         let loader = DataLoader::new(data).batch_size(rates.batch_size).shuffle(rates.seed);
         let mut batches = (0..).flat_map(|epoch| loader.epoch(epoch).enumerate());
@@ -146,11 +146,11 @@ where
                 trainer.optimizer.set_learning_rate(rate);
                 let mut figures = Gathered::new(&[]);
                 match trainer.step(&batch, rates.seed, (0, step), None, &mut figures) {
-                    // The end that was looked for.
+                    // Divergence ends the search.
                     Err(Error::NotFinite { .. }) => break,
                     result => _ = result?,
                 }
-                // A batch of which nothing counts has no loss.
+                // The loss of a batch whose samples are all ignored is NaN.
                 let loss = figures.loss.value();
                 if loss.is_nan() {
                     continue;
@@ -169,14 +169,14 @@ where
 }
 
 impl LearningRateCurve {
-    /// The learning rate at which the loss falls most steeply over the
-    /// logarithm of the learning rate; `None` when it falls nowhere.
+    /// The learning rate at which the loss falls most steeply as a function of
+    /// the logarithm of the learning rate; `None` when it falls nowhere.
     pub fn suggestion(&self) -> Option<f64> {
         let slope = |window: &[(f64, f64)]| {
             let [(x1, y1), _, (x2, y2)] = window else { return 0.0 };
             (y2 - y1) / (x2 / x1).ln()
         };
-        // The mean of the first losses is not smooth yet.
+        // The running mean of the first losses is not smooth yet.
         let settled = self.points.get(5..)?;
         let slopes = settled.windows(3).map(|window| (slope(window), window[1].0));
         let steepest = slopes.min_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -184,7 +184,7 @@ impl LearningRateCurve {
     }
 }
 
-/// A line for every tenth learning rate, and the suggestion.
+/// One line for every tenth learning rate, then the suggestion.
 impl fmt::Display for LearningRateCurve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "learning rate      loss")?;
@@ -212,7 +212,7 @@ mod tests {
                 .map(|x| (x, loss(x)))
                 .collect(),
         };
-        // A step down in the logarithm, in the middle at 1e-3.
+        // The loss falls as a function of the logarithm, most steeply at 1e-3.
         let fall = curve(|x| 1.0 / (1.0 + (3.0 * (x / 1e-3).ln()).exp()));
         let found = fall.suggestion().unwrap();
         assert!((found / 1e-3).ln().abs() < 0.3, "{found}");

@@ -16,7 +16,7 @@ use crate::stop::StopFlag;
 /// targets `Y`.
 pub(crate) type Data<'a, I, Y> = &'a dyn Dataset<Input = I, Target = Y>;
 
-/// In which order the samples of an epoch come.
+/// The order of the samples in an epoch.
 #[derive(Clone, Debug)]
 pub(crate) enum Sampling {
     InOrder,
@@ -26,7 +26,7 @@ pub(crate) enum Sampling {
 }
 
 impl Sampling {
-    /// What is left of it for a part of the data.
+    /// The same order for a part of the data.
     pub(crate) fn of_part(&self, indices: &[usize]) -> Self {
         match self {
             Self::Weighted(weights) => {
@@ -36,7 +36,7 @@ impl Sampling {
         }
     }
 
-    /// A loader with this order.
+    /// Sets this order on a loader.
     pub(crate) fn apply<'d, D: Dataset + ?Sized>(
         &self,
         loader: DataLoader<'d, D>,
@@ -51,7 +51,7 @@ impl Sampling {
     }
 }
 
-/// As checkpoints know it.
+/// The order as checkpoints store it.
 impl fmt::Display for Sampling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -67,10 +67,10 @@ impl fmt::Display for Sampling {
     }
 }
 
-/// How to train; made by [`Fit::epochs`] or [`Fit::steps`].
+/// The settings of a training run, made by [`Fit::epochs`] or [`Fit::steps`].
 ///
-/// `Y` and `I` are the types of a batch's targets and inputs, `T` the floats of
-/// the model; [`Trainer::fit`](crate::Trainer::fit) knows them.
+/// `Y` and `I` are the types of a batch's targets and inputs, and `T` is the
+/// number type of the model; [`Trainer::fit`](crate::Trainer::fit) infers them.
 ///
 /// Gradient clipping and learning-rate schedules, by step or by epoch, are
 /// settings of the optimizer.
@@ -91,7 +91,7 @@ pub struct Fit<'a, Y = Tensor<i64>, I = Tensor, T: Float = f32> {
     pub(crate) validation: Option<Data<'a, I, Y>>,
 }
 
-/// All of a [`Fit`] that has nothing to do with the types of the data.
+/// The settings of a [`Fit`] that do not depend on the types of the data.
 pub(crate) struct Plan<'a, T: Float> {
     pub(crate) epochs: u64,
     pub(crate) max_steps: Option<u64>,
@@ -125,7 +125,7 @@ impl<Y, I, T: Float> fmt::Debug for Fit<'_, Y, I, T> {
 }
 
 impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
-    /// Goes through the data this many times: batches of 32, shuffled.
+    /// Trains for this many epochs, on shuffled batches of 32.
     pub fn epochs(epochs: u64) -> Self {
         let plan = Plan {
             epochs,
@@ -152,121 +152,121 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
         Self { plan, validation: None }
     }
 
-    /// Trains for this many steps, however many epochs that are.
+    /// Trains for this many steps, over as many epochs as that takes.
     pub fn steps(steps: u64) -> Self {
         Self::epochs(u64::MAX).max_steps(steps)
     }
 
-    /// Stops after this many steps, in the middle of an epoch if need be.
+    /// Stops after this many steps, even in the middle of an epoch.
     pub fn max_steps(mut self, steps: u64) -> Self {
         self.plan.max_steps = Some(steps);
         self
     }
 
-    /// Ends an epoch after this many batches, where the data holds more.
+    /// Ends each epoch after this many batches when the data has more.
     pub fn batches_per_epoch(mut self, batches: usize) -> Self {
         self.plan.batches_per_epoch = Some(batches);
         self
     }
 
-    /// The number of samples of a batch; the last batch of an epoch holds what
-    /// is left.
+    /// The number of samples in a batch. The last batch of an epoch has the
+    /// rest.
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.plan.batch_size = batch_size;
         self
     }
 
-    /// Whether to leave out a last batch that is not full, as batch norm may
-    /// ask for; false unless set.
+    /// Whether to leave out the last batch when it is not full, which helps
+    /// models with batch norm; false by default.
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.plan.drop_last = drop_last;
         self
     }
 
-    /// The number of batches whose gradients make one step; 1 unless set. A
-    /// step takes the loss of one batch of them all, in the memory of a single
-    /// one: each batch counts as much as what its loss was divided by (see
-    /// [`Loss::divisor`](dendra_losses::Loss::divisor)). The last step of an epoch
-    /// takes the batches that are left.
+    /// The number of batches whose gradients make one step; 1 by default. The
+    /// step is that of a single large batch, but needs only the memory of a
+    /// small one: each batch is weighted by the divisor of its loss (see
+    /// [`Loss::divisor`](dendra_losses::Loss::divisor)). The last step of an
+    /// epoch uses the batches that are left.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.plan.accumulate = batches;
         self
     }
 
-    /// The seed of all that is random in training: the order of the samples
-    /// and dropout. The same seed gives bit-identical weights.
+    /// The seed of everything random in training: the order of the samples and
+    /// dropout. The same seed gives bit-identical weights.
     pub fn seed(mut self, seed: u64) -> Self {
         self.plan.seed = seed;
         self
     }
 
-    /// Whether to shuffle the samples in every epoch; true unless set.
+    /// Whether to shuffle the samples in every epoch; true by default.
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.plan.sampling = if shuffle { Sampling::Shuffled } else { Sampling::InOrder };
         self
     }
 
-    /// Draws the samples with replacement, so that every class comes as often
-    /// as another, whatever its share of the data is; see
+    /// Draws the samples with replacement, so that every class is drawn equally
+    /// often, whatever its share of the data; see
     /// [`DataLoader::balanced`](dendra_datasets::DataLoader::balanced).
     pub fn balanced(mut self) -> Self {
         self.plan.sampling = Sampling::Balanced;
         self
     }
 
-    /// Draws the samples with replacement, each as often as its weight says,
-    /// one weight for each sample of the training data; see
+    /// Draws the samples with replacement, in proportion to their weights, one
+    /// weight for each sample of the training data; see
     /// [`DataLoader::weighted`](dendra_datasets::DataLoader::weighted). To
-    /// weigh the loss instead, see [`class_weights`](Self::class_weights).
+    /// weight the loss instead, see [`class_weights`](Self::class_weights).
     pub fn weighted(mut self, weights: impl Into<Vec<f64>>) -> Self {
         self.plan.sampling = Sampling::Weighted(weights.into());
         self
     }
 
-    /// How many background threads gather batches ahead; with 0, each is
-    /// gathered when the training needs it. Unless set, the first batches are
-    /// timed, and threads are used where gathering takes long. Nothing depends
-    /// on it but the time.
+    /// The number of background threads that gather batches ahead; with 0, a
+    /// batch is gathered when the training needs it. By default, the first
+    /// batches are timed, and threads are used when gathering takes long. The
+    /// number affects only the speed, never the result.
     pub fn workers(mut self, workers: usize) -> Self {
         self.plan.workers = Some(workers);
         self
     }
 
-    /// Evaluates on this data after every epoch.
+    /// Evaluates the model on this data after every epoch.
     pub fn validate_on(mut self, data: &'a impl Dataset<Input = I, Target = Y>) -> Self {
         self.validation = Some(data);
         self
     }
 
-    /// Keeps this share of the training data, drawn by the seed, for
-    /// validation.
+    /// Splits off this share of the training data, drawn at random with the
+    /// seed, for validation.
     pub fn validation_split(mut self, share: f64) -> Self {
         self.plan.validation_split = Some(share);
         self
     }
 
-    /// Evaluates only after every so many epochs, and after the last.
+    /// Evaluates only after every `epochs` epochs, and after the last one.
     pub fn validate_every(mut self, epochs: u64) -> Self {
         self.plan.validate_every = epochs;
         self
     }
 
-    /// How much the samples of each class count in training; the loss must be
-    /// one of classes. The validation loss is not weighted.
+    /// The weight of each class in the training loss, which must be a loss of
+    /// class labels. The validation loss is not weighted.
     pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
         self.plan.class_weights = Some(weights.into());
         self
     }
 
-    /// What becomes of a step whose loss or gradient is not finite; stops
-    /// unless set.
+    /// What to do with a step whose loss or gradient is not finite; the
+    /// training stops by default.
     pub fn not_finite(mut self, policy: NotFinite) -> Self {
         self.plan.not_finite = policy;
         self
     }
 
-    /// Adds a callback. Callbacks are called in the order in
-    /// which they were given; give `&mut callback` to keep one.
+    /// Adds a callback. Callbacks are called in the order in which they were
+    /// added. Pass `&mut callback` to use it after the training.
     pub fn callback(mut self, callback: impl Callback<T> + 'a) -> Self {
         self.plan.callbacks.push(Box::new(callback));
         self
@@ -278,37 +278,37 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
         self
     }
 
-    /// Goes on from a checkpoint, or from the last one of a folder, up to
-    /// where this run was to end. Data, model, optimizer and settings must be
-    /// those of the interrupted run: the weights in the end are then, bit for
-    /// bit, those of a run without interruption. A run that a callback has
-    /// ended is through.
+    /// Resumes from a checkpoint, or from the last one in a folder, and trains
+    /// until the original run would have ended. Data, model, optimizer and
+    /// settings must be the same as in the interrupted run. The final weights
+    /// are then bit for bit those of an uninterrupted run. A run that a
+    /// callback ended is complete.
     ///
-    /// Of the epoch that was interrupted, the history tells the loss over all
-    /// batches, and the metrics over those after the checkpoint.
+    /// For the interrupted epoch, the history has the loss over all batches,
+    /// and the metrics over the batches after the checkpoint.
     pub fn resume(mut self, path: impl Into<PathBuf>) -> Self {
         self.plan.resume = Some(path.into());
         self.plan.resume_must_exist = true;
         self
     }
 
-    /// As [`resume`](Self::resume), where there is such a checkpoint already;
-    /// otherwise the run begins. A program that is started again and again
-    /// until it is through wants this.
+    /// Like [`resume`](Self::resume) if the checkpoint exists; otherwise starts
+    /// a new run. This suits a program that is restarted until the run is
+    /// complete.
     pub fn resume_if_present(mut self, path: impl Into<PathBuf>) -> Self {
         self.plan.resume = Some(path.into());
         self.plan.resume_must_exist = false;
         self
     }
 
-    /// Finishes the step, writes a checkpoint and ends with
-    /// [`Error::Interrupted`] once this flag is set, by another thread say.
+    /// When this flag is set, for example by another thread, `fit` completes
+    /// the step, writes a checkpoint and returns [`Error::Interrupted`].
     pub fn stop_when(mut self, flag: &StopFlag) -> Self {
         self.plan.stop = flag.clone();
         self
     }
 
-    /// Does the same when the user presses Ctrl-C; pressed again, it ends the
+    /// Does the same when the user presses Ctrl-C. A second Ctrl-C ends the
     /// program at once.
     #[cfg(feature = "interrupt")]
     pub fn stop_on_ctrl_c(mut self) -> Self {
@@ -316,13 +316,14 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
         self
     }
 
-    /// Serves a page on this port of the loopback address, for a browser on this
-    /// machine, that shows the curves while they grow. The address is printed;
-    /// port 0 takes any that is free. The result's bits do not depend on it.
+    /// Serves a page that shows the curves during the training, on this port of
+    /// the loopback address, so only for browsers on this machine. The address
+    /// is printed; with port 0, a free port is chosen. The result of the
+    /// training does not depend on it.
     ///
     /// # Errors
     ///
-    /// `fit` fails, before it trains, when the port is taken.
+    /// `fit` fails before it trains if the port is taken.
     #[cfg(feature = "live")]
     pub fn live(self, port: u16) -> Self {
         self.callback(crate::live::LivePage::new(port))
@@ -341,7 +342,7 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
 }
 
 impl<T: Float> Plan<'_, T> {
-    /// Refuses settings that make no sense.
+    /// Checks the settings.
     pub(crate) fn check(&self, validates: bool) -> Result<()> {
         let positive = [
             ("accumulate", self.accumulate as u64),
@@ -352,10 +353,13 @@ impl<T: Float> Plan<'_, T> {
             return Err(Error::argument("Fit", format!("{name} must be at least 1, got 0")));
         }
         if self.epochs == u64::MAX && self.max_steps.is_none() {
-            return Err(Error::argument("Fit", "neither epochs nor steps say where to end"));
+            return Err(Error::argument(
+                "Fit",
+                "expected a number of epochs or steps, got neither",
+            ));
         }
         if validates && self.validation_split.is_some() {
-            let message = "give either data to validate on or a share to split off, not both";
+            let message = "expected validation data or a share to split off, got both";
             return Err(Error::argument("Fit", message));
         }
         if let Some(share) = self.validation_split

@@ -7,7 +7,7 @@ use dendra_tensor::{Error, Result, Rng};
 
 use crate::history::Evaluation;
 
-/// Deals a data set into k parts, each of which is held out once.
+/// Splits a data set into k folds; each is held out once.
 ///
 /// ```
 /// use dendra_datasets::moons;
@@ -37,32 +37,32 @@ pub struct KFold {
 }
 
 impl KFold {
-    /// So many folds, drawn at random.
+    /// This many folds, drawn at random.
     pub fn new(folds: usize) -> Self {
         Self { folds, seed: 0, labels: None }
     }
 
-    /// The seed of the draw.
+    /// The seed of the random draw.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Spreads the samples of every label evenly over the folds; `labels`
-    /// holds one a sample.
+    /// Spreads the samples of every label evenly over the folds; `labels` has
+    /// one label per sample.
     #[must_use]
     pub fn stratified(mut self, labels: impl Into<Vec<i64>>) -> Self {
         self.labels = Some(labels.into());
         self
     }
 
-    /// The indices of each fold's samples, in rising order.
+    /// The indices of the samples of each fold, in increasing order.
     ///
     /// # Errors
     ///
-    /// When there are fewer than two folds or more than samples, or the labels
-    /// are not as many as the samples.
+    /// When there are fewer than two folds or more folds than samples, or the
+    /// number of labels is not that of the samples.
     pub fn indices(&self, samples: usize) -> Result<Vec<Vec<usize>>> {
         if self.folds < 2 || self.folds > samples {
             let message = format!("expected 2 to {samples} folds, got {}", self.folds);
@@ -71,10 +71,12 @@ impl KFold {
         let mut order = Rng::seed(self.seed).permutation(samples);
         if let Some(labels) = &self.labels {
             if labels.len() != samples {
-                let message = format!("{} labels for {samples} samples", labels.len());
+                let message =
+                    format!("expected {samples} labels, one for each sample, got {}", labels.len());
                 return Err(Error::argument("KFold", message));
             }
-            // Dealt out in turn, the samples of a label are spread evenly.
+            // After sorting by label, dealing the samples out in turn spreads
+            // each label evenly.
             order.sort_by_key(|&index| labels[index]);
         }
         let mut folds = vec![Vec::new(); self.folds];
@@ -85,13 +87,13 @@ impl KFold {
         Ok(folds)
     }
 
-    /// Trains and evaluates once a fold: `evaluate` gets the samples to train
-    /// on and those that are held out.
+    /// Trains and evaluates once for each fold: `evaluate` gets the samples for
+    /// training and the held-out samples.
     ///
     /// # Errors
     ///
-    /// As [`indices`](Self::indices), and what `evaluate` reports, with the
-    /// fold's number.
+    /// Those of [`indices`](Self::indices), and any error of `evaluate`, with
+    /// the number of the fold.
     pub fn run<D: Dataset>(
         &self,
         data: &D,
@@ -104,17 +106,17 @@ impl KFold {
             let mut rest: Vec<usize> = others.flat_map(|(_, fold)| fold).copied().collect();
             rest.sort_unstable();
             let (train, validation) = (data.subset(rest)?, data.subset(fold.clone())?);
-            let place = format!("fold {} of {}", held_out + 1, self.folds);
-            evaluations.push(evaluate(&train, &validation).map_err(|error| error.within(place))?);
+            let context = format!("fold {} of {}", held_out + 1, self.folds);
+            evaluations.push(evaluate(&train, &validation).map_err(|error| error.within(context))?);
         }
         Ok(CrossValidation { evaluations })
     }
 }
 
-/// What came of cross-validation.
+/// The result of cross-validation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossValidation {
-    /// The evaluation of every fold.
+    /// The evaluation of each fold.
     pub evaluations: Vec<Evaluation>,
 }
 
@@ -137,8 +139,9 @@ impl CrossValidation {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// The standard deviation of a figure over the folds: the root of the sum
-    /// of squared deviations from the mean by one less than the folds.
+    /// The standard deviation of a figure over the folds: the square root of
+    /// the sum of squared deviations from the mean, divided by the number of
+    /// folds less one.
     ///
     /// # Errors
     ///
@@ -150,7 +153,7 @@ impl CrossValidation {
     }
 }
 
-/// A line for every fold, and one with means and standard deviations.
+/// One line for each fold, and one with means and standard deviations.
 impl fmt::Display for CrossValidation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, evaluation) in self.evaluations.iter().enumerate() {

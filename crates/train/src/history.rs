@@ -1,4 +1,4 @@
-//! What training and evaluation report.
+//! The results of training and evaluation.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use dendra_tensor::{Error, Result};
 /// Loss and metrics over a data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The loss of all samples as one batch of them would have it: their mean,
-    /// or their sum where the loss sums; NaN where none of them counts.
+    /// The loss of all samples as a single batch: their mean, or their sum if
+    /// the loss is a sum; NaN when all samples are ignored.
     pub loss: f64,
-    /// The metrics with their names, in the order in which the trainer got
-    /// them.
+    /// The metrics with their names, in the order in which they were added to
+    /// the trainer.
     pub metrics: Vec<(String, f64)>,
 }
 
@@ -20,7 +20,8 @@ impl Evaluation {
     ///
     /// # Errors
     ///
-    /// When the trainer has no such metric; the error names those it has.
+    /// When the trainer has no such metric. The error lists the metrics that it
+    /// has.
     pub fn metric(&self, name: &str) -> Result<f64> {
         let found = self.metrics.iter().find(|(found, _)| found == name);
         found.map(|(_, value)| *value).ok_or_else(|| {
@@ -50,7 +51,7 @@ pub(crate) fn is_percent(name: &str) -> bool {
     name.ends_with("accuracy")
 }
 
-/// A figure as lines and tables show it.
+/// A figure as it is printed in lines and tables.
 pub(crate) fn shown(name: &str, value: f64) -> String {
     if is_percent(name) { format!("{:.2}%", 100.0 * value) } else { format!("{value:.4}") }
 }
@@ -58,28 +59,28 @@ pub(crate) fn shown(name: &str, value: f64) -> String {
 /// One pass through the training data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpochReport {
-    /// Its number, from 1 on.
+    /// The number of the epoch, counted from 1.
     pub number: u64,
-    /// Loss and metrics on the training data, gathered while the weights
-    /// changed.
+    /// Loss and metrics on the training data. They are gathered during the
+    /// epoch, while the weights change.
     pub training: Evaluation,
     /// Loss and metrics on the validation data, after the epoch.
     pub validation: Option<Evaluation>,
     /// How long the training part took, in seconds.
     pub seconds: f64,
-    /// Samples trained per second.
+    /// The number of training samples per second.
     pub samples_per_second: f64,
-    /// The learning rate of its last step.
+    /// The learning rate of the last step of the epoch.
     pub learning_rate: f64,
 }
 
 impl EpochReport {
-    /// A figure by its name: `loss`, a metric, or one of them after
+    /// A figure by its name: `loss`, a metric, or one of these with the prefix
     /// `validation `; `None` when the epoch was not validated.
     ///
     /// # Errors
     ///
-    /// When there is no such figure; the error names those there are.
+    /// When there is no such figure. The error lists those that exist.
     pub fn figure(&self, name: &str) -> Result<Option<f64>> {
         let (part, name) = match name.strip_prefix("validation ") {
             Some(name) => (self.validation.as_ref(), name),
@@ -95,8 +96,8 @@ impl EpochReport {
 
 impl EpochReport {
     /// All figures with their names: `epoch`, `loss`, the metrics, those of the
-    /// validation after `validation `, `learning rate`, `seconds` and `samples
-    /// per second`.
+    /// validation with the prefix `validation `, `learning rate`, `seconds` and
+    /// `samples per second`.
     pub fn figures(&self) -> Vec<(String, f64)> {
         let mut figures = vec![("epoch".to_owned(), self.number as f64)];
         for (prefix, part) in
@@ -130,13 +131,12 @@ impl fmt::Display for EpochReport {
 /// The epochs of a training run, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The epochs. One that a limit of steps or a callback cut short is among
-    /// them.
+    /// The epochs, including one that a limit of steps or a callback cut short.
     pub epochs: Vec<EpochReport>,
-    /// The steps that were left out or taken back since they were not finite,
-    /// each with its place.
+    /// The steps that were skipped or rolled back because they were not finite,
+    /// each with its epoch and batch.
     pub incidents: Vec<String>,
-    /// Why the training ended before its time, when a callback ended it.
+    /// The reason, when a callback ended the training early.
     pub stopped: Option<String>,
 }
 
@@ -146,16 +146,17 @@ impl History {
         self.epochs.iter().map(|epoch| epoch.training.loss).collect()
     }
 
-    /// A figure of every epoch that has it, with the epoch's number; see
+    /// A figure of every epoch that has it, with the number of the epoch; see
     /// [`EpochReport::figure`].
     pub fn curve(&self, name: &str) -> Vec<(u64, f64)> {
         let value = |epoch: &EpochReport| Some((epoch.number, epoch.figure(name).ok()??));
         self.epochs.iter().filter_map(value).collect()
     }
 
-    /// All figures as CSV, a row for each epoch.
+    /// All figures as CSV, with one row for each epoch.
     pub fn to_csv(&self) -> String {
-        // Metrics may begin with a later epoch, as those of the validation do.
+        // A figure may be missing in the first epochs, for example that of a
+        // validation.
         let mut names: Vec<String> = Vec::new();
         for (name, _) in self.epochs.iter().flat_map(EpochReport::figures) {
             if !names.contains(&name) {
@@ -179,9 +180,9 @@ impl History {
         text + "\n"
     }
 
-    /// All figures as JSON: an object of `epochs`, an array of objects with the
-    /// figures by their names, `incidents` and `stopped`. A figure that is not
-    /// finite is `null`.
+    /// All figures as JSON: an object with `epochs` (an array of objects that
+    /// hold the figures by name), `incidents` and `stopped`. A figure that is
+    /// not finite is `null`.
     pub fn to_json(&self) -> String {
         let epochs = self.epochs.iter().map(|epoch| {
             let figures = epoch.figures().into_iter().map(|(name, value)| (name, value.into()));
@@ -195,13 +196,13 @@ impl History {
         format!("{history:#}\n")
     }
 
-    /// The last epoch; `None` when there was none.
+    /// The last epoch; `None` when there is none.
     pub fn last(&self) -> Option<&EpochReport> {
         self.epochs.last()
     }
 }
 
-/// A line for every epoch.
+/// One line for each epoch.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.epochs.iter().try_for_each(|epoch| writeln!(f, "{epoch}"))

@@ -1,4 +1,4 @@
-//! A page that shows a training while it runs.
+//! A web page that shows a training while it runs.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,37 +14,37 @@ use crate::history::{EpochReport, History};
 use crate::plots::Chart;
 use crate::report::{Report, live_page};
 
-/// How often the training tells the page how far it is.
+/// The time between updates of the page's data by the training.
 const REFRESH: Duration = Duration::from_millis(250);
 
-/// The points of the curve of the running epoch at most; then every other one
-/// is left out.
+/// The largest number of points in the curve of the running epoch. When it is
+/// reached, every other point is dropped.
 const MOST_POINTS: usize = 400;
 
-/// How long a browser may take to ask or to listen.
+/// The timeout for a browser's request and for the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The longest request that is read, in bytes.
 const LONGEST_REQUEST: usize = 8192;
 
-/// What the page shows. The training writes it, the server reads it.
+/// What the page shows. The training writes it, and the server reads it.
 #[derive(Default)]
 struct Shown {
     history: History,
-    /// Where the training is, in words.
-    place: String,
-    /// The loss of batches by the step.
+    /// The position of the training as text.
+    position: String,
+    /// The loss of batches, by step.
     losses: Vec<(f64, f64)>,
 }
 
-/// Serves the page on the loopback address, on a thread of its own, as long as
-/// the training runs.
+/// Serves the page on the loopback address, on its own thread, while the
+/// training runs.
 pub(crate) struct LivePage {
     port: u16,
-    told: Option<Instant>,
-    /// Every how many of the told losses one is kept.
+    updated: Option<Instant>,
+    /// Of this many losses, one is kept.
     stride: usize,
-    losses_told: usize,
+    losses_seen: usize,
     shown: Arc<Mutex<Shown>>,
     server: Option<Server>,
 }
@@ -58,10 +58,10 @@ struct Server {
 impl LivePage {
     pub(crate) fn new(port: u16) -> Self {
         let shown = Arc::default();
-        Self { port, told: None, stride: 1, losses_told: 0, shown, server: None }
+        Self { port, updated: None, stride: 1, losses_seen: 0, shown, server: None }
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Shown)) {
+    fn update(&self, change: impl FnOnce(&mut Shown)) {
         change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -70,7 +70,7 @@ impl<T: Float> Callback<T> for LivePage {
     fn on_start(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         *self = Self::new(self.port);
         let history = now.history.clone();
-        self.tell(|shown| shown.history = history);
+        self.update(|shown| shown.history = history);
         let server = Server::start(self.port, Arc::clone(&self.shown)).map_err(|error| {
             Error::argument("Fit::live", format!("port {}: {error}", self.port))
         })?;
@@ -80,17 +80,17 @@ impl<T: Float> Callback<T> for LivePage {
     }
 
     fn on_batch(&mut self, now: &mut Moment<'_, T>, batch: &BatchReport<'_, T>) -> Result<()> {
-        if self.told.is_some_and(|told| told.elapsed() < REFRESH) {
+        if self.updated.is_some_and(|updated| updated.elapsed() < REFRESH) {
             return Ok(());
         }
-        self.told = Some(Instant::now());
-        let place = format!("epoch {}, batch {}, step {}", now.epoch, now.batch, now.step);
+        self.updated = Some(Instant::now());
+        let position = format!("epoch {}, batch {}, step {}", now.epoch, now.batch, now.step);
         let point = (now.step as f64, batch.loss);
-        let keep = self.losses_told.is_multiple_of(self.stride);
-        self.losses_told += 1;
+        let keep = self.losses_seen.is_multiple_of(self.stride);
+        self.losses_seen += 1;
         let mut halved = false;
-        self.tell(|shown| {
-            shown.place = place;
+        self.update(|shown| {
+            shown.position = position;
             if keep && point.1.is_finite() {
                 shown.losses.push(point);
             }
@@ -111,10 +111,10 @@ impl<T: Float> Callback<T> for LivePage {
 
     fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
         let history = now.history.clone();
-        let place = format!("after epoch {}", epoch.number);
-        self.tell(|shown| {
+        let position = format!("after epoch {}", epoch.number);
+        self.update(|shown| {
             shown.history = history;
-            shown.place = place;
+            shown.position = position;
         });
         Ok(())
     }
@@ -136,7 +136,8 @@ impl Server {
                 if flag.load(Ordering::SeqCst) {
                     return;
                 }
-                // A browser that goes away is none of the training's business.
+                // The training does not depend on whether a browser receives
+                // its answer.
                 let _ = stream.and_then(|stream| answer(stream, &shown));
             }
         };
@@ -148,7 +149,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread, which waits for a browser.
+        // The thread waits for a connection, so this wakes it.
         let woken = TcpStream::connect_timeout(&self.address, PATIENCE).is_ok();
         if let Some(thread) = self.thread.take().filter(|_| woken) {
             let _ = thread.join();
@@ -178,19 +179,20 @@ fn answer(mut stream: TcpStream, shown: &Mutex<Shown>) -> io::Result<()> {
     stream.write_all(body.as_bytes())
 }
 
-/// Status, type and contents of the answer to a request.
+/// The status, type and body of the answer to a request.
 fn respond(request: &str, shown: &Mutex<Shown>) -> (&'static str, &'static str, String) {
     const TEXT: &str = "text/plain";
     let mut lines = request.lines();
     let line = lines.next().unwrap_or_default();
-    // A page elsewhere must not read this one under a name of its own.
+    // Only the loopback names are served: a web site could give its own name
+    // this address, and then read the page.
     let host = lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("host").then(|| value.trim())
     });
     let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
     if !matches!(name, Some("127.0.0.1" | "localhost")) {
-        return ("403 Forbidden", TEXT, "only for this machine".to_owned());
+        return ("403 Forbidden", TEXT, "only for browsers on this machine".to_owned());
     }
     let mut words = line.split(' ');
     match (words.next(), words.next()) {
@@ -204,18 +206,19 @@ fn respond(request: &str, shown: &Mutex<Shown>) -> (&'static str, &'static str, 
     }
 }
 
-/// The contents of the page now.
+/// The current body of the page.
 fn now(shown: &Mutex<Shown>) -> Result<String> {
-    // Drawn outside of the lock, so that the training never waits for it.
-    let (history, place, losses) = {
+    // The curve is drawn outside the lock, so that the training does not wait
+    // for it.
+    let (history, position, losses) = {
         let shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-        (shown.history.clone(), shown.place.clone(), shown.losses.clone())
+        (shown.history.clone(), shown.position.clone(), shown.losses.clone())
     };
     let curve = match losses.len() {
         0 => None,
         _ => Some(Chart::new("step", "loss of a batch").line("", losses).to_svg()?),
     };
-    Report::new("").history(&history).live_body(&place, curve.as_ref())
+    Report::new("").history(&history).live_body(&position, curve.as_ref())
 }
 
 #[cfg(test)]
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn the_page_is_for_browsers_of_this_machine() {
         let shown = Arc::new(Mutex::new(Shown::default()));
-        shown.lock().unwrap().place = "epoch 3, batch 7".to_owned();
+        shown.lock().unwrap().position = "epoch 3, batch 7".to_owned();
         shown.lock().unwrap().losses = vec![(1.0, 0.5), (2.0, 0.25)];
         let server = Server::start(0, shown).unwrap();
         let address = server.address;

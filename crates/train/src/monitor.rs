@@ -4,18 +4,18 @@ use dendra_tensor::{Error, Result};
 
 use crate::history::EpochReport;
 
-/// Which values of a figure are good.
+/// Whether low or high values of a figure are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// Small ones, as of a loss.
+    /// Low values, as for a loss.
     Lowest,
-    /// Large ones, as of an accuracy.
+    /// High values, as for an accuracy.
     Highest,
 }
 
 impl Goal {
-    /// What the name of a figure tells: losses and errors shall be low, and
-    /// all else (accuracy, F1, R²) high.
+    /// The goal that the name of a figure suggests: low for losses and errors,
+    /// high for everything else (accuracy, F1, R²).
     pub fn of(figure: &str) -> Self {
         const LOW: [&str; 8] =
             ["loss", "error", "mae", "mse", "rmse", "perplexity", "deviation", "distance"];
@@ -34,7 +34,7 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Watches the validation loss where there is one, the training loss
+    /// Watches the validation loss if there is one, and the training loss
     /// otherwise.
     pub(crate) fn new() -> Self {
         Self { figure: None, goal: None, min_delta: 0.0, best: None }
@@ -48,9 +48,9 @@ impl Monitor {
         self.goal = Some(goal);
     }
 
-    /// Takes an epoch of a run that `validates` or does not in: whether its
-    /// value is better than all before it by more than `min_delta`; `None`
-    /// for an epoch after which nothing was validated.
+    /// Updates the best value with an epoch of a run that `validates` or does
+    /// not. Returns whether the value is better than the best so far by more
+    /// than `min_delta`; `None` for an epoch without validation.
     ///
     /// # Errors
     ///
@@ -75,12 +75,12 @@ impl Monitor {
         Ok(Some(better))
     }
 
-    pub(crate) fn check(&self, place: &str) -> Result<()> {
+    pub(crate) fn check(&self, context: &str) -> Result<()> {
         if self.min_delta >= 0.0 {
             return Ok(());
         }
         let message = format!("min_delta must not be negative, got {}", self.min_delta);
-        Err(Error::argument(place, message))
+        Err(Error::argument(context, message))
     }
 }
 

@@ -1,42 +1,42 @@
-//! What becomes of a step that is not finite.
+//! What happens to a step that is not finite.
 
 use dendra_autograd::StateDict;
 use dendra_nn::Parameters;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Result};
 
-/// What becomes of a step whose loss or gradient is infinite or NaN. Nothing
-/// of such a step reaches the weights, whatever the policy is, and the error
-/// or the history's incident names the epoch, the batch and the first value
-/// that was not finite: data, weight, loss or gradient.
+/// What happens to a step whose loss or gradient is infinite or NaN. Such a
+/// step never changes the weights, whatever the policy. The error, or the
+/// incident in the history, names the epoch, the batch and the first value that
+/// was not finite: data, weight, loss or gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotFinite {
-    /// The training ends with the error.
+    /// The training ends with an error.
     Stop,
-    /// The step is left out, and the history notes it.
+    /// The step is skipped, and the history notes it.
     Skip {
-        /// How many steps one after the other may be left out before the
-        /// training ends with the error all the same.
+        /// How many steps in a row may be skipped before the training ends with
+        /// an error.
         limit: usize,
     },
-    /// The weights and the optimizer go back to where they were some steps
-    /// ago, and the training goes on with the next batch.
+    /// The weights and the optimizer return to their state some steps earlier,
+    /// and the training continues with the next batch.
     RollBack {
-        /// How many steps lie between the states to go back to. Keeping one
-        /// costs a copy of the weights and of the optimizer's state.
+        /// The number of steps between the states that are kept. Keeping one
+        /// needs a copy of the weights and of the optimizer's state.
         every: u64,
-        /// How often, without a step between, the training may go back before
-        /// it ends with the error.
+        /// How many times in a row, without a finite step in between, the
+        /// training may roll back before it ends with an error.
         limit: usize,
     },
 }
 
-/// The policy at work.
+/// A policy with its state.
 pub(crate) struct Guard {
     policy: NotFinite,
-    /// How many steps one after the other were not finite.
+    /// The number of steps in a row that were not finite.
     in_a_row: usize,
-    /// The state to go back to.
+    /// The state to return to.
     kept: Option<(StateDict, StateDict)>,
 }
 
@@ -45,7 +45,7 @@ impl Guard {
         Self { policy, in_a_row: 0, kept: None }
     }
 
-    /// Before a step: keeps the state where the policy asks for it.
+    /// Called before a step: keeps the state if the policy needs it.
     pub(crate) fn before<T: Float>(
         &mut self,
         step: u64,
@@ -60,17 +60,17 @@ impl Guard {
         }
     }
 
-    /// After a step that was done.
+    /// Called after a step that succeeded.
     pub(crate) fn done(&mut self) {
         self.in_a_row = 0;
     }
 
-    /// After a step that failed: what was done about it, in words, when it
-    /// was not finite and the policy takes that.
+    /// Called after a step that failed: applies the policy if the step was not
+    /// finite, and returns what was done, as text.
     ///
     /// # Errors
     ///
-    /// The error that made the step fail, otherwise.
+    /// The error of the step, if the policy does not handle it.
     pub(crate) fn failed<T: Float>(
         &mut self,
         error: Error,

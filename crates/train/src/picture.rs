@@ -8,8 +8,8 @@ pub(crate) fn fits(shape: &[usize]) -> bool {
     matches!(shape, &[1 | 3, height, width] if height * width > 0 && height.max(width) <= 1024)
 }
 
-/// The bytes of a PNG. The least value becomes black and the largest white,
-/// whatever the normalisation was.
+/// The bytes of a PNG. The lowest value becomes black and the highest white, so
+/// any normalisation of the inputs is undone.
 pub(crate) fn png(values: &[f32], shape: &[usize]) -> Result<Vec<u8>> {
     let failed = |error: png::EncodingError| Error::argument("picture", error.to_string());
     let &[channels, height, width] = shape else {

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::trainer::values_of;
 
-/// The metadata's key of the preprocessing.
+/// The key of the preprocessing in the metadata.
 const PREPROCESSING: &str = "dendra.preprocessing";
 
-/// The metadata's key of the names of the classes.
+/// The key of the class names in the metadata.
 const CLASSES: &str = "dendra.classes";
 
-/// The version of the format that is written, and the only one that is read.
+/// The version of the format: written, and the only one that is read.
 const VERSION: u64 = 1;
 
 /// A preprocessing in the metadata of a file, as JSON.
@@ -32,7 +32,7 @@ struct Written<P> {
     settings: P,
 }
 
-/// The part of it that no kind and no version changes.
+/// The fields that are the same for every kind and version.
 #[derive(Deserialize)]
 struct Kind {
     version: u64,
@@ -92,19 +92,19 @@ pub struct Predictor<P, M = Sequential> {
 }
 
 impl<P, M> Predictor<P, M> {
-    /// A model of the inputs that `preprocessing` makes.
+    /// A model whose inputs `preprocessing` makes.
     pub fn new(model: M, preprocessing: P) -> Self {
         Self { model, preprocessing, classes: Arc::default() }
     }
 
-    /// Names the classes, in the order of their labels.
+    /// Sets the names of the classes, in the order of their labels.
     #[must_use]
     pub fn classes<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.classes = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The model alone.
+    /// The model.
     pub fn model(&self) -> &M {
         &self.model
     }
@@ -120,12 +120,12 @@ impl<P, M> Predictor<P, M> {
         &self.classes
     }
 
-    /// The model's outputs for raw data: the numbers themselves, which for a
-    /// regression are the prediction.
+    /// The model's outputs for raw data. For a regression, they are the
+    /// predictions.
     ///
     /// # Errors
     ///
-    /// When the preprocessing or the model refuses the data.
+    /// When the preprocessing or the model rejects the data.
     pub fn outputs<R: ?Sized>(&self, raw: &R) -> Result<Tensor>
     where
         P: Prepare<R>,
@@ -136,13 +136,13 @@ impl<P, M> Predictor<P, M> {
     }
 
     /// The class of each sample of raw data, with the probabilities. The
-    /// model's outputs, `[samples, classes]`, are logits or probabilities; of
-    /// two classes, `[samples, 1]` is the logit of the second.
+    /// model's outputs, `[samples, classes]`, are logits or probabilities. For
+    /// two classes, outputs `[samples, 1]` are the logit of the second.
     ///
     /// # Errors
     ///
-    /// When the preprocessing or the model refuses the data, the classes have
-    /// no names, or the outputs are not finite or of another shape.
+    /// When the preprocessing or the model rejects the data, the classes have
+    /// no names, or the outputs are not finite or have another shape.
     pub fn predict<R: ?Sized>(&self, raw: &R) -> Result<Vec<Prediction>>
     where
         P: Prepare<R>,
@@ -154,25 +154,26 @@ impl<P, M> Predictor<P, M> {
 }
 
 impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
-    /// Writes model, preprocessing and names of classes to a safetensors file.
+    /// Writes the model, the preprocessing and the class names to a safetensors
+    /// file.
     ///
     /// # Errors
     ///
-    /// Those of [`Sequential::save`]; when the preprocessing cannot be written
-    /// as JSON.
+    /// Those of [`Sequential::save`], and when the preprocessing cannot be
+    /// written as JSON.
     pub fn save(&self, path: impl AsRef<FilePath>) -> Result<()> {
         let path = path.as_ref();
-        let place = |error: Error| error.within(path.display().to_string());
+        let in_file = |error: Error| error.within(path.display().to_string());
         let mut file = match (&self.model as &dyn Any).downcast_ref::<Sequential>() {
-            Some(model) => model.to_file().map_err(place)?,
+            Some(model) => model.to_file().map_err(in_file)?,
             None => StateFile { state: self.model.state_dict(), metadata: self.model.metadata() },
         };
-        file.metadata.extend(self.about().map_err(place)?);
+        file.metadata.extend(self.about().map_err(in_file)?);
         file.write(path)
     }
 
-    /// As [`load`](Predictor::load), into a model of your own with the layers of
-    /// the saved one.
+    /// Like [`load`](Predictor::load), but into a model of your own that has
+    /// the layers of the saved one.
     ///
     /// # Errors
     ///
@@ -190,7 +191,7 @@ impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
 }
 
 impl<P: Preprocessing, M> Predictor<P, M> {
-    /// What it adds to the metadata of a file.
+    /// What the predictor adds to the metadata of a file.
     fn about(&self) -> Result<[(String, String); 2]> {
         let failed = |error: serde_json::Error| {
             Error::argument("the preprocessing", format!("cannot be written: {error}"))
@@ -204,13 +205,13 @@ impl<P: Preprocessing, M> Predictor<P, M> {
 }
 
 impl<P: Preprocessing> Predictor<P> {
-    /// Reads what [`save`](Self::save) has written, or a checkpoint of the
+    /// Reads a file that [`save`](Self::save) wrote, or a checkpoint of the
     /// training of a predictor.
     ///
     /// # Errors
     ///
-    /// Those of [`Sequential::load`]; when the file holds no preprocessing,
-    /// another kind than `P`, or one that is invalid or whose inputs have
+    /// Those of [`Sequential::load`], and when the file has no preprocessing,
+    /// has another kind than `P`, or has one that is invalid or makes inputs of
     /// another shape than the network takes.
     pub fn load(path: impl AsRef<FilePath>) -> Result<Self> {
         let path = path.as_ref();
@@ -226,7 +227,7 @@ impl<P: Preprocessing> Predictor<P> {
     }
 }
 
-/// The preprocessing and the names of the classes that a file holds.
+/// The preprocessing and the class names in a file.
 fn read<P: Preprocessing>(file: &StateFile, path: &FilePath) -> Result<(P, Arc<[String]>)> {
     let wrong = |message: String| Error::file(path, message);
     let parse_error = |error: serde_json::Error| wrong(format!("the preprocessing: {error}"));
@@ -252,7 +253,7 @@ fn read<P: Preprocessing>(file: &StateFile, path: &FilePath) -> Result<(P, Arc<[
     Ok((written.settings, classes))
 }
 
-/// Training changes the model alone.
+/// Only the model has parameters.
 impl<P: Preprocessing, M: Parameters> Parameters for Predictor<P, M> {
     fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, f32>)) {
         self.model.visit(path, visitor);
@@ -268,7 +269,7 @@ impl<P: Preprocessing, M: Parameters> Parameters for Predictor<P, M> {
 
     fn metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.model.metadata();
-        // An error here is reported by `save`.
+        // `save` reports this error.
         metadata.extend(self.about().into_iter().flatten());
         metadata
     }
@@ -354,8 +355,8 @@ fn predictions(outputs: &Tensor, classes: &Arc<[String]>) -> Result<Vec<Predicti
     rows.collect()
 }
 
-/// The probabilities that a model's outputs, `[samples, classes]`, are, or are
-/// the logits of.
+/// The probabilities for a model's outputs, `[samples, classes]`, which are
+/// either probabilities already or logits.
 pub(crate) fn probabilities<T: Float>(outputs: &Tensor<T>) -> Result<Tensor<f64>> {
     let [_, classes] = outputs.shape()[..] else {
         let message = format!("expected outputs [batch, classes], got {}", outputs.shape());

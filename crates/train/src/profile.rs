@@ -1,4 +1,4 @@
-//! Where the time of a model goes, layer by layer and operation by operation.
+//! The time that each layer and each operation of a model takes.
 
 use std::fmt;
 use std::time::Instant;
@@ -12,14 +12,14 @@ use crate::table;
 /// as two tables. Made by [`Profile::of`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// The layers, or other parts of the model, in their order.
+    /// The layers, or other parts of the model, in order.
     pub layers: Vec<LayerProfile>,
-    /// The kinds of operations, that which takes longest first.
+    /// The kinds of operations, the slowest first.
     pub operations: Vec<OperationProfile>,
-    /// The samples of the batch.
+    /// The number of samples in the batch.
     pub samples: usize,
-    /// The fastest matrix product that was seen on this machine, in
-    /// floating-point operations per second.
+    /// The fastest matrix product measured on this machine, in floating-point
+    /// operations per second.
     pub peak: f64,
 }
 
@@ -28,38 +28,39 @@ pub struct Profile {
 pub struct LayerProfile {
     /// Its path, such as `0` or `encoder.fc1`; empty for the model itself.
     pub name: String,
-    /// The layer and its sizes, where the model tells them.
+    /// The layer and its sizes, if the model provides them.
     pub layer: String,
-    /// What it costs.
+    /// Its cost.
     pub cost: Cost,
 }
 
 /// All calls of an operation in a [`Profile`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationProfile {
-    /// The operation, as `conv2d`.
+    /// The name of the operation, such as `conv2d`.
     pub name: String,
     /// How often it is called.
     pub calls: usize,
-    /// What all calls together cost.
+    /// The cost of all calls together.
     pub cost: Cost,
 }
 
 /// Time, memory and arithmetic.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// The least time for a forward pass, in seconds.
+    /// The shortest time of a forward pass, in seconds.
     pub forward: f64,
-    /// The least time for the way back, in seconds.
+    /// The shortest time of a backward pass, in seconds.
     pub backward: f64,
-    /// The memory of the outputs, in bytes; views have none.
+    /// The memory of the outputs, in bytes; views need none.
     pub activations: usize,
-    /// The floating-point operations of a forward pass: two for each product that
-    /// is added to a sum, and one for each element of the output of an operation
-    /// without such, which is a rough count for those.
+    /// The floating-point operations of a forward pass: two for each
+    /// multiplication whose product is added to a sum; for operations without
+    /// such sums, one for each element of the output, which is a rough count.
     pub operations: f64,
-    /// Those of the way back: as many for the gradient of the weights, and as
-    /// many again for that of the input where it is needed.
+    /// The floating-point operations of the backward pass: as many for the
+    /// gradient of the weights, and as many again for that of the input if it
+    /// is needed.
     pub operations_back: f64,
 }
 
@@ -72,17 +73,17 @@ impl Cost {
         self.operations_back += other.operations_back;
     }
 
-    /// Which share of the peak the forward and backward pass reach together.
+    /// The share of the peak that forward and backward pass reach together.
     pub fn share_of_peak(&self, peak: f64) -> f64 {
         (self.operations + self.operations_back) / (self.forward + self.backward) / peak
     }
 }
 
 impl Profile {
-    /// Traces a model, runs its operations one by one, forward and backward, on a
-    /// batch of inputs, whose axis 0 is that of the samples, and takes the least
-    /// time of `repeats` of each. The model is in evaluation mode. Where it does
-    /// some operations in one pass, it is faster than the sum.
+    /// Traces a model, runs its operations one by one, forward and backward, on
+    /// a batch of inputs whose axis 0 is that of the samples, and takes the
+    /// shortest time of `repeats` for each. The model is in evaluation mode. A
+    /// model that runs some operations in one pass is faster than the sum.
     ///
     /// ```
     /// use dendra_nn::Sequential;
@@ -99,8 +100,8 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// When the model does not take the inputs or cannot be traced, or `repeats`
-    /// is 0.
+    /// When the model does not take the inputs or cannot be traced, or
+    /// `repeats` is 0.
     pub fn of<T: Float, I: Tensors, M: Model<I, T>>(
         model: &M,
         inputs: &I,
@@ -112,7 +113,7 @@ impl Profile {
         Self::of_trace(&Trace::of(model, inputs)?, inputs, repeats)
     }
 
-    /// As [`of`](Self::of), for a trace.
+    /// Like [`of`](Self::of), for a trace.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ impl Profile {
     }
 }
 
-/// For each value whether training asks for its gradient.
+/// For each value, whether training needs its gradient.
 fn needed<T: Float>(trace: &Trace<T>) -> Vec<bool> {
     let mut needs: Vec<bool> = Vec::with_capacity(trace.nodes().len());
     for node in trace.nodes() {
@@ -179,7 +180,7 @@ fn needed<T: Float>(trace: &Trace<T>) -> Vec<bool> {
     needs
 }
 
-/// What one call costs; its gradient is computed at once.
+/// The cost of one call, together with its gradient.
 fn cost_of<T: Float>(trace: &Trace<T>, executed: &Executed<'_, T>, needs: &[bool]) -> Cost {
     let forward = executed.seconds;
     let Some(call) = executed.call else { return Cost { forward, ..Cost::default() } };
@@ -200,7 +201,8 @@ fn cost_of<T: Float>(trace: &Trace<T>, executed: &Executed<'_, T>, needs: &[bool
     let (operations, ways_back) = match multiply_adds {
         0 if is_view => (0.0, 0),
         0 => (output.len() as f64, needed(needs.len()).min(1)),
-        // The factors come first, and then a bias, whose gradient is a sum.
+        // The factors are the first two inputs; a third is a bias, whose
+        // gradient is a sum.
         products => (2.0 * products as f64, needed(2)),
     };
     Cost {
@@ -212,7 +214,7 @@ fn cost_of<T: Float>(trace: &Trace<T>, executed: &Executed<'_, T>, needs: &[bool
     }
 }
 
-/// The speed of a matrix product that keeps every core busy.
+/// The speed of a matrix product that uses all cores.
 fn peak() -> Result<f64> {
     const SIZE: usize = 768;
     let rng = &mut Rng::seed(0);
@@ -227,7 +229,7 @@ fn peak() -> Result<f64> {
     Ok(2.0 * (SIZE as f64).powi(3) / least)
 }
 
-/// The cells of a cost.
+/// The cells of a cost in a table.
 fn cells(name: String, cost: &Cost, peak: f64) -> Vec<String> {
     vec![
         name,
@@ -239,7 +241,8 @@ fn cells(name: String, cost: &Cost, peak: f64) -> Vec<String> {
     ]
 }
 
-/// A row for each layer and one with the sums, then a row for each operation.
+/// One row for each layer and one with the sums, then one row for each
+/// operation.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = |first: &str| {
@@ -262,7 +265,7 @@ impl fmt::Display for Profile {
             .map(|row| cells(format!("{} × {}", row.calls, row.name), &row.cost, self.peak))
             .collect();
         table::write(f, &head("operation"), &rows)?;
-        write!(f, "peak: {:.1} GFLOP/s, the fastest matrix product seen", 1e-9 * self.peak)
+        write!(f, "peak: {:.1} GFLOP/s, the fastest matrix product measured", 1e-9 * self.peak)
     }
 }
 

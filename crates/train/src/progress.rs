@@ -1,5 +1,5 @@
-//! What a person sees while training runs: a bar on a terminal, one line an
-//! epoch anywhere.
+//! What is printed during training: a bar on a terminal, and one line per epoch
+//! everywhere.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,53 +12,55 @@ use crate::terminal::{columns, folded, width_of};
 /// How much a training run prints, on the standard error stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbose {
-    /// Nothing; Keras's level 0.
+    /// Nothing, as level 0 of Keras.
     Silent,
-    /// On a terminal, a bar with loss, metrics, rate and time left, which an
-    /// epoch's line replaces; elsewhere the lines alone. Keras's level 1.
+    /// On a terminal, a bar with loss, metrics, speed and time left, which the
+    /// line of the epoch replaces; elsewhere only the lines. This is level 1 of
+    /// Keras.
     Bar,
-    /// One line an epoch; Keras's level 2.
+    /// One line per epoch, as level 2 of Keras.
     Lines,
 }
 
-/// How often the bar and the figures beside it change.
+/// The time between updates of the bar and the figures beside it.
 const REFRESH: Duration = Duration::from_millis(100);
 
 /// The widest bar, in columns.
 const BAR: usize = 28;
 
-/// What parts the figures of a line, in columns.
+/// The space between the figures of a line, in columns.
 const GAP: usize = 2;
 
-/// The narrowest that says something.
+/// The narrowest bar that is useful, in columns.
 const SHORTEST_BAR: usize = 6;
 
-/// The progress of a training run, on the standard error stream. The bar shows
-/// on a terminal only.
+/// The progress of a training run, on the standard error stream. The bar is
+/// shown only on a terminal.
 pub(crate) struct Progress {
     bar: Option<Bar>,
     verbose: Verbose,
 }
 
-/// The bar of an epoch. It is cleared when it is dropped.
+/// The bar of an epoch. Dropping it clears it.
 ///
-/// It is not one of indicatif, which clears as many rows as it drew: when a
-/// terminal becomes narrower, its line takes several, and parts of it stay.
+/// The bar of the crate indicatif is not used, because it clears as many rows
+/// as it drew: when the terminal becomes narrower, its line wraps into more
+/// rows, and parts of it stay.
 struct Bar {
     term: Term,
     name: String,
     samples: usize,
     start: Instant,
     refreshed: Instant,
-    /// The samples that were done when it started.
+    /// The number of samples that were already processed when the bar started.
     before: Option<usize>,
-    /// How many columns the line has that is on the terminal.
+    /// The width of the line on the terminal, in columns.
     drawn: usize,
 }
 
 impl Progress {
     /// A bar for one epoch of `samples`; `last` is the number of the last
-    /// epoch where that is known.
+    /// epoch, if known.
     pub(crate) fn epoch(number: u64, last: Option<u64>, samples: usize, verbose: Verbose) -> Self {
         let term = Term::stderr();
         let bar = (verbose == Verbose::Bar && term.is_term()).then(|| {
@@ -69,9 +71,11 @@ impl Progress {
         Self { bar, verbose }
     }
 
-    /// Shows that `samples` of the epoch are done, and the figures so far.
+    /// Shows the number of samples processed in the epoch, and the figures so
+    /// far.
     pub(crate) fn update(&mut self, samples: usize, figures: impl FnOnce() -> Evaluation) {
-        // Small steps take microseconds; a clock costs less than a bar.
+        // A small step takes microseconds, so the clock is checked before
+        // anything is drawn.
         if let Some(bar) = &mut self.bar
             && bar.refreshed.elapsed() >= REFRESH
         {
@@ -79,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// Leaves a line above the bar.
+    /// Prints a line above the bar.
     pub(crate) fn line(&mut self, text: &str) {
         if let Some(bar) = &mut self.bar {
             bar.clear();
@@ -90,7 +94,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away and leaves a line in its place.
+    /// Replaces the bar by a line.
     pub(crate) fn finish(mut self, line: &dyn fmt::Display) {
         self.line(&line.to_string());
     }
@@ -101,35 +105,33 @@ impl Bar {
         self.refreshed = Instant::now();
         let before = *self.before.get_or_insert(samples);
         let rate = (samples - before) as f64 / self.start.elapsed().as_secs_f64();
-        // A line that fills the last column would begin another.
+        // A character in the last column would make the terminal start a new
+        // line.
         let width = width_of(&self.term).saturating_sub(1);
         let Line { before, bar, after } =
             Line::of(&self.name, (samples, self.samples), rate, figures, width);
         let (done, left) = bar;
         let length = columns(&before) + done + left + columns(&after);
         if self.drawn > width {
-            // The terminal has become narrower, and the old line takes several.
+            // The terminal became narrower, and the old line wraps into several
+            // rows.
             self.clear();
         }
         let rest = " ".repeat(self.drawn.saturating_sub(length));
         let done = style("━".repeat(done)).for_stderr().cyan();
         let left = style("─".repeat(left)).for_stderr().dim();
         self.drawn = length;
-        // Nothing can be done about a terminal that refuses to write.
-        let _ = self.term.write_str(&format!("\r{before}{done}{left}{after}{rest}"));
+        // The cursor waits at the start of the line, so that clearing it also
+        // clears the `^C` of an interruption. An error of the terminal is
+        // ignored: the training must not depend on it.
+        let _ = self.term.write_str(&format!("{before}{done}{left}{after}{rest}\r"));
     }
 
-    /// Takes the line away, however many rows it has after the terminal was
-    /// resized.
+    /// Clears the line, including the rows into which it wraps after the
+    /// terminal was resized: the cursor is at its start.
     fn clear(&mut self) {
         if self.drawn > 0 {
-            let rows = (self.drawn - 1) / width_of(&self.term);
-            let clear = || {
-                self.term.write_str("\r")?;
-                self.term.move_cursor_up(rows)?;
-                self.term.clear_to_end_of_screen()
-            };
-            let _ = clear();
+            let _ = self.term.write_str("\r").and_then(|()| self.term.clear_to_end_of_screen());
             self.drawn = 0;
         }
     }
@@ -141,17 +143,18 @@ impl Drop for Bar {
     }
 }
 
-/// The line of a bar.
+/// The text of a bar.
 struct Line {
     before: String,
-    /// How many columns are done, and how many are not.
+    /// The columns of the bar that are filled, and those that are empty.
     bar: (usize, usize),
     after: String,
 }
 
 impl Line {
-    /// What a width has room for, the most important first: the epoch and how
-    /// far it is, the loss, the time left, the bar, the metrics, the rate.
+    /// The parts that fit the width, the most important first: the epoch and
+    /// its count of samples, the loss, the time left, the bar, the metrics, the
+    /// speed.
     fn of(
         name: &str,
         (done, all): (usize, usize),
@@ -175,7 +178,7 @@ impl Line {
             if rate > 0.0 { left((all.saturating_sub(done)) as f64 / rate) } else { "".into() };
         let has_loss = fits(loss);
         let has_eta = fits(&eta);
-        // One of the two columns stands between the bar and the count.
+        // One of the two gaps is between the bar and the count.
         let has_bar = fits(&" ".repeat(SHORTEST_BAR));
         let shown: Vec<&str> =
             metrics.split("  ").map_while(|metric| fits(metric).then_some(metric)).collect();
@@ -199,7 +202,7 @@ impl Line {
     }
 }
 
-/// A time that is left, in its largest unit.
+/// The time left, in its largest unit.
 fn left(seconds: f64) -> String {
     match seconds {
         _ if seconds < 60.0 => format!("{seconds:.0}s left"),

@@ -86,14 +86,14 @@ impl<T: Float> Callback<T> for RunFolder {
     }
 }
 
-/// A run that a [`RunFolder`] has written.
+/// A run that a [`RunFolder`] wrote.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedRun {
     /// The name of its folder.
     pub name: String,
     /// Its settings.
     pub settings: BTreeMap<String, String>,
-    /// The figures of every epoch by their names, those that are numbers.
+    /// The figures of every epoch by name, without those that are not numbers.
     pub epochs: Vec<BTreeMap<String, f64>>,
 }
 
@@ -130,8 +130,8 @@ impl RecordedRun {
         })
     }
 
-    /// The figures of its best epoch: the one with the lowest validation loss,
-    /// or training loss where nothing was validated.
+    /// The figures of the best epoch: the one with the lowest validation loss,
+    /// or training loss when there was no validation.
     pub fn best(&self) -> Option<&BTreeMap<String, f64>> {
         let validated = self.epochs.iter().any(|epoch| epoch.contains_key(VALIDATION_LOSS));
         let watched = if validated { VALIDATION_LOSS } else { "loss" };
@@ -169,7 +169,7 @@ pub fn compare_runs(folder: impl AsRef<Path>) -> Result<RunComparison> {
     if runs.is_empty() {
         return Err(Error::file(
             folder,
-            "there is no run in it: train with the callback `RunFolder` to write one",
+            "expected subfolders with runs, found none; the callback `RunFolder` writes them",
         ));
     }
     let rank = |run: &RecordedRun| {
@@ -182,8 +182,8 @@ pub fn compare_runs(folder: impl AsRef<Path>) -> Result<RunComparison> {
 }
 
 impl RunComparison {
-    /// The heads of the table and its rows: the settings in which the runs
-    /// differ, and the figures of each run's best epoch.
+    /// The headings of the table and its rows: the settings in which the runs
+    /// differ, and the figures of the best epoch of each run.
     fn table(&self) -> (Vec<String>, Vec<Vec<String>>) {
         const APART: [&str; 4] = ["epoch", "seconds", "samples per second", "learning rate"];
         let settings = self.runs.iter().flat_map(|run| run.settings.keys());
@@ -222,7 +222,7 @@ impl RunComparison {
         (head, rows.collect())
     }
 
-    /// Writes a page of HTML with the table, and with the curves of all runs.
+    /// Writes an HTML page with the table and with the curves of all runs.
     ///
     /// # Errors
     ///

@@ -17,12 +17,12 @@ use crate::stage::{Parts, Stage};
 use crate::step::Step;
 use crate::stop::Interrupt;
 
-/// A training run, of whatever model on whatever data: those are on a
-/// [`Stage`], so that this is compiled once.
+/// A training run. The types of model and data are behind the trait [`Stage`],
+/// so that the loop is compiled once.
 pub(crate) struct Run<'a, T: Float> {
     plan: Plan<'a, T>,
     settings: RunSettings,
-    /// The batches of an epoch.
+    /// The number of batches in an epoch.
     batches: usize,
     validates: bool,
     position: Position,
@@ -33,22 +33,22 @@ pub(crate) struct Run<'a, T: Float> {
     interrupt: Interrupt,
 }
 
-/// The steps of an epoch while they are done.
+/// State while the steps of an epoch run.
 pub(crate) struct Steps {
     progress: Progress,
-    /// That of the last step.
+    /// The learning rate of the last step.
     learning_rate: f64,
-    /// Whether someone asked to stop.
+    /// Whether a stop was requested.
     interrupted: bool,
 }
 
 impl<'a, T: Float> Run<'a, T> {
-    /// Makes everything ready, and loads the checkpoint to go on from.
+    /// Prepares the run, and loads the checkpoint to resume from.
     #[inline(never)]
     pub(crate) fn begin(stage: &mut dyn Stage<T>, mut plan: Plan<'a, T>) -> Result<Self> {
         let about = stage.about();
         if about.batches == 0 {
-            let message = "the data holds fewer samples than a batch, and drop_last leaves it out";
+            let message = "the data has fewer samples than a batch, so drop_last leaves no batch";
             return Err(Error::argument("Fit", message));
         }
         let settings = RunSettings {
@@ -99,22 +99,24 @@ impl<'a, T: Float> Run<'a, T> {
         Ok(run)
     }
 
-    /// Loads all of a checkpoint but the callbacks' states.
+    /// Loads a checkpoint, except for the states of the callbacks.
     fn resume(&mut self, stage: &mut dyn Stage<T>, path: &Path) -> Result<Checkpoint> {
         let checkpoint = Checkpoint::read(path)?;
-        let place = |error: Error| error.within(file_of(path).display().to_string());
-        checkpoint.settings.check_same(&self.settings).map_err(place)?;
+        let in_file = |error: Error| error.within(file_of(path).display().to_string());
+        checkpoint.settings.check_same(&self.settings).map_err(in_file)?;
         let Position { first_epoch, epoch, batch, .. } = checkpoint.position;
         if first_epoch > epoch || batch >= self.batches.max(1) {
-            let message = format!("the position in the data makes no sense: batch {batch}");
+            let message =
+                format!("expected a position within the batches of an epoch, got batch {batch}");
             return Err(Error::file(file_of(path), message));
         }
         let Parts { model, optimizer, epochs } = stage.parts();
-        checkpoint.restore(model, optimizer).map_err(place)?;
+        checkpoint.restore(model, optimizer).map_err(in_file)?;
         self.position = checkpoint.position;
         *epochs = epoch;
         self.history = checkpoint.history.clone();
-        // What was told of the epoch that is gone on with would be there twice.
+        // An interrupted epoch runs again and is reported again, so its earlier
+        // report is removed.
         self.history.epochs.retain(|report| report.number <= epoch);
         if let Some(keeper) = &mut self.keeper {
             keeper.set_best(checkpoint.best);
@@ -127,7 +129,7 @@ impl<'a, T: Float> Run<'a, T> {
         for (name, state) in checkpoint.callbacks {
             let Some(index) = callbacks.iter().position(|callback| callback.name() == name) else {
                 let message = format!(
-                    "the checkpoint holds the state of a callback `{name}`, which this fit lacks"
+                    "the checkpoint has the state of a callback `{name}`, which was not given"
                 );
                 return Err(Error::argument("resume", message));
             };
@@ -137,24 +139,24 @@ impl<'a, T: Float> Run<'a, T> {
         Ok(())
     }
 
-    /// The number of the last epoch.
+    /// The number of the last epoch, counted from 1.
     fn last_epoch(&self) -> u64 {
         self.position.first_epoch.saturating_add(self.plan.epochs)
     }
 
-    /// Whether the run is through.
+    /// Whether the run is complete.
     fn is_over(&self) -> bool {
         self.history.stopped.is_some()
             || self.position.epoch >= self.last_epoch()
             || self.plan.max_steps.is_some_and(|limit| self.position.step >= limit)
     }
 
-    /// Whether someone asked to stop.
+    /// Whether a stop was requested.
     fn is_interrupted(&self) -> bool {
         self.plan.stop.is_set() || self.interrupt.is_pressed()
     }
 
-    /// Trains until the run is over.
+    /// Trains until the run is complete.
     #[inline(never)]
     pub(crate) fn train(mut self, stage: &mut dyn Stage<T>) -> Result<History> {
         while !self.is_over() {
@@ -166,12 +168,13 @@ impl<'a, T: Float> Run<'a, T> {
         {
             eprintln!("stopped: {reason}");
         }
-        // A later fit is not to see the batches of a cut epoch again.
+        // A later call of fit starts a new epoch and does not repeat the
+        // batches of one that was cut short.
         *stage.parts().epochs = self.position.epoch + u64::from(self.position.batch > 0);
         Ok(self.history)
     }
 
-    /// Trains an epoch, or what is left of it.
+    /// Trains an epoch, or the rest of one.
     fn epoch(&mut self, stage: &mut dyn Stage<T>) -> Result<()> {
         let number = self.position.epoch + 1;
         let batches = self.batches;
@@ -214,7 +217,8 @@ impl<'a, T: Float> Run<'a, T> {
             samples_per_second: (stage.gathered().1 - already) as f64 / seconds,
             learning_rate,
         };
-        // A schedule that waits for a plateau looks at what one trains for.
+        // A schedule that reduces on a plateau watches the validation loss if
+        // there is one.
         let watched = match self.validates {
             true => report.validation.as_ref(),
             false => Some(&report.training),
@@ -224,8 +228,9 @@ impl<'a, T: Float> Run<'a, T> {
         }
         progress.finish(&report);
         self.history.epochs.push(report.clone());
-        // Callbacks may count an epoch that a limit of steps cuts short. A run that goes on with it
-        // hears of it again, so the checkpoint must not know.
+        // Callbacks are called for an epoch that a limit of steps cuts short. A
+        // run that resumes within this epoch calls them for it again, so the
+        // checkpoint holds their state from before.
         let keeps = self.keeper.is_some();
         let cut = (keeps && !complete).then(|| self.checkpoint(stage)).transpose()?;
         self.call(stage, |callback, now| callback.on_epoch(now, &report))?;
@@ -237,31 +242,31 @@ impl<'a, T: Float> Run<'a, T> {
     }
 
     /// Epoch, first batch and number of batches of the next step, counted from
-    /// 0; `None` when the epoch is through, the run is over, or someone asked
-    /// to stop.
+    /// 0; `None` when the epoch or the run is complete, or a stop was
+    /// requested.
     pub(crate) fn next_step(&self, steps: &Steps) -> Option<(u64, usize, usize)> {
         let Position { epoch, batch, .. } = self.position;
         let is_left = batch < self.batches && !self.is_over() && !steps.interrupted;
         is_left.then(|| (epoch, batch, self.plan.accumulate.min(self.batches - batch)))
     }
 
-    /// Where the epoch goes on.
+    /// The position from which the epoch continues.
     pub(crate) fn position(&self) -> &Position {
         &self.position
     }
 
-    /// The seed of all that is random.
+    /// The seed of everything random.
     pub(crate) fn seed(&self) -> u64 {
         self.plan.seed
     }
 
-    /// Before a step.
+    /// Called before a step.
     pub(crate) fn before_step(&mut self, parts: Parts<'_, T>, steps: &mut Steps) {
         steps.learning_rate = parts.optimizer.learning_rate();
         self.guard.before(self.position.step, parts.model, parts.optimizer);
     }
 
-    /// After a step on so many batches: what becomes of it when it is not
+    /// Called after a step of this many batches: handles a step that is not
     /// finite, callbacks, progress and checkpoints.
     #[inline(never)]
     pub(crate) fn after_step(
@@ -372,8 +377,8 @@ impl<'a, T: Float> Run<'a, T> {
         self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.write_last(&checkpoint))
     }
 
-    /// The checkpoints that are due after an epoch; `cut` is the last one when
-    /// the epoch was cut short.
+    /// Writes the checkpoints that are due after an epoch; `cut` is the last
+    /// one when the epoch was cut short.
     fn write_after(
         &mut self,
         stage: &mut dyn Stage<T>,
@@ -399,13 +404,13 @@ impl<'a, T: Float> Run<'a, T> {
 
     /// Stops in the middle of an epoch.
     fn interrupted(&mut self, stage: &mut dyn Stage<T>, progress: Progress) -> Result<()> {
-        let place =
+        let position =
             format!("in epoch {}, after batch {}", self.position.epoch + 1, self.position.batch);
-        progress.finish(&format!("interrupted {place}"));
-        self.end_interrupted(stage, &place)
+        progress.finish(&format!("interrupted {position}"));
+        self.end_interrupted(stage, &position)
     }
 
-    fn end_interrupted(&mut self, stage: &mut dyn Stage<T>, place: &str) -> Result<()> {
+    fn end_interrupted(&mut self, stage: &mut dyn Stage<T>, position: &str) -> Result<()> {
         self.write_last(stage)?;
         let how = match &self.keeper {
             None => "nothing was saved, since this fit writes no checkpoints".to_owned(),
@@ -414,11 +419,11 @@ impl<'a, T: Float> Run<'a, T> {
                 format!("saved {path}; go on with Fit::resume({path:?})")
             }
         };
-        Err(Error::interrupted(format!("interrupted {place}: {how}")))
+        Err(Error::interrupted(format!("interrupted {position}: {how}")))
     }
 }
 
-/// Calls a callback. A panic is an error that names it.
+/// Calls a callback, and turns a panic into an error that names it.
 fn ask<R, T: Float>(
     callback: &mut (dyn Callback<T> + '_),
     call: impl FnOnce(&mut dyn Callback<T>) -> Result<R>,
@@ -433,8 +438,8 @@ fn ask<R, T: Float>(
     })
 }
 
-/// Has the loop compiled for `f32` here, once, instead of in each crate that
-/// trains: `#[inline(never)]` functions are shared between crates.
+/// Compiles the loop for `f32` in this crate, once, instead of in each crate
+/// that trains: `#[inline(never)]` functions are shared between crates.
 #[doc(hidden)]
 pub fn compile_here() -> [*const (); 3] {
     [

@@ -1,4 +1,4 @@
-//! Searching for settings.
+//! Search for good settings.
 
 use std::fmt;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::monitor::Goal;
 pub enum Value {
     /// A number.
     Number(f64),
-    /// One of some names.
+    /// A name.
     Text(String),
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// Where the values of a setting come from.
+/// The source of the values of a setting.
 #[derive(Clone, Debug)]
 enum Range {
     Of(Vec<Value>),
@@ -73,7 +73,7 @@ impl Range {
 
     fn check(&self) -> Result<(), String> {
         match self {
-            Self::Of(values) if values.is_empty() => Err("there is no value".to_owned()),
+            Self::Of(values) if values.is_empty() => Err("expected at least one value".to_owned()),
             Self::Uniform(low, high) if !(low <= high && (high - low).is_finite()) => {
                 Err(format!("expected low ≤ high, got {low} and {high}"))
             }
@@ -88,8 +88,8 @@ impl Range {
     }
 }
 
-/// Tries settings and compares what comes of them: all combinations, or some
-/// drawn at random.
+/// Tries combinations of settings and compares their scores: all combinations,
+/// or some drawn at random.
 ///
 /// ```
 /// use dendra_datasets::{Dataset, moons};
@@ -126,7 +126,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// A search for low or for high scores.
+    /// A search for the lowest or the highest score.
     pub fn new(goal: Goal) -> Self {
         Self { goal, ranges: Vec::new() }
     }
@@ -145,13 +145,13 @@ impl Search {
         self.range(name, Range::Uniform(low, high))
     }
 
-    /// A setting whose logarithm is uniformly distributed, as for learning
+    /// A setting whose logarithm is uniformly distributed, which suits learning
     /// rates.
     pub fn log_uniform(self, name: impl Into<String>, low: f64, high: f64) -> Self {
         self.range(name, Range::LogUniform(low, high))
     }
 
-    /// An integer between two, both included.
+    /// An integer setting between two bounds, both included.
     pub fn integer(self, name: impl Into<String>, low: i64, high: i64) -> Self {
         self.range(name, Range::Integer(low, high))
     }
@@ -171,17 +171,17 @@ impl Search {
     }
 
     /// Tries every combination; the last setting changes fastest. A trial that
-    /// fails or panics has its error for a score, and the search goes on.
+    /// fails or panics gets its error as the score, and the search continues.
     ///
     /// # Errors
     ///
-    /// When a setting has no values or is not a list of them.
+    /// When a setting is not a list of values, or the list is empty.
     pub fn grid(self, mut score: impl FnMut(&TrialSettings) -> Result<f64>) -> Result<Trials> {
         self.check()?;
         let mut all = vec![TrialSettings(Vec::new())];
         for (name, range) in &self.ranges {
             let Range::Of(values) = range else {
-                let message = format!("`{name}` is a range; a grid needs its values");
+                let message = format!("expected a list of values for `{name}`, got a range");
                 return Err(Error::argument("Search::grid", message));
             };
             let with = |settings: &TrialSettings, value: &Value| {
@@ -198,8 +198,8 @@ impl Search {
         Ok(Trials { goal: self.goal, trials })
     }
 
-    /// Tries so many settings drawn by a seed. A trial that fails or panics has
-    /// its error for a score, and the search goes on.
+    /// Tries this many combinations, drawn at random with a seed. A trial that
+    /// fails or panics gets its error as the score, and the search continues.
     ///
     /// Source: Bergstra and Bengio, "Random search for hyper-parameter
     /// optimization", 2012.
@@ -234,7 +234,7 @@ impl TrialSettings {
     ///
     /// # Errors
     ///
-    /// When there is none of this name.
+    /// When there is no setting of this name.
     pub fn get(&self, name: &str) -> Result<&Value> {
         let found = self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value);
         found.ok_or_else(|| {
@@ -248,39 +248,41 @@ impl TrialSettings {
     ///
     /// # Errors
     ///
-    /// When there is none of this name, or it is a text.
+    /// When there is no setting of this name, or it is text.
     pub fn number(&self, name: &str) -> Result<f64> {
         match self.get(name)? {
             Value::Number(number) => Ok(*number),
-            Value::Text(text) => {
-                Err(Error::argument("Search", format!("`{name}` is the text {text:?}")))
-            }
+            Value::Text(text) => Err(Error::argument(
+                "Search",
+                format!("expected a number for `{name}`, got the text {text:?}"),
+            )),
         }
     }
 
-    /// A setting that is a text.
+    /// A setting that is text.
     ///
     /// # Errors
     ///
-    /// When there is none of this name, or it is a number.
+    /// When there is no setting of this name, or it is a number.
     pub fn text(&self, name: &str) -> Result<&str> {
         match self.get(name)? {
             Value::Text(text) => Ok(text),
-            Value::Number(number) => {
-                Err(Error::argument("Search", format!("`{name}` is the number {number}")))
-            }
+            Value::Number(number) => Err(Error::argument(
+                "Search",
+                format!("expected a text for `{name}`, got the number {number}"),
+            )),
         }
     }
 }
 
-/// What came of some settings.
+/// The result of one combination of settings.
 #[derive(Debug)]
 pub struct Trial {
     /// The settings.
     pub settings: TrialSettings,
-    /// The score, or what went wrong.
+    /// The score, or the error of the trial.
     pub score: Result<f64>,
-    /// How long it took.
+    /// The time it took, in seconds.
     pub seconds: f64,
 }
 
@@ -302,7 +304,7 @@ pub struct Trials {
 }
 
 impl Trials {
-    /// The trials, the best first; those that failed or scored NaN last.
+    /// The trials, the best first, and those that failed or scored NaN last.
     pub fn ranked(&self) -> Vec<&Trial> {
         let mut ranked: Vec<&Trial> = self.trials.iter().collect();
         let worst = f64::INFINITY;
@@ -322,7 +324,8 @@ impl Trials {
     ///
     /// # Errors
     ///
-    /// When there was no trial, or all failed: the error of the first.
+    /// When there was no trial, or all trials failed; then it is the error of
+    /// the first.
     pub fn best(self) -> Result<Trial> {
         let none = || Error::argument("Search", "there was no trial");
         let best = self.ranked().first().map(|trial| trial.settings.clone()).ok_or_else(none)?;

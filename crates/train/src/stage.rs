@@ -1,4 +1,5 @@
-//! What a training run needs of a trainer and its data, whatever their types.
+//! The interface of a trainer and its data that a training run needs,
+//! independent of their types.
 
 use std::thread;
 
@@ -21,7 +22,8 @@ pub(crate) trait Stage<T: Float> {
 
     fn parts(&mut self) -> Parts<'_, T>;
 
-    /// Begins or goes on with an epoch of which so much was done.
+    /// Begins an epoch, or continues one in which this loss and number of
+    /// samples were gathered.
     fn begin_epoch(&mut self, loss: RunningLoss, samples: usize);
 
     /// The loss and the number of samples of the epoch so far.
@@ -33,18 +35,18 @@ pub(crate) trait Stage<T: Float> {
     /// Loss and metrics on the validation data.
     fn validate(&self) -> Result<Evaluation>;
 
-    /// Does the steps that are left of an epoch, up to an interruption.
+    /// Runs the steps that are left of an epoch, until an interruption.
     fn steps(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()>;
 }
 
-/// The measures of the data.
+/// The sizes of the data.
 pub(crate) struct About {
     pub(crate) samples: usize,
     pub(crate) batches: usize,
     pub(crate) validates: bool,
 }
 
-/// What a run changes.
+/// The values that a run changes.
 pub(crate) struct Parts<'a, T: Float> {
     pub(crate) model: &'a mut (dyn AnyModel<T> + 'static),
     pub(crate) optimizer: &'a mut dyn Optimizer<T>,
@@ -52,14 +54,14 @@ pub(crate) struct Parts<'a, T: Float> {
     pub(crate) epochs: &'a mut u64,
 }
 
-/// A trainer at work on data.
+/// A trainer together with its data.
 pub(crate) struct Work<'r, M, O, L, Y, I, T>
 where
     M: Model<I, T>,
     T: Float,
 {
     trainer: &'r mut Trainer<M, O, L, Y, I, T>,
-    /// The trainer's loss with the weights of classes of this run.
+    /// The trainer's loss with the class weights of this run.
     weighted: Option<Box<dyn Loss<Y, T, M::Output>>>,
     samples: usize,
     loader: DataLoader<'r, dyn Dataset<Input = I, Target = Y> + 'r>,
@@ -137,16 +139,21 @@ where
             while let Some((epoch, first, count)) = run.next_step(steps) {
                 let mut group = Vec::with_capacity(count);
                 for index in first..first + count {
-                    let place = || format!("epoch {}, batch {}", epoch + 1, index + 1);
-                    let batch = source.next().transpose().map_err(|error| error.within(place()))?;
+                    let context = || format!("epoch {}, batch {}", epoch + 1, index + 1);
+                    let batch =
+                        source.next().transpose().map_err(|error| error.within(context()))?;
                     group.push(batch.ok_or_else(|| {
-                        Error::data(place(), "the data set has fewer batches than it told")
+                        Error::data(
+                            context(),
+                            "the data set has fewer batches than its length says",
+                        )
                     })?);
                 }
                 run.before_step(self.parts(), steps);
                 let loss = self.weighted.as_deref();
-                let place = (epoch, first);
-                let result = self.trainer.step(&group, run.seed(), place, loss, &mut self.gathered);
+                let position = (epoch, first);
+                let result =
+                    self.trainer.step(&group, run.seed(), position, loss, &mut self.gathered);
                 drop(group);
                 run.after_step(self, result, count, steps)?;
             }

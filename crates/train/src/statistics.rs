@@ -13,20 +13,20 @@ use crate::table;
 pub struct Spread {
     /// The mean.
     pub mean: f64,
-    /// The standard deviation: the root of the mean squared deviation.
+    /// The standard deviation: the square root of the mean squared deviation.
     pub std: f64,
-    /// The least value.
+    /// The lowest value.
     pub min: f64,
-    /// The largest value.
+    /// The highest value.
     pub max: f64,
-    /// The share of exact zeros, as behind dead units.
+    /// The share of values that are exactly 0, as those of dead units.
     pub zeros: f64,
-    /// The root of the sum of the squares.
+    /// The square root of the sum of the squares.
     pub norm: f64,
 }
 
 impl Spread {
-    /// That of a tensor's values; NaN where it has none.
+    /// The distribution of the values of a tensor; NaN when it is empty.
     pub fn of<T: Float>(values: &Tensor<T>) -> Self {
         let values = values.to_vec();
         let count = values.len() as f64;
@@ -43,16 +43,16 @@ impl Spread {
     }
 }
 
-/// How values are distributed under several names; prints as a table.
+/// Several named distributions; prints as a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
-    /// Names and distributions.
+    /// The names and the distributions.
     pub rows: Vec<(String, Spread)>,
 }
 
 impl Statistics {
-    /// Of the output of every layer of a network for a batch of inputs, in
-    /// training mode with the random numbers of the seed 0.
+    /// The distribution of the output of every layer of a network for a batch
+    /// of inputs, in training mode with random numbers of the seed 0.
     ///
     /// ```
     /// use dendra_nn::Sequential;
@@ -83,8 +83,8 @@ impl Statistics {
         Ok(Self { rows })
     }
 
-    /// Of what every operation of any model gives for a batch of inputs, in
-    /// evaluation mode, from a trace; views are left out.
+    /// The distribution of the output of every operation of a model for a batch
+    /// of inputs, in evaluation mode, from a trace; views are left out.
     ///
     /// ```
     /// use dendra_nn::{Sequential, Trace};
@@ -119,7 +119,8 @@ impl Statistics {
         Ok(Self { rows })
     }
 
-    /// Of the gradient of every parameter of a model that has one.
+    /// The distribution of the gradient of every parameter of a model that has
+    /// one.
     pub fn of_gradients<T: Float>(model: &dyn Parameters<T>, gradients: &Gradients<T>) -> Self {
         let parameters = model.named_parameters().into_iter();
         let rows =
@@ -170,7 +171,7 @@ mod tests {
         let statistics = Statistics::of_gradients(&model, &gradients);
         let names: Vec<&str> = statistics.rows.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["0.weight", "0.bias", "2.weight", "2.bias"]);
-        // Each of four samples adds 1.
+        // Each of the four samples adds 1.
         assert_eq!(statistics.rows[3].1.mean, 4.0);
         assert_eq!(statistics.to_string().lines().count(), 6);
     }

@@ -1,4 +1,4 @@
-//! One step: forward and backward through its batches, then the optimizer.
+//! One step: forward and backward pass of its batches, then the optimizer.
 
 use dendra_autograd::{Gradients, Parameters, Tape, Var};
 use dendra_losses::{Loss, RunningLoss};
@@ -9,21 +9,22 @@ use dendra_tensor::{Error, Float, Result};
 use crate::batches::Ready;
 use crate::trainer::{Gathered, Trainer, Values};
 
-/// A step that was done.
+/// The result of a step.
 pub(crate) struct Step<T: Float> {
     pub(crate) gradients: Gradients<T>,
     pub(crate) loss: f64,
     pub(crate) samples: usize,
 }
 
-/// The stream of random numbers of a batch, which depends on the seed and its
-/// position alone: a run that is resumed draws the same.
+/// The tape of a batch. Its random numbers depend only on the seed and the
+/// position, so that a resumed run draws the same ones.
 fn tape<T: Float>(seed: u64, epoch: u64, batch: usize) -> Tape<T> {
     Tape::training(seed, epoch << 32 | batch as u64)
 }
 
-/// The gradients of a loss, as `loss.backward()` gives them, with the guard that
-/// [`Trainer::fit`] has: for a loop written by hand.
+/// The gradients of a loss, as from `loss.backward()`, with the check for
+/// values that are not finite that [`Trainer::fit`] makes, for a loop written
+/// by hand.
 ///
 /// ```
 /// use dendra_autograd::Tape;
@@ -42,9 +43,9 @@ fn tape<T: Float>(seed: u64, epoch: u64, batch: usize) -> Tape<T> {
 ///
 /// # Errors
 ///
-/// [`Error::NotFinite`] when the loss or a gradient is infinite or NaN: it names
-/// the first value of the step that is, or the parameter. Also those of
-/// [`Var::backward`].
+/// [`Error::NotFinite`] when the loss or a gradient is infinite or NaN; it
+/// names the first value of the step that is not finite, or the parameter. Also
+/// those of [`Var::backward`].
 pub fn checked_backward<T: Float>(
     loss: &Var<T>,
     model: &(impl Parameters<T> + ?Sized),
@@ -61,16 +62,17 @@ pub fn checked_backward<T: Float>(
     }
 }
 
-/// What is said of a loss when `first` is the first value that is not finite.
+/// The message for a loss that is not finite, when `first` is the first such
+/// value.
 fn loss_not_finite<T: Float>(loss: &Var<T>, first: Option<String>) -> String {
     let first = first.as_deref().unwrap_or("the loss itself");
     format!("the loss is not finite ({}); first not finite: {first}", loss.value())
 }
 
-/// What is said of the gradient of a parameter.
+/// The message for a gradient that is not finite.
 fn gradient_not_finite(name: Option<String>, reason: Option<String>) -> String {
     let name = name.as_deref().unwrap_or("an unnamed parameter");
-    let reason = reason.map_or_else(String::new, |first| format!(", as {first} is not"));
+    let reason = reason.map_or_else(String::new, |first| format!("; first not finite: {first}"));
     format!("the gradient of `{name}` is not finite{reason}")
 }
 
@@ -81,9 +83,9 @@ where
     L: Loss<Y, T, M::Output>,
     T: Float,
 {
-    /// Trains on some batches, of which the first is the given one of its
-    /// epoch, by the trainer's loss or by another. When this fails, neither
-    /// weights nor figures have changed.
+    /// Trains on some batches with the trainer's loss or another one; `first`
+    /// is the index of the first of them in its epoch. If this fails, neither the
+    /// weights nor the figures have changed.
     pub(crate) fn step(
         &mut self,
         batches: &[Ready<I, Y>],
@@ -102,7 +104,8 @@ where
             let output = self.model.run(inputs, &tape)?;
             let loss = criterion.forward(&output, targets)?;
             let divisor = criterion.divisor(&output, targets, *samples);
-            // Where nothing counts, the loss is NaN and its gradient 0.
+            // When all samples are ignored, the loss is NaN and its gradient is
+            // 0.
             if divisor != Some(0.0) && !loss.value().is_finite() {
                 let first = self.first_not_finite(&tape);
                 return Err(self.not_finite(loss_not_finite(&loss, first)));
@@ -125,7 +128,7 @@ where
             gradients.scale(1.0 / running.divisor);
         }
         if let Some(id) = gradients.first_not_finite() {
-            // An activation with bounds hides an infinite input from the loss.
+            // A bounded activation can hide an infinite input from the loss.
             let reason = batches.iter().enumerate().find_map(|(index, batch)| {
                 let tape = tape(seed, epoch, first + index);
                 self.model.run(&batch.inputs, &tape).ok()?;
@@ -140,7 +143,7 @@ where
         Ok(Step { gradients, loss: running.value(), samples: all_samples })
     }
 
-    /// The first value on a tape that is not finite, in words.
+    /// A description of the first value on a tape that is not finite.
     fn first_not_finite(&self, tape: &Tape<T>) -> Option<String> {
         tape.first_not_finite(|id| self.model.name_of(id))
     }

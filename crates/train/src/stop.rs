@@ -3,52 +3,52 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Asks a training run to stop after its step. A clone is the same flag.
+/// Asks a training run to stop after its current step. Clones share one flag.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// A flag that is not set.
+    /// A new flag, which is not set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A flag that Ctrl-C sets, for a loop written by hand, which then saves what
-    /// it has and ends. Pressed again, it ends the program at once.
+    /// A flag that Ctrl-C sets, for a loop written by hand, which can then save
+    /// its results and end. A second Ctrl-C ends the program at once.
     ///
     /// # Errors
     ///
-    /// When the system lets no one listen.
+    /// When the system does not allow a signal handler.
     #[cfg(feature = "interrupt")]
     pub fn on_ctrl_c() -> dendra_tensor::Result<Self> {
         Ok(Self(ctrl_c::Presses::begin()?.flag()))
     }
 
-    /// Sets it.
+    /// Sets the flag.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is set.
+    /// Whether the flag is set.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Ctrl-C, as long as this lives.
+/// Listens for Ctrl-C until it is dropped.
 pub(crate) struct Interrupt {
     #[cfg(feature = "interrupt")]
     presses: Option<&'static ctrl_c::Presses>,
 }
 
 impl Interrupt {
-    /// Listens when asked to.
+    /// Listens if requested.
     #[cfg(feature = "interrupt")]
     pub(crate) fn listen(wanted: bool) -> dendra_tensor::Result<Self> {
         Ok(Self { presses: wanted.then(ctrl_c::Presses::begin).transpose()? })
     }
 
-    /// Without the feature nothing can ask.
+    /// Without the feature `ctrl-c`, `wanted` is always false.
     #[cfg(not(feature = "interrupt"))]
     pub(crate) fn listen(_: bool) -> dendra_tensor::Result<Self> {
         Ok(Self {})
@@ -81,13 +81,13 @@ mod ctrl_c {
     use signal_hook::consts::SIGINT;
     use signal_hook::flag;
 
-    /// What the shell expects of a program that Ctrl-C has ended.
+    /// The exit code that a shell expects of a program that Ctrl-C ended.
     const ENDED_BY_INTERRUPT: i32 = 128 + SIGINT;
 
-    /// A signal's handler stays for good, so there is one for the process.
+    /// A signal handler cannot be removed, so the process has one.
     pub(super) struct Presses {
         pressed: Arc<AtomicBool>,
-        /// Whether the next press ends the program: when nobody listens, and
+        /// Whether the next press ends the program: when no run listens, and
         /// after the first press.
         ends: Arc<AtomicBool>,
     }
@@ -108,7 +108,7 @@ mod ctrl_c {
             Ok(presses)
         }
 
-        /// Handlers run in the order of their registration.
+        /// Handlers run in the order of registration.
         fn register() -> std::io::Result<Self> {
             let (pressed, ends) = (Arc::default(), Arc::default());
             flag::register_conditional_shutdown(SIGINT, ENDED_BY_INTERRUPT, Arc::clone(&ends))?;

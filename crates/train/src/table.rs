@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// Writes a table whose first column is on the left and all others on the
-/// right.
+/// Writes a table whose first column is aligned left and all others right.
 pub(crate) fn write(
     f: &mut fmt::Formatter<'_>,
     head: &[String],

@@ -1,12 +1,12 @@
-//! How wide the terminal is, and texts that fit it.
+//! The width of the terminal, and texts that fit it.
 
 use console::Term;
 
-/// The columns that are assumed where there is no terminal.
+/// The width that is assumed without a terminal.
 const COLUMNS: usize = 80;
 
-/// How many columns the terminal has that standard output goes to; 80 where it
-/// goes to a file or another program.
+/// The width of the terminal that standard output is connected to, in columns;
+/// 80 when it is a file or another program.
 pub fn terminal_width() -> usize {
     width_of(&Term::stdout())
 }
@@ -15,8 +15,9 @@ pub(crate) fn width_of(term: &Term) -> usize {
     term.size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns).max(1))
 }
 
-/// A line of figures, which two spaces part, in lines of at most so many
-/// columns. All but the first are indented, and a bar at an end is left out.
+/// Breaks a line of figures, which are separated by two spaces, into lines of
+/// at most `width` columns. All lines but the first are indented, and a bar at
+/// the end of a line is left out.
 pub(crate) fn folded(line: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut gap = "";
@@ -38,8 +39,8 @@ pub(crate) fn folded(line: &str, width: usize) -> String {
     lines.join("\n")
 }
 
-/// How many columns a text takes: a character takes one in all that is printed
-/// here.
+/// The width of a text in columns. Every character that is printed here has a
+/// width of one.
 pub(crate) fn columns(text: &str) -> usize {
     text.chars().count()
 }

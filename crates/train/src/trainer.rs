@@ -1,4 +1,4 @@
-//! The [`Trainer`]: model, optimizer and loss, and the loop that joins them.
+//! The [`Trainer`]: a model, an optimizer and a loss, and the loop over them.
 
 use std::fmt;
 use std::thread;
@@ -17,7 +17,7 @@ use crate::metrics::Metric;
 use crate::run::Run;
 use crate::stage::Work;
 
-/// How many samples go through the model at once when nothing is trained.
+/// The number of samples in a batch for evaluation and prediction.
 pub(crate) const EVALUATION_BATCH: usize = 128;
 
 /// The values of the outputs of a model for inputs `I`.
@@ -28,13 +28,13 @@ type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
 
 /// Trains, evaluates and applies a model.
 ///
-/// `Y` and `I` are the types of a batch's targets and inputs: unless told
-/// otherwise, class labels and a tensor. `T` are the floats of the model. The
-/// data set says what they are, so they need to be written only where a trainer
-/// stands in a signature: `Trainer<Net, Adam, MSELoss, Tensor>` is one of a
-/// regression, `Trainer<Gpt, AdamW, CrossEntropy, Tensor<i64>, Tensor<i64>>` one
-/// of token ids. See the [crate's documentation](crate) for an example, and
-/// [`Model`] for models of any input.
+/// `Y` and `I` are the types of a batch's targets and inputs, by default class
+/// labels and a tensor, and `T` is the number type of the model. They are
+/// inferred from the data set, so they must be written only where a trainer
+/// appears in a signature: `Trainer<Net, Adam, MSELoss, Tensor>` for a
+/// regression, `Trainer<Gpt, AdamW, CrossEntropy, Tensor<i64>, Tensor<i64>>`
+/// for token ids. See the [crate's documentation](crate) for an example, and
+/// [`Model`] for models with any input.
 pub struct Trainer<M, O, L, Y = Tensor<i64>, I = Tensor, T = f32>
 where
     M: Model<I, T>,
@@ -68,13 +68,13 @@ where
     L: Loss<Y, T, M::Output>,
     T: Float,
 {
-    /// Puts model, optimizer and loss together.
+    /// A trainer of this model, optimizer and loss.
     pub fn new(mut model: M, optimizer: O, loss: L) -> Self {
         model.name_parameters();
         Self { model, optimizer, loss, metrics: Vec::new(), epochs: 0 }
     }
 
-    /// Also reports this metric.
+    /// Adds a metric.
     #[must_use]
     pub fn metric(mut self, metric: impl Metric<Y, Values<M, I, T>> + 'static) -> Self {
         self.metrics.push(Box::new(metric));
@@ -86,17 +86,17 @@ where
         &self.model
     }
 
-    /// The model, to be changed.
+    /// The model, mutable.
     pub fn model_mut(&mut self) -> &mut M {
         &mut self.model
     }
 
-    /// The model alone.
+    /// The model, which consumes the trainer.
     pub fn into_model(self) -> M {
         self.model
     }
 
-    /// Model, optimizer and loss.
+    /// Model, optimizer and loss, which consumes the trainer.
     pub fn into_parts(self) -> (M, O, L) {
         (self.model, self.optimizer, self.loss)
     }
@@ -106,35 +106,36 @@ where
         &self.optimizer
     }
 
-    /// The optimizer, to be changed.
+    /// The optimizer, mutable.
     pub fn optimizer_mut(&mut self) -> &mut O {
         &mut self.optimizer
     }
 
-    /// How many epochs were trained, one that was cut short included. A call of
-    /// [`fit`](Self::fit) goes on from here, so two calls of 5 epochs are one
-    /// call of 10.
+    /// The number of epochs trained, including one that was cut short. A call
+    /// of [`fit`](Self::fit) continues from here, so two calls with 5 epochs do
+    /// the same as one with 10.
     pub fn epochs(&self) -> u64 {
         self.epochs
     }
 
-    /// Lets [`fit`](Self::fit) go on as after so many epochs, for a model and
-    /// an optimizer whose states were restored.
+    /// Makes [`fit`](Self::fit) continue as after this number of epochs, for a
+    /// model and an optimizer whose states were restored.
     pub fn set_epochs(&mut self, epochs: u64) {
         self.epochs = epochs;
     }
 
-    /// Trains.
+    /// Trains the model.
     ///
     /// # Errors
     ///
-    /// When a data set is empty or the samples of training and validation data
-    /// differ in shape, or a checkpoint cannot be gone on from, before anything
-    /// is changed; when model, loss, metrics or optimizer refuse a batch; when
-    /// a callback or the data set fails or panics; and when loss or gradient
-    /// are no longer finite: the error names the step and the first operation
-    /// whose output was not, and the weights are those of the step before.
-    /// What was done until then stays, and the trainer can be used again.
+    /// Before anything changes: when a data set is empty, the samples of
+    /// training and validation data differ in shape, or a checkpoint cannot be
+    /// resumed from. During the training: when the model, the loss, a metric or
+    /// the optimizer rejects a batch; when a callback or the data set fails or
+    /// panics; and when the loss or a gradient is no longer finite. In the last
+    /// case, the error names the step and the first operation whose output was
+    /// not finite, and the weights are those before the step. The training up
+    /// to the error is kept, and the trainer can be used again.
     pub fn fit<D>(&mut self, data: &D, mut fit: Fit<'_, Y, I, T>) -> Result<History>
     where
         M: 'static,
@@ -145,14 +146,14 @@ where
         check_data("the training data", data)?;
         let plan = &mut fit.plan;
         plan.check(fit.validation.is_some())?;
-        // A wrong number of weights is told before the data is divided.
+        // Checks the number of weights before the data is split.
         plan.sampling.apply(DataLoader::new(data), plan.seed)?;
         let Some(share) = plan.validation_split else {
             let validation = fit.validation;
             return self.fit_on(data, validation, fit);
         };
-        // A stream of its own, so that it has nothing in common with the order
-        // of the epochs.
+        // A stream of its own, which is independent of the order of the samples
+        // in the epochs.
         let mut rng = Rng::seed(plan.seed).fork(u64::MAX);
         let (train, validation) = data
             .split(1.0 - share, &mut rng)
@@ -187,12 +188,13 @@ where
         Run::begin(&mut work, fit.plan)?.train(&mut work)
     }
 
-    /// Loss and metrics over a data set, without training: the loss is that of
-    /// all samples as one batch, and NaN where none of them counts.
+    /// Loss and metrics over a data set, without training. The loss is that of
+    /// all samples as one batch, and NaN when all samples are ignored.
     ///
     /// # Errors
     ///
-    /// When the data set is empty, or model, loss or metrics refuse a batch.
+    /// When the data set is empty, or the model, the loss or a metric rejects a
+    /// batch.
     pub fn evaluate<D>(&self, data: &D) -> Result<Evaluation>
     where
         I: Send,
@@ -220,20 +222,20 @@ where
         thread::scope(|scope| {
             let batches = Batches::new(scope, loader, 0, 0, Gathering::new(None));
             for (index, batch) in batches.enumerate() {
-                let place = |error: Error| error.within(format!("evaluation, batch {}", index + 1));
-                add(batch).map_err(place)?;
+                let in_batch =
+                    |error: Error| error.within(format!("evaluation, batch {}", index + 1));
+                add(batch).map_err(in_batch)?;
             }
             Ok(())
         })?;
         Ok(gathered.evaluation())
     }
 
-    /// The values of the model's outputs for some samples, computed a batch at
-    /// a time.
+    /// The values of the model's outputs for some samples, computed in batches.
     ///
     /// # Errors
     ///
-    /// When the model refuses the inputs.
+    /// When the model rejects the inputs.
     pub fn predict(&self, inputs: &I) -> Result<Values<M, I, T>>
     where
         I: Samples,
@@ -243,7 +245,7 @@ where
     }
 }
 
-/// The values of a model's outputs for some samples, computed a batch at a time.
+/// The values of a model's outputs for some samples, computed in batches.
 pub(crate) fn values_of<M, I, T>(model: &M, inputs: &I) -> Result<Values<M, I, T>>
 where
     M: Model<I, T>,
@@ -265,10 +267,10 @@ where
     Samples::join(&outputs.iter().collect::<Vec<_>>())
 }
 
-/// A data set must have samples.
+/// Checks that a data set has samples.
 fn check_data<Y>(what: &str, data: &(impl Dataset<Target = Y> + ?Sized)) -> Result<()> {
     if data.is_empty() {
-        return Err(Error::data("Trainer", format!("{what} holds no samples")));
+        return Err(Error::data("Trainer", format!("{what} has no samples")));
     }
     Ok(())
 }

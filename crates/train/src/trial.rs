@@ -1,4 +1,4 @@
-//! Training that is taken back: what a model would do.
+//! Training whose effect is undone afterwards, to examine what a model does.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ where
     L: Loss<Y, T, M::Output>,
     T: Float,
 {
-    /// Does some work and takes back what it did to model and optimizer.
+    /// Runs a function, then restores model and optimizer.
     pub(crate) fn on_trial<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let (model, optimizer) = (self.model.state_dict(), self.optimizer.state_dict());
         let result = work(self);
@@ -27,11 +27,12 @@ where
         result
     }
 
-    /// Trains on the first batch alone, again and again, and takes it back.
+    /// Trains on the first batch alone, repeatedly, then restores model and
+    /// optimizer.
     ///
-    /// A network that cannot learn one batch by heart will not learn the data:
-    /// a layer is wrong, targets do not belong to their inputs, or the learning
-    /// rate is far off. It takes a minute to know.
+    /// A network that cannot overfit one batch will not learn the data: a layer
+    /// is wrong, the targets do not belong to their inputs, or the learning
+    /// rate is unsuitable. This check takes little time.
     ///
     /// ```
     /// use dendra_datasets::moons;
@@ -52,8 +53,8 @@ where
     ///
     /// # Errors
     ///
-    /// When the data set is empty, or model, loss or optimizer refuse the
-    /// batch.
+    /// When the data set is empty, or the model, the loss or the optimizer
+    /// rejects the batch.
     pub fn overfit_one_batch<D>(
         &mut self,
         data: &D,
@@ -66,7 +67,8 @@ where
         D: Dataset<Input = I, Target = Y>,
     {
         let batch = DataLoader::new(data).batch_size(batch_size).epoch(0).next();
-        let batch = batch.ok_or_else(|| Error::data("overfit_one_batch", "there are no samples"));
+        let batch =
+            batch.ok_or_else(|| Error::data("overfit_one_batch", "the data set has no samples"));
         let (inputs, targets) = batch??;
         let samples = batch_size.min(data.len());
         let batch = [Ready { samples, inputs, targets }];
@@ -82,7 +84,7 @@ where
     }
 }
 
-/// What came of training on one batch.
+/// The result of training on one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overfit {
     /// The loss before each step.
@@ -90,7 +92,7 @@ pub struct Overfit {
 }
 
 impl Overfit {
-    /// Whether the loss fell to a tenth or less of what it was.
+    /// Whether the loss fell to a tenth of its first value or less.
     pub fn is_learnt(&self) -> bool {
         match (self.losses.first(), self.losses.last()) {
             (Some(first), Some(last)) => *last <= 0.1 * first,
@@ -103,7 +105,7 @@ impl Overfit {
 impl fmt::Display for Overfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(first), Some(last)) = (self.losses.first(), self.losses.last()) else {
-            return f.write_str("no step was done");
+            return f.write_str("no steps");
         };
         let verdict = if self.is_learnt() { "learnt" } else { "not learnt" };
         let steps = self.losses.len();

@@ -17,7 +17,7 @@ fn fit<'a>(epochs: u64) -> Fit<'a> {
     Fit::epochs(epochs).batch_size(8).seed(5).quiet()
 }
 
-/// Writes down what it is told.
+/// Records every call.
 #[derive(Default)]
 struct Diary(Vec<String>);
 
@@ -135,7 +135,7 @@ fn a_callback_may_end_the_training() {
     let history = one.fit(&data(), fit(5).callback(Enough(13))).unwrap();
     assert_eq!(history.stopped.as_deref(), Some("enough"));
     assert_eq!(one.optimizer().steps(), 13);
-    // The epoch that was cut is told of, and the next fit begins a new one.
+    // The epoch that was cut short is reported, and the next fit begins a new one.
     assert_eq!(history.epochs.len(), 2);
     assert_eq!(one.epochs(), 2);
     let mut other = trainer();

@@ -208,7 +208,7 @@ fn another_run_cannot_be_gone_on_with() {
     let weights = folder.path().join("weights.safetensors");
     trainer().model().save(&weights).unwrap();
     let message = refusal(fit().resume(&weights));
-    assert!(message.contains("is no checkpoint"), "{message}");
+    assert!(message.contains("is not a checkpoint"), "{message}");
 
     let with_state = fit().callback(EarlyStopping::new(9));
     trainer().fit(&data(), with_state.checkpoints(Checkpoints::new(folder.path()))).unwrap();
@@ -267,14 +267,14 @@ fn a_damaged_last_checkpoint_names_the_newest_sound_one() {
     let checkpoints = Checkpoints::new(folder.path()).keep(3);
     trainer().fit(&data(), fit().checkpoints(checkpoints)).unwrap();
     let last = folder.path().join("last.safetensors");
-    // A flipped bit in the last value, which nothing but the checksum tells.
+    // A flipped bit in the last value, which only the checksum detects.
     let mut bytes = fs::read(&last).unwrap();
     *bytes.last_mut().unwrap() ^= 4;
     fs::write(&last, bytes).unwrap();
     let error = trainer().fit(&data(), fit().resume(folder.path())).unwrap_err().to_string();
     let newest = folder.path().join("step-000000027.safetensors");
     assert!(error.starts_with(&format!("{}: damaged: its checksum is", last.display())), "{error}");
-    let hint = format!("The newest sound checkpoint there is {}", newest.display());
+    let hint = format!("The newest valid checkpoint in its folder is {}", newest.display());
     assert!(error.contains(&hint), "{error}");
     fs::remove_file(&newest).unwrap();
     let error = Checkpoint::read(folder.path()).unwrap_err().to_string();
@@ -283,7 +283,7 @@ fn a_damaged_last_checkpoint_names_the_newest_sound_one() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_told_before_training() {
+fn a_folder_that_cannot_be_written_is_an_error_before_training() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "not a folder").unwrap();

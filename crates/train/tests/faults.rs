@@ -1,5 +1,5 @@
-//! What goes wrong while training: told with its place, and the weights are as
-//! they were.
+//! Errors during training: they name the position, and the weights do not
+//! change.
 
 use dendra_autograd::{Param, Var};
 use dendra_datasets::{Batch, Dataset, ImageDataset, Subset, TensorDataset, blobs};
@@ -51,7 +51,7 @@ fn values(model: &dyn Parameters) -> Vec<(String, Vec<u32>)> {
 #[track_caller]
 fn assert_tells(message: &str, parts: &[&str]) {
     for part in parts {
-        assert!(message.contains(part), "{message:?} does not tell {part:?}");
+        assert!(message.contains(part), "{message:?} does not contain {part:?}");
     }
 }
 
@@ -60,11 +60,11 @@ fn an_empty_data_set_is_refused() {
     let all = data(10);
     let empty = all.subset(vec![]).unwrap();
     let message = refusal(&mut trainer(4), &empty, fit(1));
-    assert_tells(&message, &["the training data holds no samples"]);
+    assert_tells(&message, &["the training data has no samples"]);
     let message = refusal(&mut trainer(4), &all, fit(1).validate_on(&empty));
-    assert_tells(&message, &["the validation data holds no samples"]);
+    assert_tells(&message, &["the validation data has no samples"]);
     let message = trainer(4).evaluate(&empty).unwrap_err().to_string();
-    assert_tells(&message, &["the evaluation data holds no samples"]);
+    assert_tells(&message, &["the evaluation data has no samples"]);
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn runs_keep_a_folder_each_and_are_compared() {
     for part in ["run", "seed", "epochs", "best", "validation loss", "validation accuracy"] {
         assert!(head.contains(part), "{text}");
     }
-    assert!(!head.contains("optimizer"), "what all runs share tells nothing: {text}");
+    assert!(!head.contains("optimizer"), "a setting that all runs share is left out: {text}");
     #[cfg(feature = "report")]
     {
         assert!(folder.path().join("first/report.html").is_file());

@@ -270,7 +270,7 @@ fn tensor(words: Vec<i64>) -> Tensor<i64> {
     Tensor::from_vec(words, [length]).unwrap()
 }
 
-/// The class is told by the first word, the pitch by the loudness.
+/// The class depends on the first word, the pitch on the loudness.
 fn speeches(count: usize) -> SampleDataset<Speech, (Tensor<i64>, Tensor)> {
     let rng = &mut Rng::seed(11);
     let texts: Vec<Vec<i64>> = (0..count)

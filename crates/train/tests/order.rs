@@ -89,14 +89,14 @@ fn a_run_goes_on_in_its_own_order_only() {
     trainer()
         .fit(&data(), fit().weighted(weights(2.0)).max_steps(5).checkpoints(checkpoints))
         .unwrap();
-    for (fit, told) in [
+    for (fit, expected) in [
         (fit(), "and is shuffled"),
         (fit().balanced(), "and is balanced"),
         (fit().weighted(weights(3.0)), "was weighted"),
         (fit().weighted(weights(2.0)).drop_last(true), "drop_last was false and is true"),
     ] {
         let message = trainer().fit(&data(), fit.resume(folder.path())).unwrap_err().to_string();
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     let mut resumed = trainer();
     resumed.fit(&data(), fit().weighted(weights(2.0)).resume(folder.path())).unwrap();

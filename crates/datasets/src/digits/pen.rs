@@ -1,4 +1,4 @@
-//! From a pen's path to pixels.
+//! Drawing the path of a pen as pixels.
 
 use std::f32::consts::TAU;
 
@@ -7,14 +7,14 @@ use dendra_tensor::Rng;
 use super::skeletons::Point;
 use super::{SIZE, spread};
 
-/// The straight pieces between two points of a curve.
+/// The number of straight pieces between two points of a curve.
 const PIECES: usize = 5;
 
-/// The extent, in pixels, that a digit is fitted into.
+/// The size that a digit is scaled to, in pixels.
 const FIT: f32 = 20.0;
 
-/// A smooth curve through `points` as a line of short pieces: a uniform
-/// Catmull-Rom spline, in which a point given twice makes a corner.
+/// A smooth curve through `points` as short straight pieces: a uniform
+/// Catmull-Rom spline, in which a repeated point makes a corner.
 pub(super) fn curve(points: &[Point]) -> Vec<Point> {
     let at = |index: isize| points[index.clamp(0, points.len() as isize - 1) as usize];
     let mut line = Vec::with_capacity(points.len() * PIECES);
@@ -39,7 +39,8 @@ fn spline([p, q, r, s]: [f32; 4], t: f32) -> f32 {
     q + 0.5 * t * (r - p + t * (quadratic + t * cubic))
 }
 
-/// An image being drawn: how much of each pixel the ink covers, 0 to 1.
+/// An image that is being drawn: the share of each pixel that ink covers, from
+/// 0 to 1.
 pub(super) struct Canvas([f32; SIZE * SIZE]);
 
 impl Canvas {
@@ -47,13 +48,13 @@ impl Canvas {
         Self([0.0; SIZE * SIZE])
     }
 
-    /// Fits the strokes into the canvas and draws them with a round pen of
+    /// Scales the strokes to the canvas and draws them with a round pen of
     /// random, varying width.
     pub(super) fn write(&mut self, strokes: &mut [Vec<Point>], rng: &mut Rng) {
         let radius = (1.3 * libm::expf(spread(rng, 0.26))).clamp(0.75, 2.1);
         fit(strokes, FIT * (1.0 + spread(rng, 0.05)) - 1.6 * radius, rng);
         for stroke in strokes {
-            // Pressure swells and ebbs along a stroke.
+            // The pressure varies along a stroke.
             let (waves, phase) = (rng.uniform() as f32 * 0.5, rng.uniform() as f32 * TAU);
             let swell = rng.uniform() as f32 * 0.3;
             let radius_at =
@@ -64,7 +65,7 @@ impl Canvas {
         }
     }
 
-    /// Draws a line whose radius changes evenly from end to end.
+    /// Draws a line whose radius changes linearly from one end to the other.
     fn line(&mut self, from: Point, from_radius: f32, to: Point, to_radius: f32) {
         let reach = from_radius.max(to_radius) + 0.5;
         let range = |a: f32, b: f32| {
@@ -87,7 +88,7 @@ impl Canvas {
         }
     }
 
-    /// Turns coverage into bytes: soft edges, and ink that is not quite even.
+    /// Converts coverage to bytes, with soft edges and slightly uneven ink.
     pub(super) fn print(&self, image: &mut [u8], rng: &mut Rng) {
         let ink = 255.0 - 40.0 * rng.uniform() as f32;
         let noise = 50.0 * rng.uniform() as f32;
@@ -107,8 +108,8 @@ impl Canvas {
     }
 }
 
-/// Scales the strokes so that their larger extent is `extent` pixels, and
-/// moves them so that their centre of mass is near the middle.
+/// Scales the strokes so that the larger of their height and width is `extent`
+/// pixels, and moves their centre of mass near the middle.
 fn fit(strokes: &mut [Vec<Point>], extent: f32, rng: &mut Rng) {
     let points = || strokes.iter().flatten();
     let span = |coordinate: fn(&Point) -> f32| {

@@ -1,19 +1,19 @@
-//! How the ten digits are written: the pen's path, in several hands each.
+//! The shapes of the ten digits: the paths of a pen, in several styles each.
 //!
-//! A stroke is a list of points that a smooth curve passes through; a point
-//! given twice in a row is a corner. Coordinates run right and down, a digit
-//! being about 1 high.
+//! A stroke is a list of points on a smooth curve; a repeated point is a
+//! corner. Coordinates increase to the right and downwards, and a digit has a
+//! height of about 1.
 
 /// A point `(x, y)`.
 pub(super) type Point = (f32, f32);
 
-/// What one digit looks like in one hand.
+/// The strokes of a digit in one style.
 pub(super) type Style = &'static [&'static [Point]];
 
 /// The styles of each digit, all equally likely.
 #[rustfmt::skip] // keep a curve on its lines
 pub(super) const STYLES: [&[Style]; 10] = [
-    // 0: closed at the top, closed at the right, with a crossing end, left open
+    // 0: closed at the top, closed on the right, with a crossing end, open
     &[
         &[&[
             (0.52, 0.00), (0.26, 0.08), (0.10, 0.45), (0.20, 0.86), (0.48, 1.00), (0.78, 0.88),
@@ -32,7 +32,8 @@ pub(super) const STYLES: [&[Style]; 10] = [
             (0.88, 0.52), (0.80, 0.20), (0.66, 0.08),
         ]],
     ],
-    // 1: a line (three times, being the commonest), with a flag, with a flag and a foot
+    // 1: a line (three times, because it is the most frequent), with a flag,
+    // with a flag and a base
     &[
         &[&[(0.50, 0.00), (0.50, 0.50), (0.50, 1.00)]],
         &[&[(0.54, 0.00), (0.50, 0.50), (0.49, 1.00)]],
@@ -43,7 +44,7 @@ pub(super) const STYLES: [&[Style]; 10] = [
             &[(0.22, 1.00), (0.52, 0.99), (0.84, 1.00)],
         ],
     ],
-    // 2: a flat foot, a looped foot, a wavy foot, a short foot, like a Z
+    // 2: a flat base, a looped base, a wavy base, a short base, like a Z
     &[
         &[&[
             (0.10, 0.24), (0.26, 0.05), (0.54, 0.00), (0.78, 0.16), (0.74, 0.42), (0.46, 0.72),
@@ -66,7 +67,7 @@ pub(super) const STYLES: [&[Style]; 10] = [
             (0.08, 0.94), (0.40, 0.88), (0.70, 0.90), (1.02, 0.92),
         ]],
     ],
-    // 3: two bowls, a small loop between them, a flat top
+    // 3: two bowls, with a small loop between them, a flat top
     &[
         &[&[
             (0.16, 0.12), (0.44, 0.00), (0.76, 0.12), (0.70, 0.35), (0.40, 0.47), (0.40, 0.47),
@@ -104,7 +105,8 @@ pub(super) const STYLES: [&[Style]; 10] = [
             &[(0.66, 0.22), (0.60, 0.60), (0.54, 1.00)],
         ],
     ],
-    // 5: the bar apart, in one go, flowing, a narrow bowl, a long bar over a small bowl
+    // 5: a separate bar, a single stroke, flowing, a narrow bowl, a long bar
+    // over a small bowl
     &[
         &[
             &[
@@ -133,7 +135,7 @@ pub(super) const STYLES: [&[Style]; 10] = [
             (0.54, 0.48), (0.64, 0.66), (0.54, 0.88), (0.32, 0.98), (0.06, 0.92),
         ]],
     ],
-    // 6: leaning, upright, with a small loop, with a wide low loop
+    // 6: slanted, upright, with a small loop, with a wide low loop
     &[
         &[&[
             (0.68, 0.00), (0.38, 0.22), (0.16, 0.58), (0.22, 0.90), (0.50, 1.00), (0.78, 0.86),
@@ -152,7 +154,7 @@ pub(super) const STYLES: [&[Style]; 10] = [
             (0.82, 0.66), (0.56, 0.64), (0.30, 0.82), (0.24, 0.94),
         ]],
     ],
-    // 7: plain, bent, with a serif, with a bar across
+    // 7: plain, bent, with a serif, with a crossbar
     &[
         &[&[
             (0.08, 0.08), (0.48, 0.06), (0.88, 0.04), (0.88, 0.04), (0.66, 0.46), (0.44, 1.00),
@@ -171,7 +173,7 @@ pub(super) const STYLES: [&[Style]; 10] = [
             &[(0.34, 0.50), (0.58, 0.48), (0.84, 0.47)],
         ],
     ],
-    // 8: in one go from the right, in one go from the middle, two rings, left open
+    // 8: one stroke from the right, one stroke from the middle, two rings, open
     &[
         &[&[
             (0.76, 0.14), (0.50, 0.00), (0.24, 0.14), (0.34, 0.38), (0.64, 0.58), (0.76, 0.82),
@@ -196,7 +198,7 @@ pub(super) const STYLES: [&[Style]; 10] = [
             (0.44, 1.00), (0.22, 0.84), (0.40, 0.58), (0.66, 0.36), (0.86, 0.14),
         ]],
     ],
-    // 9: a straight tail, a curved tail, a leaning tail
+    // 9: a straight tail, a curved tail, a slanted tail
     &[
         &[&[
             (0.78, 0.16), (0.54, 0.00), (0.24, 0.14), (0.22, 0.40), (0.48, 0.50), (0.74, 0.32),

@@ -1,15 +1,15 @@
-//! A web server on loopback that can be told to misbehave.
+//! A local web server for tests, which can be made to misbehave.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// A request, as far as it matters.
+/// The relevant parts of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) path: String,
-    /// The first byte of the range asked for.
+    /// The first byte of the requested range.
     pub(crate) from: Option<usize>,
 }
 
@@ -20,7 +20,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Answers each request with `answer`, told how many came before.
+    /// Answers each request with `answer`, which gets the number of earlier
+    /// requests.
     pub(crate) fn start(
         answer: impl Fn(usize, &Request, &mut TcpStream) + Send + Sync + 'static,
     ) -> Self {
@@ -47,7 +48,7 @@ impl Server {
         Self { url, requests }
     }
 
-    /// A server that has one file, under any name, and does all as it should.
+    /// A correct server that has one file, under any name.
     pub(crate) fn honest(contents: &[u8]) -> Self {
         let contents = contents.to_vec();
         Self::start(move |_, request, stream| serve(&contents, request.from, usize::MAX, stream))
@@ -58,7 +59,7 @@ impl Server {
         Self::start(move |_, _, stream| respond(stream, status, "", b"sorry"))
     }
 
-    /// The URL of a server that is not there.
+    /// The URL of a server that does not exist.
     pub(crate) fn nobody() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}/mnist", listener.local_addr().unwrap())
@@ -68,14 +69,14 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The first bytes of the ranges that were asked for, request by request.
+    /// The first byte of the requested range, for each request.
     pub(crate) fn ranges(&self) -> Vec<Option<usize>> {
         self.requests().into_iter().map(|request| request.from).collect()
     }
 }
 
-/// Sends `contents`, or the part from `from` on, but breaks off after `most`
-/// bytes.
+/// Sends `contents`, or the part from `from` on, but closes the connection
+/// after `most` bytes.
 pub(crate) fn serve(contents: &[u8], from: Option<usize>, most: usize, stream: &mut TcpStream) {
     let length = contents.len();
     let (status, range) = match from {
@@ -91,16 +92,16 @@ pub(crate) fn serve(contents: &[u8], from: Option<usize>, most: usize, stream: &
     send(stream, status, &headers, &body[..most.min(body.len())]);
 }
 
-/// A whole response with its length.
+/// A complete response with its length.
 pub(crate) fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) {
     let headers = format!("{headers}Content-Length: {}\r\n", body.len());
     send(stream, status, &headers, body);
 }
 
-/// A response with just these headers.
+/// A response with only these headers.
 pub(crate) fn send(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) {
     let head = format!("HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n");
-    // The other side may have had enough.
+    // The client may have closed the connection.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
 }
 

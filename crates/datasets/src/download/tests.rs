@@ -1,4 +1,4 @@
-//! The downloader against a server of its own, faults included.
+//! Tests of the downloader with a local server, including errors.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use super::*;
 
 const NAME: &str = "digits.gz";
 
-/// Two megabytes that no compression and no repetition make shorter.
+/// Two megabytes that cannot be compressed and do not repeat.
 fn contents() -> Vec<u8> {
     let mut rng = dendra_tensor::Rng::seed(1);
     (0..2_000_000 / 4).flat_map(|_| rng.next_u32().to_le_bytes()).collect()
@@ -29,7 +29,7 @@ fn file(contents: &[u8]) -> RemoteFile {
     RemoteFile { name: NAME, bytes: contents.len() as u64, sha256: sha256(contents) }
 }
 
-/// Tries to bring `contents` from the mirrors into a folder.
+/// Tries to download `contents` from the mirrors into a folder.
 fn fetch(contents: &[u8], mirrors: &[&str], folder: &Path) -> Result<(), Failure> {
     let mirrors: Vec<_> = mirrors.iter().map(|&mirror| mirror.to_string()).collect();
     let patience = Patience {
@@ -40,7 +40,7 @@ fn fetch(contents: &[u8], mirrors: &[&str], folder: &Path) -> Result<(), Failure
     Downloader { mirrors: &mirrors, folder, patience, title: None }.fetch(&[file(contents)])
 }
 
-/// Asserts that the file is whole and that nothing else is left.
+/// Asserts that the file is complete and that there are no other files.
 #[track_caller]
 fn assert_complete(contents: &[u8], folder: &Path) {
     assert!(fs::read(folder.join(NAME)).unwrap() == contents, "the contents differ");
@@ -141,7 +141,7 @@ fn without_progress_a_mirror_is_given_up_and_the_next_goes_on() {
     let (contents, folder) = (contents(), folder());
     let copy = contents.clone();
     let stubborn = Server::start(move |_, request, stream| {
-        // Everything up to the middle, and then nothing.
+        // The first half, and then nothing.
         let most = 1_000_000 - request.from.unwrap_or(0);
         serve(&copy, request.from, most, stream);
     });
@@ -396,7 +396,7 @@ fn a_full_disk_is_an_error() {
 
 const CHILD: &str = "DENDRA_TEST_DOWNLOAD";
 
-/// Not a test: what each process of the next one does.
+/// Not a test: what each process of the next test runs.
 #[test]
 #[ignore = "runs within several_processes_can_download_at_once"]
 fn child() {

@@ -1,5 +1,4 @@
-//! [`Prefetch`]: an epoch whose batches are gathered ahead on background
-//! threads.
+//! [`Prefetch`]: the batches of an epoch, gathered ahead on background threads.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -15,17 +14,17 @@ use crate::dataset::{Batch, Dataset};
 /// The batches of one epoch, gathered ahead; see
 /// [`DataLoader::prefetch`](super::DataLoader::prefetch).
 ///
-/// Of `n` threads, the first gathers the batches 0, n, 2n, …, and so on, each
-/// into a queue of its own. So the batches come in order, whichever thread is
-/// the faster, and no queue grows beyond its bound.
+/// Of `n` threads, the first gathers the batches 0, n, 2n, …, the second 1, n +
+/// 1, 2n + 1, and so on, each into its own queue. So the batches are in order,
+/// regardless of which thread is faster, and each queue has a bounded length.
 pub struct Prefetch<'scope, 'env, 'a, D: Dataset + ?Sized> {
     scope: &'scope Scope<'scope, 'env>,
-    /// The batches that were not handed out yet, until the threads start.
+    /// The batches that have not been returned, until the threads start.
     epoch: Epoch<'a, D>,
     workers: usize,
     prefetch_factor: usize,
     running: Vec<Worker<'scope, Batch<D>>>,
-    /// The batches that the running threads have handed out.
+    /// The number of batches that the threads have returned.
     delivered: usize,
 }
 
@@ -57,7 +56,7 @@ where
         Self { scope, epoch, workers, prefetch_factor, running: Vec::new(), delivered: 0 }
     }
 
-    /// Starts the threads, no more than there are batches.
+    /// Starts the threads, at most one for each batch.
     fn start(&mut self) -> Result<()> {
         let workers = self.workers.min(self.epoch.left);
         let plan = Arc::new(Epoch { order: std::mem::take(&mut self.epoch.order), ..self.epoch });
@@ -67,7 +66,7 @@ where
             let work = move || {
                 let draw = plan.draw.in_background();
                 for index in (first..plan.left).step_by(workers) {
-                    // Nobody takes it any more when the batches were dropped.
+                    // Sending fails when the iterator was dropped.
                     if sender.send(plan.gather(index, &draw)).is_err() {
                         return;
                     }
@@ -87,12 +86,11 @@ where
 }
 
 impl<D: Dataset + ?Sized> Prefetch<'_, '_, '_, D> {
-    /// Ends the threads and waits for them; each ends with the batch that it
-    /// is at.
+    /// Stops the threads and waits for them; each completes its current batch.
     fn stop(&mut self) {
         let threads: Vec<_> = self.running.drain(..).map(|worker| worker.thread).collect();
         for thread in threads {
-            // Panics of the data set were caught on the thread.
+            // The thread caught panics of the data set.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! Which samples an epoch has, and in what order.
+//! The samples of an epoch and their order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use dendra_tensor::{Error, Result, Rng};
 pub(super) enum Sampling {
     InOrder,
     Shuffled,
-    /// The running sums of the weights, ending with their total.
+    /// The cumulative sums of the weights, up to the total.
     Weighted(Arc<[f64]>),
 }
 
 impl Sampling {
-    /// Draws by weight, one weight for each of `len` samples.
+    /// Draws by weight, with one weight for each of `len` samples.
     pub(super) fn weighted(weights: &[f64], len: usize) -> Result<Self> {
-        let place = "DataLoader::weighted";
+        let context = "DataLoader::weighted";
         if weights.len() != len {
             let message =
                 format!("expected {len} weights, one for each sample, got {}", weights.len());
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         if let Some(index) = weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0)
         {
             let message =
                 format!("sample {index} has weight {}, expected 0 or more", weights[index]);
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let mut total = 0.0;
         let sums: Arc<[f64]> = weights
@@ -41,10 +41,10 @@ impl Sampling {
             return Ok(Self::Weighted(sums));
         }
         let message = format!("the weights add up to {total}, expected a number above 0");
-        Err(Error::argument(place, message))
+        Err(Error::argument(context, message))
     }
 
-    /// How many samples an epoch has.
+    /// The number of samples in an epoch.
     pub(super) fn count(&self, len: usize, samples: Option<usize>) -> usize {
         match self {
             Self::Weighted(_) => samples.unwrap_or(len),
@@ -74,15 +74,16 @@ impl Sampling {
     }
 }
 
-/// The sample that a number in `0 .. 1` falls on.
+/// The sample that corresponds to a number in `0 .. 1`.
 fn drawn(sums: &[f64], uniform: f64) -> usize {
     let total = sums[sums.len() - 1];
-    let place = sums.partition_point(|&sum| sum <= uniform * total);
-    // Rounding may have reached the total: then it is the last that weighs.
-    if place < sums.len() { place } else { sums.partition_point(|&sum| sum < total) }
+    let index = sums.partition_point(|&sum| sum <= uniform * total);
+    // Rounding may give the total itself: then it is the last sample whose
+    // weight is not 0.
+    if index < sums.len() { index } else { sums.partition_point(|&sum| sum < total) }
 }
 
-/// Weights under which all classes are as likely.
+/// Weights with which all classes are equally likely.
 pub(super) fn balancing_weights(labels: &[i64]) -> Vec<f64> {
     let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
     labels.iter().for_each(|label| *counts.entry(*label).or_default() += 1);
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_falls_on_a_sample_with_weight() {
+    fn samples_of_weight_zero_are_never_drawn() {
         let sums = [0.0, 1.0, 1.0, 4.0, 4.0];
         let found = [0.0, 0.2499, 0.25, 0.999_999, 1.0].map(|uniform| drawn(&sums, uniform));
         assert_eq!(found, [1, 1, 3, 3, 3]);

@@ -1,10 +1,10 @@
-//! The public mirrors of MNIST and what they must deliver.
+//! The public mirrors of MNIST and the expected files.
 
 use crate::download::RemoteFile;
 use crate::search::Remote;
 
-/// The folders on the public mirrors, in the order to try them, and the
-/// official files.
+/// The folders on the public mirrors, in the order in which they are tried, and
+/// the official files.
 pub(super) const REMOTE: Remote = Remote {
     mirrors: &[
         "ossci-datasets.s3.amazonaws.com/mnist",

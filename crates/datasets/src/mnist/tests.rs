@@ -1,4 +1,4 @@
-//! Where MNIST is looked for, in what order, and what is refused.
+//! Tests of the sources of MNIST, their order, and errors.
 
 use std::fs;
 
@@ -15,8 +15,8 @@ fn idx(extents: &[usize], elements: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The four files of a set of `train` and `test` images, of which every pixel
-/// and label is `mark` modulo 10.
+/// The four files of a data set of `train` and `test` images; every pixel and
+/// label is `mark` modulo 10.
 fn files(train: usize, test: usize, mark: u8) -> [Vec<u8>; 4] {
     let images = |count| idx(&[count, 28, 28], &vec![mark; count * 784]);
     let labels = |count| idx(&[count], &vec![mark % 10; count]);
@@ -44,7 +44,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A folder with a small set.
+/// A folder with a small data set.
 fn folder_of(mark: u8) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, contents) in DASHED.iter().zip(files(5, 3, mark)) {
@@ -53,7 +53,7 @@ fn folder_of(mark: u8) -> TempDir {
     folder
 }
 
-/// The mark of a set's images and the folder it is from.
+/// The mark of the images of a data set.
 fn mark(mnist: &Mnist) -> u8 {
     mnist.test.images().to_vec()[0]
 }
@@ -62,7 +62,7 @@ fn no_environment(_: &str) -> Option<OsString> {
     None
 }
 
-/// Options that reach no network and the given cache, and generate little.
+/// Options with the given cache, without network, that generate few digits.
 fn options(cache: &Path) -> MnistOptions {
     Mnist::options().quiet(true).offline(true).synthetic_sizes(20, 10).cache_dir(cache)
 }
@@ -107,11 +107,13 @@ fn a_folder_that_is_none_is_named() {
     for path in [folder.path().join("nowhere"), folder.path().join(DASHED[0])] {
         let error = Mnist::from_dir(&path).unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error}");
-        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(&path.display().to_string()), "{message}");
+        assert!(DASHED.iter().all(|name| message.contains(name)), "{message}");
     }
 }
 
-/// The message that a set gives when one of its files is replaced.
+/// The error of a data set when one of its files is replaced.
 #[track_caller]
 fn refused(file: usize, contents: Vec<u8>) -> String {
     let folder = folder_of(1);
@@ -148,7 +150,7 @@ fn images_of_another_size_and_no_images_are_refused() {
 #[test]
 fn a_damaged_file_is_refused_by_name() {
     assert!(refused(2, b"oops".to_vec()).contains("neither an IDX nor a gzip file"));
-    assert!(refused(0, idx(&[5, 28, 28], &[0; 100])).contains("announces"));
+    assert!(refused(0, idx(&[5, 28, 28], &[0; 100])).contains("its header states"));
 }
 
 #[test]
@@ -235,7 +237,7 @@ mod downloads {
     use crate::download::RemoteFile;
     use crate::download::server::{Server, respond, serve};
 
-    /// A server that has a small set, and options to download it.
+    /// A server with a small data set, and options to download it.
     fn small_set(mark: u8, cache: &Path) -> (Server, MnistOptions) {
         let contents = files(5, 3, mark).map(|file| gzip(&file));
         let names = DASHED.map(|name| &*format!("{name}.gz").leak());

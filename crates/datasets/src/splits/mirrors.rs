@@ -1,7 +1,7 @@
-//! Where the sets lie and what must come from there.
+//! The mirrors of the data sets and the expected files.
 //!
-//! The sizes and checksums are those that TensorFlow Datasets publishes for
-//! the same files.
+//! The sizes and checksums are those that TensorFlow Datasets publishes for the
+//! same files.
 
 use crate::download::RemoteFile;
 use crate::search::Remote;
@@ -9,7 +9,7 @@ use crate::search::Remote;
 pub(super) const FASHION_MNIST: Remote = Remote {
     mirrors: &[
         "storage.googleapis.com/tensorflow/tf-keras-datasets",
-        // This server has no https.
+        // This server does not support https.
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
     ],
     files: &[

@@ -1,4 +1,4 @@
-//! The known sets, read from small files of their formats.
+//! Tests of the known data sets, with small files in their formats.
 
 use std::fs;
 
@@ -35,7 +35,8 @@ const CIFAR10_FILES: [&str; 6] = [
     "test_batch.bin",
 ];
 
-/// The files of a small CIFAR-10: two images in each, of the file's number.
+/// The files of a small CIFAR-10: each has two images, which contain the number
+/// of the file.
 fn cifar10() -> Vec<(&'static str, Vec<u8>)> {
     (0..).zip(CIFAR10_FILES).map(|(label, name)| (name, records(&[&[label], &[label]]))).collect()
 }
@@ -120,8 +121,8 @@ fn cifar_is_read_from_its_folder_or_the_one_above() {
     for (name, contents) in cifar10() {
         fs::write(nested.join(name), contents).unwrap();
     }
-    for place in [folder.path(), above.path(), &nested] {
-        let set = Cifar10::from_dir(place).unwrap();
+    for folder in [folder.path(), above.path(), &nested] {
+        let set = Cifar10::from_dir(folder).unwrap();
         assert_eq!(set.train.labels().to_vec(), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
         assert_eq!(set.test.labels().to_vec(), [5, 5]);
         assert_eq!(set.train.input_shape(), [3, 32, 32]);
@@ -172,7 +173,7 @@ fn what_is_nowhere_is_an_error_that_says_where_it_was_sought() {
     let environment = |name: &str| (name == "CIFAR10_DIR").then(|| folder.path().into());
     assert_eq!(options().load_in(environment).unwrap().test.len(), 2);
     let error = Kmnist::options().offline(true).load_in(no_environment).unwrap_err().to_string();
-    assert!(error.contains("names no cache folder"), "{error}");
+    assert!(error.contains("cache folder are not set"), "{error}");
 }
 
 #[cfg(all(feature = "download", feature = "archives"))]
@@ -236,7 +237,8 @@ mod downloads {
             assert_eq!(server.requests().len(), 1);
             assert_eq!(names(cache.path()), [".lock", "cifar-10-batches-bin"]);
         }
-        // A file that is gone brings the archive back, in the place of the old.
+        // When an unpacked file is missing, the archive is downloaded again and
+        // replaces the old files.
         fs::remove_file(cache.path().join("cifar-10-batches-bin/test_batch.bin")).unwrap();
         assert_eq!(options.load_in(no_environment).unwrap().test.len(), 2);
         assert_eq!(server.requests().len(), 2);

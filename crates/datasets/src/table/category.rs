@@ -1,4 +1,4 @@
-//! A value of a column as a category.
+//! Categories: values of a column.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::encoding::Missing;
 use super::{Column, Table, finite};
 
-/// The value of a row as a category; `None` is that of missing values.
+/// The value of a row as a category; `None` if it is missing.
 pub(super) fn category(
     name: &str,
     column: &Column,
@@ -26,7 +26,7 @@ pub(super) fn category(
     Ok(value)
 }
 
-/// A value of a column, in the order of the values.
+/// A value of a column. Categories are ordered by value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Category {
@@ -36,11 +36,11 @@ pub(super) enum Category {
 
 impl Category {
     pub(super) fn number(number: f64) -> Self {
-        // Zero is one category, whatever its sign.
+        // −0 and 0 are the same category.
         Self::Number(number + 0.0)
     }
 
-    /// The category of a text in a column that elsewhere holds numbers.
+    /// The number of a text, for a column that elsewhere has numbers.
     pub(super) fn as_number(&self) -> Option<Self> {
         match self {
             Self::Number(_) => None,
@@ -95,11 +95,11 @@ pub(super) fn class_values(table: &Table, target: &str) -> Result<Vec<Category>>
     (0..table.len()).map(value).collect()
 }
 
-/// Which of the values that were learnt a value is.
+/// The index of a value among the known values.
 ///
-/// A column can hold numbers in one table and texts in another, where one of
-/// its fields is no number. A text that is a number is that number among
-/// numbers; which text a number was is not known.
+/// A column can have numbers in one table and texts in another, if one of its
+/// fields is not a number. A text that is a number equals this number among
+/// numbers. The text of a number is unknown, so the reverse is an error.
 pub(super) fn found(
     name: &str,
     values: &[Option<Category>],
@@ -107,13 +107,13 @@ pub(super) fn found(
 ) -> Result<Option<usize>> {
     if let (Some(Category::Number(_)), Some(Some(Category::Text(_)))) = (value, values.last()) {
         let message = format!(
-            "column {name:?} holds numbers here and texts in the training part: read both with it \
+            "column {name:?} has numbers here and texts in the training part: read both with it \
              among `Csv::texts`"
         );
         return Err(Error::argument("Encoder", message));
     }
-    let place = |value: &Option<Category>| values.binary_search(value).ok();
-    Ok(place(value).or_else(|| place(&Some(value.as_ref()?.as_number()?))))
+    let index_of = |value: &Option<Category>| values.binary_search(value).ok();
+    Ok(index_of(value).or_else(|| index_of(&Some(value.as_ref()?.as_number()?))))
 }
 
 pub(super) fn unknown(name: &str, row: usize, value: Option<&Category>) -> Error {
@@ -122,6 +122,6 @@ pub(super) fn unknown(name: &str, row: usize, value: Option<&Category>) -> Error
         None => "a missing value".to_owned(),
     };
     let message =
-        format!("row {row} has {value} in column {name:?}, which the training part has not");
+        format!("row {row} has {value} in column {name:?}, which the training part does not have");
     Error::data("Encoder", message)
 }

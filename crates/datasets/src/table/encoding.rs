@@ -1,5 +1,5 @@
-//! From a table's columns to inputs and targets: what has to be learnt from
-//! the data for that is learnt from the training part alone.
+//! Inputs and targets from the columns of a table. Statistics and categories
+//! come only from the training part.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,38 +11,38 @@ use super::{Column, Table, cells, finite};
 use crate::preprocessing::{Prepare, Preprocessing};
 use crate::tensors::TensorDataset;
 
-/// What happens to missing values.
+/// What to do with missing values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Missing {
     /// They are an error that names the column and the row.
     #[default]
     Error,
-    /// A number becomes the column's mean in the training part; a text becomes
-    /// a category of its own.
+    /// A number becomes the mean of the column in the training part; a text
+    /// becomes a separate category.
     Mean,
-    /// A number becomes the column's median in the training part; a text
-    /// becomes a category of its own.
+    /// A number becomes the median of the column in the training part; a text
+    /// becomes a separate category.
     Median,
-    /// A number becomes this one; a text becomes a category of its own.
+    /// A number becomes this value; a text becomes a separate category.
     Constant(f64),
 }
 
-/// What happens to numbers.
+/// How numbers are scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scaling {
-    /// They stay.
+    /// Not at all.
     None,
-    /// The training part gets mean 0 and standard deviation 1.
+    /// To mean 0 and standard deviation 1 in the training part.
     #[default]
     Standard,
-    /// The training part goes from 0 to 1.
+    /// To the range from 0 to 1 in the training part.
     MinMax,
 }
 
-/// Which columns become inputs, and how.
+/// The columns that become inputs, and how.
 ///
-/// What this takes from the data (means, deviations, categories) it takes from
-/// the table that [`fit`](Self::fit) gets, which should be the training part.
+/// The statistics (means, deviations, categories) come from the table that is
+/// passed to [`fit`](Self::fit), which should be the training part.
 ///
 /// ```
 /// use dendra_datasets::{Csv, Dataset, TableEncoding};
@@ -64,7 +64,7 @@ pub struct TableEncoding {
     allow_unknown: bool,
 }
 
-/// What a column becomes.
+/// What a column is converted to.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Number,
@@ -73,28 +73,28 @@ enum Kind {
 }
 
 impl TableEncoding {
-    /// No inputs yet: numbers will be standardised, and missing values be
-    /// errors.
+    /// An encoding without inputs. Numbers will be standardised, and missing
+    /// values will be errors.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These columns become an input each.
+    /// Adds one input for each of these columns of numbers.
     #[must_use]
     pub fn numbers<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
         self.with(columns, Kind::Number)
     }
 
-    /// These columns become an input for each of their values, 1 for the value
-    /// and 0 for the others.
+    /// Adds one-hot inputs for these columns: one input for each value of a
+    /// column, 1 for the value of the row and 0 for the others.
     #[must_use]
     pub fn categories<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
         self.with(columns, Kind::OneHot)
     }
 
-    /// These columns become an input each, the number of the value among all
-    /// values in their order (numbers by their size, texts by their letters):
-    /// for an embedding.
+    /// Adds one input for each of these columns: the index of the value among
+    /// all values in order (numbers by size, texts alphabetically), for an
+    /// embedding.
     #[must_use]
     pub fn ordinals<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
         self.with(columns, Kind::Ordinal)
@@ -105,45 +105,44 @@ impl TableEncoding {
         self
     }
 
-    /// What happens to missing values, [`Missing::Error`] unless set.
+    /// What to do with missing values; [`Missing::Error`] by default.
     #[must_use]
     pub fn missing(mut self, missing: Missing) -> Self {
         self.missing = missing;
         self
     }
 
-    /// What happens to numbers, [`Scaling::Standard`] unless set.
+    /// How numbers are scaled; [`Scaling::Standard`] by default.
     #[must_use]
     pub fn scaling(mut self, scaling: Scaling) -> Self {
         self.scaling = scaling;
         self
     }
 
-    /// Whether categories that the training part does not have are allowed,
-    /// false unless set: as one-hot inputs they are all 0, as ordinals the
-    /// number after the last.
+    /// Whether categories that do not occur in the training part are allowed;
+    /// false by default. If they are, one-hot inputs are all 0, and an ordinal
+    /// is the number of known categories.
     #[must_use]
     pub fn allow_unknown(mut self, allow: bool) -> Self {
         self.allow_unknown = allow;
         self
     }
 
-    /// Learns from the training part what the encoding needs.
+    /// Computes the statistics of the encoding from the training part.
     ///
     /// # Errors
     ///
-    /// When there are no inputs, the table has no rows, a column is not there
-    /// or does not hold numbers where it must, or a value is missing and that
-    /// is an error.
+    /// When there are no inputs, the table has no rows, a column does not exist
+    /// or must contain numbers but does not, or a missing value is an error.
     pub fn fit(self, train: &Table) -> Result<Encoder> {
-        let place = "TableEncoding::fit";
+        let context = "TableEncoding::fit";
         if self.inputs.is_empty() || train.is_empty() {
             let message = format!(
                 "expected inputs and rows, got {} columns and {} rows",
                 self.inputs.len(),
                 train.len()
             );
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let fit = |(name, kind): &(String, Kind)| {
             let column = train.column(name)?;
@@ -173,7 +172,8 @@ impl TableEncoding {
             return Err(Error::data("TableEncoding::fit", message));
         }
         let mean = |values: &[f64]| {
-            // Halved first: the sum of two numbers may be too large.
+            // Each term is divided first, because the sum of the numbers may
+            // overflow.
             values.iter().map(|x| x / values.len() as f64).sum::<f64>()
         };
         let fill = match self.missing {
@@ -204,7 +204,7 @@ impl TableEncoding {
             let message = format!("column {name:?} has numbers too large to be scaled");
             return Err(Error::data("TableEncoding::fit", message));
         }
-        // A column that is always the same says nothing: it becomes 0.
+        // A constant column carries no information, and becomes 0.
         let scale = if scale > 0.0 { scale } else { 1.0 };
         Ok(Rule::Number { fill, shift, scale })
     }
@@ -220,13 +220,13 @@ fn numbers<'a>(name: &str, column: &'a Column) -> Result<&'a [f64]> {
             });
             let cells = cells(others);
             let why = if cells.is_empty() { "as it was read with `Csv::texts`" } else { &cells };
-            let message = format!("column {name:?} holds texts, expected numbers: {why}");
+            let message = format!("expected numbers in column {name:?}, got texts: {why}");
             Err(Error::argument("TableEncoding", message))
         }
     }
 }
 
-/// What was learnt about a column.
+/// The statistics of a column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Rule {
@@ -234,9 +234,10 @@ enum Rule {
     Categories { values: Vec<Option<Category>>, one_hot: bool },
 }
 
-/// Makes inputs of tables as [`TableEncoding::fit`] has learnt it.
+/// Converts tables to inputs, with the statistics that [`TableEncoding::fit`]
+/// computed.
 ///
-/// A predictor keeps it in the file of its model (see [`Preprocessing`]).
+/// A predictor stores it in the file of its model (see [`Preprocessing`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Encoder {
@@ -246,8 +247,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// What each input is: the name of a column, with the category where it
-    /// has one for each.
+    /// The name of each input: the name of a column, with the category for
+    /// one-hot inputs.
     pub fn input_names(&self) -> Vec<String> {
         let names = |(name, rule): &(String, Rule)| match rule {
             Rule::Categories { values, one_hot: true } => values
@@ -262,7 +263,7 @@ impl Encoder {
         self.rules.iter().flat_map(names).collect()
     }
 
-    /// The number of inputs of a row.
+    /// The number of inputs for a row.
     pub fn width(&self) -> usize {
         let width = |rule: &Rule| match rule {
             Rule::Categories { values, one_hot: true } => values.len(),
@@ -271,8 +272,8 @@ impl Encoder {
         self.rules.iter().map(|(_, rule)| width(rule)).sum()
     }
 
-    /// What a row of inputs was made of: each column with its value, as a
-    /// report shows them beside a mistake.
+    /// The values from which a row of inputs was made: each column with its
+    /// value, as a report shows them for a mistake.
     pub fn describe(&self, inputs: &[f32]) -> Vec<(String, String)> {
         let mut rest = inputs;
         let value = |(name, rule): &(String, Rule)| {
@@ -284,7 +285,7 @@ impl Encoder {
             rest = others;
             let value = match rule {
                 Rule::Number { shift, scale, .. } => {
-                    // As many digits as the inputs have.
+                    // With as many digits as the inputs have.
                     let number = f64::from(own[0]) * scale + shift;
                     format!("{}", (number * 1e4).round() / 1e4)
                 }
@@ -305,8 +306,8 @@ impl Encoder {
         self.rules.iter().map_while(value).collect()
     }
 
-    /// The number of categories of a column, which an embedding needs; `None`
-    /// for numbers and unknown columns.
+    /// The number of categories of a column, which is the size of an embedding;
+    /// `None` for columns of numbers and unknown columns.
     pub fn categories(&self, column: &str) -> Option<usize> {
         self.rules.iter().find_map(|(name, rule)| match rule {
             Rule::Categories { values, .. } if name == column => {
@@ -316,14 +317,14 @@ impl Encoder {
         })
     }
 
-    /// The inputs of a table's rows, of shape `[rows, inputs]`.
+    /// Converts the rows of a table to inputs of shape `[rows, inputs]`.
     ///
     /// # Errors
     ///
-    /// When a column is not there or does not hold numbers where it must, a
-    /// value is missing and that is an error, a category is unknown and that is
-    /// not allowed, or a column of categories holds numbers and held texts when
-    /// they were learnt: `"07"` and `"7"` are one number.
+    /// When a column does not exist, or must contain numbers but does not; when
+    /// a missing value is an error; when a category is unknown and this is not
+    /// allowed; or when a column of categories has numbers, but had texts in
+    /// the training part, where `"07"` and `"7"` are different.
     pub fn inputs(&self, table: &Table) -> Result<Tensor> {
         let width = self.width();
         let mut inputs = vec![0.0; table.len() * width];
@@ -347,15 +348,15 @@ impl Encoder {
                 Rule::Categories { values, one_hot } => {
                     for (row, out) in rows {
                         let value = category(name, column, row, self.missing)?;
-                        let place = match found(name, values, &value)? {
-                            Some(place) => place,
+                        let index = match found(name, values, &value)? {
+                            Some(index) => index,
                             None if self.allow_unknown => values.len(),
                             None => return Err(unknown(name, row, value.as_ref())),
                         };
-                        match out[start..].get_mut(place).filter(|_| place < values.len()) {
+                        match out[start..].get_mut(index).filter(|_| index < values.len()) {
                             Some(slot) if *one_hot => *slot = 1.0,
                             _ if *one_hot => {}
-                            _ => out[start] = place as f32,
+                            _ => out[start] = index as f32,
                         }
                     }
                     start += if *one_hot { values.len() } else { 1 };
@@ -365,13 +366,13 @@ impl Encoder {
         Tensor::from_vec(inputs, [table.len(), width])
     }
 
-    /// A data set of a table's rows with the numbers of a column as targets of
-    /// shape `[rows, 1]`.
+    /// A data set of the rows of a table, with the numbers of a column as
+    /// targets of shape `[rows, 1]`.
     ///
     /// # Errors
     ///
-    /// As [`inputs`](Self::inputs), and when the column does not hold numbers
-    /// or one is missing.
+    /// Those of [`inputs`](Self::inputs), and when the column does not contain
+    /// numbers or a value is missing.
     pub fn regression(&self, table: &Table, target: &str) -> Result<TensorDataset<f32>> {
         let targets = numbers(target, table.column(target)?)?;
         if let Some(row) = targets.iter().position(|number| number.is_nan()) {
@@ -381,26 +382,26 @@ impl Encoder {
         TensorDataset::new(self.inputs(table)?, Tensor::from_vec(targets, [table.len(), 1])?)
     }
 
-    /// A data set of a table's rows with the values of a column as classes,
-    /// numbered in their order in this table.
+    /// A data set of the rows of a table, with the values of a column as
+    /// classes. The labels follow the order of the values in this table.
     ///
-    /// Training and test parts have the same classes when each occurs in both;
-    /// [`classification_as`](Self::classification_as) takes them from one for
-    /// the other.
+    /// The labels of training and test part agree if all classes occur in both;
+    /// otherwise, use [`classification_as`](Self::classification_as) with the
+    /// classes of the training part.
     ///
     /// # Errors
     ///
-    /// As [`inputs`](Self::inputs), and when a class is missing.
+    /// Those of [`inputs`](Self::inputs), and when a class is missing.
     pub fn classification(&self, table: &Table, target: &str) -> Result<TensorDataset<i64>> {
         self.classification_as(table, target, &classes(table, target)?)
     }
 
-    /// As [`classification`](Self::classification), with the classes that are
-    /// given: [`classes`] of the training part, say.
+    /// Like [`classification`](Self::classification), with the given classes,
+    /// for example the [`classes`] of the training part.
     ///
     /// # Errors
     ///
-    /// As [`inputs`](Self::inputs), and when a row has another class.
+    /// Those of [`inputs`](Self::inputs), and when a row has another class.
     pub fn classification_as(
         &self,
         table: &Table,
@@ -451,12 +452,12 @@ impl Prepare<Table> for Encoder {
 }
 
 impl Table {
-    /// The values of a column as labels: each the index of its value among
-    /// `classes`, of shape `[rows]`.
+    /// The values of a column as labels of shape `[rows]`: the index of each
+    /// value among `classes`.
     ///
     /// # Errors
     ///
-    /// When there is no such column, or a row has no value there or another.
+    /// When there is no such column, or a row has no value or another one.
     pub fn labels(&self, column: &str, classes: &[String]) -> Result<Tensor<i64>> {
         let numbers: HashMap<&str, i64> = classes.iter().map(String::as_str).zip(0..).collect();
         let number = |value: &Category| numbers.get(value.to_string().as_str()).copied();
@@ -472,8 +473,8 @@ impl Table {
     }
 }
 
-/// The values of a table's column in ascending order (numbers by their size,
-/// texts by their letters), each once: the classes of a target.
+/// The distinct values of a column in ascending order (numbers by size, texts
+/// alphabetically), which are the classes of a target.
 ///
 /// # Errors
 ///

@@ -1,26 +1,26 @@
-//! Which line of a text a record begins in.
+//! The line numbers of records in a text.
 
-/// Counts the lines of a text up to the records in it, one after the other.
+/// Counts the lines up to each record.
 ///
-/// The reader's own count is that of the line in which the record before ended.
+/// The reader's own count is the line in which the previous record ended.
 pub(super) struct Lines<'a> {
     text: &'a [u8],
     comment: Option<u8>,
-    /// What was counted.
-    place: usize,
-    /// The line that `place` is in.
+    /// The number of bytes counted so far.
+    offset: usize,
+    /// The line that `offset` is in.
     line: usize,
 }
 
 impl<'a> Lines<'a> {
     pub(super) fn new(text: &'a [u8], comment: Option<u8>) -> Self {
-        Self { text, comment, place: 0, line: 1 }
+        Self { text, comment, offset: 0, line: 1 }
     }
 
-    /// The line of the first record from this byte on: line ends and comments
-    /// before it are not its own.
+    /// The line of the first record at or after this byte, without the line
+    /// ends and comments before it.
     pub(super) fn at(&mut self, byte: usize) -> usize {
-        while self.place < byte.min(self.text.len()) {
+        while self.offset < byte.min(self.text.len()) {
             self.step();
         }
         loop {
@@ -36,9 +36,9 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The text from the record on that was asked for last.
+    /// The text from the last requested record on.
     pub(super) fn rest(&self) -> &'a [u8] {
-        &self.text[self.place..]
+        &self.text[self.offset..]
     }
 
     fn step(&mut self) {
@@ -48,6 +48,6 @@ impl<'a> Lines<'a> {
             _ => false,
         };
         self.line += usize::from(ends);
-        self.place += 1;
+        self.offset += 1;
     }
 }

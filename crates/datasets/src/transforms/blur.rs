@@ -2,17 +2,17 @@
 
 use super::crop::Border;
 
-/// Blurs a plane of rows by a Gaussian of `sigma` pixels, cut off at three of
-/// them; the plane is mirrored at its ends.
+/// Blurs a plane of rows with a Gaussian of `sigma` pixels, cut off at three
+/// `sigma`; the plane is mirrored at its borders.
 pub(super) fn blur(plane: &mut [f32], [height, width]: [usize; 2], sigma: f64) {
     let weights = gaussian(sigma);
     let reach = weights.len() / 2;
     if reach == 0 || plane.is_empty() {
         return;
     }
-    let source = |place: usize, extent: usize| {
-        let place = place as isize - reach as isize;
-        Border::Reflect.source(place, extent).expect("a mirrored plane has no outside")
+    let source = |position: usize, extent: usize| {
+        let position = position as isize - reach as isize;
+        Border::Reflect.source(position, extent).expect("a mirrored plane has no outside")
     };
     let columns: Vec<usize> = (0..width + 2 * reach).map(|x| source(x, width)).collect();
     let mut wide = vec![0.0; width + 2 * reach];
@@ -30,7 +30,7 @@ pub(super) fn blur(plane: &mut [f32], [height, width]: [usize; 2], sigma: f64) {
     }
 }
 
-/// Sets `out` to the weighted sum of rows that are at least as long.
+/// Sets `out` to the weighted sum of rows, which are at least as long.
 fn weigh<'a>(out: &mut [f32], rows: impl Iterator<Item = (&'a [f32], f32)>) {
     out.fill(0.0);
     for (row, weight) in rows {
@@ -38,13 +38,13 @@ fn weigh<'a>(out: &mut [f32], rows: impl Iterator<Item = (&'a [f32], f32)>) {
     }
 }
 
-/// The weights of a Gaussian at whole numbers, which add up to 1.
+/// The weights of a Gaussian at integer positions, normalised to the sum 1.
 fn gaussian(sigma: f64) -> Vec<f32> {
     if sigma <= 0.0 {
         return vec![1.0];
     }
     let reach = (3.0 * sigma).ceil() as i32;
-    let weight = |place: i32| libm::exp(-0.5 * (f64::from(place) / sigma).powi(2));
+    let weight = |position: i32| libm::exp(-0.5 * (f64::from(position) / sigma).powi(2));
     let weights: Vec<f64> = (-reach..=reach).map(weight).collect();
     let total: f64 = weights.iter().sum();
     weights.into_iter().map(|weight| (weight / total) as f32).collect()

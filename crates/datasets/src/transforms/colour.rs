@@ -1,27 +1,27 @@
-//! Colours: brightness, contrast, saturation and hue, grey, and the numbers
-//! that a network wants.
+//! Transforms of colours: brightness, contrast, saturation and hue, greyscale,
+//! and conversion to floats.
 
 use dendra_tensor::{Error, Result, Rng};
 
 use super::{Image, Pixel, Transform, between, check_range};
 
-/// How much of each colour the eye sees as brightness (ITU-R BT.601).
+/// The weights of red, green and blue in luminance (ITU-R BT.601).
 const LUMA: [f32; 3] = [0.2989, 0.587, 0.114];
 
-/// Colours come in one channel or three.
-fn check_colours(place: &str, shape: [usize; 3]) -> Result<()> {
+/// Checks that an image has one or three channels.
+fn check_colours(context: &str, shape: [usize; 3]) -> Result<()> {
     if matches!(shape[0], 1 | 3) {
         return Ok(());
     }
     let message = format!("expected an image of 1 or 3 channels, got shape {shape:?}");
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }
 
 /// Changes brightness, contrast, saturation and hue by random amounts, in
-/// random order; torchvision's `ColorJitter`. Everything is off unless set.
+/// random order, like torchvision's `ColorJitter`. By default, nothing changes.
 ///
 /// Images have one channel, of which only brightness and contrast change, or
-/// three: red, green, blue.
+/// three: red, green and blue.
 #[derive(Clone, Debug)]
 pub struct ColorJitter {
     brightness: (f64, f64),
@@ -31,36 +31,37 @@ pub struct ColorJitter {
 }
 
 impl ColorJitter {
-    /// Changes nothing yet.
+    /// A transform that changes nothing.
     pub fn new() -> Self {
         let off = (1.0, 1.0);
         Self { brightness: off, contrast: off, saturation: off, hue: (0.0, 0.0) }
     }
 
-    /// Multiplies by a factor between `1 - amount` (0 at least) and
-    /// `1 + amount`.
+    /// Multiplies by a factor between `1 - amount` (at least 0) and `1 +
+    /// amount`.
     #[must_use]
     pub fn brightness(mut self, amount: f64) -> Self {
         self.brightness = around_one(amount);
         self
     }
 
-    /// Moves away from the mean grey, or towards it, by such a factor.
+    /// Scales the difference from the mean grey by such a factor.
     #[must_use]
     pub fn contrast(mut self, amount: f64) -> Self {
         self.contrast = around_one(amount);
         self
     }
 
-    /// Moves away from each pixel's grey, or towards it, by such a factor.
+    /// Scales the difference from the grey value of each pixel by such a
+    /// factor.
     #[must_use]
     pub fn saturation(mut self, amount: f64) -> Self {
         self.saturation = around_one(amount);
         self
     }
 
-    /// Turns the circle of hues by up to so much of a turn either way, 0.5 at
-    /// most.
+    /// Rotates the hue by up to this share of a full circle either way, at most
+    /// 0.5.
     #[must_use]
     pub fn hue(mut self, amount: f64) -> Self {
         self.hue = (-amount, amount);
@@ -82,12 +83,12 @@ impl<P: Pixel> Transform<P> for ColorJitter {
     type Output = P;
 
     fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
-        let place = "ColorJitter";
-        check_colours(place, shape)?;
-        check_range(place, "brightness", self.brightness, 0.0..=1e6)?;
-        check_range(place, "contrast", self.contrast, 0.0..=1e6)?;
-        check_range(place, "saturation", self.saturation, 0.0..=1e6)?;
-        check_range(place, "hue", self.hue, -0.5..=0.5)?;
+        let context = "ColorJitter";
+        check_colours(context, shape)?;
+        check_range(context, "brightness", self.brightness, 0.0..=1e6)?;
+        check_range(context, "contrast", self.contrast, 0.0..=1e6)?;
+        check_range(context, "saturation", self.saturation, 0.0..=1e6)?;
+        check_range(context, "hue", self.hue, -0.5..=0.5)?;
         Ok(shape)
     }
 
@@ -114,7 +115,7 @@ impl<P: Pixel> Transform<P> for ColorJitter {
     }
 }
 
-/// The grey of each pixel.
+/// The grey value of each pixel.
 fn greys(image: &Image<f32>) -> Vec<f32> {
     let planes: Vec<_> = image.planes().collect();
     match planes[..] {
@@ -157,15 +158,15 @@ fn hue(image: &mut Image<f32>, turn: f32) {
     }
 }
 
-/// A colour whose hue is turned on by so much of a circle; saturation and
-/// value stay.
+/// Rotates the hue of a colour by this share of a full circle; saturation and
+/// value do not change.
 fn turned([r, g, b]: [f32; 3], turn: f32) -> [f32; 3] {
     let (value, low) = (r.max(g).max(b), r.min(g).min(b));
     let chroma = value - low;
     if chroma <= 0.0 {
         return [r, g, b];
     }
-    // The hue in sixths of a circle, from red.
+    // The hue in sixths of a circle, starting from red.
     let sixths = if value == r {
         (g - b) / chroma
     } else if value == g {
@@ -175,26 +176,26 @@ fn turned([r, g, b]: [f32; 3], turn: f32) -> [f32; 3] {
     };
     let sixths = sixths + 6.0 * turn;
     [5.0, 3.0, 1.0].map(|offset| {
-        let place = sixths + offset;
-        let place = place - 6.0 * (place / 6.0).floor();
-        value - chroma * place.min(4.0 - place).clamp(0.0, 1.0)
+        let position = sixths + offset;
+        let position = position - 6.0 * (position / 6.0).floor();
+        value - chroma * position.min(4.0 - position).clamp(0.0, 1.0)
     })
 }
 
-/// Red, green and blue to one channel of grey; torchvision's `Grayscale`.
-/// An image of one channel stays as it is.
+/// Converts red, green and blue to one grey channel, like torchvision's
+/// `Grayscale`. An image with one channel does not change.
 #[derive(Clone, Debug, Default)]
 pub struct Grayscale {
     keep_channels: bool,
 }
 
 impl Grayscale {
-    /// To one channel.
+    /// A transform to one channel.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether to keep three channels, which then are the same.
+    /// Whether to keep three channels, which are then equal.
     #[must_use]
     pub fn keep_channels(mut self, keep: bool) -> Self {
         self.keep_channels = keep;
@@ -225,8 +226,8 @@ impl<P: Pixel> Transform<P> for Grayscale {
     }
 }
 
-/// Bytes to floats in [0, 1]; floats stay as they are. torchvision's
-/// `ToDtype(float32, scale=True)`.
+/// Converts bytes to floats in [0, 1]; floats do not change. It is
+/// torchvision's `ToDtype(float32, scale=True)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ToFloat;
 
@@ -242,8 +243,8 @@ impl<P: Pixel> Transform<P> for ToFloat {
     }
 }
 
-/// `(value - mean) / std` with one mean and one standard deviation for each
-/// channel; torchvision's `Normalize`. For floats: see [`ToFloat`].
+/// `(value - mean) / std`, with one mean and one standard deviation for each
+/// channel, like torchvision's `Normalize`. It is for floats; see [`ToFloat`].
 #[derive(Clone, Debug)]
 pub struct Normalize {
     mean: Vec<f32>,
@@ -251,12 +252,13 @@ pub struct Normalize {
 }
 
 impl Normalize {
-    /// With these means and standard deviations, one for each channel.
+    /// A transform with these means and standard deviations, one for each
+    /// channel.
     ///
     /// # Errors
     ///
-    /// When they differ in number, one is not finite, or a standard deviation
-    /// is not above 0.
+    /// When their numbers differ, one is not finite, or a standard deviation is
+    /// not above 0.
     pub fn new(mean: impl Into<Vec<f32>>, std: impl Into<Vec<f32>>) -> Result<Self> {
         let (mean, std) = (mean.into(), std.into());
         crate::images::check_moments("Normalize", &mean, &std, mean.len())?;

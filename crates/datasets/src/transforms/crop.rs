@@ -1,35 +1,35 @@
-//! Crops and flips: pixels in other places.
+//! Crops and flips.
 
 use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use super::{Image, Pixel, Transform, check_probability};
 
-/// What lies outside an image.
+/// The values outside an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Border {
-    /// This value.
+    /// A constant.
     Constant(f32),
-    /// The nearest pixel of the image.
+    /// The value of the nearest pixel.
     Replicate,
-    /// The image mirrored at its outermost pixels: d c b | a b c d | c b a.
+    /// The image, mirrored at its outermost pixels: d c b | a b c d | c b a.
     Reflect,
 }
 
 impl Border {
-    /// The place along an axis of `extent` pixels that stands for `place`;
-    /// `None` when it is outside of everything.
-    pub(super) fn source(self, place: isize, extent: usize) -> Option<usize> {
+    /// The position along an axis of `extent` pixels whose value is used for
+    /// `position`; `None` for a constant border.
+    pub(super) fn source(self, position: isize, extent: usize) -> Option<usize> {
         let last = extent as isize - 1;
         match self {
-            _ if (0..=last).contains(&place) => Some(place as usize),
+            _ if (0..=last).contains(&position) => Some(position as usize),
             _ if extent == 0 => None,
             Self::Constant(_) => None,
-            Self::Replicate => Some(place.clamp(0, last) as usize),
+            Self::Replicate => Some(position.clamp(0, last) as usize),
             Self::Reflect if last == 0 => Some(0),
             Self::Reflect => {
-                let place = place.rem_euclid(2 * last);
-                Some(place.min(2 * last - place) as usize)
+                let position = position.rem_euclid(2 * last);
+                Some(position.min(2 * last - position) as usize)
             }
         }
     }
@@ -42,8 +42,8 @@ impl Border {
     }
 }
 
-/// The part of an image of this size that begins at `top` and `left`, which may
-/// lie outside.
+/// The part of an image of this size that begins at `top` and `left`. It may
+/// extend beyond the image.
 pub(super) fn crop<P: Pixel>(
     image: &Image<P>,
     (top, left): (isize, isize),
@@ -52,7 +52,7 @@ pub(super) fn crop<P: Pixel>(
 ) -> Image<P> {
     let [channels, rows, columns] = image.shape();
     let fill = P::from_f32(border.fill());
-    // The columns that are inside: copied in one piece.
+    // The columns inside the image are copied in one piece.
     let begin = left.min(0).unsigned_abs().min(width);
     let end = (columns as isize - left).clamp(begin as isize, width as isize) as usize;
     Image::build([channels, height, width], |out| {
@@ -81,11 +81,11 @@ pub(super) fn crop<P: Pixel>(
     })
 }
 
-/// A part of the image, at a random place; torchvision's `RandomCrop`.
+/// Crops a part at a random position, like torchvision's `RandomCrop`.
 #[derive(Clone, Debug, Setters)]
 pub struct RandomCrop {
     size: [usize; 2],
-    /// The number of pixels added on all sides first.
+    /// The number of pixels added on all sides before cropping.
     #[set(default = 0)]
     padding: usize,
     /// The values of the padding.
@@ -94,12 +94,12 @@ pub struct RandomCrop {
 }
 
 impl RandomCrop {
-    /// A square part of so many pixels.
+    /// Crops a square of this size in pixels.
     pub fn new(size: usize) -> Self {
         Self::with_defaults([size; 2])
     }
 
-    /// A part of this height and width.
+    /// Crops this height and width.
     #[must_use]
     pub fn size(mut self, height: usize, width: usize) -> Self {
         self.size = [height, width];
@@ -116,7 +116,7 @@ impl<P: Pixel> Transform<P> for RandomCrop {
         if self.size[0] > padded[0] || self.size[1] > padded[1] || self.padding > 1 << 20 {
             let [h, w] = self.size;
             let message = format!(
-                "cannot cut {h}×{w} pixels out of {height}×{width} with {} around them",
+                "cannot crop {h}×{w} pixels from {height}×{width} with a padding of {}",
                 self.padding
             );
             return Err(Error::shape("RandomCrop", message));
@@ -126,31 +126,31 @@ impl<P: Pixel> Transform<P> for RandomCrop {
 
     fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
         let [_, height, width] = image.shape();
-        let mut place = |extent: usize, size: usize| {
+        let mut position = |extent: usize, size: usize| {
             rng.below(extent + 2 * self.padding - size + 1) as isize - self.padding as isize
         };
-        let place = (place(height, self.size[0]), place(width, self.size[1]));
-        if place == (0, 0) && self.size == [height, width] {
+        let position = (position(height, self.size[0]), position(width, self.size[1]));
+        if position == (0, 0) && self.size == [height, width] {
             return image;
         }
-        crop(&image, place, self.size, self.border)
+        crop(&image, position, self.size, self.border)
     }
 }
 
-/// The middle of the image; zeros around it where it is smaller;
-/// torchvision's `CenterCrop`.
+/// Crops the centre of the image, like torchvision's `CenterCrop`. A smaller
+/// image is padded with zeros.
 #[derive(Clone, Debug)]
 pub struct CenterCrop {
     size: [usize; 2],
 }
 
 impl CenterCrop {
-    /// A square of so many pixels.
+    /// Crops a square of this size in pixels.
     pub fn new(size: usize) -> Self {
         Self { size: [size; 2] }
     }
 
-    /// A part of this height and width.
+    /// Crops this height and width.
     #[must_use]
     pub fn size(mut self, height: usize, width: usize) -> Self {
         self.size = [height, width];
@@ -167,13 +167,13 @@ impl<P: Pixel> Transform<P> for CenterCrop {
 
     fn apply(&self, image: Image<P>, _: &mut Rng) -> Image<P> {
         let [_, height, width] = image.shape();
-        let place = |extent: usize, size: usize| (extent as isize - size as isize) / 2;
-        let place = (place(height, self.size[0]), place(width, self.size[1]));
-        crop(&image, place, self.size, Border::Constant(0.0))
+        let position = |extent: usize, size: usize| (extent as isize - size as isize) / 2;
+        let position = (position(height, self.size[0]), position(width, self.size[1]));
+        crop(&image, position, self.size, Border::Constant(0.0))
     }
 }
 
-/// Mirrors the image left to right; torchvision's `RandomHorizontalFlip`.
+/// Mirrors the image horizontally, like torchvision's `RandomHorizontalFlip`.
 #[derive(Clone, Debug)]
 pub struct RandomHorizontalFlip {
     probability: f64,
@@ -201,7 +201,7 @@ impl<P: Pixel> Transform<P> for RandomHorizontalFlip {
     }
 }
 
-/// Mirrors the image top to bottom; torchvision's `RandomVerticalFlip`.
+/// Mirrors the image vertically, like torchvision's `RandomVerticalFlip`.
 #[derive(Clone, Debug)]
 pub struct RandomVerticalFlip {
     probability: f64,

@@ -9,11 +9,11 @@ use super::{Image, Pixel, Transform};
 use crate::dataset::{Batch, Dataset};
 use crate::draw::Draw;
 
-/// Another data set of images with a [`Transform`] applied to each; see
+/// Another data set of images, with a [`Transform`] applied to each; see
 /// [`transforms`](crate::transforms) for an example.
 ///
-/// [`Dataset::batch`] draws what is random as seed 0 and epoch 0 have it; a
-/// loader draws anew in every epoch.
+/// [`Dataset::batch`] uses the random numbers of seed 0 and epoch 0; a loader
+/// draws new ones in every epoch.
 #[derive(Clone, Debug)]
 pub struct TransformDataset<D, T> {
     dataset: D,
@@ -26,12 +26,12 @@ where
     D: Dataset<Input = Tensor<P>>,
     T: Transform<P>,
 {
-    /// The images of `dataset`, of shape `[channels, height, width]`, after
-    /// `transform`.
+    /// The images of `dataset`, of shape `[channels, height, width]`, changed
+    /// by `transform`.
     ///
     /// # Errors
     ///
-    /// When the inputs are no images or the transform refuses their shape.
+    /// When the inputs are not images, or the transform rejects their shape.
     pub fn new(dataset: D, transform: T) -> Result<Self> {
         let shape = dataset.input_shape();
         let &[channels, height, width] = &shape[..] else {
@@ -54,23 +54,23 @@ where
             return Err(Error::shape("TransformDataset", message));
         };
         if samples != indices.len() {
-            let message = format!("asked for {} samples, got {samples}", indices.len());
+            let message = format!("expected {} samples, got {samples}", indices.len());
             return Err(Error::data("TransformDataset", message));
         }
         let shape = [channels, height, width];
-        // Images of one data set are of one size.
+        // All images of a data set must have the same size.
         if self.transform.output_shape(shape)? != self.output_shape {
-            let message = format!("an image has shape {shape:?}, unlike the others");
+            let message = format!("expected images of the same shape, got one of shape {shape:?}");
             return Err(Error::shape("TransformDataset", message));
         }
         let images = images.contiguous();
         let pixels = images.as_slice().expect("it is contiguous");
         let size: usize = shape.iter().product();
         let fits = AtomicBool::new(true);
-        let one = |place: usize, out: &mut [T::Output]| {
-            let image = Image::new(shape, pixels[place * size..][..size].to_vec())
+        let one = |position: usize, out: &mut [T::Output]| {
+            let image = Image::new(shape, pixels[position * size..][..size].to_vec())
                 .expect("the slice has the shape's length");
-            let image = self.transform.apply(image, &mut draw.rng(indices[place]));
+            let image = self.transform.apply(image, &mut draw.rng(indices[position]));
             if image.shape() == self.output_shape {
                 out.copy_from_slice(image.pixels());
             } else {
@@ -82,20 +82,23 @@ where
         let size = channels * height * width;
         let changed = Tensor::build([samples, channels, height, width], |out| {
             if draw.is_background() {
-                out.chunks_mut(size.max(1)).enumerate().for_each(|(place, out)| one(place, out));
+                out.chunks_mut(size.max(1))
+                    .enumerate()
+                    .for_each(|(position, out)| one(position, out));
             } else {
                 parallel::for_each_chunk(out, size, COST, one);
             }
         });
         if !fits.into_inner() {
-            let message = "an image came out in another shape than the transform announced";
+            let message =
+                "the transform returned an image of another shape than its `output_shape`";
             return Err(Error::shape("TransformDataset", message));
         }
         Ok(changed)
     }
 }
 
-/// About how many elementary steps a pixel takes.
+/// The approximate number of elementary steps for a pixel.
 const COST: usize = 16;
 
 impl<D, T, P: Pixel> Dataset for TransformDataset<D, T>

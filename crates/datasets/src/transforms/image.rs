@@ -1,16 +1,17 @@
-//! [`Image`]: what transforms work on, with bytes or floats as [`Pixel`]s.
+//! [`Image`]: the value that transforms change, with bytes or floats as
+//! [`Pixel`]s.
 
 use dendra_tensor::{Element, Error, Result, Shape};
 
 /// The number type of an image.
 pub trait Pixel: Element {
-    /// What white is: 255 for bytes, 1 for floats.
+    /// The value of white: 255 for bytes, 1 for floats.
     const BOUND: f32;
 
     /// The value as a float.
     fn to_f32(self) -> f32;
 
-    /// The nearest value to a float; bytes are limited to 0 to 255.
+    /// The nearest value to a float. Bytes are limited to 0 to 255.
     fn from_f32(value: f32) -> Self;
 }
 
@@ -24,7 +25,7 @@ impl Pixel for u8 {
 
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
-        // The conversion rounds down and limits.
+        // The conversion rounds down and saturates.
         (value + 0.5) as u8
     }
 }
@@ -43,7 +44,7 @@ impl Pixel for f32 {
     }
 }
 
-/// An image: channels of rows of pixels.
+/// An image: channels, each of rows of pixels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image<P> {
     shape: [usize; 3],
@@ -51,29 +52,30 @@ pub struct Image<P> {
 }
 
 impl<P: Pixel> Image<P> {
-    /// An image of channels, height and width, its pixels channel by channel
-    /// and row by row.
+    /// An image with this number of channels, height and width, and its pixels,
+    /// channel by channel and row by row.
     ///
     /// # Errors
     ///
-    /// When there are not as many pixels as the shape says.
+    /// When the number of pixels does not match the shape.
     pub fn new(shape: [usize; 3], pixels: Vec<P>) -> Result<Self> {
         let expected = Shape::from(shape);
         if expected.checked_elements() != Some(pixels.len()) {
-            let message = format!("shape {expected} does not hold {} pixels", pixels.len());
+            let message = format!("expected the pixels of shape {expected}, got {}", pixels.len());
             return Err(Error::shape("Image::new", message));
         }
         Ok(Self { shape, pixels })
     }
 
-    /// An image of this shape whose pixels `fill` writes, starting from zeros.
+    /// An image of this shape whose pixels, initially zeros, are written by
+    /// `fill`.
     pub(crate) fn build(shape: [usize; 3], fill: impl FnOnce(&mut [P])) -> Self {
         let mut pixels = vec![P::default(); shape.iter().product()];
         fill(&mut pixels);
         Self { shape, pixels }
     }
 
-    /// Channels, height and width.
+    /// The number of channels, the height and the width.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
     }
@@ -83,12 +85,12 @@ impl<P: Pixel> Image<P> {
         &self.pixels
     }
 
-    /// The pixels, to be written.
+    /// The pixels, mutable.
     pub fn pixels_mut(&mut self) -> &mut [P] {
         &mut self.pixels
     }
 
-    /// The pixels alone.
+    /// The pixels, which consumes the image.
     pub fn into_pixels(self) -> Vec<P> {
         self.pixels
     }
@@ -98,24 +100,25 @@ impl<P: Pixel> Image<P> {
         self.pixels.chunks_exact(self.plane_len())
     }
 
-    /// The channels, to be written.
+    /// The channels, mutable.
     pub fn planes_mut(&mut self) -> impl Iterator<Item = &mut [P]> {
         let length = self.plane_len();
         self.pixels.chunks_exact_mut(length)
     }
 
-    /// The rows of all channels, to be written.
+    /// The rows of all channels, mutable.
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [P]> {
         let width = self.shape[2].max(1);
         self.pixels.chunks_exact_mut(width)
     }
 
-    /// The same image with other pixels.
+    /// An image of the same shape with changed pixels.
     pub(crate) fn map<Q: Pixel>(&self, f: impl Fn(P) -> Q) -> Image<Q> {
         Image { shape: self.shape, pixels: self.pixels.iter().map(|&pixel| f(pixel)).collect() }
     }
 
-    /// At least 1, so that an image without pixels has no channels to cut.
+    /// At least 1, so that an image without pixels has no channels and
+    /// splitting it does not panic.
     fn plane_len(&self) -> usize {
         (self.shape[1] * self.shape[2]).max(1)
     }

@@ -1,20 +1,21 @@
-//! Soft targets, and samples mixed with others: [`LabelSmoothing`], [`MixUp`]
-//! and [`CutMix`].
+//! Soft targets and mixed samples: [`LabelSmoothing`], [`MixUp`] and
+//! [`CutMix`].
 //!
-//! The partner of a sample is drawn from the whole data set and depends, as
-//! all else, on seed, epoch and index alone; it need not be in the same batch.
+//! The sample that is mixed with another, its partner, is drawn from the whole
+//! data set. Like every random change, it depends only on seed, epoch and
+//! index; it need not be in the same batch.
 
 use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
 
 use crate::dataset::{Batch, Dataset};
 use crate::draw::Draw;
 
-/// Another data set whose class labels become the probabilities of all
-/// classes, of shape `[batch, classes]`: `1 - smoothing` for the label, and
-/// `smoothing` spread evenly over all classes, the label among them.
+/// Another data set whose class labels become probabilities of all classes, of
+/// shape `[batch, classes]`: `1 - smoothing` for the label, plus `smoothing`
+/// spread evenly over all classes, including the label.
 ///
-/// With a smoothing of 0 this is one-hot encoding. C. Szegedy et al.:
-/// "Rethinking the inception architecture for computer vision", CVPR 2016.
+/// A smoothing of 0 is one-hot encoding. C. Szegedy et al.: "Rethinking the
+/// inception architecture for computer vision", CVPR 2016.
 ///
 /// ```
 /// use dendra_datasets::Dataset;
@@ -42,14 +43,14 @@ impl<D: Dataset<Target = Tensor<i64>>> LabelSmoothing<D> {
     /// When `smoothing` is not between 0 and 1, or the targets are not class
     /// labels.
     pub fn new(dataset: D, smoothing: f64) -> Result<Self> {
-        let place = "LabelSmoothing::new";
+        let context = "LabelSmoothing::new";
         if !(0.0..=1.0).contains(&smoothing) {
             let message = format!("`smoothing` must be between 0 and 1, got {smoothing}");
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let Some(classes) = dataset.classes() else {
-            let message = "expected class labels, but the data set has no number of classes";
-            return Err(Error::argument(place, message));
+            let message = "expected a data set of class labels with a known number of classes";
+            return Err(Error::argument(context, message));
         };
         Ok(Self { dataset, classes, smoothing: smoothing as f32 })
     }
@@ -92,7 +93,8 @@ impl<D: Dataset<Target = Tensor<i64>>> Dataset for LabelSmoothing<D> {
     }
 }
 
-/// A sample's partner, its own share, and the stream to draw more from.
+/// A sample's partner, the share of the sample, and the random stream for
+/// further numbers.
 struct Mixture {
     partner: usize,
     share: f64,
@@ -109,7 +111,7 @@ fn mixtures(indices: &[usize], len: usize, alpha: f64, draw: &Draw) -> Vec<Mixtu
     indices.iter().map(one).collect()
 }
 
-/// The samples of a batch and the partners that are drawn for them.
+/// The samples of a batch, and their partners.
 fn with_partners<D: Dataset>(
     dataset: &D,
     alpha: f64,
@@ -123,22 +125,22 @@ fn with_partners<D: Dataset>(
     Ok((mixtures, samples, others))
 }
 
-fn check_alpha(place: &str, alpha: f64) -> Result<()> {
+fn check_alpha(context: &str, alpha: f64) -> Result<()> {
     if alpha.is_finite() && alpha > 0.0 {
         return Ok(());
     }
-    Err(Error::argument(place, format!("`alpha` must be finite and above 0, got {alpha}")))
+    Err(Error::argument(context, format!("`alpha` must be finite and above 0, got {alpha}")))
 }
 
-/// A number of the Beta distribution with two equal parameters.
+/// A random number from the Beta distribution with two equal parameters.
 fn beta(alpha: f64, rng: &mut Rng) -> f64 {
     let (a, b) = (log_gamma_variate(alpha, rng), log_gamma_variate(alpha, rng));
-    // In logarithms, because both may be too small to divide.
+    // Logarithms are used because both numbers may be too small to divide.
     1.0 / (1.0 + libm::exp(b - a))
 }
 
-/// The logarithm of a number of the Gamma distribution. G. Marsaglia and
-/// W. Tsang: "A simple method for generating gamma variables", ACM
+/// The logarithm of a random number from the Gamma distribution. G. Marsaglia
+/// and W. Tsang: "A simple method for generating gamma variables", ACM
 /// Transactions on Mathematical Software 26(3), 2000.
 fn log_gamma_variate(shape: f64, rng: &mut Rng) -> f64 {
     if shape < 1.0 {
@@ -157,7 +159,7 @@ fn log_gamma_variate(shape: f64, rng: &mut Rng) -> f64 {
     }
 }
 
-/// Mixes each row with another by a share.
+/// Mixes each row with another one in the given proportion.
 fn blend(own: &Tensor, other: &Tensor, shares: impl Fn(usize) -> f32) -> Tensor {
     let (own, other) = (own.contiguous(), other.contiguous());
     let (own, other) = (&own, other.as_slice().expect("it is contiguous"));
@@ -174,12 +176,12 @@ fn blend(own: &Tensor, other: &Tensor, shares: impl Fn(usize) -> f32) -> Tensor 
     })
 }
 
-/// Another data set each of whose samples is mixed with a random other one:
-/// inputs and targets become `λ · own + (1 - λ) · other`, with λ from
-/// Beta(α, α).
+/// Another data set in which each sample is mixed with a random other one:
+/// inputs and targets become `λ · own + (1 - λ) · other`, with λ from Beta(α,
+/// α).
 ///
-/// Targets are numbers: class labels need [`LabelSmoothing`] first. H. Zhang
-/// et al.: "mixup: Beyond empirical risk minimization", ICLR 2018.
+/// Targets must be numbers: apply [`LabelSmoothing`] to class labels first. H.
+/// Zhang et al.: "mixup: Beyond empirical risk minimization", ICLR 2018.
 ///
 /// ```
 /// use dendra_datasets::transforms::{LabelSmoothing, MixUp};
@@ -198,8 +200,8 @@ pub struct MixUp<D> {
 }
 
 impl<D: Dataset<Input = Tensor, Target = Tensor>> MixUp<D> {
-    /// Mixes the samples of `dataset`, the more the larger `alpha` is; the
-    /// paper has 0.1 to 0.4.
+    /// Mixes the samples of `dataset`, more strongly for larger `alpha`; the
+    /// paper uses 0.1 to 0.4.
     ///
     /// # Errors
     ///
@@ -238,13 +240,14 @@ impl<D: Dataset<Input = Tensor, Target = Tensor>> Dataset for MixUp<D> {
     }
 }
 
-/// Another data set of images, in each of which a rectangle is replaced by
-/// that of a random other one; targets are mixed by area.
+/// Another data set of images, in each of which a rectangle is replaced by that
+/// of a random other image. The targets are mixed in proportion to the areas.
 ///
-/// The rectangle's share of the area is 1 − λ before it is cut off at the
-/// image's edge, with λ from Beta(α, α). Targets are numbers: class labels need
-/// [`LabelSmoothing`] first. S. Yun et al.: "CutMix: Regularization strategy to
-/// train strong classifiers with localizable features", ICCV 2019.
+/// The rectangle has the share 1 − λ of the area before it is cut off at the
+/// border of the image, with λ from Beta(α, α). Targets must be numbers: apply
+/// [`LabelSmoothing`] to class labels first. S. Yun et al.: "CutMix:
+/// Regularization strategy to train strong classifiers with localizable
+/// features", ICCV 2019.
 #[derive(Clone, Debug)]
 pub struct CutMix<D> {
     dataset: D,
@@ -252,11 +255,11 @@ pub struct CutMix<D> {
 }
 
 impl<D: Dataset<Input = Tensor, Target = Tensor>> CutMix<D> {
-    /// Mixes the images of `dataset`; the paper has an `alpha` of 1.
+    /// Mixes the images of `dataset`; the paper uses an `alpha` of 1.
     ///
     /// # Errors
     ///
-    /// When `alpha` is not finite and above 0, or the inputs are no images.
+    /// When `alpha` is not finite and above 0, or the inputs are not images.
     pub fn new(dataset: D, alpha: f64) -> Result<Self> {
         check_alpha("CutMix::new", alpha)?;
         let shape = dataset.input_shape();
@@ -293,7 +296,7 @@ impl<D: Dataset<Input = Tensor, Target = Tensor>> Dataset for CutMix<D> {
         let size = shape.elements();
         if x.shape()[1..] != shape[..] || other_x.shape() != x.shape() {
             let message =
-                format!("the data set announced images of shape {shape}, it gave {}", x.shape());
+                format!("expected images of shape {shape} from the data set, got {}", x.shape());
             return Err(Error::shape("CutMix", message));
         }
         let other_x = other_x.contiguous();

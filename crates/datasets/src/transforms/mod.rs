@@ -1,11 +1,9 @@
-//! Transforms: images made ready for a network, and changed at random so that
-//! it sees more of them.
+//! Transforms of images: preprocessing, and random changes (augmentation).
 //!
-//! A [`Transform`] takes an [`Image`] of bytes or of floats to another. A
-//! tuple of transforms is a transform that applies them in order, and a
-//! [`TransformDataset`] applies one to the samples of a data set. What is
-//! random in it depends on seed, epoch and index alone; see
-//! [`Draw`](crate::Draw).
+//! A [`Transform`] converts an [`Image`] of bytes or floats to another. A tuple
+//! of transforms applies them in order, and a [`TransformDataset`] applies one
+//! to the samples of a data set. The random changes depend only on seed, epoch
+//! and index; see [`Draw`](crate::Draw).
 //!
 //! ```
 //! use dendra_datasets::transforms::{Normalize, RandomCrop, RandomHorizontalFlip, ToFloat};
@@ -24,8 +22,8 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 //!
-//! Names and defaults are torchvision's. Values of float images are expected in
-//! [0, 1] by the transforms of colours and noise.
+//! Names and defaults are those of torchvision. The transforms of colours and
+//! noise expect values in [0, 1] for float images.
 
 mod blur;
 mod colour;
@@ -50,15 +48,15 @@ pub(crate) use resize::resize;
 pub use resize::{RandomResizedCrop, Resize};
 pub use warp::{Affine, ElasticTransform, RandomAffine, RandomRotation};
 
-/// A change of an image, random or not.
+/// A change of an image, which may be random.
 ///
-/// One's own, which here works on images of any pixels:
+/// A transform of your own, here for images of any pixel type:
 ///
 /// ```
 /// use dendra_datasets::transforms::{Image, Pixel, Transform};
 /// use dendra_tensor::{Result, Rng};
 ///
-/// /// Dark becomes bright and bright dark.
+/// /// Inverts the brightness.
 /// struct Invert;
 ///
 /// impl<P: Pixel> Transform<P> for Invert {
@@ -82,20 +80,21 @@ pub trait Transform<P: Pixel>: Send + Sync {
     /// The pixels of the changed image.
     type Output: Pixel;
 
-    /// The channels, height and width that images of this shape get.
+    /// The number of channels, the height and the width of the result for
+    /// images of this shape.
     ///
     /// # Errors
     ///
-    /// When such an image cannot be changed so.
+    /// When such an image cannot be changed.
     fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]>;
 
-    /// The changed image, of the shape that
-    /// [`output_shape`](Transform::output_shape) gives. Everything random
-    /// comes from `rng`.
+    /// The changed image, of the shape from
+    /// [`output_shape`](Transform::output_shape). All random numbers come from
+    /// `rng`.
     fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<Self::Output>;
 }
 
-/// Transforms one after the other.
+/// A sequence of transforms.
 macro_rules! in_order {
     ($first:ident $last:ident; $($name:ident after $before:ident),*) => {
         impl<P: Pixel, $first, $($name),*> Transform<P> for ($first, $($name),*)
@@ -144,7 +143,7 @@ impl<P: Pixel> Transform<P> for () {
     }
 }
 
-/// Transforms one after the other that are chosen when the program runs.
+/// A sequence of transforms that is chosen at run time.
 impl<P: Pixel> Transform<P> for Vec<Box<dyn Transform<P, Output = P>>> {
     type Output = P;
 
@@ -157,7 +156,7 @@ impl<P: Pixel> Transform<P> for Vec<Box<dyn Transform<P, Output = P>>> {
     }
 }
 
-/// Another transform, applied to some of the images.
+/// Another transform, applied to a random part of the images.
 #[derive(Clone, Debug)]
 pub struct RandomApply<T> {
     transform: T,
@@ -165,7 +164,7 @@ pub struct RandomApply<T> {
 }
 
 impl<T> RandomApply<T> {
-    /// Applies `transform`, which must leave shapes as they are, with this
+    /// Applies `transform`, which must not change the shape, with this
     /// probability.
     pub fn new(transform: T, probability: f64) -> Self {
         Self { transform, probability }
@@ -180,7 +179,7 @@ impl<P: Pixel, T: Transform<P, Output = P>> Transform<P> for RandomApply<T> {
         let changed = self.transform.output_shape(shape)?;
         if changed != shape {
             let message = format!(
-                "expected a transform that keeps the shape, this one takes {shape:?} to {changed:?}"
+                "expected a transform that keeps the shape {shape:?}, got one to {changed:?}"
             );
             return Err(Error::argument("RandomApply", message));
         }
@@ -192,17 +191,17 @@ impl<P: Pixel, T: Transform<P, Output = P>> Transform<P> for RandomApply<T> {
     }
 }
 
-fn check_probability(place: &str, probability: f64) -> Result<()> {
+fn check_probability(context: &str, probability: f64) -> Result<()> {
     if (0.0..=1.0).contains(&probability) {
         return Ok(());
     }
     let message = format!("the probability must be between 0 and 1, got {probability}");
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
-/// A range must be finite and in order, and lie within bounds.
+/// Checks that a range is finite, in order and within bounds.
 fn check_range(
-    place: &str,
+    context: &str,
     name: &str,
     (low, high): (f64, f64),
     bounds: std::ops::RangeInclusive<f64>,
@@ -220,10 +219,10 @@ fn check_range(
         bounds.start(),
         bounds.end()
     );
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
-/// A number evenly distributed in a range.
+/// A random number, uniformly distributed in a range.
 fn between(rng: &mut Rng, (low, high): (f64, f64)) -> f64 {
     low + (high - low) * rng.uniform()
 }

@@ -1,4 +1,4 @@
-//! Noise, and parts blotted out.
+//! Noise and random erasing.
 
 use std::f32::consts::TAU;
 
@@ -8,7 +8,7 @@ use dendra_tensor::{Error, Result, Rng};
 use super::resize::part_of;
 use super::{Image, Pixel, Transform, check_probability, check_range};
 
-/// Adds normally distributed noise to every pixel; torchvision's
+/// Adds normally distributed noise to every pixel, like torchvision's
 /// `GaussianNoise`.
 #[derive(Clone, Debug, Setters)]
 pub struct GaussianNoise {
@@ -16,15 +16,15 @@ pub struct GaussianNoise {
     #[set(default = 0.0)]
     mean: f64,
     sigma: f64,
-    /// Whether the values are limited to those between black and white. Bytes
+    /// Whether the values are limited to the range from black to white. Bytes
     /// are always limited.
     #[set(default = true)]
     clip: bool,
 }
 
 impl GaussianNoise {
-    /// Noise of this standard deviation, in units of white: 1 for floats, 255
-    /// for bytes.
+    /// Noise with this standard deviation, where 1 is white (1 for floats, 255
+    /// for bytes).
     pub fn new(sigma: f64) -> Self {
         Self::with_defaults(sigma)
     }
@@ -56,8 +56,8 @@ impl<P: Pixel> Transform<P> for GaussianNoise {
     }
 }
 
-/// Two independent numbers of the standard normal distribution, by the method
-/// of Box and Muller (1958), from 32 bits each: a field of noise needs many.
+/// Two independent numbers from the standard normal distribution, by the method
+/// of Box and Muller (1958), from 32 bits each, which is fast.
 fn normal_pair(rng: &mut Rng) -> [f32; 2] {
     let mut uniform = || (rng.next_u32() as f32 + 0.5) * (1.0 / 4_294_967_296.0);
     let radius = (-2.0 * libm::logf(uniform().min(1.0))).sqrt();
@@ -65,7 +65,7 @@ fn normal_pair(rng: &mut Rng) -> [f32; 2] {
     [radius * cos, radius * sin]
 }
 
-/// Blots out a rectangle; torchvision's `RandomErasing`.
+/// Erases a random rectangle, like torchvision's `RandomErasing`.
 ///
 /// Z. Zhong et al.: "Random erasing data augmentation", AAAI 2020.
 #[derive(Clone, Debug, Setters)]
@@ -83,8 +83,9 @@ pub struct RandomErasing {
 }
 
 impl RandomErasing {
-    /// Blots out, with this probability, 2 to 33 % of the area by a rectangle
-    /// of zeros that is 0.3 to 3.3 times as wide as high.
+    /// Erases, with this probability, a rectangle with 2 to 33 % of the area
+    /// and a ratio of width to height from 0.3 to 3.3, which is filled with
+    /// zeros.
     pub fn new(probability: f64) -> Self {
         Self::with_defaults(probability)
     }
@@ -94,10 +95,10 @@ impl<P: Pixel> Transform<P> for RandomErasing {
     type Output = P;
 
     fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
-        let place = "RandomErasing";
-        check_probability(place, self.probability)?;
-        check_range(place, "scale", self.scale, 0.0..=1.0)?;
-        check_range(place, "ratio", self.ratio, 1e-3..=1e3)?;
+        let context = "RandomErasing";
+        check_probability(context, self.probability)?;
+        check_range(context, "scale", self.scale, 0.0..=1.0)?;
+        check_range(context, "ratio", self.ratio, 1e-3..=1e3)?;
         Ok(shape)
     }
 

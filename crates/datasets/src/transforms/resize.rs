@@ -1,4 +1,4 @@
-//! Other numbers of pixels.
+//! Resizing.
 
 use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
@@ -6,18 +6,19 @@ use dendra_tensor::{Error, Result, Rng};
 use super::crop::{Border, crop};
 use super::{Image, Pixel, Transform, between, check_range};
 
-/// The image in another size; torchvision's `Resize`.
+/// Resizes the image, like torchvision's `Resize`.
 ///
 /// Each new pixel is the mean of the old ones around it, weighted by a triangle
-/// that is one old pixel wide to each side, or one new pixel where these are
-/// the larger: linear interpolation that does not alias (`antialias=True`).
+/// that extends one old pixel to each side or, if new pixels are larger, one
+/// new pixel. This is linear interpolation with antialiasing
+/// (`antialias=True`).
 #[derive(Clone, Debug)]
 pub struct Resize {
     size: [usize; 2],
 }
 
 impl Resize {
-    /// An image of this height and width.
+    /// A transform to this height and width.
     pub fn new(height: usize, width: usize) -> Self {
         Self { size: [height, width] }
     }
@@ -40,7 +41,7 @@ impl<P: Pixel> Transform<P> for Resize {
     }
 }
 
-/// The image in another size.
+/// Resizes an image.
 pub(crate) fn resize<P: Pixel>(image: Image<P>, [height, width]: [usize; 2]) -> Image<P> {
     let [channels, rows, columns] = image.shape();
     if [rows, columns] == [height, width] {
@@ -71,7 +72,8 @@ pub(crate) fn resize<P: Pixel>(image: Image<P>, [height, width]: [usize; 2]) -> 
     })
 }
 
-/// The old pixels that make up each new one along an axis, with their weights.
+/// The old pixels that contribute to each new one along an axis, with their
+/// weights.
 struct Taps {
     first: Vec<usize>,
     weights: Vec<Vec<f32>>,
@@ -85,8 +87,8 @@ impl Taps {
             let centre = (index as f64 + 0.5) * scale;
             let first = (centre - reach + 0.5).max(0.0) as usize;
             let end = ((centre + reach + 0.5) as usize).min(old).max(first + 1);
-            let weight = |place: usize| 1.0 - ((place as f64 + 0.5 - centre) / reach).abs();
-            let weights: Vec<f64> = (first..end).map(|place| weight(place).max(0.0)).collect();
+            let weight = |pixel: usize| 1.0 - ((pixel as f64 + 0.5 - centre) / reach).abs();
+            let weights: Vec<f64> = (first..end).map(|pixel| weight(pixel).max(0.0)).collect();
             let total: f64 = weights.iter().sum();
             (first, weights.into_iter().map(|weight| (weight / total) as f32).collect())
         };
@@ -100,12 +102,12 @@ impl Taps {
     }
 }
 
-/// A random part of the image in another size; torchvision's
+/// Crops a random part of the image and resizes it, like torchvision's
 /// `RandomResizedCrop`.
 #[derive(Clone, Debug, Setters)]
 pub struct RandomResizedCrop {
     size: [usize; 2],
-    /// The range of the share of the area that is cut out.
+    /// The range of the cropped share of the area.
     #[set(each(low, high), default = (0.08, 1.0))]
     scale: (f64, f64),
     /// The range of the ratio of width to height.
@@ -114,8 +116,8 @@ pub struct RandomResizedCrop {
 }
 
 impl RandomResizedCrop {
-    /// A part that holds 8 to 100 % of the image's area and is 3/4 to 4/3 as
-    /// wide as high, brought to this height and width.
+    /// Crops 8 to 100 % of the area of the image, with a ratio of width to
+    /// height from 3/4 to 4/3, and resizes to this height and width.
     pub fn new(height: usize, width: usize) -> Self {
         Self::with_defaults([height, width])
     }
@@ -125,30 +127,30 @@ impl<P: Pixel> Transform<P> for RandomResizedCrop {
     type Output = P;
 
     fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
-        let place = "RandomResizedCrop";
-        check_range(place, "scale", self.scale, 0.0..=1.0)?;
-        check_range(place, "ratio", self.ratio, 1e-3..=1e3)?;
+        let context = "RandomResizedCrop";
+        check_range(context, "scale", self.scale, 0.0..=1.0)?;
+        check_range(context, "ratio", self.ratio, 1e-3..=1e3)?;
         if shape[1] * shape[2] == 0 {
             let message = format!("cannot resize an image without pixels, of shape {shape:?}");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         Ok([shape[0], self.size[0], self.size[1]])
     }
 
     fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
         let [_, height, width] = image.shape();
-        let (mut place, mut part) = ((0, 0), [height, width]);
+        let (mut corner, mut part) = ((0, 0), [height, width]);
         if let Some(found) = part_of([height, width], self.scale, self.ratio, 10, rng) {
             part = found;
-            place = (rng.below(height - part[0] + 1), rng.below(width - part[1] + 1));
+            corner = (rng.below(height - part[0] + 1), rng.below(width - part[1] + 1));
         }
-        let image = crop(&image, (place.0 as isize, place.1 as isize), part, Border::Replicate);
+        let image = crop(&image, (corner.0 as isize, corner.1 as isize), part, Border::Replicate);
         resize(image, self.size)
     }
 }
 
-/// A height and width that hold a share of an area in a ratio, both drawn from
-/// ranges; `None` when none of `attempts` fits in.
+/// A height and width with a random share of the area and a random ratio;
+/// `None` when none of `attempts` fits into the image.
 pub(super) fn part_of(
     [height, width]: [usize; 2],
     scale: (f64, f64),

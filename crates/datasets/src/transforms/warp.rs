@@ -1,5 +1,5 @@
-//! Rotation, affine maps and elastic bending: every new pixel is read, with
-//! linear interpolation, from a place in the old image.
+//! Rotation, affine maps and elastic distortion. Every new pixel is read from a
+//! position in the old image, with linear interpolation.
 
 use std::f64::consts::PI;
 use std::ops::RangeInclusive;
@@ -10,8 +10,9 @@ use dendra_tensor::{Error, Result, Rng};
 use super::blur::blur;
 use super::{Image, Pixel, Transform, between, check_range};
 
-/// The image whose pixel at (x, y) is what lies at `source(x, y)`, in pixels
-/// from the centre of the first one. Outside lies `fill`.
+/// The image whose pixel at (x, y) is the old image at `source(x, y)`.
+/// Positions are in pixels from the centre of the first pixel. The value
+/// outside the image is `fill`.
 fn warp<P: Pixel>(
     image: &Image<P>,
     fill: f32,
@@ -25,7 +26,7 @@ fn warp<P: Pixel>(
             let (left, top) = (place_x.floor(), place_y.floor());
             let (u, v) = (place_x - left, place_y - top);
             let weights = [(1.0 - v) * (1.0 - u), (1.0 - v) * u, v * (1.0 - u), v * u];
-            // NaN and what is far outside are limited by the conversion.
+            // The conversion saturates NaN and values that are far outside.
             let (left, top) = (left as isize, top as isize);
             let inside =
                 (0..width as isize - 1).contains(&left) && (0..height as isize - 1).contains(&top);
@@ -44,7 +45,7 @@ fn warp<P: Pixel>(
     })
 }
 
-/// The interpolated value where some of the four pixels may lie outside.
+/// The interpolated value if some of the four pixels may be outside the image.
 fn edge<P: Pixel>(
     plane: &[P],
     [height, width]: [usize; 2],
@@ -62,9 +63,9 @@ fn edge<P: Pixel>(
     weights.into_iter().enumerate().map(tap).sum()
 }
 
-/// Turns, stretches, leans and shifts the image around its centre;
-/// torchvision's function `affine` with linear interpolation, its angle
-/// counter-clockwise. Nothing is done unless set.
+/// Rotates, scales, shears and shifts the image around its centre, like
+/// torchvision's function `affine` with linear interpolation, except that the
+/// angle is counter-clockwise. By default, nothing changes.
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
 pub struct Affine {
@@ -74,10 +75,11 @@ pub struct Affine {
     /// The shift to the right and down, in pixels.
     #[set(each(right, down), default = [0.0; 2])]
     translate: [f64; 2],
-    /// The factor of both axes.
+    /// The scale of both axes.
     #[set(default = 1.0)]
     scale: f64,
-    /// The shear along x and y, in degrees, which comes before the rotation.
+    /// The shear along x and y in degrees, which is applied before the
+    /// rotation.
     #[set(each(x, y), default = [0.0; 2])]
     shear: [f64; 2],
     /// The value outside the image.
@@ -90,7 +92,8 @@ impl Affine {
     fn inverse(&self) -> [f64; 4] {
         let [sin, cos] = [libm::sin, libm::cos].map(|f| f(self.angle * PI / 180.0));
         let [lean_x, lean_y] = self.shear.map(|degrees| libm::tan(degrees * PI / 180.0));
-        // Rows grow downwards, so a counter-clockwise turn has +sin above.
+        // Rows grow downwards, so +sin is in the upper right for a
+        // counter-clockwise rotation.
         let turn = [cos, sin, -sin, cos];
         let lean = [1.0, lean_x, lean_y, 1.0 + lean_x * lean_y];
         let [a, b, c, d] = [
@@ -99,25 +102,25 @@ impl Affine {
             turn[2] * lean[0] + turn[3] * lean[2],
             turn[2] * lean[1] + turn[3] * lean[3],
         ];
-        // Turning and leaning keep areas: the determinant is 1.
+        // Rotation and shear keep areas, so the determinant is 1.
         [d, -b, -c, a].map(|entry| entry / self.scale)
     }
 
-    fn check(&self, place: &str) -> Result<()> {
+    fn check(&self, context: &str) -> Result<()> {
         let range = |value| (value, value);
-        check_range(place, "angle", range(self.angle), ANGLES)?;
-        check_range(place, "scale", range(self.scale), SCALES)?;
+        check_range(context, "angle", range(self.angle), ANGLES)?;
+        check_range(context, "scale", range(self.scale), SCALES)?;
         for shear in self.shear {
-            check_range(place, "shear", range(shear), SHEARS)?;
+            check_range(context, "shear", range(shear), SHEARS)?;
         }
         for translate in self.translate {
-            check_range(place, "translate", range(translate), -1e9..=1e9)?;
+            check_range(context, "translate", range(translate), -1e9..=1e9)?;
         }
         Ok(())
     }
 }
 
-/// What makes sense in degrees of a turn, factors, and degrees of leaning.
+/// Limits for rotations in degrees, scales, and shears in degrees.
 const ANGLES: RangeInclusive<f64> = -1e6..=1e6;
 const SCALES: RangeInclusive<f64> = 1e-6..=1e6;
 const SHEARS: RangeInclusive<f64> = -89.0..=89.0;
@@ -141,8 +144,8 @@ impl<P: Pixel> Transform<P> for Affine {
     }
 }
 
-/// Turns the image around its centre; torchvision's `RandomRotation` with
-/// linear interpolation.
+/// Rotates the image around its centre, like torchvision's `RandomRotation`
+/// with linear interpolation.
 #[derive(Clone, Debug, Setters)]
 pub struct RandomRotation {
     degrees: (f64, f64),
@@ -152,12 +155,12 @@ pub struct RandomRotation {
 }
 
 impl RandomRotation {
-    /// Turns by up to so many degrees either way.
+    /// Rotates by up to this number of degrees either way.
     pub fn new(degrees: f64) -> Self {
         Self::with_defaults((-degrees, degrees))
     }
 
-    /// Turns counter-clockwise by degrees from this range.
+    /// Rotates counter-clockwise by an angle from this range, in degrees.
     #[must_use]
     pub fn degrees(mut self, low: f64, high: f64) -> Self {
         self.degrees = (low, high);
@@ -177,15 +180,15 @@ impl<P: Pixel> Transform<P> for RandomRotation {
     }
 }
 
-/// Turns, shifts, stretches and leans the image; torchvision's `RandomAffine`
-/// with linear interpolation. Everything but the rotation is off unless set.
+/// Rotates, shifts, scales and shears the image, like torchvision's
+/// `RandomAffine` with linear interpolation. By default, it only rotates.
 #[derive(Clone, Debug, Setters)]
 pub struct RandomAffine {
     degrees: (f64, f64),
     /// The largest shift either way, as shares of width and height.
     #[set(each(horizontal, vertical), default = [0.0; 2])]
     translate: [f64; 2],
-    /// The range of the factor of both axes.
+    /// The range of the scale of both axes.
     #[set(each(low, high), default = (1.0, 1.0))]
     scale: (f64, f64),
     #[set(skip, default = [(0.0, 0.0); 2])]
@@ -196,26 +199,26 @@ pub struct RandomAffine {
 }
 
 impl RandomAffine {
-    /// Turns by up to so many degrees either way.
+    /// Rotates by up to this number of degrees either way.
     pub fn new(degrees: f64) -> Self {
         Self::with_defaults((-degrees, degrees))
     }
 
-    /// Turns counter-clockwise by degrees from this range.
+    /// Rotates counter-clockwise by an angle from this range, in degrees.
     #[must_use]
     pub fn degrees(mut self, low: f64, high: f64) -> Self {
         self.degrees = (low, high);
         self
     }
 
-    /// Leans along x by degrees from this range.
+    /// Shears along x by an angle from this range, in degrees.
     #[must_use]
     pub fn shear(mut self, low: f64, high: f64) -> Self {
         self.shear[0] = (low, high);
         self
     }
 
-    /// Leans along y, too.
+    /// Shears along y by an angle from this range, in degrees.
     #[must_use]
     pub fn shear_y(mut self, low: f64, high: f64) -> Self {
         self.shear[1] = (low, high);
@@ -227,14 +230,14 @@ impl<P: Pixel> Transform<P> for RandomAffine {
     type Output = P;
 
     fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
-        let place = "RandomAffine";
-        check_range(place, "degrees", self.degrees, ANGLES)?;
-        check_range(place, "scale", self.scale, SCALES)?;
+        let context = "RandomAffine";
+        check_range(context, "degrees", self.degrees, ANGLES)?;
+        check_range(context, "scale", self.scale, SCALES)?;
         for shear in self.shear {
-            check_range(place, "shear", shear, SHEARS)?;
+            check_range(context, "shear", shear, SHEARS)?;
         }
         for translate in self.translate {
-            check_range(place, "translate", (0.0, translate), 0.0..=1.0)?;
+            check_range(context, "translate", (0.0, translate), 0.0..=1.0)?;
         }
         Ok(shape)
     }
@@ -251,12 +254,12 @@ impl<P: Pixel> Transform<P> for RandomAffine {
     }
 }
 
-/// Bends the image smoothly: every pixel is moved by a random field that was
+/// Distorts the image smoothly: every pixel is moved by a random field that was
 /// blurred.
 ///
 /// P. Simard, D. Steinkraus and J. Platt: "Best practices for convolutional
 /// neural networks applied to visual document analysis", ICDAR 2003.
-/// torchvision's `ElasticTransform` has the same field with half the `alpha`.
+/// torchvision's `ElasticTransform` has the same field for half the `alpha`.
 #[derive(Clone, Debug)]
 pub struct ElasticTransform {
     alpha: f64,
@@ -265,14 +268,14 @@ pub struct ElasticTransform {
 }
 
 impl ElasticTransform {
-    /// Moves by `alpha` pixels times a field of numbers between −1 and 1,
-    /// blurred by a Gaussian of `sigma` pixels. The paper has 34 and 4 for
-    /// digits of 29×29.
+    /// Moves pixels by `alpha` times a field of random numbers between −1 and
+    /// 1, blurred with a Gaussian of `sigma` pixels. The paper uses 34 and 4
+    /// for digits of 29×29 pixels.
     pub fn new(alpha: f64, sigma: f64) -> Self {
         Self { alpha, sigma, fill: 0.0 }
     }
 
-    /// The value outside of the image, 0 unless set.
+    /// The value outside the image; 0 by default.
     #[must_use]
     pub fn fill(mut self, value: f32) -> Self {
         self.fill = value;
@@ -284,12 +287,12 @@ impl<P: Pixel> Transform<P> for ElasticTransform {
     type Output = P;
 
     fn output_shape(&self, shape: [usize; 3]) -> Result<[usize; 3]> {
-        let place = "ElasticTransform";
+        let context = "ElasticTransform";
         if !self.alpha.is_finite() {
             let message = format!("`alpha` must be finite, got {}", self.alpha);
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
-        check_range(place, "sigma", (self.sigma, self.sigma), 0.0..=1e3).map(|()| shape)
+        check_range(context, "sigma", (self.sigma, self.sigma), 0.0..=1e3).map(|()| shape)
     }
 
     fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
@@ -304,8 +307,8 @@ impl<P: Pixel> Transform<P> for ElasticTransform {
         };
         let (across, down) = (field(), field());
         warp(&image, self.fill, |x, y| {
-            let place = y * width + x;
-            (x as f32 + across[place], y as f32 + down[place])
+            let pixel = y * width + x;
+            (x as f32 + across[pixel], y as f32 + down[pixel])
         })
     }
 }

@@ -32,7 +32,7 @@ fn by_head(x: &TypedTensor, heads: Option<i64>) -> Result<TypedTensor> {
 /// Each head repeated, for queries with more heads than keys and values.
 fn repeated(x: &TypedTensor, heads: usize) -> Result<TypedTensor> {
     let own = x.shape()[1];
-    if own == heads || own == 0 || heads % own != 0 {
+    if own == heads || own == 0 || !heads.is_multiple_of(own) {
         return Ok(x.clone());
     }
     let places: Vec<usize> = (0..heads).map(|head| head / (heads / own)).collect();

@@ -88,7 +88,11 @@ fn conv_transpose(call: &Call<'_>) -> Result<TypedTensor> {
     let groups = usize::try_from(call.int("group", 1)).unwrap_or(0);
     // The whole output, of which the padding is cut off.
     let full: Vec<usize> = (0..axes)
-        .map(|i| shape[i + 2].saturating_sub(1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1)
+        .map(|i| {
+            shape[i + 2].saturating_sub(1) * stride[i]
+                + kernel[i].saturating_sub(1) * dilation[i]
+                + 1
+        })
         .collect();
     let asked = call.ints("output_shape").map(shape_of).transpose()?;
     let auto = call.text("auto_pad", "NOTSET").to_owned();
@@ -119,7 +123,7 @@ fn conv_transpose(call: &Call<'_>) -> Result<TypedTensor> {
         sides.push([-before as isize, (length - full[i] as i64 + before) as isize]);
     }
     sides.reverse();
-    let channels = weight.shape()[1] * groups;
+    let channels = weight.shape()[1].saturating_mul(groups);
     let bias_shape: Shape = [channels].into_iter().chain(vec![1; axes]).collect();
     let transposed = floats!(x, [weight], |x, others| {
         let y = transposed(x, others[0], &stride, &dilation, groups)?;
@@ -270,10 +274,10 @@ fn deform_conv(call: &Call<'_>) -> Result<TypedTensor> {
     let (groups, parts) = (groups.max(1) as usize, parts.max(1) as usize);
     let [rows, columns] = window.output[..] else { return call.refuse("expected two axes") };
     let taps = kh * kw;
-    let fits = per_group * groups == c
+    let fits = per_group.checked_mul(groups) == Some(c)
         && out % groups == 0
         && c % parts == 0
-        && *offset.shape() == [n, parts * taps * 2, rows, columns];
+        && *offset.shape() == [n, parts.saturating_mul(taps * 2), rows, columns];
     if !fits {
         return call.refuse("weight, offsets and input do not fit each other");
     }

@@ -33,7 +33,6 @@ pub(super) fn constant(step: &Step) -> Option<TypedTensor> {
         Setting::Floats(values) => Tensor::from_vec(values.clone(), [values.len()]).ok()?.into(),
         Setting::Ints(values) => TypedTensor::ints(values.clone()),
         Setting::Texts(values) => TypedTensor::text([values.len()], values.clone()),
-        Setting::Tensors(_) | Setting::Type(_) => return None,
     })
 }
 

@@ -225,7 +225,7 @@ fn tensor_scatter(call: &Call<'_>) -> Result<TypedTensor> {
     for (sample, &start) in starts.iter().enumerate() {
         for row in 0..outer {
             for step in 0..steps {
-                let at = start + step as i64;
+                let at = start.saturating_add(step as i64);
                 let at = if is_circular { at.rem_euclid(length as i64) } else { at };
                 let at = from_front(at, length)?;
                 let begin = ((sample * outer + row) * length + at) * inner;

@@ -83,8 +83,9 @@ fn normalised(
     let (scale, bias) = (same(scale)?, same(bias)?);
     floats!(x, [mean, variance, scale, bias], |x, others| {
         let [mean, variance, scale, bias] = others;
+        // Two passes over x instead of four.
         let factor = variance.add_scalar(epsilon).rsqrt().mul(scale)?;
-        x.sub(mean)?.mul(&factor)?.add(bias)?
+        x.mul(&factor)?.add(&bias.sub(&mean.mul(&factor)?)?)?
     })
 }
 

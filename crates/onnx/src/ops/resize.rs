@@ -105,7 +105,7 @@ fn plan(call: &Call<'_>, x: &TypedTensor, is_old: bool) -> Result<Vec<Axis>> {
             (None, Some(scales)) => ((scales[i] * old as f64).floor(), scales[i]),
             (None, None) => return call.refuse("the scales are missing"),
         };
-        if !(new >= 0.0 && new < 1e15 && scale >= 0.0 && (old > 0 || new == 0.0)) {
+        if !((0.0..1e15).contains(&new) && scale >= 0.0 && (old > 0 || new == 0.0)) {
             return call.refuse(format!("axis {axis} of shape {shape} cannot be of length {new}"));
         }
         plan.push(Axis { axis, old, new: new as usize, scale, region: region(i) });
@@ -157,8 +157,11 @@ fn coordinates(axis: &Axis, mode: &str) -> Vec<f64> {
 }
 
 fn resize_axis(x: &TypedTensor, axis: &Axis, mode: &Mode<'_>, fill: f64) -> Result<TypedTensor> {
-    let coordinates = coordinates(axis, mode.coordinates);
     let along = axis.axis as isize;
+    if axis.new == 0 {
+        return x.narrow_axis(along, 0, 0);
+    }
+    let coordinates = coordinates(axis, mode.coordinates);
     let last = axis.old.saturating_sub(1) as f64;
     let y = if mode.mode == "nearest" {
         let nearest = |&x: &f64| {
@@ -206,6 +209,8 @@ fn taps(coordinates: &[f64], axis: &Axis, mode: &Mode<'_>) -> Vec<(Vec<usize>, V
     let count = 2 - 2 * before;
     let mut taps = vec![(Vec::new(), Vec::new()); count as usize];
     for &x in coordinates {
+        // Regions may be anywhere.
+        let x = x.clamp(-1e9, 1e9);
         let left = x.floor() as i64;
         let index = |tap: i64| left + before + tap;
         let weight = |tap: i64| {

@@ -131,6 +131,7 @@ fn transpose(call: &Call<'_>) -> Result<TypedTensor> {
 fn expand(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let shape = x.shape().broadcast(&shape_of(&call.integers(1)?)?, "Expand")?;
+    check_size(&shape)?;
     x.broadcast_to(&shape)
 }
 
@@ -156,16 +157,14 @@ fn tile(call: &Call<'_>) -> Result<TypedTensor> {
 
 /// Checks that a tensor of a shape that comes from data fits into memory.
 pub(super) fn check_size(shape: &Shape) -> Result<()> {
-    // Its positions are computed too.
-    let bytes = shape.checked_elements().and_then(|count| count.checked_mul(16));
-    if bytes.is_some_and(|bytes| bytes <= MOST_BYTES) {
+    if shape.checked_elements().is_some_and(|count| count <= MOST_ELEMENTS) {
         return Ok(());
     }
     Err(dendra_tensor::Error::shape("onnx", format!("a tensor of shape {shape} is too large")))
 }
 
-/// The largest tensor that a setting of an operator may ask for: 64 GiB.
-const MOST_BYTES: usize = 1 << 36;
+/// The most elements of a tensor whose shape is data.
+const MOST_ELEMENTS: usize = 1 << 30;
 
 fn concat(call: &Call<'_>) -> Result<TypedTensor> {
     let parts = call.tensors()?;
@@ -182,7 +181,7 @@ fn split(call: &Call<'_>) -> Result<Vec<Value>> {
     let sizes: Vec<usize> = match call.integers_of("split", 1)? {
         Some(sizes) => shape_of(&sizes)?.to_vec(),
         None => {
-            let count = call.int("num_outputs", call.outputs() as i64).max(1) as usize;
+            let count = call.outputs().max(1);
             let each = length.div_ceil(count);
             (0..count).map(|i| each.min(length.saturating_sub(i * each))).collect()
         }
@@ -288,6 +287,15 @@ fn pad(call: &Call<'_>) -> Result<TypedTensor> {
         around[axis] = [pads[i], pads[axes.len() + i]];
     }
     let mode = call.text("mode", "constant");
+    let total = |(&length, &[low, high]): (&usize, &[i64; 2])| {
+        let total = low.checked_add(high)?.checked_add(length as i64)?;
+        usize::try_from(total).ok()
+    };
+    let lengths = x.shape().iter().zip(&around).map(total).collect::<Option<Vec<usize>>>();
+    let Some(lengths) = lengths else {
+        return call.refuse(format!("the pads {pads:?} do not fit shape {}", x.shape()));
+    };
+    check_size(&lengths[..].into())?;
     if let (Data::F32(values), "constant") = (&x.data, mode) {
         let value = call.number(2)?.unwrap_or(call.float("value", 0.0));
         let padding: Vec<[isize; 2]> =
@@ -295,13 +303,8 @@ fn pad(call: &Call<'_>) -> Result<TypedTensor> {
         return Ok(x.rounded(values.pad(&padding, PadMode::Constant(value))?));
     }
     let mut maps = Vec::with_capacity(x.rank());
-    for (&length, &[low, high]) in x.shape().iter().zip(&around) {
-        let length = length as i64;
-        let total = low.checked_add(high).and_then(|pads| pads.checked_add(length));
-        let Some(total) = total.filter(|&total| total >= 0) else {
-            return call.refuse(format!("the pads {low} and {high} do not fit length {length}"));
-        };
-        check_size(&Shape::from([total as usize]))?;
+    for ((&length, &[low, _]), &total) in x.shape().iter().zip(&around).zip(&lengths) {
+        let (length, total) = (length as i64, total as i64);
         let index = |i: i64| match mode {
             _ if length == 0 => None,
             "reflect" => Some(reflected(i, length)),

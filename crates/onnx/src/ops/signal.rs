@@ -54,7 +54,7 @@ fn transform(signal: &[Complex], sign: f64) -> Vec<Complex> {
         (angle.cos(), angle.sin())
     };
     let times = |a: Complex, b: Complex| (a.0 * b.0 - a.1 * b.1, a.0 * b.1 + a.1 * b.0);
-    if n % 2 == 0 && n > 0 {
+    if n.is_multiple_of(2) && n > 0 {
         let half = |first: usize| -> Vec<Complex> {
             let part: Vec<Complex> = signal.iter().skip(first).step_by(2).copied().collect();
             transform(&part, sign)

@@ -44,8 +44,8 @@ fn each_element<const STATES: usize>(
             return call.refuse("gradient, states and parameter have different shapes");
         }
         let mut new = vec![Vec::with_capacity(like.len()); 1 + STATES];
-        for i in 0..like.len() {
-            let (value, gradient) = (lists[0][i], lists[1][i]);
+        for (i, &value) in lists[0].iter().enumerate() {
+            let gradient = lists[1][i];
             let states = std::array::from_fn(|state| lists[2 + state][i]);
             let (value, states) = update(Element { value, gradient, rate, earlier }, states);
             new[0].push(value);

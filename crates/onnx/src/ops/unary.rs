@@ -105,7 +105,7 @@ macro_rules! integer_functions {
 }
 
 integer_functions! {
-    abs |x| x.abs(), |n| n.abs();
+    abs |x| x.abs(), |n| n.max(-n);
     neg |x| x.neg(), |n| -n;
     relu |x| x.relu(), |n| n.max(0);
     sign |x| x.sign(), |n| n.signum();

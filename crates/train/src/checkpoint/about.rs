@@ -1,4 +1,4 @@
-//! What a checkpoint tells besides tensors, as JSON.
+//! The parts of a checkpoint that are not tensors, as JSON.
 
 use dendra_losses::RunningLoss;
 use dendra_tensor::{Error, Result};
@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{EpochReport, Evaluation, History};
 
-/// The version of the format that is written, and the only one that is read.
+/// The version of the format: written, and the only one that is read.
 const VERSION: u64 = 3;
 
-/// Where in the data a run is.
+/// The position of a run in its data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
-    /// How many epochs were trained before this run.
+    /// The number of epochs trained before this run.
     pub first_epoch: u64,
-    /// How many epochs are done.
+    /// The number of completed epochs.
     pub epoch: u64,
-    /// How many batches of the next epoch are done.
+    /// The number of completed batches of the next epoch.
     pub batch: usize,
-    /// How many steps the run has done, those left out included.
+    /// The number of steps of the run, including skipped ones.
     pub step: u64,
-    /// How many samples of the epoch were trained on.
+    /// The number of samples of the epoch that were trained on.
     pub samples: usize,
-    /// Their loss so far.
+    /// The loss of these samples so far.
     #[serde(with = "RunningLossParts")]
     pub loss: RunningLoss,
 }
 
-/// How a [`RunningLoss`] is written.
+/// The form in which a [`RunningLoss`] is written.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "RunningLoss", deny_unknown_fields)]
 struct RunningLossParts {
@@ -38,24 +38,24 @@ struct RunningLossParts {
     divisor: f64,
 }
 
-/// The settings on which the order of the data and the random numbers depend.
+/// The settings that determine the order of the data and the random numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSettings {
     /// The number of samples.
     pub samples: usize,
-    /// The samples of a batch.
+    /// The number of samples in a batch.
     pub batch_size: usize,
-    /// The batches of a step.
+    /// The number of batches in a step.
     pub accumulate: usize,
-    /// The limit to the batches of an epoch.
+    /// The largest number of batches in an epoch.
     pub batches_per_epoch: Option<usize>,
     /// The seed.
     pub seed: u64,
     /// The order of the samples: `shuffled`, `in order`, `balanced`, or
     /// `weighted` with the SHA-256 of the weights.
     pub sampling: String,
-    /// Whether a last batch that is not full is left out.
+    /// Whether the last batch is left out when it is not full.
     pub drop_last: bool,
     /// The share that was split off for validation.
     pub validation_split: Option<f64>,
@@ -64,7 +64,7 @@ pub struct RunSettings {
 }
 
 impl RunSettings {
-    /// Refuses to go on with other settings, naming all that differ.
+    /// Returns an error that lists all settings that differ.
     pub(crate) fn check_same(&self, now: &Self) -> Result<()> {
         let mut differences = Vec::new();
         let mut compare = |name: &str, before: String, now: String| {
@@ -91,7 +91,7 @@ impl RunSettings {
             return Ok(());
         }
         let message = format!(
-            "the run that it is of was another: {}. To begin a new run with its weights, use \
+            "its run had other settings: {}. To begin a new run with its weights, use \
              Checkpoint::read and restore",
             differences.join(", ")
         );
@@ -99,7 +99,7 @@ impl RunSettings {
     }
 }
 
-/// All that a checkpoint tells besides tensors.
+/// Everything in a checkpoint except tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct About {
     pub(super) position: Position,
@@ -140,14 +140,14 @@ struct WrittenEvaluation {
     metrics: Vec<(String, Exact)>,
 }
 
-/// The part of the format that no version changes.
+/// The part of the format that is the same in all versions.
 #[derive(Deserialize)]
 struct Versioned {
     version: u64,
 }
 
-/// A float as text, which JSON numbers are not exact enough for, and of which
-/// they know neither NaN nor infinity.
+/// A float as text, because numbers in JSON are not exact enough and cannot be
+/// NaN or infinite.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 struct Exact(#[serde(with = "exact")] f64);
@@ -287,7 +287,7 @@ mod tests {
     fn what_is_written_is_read_to_the_bit() {
         let json = about().to_json().unwrap();
         let again = About::from_json(&json).unwrap();
-        // NaN is in it, which equals nothing.
+        // The values are compared as text, because NaN is not equal to itself.
         assert_eq!(format!("{again:?}"), format!("{:?}", about()));
         let losses = |about: &About| about.history.epochs[0].training.loss.to_bits();
         assert_eq!(losses(&again), losses(&about()));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_and_nonsense_are_told() {
+    fn another_version_and_invalid_text_are_errors() {
         let json = about().to_json().unwrap();
         let newer = json.replacen("\"version\":3", "\"version\":4", 1);
         let error = About::from_json(&newer).unwrap_err().to_string();

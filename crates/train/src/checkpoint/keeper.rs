@@ -1,4 +1,4 @@
-//! Which checkpoints are written, when, and which of them stay.
+//! When checkpoints are written, and which ones are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,27 +10,27 @@ use super::Checkpoint;
 use crate::history::EpochReport;
 use crate::monitor::{Goal, Monitor};
 
-/// The name of the checkpoint to go on from.
+/// The name of the checkpoint to resume from.
 pub(super) const LAST: &str = "last.safetensors";
 
 /// The name of the checkpoint of the best epoch.
 const BEST: &str = "best.safetensors";
 
-/// What the names of those that are kept begin with.
+/// The prefix of the names of checkpoints that are kept.
 const KEPT: &str = "step-";
 
 /// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
-    /// After every so many epochs.
+    /// After every given number of epochs.
     Epochs(u64),
-    /// After every so many steps.
+    /// After every given number of steps.
     Steps(u64),
 }
 
-/// Writes checkpoints into a folder: `last.safetensors` after every epoch,
-/// from which [`Fit::resume`](crate::Fit::resume) goes on, and
-/// `best.safetensors` when an epoch was the best so far.
+/// Writes checkpoints into a folder: `last.safetensors` after every epoch, from
+/// which [`Fit::resume`](crate::Fit::resume) continues, and `best.safetensors`
+/// when an epoch was the best so far.
 ///
 /// ```
 /// use dendra_train::{Checkpoints, Every, Fit};
@@ -48,33 +48,35 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Writes into this folder, which is made when it is not there.
+    /// Writes into this folder, which is created if it does not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), every: Every::Epochs(1), keep: 0, monitor: Monitor::new() }
     }
 
-    /// How often to write; after every epoch unless set. The end of the
-    /// training is written in any case.
+    /// How often to write; after every epoch by default. A checkpoint is always
+    /// written at the end of the training.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self
     }
 
-    /// Also keeps the newest so many as `step-000001500.safetensors`, named
-    /// after the step of the run; none unless set.
+    /// Also keeps the latest `checkpoints` checkpoints as
+    /// `step-000001500.safetensors`, with the number of the step; none by
+    /// default.
     pub fn keep(mut self, checkpoints: usize) -> Self {
         self.keep = checkpoints;
         self
     }
 
-    /// Which figure tells the best epoch, as in
+    /// The figure that determines the best epoch, as in
     /// [`EarlyStopping::monitor`](crate::EarlyStopping::monitor).
     pub fn monitor(mut self, figure: impl Into<String>) -> Self {
         self.monitor.watch(figure.into());
         self
     }
 
-    /// Which values of the figure are good; its name decides unless set.
+    /// Whether low or high values of the figure are good; its name decides by
+    /// default.
     pub fn goal(mut self, goal: Goal) -> Self {
         self.monitor.aim(goal);
         self
@@ -88,14 +90,14 @@ impl Checkpoints {
     }
 }
 
-/// Checkpoints at work.
+/// The settings of checkpoints with the best value so far.
 pub(crate) struct Keeper {
     settings: Checkpoints,
 }
 
 impl Keeper {
-    /// Makes the folder, in which a file must be possible, and removes what a killed writer
-    /// has left there.
+    /// Creates the folder, checks that a file can be written there, and removes
+    /// temporary files of a writer that was killed.
     pub(crate) fn open(settings: Checkpoints) -> Result<Self> {
         let folder = &settings.folder;
         fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
@@ -104,7 +106,7 @@ impl Keeper {
         Ok(Self { settings })
     }
 
-    /// Goes on with the best value of a run that is resumed.
+    /// Sets the best value of a run that is resumed.
     pub(crate) fn set_best(&mut self, best: Option<f64>) {
         self.settings.monitor.best = best;
     }
@@ -117,12 +119,12 @@ impl Keeper {
         self.settings.folder.join(LAST)
     }
 
-    /// Whether a step is followed by a checkpoint.
+    /// Whether a checkpoint is due after a step.
     pub(crate) fn due_after_step(&self, step: u64) -> bool {
         matches!(self.settings.every, Every::Steps(every) if step.is_multiple_of(every))
     }
 
-    /// Whether an epoch is.
+    /// Whether a checkpoint is due after an epoch.
     pub(crate) fn due_after_epoch(&self, epoch: u64) -> bool {
         matches!(self.settings.every, Every::Epochs(every) if epoch.is_multiple_of(every))
     }
@@ -138,8 +140,8 @@ impl Keeper {
         checkpoint.write(self.settings.folder.join(BEST))
     }
 
-    /// Writes the last checkpoint, and removes the oldest ones beyond those to
-    /// keep.
+    /// Writes the last checkpoint, and removes the oldest kept ones beyond the
+    /// number to keep.
     pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.check_finite()?;
         if self.settings.keep > 0 {
@@ -157,8 +159,8 @@ impl Keeper {
     }
 }
 
-/// The checkpoint of the latest step in the folder of a damaged one that can be
-/// read.
+/// The checkpoint of the latest step that can be read, in the folder of a
+/// damaged one.
 pub(super) fn newest_sound(damaged: &Path) -> Option<PathBuf> {
     let folder = damaged.parent()?;
     let mut others = kept(folder, u64::MAX).ok()?;
@@ -171,7 +173,7 @@ pub(super) fn newest_sound(damaged: &Path) -> Option<PathBuf> {
 }
 
 /// The kept checkpoints of a folder up to a step, the oldest first. Later ones
-/// are of another run.
+/// belong to another run.
 fn kept(folder: &Path, up_to: u64) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::io(folder, error);
     let mut found = Vec::new();

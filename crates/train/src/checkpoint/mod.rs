@@ -1,13 +1,14 @@
-//! Checkpoints: all that a training run needs to go on, in one file.
+//! Checkpoints: everything that a training run needs to continue, in one file.
 //!
 //! A checkpoint is a safetensors file. The tensors `model.…` are the model's
-//! state, `optimizer.…` the optimizer's with its counts, on which the schedule
-//! depends, and `callbacks.N.…` that of the callbacks. The metadata holds the
-//! position in the data, the settings, the history and the names of the
-//! callbacks as JSON. Random numbers depend on the seed and the position
-//! alone, so these two are the state of all random streams. The architecture of
-//! a [`Sequential`](dendra_nn::Sequential) is there, too, so that
-//! [`Sequential::load`](dendra_nn::Sequential::load) reads a checkpoint.
+//! state, `optimizer.…` is the optimizer's state with its counts of steps, on
+//! which the schedule depends, and `callbacks.N.…` is that of the callbacks.
+//! The metadata has the position in the data, the settings, the history and the
+//! names of the callbacks as JSON. Random numbers depend only on the seed and
+//! the position, so these two are the state of all random streams. The metadata
+//! also has the architecture of a [`Sequential`](dendra_nn::Sequential), so
+//! that [`Sequential::load`](dendra_nn::Sequential::load) can read a
+//! checkpoint.
 
 mod about;
 mod keeper;
@@ -26,26 +27,26 @@ pub use about::{Position, RunSettings};
 pub(crate) use keeper::Keeper;
 pub use keeper::{Checkpoints, Every};
 
-/// What a checkpoint holds.
+/// The contents of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The state of the model.
     pub model: StateDict,
-    /// What else the model tells of itself: its architecture, where it has one
+    /// Other data of the model: its architecture, if it has one
     /// ([`Parameters::metadata`]).
     pub metadata: BTreeMap<String, String>,
     /// The state of the optimizer.
     pub optimizer: StateDict,
-    /// The callbacks that have state, with it.
+    /// The names and states of the callbacks that have a state.
     pub callbacks: Vec<(String, StateDict)>,
-    /// Where in the data the run is.
+    /// The position of the run in the data.
     pub position: Position,
-    /// The settings on which the order of the data and the random numbers
-    /// depend.
+    /// The settings that determine the order of the data and the random
+    /// numbers.
     pub settings: RunSettings,
     /// The epochs so far.
     pub history: History,
-    /// The best value that [`Checkpoints`] have seen.
+    /// The best value for [`Checkpoints`] so far.
     pub(crate) best: Option<f64>,
 }
 
@@ -54,18 +55,21 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is damaged or is no checkpoint. The error
-    /// names the newest sound checkpoint in its folder, where there is one.
+    /// When the file cannot be read, is damaged or is not a checkpoint. The
+    /// error names the newest valid checkpoint in the same folder, if there is
+    /// one.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = file_of(path.as_ref());
         Self::read_file(&path).map_err(|error| match keeper::newest_sound(&path) {
             None => error,
             Some(sound) => {
                 let reason = error.to_string();
-                let place = format!("{}: ", path.display());
-                let reason = reason.strip_prefix(&place).unwrap_or(&reason);
-                let message =
-                    format!("{reason}. The newest sound checkpoint there is {}", sound.display());
+                let prefix = format!("{}: ", path.display());
+                let reason = reason.strip_prefix(&prefix).unwrap_or(&reason);
+                let message = format!(
+                    "{reason}. The newest valid checkpoint in its folder is {}",
+                    sound.display()
+                );
                 Error::file(&path, message)
             }
         })
@@ -75,7 +79,10 @@ impl Checkpoint {
         let StateFile { mut state, mut metadata } = StateFile::read(path)?;
         let wrong = |message: String| Error::file(path, message);
         let json = metadata.remove(KEY).ok_or_else(|| {
-            wrong("is no checkpoint: a file of weights alone cannot be resumed from".to_owned())
+            wrong(
+                "is not a checkpoint: a run cannot be resumed from a file with only weights"
+                    .to_owned(),
+            )
         })?;
         let about = About::from_json(&json).map_err(|error| wrong(error.to_string()))?;
         let mut callbacks = state.split_off("callbacks");
@@ -99,11 +106,12 @@ impl Checkpoint {
         }
     }
 
-    /// Writes the checkpoint: beside, and moved into place when it is complete.
+    /// Writes the checkpoint to a temporary file, which replaces an older file
+    /// once it is complete.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written; what was there before stays.
+    /// When the file cannot be written; an older file is then unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let mut state = StateDict::new();
@@ -125,8 +133,8 @@ impl Checkpoint {
         StateFile { state, metadata }.write(path)
     }
 
-    /// Refuses to be written when a value of the model or the optimizer is not
-    /// finite, so that what is on the disk stays good.
+    /// Returns an error when a value of the model or the optimizer is not
+    /// finite, so that the checkpoint on disk stays valid.
     pub(crate) fn check_finite(&self) -> Result<()> {
         for (part, state) in [("model", &self.model), ("optimizer", &self.optimizer)] {
             for (name, tensor) in state.iter() {
@@ -135,7 +143,7 @@ impl Checkpoint {
                 if !finite {
                     return Err(Error::not_finite(
                         format!("checkpoint after step {}", self.position.step),
-                        format!("the value of `{part}.{name}`; the last checkpoint stays"),
+                        format!("the value of `{part}.{name}`; the last checkpoint is kept"),
                     ));
                 }
             }
@@ -147,7 +155,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When one does not match; both are as they were then.
+    /// When one of them does not match; both are then unchanged.
     pub fn restore<T: Float>(
         &self,
         model: &mut dyn Parameters<T>,
@@ -156,14 +164,14 @@ impl Checkpoint {
         let before = model.state_dict();
         model.load_state_dict(&self.model).map_err(|error| error.within("the model"))?;
         optimizer.load_state_dict(&self.optimizer).map_err(|error| {
-            // It came out of this model a moment ago.
+            // This cannot fail: the state came from this model.
             let _ = model.load_state_dict(&before);
             error.within("the optimizer")
         })
     }
 }
 
-/// The checkpoint that a path means: a folder's last one.
+/// The checkpoint file of a path; for a folder, its last one.
 pub(crate) fn file_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(keeper::LAST) } else { path.to_owned() }
 }

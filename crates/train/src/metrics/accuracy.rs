@@ -1,10 +1,10 @@
-//! Shares of right predictions.
+//! Shares of correct predictions.
 
 use dendra_tensor::{Float, Result, Tensor};
 
 use super::{Counted, Metric, check_same, label_settings};
 
-/// How many of how many were right.
+/// The number of correct predictions and of all predictions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     right: usize,
@@ -24,9 +24,9 @@ impl Share {
     }
 }
 
-/// Whether the right one of some scores is among the `k` largest. Of equal ones
-/// the first counts as the larger, as for [`Tensor::argmax`]; scores of which
-/// one is NaN have no order, and none is right.
+/// Whether the score of the true class is among the `k` largest. Of equal
+/// scores the first counts as the larger, as for [`Tensor::argmax`]. When a
+/// score is NaN, the scores have no order, and the prediction is wrong.
 fn is_among<T: Float>(k: usize, scores: &[T], right: usize) -> bool {
     let score = scores[right];
     let before = scores[..right].iter().filter(|&&other| other >= score).count();
@@ -34,11 +34,12 @@ fn is_among<T: Float>(k: usize, scores: &[T], right: usize) -> bool {
     before + after < k && !scores.iter().any(|score| score.is_nan())
 }
 
-/// The share of labels that have the largest of their outputs, the first one
-/// where several are equal.
+/// The share of labels whose output is the largest. Of equal outputs the first
+/// counts as the larger.
 ///
 /// Outputs have the shape `[batch, classes, …]` (logits or probabilities),
-/// labels `[batch, …]`. Outputs of which one is NaN are wrong.
+/// labels `[batch, …]`. When one of the outputs is NaN, the prediction is
+/// wrong.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Accuracy {
     counted: Counted,
@@ -48,7 +49,7 @@ pub struct Accuracy {
 label_settings! { Accuracy.counted; TopKAccuracy.counted; }
 
 impl Accuracy {
-    /// Nothing gathered yet.
+    /// An empty metric.
     pub fn new() -> Self {
         Self::default()
     }
@@ -74,9 +75,9 @@ impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for Accuracy {
     }
 }
 
-/// As [`Accuracy`], for targets of shape `[batch, classes, …]` that hold the share
-/// of every class: one 1 among zeros, or what label smoothing, mixup and cutmix
-/// make of it. The class with the largest share is the right one.
+/// Like [`Accuracy`], for targets of shape `[batch, classes, …]` that hold the
+/// share of every class: one-hot targets, or those that label smoothing, mixup
+/// or cutmix make of them. The class with the largest share is the true one.
 ///
 /// ```
 /// use dendra_datasets::digits;
@@ -100,7 +101,7 @@ impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for Accuracy {
 pub struct CategoricalAccuracy(Share);
 
 impl CategoricalAccuracy {
-    /// Nothing gathered yet.
+    /// An empty metric.
     pub fn new() -> Self {
         Self::default()
     }
@@ -128,12 +129,12 @@ impl<T: Float> Metric<Tensor<T>, Tensor<T>> for CategoricalAccuracy {
     }
 }
 
-/// The share of labels that are among the `k` largest of their outputs; with
-/// `k = 1` it is [`Accuracy`].
+/// The share of labels whose output is among the `k` largest; `k = 1` gives
+/// [`Accuracy`].
 ///
 /// Outputs have the shape `[batch, classes, …]`, labels `[batch, …]`. Of equal
-/// outputs the first counts as the larger, and outputs of which one is NaN are
-/// wrong.
+/// outputs the first counts as the larger. When one of the outputs is NaN, the
+/// prediction is wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct TopKAccuracy {
     k: usize,
@@ -142,7 +143,7 @@ pub struct TopKAccuracy {
 }
 
 impl TopKAccuracy {
-    /// Nothing gathered yet.
+    /// An empty metric.
     pub fn new(k: usize) -> Self {
         Self { k, counted: Counted::default(), share: Share::default() }
     }
@@ -169,8 +170,8 @@ impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for TopKAccuracy {
     }
 }
 
-/// The share of outputs on the same side of a threshold as their targets, for
-/// outputs and targets of one shape.
+/// The share of outputs on the same side of a threshold as their targets.
+/// Outputs and targets have the same shape.
 #[derive(Clone, Copy, Debug)]
 pub struct BinaryAccuracy {
     threshold: f32,
@@ -178,12 +179,12 @@ pub struct BinaryAccuracy {
 }
 
 impl BinaryAccuracy {
-    /// With the threshold 0.5, for probabilities.
+    /// A metric with the threshold 0.5, for probabilities.
     pub fn new() -> Self {
         Self::at(0.5)
     }
 
-    /// With another threshold: 0 for logits.
+    /// A metric with this threshold: 0 for logits.
     pub fn at(threshold: f32) -> Self {
         Self { threshold, share: Share::default() }
     }
@@ -273,8 +274,9 @@ mod tests {
     }
 
     #[test]
-    fn places_count_one_by_one_and_ignored_ones_do_not() {
-        // Two samples of three classes and two places; a place a column.
+    fn every_position_counts_unless_its_label_is_ignored() {
+        // Two samples of three classes and two positions; each column is a
+        // position.
         let output = Tensor::from([
             [[0.1, 0.7], [0.7, 0.2], [0.2, 0.1]],
             [[0.5, 0.1], [0.2, 0.2], [0.3, 0.9]],
@@ -285,7 +287,7 @@ mod tests {
         assert_eq!(accuracy.value(), 2.0 / 3.0);
         let mut top = TopKAccuracy::new(2).ignore_index(2);
         let error = top.update(&output, &labels).unwrap_err().to_string();
-        assert_eq!(error, "TopKAccuracy: the label -100 is none of 3 classes, counted from 0");
+        assert_eq!(error, "TopKAccuracy: expected labels in 0..3, got -100");
         top.update(&output, &Tensor::from([[0, 2], [1, 2]])).unwrap();
         assert_eq!(top.value(), 0.0);
         assert!(top.fresh().update(&output, &Tensor::from([[2, 2], [2, 2]])).is_ok());
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_classes_tell_the_right_one() {
+    fn the_class_with_the_largest_share_is_the_true_one() {
         let mut accuracy = CategoricalAccuracy::new();
         let shares = Tensor::from([[0.1, 0.8, 0.1], [0.4, 0.6, 0.0], [0.0, 0.0, 1.0]]);
         accuracy.update(&outputs(), &shares).unwrap();

@@ -1,23 +1,23 @@
-//! Figures that follow from which class was taken for which.
+//! Metrics of a confusion matrix.
 
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::confusion::share;
 use super::{ConfusionMatrix, Metric, check_same, label_settings};
 
-/// How the figures of single classes become one.
+/// How the figures of the classes are combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Average {
-    /// Every class counts the same. Classes that neither a label nor a
-    /// prediction names are left out.
+    /// Every class has the same weight. Classes without labels and predictions
+    /// are left out.
     #[default]
     Macro,
-    /// Every class counts as much as it has samples.
+    /// Every class has the weight of its number of samples.
     Weighted,
-    /// Every sample counts the same; precision, recall and F1 are then the
-    /// accuracy.
+    /// Every sample has the same weight; precision, recall and F1 are then
+    /// equal to the accuracy.
     Micro,
-    /// The figure of one class alone.
+    /// The figure of a single class.
     Class(usize),
 }
 
@@ -52,7 +52,7 @@ impl Average {
     }
 }
 
-/// Defines metrics by labels that follow from a confusion matrix, for outputs
+/// Defines metrics of labels, computed from a confusion matrix, for outputs
 /// `[batch, classes, …]` and labels `[batch, …]`.
 macro_rules! by_classes {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, $of:ident;)*) => {$(
@@ -64,13 +64,13 @@ macro_rules! by_classes {
         }
 
         impl $metric {
-            /// Nothing gathered yet; every class counts the same.
+            /// An empty metric, which weights all classes equally.
             pub fn new() -> Self {
                 Self::default()
             }
 
-            /// How the figures of single classes become one; every class counts
-            /// the same unless set.
+            /// How the figures of the classes are combined; all classes have
+            /// the same weight by default.
             #[must_use]
             pub fn average(mut self, average: Average) -> Self {
                 self.average = average;
@@ -104,7 +104,7 @@ macro_rules! by_classes {
 }
 
 by_classes! {
-    /// Which share of the predictions of a class was right.
+    /// The share of the predictions of a class that are correct.
     ///
     /// ```
     /// use dendra_tensor::Tensor;
@@ -117,7 +117,7 @@ by_classes! {
     /// # Ok::<(), dendra_tensor::Error>(())
     /// ```
     Precision: "precision", precision;
-    /// Which share of the samples of a class was found.
+    /// The share of the samples of a class that are predicted as this class.
     Recall: "recall", recall;
     /// The harmonic mean of precision and recall of a class.
     F1: "f1", f1;
@@ -125,8 +125,8 @@ by_classes! {
 
 label_settings! { Precision.matrix.counted; Recall.matrix.counted; F1.matrix.counted; }
 
-/// Defines metrics of outputs on the same side of a threshold as their targets,
-/// for outputs and targets of one shape.
+/// Defines metrics that compare outputs and targets of the same shape with a
+/// threshold.
 macro_rules! by_threshold {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, $of:ident;)*) => {$(
         $(#[$doc])*
@@ -137,12 +137,12 @@ macro_rules! by_threshold {
         }
 
         impl $metric {
-            /// With the threshold 0.5, for probabilities.
+            /// A metric with the threshold 0.5, for probabilities.
             pub fn new() -> Self {
                 Self::at(0.5)
             }
 
-            /// With another threshold: 0 for logits.
+            /// A metric with this threshold: 0 for logits.
             pub fn at(threshold: f32) -> Self {
                 Self { threshold, matrix: ConfusionMatrix::new() }
             }
@@ -185,15 +185,15 @@ macro_rules! by_threshold {
 }
 
 by_threshold! {
-    /// Which share of the outputs above a threshold has targets above 0.5.
+    /// The share of the outputs above the threshold whose target is above 0.5.
     BinaryPrecision: "precision", precision;
-    /// Which share of the targets above 0.5 has outputs above a threshold.
+    /// The share of the targets above 0.5 whose output is above the threshold.
     BinaryRecall: "recall", recall;
     /// The harmonic mean of [`BinaryPrecision`] and [`BinaryRecall`].
     BinaryF1: "f1", f1;
 }
 
-/// Defines metrics of a whole confusion matrix.
+/// Defines metrics that are one figure of a confusion matrix.
 macro_rules! by_matrix {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, |$matrix:ident| $value:expr;)*) => {$(
         $(#[$doc])*
@@ -203,7 +203,7 @@ macro_rules! by_matrix {
         pub struct $metric(ConfusionMatrix);
 
         impl $metric {
-            /// Nothing gathered yet.
+            /// An empty metric.
             pub fn new() -> Self {
                 Self::default()
             }
@@ -231,25 +231,25 @@ macro_rules! by_matrix {
 }
 
 by_matrix! {
-    /// The mean recall of the classes that have samples, which a model cannot
-    /// raise by preferring the frequent ones.
+    /// The mean recall of the classes that have samples. Unlike the accuracy,
+    /// it does not rise when a model prefers frequent classes.
     BalancedAccuracy: "balanced accuracy", |matrix| {
         let classes = matrix.recall().into_iter().zip(matrix.support());
         let found: Vec<f64> = classes.filter(|(_, n)| *n > 0).map(|(recall, _)| recall).collect();
         found.iter().sum::<f64>() / found.len() as f64
     };
-    /// Cohen's κ: how far predictions and labels agree beyond what chance gives,
-    /// 1 for entirely and 0 for not at all (Cohen, "A coefficient of agreement
-    /// for nominal scales", 1960). NaN when all samples and predictions are of
-    /// one class.
+    /// Cohen's κ: the agreement of predictions and labels beyond chance, 1 for
+    /// full agreement and 0 for none beyond chance (Cohen, "A coefficient of
+    /// agreement for nominal scales", 1960). NaN when all samples and
+    /// predictions are of one class.
     CohenKappa: "kappa", |matrix| {
         let agreed = share(matrix.right().iter().sum(), matrix.samples());
         let chance = sum_of_products(&matrix.support(), &matrix.predicted());
         let chance = chance / (matrix.samples() as f64).powi(2);
         (agreed - chance) / (1.0 - chance)
     };
-    /// The correlation of predictions and labels, from −1 to 1; 0 when either is
-    /// always the same (Matthews, "Comparison of the predicted and observed
+    /// The correlation of predictions and labels, from −1 to 1; 0 when either
+    /// is constant (Matthews, "Comparison of the predicted and observed
     /// secondary structure of T4 phage lysozyme", 1975; for several classes:
     /// Gorodkin, 2004).
     MatthewsCorrelation: "mcc", |matrix| {

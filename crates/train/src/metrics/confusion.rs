@@ -1,4 +1,4 @@
-//! Which class was taken for which.
+//! The confusion matrix.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::{Counted, label_settings};
 
-/// How often each class was predicted as each: a row for every true class, a
-/// column for every predicted one. What a sample is predicted as is its largest
-/// output, the first one where several are equal.
+/// Counts of predicted classes, with a row for each true class and a column for
+/// each predicted class. The predicted class is the one with the largest
+/// output, the first of equal ones.
 ///
-/// Figures follow scikit-learn: where there is nothing to divide by, as for the
-/// precision of a class that was never predicted, they are 0.
+/// As in scikit-learn, a figure is 0 where its denominator is 0, such as the
+/// precision of a class that was never predicted.
 ///
 /// ```
 /// use dendra_tensor::Tensor;
@@ -29,45 +29,45 @@ use super::{Counted, label_settings};
 pub struct ConfusionMatrix {
     pub(super) counted: Counted,
     classes: usize,
-    /// Row by row.
+    /// The counts, row by row.
     counts: Vec<u64>,
 }
 
 label_settings! { ConfusionMatrix.counted; }
 
 impl ConfusionMatrix {
-    /// Nothing counted yet; the first batch tells the number of classes.
+    /// An empty matrix; the first batch determines the number of classes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same settings with nothing counted.
+    /// An empty matrix with the same settings.
     pub(super) fn fresh(&self) -> Self {
         Self { counted: self.counted, ..Self::new() }
     }
 
-    /// Counts the largest output for each label: outputs `[batch, classes, …]`,
-    /// labels `[batch, …]`.
+    /// Counts the class with the largest output for each label. The shapes are
+    /// `[batch, classes, …]` for outputs, `[batch, …]` for labels.
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit each other or the batches before, a label is
-    /// no class, or an output is NaN; nothing is counted then.
+    /// When the shapes do not match each other or those of earlier batches, a
+    /// label is not a class, or an output is NaN. Then nothing is counted.
     pub fn update<T: Float>(&mut self, output: &Tensor<T>, labels: &Tensor<i64>) -> Result<()> {
         let scored = self.counted.scored(NAME, output, labels)?;
         let pairs = scored.rows().map(|(scores, class)| Ok((largest(scores)?, class)));
         self.add(scored.classes, &pairs.collect::<Result<Vec<_>>>()?)
     }
 
-    /// Counts predicted classes with the true ones.
+    /// Counts pairs of true and predicted classes.
     ///
     /// # Errors
     ///
-    /// When the number of classes is not that of the calls before; nothing is
-    /// counted then.
+    /// When the number of classes is not that of the earlier calls. Then
+    /// nothing is counted.
     pub(super) fn add(&mut self, classes: usize, pairs: &[(usize, usize)]) -> Result<()> {
         if !self.counts.is_empty() && classes != self.classes {
-            let message = format!("{classes} classes after batches of {}", self.classes);
+            let message = format!("expected {} classes, as before, got {classes}", self.classes);
             return Err(Error::shape(NAME, message));
         }
         self.classes = classes;
@@ -94,7 +94,7 @@ impl ConfusionMatrix {
         self.counts.iter().sum()
     }
 
-    /// How many samples each class has.
+    /// The number of samples of each class.
     pub fn support(&self) -> Vec<u64> {
         self.counts.chunks(self.classes.max(1)).map(|row| row.iter().sum()).collect()
     }
@@ -105,17 +105,17 @@ impl ConfusionMatrix {
         (0..self.classes).map(column).collect()
     }
 
-    /// How often each class was predicted rightly.
+    /// The number of correct predictions of each class.
     pub fn right(&self) -> Vec<u64> {
         (0..self.classes).map(|class| self.counts[class * self.classes + class]).collect()
     }
 
-    /// For each class, which share of its predictions was right.
+    /// For each class, the share of its predictions that are correct.
     pub fn precision(&self) -> Vec<f64> {
         self.right().into_iter().zip(self.predicted()).map(|(a, b)| share(a, b)).collect()
     }
 
-    /// For each class, which share of its samples was found.
+    /// For each class, the share of its samples that are predicted correctly.
     pub fn recall(&self) -> Vec<f64> {
         self.right().into_iter().zip(self.support()).map(|(a, b)| share(a, b)).collect()
     }
@@ -129,7 +129,7 @@ impl ConfusionMatrix {
 
 const NAME: &str = "ConfusionMatrix";
 
-/// The class of the largest score, the first one where several are equal.
+/// The class with the largest score, the first of equal ones.
 fn largest<T: Float>(scores: &[T]) -> Result<usize> {
     let mut best = 0;
     for (class, &score) in scores.iter().enumerate() {
@@ -144,12 +144,12 @@ fn largest<T: Float>(scores: &[T]) -> Result<usize> {
     Ok(best)
 }
 
-/// A quotient of counts; 0 where there is nothing to divide by.
+/// A quotient of counts; 0 where the denominator is 0.
 pub(super) fn share(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { part as f64 / all as f64 }
 }
 
-/// A table: the true classes downwards, the predicted ones across.
+/// Prints as a table: the rows are true classes, the columns predicted ones.
 impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let largest = self.counts.iter().copied().max().unwrap_or(0).max(self.classes as u64);
@@ -187,12 +187,12 @@ mod tests {
         let outputs = Tensor::<f32>::zeros([2, 3]);
         for bad in [3, -1] {
             let error = matrix.update(&outputs, &Tensor::from([0, bad])).unwrap_err().to_string();
-            assert!(error.contains(&format!("the label {bad} is none of 3 classes")), "{error}");
+            assert!(error.contains(&format!("expected labels in 0..3, got {bad}")), "{error}");
         }
         assert_eq!(matrix.samples(), 0);
         matrix.update(&outputs, &Tensor::from([0, 1])).unwrap();
         let other = matrix.update(&Tensor::<f32>::zeros([2, 4]), &Tensor::from([0, 1]));
-        assert!(other.unwrap_err().to_string().contains("4 classes after batches of 3"));
+        assert!(other.unwrap_err().to_string().contains("expected 3 classes, as before, got 4"));
         assert!(matrix.update(&outputs, &Tensor::from([0])).is_err());
         let nan = Tensor::from([[0.0, 1.0, 2.0], [0.0, f32::NAN, 0.0]]);
         let error = matrix.update(&nan, &Tensor::from([0, 1])).unwrap_err().to_string();

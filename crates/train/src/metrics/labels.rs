@@ -1,13 +1,12 @@
-//! What metrics by labels have in common: outputs and labels of any shape, and
-//! labels that do not count.
+//! What metrics of labels share: outputs and labels of any shape, and labels
+//! that are ignored.
 
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
-/// The label that does not count, unless another is set.
+/// The label that is ignored by default.
 pub(crate) const IGNORED: i64 = -100;
 
-/// Which labels count, all but one, and in which axis of an output the classes
-/// lie.
+/// The label that is ignored, and the axis of the classes in outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) ignore_index: i64,
@@ -20,42 +19,42 @@ impl Default for Counted {
     }
 }
 
-/// The scores of the labels that count.
+/// The scores and classes of the labels that are not ignored.
 pub(super) struct Scored<T: Float> {
     pub(super) classes: usize,
     /// A row of scores for each label, ignored ones included, in row-major order.
     scores: Tensor<T>,
-    /// The rows of the labels that count, with their classes.
+    /// The row and the class of each label that is not ignored.
     labels: Vec<(usize, usize)>,
 }
 
 impl Counted {
-    /// The labels that count, `[batch, …]`, with their scores, of an output
-    /// `[batch, classes, …]`.
+    /// The labels `[batch, …]` that are not ignored, with their scores from an
+    /// output `[batch, classes, …]`.
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit each other, or a label that counts is no
+    /// When the shapes do not match, or a label that is not ignored is not a
     /// class.
     pub(super) fn scored<T: Float>(
         self,
-        place: &str,
+        context: &str,
         output: &Tensor<T>,
         labels: &Tensor<i64>,
     ) -> Result<Scored<T>> {
         let (shape, found) = (output.shape(), labels.shape());
-        let axis = shape.axis(place, self.class_axis).ok().filter(|_| shape.len() > 1);
-        let places: Option<Shape> = axis.map(|axis| {
+        let axis = shape.axis(context, self.class_axis).ok().filter(|_| shape.len() > 1);
+        let positions: Option<Shape> = axis.map(|axis| {
             let others = shape.iter().enumerate().filter(|(other, _)| *other != axis);
             others.map(|(_, &length)| length).collect()
         });
-        let axis = axis.filter(|&axis| places.as_ref() == Some(found) && shape[axis] > 0);
+        let axis = axis.filter(|&axis| positions.as_ref() == Some(found) && shape[axis] > 0);
         let axis = axis.ok_or_else(|| {
             let expected = match self.class_axis {
                 1 => "output [batch, classes, …] and labels [batch, …]".to_owned(),
                 axis => format!("output with the classes in axis {axis} and labels without it"),
             };
-            Error::shape(place, format!("expected {expected}, got {shape} and {found}"))
+            Error::shape(context, format!("expected {expected}, got {shape} and {found}"))
         })?;
         let classes = shape[axis];
         let scores = output.movedim(axis as isize, -1)?.contiguous();
@@ -66,9 +65,8 @@ impl Counted {
             }
             let class = usize::try_from(label).ok().filter(|&class| class < classes);
             let class = class.ok_or_else(|| {
-                let message =
-                    format!("the label {label} is none of {classes} classes, counted from 0");
-                Error::data(place, message)
+                let message = format!("expected labels in 0..{classes}, got {label}");
+                Error::data(context, message)
             })?;
             counted.push((row, class));
         }
@@ -77,7 +75,7 @@ impl Counted {
 }
 
 impl<T: Float> Scored<T> {
-    /// The row of scores of every label that counts, with its class.
+    /// The row of scores and the class of each label that is not ignored.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&[T], usize)> {
         let scores = self.scores.as_slice().expect("made contiguous");
         let row = |row: usize| &scores[row * self.classes..][..self.classes];
@@ -85,19 +83,19 @@ impl<T: Float> Scored<T> {
     }
 }
 
-/// Gives metrics by labels the settings of what counts, which the field has.
+/// Defines the setters for the ignored label and the axis of the classes.
 macro_rules! label_settings {
     ($($metric:ident.$field:tt$(.$inner:tt)?;)*) => {$(
         impl $metric {
-            /// The label of what does not count; −100 unless set.
+            /// The label of positions that are ignored; −100 by default.
             #[must_use]
             pub fn ignore_index(mut self, label: i64) -> Self {
                 self.$field$(.$inner)?.ignore_index = label;
                 self
             }
 
-            /// The axis of the classes: −1 for outputs `[n, length, classes]`;
-            /// 1 unless set.
+            /// The axis of the classes in outputs, such as −1 for `[n, length,
+            /// classes]`; 1 by default.
             #[must_use]
             pub fn class_axis(mut self, axis: isize) -> Self {
                 self.$field$(.$inner)?.class_axis = axis;

@@ -1,4 +1,4 @@
-//! A metric of a part of outputs and targets.
+//! A metric of a function of outputs and targets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use dendra_tensor::Result;
 
 use super::Metric;
 
-/// A metric that looks at what a function makes of outputs and targets: at one
-/// output of several, say. [`MapDataset`](dendra_datasets::MapDataset) is its
-/// like for data.
+/// Applies a metric to the result of a function of outputs and targets, for
+/// example to one of several outputs.
+/// [`MapDataset`](dendra_datasets::MapDataset) does the same for data.
 ///
 /// ```
 /// use dendra_tensor::Tensor;
@@ -38,8 +38,8 @@ impl<F, Y, P> fmt::Debug for MapMetric<F, Y, P> {
 }
 
 impl<F, Y, P> MapMetric<F, Y, P> {
-    /// The metric of what `function` makes of an output and its target, under a
-    /// name of its own.
+    /// A metric, with its own name, of the values that `function` returns for
+    /// an output and its target.
     pub fn new<Y0, P0>(
         name: impl Into<String>,
         metric: impl Metric<Y, P> + 'static,

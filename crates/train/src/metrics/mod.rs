@@ -24,49 +24,50 @@ pub(crate) use ranking::{average_precision, roc_auc, steps};
 /// A figure about predictions, gathered batch by batch.
 ///
 /// `Y` is the type of a batch's targets and `P` that of the values of the
-/// model's output: one tensor, or a tuple of them for a model of several
-/// outputs ([`MapMetric`] looks at one of those). Metrics by labels take what
-/// [`CrossEntropy`](dendra_losses::CrossEntropy) takes, with the same settings:
-/// outputs `[batch, classes, …]`, or with the classes in the axis that
-/// `class_axis` sets, with labels `[batch, …]`, of which those that are −100,
-/// or what `ignore_index` sets, do not count.
+/// model's output: one tensor, or a tuple of tensors for a model with several
+/// outputs ([`MapMetric`] selects one of them). Metrics of labels take the same
+/// values as [`CrossEntropy`](dendra_losses::CrossEntropy) and have the same
+/// settings: outputs `[batch, classes, …]` (`class_axis` sets another axis) and
+/// labels `[batch, …]`, of which −100 (`ignore_index` sets another label) is
+/// ignored.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no metric of targets of type `{Y}`",
-    label = "the data set's targets do not suit this metric",
+    message = "`{Self}` is not a metric for targets of type `{Y}`",
+    label = "the data set has targets of another type than this metric",
     note = "class labels are integers, `Tensor<i64>`, as for `Accuracy`; `BinaryAccuracy` and \
             `MeanAbsoluteError` take floats; `MapMetric` adapts a metric to other outputs"
 )]
 pub trait Metric<Y = Tensor<i64>, P = Tensor>: Send + Sync {
-    /// The name that progress and tables show.
+    /// The name of the metric in progress lines and tables.
     fn name(&self) -> String;
 
-    /// The same metric with nothing gathered.
+    /// The same metric without the values gathered so far.
     fn fresh(&self) -> Box<dyn Metric<Y, P>>;
 
-    /// Takes a batch of model outputs with their targets into account.
+    /// Adds a batch of outputs of the model and their targets.
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit each other or the metric.
+    /// When the shapes do not match each other, or the metric cannot use them.
     fn update(&mut self, output: &P, target: &Y) -> Result<()>;
 
-    /// The figure over everything gathered; NaN when that is nothing.
+    /// The figure over all batches so far; NaN before the first.
     fn value(&self) -> f64;
 }
 
-/// The metrics of outputs of any float: makes them public, and gives them their
-/// name and value without a type of outputs, which nothing would tell.
+/// Exports metrics for outputs of any number type, and gives them methods for
+/// name and value. The methods of the trait are ambiguous without the type of
+/// the outputs.
 macro_rules! metrics {
     ($($module:ident: $metric:ident of $target:ty;)*) => {$(
         pub use $module::$metric;
 
         impl $metric {
-            /// The name that progress and tables show.
+            /// The name of the metric in progress lines and tables.
             pub fn name(&self) -> String {
                 Metric::<$target, Tensor>::name(self)
             }
 
-            /// The figure over everything gathered; NaN when that is nothing.
+            /// The figure over all batches so far; NaN before the first.
             pub fn value(&self) -> f64 {
                 Metric::<$target, Tensor>::value(self)
             }
@@ -96,11 +97,11 @@ metrics! {
     regression: RootMeanSquaredError of Tensor;
 }
 
-/// An error unless output and targets have one shape.
-fn check_same(place: &str, output: &Shape, target: &Shape) -> Result<()> {
+/// Returns an error unless output and targets have the same shape.
+fn check_same(context: &str, output: &Shape, target: &Shape) -> Result<()> {
     if output == target {
         return Ok(());
     }
     let message = format!("expected targets of the output's shape {output}, got {target}");
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }

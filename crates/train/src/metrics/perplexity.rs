@@ -5,8 +5,8 @@ use dendra_tensor::{Float, Reduction, Result, Tensor};
 
 use super::{Counted, Metric, label_settings};
 
-/// The exponential of the mean cross-entropy of logits: among how many equally
-/// likely classes a language model hesitates.
+/// The exponential of the mean cross-entropy of logits: the number of equally
+/// likely classes that would be as hard to predict.
 ///
 /// Outputs are logits `[batch, classes, …]`, labels `[batch, …]`, as for
 /// [`CrossEntropy`](dendra_losses::CrossEntropy).
@@ -28,7 +28,7 @@ pub struct Perplexity {
 }
 
 impl Perplexity {
-    /// Nothing gathered yet.
+    /// An empty metric.
     pub fn new() -> Self {
         Self::default()
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_counts_places_and_not_batches() {
+    fn it_counts_positions_and_not_batches() {
         let logits = Tensor::from([[2_f32.ln(), 0.0], [0.0, 0.0], [9.0, 0.0]]);
         let mut whole = Perplexity::new();
         whole.update(&logits, &Tensor::from([0, 1, -100])).unwrap();

@@ -1,11 +1,11 @@
-//! Figures of how well scores put samples into order, without a threshold.
+//! Metrics of the order of scores, without a threshold.
 
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::{Counted, Metric, check_same, label_settings};
 
-/// Scores with whether they are of positive samples, class by class. Exact
-/// figures need all of them: 16 bytes each.
+/// The scores of each class, and whether each is of a positive sample. Exact
+/// figures need all scores, at 16 bytes each.
 #[derive(Clone, Debug, Default)]
 struct Scores {
     counted: Counted,
@@ -13,10 +13,10 @@ struct Scores {
 }
 
 impl Scores {
-    /// Takes one score for each of several classes of a sample.
-    fn add(&mut self, place: &str, class: usize, score: f64, positive: bool) -> Result<()> {
+    /// Adds one score of a class.
+    fn add(&mut self, context: &str, class: usize, score: f64, positive: bool) -> Result<()> {
         if score.is_nan() {
-            return Err(Error::data(place, "a score is NaN, which has no place in an order"));
+            return Err(Error::data(context, "a score is NaN, which cannot be ranked"));
         }
         if self.classes.len() <= class {
             self.classes.resize_with(class + 1, Vec::new);
@@ -25,43 +25,46 @@ impl Scores {
         Ok(())
     }
 
-    /// Scores of one class with targets of 0 and 1, in one shape.
+    /// Adds scores of a single class with targets of 0 and 1. Both have the
+    /// same shape.
     fn add_binary<T: Float>(
         &mut self,
-        place: &str,
+        context: &str,
         output: &Tensor<T>,
         target: &Tensor<T>,
     ) -> Result<()> {
-        check_same(place, output.shape(), target.shape())?;
+        check_same(context, output.shape(), target.shape())?;
         let mut pairs = output.to_vec().into_iter().zip(target.to_vec());
         pairs.try_for_each(|(score, target)| {
-            self.add(place, 0, score.to_f64(), target.to_f64() > 0.5)
+            self.add(context, 0, score.to_f64(), target.to_f64() > 0.5)
         })
     }
 
-    /// Scores `[batch, classes, …]`, each class against the rest.
+    /// Adds scores `[batch, classes, …]`, where each class is compared with all
+    /// others.
     fn add_classes<T: Float>(
         &mut self,
-        place: &str,
+        context: &str,
         output: &Tensor<T>,
         labels: &Tensor<i64>,
     ) -> Result<()> {
-        let scored = self.counted.scored(place, output, labels)?;
+        let scored = self.counted.scored(context, output, labels)?;
         let classes = scored.classes;
         if !self.classes.is_empty() && self.classes.len() != classes {
-            let message = format!("{classes} classes after batches of {}", self.classes.len());
-            return Err(Error::shape(place, message));
+            let message =
+                format!("expected {} classes, as before, got {classes}", self.classes.len());
+            return Err(Error::shape(context, message));
         }
         for (scores, label) in scored.rows() {
             for (class, &score) in scores.iter().enumerate() {
-                self.add(place, class, score.to_f64(), label == class)?;
+                self.add(context, class, score.to_f64(), label == class)?;
             }
         }
         Ok(())
     }
 
-    /// The figure of the only class, or its mean over those of several that
-    /// have samples and for which it is a number.
+    /// The figure of the only class, or the mean over the classes that have
+    /// samples and for which the figure is a number.
     fn mean(&self, figure: impl Fn(&[Step]) -> f64) -> f64 {
         let is_one = self.classes.len() == 1;
         let has_samples = |scores: &&Vec<(f64, bool)>| is_one || scores.iter().any(|score| score.1);
@@ -71,18 +74,18 @@ impl Scores {
     }
 }
 
-/// How many positive and negative samples share a score.
+/// The numbers of positive and of negative samples with the same score.
 #[derive(Clone, Copy)]
 pub(crate) struct Step {
     pub(crate) positive: u64,
     pub(crate) negative: u64,
 }
 
-/// The distinct scores, largest first.
+/// The counts for each distinct score, the largest score first.
 pub(crate) fn steps(scores: &[(f64, bool)]) -> Vec<Step> {
     let mut sorted = scores.to_vec();
     sorted.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
-    // −0 and 0 are one score.
+    // Equality of floats puts −0 and 0 into one group.
     let groups = sorted.chunk_by(|(a, _), (b, _)| a == b);
     let count = |group: &[(f64, bool)]| {
         let positive = group.iter().filter(|(_, positive)| *positive).count() as u64;
@@ -92,7 +95,7 @@ pub(crate) fn steps(scores: &[(f64, bool)]) -> Vec<Step> {
 }
 
 /// The probability that a positive sample has a higher score than a negative
-/// one, equal scores counting half.
+/// one, where equal scores count half.
 pub(crate) fn roc_auc(steps: &[Step]) -> f64 {
     let negatives: u64 = steps.iter().map(|step| step.negative).sum();
     let positives: u64 = steps.iter().map(|step| step.positive).sum();
@@ -105,7 +108,7 @@ pub(crate) fn roc_auc(steps: &[Step]) -> f64 {
     won / (positives as f64 * negatives as f64)
 }
 
-/// The mean precision over the recall that each score adds.
+/// The mean of the precision, weighted by the recall that each score adds.
 pub(crate) fn average_precision(steps: &[Step]) -> f64 {
     let positives: u64 = steps.iter().map(|step| step.positive).sum();
     let (mut found, mut seen, mut sum) = (0, 0, 0.0);
@@ -114,24 +117,25 @@ pub(crate) fn average_precision(steps: &[Step]) -> f64 {
         seen += step.positive + step.negative;
         sum += step.positive as f64 * (found as f64 / seen as f64);
     }
-    // As scikit-learn: what is not there is found without precision.
+    // As in scikit-learn, the figure is 0 without positive samples.
     if positives == 0 { 0.0 } else { sum / positives as f64 }
 }
 
-/// Defines the metrics for targets of 0 and 1, and for labels.
+/// Defines metrics that take targets of 0 and 1, or labels.
 macro_rules! rankings {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, $figure:ident;)*) => {$(
         $(#[$doc])*
         ///
-        /// For outputs and targets (0 or 1) of one shape, or for outputs
-        /// `[batch, classes, …]` and labels `[batch, …]`: then each class against
-        /// the rest, and the mean over the classes that have samples. It keeps
-        /// all scores, of which none may be NaN.
+        /// Takes outputs and targets (0 or 1) of the same shape, or outputs
+        /// `[batch, classes, …]` and labels `[batch, …]`. With labels, each
+        /// class is compared with all others, and the value is the mean over
+        /// the classes that have samples. All scores are kept, and none may be
+        /// NaN.
         #[derive(Clone, Debug, Default)]
         pub struct $metric(Scores);
 
         impl $metric {
-            /// Nothing gathered yet.
+            /// An empty metric.
             pub fn new() -> Self {
                 Self::default()
             }
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_may_lie_at_places_and_be_ignored() {
+    fn labels_may_have_positions_and_be_ignored() {
         let output = Tensor::from([[[0.9, 0.2], [0.1, 0.8]], [[0.3, 0.6], [0.7, 0.4]]]);
         let mut metric = RocAuc::new();
         metric.update(&output, &Tensor::from([[0, 1], [1, -100]])).unwrap();
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nan_has_no_place() {
+    fn a_nan_is_refused() {
         let error = RocAuc::new().update(&Tensor::from([f32::NAN]), &Tensor::from([1.0_f32]));
         assert!(error.unwrap_err().to_string().contains("a score is NaN"));
     }

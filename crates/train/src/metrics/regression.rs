@@ -1,11 +1,10 @@
-//! Figures of predicted quantities, for outputs and targets of one shape.
+//! Metrics of regressions, for outputs and targets of the same shape.
 
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::{Metric, check_same};
 
-/// Defines metrics that are a function of the mean of something over all
-/// elements.
+/// Defines metrics that are a function of a mean over all elements.
 macro_rules! means {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, |$error:ident| $each:expr, $of_mean:expr;)*)
         => {$(
@@ -17,7 +16,7 @@ macro_rules! means {
         }
 
         impl $metric {
-            /// Nothing gathered yet.
+            /// An empty metric.
             pub fn new() -> Self {
                 Self::default()
             }
@@ -55,35 +54,36 @@ means! {
     MeanAbsoluteError: "mae", |error| error.abs(), |mean| mean;
     /// The mean of (output − target)².
     MeanSquaredError: "mse", |error| error * error, |mean| mean;
-    /// The root of the mean of (output − target)².
+    /// The square root of the mean of (output − target)².
     RootMeanSquaredError: "rmse", |error| error * error, f64::sqrt;
 }
 
-/// R², the share of the targets' variance that the outputs explain: 1 less the
-/// squared errors over the squared distances of the targets from their mean.
+/// R², the share of the targets' variance that the outputs explain: 1 minus the
+/// sum of squared errors divided by the sum of squared deviations of the
+/// targets from their mean.
 ///
-/// It is 1 for perfect outputs, 0 for the mean of the targets, and below that
-/// for what is worse. Outputs and targets have the shape `[batch, …]`; each
-/// place of a sample has its own R², and the value is their mean. As in
-/// scikit-learn, the R² of targets that are all the same is 1 or 0, and that of
-/// a single sample, which has no variance, NaN.
+/// It is 1 for exact outputs, 0 for the mean of the targets, and negative for
+/// worse outputs. Outputs and targets have the shape `[batch, …]`. Each element
+/// of a sample has its own R², and the value is their mean. As in scikit-learn,
+/// R² is 1 or 0 for constant targets, and NaN for a single sample, which has no
+/// variance.
 #[derive(Clone, Debug, Default)]
 pub struct R2Score {
     count: u64,
     columns: Vec<Column>,
 }
 
-/// The sums of one place of the samples.
+/// The sums for one element of the samples.
 #[derive(Clone, Copy, Debug, Default)]
 struct Column {
     errors: f64,
     mean: f64,
-    /// Squared distances from the mean, kept up while it moves (Welford, 1962).
+    /// The sum of squared deviations from the running mean (Welford, 1962).
     spread: f64,
 }
 
 impl R2Score {
-    /// Nothing gathered yet.
+    /// An empty metric.
     pub fn new() -> Self {
         Self::default()
     }
@@ -105,7 +105,7 @@ impl<T: Float> Metric<Tensor<T>, Tensor<T>> for R2Score {
             self.columns = vec![Column::default(); width];
         } else if self.columns.len() != width {
             let message =
-                format!("{width} values a sample after batches of {}", self.columns.len());
+                format!("expected {} values a sample, as before, got {width}", self.columns.len());
             return Err(Error::shape("R2Score", message));
         }
         if width == 0 {
@@ -188,7 +188,10 @@ mod tests {
         metric.update(&Tensor::<f32>::zeros([2, 3]), &Tensor::ones([2, 3])).unwrap();
         let error =
             metric.update(&Tensor::<f32>::zeros([2, 4]), &Tensor::ones([2, 4])).unwrap_err();
-        assert!(error.to_string().contains("4 values a sample after batches of 3"), "{error}");
+        assert!(
+            error.to_string().contains("expected 3 values a sample, as before, got 4"),
+            "{error}"
+        );
         let error =
             MeanAbsoluteError::new().update(&Tensor::<f32>::zeros([2, 1]), &Tensor::ones([2]));
         let error = error.unwrap_err().to_string();

@@ -8,14 +8,14 @@ use super::{Area, Drawn, GRID, INK, LINES, Svg, drawn, text_width};
 /// The size of a chart, in pixels.
 const SIZE: (u32, u32) = (640, 340);
 
-/// The size of its text.
+/// The size of the text in a chart, in pixels.
 const TEXT: i32 = 15;
 
-/// The points up to which a line shows each of them.
+/// A line with at most this many points shows each of them.
 const DOTS: usize = 40;
 
-/// A chart of lines and points, drawn as SVG in the style of the reports. Points
-/// that are not finite are left out.
+/// A chart of lines and points, drawn as SVG in the style of the reports.
+/// Points that are not finite are left out.
 ///
 /// ```
 /// use dendra_train::Chart;
@@ -37,7 +37,7 @@ pub struct Chart {
     ranges: Option<[(f64, f64); 2]>,
 }
 
-/// What is drawn in one colour.
+/// The elements of a chart that are drawn in one colour.
 #[derive(Clone, Debug)]
 struct Series {
     name: String,
@@ -49,47 +49,47 @@ struct Series {
 enum Kind {
     Line,
     Points,
-    /// A ring around a point of the series before, with the name beside it.
+    /// A ring around a point of the previous series, with its name beside it.
     Mark,
     /// A thin line behind the others, without a name.
     Guide,
 }
 
 impl Chart {
-    /// A chart with these names of its axes.
+    /// A chart with the names of its axes.
     pub fn new(x: impl Into<String>, y: impl Into<String>) -> Self {
         let (x, y) = (x.into(), y.into());
         let series = Vec::new();
         Self { title: None, x, y, logarithmic: false, percent: false, series, ranges: None }
     }
 
-    /// A heading.
+    /// Sets the title.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
     }
 
-    /// Whether the axis upwards counts powers of ten; false unless set. Values
-    /// that are not above 0 are left out then.
+    /// Whether the vertical axis is logarithmic; false by default. If it is,
+    /// values that are not above 0 are left out.
     pub fn logarithmic(mut self, logarithmic: bool) -> Self {
         self.logarithmic = logarithmic;
         self
     }
 
-    /// Whether the axis upwards shows shares as percent; false unless set.
+    /// Whether the vertical axis shows shares as percentages; false by default.
     pub fn percent(mut self, percent: bool) -> Self {
         self.percent = percent;
         self
     }
 
-    /// The lowest and the highest value of both axes; those of the points
-    /// unless set.
+    /// The lowest and the highest value of each axis; by default those of the
+    /// points.
     pub fn ranges(mut self, x: (f64, f64), y: (f64, f64)) -> Self {
         self.ranges = Some([x, y]);
         self
     }
 
-    /// A line through points, in the order given.
+    /// Adds a line through points, in the given order.
     pub fn line(
         self,
         name: impl Into<String>,
@@ -98,7 +98,7 @@ impl Chart {
         self.with(name.into(), points, Kind::Line)
     }
 
-    /// Points alone.
+    /// Adds points without a line.
     pub fn points(
         self,
         name: impl Into<String>,
@@ -107,12 +107,13 @@ impl Chart {
         self.with(name.into(), points, Kind::Points)
     }
 
-    /// A ring around a point of the series before, with a text beside it.
+    /// Adds a ring around a point of the previous series, with a text beside
+    /// it.
     pub fn mark(self, text: impl Into<String>, point: (f64, f64)) -> Self {
         self.with(text.into(), [point], Kind::Mark)
     }
 
-    /// A thin line behind the others, such as what chance reaches.
+    /// Adds a thin line behind the others, for example the result of chance.
     pub fn guide(self, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         self.with(String::new(), points, Kind::Guide)
     }
@@ -127,7 +128,7 @@ impl Chart {
         self
     }
 
-    /// The drawing.
+    /// Draws the chart.
     ///
     /// # Errors
     ///
@@ -136,11 +137,11 @@ impl Chart {
         Self::beside(std::slice::from_ref(self))
     }
 
-    /// Charts in one drawing, two beside each other.
+    /// Draws several charts in one picture, two in each row.
     ///
     /// # Errors
     ///
-    /// When one of them has no point to draw.
+    /// When there is no chart, or one of them has no point to draw.
     pub fn beside(charts: &[Self]) -> Result<Svg> {
         let ready = charts.iter().map(Self::ready).collect::<Result<Vec<_>>>()?;
         let columns = ready.len().min(2);
@@ -155,7 +156,8 @@ impl Chart {
         })
     }
 
-    /// The chart with what can be drawn of it, on the scale of the axes.
+    /// The chart with only the points that can be drawn, in the scale of the
+    /// axes.
     fn ready(&self) -> Result<Self> {
         let mut chart = self.clone();
         for series in &mut chart.series {
@@ -170,7 +172,7 @@ impl Chart {
         Ok(chart)
     }
 
-    /// The lowest and highest values of both axes, with some room.
+    /// The lowest and highest value of each axis, with a margin.
     fn bounds(&self) -> [(f64, f64); 2] {
         if let Some(ranges) = self.ranges {
             return ranges;
@@ -183,7 +185,7 @@ impl Chart {
         };
         let (left, right) = range(&|point| point.0);
         let (low, high) = range(&|point| point.1);
-        // A flat curve lies in the middle.
+        // A constant curve is drawn in the middle.
         let room = if high > low { 0.06 * (high - low) } else { 0.5 * high.abs().max(1e-3) };
         let beside = if right > left { 0.0 } else { 0.5 };
         [(left - beside, right + beside), (low - room, high + room)]
@@ -239,7 +241,7 @@ impl Chart {
         let mut color = INK;
         let mut colors = LINES.iter().cycle();
         let mut ends = Vec::new();
-        // The chart counts pixels in the whole drawing, the area in itself.
+        // The chart uses coordinates of the whole drawing, the area its own.
         let origin = area.get_base_pixel();
         let within = |(x, y): (i32, i32)| (x - origin.0, y - origin.1);
         for Series { name, points, kind } in &self.series {
@@ -271,16 +273,21 @@ impl Chart {
                         chart.draw_series([Circle::new(*point, 7, color.stroke_width(2))])?;
                         let (x, y) = within(chart.backend_coord(point));
                         let width = text_width(name, TEXT);
-                        // To the side that the middle of the chart is on.
+                        // The text is on the side of the point that faces the
+                        // middle of the chart.
                         let x =
                             if point.0 > 0.5 * (left + right) { x - width - 12 } else { x + 12 };
                         let y = if point.1 > 0.5 * (low + high) { y + 8 } else { y - 24 };
+                        // The text stays readable where a line runs behind it.
+                        let behind = [(x - 3, y - 1), (x + width + 3, y + TEXT + 3)];
+                        area.draw(&Rectangle::new(behind, WHITE.mix(0.8).filled()))?;
                         area.draw(&Text::new(name.as_str(), (x, y), font().color(&color)))?;
                     }
                 }
             }
         }
-        // Names stand at the ends of their lines, and not on each other.
+        // Names are at the ends of their lines, and are moved apart so that
+        // they do not overlap.
         ends.sort_by_key(|(_, _, (_, y))| *y);
         let lowest = area.dim_in_pixel().1 as i32 - 66 - 18 * (ends.len() as i32 - 1).max(0);
         let mut lowest_free = 0;
@@ -293,7 +300,7 @@ impl Chart {
     }
 }
 
-/// A number at an axis: as few digits as tell the marks apart.
+/// A number at an axis, with as few digits as distinguish the marks.
 fn number(value: f64, is_share: bool, span: f64) -> String {
     let (value, span) = if is_share { (100.0 * value, 100.0 * span) } else { (value, span) };
     let digits = (1.0 - span.max(1e-12).log10().floor()).clamp(0.0, 6.0) as usize;

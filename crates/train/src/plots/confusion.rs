@@ -1,4 +1,4 @@
-//! Which class was taken for which, as a drawing.
+//! A drawing of a confusion matrix.
 
 use dendra_tensor::{Error, Result};
 use plotters::prelude::*;
@@ -11,12 +11,12 @@ const TEXT: i32 = 15;
 /// The widest name of a class, in pixels.
 const LONGEST: i32 = 160;
 
-/// A confusion matrix: `counts[truth][prediction]`, with a name for every
-/// class.
+/// A drawing of a confusion matrix: `counts[truth][prediction]`, with a name
+/// for each class.
 ///
 /// # Errors
 ///
-/// When the matrix is empty or not square, or the names are not as many.
+/// When the matrix is empty or not square, or the number of names differs.
 pub fn confusion_matrix(counts: &[Vec<u64>], names: &[String]) -> Result<Svg> {
     let classes = counts.len();
     let square = counts.iter().all(|row| row.len() == classes);
@@ -27,7 +27,7 @@ pub fn confusion_matrix(counts: &[Vec<u64>], names: &[String]) -> Result<Svg> {
     }
     let cell = (560 / classes as i32).clamp(14, 56);
     let longest = names.iter().map(|name| text_width(name, TEXT)).max().unwrap_or(0);
-    // Names that are wider than a cell stand upright above it.
+    // Names that are wider than a cell are written vertically above it.
     let upright = longest > cell - 4;
     let left = 56 + longest.min(LONGEST) + 12;
     let top = if upright { 36 + longest.min(LONGEST) } else { 58 };
@@ -54,17 +54,17 @@ pub fn confusion_matrix(counts: &[Vec<u64>], names: &[String]) -> Result<Svg> {
             }
             for (predicted, &count) in row.iter().enumerate() {
                 let color = LINES[usize::from(truth != predicted)];
-                // A root, since mistakes are few and should be seen.
+                // The square root makes small counts visible.
                 let share = (count as f64 / total as f64).sqrt();
                 let x = left + cell * predicted as i32;
-                let place = [(x, y), (x + cell - 2, y + cell - 2)];
-                area.draw(&Rectangle::new(place, GRID.mix(0.5).filled()))?;
-                area.draw(&Rectangle::new(place, color.mix(0.85 * share).filled()))?;
+                let corners = [(x, y), (x + cell - 2, y + cell - 2)];
+                area.draw(&Rectangle::new(corners, GRID.mix(0.5).filled()))?;
+                area.draw(&Rectangle::new(corners, color.mix(0.85 * share).filled()))?;
                 if count > 0 && cell >= 22 {
                     let text = count.to_string();
                     let width = small * text.len() as i32 / 2;
-                    let place = (x + (cell - width) / 2, y + (cell - small) / 2);
-                    area.draw(&Text::new(text, place, font(small)))?;
+                    let origin = (x + (cell - width) / 2, y + (cell - small) / 2);
+                    area.draw(&Text::new(text, origin, font(small)))?;
                 }
             }
         }
@@ -72,7 +72,7 @@ pub fn confusion_matrix(counts: &[Vec<u64>], names: &[String]) -> Result<Svg> {
     })
 }
 
-/// A name that is not too wide.
+/// A name, shortened to the largest width.
 fn shortened(name: &str) -> String {
     let most = (f64::from(LONGEST) / f64::from(TEXT) / CHARACTER) as usize;
     if name.chars().count() <= most {
@@ -92,7 +92,7 @@ mod tests {
         for part in ["31", "60", "cat", "dog", "predicted", "truth"] {
             assert!(svg.contains(part), "{part}");
         }
-        // Long names stand upright above the columns.
+        // Long names are vertical above the columns.
         let long = ["a very long name".to_owned(), "b".to_owned()];
         let svg = confusion_matrix(&[vec![1, 0], vec![0, 1]], &long).unwrap().to_string();
         assert!(svg.contains("rotate(270"), "{svg}");

@@ -1,4 +1,4 @@
-//! Figures over the epochs.
+//! Curves of figures over the epochs.
 
 use dendra_tensor::{Error, Result};
 
@@ -6,9 +6,9 @@ use super::{Chart, Svg};
 use crate::history::{History, is_percent};
 use crate::monitor::Goal;
 
-/// A figure over the epochs, in training and in validation: `loss`, or a
-/// metric's name. The best epoch is marked, by the validation where there is
-/// one.
+/// Draws a figure over the epochs, in training and in validation: `loss`, or
+/// the name of a metric. The best epoch is marked, that of the validation if
+/// there is one.
 ///
 /// # Errors
 ///
@@ -26,7 +26,10 @@ pub fn learning_curve(history: &History, figure: &str) -> Result<Svg> {
     };
     let best = watched.iter().copied().reduce(|a, b| if better(b.1, a.1) { b } else { a });
     let Some(best) = best else {
-        return Err(Error::argument("learning_curve", format!("no epoch has a figure `{figure}`")));
+        return Err(Error::argument(
+            "learning_curve",
+            format!("no epoch has the figure `{figure}`"),
+        ));
     };
     let mut chart = Chart::new("epoch", figure).percent(is_percent(figure));
     let several = watched.len() > 1;

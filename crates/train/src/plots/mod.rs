@@ -1,5 +1,5 @@
-//! Charts as SVG, all in one style: of lines and points, learning curves,
-//! confusion matrices.
+//! Charts as SVG in one style: lines and points, learning curves, confusion
+//! matrices.
 
 mod chart;
 mod confusion;
@@ -17,14 +17,14 @@ pub use chart::Chart;
 pub use confusion::confusion_matrix;
 pub use learning::learning_curve;
 
-/// Text.
+/// The colour of text.
 const INK: RGBColor = RGBColor(0x33, 0x41, 0x55);
-/// Lines behind a curve.
+/// The colour of the lines behind a curve.
 const GRID: RGBColor = RGBColor(0xE2, 0xE8, 0xF0);
 const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFE);
 
-/// The colours of lines in their order. Training and validation are the first
-/// two.
+/// The colours of lines, in order. The first two are those of training and
+/// validation.
 const LINES: [RGBColor; 6] = [
     RGBColor(0x25, 0x63, 0xEB),
     RGBColor(0xEA, 0x58, 0x0C),
@@ -34,8 +34,8 @@ const LINES: [RGBColor; 6] = [
     RGBColor(0x64, 0x74, 0x8B),
 ];
 
-/// The colours, and what takes their places on a dark page: a report puts
-/// pictures on pages of both kinds.
+/// Each colour with its replacement on a dark page. A report has pages of both
+/// kinds.
 #[cfg(feature = "report")]
 pub(crate) const DARK: [(RGBColor, &str); 9] = [
     (INK, "#cbd5e1"),
@@ -54,7 +54,7 @@ pub(crate) const DARK: [(RGBColor, &str); 9] = [
 pub struct Svg(String);
 
 impl Svg {
-    /// Writes it to a file.
+    /// Writes the drawing to a file.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Svg {
     }
 }
 
-/// Its source.
+/// Prints the SVG source.
 impl fmt::Display for Svg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -83,10 +83,10 @@ fn drawn(size: (u32, u32), draw: impl for<'a> FnOnce(&Area<'a>) -> Drawn<'a>) ->
     Ok(Svg(text))
 }
 
-/// The width of a character, about, as a part of the size of the text.
+/// The approximate width of a character, as a share of the text size.
 const CHARACTER: f64 = 0.46;
 
-/// The width of a text of this size in pixels, about.
+/// The approximate width of a text, in pixels.
 fn text_width(text: &str, size: i32) -> i32 {
     (text.chars().count() as f64 * f64::from(size) * CHARACTER) as i32
 }

@@ -1,4 +1,4 @@
-//! What a classifier gets right and wrong.
+//! The correct and wrong predictions of a classifier.
 
 use std::any::Any;
 use std::fmt;
@@ -18,75 +18,79 @@ use crate::predictor::probabilities;
 use crate::table;
 use crate::trainer::{EVALUATION_BATCH, Trainer};
 
-/// How many mistakes are kept.
+/// The number of mistakes that are kept.
 const MISTAKES: usize = 24;
 
-/// The inputs of a sample up to which a mistake shows them.
+/// The largest number of inputs for which a mistake shows their values.
 const MOST_FEATURES: usize = 64;
 
-/// What a classifier gets right and wrong on a data set. It prints itself, as
-/// scikit-learn's `classification_report` does.
+/// The correct and wrong predictions of a classifier on a data set. Prints as a
+/// table like scikit-learn's `classification_report`.
 #[derive(Clone, Debug)]
 pub struct Classification {
-    /// How often each class was taken for each: `confusion[truth][prediction]`.
+    /// The number of samples of each class that were predicted as each:
+    /// `confusion[truth][prediction]`.
     pub confusion: Vec<Vec<u64>>,
-    /// The mean of −ln p, with p the probability given to the right class.
+    /// The mean of −ln p, where p is the predicted probability of the true
+    /// class.
     pub loss: f64,
-    /// The mistakes with the least probability of the right class, the worst
+    /// The mistakes with the lowest probability of the true class, the worst
     /// first.
     pub worst: Vec<Mistake>,
-    /// How long all predictions took, in seconds.
+    /// The time of all predictions, in seconds.
     pub seconds: f64,
-    /// Of two classes, the probability of the second for each sample, and
-    /// whether it is of it.
+    /// For two classes: for each sample the probability of the second class,
+    /// and whether the sample is of that class.
     scores: Vec<(f64, bool)>,
     names: Vec<String>,
 }
 
-/// A sample that was taken for another class.
+/// A wrong prediction.
 #[derive(Clone, Debug)]
 pub struct Mistake {
-    /// Its index in the data set.
+    /// The index of the sample in the data set.
     pub index: usize,
-    /// Its class.
+    /// The true class.
     pub truth: usize,
-    /// The class it was taken for.
+    /// The predicted class.
     pub predicted: usize,
-    /// The probability of that class.
+    /// The probability of the predicted class.
     pub probability: f64,
-    /// The probability of its own.
+    /// The probability of the true class.
     pub of_truth: f64,
-    /// What the model saw, where that is no picture but a few numbers: their
-    /// names, and their values as texts.
+    /// The names and values of the inputs, as text, if the input is a few
+    /// numbers and not a picture.
     pub features: Vec<(String, String)>,
-    /// The numbers themselves.
+    /// The inputs as numbers.
     values: Vec<f32>,
-    /// Its picture as a `data:` address, where its input is one.
+    /// The input as a `data:` address, if it is a picture.
     pub(super) picture: Option<String>,
 }
 
 /// The figures of one class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassFigures {
-    /// The number of its samples.
+    /// The number of samples of the class.
     pub samples: u64,
-    /// Which share of what was taken for it is of it; NaN when nothing was.
+    /// The share of the predictions of the class that are correct; NaN without
+    /// predictions.
     pub precision: f64,
-    /// Which share of it was taken for it; NaN when it has no samples.
+    /// The share of the samples of the class that are predicted correctly; NaN
+    /// without samples.
     pub recall: f64,
     /// The harmonic mean of both: `2·tp / (2·tp + fp + fn)`.
     pub f1: f64,
 }
 
 impl Classification {
-    /// Lets the model of a trainer classify a data set. Its outputs, of shape
-    /// `[batch, classes]`, are logits or probabilities. Samples with the label
-    /// −100 do not count, as for losses and metrics.
+    /// Classifies a data set with the model of a trainer. The model's outputs,
+    /// of shape `[batch, classes]`, are logits or probabilities. Samples with
+    /// the label −100 are ignored, as by losses and metrics.
     ///
     /// # Errors
     ///
-    /// When the data set is empty, the model refuses it, or its outputs are
-    /// not of that shape.
+    /// When the data set is empty, the model rejects it, or its outputs have
+    /// another shape.
     pub fn of<M, O, L, D, T>(
         trainer: &Trainer<M, O, L, Tensor<i64>, D::Input, T>,
         data: &D,
@@ -97,7 +101,7 @@ impl Classification {
         T: Float,
     {
         if data.is_empty() {
-            return Err(Error::data("Classification::of", "the data set holds no samples"));
+            return Err(Error::data("Classification::of", "the data set has no samples"));
         }
         let start = Instant::now();
         let mut found = Self::empty();
@@ -140,7 +144,7 @@ impl Classification {
         Self { confusion, loss: 0.0, worst, seconds: 0.0, scores, names }
     }
 
-    /// Names the classes, which are numbers otherwise.
+    /// Sets the names of the classes, which are otherwise numbers.
     #[must_use]
     pub fn class_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.names = names.into_iter().map(Into::into).collect();
@@ -152,8 +156,8 @@ impl Classification {
         self.names.get(index).cloned().unwrap_or_else(|| index.to_string())
     }
 
-    /// Shows the inputs of the mistakes as this function says: what `describe`
-    /// of a table's `Encoder` makes of them, say.
+    /// Describes the inputs of the mistakes with this function, for example
+    /// with `describe` of a table's `Encoder`.
     #[must_use]
     pub fn features(mut self, describe: impl Fn(&[f32]) -> Vec<(String, String)>) -> Self {
         for mistake in self.worst.iter_mut().filter(|mistake| !mistake.values.is_empty()) {
@@ -162,26 +166,26 @@ impl Classification {
         self
     }
 
-    /// The receiver operating characteristic of two classes: the share of the
-    /// first class that is taken for the second, and the share of the second
-    /// that is found, for every threshold. Empty for other numbers of classes.
+    /// The receiver operating characteristic of two classes, with the second as
+    /// the positive one: false positive rate and true positive rate for every
+    /// threshold. Empty for other numbers of classes.
     pub fn roc(&self) -> Vec<(f64, f64)> {
         self.sweep(|found, taken, positives, negatives| {
             ((taken - found) / negatives, found / positives)
         })
     }
 
-    /// The recall and the precision of the second of two classes for every
-    /// threshold. Empty for other numbers of classes.
+    /// Recall and precision for every threshold, with the second of two classes
+    /// as the positive one. Empty for other numbers of classes.
     pub fn precision_recall(&self) -> Vec<(f64, f64)> {
         let mut curve = self.sweep(|found, taken, positives, _| (found / positives, found / taken));
-        // Where nothing is taken there is no precision.
+        // The precision is undefined without positive predictions.
         curve.retain(|(_, precision)| precision.is_finite());
         curve
     }
 
-    /// A point for each threshold, of how many of the second class were found,
-    /// how many samples were taken for it, and how many each class has.
+    /// A point for each threshold, from the number of true positives, the
+    /// number of positive predictions, and the number of samples of each class.
     fn sweep(&self, point: impl Fn(f64, f64, f64, f64) -> (f64, f64)) -> Vec<(f64, f64)> {
         let steps = steps(&self.scores);
         let positives: u64 = steps.iter().map(|step| step.positive).sum();
@@ -200,7 +204,7 @@ impl Classification {
         curve
     }
 
-    /// The curves of two classes, drawn.
+    /// Drawings of the curves of two classes.
     pub(super) fn curves(&self) -> Result<Vec<Svg>> {
         if self.roc().is_empty() {
             return Ok(Vec::new());
@@ -221,7 +225,7 @@ impl Classification {
         [roc, recall].iter().map(Chart::to_svg).collect()
     }
 
-    /// Takes a batch in.
+    /// Adds a batch.
     fn add(
         &mut self,
         index: &mut usize,
@@ -239,14 +243,17 @@ impl Classification {
             }
             let truth = usize::try_from(label).ok().filter(|&truth| truth < classes);
             let Some(truth) = truth else {
-                let message = format!("sample {sample} has label {label}, of {classes} classes");
+                let message =
+                    format!("sample {sample}: expected a label below {classes}, got {label}");
                 return Err(Error::data("Classification::of", message));
             };
             let (predicted, &probability) = row
                 .iter()
                 .enumerate()
                 .reduce(|best, next| if next.1 > best.1 { next } else { best })
-                .ok_or_else(|| Error::shape("Classification::of", "there are no classes"))?;
+                .ok_or_else(|| {
+                    Error::shape("Classification::of", "expected outputs with at least one class")
+                })?;
             self.confusion[truth][predicted] += 1;
             if classes == 2 {
                 self.scores.push((row[1], truth == 1));
@@ -271,19 +278,19 @@ impl Classification {
         Ok(())
     }
 
-    /// Keeps a mistake when it is among the worst.
+    /// Keeps a mistake if it is among the worst.
     fn keep(&mut self, mistake: Mistake) {
         let place = self.worst.partition_point(|other| other.of_truth <= mistake.of_truth);
         self.worst.insert(place, mistake);
         self.worst.truncate(MISTAKES);
     }
 
-    /// The number of samples that count.
+    /// The number of samples that are not ignored.
     pub fn samples(&self) -> u64 {
         self.confusion.iter().flatten().sum()
     }
 
-    /// The share of samples that were classified right.
+    /// The share of samples that were classified correctly.
     pub fn accuracy(&self) -> f64 {
         let right: u64 = self.confusion.iter().enumerate().map(|(i, row)| row[i]).sum();
         right as f64 / self.samples() as f64
@@ -306,8 +313,8 @@ impl Classification {
     }
 }
 
-/// A row for each class, the accuracy, and the means over the classes and over
-/// the samples.
+/// One row for each class, then the accuracy, and the means over the classes
+/// and over the samples.
 impl fmt::Display for Classification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let figures = self.figures();
@@ -330,7 +337,7 @@ impl fmt::Display for Classification {
             let mut sums = [0.0; 3];
             let total: f64 = figures.iter().map(weight).sum();
             for class in &figures {
-                // As scikit-learn: what is not there counts as 0.
+                // As in scikit-learn, an undefined share counts as 0.
                 let shares = shares(class).map(|share| if share.is_nan() { 0.0 } else { share });
                 sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += weight(class) * share);
             }
@@ -392,7 +399,7 @@ mod tests {
         assert_eq!(lines[0], "class                precision  recall      F1  samples");
         assert_eq!(lines[2], "cat                     0.3333  1.0000  0.5000        1");
         assert_eq!(lines[5], "accuracy                                0.6000        5");
-        // scikit-learn's macro and weighted averages.
+        // The macro and weighted averages of scikit-learn.
         assert_eq!(lines[6], "mean of the classes     0.7778  0.6667  0.6111        5");
         assert_eq!(lines[7], "mean of the samples     0.8667  0.6000  0.6333        5");
     }
@@ -402,7 +409,8 @@ mod tests {
         let mut found = Classification::empty();
         let outputs = Tensor::from([[0.9, 0.1], [0.6, 0.4], [0.65, 0.35], [0.2, 0.8]]);
         found.add(&mut 0, &outputs, &Tensor::from([0, 0, 1, 1])).unwrap();
-        // scikit-learn's `roc_curve` without dropped points.
+        // The result of scikit-learn's `roc_curve` with
+        // `drop_intermediate=False`.
         let roc = [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, 1.0), (1.0, 1.0)];
         assert_eq!(found.roc(), roc);
         assert_eq!(

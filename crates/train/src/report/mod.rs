@@ -1,4 +1,4 @@
-//! A report of a training run as one page of HTML.
+//! A report of a training run as one HTML page.
 
 mod classification;
 mod page;
@@ -19,10 +19,10 @@ pub(crate) use page::comparison_page;
 pub(crate) use page::live_page;
 pub use regression::Regression;
 
-/// A report of a training run: settings, the model's summary, learning curves,
-/// and for a classifier the confusion matrix, figures for each class and the
-/// worst mistakes as pictures. It is written as one page of HTML that needs
-/// nothing else, on paper light or dark as the reader's browser prefers.
+/// A report of a training run: settings, the model's summary and learning
+/// curves, and for a classifier the confusion matrix, figures of each class and
+/// the worst mistakes as pictures. It is one HTML page that needs no other
+/// file, in a light or dark theme as the browser prefers.
 ///
 /// ```
 /// use dendra_datasets::digits;
@@ -57,7 +57,7 @@ pub struct Report {
     title: String,
     settings: Vec<(String, String)>,
     summary: Option<String>,
-    /// A picture of the model.
+    /// A drawing of the model.
     drawing: Option<String>,
     history: History,
     classification: Option<Classification>,
@@ -66,7 +66,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// An empty report with this heading.
+    /// An empty report with this title.
     pub fn new(title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
@@ -80,43 +80,43 @@ impl Report {
         }
     }
 
-    /// Tells a setting of the run.
+    /// Adds a setting of the run.
     pub fn setting(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
         self.settings.push((name.into(), value.to_string()));
         self
     }
 
-    /// Shows the model, as `Sequential::summary` or another text tells it.
+    /// Adds a description of the model, such as `Sequential::summary`.
     pub fn summary(mut self, summary: &dyn fmt::Display) -> Self {
         self.summary = Some(summary.to_string());
         self
     }
 
-    /// Draws the model, operation by operation.
+    /// Adds a drawing of the model with its operations.
     pub fn trace<T: Float>(mut self, trace: &Trace<T>) -> Self {
         self.drawing = Some(trace.to_svg());
         self
     }
 
-    /// Shows how the training went.
+    /// Adds the learning curves.
     pub fn history(mut self, history: &History) -> Self {
         self.history = history.clone();
         self
     }
 
-    /// Shows what a classifier gets right and wrong.
+    /// Adds the figures of a classifier.
     pub fn classification(mut self, classification: Classification) -> Self {
         self.classification = Some(classification);
         self
     }
 
-    /// Shows how near the predictions of a regression are to the truth.
+    /// Adds the errors of a regression.
     pub fn regression(mut self, regression: Regression) -> Self {
         self.regression = Some(regression);
         self
     }
 
-    /// Names the classes, which are numbers otherwise.
+    /// Sets the names of the classes, which are otherwise numbers.
     pub fn class_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.class_names = names.into_iter().map(Into::into).collect();
         self
@@ -131,7 +131,7 @@ impl Report {
         })
     }
 
-    /// The page.
+    /// The HTML page.
     ///
     /// # Errors
     ///
@@ -140,10 +140,10 @@ impl Report {
         page::page(self)
     }
 
-    /// What stands on a page that shows the training while it runs.
+    /// The body of the page that shows a training while it runs.
     #[cfg(feature = "live")]
-    pub(crate) fn live_body(&self, place: &str, curve: Option<&Svg>) -> Result<String> {
-        page::live_body(self, place, curve)
+    pub(crate) fn live_body(&self, position: &str, curve: Option<&Svg>) -> Result<String> {
+        page::live_body(self, position, curve)
     }
 
     /// Writes the page to a file.

@@ -1,4 +1,4 @@
-//! The page of a report.
+//! The HTML page of a report.
 
 use std::fmt::Write;
 
@@ -38,11 +38,11 @@ pub(super) fn page(report: &Report) -> Result<String> {
     Ok(framed(&report.title, &body))
 }
 
-/// A page with a heading and these contents.
+/// A page with this title and body.
 fn framed(title: &str, body: &str) -> String {
     let title = escape(title);
-    // Curves are drawn for light paper; the attributes they carry yield to
-    // the rules of a dark page.
+    // Curves are drawn in the colours of the light theme. Their attributes have
+    // a lower priority than the style rules of the dark theme.
     let dark = DARK.iter().fold(String::new(), |rules, (color, instead)| {
         let color = format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2);
         rules
@@ -59,7 +59,7 @@ fn framed(title: &str, body: &str) -> String {
     )
 }
 
-/// A page that asks every second for what it is to show.
+/// A page that requests its contents once a second.
 #[cfg(feature = "live")]
 pub(crate) fn live_page() -> String {
     const SCRIPT: &str = "<div id=\"now\"></div><script>\
@@ -70,11 +70,11 @@ pub(crate) fn live_page() -> String {
     framed("Training", SCRIPT)
 }
 
-/// What [`live_page`] asks for.
+/// The contents that [`live_page`] requests.
 #[cfg(feature = "live")]
-pub(super) fn live_body(report: &Report, place: &str, curve: Option<&Svg>) -> Result<String> {
+pub(super) fn live_body(report: &Report, position: &str, curve: Option<&Svg>) -> Result<String> {
     let mut body = String::new();
-    put!(body, "<p class=\"note\">{}</p>", escape(place));
+    put!(body, "<p class=\"note\">{}</p>", escape(position));
     tiles(&mut body, report);
     if let Some(curve) = curve {
         put!(
@@ -88,7 +88,7 @@ pub(super) fn live_body(report: &Report, place: &str, curve: Option<&Svg>) -> Re
     Ok(body)
 }
 
-/// A page that puts runs beside each other.
+/// A page that compares runs.
 pub(crate) fn comparison_page(head: &[String], rows: &[Vec<String>], curves: &[Svg]) -> String {
     let mut body = String::new();
     put!(body, "<section><div class=\"wide\"><table class=\"epochs\"><thead><tr>");
@@ -120,7 +120,7 @@ fn drawings(page: &mut String, heading: &str, charts: &[Svg]) {
     put!(page, "</div></section>\n");
 }
 
-/// What stands in HTML for a text.
+/// A text as HTML.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -151,7 +151,7 @@ fn duration(seconds: f64) -> String {
     format!("{} h {:02} min", whole / 3600, whole % 3600 / 60)
 }
 
-/// A figure of an evaluation as tables show it.
+/// A figure of an evaluation, as tables show it.
 fn figure(name: &str, value: f64) -> String {
     if is_percent(name) { percent(value) } else { format!("{value:.4}") }
 }
@@ -224,11 +224,11 @@ fn confusion(page: &mut String, report: &Report, found: &Classification) {
         let name = escape(&report.class(truth));
         put!(page, "<tr><th scope=\"row\">{name}</th>");
         for (predicted, &count) in row.iter().enumerate() {
-            // A root, since mistakes are few and should be seen.
+            // The square root makes small counts visible.
             let strength = 100.0 * (count as f64 / total).sqrt();
             let (kind, strength) = match (truth == predicted, count) {
                 (_, 0) => ("none", 0.0),
-                // White letters need a ground that is dark enough.
+                // White text needs a dark background.
                 (true, _) if strength < 60.0 => ("right pale", 0.8 * strength),
                 (true, _) => ("right", 0.8 * strength),
                 (false, _) => ("wrong", (2.2 * strength).clamp(10.0, 85.0)),
@@ -383,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_users_write_is_text() {
+    fn what_users_write_is_escaped() {
         let report = Report::new("<script>alert(1)</script>")
             .setting("a & b", "\"<b>\"")
             .summary(&"x < y")
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_needs_nothing_else() {
+    fn a_page_needs_no_other_file() {
         let page = Report::new("empty").to_html().unwrap();
         for address in ["http://", "https://", "src=\"/", "@import", "url("] {
             assert!(!page.contains(address), "{address}");

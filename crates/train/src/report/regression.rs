@@ -10,14 +10,15 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 use crate::plots::{Chart, Svg};
 use crate::trainer::{EVALUATION_BATCH, Trainer};
 
-/// The points that a chart shows at most.
+/// The largest number of points in a chart.
 const SHOWN: usize = 2000;
 
-/// The errors of a regression on a data set. All figures but R² are in the unit
-/// of the targets. It prints as one line per figure.
+/// The errors of a regression on a data set. All figures except R² are in the
+/// unit of the targets. Prints as one line per figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regression {
-    /// Each prediction with the truth; of several outputs, one after the other.
+    /// Each prediction with the true value; several outputs of a sample follow
+    /// one another.
     pub pairs: Vec<(f64, f64)>,
 }
 
@@ -26,8 +27,8 @@ impl Regression {
     ///
     /// # Errors
     ///
-    /// When the data set is empty, the model refuses it, or its outputs are
-    /// not of the targets' shape.
+    /// When the data set is empty, the model rejects it, or its outputs do not
+    /// have the shape of the targets.
     pub fn of<M, O, L, D, T>(
         trainer: &Trainer<M, O, L, Tensor<T>, D::Input, T>,
         data: &D,
@@ -43,14 +44,15 @@ impl Regression {
             let outputs = trainer.model.run(&inputs, &Tape::inference())?.into_value();
             if outputs.shape() != targets.shape() {
                 let (found, expected) = (outputs.shape(), targets.shape());
-                let message = format!("the outputs have shape {found}, the targets {expected}");
+                let message =
+                    format!("expected outputs of the targets' shape {expected}, got {found}");
                 return Err(Error::shape("Regression::of", message));
             }
             let targets = targets.to_vec().into_iter().map(T::to_f64);
             pairs.extend(outputs.to_vec().into_iter().map(T::to_f64).zip(targets));
         }
         if pairs.is_empty() {
-            return Err(Error::data("Regression::of", "the data set holds no samples"));
+            return Err(Error::data("Regression::of", "the data set has no samples"));
         }
         Ok(Self { pairs })
     }
@@ -65,13 +67,13 @@ impl Regression {
         self.mean(|found, truth| (found - truth).abs())
     }
 
-    /// The root of the mean of (prediction − truth)².
+    /// The square root of the mean of (prediction − truth)².
     pub fn root_mean_squared_error(&self) -> f64 {
         self.mean(|found, truth| (found - truth).powi(2)).sqrt()
     }
 
-    /// The mean of prediction − truth: whether predictions are too high or too
-    /// low.
+    /// The mean of prediction − truth, which is positive when predictions are
+    /// too high.
     pub fn bias(&self) -> f64 {
         self.mean(|found, truth| found - truth)
     }
@@ -82,7 +84,7 @@ impl Regression {
     }
 
     /// The share of the targets' variance that the predictions explain; NaN
-    /// where all targets are the same.
+    /// when all targets are equal.
     pub fn r2(&self) -> f64 {
         let mean = self.mean(|_, truth| truth);
         let variance = self.mean(|_, truth| (truth - mean).powi(2));
@@ -90,12 +92,13 @@ impl Regression {
         if variance > 0.0 { 1.0 - squares / variance } else { f64::NAN }
     }
 
-    /// Some of the pairs, evenly among all.
+    /// A selection of the pairs, evenly spread.
     fn shown(&self) -> impl Iterator<Item = (f64, f64)> {
         self.pairs.iter().copied().step_by(self.pairs.len().div_ceil(SHOWN).max(1))
     }
 
-    /// The predictions over the truth: on the thin line they are right.
+    /// A chart of the predictions over the true values. Correct predictions are
+    /// on the thin line.
     ///
     /// # Errors
     ///
@@ -109,8 +112,8 @@ impl Regression {
         chart.points("", points).to_svg()
     }
 
-    /// The errors over the predictions: a pattern in them is something that
-    /// the model could still learn.
+    /// A chart of the errors over the predictions. A pattern in them is
+    /// something that the model could still learn.
     ///
     /// # Errors
     ///
@@ -124,7 +127,7 @@ impl Regression {
         chart.points("", points).to_svg()
     }
 
-    /// The figures with their names.
+    /// The names and values of the figures.
     pub(super) fn figures(&self) -> [(&'static str, f64); 5] {
         [
             ("mean absolute error", self.mean_absolute_error()),
@@ -136,7 +139,7 @@ impl Regression {
     }
 }
 
-/// A line for each figure.
+/// One line for each figure.
 impl fmt::Display for Regression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let figures = self.figures();

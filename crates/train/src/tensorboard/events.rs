@@ -1,4 +1,4 @@
-//! The file: records with checksums.
+//! Event files: records with checksums.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -12,10 +12,10 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 use super::protobuf::{self, GraphNode, Histogram, Message};
 use crate::picture;
 
-/// How many buckets a histogram has.
+/// The number of buckets in a histogram.
 const BUCKETS: usize = 30;
 
-/// Writes an event file, which TensorBoard follows while it grows.
+/// Writes an event file, which TensorBoard reads while it grows.
 ///
 /// ```
 /// use dendra_tensor::Tensor;
@@ -36,11 +36,11 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// A new file in this folder, which is made when it is not there.
+    /// Creates a file in this folder, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// When the file cannot be made.
+    /// When the file cannot be created.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let folder = folder.as_ref();
@@ -56,7 +56,7 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// A point of a curve.
+    /// Adds a point to a curve.
     ///
     /// # Errors
     ///
@@ -65,8 +65,7 @@ impl EventWriter {
         self.write(protobuf::scalar(now(), step, tag, value as f32))
     }
 
-    /// A histogram of the finite values of a tensor; nothing when there are
-    /// none.
+    /// Adds a histogram of the finite values of a tensor, if it has any.
     ///
     /// # Errors
     ///
@@ -78,19 +77,19 @@ impl EventWriter {
         }
     }
 
-    /// A picture of shape `[1 or 3, height, width]`, from the least value in
-    /// black to the largest in white.
+    /// Adds a picture of shape `[1 or 3, height, width]`, in which the lowest
+    /// value is black and the highest white.
     ///
     /// # Errors
     ///
-    /// When the shape is another, or the file cannot be written.
+    /// When the shape is another one, or the file cannot be written.
     pub fn image(&mut self, tag: &str, image: &Tensor, step: u64) -> Result<()> {
         let png = picture::png(&image.to_vec(), image.shape())?;
         let size = [image.shape()[0], image.shape()[1], image.shape()[2]];
         self.write(protobuf::image(now(), step, tag, size, &png))
     }
 
-    /// A text, in Markdown.
+    /// Adds a text in Markdown.
     ///
     /// # Errors
     ///
@@ -99,7 +98,7 @@ impl EventWriter {
         self.write(protobuf::text(now(), step, tag, markdown))
     }
 
-    /// The settings of the run, for TensorBoard's page of hyper-parameters.
+    /// Adds the settings of the run, for TensorBoard's page of hyperparameters.
     ///
     /// # Errors
     ///
@@ -108,7 +107,7 @@ impl EventWriter {
         self.write(protobuf::hyperparameters(now(), settings))
     }
 
-    /// The operations of a model, by its parts.
+    /// Adds the graph of the operations of a model, grouped by its parts.
     ///
     /// # Errors
     ///
@@ -124,11 +123,11 @@ impl EventWriter {
         self.write(protobuf::graph(now(), &nodes.collect::<Vec<_>>()))
     }
 
-    /// Brings everything into the file.
+    /// Writes all buffered data to the file.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         self.file.flush().map_err(|error| Error::io(&self.path, error))
     }
@@ -139,7 +138,8 @@ impl EventWriter {
     }
 }
 
-/// The path of a value of a trace, of which TensorBoard makes boxes in boxes.
+/// The path of a value of a trace. TensorBoard draws its components as nested
+/// boxes.
 fn path<T: Float>(index: usize, node: &Node<T>) -> String {
     match &node.kind {
         NodeKind::Parameter { name, .. } | NodeKind::Buffer { name, .. } => name.replace('.', "/"),
@@ -154,7 +154,8 @@ fn now() -> f64 {
     since.map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// A record of TensorFlow's: the length and its checksum, the data and theirs.
+/// Writes a record in TensorFlow's format: the length and its checksum, then
+/// the data and their checksum.
 fn write_record(to: &mut impl Write, data: &[u8]) -> io::Result<()> {
     let length = (data.len() as u64).to_le_bytes();
     to.write_all(&length)?;
@@ -163,12 +164,14 @@ fn write_record(to: &mut impl Write, data: &[u8]) -> io::Result<()> {
     to.write_all(&masked(data).to_le_bytes())
 }
 
-/// The checksum of a record, disguised so that data may hold checksums.
+/// The checksum of a record, masked as TensorFlow does, because the checksum of
+/// data that contain checksums is weak.
 fn masked(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Counts in buckets of one width; `None` when no value is finite.
+/// Counts the finite values in buckets of equal width; `None` when no value is
+/// finite.
 fn histogram_of<T: Float>(values: &[T]) -> Option<Histogram> {
     let finite = || values.iter().map(|value| value.to_f64()).filter(|value| value.is_finite());
     let (min, max) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
@@ -199,7 +202,7 @@ mod tests {
 
     #[test]
     fn records_have_tensorflows_checksums() {
-        // The check value of CRC-32C.
+        // The standard check value of CRC-32C.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         let mut record = Vec::new();
         write_record(&mut record, b"123456789").unwrap();

@@ -13,14 +13,14 @@ use crate::callback::{BatchReport, Callback, Moment};
 use crate::history::{EpochReport, Evaluation};
 pub use events::EventWriter;
 
-/// Writes a run into a folder that `tensorboard --logdir` shows: loss, metrics
-/// and learning rate as curves, weights and their gradients as histograms, the
-/// settings as hyper-parameters.
+/// Writes a run into a folder for `tensorboard --logdir`: loss, metrics and
+/// learning rate as curves, weights and their gradients as histograms, and the
+/// settings as hyperparameters.
 ///
 /// Training and validation are two runs, `training` and `validation` in this
-/// folder, so that their curves lie on one another. The step of every point is
-/// that of the run. To add pictures, texts, the model's graph or figures of your
-/// own, write with an [`EventWriter`] into the folder of `training`.
+/// folder, so that TensorBoard draws their curves in one chart. The step of
+/// every point is that of the run. To add pictures, texts, the model's graph or
+/// your own figures, use an [`EventWriter`] on the folder `training`.
 ///
 /// ```
 /// use dendra_train::{Fit, TensorBoard};
@@ -39,7 +39,7 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Writes into this folder, which is made when it is not there.
+    /// Writes into this folder, which is created if it does not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -51,14 +51,15 @@ impl TensorBoard {
         }
     }
 
-    /// After how many steps the loss of a batch is written; 50 unless set.
+    /// The number of steps between points of the loss of a batch; 50 by
+    /// default.
     #[must_use]
     pub fn scalars_every(mut self, steps: u64) -> Self {
         self.scalars_every = steps;
         self
     }
 
-    /// Also writes histograms of all weights and gradients after every so many
+    /// Also writes histograms of all weights and gradients, after every `steps`
     /// steps.
     #[must_use]
     pub fn histograms_every(mut self, steps: u64) -> Self {
@@ -66,7 +67,7 @@ impl TensorBoard {
         self
     }
 
-    /// Tells a setting of the run, by which TensorBoard compares runs.
+    /// Adds a setting of the run, by which TensorBoard compares runs.
     #[must_use]
     pub fn setting(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
         self.settings.push((name.into(), value.to_string()));

@@ -1,14 +1,14 @@
-//! The few protocol-buffer messages that an event file holds.
+//! The few protocol-buffer messages that an event file contains.
 //!
-//! A field is its number and wire type, then its value; a message inside
-//! another is its length, then its fields. Field numbers are those of
-//! TensorFlow's `event.proto` and `summary.proto`.
+//! A field is its number and wire type, followed by its value. A message inside
+//! another is its length, followed by its fields. The field numbers are those
+//! of TensorFlow's `event.proto` and `summary.proto`.
 
-/// A message being written.
+/// A message that is being written.
 #[derive(Default)]
 pub(super) struct Message(Vec<u8>);
 
-/// How a value is written.
+/// The wire types.
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const BYTES: u64 = 2;
@@ -64,7 +64,7 @@ impl Message {
         self.bytes(field, &value.0)
     }
 
-    /// Repeated numbers, packed.
+    /// A packed list of numbers.
     pub(super) fn doubles(self, field: u64, values: &[f64]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.bytes(field, &bytes)
@@ -74,16 +74,16 @@ impl Message {
 /// An event at a time (seconds since 1970) and a step.
 fn event(wall_time: f64, step: u64) -> Message {
     let event = Message::new().double(1, wall_time);
-    // A step of 0 is what is not there.
+    // A field with the default value 0 is not written.
     if step > 0 { event.integer(2, step) } else { event }
 }
 
-/// The event that begins a file.
+/// The first event of a file.
 pub(super) fn version(wall_time: f64) -> Message {
     Message::new().double(1, wall_time).bytes(3, b"brain.Event:2")
 }
 
-/// An event with one value under a tag.
+/// An event with one tagged value.
 fn summary(wall_time: f64, step: u64, tag: &str, fill: impl FnOnce(Message) -> Message) -> Message {
     let value = fill(Message::new().bytes(1, tag.as_bytes()));
     event(wall_time, step).message(5, Message::new().message(1, value))
@@ -93,7 +93,7 @@ pub(super) fn scalar(wall_time: f64, step: u64, tag: &str, value: f32) -> Messag
     summary(wall_time, step, tag, |message| message.float(2, value))
 }
 
-/// Counts of values; each bucket reaches up to its limit.
+/// Counts of values in buckets; each bucket ends at its limit.
 #[derive(Debug, PartialEq)]
 pub(super) struct Histogram {
     pub(super) min: f64,
@@ -132,7 +132,7 @@ pub(super) fn image(
     summary(wall_time, step, tag, |message| message.message(4, image))
 }
 
-/// What a plugin of TensorBoard knows its values by.
+/// The metadata by which a plugin of TensorBoard finds its values.
 fn metadata(plugin: &str, content: Option<Message>) -> Message {
     let data = Message::new().bytes(1, plugin.as_bytes());
     let data = match content {
@@ -152,7 +152,7 @@ pub(super) fn text(wall_time: f64, step: u64, tag: &str, markdown: &str) -> Mess
     })
 }
 
-/// The settings of a run, for the page HPARAMS.
+/// The settings of a run, for the HPARAMS page.
 pub(super) fn hyperparameters(wall_time: f64, settings: &[(String, String)]) -> Message {
     const FLOAT: u64 = 1;
     let session = settings.iter().fold(Message::new(), |session, (name, value)| {
@@ -171,7 +171,7 @@ pub(super) fn hyperparameters(wall_time: f64, settings: &[(String, String)]) -> 
     })
 }
 
-/// A node of a graph: its path, what it does, and the paths of what goes in.
+/// A node of a graph: its path, its operation, and the paths of its inputs.
 pub(super) struct GraphNode {
     pub(super) name: String,
     pub(super) operation: String,
@@ -196,7 +196,8 @@ mod tests {
         message.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What `SerializeToString` of TensorBoard's own `event_pb2` gives.
+    /// The bytes are those of `SerializeToString` of TensorBoard's own
+    /// `event_pb2`.
     #[test]
     fn messages_are_those_of_tensorboard() {
         assert_eq!(hex(version(1.5)), VERSION);
