@@ -1,4 +1,4 @@
-//! Reading, running and training ONNX models.
+//! Reading, running, training and writing ONNX models.
 //!
 //! [`Model::load`] reads a file, checks it and names every operator that is not
 //! supported. [`Model::run`] takes inputs by name. The float initializers of a
@@ -18,6 +18,8 @@
 //! let logits = outputs[0].to::<f32>()?;
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
+//!
+//! [`export`] writes a model of Dendra as a file.
 //!
 //! Few storage classes hold all element types: floats of 32 and fewer bits are
 //! computed in 32 bits and rounded to their type after each operation, integers

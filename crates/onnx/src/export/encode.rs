@@ -18,11 +18,8 @@ const MOST_BYTES: usize = i32::MAX as usize;
 ///
 /// When it would be of 2 GiB or more.
 pub(super) fn encode(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>> {
-    let size: usize = graph.initializers.iter().map(|(_, value)| bytes_of(value)).sum();
-    if size >= MOST_BYTES {
-        let message = format!("the parameters take {size} bytes, and a file holds less than 2 GiB");
-        return Err(Error::argument("onnx::export", message));
-    }
+    let size = graph.initializers.iter().map(|(_, value)| bytes_of(value)).sum();
+    check_size(size)?;
     let mut model = Message::default();
     model.bytes.reserve(size);
     model.int(1, IR_VERSION);
@@ -50,7 +47,16 @@ pub(super) fn encode(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec
             entry.text(2, value);
         });
     }
+    check_size(model.bytes.len())?;
     Ok(model.bytes)
+}
+
+fn check_size(bytes: usize) -> Result<()> {
+    if bytes < MOST_BYTES {
+        return Ok(());
+    }
+    let message = format!("the model takes {bytes} bytes, and a file holds less than 2 GiB");
+    Err(Error::argument("onnx::export", message))
 }
 
 /// The fields of a message; see [`crate::wire`].

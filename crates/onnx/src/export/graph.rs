@@ -166,7 +166,9 @@ impl Graph {
             0 => name.clone(),
             _ => self.unique(&format!("{name}.{index}")),
         });
-        let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
+        // Inputs that are left out at the end are not named.
+        let count = inputs.iter().rposition(|input| !input.is_empty()).map_or(0, |last| last + 1);
+        let inputs = inputs[..count].iter().map(|&input| input.to_owned()).collect();
         self.nodes.push(Node { name, operator, inputs, outputs: outputs.to_vec(), settings });
         outputs
     }
@@ -182,8 +184,9 @@ impl Graph {
     /// A tensor without a name of its own; equal ones are written once.
     pub(super) fn constant(&mut self, value: impl Into<AnyTensor>) -> String {
         let value = value.into();
-        if let Some((_, name)) = self.constants.iter().find(|(known, _)| known.has_bits_of(&value))
-        {
+        let is_same =
+            |known: &AnyTensor| known.shape() == value.shape() && known.has_bits_of(&value);
+        if let Some((_, name)) = self.constants.iter().find(|(known, _)| is_same(known)) {
             return name.clone();
         }
         let name = self.initializer("constant", value.clone());

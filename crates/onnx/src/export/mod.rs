@@ -208,7 +208,7 @@ const TABLES: [&[Row]; 10] = [
 fn find(name: &str) -> Write {
     static ALL: OnceLock<HashMap<&str, Write>> = OnceLock::new();
     let all = ALL.get_or_init(|| TABLES.into_iter().flatten().copied().collect());
-    all.get(name).copied().unwrap_or(Write::Never("this crate does not know it"))
+    all.get(name).copied().unwrap_or(Write::Never("it is not an operation of Dendra"))
 }
 
 /// The graph of a trace.

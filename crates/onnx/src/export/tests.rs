@@ -233,7 +233,13 @@ fn names_metadata_and_the_batch_axis() {
         names.push(path.as_str().to_owned());
     });
     assert_eq!(names, ["fc.weight", "fc.bias"]);
-    let y = model.run([("output", Tensor::<f32>::ones([6, 4]))]).unwrap();
+    let mut nodes = Vec::new();
+    let watch = &mut |operator: &str, node: &str, seconds: f64| {
+        assert!(seconds >= 0.0);
+        nodes.push(format!("{operator} {node}"));
+    };
+    let y = model.run_watched([("output", Tensor::<f32>::ones([6, 4]))], watch).unwrap();
+    assert_eq!(nodes, ["Gemm fc/linear/Gemm"]);
     assert_eq!(*y.get("input").unwrap().to::<f32>().unwrap().shape(), [6, 3]);
     let again = || Export::of(&net, &Tensor::<f32>::zeros([1, 4])).unwrap();
     assert!(again().named(&["x", "y"], &["z"]).is_err());
