@@ -1,4 +1,4 @@
-//! Squeezes handwritten digits into a few numbers and draws them again.
+//! Compresses handwritten digits to a few numbers and reconstructs them.
 
 use dendra::prelude::*;
 
@@ -6,12 +6,12 @@ mod options;
 mod picture;
 mod run;
 
-/// Numbers that a digit is squeezed into.
+/// The number of values to which a digit is compressed.
 const CODE: usize = 16;
-/// Pictures in a row of the sheet.
+/// The number of pictures in a row of the sheet.
 const COLUMNS: usize = 10;
 
-/// Images, and their pixels as what is to come out.
+/// Images, with their own pixels as the target.
 struct Same<'a>(&'a ImageDataset);
 
 impl Dataset for Same<'_> {
@@ -43,7 +43,7 @@ struct More {
 
 fn main() -> Result<()> {
     let options = options::Options::<More>::read(
-        "Squeezes the digits of MNIST into 16 numbers and draws them again",
+        "Compresses the digits of MNIST to 16 numbers and reconstructs them",
         "10",
         "0.001",
     );
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let mnist = options.more.digits.load()?;
     let (train, test) = (Same(&mnist.train), Same(&mnist.test));
 
-    // The last layer gives logits: the loss applies the sigmoid.
+    // The last layer returns logits; the loss applies the sigmoid.
     let model = Sequential::input([1, 28, 28])
         .flatten()
         .dense(256)
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
     let fit = options.more.run.keep(options.fit());
     trainer.fit(&train, fit.validate_on(&test)).map_err(run::explained)?;
 
-    // Digits and what came out, row under row.
+    // Rows of digits, each followed by a row of their reconstructions.
     let mut rows = Vec::new();
     for row in 0..4 {
         let indices: Vec<usize> = (row * COLUMNS..(row + 1) * COLUMNS).collect();

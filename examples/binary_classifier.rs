@@ -1,4 +1,4 @@
-//! Tells the points of two interleaving half moons apart.
+//! Classifies the points of two interleaving half moons.
 
 use dendra::prelude::*;
 
@@ -13,7 +13,8 @@ fn main() -> Result<()> {
     let data = moons(4_000, 0.1, options.seed)?;
     let (train, validation) = data.split(0.75, &mut Rng::seed(options.seed))?;
 
-    // The loss applies the softmax: logits are more accurate than probabilities.
+    // The loss applies the softmax to logits, which is more accurate than using
+    // probabilities.
     let model = Sequential::input([2])
         .dense(10)
         .relu()

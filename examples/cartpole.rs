@@ -1,4 +1,4 @@
-//! Learns to balance a pole on a cart by deep Q-learning, and shows how it does.
+//! Learns to balance a pole on a cart by deep Q-learning, and shows the result.
 
 use clap::Parser;
 use dendra::prelude::*;
@@ -11,15 +11,15 @@ use world::CartPole;
 
 /// Learns to balance a pole on a cart by deep Q-learning
 ///
-/// The task counts as solved when 100 episodes in a row last 195 of at most 200
+/// The task is solved when 100 consecutive episodes last 195 of at most 200
 /// steps on average.
 #[derive(Parser)]
 struct Options {
-    /// Episodes to give up after
+    /// Number of episodes after which to give up
     #[arg(long, value_name = "N", default_value = "1500")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     episodes: usize,
-    /// Remembered steps that one update learns from
+    /// Number of remembered steps in an update
     #[arg(long, value_name = "B", default_value = "64")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
@@ -27,22 +27,23 @@ struct Options {
     #[arg(long, value_name = "R", default_value = "5e-4")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
 }
 
-/// What a step later is worth.
+/// The discount factor of a reward one step later.
 const DISCOUNT: f32 = 0.99;
-/// Steps that are remembered.
+/// The number of steps in the replay memory.
 const MEMORY: usize = 20_000;
 /// Steps before learning begins.
 const WARM_UP: usize = 1_000;
-/// Steps over which random actions become rare, and how rare.
+/// The number of steps over which random actions become rarer, and their final
+/// share.
 const EXPLORATION: (f64, f64) = (8_000.0, 0.01);
-/// Steps after which the target network takes over what was learned.
+/// The number of steps between copies of the network to the target network.
 const TARGET_PERIOD: usize = 500;
-/// What counts as solved: this mean over that many episodes.
+/// The task is solved with this mean over this number of episodes.
 const SOLVED: (f64, usize) = (195.0, 100);
 
 fn main() -> Result<()> {
@@ -80,21 +81,21 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// One step as it is remembered.
+/// A step in the replay memory.
 #[derive(Clone)]
 struct Memory {
     before: [f32; 4],
     action: i64,
     after: [f32; 4],
-    /// Whether the pole fell. An episode that only ran out of time goes on as
-    /// far as values are concerned.
+    /// Whether the pole fell. An episode that only reached the time limit has a
+    /// future value.
     fell: bool,
 }
 
-/// A network that learns what each action is worth (Mnih et al., "Human-level
-/// control through deep reinforcement learning", 2015), with targets chosen by
-/// one network and valued by another (van Hasselt et al., "Deep reinforcement
-/// learning with double Q-learning", 2016).
+/// A network that learns the value of each action (Mnih et al., "Human-level
+/// control through deep reinforcement learning", 2015). One network chooses the
+/// actions of the targets and another computes their values (van Hasselt et
+/// al., "Deep reinforcement learning with double Q-learning", 2016).
 struct Agent {
     model: Sequential,
     target: Sequential,
@@ -123,13 +124,13 @@ impl Agent {
         })
     }
 
-    /// The share of actions that are random now.
+    /// The current share of random actions.
     fn random_share(&self) -> f64 {
         let (steps, least) = EXPLORATION;
         (1.0 - self.steps as f64 / steps).max(least)
     }
 
-    /// Plays one episode, learning after every step, and gives its length.
+    /// Plays one episode, learns after every step, and returns its length.
     fn learn_from_an_episode(&mut self) -> Result<usize> {
         let mut world = CartPole::new(&mut self.rng);
         loop {
@@ -158,7 +159,7 @@ impl Agent {
         }
     }
 
-    /// One update from a batch of memories.
+    /// One update with a batch from the replay memory.
     fn learn(&mut self) -> Result<()> {
         let count = self.memories.len();
         let batch: Vec<Memory> =
@@ -174,7 +175,7 @@ impl Agent {
         let best = self.model.forward(&after)?.value().argmax(1)?.reshape([batch.len(), 1])?;
         let future = self.target.forward(&after)?.value().gather(1, &best)?;
         let goes_on = column(|memory| if memory.fell { 0.0 } else { DISCOUNT })?;
-        // Every step that the pole stands is worth 1.
+        // Each step while the pole stands has the reward 1.
         let worth = future.mul(&goes_on)?.add_scalar(1.0);
 
         let tape = self.optimizer.tape(self.seed);
@@ -186,13 +187,13 @@ impl Agent {
     }
 }
 
-/// The action that the network values most.
+/// The action with the highest value.
 fn best_action(model: &Sequential, observation: [f32; 4]) -> Result<i64> {
     let values = model.forward(&Var::new(Tensor::from([observation])))?;
     values.value().argmax(1)?.reshape([])?.item()
 }
 
-/// Plays one episode without random actions, and gives its length.
+/// Plays one episode without random actions, and returns its length.
 fn play(model: &Sequential, rng: &mut Rng, mut seen: impl FnMut(&CartPole)) -> Result<usize> {
     let mut world = CartPole::new(rng);
     while !world.is_over() {
@@ -207,7 +208,7 @@ fn recent_mean(lengths: &[usize]) -> f64 {
     recent.iter().sum::<usize>() as f64 / recent.len() as f64
 }
 
-/// Draws how long the episodes lasted: a column for each group of them.
+/// Draws the lengths of the episodes, with a column for each group of them.
 fn draw_curve(lengths: &[usize]) {
     let group = lengths.len().div_ceil(72).max(1);
     let means: Vec<f64> = lengths

@@ -1,5 +1,5 @@
-//! Writes text one character at a time, with a small transformer that has read
-//! some.
+//! Trains a small transformer on a text and generates text character by
+//! character.
 
 use clap::Parser;
 use dendra::optim::Schedule;
@@ -11,10 +11,10 @@ mod text;
 
 use text::{Samples, Writer, Writing};
 
-/// Steps over which the learning rate rises.
+/// The number of steps over which the learning rate rises.
 const WARM_UP: u64 = 100;
 
-/// Trains a small generative transformer on a text and lets it write
+/// Trains a small generative transformer on a text and generates text
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -31,15 +31,15 @@ struct Arguments {
     #[arg(long, value_name = "W", default_value = "128")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     width: usize,
-    /// Characters that the network sees at most
+    /// Largest number of characters that the network uses
     #[arg(long, value_name = "L", default_value = "64")]
     #[arg(value_parser = numbers::at_least::<2, usize>, allow_negative_numbers = true)]
     context: usize,
-    /// Pieces of text of a training step
+    /// Number of text windows in a training step
     #[arg(long, value_name = "B", default_value = "12")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
-    /// Training steps, more than the learning rate rises for
+    /// Number of training steps, more than 100
     #[arg(long, value_name = "N", default_value = "2000")]
     #[arg(value_parser = numbers::at_least::<{ WARM_UP + 1 }, u64>, allow_negative_numbers = true)]
     steps: u64,
@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, value_name = "R", default_value = "0.001")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Probability with which a value is left out while training
+    /// Dropout probability in training
     #[arg(long, value_name = "P", default_value = "0.0")]
     #[arg(value_parser = numbers::dropout, allow_negative_numbers = true)]
     dropout: f64,
@@ -83,12 +83,13 @@ impl Gpt {
         })
     }
 
-    /// How many characters it sees at most.
+    /// The largest number of characters that the model uses.
     fn context(&self) -> usize {
         self.positions.weight.value().shape()[0]
     }
 
-    /// The scores for the characters that follow those in the caches.
+    /// The scores for the character after these ones, given the caches of the
+    /// earlier ones.
     fn read_on(&self, characters: &[i64], caches: &mut [KeyValueCache]) -> Result<Tensor> {
         let numbers = Tensor::from_vec(characters.to_vec(), [1, characters.len()])?;
         let x = self.tokens.lookup(&numbers, None)?;
@@ -97,7 +98,8 @@ impl Gpt {
     }
 }
 
-/// The scores `[N, L, kinds]` for what follows each of the characters `[N, L]`.
+/// The scores `[N, L, kinds]` of the character after each of `[N, L]`
+/// characters.
 impl Model<Tensor<i64>> for Gpt {
     type Output = Var;
 
@@ -119,8 +121,8 @@ impl Writer for Gpt {
         let mut caches = fresh();
         let mut seen = 0;
         for _ in 0..count {
-            // Learned positions end with the context: then the later half of
-            // the text is read again.
+            // Learned positions end at the context length. Then the second half
+            // of the text is read again.
             if seen == 0 || caches[0].len() == self.context() {
                 caches = fresh();
                 seen = numbers.len() - numbers.len().min(self.context() / 2);

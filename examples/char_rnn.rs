@@ -1,5 +1,4 @@
-//! Writes text one character at a time, with an LSTM or a GRU that has read
-//! some.
+//! Trains an LSTM or a GRU on a text and generates text character by character.
 
 use clap::{Parser, ValueEnum};
 use dendra::prelude::*;
@@ -10,7 +9,7 @@ mod text;
 
 use text::{Samples, Writer, Writing};
 
-/// Trains a recurrent network on a text and lets it write
+/// Trains a recurrent network on a text and generates text
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -26,15 +25,15 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value = "1")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     layers: usize,
-    /// How often to go through the text
+    /// Number of epochs
     #[arg(long, value_name = "N", default_value = "20")]
     #[arg(value_parser = numbers::at_least::<0, u64>, allow_negative_numbers = true)]
     epochs: u64,
-    /// Pieces of text of a training step
+    /// Number of text windows in a training step
     #[arg(long, value_name = "B", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
-    /// Characters of a piece
+    /// Number of characters in a window
     #[arg(long, value_name = "L", default_value = "50")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     length: usize,
@@ -42,7 +41,7 @@ struct Arguments {
     #[arg(long, value_name = "R", default_value = "0.003")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Probability with which a value is left out while training
+    /// Dropout probability in training
     #[arg(long, value_name = "P", default_value = "0.2")]
     #[arg(value_parser = numbers::dropout, allow_negative_numbers = true)]
     dropout: f64,
@@ -88,8 +87,8 @@ impl Net {
         })
     }
 
-    /// The scores `[N, L, kinds]` for what follows each of the characters
-    /// `[N, L]`, and the state behind them.
+    /// The scores `[N, L, kinds]` of the character after each of `[N, L]`
+    /// characters, and the state after them.
     fn read(
         &self,
         characters: &Tensor<i64>,

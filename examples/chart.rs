@@ -1,7 +1,7 @@
 //! Curves as text for a terminal.
 
-/// What was known (`+`), and from there on a forecast (`●`) beside the truth
-/// (`·`), one column a value, in `rows` lines.
+/// Draws known values (`+`), then a forecast (`●`) together with the true
+/// values (`·`), one column per value, in `rows` lines.
 pub(crate) fn draw(known: &[f32], forecast: &[f32], truth: &[f32], rows: usize) -> String {
     let all = || known.iter().chain(forecast).chain(truth).copied().filter(|x| x.is_finite());
     let (low, high) =

@@ -1,19 +1,21 @@
-//! Solves a differential equation with a network whose loss holds derivatives by its input.
+//! Solves a differential equation with a network whose loss uses derivatives
+//! with respect to the input.
 
 use clap::Parser;
 use dendra::prelude::*;
 
 mod numbers;
 
-/// Learns how a damped pendulum swings, u″ + 2·D·u′ + W²·u = 0 with u(0) = 1 and u′(0) = 0, from
-/// the equation alone, and compares the network with the exact solution
+/// Learns the motion of a damped pendulum, u″ + 2·D·u′ + W²·u = 0 with u(0) = 1
+/// and u′(0) = 0, from the equation alone, and compares the network with the
+/// exact solution
 #[derive(Parser)]
 struct Arguments {
-    /// Steps of the optimizer
+    /// Number of steps of the optimizer
     #[arg(long, value_name = "N", default_value = "4000")]
     #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     steps: u64,
-    /// Moments in a step at which the equation is asked for
+    /// Number of times t in a step
     #[arg(long, value_name = "N", default_value = "64")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     moments: usize,
@@ -21,17 +23,17 @@ struct Arguments {
     #[arg(long, value_name = "R", default_value = "0.01")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
 }
 
-/// Damping D, frequency W and the last moment.
+/// Damping D, frequency W and the last time.
 const DAMPING: f64 = 0.3;
 const FREQUENCY: f64 = 2.0;
 const END: f64 = 6.0;
 
-/// The network's answer, which starts at 1 and at rest whatever the network says:
+/// The solution of the network, which starts at 1 and at rest for any weights:
 /// u(t) = 1 + (1 − exp(−t))² · net(t).
 fn swing(net: &Sequential, t: &Var) -> Result<Var> {
     let start = (1.0 - (-t).exp()).square();
@@ -56,7 +58,8 @@ fn main() -> Result<()> {
         let t = Tensor::uniform([moments, 1], 0.0, END, &mut rng);
         let t = optimizer.tape(seed).leaf(t);
         let u = swing(&net, &t)?;
-        // Each moment has its own u, so the gradient of the sum holds all slopes.
+        // Each u depends only on its own t, so the gradient of the sum has all
+        // derivatives.
         let slope = u.sum().grad_recorded(&t)?;
         let bend = slope.sum().grad_recorded(&t)?;
         let residual = bend + slope.mul_scalar(2.0 * DAMPING) + u.mul_scalar(FREQUENCY * FREQUENCY);

@@ -1,5 +1,5 @@
-//! Tells kinds of flowers apart: trains on a table and saves the model; with the
-//! path of another table, tells the kinds of the flowers in it.
+//! Classifies flowers: trains on a table and saves the model. With the path of
+//! another table, predicts the kinds of its flowers.
 
 use dendra::datasets::{Csv, Encoder, TableEncoding, classes};
 use dendra::prelude::*;

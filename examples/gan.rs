@@ -1,13 +1,13 @@
-//! Draws handwritten digits from noise: two networks against each other.
+//! Generates handwritten digits with a generative adversarial network.
 
 use dendra::prelude::*;
 
 mod options;
 mod picture;
 
-/// Numbers of noise that a picture is drawn from.
+/// The number of noise values for a picture.
 const NOISE: usize = 64;
-/// Pictures on a side of the sheet.
+/// The number of pictures along a side of the sheet.
 const SIDE: usize = 8;
 
 fn main() -> Result<()> {
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let (mut generator_optimizer, mut discriminator_optimizer) = (adam(), adam());
     let loss = BCEWithLogitsLoss::new();
     let loader = DataLoader::new(&mnist.train).batch_size(options.batch_size).shuffle(options.seed);
-    // The same noise for every sheet shows how the pictures become digits.
+    // The same noise for every sheet shows how the pictures develop.
     let shown = Var::new(Tensor::normal([SIDE * SIDE, NOISE], 0.0, 1.0, &mut rng));
 
     let stop = dendra::train::StopFlag::on_ctrl_c()?;
@@ -62,8 +62,8 @@ fn main() -> Result<()> {
             }
             let ones = Tensor::ones([count, 1]);
 
-            // Pictures are judged: real ones 0.9 (not quite 1, so that the
-            // discriminator does not become too sure), drawn ones 0.
+            // The discriminator: targets are 0.9 for real pictures (not 1, so
+            // that it does not become too certain) and 0 for generated ones.
             let noise = Tensor::normal([count, NOISE], 0.0, 1.0, &mut rng);
             let tape = generator_optimizer.tape(options.seed);
             let drawn = generator.forward(&tape.input(noise))?;
@@ -78,8 +78,8 @@ fn main() -> Result<()> {
             let taken_for_real = of_drawn.value().map(|logit| f32::from(logit > 0.0));
             sums[2] += taken_for_real.mean().item()?;
 
-            // The drawn ones again, this time to be taken for real. The
-            // discriminator passes the gradient on and stays as it is.
+            // The generator: the target of the discriminator is 1. The
+            // discriminator passes the gradient on without changing.
             discriminator.set_trainable(false);
             let verdict = discriminator.forward(&drawn)?;
             discriminator.set_trainable(true);

@@ -1,5 +1,5 @@
-//! Reads handwritten digits with a convolutional network, saves it, shows what it
-//! reads, and writes a report to look at in a browser.
+//! Classifies handwritten digits with a convolutional network, saves it, shows
+//! some predictions, and writes a report for a browser.
 
 use dendra::nn::check_writable;
 use dendra::prelude::*;
@@ -9,7 +9,7 @@ mod options;
 mod picture;
 mod run;
 
-/// What is written when the training is over.
+/// The files that are written after the training.
 const MODEL: &str = "mnist_cnn.safetensors";
 const REPORT: &str = "mnist_cnn.html";
 

@@ -1,4 +1,4 @@
-//! Reads handwritten digits with one convolution.
+//! Classifies handwritten digits with one convolution.
 
 use dendra::prelude::*;
 
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
         "5",
         "0.001",
     );
-    // Pixels are bytes; a batch is scaled to [0, 1] when it is gathered.
+    // Pixels are bytes; they are scaled to [0, 1] when a batch is gathered.
     let mnist = options.more.digits.load()?;
 
     let model = Sequential::input([1, 28, 28])

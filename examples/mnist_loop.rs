@@ -1,12 +1,12 @@
-//! Reads handwritten digits with a model and a training loop written by hand,
-//! the PyTorch way.
+//! Classifies handwritten digits with a model and a training loop written by
+//! hand, as in PyTorch.
 
 use dendra::prelude::*;
 use dendra::train::{StopFlag, checked_backward};
 
 mod options;
 
-/// What is written when the training is over, or interrupted.
+/// The file that is written when the training ends or is interrupted.
 const MODEL: &str = "mnist_loop.safetensors";
 
 #[derive(Parameters)]
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     }
 
     dendra::nn::save(&model, MODEL)?;
-    println!("saved {MODEL}; dendra::nn::load(&mut model, {MODEL:?}) goes on with it");
+    println!("saved {MODEL}; dendra::nn::load(&mut model, {MODEL:?}) loads it");
 
     let mut accuracy = Accuracy::new();
     for batch in DataLoader::new(&mnist.test).batch_size(1000).epoch(0) {

@@ -1,4 +1,5 @@
-//! Reads handwritten digits with a small fully connected network, the Keras way.
+//! Classifies handwritten digits with a small fully connected network, as in
+//! Keras.
 
 use dendra::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Numbers on the command line of an example, refused when they are read.
+//! Parsers of numbers on the command line of an example.
 
 use std::ops::RangeInclusive;
 
@@ -23,7 +23,7 @@ pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
     within(text, 0.0..=f64::MAX).ok_or_else(|| "expected a finite number from 0 on".to_owned())
 }
 
-/// The probability with which something is left out.
+/// A probability of dropout.
 #[allow(dead_code, reason = "not every example has one")]
 pub(crate) fn dropout(text: &str) -> Result<f64, String> {
     let number = within(text, 0.0..=1.0).filter(|&number| number < 1.0);

@@ -1,4 +1,4 @@
-//! The command line that most examples share.
+//! The command line of most examples.
 
 use std::path::PathBuf;
 
@@ -8,14 +8,14 @@ use dendra::prelude::*;
 #[path = "numbers.rs"]
 mod numbers;
 
-/// The options of an example, and `More`.
+/// The options of an example, with additional ones.
 #[derive(Parser, Debug)]
 pub(crate) struct Options<More: Args = NoMore> {
-    /// How often to go through the training data
+    /// Number of epochs
     #[arg(long, value_name = "N", value_parser = numbers::at_least::<0, u64>)]
     #[arg(allow_negative_numbers = true)]
     pub(crate) epochs: u64,
-    /// Samples of a training step
+    /// Number of samples in a training step
     #[arg(long, value_name = "B", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     pub(crate) batch_size: usize,
@@ -23,40 +23,41 @@ pub(crate) struct Options<More: Args = NoMore> {
     #[arg(long, value_name = "R", value_parser = numbers::positive)]
     #[arg(allow_negative_numbers = true)]
     pub(crate) learning_rate: f64,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) more: More,
 }
 
-/// No more options.
+/// No additional options.
 #[derive(Args, Debug)]
 pub(crate) struct NoMore {}
 
-/// Where MNIST is.
+/// The source of MNIST.
 #[derive(Args, Debug)]
 #[allow(dead_code, reason = "some examples generate their data")]
 pub(crate) struct Digits {
     /// Folder with the four MNIST files, gzipped or not
     #[arg(long, value_name = "DIR", env = "MNIST_DIR")]
     data: Option<PathBuf>,
-    /// Generate handwritten-like digits instead of reading or downloading MNIST
+    /// Generate images that resemble handwritten digits instead of reading or
+    /// downloading MNIST
     #[arg(long)]
     synthetic: bool,
 }
 
 #[allow(dead_code, reason = "some examples generate their data")]
 impl Digits {
-    /// The digits that the options ask for.
+    /// Loads the digits from the source.
     pub(crate) fn load(&self) -> Result<Mnist> {
         Mnist::options().dir(self.data.clone()).synthetic(self.synthetic).load()
     }
 }
 
 impl<More: Args> Options<More> {
-    /// Reads the command line of a program that does `about`, with its default
-    /// number of epochs and learning rate.
+    /// Reads the command line of a program with the description `about` and
+    /// these defaults for epochs and learning rate.
     pub(crate) fn read(
         about: &'static str,
         epochs: &'static str,
@@ -71,7 +72,7 @@ impl<More: Args> Options<More> {
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
-    /// How to train.
+    /// The settings of the training.
     #[allow(dead_code, reason = "some examples have a loop of their own")]
     pub(crate) fn fit<'a, Y, I>(&self) -> Fit<'a, Y, I> {
         Fit::epochs(self.epochs).batch_size(self.batch_size).seed(self.seed)

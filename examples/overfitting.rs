@@ -1,19 +1,19 @@
-//! Shows a network that learns its few samples by heart, and what helps.
+//! Shows a network that overfits a small data set, and remedies.
 
 use dendra::prelude::*;
 use dendra::train::Chart;
 
 mod options;
 
-/// Few enough samples to learn by heart.
+/// A number of samples small enough for overfitting.
 const SAMPLES: usize = 500;
 
-/// One way to train.
+/// A method of training.
 struct Recipe {
     name: &'static str,
     dropout: f64,
     weight_decay: f64,
-    /// How far images are shifted at most, in pixels.
+    /// The largest shift of images, in pixels.
     shift: usize,
 }
 
@@ -26,7 +26,7 @@ const RECIPES: [Recipe; 4] = [
     Recipe { name: "augmentation: shifts by up to 2 pixels", shift: 2, ..PLAIN },
 ];
 
-/// Loss and share of right answers.
+/// The loss and the accuracy.
 #[derive(Clone, Copy)]
 struct Score {
     loss: f64,
@@ -46,7 +46,8 @@ fn score(model: &Sequential, data: Digits) -> Result<Score> {
     Ok(Score { loss: loss / data.len() as f64, accuracy: accuracy.value() })
 }
 
-/// Each image of `[n, 1, 28, 28]` moved by up to `most` pixels, with black coming in.
+/// Shifts each image of `[n, 1, 28, 28]` by up to `most` pixels, with black at
+/// the edges.
 fn shifted(images: &Tensor, most: usize, rng: &mut Rng) -> Tensor {
     const SIZE: usize = 28;
     let pixels = images.to_vec();
@@ -63,7 +64,7 @@ fn shifted(images: &Tensor, most: usize, rng: &mut Rng) -> Tensor {
     })
 }
 
-/// Training and validation scores after each epoch.
+/// Loss and accuracy on training and validation data after each epoch.
 fn train(
     recipe: &Recipe,
     options: &options::Options<options::Digits>,
@@ -129,7 +130,7 @@ fn main() -> Result<()> {
     }
 
     if options.epochs > 0 {
-        // All on one scale, so that they can be compared.
+        // All charts have the same scale, so that they can be compared.
         let losses = charts.iter().flat_map(|(_, a, b)| a.iter().chain(b)).map(|point| point.1);
         let (epochs, highest) = (options.epochs.max(2) as f64, losses.fold(0.0, f64::max));
         let draw = |(name, training, validation)| {

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use dendra::prelude::*;
 
-/// Shows images of shape `[n, 1, 28, 28]` beside each other, as many as the
-/// terminal is wide, and under each what was read, how probable it is, and the
-/// truth where it is known and another.
+/// Prints images of shape `[n, 1, 28, 28]` beside each other, as many as fit
+/// into the terminal. Below each are the predicted class, its probability, and
+/// the true class if it is known and different.
 #[allow(dead_code, reason = "some examples draw a sheet")]
 pub(crate) fn show(
     images: &Tensor,
@@ -40,7 +40,7 @@ pub(crate) fn show(
     Ok(())
 }
 
-/// The pixels of a digit along a side.
+/// The number of pixels along a side of a digit.
 #[allow(dead_code, reason = "some examples draw a sheet")]
 const SIDE: usize = 28;
 
@@ -57,8 +57,8 @@ fn half_blocks(image: &[f32], y: usize) -> String {
     (0..SIDE).map(block).collect()
 }
 
-/// Writes images of shape `[n, 1, height, width]`, values from 0 to 1, as a
-/// sheet with this many in a row.
+/// Writes images of shape `[n, 1, height, width]` with values from 0 to 1 as a
+/// sheet with this number of images in a row.
 #[allow(dead_code, reason = "some examples show text")]
 pub(crate) fn sheet(images: &Tensor, columns: usize, path: impl AsRef<Path>) -> Result<()> {
     const GAP: usize = 2;

@@ -1,5 +1,5 @@
-//! Reads a digit from an image file, or from the test set, with the network
-//! that `mnist_cnn` saved.
+//! Classifies a digit from an image file, or from the test set, with the
+//! network that `mnist_cnn` saved.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use dendra::prelude::*;
 
 mod picture;
 
-/// Reads a handwritten digit with a saved network
+/// Classifies a handwritten digit with a saved network
 #[derive(Parser)]
 struct Arguments {
     /// An image file (PNG or JPEG), or the index of a test digit
     digit: PathBuf,
-    /// The network, as mnist_cnn saves it
+    /// The network that mnist_cnn saved
     #[arg(long, value_name = "FILE", default_value = "mnist_cnn.safetensors")]
     model: PathBuf,
     /// Folder with the four MNIST files, for a test digit
     #[arg(long, value_name = "DIR", env = "MNIST_DIR")]
     data: Option<PathBuf>,
-    /// Take the test digit from the generated ones
+    /// Use a test digit from the generated ones
     #[arg(long)]
     synthetic: bool,
 }
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let model: Sequential = Sequential::load(&arguments.model).map_err(|error| match error {
         Error::Io { path, .. } if !path.exists() => {
-            Error::file(path, "there is no such file: the example mnist_cnn makes one")
+            Error::file(path, "the file does not exist: run the example mnist_cnn to create it")
         }
         error => error,
     })?;
@@ -52,22 +52,23 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The image as MNIST has them: light ink on dark ground, the digit scaled to
-/// 20 pixels and its centre of mass put in the middle of 28 × 28.
+/// Converts the image to the form of MNIST: light ink on a dark background,
+/// with the digit scaled to 20 pixels and its centre of mass in the middle of
+/// 28 × 28.
 fn read_image(path: &Path) -> Result<Tensor> {
     const SIDE: usize = 28;
     let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
     let mut image =
         decode_image(&bytes, true).map_err(|error| Error::file(path, error.to_string()))?;
     let light: f64 = image.pixels().iter().map(|&pixel| f64::from(pixel)).sum();
-    // Most of a digit's picture is ground, so a light picture has dark ink.
+    // Most of the picture is background, so a light picture has dark ink.
     if light > 127.5 * image.pixels().len() as f64 {
         image.pixels_mut().iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
     }
     let width = image.shape()[2];
     let ink = image.pixels().iter().enumerate().filter(|&(_, &pixel)| pixel > 127);
     let Some((left, right)) = bounds(ink.clone().map(|(i, _)| i % width)) else {
-        return Err(Error::file(path, "there is no digit to be seen"));
+        return Err(Error::file(path, "expected a digit, got an empty picture"));
     };
     let (top, bottom) = bounds(ink.map(|(i, _)| i / width)).unwrap_or_default();
     let rows = image.pixels().chunks_exact(width).take(bottom + 1).skip(top);
@@ -81,7 +82,7 @@ fn read_image(path: &Path) -> Result<Tensor> {
     let digit = Resize::new(height, width).apply(digit, &mut Rng::seed(0));
     let pixels = digit.pixels().iter().map(|&pixel| f64::from(pixel));
     let mass: f64 = pixels.clone().sum();
-    // How far to move the digit so that its centre is in the middle of an axis.
+    // The shift that moves the centre of the digit to the middle of an axis.
     let shift = |length: usize, index: fn(usize, usize) -> usize| {
         let moment = |(i, pixel): (usize, f64)| index(i, width) as f64 * pixel;
         let centre = pixels.clone().enumerate().map(moment).sum::<f64>() / mass;

@@ -1,4 +1,4 @@
-//! Fits a probability with four optimizers side by side.
+//! Fits a probability with four optimizers and compares them.
 
 use dendra::prelude::*;
 

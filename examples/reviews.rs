@@ -1,5 +1,5 @@
-//! Tells good reviews from bad ones: trains on short texts and saves the model;
-//! with texts, tells what they are.
+//! Classifies reviews as good or bad: trains on short texts and saves the
+//! model. With texts as arguments, classifies them.
 
 use dendra::datasets::{Csv, TextEncoder, classes};
 use dendra::prelude::*;

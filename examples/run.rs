@@ -1,23 +1,24 @@
-//! What an example keeps of its training, so that Ctrl-C loses nothing.
+//! Checkpoints of the examples, so that a run can be resumed after Ctrl-C.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dendra::prelude::*;
 
-/// Where a run is kept.
+/// The folder of a run, and whether to resume it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Run {
-    /// Folder for checkpoints; by default one named after the example in `runs`
+    /// Folder for checkpoints; by default a folder in `runs` named after the
+    /// example
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Go on with a run that was interrupted
+    /// Resume a run that was interrupted
     #[arg(long)]
     resume: bool,
 }
 
 impl Run {
-    /// Writes checkpoints while training, the last one on Ctrl-C.
+    /// Adds checkpoints to the settings. Ctrl-C writes the last one.
     pub(crate) fn keep<'a, Y, I>(&self, fit: Fit<'a, Y, I>) -> Fit<'a, Y, I> {
         let default = || Path::new("runs").join(env!("CARGO_BIN_NAME"));
         let folder = self.run.clone().unwrap_or_else(default);
@@ -26,11 +27,11 @@ impl Run {
     }
 }
 
-/// An error of the training, with what to do after an interruption.
+/// An error of the training, with instructions after an interruption.
 pub(crate) fn explained(error: Error) -> Error {
     match error {
         Error::Interrupted { message } => {
-            Error::interrupted(format!("{message}, or here: the same command with --resume"))
+            Error::interrupted(format!("{message}, or run the same command with --resume"))
         }
         error => error,
     }

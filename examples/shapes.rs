@@ -1,5 +1,6 @@
-//! Tells circles, squares and triangles apart: trains on a folder of pictures
-//! and saves the model; with the paths of pictures, tells what they show.
+//! Classifies pictures of circles, squares and triangles: trains on a folder of
+//! pictures and saves the model. With paths of pictures as arguments,
+//! classifies them.
 
 use dendra::datasets::{CachedDataset, ImageEncoder, ImageFolder};
 use dendra::prelude::*;

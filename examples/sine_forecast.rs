@@ -1,5 +1,5 @@
-//! Forecasts a noisy series with a GRU, and draws the forecast beside what
-//! really came.
+//! Forecasts a noisy series with a GRU, and draws the forecast together with
+//! the true values.
 
 use clap::Parser;
 use dendra::prelude::*;
@@ -8,14 +8,14 @@ mod chart;
 mod numbers;
 mod run;
 
-/// Trains a GRU on a noisy series and forecasts how it goes on
+/// Trains a GRU on a noisy series and forecasts its next values
 #[derive(Parser)]
 struct Arguments {
-    /// Values that are seen before each forecast
+    /// Number of values before each forecast that the network uses
     #[arg(long, value_name = "L", default_value = "60")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     window: usize,
-    /// Values to forecast one after the other
+    /// Number of consecutive values to forecast
     #[arg(long, value_name = "N", default_value = "100")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     horizon: usize,
@@ -27,11 +27,11 @@ struct Arguments {
     #[arg(long, value_name = "H", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     hidden: usize,
-    /// How often to go through the training data
+    /// Number of epochs
     #[arg(long, value_name = "N", default_value = "60")]
     #[arg(value_parser = numbers::at_least::<0, u64>, allow_negative_numbers = true)]
     epochs: u64,
-    /// Samples of a training step
+    /// Number of samples in a training step
     #[arg(long, value_name = "B", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
@@ -39,7 +39,7 @@ struct Arguments {
     #[arg(long, value_name = "R", default_value = "0.003")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
     #[command(flatten)]
@@ -60,7 +60,7 @@ impl Module for Net {
     }
 }
 
-/// Two waves that do not fit each other.
+/// The sum of two waves with unrelated periods.
 fn wave(t: usize) -> f64 {
     let t = t as f64;
     (t * 0.12).sin() + 0.5 * (t * 0.31 + 1.0).sin()
@@ -87,7 +87,7 @@ fn main() -> Result<()> {
     let fit = arguments.run.keep(fit.seed(arguments.seed));
     trainer.fit(&data, fit).map_err(run::explained)?;
 
-    // Each forecast is seen by the next one.
+    // Each forecast is an input of the next one.
     let mut seen = series[length - window..].to_vec();
     let mut forecast = Vec::with_capacity(horizon);
     for _ in 0..horizon {

@@ -1,5 +1,5 @@
-//! What the examples that write texts share: windows of a text, characters
-//! drawn from a network's scores, and a callback that prints samples.
+//! Functions of the examples that generate text: windows of a text, sampling of
+//! characters from a network's scores, and a callback that prints samples.
 
 use std::fs;
 use std::io;
@@ -10,31 +10,33 @@ use dendra::prelude::*;
 
 use crate::numbers;
 
-/// Where the project's documentation is, which is read when no file is named.
+/// The folder of the project's documentation, which is the text if no file is
+/// named.
 const DOCUMENTATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 
-/// What to read, and how to write.
+/// The text to train on, and the settings of sampling.
 #[derive(Args, Clone)]
 pub(crate) struct Writing {
     /// The text, UTF-8; by default the project's own documentation
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// How bold the writing is: towards 0 the likeliest, above 1 the unlikely
+    /// Temperature of sampling: near 0 the most probable characters, above 1
+    /// less probable ones
     #[arg(long, value_name = "T", default_value = "0.8")]
     #[arg(value_parser = numbers::not_negative, allow_negative_numbers = true)]
     temperature: f64,
-    /// What the writing begins with
+    /// Start of the generated text
     #[arg(long, value_name = "TEXT", default_value = "The ")]
     prompt: String,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
 }
 
 impl Writing {
-    /// The windows of so many characters of the text: nine tenths of it to
-    /// train on, where a window begins at every `stride`-th character, and the
-    /// rest to check on.
+    /// Windows of this number of characters: the first nine tenths of the text
+    /// are for training, with a window at every `stride`-th character, and the
+    /// rest for validation.
     pub(crate) fn windows(
         &self,
         length: usize,
@@ -55,8 +57,8 @@ impl Writing {
         Ok((training.stride(stride)?, validation.stride(length)?))
     }
 
-    /// Text that a model writes after the prompt, without those characters of
-    /// the prompt that it does not know.
+    /// Generates text after the prompt, without the characters of the prompt
+    /// that are not in the vocabulary.
     pub(crate) fn write(
         &self,
         model: &impl Writer,
@@ -76,10 +78,10 @@ impl Writing {
     }
 }
 
-/// A model that goes on with a text.
+/// A model that continues a text.
 pub(crate) trait Writer: 'static {
-    /// Appends so many characters, each drawn from the model's scores for what
-    /// comes next.
+    /// Appends this number of characters, each sampled from the model's scores
+    /// for the next one.
     fn write(
         &self,
         numbers: &mut Vec<i64>,
@@ -88,7 +90,7 @@ pub(crate) trait Writer: 'static {
     ) -> Result<()>;
 }
 
-/// Prints what the model writes after every epoch.
+/// Prints generated text after every epoch.
 pub(crate) struct Samples<W> {
     writing: Writing,
     vocabulary: Vocabulary,
@@ -131,8 +133,8 @@ fn documentation() -> Result<String> {
     Ok(text)
 }
 
-/// A character drawn by the probabilities that the last row of scores gives at
-/// a temperature; at 0 the likeliest one.
+/// Samples a character with the probabilities that the last row of scores gives
+/// at a temperature; at 0, the most probable character.
 fn draw(scores: &Tensor, temperature: f64, rng: &mut Rng) -> Result<i64> {
     let kinds = scores.shape()[scores.rank() - 1];
     let rows = scores.reshape([scores.len() / kinds, kinds])?;

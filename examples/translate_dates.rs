@@ -1,7 +1,6 @@
-//! Translates dates as people write them into ISO 8601, with a
-//! sequence-to-sequence network: an encoder that reads the date in both
-//! directions, and a decoder that looks back at it by attention while it writes
-//! digit after digit.
+//! Translates written dates into ISO 8601 with a sequence-to-sequence network:
+//! an encoder reads the date in both directions, and a decoder with attention
+//! to the encoder's outputs writes the digits one after the other.
 
 use clap::Parser;
 use dendra::autograd::Plain;
@@ -12,20 +11,21 @@ use dendra::tensor::{AttentionMask, AttentionOptions};
 mod numbers;
 mod run;
 
-/// Trains a network to translate dates, as "22 November 2026" into "2026-11-22"
+/// Trains a network to translate dates such as "22 November 2026" into
+/// "2026-11-22"
 #[derive(Parser)]
 struct Arguments {
     /// Dates to translate after training
     dates: Vec<String>,
-    /// Training steps
+    /// Number of training steps
     #[arg(long, value_name = "N", default_value = "2000")]
     #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     steps: u64,
-    /// Dates of a training step
+    /// Number of dates in a training step
     #[arg(long, value_name = "B", default_value = "64")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     batch_size: usize,
-    /// Dates to check on, none of which were trained on
+    /// Number of dates for validation, none of which are used in training
     #[arg(long, value_name = "N", default_value = "2000")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     check: usize,
@@ -33,7 +33,7 @@ struct Arguments {
     #[arg(long, value_name = "R", default_value = "0.003")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
     #[command(flatten)]
@@ -58,12 +58,11 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// The characters of both languages, and the one that a translation begins
-/// with.
+/// The characters of both languages, and the start symbol of a translation.
 const CHARACTERS: &str = " ,./-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BEGIN: &str = "_";
 
-/// Characters of a date in ISO 8601.
+/// The number of characters in a date in ISO 8601.
 const LENGTH: usize = 10;
 
 /// A day of the years 1900 to 2099, as the number of days from the first.
@@ -73,7 +72,7 @@ struct Day(usize);
 impl Day {
     const COUNT: usize = 73_049;
 
-    /// Days that are checked on are never trained on.
+    /// Whether the day is for validation. Such days are never used in training.
     fn is_for_checking(self) -> bool {
         self.0 % 10 == 7
     }
@@ -101,7 +100,7 @@ impl Day {
         format!("{year}-{:02}-{day:02}", month + 1)
     }
 
-    /// As somebody might write it.
+    /// The date in one of several usual forms.
     fn written(self, rng: &mut Rng) -> String {
         let [year, month, day] = self.parts();
         let (name, short) = (MONTHS[month], &MONTHS[month][..3]);
@@ -127,11 +126,11 @@ impl Day {
     }
 }
 
-/// Dates as somebody wrote them, others in every epoch.
+/// Written dates, which differ in every epoch.
 struct Dates {
     vocabulary: Vocabulary,
     count: usize,
-    /// Whether they are those to check on.
+    /// Whether they are the dates for validation.
     checking: bool,
 }
 
@@ -141,7 +140,7 @@ impl Dates {
         Self { vocabulary, count, checking }
     }
 
-    /// How somebody wrote a date, and the date in ISO 8601.
+    /// A written date, and the same date in ISO 8601.
     fn pair(&self, rng: &mut Rng) -> (String, String) {
         loop {
             let day = Day(rng.below(Day::COUNT));
@@ -158,7 +157,7 @@ impl Dates {
 }
 
 impl Dataset for Dates {
-    /// The written date, and what stands before each character of its
+    /// The written date, and the previous character for each character of its
     /// translation.
     type Input = (Padded<i64>, Tensor<i64>);
     type Target = Tensor<i64>;
@@ -192,8 +191,8 @@ struct Translator {
     head: Linear,
 }
 
-/// What the encoder hands on: its outputs `[N, S, 2·H]`, which of them count,
-/// and the decoder's first state.
+/// The results of the encoder: its outputs `[N, S, 2·H]`, the mask of their
+/// valid positions, and the initial state of the decoder.
 struct Memory {
     outputs: Var,
     keep: Tensor<bool>,
@@ -227,8 +226,8 @@ impl Translator {
         Ok(Memory { outputs, keep, state: RecurrentState { h, c: None } })
     }
 
-    /// The scores `[N, L, kinds]` for what follows each of the characters
-    /// `[N, L]`, and the state behind them.
+    /// The scores `[N, L, kinds]` of the character after each of `[N, L]`
+    /// characters, and the state after them.
     fn decode(
         &self,
         characters: &Tensor<i64>,
@@ -245,7 +244,8 @@ impl Translator {
         Ok((self.head.forward(&Var::cat(&[&y, &seen], 2)?)?, state))
     }
 
-    /// The translations, each character told from those written before it.
+    /// Translates dates; each character is predicted from the previously
+    /// predicted ones.
     fn translate(&self, written: &[String], vocabulary: &Vocabulary) -> Result<Vec<String>> {
         let tape = Tape::inference();
         let memory = self.encode(&vocabulary.encode_batch(written, None)?, &tape)?;
@@ -263,7 +263,7 @@ impl Translator {
         translations.iter().map(|text| vocabulary.decode(text)).collect()
     }
 
-    /// The share of dates that are translated without a mistake.
+    /// The share of dates that are translated without an error.
     fn exact(&self, dates: &Dates) -> Result<f64> {
         let mut right = 0;
         let all: Vec<usize> = (0..dates.count).collect();
@@ -276,7 +276,7 @@ impl Translator {
     }
 }
 
-/// In training, each character is told from the true ones before it.
+/// In training, each character is predicted from the true previous ones.
 impl Model<(Padded<i64>, Tensor<i64>)> for Translator {
     type Output = Var;
 
@@ -287,7 +287,7 @@ impl Model<(Padded<i64>, Tensor<i64>)> for Translator {
     }
 }
 
-/// Prints how many dates are translated without a mistake.
+/// Prints the share of dates that are translated without an error.
 struct Exact(Dates);
 
 impl Callback for Exact {

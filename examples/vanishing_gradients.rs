@@ -1,4 +1,4 @@
-//! Shows why a deep network of sigmoids does not learn, and what makes it.
+//! Shows why a deep network of sigmoids does not learn, and remedies.
 
 use clap::Parser;
 use dendra::prelude::*;
@@ -6,19 +6,20 @@ use dendra::train::Chart;
 
 mod numbers;
 
-/// Measures how gradients vanish on their way through a deep network, and trains it with the
-/// remedies: ReLU, Kaiming initialisation, batch normalisation, residual connections
+/// Measures how gradients vanish in a deep network, and trains it with
+/// remedies: ReLU, Kaiming initialisation, batch normalisation, residual
+/// connections
 #[derive(Parser)]
 struct Arguments {
     /// Hidden layers of the network
     #[arg(long, value_name = "N", default_value = "20")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     depth: usize,
-    /// Units of a hidden layer
+    /// Number of units in a hidden layer
     #[arg(long, value_name = "N", default_value = "32")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     width: usize,
-    /// How often to go through the training data
+    /// Number of epochs
     #[arg(long, value_name = "N", default_value = "40")]
     #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     epochs: u64,
@@ -26,15 +27,15 @@ struct Arguments {
     #[arg(long, value_name = "R", default_value = "0.001")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
-    /// Where to draw the picture
+    /// File for the picture
     #[arg(long, value_name = "FILE", default_value = "vanishing_gradients.svg")]
     picture: String,
 }
 
-/// What a network is made of.
+/// The settings of a network.
 #[derive(Clone, Copy)]
 struct Recipe {
     name: &'static str,
@@ -155,7 +156,8 @@ fn main() -> Result<()> {
         let norms = model.gradient_norms(&x, &labels)?;
         let fit = Fit::epochs(arguments.epochs).batch_size(BATCH_SIZE).seed(arguments.seed);
         let steps = arguments.epochs * train.len().div_ceil(BATCH_SIZE) as u64;
-        // A rate that stays as it is would leave the end of so deep a network to chance.
+        // With a constant rate, the result of so deep a network would depend on
+        // chance.
         let schedule = CosineAnnealingLR::new(steps);
         let adam = Adam::new(arguments.learning_rate).schedule(schedule);
         let mut trainer = Trainer::new(model, adam, CrossEntropy::new()).metric(Accuracy::new());

@@ -1,28 +1,29 @@
-//! Draws points like those of eight clusters: a Wasserstein GAN with gradient penalty.
+//! Generates points of eight clusters with a Wasserstein GAN with gradient
+//! penalty.
 
 use clap::Parser;
 use dendra::prelude::*;
 
 mod numbers;
 
-/// Trains a generator of points in the plane against a critic that is held to slopes of 1, and
-/// shows both kinds of points side by side (Gulrajani et al., "Improved training of Wasserstein
-/// GANs", 2017)
+/// Trains a generator of points in the plane against a critic whose gradient
+/// has the norm 1, and shows real and generated points side by side (Gulrajani
+/// et al., "Improved training of Wasserstein GANs", 2017)
 #[derive(Parser)]
 struct Arguments {
-    /// Steps of the generator
+    /// Number of steps of the generator
     #[arg(long, value_name = "N", default_value = "800")]
     #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     steps: u64,
-    /// Steps of the critic for each of them
+    /// Number of steps of the critic for each of them
     #[arg(long, value_name = "N", default_value = "4")]
     #[arg(value_parser = numbers::at_least::<1, u64>, allow_negative_numbers = true)]
     critic_steps: u64,
-    /// Points in a batch
+    /// Number of points in a batch
     #[arg(long, value_name = "N", default_value = "128")]
     #[arg(value_parser = numbers::at_least::<2, usize>, allow_negative_numbers = true)]
     batch_size: usize,
-    /// Weight of the penalty on slopes
+    /// Weight of the gradient penalty
     #[arg(long, value_name = "W", default_value = "1.0")]
     #[arg(value_parser = numbers::not_negative, allow_negative_numbers = true)]
     penalty: f64,
@@ -30,7 +31,7 @@ struct Arguments {
     #[arg(long, value_name = "R", default_value = "0.001")]
     #[arg(value_parser = numbers::positive, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Seed of everything that is random
+    /// Seed of all random numbers
     #[arg(long, value_name = "S", default_value_t = 42)]
     seed: u64,
 }
@@ -44,7 +45,7 @@ fn centre(cluster: usize) -> [f32; 2] {
     [2.0 * angle.cos(), 2.0 * angle.sin()]
 }
 
-/// Points around centres on a circle.
+/// Random points around centres on a circle.
 fn real_points(n: usize, rng: &mut Rng) -> Result<Tensor> {
     let clusters = Tensor::<i64>::randint(0, CLUSTERS as i64, [n], rng)?.to_vec();
     let centres = Tensor::from_fn([n, 2], |i| centre(clusters[i / 2] as usize)[i % 2]);
@@ -72,7 +73,8 @@ fn main() -> Result<()> {
         let mut distance = 0.0;
         for _ in 0..critic_steps {
             let (real, drawn) = (real_points(n, &mut rng)?, draw(&generator, n, &mut rng)?);
-            // Between a real and a drawn point the critic shall have the slope 1.
+            // Between a real and a generated point, the gradient of the critic
+            // should have the norm 1.
             let share = Tensor::uniform([n, 1], 0.0, 1.0, &mut rng);
             let between = real.mul(&share)? + drawn.mul(&(1.0 - &share))?;
 
@@ -88,7 +90,8 @@ fn main() -> Result<()> {
             distance = difference.value().item()?;
         }
 
-        // Drawn points that the critic takes for real; it stays as it is.
+        // The generator increases the critic's scores of generated points; the
+        // critic does not change.
         let tape = generator_optimizer.tape(seed);
         let drawn =
             generator.forward(&tape.input(Tensor::normal([n, NOISE], 0.0, 1.0, &mut rng)))?;
@@ -97,7 +100,7 @@ fn main() -> Result<()> {
         critic.set_trainable(true);
         generator_optimizer.step(&mut generator, &loss.backward()?)?;
         if step % (steps / 8).max(1) == 0 || step + 1 == steps {
-            println!("step {step:>4}  distance as the critic sees it {distance:.3}");
+            println!("step {step:>4}  estimated distance {distance:.3}");
         }
     }
 
@@ -116,11 +119,11 @@ fn main() -> Result<()> {
         }
     }
     let near = 100.0 * counts.iter().sum::<usize>() as f64 / 2000.0;
-    println!("\n{near:.1} % of the drawn points lie in a cluster; in each of them {counts:?}");
+    println!("\n{near:.1} % of the generated points are in a cluster; in each cluster {counts:?}");
     Ok(())
 }
 
-/// Real points on the left, drawn ones on the right.
+/// Real points on the left, generated ones on the right.
 fn show(real: &Tensor, drawn: &Tensor) {
     const ROWS: usize = 20;
     let picture = |points: &Tensor| {

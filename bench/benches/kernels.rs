@@ -1,7 +1,8 @@
 //! Single operations on existing tensors, timed by criterion.
 //!
-//! A benchmark's name is the operation and its shape, `matmul/32x784x64`; the same name tells the
-//! peers' scripts what to run. Names hold letters, digits and `_`, `,`, `=` only.
+//! A benchmark's name is the operation and its shape, such as `matmul/32x784x64`; the scripts of
+//! other frameworks run the case of the same name. Names contain only letters, digits and `_`, `,`,
+//! `=`.
 
 use criterion::{Criterion, Throughput};
 use dendra::tensor::ops::batch_norm::BatchNorm;
@@ -72,7 +73,7 @@ const DEPTHWISE: [([usize; 3], [usize; 2]); 8] = [
 const NORMALISED: [[usize; 3]; 5] =
     [[8, 96, 48], [8, 144, 24], [8, 384, 6], [8, 960, 3], [32, 512, 4]];
 
-/// The shape of what operations work on element by element.
+/// The shape of the inputs of element-wise operations.
 const IMAGES: [usize; 4] = [8, 96, 48, 48];
 
 /// Vector lengths: fitting the first-level cache, the last-level cache, and no cache.

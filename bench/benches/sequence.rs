@@ -1,8 +1,8 @@
 //! A training step of layers for sequences: the forward pass and all gradients (those of the
 //! parameters and that of the input) for the sum of the outputs.
 //!
-//! A benchmark's name is the layer and the shape of its input, samples, steps and width:
-//! `lstm/16x64x128`; the same name tells the peers' scripts what to run.
+//! A benchmark's name is the layer and the shape of its input, samples, steps and width, such as
+//! `lstm/16x64x128`; the scripts of other frameworks run the case of the same name.
 
 use criterion::{Criterion, Throughput};
 use dendra::nn::{

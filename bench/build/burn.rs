@@ -12,7 +12,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Int, Tensor};
 use clap::Parser;
 
-/// What the program may be told.
+/// The options of the program.
 #[derive(Parser)]
 struct Arguments {
     #[arg(long, default_value_t = 3)]

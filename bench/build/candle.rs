@@ -6,7 +6,7 @@ use candle_nn::{
 };
 use clap::Parser;
 
-/// What the program may be told.
+/// The options of the program.
 #[derive(Parser)]
 struct Arguments {
     #[arg(long, default_value_t = 3)]

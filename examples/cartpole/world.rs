@@ -1,6 +1,6 @@
-//! The cart and the pole: Barto, Sutton and Anderson, "Neuronlike adaptive
+//! The cart and the pole of Barto, Sutton and Anderson, "Neuronlike adaptive
 //! elements that can solve difficult learning control problems", 1983, with the
-//! constants and the limits that have become usual for it.
+//! constants and limits that are now usual.
 
 use std::fmt;
 
@@ -12,32 +12,32 @@ const GRAVITY: f64 = 9.8;
 const CART_MASS: f64 = 1.0;
 const POLE_MASS: f64 = 0.1;
 const MASS: f64 = CART_MASS + POLE_MASS;
-/// Metres from the hinge to the pole's middle.
+/// Metres from the hinge to the centre of the pole.
 const HALF_LENGTH: f64 = 0.5;
 /// Newtons.
 const FORCE: f64 = 10.0;
 /// Seconds.
 const TIME_STEP: f64 = 0.02;
-/// Metres from the middle of the track at which an episode ends.
+/// Metres from the centre of the track at which an episode ends.
 const TRACK: f64 = 2.4;
-/// Radians from upright at which an episode ends.
+/// Angle in radians at which an episode ends.
 const LEAN: f64 = 12.0 * std::f64::consts::PI / 180.0;
-/// Steps after which an episode ends.
+/// Number of steps after which an episode ends.
 pub(crate) const TIME_LIMIT: usize = 200;
 
-/// A pole hinged on a cart that is pushed left or right.
+/// A pole on a cart that is pushed left or right.
 #[derive(Clone)]
 pub(crate) struct CartPole {
     position: f64,
     velocity: f64,
-    /// From upright, clockwise.
+    /// Radians from the vertical, clockwise.
     angle: f64,
     angular_velocity: f64,
     steps: usize,
 }
 
 impl CartPole {
-    /// Nearly upright, nearly at rest, nearly in the middle.
+    /// A random state: nearly upright, at rest and in the centre.
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let [position, velocity, angle, angular_velocity] =
             [(); 4].map(|()| 0.1 * rng.uniform() - 0.05);
@@ -60,12 +60,13 @@ impl CartPole {
         self.steps += 1;
     }
 
-    /// What the agent sees: position, velocity, angle, angular velocity.
+    /// The observation of the agent: position, velocity, angle, angular
+    /// velocity.
     pub(crate) fn observe(&self) -> [f32; 4] {
         [self.position, self.velocity, self.angle, self.angular_velocity].map(|x| x as f32)
     }
 
-    /// Whether the pole leans too far or the cart has left the track.
+    /// Whether the pole leans too far or the cart left the track.
     pub(crate) fn has_fallen(&self) -> bool {
         self.position.abs() > TRACK || self.angle.abs() > LEAN
     }
@@ -75,7 +76,7 @@ impl CartPole {
         self.has_fallen() || self.steps >= TIME_LIMIT
     }
 
-    /// Steps since the start.
+    /// The number of steps since the start.
     pub(crate) fn steps(&self) -> usize {
         self.steps
     }
@@ -92,7 +93,8 @@ impl fmt::Display for CartPole {
         };
         let mut rows = vec![vec![' '; WIDTH]; HEIGHT];
         for (row, line) in rows.iter_mut().enumerate() {
-            // The whole pole is drawn over the height, so that it shows how far it leans.
+            // The pole is drawn over the whole height, so that its angle is
+            // visible.
             let along = 2.0 * HALF_LENGTH * (HEIGHT - row) as f64 / HEIGHT as f64;
             line[column(self.position + along * self.angle.sin())] = '█';
         }

@@ -12,6 +12,7 @@ mod onnx;
 mod pictures;
 mod tables;
 mod tensors;
+mod weights;
 
 /// A malformed file.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ pub fn all() -> Vec<Hostile> {
     files.extend(tables::files());
     files.extend(tensors::files());
     files.extend(pictures::files());
+    files.extend(weights::files());
     files.extend(onnx::files());
     files
 }

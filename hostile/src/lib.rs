@@ -17,11 +17,12 @@ use dendra_datasets::{
 };
 use dendra_nn::StateFile;
 use dendra_tensor::{Error, Result};
+use dendra_weights::Weights;
 use tempfile::{NamedTempFile, TempDir};
 
 pub mod files;
 
-/// The most bytes of an archive's content here.
+/// The largest number of bytes in an archive.
 pub const MOST_BYTES: u64 = 1 << 20;
 
 /// A parser, reduced to whether it accepts some bytes.
@@ -37,7 +38,7 @@ pub struct Parser {
 }
 
 /// All parsers.
-pub const PARSERS: [Parser; 9] = [
+pub const PARSERS: [Parser; 13] = [
     // Each byte may become a number of eight bytes, which is copied once.
     Parser { name: "idx", parse: idx, memory_per_byte: 24 * 1032 },
     Parser { name: "tar", parse: tar, memory_per_byte: 16 },
@@ -49,6 +50,11 @@ pub const PARSERS: [Parser; 9] = [
     // One bit may become a pixel of four bytes, then three bytes, then three
     // channels.
     Parser { name: "image", parse: image, memory_per_byte: 8 * 10 * 1032 },
+    // An object of a pickle, which is a byte in the file, takes a hundred; it may be compressed.
+    Parser { name: "pytorch", parse: weights, memory_per_byte: 128 * 1032 },
+    Parser { name: "hdf5", parse: weights, memory_per_byte: 4 * 1032 },
+    Parser { name: "gguf", parse: weights, memory_per_byte: 128 },
+    Parser { name: "numpy", parse: weights, memory_per_byte: 8 * 1032 },
     // Two bytes may be a node, which is then a step.
     Parser { name: "onnx", parse: onnx, memory_per_byte: 1024 },
 ];
@@ -169,6 +175,14 @@ pub fn safetensors(bytes: &[u8]) -> Result<()> {
 /// A PNG or JPEG picture.
 pub fn image(bytes: &[u8]) -> Result<()> {
     decode_image(bytes, false).map(drop)
+}
+
+/// A file of weights, of whatever format it begins as, and its first tensors.
+pub fn weights(bytes: &[u8]) -> Result<()> {
+    let weights = Weights::from_bytes(bytes)?;
+    assert!(weights.to_string().ends_with(&weights.format().to_string()));
+    // A tensor may show few stored values often, and then needs no memory.
+    weights.iter().take(64).try_for_each(|weight| weight.tensor().map(drop))
 }
 
 /// An ONNX model; it is checked completely, but not run.

@@ -1,7 +1,8 @@
 //! Every malformed file gives an error of the right kind, quickly, and within
 //! the memory limit of its parser.
 //!
-//! One test, alone in its process: the allocator counts for all threads.
+//! This is a single test, alone in its process, because the allocator counts
+//! the memory of all threads.
 
 use std::panic::catch_unwind;
 use std::thread;
@@ -14,18 +15,19 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// How long a file may keep its parser busy.
+/// The longest time that a parser may take for a file.
 const MOST_TIME: Duration = Duration::from_millis(100);
 
-/// How much memory a parser may take whatever the size of the file: buffers
-/// and the tables of decoders.
+/// The memory that a parser may use for a file of any size: buffers and tables
+/// of decoders.
 const FIXED_MEMORY: usize = 4 << 20;
 
-/// How long a message may be, in bytes: that of an array of 255 axes is longest.
+/// The longest error message in bytes: that of an array of 255 axes is the
+/// longest.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// How long this thread has run: other programs on the machine do not count.
-/// Where the system does not tell, the time that went by.
+/// The processor time of this thread, so that other programs on the machine do
+/// not count; elapsed time where the system does not report it.
 fn time_used(start: Instant) -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
@@ -44,7 +46,7 @@ fn every_hostile_file_is_refused_soon_and_in_bounds() {
         for file in own {
             count += 1;
             let name = format!("{}: {}", parser.name, file.name);
-            // A fresh thread has no memory to recycle, and its own clock.
+            // A new thread has no recycled memory and its own clock.
             let outcome = thread::scope(|scope| {
                 let work = || {
                     MEMORY.reset_peak_usage();
@@ -58,8 +60,8 @@ fn every_hostile_file_is_refused_soon_and_in_bounds() {
             let (outcome, time, memory) = outcome;
             match outcome {
                 Err(_) => problems.push(format!("{name}: panicked")),
-                Ok(Ok(())) if file.refused => problems.push(format!("{name}: was taken")),
-                Ok(Err(Error::Io { .. })) => problems.push(format!("{name}: is not to be read")),
+                Ok(Ok(())) if file.refused => problems.push(format!("{name}: was accepted")),
+                Ok(Err(Error::Io { .. })) => problems.push(format!("{name}: could not be read")),
                 Ok(Err(error)) if error.to_string().len() > LONGEST_MESSAGE => {
                     problems
                         .push(format!("{name}: the message is {} bytes", error.to_string().len()));
@@ -71,7 +73,7 @@ fn every_hostile_file_is_refused_soon_and_in_bounds() {
             }
             let most = FIXED_MEMORY + parser.memory_per_byte * file.bytes.len();
             if memory > most {
-                problems.push(format!("{name}: took {memory} bytes, {most} are allowed"));
+                problems.push(format!("{name}: used {memory} bytes, at most {most} are allowed"));
             }
             if time > slowest.0 {
                 slowest = (time, name);

@@ -1,9 +1,9 @@
 //! The project's own tool, run as `cargo xtask COMMAND`.
 //!
-//! - `check` is what every change must pass: formatting, the tidy rules, lints, tests,
-//!   documentation, the build without default features. Continuous integration runs it and
-//!   nothing else.
-//! - `bench` measures our speed, and that of other frameworks in the same run, see [`mod@bench`].
+//! - `check` runs all checks that a change must pass: formatting, the tidy rules, lints, tests,
+//!   documentation, the build without default features. Continuous integration runs only this.
+//! - `bench` measures the speed of Dendra, and that of other frameworks in the same run, see
+//!   [`mod@bench`].
 //! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
 //! - `docs` writes the generated pages in `docs/`.
 //! - `stress` breaks training on purpose and counts what still holds, see [`mod@stress`].
@@ -41,7 +41,7 @@ enum Command {
         #[arg(long)]
         full: bool,
     },
-    /// Measure our speed, and with --peers that of other frameworks on this machine.
+    /// Measure the speed of Dendra and, with --peers, that of other frameworks on this machine.
     Bench(bench::Arguments),
     /// Compare Dendra with PyTorch on PyTorch's own samples.
     Conformance(conformance::Arguments),

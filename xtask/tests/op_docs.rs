@@ -1,7 +1,8 @@
 //! `docs/ops.md` is generated from the table of operations and must be up to date.
 //!
-//! `cargo xtask docs` sets the environment variable `DENDRA_WRITE_DOCS`; then this test writes the
-//! file instead of comparing it. This way the checks need no second build of the tensor crate.
+//! `cargo xtask docs` sets the environment variable `DENDRA_WRITE_DOCS`, with which this test
+//! writes the file instead of comparing it. So the checks do not need a second build of the tensor
+//! crate.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -92,9 +93,9 @@ fn every_file_that_defines_operations_is_in_the_table() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap_or_default();
-        // Implemented by hand, or by the macro for functions of one element.
+        // Implemented directly, or by the macro for functions of one element.
         let defines = text.contains("Op<T> for ") || text.contains("unary! {\n");
-        // Operations that only gradients use have no row, but their own check.
+        // Operations that only gradients use have no row, but their own test.
         let is_hidden = text.contains("check_twice");
         if defines && name != "mod" && (listed.contains(&name) || !is_hidden) {
             defining.insert(name);

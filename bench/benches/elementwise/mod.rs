@@ -9,13 +9,13 @@ type Measured = Box<dyn Fn() -> Tensor>;
 
 /// One operation.
 pub(crate) struct Row {
-    /// Its method, which peers' scripts know as well.
+    /// The name of its method, which the scripts of other frameworks use too.
     pub(crate) name: &'static str,
-    /// How many inputs it has.
+    /// The number of its inputs.
     pub(crate) inputs: usize,
     /// The operation on new inputs of a shape.
     pub(crate) forward: fn(&[usize], &mut Rng) -> Measured,
-    /// The gradients of all its inputs, of which the first is given back.
+    /// The gradients of all inputs, of which the first is returned.
     pub(crate) gradient: fn(&[usize], &mut Rng) -> Measured,
 }
 

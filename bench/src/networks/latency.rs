@@ -1,4 +1,4 @@
-//! How long a cache line takes from one core to another.
+//! The time to transfer a cache line from one core to another.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,8 +8,8 @@ use std::time::Instant;
 const ROUNDS: u32 = 200;
 const BATCHES: usize = 200;
 
-/// The seconds that a cache line takes from one core to another: the median of many round trips
-/// between two threads, halved. Another program that takes a core away disturbs few of them.
+/// The seconds to transfer a cache line from one core to another: half the median of many round
+/// trips between two threads. An interruption by another program affects only few of them.
 pub(crate) fn measured() -> f64 {
     let turn = AtomicU32::new(0);
     // Waits until the counter is `count`, then adds one, which the other thread waits for.

@@ -1,9 +1,9 @@
-//! Group `networks` of the benchmarks: whole networks, a step at a time, on a batch that is in
-//! memory already.
+//! Group `networks` of the benchmarks: steps of whole networks, on a batch that is already in
+//! memory.
 //!
-//! `networks list` prints the cases' names; `networks CASE` runs one and prints a line of JSON with
-//! the seconds of its fastest step and the most memory that the process had resident, in bytes.
-//! `networks latency` prints the seconds that a cache line takes from one core to another.
+//! `networks list` prints the names of the cases. `networks CASE` runs one and prints a line of
+//! JSON with the seconds of its fastest step and the largest resident memory of the process in
+//! bytes. `networks latency` prints the seconds to transfer a cache line from one core to another.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use dendra::prelude::*;
 mod latency;
 mod models;
 
-/// How long steps are measured, at least.
+/// The shortest time for which steps are measured.
 const WARM_UP: Duration = Duration::from_millis(300);
 const MEASURED: Duration = Duration::from_millis(1500);
 const LEAST_STEPS: usize = 5;
@@ -27,10 +27,10 @@ struct Arguments {
     name: String,
 }
 
-/// What one step does; gives the loss, or for inference a number of the output.
+/// One step, which returns the loss or, for inference, a number of the output.
 type Step = Box<dyn FnMut() -> Result<f32>>;
 
-/// A case: its name, whether it trains, and what prepares its step.
+/// A case: its name, whether it trains, and the function that prepares its step.
 struct Case {
     name: &'static str,
     trains: bool,
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         "latency" => println!("{{\"case\": \"latency\", \"seconds\": {}}}", latency::measured()),
         _ => {
             let Some(case) = CASES.iter().find(|case| case.name == name) else {
-                eprintln!("error: no case is called {name:?}; `list` names them");
+                eprintln!("error: unknown case {name:?}; `list` prints the known ones");
                 return ExitCode::FAILURE;
             };
             match fastest(case) {
@@ -83,8 +83,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The seconds of the fastest step. The numbers that the steps give must be finite, and the loss
-/// of a network that trains must fall.
+/// The seconds of the fastest step. The results of the steps must be finite, and the loss of a
+/// network that trains must fall.
 fn fastest(case: &Case) -> std::result::Result<f64, String> {
     let words = |error: Error| error.to_string();
     let mut step = (case.prepare)(&mut Rng::seed(SEED)).map_err(words)?;
@@ -108,7 +108,7 @@ fn fastest(case: &Case) -> std::result::Result<f64, String> {
     }
 }
 
-/// The most memory that this process had resident, in bytes, where the system tells.
+/// The largest resident memory of this process in bytes, if the system reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,9 +1,9 @@
-//! The networks, as one writes them with this library.
+//! The networks, as a user of this library writes them.
 
 use dendra::nn::{Attend, FeedForwardActivation, SequentialBuilder};
 use dendra::prelude::*;
 
-/// Characters that the models of text know.
+/// The number of characters in the vocabulary of the text models.
 pub(crate) const WORDS: usize = 65;
 
 /// A convolution without bias, and batch norm.
@@ -86,7 +86,7 @@ pub(crate) fn perceptron(inputs: usize, hidden: usize) -> SequentialBuilder {
         .dense(1)
 }
 
-/// An LSTM that reads characters and says which come next.
+/// An LSTM that predicts the next characters.
 #[derive(Parameters)]
 pub(crate) struct Reader {
     embedding: Embedding,

@@ -67,7 +67,7 @@ fn refused(folder: &Path) -> Result<String, String> {
 const NOT_MOUNTED: &str = "not run: mounting a file system needs root";
 
 pub(crate) fn full() -> Outcome {
-    let case = "a disk that fills up at 200 different places of a checkpoint";
+    let case = "a disk that fills up at 200 different points of a checkpoint";
     let Some(disk) = Mounted::new("size=8m") else {
         return Ok(Row { case, runs: "0".into(), outcome: NOT_MOUNTED.into() });
     };
@@ -86,8 +86,9 @@ pub(crate) fn full() -> Outcome {
     }
     fs::remove_file(&filler).map_err(|error| error.to_string())?;
     train(folder, 9).map_err(words)?;
-    let outcome =
-        format!("the error \"{reason}\" and every file as it was; with room again it went on");
+    let outcome = format!(
+        "the error \"{reason}\" and every file unchanged; with free space again the run continued"
+    );
     Ok(Row { case, runs: held.to_string(), outcome })
 }
 
@@ -116,6 +117,6 @@ pub(crate) fn read_only() -> Outcome {
     Ok(Row {
         case,
         runs: "1".into(),
-        outcome: format!("the error \"{reason}\" and every file as it was"),
+        outcome: format!("the error \"{reason}\" and every file unchanged"),
     })
 }

@@ -85,7 +85,7 @@ pub(crate) fn run(runs: usize, seed: u64) -> Outcome {
             case: "SIGKILL at a random moment while checkpoints are written after every step",
             runs: runs.to_string(),
             outcome: format!(
-                "every checkpoint in the folder was whole every time, {step} steps in all; {found} \
+                "every checkpoint in the folder was valid every time, {step} steps in all; {found} \
                  times an unfinished file was left, and the next run removed it"
             ),
         }),

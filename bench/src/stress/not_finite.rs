@@ -43,13 +43,13 @@ pub(crate) fn run() -> Outcome {
     let mut held = 0;
     let policies =
         [NotFinite::Stop, NotFinite::Skip { limit: 1 }, NotFinite::RollBack { every: 4, limit: 1 }];
-    for place in [Where::Data, Where::Weight, Where::Loss, Where::Gradient] {
+    for location in [Where::Data, Where::Weight, Where::Loss, Where::Gradient] {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for policy in policies {
                 // The first weight can be changed only after the first step.
                 for step in 2..=STEPS {
-                    one(place, value, policy, step).map_err(|error| {
-                        format!("{value} in the {place:?} of step {step}, {policy:?}: {error}")
+                    one(location, value, policy, step).map_err(|error| {
+                        format!("{value} in the {location:?} of step {step}, {policy:?}: {error}")
                     })?;
                     held += 1;
                 }
@@ -60,16 +60,16 @@ pub(crate) fn run() -> Outcome {
         case: "NaN, ∞ or −∞ in data, weight, loss or gradient at step k, with the policies stop, \
                skip and roll back",
         runs: held.to_string(),
-        outcome: "stopped at step k and nowhere else, or went on; the last checkpoint good".into(),
+        outcome: "stopped exactly at step k, or continued; the last checkpoint was valid".into(),
     })
 }
 
-fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), String> {
+fn one(location: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let samples = STEPS as usize * SAMPLES;
     let mut inputs = blobs(samples, 3, 4, 0.5, 7).map_err(words)?.inputs().to_vec();
     let labels = blobs(samples, 3, 4, 0.5, 7).map_err(words)?.targets().clone();
-    if place == Where::Data {
+    if location == Where::Data {
         inputs[((step as usize - 1) * SAMPLES + 3) * 4] = value;
     }
     let inputs = Tensor::from_vec(inputs, [samples, 4]).map_err(words)?;
@@ -80,7 +80,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
     let loss = |output: &Var, target: &Tensor<i64>| {
         calls.set(calls.get() + 1);
         let loss = losses::cross_entropy(output, target)?;
-        Ok(match place {
+        Ok(match location {
             Where::Loss if calls.get() == step => loss.add_scalar(f64::from(value)),
             // The square root of 0 is 0, but its slope is infinite.
             Where::Gradient if calls.get() == step => {
@@ -97,7 +97,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
         .quiet()
         .not_finite(policy)
         .checkpoints(Checkpoints::new(folder.path()).every(Every::Steps(1)));
-    if place == Where::Weight {
+    if location == Where::Weight {
         fit = fit.callback(Spoil(step, value));
     }
     let result = trainer.fit(&data, fit);
@@ -110,7 +110,7 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
         }
     }
     // Weights are checked before they are written, so that is where these values are found.
-    let expected = match place {
+    let expected = match location {
         Where::Weight => {
             format!("checkpoint after step {}: the value of `model.2.weight`", step - 1)
         }
@@ -122,13 +122,14 @@ fn one(place: Where, value: f32, policy: NotFinite, step: u64) -> Result<(), Str
     match (result, policy) {
         (Err(error), NotFinite::Stop) => {
             let text = error.to_string();
-            let found = text.contains(&expected) && (place == Where::Weight || text.contains(&at));
-            let good_steps = if place == Where::Weight { step - 2 } else { step - 1 };
+            let found =
+                text.contains(&expected) && (location == Where::Weight || text.contains(&at));
+            let good_steps = if location == Where::Weight { step - 2 } else { step - 1 };
             let last = checkpoint.map_or(0, |checkpoint| checkpoint.position.step);
             if found && last == good_steps { Ok(()) } else { Err(format!("{last}: {text}")) }
         }
         // A weight that is not finite is never written, whatever the policy is.
-        (Err(error), _) if place == Where::Weight => {
+        (Err(error), _) if location == Where::Weight => {
             let text = error.to_string();
             if text.contains(&expected) { Ok(()) } else { Err(text) }
         }

@@ -1,6 +1,6 @@
 //! The mapping from functions of PyTorch to those of Dendra: one row for an entry, or for several
-//! entries that do the same. A row has the form of the signature of PyTorch's function, followed by
-//! the call of ours.
+//! entries with the same effect. A row has the form of the signature of PyTorch's function,
+//! followed by the call of Dendra's function.
 
 use dendra_tensor::Float;
 
@@ -46,8 +46,8 @@ pub(crate) struct Row<T: Float> {
     pub(crate) run: Run<T>,
 }
 
-/// Makes rows: `"entry" | "entry" (parameter: type = default, …) => call;`, after the name that
-/// the [`Call`] has in the calls.
+/// Makes rows: `"entry" | "entry" (parameter: type = default, …) => call;`, after the name of the
+/// [`Call`] in the calls.
 macro_rules! rows {
     ($call:ident: $(
         $($entry:literal)|+ ($($name:ident: $type:ty $(= $default:expr)?),* $(,)?) => $body:expr;

@@ -132,6 +132,10 @@ impl<T: Float> Tape<T> {
     /// # Ok::<(), dendra_tensor::Error>(())
     /// ```
     ///
+    /// A hook that is registered before the forward pass sees each layer of a
+    /// `Sequential`; without one, some layers run together as one operation,
+    /// such as `conv2d_relu`.
+    ///
     /// A pass fails with the error that the function returns, and when a
     /// gradient is missing or does not have the shape of its input. On a tape
     /// that was used already, the function is never called.
@@ -169,6 +173,22 @@ impl<T: Float> RuleCall<'_, T> {
     /// The settings of the operation.
     pub fn attributes(&self) -> Attributes {
         self.call.attributes()
+    }
+
+    /// Whether each element of the output depends on one element of each input.
+    pub fn is_elementwise(&self) -> bool {
+        self.call.is_elementwise()
+    }
+
+    /// The same operation, with its settings, applied to other inputs: to
+    /// values that are constants, or that are on a tape other than that of this
+    /// pass.
+    ///
+    /// # Errors
+    ///
+    /// When the operation refuses the inputs.
+    pub fn apply(&self, inputs: &[&Var<T>]) -> Result<Var<T>> {
+        Var::replay(self.call, &[], inputs)
     }
 
     /// The inputs.

@@ -76,7 +76,6 @@ impl<T: Float> SampleGradients<T> {
 /// samples over axis 0 or a fused loss. For a mean of N samples, each sample's
 /// part is 1/N of the gradient of its own loss, so that the parts always sum up
 /// to the gradient.
-/// up to the gradient in any case.
 impl<T: Float> Var<T> {
     /// The gradients of each sample's loss with respect to all parameters.
     /// Consumes the record of the tape.

@@ -151,6 +151,14 @@ impl<T: Float> Tape<T> {
         self.shared.mode == Mode::Training
     }
 
+    /// Whether something on this tape distinguishes operations: a trace, or a
+    /// hook of [`register_rule_hook`](Self::register_rule_hook). A container
+    /// then runs its layers one by one instead of several as one operation.
+    pub fn distinguishes_operations(&self) -> bool {
+        let has_rules = |watch: &Watch<T>| !watch.rules.is_empty();
+        self.is_tracing() || self.shared.record().watch.as_deref().is_some_and(has_rules)
+    }
+
     /// Whether both are handles of the same tape.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.recorder(), other.recorder())
@@ -235,7 +243,7 @@ impl<T: Float> Tape<T> {
 
     /// The nodes of the inputs of a call; `None` if the call is not recorded.
     #[inline(never)]
-    fn parents(&self, inputs: &[&Var<T>]) -> Option<Parents> {
+    pub(crate) fn parents(&self, inputs: &[&Var<T>]) -> Option<Parents> {
         if let Some(mut recording) = self.recording() {
             let mut node =
                 |input: &Var<T>| input.node().unwrap_or_else(|| recording.value(input.value()));
@@ -247,7 +255,7 @@ impl<T: Float> Tape<T> {
 
     /// Records a call and returns its output.
     #[inline(never)]
-    fn keep(&self, call: Box<dyn Recorded<T>>) -> Var<T> {
+    pub(crate) fn keep(&self, call: Box<dyn Recorded<T>>) -> Var<T> {
         let output = call.output().clone();
         let node = match self.recording() {
             Some(mut recording) => recording.call(call),

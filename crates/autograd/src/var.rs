@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops;
 
-use dendra_tensor::ops::Op;
+use dendra_tensor::ops::{Attribute, Op, Parents, Recorded};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor, ops_operators};
 
 use crate::function::Function;
@@ -96,6 +96,32 @@ impl<T: Float> Var<T> {
         Ok(match y.on {
             Some(on) if on.tape.is_same(tape) => Self::on_tape(y.value, tape.clone(), on.node),
             _ => y,
+        })
+    }
+
+    /// Applies the operation of a recorded call to other inputs, with other
+    /// values of some settings. It is recorded like any other operation.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is unknown, the operation refuses the inputs, or the
+    /// inputs are on different tapes.
+    pub fn replay(
+        call: &dyn Recorded<T>,
+        settings: &[(&'static str, Attribute)],
+        inputs: &[&Self],
+    ) -> Result<Self> {
+        Self::ensure_together(inputs)?;
+        let values: Vec<&Tensor<T>> = inputs.iter().map(|input| input.value()).collect();
+        let tape = inputs.iter().find_map(|input| input.tape());
+        let parents = tape.and_then(|tape| tape.parents(inputs));
+        let is_recorded = parents.is_some();
+        let parents = parents.unwrap_or_else(|| Parents::from_elem(None, inputs.len()));
+        let call = call.replay_with(settings, &values, parents)?;
+        Ok(match tape {
+            Some(tape) if is_recorded => tape.keep(call),
+            Some(tape) => Self::on_tape(call.output().clone(), tape.clone(), None),
+            None => Self::new(call.output().clone()),
         })
     }
 

@@ -67,7 +67,7 @@ fn a_split_deals_every_sample_once() {
 fn an_index_beyond_the_samples_is_named() {
     let data = ten();
     let error = data.batch(&[1, 10]).unwrap_err().to_string();
-    assert!(error.contains("no sample 10") && error.contains("holds 10"), "{error}");
+    assert!(error.contains("expected indices below 10") && error.contains("got 10"), "{error}");
     assert!(data.subset(vec![10]).is_err());
     assert!(data.take(3).batch(&[3]).is_err());
 }

@@ -270,7 +270,7 @@ fn settings_that_make_no_sense_are_refused() {
     fn shaped(transform: impl Transform<u8>, shape: [usize; 3]) -> Result<[usize; 3]> {
         transform.output_shape(shape)
     }
-    assert!(of(shaped(RandomCrop::new(20).padding(5), shape)).contains("20×20 pixels out of 8×8"));
+    assert!(of(shaped(RandomCrop::new(20).padding(5), shape)).contains("20×20 pixels from 8×8"));
     assert!(of(shaped(RandomCrop::new(2).padding(usize::MAX), shape)).contains("cannot crop"));
     for p in [-0.1, 1.1, f64::NAN] {
         assert!(shaped(RandomHorizontalFlip::new(p), shape).is_err());
@@ -402,7 +402,7 @@ impl<P: Pixel> Transform<P> for Broken {
 fn a_broken_transform_is_an_error() {
     let data = TransformDataset::new(digits(64, 7).to_bytes(), Broken(false)).unwrap();
     let error = data.batch(&[0]).unwrap_err().to_string();
-    assert!(error.contains("another shape than the transform announced"), "{error}");
+    assert!(error.contains("another shape than its `output_shape`"), "{error}");
     let data = TransformDataset::new(digits(64, 7).to_bytes(), Broken(true)).unwrap();
     let error = DataLoader::new(&data).batch_size(64).epoch(0).next().unwrap().unwrap_err();
     let error = error.to_string();

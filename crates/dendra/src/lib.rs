@@ -3,8 +3,12 @@
 pub use dendra_autograd as autograd;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets as datasets;
+#[cfg(feature = "explain")]
+pub use dendra_explain as explain;
 #[cfg(feature = "losses")]
 pub use dendra_losses as losses;
+#[cfg(feature = "models")]
+pub use dendra_models as models;
 #[cfg(feature = "nn")]
 pub use dendra_nn as nn;
 #[cfg(feature = "onnx")]
@@ -15,6 +19,8 @@ pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]
 pub use dendra_train as train;
+#[cfg(feature = "weights")]
+pub use dendra_weights as weights;
 
 pub mod prelude;
 pub use prelude::*;
@@ -31,6 +37,12 @@ mod pages {
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPyTorch;
 
+    #[cfg(feature = "models")]
+    #[doc = include_str!("../../../docs/models.md")]
+    struct Models;
+    #[cfg(feature = "weights")]
+    #[doc = include_str!("../../../docs/weights.md")]
+    struct Weights;
     #[cfg(all(feature = "onnx", feature = "train"))]
     #[doc = include_str!("../../../docs/onnx.md")]
     struct Onnx;

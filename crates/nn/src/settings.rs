@@ -65,6 +65,19 @@ macro_rules! initialised_by {
             ) -> dendra_tensor::Result<$layer> {
                 crate::settings::Settings::build(self, &mut crate::init::Source::Random(rng))
             }
+
+            /// Like [`init`](Self::init), its parameters from any
+            /// [`Source`](crate::Source).
+            ///
+            /// # Errors
+            ///
+            /// When a setting is invalid, or a size is not known.
+            pub fn init_from(
+                &self,
+                source: &mut crate::init::Source<'_>,
+            ) -> dendra_tensor::Result<$single> {
+                crate::settings::Settings::build(self, source)
+            }
         }
     };
 }

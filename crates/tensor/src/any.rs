@@ -69,6 +69,37 @@ macro_rules! any_tensor {
                 })
             }
 
+            /// The axes in another order; see [`Tensor::permute`].
+            ///
+            /// # Errors
+            ///
+            /// When `axes` is not a permutation of the axes.
+            pub fn permute(&self, axes: &[isize]) -> Result<Self> {
+                Ok(match self {
+                    $(Self::$variant(tensor) => Self::$variant(tensor.permute(axes)?),)*
+                })
+            }
+
+            /// A view with another shape, strides and offset; see
+            /// [`Tensor::as_strided`].
+            ///
+            /// # Errors
+            ///
+            /// When the tensor is not in row-major order, or an index would be
+            /// out of range.
+            pub fn as_strided(
+                &self,
+                shape: impl Into<Shape>,
+                strides: &[isize],
+                offset: usize,
+            ) -> Result<Self> {
+                Ok(match self {
+                    $(Self::$variant(x) => {
+                        Self::$variant(x.as_strided(shape, strides, offset)?)
+                    })*
+                })
+            }
+
             /// Whether both have the same element type, shape and bits.
             pub fn has_bits_of(&self, other: &Self) -> bool {
                 match (self, other) {

@@ -41,7 +41,9 @@ struct Shown {
 /// training runs.
 pub(crate) struct LivePage {
     port: u16,
-    updated: Option<Instant>,
+    /// When a batch was shown last, and when an epoch.
+    batch_shown: Option<Instant>,
+    epoch_shown: Option<Instant>,
     /// Of this many losses, one is kept.
     stride: usize,
     losses_seen: usize,
@@ -58,12 +60,29 @@ struct Server {
 impl LivePage {
     pub(crate) fn new(port: u16) -> Self {
         let shown = Arc::default();
-        Self { port, updated: None, stride: 1, losses_seen: 0, shown, server: None }
+        Self {
+            port,
+            batch_shown: None,
+            epoch_shown: None,
+            stride: 1,
+            losses_seen: 0,
+            shown,
+            server: None,
+        }
     }
 
     fn update(&self, change: impl FnOnce(&mut Shown)) {
         change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+/// Whether the page has not been updated for a while. If so, it is now.
+fn is_due(updated: &mut Option<Instant>) -> bool {
+    let is_due = updated.is_none_or(|updated| updated.elapsed() >= REFRESH);
+    if is_due {
+        *updated = Some(Instant::now());
+    }
+    is_due
 }
 
 impl<T: Float> Callback<T> for LivePage {
@@ -80,10 +99,9 @@ impl<T: Float> Callback<T> for LivePage {
     }
 
     fn on_batch(&mut self, now: &mut Moment<'_, T>, batch: &BatchReport<'_, T>) -> Result<()> {
-        if self.updated.is_some_and(|updated| updated.elapsed() < REFRESH) {
+        if !is_due(&mut self.batch_shown) {
             return Ok(());
         }
-        self.updated = Some(Instant::now());
         let position = format!("epoch {}, batch {}, step {}", now.epoch, now.batch, now.step);
         let point = (now.step as f64, batch.loss);
         let keep = self.losses_seen.is_multiple_of(self.stride);
@@ -110,6 +128,10 @@ impl<T: Float> Callback<T> for LivePage {
     }
 
     fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {
+        // The history is copied, so epochs of microseconds do not show each.
+        if !is_due(&mut self.epoch_shown) {
+            return Ok(());
+        }
         let history = now.history.clone();
         let position = format!("after epoch {}", epoch.number);
         self.update(|shown| {

@@ -240,7 +240,7 @@ fn settings_that_make_no_sense_are_named() {
     assert!(message(fit(1).accumulate(0)).contains("accumulate must be at least 1"));
     assert!(message(fit(1).validate_every(0)).contains("validate_every"));
     assert!(message(fit(1).validation_split(1.5)).contains("validation_split"));
-    assert!(message(fit(1).validation_split(0.2).validate_on(&data)).contains("not both"));
+    assert!(message(fit(1).validation_split(0.2).validate_on(&data)).contains("got both"));
     for share in [1e-6, 1.0 - 1e-6] {
         let error = message(fit(1).validation_split(share));
         assert!(error.contains(&format!("validation_split of {share}")), "{error}");

@@ -89,10 +89,12 @@ fn a_report_shows_curves_classes_and_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.html");
     let report = Report::new("digits").history(&history).classification(found.clone());
+    let report = report.section("Why <7>", "<b>these pixels</b>");
     report.summary(&one.model().summary()).setting("seed", 5).save(&path).unwrap();
     let page = std::fs::read_to_string(&path).unwrap();
     assert_eq!(page.matches("<svg").count(), 2, "loss and accuracy");
     assert_eq!(page.matches("data:image/png;base64,").count(), found.worst.len());
+    assert!(page.contains("<h2>Why &lt;7&gt;</h2><div class=\"wide\"><b>these pixels</b></div>"));
     for part in ["Confusion matrix", "Worst mistakes", "precision", "784 → 12", "samples/s"] {
         assert!(page.contains(part), "{part}");
     }

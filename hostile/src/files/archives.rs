@@ -111,7 +111,7 @@ pub(super) fn files() -> Vec<Hostile> {
         (EntryType::Fifo, "", "a pipe"),
         (EntryType::GNUSparse, "", "a sparse file"),
         (EntryType::GNULongLink, "", "a long link"),
-        (EntryType::new(b'Z'), "", "a kind that is none"),
+        (EntryType::new(b'Z'), "", "an unknown entry kind"),
     ] {
         files.refused(name, special(kind, link));
     }

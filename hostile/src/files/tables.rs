@@ -49,7 +49,7 @@ fn table_files() -> Vec<Hostile> {
         ("a field of a megabyte", format!("a\n{}\n", "x".repeat(1 << 20))),
         ("a quote without end", format!("a\n\"{}", "x\n".repeat(1 << 16))),
         ("commas", ",".repeat(1 << 14) + "\n"),
-        ("numbers that are none", "a\ninf\nnan\n1e999\n-0\n0x10\n".to_owned()),
+        ("numbers in unusual forms", "a\ninf\nnan\n1e999\n-0\n0x10\n".to_owned()),
         ("NUL bytes", "a,b\n\0,\0\n".to_owned()),
         ("the largest numbers", "a\n1.7976931348623157e308\n-1.7976931348623157e308\n".to_owned()),
     ] {

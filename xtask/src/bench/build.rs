@@ -1,8 +1,8 @@
 //! `cargo xtask bench build`: the processor time of builds.
 //!
 //! Everything is built from a copy of the tracked files, in an empty target directory, so that
-//! neither the sources nor what was built before are touched. Processor time, user and system of
-//! all compilers together, depends less on what else the machine does than the time on the clock.
+//! neither the sources nor earlier builds are affected. The processor time, user and system, of all
+//! compilers together depends less on other programs on the machine than the elapsed time does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use std::time::Instant;
 
 use crate::{Result, process};
 
-/// What one build took.
+/// The measurements of one build.
 struct Build {
     what: &'static str,
-    /// The most it should take, in seconds of processor time.
+    /// The largest acceptable processor time, in seconds.
     goal: Option<f64>,
     processor: f64,
     elapsed: f64,
 }
 
-/// Builds everything once, prints a table and, when asked for, builds programs that use candle and
+/// Builds everything once, prints a table and, if requested, builds programs that use candle and
 /// Burn in turn with ours.
 pub(super) fn run(root: &Path, peers: bool, filter: &str) -> Result {
     let folder = root.join("target/bench-build");
@@ -80,7 +80,7 @@ const PEERS: [Peer; 2] = [
     },
 ];
 
-/// The builds of someone who tries the examples.
+/// The builds of a user who tries the examples.
 fn examples(copy: &Path) -> Result<Vec<Build>> {
     let example = |what, goal, name| cargo(what, goal, copy, &["build", "--example", name]);
     let mut builds = vec![
@@ -95,7 +95,7 @@ fn examples(copy: &Path) -> Result<Vec<Build>> {
     Ok(builds)
 }
 
-/// The development profile of the workspace, in the words of its manifest.
+/// The development profile of the workspace, as text of its manifest.
 fn profile(root: &Path) -> Result<String> {
     let path = root.join("Cargo.toml");
     let text = fs::read_to_string(&path).map_err(|error| failed("read", &path, &error))?;
@@ -110,12 +110,12 @@ fn program(folder: &Path, peer: &Peer, profile: &str) -> Result<Build> {
         "{dependencies}\nclap = {{ version = \"4\", features = [\"derive\"] }}\n\n{profile}"
     );
     let package = package(folder, name, &rest, source)?;
-    // Downloads are no part of a build.
+    // Downloads are not part of a build.
     process::run(process::cargo(&package).arg("fetch"))?;
     cargo(what, None, &package, &["build"])
 }
 
-/// A program that only predicts, as it is deployed.
+/// A program that only predicts, built for deployment.
 fn release(folder: &Path, name: &str, dependency: &str, source: &str) -> Result<Build> {
     let profile = "[profile.release]\nstrip = true";
     let package = package(folder, name, &format!("{dependency}\n\n{profile}"), source)?;
@@ -161,15 +161,15 @@ fn cargo(
     Ok(Build { what, goal, processor: processor_time()? - before, elapsed })
 }
 
-/// Seconds of processor time of all programs that this one started and that have ended.
+/// The processor time in seconds of all programs that this one started and that have ended.
 fn processor_time() -> Result<f64> {
     let path = Path::new("/proc/self/stat");
     let stat = fs::read_to_string(path).map_err(|error| failed("read", path, &error))?;
     children_time(&stat).ok_or_else(|| format!("{} has an unknown format", path.display()))
 }
 
-/// The 16th and 17th field, in hundredths of a second on every Linux; the second may hold spaces,
-/// in parentheses.
+/// The 16th and 17th field, in hundredths of a second on every Linux. The second field may contain
+/// spaces, in parentheses.
 fn children_time(stat: &str) -> Option<f64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(13);
@@ -182,7 +182,7 @@ fn copy_tracked(root: &Path, to: &Path) -> Result {
     let files = process::output(Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]))?;
     for file in files.split('\0').filter(|file| !file.is_empty()) {
         let (from, to) = (root.join(file), to.join(file));
-        // A file that was deleted and not yet committed.
+        // The file was deleted, but not yet committed.
         if !from.exists() {
             continue;
         }

@@ -6,7 +6,7 @@ use super::peers::results;
 use super::{Group, Measurement, Row, Setting, rows};
 use crate::{Result, process};
 
-/// Measures each program on our side and then on each peer's.
+/// Measures each program with this library and then with each other framework.
 pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let names = process::output(ours(setting.root).arg("list"))?;
     let data = data_folder();
@@ -41,8 +41,8 @@ fn ours(root: &Path) -> std::process::Command {
     command
 }
 
-/// The folder of MNIST, for both sides. Without it, our side finds or generates the data as the
-/// examples do, and the peers train on noise, which takes the same time.
+/// The folder of MNIST, for all frameworks. Without it, this library finds or generates the data as
+/// the examples do, and the others train on noise, which takes the same time.
 fn data_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("MNIST_DIR").map(PathBuf::from);
     if folder.is_none() {

@@ -1,5 +1,5 @@
 //! Groups `kernels`, `sequence` and `data`: single operations, layers of sequences, and transforms
-//! and loaders, measured by criterion on our side.
+//! and loaders. For this library they are measured by criterion.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::{Figures, Group, Measurement, Row, Setting, Work, rows};
 use crate::{Result, process};
 
-/// Measures each case on our side and immediately afterwards on each peer's, since the machine's
-/// speed may change within minutes.
+/// Measures each case with this library and immediately afterwards with each other framework,
+/// because the machine's speed may change within minutes.
 pub(super) fn measure(group: Group, setting: &Setting<'_>) -> Result<Vec<Row>> {
     let arguments = ["--list", "--format", "terse"];
     let list = process::output(criterion(group, setting).args(arguments))?;
@@ -39,7 +39,7 @@ fn cases<'a>(list: &'a str, filter: &str) -> Vec<&'a str> {
     names.filter(|name| name.contains(filter)).collect()
 }
 
-/// The command that runs our benchmark program for a group.
+/// The command that runs this library's benchmark program for a group.
 fn criterion(group: Group, setting: &Setting<'_>) -> Command {
     let mut command = process::cargo(setting.root);
     command.args(["bench", "--quiet", "--package", "dendra-bench", "--bench"]);

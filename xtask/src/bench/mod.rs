@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: our speed, and that of other frameworks on the same machine in the same
-//! run.
+//! `cargo xtask bench`: the speed of this library, and that of other frameworks on the same machine
+//! in the same run.
 //!
-//! Absolute times drift on shared machines. So each case runs on both sides in turn, with the same
-//! number of threads, and the ratio is what counts.
+//! Absolute times vary on shared machines. So each case runs with all frameworks in turn, with the
+//! same number of threads, and the ratio of the times is the result.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::Result;
 use peers::Peer;
 pub(crate) use peers::python_for;
 
-/// What to measure and where to write it.
+/// The cases to measure, and the file for the results.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// What to measure; everything but the builds unless given.
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// Write the results to this file, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How many threads each side may use; all unless given.
+    /// The number of threads that each framework may use; all by default.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Measure only the cases whose name contains this.
@@ -77,15 +77,15 @@ struct Setting<'a> {
     peers: &'a [Peer],
 }
 
-/// What one side took for a case.
+/// The measurements of one framework for a case.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Figures {
     seconds: f64,
-    /// The most memory that the process had resident, in bytes, where it tells.
+    /// The largest resident memory of the process in bytes, if it reports it.
     memory: Option<f64>,
 }
 
-/// One case, measured on our side.
+/// One case, measured with this library.
 struct Measurement {
     case: String,
     figures: Figures,
@@ -108,12 +108,12 @@ struct Row {
     case: String,
     figures: Figures,
     work: Option<Work>,
-    /// The peer's name and what it took.
+    /// The name of the other framework, and its measurements.
     peer: Option<(&'static str, Figures)>,
 }
 
 impl Row {
-    /// The peer's time divided by ours.
+    /// The other framework's time divided by that of this library.
     fn ratio(&self) -> Option<f64> {
         self.peer.map(|(_, figures)| figures.seconds / self.figures.seconds)
     }

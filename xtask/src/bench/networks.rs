@@ -1,4 +1,4 @@
-//! Group `networks`: steps of whole networks, with one thread and with all that are wanted.
+//! Group `networks`: steps of whole networks, with one thread and with all requested threads.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use super::peers::results;
 use super::{Figures, Group, Measurement, Row, Setting, rows};
 use crate::{Result, process};
 
-/// How often each side runs a case, in turn; the fastest counts.
+/// The number of rounds in which each framework runs a case; the fastest counts.
 const ROUNDS: usize = 2;
 
-/// Measures each case on our side and then on each peer's, and again.
+/// Measures each case with this library and then with each other framework, in several rounds.
 pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let names = process::output(ours(setting.root).arg("list"))?;
     let mut threads = vec![1, setting.threads];
@@ -48,13 +48,13 @@ pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
     Ok(measured)
 }
 
-/// The less of two measurements of the same.
+/// The smaller of two measurements of the same quantity.
 fn best(a: Figures, b: Figures) -> Figures {
     let memory = a.memory.into_iter().chain(b.memory).reduce(f64::min);
     Figures { seconds: a.seconds.min(b.seconds), memory }
 }
 
-/// What our program says of a case.
+/// The result of this library's program for a case.
 fn run(root: &Path, name: &str, threads: usize) -> Result<Figures> {
     let mut command = ours(root);
     command.arg(name).env("RAYON_NUM_THREADS", threads.to_string());
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_of_two_is_the_less_of_each_figure() {
+    fn the_best_of_two_has_the_smaller_of_each_figure() {
         let figures = |seconds, memory| Figures { seconds, memory };
         let (a, b) = (figures(2.0, Some(3.0)), figures(1.0, Some(4.0)));
         assert_eq!(best(a, b), figures(1.0, Some(3.0)));

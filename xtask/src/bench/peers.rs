@@ -103,7 +103,8 @@ impl Peer {
         results(&process::output(&mut command)?)
     }
 
-    /// As [`run`](Self::run), but a failure is only reported, so that our measurements are kept.
+    /// Like [`run`](Self::run), but a failure is only reported, so that the other measurements are
+    /// kept.
     pub(super) fn try_run(
         &self,
         group: Group,
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_result_is_shown() {
+    fn an_invalid_result_is_shown() {
         for line in ["Traceback", "{\"case\": \"a\"}", "{\"case\": \"a\", \"seconds\": 0}"] {
             let message = results(line).unwrap_err();
             assert!(message.ends_with(&format!("{line:?}")), "{message}");
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_wins_and_may_name_a_folder() {
+    fn the_variable_has_priority_and_may_name_a_folder() {
         assert_eq!(pythons(Some("/a/python".into())), [Path::new("/a/python")]);
         let folder = crate::root();
         assert_eq!(pythons(Some(folder.clone())), [folder.join("bin/python")]);

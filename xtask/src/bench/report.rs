@@ -27,7 +27,7 @@ pub(super) fn setting(threads: usize, peers: &[Peer]) -> String {
     parts.join(", ")
 }
 
-/// A Markdown table with aligned columns, without those of memory where nothing tells it.
+/// A Markdown table with aligned columns, without the columns of memory if no program reports it.
 pub(super) fn table(rows: &[Row]) -> String {
     let mut lines = vec![COLUMNS.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ratio_says_how_many_times_faster_we_are() {
+    fn the_ratio_is_the_speed_relative_to_the_peer() {
         let entry = entry(&row("relu/10", Some(("pytorch", 4e-3))));
         assert_eq!(entry["peer"], "pytorch");
         assert_eq!(entry["peer_seconds"], 4e-3);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_has_columns_where_it_is_told() {
+    fn memory_has_columns_if_it_is_reported() {
         let mut row = row("lstm/1", None);
         row.figures.memory = Some(25e6);
         let table = table(&[row]);

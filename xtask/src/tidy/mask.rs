@@ -1,4 +1,4 @@
-//! Replaces comments and literals by blanks, so that rules see only code.
+//! Replaces comments and literals by blanks, so that rules apply only to code.
 
 /// `text` with the contents of comments, strings and character literals replaced by blanks.
 /// Lines stay where they are.

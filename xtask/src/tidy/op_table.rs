@@ -1,6 +1,6 @@
-//! Every differentiable function must be in the table of operations, which makes its method, checks
-//! its gradient and documents it. An operation that only gradients use is private and has its own
-//! test instead.
+//! Every differentiable function must be in the table of operations, which defines its method,
+//! checks its gradient and documents it. An operation that only gradients use is private and has
+//! its own test instead.
 
 use super::Source;
 
@@ -11,7 +11,7 @@ const FOLDER: &str = "crates/tensor/src/ops/";
 pub(super) fn problems(sources: &[Source]) -> Vec<String> {
     let Some(table) = sources.iter().find(|source| source.path == format!("{FOLDER}table.rs"))
     else {
-        return vec![format!("{FOLDER}table.rs: the table of operations is not here")];
+        return vec![format!("{FOLDER}table.rs: expected the table of operations")];
     };
     // The part of the table for a feature is in a separate file.
     let operations = || sources.iter().filter(|source| source.path.starts_with(FOLDER));
@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn what_gradients_alone_use_is_checked_by_a_test() {
+    fn operations_that_only_gradients_use_have_a_test() {
         let hidden = "pub(super) struct Turned;\nimpl<T: Float> Op<T> for Turned {\n";
         assert_eq!(of(hidden).len(), 1);
         assert_eq!(of(&format!("{hidden}check_twice::<Turned>().unwrap();")), [""; 0]);
     }
 
     #[test]
-    fn a_missing_table_is_said() {
+    fn a_missing_table_is_reported() {
         assert_eq!(problems(&[]).len(), 1);
     }
 }

@@ -45,8 +45,8 @@ fn read_folder(folder: &Path, prefix: &str, sources: &mut Vec<Source>) -> Result
         }
         let (path, relative) = (entry.path(), format!("{prefix}{name}"));
         if entry.file_type().map_err(failure)?.is_dir() {
-            // A folder that is marked as a cache or a virtual environment contains no source of
-            // ours.
+            // A folder that is marked as a cache or a virtual environment contains none of our
+            // sources.
             if !path.join("CACHEDIR.TAG").exists() && !path.join("pyvenv.cfg").exists() {
                 read_folder(&path, &format!("{relative}/"), sources)?;
             }

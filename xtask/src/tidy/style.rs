@@ -2,8 +2,7 @@
 
 use super::Source;
 
-/// A file should have one subject and be easy to survey. This is a limit, not a
-/// goal.
+/// A file should have one subject and be easy to read. This is a limit, not a goal.
 const MAX_LINES: usize = 500;
 
 /// Files that may be longer, each with its own limit and the reason.
@@ -136,8 +135,7 @@ mod tests {
             assert!(!reason.is_empty() && limit > MAX_LINES, "{path}");
             let source = sources.iter().find(|source| source.path == path);
             let lines = source.map_or(0, |source| source.text.lines().count());
-            // A table needs the exception as long as its next rows would exceed
-            // the limit.
+            // A table needs its exception if its next rows would exceed the limit.
             assert!(lines + 50 > MAX_LINES, "{path} no longer needs its exception");
         }
     }

@@ -11,8 +11,8 @@ use super::Source;
 use crate::Result;
 use crate::metadata::Package;
 
-/// Where `unsafe` is allowed: these files, and the files in these folders. The trait of elements is
-/// unsafe to implement because the buffer relies on it.
+/// The files and folders in which `unsafe` is allowed. The trait of elements is unsafe to implement
+/// because the buffer relies on it.
 const ALLOWED: [&str; 3] =
     ["crates/tensor/src/buffer.rs", "crates/tensor/src/element.rs", "crates/tensor/src/kernels/"];
 
@@ -103,7 +103,7 @@ mod tests {
     const KERNEL: &str = "crates/tensor/src/kernels/gemm.rs";
 
     #[test]
-    fn unsafe_out_of_place_is_found() {
+    fn unsafe_in_other_files_is_found() {
         let block = "// SAFETY: none.\nunsafe { f() }\n";
         assert_eq!(of(KERNEL, block), [""; 0]);
         assert_eq!(of("crates/tensor/src/buffer.rs", block), [""; 0]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_in_comments_strings_and_names_is_harmless() {
+    fn the_word_in_comments_strings_and_names_is_ignored() {
         let text = "// unsafe { }\nlet s = \"unsafe { }\"; // unsafe\nfn unsafe_code() {}\n";
         assert_eq!(of("crates/nn/src/linear.rs", text), [""; 0]);
     }

@@ -43,7 +43,7 @@ mod tests {
                             [profile.dev]\nopt-level = 3\n";
 
     #[test]
-    fn what_nobody_uses_is_found() {
+    fn an_unused_dependency_is_found() {
         let mut package = Package {
             name: "a".to_owned(),
             manifest: "a/Cargo.toml".to_owned(),

@@ -6,6 +6,7 @@
 mod atomic;
 mod checksum;
 mod header;
+mod stored;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use dendra_tensor::{Error, Float, Result, Shape};
 pub use atomic::{check_writable, remove_unfinished, write_whole};
 use checksum::Checksum;
 use header::Header;
+pub use stored::{Dtype, Stored, StoredTensors, f16_from_bytes, tensor_from_bytes};
 
 /// Writes the state of a model, parameters and buffers under their names, to a
 /// safetensors file, which PyTorch's `safetensors.torch.load_file` reads.

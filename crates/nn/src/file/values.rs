@@ -88,7 +88,7 @@ fn read_as<T: Element, const N: usize>(
 }
 
 /// IEEE 754 half precision: 1 bit sign, 5 bits exponent, 10 bits fraction.
-fn from_f16(bytes: [u8; 2]) -> f32 {
+pub(super) fn from_f16(bytes: [u8; 2]) -> f32 {
     let bits = u16::from_le_bytes(bytes);
     let fraction = f32::from(bits & 0x3ff);
     let magnitude = match i32::from(bits >> 10 & 0x1f) {

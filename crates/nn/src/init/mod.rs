@@ -283,8 +283,19 @@ impl Init {
     }
 }
 
-/// The source of the values of a new layer.
-pub(crate) enum Source<'a> {
+/// The source of the first values of parameters, for networks that are built to
+/// be trained and to be loaded by the same code.
+///
+/// ```
+/// use dendra_nn::{Linear, Parameters, Source};
+///
+/// // One number in memory, until a file is loaded.
+/// let layer = Linear::new(4096, 4096).init_from(&mut Source::Blank)?;
+/// assert_eq!(layer.parameter_count(), 4096 * 4097);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Debug)]
+pub enum Source<'a> {
     /// They are drawn.
     Random(&'a mut Rng),
     /// They will be loaded: until then every value is the same zero, so that
@@ -294,7 +305,11 @@ pub(crate) enum Source<'a> {
 
 impl Source<'_> {
     /// A parameter. `context` names the layer in errors.
-    pub(crate) fn param<T: Float>(
+    ///
+    /// # Errors
+    ///
+    /// When a tensor of this shape does not fit into memory.
+    pub fn param<T: Float>(
         &mut self,
         init: Init,
         shape: impl Into<Shape>,

@@ -139,6 +139,19 @@ impl MultiheadAttentionSettings {
     ///
     /// As [`init`](Self::init).
     pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<MultiheadAttention<T>> {
+        self.build(&mut Source::Random(rng))
+    }
+
+    /// As [`init`](Self::init), its parameters from any [`Source`].
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn init_from(&self, source: &mut Source<'_>) -> Result<MultiheadAttention> {
+        self.build(source)
+    }
+
+    fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<MultiheadAttention<T>> {
         let &Self { embed_dim, num_heads, dropout, bias, batch_first, .. } = self;
         let context = format!("MultiheadAttention {embed_dim}, {num_heads} heads");
         if num_heads == 0 || embed_dim == 0 || !embed_dim.is_multiple_of(num_heads) {
@@ -151,7 +164,6 @@ impl MultiheadAttentionSettings {
         }
         let [kdim, vdim] = [self.kdim, self.vdim].map(|width| width.unwrap_or(embed_dim));
         let xavier = Init::XavierUniform { gain: 1.0 };
-        let mut source = Source::Random(rng);
         let mut weight = |there: bool, rows, width| {
             let fans = Fans { fan_in: width, fan_out: rows };
             there.then(|| source.param(xavier, [rows, width], fans, &context)).transpose()
@@ -181,7 +193,7 @@ impl MultiheadAttentionSettings {
             in_proj_bias,
             bias_k,
             bias_v,
-            out_proj: out_proj.build(&mut source)?,
+            out_proj: out_proj.build(source)?,
             add_zero_attn: self.add_zero_attn,
             num_heads,
             dropout,

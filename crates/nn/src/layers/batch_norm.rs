@@ -214,8 +214,8 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
         let count = x.value().len() / x.shape()[1].max(1);
         if count == 1 {
             let message = format!(
-                "a batch of {} has one element a channel, and so no variance: leave out a last \
-                 batch of one sample (`drop_last`), or take larger ones",
+                "expected a batch with at least two elements per channel, got {}: use larger \
+                 batches, or leave out a last batch of one sample (`drop_last`)",
                 x.shape()
             );
             return Err(Error::shape("batch_norm", message));

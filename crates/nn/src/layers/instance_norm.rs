@@ -193,7 +193,7 @@ impl<T: Float, const D: usize> InstanceNorm<T, D> {
         let count = x.value().len() / (samples * channels);
         if count == 1 {
             let message =
-                format!("a sample of {} has one element a channel, and so no variance", x.shape());
+                format!("expected at least two elements per channel and sample, got {}", x.shape());
             return Err(Error::shape("", message));
         }
         let statistics =
@@ -290,7 +290,7 @@ mod tests {
         let single = Tape::training(0, 0).input(Tensor::zeros([2, 4, 1]));
         assert_eq!(
             tracking::<1>(4).forward(&single).unwrap_err().to_string(),
-            "InstanceNorm1d 4: a sample of [2, 4, 1] has one element a channel, and so no variance"
+            "InstanceNorm1d 4: expected at least two elements per channel and sample, got [2, 4, 1]"
         );
         let wrong = InstanceNorm1d::new(4).momentum(1.5).init(rng).unwrap_err().to_string();
         assert_eq!(wrong, "InstanceNorm1d: momentum must be in 0 ..= 1, got 1.5");

@@ -37,8 +37,26 @@ impl<T: Float> KeyValueCache<T> {
         Ok(())
     }
 
-    /// Appends new keys and values and returns all of them.
-    pub(super) fn extend(&mut self, new: [Var<T>; 2]) -> Result<[Var<T>; 2]> {
+    /// Keeps these samples of the batch, in this order; one may be kept several
+    /// times, as a beam search needs.
+    ///
+    /// # Errors
+    ///
+    /// When a number is not below the number of samples.
+    pub fn select(&mut self, samples: &[usize]) -> Result<()> {
+        for part in self.kept.iter_mut().flatten() {
+            *part = part.index_select(0, samples)?;
+        }
+        Ok(())
+    }
+
+    /// Appends keys and values of new positions, `[N, heads, L, width]` each, and
+    /// returns those of all positions.
+    ///
+    /// # Errors
+    ///
+    /// When batch, heads or width differ from those of the positions before.
+    pub fn extend(&mut self, new: [Var<T>; 2]) -> Result<[Var<T>; 2]> {
         let all = match &self.kept {
             None => new,
             Some([keys, values]) => {

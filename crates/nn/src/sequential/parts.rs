@@ -51,10 +51,10 @@ impl<T: Float> Part<T> {
     /// The output of the layer, or of the layer and some that follow it where
     /// one pass does them together; and how many of those.
     pub(super) fn forward_joined(&self, x: &Var<T>) -> (Result<Var<T>>, usize) {
-        // A trace shows each layer; together they give the same bits.
-        let is_tracing = x.tape().is_some_and(Tape::is_tracing);
+        // Together they give the same bits.
+        let one_by_one = x.tape().is_some_and(Tape::distinguishes_operations);
         if self.joined > 0
-            && !is_tracing
+            && !one_by_one
             && let Some(conv) = (*self.layer).as_any().downcast_ref::<Conv2d<T>>()
             && let Some(y) = conv.forward_relu(x, self.joined == 2)
         {

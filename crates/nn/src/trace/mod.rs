@@ -219,6 +219,21 @@ impl<T: Float> Trace<T> {
         &self.outputs
     }
 
+    /// The index of the output of a part of the model: the last value that is
+    /// computed in it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is computed in a part of this path.
+    pub fn output_of(&self, part: &str) -> Result<usize> {
+        let is_in = |node: &Node<T>| node.is_computed() && parts::is_within(&node.part, part);
+        self.nodes.iter().rposition(is_in).ok_or_else(|| {
+            let paths = self.parts.iter().map(|part| part.path.as_str());
+            let known: Vec<&str> = paths.filter(|path| !path.is_empty()).collect();
+            refuse(format!("expected one of the parts {}, got {part:?}", known.join(", ")))
+        })
+    }
+
     /// The parts of the model, in the order in which they are computed.
     pub fn parts(&self) -> &[Part] {
         &self.parts

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dendra_autograd::{AnyTensor, AsAny};
+use dendra_autograd::{AnyTensor, AsAny, Tape, Var};
 use dendra_tensor::ops::{Attribute, Parents, Recorded};
 use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 
@@ -59,6 +59,76 @@ impl<T: Float> Trace<T> {
     /// those traced.
     pub fn samples_of(&self, inputs: &impl Tensors) -> Result<usize> {
         samples_of(&inputs.tensors()?, &self.batch_axes)
+    }
+
+    /// Computes values of the trace on a tape, so that they have gradients. The
+    /// parameters are constants there. `given` replaces values, by index: what
+    /// depends on one of them is computed from what was given, and what only
+    /// they depend on is not computed. Returns the values of `wanted`, by index.
+    ///
+    /// ```
+    /// use dendra_nn::autograd::Tape;
+    /// use dendra_nn::tensor::{Ops, Rng, Tensor, Tensors};
+    /// use dendra_nn::{Sequential, Trace};
+    ///
+    /// let model = Sequential::input([4]).dense(8).relu().dense(3).build(&mut Rng::seed(0))?;
+    /// let x = Tensor::<f32>::ones([2, 4]);
+    /// let trace = Trace::of(&model, &x)?;
+    /// let hidden = trace.output_of("1")?;
+    /// let tape = Tape::evaluation();
+    /// let h = tape.leaf(Tensor::ones([2, 8]));
+    /// let y = trace.replay_on(&tape, &x.tensors()?, &[(hidden, h.clone())], trace.outputs())?;
+    /// assert_eq!(*y[0].sum().grad(&h)?.shape(), [2, 8]);
+    /// # Ok::<(), dendra_nn::tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`](Self::replay), and when a wanted value is not one of floats.
+    pub fn replay_on(
+        &self,
+        tape: &Tape<T>,
+        inputs: &[AnyTensor],
+        given: &[(usize, Var<T>)],
+        wanted: &[usize],
+    ) -> Result<Vec<Var<T>>> {
+        let samples = samples_of(inputs, &self.batch_axes)?;
+        let given_for = |index: usize| given.iter().find(|(node, _)| *node == index);
+        let mut needed = vec![false; self.nodes.len()];
+        for &index in wanted {
+            *needed.get_mut(index).ok_or_else(|| refuse("it has no value of a wanted index"))? =
+                true;
+        }
+        for index in (0..self.nodes.len()).rev().filter(|&index| given_for(index).is_none()) {
+            if needed[index] {
+                self.nodes[index].sources().for_each(|source| needed[source] = true);
+            }
+        }
+        let mut values: Vec<Option<AnyTensor>> = vec![None; self.nodes.len()];
+        let mut vars: Vec<Option<Var<T>>> = vec![None; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate().filter(|&(index, _)| needed[index]) {
+            let var = match (given_for(index), &node.kind) {
+                (Some((_, var)), _) => Some(var.clone()),
+                (_, NodeKind::Operation(call)) => {
+                    let settings = settings_for(node, &values, samples)?;
+                    let parents = node.parents.iter().map(|&parent| var_of(&vars, parent));
+                    let var =
+                        Var::replay(&**call, &settings, &parents.collect::<Result<Vec<_>>>()?);
+                    let of = described(node.name(), &node.part);
+                    Some(var.map_err(|error| error.within(of))?)
+                }
+                _ => {
+                    let value = self.value(node, inputs, &values, samples)?.0;
+                    values[index] = Some(value.clone());
+                    value.downcast::<T>().map(|value| tape.input(value.clone()))
+                }
+            };
+            if let Some(var) = &var {
+                values[index] = Some(var.value().as_any()?);
+            }
+            vars[index] = var;
+        }
+        wanted.iter().map(|&index| var_of(&vars, index).cloned()).collect()
     }
 
     fn run(
@@ -129,7 +199,7 @@ impl<T: Float> Trace<T> {
                 for (name, value) in settings_for(node, values, samples)? {
                     let function = changed.as_deref().unwrap_or(&**function);
                     changed = Some(function.with_setting(name, &value).ok_or_else(|| {
-                        let message = format!("the setting `{name}` cannot become {value}");
+                        let message = format!("the setting `{name}` cannot be changed to {value}");
                         Error::argument(function.name(), message)
                     })?);
                 }
@@ -142,6 +212,10 @@ impl<T: Float> Trace<T> {
 
 fn value_of(values: &[Option<AnyTensor>], node: usize) -> Result<&AnyTensor> {
     values[node].as_ref().ok_or_else(|| refuse("a value is used after its last use"))
+}
+
+fn var_of<T: Float>(vars: &[Option<Var<T>>], node: usize) -> Result<&Var<T>> {
+    vars[node].as_ref().ok_or_else(|| refuse("a value is not one of floats"))
 }
 
 /// Refuses an input of another type or shape than the one traced.

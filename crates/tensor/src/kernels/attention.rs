@@ -1,12 +1,13 @@
-//! Attention by tiles: the scores of a few queries with a few keys at a time,
-//! never the whole matrix.
+//! Attention in tiles: the scores of a few queries with a few keys at a time,
+//! without storing the whole matrix of scores.
 //!
 //! Each query keeps the largest score so far and the sum of exponentials
-//! relative to it, and what it has gathered is scaled when a larger score
-//! comes (Milakov and Gimelshein, "Online normalizer calculation for softmax",
-//! 2018; Dao et al., "FlashAttention", 2022). The gradient computes the scores
-//! again from the logarithm of the sum. Work is cut by tiles of queries
-//! forwards and by matrices backwards, whatever the number of threads.
+//! relative to it. When a larger score comes, the sums so far are rescaled
+//! (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018;
+//! Dao et al., "FlashAttention", 2022). The gradient recomputes the scores from
+//! the logarithm of the sum. Work is split by tiles of queries in the forward
+//! pass and by matrices in the backward pass, independently of the number of
+//! threads.
 
 use super::dropout::Dropout;
 use super::fold::{self, Fold, fold_slice};
@@ -18,35 +19,35 @@ use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::shape::Shape;
 
-/// Queries of a tile.
+/// Queries in a tile.
 const QUERIES: usize = 64;
-/// Keys of a tile.
+/// Keys in a tile.
 const KEYS: usize = 128;
 
-/// An operand with rows and columns exchanged.
+/// An operand with rows and columns swapped.
 fn transposed<T>((values, [row, column]): (&[T], [usize; 2])) -> (&[T], [usize; 2]) {
     (values, [column, row])
 }
 
-/// Which scores count, or what is added to them; its strides are not negative.
+/// The mask of the scores. Its strides are not negative.
 pub(crate) enum Mask<'a, T> {
-    /// All count.
+    /// All scores count.
     None,
-    /// Those that are true count.
+    /// Scores count where the mask is true; the others become −∞.
     Keep(Matrices<'a, bool>),
-    /// These are added.
+    /// The mask is added to the scores.
     Add(Matrices<'a, T>),
 }
 
-/// One call of attention.
+/// The operands and settings of one call of attention.
 pub(crate) struct Attend<'a, T> {
-    /// Queries of a matrix.
+    /// The number of queries in a matrix.
     pub(crate) queries: usize,
-    /// Keys of a matrix.
+    /// The number of keys in a matrix.
     pub(crate) keys: usize,
-    /// Elements of a query and a key.
+    /// The length of a query and of a key.
     pub(crate) width: usize,
-    /// Elements of a value.
+    /// The length of a value.
     pub(crate) value_width: usize,
     /// The queries.
     pub(crate) q: Matrices<'a, T>,
@@ -54,21 +55,21 @@ pub(crate) struct Attend<'a, T> {
     pub(crate) k: Matrices<'a, T>,
     /// The values.
     pub(crate) v: Matrices<'a, T>,
-    /// Which scores count.
+    /// The mask of the scores.
     pub(crate) mask: Mask<'a, T>,
-    /// Whether a query sees only keys of its own number and below.
+    /// Whether a query uses only keys up to its own index.
     pub(crate) causal: bool,
-    /// How many matrices take turns, row by row, in outputs and gradients, as
-    /// the heads of a sample do in the layers around; 1 where each matrix lies
-    /// together.
+    /// The number of matrices whose rows alternate in outputs and gradients,
+    /// which is the number of heads of a sample in attention layers; 1 if each
+    /// matrix is contiguous.
     pub(crate) heads: usize,
-    /// What products are multiplied by.
+    /// The factor of the scores.
     pub(crate) scale: T,
-    /// Which weights are left out.
+    /// Dropout of the weights.
     pub(crate) dropout: Option<Dropout<T>>,
 }
 
-/// A tile: `rows` queries from `query` on with `columns` keys from `key` on.
+/// A tile: `rows` queries from `query` on, with `columns` keys from `key` on.
 #[derive(Clone, Copy)]
 struct Tile {
     matrix: usize,
@@ -81,7 +82,7 @@ struct Tile {
 impl<T: Float> Attend<'_, T> {
     /// The tiles of some queries, in the order of their keys.
     fn tiles(&self, matrix: usize, query: usize, rows: usize) -> impl Iterator<Item = Tile> {
-        // Behind the last query's own number no key is seen.
+        // A causal query uses no keys after its own index.
         let end = if self.causal { self.keys.min(query + rows) } else { self.keys };
         (0..end).step_by(KEYS).map(move |key| {
             let columns = KEYS.min(end - key);
@@ -89,12 +90,12 @@ impl<T: Float> Attend<'_, T> {
         })
     }
 
-    /// Roughly the elementary steps of a tile of queries.
+    /// The approximate number of elementary steps for a tile of queries.
     fn cost(&self, rows: usize) -> usize {
         rows * self.keys * (self.width + self.value_width + 16) / 8
     }
 
-    /// The scores of a tile, −∞ where they do not count.
+    /// The scores of a tile, −∞ where they are masked.
     fn scores(&self, tile: Tile, scores: &mut [T]) {
         let Tile { matrix, query, rows, key, columns } = tile;
         let q = self.q.rows(matrix, query);
@@ -133,7 +134,7 @@ impl<T: Float> Attend<'_, T> {
         );
     }
 
-    /// What the weights of a tile are multiplied by, when some are left out.
+    /// The dropout factors for the weights of a tile, if there is dropout.
     fn factors(&self, tile: Tile) -> Option<Vec<T>> {
         let dropout = self.dropout.as_ref()?;
         let mut factors = vec![T::ZERO; tile.rows * tile.columns];
@@ -144,14 +145,15 @@ impl<T: Float> Attend<'_, T> {
         Some(factors)
     }
 
-    /// Where a row of a matrix of so many rows lies among all.
-    fn place(&self, matrix: usize, rows: usize, row: usize) -> usize {
+    /// The index, among all rows, of a row of a matrix with this number of
+    /// rows.
+    fn row_index(&self, matrix: usize, rows: usize, row: usize) -> usize {
         let (sample, head) = (matrix / self.heads, matrix % self.heads);
         (sample * rows + row) * self.heads + head
     }
 
-    /// Fills `out` with the outputs of all matrices, and `logarithms` with the
-    /// logarithm of the sum of each query's exponentials.
+    /// Writes the outputs of all matrices to `out`, and the logarithm of each
+    /// query's sum of exponentials to `logarithms`.
     pub(crate) fn forward(&self, out: &mut [T], logarithms: &mut [T]) {
         if logarithms.is_empty() {
             return;
@@ -173,7 +175,7 @@ impl<T: Float> Attend<'_, T> {
         });
     }
 
-    /// The outputs of some queries, which no one else computes.
+    /// The outputs of some queries. No other thread computes them.
     fn forward_queries(
         &self,
         matrix: usize,
@@ -229,21 +231,21 @@ impl<T: Float> Attend<'_, T> {
         }
         for (i, out) in out.chunks_exact_mut(width).enumerate() {
             if sums[i] == T::ZERO {
-                // No key counts: the output is 0, and so is every gradient.
+                // If all keys are masked, the output and all gradients are 0.
                 logarithms[i] = T::HIGHEST;
             } else {
                 logarithms[i] = largest[i] + sums[i].ln();
                 let factor = T::ONE / sums[i];
                 out.iter_mut().for_each(|out| *out *= factor);
             }
-            // SAFETY: the rows of these queries are written here alone.
-            unsafe { outputs.write(self.place(matrix, self.queries, query + i), out) };
+            // SAFETY: no other thread writes the rows of these queries.
+            unsafe { outputs.write(self.row_index(matrix, self.queries, query + i), out) };
         }
     }
 
-    /// Fills `gradients` with those of queries, keys and values, from that of
-    /// the output `g`; `out` and `logarithms` are what `forward` gave. The rows
-    /// of both matrices lie without gaps.
+    /// Writes the gradients of queries, keys and values to `gradients`, from
+    /// the gradient `g` of the output; `out` and `logarithms` are the results
+    /// of `forward`. The rows of both matrices are contiguous.
     pub(crate) fn backward(
         &self,
         [out, g]: [&Matrices<'_, T>; 2],
@@ -262,7 +264,7 @@ impl<T: Float> Attend<'_, T> {
         });
     }
 
-    /// The gradients of one matrix, which no one else computes.
+    /// The gradients of one matrix. No other thread computes them.
     fn backward_matrix(
         &self,
         matrix: usize,
@@ -281,7 +283,7 @@ impl<T: Float> Attend<'_, T> {
         let mut buffers = [vec![T::ZERO; longest], vec![T::ZERO; longest]];
         for query in (0..self.queries).step_by(QUERIES) {
             let rows = QUERIES.min(self.queries - query);
-            // Σ g·out, which is Σ of each weight times its gradient.
+            // Σ g·out, which equals the sum of each weight times its gradient.
             let dot = |query| -> T {
                 let [out, g] = [out, g].map(|x| &x.rows(matrix, query).0[..value_width]);
                 out.iter().zip(g).map(|(&out, &g)| out * g).sum()
@@ -338,8 +340,8 @@ impl<T: Float> Attend<'_, T> {
             let sum = sum.as_slice();
             let count = sum.len() / width;
             for (row, sum) in sum.chunks_exact(width).enumerate() {
-                // SAFETY: the rows of this matrix are written here alone.
-                unsafe { rows.write(self.place(matrix, count, row), sum) };
+                // SAFETY: no other thread writes the rows of this matrix.
+                unsafe { rows.write(self.row_index(matrix, count, row), sum) };
             }
         }
     }

@@ -1,9 +1,10 @@
-//! Loops over a batch whose axis 1 counts channels: the sums over each channel
-//! that normalisation needs, and functions of an element and its channel.
+//! Loops over a batch whose axis 1 is that of channels: the sums over each
+//! channel that normalisation needs, and functions of an element and the values
+//! of its channel.
 //!
-//! A batch is seen as images × channels × elements. Sums run over pieces that
-//! depend on the shape alone and are added in order, so they have the same
-//! bits for any number of threads.
+//! A batch is treated as images × channels × elements. Sums are computed for
+//! pieces whose sizes depend only on the shape, and added in order, so that
+//! their bits do not depend on the number of threads.
 
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
@@ -11,20 +12,21 @@ use super::vector::{Kernel, Vector};
 use crate::element::Float;
 use crate::shape::Shape;
 
-/// Elements of a channel of which a loop of its own would be too short.
+/// Channels with fewer elements are processed together, because a loop over one
+/// of them would be too short.
 const SHORT: usize = 64;
 
-/// The extents of a batch.
+/// The sizes of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channels {
     images: usize,
     channels: usize,
-    /// Elements of one image's channel.
+    /// Elements of a channel in one image.
     elements: usize,
 }
 
 impl Channels {
-    /// The extents of a batch of this shape, which has two axes at least.
+    /// The sizes of a batch of this shape, which has at least two axes.
     pub(crate) fn of(shape: &Shape) -> Self {
         let elements = if shape.contains(&0) { 0 } else { shape[2..].iter().product() };
         Self { images: shape[0], channels: shape[1], elements }
@@ -36,7 +38,7 @@ impl Channels {
     }
 
     /// Whether a row of the loops is an image, with the elements of every
-    /// channel, instead of one image's channel, which would be too short.
+    /// channel. Otherwise it is a channel of an image.
     fn interleaved(&self) -> bool {
         self.elements <= SHORT
     }
@@ -45,7 +47,7 @@ impl Channels {
         if self.interleaved() { self.channels * self.elements } else { self.elements }
     }
 
-    /// The value of each channel, once for each of an image's elements.
+    /// The value of each channel, repeated for each of an image's elements.
     fn repeated<T: Float>(&self, values: &[T]) -> Vec<T> {
         let mut repeated = Vec::with_capacity(values.len() * self.elements);
         for &value in values {
@@ -54,8 +56,8 @@ impl Channels {
         repeated
     }
 
-    /// For each channel Σ (a − p) and Σ (a − p)·(b − m), where p and m hold a
-    /// value for each channel.
+    /// For each channel Σ (a − p) and Σ (a − p)·(b − m), where p and m have one
+    /// value per channel.
     pub(crate) fn sums<T: Float>(&self, [a, b]: [&[T]; 2], [p, m]: [&[T]; 2]) -> Vec<[T; 2]> {
         let mut totals = vec![[T::ZERO; 2]; self.channels];
         if self.count() == 0 || self.channels == 0 {
@@ -65,7 +67,7 @@ impl Channels {
             self.short_sums([a, b], [&self.repeated(p), &self.repeated(m)], &mut totals);
             return totals;
         }
-        // For each piece of the batch the sums of every channel.
+        // The sums of every channel, for each piece of the batch.
         let (pieces, rows) = if self.interleaved() {
             let rows = rows_per_chunk(self.channels);
             (self.images.div_ceil(rows), rows)
@@ -100,9 +102,9 @@ impl Channels {
         totals
     }
 
-    /// The sums over channels of few elements, some channels of all images at a
-    /// time: of each element over the images first. p and m hold a value for
-    /// each element of an image.
+    /// The sums over channels with few elements, for some channels of all
+    /// images at a time. Each element is summed over the images first. p and m
+    /// have a value for each element of an image.
     fn short_sums<T: Float>(&self, [a, b]: [&[T]; 2], [p, m]: [&[T]; 2], totals: &mut [[T; 2]]) {
         let channels = rows_per_chunk(self.count());
         for_each_chunk(totals, channels, self.count(), |index, totals| {
@@ -121,8 +123,8 @@ impl Channels {
         });
     }
 
-    /// Fills `out` with `f` of the elements of `inputs` at the same place and
-    /// the values of their channel.
+    /// Writes to `out` the value of `f` for the elements of `inputs` at the
+    /// same index and the values of their channel.
     pub(crate) fn map<T: Float, const N: usize, const P: usize>(
         &self,
         inputs: [&[T]; N],
@@ -164,7 +166,7 @@ impl Channels {
     }
 }
 
-/// Sums over rows that belong to one channel each.
+/// Sums over rows, each of which belongs to one channel.
 struct RowSums<'a, T> {
     a: &'a [T],
     b: &'a [T],
@@ -175,8 +177,8 @@ struct RowSums<'a, T> {
     sums: &'a mut [[T; 2]],
 }
 
-/// Vectors that are summed side by side, so that no addition waits for the one
-/// before it.
+/// The number of vectors that are summed independently, so that an addition
+/// need not wait for the previous one.
 const CHAINS: usize = 4;
 
 impl<T: Float> Kernel<T> for RowSums<'_, T> {
@@ -204,7 +206,7 @@ impl<T: Float> Kernel<T> for RowSums<'_, T> {
             for (chain, start) in (whole..length).step_by(V::LANES).enumerate() {
                 let count = (length - start).min(V::LANES);
                 let (a, b) = (&a[start..][..count], &b[start..][..count]);
-                // Lanes behind the end hold no element and count as 0.
+                // Lanes after the end hold no element and count as 0.
                 let inside = V::load_part(&ones[..count]);
                 let distance = V::load_part(a).minus(p).times(inside);
                 let sums = &mut sums[chain];
@@ -227,7 +229,7 @@ struct InterleavedSums<'a, T> {
     m: &'a [T],
     /// Elements from one row to the next.
     row: usize,
-    /// Those of the first columns of each row.
+    /// The sums of the first columns of each row.
     sums: &'a mut [[T; 2]],
 }
 
@@ -269,8 +271,8 @@ mod tests {
     use super::*;
     use crate::random::Rng;
 
-    /// Both layouts, rows of every length and pieces that do not come out even,
-    /// against plain loops.
+    /// Both layouts, with rows of every length and pieces of unequal sizes,
+    /// compared with plain loops.
     #[test]
     fn sums_and_maps_match_plain_loops() {
         let mut rng = Rng::seed(1);

@@ -5,27 +5,29 @@ use super::simd;
 use crate::element::Float;
 use crate::random::Rng;
 
-/// Factors that are made at a time, from words that lie on the stack.
+/// The number of factors that are made at a time, from random words on the
+/// stack.
 const WORDS: usize = 256;
 
-/// Which numbers are left out at random, and what the others are multiplied by.
+/// Random factors: 0 for numbers that are dropped, and one constant for the
+/// others.
 pub(crate) struct Dropout<T> {
-    /// Words below this are left out.
+    /// Random words below this value mean that the number is dropped.
     threshold: u64,
     kept: T,
-    /// The stream; a number's place decides its position in it.
+    /// The random stream. The index of a number is its position in the stream.
     rng: Rng,
 }
 
 impl<T: Float> Dropout<T> {
-    /// Leaves numbers out with probability `p`.
+    /// Drops numbers with probability `p`.
     pub(crate) fn new(p: f64, kept: T, rng: &Rng) -> Self {
-        // Of the 2³² values of a word, the share p.
+        // The share `p` of the 2³² values of a word.
         let threshold = (p * 2.0_f64.powi(32)) as u64;
         Self { threshold, kept, rng: rng.clone() }
     }
 
-    /// The factors of the numbers from `first` on.
+    /// The factors of the numbers from index `first` on.
     pub(crate) fn factors(&self, first: usize, out: &mut [T]) {
         let mut words = [0; WORDS];
         for (index, out) in out.chunks_mut(WORDS).enumerate() {

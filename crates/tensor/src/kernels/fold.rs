@@ -1,18 +1,18 @@
-//! Folding a row of numbers to one.
+//! Reduction of a row to one number.
 
 use std::hint;
 
 use crate::element::{Element, Float};
 
-/// Accumulators of one row; twice as many were slower.
+/// The number of accumulators for a row. Twice as many are slower.
 pub(crate) const LANES: usize = 32;
 
-/// An associative operation that folds numbers to one.
+/// An associative operation that reduces numbers to one.
 pub(crate) trait Fold<T: Element>: Sync {
-    /// Of two numbers.
+    /// The result for two numbers.
     fn pair(&self, a: T, b: T) -> T;
 
-    /// Of a row; of an empty one, `identity`.
+    /// The result for a row; `identity` for an empty one.
     #[inline(always)]
     fn row(&self, row: &[T], identity: T) -> T {
         fold_slice(
@@ -31,10 +31,10 @@ impl<T: Element, F: Fn(T, T) -> T + Sync> Fold<T> for F {
     }
 }
 
-/// The number that beats the others, or NaN where there is one.
+/// The largest or smallest number, or NaN if there is one.
 pub(crate) struct Extreme<B>(B);
 
-/// The largest.
+/// The largest number.
 pub(crate) fn largest<T: Float>() -> Extreme<impl Fn(T, T) -> bool + Sync> {
     Extreme(
         #[inline(always)]
@@ -42,7 +42,7 @@ pub(crate) fn largest<T: Float>() -> Extreme<impl Fn(T, T) -> bool + Sync> {
     )
 }
 
-/// The smallest.
+/// The smallest number.
 pub(crate) fn smallest<T: Float>() -> Extreme<impl Fn(T, T) -> bool + Sync> {
     Extreme(
         #[inline(always)]
@@ -56,8 +56,9 @@ impl<T: Float, B: Fn(T, T) -> bool + Sync> Fold<T> for Extreme<B> {
         if (self.0)(a, b) || a.is_nan() { a } else { b }
     }
 
-    /// Looks for the extreme and for NaN apart: what keeps NaN is a chain of
-    /// four instructions for each number instead of one.
+    /// Searches for the extreme and for NaN separately: an operation that
+    /// propagates NaN is a chain of four instructions for each number instead
+    /// of one.
     #[inline(always)]
     fn row(&self, row: &[T], identity: T) -> T {
         let best = |a, b| if (self.0)(b, a) { b } else { a };
@@ -82,8 +83,8 @@ impl<T: Float, B: Fn(T, T) -> bool + Sync> Fold<T> for Extreme<B> {
     }
 }
 
-/// Folds a row with many accumulators, in an order that depends on its length
-/// alone. Inlined, so that it is compiled for the caller's instruction set.
+/// Reduces a row with many accumulators, in an order that depends only on its
+/// length. Inlined, so that it is compiled for the caller's instruction set.
 #[inline(always)]
 pub(crate) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [identity; LANES];
@@ -103,14 +104,14 @@ pub(crate) fn fold_slice<T: Element>(row: &[T], identity: T, f: impl Fn(T, T) ->
     halved(lanes, f)
 }
 
-/// Hides what follows a loop from the compiler, which would arrange the loop in
-/// pairs of numbers, the shape in which the fold ends.
+/// Hides the code after a loop from the compiler, which would otherwise arrange
+/// the loop in pairs of numbers to suit the end of the reduction.
 #[inline(always)]
 pub(crate) fn loop_ends<T>(lanes: [T; LANES]) -> [T; LANES] {
     hint::black_box(lanes)
 }
 
-/// Folds the far half onto the near one, until one is left.
+/// Combines the second half with the first, until one number is left.
 #[inline(always)]
 pub(crate) fn halved<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let mut width = LANES;
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
     use crate::random::Rng;
 
-    /// Rows of every length against a plain loop, with NaN at any place.
+    /// Rows of every length compared with a plain loop, with NaN at any index.
     #[test]
     fn extremes_match_a_plain_loop() {
         let mut rng = Rng::seed(2);
@@ -139,14 +140,14 @@ mod tests {
             let min = row.iter().copied().fold(f64::INFINITY, f64::min);
             assert_eq!(largest().row(&row, f64::NEG_INFINITY), max, "{length}");
             assert_eq!(smallest().row(&row, f64::INFINITY), min, "{length}");
-            for place in 0..length {
-                let number = row[place];
+            for index in 0..length {
+                let number = row[index];
                 for nan in [f64::NAN, -f64::NAN] {
-                    row[place] = nan;
-                    assert!(largest().row(&row, f64::NEG_INFINITY).is_nan(), "{length}, {place}");
-                    assert!(smallest().row(&row, f64::INFINITY).is_nan(), "{length}, {place}");
+                    row[index] = nan;
+                    assert!(largest().row(&row, f64::NEG_INFINITY).is_nan(), "{length}, {index}");
+                    assert!(smallest().row(&row, f64::INFINITY).is_nan(), "{length}, {index}");
                 }
-                row[place] = number;
+                row[index] = number;
             }
         }
     }

@@ -15,20 +15,20 @@ use std::f32::consts::FRAC_PI_2;
 const LN2_HIGH: f32 = 0.693_359_375;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
-/// c₀ + c₁·x + c₂·x² + c₃·x³, where `square` is x². In pairs (G. Estrin,
-/// 1960), since with one step after the other, as in Horner's scheme, the CPU
-/// waits for each.
+/// c₀ + c₁·x + c₂·x² + c₃·x³, where `square` is x². It is computed in pairs (G.
+/// Estrin, 1960), because in Horner's scheme each step waits for the previous
+/// one.
 #[inline(always)]
 fn cubic(c: [f32; 4], x: f32, square: f32) -> f32 {
     (c[0] + c[1] * x) + (c[2] + c[3] * x) * square
 }
 
-/// Adding and subtracting 1.5·2²³ rounds to the nearest integer n; n + 254 then
-/// stands in the low bits of the sum.
+/// Adding 1.5·2²³ rounds to the nearest integer n, and the low bits of the sum
+/// are then n + 254.
 const ROUND: f32 = 12_582_912.0 + 254.0;
 
-/// exp(r) − 1 and n + 254 in the low bits, for x = n·ln 2 + r, |r| ≤ ln 2 / 2,
-/// where x is not far outside the exponents of `f32`.
+/// exp(r) − 1, and n + 254 in the low bits, for x = n·ln 2 + r with |r| ≤ ln 2
+/// / 2, where x is not far outside the exponents of `f32`.
 #[inline(always)]
 fn reduced_exp_m1(x: f32) -> (f32, u32) {
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -46,20 +46,20 @@ fn exp_m1_polynomial(r: f32) -> f32 {
     (low + high * (square * square)) * square + r
 }
 
-/// exp(x), within 2 units in the last place; subnormal results included.
+/// exp(x), within 2 units in the last place, including subnormal results.
 #[inline(always)]
 pub(crate) fn exp_f32(x: f32) -> f32 {
     let (p, bits) = reduced_exp_m1(x.clamp(-104.0, 89.0));
     scaled_by_power(p, f32::from_bits(bits))
 }
 
-/// (p + 1)·2ⁿ, where n + 254 stands in the low bits of `shifted`.
+/// (p + 1)·2ⁿ, where the low bits of `shifted` are n + 254.
 #[inline(always)]
 fn scaled_by_power(p: f32, shifted: f32) -> f32 {
     let bits = shifted.to_bits();
-    // 2ⁿ in two factors, since n may lie beyond the exponents of normal
-    // numbers at both ends: half of n + 254 is the exponent of one of them, what
-    // is left that of the other. NaN stays NaN through `p`.
+    // 2ⁿ as two factors, because n may be outside the exponents of normal
+    // numbers at both ends: half of n + 254 is the exponent of one factor, the
+    // rest that of the other. NaN is propagated by `p`.
     let half = (bits << 22) & (255 << 23);
     let rest = (bits << 23).wrapping_sub(half);
     (p + 1.0) * f32::from_bits(half) * f32::from_bits(rest)
@@ -77,15 +77,15 @@ fn scaled_exp<const S: i32>(x: f32) -> f32 {
 pub(crate) fn exp_m1_f32(x: f32) -> f32 {
     // Below −18 the result is −1.
     let (p, bits) = reduced_exp_m1(x.clamp(-18.0, 89.0));
-    // 2ⁿ·exp(r) − 1 = 2ⁿ·(exp(r) − 1) + (2ⁿ − 1), at half its size, since 2ⁿ
-    // may lie just beyond the largest number: its exponent is n + 126.
+    // 2ⁿ·exp(r) − 1 = 2ⁿ·(exp(r) − 1) + (2ⁿ − 1), computed at half its size,
+    // because 2ⁿ may be just above the largest number: its exponent is n + 126.
     let scale = f32::from_bits(bits.wrapping_sub(128) << 23);
     let result = 2.0 * (scale * p + (scale - 0.5));
     if x == 0.0 { x } else { result }
 }
 
-/// 2ˣ, within 2 units in the last place; exact for whole numbers, subnormal
-/// results included.
+/// 2ˣ, within 2 units in the last place; exact for whole numbers, and including
+/// subnormal results.
 #[inline(always)]
 pub(crate) fn exp2_f32(x: f32) -> f32 {
     let x = x.clamp(-151.0, 129.0);
@@ -102,7 +102,7 @@ fn wide_ln(x: f32) -> f64 {
     let bits = f64::from(x).to_bits();
     let n = (bits.wrapping_sub(SQRT_HALF) as i64) >> 52;
     let m = f64::from_bits(bits.wrapping_sub((n << 52) as u64));
-    // ln(m) = 2·artanh(s), whose series is of odd powers.
+    // ln(m) = 2·artanh(s), whose series has odd powers.
     let s = (m - 1.0) / (m + 1.0);
     let square = s * s;
     let p = 1.0 / 13.0;
@@ -124,7 +124,7 @@ pub(crate) fn log10_f32(x: f32) -> f32 {
 /// The logarithm to the base 2, within 2 units in the last place.
 #[inline(always)]
 pub(crate) fn log2_f32(x: f32) -> f32 {
-    // log₂ e − 1: the rest of the product is the sum itself.
+    // log₂ e − 1; the other part of the product is the sum itself.
     const LOG2_E_LOW: f32 = 0.442_695_04;
 
     let (n, f, p) = reduced_ln(x);
@@ -132,8 +132,7 @@ pub(crate) fn log2_f32(x: f32) -> f32 {
     logarithm_at_ends(x, (((p * LOG2_E_LOW + f * LOG2_E_LOW) + p) + f) + n)
 }
 
-/// The logarithm of x where it is neither 0, negative, infinite nor NaN; there
-/// what it should be.
+/// The logarithm of x: `finite`, unless x is 0, negative, infinite or NaN.
 #[inline(always)]
 fn logarithm_at_ends(x: f32, finite: f32) -> f32 {
     let result = if x < f32::INFINITY { finite } else { x };
@@ -141,7 +140,7 @@ fn logarithm_at_ends(x: f32, finite: f32) -> f32 {
     if x < 0.0 { f32::NAN } else { result }
 }
 
-/// √(x² + y²), within 1 unit in the last place; infinite where one of them is.
+/// √(x² + y²), within 1 unit in the last place; infinite if x or y is.
 #[inline(always)]
 pub(crate) fn hypot_f32(x: f32, y: f32) -> f32 {
     let (wide_x, wide_y) = (f64::from(x), f64::from(y));
@@ -150,7 +149,7 @@ pub(crate) fn hypot_f32(x: f32, y: f32) -> f32 {
     if infinite { f32::INFINITY } else { length }
 }
 
-/// ln(x), within 2 units in the last place; subnormal arguments included.
+/// ln(x), within 2 units in the last place, including subnormal arguments.
 #[inline(always)]
 pub(crate) fn ln_f32(x: f32) -> f32 {
     let (n, f, p) = reduced_ln(x);
@@ -183,7 +182,8 @@ fn reduced_ln(x: f32) -> (f32, f32, f32) {
 #[inline(always)]
 pub(crate) fn ln_1p_f32(x: f32) -> f32 {
     let u = 1.0 + x;
-    // What the sum lost, to first order (W. Kahan; the HP-15C's manual, 1982).
+    // The rounding error of the sum, to first order (W. Kahan; the HP-15C's
+    // manual, 1982).
     let lost = x - (u - 1.0);
     let ln = ln_f32(u);
     let result = if ln.is_finite() { ln + lost / u } else { ln };
@@ -284,7 +284,7 @@ pub(crate) fn tanh_f32(x: f32) -> f32 {
     let low = [-3.333_328_2e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_908_9e-2];
     let p = cubic(low, square, fourth) - 5.704_988_7e-3 * (fourth * fourth);
     let small = p * (square * x) + x;
-    // From 10 on the result rounds to 1. NaN stays NaN.
+    // From 10 on the result rounds to 1. NaN is kept.
     let bounded = if magnitude > 10.0 { 10.0 } else { magnitude };
     let large = (1.0 - 2.0 / (scaled_exp::<0>(2.0 * bounded) + 1.0)).copysign(x);
     if magnitude < 0.625 { small } else { large }
@@ -293,8 +293,8 @@ pub(crate) fn tanh_f32(x: f32) -> f32 {
 /// 1 / (1 + exp(−x)), within 4 units in the last place.
 #[inline(always)]
 pub(crate) fn sigmoid_f32(x: f32) -> f32 {
-    // 2⁻³² / (2⁻³² + 2⁻³²·exp(−x)): nothing overflows before the result is 0, and
-    // from 30 on it is 1.
+    // 2⁻³² / (2⁻³² + 2⁻³²·exp(−x)): nothing overflows before the result is 0,
+    // and from 30 on the result is 1.
     const SCALE: f32 = 1.0 / 4_294_967_296.0;
     SCALE / (SCALE + scaled_exp::<-32>(-x.clamp(-104.0, 30.0)))
 }

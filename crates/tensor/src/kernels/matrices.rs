@@ -1,11 +1,11 @@
-//! Where matrices lie in memory, and those of a tensor: its last two axes, at
-//! each index of the others.
+//! The layout of matrices in memory, and the matrices of a tensor: its last two
+//! axes, at each index of the others.
 
 use crate::element::Element;
 use crate::tensor::Tensor;
 
-/// Whether a matrix of so many rows and columns, with the strides of both, lies
-/// in a slice of this length.
+/// Whether a matrix of this many rows and columns, with these strides, is
+/// within a slice of this length.
 pub(crate) fn fits([rows, columns]: [usize; 2], strides: [usize; 2], length: usize) -> bool {
     if rows == 0 || columns == 0 {
         return true;
@@ -50,7 +50,7 @@ impl<'a, T: Element> Matrices<'a, T> {
         Self { values, starts, strides: [last[0] as usize, last[1] as usize] }
     }
 
-    /// The matrix from a row on, as an operand of a product.
+    /// The matrix from one of its rows on, as an operand of a product.
     pub(crate) fn rows(&self, matrix: usize, row: usize) -> (&'a [T], [usize; 2]) {
         (&self.values[self.starts[matrix] + row * self.strides[0]..], self.strides)
     }

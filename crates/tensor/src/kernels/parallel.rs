@@ -1,8 +1,8 @@
-//! Splitting work over threads, the same way for any number of threads.
+//! Splitting work over threads, in the same way for any number of threads.
 //!
-//! Work is cut into chunks whose sizes depend on the problem alone, whoever
-//! runs them. A problem too small to pay for the hand-over runs
-//! on the caller's thread, chunk by chunk, with the same results.
+//! Work is split into chunks whose sizes depend only on the problem, not on the
+//! threads. A problem that is too small for several threads runs on the
+//! caller's thread, chunk by chunk, with the same results.
 
 use std::marker::PhantomData;
 use std::slice;
@@ -13,19 +13,19 @@ use super::team::for_each_index;
 use crate::element::Element;
 use crate::threads::num_threads;
 
-/// Roughly how many elementary steps (additions, loads) a chunk should hold
-/// for handing it to another thread to pay.
+/// The approximate number of elementary steps (additions, loads) in a chunk for
+/// which another thread saves time.
 pub const GRAIN: usize = 64 * 1024;
-/// Elementary steps from which on another thread pays: some microseconds of
-/// work.
+/// The number of elementary steps from which on another thread saves time: some
+/// microseconds of work.
 const WORTH_A_THREAD: usize = GRAIN / 2;
 
 /// Calls `work(index, chunk)` for each consecutive chunk of `chunk_length`
-/// elements of `out`, in parallel when the whole costs enough steps;
+/// elements of `out`, in parallel if the total number of steps is large enough;
 /// `cost` is the number of elementary steps per element of `out`.
 ///
-/// `work` is called through a pointer, so that the rest is compiled once per
-/// element type and not once per kernel.
+/// `work` is called through a pointer, so that the other code is compiled once
+/// per element type and not once per kernel.
 pub fn for_each_chunk<T: Send>(
     out: &mut [T],
     chunk_length: usize,
@@ -45,8 +45,8 @@ pub fn for_each_chunk<T: Send>(
         for_each_index(length.div_ceil(chunk_length), &|index| {
             let begin = index * chunk_length;
             let length = chunk_length.min(length - begin);
-            // SAFETY: the chunk lies within `out`, and as each index comes once
-            // no other call has it.
+            // SAFETY: the chunk is within `out`, and each index occurs once, so
+            // no other call has this chunk.
             let chunk = unsafe { slice::from_raw_parts_mut(start.get().add(begin), length) };
             work(index, chunk);
         });
@@ -55,10 +55,11 @@ pub fn for_each_chunk<T: Send>(
     run(out, chunk_length.max(1), parallel, &work);
 }
 
-/// Where a slice begins whose chunks several threads work on.
+/// The start of a slice whose chunks several threads process.
 struct Start<T>(*mut T);
 
-// SAFETY: each thread touches its own chunks, and T may go to other threads.
+// SAFETY: each thread accesses its own chunks, and T may be sent to other
+// threads.
 unsafe impl<T: Send> Sync for Start<T> {}
 
 impl<T> Start<T> {
@@ -67,7 +68,7 @@ impl<T> Start<T> {
     }
 }
 
-/// Rows of a buffer that several threads fill, each row one of them.
+/// The rows of a buffer that several threads write, each row by one thread.
 pub(crate) struct Rows<'a, T> {
     start: Start<T>,
     count: usize,
@@ -76,7 +77,7 @@ pub(crate) struct Rows<'a, T> {
 }
 
 impl<'a, T: Element> Rows<'a, T> {
-    /// All rows of this width, which is not 0, of a buffer.
+    /// The rows of a buffer with this width, which is not 0.
     pub(crate) fn new(buffer: &'a mut [T], width: usize) -> Self {
         let count = buffer.len() / width;
         Self { start: Start(buffer.as_mut_ptr()), count, width, buffer: PhantomData }
@@ -86,18 +87,18 @@ impl<'a, T: Element> Rows<'a, T> {
     ///
     /// # Safety
     ///
-    /// No other thread writes the same row.
+    /// No other thread may write the same row.
     pub(crate) unsafe fn write(&self, row: usize, values: &[T]) {
         assert!(row < self.count && values.len() == self.width, "a row of the buffer");
         let to = self.start.get().wrapping_add(row * self.width);
-        // SAFETY: the row lies within the buffer, which nobody else has while
-        // this exists, and the caller promises the rest.
+        // SAFETY: the row is within the buffer, which is borrowed mutably while
+        // this exists, and the caller guarantees the rest.
         unsafe { to.copy_from_nonoverlapping(values.as_ptr(), self.width) };
     }
 }
 
-/// As [`for_each_chunk`], for two outputs that are cut into equally many
-/// chunks; `cost` is the number of elementary steps per element of `first`.
+/// Like [`for_each_chunk`], for two outputs that are split into the same number
+/// of chunks; `cost` is the number of elementary steps per element of `first`.
 pub fn for_each_chunk_pair<A: Send, B: Send>(
     (first, first_length): (&mut [A], usize),
     (second, second_length): (&mut [B], usize),
@@ -113,34 +114,34 @@ pub fn for_each_chunk_pair<A: Send, B: Send>(
     });
 }
 
-/// Whether `elements` that cost `cost` steps each are worth more than one
-/// thread.
+/// Whether several threads save time for `elements` that cost `cost` steps
+/// each.
 pub fn pays(elements: usize, cost: usize) -> bool {
     elements.saturating_mul(cost) >= WORTH_A_THREAD && num_threads() > 1
 }
 
-/// A cost that decides whether to work in parallel.
+/// A cost with which the work runs in parallel or not.
 fn cost_of(parallel: bool) -> usize {
     if parallel { WORTH_A_THREAD } else { 0 }
 }
 
-/// How many rows of `row_cost` steps make up one grain.
+/// The number of rows of `row_cost` steps that make up one grain.
 pub fn rows_per_chunk(row_cost: usize) -> usize {
     (GRAIN / row_cost.max(1)).max(1)
 }
 
-/// Calls `work(index)` for every index below `count`, in parallel when the
-/// whole costs enough steps, and collects the results in order.
+/// Calls `work(index)` for every index below `count`, in parallel if the total
+/// number of steps is large enough, and collects the results in order.
 pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
     for_each_chunk(&mut results, 1, cost, |index, slot| slot[0] = Some(work(index)));
     results.into_iter().map(|result| result.expect("every chunk was worked on")).collect()
 }
 
-/// Calls `work(place, chunk)` for consecutive chunks of `out`, which begin at
-/// that place and all cost about the same per element. The first tells by its
-/// time whether the others are worth another thread, so that no one has to know
-/// the cost of a function; what is computed does not depend on it.
+/// Calls `work(begin, chunk)` for consecutive chunks of `out`, which begin at
+/// index `begin` and cost about the same per element. The time of the first
+/// chunk decides whether several threads process the others, so that the cost
+/// of a function need not be known. The results do not depend on this.
 pub(crate) fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
     let work = |index: usize, chunk: &mut [T]| work(index * MAP_CHUNK, chunk);
     if out.len() < 2 * MAP_CHUNK || num_threads() < 2 {
@@ -156,9 +157,10 @@ pub(crate) fn for_each_equal_chunk<T: Send>(out: &mut [T], work: impl Fn(usize, 
 
 /// Fills `out` with `f` of the elements of `x`, in parallel and vectorised.
 ///
-/// Each loop has a copy of `f`: what it holds is then in registers. Behind a
-/// reference it would have to be read again after every store, which might have
-/// changed it, and a read under a condition keeps a loop from being vectorised.
+/// Each loop has its own copy of `f`, so that the values in it stay in
+/// registers. Behind a reference, they would have to be read again after every
+/// store, which might have changed them, and a conditional read prevents
+/// vectorisation.
 pub(crate) fn map_slice<A: Element, B: Element>(
     x: &[A],
     out: &mut [B],
@@ -177,8 +179,8 @@ pub(crate) fn map_slice<A: Element, B: Element>(
     });
 }
 
-/// Replaces each element of `values` by `f` of it and those of `x` and `y` at
-/// its place, in parallel and vectorised as [`map_slice`] does.
+/// Replaces each element of `values` by `f` of it and the elements of `x` and
+/// `y` at the same index, in parallel and vectorised like [`map_slice`].
 pub(crate) fn update_slice<T: Element>(
     values: &mut [T],
     [x, y]: [&[T]; 2],
@@ -197,7 +199,8 @@ pub(crate) fn update_slice<T: Element>(
     });
 }
 
-/// Elements of a chunk of a map. Few, since the first chunk is computed alone.
+/// The number of elements in a chunk of a map. It is small, because the first
+/// chunk is computed by one thread.
 const MAP_CHUNK: usize = 2 * 1024;
-/// Work that is worth another thread.
+/// The time of the work for which another thread saves time.
 const SAVES_TIME: Duration = Duration::from_micros(4);

@@ -1,5 +1,5 @@
-//! Moving elements between places: rows of an axis by a list of indices, and
-//! single elements by strides.
+//! Moving elements in memory: rows of an axis by a list of indices, and single
+//! elements by strides.
 
 use smallvec::SmallVec;
 
@@ -9,7 +9,7 @@ use crate::element::{Element, Number};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// In a list of indices: no row at all.
+/// In a list of indices: no row.
 pub(crate) const NOWHERE: usize = usize::MAX;
 
 /// An axis of an array in row-major order.
@@ -17,7 +17,7 @@ pub(crate) const NOWHERE: usize = usize::MAX;
 pub(crate) struct Rows {
     /// Elements along the axis.
     pub(crate) extent: usize,
-    /// Elements of a row: of all the axes that follow.
+    /// Elements in a row, that is, in all axes that follow.
     pub(crate) length: usize,
 }
 
@@ -26,14 +26,14 @@ impl Rows {
         Self { extent: shape[axis], length: shape[axis + 1..].iter().product() }
     }
 
-    /// Elements of all rows of the axis.
+    /// Elements in all rows of the axis.
     pub(crate) fn block(&self) -> usize {
         self.extent * self.length
     }
 }
 
-/// The rows of an axis that `indices` names, in that order; `fill` where it
-/// says [`NOWHERE`].
+/// Copies the rows of an axis given by `indices`, in this order; `fill` where
+/// an index is [`NOWHERE`].
 pub(crate) fn take_rows<T: Element>(
     x: &Tensor<T>,
     axis: usize,
@@ -60,9 +60,9 @@ pub(crate) fn take_rows<T: Element>(
     })
 }
 
-/// Adds each row of `source` to the row of `out`, of this shape, that
-/// `indices` names; those that go [`NOWHERE`] are left out. In order, so that
-/// the sum of several has the same bits every time.
+/// Adds each row of `source` to the row of `out`, of this shape, given by
+/// `indices`; rows with the index [`NOWHERE`] are left out. The additions are
+/// in order, so that sums of several rows always have the same bits.
 pub(crate) fn add_rows<T: Number>(
     out: &mut [T],
     shape: &Shape,
@@ -91,62 +91,64 @@ pub(crate) fn add_rows<T: Number>(
     });
 }
 
-/// The places in memory of a strided array's elements, in row-major order.
+/// The offsets in memory of the elements of a strided array, in row-major
+/// order.
 pub(crate) struct Places {
     axes: SmallVec<[(usize, isize); 4]>,
     coordinates: SmallVec<[usize; 4]>,
-    place: isize,
+    offset: isize,
     left: usize,
 }
 
 impl Places {
-    /// The places for a shape, with the first element at `start`.
+    /// The offsets for a shape, with the first element at `start`.
     pub(crate) fn new(shape: &Shape, strides: &[isize], start: usize) -> Self {
         Self {
             axes: shape.iter().copied().zip(strides.iter().copied()).collect(),
             coordinates: SmallVec::from_elem(0, shape.len()),
-            place: start as isize,
+            offset: start as isize,
             left: shape.elements(),
         }
     }
 
-    /// The places of a tensor's elements.
+    /// The offsets of a tensor's elements.
     pub(crate) fn of<T: Element>(x: &Tensor<T>) -> Self {
         Self::new(x.shape(), &x.strides(), x.storage().1)
     }
 
-    /// The places of a tensor's runs of elements that lie `step` apart in memory
-    /// (1: one behind the other; 0: all in one place), and how many elements a
-    /// run has.
+    /// The offsets of a tensor's runs of elements, which are `step` apart in
+    /// memory (1: consecutive; 0: the same element), and the number of elements
+    /// in a run.
     fn of_runs<T: Element>(x: &Tensor<T>, step: isize) -> (Self, usize) {
-        let mut places = Self::of(x);
+        let mut offsets = Self::of(x);
         let mut run = 1;
         let belongs = |(extent, stride), run| extent == 1 || stride == step * run as isize;
-        while let Some(&(extent, _)) = places.axes.last().filter(|&&axis| belongs(axis, run)) {
+        while let Some(&(extent, _)) = offsets.axes.last().filter(|&&axis| belongs(axis, run)) {
             run *= extent;
-            places.axes.pop();
-            places.coordinates.pop();
+            offsets.axes.pop();
+            offsets.coordinates.pop();
         }
         let run = run.max(1);
-        places.left /= run;
-        (places, run)
+        offsets.left /= run;
+        (offsets, run)
     }
 
-    /// The places from the one with this index on.
+    /// The offsets from the element with this index on.
     fn from(&self, index: usize) -> Self {
-        let mut places = Self {
+        let mut offsets = Self {
             axes: self.axes.clone(),
             coordinates: self.coordinates.clone(),
             left: self.left - index,
-            place: self.place,
+            offset: self.offset,
         };
         let mut rest = index;
-        for (&(extent, stride), coordinate) in self.axes.iter().zip(&mut places.coordinates).rev() {
+        for (&(extent, stride), coordinate) in self.axes.iter().zip(&mut offsets.coordinates).rev()
+        {
             *coordinate = rest % extent;
             rest /= extent;
-            places.place += stride * *coordinate as isize;
+            offsets.offset += stride * *coordinate as isize;
         }
-        places
+        offsets
     }
 }
 
@@ -156,24 +158,24 @@ impl Iterator for Places {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
-        let place = self.place as usize;
+        let offset = self.offset as usize;
         for (&(extent, stride), coordinate) in self.axes.iter().zip(&mut self.coordinates).rev() {
             *coordinate += 1;
-            self.place += stride;
+            self.offset += stride;
             if *coordinate < extent {
                 break;
             }
-            self.place -= stride * extent as isize;
+            self.offset -= stride * extent as isize;
             *coordinate = 0;
         }
-        Some(place)
+        Some(offset)
     }
 }
 
-/// Fewest elements that lie together which are copied as a row.
+/// The fewest consecutive elements that are copied as a row.
 const MIN_RUN: usize = 8;
-/// Rows and columns of the squares in which a matrix is transposed, so that
-/// what is read and what is written stays in the first-level cache.
+/// The size of the squares in which a matrix is transposed, so that source and
+/// destination stay in the first-level cache.
 const SQUARE: usize = 16;
 
 /// Writes the elements to `out` in row-major order.
@@ -187,42 +189,42 @@ pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
         if run >= MIN_RUN {
             let together = rows_per_chunk(run);
             for_each_chunk(out, together * run, 1, |chunk, out| {
-                for (out, place) in out.chunks_exact_mut(run).zip(runs.from(chunk * together)) {
+                for (out, offset) in out.chunks_exact_mut(run).zip(runs.from(chunk * together)) {
                     match step {
-                        0 => out.fill(memory[place]),
-                        _ => out.copy_from_slice(&memory[place..][..run]),
+                        0 => out.fill(memory[offset]),
+                        _ => out.copy_from_slice(&memory[offset..][..run]),
                     }
                 }
             });
             return;
         }
     }
-    // Parts along the first axis that has some.
+    // Parts along the first axis with more than one index.
     let all = Places::of(x).axes;
     let axis = all.iter().position(|&(extent, _)| extent > 1).unwrap_or(0);
     let length: usize = all.iter().skip(axis + 1).map(|&(extent, _)| extent).product();
-    // In whole squares, where these have their rows along this axis.
+    // In whole squares, if their rows are along this axis.
     let square = if closest(&all) == Some(axis) { SQUARE } else { 1 };
     let rows = rows_per_chunk(length).next_multiple_of(square);
     for_each_chunk(out, rows * length, 1, |chunk, out| {
         let mut axes = all.clone();
-        let mut place = x.storage().1 as isize;
+        let mut offset = x.storage().1 as isize;
         if let Some((extent, stride)) = axes.get_mut(axis) {
             *extent = out.len() / length;
-            place += *stride * (chunk * rows) as isize;
+            offset += *stride * (chunk * rows) as isize;
         }
-        copy_squares(memory, place, &axes, out);
+        copy_squares(memory, offset, &axes, out);
     });
 }
 
-/// The axis before the last along which elements lie closest.
+/// The axis before the last with the smallest stride.
 fn closest(axes: &[(usize, isize)]) -> Option<usize> {
     let (_, before) = axes.split_last()?;
     (0..before.len()).min_by_key(|&i| (before[i].0 == 1, before[i].1.unsigned_abs()))
 }
 
-/// Writes the elements at the places of some axes to `out` in order, by
-/// squares of the last axis and the one along which they lie closest.
+/// Writes the elements of some axes to `out` in order, by squares of the last
+/// axis and the axis with the smallest stride.
 fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], out: &mut [T]) {
     let Some((&(columns, column), before)) = axes.split_last() else {
         out[0] = memory[start as usize];
@@ -230,7 +232,7 @@ fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], ou
     };
     let closest = closest(axes);
     let (rows, row) = closest.map_or((1, 0), |i| before[i]);
-    // Where the other axes lead, before and after.
+    // The strides of the other axes, before and after.
     let mut step = out.len() as isize;
     let steps = axes.iter().map(|&(extent, _)| {
         step /= extent as isize;
@@ -239,10 +241,10 @@ fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], ou
     let steps: SmallVec<[isize; 4]> = steps.collect();
     let others = || (0..before.len()).filter(|&i| Some(i) != closest);
     let shape: Shape = others().map(|i| before[i].0).collect::<Vec<_>>().into();
-    let places = |start: isize, stride: &dyn Fn(usize) -> isize| {
+    let offsets = |start: isize, stride: &dyn Fn(usize) -> isize| {
         Places::new(&shape, &others().map(stride).collect::<SmallVec<[_; 4]>>(), start as usize)
     };
-    let (from, to) = (places(start, &|i| before[i].1), places(0, &|i| steps[i]));
+    let (from, to) = (offsets(start, &|i| before[i].1), offsets(0, &|i| steps[i]));
     let to_row = closest.map_or(0, |i| steps[i] as usize);
     for (from, to) in from.zip(to) {
         for i_square in (0..rows).step_by(SQUARE) {
@@ -250,10 +252,10 @@ fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], ou
                 let length = SQUARE.min(columns - j_square);
                 for i in i_square..rows.min(i_square + SQUARE) {
                     let out = &mut out[to + i * to_row + j_square..][..length];
-                    let mut place = from as isize + i as isize * row + j_square as isize * column;
+                    let mut offset = from as isize + i as isize * row + j_square as isize * column;
                     for out in out {
-                        *out = memory[place as usize];
-                        place += column;
+                        *out = memory[offset as usize];
+                        offset += column;
                     }
                 }
             }
@@ -261,8 +263,8 @@ fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], ou
     }
 }
 
-/// Zeros of this shape, with the elements of `values` added where `view`
-/// shows them: the gradient of a view.
+/// Zeros of this shape, to which `values` are added at the elements that `view`
+/// selects: the gradient of a view.
 pub(crate) fn add_through<T: Number>(
     shape: &Shape,
     values: &Tensor<T>,
@@ -273,21 +275,21 @@ pub(crate) fn add_through<T: Number>(
     sum
 }
 
-/// Adds `values` to a row-major tensor where `view` shows its elements.
+/// Adds `values` to the elements of a row-major tensor that `view` selects.
 pub(crate) fn add_to_view<T: Number>(
     sum: &mut Tensor<T>,
     values: &Tensor<T>,
     view: impl FnOnce(&Tensor<T>) -> Tensor<T>,
 ) {
-    let (places, run) = Places::of_runs(&view(sum), 1);
+    let (offsets, run) = Places::of_runs(&view(sum), 1);
     let first = sum.storage().1;
     values.with_slice(|values| {
         let sum = sum.make_mut();
         simd::dispatch(
             #[inline(always)]
             || {
-                for (place, values) in places.zip(values.chunks_exact(run)) {
-                    for (sum, &value) in sum[place - first..].iter_mut().zip(values) {
+                for (offset, values) in offsets.zip(values.chunks_exact(run)) {
+                    for (sum, &value) in sum[offset - first..].iter_mut().zip(values) {
                         *sum += value;
                     }
                 }
@@ -301,11 +303,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_follow_the_strides() {
+    fn offsets_follow_the_strides() {
         let x = Tensor::<i64>::arange(24).reshape([2, 3, 4]).unwrap();
         let y = x.permute(&[2, 0, 1]).unwrap().slice(0, 3, None, -2).unwrap();
         let (memory, _) = y.storage();
-        let found: Vec<i64> = Places::of(&y).map(|place| memory[place]).collect();
+        let found: Vec<i64> = Places::of(&y).map(|offset| memory[offset]).collect();
         assert_eq!(found, y.to_vec());
         assert_eq!(Places::of(&Tensor::<f32>::zeros([3, 0])).count(), 0);
         assert_eq!(Places::of(&Tensor::scalar(1.0)).collect::<Vec<_>>(), [0]);
@@ -325,7 +327,7 @@ mod tests {
                 x.slice(2, 40, Some(3), -3).unwrap().permute(&axes).unwrap(),
             ] {
                 let (memory, _) = view.storage();
-                let expected: Vec<i64> = Places::of(&view).map(|place| memory[place]).collect();
+                let expected: Vec<i64> = Places::of(&view).map(|offset| memory[offset]).collect();
                 let mut found = vec![0; expected.len()];
                 copy_in_order(&view, &mut found);
                 assert!(found == expected, "{axes:?} {:?}", view.shape());
@@ -334,7 +336,7 @@ mod tests {
         let row = Tensor::<i64>::arange(9);
         let (rows, column) = (row.expand(&[1000, 7, 9]), row.reshape([9, 1, 1]));
         let columns = column.unwrap().expand(&[9, 700, 90]);
-        for (repeated, place) in [
+        for (repeated, offset) in [
             (rows, (|i| i % 9) as fn(usize) -> usize),
             (columns, |i| i / 63_000),
             (Tensor::scalar(0).expand(&[300, 1, 200]), |_| 0),
@@ -342,7 +344,7 @@ mod tests {
             let repeated = repeated.unwrap();
             let mut found = vec![-1; repeated.len()];
             copy_in_order(&repeated, &mut found);
-            assert!(found.iter().enumerate().all(|(i, &x)| x == place(i) as i64));
+            assert!(found.iter().enumerate().all(|(i, &x)| x == offset(i) as i64));
         }
     }
 

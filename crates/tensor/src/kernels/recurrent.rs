@@ -1,14 +1,13 @@
-//! Recurrent cells, and the loop over their steps, forwards and backwards.
+//! The loop over the steps of recurrent cells, forward and backward.
 //!
-//! The samples of a batch do not meet in a recurrent layer, so it is cut into
-//! groups of samples that run through all steps for themselves, on any thread.
-//! Only where the weight is so large that each thread should keep its part of
-//! it in its cache, all samples take each step together. Buffers hold group
-//! after group, in each step after step, in each sample after sample;
-//! `Extents::arrange` brings a sequence into that order. In it the products
-//! with the input and the gradients of the weights are one product each over
-//! all samples and steps. Only the product of the state with the recurrent
-//! weight is done step by step.
+//! The samples of a batch are independent in a recurrent layer, so the batch is
+//! split into groups of samples. Each group runs through all steps on any
+//! thread. Only if the weight is so large that each thread should keep a part
+//! of it in its cache, all samples take each step together. Buffers are ordered
+//! by group, then by step, then by sample; `Extents::arrange` brings a sequence
+//! into this order. The products with the input and the gradients of the
+//! weights are then one product each over all samples and steps. Only the
+//! product of the state with the recurrent weight is computed step by step.
 
 mod cells;
 
@@ -21,44 +20,44 @@ use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
 use crate::element::{Element, Float};
 
-/// Fewest and most samples of a group: enough rows for a matrix product to be
-/// efficient.
+/// The fewest and most samples in a group: enough rows for an efficient matrix
+/// product.
 const GROUP: [usize; 2] = [4, 16];
-/// About how many elementary steps a number of the gates costs, beside the
-/// products.
+/// The approximate number of elementary steps for an element of the gates, in
+/// addition to the products.
 const CELL_COST: usize = 12;
 
-/// The sizes of one call, and which steps count.
+/// The sizes of one call, and the lengths of the samples.
 #[derive(Clone, Copy)]
 pub(crate) struct Extents<'a> {
-    /// Steps.
+    /// The number of steps.
     pub(crate) length: usize,
-    /// Samples.
+    /// The number of samples.
     pub(crate) batch: usize,
     /// The width of the state.
     pub(crate) hidden: usize,
-    /// Samples of a group.
+    /// The number of samples in a group.
     pub(crate) group: usize,
-    /// How many steps of each sample count; all when not given.
+    /// The number of steps of each sample; all steps if not given.
     pub(crate) lengths: Option<&'a [usize]>,
-    /// Whether the last step comes first.
+    /// Whether the last step is processed first.
     pub(crate) reverse: bool,
 }
 
-/// The buffers of one call in the order of the groups, each `length · batch`
-/// rows long.
+/// The buffers of one call in the order of the groups, each with `length ·
+/// batch` rows.
 pub(crate) struct Buffers<'a, T> {
-    /// The input product; then the activated gates.
+    /// The input product, which is replaced by the activated gates.
     pub(crate) gates: &'a mut [T],
-    /// What else the gradient needs.
+    /// Other values that the gradient needs.
     pub(crate) extra: &'a mut [T],
     /// The states before each step.
     pub(crate) previous: &'a mut [T],
-    /// The outputs; 0 where a sample has ended.
+    /// The outputs; 0 after the end of a sample.
     pub(crate) outputs: &'a mut [T],
 }
 
-/// Where a group's samples begin, and the same buffers' parts that belong to it.
+/// The first sample of a group, and its parts of the buffers.
 struct Group<'a, T> {
     first: usize,
     state: &'a mut [T],
@@ -76,9 +75,9 @@ fn groups<T>(buffer: &mut [T], per_group: usize) -> impl Iterator<Item = &mut [T
     })
 }
 
-/// Samples of a group for a recurrent weight of so many elements. Since the
-/// gradients of the weights are sums in the order of the groups, it depends on
-/// the problem alone.
+/// The number of samples in a group, for a recurrent weight with this many
+/// elements. The gradients of the weights are summed in the order of the
+/// groups, so it depends only on the problem.
 pub(crate) fn group(batch: usize, weight: usize) -> usize {
     let [fewest, most] = GROUP;
     if weight > CACHED {
@@ -87,17 +86,17 @@ pub(crate) fn group(batch: usize, weight: usize) -> usize {
     batch.div_ceil(4).clamp(fewest, most)
 }
 
-/// A recurrent weight, which every step multiplies by.
+/// A recurrent weight, by which every step multiplies.
 struct Weight<'a, T: Float> {
-    /// Rows and columns.
+    /// The numbers of rows and columns.
     size: [usize; 2],
     matrix: &'a [T],
     panels: Panels<T>,
 }
 
 impl<T: Float> Weight<'_, T> {
-    /// `c = a · weight`, plus something, for so many rows of A and C, which come
-    /// with the elements from one row to the next.
+    /// `c = a · weight`, plus the term `plus`, for this many rows of A and C,
+    /// which are given with the distance between rows.
     fn multiply(
         &self,
         m: usize,
@@ -113,9 +112,10 @@ impl<T: Float> Weight<'_, T> {
 }
 
 impl Extents<'_> {
-    /// A weight for all steps. Its rows are often a power of two apart, so those
-    /// of a few columns compete for the same cache lines, unless panels hold
-    /// them. Of very few samples the kernels read more columns at once.
+    /// A weight for all steps. The distance of its rows is often a power of
+    /// two, so the rows of a few columns compete for the same cache lines
+    /// unless panels hold them. For very few samples, the kernels read more
+    /// columns at once.
     fn weight<'a, T: Float>(&self, size: [usize; 2], matrix: &'a [T]) -> Weight<'a, T> {
         let pays = self.batch >= GROUP[0] && self.length > 1;
         let panels = match pays {
@@ -125,41 +125,41 @@ impl Extents<'_> {
         Weight { size, matrix, panels }
     }
 
-    /// Rows of all samples and steps.
+    /// The number of rows for all samples and steps.
     pub(crate) fn rows(&self) -> usize {
         self.length * self.batch
     }
 
-    /// Whether the order of the groups is that of the steps, too.
+    /// Whether the order of the groups is the same as the order of the steps.
     pub(crate) fn is_one_group(&self) -> bool {
         self.batch <= self.group
     }
 
-    /// Copies rows of `width` from the order of the steps to that of the
-    /// groups, or `back`.
+    /// Copies rows of length `width` from the order of the steps to that of the
+    /// groups or, with `back`, in the other direction.
     pub(crate) fn arrange<T: Element>(&self, from: &[T], to: &mut [T], width: usize, back: bool) {
         let Self { length, batch, group, .. } = *self;
-        // Where the rows of a group at a step lie, in either order.
-        let place = |step: usize, first: usize| {
+        // The ranges of the rows of a group at a step, in both orders.
+        let rows_at = |step: usize, first: usize| {
             let count = group.min(batch - first);
             let [steps, groups] = [step * batch + first, first * length + step * count];
             let [from, to] = if back { [groups, steps] } else { [steps, groups] };
             (from * width, to * width, count * width)
         };
-        // A chunk is what lies together in `to`: a step, or a group.
+        // A chunk is contiguous in `to`: a step, or a group.
         let chunk = if back { batch } else { length * group } * width;
         for_each_chunk(to, chunk, 1, |index, to| {
             let mut copy = |(source, target, count): (usize, usize, usize)| {
                 to[target - index * chunk..][..count].copy_from_slice(&from[source..][..count]);
             };
             match back {
-                true => (0..batch).step_by(group).for_each(|first| copy(place(index, first))),
-                false => (0..length).for_each(|step| copy(place(step, index * group))),
+                true => (0..batch).step_by(group).for_each(|first| copy(rows_at(index, first))),
+                false => (0..length).for_each(|step| copy(rows_at(step, index * group))),
             }
         });
     }
 
-    /// The steps in the order in which they are taken.
+    /// The steps in the order of processing.
     fn steps(&self) -> impl DoubleEndedIterator<Item = usize> {
         let (length, reverse) = (self.length, self.reverse);
         (0..length).map(move |step| if reverse { length - 1 - step } else { step })
@@ -169,21 +169,21 @@ impl Extents<'_> {
         self.lengths.is_none_or(|lengths| step < lengths[sample])
     }
 
-    /// Elementary steps for one sample.
+    /// The elementary steps for one sample.
     fn cost<C: Cell>(&self) -> usize {
         self.length * self.hidden * C::GATES * (self.hidden + 16)
     }
 
-    /// Elementary steps for the cell of one sample at one step, and how many
-    /// samples a thread takes at a time.
+    /// The elementary steps for the cell of one sample at one step, and the
+    /// number of samples in a thread's chunk.
     fn cell_cost<C: Cell>(&self) -> [usize; 2] {
         let cost = C::GATES * self.hidden * CELL_COST;
         [cost, rows_per_chunk(cost)]
     }
 
-    /// Runs all steps. `weight` is the recurrent weight, transposed: `hidden`
-    /// rows of as many columns as gates; `state` holds the first states and
-    /// then the last ones.
+    /// Runs all steps. `weight` is the transposed recurrent weight, with
+    /// `hidden` rows and a column for each element of the gates. `state` has
+    /// the initial states, which are replaced by the final ones.
     pub(crate) fn forward<C: Cell, T: Float>(
         &self,
         cell: &C,
@@ -232,10 +232,10 @@ impl Extents<'_> {
             let plus = bias.map_or(Plus::Nothing, Plus::Row);
             weight.multiply(rows, (state, states), (&mut recurrent, gates), plus);
             buffers.previous[step * rows * states..][..rows * states].copy_from_slice(state);
-            let place = step * rows;
-            let each = groups(&mut buffers.gates[place * gates..][..rows * gates], per * gates)
-                .zip(groups(&mut buffers.extra[place * extra..][..rows * extra], per * extra))
-                .zip(groups(&mut buffers.outputs[place * h..][..rows * h], per * h));
+            let begin = step * rows;
+            let each = groups(&mut buffers.gates[begin * gates..][..rows * gates], per * gates)
+                .zip(groups(&mut buffers.extra[begin * extra..][..rows * extra], per * extra))
+                .zip(groups(&mut buffers.outputs[begin * h..][..rows * h], per * h));
             let states_each = state.chunks_mut(per * states).zip(recurrent.chunks(per * gates));
             let mut work: SmallVec<[_; 4]> = states_each.zip(each).collect();
             for_each_chunk(&mut work, 1, per * cost, |index, work| {
@@ -266,11 +266,12 @@ impl Extents<'_> {
         }
     }
 
-    /// The gradients of all steps. `weight` is the recurrent weight, as many
-    /// rows as gates; `state` holds the gradients of the last states and then
-    /// those of the first ones; `outputs` those of the outputs. `input` and
-    /// `recurrent` receive the gradients of the two products, `recurrent` only
-    /// where the cell splits them.
+    /// Computes the gradients of all steps. `weight` is the recurrent weight,
+    /// with a row for each element of the gates. `state` has the gradients of
+    /// the final states, which are replaced by those of the initial ones;
+    /// `outputs` has those of the outputs. The gradients of the two products
+    /// are written to `input` and `recurrent`, the latter only if the cell
+    /// separates them.
     pub(crate) fn backward<C: Cell, T: Float>(
         &self,
         cell: &C,
@@ -318,9 +319,9 @@ impl Extents<'_> {
         let rows = state.len() / states;
         let [cost, per] = self.cell_cost::<C>();
         for step in self.steps().rev() {
-            let place = step * rows;
-            let each = groups(&mut input[place * gates..][..rows * gates], per * gates)
-                .zip(groups(&mut recurrent[place * split..][..rows * split], per * split));
+            let begin = step * rows;
+            let each = groups(&mut input[begin * gates..][..rows * gates], per * gates)
+                .zip(groups(&mut recurrent[begin * split..][..rows * split], per * split));
             let mut work: SmallVec<[_; 4]> = state.chunks_mut(per * states).zip(each).collect();
             for_each_chunk(&mut work, 1, per * cost, |index, work| {
                 let (state, (input, recurrent)) = &mut work[0];
@@ -336,16 +337,17 @@ impl Extents<'_> {
                                 recurrent.fill(T::ZERO);
                                 continue;
                             }
-                            let place = place + first_row + row;
+                            let position = begin + first_row + row;
                             let state = &mut state[row * states..][..states];
-                            for (state, &output) in state.iter_mut().zip(&outputs[place * h..][..h])
+                            for (state, &output) in
+                                state.iter_mut().zip(&outputs[position * h..][..h])
                             {
                                 *state += output;
                             }
                             let kept = Kept {
-                                gates: &kept.gates[place * gates..][..gates],
-                                extra: &kept.extra[place * extra..][..extra],
-                                previous: &kept.previous[place * states..][..states],
+                                gates: &kept.gates[position * gates..][..gates],
+                                extra: &kept.extra[position * extra..][..extra],
+                                previous: &kept.previous[position * states..][..states],
                             };
                             cell.backward(h, kept, state, input, recurrent);
                         }

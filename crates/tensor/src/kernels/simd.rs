@@ -1,27 +1,28 @@
-//! SIMD chosen at run time.
+//! Selection of SIMD instruction sets at run time.
 //!
-//! Kernels are ordinary loops over slices. [`dispatch`] compiles the closure
-//! it is given once per instruction set and calls the widest that the CPU
-//! has, so that the compiler's vectoriser can use registers which the build's
-//! baseline does not have. Multiplications and additions are never contracted,
+//! Kernels are ordinary loops over slices. [`dispatch`] compiles its closure
+//! once for each instruction set and calls the widest version that the CPU
+//! supports, so that the compiler's vectoriser can use registers beyond the
+//! baseline of the build. Multiplications and additions are never contracted,
 //! so the result does not depend on the instruction set.
 //!
-//! Only what is inlined into the closure is compiled for the wider registers.
-//! Mark closures and functions in it `#[inline(always)]`, and write `for` loops:
-//! an adapter such as `for_each` is a function of the standard library, which
-//! the compiler inlines or not, and a loop left outside has the baseline's.
+//! Only code that is inlined into the closure is compiled for the wider
+//! registers. Mark closures and functions in it `#[inline(always)]`, and write
+//! `for` loops: an adapter such as `for_each` is a function of the standard
+//! library, which the compiler may not inline, and a loop that is not inlined
+//! uses the baseline.
 //!
-//! The environment variable `DENDRA_SIMD` limits what is used to `avx512`, `avx2`
-//! or `portable` (the build's baseline), so that one machine can test and
-//! measure all of them.
+//! The environment variable `DENDRA_SIMD` limits the instruction set to
+//! `avx512`, `avx2` or `portable` (the baseline of the build), so that one
+//! machine can test and measure all of them.
 
 use std::env;
 use std::sync::OnceLock;
 
-/// The variable that limits the instruction set when the program starts.
+/// The environment variable that limits the instruction set, read at the start.
 const VARIABLE: &str = "DENDRA_SIMD";
 
-/// An instruction set that kernels are compiled for, in rising order.
+/// An instruction set for which kernels are compiled, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum InstructionSet {
     Portable,
@@ -36,15 +37,15 @@ const NAMES: [(&str, InstructionSet); 3] = [
 ];
 
 /// The widest instruction set that this CPU has and the variable allows. It is
-/// found out once.
+/// determined once.
 #[inline]
 fn instruction_set() -> InstructionSet {
     static FOUND: OnceLock<InstructionSet> = OnceLock::new();
     *FOUND.get_or_init(|| detected().min(limit()))
 }
 
-/// What the CPU has. Kernels for AVX-512 use parts F, BW, DQ and VL, those for
-/// AVX2 fused multiplication and addition too.
+/// The instruction set of the CPU. Kernels for AVX-512 use the parts F, BW, DQ
+/// and VL; those for AVX2 use FMA too.
 fn detected() -> InstructionSet {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -57,7 +58,7 @@ fn detected() -> InstructionSet {
     InstructionSet::Portable
 }
 
-/// What the environment variable allows.
+/// The limit from the environment variable.
 fn limit() -> InstructionSet {
     let Ok(text) = env::var(VARIABLE) else { return InstructionSet::Avx512 };
     parsed(&text).unwrap_or_else(|| {
@@ -98,22 +99,21 @@ pub fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
 
-/// Asks for the cache lines of a slice, to have them in the second-level cache
-/// when they are read.
+/// Prefetches the cache lines of a slice into the second-level cache.
 #[inline]
 pub(crate) fn prefetch<T>(slice: &[T]) {
     #[cfg(target_arch = "x86_64")]
     for line in slice.chunks((64 / size_of::<T>()).max(1)) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: it has no effect but on the caches, and every x86-64 CPU has
-        // it.
+        // SAFETY: a prefetch affects only the caches, and every x86-64 CPU
+        // supports it.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = slice;
 }
 
-/// Whether kernels for AVX-512 may run; AVX2 and FMA come with it.
+/// Whether kernels for AVX-512 may run. AVX2 and FMA are then available, too.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn has_avx512() -> bool {
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(["AVX2", "sse", ""].map(parsed), [None; 3]);
     }
 
-    /// What the next test runs with the variable set.
+    /// The test that the next one runs with the variable set.
     #[test]
     fn no_more_than_the_variable_allows_is_used() {
         assert!(instruction_set() <= limit() && instruction_set() <= detected());

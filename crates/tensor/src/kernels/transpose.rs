@@ -1,4 +1,4 @@
-//! Transposing a matrix, a square of registers at a time.
+//! Transposition of a matrix, by squares in registers.
 
 use super::matrices::fits;
 use super::vector::{Kernel, Vector};
@@ -9,16 +9,16 @@ use crate::element::Float;
 pub(crate) struct Transpose<'a, T> {
     /// The matrix, from its first element on.
     pub(crate) from: &'a [T],
-    /// Elements from one of its rows to the next.
+    /// The distance in elements between rows of the matrix.
     pub(crate) from_step: usize,
-    /// Its rows and columns.
+    /// The numbers of rows and columns of the matrix.
     pub(crate) size: [usize; 2],
-    /// Where the result goes.
+    /// The result.
     pub(crate) to: &'a mut [T],
-    /// Elements from one row of the result to the next.
+    /// The distance in elements between rows of the result.
     pub(crate) to_step: usize,
-    /// Elements that are written in each row of the result, not fewer than the
-    /// matrix has rows; the further ones are 0.
+    /// The number of elements that are written in each row of the result, at
+    /// least the number of rows of the matrix; the additional ones are 0.
     pub(crate) width: usize,
 }
 
@@ -37,7 +37,8 @@ impl<T: Float> Kernel<T> for Transpose<'_, T> {
 }
 
 impl<T: Float> Transpose<'_, T> {
-    /// All squares of `LANES` rows and columns, or what is there of them.
+    /// Transposes all squares of `LANES` rows and columns, and the incomplete
+    /// ones.
     #[inline(always)]
     fn squares<V: Vector<T>, const LANES: usize>(self) {
         let Self { from, from_step, size: [all_rows, all_columns], to, to_step, width } = self;
@@ -51,8 +52,9 @@ impl<T: Float> Transpose<'_, T> {
                 let line = |i: usize| (row + i) * from_step + column;
                 if rows == LANES && columns == LANES {
                     for (i, slot) in square.iter_mut().enumerate() {
-                        // SAFETY: the whole square lies in the matrix, which
-                        // fits the slice, as was asserted.
+                        // SAFETY: the whole square is within the matrix, and
+                        // the assertion has checked that the matrix is within
+                        // the slice.
                         *slot = V::load(unsafe { from.get_unchecked(line(i)..line(i) + LANES) });
                     }
                 } else {
@@ -63,7 +65,7 @@ impl<T: Float> Transpose<'_, T> {
                     }
                 }
                 // Each round of zipping the halves of the square moves one bit
-                // of the row's number into the column's.
+                // of the row index into the column index.
                 let mut distance = 1;
                 while distance < LANES {
                     let previous = square;
@@ -74,18 +76,19 @@ impl<T: Float> Transpose<'_, T> {
                     }
                     distance *= 2;
                 }
-                let place = |j: usize| (column + j) * to_step + row;
+                let offset = |j: usize| (column + j) * to_step + row;
                 if wide >= LANES && columns == LANES {
                     for (j, value) in square.into_iter().enumerate() {
-                        let place = place(j);
-                        // SAFETY: so many elements of each row of the result
-                        // are written, which was asserted to fit the slice.
-                        value.store(unsafe { to.get_unchecked_mut(place..place + LANES) });
+                        let offset = offset(j);
+                        // SAFETY: this many elements are written in each row of
+                        // the result, and the assertion has checked that they
+                        // are within the slice.
+                        value.store(unsafe { to.get_unchecked_mut(offset..offset + LANES) });
                     }
                 } else {
                     for (j, value) in square.into_iter().enumerate() {
                         if j < columns {
-                            value.store_part(&mut to[place(j)..][..wide.min(LANES)]);
+                            value.store_part(&mut to[offset(j)..][..wide.min(LANES)]);
                         }
                     }
                 }
@@ -99,7 +102,8 @@ mod tests {
     use super::*;
     use crate::kernels::vector::{f32_each, f64_each};
 
-    /// Transposes numbers that count up, among places that must stay.
+    /// Transposes consecutive numbers, into memory whose other elements must
+    /// not change.
     #[derive(Clone)]
     struct Case {
         size: [usize; 2],

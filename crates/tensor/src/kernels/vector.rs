@@ -1,19 +1,20 @@
-//! Vector registers, for kernels whose speed depends on what stays in them.
+//! Vector registers, for kernels whose speed depends on the values that stay in
+//! them.
 //!
-//! Most kernels are plain loops that [`simd::dispatch`] leaves to the compiler.
-//! A kernel that keeps many sums in registers at once is written over a
-//! [`Vector`] instead, and [`Float::vectorised`] runs it with the widest one
-//! that the CPU has. Products and sums are fused where the CPU can, and the
-//! number of lanes differs, so the last bits of a result may depend on the CPU;
-//! they never depend on the number of threads.
+//! Most kernels are plain loops, which the compiler vectorises with
+//! [`simd::dispatch`]. A kernel that keeps many sums in registers at once is
+//! written for a [`Vector`] instead, and [`Float::vectorised`] runs it with the
+//! widest one of the CPU. Products and sums are fused if the CPU supports it,
+//! and the number of lanes differs, so the last bits of a result may depend on
+//! the CPU; they never depend on the number of threads.
 
 #[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::element::Float;
 
-/// An array of `f` of each index, as [`std::array::from_fn`] makes it. That
-/// function must drop what it has when `f` panics, and compiles to many times the
-/// code in each of hundreds of kernels.
+/// An array of `f` of each index, like [`std::array::from_fn`]. The standard
+/// function must drop its values if `f` panics, and so compiles to many times
+/// the code, in each of hundreds of kernels.
 ///
 /// N is not 0.
 #[inline(always)]
@@ -27,27 +28,27 @@ pub(crate) fn from_fn<const N: usize, E: Copy>(mut f: impl FnMut(usize) -> E) ->
     elements
 }
 
-/// A kernel over vectors of `T`.
+/// A kernel for vectors of `T`.
 ///
-/// Implement `run` as `#[inline(always)]`, with all it calls inside its loops:
-/// it is compiled once for each instruction set.
+/// Implement `run` as `#[inline(always)]`, and so all functions that it calls
+/// in its loops, because it is compiled once for each instruction set.
 pub trait Kernel<T> {
-    /// What it gives back.
+    /// The result of the kernel.
     type Output;
 
     /// Runs it with vectors `V`.
     fn run<V: Vector<T>>(self) -> Self::Output;
 }
 
-/// Some numbers that are computed with at once.
+/// Several numbers that are processed at once.
 ///
-/// Only [`Float::vectorised`] hands out an implementation, and only one that
-/// the CPU has.
+/// Only [`Float::vectorised`] passes an implementation to a kernel, and only
+/// one that the CPU supports.
 pub trait Vector<T>: Copy {
-    /// How many numbers.
+    /// The number of numbers in the vector.
     const LANES: usize;
 
-    /// Registers of a CPU that has them.
+    /// The number of registers of a CPU with such vectors.
     const REGISTERS: usize;
 
     /// One number in every lane.
@@ -57,22 +58,22 @@ pub trait Vector<T>: Copy {
     ///
     /// # Panics
     ///
-    /// When there are fewer than lanes.
+    /// When there are fewer numbers than lanes.
     fn load(from: &[T]) -> Self;
 
-    /// The first numbers of a slice that may have fewer than lanes; the others
-    /// are 0.
+    /// The first numbers of a slice, which may have fewer than lanes; the other
+    /// lanes are 0.
     fn load_part(from: &[T]) -> Self;
 
-    /// Writes the numbers to the front of a slice.
+    /// Writes the numbers to the start of a slice.
     ///
     /// # Panics
     ///
-    /// When it is shorter.
+    /// When the slice is shorter.
     fn store(self, to: &mut [T]);
 
-    /// Writes as many numbers as fit into a slice that may have fewer places
-    /// than lanes.
+    /// Writes as many numbers as fit into a slice, which may be shorter than
+    /// the number of lanes.
     fn store_part(self, to: &mut [T]);
 
     /// `self + other`.
@@ -84,19 +85,19 @@ pub trait Vector<T>: Copy {
     /// `self · other`.
     fn times(self, other: Self) -> Self;
 
-    /// `self + a · b`, rounded once where the CPU can.
+    /// `self + a · b`, rounded once if the CPU supports it.
     fn plus_product(self, a: Self, b: Self) -> Self;
 
     /// The sum of all lanes, in a fixed order.
     fn total(self) -> T;
 
-    /// The lanes of both in turn, `self[0], other[0], self[1], …`: the first
-    /// and the second half of them.
+    /// The lanes of both vectors interleaved, `self[0], other[0], self[1], …`,
+    /// as the first and the second half.
     fn zip(self, other: Self) -> [Self; 2];
 }
 
-/// Lanes for any number type on any CPU; the compiler makes of them what it
-/// can.
+/// Lanes for any number type on any CPU, as arrays that the compiler may
+/// vectorise.
 #[derive(Clone, Copy)]
 struct Portable<T>([T; 8]);
 
@@ -128,7 +129,7 @@ impl<T: Float> Vector<T> for Portable<T> {
 
     #[inline(always)]
     fn store(self, to: &mut [T]) {
-        *to.first_chunk_mut().expect("as many places as lanes") = self.0;
+        *to.first_chunk_mut().expect("as many elements as lanes") = self.0;
     }
 
     #[inline(always)]
@@ -225,8 +226,8 @@ mod x86 {
             pub(super) struct $name($register);
 
             // SAFETY of all blocks below: the type is only used by kernels that
-            // run on a CPU with its instructions, and the slices' lengths are
-            // checked before.
+            // run on a CPU with its instructions, and the lengths of the slices
+            // are checked before.
             impl Vector<$type> for $name {
                 const LANES: usize = $lanes;
                 const REGISTERS: usize = $registers;
@@ -240,7 +241,7 @@ mod x86 {
                 #[inline(always)]
                 fn load(from: &[$type]) -> Self {
                     let from = &from[..$lanes];
-                    // SAFETY: the CPU has the instruction, and the slice as
+                    // SAFETY: the CPU has the instruction, and the slice has as
                     // many numbers as it reads.
                     Self(unsafe { $load(from.as_ptr()) })
                 }
@@ -256,7 +257,7 @@ mod x86 {
                 #[inline(always)]
                 fn store(self, to: &mut [$type]) {
                     let to = &mut to[..$lanes];
-                    // SAFETY: the CPU has the instruction, and the slice as
+                    // SAFETY: the CPU has the instruction, and the slice has as
                     // many numbers as it writes.
                     unsafe { $store(to.as_mut_ptr(), self.0) }
                 }
@@ -380,17 +381,18 @@ mod x86 {
         _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), numbers)
     }
 
-    /// Writes the first lanes, fewer than all: AMD's processors take tens of
-    /// cycles for a store with a mask before Zen 4.
+    /// Writes the first lanes, fewer than all. AMD's processors before Zen 4
+    /// take tens of cycles for a masked store.
     ///
     /// # Safety
     ///
-    /// `to` has room for `count` numbers.
+    /// `to` has memory for `count` numbers.
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn store_first_of_8(mut to: *mut f32, count: usize, value: __m256) {
         let mut rest = _mm256_castps256_ps128(value);
-        // SAFETY: as many numbers are written as the bits of the count say.
+        // SAFETY: the number of written numbers is that of the bits of the
+        // count.
         unsafe {
             if count & 4 != 0 {
                 _mm_storeu_ps(to, rest);
@@ -463,8 +465,8 @@ macro_rules! runners {
 }
 runners! { f32, f32_each: Avx512F32 Avx2F32; f64, f64_each: Avx512F64 Avx2F64; }
 
-/// Asserts that each kind of vectors gives what the portable ones give, within
-/// a tolerance.
+/// Asserts that each kind of vectors gives the same result as the portable
+/// ones, within a tolerance.
 #[cfg(test)]
 pub(crate) fn assert_kinds_agree<K>(kernel: &K, tolerance: f32, case: &str)
 where

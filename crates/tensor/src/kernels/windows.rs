@@ -1,11 +1,10 @@
-//! Windows that slide over an image: the geometry that convolution and pooling
-//! share.
+//! Windows that slide over an image: the geometry of convolution and pooling.
 //!
-//! An image is copied once into a *plane*, padding included, in which each tap
-//! of the kernel finds its elements of one output row next to each other,
-//! whatever the stride and the dilation: rows, and columns, with the same
-//! residue modulo the stride form a *phase* and lie together. All work on
-//! planes is then work on contiguous slices, one for each tap and output row.
+//! An image is copied once into a *plane*, including padding, in which each tap
+//! of the kernel finds its elements of an output row next to each other, for
+//! any stride and dilation: rows, and columns, with the same residue modulo the
+//! stride form a *phase* and are stored together. All work on planes then uses
+//! contiguous slices, one for each tap and output row.
 
 use std::ops::Range;
 
@@ -26,7 +25,7 @@ pub(crate) struct Sliding {
     pub(crate) padding: [usize; 2],
     /// Elements from one tap to the next.
     pub(crate) dilation: [usize; 2],
-    /// Whether a last window that reaches beyond the padding counts.
+    /// Whether a last window that extends beyond the padding counts.
     pub(crate) ceil_mode: bool,
 }
 
@@ -40,7 +39,7 @@ struct Axis {
     dilation: usize,
     /// The number of windows.
     output: usize,
-    /// Taps after which the residues of `tap · dilation` repeat.
+    /// The number of taps after which the residues of `tap · dilation` repeat.
     period: usize,
 }
 
@@ -54,7 +53,7 @@ impl Axis {
         let span = dilation.checked_mul(kernel - 1)?.checked_add(1)?;
         let beyond = if sliding.ceil_mode { stride - 1 } else { 0 };
         let mut output = padded.checked_add(beyond)?.checked_sub(span)? / stride + 1;
-        // A window that would start in the padding on the far side does not
+        // A window that would start in the padding at the far end does not
         // count (PyTorch's rule).
         if sliding.ceil_mode && (output - 1) * stride >= extent + padding {
             output -= 1;
@@ -68,9 +67,9 @@ impl Axis {
         Some(axis)
     }
 
-    /// The windows, one for each element, whose taps see in reverse order the
-    /// windows that see the element; nothing where they do not follow each
-    /// other element by element.
+    /// The windows of the gradient of the input, one for each element. The taps
+    /// of such a window use, in reverse order, the windows that use the
+    /// element. `None` if the windows are not adjacent.
     fn backwards(&self) -> Option<Self> {
         let padding = (self.dilation * (self.kernel - 1)).checked_sub(self.padding)?;
         let backwards = Self { extent: self.output, output: self.extent, padding, ..*self };
@@ -79,29 +78,29 @@ impl Axis {
         fits.then_some(backwards)
     }
 
-    /// Elements of one phase.
+    /// Elements in one phase.
     fn phase_length(&self) -> usize {
         self.output + (self.kernel - 1) * self.dilation / self.stride
     }
 
-    /// Phases that taps visit.
+    /// The number of phases that taps use.
     fn phases(&self) -> usize {
         self.kernel.min(self.period)
     }
 
-    /// Elements of all phases.
+    /// Elements in all phases.
     fn length(&self) -> usize {
         self.phases() * self.phase_length()
     }
 
-    /// Where a tap finds its element of the first window; those of the next
-    /// windows follow.
+    /// The offset of a tap's element for the first window; the elements for the
+    /// next windows follow.
     fn start(&self, tap: usize) -> usize {
         (tap % self.period) * self.phase_length() + tap * self.dilation / self.stride
     }
 
-    /// The places of a phase that lie in the image, and the coordinate in the
-    /// image of the first.
+    /// The range of a phase's elements that are in the image, and the
+    /// coordinate in the image of the first.
     fn inside(&self, phase: usize) -> (Range<usize>, usize) {
         let residue = phase * self.dilation % self.stride;
         let before = |coordinate: usize| {
@@ -112,22 +111,24 @@ impl Axis {
         (first..end, (first * self.stride + residue).saturating_sub(self.padding))
     }
 
-    /// [`inside`](Self::inside) of each phase.
+    /// The result of [`inside`](Self::inside) for each phase.
     fn insides(&self) -> SmallVec<[(Range<usize>, usize); 4]> {
         (0..self.phases()).map(|phase| self.inside(phase)).collect()
     }
 
-    /// Elements of the padded image that windows see.
+    /// Elements of the padded image that windows use.
     fn padded(&self) -> usize {
         (self.output - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
     }
 
-    /// The elements of the image by the taps that see them, in the order of
-    /// the first of each: as many phases as the stride, or as elements.
+    /// The elements of the image, grouped by the taps that use them, in the
+    /// order of the first element of each group: as many phases as the stride,
+    /// or as elements.
     fn phases_of_gradient(&self) -> Phases {
         let Self { extent, stride, padding, .. } = *self;
-        // Element p and tap t belong to window i where p + padding − t·dilation is
-        // i·stride. For the first element of a phase this is i = quotient − distance.
+        // Element p and tap t belong to window i if p + padding − t·dilation is
+        // i·stride. For the first element of a phase this is i = quotient −
+        // distance.
         let taps = |first: usize| {
             let (quotient, residue) = ((first + padding) / stride, (first + padding) % stride);
             let distances = (0..self.kernel).map(|tap| (tap, tap * self.dilation));
@@ -151,7 +152,7 @@ impl Axis {
         Phases { stride, before, length, phases }
     }
 
-    /// Taps of a window that lie in the image or, with `padding`, in the
+    /// The taps of a window that are in the image or, with `padding`, in the
     /// padded image.
     fn taps_inside(&self, window: usize, padding: bool) -> Range<usize> {
         let start = window * self.stride;
@@ -166,27 +167,28 @@ impl Axis {
     }
 }
 
-/// Elements of an image, a stride apart, that the same taps see.
+/// Elements of an image, with the distance of the stride, that the same taps
+/// use.
 pub(crate) struct Phase {
-    /// The first one.
+    /// The first element.
     pub(crate) first: usize,
-    /// How many there are.
+    /// The number of elements.
     pub(crate) count: usize,
-    /// The taps, and where in the padded cotangents each finds what belongs to
-    /// the first element; that of the next elements follows.
+    /// The taps, each with the offset in the padded cotangents for the first
+    /// element; those for the next elements follow.
     pub(crate) taps: Vec<[usize; 2]>,
 }
 
-/// The rows or columns of an image by the taps that see them: the gradient of an
-/// image is a convolution of the cotangents for each phase.
+/// The rows or columns of an image, grouped by the taps that use them. The
+/// gradient of an image is a convolution of the cotangents for each phase.
 pub(crate) struct Phases {
-    /// Elements from one of a phase to the next.
+    /// The distance between elements of a phase.
     pub(crate) stride: usize,
-    /// Zeros before the cotangents.
+    /// The number of zeros before the cotangents.
     pub(crate) before: usize,
-    /// Elements of the padded cotangents.
+    /// The length of the padded cotangents.
     pub(crate) length: usize,
-    /// In the order of the first element.
+    /// The phases, in the order of the first element.
     pub(crate) phases: Vec<Phase>,
 }
 
@@ -194,7 +196,7 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-/// Windows over an image of certain extents.
+/// Windows over an image of a certain size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Windows {
     rows: Axis,
@@ -202,13 +204,13 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// Windows over an image of `input` rows and columns; `place` names who
-    /// asks.
+    /// Windows over an image of `input` rows and columns; `context` names the
+    /// caller in errors.
     ///
     /// # Errors
     ///
-    /// When a setting is 0 that must not be, or no window fits.
-    pub(crate) fn new(place: &str, input: [usize; 2], sliding: &Sliding) -> Result<Self> {
+    /// When a setting that must be positive is 0, or no window fits.
+    pub(crate) fn new(context: &str, input: [usize; 2], sliding: &Sliding) -> Result<Self> {
         for (name, setting) in [
             ("kernel size", sliding.kernel_size),
             ("stride", sliding.stride),
@@ -216,7 +218,7 @@ impl Windows {
         ] {
             if setting.contains(&0) {
                 let message = format!("the {name} must be at least 1, got {setting:?}");
-                return Err(Error::argument(place, message));
+                return Err(Error::argument(context, message));
             }
         }
         let windows = Axis::new(input[0], sliding, 0).zip(Axis::new(input[1], sliding, 1));
@@ -229,7 +231,7 @@ impl Windows {
             .ok_or_else(|| {
                 let Sliding { kernel_size, padding, dilation, .. } = sliding;
                 Error::shape(
-                    place,
+                    context,
                     format!(
                         "a kernel of {kernel_size:?} with dilation {dilation:?} does not fit an \
                          image of {input:?} with padding {padding:?}"
@@ -238,8 +240,8 @@ impl Windows {
             })
     }
 
-    /// The same windows of one tap, stride 1 and no padding over the image as
-    /// one long row.
+    /// The same windows, for one tap, stride 1 and no padding, over the image
+    /// as one long row.
     pub(crate) fn flat(&self) -> Self {
         let length = self.image_length();
         Self {
@@ -249,24 +251,25 @@ impl Windows {
     }
 
     /// The windows over an image of the present windows, one for each element
-    /// of the present image, whose taps see in reverse order the windows that
-    /// see the element: with them a convolution of cotangents is the gradient
-    /// of the input. Nothing where windows are further apart than elements.
+    /// of the present image. Their taps use, in reverse order, the windows that
+    /// use the element: with them, a convolution of the cotangents is the
+    /// gradient of the input. `None` if no such windows exist, as for a stride
+    /// above 1.
     pub(crate) fn backwards(&self) -> Option<Self> {
         Some(Self { rows: self.rows.backwards()?, columns: self.columns.backwards()? })
     }
 
-    /// Rows and columns of the image by the taps that see them.
+    /// The phases of rows and columns of the image.
     pub(crate) fn phases(&self) -> [Phases; 2] {
         [self.rows.phases_of_gradient(), self.columns.phases_of_gradient()]
     }
 
-    /// Rows and columns of the padded image that windows see.
+    /// The numbers of rows and columns of the padded image that windows use.
     pub(crate) fn padded(&self) -> [usize; 2] {
         [self.rows.padded(), self.columns.padded()]
     }
 
-    /// Rows above the image and columns left of it.
+    /// The numbers of rows above the image and of columns left of it.
     pub(crate) fn paddings(&self) -> [usize; 2] {
         [self.rows.padding, self.columns.padding]
     }
@@ -276,7 +279,7 @@ impl Windows {
         [self.rows.stride, self.columns.stride]
     }
 
-    /// How far each tap is from the first, in rows and in columns.
+    /// The distance of each tap from the first, in rows and in columns.
     pub(crate) fn tap_distances(&self) -> [Vec<usize>; 2] {
         [self.rows, self.columns]
             .map(|axis| (0..axis.kernel).map(|tap| tap * axis.dilation).collect())
@@ -307,14 +310,14 @@ impl Windows {
         self.rows.length() * self.columns.length()
     }
 
-    /// Elements of a plane from what a tap sees of one output row to what it
-    /// sees of the next.
+    /// The distance in a plane between the elements of a tap for one output row
+    /// and for the next.
     pub(crate) fn plane_row(&self) -> usize {
         self.columns.length()
     }
 
-    /// For each tap, in row-major order, where in the plane it finds its
-    /// element of the first window.
+    /// For each tap, in row-major order, the offset in the plane of its element
+    /// for the first window.
     pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + '_ {
         self.taps().map(|[row, column]| {
             self.rows.start(row) * self.plane_row() + self.columns.start(column)
@@ -327,8 +330,8 @@ impl Windows {
             .flat_map(|row| (0..self.columns.kernel).map(move |column| [row, column]))
     }
 
-    /// For each tap, what to add (wrapping) to [`image_start`] for the place in
-    /// the image that it sees, if it sees one.
+    /// For each tap, the number to add (wrapping) to [`image_start`] for the
+    /// index in the image of its element, if that is in the image.
     ///
     /// [`image_start`]: Self::image_start
     pub(crate) fn image_offsets(&self) -> impl Iterator<Item = usize> + '_ {
@@ -339,36 +342,37 @@ impl Windows {
         })
     }
 
-    /// The place in the image where a window would start without padding.
+    /// The index in the image at which a window starts, as if there were no
+    /// padding.
     #[inline(always)]
     pub(crate) fn image_start(&self, [row, column]: [usize; 2]) -> usize {
         let row = (row * self.rows.stride).wrapping_mul(self.columns.extent);
         row.wrapping_add(column * self.columns.stride)
     }
 
-    /// The taps, in row-major order, that see rows of the image, and not of the
-    /// padding, from a row of windows.
+    /// The taps, in row-major order, that are in rows of the image, not of the
+    /// padding, for a row of windows.
     pub(crate) fn taps_of_row(&self, row: usize) -> Range<usize> {
         let Range { start, end } = self.rows.taps_inside(row, false);
         start * self.columns.kernel..end * self.columns.kernel
     }
 
-    /// The first tap of a window that sees the image.
+    /// The first tap of a window that is in the image.
     pub(crate) fn first_tap(&self, window: [usize; 2]) -> Option<usize> {
         let (rows, columns) =
             (self.taps_of_row(window[0]), self.columns.taps_inside(window[1], false));
         (!rows.is_empty() && !columns.is_empty()).then_some(rows.start + columns.start)
     }
 
-    /// How many taps of a window see the image or, with `padding`, the padded
-    /// image.
+    /// The number of taps of a window in the image or, with `padding`, in the
+    /// padded image.
     pub(crate) fn taps_inside(&self, window: [usize; 2], padding: bool) -> usize {
         let [rows, columns] = [(self.rows, window[0]), (self.columns, window[1])]
             .map(|(axis, window)| axis.taps_inside(window, padding).len());
         rows * columns
     }
 
-    /// Lays images out as planes, with `fill` for the padding.
+    /// Copies images to planes, with `fill` for the padding.
     pub(crate) fn spread<T: Element>(&self, images: &[T], fill: T, planes: &mut [T]) {
         let (width, stride) = (self.columns.extent, self.columns.stride);
         let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
@@ -401,8 +405,8 @@ impl Windows {
         });
     }
 
-    /// Lays a plane out as an image, with `fill` where no window looks; the
-    /// padding is left out.
+    /// Copies a plane to an image, with `fill` for elements that no window
+    /// uses; the padding is left out.
     pub(crate) fn collect<T: Element>(&self, plane: &[T], fill: T, image: &mut [T]) {
         let (width, stride) = (self.columns.extent, self.columns.stride);
         let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
@@ -425,25 +429,25 @@ impl Windows {
         });
     }
 
-    /// Calls `visit` for each row of so many planes, with the row of the images
-    /// that it holds.
+    /// Calls `visit` for each row of this many planes, with the row of the
+    /// images that it contains, if any.
     #[inline(always)]
     fn for_each_row(&self, planes: usize, mut visit: impl FnMut(Option<usize>)) {
-        let (axis, places, phases) = (self.rows, self.rows.phase_length(), self.rows.insides());
+        let (axis, length, phases) = (self.rows, self.rows.phase_length(), self.rows.insides());
         for plane in 0..planes {
             for (inside, first) in &phases {
                 let first = plane * axis.extent + first;
-                for place in 0..places {
-                    let holds = inside.contains(&place);
-                    visit(holds.then(|| first + (place - inside.start) * axis.stride));
+                for index in 0..length {
+                    let holds = inside.contains(&index);
+                    visit(holds.then(|| first + (index - inside.start) * axis.stride));
                 }
             }
         }
     }
 }
 
-/// Copies `count` elements, and maybe a few more that follow: rows are short,
-/// and a fixed number is copied without a call.
+/// Copies `count` elements, and possibly a few more that follow. Rows are
+/// short, and a constant number is copied without a function call.
 fn copy_loosely<T: Copy>(from: &[T], to: &mut [T], count: usize) {
     for at in (0..count).step_by(16) {
         match (from[at..].first_chunk::<16>(), to[at..].first_chunk_mut()) {

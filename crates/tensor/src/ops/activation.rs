@@ -1,4 +1,4 @@
-//! Activations: each a function of one element beside its derivative.
+//! Activations: each is a function of one element, with its derivative.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
@@ -58,7 +58,7 @@ unary! {
             c::<T>(0.5) * x * (T::ONE + inner.tanh())
         },
         |x, _| {
-            // Where tanh is ±1 all the same, powers of x would overflow.
+            // Beyond ±10 tanh is ±1, and powers of x would overflow.
             let inner = x.max_nan(c(-10.0)).min_nan(c(10.0));
             let square = inner * inner;
             let t = (c::<T>(GELU_SCALE) * (inner + c::<T>(GELU_CUBIC) * square * inner)).tanh();
@@ -114,7 +114,7 @@ unary! {
         |x, _| {
             constant(x, |x| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO })
         };
-    /// x limited to low ..= high, as an activation: NaN lets the gradient through
+    /// x limited to low ..= high, as an activation: NaN has a gradient
     Hardtanh { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
         |x, _| if x <= low || x >= high { T::ZERO } else { T::ONE },
@@ -130,7 +130,7 @@ unary! {
             let lambda: T = c(lambda);
             constant(x, |x| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE })
         };
-    /// x moved by lambda towards 0, and 0 where it would pass it
+    /// x moved by lambda towards 0; 0 for |x| ≤ lambda
     Softshrink { lambda = 0.4 } in -2.0..2.0:
         |x| {
             if x > lambda {
@@ -138,7 +138,7 @@ unary! {
             } else if x < -lambda {
                 x + lambda
             } else {
-                // NaN stays.
+                // NaN is kept.
                 x * T::ZERO
             }
         },
@@ -207,8 +207,9 @@ unary! {
         };
 }
 
-/// tanh(ln(1 + exp(x))) by one exponential that does not overflow: with
-/// n = (1 + eˣ)² − 1 it is n / (n + 2), and for x > 0 both are divided by e²ˣ.
+/// tanh(ln(1 + exp(x))) with one exponential that does not overflow: with n =
+/// (1 + eˣ)² − 1 it is n / (n + 2), and for x > 0 numerator and denominator are
+/// divided by e²ˣ.
 #[inline(always)]
 fn tanh_softplus<T: Float>(x: T) -> T {
     let e = (-x.abs()).exp();

@@ -108,7 +108,7 @@ pub(super) fn added<V: Ops>(
     scaled(&term, beta).add(&scaled(product, alpha))
 }
 
-/// By repeated squaring.
+/// Computed by repeated squaring.
 pub(super) fn matrix_power<V: Ops>(x: &V, mut n: usize) -> Result<V> {
     let shape = x.value().shape();
     let &[.., rows, columns] = &shape[..] else {

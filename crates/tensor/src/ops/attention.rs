@@ -88,15 +88,15 @@ enum Stretched<T: Float> {
     Add(Tensor<T>),
 }
 
-/// Whether the heads of queries `[N, heads, L, E]` take turns in memory, position
-/// by position, as where they are parts of a layer's output `[N, L, heads · E]`.
-/// What attention computes then lies in memory in the same way, so that the
-/// layers around it copy nothing.
+/// Whether the heads of queries `[N, heads, L, E]` are interleaved in memory,
+/// position by position, as parts of a layer's output `[N, L, heads · E]`. The
+/// results then get the same layout, so that the layers before and after copy
+/// nothing.
 fn heads_take_turns<T: Float>(q: &Tensor<T>) -> bool {
     q.rank() == 4 && q.strides()[1] < q.strides()[2]
 }
 
-/// The shape of a result in the order in which it lies in memory.
+/// The shape of a result in the order of its layout in memory.
 fn in_memory<T: Float>(q: &Tensor<T>, shape: &Shape) -> Shape {
     let mut shape = shape.to_vec();
     if heads_take_turns(q) {
@@ -105,7 +105,7 @@ fn in_memory<T: Float>(q: &Tensor<T>, shape: &Shape) -> Shape {
     shape.into()
 }
 
-/// A result that was written in that order.
+/// The result in the order of its axes.
 fn seen<T: Float>(q: &Tensor<T>, result: Tensor<T>) -> Tensor<T> {
     if heads_take_turns(q) { result.permuted(&[0, 2, 1, 3]) } else { result }
 }
@@ -145,7 +145,7 @@ impl<T: Float> Attention<T> {
 }
 
 impl<T: Float> Attention<T> {
-    /// Which scores of this shape are used; `None` for all.
+    /// The scores of this shape that are used; `None` for all.
     fn seen(&self, scores: &Shape) -> Result<Option<Tensor<bool>>> {
         let [.., queries, keys] = scores[..] else { unreachable!("scores are matrices") };
         let mask = match &self.options.mask {

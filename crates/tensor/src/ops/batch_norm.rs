@@ -22,16 +22,16 @@ pub struct ChannelStatistics<T: Float = f32> {
 
 impl<T: Float> ChannelStatistics<T> {
     /// Mean and biased variance (divided by the number of elements, not by one
-    /// less) of each channel of a batch of shape `[N, C, …]`; NaN when it has
-    /// no elements.
+    /// less) of each channel of a batch of shape `[N, C, …]`; NaN if it has no
+    /// elements.
     ///
-    /// In two passes, the second of which also corrects the rounding error of
-    /// the first (Chan, Golub and LeVeque, "Algorithms for computing the
-    /// sample variance", 1983).
+    /// They are computed in two passes, the second of which also corrects the
+    /// rounding error of the first (Chan, Golub and LeVeque, "Algorithms for
+    /// computing the sample variance", 1983).
     ///
     /// # Errors
     ///
-    /// When the batch has less than two axes.
+    /// When the batch has fewer than two axes.
     ///
     /// ```
     /// use dendra_tensor::{ChannelStatistics, Tensor};
@@ -60,13 +60,13 @@ impl<T: Float> ChannelStatistics<T> {
     }
 }
 
-/// Whose mean and variance a batch normalisation uses.
+/// The mean and variance that a batch normalisation uses.
 #[derive(Clone, Debug)]
 pub enum NormStatistics<T: Float = f32> {
-    /// The batch's own.
+    /// Those of the batch.
     Batch,
-    /// The batch's own, which the caller has computed already; the gradient
-    /// takes into account that they depend on the batch.
+    /// Those of the batch, already computed by the caller. The gradient
+    /// includes their dependence on the batch.
     Computed(ChannelStatistics<T>),
     /// Constants, such as running averages.
     Fixed(ChannelStatistics<T>),
@@ -77,9 +77,9 @@ pub enum NormStatistics<T: Float = f32> {
 /// Szegedy, "Batch normalization", 2015).
 #[derive(Clone, Debug)]
 pub struct BatchNorm<T: Float> {
-    /// Whose mean and variance, the biased one, to use.
+    /// The mean and the biased variance to use.
     pub statistics: NormStatistics<T>,
-    /// What keeps the divisor from 0.
+    /// The number added to the variance, so that the divisor is not 0.
     pub epsilon: f64,
 }
 
@@ -131,7 +131,8 @@ impl<T: Float> Op<T> for BatchNorm<T> {
         }
         let own = !matches!(self.statistics, NormStatistics::Fixed(_));
         if own && channels > 0 && Channels::of(x).count() == 1 {
-            let message = format!("a batch of {x} has one element a channel, and so no variance");
+            let message =
+                format!("expected a batch with at least two elements per channel, got {x}");
             return Err(Error::shape("batch_norm", message));
         }
         super::check_epsilon("batch_norm", self.epsilon)?;
@@ -379,7 +380,7 @@ mod tests {
         );
         assert_eq!(
             refuse(&Tensor::zeros([1, 3]), 3, NormStatistics::Batch, 1e-5),
-            "batch_norm: a batch of [1, 3] has one element a channel, and so no variance"
+            "batch_norm: expected a batch with at least two elements per channel, got [1, 3]"
         );
         assert_eq!(
             refuse(&Tensor::zeros([3]), 3, NormStatistics::Batch, 1e-5),

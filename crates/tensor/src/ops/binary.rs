@@ -1,4 +1,4 @@
-//! Functions of two elements: each a function beside its two derivatives.
+//! Functions of two elements: each is a function with its two derivatives.
 
 use super::broadcast::{sum_to, zip};
 use super::div_rounded::floor_divided;
@@ -10,7 +10,7 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Shapes that meet in every way: equal, stretched on either side, empty.
+/// Shapes for all cases of broadcasting: equal, one side broadcast, empty.
 fn sample_inputs<T: Float>(low: f64, high: f64) -> Vec<Vec<Tensor<T>>> {
     let mut rng = Rng::seed(2);
     let mut pair = |a: &[usize], b: &[usize]| {
@@ -25,11 +25,12 @@ fn sample_inputs<T: Float>(low: f64, high: f64) -> Vec<Vec<Tensor<T>>> {
     ]
 }
 
-/// Defines operations that run by [`zip`] unless something speaks for
-/// [`call_zip`]: `Name in low..high: |a, b| value, gradient by a, gradient by b,
-/// |a, b, y, g| gradient by a, gradient by b;` where the gradient is checked on
-/// `low..high`. The last two are the gradients again, made of operations on
-/// [`Term`]s: of the operands, the output y and its gradient g; `?` may be used.
+/// Defines operations that run with [`zip`] or, if so marked, with
+/// [`call_zip`]: `Name in low..high: |a, b| value, gradient by a, gradient by
+/// b, |a, b, y, g| gradient by a, gradient by b;` where the gradient is checked
+/// on `low..high`. The last two are the same gradients as operations on
+/// [`Term`]s, of the operands, the output y and its gradient g; `?` may be
+/// used.
 macro_rules! binary {
     (with $zip:ident; $($rest:tt)*) => {
         binary! { @each $zip $($rest)* }
@@ -157,8 +158,9 @@ macro_rules! of {
     };
 }
 
-/// As [`zip`], in the one loop of all functions that call the mathematical
-/// library, for the reason that unary functions have one.
+/// Like [`zip`], with the one loop of all functions that call the mathematical
+/// library, for the same reason as
+/// [`call_forward`](super::unary::call_forward).
 fn call_zip<T: Float>(
     a: &Tensor<T>,
     b: &Tensor<T>,
@@ -187,12 +189,12 @@ fn paired<T: Float, C: Element>(
     zip(a.value(), b.value(), &shape, f)
 }
 
-/// A derivative that is constant but for its jumps.
+/// A derivative that is piecewise constant.
 fn slope<T: Float>(a: &Term<T>, b: &Term<T>, f: impl Fn(T, T) -> T + Sync) -> Term<T> {
     Term::constant(paired(a, b, &f))
 }
 
-/// Where a condition on both operands holds.
+/// Where a condition on both operands is true.
 fn mask<T: Float>(
     a: &Term<T>,
     b: &Term<T>,
@@ -201,7 +203,7 @@ fn mask<T: Float>(
     paired(a, b, &condition)
 }
 
-/// The quotient, and 0 without a slope where the mask says so.
+/// The quotient; 0 without a gradient where the mask is true.
 fn over<T: Float>(a: &Term<T>, b: &Term<T>, zero: &Tensor<bool>) -> Result<Term<T>> {
     a.div(&b.masked_fill(zero, 1.0)?)?.masked_fill(zero, 0.0)
 }
@@ -210,13 +212,13 @@ fn both_zero<T: Float>(a: T, b: T) -> bool {
     a == T::ZERO && b == T::ZERO
 }
 
-/// Whether both are the same infinity, which has no difference.
+/// Whether both are the same infinity, whose difference is not defined.
 fn infinite_twice<T: Float>(a: T, b: T) -> bool {
     a == b && !a.is_finite()
 }
 
-/// The share of the gradient that one side of a comparison of `a` and `b` gets:
-/// all unless it loses, so that both sides do where either is NaN.
+/// The share of the gradient for one side of a comparison of `a` and `b`: all
+/// unless it loses, so both sides get all of it if either is NaN.
 fn share<T: Number>(a: T, b: T, loses: bool) -> T {
     match (a == b, loses) {
         (true, _) => T::from_f64(0.5),
@@ -276,7 +278,7 @@ binary! {
     LogAddExp in -2.0..2.0:
         |a, b| {
             let larger = a.max_nan(b);
-            // Not the difference of infinities.
+            // The difference of equal infinities would be NaN.
             let distance = if a == b { T::ZERO } else { (a - b).abs() };
             larger + (-distance).exp().ln_1p()
         },
@@ -307,7 +309,7 @@ binary! {
         }),
         |a, b, y, g|
             {
-                // Where 0 would meet an infinity.
+                // Where 0 would be multiplied by an infinity.
                 let no_slope = mask(a, b, |a, b| b == T::ZERO && !(T::ONE / a).is_finite());
                 g * (b * a.masked_fill(&no_slope, 1.0)?.pow(&(b - 1.0))?)
             },
@@ -352,7 +354,7 @@ binary! {
         |a, b, _, g| g.clone(), g * slope(a, b, |a, b| -(a / b).trunc());
 }
 
-/// `numerator / length`, and 0 at the origin, where the length is 0 and these
+/// `numerator / length`; 0 at the origin, where the length is 0 and these
 /// functions have a kink.
 fn over_length<T: Float>(numerator: T, length: T) -> T {
     if length == T::ZERO { T::ZERO } else { numerator / length }

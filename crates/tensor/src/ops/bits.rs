@@ -57,7 +57,7 @@ fn greatest_divisor<T: Integer>(mut a: T, mut b: T) -> T {
     magnitude(a)
 }
 
-/// By repeated squaring.
+/// Computed by repeated squaring.
 fn power<T: Integer>(mut base: T, exponent: T) -> T {
     let minus = T::ZERO.wrapping_sub(T::ONE);
     if exponent < T::ZERO && base != T::ONE && base != minus {

@@ -126,8 +126,8 @@ impl Conv2d {
     }
 }
 
-/// The sum of each channel over images and places, which is the gradient of a
-/// bias: in two steps, each over neighbouring axes, which need no copy.
+/// The sum of each channel over images and positions, which is the gradient of
+/// a bias. It has two steps, each over adjacent axes, which need no copy.
 pub(super) fn bias_gradient<T: Float>(g: &Tensor<T>) -> Tensor<T> {
     fold(&fold(g, &[2, 3], T::ZERO, |a, b| a + b), &[0], T::ZERO, |a, b| a + b)
 }
@@ -295,14 +295,14 @@ mod tests {
         [x, weight, g]
     }
 
-    /// Shapes that take every path: few taps on wide, narrow and one-column
-    /// images, whole and partial blocks of channels; many taps on one image at
-    /// a time, cut into rows, and on several small ones; many windows and
-    /// channels, whose tasks take some images or all; many taps on wide images;
-    /// a tap on images as they lie and on several; the same with groups;
-    /// depthwise ones, of rows longer and shorter than a vector, of a plane too
-    /// large for channels side by side, of several kernels for a channel; no
-    /// images or channels.
+    /// Shapes for every method: few taps on wide, narrow and one-column images,
+    /// with whole and partial blocks of channels; many taps on one image at a
+    /// time, split into rows, and on several small images; many windows and
+    /// channels, whose tasks have some or all images; many taps on wide images;
+    /// a single tap on one image in place, and on several images; the same with
+    /// groups; depthwise convolutions, with rows longer and shorter than a
+    /// vector, with a plane too large for interleaved channels, and with
+    /// several kernels for a channel; no images or channels.
     #[rustfmt::skip]
     fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
         let plain = Conv2dOptions::default();
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn all_paths_match_the_plain_loop() {
+    fn all_methods_match_the_plain_loop() {
         for (x_shape, weight_shape, options) in cases() {
             let [x, weight, g] = problem(&x_shape, &weight_shape, options);
             let expected = naive(&x, &weight, options, &g);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bias_is_added_to_every_path() {
+    fn every_method_adds_the_bias() {
         for (x_shape, weight_shape, options) in cases() {
             let [x, weight, _] = problem(&x_shape, &weight_shape, options);
             let bias = Tensor::from_fn([weight_shape[0]], |i| i as f64 - 1.5);

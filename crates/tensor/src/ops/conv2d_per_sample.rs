@@ -1,4 +1,4 @@
-//! The gradients of a convolution for each sample; a sample may be several
+//! The gradients of a convolution for each sample. A sample may be several
 //! images.
 
 use super::conv2d::Conv2d;
@@ -11,7 +11,7 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl Conv2d {
-    /// Calls `work` with each sample's gradient of the weight and what it is for.
+    /// Calls `work` for each sample, with its gradient of the weight.
     fn each_sample<T: Float, R: Send>(
         &self,
         [x, weight, g]: [&Tensor<T>; 3],
@@ -32,7 +32,7 @@ impl Conv2d {
         });
     }
 
-    /// As [`Op::vjp_per_sample`].
+    /// See [`Op::vjp_per_sample`].
     pub(super) fn sample_gradients<T: Float>(
         &self,
         inputs: &[Tensor<T>],
@@ -69,7 +69,7 @@ impl Conv2d {
             .collect()
     }
 
-    /// As [`Op::sample_norms`].
+    /// See [`Op::sample_norms`].
     pub(super) fn norms_of_samples<T: Float>(
         &self,
         inputs: &[Tensor<T>],

@@ -1,4 +1,4 @@
-//! Convolution, ReLU and max pooling in one.
+//! Convolution, ReLU and max pooling in one operation.
 
 use super::conv2d::{Conv2d, Conv2dOptions};
 use super::max_pool2d::{Pool2dOptions, image_indices, placed};
@@ -16,24 +16,24 @@ use crate::kernels::simd;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// `max_pool2d(relu(conv2d(x, W, b)))`, or without the pooling: what a
-/// convolutional network spends its time on.
+/// `max_pool2d(relu(conv2d(x, W, b)))`, or without the pooling: the most
+/// expensive part of a convolutional network.
 ///
-/// Each image goes through all three while it is in a core's own cache, so the
-/// output of the convolution, larger than everything else in such a network,
-/// is never written to memory; nor is its gradient. The results are those of
-/// the three operations one after the other; only the bias' gradient is summed
-/// in another order.
+/// All three are applied to each image while it is in a core's own cache, so
+/// the output of the convolution, the largest tensor in such a network, is
+/// never written to memory, nor is its gradient. The results are those of the
+/// three separate operations, except that the gradient of the bias is summed in
+/// another order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conv2dRelu {
     /// How the kernel moves.
     pub options: Conv2dOptions,
-    /// Whether maxima over windows of 2×2, side by side, follow.
+    /// Whether maxima over adjacent windows of 2×2 follow.
     pub max_pool: bool,
 }
 
-/// The place of a window whose largest element ReLU stopped; without pooling,
-/// each window is an element.
+/// The saved value for a window whose largest element ReLU set to 0. Without
+/// pooling, each window is one element.
 const STOPPED: u8 = 4;
 
 impl Conv2dRelu {
@@ -41,13 +41,14 @@ impl Conv2dRelu {
         Conv2d { options: self.options }
     }
 
-    /// The convolution of inputs that fit, and `[height, width]` of its output.
+    /// The convolution of inputs that match, and `[height, width]` of its
+    /// output.
     fn problem(&self, inputs: &[&Shape]) -> (Convolution, [usize; 2]) {
         let (problem, shape) = self.conv2d().problem(inputs).expect("checked by the caller");
         (problem, [shape[2], shape[3]])
     }
 
-    /// Takes the images of a task through ReLU and pooling.
+    /// Applies ReLU and pooling to the images of a task.
     fn pool<T: Float>([height, width]: [usize; 2], x: &[T], y: &mut [T], places: &mut [u8]) {
         let (image, positions) = (height * width, (height / 2) * (width / 2));
         let outputs = y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
@@ -65,7 +66,7 @@ impl Conv2dRelu {
         );
     }
 
-    /// ReLU alone, in place.
+    /// Applies ReLU alone, in place.
     fn relu<T: Float>(y: &mut [T], places: &mut [u8]) {
         simd::dispatch(
             #[inline(always)]
@@ -79,7 +80,8 @@ impl Conv2dRelu {
     }
 
     /// The gradient of the convolution's output for some images, and its sums
-    /// over each channel, taken while this is in the first-level cache.
+    /// over each channel, which are computed while the images are in the
+    /// first-level cache.
     fn unpool<T: Float>(
         &self,
         [height, width]: [usize; 2],
@@ -135,8 +137,8 @@ impl Conv2dRelu {
 }
 
 impl<T: Float> Op<T> for Conv2dRelu {
-    /// Which of the four elements of a window was the largest, or that ReLU
-    /// stopped it: a byte each, where the output would have to be read again.
+    /// For each window, the index of its largest element, or [`STOPPED`], as
+    /// one byte. This replaces reading the output again.
     type Saved = Tensor<u8>;
     const NAME: &'static str = "conv2d_relu";
 
@@ -206,8 +208,8 @@ impl<T: Float> Op<T> for Conv2dRelu {
         let places = call.saved.as_slice().expect("made contiguous");
         let (x_image, y_image) = (x.len() / problem.images.max(1), g.len() / problem.images.max(1));
 
-        // Each part of the images passes its gradients on while they are in
-        // the cache.
+        // Each part of the images is processed completely while it is in the
+        // cache.
         let images = problem.images_per_part();
         let length = weight.len() + channels;
         let mut sums = Buffer::new(problem.images.div_ceil(images) * length);
@@ -305,7 +307,7 @@ mod tests {
     use super::*;
     use crate::random::Rng;
 
-    /// Output and gradients by one operation.
+    /// Output and gradients by the one operation.
     fn run<O: Op<f32>>(operation: &O, inputs: &[Tensor], cotangent: &Tensor) -> Vec<Tensor> {
         let references: Vec<&Tensor> = inputs.iter().collect();
         let (output, saved) = operation.forward(&references);
@@ -320,7 +322,7 @@ mod tests {
         [output].into_iter().chain(gradients).collect()
     }
 
-    /// The same by three operations one after the other.
+    /// The same by three separate operations.
     fn one_by_one(operation: &Conv2dRelu, inputs: &[Tensor], cotangent: &Tensor) -> Vec<Tensor> {
         use super::super::activation::Relu;
         use super::super::max_pool2d::MaxPool2d;
@@ -341,7 +343,7 @@ mod tests {
         results
     }
 
-    /// Inputs and a cotangent, for shapes that take every path.
+    /// Inputs and a cotangent, for shapes that use every method.
     #[rustfmt::skip]
     fn cases() -> Vec<(Conv2dRelu, Vec<Tensor>, Tensor)> {
         let plain = Conv2dOptions::default();
@@ -371,8 +373,8 @@ mod tests {
         for (operation, inputs, cotangent) in cases() {
             let results = run(&operation, &inputs, &cotangent);
             let expected = one_by_one(&operation, &inputs, &cotangent);
-            // Output and the gradients of input and weight to the bit; the
-            // bias is summed in another order.
+            // The output and the gradients of input and weight have the same
+            // bits; the gradient of the bias is summed in another order.
             assert!(results[..3] == expected[..3], "{operation:?} of {}", inputs[0].shape());
             let differences = results[3].to_vec().into_iter().zip(expected[3].to_vec());
             for (a, b) in differences {
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_threads_changes_no_bit() {
+    fn the_bits_are_the_same_for_any_number_of_threads() {
         for (operation, inputs, cotangent) in cases() {
             let with = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -271,7 +271,7 @@ mod tests {
     const NAN: f32 = f32::NAN;
 
     #[test]
-    fn different_values_and_places_in_a_sorted_vector() {
+    fn distinct_values_and_positions_in_a_sorted_vector() {
         let (values, inverse, counts) = Tensor::from([[2.0, NAN], [2.0, -1.0]]).unique();
         assert_eq!(values.map(|x| if x.is_nan() { 9.0 } else { x }).to_vec(), [-1.0, 2.0, 9.0]);
         assert_eq!(inverse, Tensor::from([[1, 2], [1, 0]]));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_places() {
+    fn counts_and_positions() {
         let x = Tensor::from([[0, 5], [7, 0_i64]]).transpose(0, 1).unwrap();
         assert_eq!(x.nonzero(), Tensor::from([[0, 1], [1, 0]]));
         assert_eq!(x.count_nonzero(), 2);

@@ -183,9 +183,7 @@ pub fn check_labels(
             at.insert(0, rest % length);
             rest /= length;
         }
-        let message = format!(
-            "the label at {at:?} is {label}, but there are {classes} classes, counted from 0"
-        );
+        let message = format!("expected labels in 0..{classes}, got {label} at {at:?}");
         Err(Error::data(place, message))
     })
 }

@@ -11,9 +11,9 @@ use crate::tensor::Tensor;
 /// How a quotient is rounded to a whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
-    /// Down, as `//` in Python.
+    /// Down, like `//` in Python.
     Floor,
-    /// Towards 0, as integer division in Rust and C.
+    /// Towards 0, like integer division in Rust and C.
     Trunc,
 }
 

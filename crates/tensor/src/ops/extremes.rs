@@ -1,6 +1,6 @@
-//! A property that every operation must have at the limits of the range of
-//! numbers: single precision gives the result of double precision wherever
-//! single precision can represent it, for values and for gradients.
+//! A property that every operation must have at the limits of the number range:
+//! single precision gives the result of double precision wherever single
+//! precision can represent it, for values and gradients.
 
 use std::collections::{BTreeMap, BTreeSet};
 

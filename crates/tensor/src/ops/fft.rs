@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_complex_is_refused() {
+    fn tensors_without_complex_numbers_are_refused() {
         let shape = Shape::from([4, 3]);
         let error = <Fft as Op<f32>>::output_shape(&Fft { inverse: false }, &[&shape]);
         let message = error.unwrap_err().to_string();

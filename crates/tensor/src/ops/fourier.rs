@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_spectrum_is_refused() {
+    fn inputs_without_a_spectrum_are_refused() {
         let norm = FftNorm::Backward;
         let x = Tensor::<f32>::zeros([3, 2]);
         assert!(x.rfft(Some(0), 0, norm).is_err() && x.rfft(None, 2, norm).is_err());

@@ -12,11 +12,11 @@ use crate::tensor::Tensor;
 /// volumes `[N, C, D, H, W]`, and its row-major index over the axes after the
 /// channels. Of equal elements it is the first, of several NaNs the last.
 ///
-/// The windows have one size; the distances between their starts differ by one
-/// where the size of the input requires it. A sample from 0 to 1 for each
-/// image, channel and axis, `[N, C, D]`, decides where. As in PyTorch, the
-/// samples of images are in the order columns, rows; those of volumes in the
-/// order of the axes.
+/// The windows have the same size; the distances between their starts differ by
+/// one where the size of the input requires it. A sample from 0 to 1 for each
+/// image, channel and axis, `[N, C, D]`, determines the starts. As in PyTorch,
+/// the samples of images are in the order columns, rows; those of volumes in
+/// the order of the axes.
 ///
 /// # Errors
 ///

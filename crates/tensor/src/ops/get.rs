@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_is_refused() {
+    fn indices_out_of_range_are_refused() {
         let x = cube();
         let message = |part: Result<Tensor<i64>>| part.unwrap_err().to_string();
         assert_eq!(

@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn places_in_row_major_order() {
+    fn positions_in_row_major_order() {
         let x = Tensor::<i64>::zeros([2, 2]);
         let source = Tensor::from([[1, 2, 3]]);
         assert_eq!(x.put(&[3, 0, 3], &source).unwrap(), Tensor::from([[2, 0], [0, 3]]));

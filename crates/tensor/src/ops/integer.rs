@@ -191,10 +191,10 @@ mod tests {
         assert!(x.sum_axes(&[2], false).is_err());
     }
 
-    /// Expected values: PyTorch's, whose result type is `int64` for each of
+    /// Expected values: PyTorch's, whose result type is `int64` for all of
     /// these.
     #[test]
-    fn sums_and_products_are_as_wide_as_they_come() {
+    fn sums_and_products_are_computed_in_64_bits() {
         let many = Tensor::<u8>::ones([5000]);
         assert_eq!(many.sum().item().unwrap(), 5000);
         assert_eq!(many.cumsum(0).unwrap().to_vec()[4999], 5000);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_a_sum_but_no_extreme() {
+    fn an_empty_tensor_has_a_sum_but_no_extreme() {
         let x = Tensor::<i64>::zeros([0, 3]);
         assert_eq!(x.sum_axes(&[0], false).unwrap().to_vec(), [0; 3]);
         assert_eq!(x.prod().item().unwrap(), 1);

@@ -6,7 +6,6 @@
 //! Coordinates follow PyTorch's `interpolate`. Those of the nearest elements
 //! are computed in single precision for every element type, as PyTorch does for
 //! images and for all gradients.
-//! images and for all gradients.
 
 use smallvec::SmallVec;
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Any number of tensors, joined along an axis.
+/// Concatenates any number of tensors along an axis.
 #[derive(Clone, Copy, Debug)]
 pub struct Cat {
     /// The axis.

@@ -1,9 +1,9 @@
 //! Normalisation of each sample over its last axes: layer normalisation and
 //! root mean square normalisation.
 //!
-//! Both see the input as rows, one for each index of the leading axes. The
+//! Both treat the input as rows, one for each index of the leading axes. The
 //! gradients of weight and bias are summed over pieces of the rows that depend
-//! on the shape alone, and the pieces in order.
+//! only on the shape, and the pieces are added in order.
 
 use super::normalisation::{self, Normalisation};
 use super::per_sample::by_rows;
@@ -240,7 +240,7 @@ fn affine_gradients<T: Float>(
     length: usize,
 ) -> [Vec<T>; 2] {
     let rows = rows_per_chunk(length);
-    // For each piece of the rows both sums, one after the other.
+    // Both sums for each piece of the rows, one after the other.
     let mut pieces = vec![T::ZERO; saved.len().div_ceil(rows) * 2 * length];
     for_each_chunk(&mut pieces, 2 * length, rows, |index, sums| {
         let start = index * rows;

@@ -13,8 +13,7 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A tensor of this shape without memory of its own, for the shape rules of
-/// views.
+/// A tensor of this shape without its own memory, for the shape rules of views.
 pub(super) fn phantom(shape: &Shape) -> Tensor<u8> {
     Tensor::scalar(0).stretched(shape.clone())
 }

@@ -1,6 +1,7 @@
-//! Convolution and pooling along one axis or three, through those along two:
-//! a sequence is an image one row high; the taps along the depth of a volume
-//! become channels, and a volume is pooled slice by slice, then along its depth.
+//! Convolution and pooling along one or three axes, expressed by those along
+//! two: a sequence is an image with one row; for a volume, the taps along the
+//! depth become channels, and pooling is applied to each slice and then along
+//! the depth.
 
 use super::adaptive_pool2d::{AdaptiveAvgPool2d, AdaptiveMaxPool2d};
 use super::avg_pool2d::AvgPool2d;
@@ -15,18 +16,18 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Which axes are the rows and the columns of images, where there are such.
+/// The axes that are the rows and the columns of images, if they exist.
 pub(super) type Plane = [Option<usize>; 2];
 
-/// Some settings along the axes of a plane; `one` stands where there is none.
+/// The settings along the axes of a plane; `one` where there is no axis.
 fn pick<const D: usize>(settings: [usize; D], plane: Plane, one: usize) -> [usize; 2] {
     plane.map(|axis| axis.map_or(one, |axis| settings[axis]))
 }
 
-/// Refuses an operand that has not `D` axes after the first two.
+/// Checks that an operand has `D` axes after the first two.
 pub(super) fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<()> {
     if !(1..=3).contains(&D) {
-        return Err(Error::argument(place, format!("there is nothing along {D} axes")));
+        return Err(Error::argument(place, format!("expected 1, 2 or 3 axes, got {D}")));
     }
     if shape.len() == D + 2 {
         return Ok(());
@@ -35,7 +36,7 @@ pub(super) fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape)
     Err(Error::shape(place, message))
 }
 
-/// The shape that a rule for images gives for a convolution along `D` axes.
+/// The shape of a convolution along `D` axes, by the rule for images.
 fn convolved_shape<const D: usize>(
     place: &str,
     [x, weight]: [&Shape; 2],
@@ -86,8 +87,8 @@ impl<const D: usize> ConvOptions<D> {
     ///
     /// # Errors
     ///
-    /// When input and weight do not fit each other or the settings; when `D`
-    /// is not 1, 2 or 3.
+    /// When input and weight do not match each other or the settings, or `D` is
+    /// not 1, 2 or 3.
     pub fn output_shape(&self, x: &Shape, weight: &Shape) -> Result<Shape> {
         convolved_shape::<D>(&format!("conv{D}d"), [x, weight], |operands, plane| {
             Op::<f32>::output_shape(&Conv2d { options: self.along(plane) }, &operands)
@@ -96,9 +97,10 @@ impl<const D: usize> ConvOptions<D> {
 }
 
 impl<const D: usize> ConvTransposeOptions<D> {
-    /// The same with less output padding than the stride, and how many zeros at
-    /// the end of each axis of the input make up for it. Only an output padding
-    /// below the dilation is changed; another is refused later.
+    /// The same convolution with an output padding below the stride, and the
+    /// number of zeros at the end of each axis of the input that replace the
+    /// rest. Only an output padding below the dilation is changed; others are
+    /// errors later.
     pub(super) fn within_stride(self) -> (Self, [usize; D]) {
         let (mut within, mut zeros) = (self, [0; D]);
         for (axis, zeros) in zeros.iter_mut().enumerate() {
@@ -125,7 +127,7 @@ impl<const D: usize> ConvTransposeOptions<D> {
     ///
     /// # Errors
     ///
-    /// As those of [`ConvOptions::output_shape`].
+    /// Those of [`ConvOptions::output_shape`].
     pub fn output_shape(&self, x: &Shape, weight: &Shape) -> Result<Shape> {
         convolved_shape::<D>(&format!("conv_transpose{D}d"), [x, weight], |[x, weight], plane| {
             let (options, zeros) = self.along(plane).within_stride();
@@ -136,12 +138,13 @@ impl<const D: usize> ConvTransposeOptions<D> {
     }
 }
 
-/// What `apply` makes of a batch of `rank` axes. An input without the batch axis
-/// is the only sample of a batch, and its result has none either.
+/// Calls `apply` with a batch of `rank` axes. An input without the batch axis
+/// is treated as a batch of one sample, and the result has no batch axis
+/// either.
 ///
 /// # Errors
 ///
-/// When `apply` refuses the batch.
+/// When `apply` rejects the batch.
 pub fn batched<X: Ops>(x: &X, rank: usize, apply: impl FnOnce(&X) -> Result<X>) -> Result<X> {
     match x.value().rank() + 1 == rank {
         true => apply(&x.unsqueeze(0)?)?.squeeze(0),
@@ -155,7 +158,7 @@ pub fn batched<X: Ops>(x: &X, rank: usize, apply: impl FnOnce(&X) -> Result<X>) 
 ///
 /// # Errors
 ///
-/// When the operands do not fit each other or the settings.
+/// When the operands do not match each other or the settings.
 pub fn conv<X: Ops, const D: usize>(
     x: &X,
     weight: &X,
@@ -182,8 +185,8 @@ pub fn conv<X: Ops, const D: usize>(
         let zeros = X::constant(Tensor::scalar(Number::ZERO).broadcast_to(shape)?);
         slices = X::cat(&[&zeros, &slices, &zeros], 1)?;
     }
-    // What each tap along the depth sees becomes a channel, in the order in
-    // which the weight has them.
+    // The input of each tap along the depth becomes a channel, in the order of
+    // the weight.
     let seen = |tap: usize| {
         let start = tap * options.dilation[0];
         let end = start + (output[2] - 1) * stride + 1;
@@ -204,7 +207,7 @@ pub fn conv<X: Ops, const D: usize>(
 ///
 /// # Errors
 ///
-/// When the operands do not fit each other or the settings.
+/// When the operands do not match each other or the settings.
 pub fn conv_transpose<X: Ops, const D: usize>(
     x: &X,
     weight: &X,
@@ -234,7 +237,8 @@ pub fn conv_transpose<X: Ops, const D: usize>(
     let slices = slices.reshape([images * depth, extents[1], extents[3], extents[4]])?;
     let taps = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
     let y = slices.conv_transpose2d(&taps, None, options.along([Some(1), Some(2)]))?;
-    // What each tap makes of each slice is added up where it lies in the depth.
+    // The results of each tap for each slice are added at their position in the
+    // depth.
     let columns = y.reshape([images, depth, output[1], kernel[2], pixels])?;
     let columns = columns.permute(&[0, 2, 4, 3, 1])?;
     let columns = columns.reshape([images, output[1] * pixels * kernel[2], depth])?;
@@ -259,8 +263,8 @@ pub fn conv_transpose<X: Ops, const D: usize>(
     }
 }
 
-/// What `apply` makes of images along the axes of a plane, for sequences,
-/// images or volumes.
+/// Calls `apply` with images along the axes of a plane, for sequences, images
+/// or volumes.
 fn pooled<X: Ops, const D: usize>(
     place: &str,
     x: &X,
@@ -287,8 +291,8 @@ fn pooled<X: Ops, const D: usize>(
     }
 }
 
-/// The shape that `rule` gives along the axes of a plane, for sequences, images
-/// or volumes.
+/// The shape from `rule` along the axes of a plane, for sequences, images or
+/// volumes.
 fn pooled_shape<const D: usize>(
     place: &str,
     x: &Shape,
@@ -357,8 +361,8 @@ pub fn max_pool<X: Ops, const D: usize>(x: &X, options: PoolOptions<D>) -> Resul
     pooled::<X, D>(&place, x, &|x, plane| x.max_pool2d(options.along(plane)))
 }
 
-/// The mean of each window over sequences, images or volumes, or its sum over a
-/// divisor that is given.
+/// The mean of each window over sequences, images or volumes, or its sum
+/// divided by a given divisor.
 ///
 /// # Errors
 ///
@@ -371,7 +375,7 @@ pub fn avg_pool<X: Ops, const D: usize>(
 ) -> Result<X> {
     let place = format!("avg_pool{D}d");
     pooled::<X, D>(&place, x, &|x, plane| {
-        // A volume's slices are divided already when its depth is pooled.
+        // The slices of a volume are already divided when its depth is pooled.
         let is_depth = plane == [Some(0), None];
         let divisor_override = divisor_override.map(|divisor| if is_depth { 1 } else { divisor });
         let options = options.along(plane);
@@ -379,7 +383,7 @@ pub fn avg_pool<X: Ops, const D: usize>(
     })
 }
 
-/// The size along a plane, which stays as it is where there is no axis.
+/// The size along a plane, which does not change where there is no axis.
 pub(super) fn size_along<const D: usize>(
     size: [usize; D],
     plane: Plane,

@@ -40,8 +40,8 @@ family! {
     trait LinearAlgebra = "LinearAlgebra";
 
     Solve:
-    /// X with A·X = B, for this A of `[…, n, n]` and B of `[…, n, k]` or a
-    /// vector `[n]`; batches broadcast.
+    /// X with A·X = B, where `self` is A of `[…, n, n]` and B is `[…, n, k]` or
+    /// a vector `[n]`; batches broadcast.
     ///
     /// # Errors
     ///
@@ -219,8 +219,8 @@ family! {
         system("inv", Solve, self, &identity)
     }
 
-    /// X with L·Lᵀ·X = B, for this B of `[…, n, k]` or a vector `[n]` and a
-    /// factor L as [`cholesky`](LinearAlgebra::cholesky) returns it.
+    /// X with L·Lᵀ·X = B, where `self` is B of `[…, n, k]` or a vector `[n]`,
+    /// for a factor L from [`cholesky`](LinearAlgebra::cholesky).
     ///
     /// # Errors
     ///
@@ -251,10 +251,10 @@ family! {
         Ok(self.svd()?.1)
     }
 
-    /// The least-squares solution of A·X = B, for this A of `[…, m, n]` of any
-    /// rank and B of `[…, m, k]` or a vector `[m]`. Of several solutions it is
-    /// the one with the smallest norm: A's [`pinv`](LinearAlgebra::pinv) times
-    /// B.
+    /// The least-squares solution of A·X = B, where `self` is A of `[…, m, n]`
+    /// of any rank, and B is `[…, m, k]` or a vector `[m]`. Of several
+    /// solutions it is the one with the smallest norm: the
+    /// [`pinv`](LinearAlgebra::pinv) of A times B.
     ///
     /// # Errors
     ///
@@ -306,7 +306,7 @@ fn finite<V: Ops>(place: &str, x: &V) -> Result<()> {
         None => Ok(()),
         Some(index) => {
             let which = crate::error::at(&index);
-            Err(Error::not_finite(place, format!("the matrix{which} holds a NaN or an infinity")))
+            Err(Error::not_finite(place, format!("the matrix{which} has a NaN or an infinity")))
         }
     }
 }
@@ -437,7 +437,7 @@ mod tests {
         for result in [x.svd().map(drop), x.eigh().map(drop), x.qr().map(drop), x.det().map(drop)] {
             let error = result.unwrap_err();
             assert!(matches!(error, Error::NotFinite { .. }));
-            assert!(error.to_string().contains("at batch index [0, 0] holds a NaN"), "{error}");
+            assert!(error.to_string().contains("at batch index [0, 0] has a NaN"), "{error}");
         }
         assert!(x.matrix_exp().is_err() && x.pinv(None).is_err() && x.matrix_rank(None).is_err());
     }

@@ -26,10 +26,7 @@ fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
         let batch = Shape::from(a_batch).broadcast(&b_batch.into(), "matmul")?;
         return Ok(batch.iter().copied().chain([*m, *n]).collect());
     }
-    Err(Error::shape(
-        "matmul",
-        format!("shapes {a} and {b} do not multiply: expected […, m, k] and […, k, n]"),
-    ))
+    Err(Error::shape("matmul", format!("expected shapes […, m, k] and […, k, n], got {a} and {b}")))
 }
 
 /// The product of matrices whose shapes fit, with any strides.
@@ -59,7 +56,7 @@ pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
     })
 }
 
-/// The last two axes exchanged.
+/// The last two axes swapped.
 pub(crate) fn transposed<T: Float>(x: &Tensor<T>) -> Tensor<T> {
     x.transpose(-1, -2).expect("a matrix has two axes")
 }
@@ -83,7 +80,7 @@ impl<T: Float> Op<T> for MatMul {
         if !batches && (b.rank() > 2 || a.rank() < 2) {
             return Ok(None);
         }
-        // As a linear layer with a transposed weight, or a product for each
+        // Like a linear layer with a transposed weight, or a product for each
         // row.
         let only_a = [needs[0], needs[1] && batches];
         let mut gradients: SampleCotangents<T> = self
@@ -193,7 +190,7 @@ mod tests {
         let error = Tensor::<f32>::zeros([2, 3]).matmul(&Tensor::zeros([4, 3])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "matmul: shapes [2, 3] and [4, 3] do not multiply: expected […, m, k] and […, k, n]"
+            "matmul: expected shapes […, m, k] and […, k, n], got [2, 3] and [4, 3]"
         );
         assert!(Tensor::<f32>::scalar(1.0).matmul(&Tensor::zeros([1])).is_err());
     }

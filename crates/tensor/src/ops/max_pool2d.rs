@@ -154,7 +154,7 @@ fn plane_forward<T: Float>(
     }
 }
 
-/// As [`plane_forward`], for the first `N` windows.
+/// Like [`plane_forward`], for the first `N` windows.
 #[inline(always)]
 fn block_forward<T: Float, const N: usize>(
     plane: &[T],

@@ -60,8 +60,8 @@ pub fn adaptive_max_pool_with_indices<X: Ops, const D: usize>(
 /// Row-major indices of the maxima along the axes of a plane.
 type Planar<'a, T> = &'a dyn Fn(&Tensor<T>, Plane) -> Result<Tensor<i64>>;
 
-/// The maxima that a pooling of images finds, with their indices, for a batch
-/// or a sample.
+/// The maxima of a pooling of images and their indices, for a batch or a
+/// sample.
 fn with_indices<X: Ops, const D: usize>(
     place: &str,
     x: &X,
@@ -104,11 +104,11 @@ fn indices<T: Float, const D: usize>(x: &Tensor<T>, planar: Planar<'_, T>) -> Re
     (&before + &inside).reshape([images, channels, taken, rows, columns])
 }
 
-/// Puts the elements of `[N, C, …]` at given indices of `[N, C, output_size]`,
-/// with zeros everywhere else. An index is row-major over the axes of
-/// `output_size`, as [`max_pool_with_indices`] returns it. Of several elements
-/// with one index the last one is kept, and each of them gets the gradient (as
-/// in PyTorch).
+/// Writes the elements of `[N, C, …]` at given indices of `[N, C,
+/// output_size]`, with zeros everywhere else. An index is row-major over the
+/// axes of `output_size`, as [`max_pool_with_indices`] returns it. Of several
+/// elements with the same index the last one is kept, and each of them gets the
+/// gradient (as in PyTorch).
 ///
 /// # Errors
 ///
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn maxima_and_their_places_match_the_plain_loop() {
+    fn maxima_and_their_indices_match_the_plain_loop() {
         assert_found(&[2, 3, 9], PoolOptions::new([2]));
         let options = PoolOptions { stride: [2], padding: [1], ..PoolOptions::new([3]) };
         assert_found(&[2, 3, 9], options);

@@ -1,12 +1,12 @@
 //! Differentiable functions: the trait of operations, the table of all of them,
 //! and the methods that tensors and variables share.
 //!
-//! An operation is defined in one place: documentation, settings, shape rule,
-//! forward, vector–Jacobian product, sample inputs. Element-wise operations
-//! share a few files; each other one has a file of its own. One row of the
-//! table in `table.rs` registers it and gives it a method of [`Ops`]. Both
-//! [`Tensor`] and the variables of automatic differentiation implement that
-//! trait, so metrics, preprocessing and models use the same functions.
+//! Each operation is defined in one place: documentation, settings, shape rule,
+//! forward pass, vector–Jacobian product and sample inputs. Element-wise
+//! operations share a few files; every other operation has its own. One row of
+//! the table in `table.rs` registers it and gives it a method of [`Ops`].
+//! [`Tensor`] and the variables of automatic differentiation both implement
+//! this trait, so metrics, preprocessing and models use the same functions.
 //! Functions without a gradient (comparisons, `argmax`) are plain methods of
 //! [`Tensor`].
 
@@ -38,8 +38,8 @@ macro_rules! row {
     };
 }
 
-/// The name in errors and traces, from the name of an operation's type:
-/// `log_sigmoid` of `LogSigmoid`.
+/// The name in errors and traces, derived from the name of an operation's type:
+/// `log_sigmoid` for `LogSigmoid`.
 macro_rules! snake_case {
     ($name:ident) => {{
         const NAME: &str = stringify!($name);
@@ -165,7 +165,7 @@ macro_rules! operations {
             $($composed)*
         }
 
-        /// The rows that are behind no feature.
+        /// The rows that do not depend on a feature.
         pub(super) fn rows() -> Vec<Row> {
             #[allow(dead_code, reason = "rows of generic operations name it")]
             type T = f64;
@@ -335,9 +335,9 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// respect to those inputs that need one.
     fn vjp(&self, call: Call<'_, T, Self::Saved>) -> Cotangents<T>;
 
-    /// Adds the gradient of the only input to a sum of gradients, where that is
-    /// less work than to compute it alone: the gradient of a small part of a
-    /// large tensor. Returns whether it did.
+    /// Adds the gradient of the only input to a sum of gradients, if that is
+    /// faster than computing it alone, as for the gradient of a small part of a
+    /// large tensor. Returns whether it did so.
     fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool {
         let _ = (cotangent, sum);
         false
@@ -413,7 +413,7 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     fn samples() -> Vec<(Self, Vec<Tensor<T>>)>;
 }
 
-/// One call of an operation, as its gradient sees it.
+/// One call of an operation, with everything that its gradient needs.
 #[derive(Debug)]
 pub struct Call<'a, T: Float, S> {
     /// The inputs.

@@ -38,7 +38,7 @@ macro_rules! operators {
             }
         }
 
-        /// Writes over an operand that shares its elements with no other tensor.
+        /// Overwrites an operand whose elements no other tensor shares.
         impl<T: Number> ops::$trait for Tensor<T> {
             type Output = Self;
 
@@ -66,7 +66,8 @@ macro_rules! operators {
     )*};
 }
 
-/// Replaces each element of a tensor by `f` of it and the other at its place.
+/// Replaces each element of a tensor by `f` of it and the element of the other
+/// at the same index.
 fn write_over<T: Number>(x: &mut Tensor<T>, other: &[T], f: impl Fn(T, T) -> T + Sync) {
     for_each_equal_chunk(x.make_mut(), |first, chunk| {
         let other = &other[first..][..chunk.len()];
@@ -299,17 +300,17 @@ macro_rules! comparisons {
 }
 
 comparisons! {
-    /// Where the elements are equal.
+    /// Whether the elements are equal.
     eq_elements eq_scalar ==;
-    /// Where the elements differ.
+    /// Whether the elements differ.
     ne_elements ne_scalar !=;
-    /// Where the element is less than the other's.
+    /// Whether the element is less than the other one.
     lt lt_scalar <;
-    /// Where the element is at most the other's.
+    /// Whether the element is at most the other one.
     le le_scalar <=;
-    /// Where the element is greater than the other's.
+    /// Whether the element is greater than the other one.
     gt gt_scalar >;
-    /// Where the element is at least the other's.
+    /// Whether the element is at least the other one.
     ge ge_scalar >=;
 }
 
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn assignments_write_over_a_tensor_and_not_over_those_that_shared_its_buffer() {
+    fn assignments_do_not_change_other_tensors_with_the_same_buffer() {
         let mut x = Tensor::from([[1.0, 2.0], [3.0, 4.0]]);
         let before = x.clone();
         x += &Tensor::from([10.0, 20.0]);
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn owned_operands_are_written_over_unless_they_are_shared() {
+    fn owned_operands_are_overwritten_unless_they_are_shared() {
         let x = || Tensor::from([6.0, 8.0_f32]);
         let y = || Tensor::from([[2.0, 9.0], [4.0, 9.0]]).narrow(1, 0, 1).unwrap().squeeze(1);
         let y = || y().unwrap();

@@ -41,7 +41,7 @@ impl Pad {
             PadMode::Reflect => size as isize - 1,
             PadMode::Replicate if size == 0 => 0,
             PadMode::Replicate => isize::MAX,
-            // Elements removed at one end do not come back at the other.
+            // Elements removed at one end are not copied to the other.
             PadMode::Circular => {
                 (size as isize).saturating_add(before.min(0)).saturating_add(after.min(0))
             }
@@ -129,7 +129,6 @@ impl Pad {
 
 impl<T: Number> Tensor<T> {
     /// Adds elements before and after each axis; see
-    /// [`Ops::pad`](crate::Ops::pad).
     /// [`Ops::pad`](crate::Ops::pad).
     ///
     /// # Errors

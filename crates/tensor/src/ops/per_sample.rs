@@ -95,9 +95,10 @@ pub(super) fn linear_norms<T: Float>(
     both.sum_axes(&[1, 2], false).ok()
 }
 
-/// The gradients of each sample, from one call of the operation's own gradient
-/// per sample. The first `rows` inputs (0 or 1) hold the samples along axis 0;
-/// `part` returns the operation for a sample and what its forward kept.
+/// The gradients of each sample, by one call of the operation's own gradient
+/// per sample. The first `rows` inputs (0 or 1) have the samples along axis 0;
+/// `part` returns the operation for a sample and the values that its forward
+/// pass kept.
 pub(super) fn one_by_one<T: Float, O: Op<T>>(
     operation: &O,
     call: Call<'_, T, O::Saved>,
@@ -144,8 +145,8 @@ pub(super) fn one_by_one<T: Float, O: Op<T>>(
     Some(gradients)
 }
 
-/// As [`one_by_one`], for an operation on the last `axes` axes whose forward
-/// keeps something for each index of the other axes.
+/// Like [`one_by_one`], for an operation on the last `axes` axes whose forward
+/// pass keeps a value for each index of the other axes.
 pub(super) fn by_rows<T: Float, O: Op<T, Saved = Vec<S>>, S: Copy>(
     operation: &O,
     call: Call<'_, T, Vec<S>>,

@@ -393,7 +393,7 @@ pub(super) fn along_slices(
     indexing::column(along, indices, &expected)
 }
 
-/// Names that the macros above use, as the trait has them.
+/// Names that the macros above use, which the trait also has.
 impl<T: Element> Tensor<T> {
     pub(crate) fn value(&self) -> &Self {
         self
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn picking_by_masks_and_places() {
+    fn selection_by_masks_and_positions() {
         let x = matrix();
         let mask = Tensor::from([[true], [false]]);
         assert_eq!(x.masked_select(&mask).unwrap().to_vec(), [0, 1, 2]);

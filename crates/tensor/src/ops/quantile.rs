@@ -5,8 +5,8 @@ use crate::element::{Float, Number};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// The value of a quantile between two elements. Between an infinite element
-/// and a finite one, the value is infinite (in some cases PyTorch gives NaN).
+/// The value of a quantile between two elements. Between an infinite and a
+/// finite element the value is infinite (in some cases PyTorch returns NaN).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// Linear interpolation.

@@ -1,9 +1,9 @@
 //! Calls of operations with the types erased, as a tape stores them.
 //!
 //! A call can be differentiated in two ways. [`Recorded::vjp`] computes with
-//! tensors, in the operation's own kernels. [`Recorded::vjp_terms`] computes
-//! the same gradients with [`Term`]s, by operations that are recorded in turn,
-//! so that the gradients can be differentiated again.
+//! tensors, with the operation's own kernels. [`Recorded::vjp_terms`] computes
+//! the same gradients with [`Term`]s, by operations that are themselves
+//! recorded, so that the gradients can be differentiated again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// constants.
     fn parents(&self) -> &[Option<usize>];
 
-    /// The output.
+    /// The output of the call.
     fn output(&self) -> &Tensor<T>;
 
     /// The gradients of the inputs that need one; see [`Op::vjp`].
@@ -118,7 +118,7 @@ pub trait Recipe<T: Float>: Send + Sync {
     fn apply(&self, inputs: &[&Tensor<T>], parents: Parents) -> Box<dyn Recorded<T>>;
 }
 
-/// An operation without values.
+/// An operation without the values of a call.
 struct Alone<O>(O);
 
 impl<T: Float, O> Recipe<T> for Alone<O>
@@ -133,7 +133,8 @@ where
 /// The nodes of an operation's inputs; `None` for constants.
 pub type Parents = SmallVec<[Option<usize>; 3]>;
 
-/// Applies an operation to inputs that fit it and returns the call.
+/// Applies an operation to inputs that its shape rule accepts, and returns the
+/// call.
 #[inline(never)]
 pub fn record<T: Float, O: Op<T>>(
     operation: O,
@@ -145,8 +146,8 @@ pub fn record<T: Float, O: Op<T>>(
     Box::new(Applied { operation, inputs, parents, output, saved })
 }
 
-// The next functions are not generic over the operation, so that they are compiled
-// once and not for each operation.
+// The following functions are not generic over the operation, so that they are
+// compiled once and not for each operation.
 
 #[inline(never)]
 fn clones<T: Float>(tensors: &[&Tensor<T>]) -> Vec<Tensor<T>> {
@@ -165,10 +166,11 @@ fn references<T: Float>(tensors: &[Tensor<T>]) -> SmallVec<[&Tensor<T>; 4]> {
 
 #[cold]
 fn unknown_setting(operation: &'static str, name: &str, value: &Attribute) -> Error {
-    Error::argument(operation, format!("the setting `{name}` cannot become {value}"))
+    Error::argument(operation, format!("the setting `{name}` cannot be changed to {value}"))
 }
 
-/// An operation, its inputs and output, and what its forward kept.
+/// An operation, its inputs and output, and the values that its forward pass
+/// kept.
 struct Applied<O, T: Float, S> {
     operation: O,
     inputs: Vec<Tensor<T>>,
@@ -306,7 +308,7 @@ pub struct Term<T: Float = f32> {
 /// One gradient for each input; `None` where it is not needed.
 pub type TermCotangents<T> = SmallVec<[Option<Term<T>>; 3]>;
 
-/// One call of an operation, as its recorded gradient sees it.
+/// One call of an operation, with everything that its recorded gradient needs.
 #[derive(Debug)]
 pub struct TermCall<'a, T: Float, S> {
     /// The inputs.
@@ -332,8 +334,8 @@ impl<T: Float> Term<T> {
         terms.iter().map(|term| &term.value).collect()
     }
 
-    /// What records a call with these inputs, and their nodes; `None` where all
-    /// are constants.
+    /// The tape that records a call with these inputs, and their nodes; `None`
+    /// if all are constants.
     #[inline(never)]
     fn parents<'a>(terms: &[&'a Self]) -> Option<(&'a Arc<dyn Recorder<T>>, Parents)> {
         let recorder = terms.iter().find_map(|term| term.recorder())?;

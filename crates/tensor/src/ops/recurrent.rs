@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 pub use self::terms::CellTerms;
 pub use crate::kernels::recurrent::{Cell, Gru, Lstm, Rnn};
 
-/// The steps that a recurrent layer takes.
+/// The steps that a recurrent layer processes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecurrentOptions {
     /// The number of valid steps of each sample; all when `None`. After them
@@ -53,12 +53,12 @@ pub struct RecurrentOptions {
 pub struct Recurrent<C: Cell> {
     /// The cell.
     pub cell: C,
-    /// The steps that it takes.
+    /// The steps to process.
     pub options: RecurrentOptions,
 }
 
-/// What a forward pass keeps, in the order of the kernel's groups, with one row
-/// for each step and sample.
+/// The values that a forward pass keeps, in the order of the kernel's groups,
+/// with one row for each step and sample.
 #[derive(Debug)]
 pub struct Trace<T: Float> {
     x: Tensor<T>,

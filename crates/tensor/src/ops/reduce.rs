@@ -21,7 +21,7 @@ mod gradients;
 
 use gradients::{extreme_gradient, extreme_gradient_terms, prod_gradient, product};
 
-/// Values folded in one elementary step.
+/// The number of values that are reduced in one elementary step.
 const VALUES_PER_STEP: usize = 4;
 
 /// Reduces the given axes (in ascending order) with an associative `f`.
@@ -180,7 +180,7 @@ pub(super) fn output_shape(
     Ok(shape.reduced(&shape.axes(place, axes)?, keep))
 }
 
-/// As [`output_shape`], for a reduction that is not defined for no elements,
+/// Like [`output_shape`], for a reduction that is not defined for no elements,
 /// such as a maximum.
 pub(super) fn extreme_shape(
     place: &str,
@@ -195,7 +195,7 @@ pub(super) fn extreme_shape(
     }
 }
 
-/// Reduces axes and keeps them with length 1 if asked.
+/// Reduces axes, which are kept with length 1 if `keep` is set.
 pub(super) fn forward<T: Element>(
     x: &Tensor<T>,
     axes: &[isize],
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_is_found_first_and_nan_above_all() {
+    fn the_first_maximum_is_found_and_nan_is_larger_than_all() {
         let x = Tensor::from([[1.0, 3.0, 3.0], [f64::NAN, 9.0, f64::NAN], [-1.0, -2.0, -0.5]]);
         assert_eq!(x.argmax(1).unwrap().to_vec(), [1, 0, 2]);
         assert_eq!(x.argmin(-1).unwrap().to_vec(), [0, 0, 1]);

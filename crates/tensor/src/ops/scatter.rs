@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_go_where_the_index_says() {
+    fn elements_are_written_at_the_index() {
         let x = Tensor::<i64>::zeros([2, 3]);
         let index = Tensor::from([[0, 2], [1, 1_i64]]);
         let source = Tensor::from([[1, 2, 9], [3, 4, 9_i64]]);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn places_that_do_not_exist_are_refused() {
+    fn positions_out_of_range_are_refused() {
         let x = Tensor::<f32>::zeros([2, 3]);
         let message = |index: Tensor<i64>, source: &[usize]| {
             x.scatter(1, &index, &Tensor::zeros(source)).unwrap_err().to_string()

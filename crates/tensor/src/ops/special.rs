@@ -108,8 +108,8 @@ fn digamma<T: Float>(x: T) -> T {
 
 /// The derivatives of the digamma function, computed in the same way:
 /// (−1)ⁿ⁺¹·n!·ζ(n + 1, x), with Hurwitz's zeta function by the recurrence up to
-/// 10 + n and then by the series of Euler and Maclaurin. NaN for orders that
-/// are fractions or above 170, whose factorial is infinite.
+/// 10 + n and then by the Euler–Maclaurin series. NaN for orders that are
+/// fractions or above 170, whose factorial is infinite.
 fn polygamma<T: Float>(order: f64, x: T) -> T {
     if order == 0.0 {
         return digamma(x);
@@ -147,8 +147,8 @@ fn polygamma<T: Float>(order: f64, x: T) -> T {
     T::from_f64(turned * factorial * zeta + reflected)
 }
 
-/// The derivative of some order of cot(t) at t = π·x, as a polynomial of the
-/// cotangent c; the derivative of cᵏ is −k·cᵏ⁻¹·(1 + c²).
+/// The derivative of the given order of cot(t) at t = π·x, as a polynomial of
+/// the cotangent c; the derivative of cᵏ is −k·cᵏ⁻¹·(1 + c²).
 fn cotangent_slope(order: usize, x: f64) -> f64 {
     let cotangent = 1.0 / (PI * x).tan();
     let mut coefficients = vec![0.0, 1.0];

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn stretched_together_and_mirrored() {
+    fn broadcasting_together_and_mirroring() {
         let (a, b) = (Tensor::from([[1], [2_i64]]), Tensor::from([3, 4]));
         let both = Tensor::broadcast_tensors(&[&a, &b]).unwrap();
         assert_eq!(both[0], Tensor::from([[1, 1], [2, 2]]));

@@ -110,8 +110,8 @@ operations! {
     fn hardsigmoid(&self) -> Self { Self::apply(activation::Hardsigmoid, &[self]) }
 
     activation::Hardtanh:
-    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1): as
-    /// [`clamp`](Ops::clamp), but that NaN lets the gradient through.
+    /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1), like
+    /// [`clamp`](Ops::clamp), except that NaN has a gradient.
     fn hardtanh(&self, low: f64, high: f64) -> Self {
         Self::apply(activation::Hardtanh { low, high }, &[self])
     }
@@ -123,7 +123,7 @@ operations! {
     }
 
     activation::Softshrink:
-    /// x moved by `lambda` towards 0, and 0 where it would pass it.
+    /// x moved by `lambda` towards 0; 0 where |x| ≤ `lambda`.
     fn softshrink(&self, lambda: f64) -> Self {
         Self::apply(activation::Softshrink { lambda }, &[self])
     }
@@ -300,12 +300,12 @@ operations! {
     fn trunc(&self) -> Self { Self::apply(unary::Trunc, &[self]) }
 
     unary::Frac:
-    /// What rounding towards 0 takes off: x − trunc(x).
+    /// The fractional part x − trunc(x), which has the sign of x.
     fn frac(&self) -> Self { Self::apply(unary::Frac, &[self]) }
 
     unary::NanToNum:
-    /// x where it is finite, else what stands for NaN, ∞ and −∞; there no
-    /// gradient flows.
+    /// x where it is finite; other numbers replace NaN, ∞ and −∞, without a
+    /// gradient.
     fn nan_to_num(&self, nan: f64, infinity: f64, negative_infinity: f64) -> Self {
         Self::apply(unary::NanToNum { nan, infinity, negative_infinity }, &[self])
     }
@@ -314,7 +314,7 @@ operations! {
     /// x to the power of a constant.
     fn powf(&self, exponent: f64) -> Self {
         match exponent {
-            // As in PyTorch, NaN for −∞ too.
+            // As in PyTorch, this gives NaN for −∞ too.
             0.5 => self.sqrt(),
             2.0 => self.square(),
             _ => Self::apply(unary::Powf { exponent }, &[self]),
@@ -322,17 +322,17 @@ operations! {
     }
 
     unary::Clamp:
-    /// x limited to `low ..= high`; no gradient flows at the bounds and beyond
-    /// them, nor for NaN, which stays. An infinite bound is none, and where they
-    /// are crossed all is `high`.
+    /// x limited to `low ..= high`. The gradient is 0 at and beyond the bounds,
+    /// and for NaN, which is kept. An infinite bound has no effect; if `low` is
+    /// above `high`, all elements become `high`.
     fn clamp(&self, low: f64, high: f64) -> Self {
         Self::apply(unary::Clamp { low, high }, &[self])
     }
 
     unary::Logit:
-    /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), of x limited to
-    /// `epsilon ..= 1 − epsilon` if given. Its gradient is 0 outside of these, and
-    /// NaN outside of `0 ..= 1` where there is no `epsilon`.
+    /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), for x limited
+    /// to `epsilon ..= 1 − epsilon` if given. The gradient is 0 outside these
+    /// bounds; without `epsilon` it is NaN outside `0 ..= 1`.
     fn logit(&self, epsilon: Option<f64>) -> Self {
         let (low, high) = match epsilon {
             Some(epsilon) => (epsilon, 1.0 - epsilon),
@@ -356,15 +356,15 @@ operations! {
     fn add(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Add, &[self, other]) }
 
     binary::Sub:
-    /// The difference.
+    /// The difference; `-` panics where this returns an error.
     fn sub(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Sub, &[self, other]) }
 
     binary::Mul:
-    /// The product, element by element.
+    /// The element-wise product; `*` panics where this returns an error.
     fn mul(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Mul, &[self, other]) }
 
     binary::Div:
-    /// The quotient.
+    /// The quotient; `/` panics where this returns an error.
     fn div(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Div, &[self, other]) }
 
     DivRounded:
@@ -374,14 +374,14 @@ operations! {
     }
 
     binary::Maximum:
-    /// The larger one; NaN when either is NaN, which lets the gradient through to
-    /// both. It is shared equally where both are the same.
+    /// The larger element; NaN if either is NaN, and then both get the
+    /// gradient. Equal elements share the gradient.
     fn maximum(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Maximum, &[self, other])
     }
 
     binary::Minimum:
-    /// The smaller one, as [`maximum`](Ops::maximum).
+    /// The smaller element; otherwise as [`maximum`](Ops::maximum).
     fn minimum(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Minimum, &[self, other])
     }
@@ -393,15 +393,15 @@ operations! {
     }
 
     binary::Atan2:
-    /// The angle in radians of the point (`x`, `self`), between −π and π; no gradient
-    /// flows at the origin.
+    /// The angle in radians of the point (`x`, `self`), between −π and π. The
+    /// gradient at the origin is 0.
     fn atan2(&self, x: &Self) -> Result<Self> {
         Self::try_apply(binary::Atan2, &[self, x])
     }
 
     binary::Hypot:
-    /// √(self² + other²) without overflow; no gradient flows at the origin, where
-    /// PyTorch's is NaN.
+    /// √(self² + other²) without overflow. The gradient at the origin is 0,
+    /// where PyTorch's is NaN.
     fn hypot(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::Hypot, &[self, other])
     }
@@ -428,8 +428,9 @@ operations! {
     }
 
     binary::LogAddExp:
-    /// ln(exp(self) + exp(other)), without overflow. Where both are the same, an
-    /// infinity too, they share the gradient equally, where PyTorch's is NaN.
+    /// ln(exp(self) + exp(other)), without overflow. Equal elements, including
+    /// equal infinities, share the gradient, where PyTorch's is NaN for
+    /// infinities.
     fn logaddexp(&self, other: &Self) -> Result<Self> {
         Self::try_apply(binary::LogAddExp, &[self, other])
     }
@@ -445,7 +446,7 @@ operations! {
         }
         if shape.get(1) != Some(&channels) || weight.value().rank() != 1 {
             let message = format!(
-                "a weight of shape {} is not for the channels of shape {shape}",
+                "expected a weight for one or all channels of {shape}, got shape {}",
                 weight.value().shape()
             );
             return Err(Error::shape("prelu", message));
@@ -583,8 +584,8 @@ operations! {
     }
 
     conv2d_relu::Conv2dRelu:
-    /// [`conv2d`](Ops::conv2d), then [`relu`](Ops::relu), and with `max_pool`
-    /// then the maximum of each 2×2 window, in one pass.
+    /// [`conv2d`](Ops::conv2d) followed by [`relu`](Ops::relu) and, with
+    /// `max_pool`, the maximum of each 2×2 window, in one pass.
     fn conv2d_relu(
         &self,
         weight: &Self,
@@ -602,8 +603,8 @@ operations! {
     conv_transpose2d::ConvTranspose2d:
     /// The transposed convolution of images `[N, in, height, width]` with a
     /// weight `[in, out / groups, kernel height, kernel width]`, plus a bias
-    /// `[out]`: the gradient of [`conv2d`](Ops::conv2d) with respect to its
-    /// input, as an operation.
+    /// `[out]`. It is the gradient of [`conv2d`](Ops::conv2d) with respect to
+    /// its input.
     fn conv_transpose2d(
         &self,
         weight: &Self,
@@ -640,8 +641,8 @@ operations! {
     }
 
     adaptive_pool2d::AdaptiveAvgPool2d:
-    /// The mean of each of `[rows, columns]` windows that cover images
-    /// `[N, C, height, width]`, whatever their size.
+    /// The mean of each of `[rows, columns]` windows that cover images `[N, C,
+    /// height, width]` of any size.
     fn adaptive_avg_pool2d(&self, output_size: [usize; 2]) -> Result<Self> {
         let operation = adaptive_pool2d::AdaptiveAvgPool2d { output_size };
         batched(self, 4, |x| Self::try_apply(operation, &[x]))
@@ -788,8 +789,8 @@ operations! {
     }
 
     Recurrent<Rnn>:
-    /// A plain recurrent layer over a sequence `[L, N, input]`, with tanh or,
-    /// if asked, max(x, 0): the output is as that of [`gru`](Ops::gru).
+    /// A plain recurrent layer over a sequence `[L, N, input]`, with tanh or
+    /// max(x, 0). The output is like that of [`gru`](Ops::gru).
     fn rnn(
         &self,
         state: &Self,
@@ -960,7 +961,7 @@ operations! {
         Self::try_apply(GridSample { options }, &[self, grid])
     }
 
-    // Composed of other operations, so without gradients of their own.
+    // Composed of other operations, so they have no gradients of their own.
     =>
 
     /// x limited to 0 ..= 6.
@@ -1095,7 +1096,8 @@ operations! {
         self.norm_axes(p, &self.value().shape().all_axes(), false)
     }
 
-    /// A reduction over all axes that is defined for no elements.
+    /// A reduction over all axes, for reductions that are defined for no
+    /// elements.
     #[doc(hidden)]
     fn over_all(&self, reduction: impl Fn(&Self, &[isize], bool) -> Result<Self>) -> Self {
         let axes = self.value().shape().all_axes();
@@ -1194,7 +1196,7 @@ operations! {
     /// of `[…, m, d]`.
     fn cdist(&self, other: &Self, p: f64) -> Result<Self> {
         let distances = self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?;
-        // Rows without elements have the distance 0, which only a sum returns.
+        // Rows without elements have the distance 0, which only a sum gives.
         let p = if distances.value().shape().last() == Some(&0) { 1.0 } else { p };
         distances.norm_axes(p, &[-1], false)
     }
@@ -1328,14 +1330,14 @@ operations! {
         pixels::unshuffle(self, factor)
     }
 
-    /// The channels of `[N, C, …]` in another order, so that each of `groups`
-    /// groups of neighbours afterwards has channels of all groups before (Zhang
-    /// et al., "ShuffleNet", 2018).
+    /// Reorders the channels of `[N, C, …]`, so that each of `groups` groups of
+    /// adjacent channels then has channels of all previous groups (Zhang et
+    /// al., "ShuffleNet", 2018).
     fn channel_shuffle(&self, groups: usize) -> Result<Self> {
         pixels::shuffle_channels(self, groups)
     }
 
-    /// Exchanges two axes.
+    /// Swaps two axes.
     fn transpose(&self, first: isize, second: isize) -> Result<Self> {
         let shape = self.value().shape();
         let (first, _) = shape.along("transpose", first)?;

@@ -1,4 +1,4 @@
-//! The gradient of a linear operation as an operation of its own.
+//! The gradient of a linear operation as a separate operation.
 
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
@@ -6,10 +6,11 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Aᵀ·g for a linear operation A of one input; its gradient is A itself.
+/// Aᵀ·g for a linear operation A of one input. The gradient of this operation
+/// is A.
 #[derive(Clone, Debug)]
 pub(super) struct Transposed<O> {
-    /// A.
+    /// The operation A.
     pub(super) operation: O,
     /// The shape of A's input, and of this operation's output.
     pub(super) input: Shape,

@@ -1,4 +1,4 @@
-//! Functions of one element: each a function beside its derivative.
+//! Functions of one element: each is a function with its derivative.
 
 use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LOG2_E, LOG10_E, PI};
 
@@ -12,13 +12,13 @@ use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Applies `f` to every element, in a loop of its own that vectorises.
+/// Applies `f` to every element, in a separate loop that vectorises.
 pub(super) fn forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync + Copy) -> Tensor<T> {
     x.map_copy(f)
 }
 
 /// Multiplies the cotangent by the derivative, a function of input and output,
-/// in place and in a loop of its own that vectorises.
+/// in place and in a separate loop that vectorises.
 pub(super) fn backward<T: Float>(
     call: Call<'_, T, ()>,
     derivative: impl Fn(T, T) -> T + Sync + Copy,
@@ -37,9 +37,9 @@ pub(super) fn backward<T: Float>(
     smallvec![Some(gradient)]
 }
 
-/// As [`forward`], in the one loop of all functions that call the mathematical
-/// library: they are called for one element at a time in any case, and a loop
-/// for each takes long to compile.
+/// Like [`forward`], with the one loop of all functions that call the
+/// mathematical library. Those are called for one element at a time in any
+/// case, and compiling a loop for each would take long.
 pub(super) fn call_forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -> Tensor<T> {
     #[inline(never)]
     fn run<T: Float>(x: &Tensor<T>, f: &(dyn Fn(T) -> T + Sync)) -> Tensor<T> {
@@ -48,7 +48,7 @@ pub(super) fn call_forward<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> T + Sync) -
     run(x, &f)
 }
 
-/// As [`backward`], in the loop that [`call_forward`] describes.
+/// Like [`backward`], with the loop that [`call_forward`] describes.
 pub(super) fn call_backward<T: Float>(
     call: Call<'_, T, ()>,
     derivative: impl Fn(T, T) -> T + Sync,
@@ -68,13 +68,13 @@ pub(super) fn scalar<T: Float>(value: f64) -> Term<T> {
     Term::constant(Tensor::scalar(T::from_f64(value)))
 }
 
-/// `f` of every element, as a value that needs no gradient: a derivative that is
-/// constant but for its jumps.
+/// `f` of every element, as a value that needs no gradient: a derivative that
+/// is piecewise constant.
 pub(super) fn constant<T: Float>(x: &Term<T>, f: impl Fn(T) -> T + Sync) -> Term<T> {
     Term::constant(call_forward(x.value(), f))
 }
 
-/// Where a condition on the elements holds.
+/// Where a condition on the elements is true.
 pub(super) fn mask<T: Float>(x: &Term<T>, condition: impl Fn(T) -> bool + Sync) -> Tensor<bool> {
     #[inline(never)]
     fn run<T: Float>(x: &Tensor<T>, condition: &(dyn Fn(T) -> bool + Sync)) -> Tensor<bool> {
@@ -83,8 +83,8 @@ pub(super) fn mask<T: Float>(x: &Term<T>, condition: impl Fn(T) -> bool + Sync) 
     run(x.value(), &condition)
 }
 
-/// `f` of x where the mask is true, else a number. Elsewhere `f` sees 0, so that
-/// an overflow there makes no NaN of its gradient.
+/// `f` of x where the mask is true, otherwise a number. For the other elements
+/// `f` gets 0, so that an overflow there does not make the gradient NaN.
 pub(super) fn where_true<T: Float>(
     mask: &Tensor<bool>,
     x: &Term<T>,
@@ -94,8 +94,7 @@ pub(super) fn where_true<T: Float>(
     f(x.where_mask(mask, &scalar(0.0))?).where_mask(mask, &scalar(other))
 }
 
-/// The gradient of a function that is constant but for its jumps, where it has
-/// none: 0 everywhere, as in PyTorch.
+/// The gradient of a piecewise constant function: 0 everywhere, as in PyTorch.
 pub(super) fn flat<T: Float>(call: Call<'_, T, ()>, _: impl Fn(T, T) -> T + Sync) -> Cotangents<T> {
     call.each(|_| Tensor::zeros(call.output.shape()))
 }
@@ -106,12 +105,11 @@ pub(super) fn sample_inputs<T: Float>(low: f64, high: f64) -> [Vec<Tensor<T>>; 2
     [vec![Tensor::uniform([3, 7], low, high, &mut rng)], vec![Tensor::zeros([2, 0])]]
 }
 
-/// Defines operations that run by two functions of this file, [`forward`] and
-/// [`backward`] unless something speaks for others:
-/// `Name { settings } in low..high: |x| value, |x, y| derivative, |x, y| term;`
-/// where the gradient is checked on `low..high`. The last function is the
-/// derivative again, made of operations on [`Term`]s: there x and y are terms, the
-/// settings `f64`, and `?` may be used.
+/// Defines operations that run with [`forward`] and [`backward`] or other given
+/// functions of this file: `Name { settings } in low..high: |x| value, |x, y|
+/// derivative, |x, y| term;` where the gradient is checked on `low..high`. The
+/// last function is the derivative as operations on [`Term`]s: x and y are
+/// terms, the settings are `f64`, and `?` may be used.
 macro_rules! unary {
     (with $forward:ident, $backward:ident; $($rest:tt)*) => {
         unary! { @each ($forward $backward) $($rest)* }
@@ -222,8 +220,8 @@ unary! {
     Ln in 0.1..2.0: |x| x.ln(), |x, _| T::ONE / x, |x, _| x.reciprocal();
     /// ln(1 + x)
     Ln1p in -0.5..2.0: |x| x.ln_1p(), |x, _| T::ONE / (T::ONE + x), |x, _| (x + 1.0).reciprocal();
-    /// ln(z / (1 − z)) of x limited to low ..= high; outside of them the gradient
-    /// is 0, and without bounds, which are infinite then, NaN outside of 0 ..= 1
+    /// ln(z / (1 − z)) of x limited to low ..= high; outside of these the
+    /// gradient is 0, and with infinite bounds NaN outside of 0 ..= 1
     Logit { low = 0.05, high = 0.95 } in 0.1..0.9:
         |x| {
             let z = if x < low { low } else if x > high { high } else { x };
@@ -311,7 +309,7 @@ unary! {
             0.0 => scalar(0.0),
             _ => Term::apply(Powf { exponent: exponent - 1.0 }, &[x]) * exponent,
         };
-    /// x limited to low ..= high; an infinite bound is none
+    /// x limited to low ..= high; an infinite bound has no effect
     Clamp { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
         |x, _| {
@@ -366,7 +364,7 @@ unary! {
         };
 }
 
-/// π·x after whole turns are removed from x, which rounds nothing.
+/// π·x after whole turns are removed from x, without rounding.
 #[inline(always)]
 fn turned<T: Float>(x: T) -> T {
     let turns = (x * c(0.5)).round();
@@ -420,7 +418,7 @@ mod tests {
     use super::super::Ops;
     use super::*;
 
-    /// What each function must give for zeros, infinities and NaN.
+    /// The value of each function for zeros, infinities and NaN.
     #[test]
     fn special_values() {
         let (inf, nan) = (f32::INFINITY, f32::NAN);
@@ -469,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_for_what_is_not_finite() {
+    fn numbers_replace_values_that_are_not_finite() {
         let x = Tensor::from([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.5]);
         assert_eq!(x.nan_to_num(0.0, 9.0, -9.0).to_vec(), [0.0, 9.0, -9.0, 2.5]);
     }

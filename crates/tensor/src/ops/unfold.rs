@@ -65,7 +65,7 @@ pub struct Unfold {
     pub options: UnfoldOptions,
 }
 
-/// Adds columns up to images, at the positions of their windows.
+/// Adds up columns to images, at the positions of their windows.
 #[derive(Clone, Copy, Debug)]
 pub struct Fold {
     /// Rows and columns of the images.

@@ -63,6 +63,8 @@ pub struct Report {
     classification: Option<Classification>,
     regression: Option<Regression>,
     class_names: Vec<String>,
+    /// Headings and markup of further sections.
+    sections: Vec<(String, String)>,
 }
 
 impl Report {
@@ -77,6 +79,7 @@ impl Report {
             classification: None,
             regression: None,
             class_names: Vec::new(),
+            sections: Vec::new(),
         }
     }
 
@@ -119,6 +122,14 @@ impl Report {
     /// Sets the names of the classes, which are otherwise numbers.
     pub fn class_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.class_names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Adds a section with a heading and SVG or HTML, which becomes part of the
+    /// page as it is: heat maps and coloured words of the feature `explain`, for
+    /// example.
+    pub fn section(mut self, heading: impl Into<String>, markup: impl Into<String>) -> Self {
+        self.sections.push((heading.into(), markup.into()));
         self
     }
 

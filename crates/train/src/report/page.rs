@@ -32,6 +32,10 @@ pub(super) fn page(report: &Report) -> Result<String> {
         let drawn = [found.predicted_against_true()?, found.residuals()?];
         drawings(&mut body, "Predictions", &drawn);
     }
+    for (heading, markup) in &report.sections {
+        let heading = escape(heading);
+        put!(body, "<section><h2>{heading}</h2><div class=\"wide\">{markup}</div></section>\n");
+    }
     settings(&mut body, report);
     epochs(&mut body, report);
     drawing(&mut body, report);

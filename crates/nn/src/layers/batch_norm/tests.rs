@@ -142,8 +142,9 @@ fn a_wrong_input_is_told_by_path_and_sizes() {
     let single = message(Tape::training(0, 0).input(Tensor::zeros([1, 3])));
     assert_eq!(
         single,
-        "0 (BatchNorm1d 3): a batch of [1, 3] has one element a channel, and so no variance: \
-         leave out a last batch of one sample (`drop_last`), or take larger ones"
+        "0 (BatchNorm1d 3): expected a batch with at least two elements per \
+         channel, got [1, 3]: use larger batches, or leave out a last batch of one sample \
+         (`drop_last`)"
     );
 }
 

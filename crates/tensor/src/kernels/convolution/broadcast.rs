@@ -1,47 +1,48 @@
-//! Convolution with output channels along the registers: what a tap sees of a
-//! window is multiplied with the weights of many channels at once (the idea of
-//! E. Georganas et al., "Anatomy of high-performance deep learning convolutions
-//! on SIMD architectures", SC 2018). It reads the image with its padding where
-//! that lies, so that neither strides nor narrow images cost more.
+//! Convolution with output channels along the registers: the input element of a
+//! tap is multiplied by the weights of many channels at once (the idea of E.
+//! Georganas et al., "Anatomy of high-performance deep learning convolutions on
+//! SIMD architectures", SC 2018). It reads the padded image in place, so
+//! strides and narrow images cost nothing extra.
 
 use smallvec::SmallVec;
 
 use super::tiles::{Band, Tiles};
-use super::{Convolution, Place};
+use super::{Convolution, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::transpose::Transpose;
 use crate::kernels::vector::{Kernel, Vector, from_fn};
 
-/// Fewest output channels for which it pays: fewer leave parts of the registers
-/// empty.
+/// The fewest output channels for which this method is fast. With fewer, parts
+/// of the registers are empty.
 const MIN_CHANNELS: usize = 12;
-/// Fewest windows of all images: for fewer, arranging the weight takes too long.
+/// The fewest windows in all images. With fewer, arranging the weight takes too
+/// long.
 const MIN_WINDOWS: usize = 256;
-/// Fewest windows of a task, for which it reads the weight once.
+/// The fewest windows in a task, for which it reads the weight once.
 const TASK_WINDOWS: usize = 256;
-/// Tasks of which a batch should have as many, where they have so many windows.
+/// The number of tasks into which a batch is divided, if it has enough windows.
 const TASKS: usize = 16;
-/// Most elements of the planes of such a task, so that they stay in a core's own
-/// cache.
+/// The largest number of elements in the planes of such a task, so that they
+/// stay in a core's own cache.
 const TASK_LENGTH: usize = 1 << 18;
-/// About as many channels as a tile has.
+/// The approximate number of channels in a tile.
 const TASK_CHANNELS: usize = 32;
-/// Most elements of the planes of a batch that is not cut.
+/// The largest number of elements in the planes of a batch that is not divided.
 const TOGETHER_LENGTH: usize = 1 << 20;
-/// Most windows of a row that are summed together.
+/// The largest number of windows of a row that are summed together.
 const MAX_RUN: usize = 14;
 
-/// Whether this method is the right one.
+/// Whether this method is fast for the convolution.
 pub(super) fn serves(c: &Convolution) -> bool {
     let windows = c.images * c.windows.positions();
     let large = c.out_channels >= MIN_CHANNELS && windows >= MIN_WINDOWS;
     large && c.taps > 0 && !c.pointwise
 }
 
-/// Images that one task takes: all where their channels make more tasks than
-/// they do.
+/// The number of images in a task. A task has all images if the channels give
+/// more tasks than the images.
 pub(super) fn images_per_task(c: &Convolution) -> usize {
     let images = c.images.max(1);
     let fewest = TASK_WINDOWS.div_ceil(c.windows.positions().max(1));
@@ -51,8 +52,8 @@ pub(super) fn images_per_task(c: &Convolution) -> usize {
     if together && tasks < c.out_channels / TASK_CHANNELS { images } else { images.div_ceil(tasks) }
 }
 
-/// Finds the output channels of a tile, one or two vectors: those that leave the
-/// fewest lanes unused.
+/// Chooses the output channels in a tile, one or two vectors, so that the
+/// fewest lanes are unused.
 pub(super) struct TileChannels<'a>(pub(super) &'a Convolution);
 
 impl<T: Float> Kernel<T> for TileChannels<'_> {
@@ -66,7 +67,7 @@ impl<T: Float> Kernel<T> for TileChannels<'_> {
     }
 }
 
-/// The output of the images from `first` on.
+/// Computes the output of the images from `first` on.
 pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
@@ -76,7 +77,7 @@ pub(super) fn forward<T: Float>(
     y: &mut [T],
 ) {
     let images = y.len() / (c.groups * c.output_length());
-    // The last run may reach beyond the last plane.
+    // The last run may extend beyond the last plane.
     let length = images * c.planes_length();
     let mut planes = Buffer::new(length + MAX_RUN);
     planes.as_mut_slice()[length..].fill(T::ZERO);
@@ -90,7 +91,7 @@ pub(super) fn forward<T: Float>(
             c.planes_length(),
             1,
             |image, planes| {
-                c.spread(c.input(x, Place { image: first + image, group }), planes);
+                c.spread(c.input(x, ImageGroup { image: first + image, group }), planes);
             },
         );
         let planes = planes.as_slice();
@@ -103,7 +104,7 @@ pub(super) fn forward<T: Float>(
         let each = y.chunks_exact_mut(c.output_length()).skip(group).step_by(c.groups);
         for (image, y) in each.enumerate() {
             for_each_chunk(y, channels * positions, 1, |tile, y| {
-                // As channels × windows.
+                // Transposes to channels × windows.
                 T::vectorised(Transpose {
                     from: &sums[(tile * images + image) * positions * channels..],
                     from_step: channels,
@@ -120,12 +121,12 @@ pub(super) fn forward<T: Float>(
 /// The sums of all windows for a tile of output channels.
 struct Sums<'a, T: Float> {
     c: &'a Convolution,
-    /// Of images one after the other.
+    /// The planes of several images, one after the other.
     planes: &'a [T],
     weight: &'a Tiles<'a, T>,
-    /// The group and the tile.
+    /// The indices of the group and of the tile.
     tile: [usize; 2],
-    /// Of these channels and further ones, or none.
+    /// The biases from these channels on, or none.
     bias: &'a [T],
     /// Windows × channels.
     sums: &'a mut [T],
@@ -144,25 +145,26 @@ impl<T: Float> Kernel<T> for Sums<'_, T> {
     }
 }
 
-/// Windows next to each other in a row.
+/// Consecutive windows in a row.
 #[derive(Clone, Copy)]
 struct Run {
-    /// Where in the planes the first one starts.
-    place: usize,
-    /// Its number among all.
+    /// The offset of the first window in the planes.
+    offset: usize,
+    /// The index of the first window.
     window: usize,
-    /// How many there are.
+    /// The number of windows.
     length: usize,
 }
 
-/// The windows of a band in runs of `longest`, but for the last of a row.
+/// The windows of a band in runs of length `longest`; the last run of a row may
+/// be shorter.
 fn runs(c: &Convolution, images: usize, band: &Band, longest: usize) -> Vec<Run> {
     let ([height, width], row) = (c.windows.output(), c.windows.plane_row());
-    let places = (0..images).flat_map(|i| band.rows.iter().map(move |&y| (i, y)));
-    places
+    let windows = (0..images).flat_map(|i| band.rows.iter().map(move |&y| (i, y)));
+    windows
         .flat_map(|(i, y)| {
             (0..width).step_by(longest).map(move |x| Run {
-                place: i * c.planes_length() + y * row + x,
+                offset: i * c.planes_length() + y * row + x,
                 window: (i * height + y) * width + x,
                 length: longest.min(width - x),
             })
@@ -171,8 +173,8 @@ fn runs(c: &Convolution, images: usize, band: &Band, longest: usize) -> Vec<Run>
 }
 
 impl<T: Float> Sums<'_, T> {
-    /// All windows, in runs whose sums for `W` vectors of channels fit the
-    /// registers and of which few are computed in vain.
+    /// Computes all windows, in runs whose sums for `W` vectors of channels fit
+    /// into the registers, with few unused results.
     #[inline(always)]
     fn vectors<V: Vector<T>, const W: usize>(self) {
         let [_, width] = self.c.windows.output();
@@ -192,7 +194,8 @@ impl<T: Float> Sums<'_, T> {
         }
     }
 
-    /// All windows, `R` runs of `C` at a time, as if the last ones were as long.
+    /// Computes all windows, `R` runs of `C` windows at a time; the last ones
+    /// are computed with the full length.
     #[inline(always)]
     fn runs<V: Vector<T>, const W: usize, const C: usize, const R: usize>(self) {
         let channels = W * V::LANES;
@@ -202,8 +205,9 @@ impl<T: Float> Sums<'_, T> {
             bands.map(|band| (runs(self.c, images, band, C), &band.taps)).collect();
         let (windows, plane) = (&self.c.windows, self.c.windows.plane_length());
         let tap = (self.c.in_channels - 1) * plane + windows.starts().max().unwrap_or(0);
-        let place = bands.iter().flat_map(|(runs, _)| runs).map(|run| run.place).max().unwrap_or(0);
-        assert!(tap + place + C <= self.planes.len(), "runs beyond the planes");
+        let offset =
+            bands.iter().flat_map(|(runs, _)| runs).map(|run| run.offset).max().unwrap_or(0);
+        assert!(tap + offset + C <= self.planes.len(), "runs beyond the planes");
         let bias: [V; W] =
             from_fn(|i| V::load_part(self.bias.get(i * V::LANES..).unwrap_or_default()));
         let mut room = self.weight.room();
@@ -214,9 +218,10 @@ impl<T: Float> Sums<'_, T> {
             for (runs, taps) in &bands {
                 let taps = &taps[..taps.partition_point(|&[_, weights]| weights < weight.len())];
                 for runs in runs.chunks(R) {
-                    let places = from_fn(|i| runs[i.min(runs.len() - 1)].place);
-                    // SAFETY: asserted above for the last tap and the last run.
-                    let piece = unsafe { piece::<T, V, W, C, R>(planes, taps, places, weight) };
+                    let offsets = from_fn(|i| runs[i.min(runs.len() - 1)].offset);
+                    // SAFETY: the assertion above covers the last tap and the
+                    // last run.
+                    let piece = unsafe { piece::<T, V, W, C, R>(planes, taps, offsets, weight) };
                     for (run, piece) in runs.iter().zip(&piece) {
                         let sums = self.sums[run.window * channels..].chunks_exact_mut(channels);
                         for (sums, piece) in sums.zip(&piece[..run.length]) {
@@ -233,27 +238,27 @@ impl<T: Float> Sums<'_, T> {
     }
 }
 
-/// The sums of `R` runs of `C` windows, which start at these places, over some
+/// The sums of `R` runs of `C` windows, which start at these offsets, over some
 /// taps, for `W` vectors of channels.
 ///
 /// # Safety
 ///
-/// For each tap and run the planes have so many windows.
+/// The planes have this many windows for each tap and run.
 #[inline(always)]
 unsafe fn piece<T: Float, V: Vector<T>, const W: usize, const C: usize, const R: usize>(
     planes: &[T],
     taps: &[[usize; 2]],
-    places: [usize; R],
+    offsets: [usize; R],
     weight: &[T],
 ) -> [[[V; W]; C]; R] {
     let mut sums = [[[V::splat(T::ZERO); W]; C]; R];
     for &[start, weights] in taps {
         let weights = &weight[weights..][..W * V::LANES];
         let weights: [V; W] = from_fn(|i| V::load(&weights[i * V::LANES..]));
-        for (sums, &place) in sums.iter_mut().zip(&places) {
+        for (sums, &offset) in sums.iter_mut().zip(&offsets) {
             for (window, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: promised by the caller.
-                let x = unsafe { *planes.get_unchecked(start + place + window) };
+                // SAFETY: guaranteed by the caller.
+                let x = unsafe { *planes.get_unchecked(start + offset + window) };
                 let x = V::splat(x);
                 for (sum, &weight) in sums.iter_mut().zip(&weights) {
                     *sum = sum.plus_product(x, weight);
@@ -297,15 +302,16 @@ mod tests {
                 let mut sums = vec![0.0; windows * channels];
                 let (tile, bias) = ([0, 0], &[0.5; 20]);
                 Sums { c, planes, weight, tile, bias, sums: &mut sums }.run::<V>();
-                // What all kinds of vectors have.
+                // The channels that all kinds of vectors compute.
                 outputs.extend(sums.chunks_exact(channels).flat_map(|sums| &sums[..8]));
             }
             outputs
         }
     }
 
-    /// Every instruction set against the portable arrays, for runs of every
-    /// length; the tests of the operation compare the widest with a plain loop.
+    /// Every instruction set compared with the portable arrays, for runs of
+    /// every length. The tests of the operation compare the widest one with a
+    /// plain loop.
     #[test]
     fn all_instruction_sets_agree() {
         let mut rng = Rng::seed(1);

@@ -1,17 +1,17 @@
-//! Depthwise convolution: groups of one input channel, each with a kernel (or
-//! several) of its own.
+//! Depthwise convolution: groups of one input channel, each with one or several
+//! kernels of its own.
 //!
-//! An output element sums few products, so the loads decide about the speed. All
-//! taps are summed in one pass over the output, eight vectors of it at a time,
-//! which stay in registers. Where rows are long, a vector holds neighbours of
-//! one channel, and channels are computed in turn. Where rows are shorter than a
-//! vector, as many channels as it has lanes are laid side by side, and a vector
-//! holds the same element of all of them. Both are the same loop: the numbers of
-//! a vector lie together, and a tap is an offset in memory and a vector of
-//! weights.
+//! An output element sums few products, so the loads determine the speed. All
+//! taps are summed in one pass over the output, eight vectors at a time, which
+//! stay in registers. If rows are long, a vector holds neighbouring elements of
+//! one channel, and channels are computed in turn. If rows are shorter than a
+//! vector, as many channels as it has lanes are interleaved, and a vector holds
+//! the same element of all of them. Both cases use the same loop: the elements
+//! of a vector are adjacent in memory, and a tap is an offset in memory and a
+//! vector of weights.
 //!
 //! The gradient of the input is a convolution of the cotangents for each phase
-//! of the stride: for the input elements that the same taps see.
+//! of the stride, that is, for the input elements that use the same taps.
 
 mod gradients;
 mod layout;
@@ -26,37 +26,37 @@ use crate::element::Float;
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
 use crate::kernels::vector::{Kernel, Vector, from_fn};
 
-/// Whether this method is the right one.
+/// Whether this method is fast for the convolution.
 pub(super) fn serves(c: &Convolution) -> bool {
     c.groups > 1 && c.in_channels == 1 && c.out_channels > 0
 }
 
-/// Which vectors are summed over which taps.
+/// The vectors to sum, and the taps to sum over.
 struct Walk {
-    /// Where each tap finds in the planes what the first vector needs, and where
-    /// its weights are.
+    /// For each tap, the offset in the planes for the first vector, and the
+    /// offset of its weights.
     taps: Vec<[usize; 2]>,
     grid: Grid,
 }
 
 impl Walk {
-    /// All taps from these starts, whose weights follow each other.
+    /// All taps, with these offsets in the planes and consecutive weights.
     fn new(starts: Vec<usize>, grid: Grid, lanes: usize) -> Self {
         let taps = starts.into_iter().enumerate().map(|(tap, start)| [start, tap * lanes]);
         Self { taps: taps.collect(), grid }
     }
 }
 
-/// The weights of blocks of channels that are computed side by side, each as
-/// taps × lanes; nothing where channels are computed in turn.
+/// The weights of blocks of channels that are interleaved, each as taps ×
+/// lanes; `None` if channels are computed in turn.
 pub(super) fn arranged<T: Float>(c: &Convolution, weight: &[T]) -> Option<Buffer<T>> {
     let lanes = T::vectorised(Lanes);
     SideBySide::new(c.windows.output()[1], c.windows.padded(), lanes)?;
     Some(interleaved(weight, c.taps, lanes))
 }
 
-/// The rows of a weight, of so many elements, in blocks of `lanes` rows side by
-/// side; lanes without a row have 0.
+/// The rows of a weight, each of this length, in blocks of `lanes` interleaved
+/// rows; lanes without a row are 0.
 fn interleaved<T: Float>(weight: &[T], length: usize, lanes: usize) -> Buffer<T> {
     let rows = weight.len() / length;
     let mut table = Buffer::new(rows.next_multiple_of(lanes) * length);
@@ -67,7 +67,7 @@ fn interleaved<T: Float>(weight: &[T], length: usize, lanes: usize) -> Buffer<T>
     table
 }
 
-/// The output of one image. `table` is what [`arranged`] made.
+/// Computes the output of one image. `table` is the result of [`arranged`].
 pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
@@ -103,7 +103,7 @@ fn rows_of_plane(c: &Convolution, lanes: usize, twice: bool) -> Grid {
     Grid::new(height, [c.windows.plane_row(), width], &along_row(width, lanes, twice))
 }
 
-/// The output of some channels, one after the other.
+/// Computes the output of some channels, one after the other.
 fn forward_in_turn<T: Float>(
     c: &Convolution,
     x: &[T],
@@ -125,22 +125,24 @@ fn forward_in_turn<T: Float>(
     }
 }
 
-/// The plane of one group's input after the other.
+/// The planes of the groups' inputs, one at a time.
 struct Planes<T: Float> {
     buffer: Buffer<T>,
-    /// Whether a plane is the padded image, whose padding stays as it is.
+    /// Whether a plane is the padded image, whose padding is then never
+    /// overwritten.
     padded: bool,
 }
 
 impl<T: Float> Planes<T> {
     fn new(c: &Convolution, lanes: usize) -> Self {
-        // The vector of a row that is shorter reaches beyond the end.
+        // The vector of a row that is shorter than a vector extends beyond the
+        // end.
         let mut buffer = Buffer::new(c.windows.plane_length() + lanes);
         buffer.as_mut_slice().fill(T::ZERO);
         Self { buffer, padded: c.windows.strides() == [1, 1] }
     }
 
-    /// What the channels of a group see of an image.
+    /// The plane of a group's input.
     fn of(&mut self, c: &Convolution, x: &[T], group: usize) -> &[T] {
         let x = &x[group * c.input_length()..][..c.input_length()];
         let plane = &mut self.buffer.as_mut_slice()[..c.windows.plane_length()];
@@ -153,7 +155,7 @@ impl<T: Float> Planes<T> {
     }
 }
 
-/// The output of some channels, a block of them side by side at a time.
+/// Computes the output of some channels, in blocks of interleaved channels.
 fn forward_side_by_side<T: Float>(
     c: &Convolution,
     x: &[T],
@@ -181,12 +183,12 @@ fn forward_side_by_side<T: Float>(
     }
 }
 
-/// Sums of products over taps for all vectors of a grid.
+/// Sums of products over taps, for all vectors of a grid.
 struct Sums<'a, T> {
     planes: &'a [T],
-    /// A vector for each tap.
+    /// One vector for each tap.
     weights: &'a [T],
-    /// What the sums begin with, one number for each lane.
+    /// The initial value of the sums, for each lane.
     bias: &'a [T],
     walk: &'a Walk,
     y: &'a mut [T],
@@ -214,7 +216,7 @@ impl<T: Float> Kernel<T> for Sums<'_, T> {
 }
 
 impl Walk {
-    /// Checks that a vector at the largest start and position lies in the
+    /// Checks that a vector at the largest start and position is within the
     /// planes.
     fn check<V: Vector<T>, T>(&self, planes: &[T]) {
         let start = self.taps.iter().map(|tap| tap[0]).max().unwrap_or(0);
@@ -223,7 +225,8 @@ impl Walk {
 }
 
 impl<T: Float> Sums<'_, T> {
-    /// The first `N` vectors of these positions, for rows that begin there.
+    /// Computes the first `N` vectors of these positions, for rows that begin
+    /// at these offsets.
     #[inline(always)]
     fn piece<V: Vector<T>, const N: usize>(
         &mut self,
@@ -237,8 +240,8 @@ impl<T: Float> Sums<'_, T> {
             let weights = V::load(&self.weights[weights..][..V::LANES]);
             for i in 0..N {
                 let first = start + offsets[i];
-                // SAFETY: a vector at the largest start and position lies in
-                // the planes, as was checked.
+                // SAFETY: `check` verified that a vector at the largest start
+                // and position is within the planes.
                 let x = V::load(unsafe { self.planes.get_unchecked(first..first + V::LANES) });
                 sums[i] = sums[i].plus_product(weights, x);
             }
@@ -279,8 +282,8 @@ impl<T: Float> Kernel<T> for Products<'_, T> {
 }
 
 impl<T: Float> Products<'_, T> {
-    /// The sums of `N` taps from one on. What is computed in the place of a
-    /// missing tap is not used.
+    /// Computes the sums of `N` taps, starting with `first`. The results for
+    /// missing taps are not used.
     #[inline(always)]
     fn taps<V: Vector<T>, const N: usize>(&mut self, first: usize) -> usize {
         let taps = &self.walk.taps[first..];
@@ -294,13 +297,14 @@ impl<T: Float> Products<'_, T> {
                     let g = V::load(g);
                     for i in 0..N {
                         let first = offset + starts[i];
-                        // SAFETY: a vector at the largest start and position
-                        // lies in the planes, as was checked.
+                        // SAFETY: `check` verified that a vector at the largest
+                        // start and position is within the planes.
                         let x = unsafe { self.planes.get_unchecked(first..first + V::LANES) };
                         sums[i] = sums[i].plus_product(g, V::load(x));
                     }
                 } else {
-                    // What follows in the planes may be infinite.
+                    // The following elements in the planes may be infinite, so
+                    // they must not be multiplied by 0.
                     let g = V::load_part(g);
                     for i in 0..N {
                         let x = &self.planes[offset + starts[i]..][..position.count];
@@ -352,8 +356,8 @@ mod tests {
         }
     }
 
-    /// Every instruction set against the portable arrays; the tests of the
-    /// operation compare the widest with a plain loop.
+    /// Every instruction set compared with the portable arrays. The tests of
+    /// the operation compare the widest one with a plain loop.
     #[test]
     fn all_instruction_sets_agree() {
         let mut rng = Rng::seed(1);

@@ -1,32 +1,33 @@
-//! Convolution by kernels of few taps: every tap adds to a piece of an output
-//! row that stays in registers, for several channels at once.
+//! Convolution with kernels of few taps: every tap is added to a piece of an
+//! output row that stays in registers, for several channels at once.
 
 use std::ops::Range;
 
-use super::{Convolution, Place};
+use super::{Convolution, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::vector::{Kernel, Vector, from_fn};
 use crate::kernels::windows::Windows;
 
-/// Output channels that are computed together.
+/// The number of output channels that are computed together.
 const CHANNELS: usize = 4;
-/// Taps whose gradients are computed together.
+/// The number of taps whose gradients are computed together.
 const TAPS: usize = 3;
-/// The most taps this method takes: for more a matrix product is faster.
+/// The largest number of taps for this method. With more, a matrix product is
+/// faster.
 const MAX_TAPS: usize = 32;
-/// The narrowest output for which it beats a matrix product.
+/// The narrowest output for which this method is faster than a matrix product.
 const MIN_WIDTH: usize = 8;
 
-/// Whether this method is the right one.
+/// Whether this method is fast for the convolution.
 pub(super) fn serves(c: &Convolution) -> bool {
     let wide = c.windows.output()[1] >= MIN_WIDTH;
     c.taps <= MAX_TAPS && (wide || c.out_channels < CHANNELS)
 }
 
-/// `W` vectors of a piece of a row, of which the last may have numbers for
-/// some lanes only; the others are 0.
+/// Loads `W` vectors of a piece of a row. The last one may be incomplete; its
+/// other lanes are 0.
 #[inline(always)]
 fn load<T, V: Vector<T>, const W: usize>(from: &[T]) -> [V; W] {
     from_fn(|i| {
@@ -35,7 +36,7 @@ fn load<T, V: Vector<T>, const W: usize>(from: &[T]) -> [V; W] {
     })
 }
 
-/// The output of one image.
+/// Computes the output of one image.
 pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
@@ -47,7 +48,7 @@ pub(super) fn forward<T: Float>(
     let starts = c.starts();
     let mut planes = Buffer::new(c.planes_length());
     for (group, y) in y.chunks_exact_mut(c.output_length()).enumerate() {
-        c.spread(c.input(x, Place { image, group }), planes.as_mut_slice());
+        c.spread(c.input(x, ImageGroup { image, group }), planes.as_mut_slice());
         let (planes, starts) = (planes.as_slice(), &starts[..]);
         let weight = c.weight(weight, group);
         let positions = c.windows.positions();
@@ -70,7 +71,7 @@ pub(super) fn forward<T: Float>(
     }
 }
 
-/// The weights of `M` channels, side by side for each tap, and their biases.
+/// The weights of `M` channels, interleaved for each tap, and their biases.
 fn channels<T: Float, const M: usize>(
     c: &Convolution,
     weight: &[T],
@@ -113,14 +114,14 @@ impl<T: Float, const M: usize> Kernel<T> for Forward<'_, T, M> {
 }
 
 impl<T: Float, const M: usize> Forward<'_, T, M> {
-    /// `count` elements of a row of each channel, in `W` vectors.
+    /// Computes `count` elements of a row of each channel, in `W` vectors.
     #[inline(always)]
     fn piece<V: Vector<T>, const W: usize>(&mut self, row: usize, column: usize, count: usize) {
         let [height, width] = self.windows.output();
-        let place = row * self.windows.plane_row() + column;
+        let offset = row * self.windows.plane_row() + column;
         let mut sums = self.bias.map(|bias| [V::splat(bias); W]);
         for (&start, weights) in self.starts.iter().zip(self.weights) {
-            let x: [V; W] = load(&self.planes[start + place..][..count]);
+            let x: [V; W] = load(&self.planes[start + offset..][..count]);
             for channel in 0..M {
                 let weight = V::splat(weights[channel]);
                 for i in 0..W {
@@ -137,7 +138,7 @@ impl<T: Float, const M: usize> Forward<'_, T, M> {
     }
 }
 
-/// The gradient of one image's input.
+/// Computes the gradient of one image's input.
 pub(super) fn input_gradient<T: Float>(
     c: &Convolution,
     weight: &[T],
@@ -149,10 +150,11 @@ pub(super) fn input_gradient<T: Float>(
     let mut planes = Buffer::new(c.planes_length());
     for (group, gradient) in gradient.chunks_exact_mut(c.input_length()).enumerate() {
         planes.as_mut_slice().fill(T::ZERO);
-        let g = c.output(g, Place { image, group });
+        let g = c.output(g, ImageGroup { image, group });
         let weight = c.weight(weight, group);
         for first in (0..c.taps).step_by(TAPS) {
-            // In the place of a missing tap, one adds 0 to what another has.
+            // Missing taps are replaced by another tap with zero weights, which
+            // adds 0.
             let count = TAPS.min(c.taps - first);
             let weights = weight
                 .chunks_exact(c.taps)
@@ -169,7 +171,7 @@ pub(super) fn input_gradient<T: Float>(
     }
 }
 
-/// What a few taps of every channel pass on to the planes.
+/// The gradient of the planes by a few taps of every channel.
 struct InputGradient<'a, T> {
     windows: &'a Windows,
     starts: [usize; TAPS],
@@ -189,15 +191,15 @@ impl<T: Float> Kernel<T> for InputGradient<'_, T> {
                 let count = (width - column).min(V::LANES);
                 let mut sums = [V::splat(T::ZERO); TAPS];
                 for (channel, weights) in self.weights.iter().enumerate() {
-                    let place = (channel * height + row) * width + column;
-                    let [g]: [V; 1] = load(&self.g[place..][..count]);
+                    let offset = (channel * height + row) * width + column;
+                    let [g]: [V; 1] = load(&self.g[offset..][..count]);
                     for (sum, &weight) in sums.iter_mut().zip(weights) {
                         *sum = sum.plus_product(V::splat(weight), g);
                     }
                 }
-                let place = row * self.windows.plane_row() + column;
+                let offset = row * self.windows.plane_row() + column;
                 for (start, sum) in self.starts.into_iter().zip(sums) {
-                    let plane = &mut self.planes[start + place..][..count];
+                    let plane = &mut self.planes[start + offset..][..count];
                     V::load_part(plane).plus(sum).store_part(plane);
                 }
             }
@@ -216,11 +218,11 @@ pub(super) fn add_weight_gradient<T: Float>(
     let starts = c.starts();
     let mut planes = Buffer::new(c.planes_length());
     let positions = c.windows.positions();
-    for place in c.places(images) {
-        c.spread(c.input(x, place), planes.as_mut_slice());
+    for image_group in c.image_groups(images) {
+        c.spread(c.input(x, image_group), planes.as_mut_slice());
         let planes = planes.as_slice();
-        let g = c.output(g, place);
-        let sum = &mut sum[place.group * c.weight_length()..][..c.weight_length()];
+        let g = c.output(g, image_group);
+        let sum = &mut sum[image_group.group * c.weight_length()..][..c.weight_length()];
         let blocks = sum.chunks_mut(CHANNELS * c.taps).zip(g.chunks(CHANNELS * positions));
         for (sum, g) in blocks {
             if g.len() == CHANNELS * positions {
@@ -243,7 +245,7 @@ fn add_channels_gradient<T: Float, const M: usize>(
     sum: &mut [T],
 ) {
     for (block, starts) in starts.chunks(TAPS).enumerate() {
-        // What is computed in the place of a missing tap is not used.
+        // The results for missing taps are not used.
         let all = from_fn(|i| starts[i.min(starts.len() - 1)]);
         let windows = &c.windows;
         let totals = T::vectorised(WeightGradient::<T, M> { windows, planes, starts: all, g });
@@ -269,20 +271,20 @@ impl<T: Float, const M: usize> Kernel<T> for WeightGradient<'_, T, M> {
     fn run<V: Vector<T>>(self) -> Self::Output {
         let Self { windows, planes, starts, g } = self;
         let ([height, width], plane_row) = (windows.output(), windows.plane_row());
-        // Bounds that are checked in the loops would keep the sums out of the
-        // registers.
+        // Bounds checks in the loops would keep the sums out of the registers.
         let last = starts.into_iter().max().unwrap_or(0) + height.saturating_sub(1) * plane_row;
         assert!(last + width <= planes.len(), "taps beyond the planes");
         assert!(M * height * width <= g.len(), "too few cotangents");
-        // With the last vector of a row among the others, all loads are masked,
-        // which takes a fifth longer.
+        // The last vector of a row is separate, because loading all vectors
+        // with a mask takes a fifth longer.
         let whole = width - width % V::LANES;
         let mut sums = [[V::splat(T::ZERO); TAPS]; M];
         for row in 0..height {
             for column in (0..whole).step_by(V::LANES) {
-                // SAFETY: asserted above for the last row and its last window.
-                let piece = |from: &[T], place: usize| unsafe {
-                    V::load(from.get_unchecked(place..place + V::LANES))
+                // SAFETY: the assertions above cover the last row and its last
+                // window.
+                let piece = |from: &[T], offset: usize| unsafe {
+                    V::load(from.get_unchecked(offset..offset + V::LANES))
                 };
                 let g: [V; M] = from_fn(|i| piece(g, (i * height + row) * width + column));
                 for tap in 0..TAPS {
@@ -293,9 +295,10 @@ impl<T: Float, const M: usize> Kernel<T> for WeightGradient<'_, T, M> {
                 }
             }
             if whole < width {
-                // SAFETY: asserted above for the last row and its last window.
-                let piece = |from: &[T], place: usize| unsafe {
-                    V::load_part(from.get_unchecked(place..place + width - whole))
+                // SAFETY: the assertions above cover the last row and its last
+                // window.
+                let piece = |from: &[T], offset: usize| unsafe {
+                    V::load_part(from.get_unchecked(offset..offset + width - whole))
                 };
                 let g: [V; M] = from_fn(|i| piece(g, (i * height + row) * width + whole));
                 for tap in 0..TAPS {
@@ -364,8 +367,9 @@ mod tests {
         }
     }
 
-    /// Every instruction set against the portable arrays, on rows of any
-    /// width; the tests of the operation compare the widest with a plain loop.
+    /// Every instruction set compared with the portable arrays, for rows of any
+    /// width. The tests of the operation compare the widest one with a plain
+    /// loop.
     #[test]
     fn all_instruction_sets_agree() {
         let mut rng = Rng::seed(1);

@@ -1,17 +1,17 @@
 //! Convolutions of images, by several methods.
 //!
-//! [`direct`] runs the kernel's taps over output rows and serves kernels with
-//! few taps, where a matrix product would spend its time on packing;
-//! [`broadcast`] reads what the taps see where it lies, for many output channels
-//! at a time; [`unfolded`] copies what the taps see into a matrix and
-//! multiplies, for few channels or windows; [`depthwise`] serves groups of one
-//! input channel. The gradient of the input is the
-//! second's convolution of the cotangents where the stride is 1, the gradient
-//! of the weight is summed by [`outer`] where images have enough windows.
+//! [`direct`] runs the kernel's taps over output rows, for kernels with few
+//! taps, where a matrix product would spend its time on packing. [`broadcast`]
+//! reads the input elements of the taps in place, for many output channels at a
+//! time. [`unfolded`] copies these elements into a matrix and multiplies, for
+//! few channels or windows. [`depthwise`] is for groups of one input channel.
+//! For stride 1, the gradient of the input is a convolution of the cotangents
+//! by [`broadcast`]. The gradient of the weight is computed by [`outer`] if
+//! images have enough windows.
 //!
-//! All cut the batch into parts that depend on the problem alone, and the
-//! parts of a weight gradient are added in order, so the result has the same
-//! bits for any number of threads.
+//! All methods split the batch into parts that depend only on the sizes, and
+//! add the parts of a weight gradient in order, so the result has the same bits
+//! for any number of threads.
 
 mod broadcast;
 mod depthwise;
@@ -30,32 +30,32 @@ use super::windows::{Sliding, Windows};
 use crate::buffer::Buffer;
 use crate::element::Float;
 
-/// The extents of one convolution.
+/// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution {
     pub(crate) images: usize,
     pub(crate) groups: usize,
-    /// Input channels of one group.
+    /// Input channels of a group.
     pub(crate) in_channels: usize,
-    /// Output channels of one group.
+    /// Output channels of a group.
     pub(crate) out_channels: usize,
     pub(crate) windows: Windows,
-    /// Taps of all input channels of a group: the products each element of
-    /// the output sums.
+    /// The taps of all input channels of a group, which is the number of
+    /// products in each element of the output.
     taps: usize,
-    /// Whether a tap sees a whole image as it lies in memory.
+    /// Whether a tap uses a whole image as it is stored.
     pointwise: bool,
 }
 
-/// Where to find an image's group of channels in a batch: images × groups ×
-/// channels × elements.
+/// The indices of an image and of a group of channels in a batch of images ×
+/// groups × channels × elements.
 #[derive(Clone, Copy)]
-struct Place {
+struct ImageGroup {
     image: usize,
     group: usize,
 }
 
-/// How an output is computed.
+/// The method that computes an output.
 #[derive(PartialEq)]
 enum Method {
     Direct,
@@ -64,23 +64,24 @@ enum Method {
     Unfolded,
 }
 
-/// A weight as a method wants it.
+/// A weight in the form that a method needs.
 pub(crate) enum Weight<'a, T: Float> {
     AsItIs(&'a [T]),
     Tiles(Tiles<'a, T>),
-    /// As it is, and with some channels side by side.
+    /// The original weight, and one with interleaved channels.
     SideBySide(&'a [T], Buffer<T>),
 }
 
-/// Elements that the parts of a weight gradient hold together, and the most
-/// parts there are.
+/// The largest number of elements in all parts of a weight gradient together,
+/// and the largest number of parts.
 const PARTS_LENGTH: usize = 1 << 20;
 const MAX_PARTS: usize = 16;
 
-/// Elements of a sum of parts that stay in the first-level cache.
+/// The largest number of elements in a sum of parts that stays in the
+/// first-level cache.
 const SUM_LENGTH: usize = 1 << 11;
 
-/// Adds the parts of a sum in their order, each as long as the result.
+/// Adds the parts of a sum in order. Each part is as long as the result.
 pub(crate) fn add_up<T: Float>(parts: &[T], sum: &mut [T]) {
     let length = sum.len();
     for_each_chunk(sum, SUM_LENGTH, parts.len() / length.max(1), |index, sum| {
@@ -93,8 +94,8 @@ pub(crate) fn add_up<T: Float>(parts: &[T], sum: &mut [T]) {
 }
 
 impl Convolution {
-    /// The convolution of `images` images by a kernel over `windows`, with
-    /// the channels of one group.
+    /// The convolution of `images` images with a kernel that slides over
+    /// `windows`, for the channels of one group.
     pub(crate) fn new(
         images: usize,
         groups: usize,
@@ -106,42 +107,42 @@ impl Convolution {
             sliding.kernel_size == [1, 1] && sliding.stride == [1, 1] && sliding.padding == [0, 0];
         let [height, width] = sliding.kernel_size;
         let taps = in_channels * height * width;
-        // To a single tap, an image is one long row.
+        // With a single tap, an image can be treated as one long row.
         let windows = if pointwise { windows.flat() } else { windows };
         Self { images, groups, in_channels, out_channels, windows, taps, pointwise }
     }
 
-    /// Elements of the input channels of one image's group.
+    /// Elements in the input channels of one image's group.
     fn input_length(&self) -> usize {
         self.in_channels * self.windows.image_length()
     }
 
-    /// Elements of the output channels of one image's group.
+    /// Elements in the output channels of one image's group.
     fn output_length(&self) -> usize {
         self.out_channels * self.windows.positions()
     }
 
-    /// Elements of the planes of one image's group.
+    /// Elements in the planes of one image's group.
     fn planes_length(&self) -> usize {
         self.in_channels * self.windows.plane_length()
     }
 
-    /// Elements of one group's weight.
+    /// Elements in one group's weight.
     fn weight_length(&self) -> usize {
         self.out_channels * self.taps
     }
 
-    /// Steps that an element of the output costs; several multiplications and
-    /// additions happen in one.
+    /// The elementary steps for an element of the output; a step has several
+    /// multiplications and additions.
     pub(crate) fn cost(&self) -> usize {
         self.taps / 4 + 1
     }
 
-    fn input<'a, T>(&self, x: &'a [T], Place { image, group }: Place) -> &'a [T] {
+    fn input<'a, T>(&self, x: &'a [T], ImageGroup { image, group }: ImageGroup) -> &'a [T] {
         &x[(image * self.groups + group) * self.input_length()..][..self.input_length()]
     }
 
-    fn output<'a, T>(&self, y: &'a [T], Place { image, group }: Place) -> &'a [T] {
+    fn output<'a, T>(&self, y: &'a [T], ImageGroup { image, group }: ImageGroup) -> &'a [T] {
         &y[(image * self.groups + group) * self.output_length()..][..self.output_length()]
     }
 
@@ -149,7 +150,7 @@ impl Convolution {
         &weight[group * self.weight_length()..][..self.weight_length()]
     }
 
-    /// Where in the planes of a group's channels each tap starts.
+    /// The offset of each tap in the planes of a group's channels.
     fn starts(&self) -> Vec<usize> {
         let plane = self.windows.plane_length();
         let of_channel: SmallVec<[usize; 32]> = self.windows.starts().collect();
@@ -159,7 +160,7 @@ impl Convolution {
             .collect()
     }
 
-    /// Lays the channels of an image's group out as planes.
+    /// Copies the channels of an image's group to planes.
     fn spread<T: Float>(&self, x: &[T], planes: &mut [T]) {
         let (image, plane) = (self.windows.image_length(), self.windows.plane_length());
         let together = rows_per_chunk(plane);
@@ -169,7 +170,7 @@ impl Convolution {
         });
     }
 
-    /// Lays planes out as the channels of an image's group.
+    /// Copies planes to the channels of an image's group.
     fn collect<T: Float>(&self, planes: &[T], x: &mut [T]) {
         let image = self.windows.image_length();
         for (channel, plane) in planes.chunks_exact(self.windows.plane_length()).enumerate() {
@@ -189,7 +190,7 @@ impl Convolution {
         }
     }
 
-    /// Images that one task takes at a time.
+    /// The number of images in a task.
     pub(crate) fn images_per_task(&self) -> usize {
         match self.method() {
             Method::Depthwise | Method::Direct => 1,
@@ -198,7 +199,7 @@ impl Convolution {
         }
     }
 
-    /// A weight, arranged for the tasks of [`forward_task`](Self::forward_task).
+    /// A weight in the form for [`forward_task`](Self::forward_task).
     pub(crate) fn arranged<'a, T: Float>(&self, weight: &'a [T]) -> Weight<'a, T> {
         if self.method() == Method::Depthwise {
             return depthwise::arranged(self, weight)
@@ -209,14 +210,14 @@ impl Convolution {
             .map_or(Weight::AsItIs(weight), Weight::Tiles)
     }
 
-    /// A weight in tiles, if the method wants them.
+    /// A weight in tiles, if the method uses tiles.
     fn tiles_of<'a, T: Float>(&self, source: Source<'a, T>) -> Option<Tiles<'a, T>> {
         (self.method() == Method::Broadcast)
             .then(|| Tiles::new(self, T::vectorised(broadcast::TileChannels(self)), source))
     }
 
     /// The convolution of cotangents that gives the gradient of the input, if
-    /// there is one that is fast.
+    /// it is fast.
     fn backwards(&self) -> Option<Self> {
         let backwards = Self {
             in_channels: self.out_channels,
@@ -229,18 +230,18 @@ impl Convolution {
         fast.then_some(backwards)
     }
 
-    /// Taps of a channel.
+    /// Taps of one channel.
     fn kernel_taps(&self) -> usize {
         self.taps / self.in_channels.max(1)
     }
 
-    /// The same convolution of a part of the images.
+    /// The same convolution for a part of the images.
     pub(crate) fn of_images(&self, images: usize) -> Self {
         Self { images, ..*self }
     }
 
-    /// The output of the convolution; `bias` holds one value for each output
-    /// channel.
+    /// Computes the output of the convolution; `bias` has one value for each
+    /// output channel.
     pub(crate) fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
         self.forward_arranged(x, &self.arranged(weight), bias, y);
     }
@@ -259,7 +260,7 @@ impl Convolution {
         });
     }
 
-    /// The output of the images of one task, from `first` on.
+    /// Computes the output of the images of one task, from `first` on.
     pub(crate) fn forward_task<T: Float>(
         &self,
         x: &[T],
@@ -282,7 +283,7 @@ impl Convolution {
         }
     }
 
-    /// The gradient of the input, from the cotangent `g` of the output.
+    /// Computes the gradient of the input from the cotangent `g` of the output.
     pub(crate) fn input_gradient<T: Float>(&self, weight: &[T], g: &[T], gradient: &mut [T]) {
         if self.method() == Method::Depthwise {
             return depthwise::input_gradient(self, weight, g, gradient);
@@ -305,7 +306,8 @@ impl Convolution {
         });
     }
 
-    /// The gradient of the weight, from the cotangent `g` of the output.
+    /// Computes the gradient of the weight from the cotangent `g` of the
+    /// output.
     pub(crate) fn weight_gradient<T: Float>(&self, x: &[T], g: &[T], gradient: &mut [T]) {
         let length = gradient.len();
         if length == 0 {
@@ -325,7 +327,7 @@ impl Convolution {
         add_up(sums.as_slice(), gradient);
     }
 
-    /// Images whose gradients one task computes at a time.
+    /// The number of images whose gradients a task computes at a time.
     fn images_per_gradient(&self) -> usize {
         match self.method() {
             Method::Depthwise | Method::Direct => 1,
@@ -333,8 +335,9 @@ impl Convolution {
         }
     }
 
-    /// Images whose weight gradients are summed by one thread. These sums are
-    /// at most `MAX_PARTS`, and together they take bounded memory.
+    /// The number of images whose weight gradients are summed by one task.
+    /// There are at most `MAX_PARTS` of these sums, and their total memory is
+    /// bounded.
     pub(crate) fn images_per_part(&self) -> usize {
         let length = (self.groups * self.weight_length()).max(1);
         let together = if outer::serves(self) { 1 } else { self.images_per_gradient() };
@@ -343,7 +346,7 @@ impl Convolution {
         tasks.div_ceil(parts) * together
     }
 
-    /// The gradient of the weight over some images.
+    /// Computes the gradient of the weight over some images.
     pub(crate) fn weight_gradient_part<T: Float>(
         &self,
         x: &[T],
@@ -366,9 +369,9 @@ impl Convolution {
         }
     }
 
-    /// The groups of one image or several.
-    fn places(&self, images: Range<usize>) -> impl Iterator<Item = Place> + use<> {
+    /// All groups of some images.
+    fn image_groups(&self, images: Range<usize>) -> impl Iterator<Item = ImageGroup> + use<> {
         let groups = self.groups;
-        images.flat_map(move |image| (0..groups).map(move |group| Place { image, group }))
+        images.flat_map(move |image| (0..groups).map(move |group| ImageGroup { image, group }))
     }
 }

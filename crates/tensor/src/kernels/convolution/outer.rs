@@ -1,11 +1,11 @@
-//! The gradient of the weight as a sum of outer products over the windows: what
-//! some taps see of a window times the cotangents of some output channels. The
-//! former are read where they lie in the planes, the latter from a copy with the
-//! channels of a window side by side.
+//! The gradient of the weight as a sum of outer products over the windows: the
+//! input elements of some taps times the cotangents of some output channels.
+//! The former are read from the planes in place, the latter from a copy in
+//! which the channels of a window are interleaved.
 
 use std::ops::Range;
 
-use super::{Convolution, Place};
+use super::{Convolution, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
@@ -13,27 +13,28 @@ use crate::kernels::transpose::Transpose;
 use crate::kernels::vector::{Kernel, Vector, from_fn};
 use crate::kernels::windows::Windows;
 
-/// Output channels of a panel, whose cotangents lie side by side.
+/// Output channels in a panel, whose cotangents are interleaved.
 const PANEL: usize = 32;
-/// Taps whose gradients one task sums; fewer where the other threads have no
-/// images of their own.
+/// The number of taps whose gradients a task sums. Tasks have fewer taps if
+/// there are fewer images than threads.
 const TASK_TAPS: usize = 72;
 const FEW_TASK_TAPS: usize = 18;
-/// Channels of a panel whose sums one task adds to the gradient.
+/// The number of channels of a panel whose sums a task adds to the gradient.
 const TASK_CHANNELS: usize = PANEL / 2;
-/// About how many windows are summed before the next taps, while their
-/// cotangents stay in the first-level cache.
+/// The approximate number of windows that are summed before the next taps,
+/// while their cotangents stay in the first-level cache.
 const WINDOWS: usize = 256;
-/// Numbers that the planes of some images and their cotangents should not
-/// exceed together.
+/// The largest number of elements in the planes and cotangents of some images
+/// together.
 const LENGTH: usize = 1 << 20;
-/// Fewest taps and output channels for which copying the cotangents pays, and
-/// fewest windows of an image for which loading and storing sums does.
+/// The fewest taps and output channels for which copying the cotangents saves
+/// time, and the fewest windows in an image for which loading and storing the
+/// sums does.
 const MIN_TAPS: usize = 64;
 const MIN_CHANNELS: usize = 8;
 const MIN_WINDOWS: usize = 128;
 
-/// Whether this method is the right one.
+/// Whether this method is fast for the convolution.
 pub(super) fn serves(c: &Convolution) -> bool {
     let enough = c.taps >= MIN_TAPS && c.windows.positions() >= MIN_WINDOWS;
     !c.pointwise && enough && c.out_channels >= MIN_CHANNELS
@@ -61,12 +62,12 @@ pub(super) fn add_weight_gradient<T: Float>(
             let count = together.min(images.end - first);
             let planes = &mut planes.as_mut_slice()[..count * planes_length];
             for (image, planes) in (first..).zip(planes.chunks_exact_mut(planes_length)) {
-                c.spread(c.input(x, Place { image, group }), planes);
+                c.spread(c.input(x, ImageGroup { image, group }), planes);
             }
             let cotangents = &mut cotangents.as_mut_slice()[..count * cotangents_length];
             for_each_chunk(cotangents, positions * PANEL, 2, |index, out| {
                 let (image, panel) = (first + index / panels, index % panels);
-                let g = &c.output(g, Place { image, group })[panel * PANEL * positions..];
+                let g = &c.output(g, ImageGroup { image, group })[panel * PANEL * positions..];
                 side_by_side(g, positions, out);
             });
             let (planes, cotangents) = (&*planes, &*cotangents);
@@ -110,7 +111,7 @@ pub(super) fn add_weight_gradient<T: Float>(
     }
 }
 
-/// Copies the rows of at most a panel's channels to columns.
+/// Copies the rows of at most one panel's channels to columns.
 fn side_by_side<T: Float>(rows: &[T], length: usize, out: &mut [T]) {
     let size = [PANEL.min(rows.len() / length), length];
     let (from_step, to_step, width) = (length, PANEL, PANEL);
@@ -121,12 +122,12 @@ fn side_by_side<T: Float>(rows: &[T], length: usize, out: &mut [T]) {
 struct Products<'a, T> {
     windows: &'a Windows,
     planes: &'a [T],
-    /// Where the taps start, and further ones.
+    /// The offsets of the taps, followed by those of other taps.
     starts: &'a [usize],
     cotangents: &'a [T],
-    /// Channels of the panel that exist.
+    /// The number of channels in the panel.
     channels: usize,
-    /// Taps × channels of the panel, to which is added.
+    /// The gradient, taps × channels of the panel, to which the sums are added.
     gradient: &'a mut [T],
 }
 
@@ -144,7 +145,7 @@ impl<T: Float> Kernel<T> for Products<'_, T> {
 }
 
 impl<T: Float> Products<'_, T> {
-    /// All taps, for some rows of windows after the other.
+    /// Sums all taps, for some rows of windows at a time.
     #[inline(always)]
     fn bands<V: Vector<T>, const M: usize>(&mut self) {
         let [height, width] = self.windows.output();
@@ -152,7 +153,7 @@ impl<T: Float> Products<'_, T> {
         for first in (0..height).step_by(band) {
             let rows = first..height.min(first + band);
             for (block, gradient) in self.gradient.chunks_mut(M * PANEL).enumerate() {
-                // What is computed in the place of a missing tap is not used.
+                // The results for missing taps are not used.
                 let last = gradient.len() / PANEL - 1;
                 let starts: [usize; M] = from_fn(|i| self.starts[block * M + i.min(last)]);
                 let mut column = 0;
@@ -232,13 +233,13 @@ mod tests {
             let gradient_of = &mut gradient[..];
             Products { windows, planes, starts, cotangents, channels, gradient: gradient_of }
                 .run::<V>();
-            // Behind the channels anything may stand.
+            // The values after the channels are unspecified.
             gradient.chunks_exact(PANEL).flat_map(|tap| tap[..channels].to_vec()).collect()
         }
     }
 
-    /// Every instruction set against the portable arrays; the tests of the
-    /// operation compare the widest with a plain loop.
+    /// Every instruction set compared with the portable arrays. The tests of
+    /// the operation compare the widest one with a plain loop.
     #[test]
     fn all_instruction_sets_agree() {
         let mut rng = Rng::seed(1);

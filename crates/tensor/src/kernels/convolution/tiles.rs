@@ -1,4 +1,5 @@
-//! Weights, arranged for kernels that compute some output channels at a time.
+//! Weights in the layout of kernels that compute several output channels at a
+//! time.
 
 use std::ops::Range;
 
@@ -9,47 +10,51 @@ use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd;
 use crate::kernels::transpose::Transpose;
 
-/// About how many taps are arranged at a time.
+/// The approximate number of taps that are arranged at a time.
 const TAPS: usize = 256;
 
-/// A weight as tiles of some output channels, whose numbers for a tap are next
-/// to each other; those of channels that do not exist are 0.
+/// A weight as tiles of some output channels. The weights of a tile's channels
+/// for the same tap are adjacent; those of missing channels are 0.
 ///
-/// It is arranged where several tasks read it; a single one arranges what it
-/// needs as it goes, which then never leaves the first-level cache.
+/// The whole weight is arranged in advance if several tasks read it. A single
+/// task arranges one block at a time, which then stays in the first-level
+/// cache.
 pub(crate) struct Tiles<'a, T: Float> {
     source: Source<'a, T>,
-    /// Output channels of a group.
+    /// Output channels in a group.
     out_channels: usize,
-    /// Output channels of a tile.
+    /// Output channels in a tile.
     channels: usize,
-    /// Taps of all input channels of a group, and of one.
+    /// Taps of all input channels in a group, and of one channel.
     taps: [usize; 2],
     bands: Vec<Band>,
     arranged: Option<Buffer<T>>,
 }
 
-/// Rows of windows that see the same rows of a window in the image, and the
-/// others in the padding, which add nothing.
+/// Rows of windows with the same taps in the image. Their other taps are in the
+/// padding and add nothing.
 pub(super) struct Band {
     pub(super) rows: Vec<usize>,
-    /// Those of a block, in the order of its weights: where each starts in the
-    /// planes, from the block's first on, and where its weights are.
+    /// The taps in a block, in the order of its weights: the offset of each in
+    /// the planes, relative to the first of the block, and the offset of its
+    /// weights.
     pub(super) taps: Vec<[usize; 2]>,
 }
 
-/// A weight as it lies in memory: for each output and input channel its taps.
+/// A weight in its original layout: for each output and input channel, its
+/// taps.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a, T> {
     pub(super) weight: &'a [T],
-    /// Elements from one group, output channel and input channel to the next.
+    /// The distance in elements between groups, between output channels and
+    /// between input channels.
     pub(super) steps: [usize; 3],
-    /// Whether its taps are those of a window in reverse order.
+    /// Whether the taps are in reverse order of those in a window.
     pub(super) reversed: bool,
 }
 
 impl<'a, T: Float> Tiles<'a, T> {
-    /// The tiles of so many channels of a weight.
+    /// The tiles of a weight, with this many channels.
     pub(super) fn new(c: &Convolution, channels: usize, source: Source<'a, T>) -> Self {
         let Convolution { out_channels, groups, .. } = *c;
         let taps = [c.taps, c.kernel_taps()];
@@ -71,38 +76,39 @@ impl<'a, T: Float> Tiles<'a, T> {
             })
             .collect();
         for_each_chunk(&mut parts, 1, TAPS * channels, |_, part| {
-            let (place, taps, block) = &mut part[0];
-            tiles.arrange(*place, taps.clone(), block);
+            let (tile, taps, block) = &mut part[0];
+            tiles.arrange(*tile, taps.clone(), block);
         });
         drop(parts);
         tiles.arranged = Some(arranged);
         tiles
     }
 
-    /// Tiles of a group.
+    /// Tiles in a group.
     fn each(&self) -> usize {
         self.out_channels.div_ceil(self.channels)
     }
 
-    /// Taps of a block: those of whole input channels.
+    /// Taps in a block, which has whole input channels.
     fn block_taps(&self) -> usize {
         let [_, kernel] = self.taps;
         (TAPS / kernel.max(1)).max(1) * kernel
     }
 
-    /// The taps of each block: so many that their weights stay in the
+    /// The taps of each block, few enough that their weights stay in the
     /// first-level cache while they are used.
     pub(super) fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<T> {
         let ([taps, _], together) = (self.taps, self.block_taps());
         (0..taps).step_by(together).map(move |first| first..taps.min(first + together))
     }
 
-    /// Room for what [`block`](Self::block) arranges.
+    /// Memory for the result of [`block`](Self::block).
     pub(super) fn room(&self) -> Buffer<T> {
         Buffer::new(if self.arranged.is_some() { 0 } else { self.block_taps() * self.channels })
     }
 
-    /// A group's tile of one of the [`blocks`](Self::blocks): taps × channels.
+    /// A group's tile for one of the [`blocks`](Self::blocks), as taps ×
+    /// channels.
     pub(super) fn block<'b>(
         &'b self,
         [group, tile]: [usize; 2],
@@ -114,7 +120,7 @@ impl<'a, T: Float> Tiles<'a, T> {
             let tile = (group * self.each() + tile) * self.taps[0];
             return &arranged.as_slice()[(tile + taps.start) * self.channels..][..length];
         }
-        // The next block comes from memory while this one is in use.
+        // The next block is prefetched from memory while this one is in use.
         let next = taps.end..self.taps[0].min(taps.end + self.block_taps());
         let row = self.row(&next);
         for start in self.matrices([group, tile], next) {
@@ -129,14 +135,14 @@ impl<'a, T: Float> Tiles<'a, T> {
     }
 
     /// Arranges a block.
-    fn arrange(&self, place: [usize; 2], taps: Range<usize>, to: &mut [T]) {
+    fn arrange(&self, tile: [usize; 2], taps: Range<usize>, to: &mut [T]) {
         let row = self.row(&taps);
         let each = to.chunks_mut((row * self.channels).max(1));
-        for (start, to) in self.matrices(place, taps).zip(each) {
+        for (start, to) in self.matrices(tile, taps).zip(each) {
             T::vectorised(Transpose {
                 from: &self.source.weight[start..],
                 from_step: self.source.steps[1],
-                size: [self.channels_of(place[1]), row],
+                size: [self.channels_of(tile[1]), row],
                 to,
                 to_step: self.channels,
                 width: self.channels,
@@ -144,20 +150,21 @@ impl<'a, T: Float> Tiles<'a, T> {
         }
     }
 
-    /// Output channels of a tile that exist.
+    /// The number of output channels in a tile, which is smaller for the last
+    /// one.
     fn channels_of(&self, tile: usize) -> usize {
         self.channels.min(self.out_channels - tile * self.channels)
     }
 
-    /// How many of a block's taps lie next to each other: all where those of
-    /// its input channels do.
+    /// The number of taps in a block that are contiguous: all of them, if those
+    /// of its input channels are.
     fn row(&self, taps: &Range<usize>) -> usize {
         let [_, kernel] = self.taps;
         if self.source.steps[2] == kernel { taps.len() } else { kernel }
     }
 
-    /// Where the matrices begin, of a tile's channels × taps next to each other,
-    /// that are the weights of a block.
+    /// The offsets of the matrices that make up the weights of a block, each
+    /// with a tile's channels × contiguous taps.
     fn matrices(
         &self,
         [group, tile]: [usize; 2],
@@ -169,7 +176,7 @@ impl<'a, T: Float> Tiles<'a, T> {
         taps.step_by(row.max(1)).map(move |tap| start + tap / kernel * in_step)
     }
 
-    /// All rows of windows, for the taps of a block.
+    /// The bands, covering all rows of windows, for the taps of a block.
     fn bands_of(&self, c: &Convolution) -> Vec<Band> {
         let [all, kernel] = self.taps;
         let mut starts: Vec<usize> = c.windows.starts().collect();
@@ -199,12 +206,12 @@ impl<'a, T: Float> Tiles<'a, T> {
         bands.into_iter().map(band).collect()
     }
 
-    /// The bands, which together are all rows of windows.
+    /// The bands, which together cover all rows of windows.
     pub(super) fn bands(&self) -> &[Band] {
         &self.bands
     }
 
-    /// Output channels of a tile.
+    /// Output channels in a tile.
     pub(super) fn channels(&self) -> usize {
         self.channels
     }

@@ -1,57 +1,57 @@
-//! Convolution as a matrix product: what the taps see is copied into a matrix
-//! with a row for each tap and a column for each window (Chellapilla et al.,
-//! "High performance convolutional neural networks for document processing",
-//! 2006), for some rows of one image or for several small images at a time, and
-//! for some channels.
+//! Convolution as a matrix product: the input elements of the taps are copied
+//! into a matrix with a row for each tap and a column for each window
+//! (Chellapilla et al., "High performance convolutional neural networks for
+//! document processing", 2006). A matrix is made for some rows of one image or
+//! for several small images, and for some of the channels.
 
 use std::ops::Range;
 
-use super::{Convolution, Place};
+use super::{Convolution, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::gemm::{Plus, Problem};
 use crate::kernels::parallel::for_each_chunk;
 
-/// Elements that the matrix should not exceed, so that it stays in a core's
+/// The largest number of elements in the matrix, so that it stays in a core's
 /// own cache.
 const MATRIX_LENGTH: usize = 1 << 18;
-/// Fewest taps that are multiplied at a time where the matrix of all would be
-/// larger, forwards.
+/// The fewest taps in a matrix of the forward pass, if the matrix of all taps
+/// would be too large.
 const TAPS: usize = 256;
-/// The same for gradients: all, since each part of the taps would read or pack
-/// the cotangents again.
+/// The same for gradients: all taps, because each part of the taps would read
+/// or pack the cotangents again.
 const TAPS_OF_GRADIENT: usize = usize::MAX;
-/// Fewest columns that let a matrix product run at full speed, if reading the
-/// weight costs nothing.
+/// The fewest columns with which a matrix product runs at full speed, if
+/// reading the weight takes no time.
 const MIN_COLUMNS: usize = 128;
-/// Fewest columns for a weight that lies in memory, which every product reads
-/// again.
+/// The fewest columns for a large weight, which every product reads from
+/// memory.
 const MIN_COLUMNS_OF_MANY: usize = 512;
 const MAX_COLUMNS: usize = 1024;
-/// Fewest tasks that a batch is cut into, where it has as many images.
+/// The fewest tasks into which a batch is split, if it has enough images.
 const MIN_TASKS: usize = 8;
 
-/// Fewest windows that one matrix product should take.
+/// The fewest windows in a matrix product.
 fn fewest_columns(c: &Convolution) -> usize {
     if c.weight_length() > MATRIX_LENGTH { MIN_COLUMNS_OF_MANY } else { MIN_COLUMNS }
 }
 
-/// Windows that one matrix product takes.
+/// The number of windows in a matrix product.
 fn columns(c: &Convolution) -> usize {
     (MATRIX_LENGTH / c.taps.max(1)).clamp(fewest_columns(c), MAX_COLUMNS)
 }
 
-/// Images that one matrix product takes, when these are small.
+/// The number of images in a matrix product, for small images.
 pub(super) fn images_per_task(c: &Convolution) -> usize {
     let positions = c.windows.positions();
     let fewest = fewest_columns(c).div_ceil(positions).min(c.images.max(1));
-    // A single image that a tap sees as it lies need not be copied.
+    // A single image with pointwise taps is used in place, without a copy.
     let most = if c.pointwise { fewest } else { columns(c) / positions };
     (c.images / MIN_TASKS).clamp(fewest, most.max(fewest))
 }
 
-/// What one matrix product takes: some channels of a group, seen by all windows
-/// of one image or several, or by some rows of windows of one.
+/// The operand of one matrix product: some channels of a group, for all windows
+/// of one or several images, or for some rows of windows of one image.
 struct Tile<'a> {
     c: &'a Convolution,
     images: Range<usize>,
@@ -60,16 +60,16 @@ struct Tile<'a> {
     channels: Range<usize>,
 }
 
-/// As few parts of `0..length` as possible of at most `longest`, equal to within
-/// one; at least one.
+/// The smallest number of parts of `0..length`, at least one, whose lengths are
+/// at most `longest` and differ by at most one.
 fn parts(length: usize, longest: usize) -> impl Iterator<Item = Range<usize>> {
     let count = length.div_ceil(longest.max(1)).max(1);
     (0..count).map(move |i| length * i / count..length * (i + 1) / count)
 }
 
 impl Convolution {
-    /// The tiles of some images: those of one group after each other, and in
-    /// it those of the same rows. Each has so many taps at least, if there are.
+    /// The tiles of some images, ordered by group, and within a group by rows
+    /// of windows. Each has at least this many taps, if they exist.
     fn tiles(&self, images: Range<usize>, taps: usize) -> impl Iterator<Item = Tile<'_>> {
         let [height, width] = self.windows.output();
         let rows = match images.len() {
@@ -96,76 +96,77 @@ impl Convolution {
 }
 
 impl Tile<'_> {
-    /// Windows of one image.
+    /// Windows in one image.
     fn image_columns(&self) -> usize {
         self.rows.len() * self.c.windows.output()[1]
     }
 
-    /// Windows of all images.
+    /// Windows in all images.
     fn columns(&self) -> usize {
         self.images.len() * self.image_columns()
     }
 
-    /// The taps of its channels.
+    /// The taps of the tile's channels.
     fn taps(&self) -> Range<usize> {
         let taps = self.c.kernel_taps();
         self.channels.start * taps..self.channels.end * taps
     }
 
-    /// Whether it has the first rows.
+    /// Whether the tile has the first rows.
     fn is_first(&self) -> bool {
         self.rows.start == 0
     }
 
-    /// Whether it has the last rows.
+    /// Whether the tile has the last rows.
     fn is_last(&self) -> bool {
         self.rows.end == self.c.windows.output()[0]
     }
 
-    /// The only image, if there is just one.
-    fn single(&self) -> Option<Place> {
-        (self.images.len() == 1).then_some(Place { image: self.images.start, group: self.group })
+    /// The only image, if there is only one.
+    fn single(&self) -> Option<ImageGroup> {
+        (self.images.len() == 1)
+            .then_some(ImageGroup { image: self.images.start, group: self.group })
     }
 
-    /// The only image, when a tap sees it as it lies in memory, so that it is
-    /// its own matrix.
-    fn in_place(&self) -> Option<Place> {
+    /// The only image, if a tap uses it as it is stored, so that it is its own
+    /// matrix.
+    fn in_place(&self) -> Option<ImageGroup> {
         self.single().filter(|_| self.c.pointwise)
     }
 
-    fn places(&self) -> impl Iterator<Item = Place> + use<> {
+    fn image_groups(&self) -> impl Iterator<Item = ImageGroup> + use<> {
         let group = self.group;
-        self.images.clone().map(move |image| Place { image, group })
+        self.images.clone().map(move |image| ImageGroup { image, group })
     }
 
-    /// The channels, each of all images, in inputs that begin with the image
-    /// `first`.
+    /// The ranges of the tile's channels, for each image, in inputs that begin
+    /// with the image `first`.
     fn inputs(&self, first: usize) -> impl Iterator<Item = Range<usize>> {
         let (c, length) = (self.c, self.c.windows.image_length());
         self.channels.clone().flat_map(move |channel| {
             self.images.clone().map(move |image| {
-                let place =
+                let begin =
                     (((image - first) * c.groups + self.group) * c.in_channels + channel) * length;
-                place..place + length
+                begin..begin + length
             })
         })
     }
 
-    /// The planes of its channels among those of all channels.
+    /// The planes of the tile's channels among those of all channels.
     fn planes(&self) -> Range<usize> {
         let channel = self.images.len() * self.c.windows.plane_length();
         self.channels.start * channel..self.channels.end * channel
     }
 }
 
-/// The matrix of a tile, and the planes behind it; the tiles of one task share
-/// the memory.
+/// The matrix of a tile, and the planes from which it is made. The tiles of one
+/// task share this memory.
 struct Unfolding<T: Float> {
-    /// The planes of a group's channels, in each image after image.
+    /// The planes of a group's channels, image after image.
     planes: Buffer<T>,
-    /// What the taps see: taps × windows.
+    /// The input elements of the taps: taps × windows.
     matrix: Buffer<T>,
-    /// Where each tap starts in the plane of a channel.
+    /// The offset of each tap in the plane of a channel.
     starts: Vec<usize>,
 }
 
@@ -184,11 +185,12 @@ impl<T: Float> Unfolding<T> {
         }
     }
 
-    /// The matrix of a tile, and the elements between two of its rows.
+    /// Makes the matrix of a tile. Returns it with the distance between its
+    /// rows.
     fn unfold<'a>(&'a mut self, tile: &Tile, x: &'a [T]) -> (&'a [T], usize) {
         let (c, plane) = (tile.c, tile.c.windows.plane_length());
-        if let Some(place) = tile.in_place() {
-            return (c.input(x, place), tile.columns());
+        if let Some(image_group) = tile.in_place() {
+            return (c.input(x, image_group), tile.columns());
         }
         let planes = &mut self.planes.as_mut_slice()[tile.planes()];
         if tile.is_first() {
@@ -197,7 +199,7 @@ impl<T: Float> Unfolding<T> {
             }
         }
         if c.pointwise {
-            // A tap sees the planes as they lie.
+            // A tap uses the planes as they are stored.
             return (&self.planes.as_slice()[tile.planes()], tile.columns());
         }
         let (columns, [_, width]) = (tile.columns(), c.windows.output());
@@ -217,8 +219,8 @@ impl<T: Float> Unfolding<T> {
         (self.matrix.as_slice(), columns)
     }
 
-    /// Adds a tile's matrix to the planes that it would be copied from and,
-    /// when they are complete, lays these out as the gradient.
+    /// Adds a tile's matrix to the planes from which it would be made and, when
+    /// they are complete, copies them to the gradient.
     fn fold(&mut self, tile: &Tile, gradient: &mut [T]) {
         let (c, columns, [_, width]) = (tile.c, tile.columns(), tile.c.windows.output());
         let (matrix, starts) = (self.matrix.as_slice(), &self.starts);
@@ -253,8 +255,8 @@ impl<T: Float> Unfolding<T> {
     }
 }
 
-/// Copies a row in pieces of one length, the last two of which may overlap:
-/// for the short rows of small images a call to copy memory takes longer.
+/// Copies a row in pieces of a fixed length, the last two of which may overlap.
+/// For the short rows of small images, this is faster than a call of memcpy.
 #[inline(always)]
 pub(super) fn copy_row<T: Copy>(from: &[T], to: &mut [T]) {
     #[inline(always)]
@@ -275,34 +277,34 @@ pub(super) fn copy_row<T: Copy>(from: &[T], to: &mut [T]) {
 }
 
 /// Memory for the outputs of several images as one matrix of channels ×
-/// windows; a single image's lie in the output itself.
+/// windows. A single image's outputs are written directly.
 fn output_buffer<T: Float>(c: &Convolution, images: &Range<usize>) -> Buffer<T> {
     let length = if images.len() == 1 { 0 } else { images.len() * c.output_length() };
     Buffer::new(length)
 }
 
-/// The cotangents of a tile as a matrix of channels × windows, and the
-/// elements between two of its rows.
+/// The cotangents of a tile as a matrix of channels × windows, and the distance
+/// between its rows.
 fn cotangents<'a, T: Float>(
     tile: &Tile,
     g: &'a [T],
     buffer: &'a mut Buffer<T>,
 ) -> (&'a [T], usize) {
     let c = tile.c;
-    if let Some(place) = tile.single() {
+    if let Some(image_group) = tile.single() {
         let start = tile.rows.start * c.windows.output()[1];
-        return (&c.output(g, place)[start..], c.windows.positions());
+        return (&c.output(g, image_group)[start..], c.windows.positions());
     }
     let (columns, positions) = (tile.columns(), c.windows.positions());
     for (channel, row) in buffer.as_mut_slice().chunks_exact_mut(columns).enumerate() {
-        for (out, place) in row.chunks_exact_mut(positions).zip(tile.places()) {
-            out.copy_from_slice(&c.output(g, place)[channel * positions..][..positions]);
+        for (out, image_group) in row.chunks_exact_mut(positions).zip(tile.image_groups()) {
+            out.copy_from_slice(&c.output(g, image_group)[channel * positions..][..positions]);
         }
     }
     (buffer.as_slice(), columns)
 }
 
-/// The output of the images from `first` on.
+/// Computes the output of the images from `first` on.
 pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
@@ -358,7 +360,7 @@ pub(super) fn forward<T: Float>(
     }
 }
 
-/// The gradient of the input of the images from `first` on.
+/// Computes the gradient of the input of the images from `first` on.
 pub(super) fn input_gradient<T: Float>(
     c: &Convolution,
     weight: &[T],

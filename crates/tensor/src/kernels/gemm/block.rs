@@ -1,7 +1,8 @@
-//! One block of C, from operands that are read as they are or packed first.
+//! Computes one block of C from operands that are read in place or packed
+//! first.
 //!
-//! The order of the loops: blocks of k, panels of B that fit the second-level
-//! cache, rows of A that fit it too, and then tiles of C.
+//! The loops, from outer to inner: blocks of k, panels of B that fit into the
+//! second-level cache, rows of A that fit into it too, and tiles of C.
 
 use std::ops::Range;
 use std::ptr;
@@ -12,35 +13,37 @@ use super::pack::Lines;
 use crate::buffer::Buffer;
 use crate::element::Float;
 
-/// Most panels of B taken at a time: so many of them fit the second-level
-/// cache, too.
+/// The largest number of panels of B taken at a time, which fit into the
+/// second-level cache.
 const PANEL_BLOCK: usize = 32;
-/// Fewest columns of B to multiply a block of A with for which packing it pays.
+/// The fewest columns of B with which a block of A is multiplied for packing A
+/// to be faster.
 const A_PACKING_COLUMNS: usize = 192;
-/// Bytes between rows of A from which on they compete for the same cache lines,
-/// so that packing pays earlier.
+/// The distance in bytes between rows of A from which on they compete for the
+/// same cache lines, so that packing is worthwhile with fewer columns.
 const SCATTERED: usize = 2048;
-/// Fewest rows of C for which packing a B whose rows are contiguous pays.
+/// The fewest rows of C for which packing a B with contiguous rows is faster.
 const PACKING_ROWS: usize = 96;
-/// Most columns of A packed together where they are contiguous, often each in a
-/// page of its own.
+/// The largest number of contiguous columns of A that are packed together; each
+/// is often in a different page.
 const PAGES: usize = 32;
-/// Most elements of B that are expected to stay in the first-level cache.
+/// The largest number of elements of B that are expected to stay in the
+/// first-level cache.
 const NEAR: usize = 8 << 10;
 
-/// How a block is computed.
+/// The method for a block.
 #[derive(Clone, Copy)]
 pub(super) struct Way {
     /// Whether A is packed.
     pub(super) packs_a: bool,
-    /// Whether B is packed, here or for many products.
+    /// Whether B is packed, here or in advance for many products.
     pub(super) packs_b: bool,
-    /// Whether the kernels for very few rows do it.
+    /// Whether the kernels for very few rows are used.
     wide: bool,
 }
 
 impl Way {
-    /// The best way for a block of so many rows and panels.
+    /// The fastest method for a block of this many rows and panels.
     pub(super) fn of<T: Float>(p: &Product<T>, rows: usize, panels: usize) -> Self {
         let scattered = |step: usize| step.saturating_mul(size_of::<T>()) >= SCATTERED;
         let slow_b = p.b_is_far() || scattered(p.b_strides[0]);
@@ -55,13 +58,14 @@ impl Way {
     }
 }
 
-/// Computes the block of these rows and columns, the latter counted in panels,
-/// for some blocks of k.
+/// Computes the block of these rows and columns (counted in panels), for some
+/// blocks of k.
 ///
 /// # Safety
 ///
-/// The product's bounds were checked, the CPU has its kernels' instruction set,
-/// and nothing else touches these elements of C meanwhile.
+/// The product's bounds must have been checked, the CPU must have the
+/// instruction set of the kernels, and no other thread may access these
+/// elements of C during the call.
 pub(super) unsafe fn multiply<T: Float>(
     product: &Product<T>,
     rows: Range<usize>,
@@ -81,12 +85,12 @@ pub(super) unsafe fn multiply<T: Float>(
     let panel_room = panels.len().min(PANEL_BLOCK) * product.width();
     let mut packed_b = room(way.packs_b && !is_in_panels, panel_room);
     let (packed_a, packed_b) = (start(&mut packed_a), start(&mut packed_b));
-    // Where the panels of a block of k begin.
+    // The packed panels of a block of k.
     let packed_b = |ks: &Range<usize>, panels: &Range<usize>| match is_in_panels {
         true => {
             let row = product.n.next_multiple_of(product.width());
-            let place = ks.start * row + panels.start * product.width() * ks.len();
-            product.panels.wrapping_add(place).cast_mut()
+            let offset = ks.start * row + panels.start * product.width() * ks.len();
+            product.panels.wrapping_add(offset).cast_mut()
         }
         false => packed_b,
     };
@@ -107,15 +111,15 @@ pub(super) unsafe fn multiply<T: Float>(
                 };
                 let packed_b = packed_b(&ks, &panels);
                 let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus };
-                // SAFETY: promised by the caller; there is room for what is
-                // packed, and B is packed for the first rows.
+                // SAFETY: guaranteed by the caller; there is memory for the
+                // packed operands, and B is packed for the first rows.
                 unsafe { part.compute(i == 0 && !is_in_panels) };
             }
         }
     }
 }
 
-/// What is done at a time: some rows and panels of one block of k.
+/// The part that is computed at a time: some rows and panels of one block of k.
 struct Part<'a, T: 'static> {
     product: &'a Product<T>,
     way: Way,
@@ -124,19 +128,19 @@ struct Part<'a, T: 'static> {
     ks: Range<usize>,
     rows: Range<usize>,
     panels: Range<usize>,
-    /// What is added to it, which may be null, and its elements from one row
-    /// to the next.
+    /// The matrix that is added, which may be null, and the distance between
+    /// its rows.
     plus: (*const T, usize),
 }
 
 impl<T: Float> Part<'_, T> {
-    /// The rows of A, each a line.
+    /// The rows of A, as lines.
     fn a(&self) -> Lines<T> {
         let [row, column] = self.product.a_strides;
         Lines { first: self.product.a, strides: [column, row] }
     }
 
-    /// The columns of B, each a line.
+    /// The columns of B, as lines.
     fn b(&self) -> Lines<T> {
         Lines { first: self.product.b, strides: self.product.b_strides }
     }
@@ -146,17 +150,17 @@ impl<T: Float> Part<'_, T> {
         parts_of(self.rows.clone(), self.product.kernels.rows()).enumerate()
     }
 
-    /// Where a tile's rows of A begin, packed.
+    /// The packed rows of A for a tile.
     fn packed_tile(&self, tile: usize) -> *mut T {
         self.packed_a.wrapping_add(tile * self.ks.len() * self.product.kernels.packed_rows())
     }
 
-    /// Elements of a packed panel of B.
+    /// Elements in a packed panel of B.
     fn panel_step(&self) -> usize {
         self.product.width() * self.ks.len()
     }
 
-    /// The first column of some panels, and how many columns they have.
+    /// The first column of some panels, and their number of columns.
     fn columns(&self, panels: &Range<usize>) -> (usize, usize) {
         let Product { n, .. } = *self.product;
         let (start, end) = (panels.start * self.product.width(), panels.end * self.product.width());
@@ -167,20 +171,21 @@ impl<T: Float> Part<'_, T> {
     ///
     /// # Safety
     ///
-    /// There is room, and nothing else touches it meanwhile.
+    /// There must be memory for it, and no other thread may access it during
+    /// the call.
     unsafe fn pack_a(&self) {
         let height = self.product.kernels.packed_rows();
         let a = self.a();
-        // Few rows of memory at a time where its rows lie across.
+        // If rows are not contiguous, only few rows of memory are read at a
+        // time.
         let together = if a.strides[1] == 1 { PAGES } else { K_BLOCK };
         for ks in parts_of(self.ks.clone(), together) {
             for (tile, rows) in self.tiles() {
                 let lines = a.from(ks.start, rows.start);
                 let size = [ks.len(), rows.len()];
-                let place =
-                    self.packed_tile(tile).wrapping_add((ks.start - self.ks.start) * height);
-                // SAFETY: the rows exist, and there is room for them.
-                unsafe { lines.pack(self.product.kernels, size, place, [height, 0]) };
+                let to = self.packed_tile(tile).wrapping_add((ks.start - self.ks.start) * height);
+                // SAFETY: the rows exist, and there is memory for them.
+                unsafe { lines.pack(self.product.kernels, size, to, [height, 0]) };
             }
         }
     }
@@ -189,25 +194,25 @@ impl<T: Float> Part<'_, T> {
     ///
     /// # Safety
     ///
-    /// As for [`pack_a`](Self::pack_a).
+    /// That of [`pack_a`](Self::pack_a).
     unsafe fn pack_b(&self) {
         let (start, count) = self.columns(&self.panels);
         let lines = self.b().from(self.ks.start, start);
         let size = [self.ks.len(), count];
         let steps = [self.product.width(), self.panel_step()];
-        // SAFETY: the columns exist, and there is room for them.
+        // SAFETY: the columns exist, and there is memory for them.
         unsafe { lines.pack(self.product.kernels, size, self.packed_b, steps) };
     }
 
-    /// Packs what is to be packed, B only where it `packs_b`, and computes all
-    /// tiles.
+    /// Packs A if the method says so, and B if `packs_b` is set, and computes
+    /// all tiles.
     ///
     /// # Safety
     ///
-    /// There is room for what is packed, and nothing else touches it or these
-    /// elements of C meanwhile.
+    /// There must be memory for the packed operands, and no other thread may
+    /// access it or these elements of C during the call.
     unsafe fn compute(&self, packs_b: bool) {
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             if self.way.packs_b && packs_b {
                 self.pack_b();
@@ -223,11 +228,11 @@ impl<T: Float> Part<'_, T> {
     ///
     /// # Safety
     ///
-    /// What is to be packed has been packed, and nothing else touches these
-    /// elements of C meanwhile.
+    /// The operands must have been packed, and no other thread may access these
+    /// elements of C during the call.
     unsafe fn multiply(&self) {
         let each = || parts_of(self.panels.clone(), 1);
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         let tile = |index, rows: &Range<usize>, at| unsafe { self.tile(index, rows, at) };
         if self.way.wide {
             self.together().for_each(|at| tile(0, &self.rows, at));
@@ -239,8 +244,7 @@ impl<T: Float> Part<'_, T> {
         }
     }
 
-    /// The panels, as many together as the wide kernels have, the rest one by
-    /// one.
+    /// The panels: groups of the size for the wide kernels, then single ones.
     fn together(&self) -> impl Iterator<Item = Range<usize>> {
         let wide = self.product.kernels.wide_panels;
         let whole = self.panels.end.min(self.product.n / self.product.width());
@@ -255,19 +259,19 @@ impl<T: Float> Part<'_, T> {
         })
     }
 
-    /// Computes one tile: these rows by one panel, or by as many as the wide
-    /// kernels have.
+    /// Computes one tile: these rows with one panel, or with the number of
+    /// panels of the wide kernels.
     ///
     /// # Safety
     ///
-    /// As for [`multiply`](Self::multiply).
+    /// That of [`multiply`](Self::multiply).
     unsafe fn tile(&self, index: usize, rows: &Range<usize>, panels: Range<usize>) {
         let Self { product, way, .. } = *self;
         let kernels = product.kernels;
         let (start, columns) = self.columns(&panels);
         let (b, b_step, next_panel) = if way.packs_b {
-            let place = (panels.start - self.panels.start) * self.panel_step();
-            (self.packed_b.wrapping_add(place).cast_const(), product.width(), self.panel_step())
+            let offset = (panels.start - self.panels.start) * self.panel_step();
+            (self.packed_b.wrapping_add(offset).cast_const(), product.width(), self.panel_step())
         } else {
             let first = self.b().from(self.ks.start, start).first;
             (first, product.b_strides[0], panels.len() * product.width())
@@ -285,10 +289,10 @@ impl<T: Float> Part<'_, T> {
             1 => by[rows.len() - 1][registers - 1],
             _ => kernels.wide[rows.len() - 1],
         };
-        // Earlier it would push the panel in use out.
+        // Prefetching earlier would evict the current panel.
         let asks = rows.end == self.rows.end && panels.end < self.panels.end;
-        // SAFETY: all indices lie within the product, whose bounds were
-        // checked; the kernel is the one for so many rows and registers.
+        // SAFETY: all indices are within the product, whose bounds were
+        // checked; the kernel is the one for this number of rows and registers.
         unsafe {
             kernel(&Tile {
                 k: self.ks.len(),

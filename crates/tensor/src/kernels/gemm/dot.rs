@@ -147,10 +147,10 @@ impl<T: Float> Dots<'_, T> {
         let b: [&[T]; COLUMNS] = from_fn(|j| &self.b[line((column + j) * self.b_row)]);
         let mut sums = [[V::splat(T::ZERO); COLUMNS]; ROWS];
         let whole = length - length % V::LANES;
-        for place in (0..whole).step_by(V::LANES) {
-            let b: [V; COLUMNS] = from_fn(|j| V::load(&b[j][place..place + V::LANES]));
+        for k in (0..whole).step_by(V::LANES) {
+            let b: [V; COLUMNS] = from_fn(|j| V::load(&b[j][k..k + V::LANES]));
             for i in 0..ROWS {
-                let a = V::load(&a[i][place..place + V::LANES]);
+                let a = V::load(&a[i][k..k + V::LANES]);
                 for j in 0..COLUMNS {
                     sums[i][j] = sums[i][j].plus_product(a, b[j]);
                 }
@@ -204,8 +204,7 @@ mod tests {
                 let dot = |l: usize| a[i * Self::WIDTH + l] * b[j * (Self::WIDTH - 1) + l];
                 *sum -= self.columns.clone().map(dot).sum::<f32>();
             }
-            // The errors, after a number that exists for any size.
-            // there for any size.
+            // The errors, preceded by 0, so that there is a value for any size.
             sums.insert(0, 0.0);
             sums
         }

@@ -1,10 +1,11 @@
 //! The loops around the micro-kernels.
 //!
-//! Every element of C is the sum, over blocks of k, of one chain of fused
-//! multiply-adds per block; where k is long, of the sums of groups of blocks.
-//! Blocks and groups depend on k alone. Nothing else shows in the result: not
-//! the orientation in which a product is computed, not what is packed, not
-//! where tiles and blocks of C end, and not which thread computes what. So all
+//! Each element of C is the sum, over blocks of k, of one chain of fused
+//! multiply-adds per block; if k is long, the sums of groups of blocks are
+//! added. Blocks and groups depend only on k. The result does not depend on the
+//! orientation in which a product is computed, on packing, on the boundaries of
+//! tiles and blocks of C, or on threads, so all of these are chosen for speed
+//! alone.
 //! of these may be chosen for speed alone.
 
 use std::ops::Range;
@@ -29,34 +30,34 @@ pub(super) const K_BLOCK: usize = 512;
 /// About how many columns of A a group of blocks has at least. Groups can be
 /// computed at the same time, which a product whose C is small needs.
 const K_GROUP: usize = 1024;
-/// Blocks of C for each thread, so that one that is held up leaves some to the
-/// others.
+/// Blocks of C for each thread. If one thread is delayed, the others process
+/// its blocks.
 const BLOCKS_PER_THREAD: usize = 4;
-/// Fewest multiplications worth another thread.
+/// The fewest multiplications for which another thread saves time.
 const SPLIT_WORK: usize = 1 << 18;
 
-/// `count` consecutive parts of `range`, equal to within one, the longer ones
-/// last.
+/// `count` consecutive parts of `range`, whose lengths differ by at most one,
+/// the longer ones last.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
-    // One division for all, since a tile may take less time than one.
+    // A single division, because a division may take longer than a tile.
     let each = range.len() / count.max(1);
     let shorter = count - (range.len() - each * count);
     let start = move |part: usize| range.start + part * each + part.saturating_sub(shorter);
     (0..count).map(move |part| start(part)..start(part + 1))
 }
 
-/// As few parts as possible of at most `longest`.
+/// The smallest number of parts whose lengths are at most `longest`.
 pub(super) fn parts_of(range: Range<usize>, longest: usize) -> impl Iterator<Item = Range<usize>> {
     let count = range.len().div_ceil(longest);
     parts(range, count)
 }
 
-/// The blocks of k: their number and extent depend on `k` alone.
+/// The blocks of k. Their number and lengths depend only on `k`.
 pub(super) fn k_blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
     parts_of(0..k, K_BLOCK)
 }
 
-/// A product whose bounds were checked, its operands as pointers.
+/// A product whose bounds were checked, with pointers to the operands.
 #[derive(Clone, Copy)]
 pub(super) struct Product<T: 'static> {
     pub(super) kernels: &'static Kernels<T>,
@@ -71,23 +72,24 @@ pub(super) struct Product<T: 'static> {
     pub(super) columns: usize,
     /// B in panels, as [`panels`] makes them, or null.
     pub(super) panels: *const T,
-    /// What is added to the product, which may be null, and its elements from
-    /// one row to the next.
+    /// The matrix that is added to the product, which may be null, and the
+    /// distance between its rows.
     pub(super) plus: (*const T, usize),
 }
 
-// SAFETY: A, B and a row that is added are only read, and blocks of C that
-// different threads compute do not overlap.
+// SAFETY: A, B and the matrix that is added are only read, and the blocks of C
+// that different threads compute do not overlap.
 unsafe impl<T> Send for Product<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Product<T> {}
 
-/// The whole of a right matrix `[k, n]` as a block packs it: block of k after
-/// block, in each panel after panel.
+/// A whole right matrix `[k, n]`, packed block of k after block, each panel
+/// after panel.
 ///
 /// # Safety
 ///
-/// The matrix lies in the slice, and the CPU has the kernels' instruction set.
+/// The matrix must be within the slice, and the CPU must have the kernels'
+/// instruction set.
 pub(super) unsafe fn panels<T: Float>(
     kernels: &Kernels<T>,
     [k, n]: [usize; 2],
@@ -101,7 +103,7 @@ pub(super) unsafe fn panels<T: Float>(
     if n > 0 {
         for ks in k_blocks(k) {
             let lines = Lines { first: b.as_ptr(), strides }.from(ks.start, 0);
-            // SAFETY: the columns exist, and there is room for whole panels.
+            // SAFETY: the columns exist, and there is memory for whole panels.
             unsafe {
                 let to = first.add(ks.start * row);
                 lines.pack(kernels, [ks.len(), n], to, [width, width * ks.len()]);
@@ -111,12 +113,12 @@ pub(super) unsafe fn panels<T: Float>(
     packed
 }
 
-/// Computes a product, whose B may come in [`panels`], too.
+/// Computes a product. B may also be given as [`panels`].
 ///
 /// # Safety
 ///
-/// The problem's bounds were checked, and the CPU has the kernels' instruction
-/// set.
+/// The problem's bounds must have been checked, and the CPU must have the
+/// kernels' instruction set.
 pub(super) unsafe fn multiply<T: Float>(
     p: Problem<'_, T>,
     kernels: &'static Kernels<T>,
@@ -163,10 +165,10 @@ pub(super) unsafe fn multiply<T: Float>(
         product.run();
         return;
     }
-    // Cᵀ = Bᵀ·Aᵀ: the rows of C lie along the registers.
+    // Cᵀ = Bᵀ·Aᵀ, so that the rows of C are along the registers.
     let mut transposed = Buffer::<T>::new(m * n);
     let flip = |[row, column]: [usize; 2]| [column, row];
-    // SAFETY: `c` holds m rows of n elements, and `transposed` n rows of m.
+    // SAFETY: `c` has m rows of n elements, and `transposed` n rows of m.
     unsafe {
         let c = transposed.as_mut_slice().as_mut_ptr();
         match plus {
@@ -195,11 +197,11 @@ pub(super) unsafe fn multiply<T: Float>(
     }
 }
 
-/// Roughly how many half cycles a product takes on one core.
+/// The approximate number of half cycles for a product on one core.
 fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool) -> usize {
     let tiles = m.div_ceil(kernels.rows());
-    // Two multiply-adds and two loads a cycle; but a tile's next step has to
-    // wait four cycles for its sums.
+    // A cycle has two multiply-adds and two loads, but the next step of a tile
+    // must wait four cycles for its sums.
     let panel = |vectors: usize| (m * vectors).max(m + tiles * vectors).max(8 * tiles);
     let width = 2 * kernels.lanes;
     let edge = (n % width).div_ceil(kernels.lanes);
@@ -209,8 +211,9 @@ fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool) -> usi
 }
 
 impl<T: Float> Product<T> {
-    /// Computes C in a grid of blocks, for the groups of k one after the other
-    /// or, where the grid alone is too coarse for several threads, all at once.
+    /// Computes C in a grid of blocks, for one group of k after the other or,
+    /// if the grid alone is too coarse for several threads, for all groups at
+    /// once.
     fn run(&self) {
         let panels = self.n.div_ceil(self.width());
         let work = self.m.saturating_mul(self.k).saturating_mul(self.n);
@@ -231,12 +234,12 @@ impl<T: Float> Product<T> {
         let mut sums = Buffer::<T>::new(if groups > 1 { at_once.max(2) - 1 } else { 0 } * length);
         let beside = sums.as_mut_slice().as_mut_ptr();
         for first in (0..groups).step_by(at_once) {
-            // The first group of all goes to C, the others beside it.
+            // The first group is written to C, the others to separate memory.
             let targets: SmallVec<[Self; 1]> = (first..groups.min(first + at_once))
                 .map(|group| match group {
                     0 => *self,
                     _ => {
-                        // SAFETY: there is room for this many groups.
+                        // SAFETY: there is memory for this many groups.
                         let c = unsafe { beside.add((group - first.max(1)) * length) };
                         Self { c, columns: self.n, plus: (ptr::null(), 0), ..*self }
                     }
@@ -261,7 +264,7 @@ impl<T: Float> Product<T> {
                     for sum in summed {
                         for j in 0..self.n {
                             // SAFETY: C and the sums have m rows of n elements,
-                            // and each row is touched by one task.
+                            // and each row is accessed by one task.
                             unsafe {
                                 *self.c.add(i * self.columns + j) += *sum.c.add(i * self.n + j)
                             };
@@ -272,15 +275,16 @@ impl<T: Float> Product<T> {
         }
     }
 
-    /// Rows and columns of a grid of about as many blocks of C as wanted, by
-    /// the cycles a block takes for a step of k.
+    /// The rows and columns of a grid with about the wanted number of blocks of
+    /// C, with the lowest estimate of the cycles for a step of k.
     fn grid(&self, panels: usize, wanted: usize) -> [usize; 2] {
         let cost = |[down, across]: [usize; 2]| {
             let (rows, panels) = (self.m.div_ceil(down), panels.div_ceil(across));
             let way = Way::of(self, rows, panels);
-            // In quarters of a cycle for each number of A and B, found by
-            // trying grids: reading it, or reading, writing and reading it
-            // again; from far away it takes longest unless it is packed.
+            // The costs of each element of A and B in quarters of a cycle,
+            // found by measuring grids: reading it, or reading, writing and
+            // reading it again. Reading from memory takes longest unless the
+            // operand is packed.
             let a = if way.packs_a { 2 } else { 1 };
             let b = match (way.packs_b, self.b_is_far()) {
                 (true, _) => 3,
@@ -289,7 +293,7 @@ impl<T: Float> Product<T> {
             };
             let multiplying = rows * panels;
             let reading = (rows * a + panels * self.width() * b) / 4;
-            // Blocks beyond the wanted ones need another round.
+            // More blocks than wanted need another round.
             (multiplying + reading) * (down * across).div_ceil(wanted)
         };
         (1..=wanted)
@@ -301,7 +305,7 @@ impl<T: Float> Product<T> {
             .expect("one block at least")
     }
 
-    /// Columns of a panel: those of two registers.
+    /// Columns in a panel, which are those of two registers.
     pub(super) fn width(&self) -> usize {
         2 * self.kernels.lanes
     }

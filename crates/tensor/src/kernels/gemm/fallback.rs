@@ -1,10 +1,10 @@
-//! Products by `matrixmultiply`, for CPUs without a micro-kernel of ours.
+//! Products by `matrixmultiply`, for CPUs without a micro-kernel in this crate.
 
 use super::{BLOCK_WORK, MAX_BLOCKS, Plus, Problem};
 use crate::kernels::team::for_each_index;
 
-/// A pointer that may be sent to other threads; the splitting below keeps the
-/// blocks of different threads apart.
+/// A pointer that may be sent to other threads. The splitting below ensures
+/// that the blocks of different threads do not overlap.
 #[derive(Clone, Copy)]
 struct Shared<T>(*mut T);
 // SAFETY: only used for blocks of C that are not shared between tasks.
@@ -18,11 +18,12 @@ impl<T> Shared<T> {
     }
 }
 
-/// Blocks start at multiples of this, so that no micro-kernel tile is split.
+/// Blocks start at multiples of this size, so that no tile of the micro-kernel
+/// is split.
 const TILE: usize = 64;
 
-/// Cuts `extent` into equal blocks of whole tiles; depends only on the amount
-/// of work.
+/// The size of equal blocks of whole tiles along `extent`. It depends only on
+/// the amount of work.
 fn block_size(extent: usize, work: usize) -> usize {
     let blocks = (work / BLOCK_WORK).clamp(1, MAX_BLOCKS);
     extent.div_ceil(blocks).next_multiple_of(TILE)
@@ -48,7 +49,7 @@ macro_rules! kernels {
                 if rows.is_empty() || cols.is_empty() {
                     return;
                 }
-                // SAFETY: `check` has shown that every index of the whole
+                // SAFETY: `check` has verified that every index of the whole
                 // product is in its slice; the indices of a block are a subset,
                 // and the blocks of C of different tasks do not overlap. With k
                 // = 0 the pointers to A and B are not read.

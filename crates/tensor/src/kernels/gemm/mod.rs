@@ -1,11 +1,13 @@
-//! General matrix products, C = A·B plus something, over any strides.
+//! General matrix products over any strides: C = A·B, to which C itself or a
+//! row may be added.
 //!
-//! On x86 CPUs with AVX-512, or AVX2 and FMA, micro-kernels of our own do the
-//! inner work; elsewhere `matrixmultiply` does. Narrow products of operands that
-//! lie along the inner dimension are dot products on every CPU. A product is
-//! split over blocks of C and never over the inner dimension by the number of
-//! threads, so every element of C is the same sum in the same order for any
-//! number of threads.
+//! On x86 CPUs with AVX-512, or AVX2 and FMA, the micro-kernels in [`x86`] do
+//! the inner work; elsewhere `matrixmultiply` does. Narrow products of operands
+//! that are contiguous along k are computed as dot products on every CPU. A
+//! product is split into blocks of C, never along k by the number of threads,
+//! so each element of C is the same sum in the same order for any number of
+//! threads.
+//!
 //! The loops follow K. Goto and R. van de Geijn, "Anatomy of high-performance
 //! matrix multiplication", ACM Transactions on Mathematical Software 34 (2008).
 
@@ -31,15 +33,15 @@ use crate::buffer::Buffer;
 use crate::element::{Element, Float};
 use crate::unoptimised::warn_if_unoptimised;
 
-/// About how many multiplications a block of C holds at least.
+/// The approximate smallest number of multiplications in a block of C.
 const BLOCK_WORK: usize = 1 << 19;
-/// Most numbers of a matrix that are expected to stay in a core's second-level
-/// cache.
+/// The largest number of elements in a matrix that is expected to stay in a
+/// core's second-level cache.
 pub(super) const CACHED: usize = 1 << 18;
-/// Most blocks C is cut into.
+/// The largest number of blocks into which C is split.
 const MAX_BLOCKS: usize = 16;
 
-/// One matrix product: `c = a · b`, plus something.
+/// One matrix product: `c = a · b`, plus the term in `plus`.
 ///
 /// A is `m × k`, B is `k × n`, C is `m × n`; strides are `[row, column]` in
 /// elements, and C is row-major with `columns ≥ n` elements between rows.
@@ -63,24 +65,24 @@ pub struct Problem<'a, T> {
     pub c: &'a mut [T],
     /// Elements between two rows of C.
     pub columns: usize,
-    /// What is added to the product.
+    /// The term that is added to the product.
     pub plus: Plus<'a, T>,
 }
 
-/// What is added to a product.
+/// The term that is added to a product.
 #[derive(Clone, Copy, Debug)]
 pub enum Plus<'a, T> {
     /// Nothing.
     Nothing,
-    /// What C holds.
+    /// The previous contents of C.
     C,
-    /// `n` numbers, to each row of C: a bias.
+    /// A vector of `n` elements, which is added to each row of C: a bias.
     Row(&'a [T]),
 }
 
 impl<T> Problem<'_, T> {
-    /// Panics unless every index the product touches lies in its slice, which
-    /// is what the kernels rely on.
+    /// Panics unless every index that the product accesses is within its slice,
+    /// which the kernels rely on.
     fn check(&self) {
         let Self { m, k, n, columns, .. } = *self;
         assert!(fits([m, k], self.a_strides, self.a.len()), "A is too short");
@@ -93,8 +95,8 @@ impl<T> Problem<'_, T> {
     }
 }
 
-/// A right matrix in the order in which the kernels read it, for many products
-/// that share it. Empty where no kernel of ours multiplies.
+/// A right matrix in the layout of the kernels, for many products that share
+/// it. Empty if no micro-kernel is used.
 pub struct Panels<T: Element>(Option<Buffer<T>>);
 
 impl<T: Element> fmt::Debug for Panels<T> {
@@ -104,14 +106,14 @@ impl<T: Element> fmt::Debug for Panels<T> {
 }
 
 impl<T: Element> Panels<T> {
-    /// Those of a number type without a kernel.
+    /// The panels of a number type without a kernel.
     pub fn none() -> Self {
         Self(None)
     }
 }
 
-/// The plain triple loop: for number types without a kernel, and the
-/// reference in tests.
+/// The plain triple loop, for number types without a kernel, and the reference
+/// in tests.
 pub fn naive<T: Float>(p: Problem<'_, T>) {
     p.check();
     for i in 0..p.m {
@@ -132,8 +134,8 @@ pub fn naive<T: Float>(p: Problem<'_, T>) {
     }
 }
 
-/// `c = a · b`, plus something, where the rows of C lie without gaps. A and B
-/// come with the strides of their rows and columns.
+/// `c = a · b`, plus the term `plus`, where the rows of C are contiguous. A and
+/// B are given with the strides of their rows and columns.
 pub(crate) fn multiply<T: Float>(
     [m, k, n]: [usize; 3],
     (a, a_strides): (&[T], [usize; 2]),
@@ -146,8 +148,8 @@ pub(crate) fn multiply<T: Float>(
 
 macro_rules! entries {
     ($($type:ident $panels:ident $with_panels:ident $avx512:ident $avx2:ident;)*) => {$(
-        /// Brings a right matrix of `[k, n]` with its strides into the order in
-        /// which the kernels read it.
+        /// Converts a right matrix of `[k, n]` with its strides to the layout
+        /// of the kernels.
         pub fn $panels(
             size: [usize; 2],
             (b, b_strides): (&[$type], [usize; 2]),
@@ -161,8 +163,8 @@ macro_rules! entries {
             Panels::none()
         }
 
-        /// As the product without panels, whose bits it has unless that takes
-        /// dot products; `panels` are those of B.
+        /// Like the product without panels; the bits are the same unless that
+        /// product uses dot products. `panels` are those of B.
         pub fn $with_panels(p: Problem<'_, $type>, panels: &Panels<$type>) {
             p.check();
             #[cfg(target_arch = "x86_64")]
@@ -184,8 +186,8 @@ macro_rules! entries {
             }
         }
 
-        /// The product, by the fastest kernel for this CPU, in parallel when
-        /// it is large.
+        /// Computes the product with the fastest kernel for this CPU, in
+        /// parallel if it is large.
         pub fn $type(p: Problem<'_, $type>) {
             p.check();
             if p.m.saturating_mul(p.k).saturating_mul(p.n) >= BLOCK_WORK {
@@ -208,10 +210,10 @@ entries! {
     f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64;
 }
 
-/// A number type with kernels of ours.
+/// A number type with micro-kernels.
 #[cfg(target_arch = "x86_64")]
 trait Ours: Sized + 'static {
-    /// The fastest that this CPU has.
+    /// The fastest kernels for this CPU.
     fn kernels() -> Option<&'static kernel::Kernels<Self>>;
 }
 

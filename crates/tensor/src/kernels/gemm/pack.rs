@@ -13,7 +13,7 @@ use crate::kernels::transpose::Transpose;
 #[derive(Clone, Copy)]
 pub(super) struct Lines<T> {
     pub(super) first: *const T,
-    /// Elements from one step of k to the next, and from one line to the next.
+    /// The distance in elements between steps of k, and between lines.
     pub(super) strides: [usize; 2],
 }
 
@@ -30,8 +30,8 @@ impl<T: Float> Lines<T> {
     ///
     /// # Safety
     ///
-    /// The CPU has the kernels' instruction set, the lines can be read, and the
-    /// panels can be written up to a whole register.
+    /// The CPU must have the kernels' instruction set, the lines must be
+    /// readable, and the panels must be writable up to a whole register.
     pub(super) unsafe fn pack(
         self,
         kernels: &Kernels<T>,
@@ -40,7 +40,7 @@ impl<T: Float> Lines<T> {
         [width, panel_step]: [usize; 2],
     ) {
         let Self { first, strides: [step, line] } = self;
-        let place = |j: usize| {
+        let panel_of = |j: usize| {
             let panel = 2 * kernels.lanes;
             to.wrapping_add(j / panel * panel_step + j % panel)
         };
@@ -52,12 +52,12 @@ impl<T: Float> Lines<T> {
                 for j in (0..count).step_by(kernels.lanes) {
                     let lines = kernels.lanes.min(count - j);
                     let from = (first.add(j * line), line);
-                    transpose(from, [lines, k], (place(j), width), kernels.lanes);
+                    transpose(from, [lines, k], (panel_of(j), width), kernels.lanes);
                 }
             } else {
                 for j in 0..count {
                     for l in 0..k {
-                        *place(j).add(l * width) = *first.add(l * step + j * line);
+                        *panel_of(j).add(l * width) = *first.add(l * step + j * line);
                     }
                 }
             }
@@ -66,19 +66,20 @@ impl<T: Float> Lines<T> {
 }
 
 /// Writes the rows of a matrix as columns, each padded up to `width` with
-/// zeros. Each pointer comes with the elements from one row to the next.
+/// zeros. Each pointer is given with the distance in elements between rows.
 ///
 /// # Safety
 ///
-/// The matrix can be read and the result written, and nothing else accesses the
-/// memory between its rows meanwhile.
+/// The matrix must be readable and the result writable, and no other thread may
+/// access the memory between its rows during the call.
 pub(super) unsafe fn transpose<T: Float>(
     (from, from_step): (*const T, usize),
     [rows, columns]: [usize; 2],
     (to, to_step): (*mut T, usize),
     width: usize,
 ) {
-    // SAFETY: from the beginning of the first row to the end of the last one.
+    // SAFETY: the slices are from the beginning of the first row to the end of
+    // the last one.
     let (from, to) = unsafe {
         (
             slice::from_raw_parts(from, (rows - 1) * from_step + columns),

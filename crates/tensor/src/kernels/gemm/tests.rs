@@ -1,4 +1,5 @@
-//! Every path against the plain loop, and the properties all paths share.
+//! Every method compared with the plain loop, and the properties that all
+//! methods share.
 
 use super::*;
 use crate::random::Rng;
@@ -10,10 +11,10 @@ struct Matrix<T> {
     strides: [usize; 2],
 }
 
-/// Offset and strides for so many rows and columns.
+/// The offset and the strides for this number of rows and columns.
 type Layout = fn(usize, usize) -> (usize, [usize; 2]);
 
-/// How the elements of a matrix lie in memory.
+/// Layouts of a matrix in memory.
 const LAYOUTS: [Layout; 8] = [
     |_, columns| (0, [columns, 1]),
     |rows, _| (0, [1, rows]),
@@ -30,7 +31,7 @@ impl Matrix<f64> {
         let (offset, strides) = LAYOUTS[layout % LAYOUTS.len()](rows, columns);
         let reach = |extent: usize, stride| extent.saturating_sub(1) * stride;
         let length = offset + reach(rows, strides[0]) + reach(columns, strides[1]) + 1;
-        // Rounded, so that both types hold the same values.
+        // Rounded to `f32`, so that both types have the same values.
         let elements = (0..length).map(|_| f64::from(rng.normal() as f32)).collect();
         Self { elements, offset, strides }
     }
@@ -41,7 +42,8 @@ impl Matrix<f64> {
     }
 }
 
-/// What a test has added to a product; numbers for a row come from C's.
+/// The term that a test adds to a product; the numbers for a row are those of
+/// C.
 #[derive(Clone, Copy)]
 enum Adds {
     Nothing,
@@ -142,9 +144,9 @@ paths! {
     f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64;
 }
 
-/// Compares all paths with the plain loop in `f64`, up to the error that
-/// rounding each operation allows, and checks that what lies between the rows
-/// of C stays as it was.
+/// Compares all methods with the plain loop in `f64`, up to the error that
+/// rounding each operation allows, and checks that the memory between the rows
+/// of C does not change.
 fn check<T: Paths>([m, k, n]: [usize; 3], layouts: [usize; 2], extra: usize, adds: Adds) {
     let mut rng = Rng::seed((m * 1_000_003 + k * 1009 + n) as u64);
     let a = Matrix::random([m, k], layouts[0], &mut rng);
@@ -162,13 +164,13 @@ fn check<T: Paths>([m, k, n]: [usize; 3], layouts: [usize; 2], extra: usize, add
     for (name, path) in T::paths() {
         let found = compute(path, size, &a, &b, &c, columns, adds);
         for i in 0..found.len() {
-            let place = || format!("{name}, {m}×{k}×{n}, layouts {layouts:?}, element {i}");
+            let context = || format!("{name}, {m}×{k}×{n}, layouts {layouts:?}, element {i}");
             if i % columns >= n {
-                assert_eq!(found[i], c[i], "{}", place());
+                assert_eq!(found[i], c[i], "{}", context());
             } else {
                 let error = (found[i].to_f64() - expected[i]).abs();
                 let allowed = T::EPSILON.to_f64() * scale[i] * (k + 2) as f64;
-                assert!(error <= allowed, "{}: {} for {}", place(), found[i], expected[i]);
+                assert!(error <= allowed, "{}: {} for {}", context(), found[i], expected[i]);
             }
         }
     }
@@ -202,7 +204,7 @@ fn products_match_the_plain_loop_around_the_edges_of_tiles_and_blocks() {
         check::<f32>(size, layouts, case % 3, Adds::any(&mut rng));
         check::<f64>(size, layouts, case % 3, Adds::any(&mut rng));
     }
-    // Large enough for packing, copying and several blocks of everything.
+    // Large enough for packing, copying and several blocks along each axis.
     let kinds =
         [([0, 0], Adds::C), ([1, 1], Adds::Nothing), ([2, 1], Adds::C), ([0, 3], Adds::Row)];
     for (layouts, adds) in kinds {
@@ -221,8 +223,8 @@ fn empty_products_leave_or_clear_the_result() {
     }
 }
 
-/// Shapes that take the different ways through the driver, each large enough
-/// to be split.
+/// Shapes that use the different methods of the driver, each large enough to be
+/// split.
 const SPLIT: [([usize; 3], [usize; 2]); 9] = [
     ([150, 300, 200], [0, 0]),
     ([150, 300, 200], [1, 1]),
@@ -263,8 +265,8 @@ fn the_number_of_threads_does_not_show() {
     same_bits_for_any_number_of_threads::<f64>();
 }
 
-/// A few rows or columns computed alone, in whatever orientation and with
-/// whatever instruction set of ours, are those of the whole product.
+/// Some rows or columns computed alone, in either orientation and with each
+/// instruction set, have the same bits as in the whole product.
 fn same_bits_for_any_part<T: Paths>() {
     for (size @ [m, k, n], layouts) in SPLIT {
         let [a, b] = operands::<T>(size, layouts);
@@ -293,7 +295,8 @@ fn neither_tiles_nor_orientation_nor_instruction_set_show() {
     same_bits_for_any_part::<f64>();
 }
 
-/// Where the registers lie along k: the edges of tiles, groups and bands.
+/// Products with registers along k, at the boundaries of tiles, groups and
+/// bands.
 #[test]
 fn narrow_products_of_rows_match_the_plain_loop() {
     let mut rng = Rng::seed(4);

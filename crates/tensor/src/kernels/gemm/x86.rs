@@ -1,11 +1,11 @@
 //! Micro-kernels for x86: AVX-512 and AVX2 with FMA.
 //!
 //! One generic loop, [`tile`], computes a small tile of C as a sum of outer
-//! products, its sums held in registers: per step of k it loads one row of the
-//! tile's part of B and multiplies it by one number of A per row of the tile.
-//! A tile of fewer rows or columns runs the same sequence of fused
-//! multiply-adds for the elements it has, so where tiles end never shows in
-//! the result, and neither does the instruction set.
+//! products, whose sums stay in registers. Each step of k loads one row of the
+//! tile's part of B and multiplies it by one element of A for each row of the
+//! tile. A tile with fewer rows or columns runs the same sequence of fused
+//! multiply-adds for its elements, so the result depends neither on the
+//! boundaries of tiles nor on the instruction set.
 
 use std::arch::x86_64::*;
 
@@ -15,10 +15,10 @@ use super::kernel::{Kernels, Tile, TileKernel};
 ///
 /// # Safety
 ///
-/// The methods may be called only where the CPU has the instruction set of
-/// the implementing type, and must be inlined into a function compiled for
-/// it. Pointers must be valid for what is read or written through them:
-/// `LANES` numbers, or only those the mask selects.
+/// The methods may be called only if the CPU has the instruction set of the
+/// implementing type, and must be inlined into a function compiled for it.
+/// Pointers must be valid for the elements that are read or written through
+/// them: `LANES` of them, or only those that the mask selects.
 unsafe trait Simd: Copy {
     type Number: Copy;
     /// Selects the first lanes of a register.
@@ -26,43 +26,43 @@ unsafe trait Simd: Copy {
     const LANES: usize;
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn zero() -> Self;
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn splat(number: Self::Number) -> Self;
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn add(self, other: Self) -> Self;
     /// `self + a · b`, rounded once.
     ///
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn load(from: *const Self::Number) -> Self;
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn store(self, to: *mut Self::Number);
     /// A mask of the first `count ≤ LANES` lanes.
     ///
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn first(count: usize) -> Self::Mask;
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn load_masked(from: *const Self::Number, mask: Self::Mask) -> Self;
     /// # Safety
     ///
-    /// As the trait `Simd` says.
+    /// That of the trait `Simd`.
     unsafe fn store_masked(self, to: *mut Self::Number, mask: Self::Mask);
 }
 
@@ -84,74 +84,74 @@ macro_rules! simd {
             const LANES: usize = $lanes;
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn zero() -> Self {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { Self($zero()) }
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn splat(number: $number) -> Self {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { Self($splat(number)) }
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { Self($add(self.0, other.0)) }
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn add_product(self, a: Self, b: Self) -> Self {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { Self($fma(a.0, b.0, self.0)) }
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn load(from: *const $number) -> Self {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { Self($load(from)) }
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn store(self, to: *mut $number) {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { $store(to, self.0) }
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn first($count: usize) -> $mask {
                 $first
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn load_masked($from: *const $number, $load_mask: $mask) -> Self {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { Self($load_masked) }
             }
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[inline(always)]
             unsafe fn store_masked(self, $to: *mut $number, $store_mask: $mask) {
                 let $value = self.0;
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { $store_masked }
             }
         }
@@ -177,7 +177,7 @@ simd! {
     _mm256_setzero_ps _mm256_set1_ps _mm256_add_ps _mm256_fmadd_ps _mm256_loadu_ps _mm256_storeu_ps;
     first(count) {
         const WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm256_loadu_si256(WINDOW[8 - count..][..8].as_ptr().cast()) }
     };
     load(from, mask) _mm256_maskload_ps(from, mask);
@@ -188,23 +188,23 @@ simd! {
     _mm256_setzero_pd _mm256_set1_pd _mm256_add_pd _mm256_fmadd_pd _mm256_loadu_pd _mm256_storeu_pd;
     first(count) {
         const WINDOW: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm256_loadu_si256(WINDOW[4 - count..][..4].as_ptr().cast()) }
     };
     load(from, mask) _mm256_maskload_pd(from, mask);
     store(value, to, mask) _mm256_maskstore_pd(to, mask, value);
 }
 
-/// Asks for a cache line, which need not exist.
+/// Prefetches a cache line, which need not exist.
 #[inline(always)]
 fn prefetch<T>(address: *const T) {
-    // SAFETY: a prefetch has no effect but on the caches, and every x86-64 CPU
-    // has it.
+    // SAFETY: a prefetch affects only the caches, and every x86-64 CPU supports
+    // it.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
-/// The sums of [`tile`]. The last register of B is read whole or only as far as
-/// the mask.
+/// The sums of [`tile`]. The last register of B is read completely or only up
+/// to the mask.
 ///
 /// # Safety
 ///
@@ -247,9 +247,9 @@ unsafe fn sums<
     }
 }
 
-/// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns.
-/// Where A is packed, `PACKED` elements from one column to the next, registers
-/// of B are read whole; it is 0 where neither is so.
+/// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns. If
+/// A is packed, `PACKED` is the distance between its columns, and registers of
+/// B are read completely; if not, `PACKED` is 0.
 ///
 /// # Safety
 ///
@@ -258,8 +258,8 @@ unsafe fn sums<
 unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: usize>(
     t: &Tile<S::Number>,
 ) {
-    // SAFETY: the caller promises that all of the tile's elements can be
-    // accessed; the mask keeps the last register within its columns.
+    // SAFETY: the caller guarantees that all elements of the tile can be
+    // accessed; the mask limits the last register to its columns.
     unsafe {
         let last = VECTORS - 1;
         let mask = S::first(t.columns - last * S::LANES);
@@ -273,7 +273,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PACKED: u
             true => sums::<S, ROWS, VECTORS, PACKED, true>(t, mask),
             false => sums::<S, ROWS, VECTORS, PACKED, false>(t, mask),
         };
-        // AMD's CPUs take a dozen cycles and more for each store with a mask of AVX2.
+        // On AMD CPUs, each masked AVX2 store takes a dozen cycles or more.
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let to = t.c.add(r * t.c_step + v * S::LANES);
@@ -304,8 +304,8 @@ unsafe fn copy<S: Simd>(
     [width, panel_step]: [usize; 2],
 ) {
     let (whole, rest) = (columns / S::LANES, columns % S::LANES);
-    // SAFETY: the caller promises that the rows can be read and the panels
-    // written; the mask keeps the last load within its row.
+    // SAFETY: the caller guarantees that the rows can be read and the panels
+    // written; the mask limits the last load to its row.
     unsafe {
         let mask = S::first(rest);
         for l in 0..rows {
@@ -335,12 +335,12 @@ macro_rules! kernels {
         pub(super) static $name: Kernels<$number> = {
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[target_feature(enable = $features)]
             unsafe fn at<const ROWS: usize, const VECTORS: usize, const PACKED: usize>(
                 t: &Tile<$number>,
             ) {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { tile::<$simd, ROWS, VECTORS, PACKED>(t) }
             }
             const DIRECT: &[[TileKernel<$number>; 2]] =
@@ -352,7 +352,7 @@ macro_rules! kernels {
             const { assert!(DIRECT.len().next_multiple_of($simd::LANES) == $packed) };
             /// # Safety
             ///
-            /// As the trait `Simd` says.
+            /// That of the trait `Simd`.
             #[target_feature(enable = $features)]
             unsafe fn copy_rows(
                 from: *const $number,
@@ -361,7 +361,7 @@ macro_rules! kernels {
                 to: *mut $number,
                 steps: [usize; 2],
             ) {
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { copy::<$simd>(from, step, size, to, steps) }
             }
             Kernels {

@@ -5,7 +5,8 @@
 
 use super::{Matrix, add_scaled, dot};
 
-/// Most steps of the QL algorithm for an eigenvalue; three are usual.
+/// The largest number of steps of the QL algorithm for an eigenvalue; three are
+/// usual.
 const MOST_STEPS: usize = 60;
 
 /// The eigenvalues of a symmetric matrix, ascending, and the eigenvectors as
@@ -26,9 +27,9 @@ pub(crate) fn eigh(a: &Matrix) -> Option<(Vec<f64>, Matrix)> {
     Some((sorted, vectors.with_rows(&order)))
 }
 
-/// Reduces a symmetric matrix to a tridiagonal one: its diagonal and the
-/// elements beside that, from index 1 on. The matrix becomes the orthogonal
-/// transformation, transposed, so that all loops run along rows.
+/// Reduces a symmetric matrix to a tridiagonal one: returns its diagonal, and
+/// the elements beside the diagonal from index 1 on. The matrix becomes the
+/// transposed orthogonal transformation, so that all loops run along rows.
 fn tridiagonal(v: &mut Matrix) -> (Vec<f64>, Vec<f64>) {
     let n = v.rows;
     let (mut d, mut e) = (vec![0.0; n], vec![0.0; n]);
@@ -54,7 +55,7 @@ fn tridiagonal(v: &mut Matrix) -> (Vec<f64>, Vec<f64>) {
             e[i] = scale * g;
             h -= f * g;
             d[i - 1] = f - g;
-            // The product of the matrix with it.
+            // The product of the matrix and the vector of the reflection.
             e[..i].fill(0.0);
             for j in 0..i {
                 let f = d[j];
@@ -104,15 +105,15 @@ fn tridiagonal(v: &mut Matrix) -> (Vec<f64>, Vec<f64>) {
     (d, e)
 }
 
-/// Makes the eigenvalues of a tridiagonal matrix of its diagonal `d`, and turns
-/// the rows of `v` with it.
+/// Converts the diagonal `d` of a tridiagonal matrix to its eigenvalues, and
+/// rotates the rows of `v` accordingly.
 fn implicit_ql(d: &mut [f64], e: &mut [f64], v: &mut Matrix) -> Option<()> {
     let n = d.len();
     e.rotate_left(1);
     let (mut shift, mut size) = (0.0, 0.0_f64);
     for l in 0..n {
         size = size.max(d[l].abs() + e[l].abs());
-        // The last element beside the diagonal is 0.
+        // The last element of `e` is 0.
         let m = (l..n).find(|&m| m == n - 1 || e[m].abs() <= f64::EPSILON * size)?;
         let (mut steps, mut converged) = (0, m == l);
         while !converged {
@@ -157,7 +158,7 @@ fn implicit_ql(d: &mut [f64], e: &mut [f64], v: &mut Matrix) -> Option<()> {
     Some(())
 }
 
-/// Turns two rows by an angle of that cosine and sine.
+/// Rotates two rows by the angle with this cosine and sine.
 pub(super) fn rotate(first: &mut [f64], second: &mut [f64], c: f64, s: f64) {
     for (x, y) in first.iter_mut().zip(second) {
         (*x, *y) = (c * *x - s * *y, s * *x + c * *y);

@@ -4,7 +4,7 @@
 
 use super::{Lu, Matrix};
 
-/// The coefficients of the numerator of order 13, over the first of them.
+/// The coefficients of the numerator of order 13, divided by the first one.
 const PADE: [f64; 14] = [
     1.0,
     0.5,
@@ -21,14 +21,15 @@ const PADE: [f64; 14] = [
     2.810_170_546_219_962_3e-15,
     1.544_049_750_670_309e-17,
 ];
-/// The largest norm for which that order is exact to rounding.
+/// The largest norm for which this order is exact up to rounding.
 const THETA: f64 = 5.371_920_351_148_152;
 
 /// exp(A).
 pub(crate) fn exponential(a: &Matrix) -> Matrix {
     let n = a.rows;
     let norm = (0..n).map(|j| (0..n).map(|i| a[(i, j)].abs()).sum::<f64>()).fold(0.0, f64::max);
-    // 2¹⁰⁶⁰ is beyond all sums of finite numbers, and its inverse is not 0.
+    // 2¹⁰⁶⁰ is larger than all sums of finite numbers, and its inverse is not
+    // 0.
     let squarings = (norm / THETA).log2().ceil().clamp(0.0, 1060.0) as i32;
     let a = a.clone().map(|x| x * 0.5_f64.powi(squarings));
     let identity = Matrix::identity(n);

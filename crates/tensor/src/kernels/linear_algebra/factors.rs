@@ -2,11 +2,11 @@
 
 use super::{Matrix, add_scaled, dot, largest};
 
-/// P·A = L·U with the largest pivot of each column: L, whose diagonal of ones is
+/// P·A = L·U with the largest pivot in each column: L, whose unit diagonal is
 /// not stored, below the diagonal, and U on and above it.
 pub(crate) struct Lu {
     factors: Matrix,
-    /// Which row of A each row of the factors is.
+    /// For each row of the factors, the index of the row of A.
     order: Vec<usize>,
     /// The determinant of the permutation.
     sign: f64,
@@ -55,7 +55,7 @@ impl Lu {
         })
     }
 
-    /// X with A·X = B; elements that are not finite for a singular A.
+    /// X with A·X = B; its elements are not finite if A is singular.
     pub(crate) fn solve(&self, b: &Matrix) -> Matrix {
         let x = b.with_rows(&self.order);
         let x = solve_triangular(&self.factors, x, false, true);
@@ -63,8 +63,8 @@ impl Lu {
     }
 }
 
-/// X with A·X = B for a triangular A, of which only that triangle is read, and
-/// not its diagonal if that is of ones.
+/// X with A·X = B for a triangular A. Only this triangle is read, and not its
+/// diagonal if `ones` is set.
 pub(crate) fn solve_triangular(a: &Matrix, mut b: Matrix, upper: bool, ones: bool) -> Matrix {
     let n = a.rows;
     for step in 0..n {
@@ -91,7 +91,7 @@ pub(crate) fn solve_triangular(a: &Matrix, mut b: Matrix, upper: bool, ones: boo
     b
 }
 
-/// The lower triangular L with L·Lᵀ = A, if A is positive definite; only the
+/// The lower triangular L with L·Lᵀ = A, if A is positive definite. Only the
 /// lower triangle of A is read.
 pub(crate) fn cholesky(a: &Matrix) -> Option<Matrix> {
     let mut l = Matrix::zeros(a.rows, a.rows);
@@ -110,13 +110,13 @@ pub(crate) fn cholesky(a: &Matrix) -> Option<Matrix> {
     Some(l)
 }
 
-/// Q of `m × k` and R of `k × n` with A = Q·R, for k = min(m, n), by Householder's
-/// reflections with LAPACK's choice of signs.
+/// Q of `m × k` and R of `k × n` with A = Q·R, for k = min(m, n), by
+/// Householder reflections with LAPACK's choice of signs.
 pub(crate) fn qr(a: &Matrix) -> (Matrix, Matrix) {
     let (m, n) = (a.rows, a.columns);
     let k = m.min(n);
     let scale = a.magnitude();
-    // A row is a column of A; below the diagonal come the reflections.
+    // A row is a column of A. The reflections are stored below the diagonal.
     let mut columns = a.transposed().map(|x| x / scale);
     let mut taus = vec![0.0; k];
     for (i, tau) in taus.iter_mut().enumerate() {

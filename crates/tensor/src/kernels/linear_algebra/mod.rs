@@ -1,8 +1,8 @@
 //! Decompositions of matrices in double precision, for matrices of moderate
-//! size (up to some hundreds of rows): the loops behind the feature `linalg`.
+//! size (up to some hundreds of rows), for the feature `linalg`.
 //!
-//! All of them end for any input: iterations are bounded, and NaN compares so
-//! that loops stop. A matrix is worked on by one thread, so the bits do not
+//! All of them end for any input: iterations are bounded, and comparisons with
+//! NaN end loops. A matrix is processed by one thread, so the bits do not
 //! depend on the number of threads.
 
 use std::ops::{Index, IndexMut};
@@ -117,7 +117,8 @@ impl Matrix {
     fn magnitude(&self) -> f64 {
         let largest = self.values.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
         if largest > 0.0 && largest.is_finite() {
-            // 2¹⁰²³ is the largest power of two, and its inverse must be normal.
+            // 2¹⁰²³ is the largest power of two, and its inverse must be a
+            // normal number.
             largest.log2().floor().clamp(-1000.0, 1000.0).exp2()
         } else {
             1.0
@@ -139,7 +140,7 @@ impl IndexMut<(usize, usize)> for Matrix {
     }
 }
 
-/// The scalar product, in eight sums that go side by side.
+/// The scalar product, in eight independent sums.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a_whole, b_whole) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -158,8 +159,8 @@ fn add_scaled(y: &mut [f64], factor: f64, x: &[f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
 }
 
-/// The place of the element with the largest absolute value, the first of
-/// several.
+/// The index of the element with the largest absolute value, the first of equal
+/// ones.
 pub(crate) fn largest(values: impl Iterator<Item = f64>) -> usize {
     let mut best = (0, -1.0);
     for (i, x) in values.enumerate() {

@@ -1,21 +1,22 @@
 //! The singular value decomposition by one-sided Jacobi rotations (M. Hestenes,
-//! 1958), which give small singular values as many right digits as large ones.
-//! The eigenvectors of Aᵀ·A are where they start, so that few are needed.
+//! 1958), which compute small singular values with the same relative accuracy
+//! as large ones. They start from the eigenvectors of Aᵀ·A, so that few
+//! rotations are needed.
 
 use super::eigen::rotate;
 use super::{Matrix, dot, eigh, largest};
 
-/// Most passes over all pairs of columns; three are usual.
+/// The largest number of passes over all pairs of columns; three are usual.
 const MOST_SWEEPS: usize = 60;
-/// What a singular value is 0 below, relative to the largest.
+/// Singular values below this share of the largest one are set to 0.
 const NEGLIGIBLE: f64 = 1e-100;
 
 /// A = U·diag(S)·Vᵀ for A of `m × n` and k = min(m, n) singular values.
 pub(crate) struct Svd {
-    /// `m × k`; of each column the element of the largest absolute value is
+    /// `m × k`. In each column, the element with the largest absolute value is
     /// positive.
     pub(crate) u: Matrix,
-    /// Descending.
+    /// The singular values in descending order.
     pub(crate) s: Vec<f64>,
     /// `k × n`.
     pub(crate) vt: Matrix,
@@ -69,8 +70,8 @@ fn tall(a: &Matrix) -> Option<(Matrix, Vec<f64>, Matrix)> {
     Some((ut, s, vt))
 }
 
-/// Rotates pairs of rows until all are orthogonal, and the rows of `vt` alike;
-/// what is negligible stays as it is.
+/// Rotates pairs of rows until all are orthogonal, and the rows of `vt` in the
+/// same way. Negligible rows are not changed.
 fn orthogonalise(columns: &mut Matrix, vt: &mut Matrix) -> Option<()> {
     let n = columns.rows;
     let tolerance = 4.0 * f64::EPSILON * (columns.columns as f64).sqrt();
@@ -83,7 +84,7 @@ fn orthogonalise(columns: &mut Matrix, vt: &mut Matrix) -> Option<()> {
             for j in i + 1..n {
                 let (a, b) = (squares[i], squares[j]);
                 let product = dot(columns.row(i), columns.row(j));
-                // Not so for NaN.
+                // False for NaN.
                 let orthogonal = product.abs() <= tolerance * a.sqrt() * b.sqrt();
                 if orthogonal || a <= least || b <= least {
                     continue;
@@ -111,11 +112,11 @@ fn orthogonalise(columns: &mut Matrix, vt: &mut Matrix) -> Option<()> {
 /// Makes row `i` a unit vector that is orthogonal to the rows before it.
 fn complete(rows: &mut Matrix, i: usize) {
     let covered = |k: usize| (0..i).map(|j| rows[(j, k)].powi(2)).sum::<f64>();
-    // The unit vector that the rows before cover least.
+    // The unit vector that the previous rows cover least.
     let k = largest((0..rows.columns).map(|k| (1.0 - covered(k)).max(0.0)));
     rows.row_mut(i).fill(0.0);
     rows[(i, k)] = 1.0;
-    // Twice, for what rounding left the first time.
+    // Done twice, because rounding leaves an error the first time.
     for _ in 0..2 {
         for j in 0..i {
             let (before, row) = rows.two_rows(j, i);

@@ -1,4 +1,4 @@
-//! Decompositions of matrices that are known to be hard.
+//! Decompositions of matrices that are known to be difficult.
 
 use super::svd::Svd;
 use super::*;
@@ -60,7 +60,8 @@ fn singular_values_of_hard_matrices() {
         let largest = a.values.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
         assert!(error <= 2e-14 * largest + f64::MIN_POSITIVE, "{name}: {error}");
     }
-    // The smallest one of Hilbert's matrix of order 8, to many digits.
+    // The smallest singular value of the Hilbert matrix of order 8, to many
+    // digits.
     let hilbert = Matrix::from_fn(8, 8, |i, j| 1.0 / (i + j + 1) as f64);
     let smallest = svd(&hilbert).unwrap().s[7];
     assert!((smallest / 1.111_538_966_372_442e-10 - 1.0).abs() < 1e-5, "{smallest}");
@@ -81,7 +82,8 @@ fn eigenvalues_of_hard_matrices() {
         let error = distance(&again, &symmetric);
         assert!(error <= 1e-13 * largest.max(1e-300), "{name}: {error}");
     }
-    // 2 − 2·cos(πk / 41) for the second differences of 40 numbers.
+    // 2 − 2·cos(πk / 41) are the eigenvalues of the second differences of 40
+    // numbers.
     let n = 40;
     let differences = Matrix::from_fn(n, n, |i, j| match i.abs_diff(j) {
         0 => 2.0,
@@ -120,7 +122,7 @@ fn systems_and_determinants() {
 
 #[test]
 fn exponentials() {
-    // A rotation by an angle, and a shear, whose powers end.
+    // A rotation, and a shear, whose powers become 0.
     let angle = 30.0_f64;
     let turn = Matrix { rows: 2, columns: 2, values: vec![0.0, -angle, angle, 0.0] };
     let (sin, cos) = angle.sin_cos();
@@ -134,10 +136,10 @@ fn exponentials() {
 
 #[test]
 fn every_function_ends_for_nan() {
-    for place in 0..9 {
+    for index in 0..9 {
         for bad in [f64::NAN, f64::INFINITY] {
             let mut a = random(3, 3, 9);
-            a.values[place] = bad;
+            a.values[index] = bad;
             assert!(svd(&a).is_none_or(|parts| parts.s.len() == 3));
             assert!(eigh(&a).is_none_or(|(values, _)| values.len() == 3));
             let _ = (qr(&a), cholesky(&a), exponential(&a), Lu::of(a.clone()).determinant());

@@ -12,22 +12,23 @@ pub trait Cell: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// The number of blocks in the rows of the weights.
     const GATES: usize;
-    /// The number of blocks of the state: the output, and what else the next
-    /// step needs.
+    /// The number of blocks in the state: the output, and the other values for
+    /// the next step.
     const STATES: usize;
-    /// The number of blocks to keep for the gradient besides the gates.
+    /// The number of blocks that are kept for the gradient in addition to the
+    /// gates.
     const EXTRA: usize;
     /// Whether the gradient of the recurrent product differs from that of the
     /// input product.
     const SPLIT: bool;
 
-    /// The cell with each of its settings.
+    /// The cell with each combination of its settings.
     fn all() -> Vec<Self>;
 
-    /// One step. `gates` holds the input product with its bias and receives the
-    /// activated gates, `recurrent` the recurrent product with its bias,
-    /// `state` the state before and then the one after, `extra` receives what
-    /// else the gradient needs.
+    /// One step. `gates` has the input product with its bias, and receives the
+    /// activated gates. `recurrent` has the recurrent product with its bias.
+    /// `state` has the state before the step, and receives the one after it.
+    /// `extra` receives the other values for the gradient.
     fn forward<T: Float>(
         &self,
         hidden: usize,
@@ -37,11 +38,11 @@ pub trait Cell: Clone + Send + Sync + 'static {
         state: &mut [T],
     );
 
-    /// The gradient of one step: that of the input product goes to `input`, and
-    /// with [`SPLIT`](Self::SPLIT) that of the recurrent product to
-    /// `recurrent`. `state` holds the gradient of the state after the step, and
-    /// receives that of the state before it, without the part that flows
-    /// through the recurrent product.
+    /// The gradient of one step. The gradient of the input product is written
+    /// to `input` and, with [`SPLIT`](Self::SPLIT), that of the recurrent
+    /// product to `recurrent`. `state` has the gradient of the state after the
+    /// step, and receives that of the state before it, without the part that
+    /// comes through the recurrent product.
     fn backward<T: Float>(
         &self,
         hidden: usize,
@@ -52,24 +53,24 @@ pub trait Cell: Clone + Send + Sync + 'static {
     );
 }
 
-/// What a step keeps for its gradient.
+/// The values of a step that are kept for its gradient.
 #[derive(Debug)]
 pub struct Kept<'a, T> {
     /// The activated gates.
     pub gates: &'a [T],
-    /// What else the cell keeps.
+    /// The other values that the cell keeps.
     pub extra: &'a [T],
     /// The state before the step.
     pub previous: &'a [T],
 }
 
-/// The number of units of a row that are computed together. Their numbers are
+/// The number of units in a row that are computed together. Their values are
 /// copied to arrays first, so that the compiler need not check whether blocks
 /// overlap, which would take longer than a short row.
 const UNITS: usize = 16;
 
-/// The numbers of `UNITS` units, from unit `first` on, in each block of a row;
-/// 0 after the last unit.
+/// The values of `UNITS` units, from unit `first` on, in each block of a row; 0
+/// after the last unit.
 #[inline(always)]
 fn load<T: Float, const N: usize>(row: &[T], hidden: usize, first: usize) -> [[T; UNITS]; N] {
     let mut blocks = [[T::ZERO; UNITS]; N];
@@ -83,7 +84,7 @@ fn load<T: Float, const N: usize>(row: &[T], hidden: usize, first: usize) -> [[T
     blocks
 }
 
-/// Writes the numbers that [`load`] reads.
+/// Writes the values that [`load`] reads.
 #[inline(always)]
 fn store<T: Float, const N: usize>(
     row: &mut [T],

@@ -1,9 +1,9 @@
-//! Every operation of vectors, compared with one number at a time.
+//! Every operation of vectors, compared with a computation number by number.
 
 use super::*;
 
-/// Everything that vectors do, for every number of lanes in use: how far
-/// the results are from what they should be.
+/// All operations of vectors, for every number of lanes in use: the errors of
+/// the results.
 #[derive(Clone)]
 struct Everything<T>(Vec<T>);
 
@@ -39,7 +39,7 @@ impl<T: Float> Kernel<T> for Everything<T> {
 
 #[test]
 fn every_kind_of_vector_loads_computes_and_stores() {
-    // Small multiples of a half, so that nothing is rounded.
+    // Small multiples of one half, so that nothing is rounded.
     let numbers = |i: usize| ((i * 7) % 13) as f64 / 2.0 - 3.0;
     for differences in f32_each(&Everything((0..60).map(|i| numbers(i) as f32).collect())) {
         assert!(differences.iter().all(|&difference| difference == 0.0), "{differences:?}");

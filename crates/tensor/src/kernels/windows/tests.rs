@@ -1,8 +1,9 @@
-//! Every tap of every window against the definition, and PyTorch's counts.
+//! Every tap of every window compared with the definition, and PyTorch's
+//! numbers of windows.
 
 use super::*;
 
-/// All windows of small images, for every mix of settings.
+/// All windows of small images, for every combination of settings.
 fn for_each_geometry(mut check: impl FnMut([usize; 2], Sliding, Windows)) {
     let mut count = 0;
     for input in [[0, 3], [1, 1], [5, 4], [7, 9]] {
@@ -28,9 +29,9 @@ fn for_each_geometry(mut check: impl FnMut([usize; 2], Sliding, Windows)) {
 
 /// The coordinate by the definition, or `None` in the padding.
 fn coordinate(s: &Sliding, axis: usize, extent: usize, window: usize, tap: usize) -> Option<usize> {
-    let place = (window * s.stride[axis] + tap * s.dilation[axis]) as isize;
-    let place = place - s.padding[axis] as isize;
-    (0..extent as isize).contains(&place).then_some(place as usize)
+    let index = (window * s.stride[axis] + tap * s.dilation[axis]) as isize;
+    let index = index - s.padding[axis] as isize;
+    (0..extent as isize).contains(&index).then_some(index as usize)
 }
 
 #[test]
@@ -50,15 +51,15 @@ fn every_tap_of_every_window_sees_its_element() {
                     let row = coordinate(&sliding, 0, input[0], y, row);
                     let column = coordinate(&sliding, 1, input[1], x, column);
                     assert_eq!(windows.taps_of_row(y).contains(&tap), row.is_some());
-                    let place = row.zip(column).map(|(row, column)| row * input[1] + column);
-                    let expected = place.map_or(-1, |place| image[place]);
+                    let index = row.zip(column).map(|(row, column)| row * input[1] + column);
+                    let expected = index.map_or(-1, |index| image[index]);
                     let found = plane[start + y * windows.plane_row() + x];
                     assert_eq!(found, expected, "{sliding:?} {input:?} at {y}, {x}, tap {tap}");
-                    if let Some(place) = place {
+                    if let Some(index) = index {
                         let offset = windows.image_offsets().nth(tap).unwrap();
                         let start = windows.image_start([y, x]);
-                        assert_eq!(start.wrapping_add(offset), place);
-                        seen[place] = image[place];
+                        assert_eq!(start.wrapping_add(offset), index);
+                        seen[index] = image[index];
                         inside += 1;
                         first = first.or(Some(tap));
                     }
@@ -91,7 +92,7 @@ fn the_number_of_windows_is_pytorchs() {
     assert_eq!(output(7, 2, 2, 0, false), 3);
     assert_eq!(output(7, 2, 2, 0, true), 4);
     assert_eq!(output(4, 2, 2, 1, true), 3);
-    // The window that would start in the far padding is left out.
+    // The window that would start in the padding at the far end is left out.
     assert_eq!(output(5, 2, 3, 1, true), 2);
     assert_eq!(output(2, 1, 3, 0, true), 1);
     assert_eq!(output(2, 3, 2, 0, true), 1);

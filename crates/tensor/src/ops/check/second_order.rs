@@ -1,4 +1,4 @@
-//! Gradients of gradients against differences of gradients.
+//! Gradients of gradients compared with differences of gradients.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -214,7 +214,7 @@ mod tests {
         Term::constant(Tensor::scalar(value))
     }
 
-    /// At kinks, and where part of the formula is not finite.
+    /// Derivatives at kinks, and where a part of the formula is not finite.
     #[test]
     fn derivatives_at_special_places() {
         type Function = fn(&Term<f64>) -> Result<Term<f64>>;

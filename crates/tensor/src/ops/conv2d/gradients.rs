@@ -22,7 +22,7 @@ pub(in crate::ops) fn input_gradient<T: Float>(
         return Ok(Term::constant(Tensor::zeros(x)));
     }
     let ConvOptions { stride, padding, dilation, groups } = options;
-    // What the last window does not reach.
+    // The elements that the last window does not reach.
     let rest = |axis: usize| {
         let span = dilation[axis] * (weight.shape()[2 + axis] - 1) + 1;
         (x[2 + axis] + 2 * padding[axis] - span) % stride[axis]
@@ -43,14 +43,14 @@ pub(in crate::ops) fn weight_gradient<T: Float>(
     Term::try_apply(Conv2dWeightGradient { options, kernel_size }, &[x, g])
 }
 
-/// The sum of each channel over images and places, as [`bias_gradient`].
+/// The sum of each channel over images and positions, like [`bias_gradient`].
 pub(in crate::ops) fn bias_term<T: Float>(g: &Term<T>) -> Result<Term<T>> {
     g.sum_axes(&[2, 3], false)?.sum_axes(&[0], false)
 }
 
-/// The gradient of a convolution's weight, from the input of the convolution
-/// and the gradient of its output: as bilinear as the convolution itself, which
-/// its own gradients consist of.
+/// The gradient of a convolution's weight as a function of the input of the
+/// convolution and the gradient of its output. It is bilinear, like the
+/// convolution, and its own gradients are convolutions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conv2dWeightGradient {
     /// How the kernel moves.

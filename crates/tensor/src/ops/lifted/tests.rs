@@ -1,4 +1,4 @@
-//! Sequences and volumes against their definitions.
+//! Sequences and volumes compared with their definitions.
 
 use super::*;
 use crate::Rng;
@@ -93,7 +93,7 @@ fn output_padding_may_reach_the_dilation() {
     assert_eq!(z.to_vec(), y(3).unwrap());
 }
 
-/// A sample gives what it gives as the only one of a batch.
+/// A single sample gives the same result as in a batch of one.
 #[test]
 fn the_batch_axis_may_be_missing() {
     let mut rng = Rng::seed(8);

@@ -15,11 +15,11 @@ use crate::kernels::windows::Phases;
 /// The sums for one phase of the rows and one of the columns.
 struct Part {
     walk: Walk,
-    /// The phases' numbers.
+    /// The indices of the phases.
     phases: [usize; 2],
 }
 
-/// The gradient of the input, from the cotangent `g` of the output.
+/// Computes the gradient of the input from the cotangent `g` of the output.
 pub(in super::super) fn input_gradient<T: Float>(
     c: &Convolution,
     weight: &[T],
@@ -34,7 +34,7 @@ pub(in super::super) fn input_gradient<T: Float>(
     let layout = SideBySide::new(narrowest, planes, lanes);
     let unit = if layout.is_some() { lanes } else { 1 };
     let kernel_width = c.windows.tap_distances()[1].len();
-    // Where rows are in one piece, they need not be put together.
+    // If there is only one phase of the columns, its rows are written directly.
     let whole = columns.phases.len() == 1;
     let mut parts = Vec::new();
     for (i, row) in rows.phases.iter().enumerate() {
@@ -85,18 +85,19 @@ pub(in super::super) fn input_gradient<T: Float>(
     });
 }
 
-/// The gradient of the input of some groups of one image.
+/// The gradient of the input for some groups of one image.
 struct GradientOf<'a, T> {
     c: &'a Convolution,
     g: &'a [T],
     groups: Range<usize>,
-    /// Of rows and columns.
+    /// The phases of rows and of columns.
     phases: [&'a Phases; 2],
     parts: &'a [Part],
 }
 
 impl<T: Float> GradientOf<'_, T> {
-    /// Rows and columns of the padded cotangents, and the zeros before them.
+    /// The numbers of rows and columns of the padded cotangents, and of the
+    /// zeros before them.
     fn padded(&self) -> ([usize; 2], [usize; 2]) {
         (self.phases.map(|axis| axis.length), self.phases.map(|axis| axis.before))
     }

@@ -1,4 +1,4 @@
-//! Where the vectors of a depthwise convolution lie.
+//! The positions of the vectors in a depthwise convolution.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::kernels::transpose::Transpose;
 use crate::kernels::vector::{Kernel, Vector};
 use crate::kernels::windows::{Phase, Windows};
 
-/// How many lanes a vector of the CPU has.
+/// The number of lanes in a vector of this CPU.
 pub(super) struct Lanes;
 
 impl<T: Float> Kernel<T> for Lanes {
@@ -23,37 +23,38 @@ impl<T: Float> Kernel<T> for Lanes {
     }
 }
 
-/// Vectors that are computed together.
+/// The number of vectors that are computed together.
 const TOGETHER: usize = 8;
-/// Most elements of the planes of channels side by side, which should stay in
-/// a core's own cache.
+/// The largest number of elements in the planes of interleaved channels, which
+/// should stay in a core's own cache.
 const MAX_LENGTH: usize = 1 << 14;
 
 /// One vector of a row.
 #[derive(Clone, Copy)]
 pub(super) struct Position {
-    /// Where in the planes' row it starts.
+    /// Its offset in the row of the planes.
     pub(super) x: usize,
-    /// Where in the output's row it starts.
+    /// Its offset in the row of the output.
     pub(super) y: usize,
-    /// How many lanes count.
+    /// The number of lanes that are used.
     pub(super) count: usize,
 }
 
-/// All vectors of an output: the same in each row.
+/// All vectors of an output, which are the same in each row.
 pub(super) struct Grid {
     height: usize,
-    /// Elements from one row to the next, of the planes and of the output.
+    /// The distance in elements between rows, in the planes and in the output.
     steps: [usize; 2],
-    /// Rows that `positions` hold.
+    /// The number of rows that `positions` covers.
     rows: usize,
     positions: Vec<Position>,
 }
 
 impl Grid {
-    /// So many rows, each with the same vectors.
+    /// A grid of `height` rows, each with the same vectors.
     pub(super) fn new(height: usize, steps: [usize; 2], row: &[Position]) -> Self {
-        // As many rows as make up whole groups of vectors.
+        // The fewest rows that give a multiple of the vectors computed
+        // together.
         let whole = |&rows: &usize| (rows * row.len()).is_multiple_of(TOGETHER);
         let rows = (1..=TOGETHER).find(whole).unwrap_or(1).min(height);
         let of_row = |i: usize| {
@@ -63,8 +64,8 @@ impl Grid {
         Self { height, steps, rows, positions: (0..rows).flat_map(of_row).collect() }
     }
 
-    /// Some rows at a time: where the first begins in the planes and in the
-    /// output, and the positions from there.
+    /// Some rows at a time: the offsets of the first in the planes and in the
+    /// output, and the positions relative to these offsets.
     #[inline(always)]
     pub(super) fn parts(&self) -> impl Iterator<Item = ([usize; 2], &[Position])> {
         (0..self.height).step_by(self.rows.max(1)).map(|row| {
@@ -74,16 +75,16 @@ impl Grid {
         })
     }
 
-    /// Where in the planes the last vector starts.
+    /// The offset in the planes of the last vector.
     pub(super) fn end(&self) -> usize {
         let last = self.positions.iter().map(|position| position.x).max().unwrap_or(0);
         last + self.height.saturating_sub(self.rows) * self.steps[0]
     }
 }
 
-/// The vectors of a row of one channel. The last one may cover some elements of
-/// the one before it, where these may be computed twice, so that all are full;
-/// otherwise it has fewer lanes, as has that of a row which is shorter.
+/// The vectors in a row of one channel. If elements may be computed twice, the
+/// last vector overlaps the one before it, so that all are full. Otherwise the
+/// last vector has fewer lanes, and so has the only one of a shorter row.
 pub(super) fn along_row(width: usize, lanes: usize, twice: bool) -> Vec<Position> {
     let position = |start: usize| {
         let start = if twice { start.min(width.saturating_sub(lanes)) } else { start };
@@ -92,37 +93,38 @@ pub(super) fn along_row(width: usize, lanes: usize, twice: bool) -> Vec<Position
     (0..width).step_by(lanes).map(position).collect()
 }
 
-/// Channels side by side: each place of the padded image has so many numbers.
+/// Interleaved channels: each element of the padded image holds a number for
+/// each channel.
 #[derive(Clone, Copy)]
 pub(super) struct SideBySide {
     pub(super) lanes: usize,
-    /// Rows and columns of the padded image.
+    /// The numbers of rows and columns in the padded image.
     padded: [usize; 2],
 }
 
 impl SideBySide {
-    /// The layout for rows of so many outputs and padded images of this size, if
-    /// it is better than one channel after the other.
+    /// The layout for rows of `width` outputs and padded images of this size,
+    /// if it is faster than computing one channel after the other.
     pub(super) fn new(width: usize, padded: [usize; 2], lanes: usize) -> Option<Self> {
         let length = padded[0].checked_mul(padded[1])?.checked_mul(lanes)?;
         (width < lanes && length <= MAX_LENGTH).then_some(Self { lanes, padded })
     }
 
-    /// Memory for the padded images, all 0.
+    /// Memory for the padded images, filled with 0.
     pub(super) fn planes<T: Float>(&self) -> Buffer<T> {
         let mut planes = Buffer::new(self.padded[0] * self.padded[1] * self.lanes);
         planes.as_mut_slice().fill(T::ZERO);
         planes
     }
 
-    /// Where each tap starts.
+    /// The offset of each tap.
     pub(super) fn starts(&self, windows: &Windows) -> Vec<usize> {
         let [rows, columns] = windows.tap_distances();
         let row = |y: usize| columns.iter().map(move |x| (y * self.padded[1] + x) * self.lanes);
         rows.iter().flat_map(|&y| row(y)).collect()
     }
 
-    /// The vectors of all windows: one for each.
+    /// One vector for each window.
     pub(super) fn grid(&self, windows: &Windows) -> Grid {
         let ([height, width], [y, x], lanes) = (windows.output(), windows.strides(), self.lanes);
         let position = |i: usize| Position { x: i * x * lanes, y: i * lanes, count: lanes };
@@ -130,7 +132,8 @@ impl SideBySide {
         Grid::new(height, [y * self.padded[1] * lanes, width * lanes], &row)
     }
 
-    /// Lays out what some output channels see of an image; the padding stays.
+    /// Writes the inputs of some output channels to the planes. The padding is
+    /// not changed.
     pub(super) fn lay_out<'a, T: Float>(
         &self,
         c: &Convolution,
@@ -144,7 +147,7 @@ impl SideBySide {
         if c.out_channels == 1 {
             join(&x[channels.start * length..], length, size, joined.as_mut_slice());
         } else {
-            // The input of a group once for each of its output channels.
+            // The input of a group, repeated for each of its output channels.
             let mut copies = Buffer::new(channels.len() * length);
             let each = copies.as_mut_slice().chunks_exact_mut(length.max(1));
             for (copy, channel) in each.zip(channels.clone()) {
@@ -160,8 +163,8 @@ impl SideBySide {
     }
 }
 
-/// Copies an image into a padded one behind so many rows and columns, as much of
-/// it as fits.
+/// Copies an image into a padded one, with this many rows and columns before
+/// it. The parts that do not fit are left out.
 pub(super) fn pad<T: Float>(
     image: &[T],
     [height, width]: [usize; 2],
@@ -179,15 +182,15 @@ pub(super) fn pad<T: Float>(
     }
 }
 
-/// Each of some numbers once for each lane.
+/// Repeats each number once for each lane.
 pub(super) fn repeat<T: Float>(numbers: &[T], lanes: usize, to: &mut [T]) {
     for (to, &number) in to.chunks_exact_mut(lanes).zip(numbers) {
         to.fill(number);
     }
 }
 
-/// Lays the rows of a matrix, which are `step` apart, side by side, in as many
-/// lanes as there is memory for.
+/// Interleaves the rows of a matrix, which are `step` apart, in as many lanes
+/// as there is memory for.
 pub(super) fn join<T: Float>(from: &[T], step: usize, size: [usize; 2], to: &mut [T]) {
     if let Some(width) = to.len().checked_div(size[1]) {
         T::vectorised(Transpose { from, from_step: step, size, to, to_step: width, width });
@@ -203,7 +206,7 @@ pub(super) fn split<T: Float>(from: &[T], lanes: usize, to: &mut [T]) {
     }
 }
 
-/// Puts the rows of each phase of the columns in their places in an image.
+/// Writes the rows of each phase of the columns to their positions in an image.
 pub(super) fn scatter<T: Float>(
     parts: &[Vec<T>],
     row: &Phase,

@@ -1,0 +1,282 @@
+//! Feature ablation, occlusion and permutation: how the score changes when a
+//! feature is replaced.
+
+use dendra_nn::Module;
+use dendra_tensor::{Error, Float, Result, Rng, Tensor};
+
+use crate::attribution::Attribution;
+use crate::batch::{baseline_for, predict, samples_of};
+use crate::features::{Features, Queue, Rows};
+use crate::method::Method;
+use crate::target::Target;
+
+/// How much the score falls when each feature is replaced by that of a
+/// baseline.
+#[derive(Clone, Debug)]
+pub struct FeatureAblation<T: Float = f32> {
+    baseline: Option<Tensor<T>>,
+    mask: Option<Tensor<i64>>,
+}
+
+impl<T: Float> Default for FeatureAblation<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Float> FeatureAblation<T> {
+    /// Replaces each element by 0.
+    pub fn new() -> Self {
+        Self { baseline: None, mask: None }
+    }
+
+    /// Sets what replaces the elements, in a shape that broadcasts to the
+    /// inputs.
+    #[must_use]
+    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
+        self.baseline = Some(baseline);
+        self
+    }
+
+    /// Sets which elements are one feature: those of the same number, in the
+    /// shape of one sample.
+    #[must_use]
+    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+}
+
+impl<T: Float> Method<T> for FeatureAblation<T> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let samples = samples_of(x)?;
+        let features = Features::of("FeatureAblation", self.mask.as_ref(), x)?;
+        let baseline = baseline_for("FeatureAblation", self.baseline.as_ref(), x)?;
+        let classes = target.for_samples(samples)?;
+        let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
+        let mut queue = Queue::new(model, &x.shape()[1..]);
+        let mut kept = vec![true; features.count()];
+        for (sample, &class) in classes.iter().enumerate() {
+            for feature in 0..features.count() {
+                kept[feature] = false;
+                let row = features.mixed(inputs.get(sample), others.get(sample), &kept);
+                queue.push(row, class)?;
+                kept[feature] = true;
+            }
+        }
+        let scores = queue.finish()?;
+        let prediction = predict(model, x, target)?;
+        let mut values = Vec::with_capacity(x.len());
+        for (sample, score) in prediction.to_vec().into_iter().enumerate() {
+            let ablated = &scores[sample * features.count()..][..features.count()];
+            let falls: Vec<f64> = ablated.iter().map(|ablated| score.to_f64() - ablated).collect();
+            values.extend(features.spread::<T>(&falls));
+        }
+        let mut result = Attribution::new(Tensor::from_vec(values, x.shape().clone())?, prediction);
+        result.baseline = Some(baseline);
+        Ok(result)
+    }
+}
+
+/// How much the score falls when a window that slides over the sample is
+/// replaced by a baseline; an element has the mean over the windows that cover
+/// it (Zeiler and Fergus, 2014).
+#[derive(Clone, Debug)]
+pub struct Occlusion<T: Float = f32> {
+    window: Vec<usize>,
+    strides: Vec<usize>,
+    baseline: Option<Tensor<T>>,
+}
+
+impl<T: Float> Occlusion<T> {
+    /// A window of these lengths along the axes of a sample, such as
+    /// `[1, 4, 4]` for images of one channel. It slides by 1.
+    pub fn new(window: impl Into<Vec<usize>>) -> Self {
+        let window = window.into();
+        Self { strides: vec![1; window.len()], window, baseline: None }
+    }
+
+    /// Sets how far the window slides along each axis.
+    #[must_use]
+    pub fn strides(mut self, strides: impl Into<Vec<usize>>) -> Self {
+        self.strides = strides.into();
+        self
+    }
+
+    /// Sets what replaces the elements, in a shape that broadcasts to the
+    /// inputs; the default is 0.
+    #[must_use]
+    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
+        self.baseline = Some(baseline);
+        self
+    }
+
+    /// The elements of a sample that each position of the window covers.
+    fn windows(&self, sample: &[usize]) -> Result<Vec<Vec<usize>>> {
+        let (window, strides) = (&self.window, &self.strides);
+        let fits = |axis: usize| {
+            let (length, window, stride) = (sample[axis], window[axis], strides[axis]);
+            let slides = window < length;
+            0 < window && window <= length && 0 < stride && (!slides || stride <= window)
+        };
+        let ranks = window.len() == sample.len() && strides.len() == sample.len();
+        if !ranks || !(0..sample.len()).all(fits) {
+            let message = format!(
+                "expected a window inside a sample {sample:?} and strides of at most its lengths, \
+                 got {window:?} and {strides:?}"
+            );
+            return Err(Error::shape("Occlusion", message));
+        }
+        let mut windows = vec![vec![0]];
+        for axis in 0..sample.len() {
+            let (length, stride) = (sample[axis], strides[axis]);
+            let positions = (length - window[axis]).div_ceil(stride) + 1;
+            let mut longer = Vec::with_capacity(windows.len() * positions);
+            for before in &windows {
+                for start in (0..positions).map(|position| position * stride) {
+                    // The last window may be cut off.
+                    let range = start..length.min(start + window[axis]);
+                    let elements = before.iter();
+                    longer.push(
+                        elements.flat_map(|i| range.clone().map(move |j| i * length + j)).collect(),
+                    );
+                }
+            }
+            windows = longer;
+        }
+        Ok(windows)
+    }
+}
+
+impl<T: Float> Method<T> for Occlusion<T> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let samples = samples_of(x)?;
+        let windows = self.windows(&x.shape()[1..])?;
+        let baseline = baseline_for("Occlusion", self.baseline.as_ref(), x)?;
+        let classes = target.for_samples(samples)?;
+        let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
+        let mut queue = Queue::new(model, &x.shape()[1..]);
+        for (sample, &class) in classes.iter().enumerate() {
+            for window in &windows {
+                let mut row = inputs.get(sample).to_vec();
+                window.iter().for_each(|&element| row[element] = others.get(sample)[element]);
+                queue.push(row, class)?;
+            }
+        }
+        let scores = queue.finish()?;
+        let prediction = predict(model, x, target)?;
+        let mut values = Vec::with_capacity(x.len());
+        for (sample, score) in prediction.to_vec().into_iter().enumerate() {
+            let mut sums = vec![(0.0, 0.0); inputs.get(sample).len()];
+            for (window, occluded) in windows.iter().zip(&scores[sample * windows.len()..]) {
+                for &element in window {
+                    sums[element].0 += score.to_f64() - occluded;
+                    sums[element].1 += 1.0;
+                }
+            }
+            values.extend(sums.into_iter().map(|(sum, count)| T::from_f64(sum / count)));
+        }
+        let mut result = Attribution::new(Tensor::from_vec(values, x.shape().clone())?, prediction);
+        result.baseline = Some(baseline);
+        Ok(result)
+    }
+}
+
+/// How much the score falls when each feature is exchanged among the samples of
+/// the batch. It needs at least two samples; the permutations depend on the
+/// seed alone.
+#[derive(Clone, Debug, Default)]
+pub struct FeaturePermutation {
+    mask: Option<Tensor<i64>>,
+    seed: u64,
+}
+
+impl FeaturePermutation {
+    /// Each element is a feature.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets which elements are one feature: those of the same number, in the
+    /// shape of one sample.
+    #[must_use]
+    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// Sets the seed of the permutations.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// With a permutation of the samples for each feature.
+    pub(crate) fn with_permutations<T: Float>(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+        permutation: &mut dyn FnMut(usize) -> Vec<usize>,
+    ) -> Result<Attribution<T>> {
+        let samples = samples_of(x)?;
+        let features = Features::of("FeaturePermutation", self.mask.as_ref(), x)?;
+        let classes = target.for_samples(samples)?;
+        let inputs = Rows::of(x);
+        let mut queue = Queue::new(model, &x.shape()[1..]);
+        let mut kept = vec![true; features.count()];
+        for feature in 0..features.count() {
+            kept[feature] = false;
+            for (sample, from) in permutation(feature).into_iter().enumerate() {
+                let row = features.mixed(inputs.get(sample), inputs.get(from), &kept);
+                queue.push(row, classes[sample])?;
+            }
+            kept[feature] = true;
+        }
+        let scores = queue.finish()?;
+        let prediction = predict(model, x, target)?;
+        let mut values = Vec::with_capacity(x.len());
+        for (sample, score) in prediction.to_vec().into_iter().enumerate() {
+            let fall = |feature: usize| score.to_f64() - scores[feature * samples + sample];
+            let falls: Vec<f64> = (0..features.count()).map(fall).collect();
+            values.extend(features.spread::<T>(&falls));
+        }
+        Ok(Attribution::new(Tensor::from_vec(values, x.shape().clone())?, prediction))
+    }
+}
+
+impl<T: Float> Method<T> for FeaturePermutation {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let samples = samples_of(x)?;
+        if samples < 2 {
+            let message = format!("expected at least two samples to exchange, got {samples}");
+            return Err(Error::argument("FeaturePermutation", message));
+        }
+        let mut rng = Rng::seed(self.seed);
+        self.with_permutations(model, x, target, &mut |_| {
+            loop {
+                let order = rng.permutation(samples);
+                // Something has to change.
+                if !order.is_sorted() {
+                    return order;
+                }
+            }
+        })
+    }
+}

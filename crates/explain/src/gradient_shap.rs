@@ -1,0 +1,107 @@
+//! Expected gradients over a distribution of baselines.
+
+use dendra_nn::Module;
+use dendra_tensor::{Float, Ops, Result, Rng, Tensor};
+
+use crate::attribution::Attribution;
+use crate::batch::{
+    check_baselines, check_count, check_noise, copies_apart, for_each_sample, gradient, predict,
+    sum_of_copies, tiled,
+};
+use crate::method::Method;
+use crate::target::Target;
+
+/// Gradients at random points between the input and random baselines, times the
+/// difference (Lundberg and Lee, 2017): expected gradients. The draws depend on
+/// the seed alone.
+#[derive(Clone, Debug)]
+pub struct GradientShap<T: Float = f32> {
+    baselines: Tensor<T>,
+    samples: usize,
+    stdev: f64,
+    seed: u64,
+}
+
+/// The random part of [`GradientShap`], for `samples` copies of the batch.
+pub(crate) struct Draws<T: Float> {
+    /// Added to the inputs.
+    pub(crate) noise: Tensor<T>,
+    /// A baseline for each.
+    pub(crate) baselines: Tensor<T>,
+    /// The position between baseline and input, `[samples · N]`.
+    pub(crate) coefficients: Tensor<T>,
+}
+
+impl<T: Float> GradientShap<T> {
+    /// Five samples for each input, with these baselines, `[B, …]`.
+    pub fn new(baselines: Tensor<T>) -> Self {
+        Self { baselines, samples: 5, stdev: 0.0, seed: 0 }
+    }
+
+    /// Sets the number of samples for each input.
+    #[must_use]
+    pub fn samples(mut self, samples: usize) -> Self {
+        self.samples = samples;
+        self
+    }
+
+    /// Sets the standard deviation of noise that is added to the inputs.
+    #[must_use]
+    pub fn stdev(mut self, stdev: f64) -> Self {
+        self.stdev = stdev;
+        self
+    }
+
+    /// Sets the seed of the draws.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    pub(crate) fn with_draws(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+        draws: &Draws<T>,
+    ) -> Result<Attribution<T>> {
+        let copies = self.samples;
+        let inputs = tiled(x, copies)?.add(&draws.noise)?;
+        let difference = inputs.sub(&draws.baselines)?;
+        let coefficients = for_each_sample(&draws.coefficients, x.rank())?;
+        let points = draws.baselines.add(&difference.mul(&coefficients)?)?;
+        let tiled_target = target.tiled(copies);
+        let (_, gradients) = gradient(model, &points, &tiled_target)?;
+        let share = 1.0 / copies as f64;
+        let values = sum_of_copies(&(gradients * difference), copies)?.mul_scalar(share);
+        let prediction = predict(model, x, target)?;
+        let ends = predict(model, &inputs, &tiled_target)?;
+        let starts = predict(model, &draws.baselines, &tiled_target)?;
+        let total = copies_apart(&(ends - starts), copies)?.mean_axes(&[0], false)?;
+        Ok(Attribution { values, prediction, baseline: None, total: Some(total) })
+    }
+}
+
+impl<T: Float> Method<T> for GradientShap<T> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let place = "GradientShap";
+        let count = check_baselines(place, &self.baselines, x)?;
+        check_count(place, "samples", self.samples)?;
+        check_noise(place, self.stdev)?;
+        let shape = tiled(x, self.samples)?.shape().clone();
+        let (rows, mut rng) = (shape[0], Rng::seed(self.seed));
+        let chosen: Vec<usize> = (0..rows).map(|_| rng.below(count)).collect();
+        let draws = Draws {
+            baselines: self.baselines.index_select(0, &chosen)?,
+            coefficients: Tensor::uniform([rows], 0.0, 1.0, &mut rng),
+            noise: Tensor::normal(shape, 0.0, self.stdev, &mut rng),
+        };
+        self.with_draws(model, x, target, &draws)
+    }
+}

@@ -1,0 +1,371 @@
+//! Layers: the network after a part of a model, and methods for layers.
+
+use dendra_autograd::{AnyTensor, Entry, EntryMut, Parameters, Path, Tape, Var};
+use dendra_nn::{Model, Module, Output, Trace};
+use dendra_tensor::{Error, Float, Interpolate, InterpolateMode, Ops, Result, Tensor, Tensors};
+
+use crate::attribution::Attribution;
+use crate::batch::{
+    baseline_for, check_count, copies_apart, gradient, gradient_by, predict, samples_of,
+    sum_of_copies,
+};
+use crate::gradient::GuidedBackprop;
+use crate::integrated::{between, points, weighted};
+use crate::method::Method;
+use crate::quadrature::Quadrature;
+use crate::target::Target;
+
+/// What a part of a model computed for a batch, and the network after it.
+///
+/// The network is a [`Module`] from the output of the part to that of the
+/// model, so that each method for inputs explains the layer too. What the
+/// network takes from before the part, as over a skip connection, is that of
+/// the batch. The part is named by the path before the names of its
+/// parameters, or in a `Sequential` also by the index of the layer.
+///
+/// A model of token ids has no gradient with respect to its input, but with
+/// respect to its embedding:
+///
+/// ```
+/// use dendra_explain::{IntegratedGradients, Layer, Method};
+/// use dendra_nn::Sequential;
+/// use dendra_nn::tensor::{Rng, Tensor};
+///
+/// let words = Sequential::tokens([3]).embedding(10, 4).gru(4).last_step().dense(2);
+/// let model = words.build(&mut Rng::seed(0))?;
+/// let layer = Layer::of_model(&model, &Tensor::from([[1_i64, 4, 7]]), "0")?;
+/// let why = IntegratedGradients::new(20).of(&layer, layer.values(), 1)?;
+/// assert_eq!(*why.values().shape(), [1, 3, 4]);
+/// # Ok::<(), dendra_nn::tensor::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Layer<T: Float = f32> {
+    trace: Trace<T>,
+    inputs: Vec<AnyTensor>,
+    samples: usize,
+    node: usize,
+    values: Tensor<T>,
+}
+
+impl<T: Float> Layer<T> {
+    /// A part of a module.
+    ///
+    /// # Errors
+    ///
+    /// When the model cannot be traced, has no such part, or the output of the
+    /// part has no axis of samples in front.
+    pub fn of(model: &dyn Module<T>, x: &Tensor<T>, part: &str) -> Result<Self> {
+        let trace = Trace::of_function(model, x, |x: &Tensor<T>, tape| {
+            model.forward(&tape.input(x.clone())).map(Var::into_value)
+        })?;
+        Self::in_trace(trace, x, part)
+    }
+
+    /// A part of a model of any inputs, such as token ids; the first output is
+    /// the one that is explained.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn of_model<I: Tensors, M: Model<I, T>>(model: &M, inputs: &I, part: &str) -> Result<Self>
+    where
+        <M::Output as Output>::Values: Tensors,
+    {
+        Self::in_trace(Trace::of(model, inputs)?, inputs, part)
+    }
+
+    fn in_trace(trace: Trace<T>, inputs: &impl Tensors, part: &str) -> Result<Self> {
+        let node = trace.output_of(part)?;
+        let samples = trace.samples_of(inputs)?;
+        let inputs = inputs.tensors()?;
+        let values = trace.replay_on(&Tape::inference(), &inputs, &[], &[node])?.remove(0);
+        let values = values.into_value();
+        if values.shape().first() != Some(&samples) {
+            let found = values.shape();
+            let message = format!("expected {samples} samples in front in `{part}`, got {found}");
+            return Err(Error::shape("Layer", message));
+        }
+        Ok(Self { trace, inputs, samples, node, values })
+    }
+
+    /// The output of the part.
+    pub fn values(&self) -> &Tensor<T> {
+        &self.values
+    }
+
+    /// The inputs of the model, as often as `samples` samples need them.
+    fn inputs_for(&self, samples: usize) -> Result<Vec<AnyTensor>> {
+        if samples == self.samples {
+            return Ok(self.inputs.clone());
+        }
+        if self.samples == 0 || !samples.is_multiple_of(self.samples) {
+            let message = format!(
+                "expected a multiple of the {} samples of the layer, got {samples}",
+                self.samples
+            );
+            return Err(Error::shape("Layer", message));
+        }
+        let indices: Vec<usize> = (0..samples).map(|row| row % self.samples).collect();
+        self.inputs.iter().map(|input| input.index_select(0, &indices)).collect()
+    }
+}
+
+impl<T: Float> Module<T> for Layer<T> {
+    fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
+        let samples = samples_of(x.value())?;
+        let inputs = self.inputs_for(samples)?;
+        let inference = Tape::inference();
+        let tape = x.tape().unwrap_or(&inference);
+        let outputs = &self.trace.outputs()[..1];
+        let y = self.trace.replay_on(tape, &inputs, &[(self.node, x.clone())], outputs)?.remove(0);
+        Ok(if x.tape().is_some() { y } else { Var::new(y.into_value()) })
+    }
+}
+
+/// The parameters of the network are constants here.
+impl<T: Float> Parameters<T> for Layer<T> {
+    fn visit<'a>(&'a self, _: &mut Path, _: &mut dyn FnMut(&Path, Entry<'a, T>)) {}
+
+    fn visit_mut<'a>(&'a mut self, _: &mut Path, _: &mut dyn FnMut(&Path, EntryMut<'a, T>)) {}
+}
+
+/// The output of a part of the model.
+#[derive(Clone, Debug)]
+pub struct LayerActivation {
+    part: String,
+}
+
+impl LayerActivation {
+    /// Of the part with this path.
+    pub fn new(part: impl Into<String>) -> Self {
+        Self { part: part.into() }
+    }
+}
+
+impl<T: Float> Method<T> for LayerActivation {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let layer = Layer::of(model, x, &self.part)?;
+        Ok(Attribution::new(layer.values, predict(model, x, target)?))
+    }
+}
+
+/// How the input changes the score through each element of a layer (Dhamdhere
+/// et al., 2019). The values of a layer that all of the score goes through add
+/// up to the difference of the scores of input and baseline.
+#[derive(Clone, Debug)]
+pub struct LayerConductance<T: Float = f32> {
+    path: AlongPath<T>,
+}
+
+/// The mean gradient of the score with respect to a layer, on the way from
+/// baseline to input (Leino et al., 2018).
+#[derive(Clone, Debug)]
+pub struct InternalInfluence<T: Float = f32> {
+    path: AlongPath<T>,
+}
+
+/// The settings of a method that follows a layer from baseline to input.
+#[derive(Clone, Debug)]
+struct AlongPath<T: Float> {
+    part: String,
+    steps: usize,
+    quadrature: Quadrature,
+    baseline: Option<Tensor<T>>,
+}
+
+macro_rules! along_path {
+    ($($method:ident)*) => {$(
+        impl<T: Float> $method<T> {
+            /// Of the part with this path, in this many steps; Captum takes 50.
+            pub fn new(part: impl Into<String>, steps: usize) -> Self {
+                let (part, quadrature) = (part.into(), Quadrature::default());
+                Self { path: AlongPath { part, steps, quadrature, baseline: None } }
+            }
+
+            /// Sets the rule of integration; the default is Gauss and
+            /// Legendre's.
+            #[must_use]
+            pub fn quadrature(mut self, quadrature: Quadrature) -> Self {
+                self.path.quadrature = quadrature;
+                self
+            }
+
+            /// Sets the input that stands for no information, in a shape that
+            /// broadcasts to the inputs; the default is 0.
+            #[must_use]
+            pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
+                self.path.baseline = Some(baseline);
+                self
+            }
+        }
+    )*};
+}
+along_path! { LayerConductance InternalInfluence }
+
+/// A layer on the way from baseline to input.
+struct Followed<T: Float> {
+    /// The layer for the inputs of all points.
+    layer: Layer<T>,
+    /// The gradients of its values.
+    gradients: Tensor<T>,
+    /// The weights and points.
+    points: Vec<(f64, f64)>,
+    baseline: Tensor<T>,
+}
+
+impl<T: Float> AlongPath<T> {
+    fn follow(
+        &self,
+        method: &str,
+        steps: usize,
+        (model, x, target): (&dyn Module<T>, &Tensor<T>, &Target),
+    ) -> Result<Followed<T>> {
+        let points = points(method, self.quadrature, steps)?;
+        let baseline = baseline_for(method, self.baseline.as_ref(), x)?;
+        let inputs = between(&baseline, &(x - &baseline), &points)?;
+        let layer = Layer::of(model, &inputs, &self.part)?;
+        let (_, gradients) =
+            gradient_by(&layer, layer.values(), &target.tiled(points.len()), None)?;
+        Ok(Followed { layer, gradients, points, baseline })
+    }
+}
+
+impl<T: Float> Method<T> for LayerConductance<T> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let steps = self.path.steps;
+        // Before one is added, for the ends of the intervals.
+        check_count("LayerConductance", "steps", steps)?;
+        let Followed { layer, gradients, baseline, .. } =
+            self.path.follow("LayerConductance", steps + 1, (model, x, target))?;
+        let apart = |x: &Tensor<T>| copies_apart(x, steps + 1);
+        let values = apart(layer.values())?;
+        let changes = values.narrow(0, 1, steps)? - values.narrow(0, 0, steps)?;
+        let values =
+            apart(&gradients)?.narrow(0, 0, steps)?.mul(&changes)?.sum_axes(&[0], false)?;
+        let [prediction, other] = [x, &baseline].map(|x| predict(model, x, target));
+        Ok(Attribution::of_difference(values, prediction?, baseline, &other?))
+    }
+}
+
+impl<T: Float> Method<T> for InternalInfluence<T> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let settings = (model, x, target);
+        let Followed { gradients, points, baseline, .. } =
+            self.path.follow("InternalInfluence", self.path.steps, settings)?;
+        let values = sum_of_copies(&weighted(&gradients, &points)?, points.len())?;
+        let mut result = Attribution::new(values, predict(model, x, target)?);
+        result.baseline = Some(baseline);
+        Ok(result)
+    }
+}
+
+/// The channels of a layer, weighted by the mean of their gradients and summed:
+/// a coarse map of where the score comes from (Selvaraju et al., 2017). For a
+/// layer `[N, C, height, width]` the result is `[N, 1, height, width]`.
+#[derive(Clone, Debug)]
+pub struct LayerGradCam {
+    part: String,
+    relu: bool,
+    plus_plus: bool,
+}
+
+impl LayerGradCam {
+    /// Of the part with this path, as a rule the last convolution.
+    pub fn new(part: impl Into<String>) -> Self {
+        Self { part: part.into(), relu: false, plus_plus: false }
+    }
+
+    /// Grad-CAM++, whose weights take the second and third powers of the
+    /// gradient, for several objects of one class (Chattopadhyay et al., 2018).
+    /// Negative values become 0.
+    pub fn plus_plus(part: impl Into<String>) -> Self {
+        Self { part: part.into(), relu: true, plus_plus: true }
+    }
+
+    /// Sets negative values to 0, as in the original method.
+    #[must_use]
+    pub fn relu(mut self) -> Self {
+        self.relu = true;
+        self
+    }
+}
+
+impl<T: Float> Method<T> for LayerGradCam {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let layer = Layer::of(model, x, &self.part)?;
+        let values = layer.values();
+        if values.rank() < 2 {
+            let message = format!("expected channels [N, C, …] in a layer, got {}", values.shape());
+            return Err(Error::shape("LayerGradCam", message));
+        }
+        let (prediction, gradients) = gradient(&layer, values, target)?;
+        let places: Vec<isize> = (2..values.rank() as isize).collect();
+        let weights = match (places.is_empty(), self.plus_plus) {
+            (true, _) => gradients,
+            (false, false) => gradients.mean_axes(&places, true)?,
+            (false, true) => {
+                let squares = gradients.square();
+                let cubes = &squares * &gradients;
+                let sums = values.sum_axes(&places, true)?;
+                let below = squares.mul_scalar(2.0).add(&cubes.mul(&sums)?)?.add_scalar(1e-6);
+                (&squares / &below * gradients.relu()).sum_axes(&places, true)?
+            }
+        };
+        let map = values.mul(&weights)?.sum_axes(&[1], true)?;
+        let map = if self.relu { map.relu() } else { map };
+        Ok(Attribution::new(map, prediction))
+    }
+}
+
+/// Guided backpropagation times the map of [`LayerGradCam`], which is resized
+/// to the input by nearest neighbours (Selvaraju et al., 2017).
+#[derive(Clone, Debug)]
+pub struct GuidedGradCam {
+    part: String,
+}
+
+impl GuidedGradCam {
+    /// With the map of the part with this path.
+    pub fn new(part: impl Into<String>) -> Self {
+        Self { part: part.into() }
+    }
+}
+
+impl<T: Float> Method<T> for GuidedGradCam {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        let map = LayerGradCam::new(&self.part).relu().attribute(model, x, target)?.values;
+        let guided = GuidedBackprop.attribute(model, x, target)?;
+        let map = resized(&map, &x.shape()[2.min(x.rank())..])?;
+        Ok(Attribution { values: guided.values.mul(&map)?, ..guided })
+    }
+}
+
+/// A map `[N, 1, …]` in the size of pictures, by nearest neighbours.
+pub(crate) fn resized<T: Float>(map: &Tensor<T>, size: &[usize]) -> Result<Tensor<T>> {
+    map.interpolate(&Interpolate::size(size, InterpolateMode::Nearest))
+}

@@ -1,0 +1,111 @@
+//! Attributions averaged over noisy inputs.
+
+use dendra_nn::Module;
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
+
+use crate::attribution::Attribution;
+use crate::batch::{check_count, check_noise, copies_apart, predict, sum_of_copies, tiled};
+use crate::method::Method;
+use crate::target::Target;
+
+/// How a [`NoiseTunnel`] combines the attributions of noisy inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NoiseTunnelType {
+    /// Their mean (SmoothGrad; Smilkov et al., 2017).
+    #[default]
+    SmoothGrad,
+    /// The mean of their squares (Hooker et al., 2019).
+    SmoothGradSquare,
+    /// Their variance (VarGrad; Adebayo et al., 2018).
+    VarGrad,
+}
+
+/// A method applied to copies of each input with normal noise, and the mean or
+/// variance of the results.
+///
+/// The noise depends on the seed alone.
+#[derive(Clone, Debug)]
+pub struct NoiseTunnel<M> {
+    method: M,
+    kind: NoiseTunnelType,
+    samples: usize,
+    stdev: f64,
+    seed: u64,
+}
+
+impl<M> NoiseTunnel<M> {
+    /// Five copies with noise of standard deviation 1, as in Captum.
+    pub fn new(method: M) -> Self {
+        Self { method, kind: NoiseTunnelType::default(), samples: 5, stdev: 1.0, seed: 0 }
+    }
+
+    /// Sets how the attributions are combined.
+    #[must_use]
+    pub fn kind(mut self, kind: NoiseTunnelType) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the number of noisy copies.
+    #[must_use]
+    pub fn samples(mut self, samples: usize) -> Self {
+        self.samples = samples;
+        self
+    }
+
+    /// Sets the standard deviation of the noise, in units of the input.
+    #[must_use]
+    pub fn stdev(mut self, stdev: f64) -> Self {
+        self.stdev = stdev;
+        self
+    }
+
+    /// Sets the seed of the noise.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The attributions for this noise, a batch `[samples · N, …]`.
+    pub(crate) fn with_noise<T: Float>(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+        noise: &Tensor<T>,
+    ) -> Result<Attribution<T>>
+    where
+        M: Method<T>,
+    {
+        let copies = self.samples;
+        let inputs = tiled(x, copies)?.add(noise)?;
+        let values = self.method.attribute(model, &inputs, &target.tiled(copies))?.values;
+        let mean = |values: &Tensor<T>| {
+            Ok::<_, Error>(sum_of_copies(values, copies)?.mul_scalar(1.0 / copies as f64))
+        };
+        let values = match self.kind {
+            NoiseTunnelType::SmoothGrad => mean(&values)?,
+            NoiseTunnelType::SmoothGradSquare => mean(&values.square())?,
+            NoiseTunnelType::VarGrad => {
+                copies_apart(&values, copies)?.var_axes(&[0], 0.0, false)?
+            }
+        };
+        Ok(Attribution::new(values, predict(model, x, target)?))
+    }
+}
+
+impl<T: Float, M: Method<T>> Method<T> for NoiseTunnel<M> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        check_count("NoiseTunnel", "samples", self.samples)?;
+        check_noise("NoiseTunnel", self.stdev)?;
+        let shape = tiled(x, self.samples)?.shape().clone();
+        let noise = Tensor::normal(shape, 0.0, self.stdev, &mut Rng::seed(self.seed));
+        self.with_noise(model, x, target, &noise)
+    }
+}

@@ -1,0 +1,342 @@
+//! Linear models of the score around a sample: KernelSHAP and LIME.
+
+use std::fmt;
+use std::sync::Arc;
+
+use dendra_nn::Module;
+use dendra_tensor::{Error, Float, Result, Rng, Tensor};
+
+use crate::attribution::Attribution;
+use crate::batch::{baseline_for, check_count, predict, samples_of};
+use crate::features::{Features, Queue, Rows};
+use crate::method::Method;
+use crate::regression::Points;
+use crate::shapley::binomial;
+use crate::target::Target;
+
+/// A sample of which some features are replaced by those of a baseline.
+struct Perturbed<T> {
+    /// Which features are kept.
+    kept: Vec<bool>,
+    /// The elements.
+    row: Vec<T>,
+}
+
+/// The scores of perturbed samples.
+fn scores_of<T: Float>(
+    model: &dyn Module<T>,
+    x: &Tensor<T>,
+    perturbed: &[Perturbed<T>],
+    class: usize,
+) -> Result<Vec<f64>> {
+    let mut queue = Queue::new(model, &x.shape()[1..]);
+    perturbed.iter().try_for_each(|one| queue.push(one.row.clone(), class))?;
+    queue.finish()
+}
+
+fn numbers(kept: &[bool]) -> Vec<f64> {
+    kept.iter().map(|&kept| f64::from(u8::from(kept))).collect()
+}
+
+/// The value of each feature, from the row of a sample, that of its baseline and
+/// its class.
+type Explain<'a, T> = dyn FnMut(&Features, &[T], &[T], usize) -> Result<Vec<f64>> + 'a;
+
+/// Runs `explain` for each sample.
+fn for_each_sample<T: Float>(
+    method: &str,
+    (model, x, target): (&dyn Module<T>, &Tensor<T>, &Target),
+    (baseline, mask): (Option<&Tensor<T>>, Option<&Tensor<i64>>),
+    explain: &mut Explain<'_, T>,
+) -> Result<Attribution<T>> {
+    let samples = samples_of(x)?;
+    let features = Features::of(method, mask, x)?;
+    let baseline = baseline_for(method, baseline, x)?;
+    let classes = target.for_samples(samples)?;
+    let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
+    let mut values = Vec::with_capacity(x.len());
+    for (sample, &class) in classes.iter().enumerate() {
+        let found = explain(&features, inputs.get(sample), others.get(sample), class)?;
+        values.extend(features.spread::<T>(&found));
+    }
+    let mut result =
+        Attribution::new(Tensor::from_vec(values, x.shape().clone())?, predict(model, x, target)?);
+    result.baseline = Some(baseline);
+    Ok(result)
+}
+
+/// Shapley values by a weighted linear model of the score (Lundberg and Lee,
+/// 2017). The values are complete: the model meets the scores of input and
+/// baseline exactly, where Captum gives these two a large weight.
+///
+/// If there are at most as many sets of features as samples, all of them are
+/// used, and the values are exact. Otherwise sets are drawn with the
+/// probability that the kernel gives them; the draws depend on the seed alone.
+#[derive(Clone, Debug)]
+pub struct KernelShap<T: Float = f32> {
+    samples: usize,
+    seed: u64,
+    baseline: Option<Tensor<T>>,
+    mask: Option<Tensor<i64>>,
+}
+
+impl<T: Float> KernelShap<T> {
+    /// With this many perturbed inputs for each sample; Captum takes 25.
+    pub fn new(samples: usize) -> Self {
+        Self { samples, seed: 0, baseline: None, mask: None }
+    }
+
+    /// Sets the seed of the draws.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets what features are replaced by, in a shape that broadcasts to the
+    /// inputs; the default is 0.
+    #[must_use]
+    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
+        self.baseline = Some(baseline);
+        self
+    }
+
+    /// Sets which elements are one feature: those of the same number, in the
+    /// shape of one sample.
+    #[must_use]
+    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// Sets of features, neither empty nor full, and their weights.
+    fn coalitions(&self, count: usize, rng: &mut Rng) -> (Vec<Vec<bool>>, Vec<f64>) {
+        let exact = count < usize::BITS as usize - 1 && (1_usize << count) - 2 <= self.samples;
+        if exact {
+            let sets = 1..(1_usize << count) - 1;
+            let kept = sets.map(|set| (0..count).map(|i| set >> i & 1 == 1).collect::<Vec<bool>>());
+            let kept: Vec<Vec<bool>> = kept.collect();
+            let weight = |kept: &Vec<bool>| {
+                let size = kept.iter().filter(|&&kept| kept).count();
+                let among = (size * (count - size)) as f64;
+                (count - 1) as f64 / (among * binomial(count, size))
+            };
+            let weights = kept.iter().map(weight).collect();
+            return (kept, weights);
+        }
+        // The kernel's weight of a size is proportional to 1 / (size · rest).
+        let odds: Vec<f64> =
+            (1..count).map(|size| 1.0 / (size as f64 * (count - size) as f64)).collect();
+        let sum: f64 = odds.iter().sum();
+        let draw = |rng: &mut Rng| {
+            let mut rest = rng.uniform() * sum;
+            let size = odds.iter().position(|odds| {
+                rest -= odds;
+                rest < 0.0
+            });
+            let size = size.map_or(count - 1, |index| index + 1);
+            let mut kept = vec![false; count];
+            rng.permutation(count)[..size].iter().for_each(|&feature| kept[feature] = true);
+            kept
+        };
+        ((0..self.samples).map(|_| draw(rng)).collect(), vec![1.0; self.samples])
+    }
+
+    /// The values of the features, whose last one follows from the sum.
+    fn values(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        (features, row, other, class): (&Features, &[T], &[T], usize),
+        rng: &mut Rng,
+    ) -> Result<Vec<f64>> {
+        let count = features.count();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let (mut sets, weights) = match count {
+            1 => (Vec::new(), Vec::new()),
+            _ => self.coalitions(count, rng),
+        };
+        sets.extend([vec![false; count], vec![true; count]]);
+        let perturbed: Vec<Perturbed<T>> = sets
+            .into_iter()
+            .map(|kept| Perturbed { row: features.mixed(row, other, &kept), kept })
+            .collect();
+        let mut scores = scores_of(model, x, &perturbed, class)?;
+        let full = scores.pop().unwrap_or_default();
+        let empty = scores.pop().unwrap_or_default();
+        let total = full - empty;
+        let last = count - 1;
+        let rows: Vec<Vec<f64>> = perturbed[..scores.len()]
+            .iter()
+            .map(|one| {
+                let row = numbers(&one.kept);
+                row[..last].iter().map(|x| x - row[last]).collect()
+            })
+            .collect();
+        let rests: Vec<f64> = perturbed
+            .iter()
+            .zip(&scores)
+            .map(|(one, score)| score - empty - if one.kept[last] { total } else { 0.0 })
+            .collect();
+        let mut values = match last {
+            0 => Vec::new(),
+            _ => Points { rows: &rows, values: &rests, weights: &weights }.least_squares(),
+        };
+        values.push(total - values.iter().sum::<f64>());
+        Ok(values)
+    }
+}
+
+impl<T: Float> Method<T> for KernelShap<T> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        check_count("KernelShap", "samples", self.samples)?;
+        let mut rng = Rng::seed(self.seed);
+        let given = (self.baseline.as_ref(), self.mask.as_ref());
+        let mut result = for_each_sample(
+            "KernelShap",
+            (model, x, target),
+            given,
+            &mut |features, row, other, class| {
+                self.values(model, x, (features, row, other, class), &mut rng)
+            },
+        )?;
+        if let Some(baseline) = result.baseline.as_ref().filter(|_| self.mask.is_none()) {
+            result.total = Some(&result.prediction - &predict(model, baseline, target)?);
+        }
+        Ok(result)
+    }
+}
+
+/// The weight of a perturbed sample, from the sample and the perturbed one.
+type Similarity = Arc<dyn Fn(&[f64], &[f64]) -> f64 + Send + Sync>;
+
+/// A sparse linear model of the score around a sample (LIME; Ribeiro et al.,
+/// 2016): each feature is kept with probability ½, and a lasso regression
+/// weighted by similarity to the sample gives the values of the features.
+///
+/// The defaults are Captum's: 25 samples, `alpha` 0.01, and the similarity
+/// exp(−d²/2) for the cosine distance d. The draws depend on the seed alone.
+#[derive(Clone)]
+pub struct Lime<T: Float = f32> {
+    samples: usize,
+    alpha: f64,
+    seed: u64,
+    similarity: Similarity,
+    baseline: Option<Tensor<T>>,
+    mask: Option<Tensor<i64>>,
+}
+
+impl<T: Float> fmt::Debug for Lime<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lime ({} samples, alpha {})", self.samples, self.alpha)
+    }
+}
+
+impl<T: Float> Lime<T> {
+    /// With this many perturbed inputs for each sample.
+    pub fn new(samples: usize) -> Self {
+        let similarity = Arc::new(|x: &[f64], perturbed: &[f64]| {
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let norms = dot(x, x).sqrt() * dot(perturbed, perturbed).sqrt();
+            let distance = 1.0 - dot(x, perturbed) / norms.max(1e-8);
+            (-distance * distance / 2.0).exp()
+        });
+        Self { samples, alpha: 0.01, seed: 0, similarity, baseline: None, mask: None }
+    }
+
+    /// Sets the weight of the penalty Σ|β|.
+    #[must_use]
+    pub fn alpha(mut self, alpha: f64) -> Self {
+        self.alpha = alpha;
+        self
+    }
+
+    /// Sets the seed of the draws.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets the weight of a perturbed sample, a function of the elements of the
+    /// sample and of the perturbed one.
+    #[must_use]
+    pub fn similarity(
+        mut self,
+        similarity: impl Fn(&[f64], &[f64]) -> f64 + Send + Sync + 'static,
+    ) -> Self {
+        self.similarity = Arc::new(similarity);
+        self
+    }
+
+    /// Sets what features are replaced by, in a shape that broadcasts to the
+    /// inputs; the default is 0.
+    #[must_use]
+    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
+        self.baseline = Some(baseline);
+        self
+    }
+
+    /// Sets which elements are one feature: those of the same number, in the
+    /// shape of one sample.
+    #[must_use]
+    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// The values for perturbations that `draw` gives for a number of features.
+    pub(crate) fn with_draws(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+        draw: &mut dyn FnMut(usize) -> Vec<Vec<bool>>,
+    ) -> Result<Attribution<T>> {
+        let doubles = |row: &[T]| row.iter().map(|x| x.to_f64()).collect::<Vec<f64>>();
+        for_each_sample(
+            "Lime",
+            (model, x, target),
+            (self.baseline.as_ref(), self.mask.as_ref()),
+            &mut |features, row, other, class| {
+                let perturbed: Vec<Perturbed<T>> = draw(features.count())
+                    .into_iter()
+                    .map(|kept| Perturbed { row: features.mixed(row, other, &kept), kept })
+                    .collect();
+                let scores = scores_of(model, x, &perturbed, class)?;
+                let original = doubles(row);
+                let weight = |one: &Perturbed<T>| (self.similarity)(&original, &doubles(&one.row));
+                let weights: Vec<f64> = perturbed.iter().map(weight).collect();
+                let rows: Vec<Vec<f64>> = perturbed.iter().map(|one| numbers(&one.kept)).collect();
+                Ok(Points { rows: &rows, values: &scores, weights: &weights }.lasso(self.alpha))
+            },
+        )
+    }
+}
+
+impl<T: Float> Method<T> for Lime<T> {
+    fn attribute(
+        &self,
+        model: &dyn Module<T>,
+        x: &Tensor<T>,
+        target: &Target,
+    ) -> Result<Attribution<T>> {
+        check_count("Lime", "samples", self.samples)?;
+        if self.alpha.is_nan() || self.alpha < 0.0 {
+            let message = format!("expected an alpha from 0, got {}", self.alpha);
+            return Err(Error::argument("Lime", message));
+        }
+        let mut rng = Rng::seed(self.seed);
+        self.with_draws(model, x, target, &mut |count| {
+            let one = |rng: &mut Rng| (0..count).map(|_| rng.below(2) == 1).collect();
+            (0..self.samples).map(|_| one(&mut rng)).collect()
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! How settings become networks.
+
+use dendra_nn::{Distribution, FanMode, Init, Nonlinearity};
+use dendra_tensor::{Error, Result};
+
+/// Writes the two ways from settings to a network, by a method `assemble` of the
+/// settings that takes a [`Source`](dendra_nn::Source).
+macro_rules! builds {
+    ($settings:ty => $model:ty) => {
+        impl $settings {
+            /// The network, its parameters drawn from `rng` as in the original.
+            ///
+            /// # Errors
+            ///
+            /// When a setting is invalid.
+            pub fn build(&self, rng: &mut dendra_tensor::Rng) -> dendra_tensor::Result<$model> {
+                self.build_from(&mut dendra_nn::Source::Random(rng))
+            }
+
+            /// The network without values, to be loaded: its parameters take no
+            /// memory before that.
+            ///
+            /// # Errors
+            ///
+            /// When a setting is invalid.
+            pub fn blank(&self) -> dendra_tensor::Result<$model> {
+                self.build_from(&mut dendra_nn::Source::Blank)
+            }
+
+            fn build_from(
+                &self,
+                source: &mut dendra_nn::Source<'_>,
+            ) -> dendra_tensor::Result<$model> {
+                let mut model = self.assemble(source)?;
+                dendra_autograd::Parameters::<f32>::name_parameters(&mut model);
+                Ok(model)
+            }
+        }
+    };
+}
+pub(crate) use builds;
+
+/// The largest setting that counts something: channels, tokens, layers. More
+/// means that a setting is wrong; products of a few such sizes do not overflow.
+const MAX_SIZE: usize = 1 << 24;
+
+/// Refuses settings that count something and are 0 or absurd.
+pub(crate) fn check_sizes(kind: &str, sizes: &[(&str, usize)]) -> Result<()> {
+    match sizes.iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
+        None => Ok(()),
+        Some((name, size)) => {
+            let message = format!("{name} must be in 1 ..= {MAX_SIZE}, got {size}");
+            Err(Error::argument(kind, message))
+        }
+    }
+}
+
+/// He's normal initialisation by the outputs, for convolutions before ReLU.
+pub(crate) fn he_fan_out() -> Init {
+    Init::kaiming(Nonlinearity::ReLU, FanMode::FanOut, Distribution::Normal)
+}
+
+/// N(std²).
+pub(crate) fn normal(std: f64) -> Init {
+    Init::Normal { mean: 0.0, std }
+}
+
+/// N(std²) cut at ±2, PyTorch's `trunc_normal_`.
+pub(crate) fn truncated_normal(std: f64) -> Init {
+    Init::TruncatedNormal { mean: 0.0, std, low: -2.0, high: 2.0 }
+}
+
+/// The nearest multiple of `divisor`, raised where it is more than a tenth
+/// smaller than `value`; torchvision's `_make_divisible`.
+pub(crate) fn make_divisible(value: f64, divisor: usize) -> usize {
+    let rounded = ((value + divisor as f64 / 2.0) as usize / divisor * divisor).max(divisor);
+    if (rounded as f64) < 0.9 * value { rounded + divisor } else { rounded }
+}

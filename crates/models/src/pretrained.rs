@@ -1,0 +1,236 @@
+//! Networks that others trained: settings and weights from a folder in the layout of
+//! Hugging Face, and from files with torchvision's names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use dendra_autograd::{Entry, Parameters, Path as StatePath, StateDict};
+use dendra_nn::StateFile;
+use dendra_tensor::{Error, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A network that a folder with `config.json` and weights describes.
+pub trait Pretrained: Parameters + Sized {
+    /// What `config.json` holds of it.
+    type Config: DeserializeOwned;
+
+    /// The values of `model_type` in `config.json` that it takes.
+    const MODEL_TYPES: &'static [&'static str];
+
+    /// The part of the names of the body, which files with another head than this
+    /// network's, or without one, may lack or have.
+    const BASE: &'static str;
+
+    /// Names of parameters that are tied to others, where the network does not have
+    /// them itself.
+    const TIED: &'static [&'static str];
+
+    /// The network without values.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is invalid.
+    fn blank(config: &Self::Config) -> Result<Self>;
+
+    /// Reads the network from a folder with `config.json` and `model.safetensors`, or
+    /// several files that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, is of another kind of network, or has other
+    /// names or shapes than the network, all of which the error lists.
+    fn from_pretrained(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let path = folder.join("config.json");
+        let config = read_config(&path, Self::MODEL_TYPES)?;
+        let config = Self::Config::deserialize(config)
+            .map_err(|error| Error::file(&path, error.to_string()))?;
+        let mut model = Self::blank(&config).map_err(|error| error.within(shown(&path)))?;
+        let state = body_names::<Self>(&model, renamed(read_weights(folder)?)?)?;
+        model.load_state_dict(&state).map_err(|error| error.within(shown(folder)))?;
+        model.name_parameters();
+        Ok(model)
+    }
+}
+
+/// The settings of a network with a classifier, whose `config.json` names the
+/// classes.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Labels<C> {
+    /// The settings of the body.
+    #[serde(flatten)]
+    pub model: C,
+    /// The name of each class by its number.
+    #[serde(default)]
+    id2label: BTreeMap<String, String>,
+    #[serde(default)]
+    num_labels: Option<usize>,
+}
+
+impl<C> Labels<C> {
+    /// The number of classes; 2 where the file names none, as in transformers.
+    pub fn num_labels(&self) -> usize {
+        match self.id2label.len() {
+            0 => self.num_labels.unwrap_or(2),
+            count => count,
+        }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The largest file of settings or names of files that is read.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// A text file of JSON.
+fn read_json(path: &Path) -> Result<Value> {
+    let about = fs::metadata(path).map_err(|error| Error::io(path, error))?;
+    if about.len() > MAX_TEXT {
+        return Err(Error::file(path, format!("expected at most {MAX_TEXT} bytes of JSON")));
+    }
+    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    serde_json::from_str(&text).map_err(|error| Error::file(path, error.to_string()))
+}
+
+/// `config.json` of one of these kinds of networks.
+fn read_config(path: &Path, kinds: &[&str]) -> Result<Value> {
+    let mut config = read_json(path)?;
+    if let Some(kind) = config.get("model_type").and_then(Value::as_str)
+        && !kinds.contains(&kind)
+    {
+        let message = format!("expected the model_type {}, got {kind:?}", kinds.join(" or "));
+        return Err(Error::file(path, message));
+    }
+    // Older files name the kind of stretched positions so.
+    if let Some(Value::Object(scaling)) = config.get_mut("rope_scaling")
+        && let Some(kind) = scaling.get("type").cloned()
+    {
+        scaling.entry("rope_type").or_insert(kind);
+    }
+    Ok(config)
+}
+
+/// The tensors of `model.safetensors`, or of the files that its index names.
+fn read_weights(folder: &Path) -> Result<StateDict> {
+    let whole = folder.join("model.safetensors");
+    let index = folder.join("model.safetensors.index.json");
+    if whole.exists() || !index.exists() {
+        return Ok(StateFile::read(whole)?.state);
+    }
+    let wrong = |message: &str| Error::file(&index, message);
+    let content = read_json(&index)?;
+    let map = content.get("weight_map").and_then(Value::as_object);
+    let map = map.ok_or_else(|| wrong("expected an object weight_map"))?;
+    let files: Option<BTreeSet<&str>> = map.values().map(Value::as_str).collect();
+    let files = files.ok_or_else(|| wrong("expected names of files in weight_map"))?;
+    let mut state = StateDict::new();
+    for file in files {
+        // A name with a folder could lead anywhere.
+        if Path::new(file).file_name() != Some(file.as_ref()) {
+            return Err(wrong(&format!(
+                "expected the name of a file in this folder, got {file:?}"
+            )));
+        }
+        for (name, tensor) in StateFile::read(folder.join(file))?.state.iter() {
+            state.insert(name, tensor.clone());
+        }
+    }
+    Ok(state)
+}
+
+/// State that follows from the settings of a network, which other libraries store.
+const DERIVED: [&str; 8] = [
+    ".relative_position_index",
+    ".relative_coords_table",
+    "embeddings.position_ids",
+    "embeddings.token_type_ids",
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".rotary_emb.inv_freq",
+    "crossattention.bias",
+];
+
+/// The state without what is derived, and with the names of today for those of old
+/// files.
+fn renamed(state: StateDict) -> Result<StateDict> {
+    state.renamed(&|name| {
+        if DERIVED.iter().any(|derived| name.ends_with(derived)) {
+            return None;
+        }
+        let name = match name.rsplit_once('.') {
+            // BERT's first files came from TensorFlow.
+            Some((layer, "gamma")) if layer.ends_with("LayerNorm") => format!("{layer}.weight"),
+            Some((layer, "beta")) if layer.ends_with("LayerNorm") => format!("{layer}.bias"),
+            _ => name.to_owned(),
+        };
+        // The first files of DenseNet and ViT in torchvision.
+        let mut name = name;
+        for (old, new) in [
+            (".norm.1.", ".norm1."),
+            (".norm.2.", ".norm2."),
+            (".conv.1.", ".conv1."),
+            (".conv.2.", ".conv2."),
+        ] {
+            if name.contains(".denselayer") {
+                name = name.replace(old, new);
+            }
+        }
+        if name.contains(".encoder_layer_") {
+            name = name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3.");
+        }
+        Some(name)
+    })
+}
+
+/// Loads the state of a torchvision network, such as
+/// `safetensors.torch.save_file(model.state_dict(), path)` writes it. Buffers that
+/// follow from the settings are left out, and names of old files are brought up to
+/// date.
+///
+/// # Errors
+///
+/// When names or shapes differ from the model's: the error lists all of them, and
+/// the model stays as it was.
+pub fn load_state(model: &mut dyn Parameters, state: StateDict) -> Result<()> {
+    model.load_state_dict(&renamed(state)?)
+}
+
+/// The names of the state of a model.
+fn names(model: &dyn Parameters) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    model.visit(&mut StatePath::default(), &mut |path, entry| {
+        if !matches!(entry, Entry::Counter(_)) {
+            names.insert(path.as_str().to_owned());
+        }
+    });
+    names
+}
+
+/// The state with the names that the network has for its body, without tied
+/// parameters, and without the heads of other networks.
+fn body_names<M: Pretrained>(model: &M, state: StateDict) -> Result<StateDict> {
+    let own = names(model);
+    let prefix = format!("{}.", M::BASE);
+    let is_of_body = |name: &str| name.starts_with(&prefix);
+    let wanted = own.iter().any(|name| is_of_body(name));
+    let given = state.iter().any(|(name, _)| is_of_body(name));
+    let is_tied = |name: &str| M::TIED.contains(&name) && !own.contains(name);
+    let state = state.renamed(&|name| match (wanted, given) {
+        _ if is_tied(name) => None,
+        // A body without head gets the name of the body.
+        (true, false) if !own.contains(name) => Some(format!("{prefix}{name}")),
+        (false, true) => name.strip_prefix(&prefix).map(str::to_owned),
+        _ => Some(name.to_owned()),
+    })?;
+    // What another task needs of the body, such as a pooler.
+    let unused = |name: &str| {
+        let name = name.strip_prefix(&prefix).unwrap_or(name);
+        name.starts_with("pooler.") && !own.iter().any(|own| own.contains("pooler."))
+    };
+    state.renamed(&|name| (!unused(name)).then(|| name.to_owned()))
+}

@@ -1,0 +1,102 @@
+//! Rotary positions as Llama has them.
+
+use dendra_autograd::Var;
+use dendra_tensor::{Error, Ops, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// How the frequencies of rotary positions are stretched for longer texts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rope_type", rename_all = "lowercase")]
+pub enum RopeScaling {
+    /// They are not.
+    Default,
+    /// All of them by the same factor.
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// The low ones by a factor, the high ones not, and those in between in part
+    /// (Llama 3.1).
+    Llama3 {
+        /// The factor of the low ones.
+        factor: f64,
+        /// A wave longer than the original length divided by this is low.
+        low_freq_factor: f64,
+        /// A wave shorter than the original length divided by this is high.
+        high_freq_factor: f64,
+        /// The length of the texts of the first training.
+        original_max_position_embeddings: f64,
+    },
+}
+
+/// The angle from one position to the next, for each pair of elements.
+#[derive(Clone, Debug)]
+pub(super) struct Frequencies(Vec<f32>);
+
+/// The turns of some positions, `[…, L, width]`.
+#[derive(Clone, Debug)]
+pub(super) struct Turns {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Frequencies {
+    pub(super) fn new(width: usize, base: f64, scaling: &RopeScaling) -> Result<Self> {
+        if !width.is_multiple_of(2) || width == 0 || !(base > 1.0 && base.is_finite()) {
+            let message =
+                format!("expected heads of an even width and a base above 1, got {width}, {base}");
+            return Err(Error::argument("rotary positions", message));
+        }
+        let stretched = |frequency: f64| match *scaling {
+            RopeScaling::Default => frequency,
+            RopeScaling::Linear { factor } => frequency / factor,
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
+                let waves = original_max_position_embeddings * frequency / std::f64::consts::TAU;
+                if waves < low_freq_factor {
+                    frequency / factor
+                } else if waves > high_freq_factor {
+                    frequency
+                } else {
+                    let kept = (waves - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    (1.0 - kept) * frequency / factor + kept * frequency
+                }
+            }
+        };
+        let frequency = |i: usize| base.powf(-2.0 * i as f64 / width as f64);
+        Ok(Self((0..width / 2).map(|i| stretched(frequency(i)) as f32).collect()))
+    }
+
+    /// The turns of these positions, `[L]` or `[N, L]`. Angles are computed in single
+    /// precision, as in the original.
+    pub(super) fn turns(&self, positions: &Tensor<i64>) -> Result<Turns> {
+        let (half, width) = (self.0.len(), 2 * self.0.len());
+        let numbers = positions.to_vec();
+        let angle = |index: usize| numbers[index / width] as f32 * self.0[index % half];
+        // The heads stand between the samples and their positions.
+        let shape = match positions.shape()[..] {
+            [samples, length] => vec![samples, 1, length, width],
+            _ => vec![numbers.len(), width],
+        };
+        Ok(Turns {
+            cos: Tensor::from_fn(shape.clone(), |index| angle(index).cos()),
+            sin: Tensor::from_fn(shape, |index| angle(index).sin()),
+        })
+    }
+}
+
+impl Turns {
+    /// The elements i and i + width/2 of queries or keys, `[N, heads, L, width]`,
+    /// turned as a pair.
+    pub(super) fn turn(&self, x: &Var) -> Result<Var> {
+        let half = x.shape()[3] / 2;
+        let [low, high] = [x.narrow(-1, 0, half)?, x.narrow(-1, half, half)?];
+        let across = Var::cat(&[&high.neg(), &low], -1)?;
+        let [cos, sin] = [&self.cos, &self.sin].map(|table| Var::new(table.clone()));
+        x.mul(&cos)?.add(&across.mul(&sin)?)
+    }
+}

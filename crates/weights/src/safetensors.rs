@@ -1,0 +1,35 @@
+//! safetensors files.
+
+use std::collections::BTreeMap;
+
+use dendra_nn::{CHECKPOINT_KEY, StoredTensors};
+use dendra_tensor::{Result, Shape};
+use serde_json::Value;
+
+use crate::open::Contents;
+use crate::source::Source;
+use crate::values::Plain;
+use crate::weights::{Format, Weight, spelled};
+
+/// Whether a file begins as a safetensors file: the length of a JSON object,
+/// and its first byte.
+pub(crate) fn begins(head: &[u8]) -> bool {
+    matches!(head, [_, _, _, _, _, 0, 0, 0, b'{', ..])
+}
+
+pub(crate) fn read(source: &Source) -> Result<Contents> {
+    let StoredTensors { tensors, metadata } =
+        StoredTensors::read(&mut source.reader(), source.length(), source.path())?;
+    // Of a checkpoint of a training run, the tensors of the model.
+    let prefix = if metadata.contains_key(CHECKPOINT_KEY) { "model." } else { "" };
+    let mut weights = Vec::new();
+    for stored in &tensors {
+        let Some(name) = stored.name.strip_prefix(prefix) else { continue };
+        let shape = Shape::from(stored.shape.clone());
+        let values = Plain::new(source, stored.bytes.start, stored.dtype, shape.clone())?;
+        weights.push(Weight::new(name, shape, spelled(stored.dtype), values));
+    }
+    let metadata: BTreeMap<String, Value> =
+        metadata.into_iter().map(|(key, text)| (key, Value::String(text))).collect();
+    Ok(Contents { format: Format::Safetensors, weights, metadata })
+}
