@@ -112,7 +112,7 @@ fn elements(proto: &Proto<'_>, source: &Source<'_>) -> Result<TypedTensor> {
             fits(proto.doubles.len(), count)?;
             Ok(Tensor::from_vec(proto.doubles.clone(), shape)?.into())
         }
-        Kind::Single(Some(_)) | Kind::Whole(..4, _) | Kind::Whole(4, _) if element.bits() <= 16 => {
+        Kind::Single(Some(_)) | Kind::Whole(..=4, _) => {
             // Each integer holds the bits of one element or of one byte.
             let wide = element.bits() == 16;
             let bytes: Vec<u8> = if wide {

@@ -55,15 +55,13 @@ pub(crate) enum Kind {
 }
 
 /// A float of few bits.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Narrow {
     exponent: i32,
     mantissa: i32,
     bias: i32,
     specials: Specials,
 }
-
-impl Eq for Narrow {}
 
 /// Which codes are not numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! Pooling, and the windows that pooling and convolutions share.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Error, Float, Ops, PoolOptions, Result, Shape, Tensor};
+use dendra_tensor::{Error, Float, Ops, PadMode, PoolOptions, Result, Shape, Tensor};
 
+use super::arithmetic::mul_two;
 use super::conv::setting;
 use super::indexing::keys;
 use super::shape::{check_size, mapped, zero};
@@ -183,18 +184,38 @@ macro_rules! fast {
     }};
 }
 
-/// Whether [`Ops`] has the windows.
-fn is_plain(call: &Call<'_>, window: &Window) -> bool {
+/// The input and windows without padding, which is added to the input as
+/// elements of a value; `None` where [`Ops`] has the padding.
+fn padded(
+    call: &Call<'_>,
+    x: &TypedTensor,
+    window: &Window,
+    value: f64,
+) -> Result<Option<(TypedTensor, Window)>> {
     let half = window.before.iter().zip(&window.kernel).all(|(&pad, &size)| pad <= size / 2);
-    !call.flag("ceil_mode") && window.before == window.after && half && window.kernel.len() <= 3
+    if !call.flag("ceil_mode") && window.before == window.after && half {
+        return Ok(None);
+    }
+    let axes = window.kernel.len();
+    let sides = (0..axes).rev().map(|i| {
+        let reach = window.kernel[i].saturating_sub(1) * window.dilation[i] + 1;
+        let needed = window.output[i].saturating_sub(1) * window.stride[i] + reach;
+        let before = window.before[i] as isize;
+        [before, needed as isize - x.shape()[i + 2] as isize - before]
+    });
+    let sides: Vec<[isize; 2]> = sides.collect();
+    let x = float!(x, x => x.pad(&sides, PadMode::Constant(value))?)?;
+    Ok(Some((x, Window { before: vec![0; axes], after: vec![0; axes], ..window.clone() })))
 }
 
 fn max_pool(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let window = window(call, x.shape(), None)?;
     let shape = pooled(x.shape(), &window)?;
-    if !call.wants(1) && x.element().is_float() && is_plain(call, &window) {
-        return Ok(vec![fast!(x, &window, max_pool1d max_pool2d max_pool3d)?.into()]);
+    if !call.wants(1) && x.element().is_float() && window.kernel.len() <= 3 {
+        let padded = padded(call, x, &window, f64::NEG_INFINITY)?;
+        let (x, window) = padded.as_ref().map_or((x, &window), |(x, window)| (x, window));
+        return Ok(vec![fast!(x, window, max_pool1d max_pool2d max_pool3d)?.into()]);
     }
     let input = &x.shape()[2..];
     let (size, windows): (usize, usize) = (input.iter().product(), window.output.iter().product());
@@ -227,10 +248,25 @@ fn average_pool(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let window = window(call, x.shape(), None)?;
     let with_padding = call.flag("count_include_pad");
-    if is_plain(call, &window) && window.dilation.iter().all(|&step| step == 1) {
-        return fast!(x, &window, avg_pool1d avg_pool2d avg_pool3d, with_padding);
-    }
     let input = &x.shape()[2..];
+    if window.kernel.len() <= 3 && window.dilation.iter().all(|&step| step == 1) {
+        let Some((padded, whole)) = padded(call, x, &window, 0.0)? else {
+            return fast!(x, &window, avg_pool1d avg_pool2d avg_pool3d, with_padding);
+        };
+        // The means over all taps, with the number of those that count.
+        let means = fast!(&padded, &whole, avg_pool1d avg_pool2d avg_pool3d, true)?;
+        let taps: usize = window.kernel.iter().product();
+        let factor = |index: usize| {
+            let count = match with_padding {
+                true => window.covered(input, index),
+                false => window.taps(input, index).flatten().count(),
+            };
+            taps as f64 / count as f64
+        };
+        let shape: Shape = [1, 1].iter().chain(&window.output).copied().collect();
+        let factors = TypedTensor::real(x.element(), Tensor::from_fn(shape, factor));
+        return mul_two(&means, &factors);
+    }
     fold(x, &window, &|index, values| {
         let sum: f64 = values.iter().sum();
         let count = if with_padding { window.covered(input, index) } else { values.len() };

@@ -63,13 +63,11 @@ fn quantize(call: &Call<'_>) -> Result<TypedTensor> {
     };
     let shape = x.shape();
     let precision = if precision.is_float() { precision } else { ElementType::F32 };
-    let quotient = x.reals()?.contiguous().div(&spread(call, scale, shape)?)?;
+    let quotient = x.reals()?.div(&spread(call, scale, shape)?)?;
     let quotient = rounded(precision, quotient)?;
     if to.is_float() {
         let saturate = call.int("saturate", 1) != 0;
-        let element = if quotient.is_finite() { ElementType::F64 } else { precision };
-        let quotient = TypedTensor::real(element, quotient);
-        return convert(&quotient, to, saturate);
+        return convert(&quotient.into(), to, saturate);
     }
     let mut y = quotient.round();
     if let Some(zero) = zero {
