@@ -6,7 +6,7 @@
 //! `check`.
 //!
 //! `conformance onnx` runs the tests that the Python package `onnx` carries, with Dendra and with
-//! ONNX Runtime.
+//! ONNX Runtime, and compares the models that Dendra exports with ONNX Runtime.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,12 +78,18 @@ fn onnx(root: &Path, only: Option<&str>) -> Result {
         .ok_or("no Python with onnx found; DENDRA_PEER_PYTHON may point to one")?;
     println!("onnx {version}");
     let runner = runner(root, "conformance-onnx")?;
-    let mut command = Command::new(python);
+    let mut command = Command::new(&python);
     command.current_dir(root).env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(script).arg("compare").arg("--runner").arg(runner);
     match only {
         Some(only) => command.args(["--only", only]),
         None => command.arg("--page").arg(root.join("docs/conformance-onnx.md")),
     };
-    process::run(&mut command)
+    process::run(&mut command)?;
+    if only.is_some() {
+        return Ok(());
+    }
+    let mut exports = Command::new(python);
+    exports.current_dir(root).env("PYTHONDONTWRITEBYTECODE", "1");
+    process::run(exports.arg(root.join("crates/onnx/tests/check_exports.py")))
 }

@@ -1,5 +1,7 @@
 //! Running a plan, and one call of an operator as its function sees it.
 
+use std::time::Instant;
+
 use dendra_autograd::{Param, Var};
 use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
 
@@ -32,6 +34,16 @@ pub(crate) fn run(
     running: &Running<'_>,
     given: impl IntoIterator<Item = (usize, Value)>,
 ) -> Result<Vec<Value>> {
+    run_watched(plan, running, given, &mut |_, _| {})
+}
+
+/// As [`run`]; `watch` gets each step with the seconds that it took.
+pub(crate) fn run_watched(
+    plan: &Plan,
+    running: &Running<'_>,
+    given: impl IntoIterator<Item = (usize, Value)>,
+    watch: &mut dyn FnMut(&Step, f64),
+) -> Result<Vec<Value>> {
     let mut values: Vec<Option<Value>> = vec![None; plan.slots];
     for (slot, value) in &plan.constants {
         values[*slot] = Some(value.clone());
@@ -45,7 +57,9 @@ pub(crate) fn run(
     for step in &plan.steps {
         let within = |error: Error| error.within(format!("{} {:?}", step.operator, step.name));
         let inputs = step.inputs.iter().map(|slot| slot.and_then(|slot| values[slot].clone()));
+        let start = Instant::now();
         let outputs = call(step, inputs.collect(), running, &values).map_err(within)?;
+        watch(step, start.elapsed().as_secs_f64());
         for (slot, value) in step.outputs.iter().zip(outputs) {
             if let Some(slot) = slot {
                 values[*slot] = Some(value);

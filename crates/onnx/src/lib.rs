@@ -1,4 +1,4 @@
-//! Reading, running and training ONNX models.
+//! Reading, running, training and writing ONNX models.
 //!
 //! [`Model::load`] reads a file, checks it and names every operator that is not
 //! supported. [`Model::run`] takes inputs by name. The float initializers of a
@@ -19,6 +19,8 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 //!
+//! [`export`] writes a model of Dendra as a file.
+//!
 //! Few storage classes hold all element types: floats of 32 and fewer bits are
 //! computed in 32 bits and rounded to their type after each operation, integers
 //! in 64 bits and wrapped.
@@ -27,6 +29,7 @@ mod build;
 mod call;
 mod data;
 mod element;
+mod export;
 mod fold;
 mod model;
 mod ops;
@@ -38,6 +41,7 @@ mod wire;
 
 pub use dendra_tensor::{Error, Result};
 pub use element::ElementType;
+pub use export::{Export, export};
 pub use model::{Model, Outputs};
 pub use proto::{Dimension, Type, ValueInfo};
 pub use tensor::TypedTensor;

@@ -11,9 +11,9 @@ use dendra_nn::Module;
 use dendra_tensor::{Error, Result, Tensor};
 
 use crate::build::build;
-use crate::call::{Running, run};
+use crate::call::{Running, run_watched};
 use crate::data::Source;
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::proto::{self, Dimension, Type, ValueInfo};
 use crate::tensor::TypedTensor;
 use crate::value::Value;
@@ -206,7 +206,24 @@ impl Model {
         inputs: impl IntoIterator<Item = (&'a str, V)>,
     ) -> Result<Outputs> {
         let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
-        self.run_values(inputs, None)
+        self.run_values(inputs, None, &mut |_, _| {})
+    }
+
+    /// As [`run`](Self::run); `watch` gets each operator of the model's graph
+    /// with the name of its node and the seconds that it took.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`run`](Self::run).
+    pub fn run_watched<'a, V: Into<Value>>(
+        &self,
+        inputs: impl IntoIterator<Item = (&'a str, V)>,
+        watch: &mut dyn FnMut(&str, &str, f64),
+    ) -> Result<Outputs> {
+        let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
+        self.run_values(inputs, None, &mut |step, seconds| {
+            watch(&step.operator, &step.name, seconds);
+        })
     }
 
     /// Runs the model on a tape, which records the operators that have a
@@ -222,11 +239,17 @@ impl Model {
         tape: &Tape,
     ) -> Result<Outputs> {
         let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
-        self.run_values(inputs, Some(tape.input(Tensor::scalar(0.0))))
+        let anchor = tape.input(Tensor::scalar(0.0));
+        self.run_values(inputs, Some(anchor), &mut |_, _| {})
     }
 
     /// Runs the model; parameters join the tape of the anchor.
-    fn run_values(&self, given: Vec<(&str, Value)>, anchor: Option<Var<f32>>) -> Result<Outputs> {
+    fn run_values(
+        &self,
+        given: Vec<(&str, Value)>,
+        anchor: Option<Var<f32>>,
+        watch: &mut dyn FnMut(&Step, f64),
+    ) -> Result<Outputs> {
         let mut slots = Vec::with_capacity(given.len());
         for (name, value) in given {
             let Some(index) = self.inputs.iter().position(|input| input.name == name) else {
@@ -249,7 +272,7 @@ impl Model {
             }
         }
         let running = Running { anchor, parameters: &self.parameters };
-        let mut values = run(&self.plan, &running, slots)?;
+        let mut values = run_watched(&self.plan, &running, slots, watch)?;
         if let Some(head) = &self.head {
             values[0] = head.forward(values[0].tensor()?.f32()?)?.into();
         }
@@ -334,7 +357,8 @@ impl Module for Model {
             let message = format!("expected a model of one input, this one has {}", names.len());
             return Err(Error::argument("onnx::Model::forward", message));
         };
-        let outputs = self.run_values(vec![(name, x.clone().into())], Some(x.clone()))?;
+        let outputs =
+            self.run_values(vec![(name, x.clone().into())], Some(x.clone()), &mut |_, _| {})?;
         match outputs.values.into_iter().next() {
             Some(Value::Tensor(y)) => Ok(y.f32()?.clone()),
             _ => Err(Error::argument("onnx::Model::forward", "the first output is no tensor")),

@@ -23,6 +23,7 @@ macro_rules! row {
     ($family:literal, $operation:ty, $name:ident, $($doc:literal)*) => {
         Row {
             name: stringify!($name),
+            traced: <$operation as super::Op<f64>>::NAME,
             family: $family,
             documentation: concat!($($doc, "\n"),*),
             operation: std::any::type_name::<$operation>(),
@@ -460,6 +461,8 @@ fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
 pub struct Row {
     /// The method.
     pub name: &'static str,
+    /// The name in errors and traces, [`Op::NAME`].
+    pub traced: &'static str,
     /// The trait that has the method: `"Ops"` or an extension of it.
     pub family: &'static str,
     /// The method's documentation.

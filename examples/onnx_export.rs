@@ -1,0 +1,30 @@
+//! Writes a network that Dendra saved as an ONNX file, for other runtimes.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use dendra::onnx::Export;
+use dendra::prelude::*;
+
+/// Writes a saved network as an ONNX file
+#[derive(Parser)]
+struct Arguments {
+    /// The network, as mnist_cnn saves it
+    #[arg(default_value = "mnist_cnn.safetensors")]
+    network: PathBuf,
+    /// The ONNX file; by default named after the network
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let network: Sequential = Sequential::load(&arguments.network)?;
+    let shape: Shape = [1].into_iter().chain(network.input_shape().iter().copied()).collect();
+    // Zeros and ones are valid numbers and valid ids.
+    let example = Tensor::from_fn(shape, |index| (index % 2) as f32);
+    let path = arguments.to.unwrap_or_else(|| arguments.network.with_extension("onnx"));
+    Export::of(&network, &example)?.save(&path)?;
+    println!("saved {}: a batch of any size of {}", path.display(), network.input_shape());
+    Ok(())
+}
