@@ -68,7 +68,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// None today.
+    /// When two tensors have the same name, which those of a file never do.
     pub fn without_ties(&self) -> Result<Self> {
         let mut seen = HashSet::new();
         let mut weights = Vec::new();
