@@ -15,6 +15,8 @@ pub use dendra_nn as nn;
 pub use dendra_onnx as onnx;
 #[cfg(feature = "optim")]
 pub use dendra_optim as optim;
+#[cfg(feature = "privacy")]
+pub use dendra_privacy as privacy;
 pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]
