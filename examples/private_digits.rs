@@ -26,13 +26,12 @@ struct More {
 }
 
 fn main() -> Result<()> {
-    let options = options::Options::<More>::read(
+    let options = options::Options::<More>::with_defaults(
         "Trains a 784-64-10 network on MNIST with differential privacy",
-        "10",
-        "0.5",
+        &[("epochs", "20"), ("learning_rate", "0.5"), ("batch_size", "256")],
     );
     let mnist = options.more.digits.load()?;
-    let mut model = Sequential::input([28, 28])
+    let mut model = Sequential::input([1, 28, 28])
         .flatten()
         .dense(64)
         .tanh()

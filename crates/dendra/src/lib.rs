@@ -42,6 +42,9 @@ mod pages {
     #[cfg(feature = "models")]
     #[doc = include_str!("../../../docs/models.md")]
     struct Models;
+    #[cfg(all(feature = "privacy", feature = "train", feature = "download"))]
+    #[doc = include_str!("../../../docs/privacy.md")]
+    struct Privacy;
     #[cfg(feature = "weights")]
     #[doc = include_str!("../../../docs/weights.md")]
     struct Weights;

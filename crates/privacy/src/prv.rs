@@ -192,7 +192,7 @@ impl Loss<'_> {
     /// The released value at which a sample that is removed causes this loss.
     fn released(&self, loss: f64) -> f64 {
         let Mechanism { noise_multiplier, sample_rate, .. } = *self.mechanism;
-        let ratio = (loss.exp() + sample_rate - 1.0) / sample_rate;
+        let ratio = (loss.exp_m1() + sample_rate) / sample_rate;
         if ratio <= 0.0 {
             return f64::NEG_INFINITY;
         }
@@ -204,9 +204,9 @@ impl Loss<'_> {
         let Mechanism { noise_multiplier, sample_rate, .. } = *self.mechanism;
         let ratio = (released - 0.5) / (noise_multiplier * noise_multiplier);
         // ln(1 − q + q·e^ratio), also where the exponential overflows.
-        match ratio > 0.0 {
-            true => ratio + ((1.0 - sample_rate) * (-ratio).exp_m1()).ln_1p(),
-            false => (sample_rate * ratio.exp_m1()).ln_1p(),
+        match ratio < 700.0 {
+            true => (sample_rate * ratio.exp_m1()).ln_1p(),
+            false => ratio + sample_rate.ln(),
         }
     }
 

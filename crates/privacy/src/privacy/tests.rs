@@ -259,3 +259,31 @@ fn impossible_settings_are_refused() {
     }
     assert!(private(plan()).resume(Ledger::new(), f64::NAN).is_err());
 }
+
+#[test]
+fn a_private_network_learns() {
+    let points = Tensor::from_fn([1000, 3], |i| ((i * 7919) % 1009) as f32 / 504.5 - 1.0);
+    let above = |point: &[f32]| if point[0] + point[1] > 0.3 * point[2] { 1.0 } else { -1.0 };
+    let signs: Vec<f32> = points.to_vec().chunks(3).map(above).collect();
+    let signs = Tensor::from_vec(signs, [1000, 1]).unwrap();
+    let mut model = Linear::new(3, 1).init(&mut Rng::seed(1)).unwrap();
+    let plan = Plan { samples: 1000, sample_rate: 0.1, noise_multiplier: 2.0, max_norm: 1.0 };
+    let mut privacy = private(plan);
+    let mut optimizer = SGD::new(2.0);
+    for _ in 0..40 {
+        let mut step = privacy.step(&model).unwrap();
+        for part in step.parts(64) {
+            let x = optimizer.tape(0).input(points.index_select(0, &part).unwrap());
+            let y = Var::new(signs.index_select(0, &part).unwrap());
+            // The logistic loss: −ln σ(y·f(x)).
+            let scores = model.forward(&x).unwrap().mul(&y).unwrap().flatten(0, -1).unwrap();
+            step.add(&scores.log_sigmoid().neg()).unwrap();
+        }
+        let gradients = step.finish().unwrap();
+        optimizer.step(&mut model, &gradients).unwrap();
+    }
+    let scores = model.forward(&Var::new(points)).unwrap().value().mul(&signs).unwrap();
+    let right = scores.to_vec().iter().filter(|score| **score > 0.0).count();
+    assert!(right > 940, "{right} of 1000");
+    assert!(privacy.epsilon(Accountant::Renyi, 1e-4).unwrap() < 3.0);
+}
