@@ -121,8 +121,11 @@ impl Grid {
                 let (all, scaled) = tails[*index];
                 all - (self.loss(*index) + shift).exp() * scaled <= delta
             };
-            let found = (0..self.points).find(exceeds).map(|index| tails[index]);
-            found.map_or(f64::INFINITY, |(all, scaled)| ((all - delta) / scaled).ln().max(0.0))
+            let Some(index) = (0..self.points).find(exceeds) else { return f64::INFINITY };
+            let (all, scaled) = tails[index];
+            let found = ((all - delta) / scaled).ln();
+            // Rounding can only matter where next to nothing is left of the distribution.
+            if found.is_finite() { found.max(0.0) } else { (self.loss(index) + shift).max(0.0) }
         };
         Bounds {
             lower: (epsilon(delta + error) - EPSILON_ERROR).max(0.0),
