@@ -19,7 +19,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The number of steps that both networks get
-    #[arg(long, value_name = "N", default_value = "40")]
+    #[arg(long, value_name = "N", default_value = "20")]
     steps: u64,
 }
 
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
         Some(weights) => (ResNet::resnet18(), weights),
         None => {
             println!("training a network on the digits 0 to 4 …");
-            train_on_five(FIVE_DIGITS, 6)?;
+            train_on_five(FIVE_DIGITS, 3)?;
             (small().num_classes(5), FIVE_DIGITS.into())
         }
     };
