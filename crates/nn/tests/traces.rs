@@ -7,11 +7,8 @@ mod of_examples;
 
 use dendra_nn::autograd::{AnyTensor, Parameters, Tape, Var};
 use dendra_nn::layers::*;
-use dendra_nn::tensor::{AttentionMask, InterpolateMode, Ops, Result, Rng, Shape, Tensor, Tensors};
-use dendra_nn::{
-    LayerSettings, Model, Module, NodeKind, Parallel, Residual, Sequential, SequentialBuilder,
-    Trace,
-};
+use dendra_nn::tensor::{AttentionMask, Ops, Result, Rng, Shape, Tensor, Tensors};
+use dendra_nn::{LayerSettings, Model, Module, NodeKind, Residual, Sequential, Trace};
 
 use networks::{networks, networks_of_ids};
 

@@ -19,7 +19,7 @@ const MOST_CALLS: usize = 32;
 /// The most steps of a model, its functions expanded: this many, and more for
 /// each node of the file. Few functions that call each other could otherwise
 /// make a model of any size.
-const MOST_STEPS: usize = 8192;
+const MOST_STEPS: usize = 2048;
 const STEPS_PER_NODE: usize = 64;
 
 /// The most operators that an error names: more than any network uses.

@@ -169,7 +169,7 @@ pub fn compare_runs(folder: impl AsRef<Path>) -> Result<RunComparison> {
     if runs.is_empty() {
         return Err(Error::file(
             folder,
-            "expected subfolders with runs, found none; the callback `RunFolder` writes them",
+            "there is no run in it: train with the callback `RunFolder` to write one",
         ));
     }
     let rank = |run: &RecordedRun| {

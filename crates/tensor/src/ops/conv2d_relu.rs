@@ -137,7 +137,7 @@ impl Conv2dRelu {
 }
 
 impl<T: Float> Op<T> for Conv2dRelu {
-    /// For each window, the index of its largest element, or [`STOPPED`], as
+    /// For each window, the index of its largest element, or `STOPPED`, as
     /// one byte. This replaces reading the output again.
     type Saved = Tensor<u8>;
     const NAME: &'static str = "conv2d_relu";

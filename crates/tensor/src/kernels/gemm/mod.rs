@@ -1,7 +1,7 @@
 //! General matrix products over any strides: C = A·B, to which C itself or a
 //! row may be added.
 //!
-//! On x86 CPUs with AVX-512, or AVX2 and FMA, the micro-kernels in [`x86`] do
+//! On x86 CPUs with AVX-512, or AVX2 and FMA, the micro-kernels in `x86` do
 //! the inner work; elsewhere `matrixmultiply` does. Narrow products of operands
 //! that are contiguous along k are computed as dot products on every CPU. A
 //! product is split into blocks of C, never along k by the number of threads,
