@@ -58,16 +58,24 @@ impl Digits {
 impl<More: Args> Options<More> {
     /// Reads the command line of a program with the description `about` and
     /// these defaults for epochs and learning rate.
+    #[allow(dead_code, reason = "some examples have other defaults")]
     pub(crate) fn read(
         about: &'static str,
         epochs: &'static str,
         learning_rate: &'static str,
     ) -> Self {
-        let command = Self::command()
-            .about(about)
-            .mut_arg("epochs", |argument| argument.required(false).default_value(epochs))
-            .mut_arg("learning_rate", |argument| {
-                argument.required(false).default_value(learning_rate)
+        Self::with_defaults(about, &[("epochs", epochs), ("learning_rate", learning_rate)])
+    }
+
+    /// Reads the command line of a program with the description `about` and
+    /// these defaults of options.
+    pub(crate) fn with_defaults(
+        about: &'static str,
+        defaults: &[(&'static str, &'static str)],
+    ) -> Self {
+        let command =
+            defaults.iter().fold(Self::command().about(about), |command, (name, value)| {
+                command.mut_arg(name, |argument| argument.required(false).default_value(*value))
             });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }

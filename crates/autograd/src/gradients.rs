@@ -102,6 +102,16 @@ impl<T: Float> Gradients<T> {
         Self { tape, loss, parameters, leaves, updates }
     }
 
+    /// Gradients that were computed elsewhere, such as those of a private
+    /// training, without updates of buffers.
+    pub fn from_values(
+        loss: T,
+        parameters: impl IntoIterator<Item = (ParamId, Tensor<T>)>,
+    ) -> Self {
+        let parameters = parameters.into_iter().collect();
+        Self::new(Tape::inference(), loss, parameters, Vec::new(), Vec::new())
+    }
+
     /// The loss of these gradients; after [`accumulate`](Self::accumulate) a
     /// sum.
     pub fn loss(&self) -> T {

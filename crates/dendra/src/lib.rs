@@ -15,6 +15,8 @@ pub use dendra_nn as nn;
 pub use dendra_onnx as onnx;
 #[cfg(feature = "optim")]
 pub use dendra_optim as optim;
+#[cfg(feature = "privacy")]
+pub use dendra_privacy as privacy;
 pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]
@@ -40,6 +42,9 @@ mod pages {
     #[cfg(feature = "models")]
     #[doc = include_str!("../../../docs/models.md")]
     struct Models;
+    #[cfg(all(feature = "privacy", feature = "train", feature = "download"))]
+    #[doc = include_str!("../../../docs/privacy.md")]
+    struct Privacy;
     #[cfg(feature = "weights")]
     #[doc = include_str!("../../../docs/weights.md")]
     struct Weights;

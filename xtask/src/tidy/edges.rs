@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("dendra-explain", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
+    ("dendra-privacy", &["dendra-tensor", "dendra-autograd"]),
     ("dendra-weights", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     ("dendra-onnx", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     (
@@ -48,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "dendra-explain",
             "dendra-weights",
             "dendra-onnx",
+            "dendra-privacy",
         ],
     ),
     ("dendra-bench", &["dendra"]),
