@@ -89,6 +89,22 @@ fn grouped(number: u64) -> String {
 }
 
 #[test]
+fn networks_are_made_by_their_names() {
+    let names: Vec<&str> = NETWORKS.iter().map(|&(_, name)| name).collect();
+    assert!(names.starts_with(list_models()), "{:?}", list_models());
+    for name in list_models() {
+        let model = get_model(name, 1000).unwrap();
+        assert_eq!(state(&*model), state(&*network(name).unwrap()), "{name}");
+        ImagePreprocessing::of(name).unwrap();
+    }
+    let classes = |name| state(&*get_model(name, 7).unwrap()).matches("[7]").count();
+    assert_eq!(["vgg11", "squeezenet1_0", "swin_v2_t"].map(classes), [1; 3]);
+    let error = get_model("resnet19", 10).err().unwrap().to_string();
+    assert!(error.contains("\"resnet19\", only resnet18, resnet34"), "{error}");
+    assert!(get_model("resnet18", 0).is_err());
+}
+
+#[test]
 fn the_table_of_the_documentation_is_that_of_the_originals() {
     let fixture = read(include_str!("../fixtures/published.json"));
     assert_eq!(NETWORKS.len(), fixture.len());
