@@ -123,7 +123,7 @@ impl<Y: Element, X: Element> Dataset for TensorDataset<Y, X> {
 /// use dendra_datasets::{Dataset, SampleDataset};
 /// use dendra_tensor::Tensor;
 ///
-/// Pairs of pictures, and whether both show the same object.
+/// // Pairs of pictures, and whether both show the same object.
 /// let pairs = (Tensor::<f32>::zeros([4, 1, 8, 8]), Tensor::<f32>::ones([4, 1, 8, 8]));
 /// let data = SampleDataset::new(pairs, Tensor::<f32>::zeros([4, 1]))?;
 /// let ((first, second), same) = data.batch(&[3, 1, 2])?;
