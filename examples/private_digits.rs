@@ -1,5 +1,5 @@
-//! Classifies handwritten digits, and tells almost nothing about any single
-//! picture that it learned from: differentially private training.
+//! Classifies handwritten digits, with a bound on what the network reveals about a
+//! single picture that it was trained on: differentially private training.
 
 use dendra::prelude::*;
 use dendra::privacy::{Accountant, Budget, Plan, Privacy};

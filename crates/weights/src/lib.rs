@@ -1,4 +1,4 @@
-//! Everybody's weights: one function opens what PyTorch, Keras, NumPy, Hugging
+//! Weights of other frameworks: one function opens what PyTorch, Keras, NumPy, Hugging
 //! Face and llama.cpp have written, and gives named tensors.
 //!
 //! ```
