@@ -14,7 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dendra-derive", &[]),
     ("dendra-autograd", &["dendra-tensor"]),
     ("dendra-nn", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
-    ("dendra-models", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
+    (
+        "dendra-models",
+        &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn", "dendra-datasets"],
+    ),
     ("dendra-losses", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
     ("dendra-optim", &["dendra-tensor", "dendra-autograd", "dendra-derive"]),
     ("dendra-datasets", &["dendra-tensor", "dendra-derive"]),
@@ -52,6 +55,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "dendra-privacy",
         ],
     ),
+    (
+        "dendra-python",
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-nn",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-datasets",
+            "dendra-train",
+            "dendra-onnx",
+        ],
+    ),
     ("dendra-bench", &["dendra"]),
     (
         "dendra-conformance",
@@ -66,7 +82,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "dendra-hostile",
-        &["dendra-tensor", "dendra-nn", "dendra-datasets", "dendra-onnx", "dendra-weights"],
+        &[
+            "dendra-tensor",
+            "dendra-nn",
+            "dendra-datasets",
+            "dendra-models",
+            "dendra-onnx",
+            "dendra-weights",
+        ],
     ),
     ("xtask", &[]),
 ];

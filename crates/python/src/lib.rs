@@ -1,0 +1,1 @@
+//! Dendra in Python.
