@@ -5,7 +5,7 @@ use std::path::Path;
 use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::image_file::{MOST_PIXELS, decoded};
+use crate::image_file::{MOST_PIXELS, decode_image, decoded};
 use crate::images::Normalization;
 use crate::preprocessing::{Prepare, Preprocessing};
 use crate::transforms::{CenterCrop, Image, Transform, resize};
@@ -52,13 +52,32 @@ impl ImageEncoder {
     ///
     /// When a file cannot be read, or is not a PNG or JPEG image.
     pub fn inputs<X: AsRef<Path>>(&self, files: &[X]) -> Result<Tensor> {
+        self.stacked(files.iter().map(|file| decoded(file.as_ref(), self.grey)))
+    }
+
+    /// As [`inputs`](Self::inputs), of the contents of the files.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`decode_image`]; the error has the index of the file.
+    pub fn decode<X: AsRef<[u8]>>(&self, files: &[X]) -> Result<Tensor> {
+        let decoded = |(index, file): (usize, &X)| {
+            decode_image(file.as_ref(), self.grey)
+                .map_err(|error| error.within(format!("picture {index}")))
+        };
+        self.stacked(files.iter().enumerate().map(decoded))
+    }
+
+    fn stacked(
+        &self,
+        pictures: impl ExactSizeIterator<Item = Result<Image<u8>>>,
+    ) -> Result<Tensor> {
+        let count = pictures.len();
         let mut inputs = Vec::new();
-        for file in files {
-            let picture = decoded(file.as_ref(), self.grey)?;
-            inputs.extend(self.apply(picture, &mut Rng::seed(0)).into_pixels());
+        for picture in pictures {
+            inputs.extend(self.apply(picture?, &mut Rng::seed(0)).into_pixels());
         }
-        let shape: Shape =
-            [files.len()].into_iter().chain(self.input_shape().iter().copied()).collect();
+        let shape: Shape = [count].into_iter().chain(self.input_shape().iter().copied()).collect();
         Tensor::from_vec(inputs, shape)
     }
 

@@ -36,7 +36,9 @@
 //! # Features
 //!
 //! - `download` (on by default): a known data set that is not on this machine
-//!   is downloaded over http and verified with its SHA-256.
+//!   is downloaded over http and verified with its SHA-256. The module
+//!   `download` does this for other files, too.
+//! - `git-checksums`: verifies files of Git repositories, such as those of models.
 //! - `archives`: unpacks the archives that CIFAR and EMNIST are downloaded as.
 //! - `images`: folders of PNG and JPEG pictures.
 //! - `tables`: CSV and other delimited files.
@@ -51,7 +53,7 @@ mod dataset;
 mod digit_files;
 mod digits;
 #[cfg(feature = "download")]
-mod download;
+pub mod download;
 mod draw;
 mod fault;
 mod gzip;
@@ -66,8 +68,10 @@ mod images;
 mod loader;
 mod mnist;
 mod points;
+mod prediction;
 mod preprocessing;
 mod samples;
+mod saved;
 mod search;
 mod sequences;
 mod splits;
@@ -98,14 +102,20 @@ pub use images::{ImageDataset, Normalization};
 pub use loader::{DataLoader, Epoch, Prefetch};
 pub use mnist::{Mnist, MnistOptions, MnistSource};
 pub use points::{blobs, circles, moons, spirals, xor};
+pub use prediction::{Prediction, probabilities};
 pub use preprocessing::{Prepare, Preprocessing};
 pub use samples::Samples;
+pub use saved::{
+    AnyPreprocessing, classes_from_metadata, data_to_metadata, preprocessing_from_metadata,
+};
 pub use sequences::{Padded, SequenceDataset, pad_sequence};
 pub use splits::{
     Cifar10, Cifar100, Emnist, EmnistSplit, FashionMnist, ImageSplits, ImageSplitsOptions, Kmnist,
 };
 #[cfg(feature = "tables")]
-pub use table::{Column, Csv, Encoder, Missing, Scaling, Table, TableEncoding, classes};
+pub use table::{
+    Column, Csv, EncodedColumn, Encoder, Missing, Scaling, Table, TableEncoding, classes,
+};
 pub use tensors::{SampleDataset, TensorDataset};
 pub use text::{TextDataset, parse_text, read_text};
 pub use text_encoder::TextEncoder;

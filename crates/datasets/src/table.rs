@@ -15,7 +15,7 @@ mod category;
 mod encoding;
 mod lines;
 
-pub use encoding::{Encoder, Missing, Scaling, TableEncoding, classes};
+pub use encoding::{EncodedColumn, Encoder, Missing, Scaling, TableEncoding, classes};
 
 use lines::Lines;
 
@@ -340,6 +340,14 @@ pub enum Column {
 }
 
 impl Column {
+    /// The number of rows.
+    fn len(&self) -> usize {
+        match self {
+            Self::Numbers(all) => all.len(),
+            Self::Texts(all) => all.len(),
+        }
+    }
+
     fn rows(&self, rows: &[usize]) -> Self {
         match self {
             Self::Numbers(all) => Self::Numbers(rows.iter().map(|&row| all[row]).collect()),
@@ -356,7 +364,7 @@ impl Column {
     }
 }
 
-/// Rows of values in named columns; made by [`Csv::read`].
+/// Rows of values in named columns; read by [`Csv::read`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     names: Vec<String>,
@@ -365,6 +373,50 @@ pub struct Table {
 }
 
 impl Table {
+    /// A table of these columns.
+    ///
+    /// ```
+    /// use dendra_datasets::{Column, Table};
+    ///
+    /// let city = Column::Texts(vec![Some("Oslo".into()), None]);
+    /// let table = Table::new([("age", Column::Numbers(vec![31.0, 27.0])), ("city", city)])?;
+    /// assert_eq!(table.len(), 2);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When there is no column, two have one name, they have different numbers
+    /// of rows, or a number is infinite.
+    pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Column)>) -> Result<Self> {
+        let (names, columns): (Vec<String>, Vec<Column>) =
+            columns.into_iter().map(|(name, column)| (name.into(), column)).unzip();
+        Self::checked(names, columns)
+    }
+
+    fn checked(names: Vec<String>, columns: Vec<Column>) -> Result<Self> {
+        let wrong = |message: String| Err(Error::argument("Table::new", message));
+        let Some(rows) = columns.first().map(Column::len) else {
+            return wrong("expected columns, got none".to_owned());
+        };
+        let mut seen = HashSet::new();
+        for (name, column) in names.iter().zip(&columns) {
+            if !seen.insert(name) {
+                return wrong(format!("two columns have the name {name:?}"));
+            }
+            if column.len() != rows {
+                let found = column.len();
+                return wrong(format!("column {name:?} has {found} rows, the first has {rows}"));
+            }
+            if let Column::Numbers(all) = column
+                && let Some(row) = all.iter().position(|number| number.is_infinite())
+            {
+                return wrong(format!("column {name:?} has an infinite number in row {row}"));
+            }
+        }
+        Ok(Self { names, columns, rows })
+    }
+
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows

@@ -26,6 +26,7 @@ mod early_stopping;
 mod finder;
 mod fit;
 mod folds;
+mod gradient_rule;
 mod history;
 #[cfg(feature = "live")]
 mod live;
@@ -61,13 +62,14 @@ pub use early_stopping::EarlyStopping;
 pub use finder::{LearningRateCurve, LearningRates};
 pub use fit::Fit;
 pub use folds::{CrossValidation, KFold};
+pub use gradient_rule::GradientRule;
 pub use history::{EpochReport, Evaluation, History};
 pub use metrics::*;
 pub use monitor::Goal;
 pub use not_finite::NotFinite;
 #[cfg(feature = "plots")]
 pub use plots::{Chart, Svg, confusion_matrix, learning_curve};
-pub use predictor::{Prediction, Predictor};
+pub use predictor::Predictor;
 pub use profile::{Cost, LayerProfile, OperationProfile, Profile};
 pub use progress::Verbose;
 pub use record::{RecordedRun, RunComparison, RunFolder, compare_runs};

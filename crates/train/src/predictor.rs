@@ -2,42 +2,18 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use dendra_autograd::{Entry, EntryMut, Parameters, Path, Tape, Var};
-use dendra_datasets::{Prepare, Preprocessing, Samples};
+use dendra_datasets::{
+    Prediction, Prepare, Preprocessing, Samples, classes_from_metadata, data_to_metadata,
+    preprocessing_from_metadata,
+};
 use dendra_nn::{Model, Sequential, StateFile};
-use dendra_tensor::{Error, Float, Ops, Result, Tensor};
-use serde::{Deserialize, Serialize};
+use dendra_tensor::{Error, Result, Tensor};
 
 use crate::trainer::values_of;
-
-/// The key of the preprocessing in the metadata.
-const PREPROCESSING: &str = "dendra.preprocessing";
-
-/// The key of the class names in the metadata.
-const CLASSES: &str = "dendra.classes";
-
-/// The version of the format: written, and the only one that is read.
-const VERSION: u64 = 1;
-
-/// A preprocessing in the metadata of a file, as JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written<P> {
-    version: u64,
-    kind: String,
-    settings: P,
-}
-
-/// The fields that are the same for every kind and version.
-#[derive(Deserialize)]
-struct Kind {
-    version: u64,
-    kind: String,
-}
 
 /// A model together with the preprocessing of its inputs and the names of its
 /// classes.
@@ -149,7 +125,8 @@ impl<P, M> Predictor<P, M> {
         P::Input: Samples,
         M: Model<P::Input, Output = Var>,
     {
-        predictions(&self.outputs(raw)?, &self.classes)
+        Prediction::of(&self.outputs(raw)?, &self.classes)
+            .map_err(|error| error.within("Predictor::predict"))
     }
 }
 
@@ -193,14 +170,7 @@ impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
 impl<P: Preprocessing, M> Predictor<P, M> {
     /// What the predictor adds to the metadata of a file.
     fn about(&self) -> Result<[(String, String); 2]> {
-        let failed = |error: serde_json::Error| {
-            Error::argument("the preprocessing", format!("cannot be written: {error}"))
-        };
-        let written =
-            Written { version: VERSION, kind: P::KIND.to_owned(), settings: &self.preprocessing };
-        let preprocessing = serde_json::to_string(&written).map_err(failed)?;
-        let classes = serde_json::to_string(&*self.classes).map_err(failed)?;
-        Ok([(PREPROCESSING.to_owned(), preprocessing), (CLASSES.to_owned(), classes)])
+        data_to_metadata(&self.preprocessing, &self.classes)
     }
 }
 
@@ -229,28 +199,10 @@ impl<P: Preprocessing> Predictor<P> {
 
 /// The preprocessing and the class names in a file.
 fn read<P: Preprocessing>(file: &StateFile, path: &FilePath) -> Result<(P, Arc<[String]>)> {
-    let wrong = |message: String| Error::file(path, message);
-    let parse_error = |error: serde_json::Error| wrong(format!("the preprocessing: {error}"));
-    let json = file.metadata.get(PREPROCESSING).ok_or_else(|| {
-        wrong("holds no preprocessing: save the model with `Predictor::save`".to_owned())
-    })?;
-    let Kind { version, kind } = serde_json::from_str(json).map_err(parse_error)?;
-    if version != VERSION || kind != P::KIND {
-        return Err(wrong(format!(
-            "its preprocessing is `{kind}` of format version {version}, this program reads `{}` of \
-             {VERSION}",
-            P::KIND
-        )));
-    }
-    let written: Written<P> = serde_json::from_str(json).map_err(parse_error)?;
-    written.settings.check().map_err(|error| wrong(format!("the preprocessing: {error}")))?;
-    let classes = match file.metadata.get(CLASSES) {
-        None => Arc::default(),
-        Some(json) => serde_json::from_str::<Vec<String>>(json)
-            .map_err(|error| wrong(format!("the names of the classes: {error}")))?
-            .into(),
-    };
-    Ok((written.settings, classes))
+    let in_file = |error: Error| Error::file(path, error.to_string());
+    let preprocessing = preprocessing_from_metadata(&file.metadata).map_err(in_file)?;
+    let classes = classes_from_metadata(&file.metadata).map_err(in_file)?;
+    Ok((preprocessing, classes.into()))
 }
 
 /// Only the model has parameters.
@@ -281,93 +233,4 @@ impl<P: Preprocessing, M: Model<I>, I> Model<I> for Predictor<P, M> {
     fn run(&self, inputs: &I, tape: &Tape) -> Result<M::Output> {
         self.model.run(inputs, tape)
     }
-}
-
-/// The prediction of a [`Predictor`] for a sample.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prediction {
-    label: usize,
-    probabilities: Vec<f64>,
-    classes: Arc<[String]>,
-}
-
-impl Prediction {
-    /// The name of the most probable class.
-    pub fn class(&self) -> &str {
-        &self.classes[self.label]
-    }
-
-    /// The label of the most probable class.
-    pub fn label(&self) -> usize {
-        self.label
-    }
-
-    /// The probability of the most probable class.
-    pub fn probability(&self) -> f64 {
-        self.probabilities[self.label]
-    }
-
-    /// The classes with their probabilities, the most probable one first.
-    pub fn ranked(&self) -> Vec<(&str, f64)> {
-        let names = self.classes.iter().map(String::as_str);
-        let mut ranked: Vec<_> = names.zip(self.probabilities.iter().copied()).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ranked
-    }
-}
-
-/// Prints `cat (97.1%)`.
-impl fmt::Display for Prediction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:.1}%)", self.class(), 100.0 * self.probability())
-    }
-}
-
-fn predictions(outputs: &Tensor, classes: &Arc<[String]>) -> Result<Vec<Prediction>> {
-    const PLACE: &str = "Predictor::predict";
-    if classes.is_empty() {
-        let message = "the classes have no names: give them with `Predictor::classes`. A \
-                       regression's predictions are its `outputs`";
-        return Err(Error::argument(PLACE, message));
-    }
-    let probabilities = match outputs.shape()[..] {
-        [_, 1] if classes.len() == 2 => {
-            let second = outputs.map(f64::from).sigmoid();
-            Tensor::cat(&[&second.map(|p| 1.0 - p), &second], 1)?
-        }
-        [_, found] if found == classes.len() => probabilities(outputs)?,
-        _ => {
-            let expected = format!("[samples, {}]", classes.len());
-            let message = format!("expected outputs {expected}, got {}", outputs.shape());
-            return Err(Error::shape(PLACE, message));
-        }
-    };
-    let rows = probabilities.to_vec();
-    let rows = rows.chunks_exact(classes.len()).enumerate().map(|(sample, row)| {
-        let finite = row.iter().all(|p| p.is_finite());
-        let best =
-            (0..row.len()).reduce(|best, next| if row[next] > row[best] { next } else { best });
-        let label = best
-            .filter(|_| finite)
-            .ok_or_else(|| Error::not_finite(PLACE, format!("the outputs for sample {sample}")))?;
-        Ok(Prediction { label, probabilities: row.to_vec(), classes: Arc::clone(classes) })
-    });
-    rows.collect()
-}
-
-/// The probabilities for a model's outputs, `[samples, classes]`, which are
-/// either probabilities already or logits.
-pub(crate) fn probabilities<T: Float>(outputs: &Tensor<T>) -> Result<Tensor<f64>> {
-    let [_, classes] = outputs.shape()[..] else {
-        let message = format!("expected outputs [batch, classes], got {}", outputs.shape());
-        return Err(Error::shape("probabilities", message));
-    };
-    let given = outputs.map(T::to_f64);
-    let is_distribution = |row: &[f64]| {
-        row.iter().all(|p| (0.0..=1.0).contains(p)) && (row.iter().sum::<f64>() - 1.0).abs() < 1e-3
-    };
-    if given.to_vec().chunks_exact(classes.max(1)).all(is_distribution) {
-        return Ok(given);
-    }
-    outputs.softmax(1).map(|probabilities| probabilities.map(T::to_f64))
 }

@@ -34,9 +34,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("dendra-explain", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
-    ("dendra-privacy", &["dendra-tensor", "dendra-autograd"]),
+    ("dendra-privacy", &["dendra-tensor", "dendra-autograd", "dendra-train"]),
     ("dendra-weights", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     ("dendra-onnx", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
+    (
+        "dendra-deploy",
+        &["dendra-tensor", "dendra-autograd", "dendra-nn", "dendra-datasets", "dendra-onnx"],
+    ),
     (
         "dendra",
         &[
@@ -66,6 +70,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "dendra-datasets",
             "dendra-train",
             "dendra-onnx",
+        ],
+    ),
+    (
+        "dendra-cli",
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-nn",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-datasets",
+            "dendra-train",
+            "dendra-weights",
+            "dendra-onnx",
+            "dendra-deploy",
+            "dendra-serve",
         ],
     ),
     ("dendra-bench", &["dendra"]),

@@ -7,14 +7,13 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dendra_autograd::{Tape, Var};
-use dendra_datasets::{DataLoader, Dataset};
+use dendra_datasets::{DataLoader, Dataset, probabilities};
 use dendra_nn::Model;
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::metrics::{IGNORED, average_precision, roc_auc, steps};
 use crate::picture;
 use crate::plots::{Chart, Svg};
-use crate::predictor::probabilities;
 use crate::table;
 use crate::trainer::{EVALUATION_BATCH, Trainer};
 
@@ -419,15 +418,5 @@ mod tests {
         );
         assert_eq!(found.curves().unwrap().len(), 2);
         assert!(classification().curves().unwrap().is_empty());
-    }
-
-    #[test]
-    fn logits_become_probabilities_and_probabilities_stay() {
-        let given = Tensor::from([[0.25, 0.75_f32]]);
-        assert_eq!(probabilities(&given).unwrap().to_vec(), [0.25, 0.75]);
-        let logits = Tensor::from([[0.0, 3_f32.ln()]]);
-        let found = probabilities(&logits).unwrap().to_vec();
-        assert!((found[0] - 0.25).abs() < 1e-6, "{found:?}");
-        assert!(probabilities(&Tensor::<f32>::zeros([3])).is_err());
     }
 }

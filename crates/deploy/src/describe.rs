@@ -1,0 +1,155 @@
+//! What goes in and out of a network: names, element types and shapes.
+
+use std::fmt;
+
+use dendra_tensor::{AnyTensor, Shape};
+
+/// The format of a model's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// A safetensors file with the architecture of a `Sequential`.
+    Safetensors,
+    /// An ONNX model.
+    Onnx,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Safetensors => "safetensors",
+            Self::Onnx => "ONNX",
+        })
+    }
+}
+
+macro_rules! elements {
+    ($($(#[$doc:meta])* $name:ident $text:literal)*) => {
+        /// The type of a tensor's elements.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ElementType { $($(#[$doc])* $name,)* }
+
+        impl ElementType {
+            /// The name, such as `"f32"`.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+elements! {
+    /// Truth values.
+    Bool "bool"
+    /// 8-bit unsigned integers.
+    U8 "u8"
+    /// 16-bit unsigned integers.
+    U16 "u16"
+    /// 32-bit unsigned integers.
+    U32 "u32"
+    /// 64-bit unsigned integers.
+    U64 "u64"
+    /// 8-bit integers.
+    I8 "i8"
+    /// 16-bit integers.
+    I16 "i16"
+    /// 32-bit integers.
+    I32 "i32"
+    /// 64-bit integers.
+    I64 "i64"
+    /// 32-bit floats.
+    F32 "f32"
+    /// 64-bit floats.
+    F64 "f64"
+    /// Texts.
+    Text "text"
+}
+
+impl ElementType {
+    /// The type of the elements of a tensor.
+    pub fn of(tensor: &AnyTensor) -> Self {
+        match tensor {
+            AnyTensor::F32(_) => Self::F32,
+            AnyTensor::F64(_) => Self::F64,
+            AnyTensor::U8(_) => Self::U8,
+            AnyTensor::U16(_) => Self::U16,
+            AnyTensor::U32(_) => Self::U32,
+            AnyTensor::U64(_) => Self::U64,
+            AnyTensor::I8(_) => Self::I8,
+            AnyTensor::I16(_) => Self::I16,
+            AnyTensor::I32(_) => Self::I32,
+            AnyTensor::I64(_) => Self::I64,
+            AnyTensor::Bool(_) => Self::Bool,
+        }
+    }
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The length of an axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// This length.
+    Fixed(usize),
+    /// Any length; the name may be empty.
+    Free(String),
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(length) => length.fmt(f),
+            Self::Free(name) if name.is_empty() => f.write_str("?"),
+            Self::Free(name) => f.write_str(name),
+        }
+    }
+}
+
+/// An input or an output of a network. Prints as `input: f32 [batch, 4]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The name.
+    pub name: String,
+    /// The type of the elements.
+    pub element: ElementType,
+    /// The axes, if the model states them.
+    pub axes: Option<Vec<Axis>>,
+}
+
+impl TensorInfo {
+    /// A tensor of any number of samples of this shape.
+    pub(crate) fn batch(name: &str, element: ElementType, sample: &Shape) -> Self {
+        let fixed = sample.iter().map(|&length| Axis::Fixed(length));
+        let axes = [Axis::Free("batch".to_owned())].into_iter().chain(fixed).collect();
+        Self { name: name.to_owned(), element, axes: Some(axes) }
+    }
+
+    /// The shape of one sample, without the batch axis; `None` unless it is
+    /// fixed.
+    pub fn sample_shape(&self) -> Option<Shape> {
+        let (_, sample) = self.axes.as_ref()?.split_first()?;
+        sample
+            .iter()
+            .map(|axis| match axis {
+                Axis::Fixed(length) => Some(*length),
+                Axis::Free(_) => None,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for TensorInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.element)?;
+        if let Some(axes) = &self.axes {
+            let axes: Vec<String> = axes.iter().map(Axis::to_string).collect();
+            write!(f, " [{}]", axes.join(", "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Raw data and answers as JSON.
+
+use dendra_tensor::{Error, Result};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::answer::Answer;
+use crate::network::Network;
+use crate::value::Value;
+
+const PLACE: &str = "Network::prepare_json";
+
+/// How deep lists of numbers may be nested.
+const MOST_AXES: usize = 16;
+
+/// Samples as JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", expecting = "expected {\"rows\": […]} or {\"texts\": […]}")]
+enum Samples {
+    Rows(Vec<Json>),
+    Texts(Vec<String>),
+}
+
+impl Network {
+    /// The inputs for samples as JSON:
+    ///
+    /// - `{"rows": [{"age": 31, "city": "Oslo"}, …]}`: the values of the
+    ///   columns, `null` for a missing one, for a network with a preprocessing of
+    ///   tables;
+    /// - `{"rows": [[0.5, 1, …], …]}`: the numbers of each sample, which may be
+    ///   nested in lists, for a network without preprocessing;
+    /// - `{"texts": ["a good day", …]}`: for a network with a preprocessing of
+    ///   texts.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not such JSON, or the network does not take such
+    /// samples.
+    pub fn prepare_json(&self, json: &[u8]) -> Result<Value> {
+        match serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))? {
+            Samples::Texts(texts) => self.prepare_texts(&texts),
+            Samples::Rows(rows) if rows.iter().any(Json::is_object) => self.prepare_objects(rows),
+            Samples::Rows(rows) => self.prepare_lists(&rows),
+        }
+    }
+
+    /// The answer for each sample of [`prepare_json`](Self::prepare_json).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`prepare_json`](Self::prepare_json) and
+    /// [`predict`](Self::predict).
+    pub fn predict_json(&self, json: &[u8]) -> Result<Vec<Answer>> {
+        self.predict(self.prepare_json(json)?)
+    }
+
+    fn prepare_lists(&self, rows: &[Json]) -> Result<Value> {
+        if let Some(kind) = self.preprocessing().kind() {
+            return Err(wrong(format!(
+                "the network has a preprocessing of kind `{kind}`, which takes no lists of numbers"
+            )));
+        }
+        let mut numbers = Vec::new();
+        let mut each = None;
+        for (index, row) in rows.iter().enumerate() {
+            let before = numbers.len();
+            flatten(row, &mut numbers, 0)
+                .map_err(|message| wrong(format!("row {index}: {message}")))?;
+            let found = numbers.len() - before;
+            let expected = *each.get_or_insert(found);
+            if found != expected {
+                let message = format!("row {index} has {found} numbers, the first has {expected}");
+                return Err(wrong(message));
+            }
+        }
+        let value = self.prepare_numbers(&numbers)?;
+        match value.shape().first() {
+            Some(&samples) if samples != rows.len() => {
+                let input = &self.inputs()[0];
+                let found = each.unwrap_or(0);
+                Err(wrong(format!("a row has {found} numbers, and the network takes {input}")))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    #[cfg(not(feature = "tables"))]
+    fn prepare_objects(&self, _: Vec<Json>) -> Result<Value> {
+        Err(wrong("this program was built without the feature `tables`".to_owned()))
+    }
+
+    #[cfg(feature = "tables")]
+    fn prepare_objects(&self, rows: Vec<Json>) -> Result<Value> {
+        use dendra_datasets::{AnyPreprocessing, Table};
+
+        let AnyPreprocessing::Table(encoder) = self.preprocessing() else {
+            let kind = self.preprocessing().kind().unwrap_or("none");
+            return Err(wrong(format!(
+                "rows of named values need a preprocessing of kind `table`, that of the network is \
+                 {kind}"
+            )));
+        };
+        let objects = rows.into_iter().enumerate().map(|(index, row)| match row {
+            Json::Object(object) => Ok(object),
+            _ => Err(wrong(format!("row {index} is no object, others are"))),
+        });
+        let objects: Vec<serde_json::Map<String, Json>> = objects.collect::<Result<_>>()?;
+        let columns = encoder.columns().map(|column| {
+            let name = column.name;
+            let values = objects.iter().enumerate().map(|(row, object)| {
+                let missing = || wrong(format!("row {row} has no value {name:?}"));
+                object.get(name).ok_or_else(missing)
+            });
+            let values = values.collect::<Result<Vec<&Json>>>()?;
+            let column = match column.numbers {
+                true => numbers(name, &values)?,
+                false => texts(name, &values)?,
+            };
+            Ok((name, column))
+        });
+        let table = Table::new(columns.collect::<Result<Vec<_>>>()?)?;
+        self.prepare_table(&table)
+    }
+}
+
+fn wrong(message: String) -> Error {
+    Error::data(PLACE, message)
+}
+
+/// Appends the numbers of nested lists.
+fn flatten(json: &Json, numbers: &mut Vec<f64>, depth: usize) -> std::result::Result<(), String> {
+    match json {
+        Json::Number(number) => {
+            numbers.push(number.as_f64().ok_or("a number is too large")?);
+            Ok(())
+        }
+        Json::Bool(value) => {
+            numbers.push(f64::from(u8::from(*value)));
+            Ok(())
+        }
+        Json::Array(_) if depth == MOST_AXES => Err(format!("more than {MOST_AXES} lists nested")),
+        Json::Array(items) => items.iter().try_for_each(|item| flatten(item, numbers, depth + 1)),
+        _ => Err("expected a list of numbers".to_owned()),
+    }
+}
+
+/// A column of numbers; a text that is a number counts as one.
+#[cfg(feature = "tables")]
+fn numbers(name: &str, values: &[&Json]) -> Result<dendra_datasets::Column> {
+    let number = |(row, value): (usize, &&Json)| {
+        let found = match value {
+            Json::Null => Some(f64::NAN),
+            Json::Number(number) => number.as_f64(),
+            Json::Bool(value) => Some(f64::from(u8::from(*value))),
+            Json::String(text) => text.trim().parse().ok().filter(|x: &f64| x.is_finite()),
+            _ => None,
+        };
+        found
+            .ok_or_else(|| wrong(format!("row {row}: expected a number for {name:?}, got {value}")))
+    };
+    let numbers = values.iter().enumerate().map(number).collect::<Result<_>>()?;
+    Ok(dendra_datasets::Column::Numbers(numbers))
+}
+
+/// A column of texts.
+#[cfg(feature = "tables")]
+fn texts(name: &str, values: &[&Json]) -> Result<dendra_datasets::Column> {
+    let text = |(row, value): (usize, &&Json)| match value {
+        Json::Null => Ok(None),
+        Json::String(text) => Ok(Some(text.as_str().into())),
+        Json::Number(_) | Json::Bool(_) => Ok(Some(value.to_string().into())),
+        _ => Err(wrong(format!("row {row}: expected a text for {name:?}, got {value}"))),
+    };
+    let texts = values.iter().enumerate().map(text).collect::<Result<_>>()?;
+    Ok(dendra_datasets::Column::Texts(texts))
+}

@@ -1,0 +1,150 @@
+//! [`Value`]: what goes into a network and comes out.
+
+use dendra_tensor::{AnyTensor, Element, Error, Result, Shape, Tensor};
+
+use crate::describe::ElementType;
+
+/// A tensor of numbers or of texts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Numbers or truth values.
+    Tensor(AnyTensor),
+    /// Texts in row-major order, as many as the shape has elements.
+    Texts(Shape, Vec<String>),
+}
+
+impl Value {
+    /// Texts of a shape, in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// When their number is not that of the shape.
+    pub fn texts(shape: impl Into<Shape>, texts: Vec<String>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.checked_elements() != Some(texts.len()) {
+            let message = format!("expected the texts of shape {shape}, got {}", texts.len());
+            return Err(Error::shape("Value::texts", message));
+        }
+        Ok(Self::Texts(shape, texts))
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        match self {
+            Self::Tensor(tensor) => tensor.shape(),
+            Self::Texts(shape, _) => shape,
+        }
+    }
+
+    /// The type of the elements.
+    pub fn element(&self) -> ElementType {
+        match self {
+            Self::Tensor(tensor) => ElementType::of(tensor),
+            Self::Texts(..) => ElementType::Text,
+        }
+    }
+
+    /// The tensor, if its elements are of type `T`.
+    pub fn tensor<T: Element>(&self) -> Option<&Tensor<T>> {
+        match self {
+            Self::Tensor(tensor) => tensor.downcast(),
+            Self::Texts(..) => None,
+        }
+    }
+
+    /// The parts along the first axis with these numbers of samples, which
+    /// [`join`](Self::join) had joined.
+    ///
+    /// # Errors
+    ///
+    /// When the first axis is shorter.
+    pub fn split(&self, counts: &[usize]) -> Result<Vec<Self>> {
+        let mut start = 0;
+        let part = |&count: &usize| {
+            let rows: Vec<usize> = (start..start + count).collect();
+            start += count;
+            match self {
+                Self::Tensor(tensor) => Ok(Self::Tensor(tensor.index_select(0, &rows)?)),
+                Self::Texts(shape, texts) => {
+                    let (&samples, sample) = shape.split_first().ok_or_else(no_samples)?;
+                    let each: usize = sample.iter().product();
+                    if start > samples {
+                        return Err(no_samples());
+                    }
+                    let texts = texts[(start - count) * each..start * each].to_vec();
+                    let shape: Vec<usize> = [&[count], sample].concat();
+                    Ok(Self::Texts(shape.into(), texts))
+                }
+            }
+        };
+        counts.iter().map(part).collect()
+    }
+
+    /// The values joined along the first axis.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or their element types or the other axes differ.
+    pub fn join(parts: &[&Self]) -> Result<Self> {
+        let refuse = || Error::argument("Value::join", "expected values of one type and shape");
+        match parts.first().ok_or_else(refuse)? {
+            Self::Texts(first, _) => {
+                let (mut all, mut count) = (Vec::new(), 0);
+                for part in parts {
+                    let Self::Texts(shape, texts) = part else { return Err(refuse()) };
+                    if shape.is_empty() || first.is_empty() || shape[1..] != first[1..] {
+                        return Err(refuse());
+                    }
+                    count += shape[0];
+                    all.extend(texts.iter().cloned());
+                }
+                let shape: Vec<usize> = [&[count], &first[1..]].concat();
+                Self::texts(shape, all)
+            }
+            Self::Tensor(first) => join_tensors(first, parts).ok_or_else(refuse)?.map(Self::Tensor),
+        }
+    }
+}
+
+fn no_samples() -> Error {
+    Error::shape("Value::split", "expected as many samples along the first axis as are asked for")
+}
+
+/// `None` if the element types differ.
+fn join_tensors(first: &AnyTensor, parts: &[&Value]) -> Option<Result<AnyTensor>> {
+    fn joined<T: Element>(parts: &[&Value]) -> Option<Result<AnyTensor>>
+    where
+        AnyTensor: From<Tensor<T>>,
+    {
+        let parts: Option<Vec<&Tensor<T>>> = parts.iter().map(|part| part.tensor()).collect();
+        Some(Tensor::cat(&parts?, 0).map(AnyTensor::from))
+    }
+    match first {
+        AnyTensor::F32(_) => joined::<f32>(parts),
+        AnyTensor::F64(_) => joined::<f64>(parts),
+        AnyTensor::U8(_) => joined::<u8>(parts),
+        AnyTensor::U16(_) => joined::<u16>(parts),
+        AnyTensor::U32(_) => joined::<u32>(parts),
+        AnyTensor::U64(_) => joined::<u64>(parts),
+        AnyTensor::I8(_) => joined::<i8>(parts),
+        AnyTensor::I16(_) => joined::<i16>(parts),
+        AnyTensor::I32(_) => joined::<i32>(parts),
+        AnyTensor::I64(_) => joined::<i64>(parts),
+        AnyTensor::Bool(_) => joined::<bool>(parts),
+    }
+}
+
+impl From<AnyTensor> for Value {
+    fn from(tensor: AnyTensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+impl<T: Element> From<Tensor<T>> for Value
+where
+    AnyTensor: From<Tensor<T>>,
+{
+    fn from(tensor: Tensor<T>) -> Self {
+        Self::Tensor(tensor.into())
+    }
+}
