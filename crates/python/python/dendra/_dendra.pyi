@@ -1,0 +1,94 @@
+"""The native part of the package."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+Path = str | PathLike[str]
+Port = tuple[str, str | None, list[int | str | None] | None]
+Array = NDArray[Any]
+
+def table() -> str: ...
+def layer(kind: str, settings: str) -> str: ...
+def check(group: str, name: str, settings: str) -> None: ...
+def num_threads() -> int:
+    """The number of threads that share the work."""
+
+def set_num_threads(threads: int) -> None:
+    """Sets the number of threads that share the work."""
+
+@final
+class Training:
+    """The state of a training, as a callback sees it."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch, counted from 1."""
+    @property
+    def batch(self) -> int:
+        """How many batches of the epoch have been processed."""
+    @property
+    def step(self) -> int:
+        """How many steps the run has done."""
+    @property
+    def figures(self) -> dict[str, float]:
+        """Loss and metrics by name, of the epoch or of the step."""
+    @property
+    def line(self) -> str:
+        """The figures of an epoch as a line of text."""
+    learning_rate: float
+    """The learning rate, without a schedule; it can be set."""
+    def stop(self, reason: str = "a callback ended the training") -> None:
+        """Ends the training after this step; the history keeps the reason."""
+
+@final
+class Network:
+    def __new__(cls, shape: list[int], tokens: bool, layers: str, seed: int) -> Network: ...
+    @staticmethod
+    def load(path: Path) -> Network: ...
+    @staticmethod
+    def restore(metadata: dict[str, str], state: dict[str, Array]) -> Network: ...
+    def metadata(self) -> dict[str, str]: ...
+    def save(self, path: Path) -> None: ...
+    def export(self, path: Path) -> None: ...
+    def summary(self) -> str: ...
+    @property
+    def input_shape(self) -> list[int]: ...
+    @property
+    def output_shape(self) -> list[int]: ...
+    @property
+    def takes_tokens(self) -> bool: ...
+    @property
+    def parameter_count(self) -> int: ...
+    def state_dict(self) -> dict[str, Array]: ...
+    def load_state_dict(self, state: dict[str, Array]) -> None: ...
+    def set_trainable(self, trainable: bool, names: list[str]) -> None: ...
+    def predict(self, x: Array, batch_size: int) -> NDArray[np.float32]: ...
+    def evaluate(self, x: Array, y: Array, objective: str) -> list[tuple[str, float]]: ...
+    def fit(
+        self,
+        x: Array,
+        y: Array,
+        settings: str,
+        validation: tuple[Array, Array] | None = None,
+        callback: Callable[[str, Training], None] | None = None,
+    ) -> tuple[list[list[tuple[str, float]]], list[str], str | None]: ...
+
+@final
+class Onnx:
+    @staticmethod
+    def load(path: Path) -> Onnx: ...
+    @staticmethod
+    def parse(file: bytes) -> Onnx: ...
+    @property
+    def inputs(self) -> list[Port]: ...
+    @property
+    def outputs(self) -> list[Port]: ...
+    @property
+    def producer(self) -> str: ...
+    def run(self, inputs: dict[str, Array]) -> dict[str, Any]: ...

@@ -1,0 +1,171 @@
+//! The arguments of a layer, an optimizer, a loss, … by name, as Python gives them.
+
+use std::fmt::Display;
+
+use pyo3::PyErr;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// Why arguments cannot be used.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// A name that is missing, unknown or given twice: a `TypeError`.
+    Name(String),
+    /// A wrong value: a `ValueError`.
+    Value(String),
+}
+
+impl Refusal {
+    pub(crate) fn unknown(what: &str, name: &str) -> Self {
+        Self::Name(format!("there is no {what} {name:?}"))
+    }
+
+    pub(crate) fn value(place: &str, name: &str, message: impl Display) -> Self {
+        Self::Value(format!("{place}: {name}: {message}"))
+    }
+}
+
+impl From<Refusal> for PyErr {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Name(message) => PyTypeError::new_err(message),
+            Refusal::Value(message) => PyValueError::new_err(message),
+        }
+    }
+}
+
+impl From<dendra_tensor::Error> for Refusal {
+    fn from(error: dendra_tensor::Error) -> Self {
+        Self::Value(error.to_string())
+    }
+}
+
+/// Arguments by name, of which each is taken once.
+pub(crate) struct Arguments {
+    /// What they belong to, for messages.
+    pub(crate) place: String,
+    given: Map<String, Value>,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
+    /// Whether an argument that is missing has any value of its type.
+    sample: bool,
+}
+
+impl Arguments {
+    /// The arguments of a JSON object, without its entry `name`, which says
+    /// what they belong to.
+    pub(crate) fn of_object(what: &str, object: Value) -> Result<Self, Refusal> {
+        let Value::Object(mut given) = object else {
+            return Err(Refusal::Name(format!("expected a {what}, got {object}")));
+        };
+        match given.remove("name") {
+            Some(Value::String(place)) => Ok(Self::new(place, given)),
+            _ => Err(Refusal::Name(format!("expected a {what} with a name"))),
+        }
+    }
+
+    pub(crate) fn new(place: String, given: Map<String, Value>) -> Self {
+        Self { place, given, known: Vec::new(), sample: false }
+    }
+
+    /// Arguments with any values, to see what a constructor makes of them.
+    pub(crate) fn sample(place: &str) -> Self {
+        Self { sample: true, ..Self::new(place.to_owned(), Map::new()) }
+    }
+
+    /// An argument that must be given.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, Refusal> {
+        if self.sample {
+            let value = samples().into_iter().find_map(|value| serde_json::from_value(value).ok());
+            return value.ok_or_else(|| Refusal::value(&self.place, name, "has no sample"));
+        }
+        match self.optional(name)? {
+            Some(value) => Ok(value),
+            None => Err(Refusal::Name(format!("{}: `{name}` is missing", self.place))),
+        }
+    }
+
+    /// An argument that may be missing.
+    pub(crate) fn optional<T: DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<T>, Refusal> {
+        self.known.push(name);
+        let Some(value) = self.given.remove(name) else { return Ok(None) };
+        match first_fitting(&value, |value| serde_json::from_value(value)) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(Refusal::value(&self.place, name, error)),
+        }
+    }
+
+    /// All arguments as one value.
+    pub(crate) fn whole<T: DeserializeOwned>(&mut self) -> Result<T, Refusal> {
+        let given = match self.sample {
+            true => json!({ "branches": [], "join": "sum" }),
+            false => Value::Object(std::mem::take(&mut self.given)),
+        };
+        serde_json::from_value(given)
+            .map_err(|error| Refusal::Name(format!("{}: {error}", self.place)))
+    }
+
+    /// The arguments that nothing has taken.
+    pub(crate) fn rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.given)
+    }
+
+    /// Refuses arguments that nothing has taken.
+    pub(crate) fn finish(&self) -> Result<(), Refusal> {
+        match self.given.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let known = self.known.join("`, `");
+                let message = format!("{} has no setting `{name}`, only `{known}`", self.place);
+                Err(Refusal::Name(message))
+            }
+        }
+    }
+}
+
+/// Values of which one fits each type of argument.
+fn samples() -> [Value; 9] {
+    [
+        json!(1),
+        json!([]),
+        json!([1]),
+        json!([1, 1]),
+        json!([1, 1, 1]),
+        json!([[1, 1]]),
+        json!([[1, 1], [1, 1]]),
+        json!([[1, 1], [1, 1], [1, 1]]),
+        Value::Null,
+    ]
+}
+
+/// The result for a value, or for one of the longer forms that it may stand
+/// for: a number is that of one, two or three axes and their ends, and numbers
+/// in a row are pairs. The error is that of the value itself.
+pub(crate) fn first_fitting<R, E>(
+    value: &Value,
+    mut read: impl FnMut(Value) -> Result<R, E>,
+) -> Result<R, E> {
+    let error = match read(value.clone()) {
+        Ok(result) => return Ok(result),
+        Err(error) => error,
+    };
+    let longer: Vec<Value> = match value {
+        Value::Number(_) => (1..=3)
+            .flat_map(|axes| [json!(vec![value; axes]), json!(vec![[value, value]; axes])])
+            .collect(),
+        Value::Array(numbers) if numbers.len() % 2 == 0 => {
+            vec![json!(numbers.chunks(2).collect::<Vec<_>>())]
+        }
+        _ => Vec::new(),
+    };
+    for value in longer {
+        if let Ok(result) = read(value) {
+            return Ok(result);
+        }
+    }
+    Err(error)
+}

@@ -1,0 +1,126 @@
+//! Everything that Python can name, with the documentation.
+
+use serde_json::{Map, Value, json};
+
+use crate::arguments::Arguments;
+use crate::layers::{self, ALIASES, DOCS, FIELDS, Field, KINDS};
+use crate::named::{LOSSES, METRICS, OPTIMIZERS, Row, SCHEDULES};
+use crate::optimizer::SHARED;
+
+/// The groups by name: lists of
+/// `{name, method, doc, arguments: [setting], settings: [setting]}`, where a
+/// setting is `{name, type, doc, default}` and has no default when it must be
+/// given or its default is not known here.
+pub(crate) fn table() -> Value {
+    json!({
+        "layers": KINDS.iter().map(layer).collect::<Vec<_>>(),
+        "optimizers": OPTIMIZERS.iter().map(|row| named(row, &SHARED)).collect::<Vec<_>>(),
+        "schedules": SCHEDULES.iter().map(|row| named(row, &[])).collect::<Vec<_>>(),
+        "losses": LOSSES.iter().map(|row| named(row, &[])).collect::<Vec<_>>(),
+        "metrics": METRICS.iter().map(|row| named(row, &[])).collect::<Vec<_>>(),
+    })
+}
+
+fn layer(kind: &layers::Kind) -> Value {
+    let fields = fields(kind.settings);
+    let argument = |(name, ty): &(&str, &str)| setting(name, ty, fields, None);
+    let arguments: Vec<Value> = kind.arguments.iter().map(argument).collect();
+    // What the method makes of any arguments has the defaults of the settings.
+    let made = layers::layer(kind.name, Arguments::sample(kind.name)).unwrap_or_default();
+    let empty = Map::new();
+    let made = made.as_object().unwrap_or(&empty);
+    let is_argument = |name: &str| kind.arguments.iter().any(|(argument, _)| *argument == name);
+    let of_fields = fields.iter().map(|field| (field.name, made.get(field.name).cloned()));
+    let in_file = made.iter().filter(|(name, _)| fields.iter().all(|field| field.name != *name));
+    let settings: Vec<Value> = of_fields
+        .chain(in_file.map(|(name, value)| (name.as_str(), Some(value.clone()))))
+        .filter(|(name, _)| *name != "kind" && !is_argument(name))
+        .map(|(name, default)| setting(name, "", fields, default))
+        .collect();
+    let own = doc(kind.name);
+    let doc = if own.is_empty() { doc_of_alias(kind.name, kind.settings) } else { own };
+    let doc = [doc.as_str(), kind.doc].join("\n\n").trim().to_owned();
+    json!({
+        "name": kind.name, "method": kind.method, "doc": doc,
+        "arguments": arguments, "settings": settings,
+    })
+}
+
+fn named(row: &Row, shared: &[(&str, &str, &str, &str)]) -> Value {
+    let fields = fields(row.name);
+    let argument = |(name, default): &(&str, &str)| {
+        let ty = if *name == "learning_rate" { "f64" } else { "" };
+        setting(name, ty, fields, literal(default))
+    };
+    let own = row.settings.iter().map(|name| setting(name, "", fields, None));
+    let shared = shared.iter().map(|(name, ty, default, doc)| {
+        with_default(json!({ "name": name, "type": ty, "doc": doc }), literal(default))
+    });
+    json!({
+        "name": row.name, "doc": doc(row.name),
+        "arguments": row.arguments.iter().map(argument).collect::<Vec<_>>(),
+        "settings": own.chain(shared).collect::<Vec<_>>(),
+    })
+}
+
+/// A setting with what its source says of it; what is given here goes first.
+fn setting(name: &str, ty: &str, fields: &[Field], default: Option<Value>) -> Value {
+    let field = fields.iter().find(|field| field.name == name);
+    let (of_field, doc) = field.map_or(("", ""), |field| (field.kind, field.doc));
+    let default = default.or_else(|| literal(field?.default?));
+    let ty = if ty.is_empty() { of_field } else { ty };
+    with_default(json!({ "name": name, "type": ty, "doc": doc }), default)
+}
+
+fn with_default(mut setting: Value, default: Option<Value>) -> Value {
+    if let Some(default) = default {
+        setting["default"] = default;
+    }
+    setting
+}
+
+/// The value of an expression of Rust, where it is a simple one.
+fn literal(expression: &str) -> Option<Value> {
+    let inner = expression.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')'));
+    let expression = inner.unwrap_or(expression);
+    if expression == "None" {
+        return Some(Value::Null);
+    }
+    if let Ok(value) = serde_json::from_str(expression) {
+        return Some(value);
+    }
+    if let Some((one, other)) = expression.split_once(" / ") {
+        return Some(json!(one.parse::<f64>().ok()? / other.parse::<f64>().ok()?));
+    }
+    let (_, variant) = expression.split_once("::")?;
+    let is_name = variant.chars().all(char::is_alphanumeric);
+    is_name.then(|| json!(variant.to_lowercase()))
+}
+
+/// The fields of a struct, also of the one that an alias is made of.
+fn fields(name: &str) -> &'static [Field] {
+    let of = |name: &str| FIELDS.iter().find(|(found, _)| *found == name).map(|(_, all)| *all);
+    let words = |text: &'static str| text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let alias = ALIASES.iter().find(|(found, _)| *found == name);
+    of(name)
+        .or_else(|| alias.and_then(|(_, target)| words(target).find_map(of)))
+        .unwrap_or_default()
+}
+
+fn text(name: &str) -> Option<&'static str> {
+    DOCS.iter().find(|(found, _)| *found == name).map(|(_, text)| *text)
+}
+
+/// The documentation of a type; that of an alias is followed by the one of the
+/// type behind it.
+fn doc(name: &str) -> String {
+    let own = text(name).unwrap_or_default();
+    let target = ALIASES.iter().find(|(found, _)| *found == name).map(|(_, target)| *target);
+    let behind = target.and_then(|target| text(target.split(['<', ';']).next()?));
+    [own, behind.filter(|_| own.len() < 80).unwrap_or_default()].join("\n\n").trim().to_owned()
+}
+
+/// The documentation of a kind that a macro makes, such as `ZeroPad2d`.
+fn doc_of_alias(kind: &str, settings: &str) -> String {
+    doc(if text(settings).is_some() { settings } else { kind.trim_end_matches(['1', '2', '3', 'd']) })
+}
