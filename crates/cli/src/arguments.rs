@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{Augment, Task};
+
+const CODES: &str = "\
+Exit codes:
+    0  success
+    1  failure: a file, the data or the network; the message says which
+    2  wrong usage
+    3  evaluate --require: a figure is not as required
+  130  stopped by Ctrl-C; train has then saved the best model so far
+
+`dendra COMMAND --help` lists the options of a command.";
+
+/// Trains, inspects, converts, measures and serves neural networks.
+#[derive(Debug, Parser)]
+#[command(name = "dendra", version, after_help = CODES, max_term_width = 80)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Global {
+    /// Print the result as JSON, for programs
+    #[arg(long, global = true, help_heading = "For all commands")]
+    pub(crate) json: bool,
+    /// Print only results and errors
+    #[arg(short, long, global = true, help_heading = "For all commands")]
+    pub(crate) quiet: bool,
+    /// Number of threads [default: all cores]
+    #[arg(long, global = true, value_name = "N", help_heading = "For all commands")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) threads: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Train(Box<Train>),
+}
+
+/// Train a network on a table, or on folders of pictures or texts
+#[derive(Args, Debug)]
+pub(crate) struct Train {
+    /// A CSV file, or a folder with a folder of pictures (PNG, JPEG) or
+    /// text files (.txt) for each class
+    #[arg(required_unless_present = "settings")]
+    pub(crate) data: Option<PathBuf>,
+    /// Column to predict
+    #[arg(short, long, value_name = "COLUMN", conflicts_with = "settings")]
+    pub(crate) target: Option<String>,
+    /// File for the model; report (.html) and settings (.json) get its name
+    /// [default: model.safetensors]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Repeat a run with its settings; options override them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// What to predict [default: by the values of the target]
+    #[arg(long, conflicts_with = "settings")]
+    pub(crate) task: Option<Task>,
+    #[command(flatten)]
+    pub(crate) training: Training,
+    #[command(flatten)]
+    pub(crate) table: TableFormat,
+    /// Columns to leave out
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "settings")]
+    #[arg(help_heading = "Tables")]
+    pub(crate) ignore: Vec<String>,
+    /// Column with texts, from which to predict
+    #[arg(long, value_name = "COLUMN", conflicts_with_all = ["settings", "ignore"])]
+    #[arg(help_heading = "Texts")]
+    pub(crate) text: Option<String>,
+    /// Most words of the vocabulary
+    #[arg(long, value_name = "N", help_heading = "Texts")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) words: Option<u64>,
+    /// Number of words of a text that are read
+    #[arg(long, value_name = "N", help_heading = "Texts")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) length: Option<u64>,
+    /// Size of the pictures, such as 64 or 48x64 (height × width)
+    #[arg(long, value_parser = size, help_heading = "Pictures")]
+    pub(crate) size: Option<[usize; 2]>,
+    /// Whether pictures become grey [default: if all are]
+    #[arg(long, value_name = "BOOL", help_heading = "Pictures")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) grey: Option<bool>,
+    /// Random changes in training [default: all for colour, shift for grey]
+    #[arg(long, value_name = "KIND", help_heading = "Pictures")]
+    pub(crate) augment: Option<Augment>,
+    /// Leave out pictures that cannot be read
+    #[arg(long, help_heading = "Pictures")]
+    pub(crate) skip_damaged: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Training")]
+pub(crate) struct Training {
+    /// Seed of all random numbers [default: 42]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Share of the data for validation [default: 0.2]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) validation: Option<f64>,
+    /// Most epochs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) epochs: Option<u64>,
+    /// Epochs without a lower validation loss before stopping
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) patience: Option<u64>,
+    /// Samples in a step
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) batch_size: Option<u64>,
+    /// Learning rate of AdamW
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub(crate) learning_rate: Option<f64>,
+    /// Widths of the hidden layers (for pictures: channels), such as 64,32
+    #[arg(long, value_name = "WIDTHS", value_delimiter = ',')]
+    pub(crate) layers: Option<Vec<usize>>,
+    /// Draw all classes equally often, however rare they are
+    #[arg(long)]
+    pub(crate) balanced: bool,
+}
+
+/// How a table is written.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Tables")]
+pub(crate) struct TableFormat {
+    /// Separator of the fields [default: found in the first line]
+    #[arg(long, value_name = "CHARACTER", value_parser = character)]
+    pub(crate) delimiter: Option<char>,
+    /// Decimal separator [default: . or, if that fits better, a comma]
+    #[arg(long, value_name = "CHARACTER", value_parser = character)]
+    pub(crate) decimal: Option<char>,
+    /// The first line has values; columns are then named 0, 1, …
+    #[arg(long)]
+    pub(crate) no_header: bool,
+}
+
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let side = |text: &str| match text.trim().parse() {
+        Ok(side @ 4..=1024) => Ok(side),
+        _ => Err("expected 4 to 1024 pixels, such as 64 or 48x64".to_owned()),
+    };
+    match text.split_once(['x', '×']) {
+        None => side(text).map(|side| [side; 2]),
+        Some((height, width)) => Ok([side(height)?, side(width)?]),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("expected a number between 0 and 1".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+fn character(text: &str) -> Result<char, String> {
+    match text {
+        "\\t" | "tab" => Ok('\t'),
+        _ => match text.as_bytes() {
+            &[byte] if byte.is_ascii() => Ok(char::from(byte)),
+            _ => Err("expected one ASCII character, or `tab`".to_owned()),
+        },
+    }
+}

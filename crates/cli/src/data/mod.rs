@@ -1,0 +1,168 @@
+//! The data that a user names: what they are, and how they become samples.
+
+pub(crate) mod columns;
+pub(crate) mod pictures;
+pub(crate) mod table;
+pub(crate) mod texts;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dendra_datasets::{Dataset, TensorDataset};
+use dendra_tensor::{Error, Result, Rng, Tensor};
+use hmac_sha256::Hash;
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Table,
+    Pictures,
+    Texts,
+}
+
+/// Name extensions of files that are read as tables.
+const TABLES: [&str; 5] = ["csv", "tsv", "tab", "txt", "data"];
+
+/// Name extensions of pictures, including those that are not read, for which
+/// the reader has a message.
+const PICTURES: [&str; 12] =
+    ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "tif", "tiff", "webp", "pgm", "ppm"];
+
+const FOLDER: &str = "expected a folder for each class, with pictures (.png, .jpg) or texts (.txt)";
+
+impl Kind {
+    /// Looks at the names of files, not at their contents.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let about = fs::metadata(path).map_err(|error| Error::io(path, error))?;
+        if !about.is_dir() {
+            let ending = ending(path);
+            if ending.is_empty() || TABLES.contains(&ending.as_str()) {
+                return Ok(Self::Table);
+            }
+            let message = format!(
+                "files with the extension .{ending} are not read: expected a table (.csv, .tsv) \
+                 or a folder with a folder of pictures or texts for each class"
+            );
+            return Err(Error::file(path, message));
+        }
+        let mut files = 0;
+        for entry in entries(path)? {
+            if !entry.is_dir() {
+                files += usize::from(PICTURES.contains(&ending(&entry).as_str()));
+                continue;
+            }
+            let mut inside = Vec::new();
+            walk(&entry, &mut inside, 0)?;
+            for file in inside {
+                match ending(&file).as_str() {
+                    "txt" => return Ok(Self::Texts),
+                    ending if PICTURES.contains(&ending) => return Ok(Self::Pictures),
+                    _ => {}
+                }
+            }
+        }
+        let found = match files {
+            0 => String::new(),
+            _ => format!("; the {files} pictures in it are in no such folder"),
+        };
+        Err(Error::file(path, format!("{FOLDER}{found}")))
+    }
+}
+
+/// The name extension in lower case.
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// The entries of a folder in order of their names, without hidden ones.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io(folder, error);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            entries.push(entry.path());
+        }
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// The deepest nesting of folders; links could lead around for ever.
+const DEEPEST: usize = 32;
+
+/// All files in a folder and the folders in it, in order.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
+    if depth > DEEPEST {
+        let message = format!("folders are nested more than {DEEPEST} deep");
+        return Err(Error::file(folder, message));
+    }
+    for entry in entries(folder)? {
+        match entry.is_dir() {
+            true => walk(&entry, files, depth + 1)?,
+            false => files.push(entry),
+        }
+    }
+    Ok(())
+}
+
+/// The SHA-256 of a file, or of all files of a folder with their names.
+pub(crate) fn sha256(path: &Path) -> Result<String> {
+    let read = |path: &Path| fs::read(path).map_err(|error| Error::io(path, error));
+    let mut hash = Hash::new();
+    if path.is_dir() {
+        let mut files = Vec::new();
+        walk(path, &mut files, 0)?;
+        for file in files {
+            let name = file.strip_prefix(path).unwrap_or(&file);
+            let bytes = read(&file)?;
+            hash.update(name.as_os_str().as_encoded_bytes());
+            hash.update([0]);
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+    } else {
+        hash.update(read(path)?);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The samples for training and those for validation: the same share of each
+/// class when there are labels.
+pub(crate) fn split(
+    samples: usize,
+    labels: Option<(&[i64], usize)>,
+    validation: f64,
+    rng: &mut Rng,
+) -> Result<[Vec<usize>; 2]> {
+    let zeros = Tensor::<f32>::zeros([samples, 1]);
+    let too_few = |error: Error| {
+        let message = format!("{samples} samples are too few to keep some for validation");
+        if samples < 5 { Error::data("the data", message) } else { error }
+    };
+    let (train, rest) = match labels {
+        Some((labels, classes)) => {
+            let labels = Tensor::from_vec(labels.to_vec(), [samples])?;
+            let all = TensorDataset::classification(zeros, labels, classes)?;
+            let (train, rest) = all.split_stratified(1.0 - validation, rng).map_err(too_few)?;
+            (train.indices().to_vec(), rest.indices().to_vec())
+        }
+        None => {
+            let all = TensorDataset::new(zeros.clone(), zeros)?;
+            let (train, rest) = all.split(1.0 - validation, rng).map_err(too_few)?;
+            (train.indices().to_vec(), rest.indices().to_vec())
+        }
+    };
+    Ok([train, rest])
+}
+
+/// An error unless there are at least two classes.
+pub(crate) fn check_classes(place: &str, classes: &[String]) -> Result<()> {
+    match classes {
+        [] => Err(Error::data(place, "there are no classes")),
+        [one] => {
+            Err(Error::data(place, format!("there is one class only, {one:?}: nothing to learn")))
+        }
+        _ => Ok(()),
+    }
+}

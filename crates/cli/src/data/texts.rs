@@ -1,0 +1,72 @@
+//! Labelled texts: a column of a table, or a folder of text files for each
+//! class.
+
+use std::path::Path;
+
+use dendra_datasets::{Column, Table, Vocabulary, read_text};
+use dendra_tensor::{Error, Result};
+
+use super::{entries, walk};
+
+/// The most words of a vocabulary.
+pub(crate) const MOST_WORDS: usize = 20_000;
+
+/// The range of the number of words of a text that are read.
+const LENGTHS: [usize; 2] = [4, 128];
+
+/// Texts with the names of their classes.
+pub(crate) struct Texts {
+    pub(crate) texts: Vec<String>,
+    pub(crate) labels: Vec<i64>,
+    pub(crate) classes: Vec<String>,
+}
+
+impl Texts {
+    /// The files `.txt` of a folder for each class.
+    pub(crate) fn of_folder(root: &Path) -> Result<Self> {
+        let mut found = Self { texts: Vec::new(), labels: Vec::new(), classes: Vec::new() };
+        for folder in entries(root)?.into_iter().filter(|entry| entry.is_dir()) {
+            let mut files = Vec::new();
+            walk(&folder, &mut files, 0)?;
+            files.retain(|file| super::ending(file) == "txt");
+            if files.is_empty() {
+                return Err(Error::file(&folder, "the class has no .txt files"));
+            }
+            for file in files {
+                found.texts.push(read_text(&file)?);
+                found.labels.push(found.classes.len() as i64);
+            }
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            found.classes.push(name.into_owned());
+        }
+        Ok(found)
+    }
+
+    /// The texts in a column of a table. A missing text is empty.
+    pub(crate) fn of_column(table: &Table, column: &str) -> Result<Vec<String>> {
+        let Ok(found) = table.column(column) else {
+            return Err(super::columns::no_column(table, column));
+        };
+        Ok(match found {
+            Column::Texts(all) => {
+                all.iter().map(|text| text.as_deref().unwrap_or_default().to_owned()).collect()
+            }
+            Column::Numbers(all) => {
+                let text = |number: &f64| {
+                    if number.is_nan() { String::new() } else { number.to_string() }
+                };
+                all.iter().map(text).collect()
+            }
+        })
+    }
+}
+
+/// The number of words that is not exceeded by 90% of the texts, 4 to 128.
+pub(crate) fn length(texts: &[String]) -> Result<usize> {
+    let vocabulary = Vocabulary::words(texts, 0);
+    let length = |text: &String| Ok(vocabulary.encode(text)?.len());
+    let mut lengths = texts.iter().map(length).collect::<Result<Vec<_>>>()?;
+    lengths.sort_unstable();
+    let long = lengths.get(lengths.len() * 9 / 10).copied().unwrap_or_default();
+    Ok(long.clamp(LENGTHS[0], LENGTHS[1]))
+}
