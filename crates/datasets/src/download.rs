@@ -2,12 +2,11 @@
 //! resumed after an interruption, verified, and renamed to their final name
 //! only when complete.
 //!
-//! Size and SHA-256 of each file are fixed in the program, so the mirrors need
-//! not be trusted, and plain http is sufficient.
+//! Size and SHA-256 of each file of a known data set are fixed in the program,
+//! so its mirrors need not be trusted, and plain http is sufficient.
 
-use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,23 +14,34 @@ use dendra_tensor::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use ureq::http::{StatusCode, header};
 
+mod checksum;
 #[cfg(test)]
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 
+pub use self::checksum::Checksum;
+
+/// The folder in which Dendra keeps what it downloads, in the user's cache folder.
+/// `None` when the environment variables for that are not set.
+pub fn cache_dir() -> Option<PathBuf> {
+    crate::cache::cache_dir(|name| std::env::var_os(name))
+}
+
 /// A file that mirrors must deliver.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RemoteFile {
-    pub(crate) name: &'static str,
-    pub(crate) bytes: u64,
-    /// The checksum in lower-case hexadecimal.
-    pub(crate) sha256: &'static str,
+pub struct RemoteFile<'a> {
+    /// Its name in the folder and on the mirrors.
+    pub name: &'a str,
+    /// Its size.
+    pub bytes: u64,
+    /// What its contents must hash to.
+    pub checksum: Checksum<'a>,
 }
 
 /// The reason why a download failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// No mirror could be reached or had the file; the reasons. Nothing was
     /// transferred.
     Unreachable(String),
@@ -42,13 +52,13 @@ pub(crate) enum Failure {
 
 /// Timeouts for a mirror.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// For resolving a name, and again for the connection.
-    pub(crate) connect: Duration,
+    pub connect: Duration,
     /// For the response to a request.
-    pub(crate) response: Duration,
+    pub response: Duration,
     /// For the next part of a body.
-    pub(crate) read: Duration,
+    pub read: Duration,
 }
 
 impl Default for Patience {
@@ -69,13 +79,16 @@ const ATTEMPTS: u32 = 3;
 const PROGRESS: u64 = 1 << 18;
 
 /// Downloads files into a folder.
-pub(crate) struct Downloader<'a> {
+#[derive(Debug)]
+pub struct Downloader<'a> {
     /// The folders on the mirrors: URLs without the slash and the file name.
-    pub(crate) mirrors: &'a [String],
-    pub(crate) folder: &'a Path,
-    pub(crate) patience: Patience,
+    pub mirrors: &'a [String],
+    /// The folder on this machine, which is made where it does not exist.
+    pub folder: &'a Path,
+    /// The timeouts.
+    pub patience: Patience,
     /// The name in the progress bar; with `None`, no bar is shown.
-    pub(crate) title: Option<&'a str>,
+    pub title: Option<&'a str>,
 }
 
 /// The reason why a mirror did not deliver a file.
@@ -93,14 +106,20 @@ enum Trouble {
 impl Downloader<'_> {
     /// Downloads those of `files` that are not complete in the folder. Several
     /// processes may do this at the same time.
-    pub(crate) fn fetch(&self, files: &[RemoteFile]) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// When a file is on no mirror, its transfer breaks off again and again, its
+    /// contents are wrong, or it cannot be written.
+    pub fn fetch(&self, files: &[RemoteFile<'_>]) -> Result<(), Failure> {
         let disk = |error| Failure::Failed(Error::io(self.folder, error));
         fs::create_dir_all(self.folder).map_err(disk)?;
         let _lock = self.lock().map_err(disk)?;
-        let missing: Vec<_> =
-            files.iter().filter(|file| !is_complete(file, &self.folder.join(file.name))).collect();
+        let is_missing =
+            |file: &&RemoteFile<'_>| !file.checksum.is_of(&self.folder.join(file.name), file.bytes);
+        let missing: Vec<_> = files.iter().filter(is_missing).collect();
         let bar = self.progress_bar(missing.iter().map(|file| file.bytes).sum());
-        let agent = self.agent();
+        let agent = agent(self.mirrors, self.patience);
         let mut done = 0;
         for file in missing {
             let one = Transfer { file, agent: &agent, bar: &bar, done, folder: self.folder };
@@ -157,22 +176,6 @@ impl Downloader<'_> {
         Err(Failure::Unreachable(reasons))
     }
 
-    fn agent(&self) -> ureq::Agent {
-        let config = ureq::Agent::config_builder();
-        // The mirrors of the tests are on this machine, which a proxy does not
-        // reach.
-        let config = if cfg!(test) { config.proxy(None) } else { config };
-        config
-            .http_status_as_error(false)
-            .timeout_resolve(Some(self.patience.connect))
-            .timeout_connect(Some(self.patience.connect))
-            .timeout_recv_response(Some(self.patience.response))
-            .timeout_per_read(Some(self.patience.read))
-            .user_agent(concat!("dendra/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into()
-    }
-
     /// A progress bar on a terminal, or one line if standard error is not a
     /// terminal.
     fn progress_bar(&self, bytes: u64) -> ProgressBar {
@@ -197,9 +200,44 @@ impl Downloader<'_> {
     }
 }
 
+/// A text that a server makes, of at most this number of bytes, such as a list of
+/// its files.
+///
+/// # Errors
+///
+/// When the server has no such text, breaks off, or sends more.
+pub fn read_text(url: &str, most_bytes: u64, patience: Patience) -> Result<String, Failure> {
+    let agent = agent(&[url.to_owned()], patience);
+    let mut response =
+        agent.get(url).call().map_err(|error| Failure::Unreachable(format!("{url}: {error}")))?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(Failure::Unreachable(format!("{url}: it answers {status}")));
+    }
+    let text = response.body_mut().with_config().limit(most_bytes).read_to_string();
+    text.map_err(|error| Failure::Failed(Error::data(url, error.to_string())))
+}
+
+/// What asks the mirrors.
+fn agent(mirrors: &[String], patience: Patience) -> ureq::Agent {
+    let config = ureq::Agent::config_builder();
+    // A proxy does not reach this machine.
+    let is_here = |url: &String| url.starts_with("http://127.0.0.1:");
+    let config = if mirrors.iter().any(is_here) { config.proxy(None) } else { config };
+    config
+        .http_status_as_error(false)
+        .timeout_resolve(Some(patience.connect))
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.response))
+        .timeout_per_read(Some(patience.read))
+        .user_agent(concat!("dendra/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
 /// The transfer of one file.
 struct Transfer<'a> {
-    file: &'a RemoteFile,
+    file: &'a RemoteFile<'a>,
     folder: &'a Path,
     agent: &'a ureq::Agent,
     bar: &'a ProgressBar,
@@ -217,17 +255,15 @@ impl Transfer<'_> {
         loop {
             let resumed = length() > 0;
             match self.transfer(url) {
-                Ok(()) if is_complete(self.file, &part) => {
+                Ok(()) if self.file.checksum.is_of(&part, self.file.bytes) => {
                     return fs::rename(&part, &path).map_err(disk(&path));
                 }
                 Ok(()) => {
                     fs::remove_file(&part).map_err(disk(&part))?;
                     // The existing part may have wrong contents.
                     if !resumed {
-                        let message = format!(
-                            "its SHA-256 is not {}: this is not the file",
-                            self.file.sha256
-                        );
+                        let checksum = self.file.checksum;
+                        let message = format!("its {checksum}: this is not the file");
                         return Err(Trouble::Wrong(message));
                     }
                 }
@@ -330,28 +366,4 @@ impl Transfer<'_> {
 
 fn disk(path: &Path) -> impl Fn(io::Error) -> Trouble {
     move |error| Trouble::Disk(Error::io(path, error))
-}
-
-/// Whether `path` is a file of the right size and SHA-256.
-fn is_complete(file: &RemoteFile, path: &Path) -> bool {
-    let digest = || -> io::Result<String> {
-        let mut contents = File::open(path)?;
-        if contents.seek(SeekFrom::End(0))? != file.bytes {
-            return Ok(String::new());
-        }
-        contents.rewind()?;
-        let mut hash = hmac_sha256::Hash::new();
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match contents.read(&mut buffer)? {
-                0 => break,
-                count => hash.update(&buffer[..count]),
-            }
-        }
-        Ok(hash.finalize().iter().fold(String::new(), |mut digits, byte| {
-            let _ = write!(digits, "{byte:02x}");
-            digits
-        }))
-    };
-    digest().is_ok_and(|digest| digest == file.sha256)
 }

@@ -28,7 +28,7 @@ pub(crate) struct Remote {
     /// The folders on the mirrors, in the order in which they are tried. An
     /// address without a scheme gets the one of the build (https or http).
     pub(crate) mirrors: &'static [&'static str],
-    pub(crate) files: &'static [crate::download::RemoteFile],
+    pub(crate) files: &'static [crate::download::RemoteFile<'static>],
 }
 
 /// The user's settings for the search.

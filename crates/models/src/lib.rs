@@ -3,6 +3,7 @@
 //! - [`vision`]: networks for images, with torchvision's parameter names.
 //! - [`text`]: transformers for text, with the names of the library transformers;
 //!   [`Pretrained::from_pretrained`] reads a folder in the layout of Hugging Face.
+//! - `Hub`, with the feature `download`, fetches such a folder from a server.
 //! - [`Generate`] continues texts: sampling, beam search.
 //! - [`ImagePreprocessing`] and [`LogMel`] make inputs of pictures and sound.
 //! - `Tokenizer`, with the feature `tokenizers`, makes token ids of texts.
@@ -33,6 +34,8 @@ mod activation;
 mod build;
 mod chain;
 mod generate;
+#[cfg(feature = "download")]
+mod hub;
 mod preprocess;
 mod pretrained;
 mod stochastic_depth;
@@ -44,6 +47,8 @@ pub mod vision;
 pub use activation::Activation;
 pub use chain::{Chain, Step};
 pub use generate::Generate;
+#[cfg(feature = "download")]
+pub use hub::Hub;
 pub use preprocess::{ImagePreprocessing, Interpolation, LogMel};
 pub use pretrained::{Labels, Pretrained, load_state};
 pub use stochastic_depth::StochasticDepth;

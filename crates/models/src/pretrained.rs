@@ -44,7 +44,7 @@ pub trait Pretrained: Parameters + Sized {
     /// names or shapes than the network, all of which the error lists.
     fn from_pretrained(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let path = folder.join("config.json");
+        let path = folder.join(CONFIG);
         let config = read_config(&path, Self::MODEL_TYPES)?;
         let config = Self::Config::deserialize(config)
             .map_err(|error| Error::file(&path, error.to_string()))?;
@@ -115,32 +115,44 @@ fn read_config(path: &Path, kinds: &[&str]) -> Result<Value> {
     Ok(config)
 }
 
+/// The file of the settings.
+pub(crate) const CONFIG: &str = "config.json";
+/// The file of the weights.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+/// The file that names those of the weights, where there are several.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
 /// The tensors of `model.safetensors`, or of the files that its index names.
 fn read_weights(folder: &Path) -> Result<StateDict> {
-    let whole = folder.join("model.safetensors");
-    let index = folder.join("model.safetensors.index.json");
+    let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if whole.exists() || !index.exists() {
         return Ok(StateFile::read(whole)?.state);
     }
-    let wrong = |message: &str| Error::file(&index, message);
-    let content = read_json(&index)?;
-    let map = content.get("weight_map").and_then(Value::as_object);
-    let map = map.ok_or_else(|| wrong("expected an object weight_map"))?;
-    let files: Option<BTreeSet<&str>> = map.values().map(Value::as_str).collect();
-    let files = files.ok_or_else(|| wrong("expected names of files in weight_map"))?;
     let mut state = StateDict::new();
-    for file in files {
-        // A name with a folder could lead anywhere.
-        if Path::new(file).file_name() != Some(file.as_ref()) {
-            return Err(wrong(&format!(
-                "expected the name of a file in this folder, got {file:?}"
-            )));
-        }
+    for file in files_of_index(&index)? {
         for (name, tensor) in StateFile::read(folder.join(file))?.state.iter() {
             state.insert(name, tensor.clone());
         }
     }
     Ok(state)
+}
+
+/// The names of the files, all in one folder, over which an index says that weights
+/// are spread.
+pub(crate) fn files_of_index(index: &Path) -> Result<BTreeSet<String>> {
+    let wrong = |message: &str| Error::file(index, message);
+    let content = read_json(index)?;
+    let map = content.get("weight_map").and_then(Value::as_object);
+    let map = map.ok_or_else(|| wrong("expected an object weight_map"))?;
+    let files: Option<BTreeSet<&str>> = map.values().map(Value::as_str).collect();
+    let files = files.ok_or_else(|| wrong("expected names of files in weight_map"))?;
+    // A name with a folder could lead anywhere.
+    match files.iter().find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
+        None => Ok(files.into_iter().map(str::to_owned).collect()),
+        Some(file) => {
+            Err(wrong(&format!("expected the name of a file in this folder, got {file:?}")))
+        }
+    }
 }
 
 /// State that follows from the settings of a network, which other libraries store.

@@ -41,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "dendra-deploy",
         &["dendra-tensor", "dendra-autograd", "dendra-nn", "dendra-datasets", "dendra-onnx"],
     ),
+    ("dendra-serve", &["dendra-tensor", "dendra-datasets", "dendra-deploy"]),
     (
         "dendra",
         &[

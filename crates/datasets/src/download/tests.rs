@@ -20,13 +20,8 @@ fn contents() -> Vec<u8> {
     (0..2_000_000 / 4).flat_map(|_| rng.next_u32().to_le_bytes()).collect()
 }
 
-fn sha256(bytes: &[u8]) -> &'static str {
-    let digits = hmac_sha256::Hash::hash(bytes).map(|byte| format!("{byte:02x}"));
-    digits.concat().leak()
-}
-
-fn file(contents: &[u8]) -> RemoteFile {
-    RemoteFile { name: NAME, bytes: contents.len() as u64, sha256: sha256(contents) }
+fn sha256(bytes: &[u8]) -> String {
+    hmac_sha256::Hash::hash(bytes).map(|byte| format!("{byte:02x}")).concat()
 }
 
 /// Tries to download `contents` from the mirrors into a folder.
@@ -37,7 +32,9 @@ fn fetch(contents: &[u8], mirrors: &[&str], folder: &Path) -> Result<(), Failure
         response: Duration::from_secs(3),
         read: Duration::from_secs(1),
     };
-    Downloader { mirrors: &mirrors, folder, patience, title: None }.fetch(&[file(contents)])
+    let (bytes, sha256) = (contents.len() as u64, sha256(contents));
+    let file = RemoteFile { name: NAME, bytes, checksum: Checksum::Sha256(&sha256) };
+    Downloader { mirrors: &mirrors, folder, patience, title: None }.fetch(&[file])
 }
 
 /// Asserts that the file is complete and that there are no other files.

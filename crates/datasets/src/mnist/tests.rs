@@ -234,8 +234,8 @@ fn a_folder_need_not_be_utf_8() {
 #[cfg(feature = "download")]
 mod downloads {
     use super::*;
-    use crate::download::RemoteFile;
     use crate::download::server::{Server, respond, serve};
+    use crate::download::{Checksum, RemoteFile};
 
     /// A server with a small data set, and options to download it.
     fn small_set(mark: u8, cache: &Path) -> (Server, MnistOptions) {
@@ -245,7 +245,8 @@ mod downloads {
         for ((file, contents), name) in files.iter_mut().zip(&contents).zip(names) {
             let digits = hmac_sha256::Hash::hash(contents).map(|byte| format!("{byte:02x}"));
             let sha256 = digits.concat().leak();
-            *file = RemoteFile { name, bytes: contents.len() as u64, sha256 };
+            let checksum = Checksum::Sha256(sha256);
+            *file = RemoteFile { name, bytes: contents.len() as u64, checksum };
         }
         let server = Server::start(move |_, request, stream| {
             let name = request.path.rsplit('/').next().unwrap();

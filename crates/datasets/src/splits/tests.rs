@@ -181,8 +181,8 @@ mod downloads {
     use std::io::Write;
 
     use super::*;
-    use crate::download::RemoteFile;
     use crate::download::server::Server;
+    use crate::download::{Checksum, RemoteFile};
     use crate::search::Remote;
 
     /// The set, to be downloaded as this one file.
@@ -193,8 +193,8 @@ mod downloads {
     ) -> (Server, ImageSplitsOptions) {
         let digits = hmac_sha256::Hash::hash(file).map(|byte| format!("{byte:02x}"));
         let name = options.known.remote.files[0].name;
-        let sha256 = digits.concat().leak();
-        let files = vec![RemoteFile { name, bytes: file.len() as u64, sha256 }].leak();
+        let checksum = Checksum::Sha256(digits.concat().leak());
+        let files = vec![RemoteFile { name, bytes: file.len() as u64, checksum }].leak();
         options.known.remote = Remote { mirrors: &[], files };
         let server = Server::honest(file);
         let options = options.mirrors([&server.url]).cache_dir(cache).quiet(true);
