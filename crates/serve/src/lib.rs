@@ -1,0 +1,3 @@
+//! Models behind HTTP.
+mod settings;
+pub use settings::{Log, ModelFile, Settings};
