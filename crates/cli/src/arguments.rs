@@ -36,13 +36,24 @@ pub(crate) struct Global {
     pub(crate) quiet: bool,
     /// Number of threads [default: all cores]
     #[arg(long, global = true, value_name = "N", help_heading = "For all commands")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) threads: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Train(Box<Train>),
+    Predict(Predict),
+    Evaluate(Evaluate),
+    Info(Info),
+    Summary(Summary),
+    Convert(Convert),
+    Bench(Bench),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Train a network on a table, or on folders of pictures or texts
@@ -98,6 +109,99 @@ pub(crate) struct Train {
     /// Leave out pictures that cannot be read
     #[arg(long, help_heading = "Pictures")]
     pub(crate) skip_damaged: bool,
+}
+
+/// Predict with a model file
+#[derive(Args, Debug)]
+pub(crate) struct Predict {
+    /// A model: .safetensors of Dendra, or .onnx
+    pub(crate) model: PathBuf,
+    /// What to predict: pictures or folders of them, CSV files, text files
+    /// (one text each), or JSON files as `dendra serve` takes them; `-` is
+    /// the standard input: CSV, JSON, or one text a line
+    pub(crate) inputs: Vec<PathBuf>,
+    /// A text to predict
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// Print CSV: input, prediction, probability
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+    #[command(flatten)]
+    pub(crate) table: TableFormat,
+}
+
+/// Compare a model's predictions with the truth
+#[derive(Args, Debug)]
+pub(crate) struct Evaluate {
+    /// A model that `dendra train` wrote
+    pub(crate) model: PathBuf,
+    /// Data as for `dendra train`
+    pub(crate) data: PathBuf,
+    /// Column with the truth [default: the one of the training]
+    #[arg(short, long, value_name = "COLUMN")]
+    pub(crate) target: Option<String>,
+    /// Column with the texts [default: the one of the training]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) text: Option<String>,
+    /// Exit with code 3 unless a figure is at least this (an error: at most)
+    #[arg(long, value_name = "FIGURE=NUMBER", value_parser = required)]
+    pub(crate) require: Vec<(String, f64)>,
+    /// Write a report, one page of HTML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) table: TableFormat,
+}
+
+/// Show what a file of a model or of weights contains
+#[derive(Args, Debug)]
+pub(crate) struct Info {
+    /// A file of any format: safetensors, ONNX, PyTorch, Keras, NumPy, GGUF
+    pub(crate) file: PathBuf,
+    /// List all tensors, however many there are
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Show the layers of a model
+#[derive(Args, Debug)]
+pub(crate) struct Summary {
+    /// A model: .safetensors of Dendra, or .onnx
+    pub(crate) model: PathBuf,
+}
+
+/// Convert a file of a model or of weights to another format
+#[derive(Args, Debug)]
+pub(crate) struct Convert {
+    /// A file of any format: safetensors, ONNX, PyTorch, Keras, NumPy, GGUF
+    pub(crate) input: PathBuf,
+    /// The new file; its extension is the format: .safetensors, .npz, or, for
+    /// a model of Dendra, .onnx
+    pub(crate) output: PathBuf,
+    /// Keep names and layouts of Keras instead of PyTorch's
+    #[arg(long)]
+    pub(crate) as_stored: bool,
+}
+
+/// Measure latency and throughput of a model
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// A model: .safetensors of Dendra, or .onnx
+    pub(crate) model: PathBuf,
+    /// Batch sizes
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,8,32")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) batch: Vec<u64>,
+    /// Numbers of threads [default: 1 and all cores]
+    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with = "threads")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) on: Vec<u64>,
+    /// Seconds of each measurement
+    #[arg(long, value_name = "S", default_value = "1", value_parser = positive)]
+    pub(crate) seconds: f64,
+    /// Length of a free axis that is not the first, by its name
+    #[arg(long, value_name = "NAME=N", value_parser = axis)]
+    pub(crate) axis: Vec<(String, usize)>,
 }
 
 #[derive(Args, Debug)]
@@ -177,4 +281,18 @@ fn character(text: &str) -> Result<char, String> {
             _ => Err("expected one ASCII character, or `tab`".to_owned()),
         },
     }
+}
+
+fn required(text: &str) -> Result<(String, f64), String> {
+    let parsed = text.split_once('=').and_then(|(name, number)| {
+        Some((name.trim().to_owned(), number.trim().parse().ok().filter(|x: &f64| x.is_finite())?))
+    });
+    parsed.ok_or_else(|| "expected a figure and a number, such as accuracy=0.95".to_owned())
+}
+
+fn axis(text: &str) -> Result<(String, usize), String> {
+    let parsed = text.split_once('=').and_then(|(name, length)| {
+        Some((name.to_owned(), length.parse().ok().filter(|&length| length > 0)?))
+    });
+    parsed.ok_or_else(|| "expected the name of an axis and a length, such as length=64".to_owned())
 }

@@ -23,9 +23,14 @@
 //! ```
 
 mod arguments;
+mod bench;
 pub mod choose;
+mod convert;
 mod data;
+mod evaluate;
+mod info;
 mod model;
+mod predict;
 mod screen;
 mod settings;
 mod train;
@@ -33,7 +38,7 @@ mod train;
 use std::fmt;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use console::style;
 use dendra_tensor::Error;
 
@@ -43,6 +48,7 @@ use screen::Screen;
 /// The exit codes; [`arguments`] documents them for users.
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
+const REQUIRED: u8 = 3;
 const INTERRUPTED: u8 = 130;
 
 /// Why a command did not succeed.
@@ -102,5 +108,17 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let screen = Screen::new(global);
     match command {
         Command::Train(arguments) => train::run(arguments, screen),
+        Command::Predict(arguments) => predict::run(arguments, screen),
+        Command::Evaluate(arguments) => evaluate::run(arguments, screen),
+        Command::Info(arguments) => info::run(arguments, screen),
+        Command::Summary(arguments) => info::summary(arguments, screen),
+        Command::Convert(arguments) => convert::run(arguments, screen),
+        Command::Bench(arguments) => bench::run(arguments, global.threads, screen),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "dendra", &mut text);
+            screen.result(String::from_utf8_lossy(&text).trim_end())?;
+            Ok(())
+        }
     }
 }

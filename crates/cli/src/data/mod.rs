@@ -25,7 +25,7 @@ const TABLES: [&str; 5] = ["csv", "tsv", "tab", "txt", "data"];
 
 /// Name extensions of pictures, including those that are not read, for which
 /// the reader has a message.
-const PICTURES: [&str; 12] =
+pub(crate) const PICTURES: [&str; 12] =
     ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "tif", "tiff", "webp", "pgm", "ppm"];
 
 const FOLDER: &str = "expected a folder for each class, with pictures (.png, .jpg) or texts (.txt)";
@@ -70,7 +70,7 @@ impl Kind {
 }
 
 /// The name extension in lower case.
-fn ending(path: &Path) -> String {
+pub(crate) fn ending(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
@@ -92,7 +92,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 const DEEPEST: usize = 32;
 
 /// All files in a folder and the folders in it, in order.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
+pub(crate) fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
     if depth > DEEPEST {
         let message = format!("folders are nested more than {DEEPEST} deep");
         return Err(Error::file(folder, message));
@@ -164,5 +164,16 @@ pub(crate) fn check_classes(place: &str, classes: &[String]) -> Result<()> {
             Err(Error::data(place, format!("there is one class only, {one:?}: nothing to learn")))
         }
         _ => Ok(()),
+    }
+}
+
+/// The error with the name of the file.
+pub(crate) fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Data { place, message } | Error::Argument { place, message } => {
+            let place = if place == "the table" { String::new() } else { format!("{place} ") };
+            Error::file(path, format!("{place}{message}"))
+        }
+        error => error,
     }
 }

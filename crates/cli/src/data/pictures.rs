@@ -6,7 +6,9 @@ use std::path::Path;
 use dendra_datasets::transforms::{
     Border, ColorJitter, Image, RandomCrop, RandomHorizontalFlip, RandomRotation, Transform,
 };
-use dendra_datasets::{Dataset, ImageFolder, Normalization, TensorDataset, decode_image};
+use dendra_datasets::{
+    Dataset, ImageEncoder, ImageFolder, Normalization, TensorDataset, decode_image,
+};
 use dendra_tensor::{Error, Result, Rng, Tensor};
 
 use crate::settings::Augment;
@@ -96,6 +98,13 @@ pub(crate) fn read(
     let labels = Tensor::from_vec(labels.clone(), [labels.len()])?;
     let classes = folder.class_names().len();
     Ok((TensorDataset::classification(inputs, labels, classes)?, damaged.len()))
+}
+
+/// The inputs of a model for all pictures of a folder.
+pub(crate) fn inputs(folder: &ImageFolder, encoder: &ImageEncoder) -> Result<Tensor> {
+    let parts = folder.files().chunks(AT_A_TIME).map(|files| encoder.inputs(files));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)
 }
 
 /// The mean and the standard deviation of each channel.

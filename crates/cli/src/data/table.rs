@@ -1,36 +1,28 @@
 //! Reading tables, whose delimiter and decimal separator are found.
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use dendra_datasets::{Column, Csv, Table};
 use dendra_tensor::{Error, Result};
 
+use super::in_file;
 use crate::arguments::TableFormat;
 use crate::settings::Format;
 
 /// The delimiters that are looked for, the usual ones first.
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
-/// Reads a table; `-` is the standard input.
+/// Reads a table.
 pub(crate) fn read(path: &Path, wanted: &TableFormat) -> Result<(Table, Format)> {
-    let bytes = match path.as_os_str() == "-" {
-        false => fs::read(path).map_err(|error| Error::io(path, error))?,
-        true => {
-            let mut bytes = Vec::new();
-            let read = std::io::stdin().read_to_end(&mut bytes);
-            read.map_err(|error| Error::io("standard input", error))?;
-            bytes
-        }
-    };
-    parse(&bytes, wanted).map_err(|error| match error {
-        Error::Data { message, .. } | Error::Argument { message, .. } => Error::file(
-            if path.as_os_str() == "-" { Path::new("standard input") } else { path },
-            message,
-        ),
-        error => error,
-    })
+    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+    parse(&bytes, wanted).map_err(|error| in_file(path, error))
+}
+
+/// A table that came from the standard input.
+pub(crate) fn parse_input(bytes: &[u8], wanted: &TableFormat) -> Result<Table> {
+    let parsed = parse(bytes, wanted).map_err(|error| in_file("standard input".as_ref(), error));
+    Ok(parsed?.0)
 }
 
 /// Reads a table in a known format.

@@ -22,7 +22,7 @@ use super::prepare::Prepared;
 use crate::choose::Takes;
 use crate::data::pictures::{self, Changes};
 use crate::data::{check_classes, split, texts::Texts};
-use crate::model::TARGET;
+use crate::model::{COLUMN, TARGET};
 use crate::screen::Screen;
 use crate::settings::{Inputs, Settings, Task};
 
@@ -338,6 +338,9 @@ impl Run<'_> {
         model.metadata.extend(predictor.metadata());
         if let Some(target) = &self.settings.target {
             model.metadata.insert(TARGET.to_owned(), target.clone());
+        }
+        if let Inputs::Texts { column: Some(column), .. } = &self.settings.inputs {
+            model.metadata.insert(COLUMN.to_owned(), column.clone());
         }
         let Parts { classes, samples } = parts;
         Ok(Outcome {

@@ -10,7 +10,7 @@ use crate::arguments::Train;
 use crate::choose::Plan;
 use crate::data::columns::{Use, rows_with, task};
 use crate::data::texts::{MOST_WORDS, Texts, length};
-use crate::data::{Kind, check_classes, pictures, table};
+use crate::data::{Kind, check_classes, in_file, pictures, table};
 use crate::screen::Screen;
 use crate::settings::{Augment, Inputs, Settings, Task};
 
@@ -170,17 +170,6 @@ impl Prepared {
             }
             _ => Err(Error::file(path, "the settings are for another kind of data")),
         }
-    }
-}
-
-/// The error with the name of the file.
-fn in_file(path: &Path, error: Error) -> Error {
-    match error {
-        Error::Data { place, message } | Error::Argument { place, message } => {
-            let place = if place == "the table" { String::new() } else { format!("{place} ") };
-            Error::file(path, format!("{place}{message}"))
-        }
-        error => error,
     }
 }
 

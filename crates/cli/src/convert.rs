@@ -1,0 +1,116 @@
+//! `dendra convert`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dendra_autograd::{Parameters, StateDict};
+use dendra_nn::{CHECKPOINT_KEY, Sequential, StateFile, check_writable};
+use dendra_onnx::{Export, Model};
+use dendra_tensor::{Error, Result, Shape, Tensor};
+use dendra_weights::{Format, Weights, write_npz};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::arguments::Convert;
+use crate::data::ending;
+use crate::screen::Screen;
+
+const FORMATS: &str = "expected an extension that is a format: .safetensors, .npz or .onnx";
+
+pub(crate) fn run(arguments: &Convert, screen: Screen) -> Result<(), Failure> {
+    let Convert { input, output, as_stored } = arguments;
+    let format = ending(output);
+    if !["safetensors", "npz", "onnx"].contains(&format.as_str()) {
+        return Err(Failure::Usage(format!("{}: {FORMATS}", output.display())));
+    }
+    if output.exists() && same(input, output) {
+        return Err(Failure::Usage(format!("{} is both input and output", input.display())));
+    }
+    check_writable(output)?;
+    if format == "onnx" {
+        let (inputs, outputs) = export(input, output)?;
+        screen.json(&json!({ "output": output.display().to_string(), "format": "ONNX" }))?;
+        let what = "a network with any number of samples";
+        screen.inform(format_args!("saved {}: {what}", output.display()))?;
+        screen.inform(format_args!("  input [N, {inputs}], output [N, {outputs}]"))?;
+        return Ok(());
+    }
+    let (state, metadata) = read(input, *as_stored)?;
+    let tensors = state.iter().count();
+    match format.as_str() {
+        "npz" => write_npz(&state, output)?,
+        _ => StateFile { state, metadata }.write(output)?,
+    }
+    screen.json(&json!({
+        "output": output.display().to_string(),
+        "format": if format == "npz" { "NumPy" } else { "safetensors" },
+        "tensors": tensors,
+    }))?;
+    screen.inform(format_args!("saved {}: {tensors} tensors", output.display()))?;
+    Ok(())
+}
+
+fn same(input: &Path, output: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(input).is_some_and(|input| Some(input) == real(output))
+}
+
+/// The tensors of a file, and what a safetensors file can keep of its metadata.
+fn read(input: &Path, as_stored: bool) -> Result<(StateDict, BTreeMap<String, String>)> {
+    let weights = match Weights::open(input) {
+        Ok(weights) => weights,
+        Err(error) => {
+            // An ONNX model has its weights by name, too.
+            let Ok(model) = Model::load(input) else { return Err(error) };
+            return Ok((model.state_dict(), BTreeMap::new()));
+        }
+    };
+    let metadata = match weights.format() {
+        // The file's own metadata are the architecture and the preprocessing.
+        Format::Safetensors if input.is_file() => {
+            let file = StateFile::read(input)?;
+            let mut metadata = file.metadata.clone();
+            metadata.remove(CHECKPOINT_KEY);
+            return Ok((file.into_model_state(), metadata));
+        }
+        _ => weights.metadata().iter().filter_map(text).collect(),
+    };
+    let weights = match weights.format() {
+        Format::Keras if !as_stored => weights.from_keras_layout()?,
+        _ => weights,
+    };
+    Ok((weights.state_dict()?, metadata))
+}
+
+/// An entry of metadata as text; lists such as vocabularies are left out.
+fn text((key, value): (&String, &Value)) -> Option<(String, String)> {
+    let value = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(value) => value.to_string(),
+        _ => return None,
+    };
+    Some((key.clone(), value))
+}
+
+/// Writes a network of Dendra as an ONNX file, and returns the shapes of its
+/// input and its output.
+fn export(input: &Path, output: &Path) -> Result<(String, String)> {
+    let file = StateFile::read(input)?;
+    let classes = dendra_datasets::classes_from_metadata(&file.metadata)
+        .map_err(|error| Error::file(input, error.to_string()))?;
+    let model = Sequential::from_file(file, input)?;
+    let shape: Shape = [1].into_iter().chain(model.input_shape().iter().copied()).collect();
+    let export = match model.takes_tokens() {
+        true => Export::of(&model, &Tensor::<i64>::zeros(shape))?,
+        false => Export::of(&model, &Tensor::<f32>::zeros(shape))?,
+    };
+    let export = export.named(&["input"], &["output"])?;
+    let export = match classes.is_empty() {
+        true => export,
+        false => export.metadata("classes", &classes.join(",")),
+    };
+    export.save(output)?;
+    let shown = |shape: &Shape| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    Ok((shown(model.input_shape()), shown(model.output_shape())))
+}

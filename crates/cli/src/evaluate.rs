@@ -1,0 +1,227 @@
+//! `dendra evaluate`.
+
+use std::path::Path;
+
+use dendra_autograd::Var;
+use dendra_datasets::{AnyPreprocessing, Column, Dataset, ImageFolder, Table, TensorDataset};
+use dendra_losses::{CrossEntropy, MSELoss};
+use dendra_nn::{Model, Sequential, StateFile};
+use dendra_optim::SGD;
+use dendra_tensor::{AnyTensor, Element, Error, Result, Tensor};
+use dendra_train::{Classification, Regression, Report, Trainer};
+use serde_json::{Map, Value, json};
+
+use crate::arguments::Evaluate;
+use crate::data::columns::rows_with;
+use crate::data::texts::Texts;
+use crate::data::{Kind, in_file, pictures, table};
+use crate::model::{COLUMN, TARGET};
+use crate::screen::Screen;
+use crate::{Failure, REQUIRED};
+
+/// Figures that are good when they are low.
+const LOW: [&str; 3] = ["loss", "mean_absolute_error", "root_mean_squared_error"];
+
+/// What a model reached.
+struct Reached {
+    table: String,
+    figures: Vec<(&'static str, f64)>,
+    report: Report,
+}
+
+pub(crate) fn run(arguments: &Evaluate, screen: Screen) -> Result<(), Failure> {
+    let reached = reached(arguments, &screen)?;
+    let Reached { table, figures, report } = reached;
+    if let Some((name, _)) =
+        arguments.require.iter().find(|(name, _)| !figures.iter().any(|(known, _)| known == name))
+    {
+        let names: Vec<&str> = figures.iter().map(|(name, _)| *name).collect();
+        return Err(Failure::Usage(format!(
+            "--require {name}: there is no such figure, only {}",
+            names.join(", ")
+        )));
+    }
+    if let Some(path) = &arguments.report {
+        report.save(path)?;
+    }
+    screen.result(table.trim_end())?;
+    let map: Map<String, Value> =
+        figures.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
+    screen.json(&json!({
+        "model": arguments.model.display().to_string(),
+        "data": arguments.data.display().to_string(),
+        "figures": map,
+    }))?;
+    let mut missed = Vec::new();
+    for (name, wanted) in &arguments.require {
+        let Some(&(_, value)) = figures.iter().find(|(known, _)| known == name) else { continue };
+        let (good, most) = match LOW.contains(&name.as_str()) {
+            true => (value <= *wanted, "at most"),
+            false => (value >= *wanted, "at least"),
+        };
+        if !good {
+            missed.push(format!("{name} is {value:.4}, required is {most} {wanted}"));
+        }
+    }
+    if missed.is_empty() { Ok(()) } else { Err(Failure::Code(REQUIRED, missed.join("; "))) }
+}
+
+fn reached(arguments: &Evaluate, screen: &Screen) -> Result<Reached, Failure> {
+    let Evaluate { model: path, data, .. } = arguments;
+    let file = StateFile::read(path)?;
+    let metadata = file.metadata.clone();
+    let wrong = |error: Error| Error::file(path, error.to_string());
+    let preprocessing = AnyPreprocessing::from_metadata(&metadata).map_err(wrong)?;
+    let classes = dendra_datasets::classes_from_metadata(&metadata).map_err(wrong)?;
+    let model = Sequential::from_file(file, path)?;
+    let kind = Kind::of(data)?;
+    let name = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy().into_owned();
+    let report = Report::new(format!("{} on {name}", path.display())).summary(&model.summary());
+    let target = arguments.target.as_ref().or_else(|| metadata.get(TARGET));
+    let rows = || -> Result<(Table, &String), Failure> {
+        let Some(target) = target else {
+            let message = "name the column with the truth: --target COLUMN";
+            return Err(Failure::Usage(message.to_owned()));
+        };
+        let (all, _) = table::read(data, &arguments.table)?;
+        let rows = rows_with(&all, target).map_err(|error| in_file(data, error))?;
+        if rows.len() < all.len() {
+            let without = all.len() - rows.len();
+            screen.note(format_args!("{without} rows have no {target:?} and are left out"));
+        }
+        Ok((all.rows(&rows)?, target))
+    };
+    let classified = |inputs: AnyTensor, labels: Tensor<i64>| {
+        let reached =
+            classify(model.clone(), inputs, labels, &classes, &preprocessing, report.clone());
+        reached.map_err(|error| in_file(data, error))
+    };
+    Ok(match (&preprocessing, kind) {
+        (AnyPreprocessing::Table(encoder), Kind::Table) => {
+            let (rows, target) = rows()?;
+            let inputs = encoder.inputs(&rows).map_err(|error| in_file(data, error))?;
+            if classes.is_empty() {
+                let targets = numbers(&rows, target, data)?;
+                return Ok(regress(model, TensorDataset::new(inputs, targets)?, report)?);
+            }
+            let labels = labels(&rows, target, &classes, data)?;
+            classified(inputs.into(), labels)?
+        }
+        (AnyPreprocessing::Text(encoder), Kind::Table) => {
+            let (rows, target) = rows()?;
+            let column = arguments.text.as_ref().or_else(|| metadata.get(COLUMN));
+            let Some(column) = column else {
+                let message = "name the column with the texts: --text COLUMN";
+                return Err(Failure::Usage(message.to_owned()));
+            };
+            let texts = Texts::of_column(&rows, column).map_err(|error| in_file(data, error))?;
+            classified(encoder.inputs(&texts)?.into(), labels(&rows, target, &classes, data)?)?
+        }
+        (AnyPreprocessing::Text(encoder), Kind::Texts) => {
+            let texts = Texts::of_folder(data)?;
+            let labels = translated(&texts.labels, &texts.classes, &classes, data)?;
+            classified(encoder.inputs(&texts.texts)?.into(), labels)?
+        }
+        (AnyPreprocessing::Image(encoder), Kind::Pictures) => {
+            let folder = ImageFolder::open(data)?;
+            let labels = folder.labels().unwrap_or_default();
+            let labels = translated(&labels, folder.class_names(), &classes, data)?;
+            let inputs = pictures::inputs(&folder, encoder)?;
+            classified(inputs.into(), labels)?
+        }
+        (AnyPreprocessing::None | AnyPreprocessing::Other(_), _) => {
+            let message = "has no preprocessing that this command knows: `dendra train` writes \
+                           models with one";
+            return Err(Error::file(path, message).into());
+        }
+        _ => {
+            let kind = preprocessing.kind().unwrap_or_default();
+            let message =
+                format!("the model's preprocessing is of the kind `{kind}`, not for this");
+            return Err(Error::file(data, message).into());
+        }
+    })
+}
+
+fn labels(rows: &Table, target: &str, classes: &[String], data: &Path) -> Result<Tensor<i64>> {
+    rows.labels(target, classes).map_err(|error| in_file(data, error))
+}
+
+fn numbers(rows: &Table, target: &str, data: &Path) -> Result<Tensor> {
+    match rows.column(target)? {
+        Column::Numbers(all) => {
+            Tensor::from_vec(all.iter().map(|&y| y as f32).collect(), [rows.len(), 1])
+        }
+        Column::Texts(_) => {
+            let message =
+                format!("the column {target:?} has texts, and the model predicts numbers");
+            Err(Error::file(data, message))
+        }
+    }
+}
+
+/// Labels of folders as those of the model.
+fn translated(
+    labels: &[i64],
+    folders: &[String],
+    classes: &[String],
+    data: &Path,
+) -> Result<Tensor<i64>> {
+    let known = folders.iter().map(|folder| {
+        classes.iter().position(|class| class == folder).ok_or_else(|| {
+            let message = format!("the model has no class {folder:?}, only {}", classes.join(", "));
+            Error::file(data, message)
+        })
+    });
+    let known = known.collect::<Result<Vec<_>>>()?;
+    let labels = labels.iter().map(|&label| known[label as usize] as i64).collect::<Vec<_>>();
+    Tensor::from_vec(labels.clone(), [labels.len()])
+}
+
+fn classify(
+    model: Sequential,
+    inputs: AnyTensor,
+    labels: Tensor<i64>,
+    classes: &[String],
+    preprocessing: &AnyPreprocessing,
+    report: Report,
+) -> Result<Reached> {
+    fn of<X: Element>(
+        model: Sequential,
+        inputs: Tensor<X>,
+        labels: Tensor<i64>,
+        classes: usize,
+    ) -> Result<Classification>
+    where
+        Sequential: Model<Tensor<X>, Output = Var>,
+    {
+        let data = TensorDataset::classification(inputs, labels, classes)?;
+        // Nothing is trained; the optimizer and the loss are not used.
+        let trainer = Trainer::new(model, SGD::new(0.1), CrossEntropy::new());
+        Classification::of(&trainer, &data)
+    }
+    let found = match inputs {
+        AnyTensor::F32(inputs) => of(model, inputs, labels, classes.len()),
+        AnyTensor::I64(inputs) => of(model, inputs, labels, classes.len()),
+        _ => Err(Error::argument("dendra evaluate", "expected inputs of f32 or i64")),
+    }?;
+    let mut found = found.class_names(classes);
+    if let AnyPreprocessing::Table(encoder) = preprocessing {
+        found = found.features(|row| encoder.describe(row));
+    }
+    let figures = vec![("accuracy", found.accuracy()), ("loss", found.loss)];
+    let table = found.to_string();
+    let report = report.class_names(classes).classification(found);
+    Ok(Reached { table, figures, report })
+}
+
+fn regress(model: Sequential, data: TensorDataset<f32>, report: Report) -> Result<Reached> {
+    let trainer = Trainer::new(model, SGD::new(0.1), MSELoss::new());
+    let found = Regression::of(&trainer, &data)?;
+    let figures = vec![
+        ("mean_absolute_error", found.mean_absolute_error()),
+        ("root_mean_squared_error", found.root_mean_squared_error()),
+        ("r2", found.r2()),
+    ];
+    Ok(Reached { table: found.to_string(), figures, report: report.regression(found) })
+}

@@ -1,0 +1,71 @@
+//! Model files: what they are, other formats, speed, and the command itself.
+
+use crate::{Place, flowers};
+
+#[test]
+fn a_model_is_described_and_converted() {
+    let place = Place::new();
+    place.write("flowers.csv", flowers(60));
+    place.ok(&["train", "flowers.csv", "-t", "kind", "--epochs", "3", "-o", "m.safetensors"]);
+
+    let info = place.ok(&["info", "m.safetensors"]);
+    for expected in [
+        "a network with its weights",
+        "input: f32 [batch, 4]",
+        "rows of a table, which become 4 inputs",
+        "length, width, colour",
+        "3: daisy, poppy, tulip",
+        "output.weight",
+    ] {
+        assert!(info.contains(expected), "{expected}: {info}");
+    }
+    assert!(info.lines().all(|line| line.chars().count() <= 80), "{info}");
+    let json = place.json(&["info", "m.safetensors"]);
+    assert_eq!(json["network"]["target"], "kind");
+    assert_eq!(json["tensors"].as_array().unwrap().len(), 4);
+    let summary = place.ok(&["summary", "m.safetensors"]);
+    assert!(summary.contains("Linear 4 → 16") && summary.contains("parameters"), "{summary}");
+
+    place.ok(&["convert", "m.safetensors", "m.npz"]);
+    let json = place.json(&["info", "m.npz"]);
+    assert_eq!((&json["format"], &json["network"]), (&"NumPy".into(), &serde_json::Value::Null));
+    place.ok(&["convert", "m.npz", "back.safetensors"]);
+    let tensors = place.json(&["info", "back.safetensors"])["tensors"].clone();
+    assert_eq!(tensors.as_array().unwrap().len(), 4);
+    let ran = place.run(&["summary", "back.safetensors"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+
+    place.ok(&["convert", "m.safetensors", "m.onnx"]);
+    let summary = place.ok(&["summary", "m.onnx"]);
+    assert!(summary.contains("Gemm") && summary.contains("input  input: f32 [N, 4]"), "{summary}");
+    place.write("raw.csv", "a,b,c,d\n0.1,0.2,0,1\n1,2,1,0\n");
+    let out = place.ok(&["predict", "m.onnx", "raw.csv"]);
+    assert_eq!(out.lines().count(), 2, "{out}");
+    place.ok(&["convert", "m.onnx", "weights.safetensors"]);
+
+    for model in ["m.safetensors", "m.onnx"] {
+        let options = ["bench", model, "--batch", "1,4", "--on", "1", "--seconds", "0.02"];
+        let json = place.json(&options);
+        let rows = json["measurements"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{json}");
+        assert!(rows.iter().all(|row| row["median_seconds"].as_f64().unwrap() > 0.0), "{json}");
+    }
+}
+
+#[test]
+fn the_command_explains_itself() {
+    let place = Place::new();
+    for command in
+        ["train", "predict", "evaluate", "info", "summary", "convert", "bench", "completions"]
+    {
+        let help = place.ok(&[command, "--help"]);
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{command}: {help}");
+    }
+    let help = place.ok(&["--help"]);
+    assert!(help.contains("Exit codes:") && help.contains("130  stopped by Ctrl-C"), "{help}");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(place.ok(&["completions", shell]).contains("dendra"), "{shell}");
+    }
+    assert_eq!(place.run(&[]).code, Some(2));
+    assert_eq!(place.run(&["trian"]).code, Some(2));
+}
