@@ -4,6 +4,8 @@ use std::fmt;
 
 use dendra_tensor::{AnyTensor, Shape};
 
+use crate::value::Value;
+
 /// The format of a model's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -127,6 +129,19 @@ impl TensorInfo {
         let fixed = sample.iter().map(|&length| Axis::Fixed(length));
         let axes = [Axis::Free("batch".to_owned())].into_iter().chain(fixed).collect();
         Self { name: name.to_owned(), element, axes: Some(axes) }
+    }
+
+    /// Whether a value has the element type and the axes.
+    pub(crate) fn takes(&self, value: &Value) -> bool {
+        let fits = |axes: &Vec<Axis>| {
+            let mut both = axes.iter().zip(value.shape().iter());
+            axes.len() == value.shape().len()
+                && both.all(|(axis, length)| match axis {
+                    Axis::Fixed(expected) => expected == length,
+                    Axis::Free(_) => true,
+                })
+        };
+        self.element == value.element() && self.axes.as_ref().is_none_or(fits)
     }
 
     /// The shape of one sample, without the batch axis; `None` unless it is

@@ -13,7 +13,6 @@ use dendra_tensor::{AnyTensor, Error, Result, Tensor};
 
 use crate::answer::Answer;
 use crate::describe::{Axis, ElementType, Format, TensorInfo};
-use crate::open::check_input;
 use crate::value::Value;
 
 /// The largest number of samples that [`Network::predict`] runs at once, which
@@ -141,20 +140,32 @@ impl Network {
         }
     }
 
-    fn check(&self, inputs: &[(&str, Value)]) -> Result<()> {
+    /// Checks the names, element types and shapes of inputs, which
+    /// [`run`](Self::run) does too.
+    ///
+    /// # Errors
+    ///
+    /// When an input is missing, unknown or given twice, or has another element
+    /// type or shape than the model states.
+    pub fn check<S: AsRef<str>>(&self, inputs: &[(S, Value)]) -> Result<()> {
         let refuse = |message: String| Err(Error::argument("Network::run", message));
         let names = || self.inputs.iter().map(|info| info.name.as_str()).collect::<Vec<_>>();
         for (index, (name, value)) in inputs.iter().enumerate() {
-            let Some(info) = self.inputs.iter().find(|info| info.name == *name) else {
+            let name = name.as_ref();
+            let Some(info) = self.inputs.iter().find(|info| info.name == name) else {
                 let names = names().join(", ");
                 return refuse(format!("there is no input {name:?}, only {names}"));
             };
-            if inputs[..index].iter().any(|(earlier, _)| earlier == name) {
+            if inputs[..index].iter().any(|(earlier, _)| earlier.as_ref() == name) {
                 return refuse(format!("the input {name:?} is given twice"));
             }
-            check_input(info, value)?;
+            if !info.takes(value) {
+                let (element, shape) = (value.element(), value.shape());
+                return refuse(format!("expected the input {info}, got {element} {shape}"));
+            }
         }
-        match names().iter().find(|name| !inputs.iter().any(|(given, _)| given == *name)) {
+        let is_given = |name: &str| inputs.iter().any(|(given, _)| given.as_ref() == name);
+        match names().into_iter().find(|name| !is_given(name)) {
             Some(missing) => refuse(format!("the input {missing:?} is missing")),
             None => Ok(()),
         }

@@ -10,9 +10,9 @@ use dendra_datasets::{AnyPreprocessing, classes_from_metadata};
 use dendra_nn::{Sequential, StateFile, StoredTensors, tensor_from_bytes};
 use dendra_tensor::{Error, Result};
 
+use crate::ElementType;
 use crate::describe::{Format, TensorInfo};
 use crate::network::{Kind, Network};
-use crate::{ElementType, Value};
 
 /// The number of bytes at the start of a file that tell its format.
 const START: usize = 9;
@@ -151,16 +151,6 @@ fn state_file(bytes: &[u8]) -> Result<StateFile> {
         state.insert(stored.name, tensor);
     }
     Ok(StateFile { state, metadata: header.metadata })
-}
-
-/// A tensor of some samples that a network without preprocessing takes.
-pub(crate) fn check_input(info: &TensorInfo, value: &Value) -> Result<()> {
-    let (expected, found) = (info.element, value.element());
-    if expected != found {
-        let message = format!("input {:?}: expected {expected}, got {found}", info.name);
-        return Err(Error::argument("Network::run", message));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -189,9 +189,15 @@ fn wrong_inputs_are_told() {
         (vec![], "the input \"input\" is missing"),
         (vec![("x", x())], "there is no input \"x\", only input"),
         (vec![("input", x()), ("input", x())], "given twice"),
-        (vec![("input", Tensor::<i64>::zeros([1, 4]).into())], "expected f32, got i64"),
+        (
+            vec![("input", Tensor::<i64>::zeros([1, 4]).into())],
+            "input: f32 [batch, 4], got i64 [1, 4]",
+        ),
         (vec![("input", Value::texts([1], vec!["a".to_owned()]).unwrap())], "got text"),
-        (vec![("input", Tensor::<f32>::zeros([1, 5]).into())], "expected [N, 4], got [1, 5]"),
+        (
+            vec![("input", Tensor::<f32>::zeros([1, 5]).into())],
+            "expected the input input: f32 [batch, 4], got f32 [1, 5]",
+        ),
     ] {
         let error = network.run(&inputs).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
