@@ -4,6 +4,7 @@
 //!   documentation, the build without default features. Continuous integration runs only this.
 //! - `bench` measures the speed of Dendra, and that of other frameworks in the same run, see
 //!   [`mod@bench`].
+//! - `clients` asks the server of models with clients that others have written, see [`clients`].
 //! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
 //! - `docs` writes the generated pages in `docs/`.
 //! - `stress` breaks training on purpose and counts what still holds, see [`mod@stress`].
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod clients;
 mod conformance;
 mod metadata;
 mod process;
@@ -43,6 +45,8 @@ enum Command {
     },
     /// Measure the speed of Dendra and, with --peers, that of other frameworks on this machine.
     Bench(bench::Arguments),
+    /// Ask the server of models with NVIDIA's Python client for Triton.
+    Clients,
     /// Compare Dendra with PyTorch on PyTorch's own samples.
     Conformance(conformance::Arguments),
     /// Write docs/ops.md from the table of operations.
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check { full } => check::run(&root, full),
         Command::Bench(arguments) => bench::run(&root, &arguments),
+        Command::Clients => clients::run(&root),
         Command::Conformance(arguments) => conformance::run(&root, &arguments),
         Command::Docs => write_docs(&root),
         Command::Stress(arguments) => stress::run(&root, &arguments),

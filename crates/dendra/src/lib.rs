@@ -3,6 +3,8 @@
 pub use dendra_autograd as autograd;
 #[cfg(feature = "datasets")]
 pub use dendra_datasets as datasets;
+#[cfg(feature = "deploy")]
+pub use dendra_deploy as deploy;
 #[cfg(feature = "explain")]
 pub use dendra_explain as explain;
 #[cfg(feature = "losses")]

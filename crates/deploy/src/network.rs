@@ -104,8 +104,9 @@ impl Network {
 
     /// Whether the samples of a batch do not influence each other's outputs, so
     /// that independent requests may be joined along the first axis and give the
-    /// same bits as alone. It is true for a `Sequential`; an ONNX model may
-    /// compute anything from its inputs.
+    /// same bits as alone. It is true for a `Sequential`, whose layers, also those
+    /// of a user's own, take each sample for itself in evaluation; an ONNX model
+    /// may compute anything from its inputs.
     pub fn has_independent_samples(&self) -> bool {
         matches!(self.model, Kind::Sequential(_))
     }

@@ -34,7 +34,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("dendra-explain", &["dendra-tensor", "dendra-autograd", "dendra-derive", "dendra-nn"]),
-    ("dendra-privacy", &["dendra-tensor", "dendra-autograd", "dendra-train"]),
+    (
+        "dendra-privacy",
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-nn",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-datasets",
+            "dendra-train",
+        ],
+    ),
     ("dendra-weights", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     ("dendra-onnx", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     (
@@ -58,6 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "dendra-weights",
             "dendra-onnx",
             "dendra-privacy",
+            "dendra-deploy",
         ],
     ),
     (

@@ -69,6 +69,7 @@ fn serialize_data<M: SerializeMap>(map: &mut M, value: &Value) -> Result<(), M::
 
 /// Appends the elements as little-endian bytes.
 fn append(bytes: &mut Vec<u8>, value: &Value) {
+    bytes.reserve(value.shape().elements() * datatype::size(value.element()));
     macro_rules! numbers {
         ($x:expr) => {
             $x.to_vec().into_iter().for_each(|x| bytes.extend(x.to_le_bytes()))

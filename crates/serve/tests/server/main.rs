@@ -8,6 +8,7 @@ mod limits;
 mod protocol;
 mod raw_data;
 mod reloading;
+mod triton;
 
 use std::path::{Path, PathBuf};
 
