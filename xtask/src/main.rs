@@ -7,6 +7,7 @@
 //! - `clients` asks the server of models with clients that others have written, see [`clients`].
 //! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
 //! - `docs` writes the generated pages in `docs/`.
+//! - `python` builds the Python package and runs its tests, see [`mod@python`].
 //! - `stress` breaks training on purpose and counts what still holds, see [`mod@stress`].
 //! - `tidy` runs the rules that are specific to this project, see [`tidy`].
 
@@ -21,6 +22,7 @@ mod clients;
 mod conformance;
 mod metadata;
 mod process;
+mod python;
 mod stress;
 mod tidy;
 
@@ -51,6 +53,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Write docs/ops.md from the table of operations.
     Docs,
+    /// Build the Python package and run its tests.
+    Python(python::Arguments),
     /// Break training on purpose, many times, and count what still holds.
     Stress(stress::Arguments),
     /// Run only the project's own rules on the source tree.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Clients => clients::run(&root),
         Command::Conformance(arguments) => conformance::run(&root, &arguments),
         Command::Docs => write_docs(&root),
+        Command::Python(arguments) => python::run(&root, &arguments),
         Command::Stress(arguments) => stress::run(&root, &arguments),
         Command::Tidy => tidy::run(&root),
     };

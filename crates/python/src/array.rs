@@ -26,10 +26,10 @@ where
     };
     let shape = IxDyn(tensor.shape());
     let length = tensor.len();
-    let pointer = match alone {
-        // This copies if the memory is shared after all.
-        true => tensor.make_mut().as_mut_ptr().cast_const(),
-        false => tensor.as_slice().map_or(std::ptr::NonNull::dangling().as_ptr(), <[T]>::as_ptr),
+    let pointer: *const T = match (alone, tensor.as_slice()) {
+        // A tensor is strided no more; this copies if its memory is shared after all.
+        (true, _) | (_, None) => tensor.make_mut().as_mut_ptr(),
+        (false, Some(elements)) => elements.as_ptr(),
     };
     let memory = Bound::new(py, Memory { _tensor: tensor.into() })?;
     // SAFETY: the pointer is that of `length` initialised elements in row-major order, as many as

@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use dendra_datasets::Dataset;
 use dendra_tensor::{Error, Result};
 use dendra_train::{
     BatchReport, Callback, EarlyStopping, EpochReport, Fit, Goal, Moment, NotFinite, Trainer,
@@ -45,7 +44,8 @@ pub(crate) struct Settings {
     validation_split: Option<f64>,
     validate_every: u64,
     class_weights: Option<Vec<f64>>,
-    skip_not_finite: bool,
+    /// How many steps in a row may be skipped since they are not finite.
+    skip_not_finite: usize,
     early_stopping: Option<Stopping>,
     /// Whether a bar is drawn on the terminal.
     bar: bool,
@@ -124,8 +124,8 @@ pub(crate) fn fit(
     if let Some(weights) = &settings.class_weights {
         fit = fit.class_weights(weights.clone());
     }
-    if settings.skip_not_finite {
-        fit = fit.not_finite(NotFinite::Skip);
+    if settings.skip_not_finite > 0 {
+        fit = fit.not_finite(NotFinite::Skip { limit: settings.skip_not_finite });
     }
     if let Some(stopping) = &settings.early_stopping {
         fit = fit.callback(stopping.callback()?);

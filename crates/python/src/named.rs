@@ -114,6 +114,10 @@ fn cycle(name: String) -> Result<CyclicMode, String> {
     }
 }
 
+fn multi_step(milestones: Vec<u64>) -> MultiStepLR {
+    MultiStepLR::new(milestones)
+}
+
 fn floats(numbers: Vec<f64>) -> Result<Vec<f64>, String> {
     Ok(numbers)
 }
@@ -151,7 +155,7 @@ table! {
     /// The schedule of these settings.
     SCHEDULES, fn schedule() -> AnySchedule;
     StepLR: schedule = StepLR::new [step_size] { gamma };
-    MultiStepLR: schedule = MultiStepLR::new::<Vec<u64>> [milestones] { gamma };
+    MultiStepLR: schedule = multi_step [milestones] { gamma };
     ExponentialLR: schedule = ExponentialLR::new [gamma] {};
     LinearLR: schedule = LinearLR::new [total_iters = 5] { start_factor, end_factor };
     ConstantLR: schedule = ConstantLR::new [total_iters = 5] { factor };

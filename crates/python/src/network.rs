@@ -190,9 +190,8 @@ impl Drop for Changing<'_> {
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(what: &str, text: &str) -> PyResult<T> {
-    serde_json::from_str(text).map_err(|error| {
-        pyo3::exceptions::PyValueError::new_err(format!("{what}: {error}"))
-    })
+    serde_json::from_str(text)
+        .map_err(|error| pyo3::exceptions::PyValueError::new_err(format!("{what}: {error}")))
 }
 
 #[pymethods]
@@ -309,9 +308,7 @@ impl Network {
     /// Takes over parameters and buffers.
     fn load_state_dict(&self, py: Python<'_>, state: &Bound<'_, PyDict>) -> PyResult<()> {
         let state = state_of(state)?;
-        compute(py, "load_state_dict", || {
-            self.change(|live| live.net.0.load_state_dict(&state))
-        })
+        compute(py, "load_state_dict", || self.change(|live| live.net.0.load_state_dict(&state)))
     }
 
     /// Freezes or frees the parameters whose names begin with one of these.

@@ -122,5 +122,9 @@ fn doc(name: &str) -> String {
 
 /// The documentation of a kind that a macro makes, such as `ZeroPad2d`.
 fn doc_of_alias(kind: &str, settings: &str) -> String {
-    doc(if text(settings).is_some() { settings } else { kind.trim_end_matches(['1', '2', '3', 'd']) })
+    doc(if text(settings).is_some() {
+        settings
+    } else {
+        kind.trim_end_matches(['1', '2', '3', 'd'])
+    })
 }

@@ -206,24 +206,31 @@ class Sequential:
         metrics: Iterable[Metric | str] = (),
     ) -> None:
         """Sets optimizer, loss and metrics for `fit` and `evaluate`, as in Keras."""
-        if isinstance(optimizer, str):
-            optimizer = Optimizer(find("optimizers", optimizer), {})
-        expect(optimizer, Optimizer)
-        self._optimizer = optimizer
-        self._compile(loss, metrics)
+        self._compile(optimizer, loss, metrics)
 
     def _compile(
-        self, loss: Loss | str | None, metrics: Iterable[Metric | str] | None
+        self,
+        optimizer: Optimizer | str | None,
+        loss: Loss | str | None,
+        metrics: Iterable[Metric | str] | None,
     ) -> None:
+        if isinstance(optimizer, str):
+            optimizer = Optimizer(find("optimizers", optimizer), {})
         if isinstance(loss, str):
             loss = Loss(find("losses", loss), {})
+        if optimizer is not None:
+            expect(optimizer, Optimizer)
+            self._optimizer = optimizer
         if loss is not None:
             expect(loss, Loss)
             self._loss = loss
         if metrics is not None:
             metrics = [metrics] if isinstance(metrics, (str, Metric)) else list(metrics)
             for metric in metrics:
-                if not isinstance(metric, str):
+                if isinstance(metric, str):
+                    if normal(metric) != "accuracy":
+                        find("metrics", metric)
+                else:
                     expect(metric, Metric)
             self._metrics = metrics
 
@@ -279,7 +286,7 @@ class Sequential:
         accumulate: int = 1,
         drop_last: bool = False,
         max_steps: int | None = None,
-        skip_not_finite: bool = False,
+        skip_not_finite: int = 0,
         verbose: int = 1,
     ) -> History:
         """Trains the network and returns the figures of the epochs.
@@ -305,18 +312,14 @@ class Sequential:
         max_steps
             A limit of the number of steps.
         skip_not_finite
-            Whether a step whose loss or gradient is not finite is skipped; it is an error else.
+            How many steps in a row may be skipped since their loss or gradient is not finite.
         verbose
             0: nothing; 1: progress, and a line for each epoch; 2: only the lines.
 
         The network has the weights of the last complete step when the training ends by an error
         or by Ctrl-C.
         """
-        if optimizer is not None:
-            self.compile(optimizer, loss, () if metrics is None and loss is not None else metrics
-                         if metrics is not None else self._metrics)
-        else:
-            self._compile(loss, metrics)
+        self._compile(optimizer, loss, metrics)
         inputs, targets = array("x", x), self._targets(y)
         validation = None
         if validation_data is not None:
@@ -366,7 +369,7 @@ class Sequential:
         metrics: Iterable[Metric | str] | None = None,
     ) -> dict[str, float]:
         """Loss and metrics over some samples; those of `fit` when none are given."""
-        self._compile(loss, metrics)
+        self._compile(None, loss, metrics)
         inputs, targets = array("x", x), self._targets(y)
         objective = dumps(self._objective(targets))
         return dict(self._network.evaluate(inputs, targets, objective))

@@ -189,6 +189,12 @@ def docstring(entry: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def spelled(entry: Mapping[str, Any]) -> str:
+    """The name of an entry's function. `Sequential` is the class of a whole network."""
+    name: str = entry["name"]
+    return "SequentialBlock" if name == "Sequential" else name
+
+
 def function(group: str, entry: Mapping[str, Any]) -> Callable[..., Any]:
     """The function that makes what an entry describes."""
     kind = GROUPS[group]
@@ -196,7 +202,7 @@ def function(group: str, entry: Mapping[str, Any]) -> Callable[..., Any]:
     def make(*args: Any, **settings: Any) -> Named:
         return kind(entry["name"], bind(entry, args, settings))
 
-    make.__name__ = make.__qualname__ = entry["name"]
+    make.__name__ = make.__qualname__ = spelled(entry)
     make.__module__ = f"dendra.{group}"
     make.__doc__ = docstring(entry)
     make.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -207,4 +213,4 @@ def function(group: str, entry: Mapping[str, Any]) -> Callable[..., Any]:
 
 def functions(group: str) -> dict[str, Callable[..., Any]]:
     """The functions of a group by name."""
-    return {entry["name"]: function(group, entry) for entry in table()[group]}
+    return {spelled(entry): function(group, entry) for entry in table()[group]}
