@@ -1,8 +1,11 @@
 //! The result of `backward`: gradients and updates of buffers.
 
+use std::collections::HashMap;
+
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
+use crate::parameters::{EntryMut, WalkMut};
 use crate::tape::Tape;
 use crate::var::Var;
 
@@ -87,6 +90,38 @@ impl<T: Float> Update<T> {
         *counter.value_mut() += 1;
         Ok(())
     }
+}
+
+/// [`Parameters::apply_updates`](crate::Parameters::apply_updates).
+#[inline(never)]
+pub(crate) fn apply_updates<T: Float>(
+    model: &mut WalkMut<'_, T>,
+    gradients: &Gradients<T>,
+) -> Result<()> {
+    if gradients.updates().is_empty() {
+        return Ok(());
+    }
+    let mut updates: HashMap<BufferId, Vec<&Update<T>>> = HashMap::new();
+    for update in gradients.updates() {
+        updates.entry(update.buffer()).or_default().push(update);
+    }
+    let mut result = Ok(());
+    model(&mut |path, entry| {
+        let applied = match entry {
+            EntryMut::Param(_) => Ok(()),
+            EntryMut::Buffer(buffer) => updates.get(&buffer.id()).map_or(Ok(()), |all| {
+                let mut all = all.iter().enumerate();
+                all.try_for_each(|(earlier, update)| update.apply(buffer, earlier))
+            }),
+            EntryMut::Counter(counter) => updates.get(&counter.id()).map_or(Ok(()), |all| {
+                all.iter().try_for_each(|update| update.apply_count(counter))
+            }),
+        };
+        if let (Ok(()), Err(error)) = (&result, applied) {
+            result = Err(error.within(path.as_str()));
+        }
+    });
+    result
 }
 
 impl<T: Float> Gradients<T> {

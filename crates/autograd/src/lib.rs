@@ -8,6 +8,9 @@
 //! [`Gradients`]. This crate names no operation: it calls whatever implements
 //! [`Op`](dendra_tensor::ops::Op).
 //!
+//! Without the feature `gradients` a tape records nothing but traces, and the
+//! rules of the operations are not compiled: for programs that only predict.
+//!
 //! ```
 //! use dendra_autograd::{Param, Tape};
 //! use dendra_tensor::{Ops, Tensor};
@@ -22,35 +25,49 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+#[cfg(feature = "gradients")]
 mod backward;
+#[cfg(feature = "gradients")]
 mod checkpoint;
 mod function;
+#[cfg(feature = "gradients")]
 mod functional;
+#[cfg(feature = "gradients")]
 mod grad;
 mod gradients;
+#[cfg(feature = "gradients")]
 mod higher_order;
+#[cfg(feature = "gradients")]
 mod hooks;
 mod loading;
+#[cfg(feature = "gradients")]
 mod not_finite;
 mod param;
 mod parameters;
+#[cfg(feature = "gradients")]
 mod per_sample;
 mod recording;
 mod state;
 mod tape;
 mod var;
 
+#[cfg(feature = "gradients")]
 pub use checkpoint::checkpoint;
 pub use dendra_tensor::AnyTensor;
 pub use function::{Comparison, Function, Plain, integers};
+#[cfg(feature = "gradients")]
 pub use functional::{check_gradient, value_and_grad};
+#[cfg(feature = "gradients")]
 pub use grad::Wrt;
 pub use gradients::{Gradients, Update};
+#[cfg(feature = "gradients")]
 pub use higher_order::{hessian, hvp, jacobian, jvp, vjp};
+#[cfg(feature = "gradients")]
 pub use hooks::{RuleCall, RuleGradients};
 pub use loading::Differences;
 pub use param::{Buffer, BufferId, Counter, Param, ParamId};
 pub use parameters::{Entry, EntryMut, Parameters, Path};
+#[cfg(feature = "gradients")]
 pub use per_sample::SampleGradients;
 pub use recording::{AsAny, Event, Inside, Recording, Scope};
 pub use state::StateDict;

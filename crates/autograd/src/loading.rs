@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use dendra_tensor::{AnyTensor, Element as _, Error, Float, Result, Shape, Tensor};
 
-use crate::parameters::{Entry, EntryMut, Parameters, Path};
+use crate::parameters::{EntryMut, WalkMut};
 use crate::state::{StateDict, to_float};
 
 /// All differences between a state dict and a model, collected before anything
@@ -82,27 +82,28 @@ fn twin<'a>(state: &'a StateDict, fit: &HashSet<String>, tensor: &AnyTensor) -> 
 
 /// The differences between a state dict and a model, and the names of the
 /// entries that fit.
+#[inline(never)]
 fn compare<T: Float>(
-    model: &(impl Parameters<T> + ?Sized),
+    model: &mut WalkMut<'_, T>,
     state: &StateDict,
 ) -> (Differences, HashSet<String>) {
     let mut differences = Differences::default();
     let (mut names, mut fit) = (HashSet::new(), HashSet::new());
-    model.visit(&mut Path::default(), &mut |path, entry| {
+    model(&mut |path, entry| {
         let name = path.as_str();
         names.insert(name.to_owned());
         let found = state.get(name);
         let before = differences.missing.len() + differences.mismatched.len();
         match entry {
-            Entry::Param(param) => {
+            EntryMut::Param(param) => {
                 differences.compare_floats::<T>(name, found, param.value().shape());
             }
-            Entry::Buffer(buffer) => {
+            EntryMut::Buffer(buffer) => {
                 differences.compare_floats::<T>(name, found, buffer.value().shape());
             }
             // State dicts of PyTorch before 0.4.1 have no counters.
-            Entry::Counter(_) if found.is_none() => return,
-            Entry::Counter(_) => {
+            EntryMut::Counter(_) if found.is_none() => return,
+            EntryMut::Counter(_) => {
                 differences.compare(name, found, i64::NAME, &Shape::scalar());
             }
         }
@@ -116,12 +117,9 @@ fn compare<T: Float>(
 }
 
 /// Loads the entries of these names, which fit.
-fn take<T: Float>(
-    model: &mut (impl Parameters<T> + ?Sized),
-    state: &StateDict,
-    names: &HashSet<String>,
-) {
-    model.visit_mut(&mut Path::default(), &mut |path, entry| {
+#[inline(never)]
+fn take<T: Float>(model: &mut WalkMut<'_, T>, state: &StateDict, names: &HashSet<String>) {
+    model(&mut |path, entry| {
         const COMPARED: &str = "every entry was compared before";
         let Some(found) = state.get(path.as_str()).filter(|_| names.contains(path.as_str())) else {
             return;
@@ -140,8 +138,9 @@ fn take<T: Float>(
 }
 
 /// Loads a state dict that must match the model name by name.
+#[inline(never)]
 pub(crate) fn load_state_dict<T: Float>(
-    model: &mut (impl Parameters<T> + ?Sized),
+    model: &mut WalkMut<'_, T>,
     state: &StateDict,
 ) -> Result<()> {
     let (mut differences, fit) = compare(model, state);
@@ -159,8 +158,9 @@ pub(crate) fn load_state_dict<T: Float>(
 }
 
 /// Loads the entries that fit, and returns the differences.
+#[inline(never)]
 pub(crate) fn load_matching<T: Float>(
-    model: &mut (impl Parameters<T> + ?Sized),
+    model: &mut WalkMut<'_, T>,
     state: &StateDict,
 ) -> Result<Differences> {
     let (differences, fit) = compare(model, state);
@@ -178,6 +178,7 @@ pub(crate) fn load_matching<T: Float>(
 mod tests {
     use super::*;
     use crate::param::Param;
+    use crate::parameters::Parameters;
 
     fn model() -> Vec<Param> {
         vec![Param::new(Tensor::zeros([2])), Param::new(Tensor::zeros([3]))]

@@ -1,12 +1,12 @@
 //! Visiting the parameters and buffers of a model by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use dendra_tensor::{Float, Result};
 
-use crate::gradients::{Gradients, Update};
+use crate::gradients::{self, Gradients};
 use crate::loading::{self, Differences};
-use crate::param::{Buffer, BufferId, Counter, Param, ParamId};
+use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::state::{self, StateDict};
 
 /// One part of a model's state.
@@ -70,6 +70,66 @@ impl Path {
     }
 }
 
+/// Calls a function for every part of a model's state: a model whose type is
+/// erased. A `dyn` of every kind of layer holds the methods of [`Parameters`], so
+/// what they do is compiled once, and not for each kind.
+pub(crate) type Walk<'m, T> = dyn FnMut(&mut dyn FnMut(&Path, Entry<'_, T>)) + 'm;
+
+/// As [`Walk`], for modification.
+pub(crate) type WalkMut<'m, T> = dyn FnMut(&mut dyn FnMut(&Path, EntryMut<'_, T>)) + 'm;
+
+fn walk_mut<T: Float, M: Parameters<T> + ?Sized>(
+    model: &mut M,
+) -> impl FnMut(&mut dyn FnMut(&Path, EntryMut<'_, T>)) {
+    |visitor| model.visit_mut(&mut Path::default(), &mut |path, entry| visitor(path, entry))
+}
+
+#[inline(never)]
+fn push_parameter<'a, T: Float>(
+    found: &mut Vec<(String, &'a Param<T>)>,
+    path: &Path,
+    entry: Entry<'a, T>,
+) {
+    if let Entry::Param(param) = entry {
+        found.push((path.as_str().to_owned(), param));
+    }
+}
+
+#[inline(never)]
+fn count_trainable<T: Float>(parameters: &[(String, &Param<T>)]) -> usize {
+    let trainable = parameters.iter().filter(|(_, param)| param.is_trainable());
+    trainable.map(|(_, param)| param.value().len()).sum()
+}
+
+#[inline(never)]
+fn name_parameters<T: Float>(model: &mut WalkMut<'_, T>) {
+    model(&mut |path, entry| {
+        if let EntryMut::Param(param) = entry {
+            param.set_name(path.as_str());
+        }
+    });
+}
+
+#[inline(never)]
+fn set_trainable<T: Float>(
+    model: &mut WalkMut<'_, T>,
+    trainable: bool,
+    belongs: &dyn Fn(&str) -> bool,
+) {
+    model(&mut |path, entry| {
+        if let EntryMut::Param(param) = entry
+            && belongs(path.as_str())
+        {
+            param.set_trainable(trainable);
+        }
+    });
+}
+
+#[inline(never)]
+fn name_of<T: Float>(parameters: Vec<(String, &Param<T>)>, id: ParamId) -> Option<String> {
+    parameters.into_iter().find(|(_, param)| param.id() == id).map(|(name, _)| name)
+}
+
 /// A model's state: what `#[derive(Parameters)]` implements, field by field.
 ///
 /// Plain data (numbers, strings) has no state; `Option`, `Vec`, arrays, boxes
@@ -95,27 +155,19 @@ pub trait Parameters<T: Float = f32> {
     fn named_parameters(&self) -> Vec<(String, &Param<T>)> {
         let mut found = Vec::new();
         self.visit(&mut Path::default(), &mut |path, entry| {
-            if let Entry::Param(param) = entry {
-                found.push((path.as_str().to_owned(), param));
-            }
+            push_parameter(&mut found, path, entry);
         });
         found
     }
 
     /// The number of trained values.
     fn parameter_count(&self) -> usize {
-        let parameters = self.named_parameters();
-        let trainable = parameters.iter().filter(|(_, param)| param.is_trainable());
-        trainable.map(|(_, param)| param.value().len()).sum()
+        count_trainable(&self.named_parameters())
     }
 
     /// Stores the path of every parameter in it, so that errors can name it.
     fn name_parameters(&mut self) {
-        self.visit_mut(&mut Path::default(), &mut |path, entry| {
-            if let EntryMut::Param(param) = entry {
-                param.set_name(path.as_str());
-            }
-        });
+        name_parameters(&mut walk_mut(self));
     }
 
     /// Sets whether training changes the parameters; see
@@ -136,13 +188,7 @@ pub trait Parameters<T: Float = f32> {
     /// assert_eq!(model.parameter_count(), 2);
     /// ```
     fn set_trainable_where(&mut self, trainable: bool, belongs: &dyn Fn(&str) -> bool) {
-        self.visit_mut(&mut Path::default(), &mut |path, entry| {
-            if let EntryMut::Param(param) = entry
-                && belongs(path.as_str())
-            {
-                param.set_trainable(trainable);
-            }
-        });
+        set_trainable(&mut walk_mut(self), trainable, belongs);
     }
 
     /// Applies the updates of buffers that the forward pass recorded.
@@ -152,35 +198,14 @@ pub trait Parameters<T: Float = f32> {
     ///
     /// When an update has another shape than its buffer.
     fn apply_updates(&mut self, gradients: &Gradients<T>) -> Result<()> {
-        if gradients.updates().is_empty() {
-            return Ok(());
-        }
-        let mut updates: HashMap<BufferId, Vec<&Update<T>>> = HashMap::new();
-        for update in gradients.updates() {
-            updates.entry(update.buffer()).or_default().push(update);
-        }
-        let mut result = Ok(());
-        self.visit_mut(&mut Path::default(), &mut |path, entry| {
-            let applied = match entry {
-                EntryMut::Param(_) => Ok(()),
-                EntryMut::Buffer(buffer) => updates.get(&buffer.id()).map_or(Ok(()), |all| {
-                    let mut all = all.iter().enumerate();
-                    all.try_for_each(|(earlier, update)| update.apply(buffer, earlier))
-                }),
-                EntryMut::Counter(counter) => updates.get(&counter.id()).map_or(Ok(()), |all| {
-                    all.iter().try_for_each(|update| update.apply_count(counter))
-                }),
-            };
-            if let (Ok(()), Err(error)) = (&result, applied) {
-                result = Err(error.within(path.as_str()));
-            }
-        });
-        result
+        gradients::apply_updates(&mut walk_mut(self), gradients)
     }
 
     /// The whole state by name.
     fn state_dict(&self) -> StateDict {
-        state::state_dict(self)
+        state::state_dict(&mut |visitor| {
+            self.visit(&mut Path::default(), &mut |path, entry| visitor(path, entry));
+        })
     }
 
     /// Loads a state dict. Floats of another type are converted; a counter that
@@ -193,7 +218,7 @@ pub trait Parameters<T: Float = f32> {
     /// number type. The error lists all differences, and the model is
     /// unchanged.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
-        loading::load_state_dict(self, state)
+        loading::load_state_dict(&mut walk_mut(self), state)
     }
 
     /// Loads the entries that model and state dict have in common, and returns
@@ -206,7 +231,7 @@ pub trait Parameters<T: Float = f32> {
     /// [`StateDict::split_off`]; if they differ otherwise, change them with
     /// [`StateDict::renamed`].
     fn load_matching(&mut self, state: &StateDict) -> Result<Differences> {
-        loading::load_matching(self, state)
+        loading::load_matching(&mut walk_mut(self), state)
     }
 
     /// Further information on the model for files with its state, as text by
@@ -218,10 +243,7 @@ pub trait Parameters<T: Float = f32> {
 
     /// The path of a parameter in this model.
     fn name_of(&self, id: ParamId) -> Option<String> {
-        self.named_parameters()
-            .into_iter()
-            .find(|(_, param)| param.id() == id)
-            .map(|(name, _)| name)
+        name_of(self.named_parameters(), id)
     }
 }
 

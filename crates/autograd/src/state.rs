@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use dendra_tensor::{AnyTensor, Element, Error, Float, Result, Tensor};
 
-use crate::parameters::{Entry, Parameters, Path};
+use crate::parameters::{Entry, Walk};
 
 /// Named tensors: the state of a model or of an optimizer, as stored in files.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -128,10 +128,13 @@ fn float<T: Float, U: Float>(tensor: &Tensor<U>) -> Tensor<T> {
 }
 
 /// The state of a model by name, sharing the buffers.
-pub(crate) fn state_dict<T: Float>(model: &(impl Parameters<T> + ?Sized)) -> StateDict {
+#[inline(never)]
+pub(crate) fn state_dict<T: Float>(model: &mut Walk<'_, T>) -> StateDict {
     let mut state = StateDict::new();
-    let any = |tensor| AnyTensor::upcast(tensor).expect("the library's float types are listed");
-    model.visit(&mut Path::default(), &mut |path, entry| {
+    let any = |tensor: &Tensor<T>| {
+        AnyTensor::upcast(tensor).expect("the library's float types are listed")
+    };
+    model(&mut |path, entry| {
         let value = match entry {
             Entry::Param(param) => any(param.value()),
             Entry::Buffer(buffer) => any(buffer.value()),

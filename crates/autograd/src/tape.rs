@@ -8,8 +8,10 @@ use dendra_tensor::ops::{Op, Parents, Recorded, record};
 use dendra_tensor::{Float, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
+#[cfg(feature = "gradients")]
 use crate::checkpoint::Part;
 use crate::gradients::Update;
+#[cfg(feature = "gradients")]
 use crate::hooks::Watch;
 use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::recording::Recording;
@@ -47,14 +49,18 @@ pub(crate) struct Record<T: Float> {
     /// The number of random streams handed out.
     streams: u64,
     /// What a pass has to do besides computing gradients; `None` for nothing.
+    #[cfg(feature = "gradients")]
     pub(crate) watch: Option<Box<Watch<T>>>,
     /// Whether a pass that keeps the record is running.
+    #[cfg(feature = "gradients")]
     pub(crate) passing: bool,
     /// Whether `backward` was called.
+    #[cfg(feature = "gradients")]
     pub(crate) finished: bool,
 }
 
 /// The origin of a value that needs a gradient.
+#[cfg_attr(not(feature = "gradients"), expect(dead_code, reason = "gradients use it"))]
 pub(crate) enum Node<T: Float> {
     /// [`Tape::leaf`].
     Leaf,
@@ -65,11 +71,14 @@ pub(crate) enum Node<T: Float> {
     /// An operation.
     Operation(Box<dyn Recorded<T>>),
     /// Taken by a pass that is being recorded.
+    #[cfg(feature = "gradients")]
     Lent,
     /// An operation that a later [`Node::Part`] recomputes; the nodes of its
     /// inputs.
+    #[cfg(feature = "gradients")]
     Dropped(Box<[Option<usize>]>),
     /// The end of a part that is recomputed.
+    #[cfg(feature = "gradients")]
     Part(Box<Part<T>>),
 }
 
@@ -155,8 +164,7 @@ impl<T: Float> Tape<T> {
     /// hook of [`register_rule_hook`](Self::register_rule_hook). A container
     /// then runs its layers one by one instead of several as one operation.
     pub fn distinguishes_operations(&self) -> bool {
-        let has_rules = |watch: &Watch<T>| !watch.rules.is_empty();
-        self.is_tracing() || self.shared.record().watch.as_deref().is_some_and(has_rules)
+        self.is_tracing() || self.shared.record().has_rules()
     }
 
     /// Whether both are handles of the same tape.
@@ -176,11 +184,16 @@ impl<T: Float> Tape<T> {
     /// On a tape for [`inference`](Self::inference) it is an
     /// [`input`](Self::input).
     pub fn leaf(&self, value: Tensor<T>) -> Var<T> {
-        if self.shared.mode == Mode::Inference || self.is_tracing() {
+        if !self.records() || self.is_tracing() {
             return self.input(value);
         }
         let node = self.shared.record().push(Node::Leaf);
         Var::on_tape(value, self.clone(), Some(node))
+    }
+
+    /// Whether what needs a gradient is recorded.
+    fn records(&self) -> bool {
+        cfg!(feature = "gradients") && self.shared.mode != Mode::Inference
     }
 
     /// The parameter on this tape; all uses share one node.
@@ -189,7 +202,7 @@ impl<T: Float> Tape<T> {
             let node = recording.parameter(param);
             return Var::on_tape(param.value().clone(), self.clone(), Some(node));
         }
-        if self.shared.mode == Mode::Inference {
+        if !self.records() {
             return self.input(param.value().clone());
         }
         let mut record = self.shared.record();
@@ -285,13 +298,26 @@ impl<T: Float> Record<T> {
             parameters: BTreeMap::new(),
             updates: Vec::new(),
             streams: 0,
+            #[cfg(feature = "gradients")]
             watch: None,
+            #[cfg(feature = "gradients")]
             passing: false,
+            #[cfg(feature = "gradients")]
             finished: false,
         }
     }
 
+    /// Whether a rule of an operation is replaced.
+    fn has_rules(&self) -> bool {
+        #[cfg(feature = "gradients")]
+        let has_rules = self.watch.as_ref().is_some_and(|watch| !watch.rules.is_empty());
+        #[cfg(not(feature = "gradients"))]
+        let has_rules = false;
+        has_rules
+    }
+
     pub(crate) fn push(&mut self, node: Node<T>) -> usize {
+        #[cfg(feature = "gradients")]
         if self.finished {
             // The node is never used: `backward` returns an error.
             return 0;

@@ -7,6 +7,7 @@ use dendra_tensor::ops::{Attribute, Op, Parents, Recorded};
 use dendra_tensor::{Error, Float, Ops, Result, Shape, Tensor, ops_operators};
 
 use crate::function::Function;
+#[cfg(feature = "gradients")]
 use crate::gradients::Gradients;
 use crate::recording::AsAny;
 use crate::tape::Tape;
@@ -160,6 +161,7 @@ impl<T: Float> Var<T> {
     ///
     /// When the value is not a scalar, is on no tape, depends on nothing that
     /// needs a gradient, or the tape was used already.
+    #[cfg(feature = "gradients")]
     pub fn backward(&self) -> Result<Gradients<T>> {
         let Some(on) = &self.on else {
             return Err(Error::tape(

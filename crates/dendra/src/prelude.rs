@@ -3,9 +3,9 @@
 
 #[cfg(not(feature = "nn"))]
 pub use dendra_autograd::Parameters;
-pub use dendra_autograd::{
-    Buffer, Counter, Gradients, Param, StateDict, Tape, Var, value_and_grad,
-};
+#[cfg(feature = "gradients")]
+pub use dendra_autograd::value_and_grad;
+pub use dendra_autograd::{Buffer, Counter, Gradients, Param, StateDict, Tape, Var};
 #[cfg(feature = "tables")]
 pub use dendra_datasets::Csv;
 #[cfg(feature = "images")]

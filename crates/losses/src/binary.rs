@@ -229,7 +229,8 @@ pub(crate) fn ensure_probabilities<T: Float>(
     nan_allowed: bool,
 ) -> Result<()> {
     let valid = |x: T| (x >= T::ZERO && x <= T::ONE) || (nan_allowed && x.is_nan());
-    let found = values.view().iter().copied().find(|&x| !valid(x));
+    let found =
+        values.contiguous().as_slice().unwrap_or_default().iter().copied().find(|&x| !valid(x));
     found.map_or(Ok(()), |x| {
         Err(Error::data(place, format!("the {name} must lie between 0 and 1, got {x}")))
     })

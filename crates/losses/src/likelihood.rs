@@ -117,8 +117,16 @@ impl GaussianNLLLoss {
             let message = format!("a variance of shape {found} does not broadcast to {shape}");
             return Err(Error::shape(Self::NAME, message));
         }
-        let is_negative = |v: &&V::Element| **v < Number::ZERO;
-        if let Some(bad) = variance.value().view().iter().find(is_negative) {
+        let is_negative = |v: &V::Element| *v < Number::ZERO;
+        if let Some(bad) = variance
+            .value()
+            .contiguous()
+            .as_slice()
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .find(is_negative)
+        {
             return Err(Error::data(Self::NAME, format!("a variance is negative: {bad}")));
         }
         let least = V::Element::from_f64(self.eps);

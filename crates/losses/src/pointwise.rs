@@ -226,7 +226,8 @@ pub(crate) fn ensure_one_shape(place: &str, both: &str, a: &Shape, b: &Shape) ->
 /// An error unless every target is 1 or −1.
 pub(crate) fn ensure_signs<T: Float>(place: &str, target: &Tensor<T>) -> Result<()> {
     let is_sign = |y: T| y == T::ONE || y == -T::ONE;
-    match target.view().iter().find(|&&y| !is_sign(y)) {
+    match target.contiguous().as_slice().unwrap_or_default().iter().copied().find(|&y| !is_sign(y))
+    {
         Some(y) => Err(Error::data(place, format!("targets must be 1 or -1, got {y}"))),
         None => Ok(()),
     }

@@ -40,6 +40,8 @@ fn refusal(bytes: &[u8]) -> String {
     let error = StateFile::read(&place.path).unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error:?}");
     let message = error.to_string();
+    let in_memory = StateFile::from_bytes(bytes, &place.path).unwrap_err();
+    assert_eq!(in_memory.to_string(), message);
     let path = place.path.display().to_string();
     message.strip_prefix(&path).unwrap_or_else(|| panic!("{message} names no path")).to_owned()
 }
@@ -53,6 +55,7 @@ fn the_sound_file_is_read() {
     let place = Place::with(&sound());
     let state = StateFile::read(&place.path).unwrap().state;
     assert_eq!(state.typed::<f32>("a").unwrap().to_vec(), [0.0, 0.0]);
+    assert_eq!(StateFile::from_bytes(&sound(), "memory").unwrap().state, state);
 }
 
 #[test]
@@ -87,6 +90,7 @@ fn every_flipped_bit_of_a_file_with_a_checksum_is_told() {
     let place = Place::new();
     model.save(&place.path).unwrap();
     let (sound, before) = (fs::read(&place.path).unwrap(), StateFile::read(&place.path).unwrap());
+    assert_eq!(Sequential::<f32>::from_bytes(&sound).unwrap().state_dict(), model.state_dict());
     let entry = sound.windows(15).position(|key| key == b"dendra.checksum").unwrap();
     assert!(!before.metadata.contains_key("dendra.checksum"));
     for index in 0..sound.len() {

@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 /// Whether both tensors have the same shape and `equal` holds for each pair of
 /// their elements.
 fn all<T: Element>(a: &Tensor<T>, b: &Tensor<T>, equal: impl Fn(&T, &T) -> bool) -> bool {
-    a.shape() == b.shape() && a.view().iter().zip(&b.view()).all(|(a, b)| equal(a, b))
+    a.shape() == b.shape() && a.to_vec().iter().zip(&b.to_vec()).all(|(a, b)| equal(a, b))
 }
 
 /// Two tensors are approximately equal when they have the same shape and each

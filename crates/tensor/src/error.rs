@@ -1,6 +1,7 @@
 //! The one error type of all Dendra crates. An error names the function, what
 //! was expected and what came.
 
+use std::error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The `Debug` form is also the message, so that a `main` that returns an error
 /// prints readable text.
-#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A shape, rank or axis that does not fit.
-    #[error("{place}: {message}")]
     Shape {
         /// The operation, layer path or function that refused.
         place: String,
@@ -23,7 +22,6 @@ pub enum Error {
         message: String,
     },
     /// Any other wrong argument or setting.
-    #[error("{place}: {message}")]
     Argument {
         /// The operation, layer path or function that refused.
         place: String,
@@ -31,7 +29,6 @@ pub enum Error {
         message: String,
     },
     /// Data whose contents are wrong, such as a label out of range.
-    #[error("{place}: {message}")]
     Data {
         /// The data set or function that found it.
         place: String,
@@ -39,7 +36,6 @@ pub enum Error {
         message: String,
     },
     /// A file whose contents are wrong.
-    #[error("{}: {message}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -47,7 +43,6 @@ pub enum Error {
         message: String,
     },
     /// A file that could not be read or written.
-    #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -55,25 +50,16 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A state dict that does not match the model; all differences at once.
-    #[error("state dict does not match: {message}")]
     State {
         /// Every missing, unexpected and mismatched name.
         message: String,
     },
     /// Trainable parameters on which the loss does not depend.
-    #[error(
-        "no gradient for the trainable parameter{} {}: the loss does not depend on {}; use them in \
-         `forward`, freeze them, or allow missing gradients in the optimizer",
-        if names.len() == 1 { "" } else { "s" },
-        names.join(", "),
-        if names.len() == 1 { "it" } else { "them" }
-    )]
     MissingGradient {
         /// The parameters' names.
         names: Vec<String>,
     },
     /// A matrix for which the result does not exist, such as an inverse.
-    #[error("{place}: the matrix{} {fault}", at(batch))]
     Matrix {
         /// The function that refused the matrix.
         place: String,
@@ -83,7 +69,6 @@ pub enum Error {
         batch: Vec<usize>,
     },
     /// A NaN or an infinity where training needs a finite number.
-    #[error("{place}: {message}")]
     NotFinite {
         /// The step and the layer.
         place: String,
@@ -91,7 +76,6 @@ pub enum Error {
         message: String,
     },
     /// A panic in code that the caller supplied, such as a callback.
-    #[error("{place}: panicked: {message}")]
     Panic {
         /// What was running.
         place: String,
@@ -99,13 +83,11 @@ pub enum Error {
         message: String,
     },
     /// Work that was stopped from outside before its end.
-    #[error("{message}")]
     Interrupted {
         /// Where it stopped, and how to continue.
         message: String,
     },
     /// A tape used in a way that gives no gradient.
-    #[error("{message}")]
     Tape {
         /// What was expected and what came.
         message: String,
@@ -138,6 +120,44 @@ impl fmt::Display for MatrixFault {
 /// The index of a matrix in its batch, for a message.
 pub(crate) fn at(batch: &[usize]) -> String {
     if batch.is_empty() { String::new() } else { format!(" at batch index {batch:?}") }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Shape { place, message }
+            | Error::Argument { place, message }
+            | Error::Data { place, message }
+            | Error::NotFinite { place, message } => write!(f, "{place}: {message}"),
+            Error::File { path, message } => write!(f, "{}: {message}", path.display()),
+            Error::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Error::State { message } => write!(f, "state dict does not match: {message}"),
+            Error::MissingGradient { names } => {
+                let (plural, them) = if names.len() == 1 { ("", "it") } else { ("s", "them") };
+                write!(
+                    f,
+                    "no gradient for the trainable parameter{plural} {}: the loss does not depend \
+                     on {them}; use them in `forward`, freeze them, or allow missing gradients in \
+                     the optimizer",
+                    names.join(", ")
+                )
+            }
+            Error::Matrix { place, fault, batch } => {
+                write!(f, "{place}: the matrix{} {fault}", at(batch))
+            }
+            Error::Panic { place, message } => write!(f, "{place}: panicked: {message}"),
+            Error::Interrupted { message } | Error::Tape { message } => f.write_str(message),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for Error {

@@ -243,14 +243,24 @@ impl<T: Element> Tensor<T> {
         let shapes: Vec<&Shape> = tensors.iter().map(|tensor| tensor.shape()).collect();
         let (index, shape) = Shape::joined(&shapes, axis)?;
         shape.check_memory::<T>("cat")?;
-        let mut joined = ndarray::ArrayD::from_elem(&shape[..], T::default());
-        let mut start = 0;
-        for tensor in tensors {
-            let end = start + tensor.shape()[index];
-            joined.slice_axis_mut(ndarray::Axis(index), (start..end).into()).assign(&tensor.view());
-            start = end;
-        }
-        Ok(joined.into())
+        // A tensor has one contiguous piece for each index of the axes before this one.
+        let row = shape[index..].iter().product::<usize>();
+        Ok(Self::build(shape, |joined| {
+            let mut start = 0;
+            for tensor in tensors {
+                let piece = tensor.shape()[index..].iter().product::<usize>();
+                if piece == 0 || joined.is_empty() {
+                    continue;
+                }
+                tensor.with_slice(|values| {
+                    for (row, piece) in joined.chunks_exact_mut(row).zip(values.chunks_exact(piece))
+                    {
+                        row[start..][..piece.len()].copy_from_slice(piece);
+                    }
+                });
+                start += piece;
+            }
+        }))
     }
 
     /// Joins tensors of one shape along a new axis.
@@ -386,7 +396,9 @@ impl Shape {
             ));
         }
         let size = size as i64;
-        match index.view().iter().find(|index| !(0..size).contains(index)) {
+        match index
+            .with_slice(|index| index.iter().copied().find(|index| !(0..size).contains(index)))
+        {
             None => Ok(along),
             Some(bad) => Err(Error::argument(
                 place,

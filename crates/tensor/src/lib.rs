@@ -29,6 +29,7 @@ mod creation;
 mod display;
 mod element;
 mod error;
+#[cfg(feature = "ndarray")]
 mod interop;
 pub mod kernels;
 mod layout;

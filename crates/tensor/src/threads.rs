@@ -18,12 +18,12 @@ static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of threads that share the work of large operations. It is set by
 /// [`set_num_threads`] or the environment variable `DENDRA_NUM_THREADS`.
-/// Otherwise it is rayon's number: one per core, `RAYON_NUM_THREADS`, or the
-/// threads of the pool from which this is called. Results do not depend on it,
-/// to the last bit.
+/// Otherwise it is one per core; with the feature `rayon` it is that crate's
+/// number: one per core, `RAYON_NUM_THREADS`, or the threads of the pool from
+/// which this is called. Results do not depend on it, to the last bit.
 pub fn num_threads() -> usize {
     match CHOSEN.load(Ordering::Relaxed) {
-        0 => from_environment().unwrap_or_else(rayon::current_num_threads),
+        0 => from_environment().unwrap_or_else(usual),
         chosen => chosen,
     }
 }
@@ -49,6 +49,18 @@ pub fn set_num_threads(threads: usize) -> Result<()> {
     }
     let message = format!("expected a number of threads from 1 to {MOST}, got {threads}");
     Err(Error::argument("set_num_threads", message))
+}
+
+#[cfg(feature = "rayon")]
+fn usual() -> usize {
+    rayon::current_num_threads()
+}
+
+/// One thread per core.
+#[cfg(not(feature = "rayon"))]
+fn usual() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from).min(MOST))
 }
 
 /// The value of the environment variable, read once.

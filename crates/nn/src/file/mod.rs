@@ -9,9 +9,10 @@ mod header;
 mod stored;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use dendra_autograd::{Differences, Parameters, StateDict};
@@ -137,7 +138,10 @@ impl StateFile {
     /// elements of a type that tensors do not have, or is not what its checksum
     /// says.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        Self::read_path(path.as_ref())
+    }
+
+    fn read_path(path: &Path) -> Result<Self> {
         let failed = |error| Error::io(path, error);
         let wrong = |message: String| Error::file(path, message);
         let about = fs::metadata(path).map_err(failed)?;
@@ -145,14 +149,47 @@ impl StateFile {
             return Err(wrong("expected a file".to_owned()));
         }
         let mut file = File::open(path).map_err(failed)?;
-        let (header, mut checksum) = Header::read(&mut file, about.len(), path)?;
+        let header = Header::read(&mut file, about.len(), path)?;
+        Self::with_values(header, path, &mut |length| {
+            let mut bytes = vec![0; length];
+            file.read_exact(&mut bytes)?;
+            Ok(bytes.into())
+        })
+    }
+
+    /// As [`read`](Self::read), of the bytes of a file: of a model that is part
+    /// of a program by [`include_bytes`], or that came over a network. Errors
+    /// name `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Self> {
+        let mut rest = bytes;
+        let header = Header::read(&mut rest, bytes.len() as u64, path.as_ref())?;
+        Self::with_values(header, path.as_ref(), &mut |length| {
+            let (values, after) =
+                rest.split_at_checked(length).ok_or(io::ErrorKind::UnexpectedEof)?;
+            rest = after;
+            Ok(values.into())
+        })
+    }
+
+    /// A file with this header, and with the values that `next` returns: as many
+    /// bytes as it is asked for.
+    fn with_values<'a>(
+        (header, mut checksum): (Header, Checksum),
+        path: &Path,
+        next: &mut dyn FnMut(usize) -> io::Result<Cow<'a, [u8]>>,
+    ) -> Result<Self> {
+        let failed = |error| Error::io(path, error);
+        let wrong = |message: String| Error::file(path, message);
         let Header { mut metadata, tensors } = header;
         let expected = metadata.remove(checksum::KEY);
 
         let mut state = StateDict::new();
         for (name, info) in tensors {
-            let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
-            file.read_exact(&mut bytes).map_err(failed)?;
+            let bytes = next(info.data_offsets.1 - info.data_offsets.0).map_err(failed)?;
             if expected.is_some() {
                 checksum.update(&bytes);
             }

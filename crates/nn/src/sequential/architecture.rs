@@ -62,6 +62,7 @@ impl<T: Float> Sequential<T> {
     /// # Errors
     ///
     /// When a layer is of a kind that files cannot hold.
+    #[inline(never)]
     pub fn to_file(&self) -> Result<StateFile> {
         let metadata = BTreeMap::from([self.architecture()?]);
         Ok(StateFile { state: self.state_dict(), metadata })
@@ -71,7 +72,8 @@ impl<T: Float> Sequential<T> {
     pub(super) fn architecture(&self) -> Result<(String, String)> {
         let layers = self.plan();
         for (index, layer) in layers.layers.iter().enumerate() {
-            if let Err(error) = serde_json::to_value(layer) {
+            // Text, as below: each format is compiled for all kinds of layers.
+            if let Err(error) = serde_json::to_string(layer) {
                 return Err(layer.explain(index, Error::argument("", error.to_string())));
             }
         }
@@ -120,8 +122,18 @@ impl Sequential {
     ///
     /// As [`load`](Self::load).
     pub fn load_as<T: Float>(path: impl AsRef<Path>) -> Result<Sequential<T>> {
-        let path = path.as_ref();
-        Self::from_file_as(StateFile::read(path)?, path)
+        Self::load_path(path.as_ref())
+    }
+
+    /// As [`load`](Self::load), of the bytes of a file: of a network that is part
+    /// of a program by [`include_bytes`], or that came over a network.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), with `the model` in the place of the path.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let path = "the model";
+        Self::from_file(StateFile::from_bytes(bytes, path)?, path)
     }
 
     /// As [`load`](Self::load), of a file that was read already; `path` is for
@@ -134,6 +146,15 @@ impl Sequential {
         Self::from_file_as(file, path.as_ref())
     }
 
+    // What a user's crate calls is not inlined there, so that it is compiled for `f32` in this crate
+    // and not once more in that one.
+
+    #[inline(never)]
+    fn load_path<T: Float>(path: &Path) -> Result<Sequential<T>> {
+        Self::from_file_as(StateFile::read(path)?, path)
+    }
+
+    #[inline(never)]
     fn from_file_as<T: Float>(file: StateFile, path: &Path) -> Result<Sequential<T>> {
         let wrong = |message: String| Error::file(path, message);
         let json = file.metadata.get(KEY).ok_or_else(|| {

@@ -55,6 +55,7 @@ macro_rules! kinds {
                 match self { $(Self::$kind(settings) => settings.infer(input),)* }
             }
 
+            #[inline(never)]
             pub(super) fn build<T: Float>(
                 &self,
                 source: &mut Source<'_>,

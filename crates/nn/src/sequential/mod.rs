@@ -191,6 +191,7 @@ impl<T: Float> Sequential<T> {
     }
 
     /// The layers as they are planned, with the settings they have now.
+    #[inline(never)]
     fn plan(&self) -> SequentialBuilder {
         let mut builder = SequentialBuilder::new(self.input.clone());
         builder.layers.extend(self.parts.iter().map(|part| PlannedLayer {
@@ -202,6 +203,7 @@ impl<T: Float> Sequential<T> {
     }
 
     /// The output of the layers from `index` on.
+    #[inline(never)]
     fn forward_from(&self, mut index: usize, mut x: Var<T>) -> Result<Var<T>> {
         while let Some(part) = self.parts.get(index) {
             let name = PartName(index, part.name.as_deref());

@@ -192,7 +192,7 @@ fn spread(x: &Tensor<f64>) -> Tensor<f64> {
 
 /// The inner product.
 fn dot(a: &Tensor<f64>, b: &Tensor<f64>) -> f64 {
-    a.view().iter().zip(&b.view()).map(|(a, b)| a * b).sum()
+    a.to_vec().iter().zip(&b.to_vec()).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

@@ -209,6 +209,7 @@ pub mod binary;
 mod bits;
 mod broadcast;
 mod channelwise;
+#[cfg(feature = "gradients")]
 pub mod check;
 #[cfg(feature = "linalg")]
 pub mod cholesky;

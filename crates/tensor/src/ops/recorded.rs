@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, SampleCotangents};
+use super::{Attribute, Attributes, Op, Ops};
+#[cfg(feature = "gradients")]
+use super::{Call, Cotangents, SampleCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::ops_operators;
@@ -39,9 +41,11 @@ pub trait Recorded<T: Float>: Send + Sync {
     fn output(&self) -> &Tensor<T>;
 
     /// The gradients of the inputs that need one; see [`Op::vjp`].
+    #[cfg(feature = "gradients")]
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T>;
 
     /// As [`Op::add_vjp`].
+    #[cfg(feature = "gradients")]
     fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool;
 
     /// The same gradients as terms; see [`Op::vjp_terms`].
@@ -49,6 +53,7 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// # Errors
     ///
     /// When the gradient cannot be differentiated again.
+    #[cfg(feature = "gradients")]
     fn vjp_terms(
         &self,
         inputs: &[Term<T>],
@@ -87,6 +92,7 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// # Errors
     ///
     /// When the operation mixes samples.
+    #[cfg(feature = "gradients")]
     fn vjp_per_sample(
         &self,
         needs: &[bool],
@@ -95,6 +101,7 @@ pub trait Recorded<T: Float>: Send + Sync {
     ) -> Result<Option<SampleCotangents<T>>>;
 
     /// As [`Op::sample_norms`].
+    #[cfg(feature = "gradients")]
     fn sample_norms(
         &self,
         needs: &[bool],
@@ -176,6 +183,7 @@ struct Applied<O, T: Float, S> {
     inputs: Vec<Tensor<T>>,
     parents: Parents,
     output: Tensor<T>,
+    #[cfg_attr(not(feature = "gradients"), expect(dead_code, reason = "gradients use it"))]
     saved: S,
 }
 
@@ -207,15 +215,18 @@ where
         &self.output
     }
 
+    #[cfg(feature = "gradients")]
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T> {
         let Self { operation, inputs, output, saved, .. } = self;
         operation.vjp(Call { inputs, output, saved, needs, cotangent })
     }
 
+    #[cfg(feature = "gradients")]
     fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool {
         self.operation.add_vjp(cotangent, sum)
     }
 
+    #[cfg(feature = "gradients")]
     fn vjp_terms(
         &self,
         inputs: &[Term<T>],
@@ -249,6 +260,7 @@ where
         Box::new(Alone(self.operation.clone()))
     }
 
+    #[cfg(feature = "gradients")]
     fn vjp_per_sample(
         &self,
         needs: &[bool],
@@ -259,6 +271,7 @@ where
         operation.vjp_per_sample(Call { inputs, output, saved, needs, cotangent }, samples)
     }
 
+    #[cfg(feature = "gradients")]
     fn sample_norms(
         &self,
         needs: &[bool],
