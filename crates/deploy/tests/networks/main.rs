@@ -153,7 +153,8 @@ fn numbers_as_json() {
     let builder = Sequential::input([1, 2, 2]).flatten().dense(1);
     builder.build(&mut Rng::seed(1)).unwrap().save(&path).unwrap();
     let network = Network::load(&path).unwrap();
-    let x = Tensor::from_vec(vec![0.1, 2.0, -3.0, 4e-3, 1.0, 1.0, 0.0, 7.0], [2, 1, 2, 2]).unwrap();
+    let x =
+        Tensor::from_vec(vec![0.1_f32, 2.0, -3.0, 4e-3, 1.0, 1.0, 0.0, 7.0], [2, 1, 2, 2]).unwrap();
     let expected = network.predict(x).unwrap();
     for json in [
         r#"{"rows": [[[[0.1, 2], [-3, 4e-3]]], [1, true, false, 7]]}"#,
