@@ -4,12 +4,14 @@
 //!   documentation, the build without default features. Continuous integration runs only this.
 //! - `bench` measures the speed of Dendra, and that of other frameworks in the same run, see
 //!   [`mod@bench`].
+//! - `c` checks the library for C with a program in C, see [`mod@c`].
 //! - `clients` asks the server of models with clients that others have written, see [`clients`].
 //! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
 //! - `docs` writes the generated pages in `docs/`.
 //! - `python` builds the Python package and runs its tests, see [`mod@python`].
 //! - `stress` breaks training on purpose and counts what still holds, see [`mod@stress`].
 //! - `tidy` runs the rules that are specific to this project, see [`tidy`].
+//! - `wasm` builds the modules for browsers with a page, and tests both, see [`wasm`].
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod c;
 mod check;
 mod clients;
 mod conformance;
@@ -25,6 +28,7 @@ mod process;
 mod python;
 mod stress;
 mod tidy;
+mod wasm;
 
 /// The error is a message for the user at the terminal.
 type Result<T = ()> = std::result::Result<T, String>;
@@ -47,7 +51,9 @@ enum Command {
     },
     /// Measure the speed of Dendra and, with --peers, that of other frameworks on this machine.
     Bench(bench::Arguments),
-    /// Ask the server of models with NVIDIA's Python client for Triton.
+    /// Check the header of the library for C, and run a program in C with it under valgrind.
+    C(c::Arguments),
+    /// Ask the server of models with the Python client for Triton and with a browser.
     Clients,
     /// Compare Dendra with PyTorch on PyTorch's own samples.
     Conformance(conformance::Arguments),
@@ -59,6 +65,8 @@ enum Command {
     Stress(stress::Arguments),
     /// Run only the project's own rules on the source tree.
     Tidy,
+    /// Build the modules for browsers and a page that uses them; test both.
+    Wasm(wasm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -66,12 +74,14 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check { full } => check::run(&root, full),
         Command::Bench(arguments) => bench::run(&root, &arguments),
+        Command::C(arguments) => c::run(&root, &arguments),
         Command::Clients => clients::run(&root),
         Command::Conformance(arguments) => conformance::run(&root, &arguments),
         Command::Docs => write_docs(&root),
         Command::Python(arguments) => python::run(&root, &arguments),
         Command::Stress(arguments) => stress::run(&root, &arguments),
         Command::Tidy => tidy::run(&root),
+        Command::Wasm(arguments) => wasm::run(&root, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,13 +2,13 @@
 
 mod batching;
 mod client;
+mod elsewhere;
 mod faults;
 mod held;
 mod limits;
 mod protocol;
 mod raw_data;
 mod reloading;
-mod triton;
 
 use std::path::{Path, PathBuf};
 

@@ -14,14 +14,19 @@ use crate::client::{ask, get, post};
 use crate::{classifier, place, serve, settings};
 
 /// Writes a model with its preprocessing.
-fn save(model: &Sequential, preprocessing: &impl Preprocessing, classes: &[&str], path: &Path) {
+pub(crate) fn save(
+    model: &Sequential,
+    preprocessing: &impl Preprocessing,
+    classes: &[&str],
+    path: &Path,
+) {
     let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
     let mut file = model.to_file().unwrap();
     file.metadata.extend(data_to_metadata(preprocessing, &classes).unwrap());
     file.write(path).unwrap();
 }
 
-fn table_encoder() -> Encoder {
+pub(crate) fn table_encoder() -> Encoder {
     let train = b"age,city\n31,Oslo\n44,07\n27,Oslo\n";
     let train = Csv::new().texts(["city"]).parse(train).unwrap();
     TableEncoding::new().numbers(["age"]).categories(["city"]).fit(&train).unwrap()
