@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 
 mod archives;
 mod arrays;
+mod networks;
 mod onnx;
 mod pictures;
 mod tables;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Hostile> {
     files.extend(pictures::files());
     files.extend(weights::files());
     files.extend(onnx::files());
+    files.extend(networks::files());
     files
 }
 

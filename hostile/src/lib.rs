@@ -21,6 +21,9 @@ use dendra_weights::Weights;
 use tempfile::{NamedTempFile, TempDir};
 
 pub mod files;
+mod pretrained;
+
+pub use self::pretrained::pretrained;
 
 /// The largest number of bytes in an archive.
 pub const MOST_BYTES: u64 = 1 << 20;
@@ -38,7 +41,7 @@ pub struct Parser {
 }
 
 /// All parsers.
-pub const PARSERS: [Parser; 13] = [
+pub const PARSERS: [Parser; 14] = [
     // Each byte may become a number of eight bytes, which is copied once.
     Parser { name: "idx", parse: idx, memory_per_byte: 24 * 1032 },
     Parser { name: "tar", parse: tar, memory_per_byte: 16 },
@@ -57,6 +60,8 @@ pub const PARSERS: [Parser; 13] = [
     Parser { name: "numpy", parse: weights, memory_per_byte: 8 * 1032 },
     // Two bytes may be a node, which is then a step.
     Parser { name: "onnx", parse: onnx, memory_per_byte: 1024 },
+    // A few bytes may ask for a thousand blocks, which take memory even without weights.
+    Parser { name: "pretrained", parse: pretrained, memory_per_byte: 16 << 10 },
 ];
 
 /// An IDX array, gzipped or not: of bytes, and of numbers of any type.

@@ -56,7 +56,7 @@ pub(crate) fn check_sizes(kind: &str, sizes: &[(&str, usize)]) -> Result<()> {
 }
 
 /// The largest number of blocks. Even without weights each takes memory.
-const MAX_LAYERS: usize = 1 << 12;
+const MAX_LAYERS: usize = 1 << 10;
 
 /// Refuses absurd numbers of blocks.
 pub(crate) fn check_layers(kind: &str, name: &str, layers: usize) -> Result<()> {

@@ -41,16 +41,16 @@ pub trait Pretrained: Parameters + Sized {
     /// # Errors
     ///
     /// When a file cannot be read, is of another kind of network, or has other
-    /// names or shapes than the network, all of which the error lists.
+    /// names or shapes than the network, which the error lists.
     fn from_pretrained(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join(CONFIG);
         let config = read_config(&path, Self::MODEL_TYPES)?;
-        let config = Self::Config::deserialize(config)
-            .map_err(|error| Error::file(&path, error.to_string()))?;
+        let config =
+            Self::Config::deserialize(config).map_err(|error| wrong_json(&path, &error))?;
         let mut model = Self::blank(&config).map_err(|error| error.within(shown(&path)))?;
         let state = body_names::<Self>(&model, renamed(read_weights(folder)?)?)?;
-        model.load_state_dict(&state).map_err(|error| error.within(shown(folder)))?;
+        model.load_state_dict(&state).map_err(|error| shortened(error).within(shown(folder)))?;
         model.name_parameters();
         Ok(model)
     }
@@ -84,6 +84,27 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// The longest list of names in an error. Settings of another size make all of a
+/// thousand layers missing.
+const MAX_NAMES: usize = 3000;
+
+/// The longest message about a value.
+const MAX_VALUE: usize = 500;
+
+/// An error whose list of names is not too long.
+fn shortened(error: Error) -> Error {
+    match error {
+        Error::State { mut message } if message.len() > MAX_NAMES => {
+            let end = (0..=MAX_NAMES).rev().find(|&end| message.is_char_boundary(end));
+            let end = end.unwrap_or_default();
+            let left_out = message[end..].matches(", ").count();
+            message.truncate(end);
+            Error::state(format!("{message} … and {left_out} more"))
+        }
+        error => error,
+    }
+}
+
 /// The largest file of settings or names of files that is read.
 const MAX_TEXT: u64 = 64 << 20;
 
@@ -93,8 +114,16 @@ fn read_json(path: &Path) -> Result<Value> {
     if about.len() > MAX_TEXT {
         return Err(Error::file(path, format!("expected at most {MAX_TEXT} bytes of JSON")));
     }
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    serde_json::from_str(&text).map_err(|error| Error::file(path, error.to_string()))
+    let text = fs::read(path).map_err(|error| Error::io(path, error))?;
+    serde_json::from_slice(&text).map_err(|error| wrong_json(path, &error))
+}
+
+/// An error that says what is wrong in a file, without all of a long value.
+fn wrong_json(path: &Path, error: &serde_json::Error) -> Error {
+    let message = error.to_string();
+    let end = message.char_indices().nth(MAX_VALUE).map_or(message.len(), |(end, _)| end);
+    let more = if end < message.len() { " …" } else { "" };
+    Error::file(path, format!("{}{more}", &message[..end]))
 }
 
 /// `config.json` of one of these kinds of networks.

@@ -3,8 +3,8 @@
 use std::net::TcpStream;
 
 use super::*;
-use crate::text::{BertModel, LlamaForCausalLM};
 use crate::Pretrained;
+use crate::text::{BertModel, LlamaForCausalLM};
 
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../../../datasets/src/download/server.rs"]

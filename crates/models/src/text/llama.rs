@@ -216,6 +216,12 @@ impl LlamaConfig {
             let message = format!("{heads} heads do not divide into {groups} groups");
             return Err(Error::argument("Llama", message));
         }
+        let (base, scaling) = match &self.rope_parameters {
+            Some(rope) => (rope.rope_theta, Some(&rope.scaling)),
+            None => (self.rope_theta, self.rope_scaling.as_ref()),
+        };
+        let frequencies =
+            Frequencies::new(head_dim, base, scaling.unwrap_or(&RopeScaling::Default))?;
         let width = self.hidden_size;
         let init = normal(self.initializer_range);
         let dense = |input, output, bias| -> LinearSettings {
@@ -249,12 +255,6 @@ impl LlamaConfig {
                 post_attention_layernorm: norm(source)?,
             });
         }
-        let (base, scaling) = match &self.rope_parameters {
-            Some(rope) => (rope.rope_theta, Some(&rope.scaling)),
-            None => (self.rope_theta, self.rope_scaling.as_ref()),
-        };
-        let frequencies =
-            Frequencies::new(head_dim, base, scaling.unwrap_or(&RopeScaling::Default))?;
         let norm = norm(source)?;
         let head = dense(width, self.vocab_size, false);
         let lm_head = (!self.tie_word_embeddings).then(|| head.init_from(source)).transpose()?;

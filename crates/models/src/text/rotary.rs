@@ -29,6 +29,9 @@ pub enum RopeScaling {
     },
 }
 
+/// The largest width of a head. More means that a setting is wrong.
+const MAX_WIDTH: usize = 1 << 16;
+
 /// The angle from one position to the next, for each pair of elements.
 #[derive(Clone, Debug)]
 pub(super) struct Frequencies(Vec<f32>);
@@ -42,10 +45,12 @@ pub(super) struct Turns {
 
 impl Frequencies {
     pub(super) fn new(width: usize, base: f64, scaling: &RopeScaling) -> Result<Self> {
-        if !width.is_multiple_of(2) || width == 0 || !(base > 1.0 && base.is_finite()) {
-            let message =
-                format!("expected heads of an even width and a base above 1, got {width}, {base}");
-            return Err(Error::argument("rotary positions", message));
+        let refused = |message: String| Err(Error::argument("rotary positions", message));
+        if !width.is_multiple_of(2) || !(2..=MAX_WIDTH).contains(&width) {
+            return refused(format!("expected heads of an even width to {MAX_WIDTH}, got {width}"));
+        }
+        if !(base > 1.0 && base.is_finite()) {
+            return refused(format!("expected a finite base above 1, got {base}"));
         }
         let stretched = |frequency: f64| match *scaling {
             RopeScaling::Default => frequency,
@@ -68,7 +73,12 @@ impl Frequencies {
             }
         };
         let frequency = |i: usize| base.powf(-2.0 * i as f64 / width as f64);
-        Ok(Self((0..width / 2).map(|i| stretched(frequency(i)) as f32).collect()))
+        let frequencies: Vec<f32> =
+            (0..width / 2).map(|i| stretched(frequency(i)) as f32).collect();
+        if !frequencies.iter().all(|frequency| frequency.is_finite()) {
+            return refused(format!("there are no frequencies for {scaling:?}"));
+        }
+        Ok(Self(frequencies))
     }
 
     /// The turns of these positions, `[L]` or `[N, L]`. Angles are computed in single
