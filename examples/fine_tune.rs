@@ -11,6 +11,13 @@ use dendra::weights::Weights;
 /// The file of the network that is trained here, on the digits 0 to 4.
 const FIVE_DIGITS: &str = "five_digits.safetensors";
 
+/// The number of images that the small network is trained on, some of which are of
+/// the digits 5 to 9 and left out.
+const FIRST_IMAGES: usize = 1500;
+
+/// The number of images that both networks get, and are tested with.
+const IMAGES: usize = 300;
+
 /// Compares a trained network with a new head to one that starts from nothing
 #[derive(Parser)]
 struct Arguments {
@@ -29,12 +36,12 @@ fn main() -> Result<()> {
         Some(weights) => (ResNet::resnet18(), weights),
         None => {
             println!("training a network on the digits 0 to 4 …");
-            train_on_five(FIVE_DIGITS, 3)?;
+            train_on_five(FIVE_DIGITS, FIRST_IMAGES, 3)?;
             (small().num_classes(5), FIVE_DIGITS.into())
         }
     };
-    let [trained, fresh] = compare(&settings, &weights, arguments.steps)?;
-    println!("accuracy on ten digits after {} steps with 300 images:", arguments.steps);
+    let [trained, fresh] = compare(&settings, &weights, IMAGES, arguments.steps)?;
+    println!("accuracy on ten digits after {} steps with {IMAGES} images:", arguments.steps);
     println!("{:6.1} %  of the trained network with a new head", 100.0 * trained);
     println!("{:6.1} %  of the network that started from nothing", 100.0 * fresh);
     Ok(())
@@ -46,8 +53,8 @@ pub(crate) fn small() -> ResNetSettings {
 }
 
 /// Trains the small network on the digits 0 to 4 and saves it.
-pub(crate) fn train_on_five(file: &str, epochs: u64) -> Result<()> {
-    let (images, labels) = coloured(1500, 1)?;
+pub(crate) fn train_on_five(file: &str, images: usize, epochs: u64) -> Result<()> {
+    let (images, labels) = coloured(images, 1)?;
     let few = labels.to_vec();
     let few: Vec<usize> = (0..few.len()).filter(|&index| few[index] < 5).collect();
     let (images, labels) = (images.index_select(0, &few)?, labels.index_select(0, &few)?);
@@ -59,8 +66,13 @@ pub(crate) fn train_on_five(file: &str, epochs: u64) -> Result<()> {
 }
 
 /// The accuracy on ten digits of the network with these settings and weights, and of
-/// one without weights, after the same steps.
-pub(crate) fn compare(settings: &ResNetSettings, weights: &Path, steps: u64) -> Result<[f64; 2]> {
+/// one without weights, after the same steps on the same images.
+pub(crate) fn compare(
+    settings: &ResNetSettings,
+    weights: &Path,
+    images: usize,
+    steps: u64,
+) -> Result<[f64; 2]> {
     let rng = &mut Rng::seed(2);
     let mut trained = settings.blank()?;
     load_state(&mut trained, Weights::open(weights)?.state_dict()?)?;
@@ -72,7 +84,7 @@ pub(crate) fn compare(settings: &ResNetSettings, weights: &Path, steps: u64) -> 
         let (images, labels) = coloured(count, seed)?;
         ImageDataset::new(images, labels, 10)
     };
-    let (train, test) = (data(300, 3)?, data(300, 4)?);
+    let (train, test) = (data(images, 3)?, data(images, 4)?);
     let accuracy = |model: ResNet| {
         let mut trainer =
             Trainer::new(model, Adam::new(2e-3), CrossEntropy::new()).metric(Accuracy::new());

@@ -1,6 +1,6 @@
 //! Writes a network that Dendra saved as an ONNX file, for other runtimes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use dendra::onnx::Export;
@@ -19,12 +19,18 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let network: Sequential = Sequential::load(&arguments.network)?;
+    let path = arguments.to.unwrap_or_else(|| arguments.network.with_extension("onnx"));
+    let shape = write(&arguments.network, &path)?;
+    println!("saved {}: a batch of any size of {shape}", path.display());
+    Ok(())
+}
+
+/// Writes the network in a file as an ONNX file, and gives the shape of a sample.
+pub(crate) fn write(network: &Path, to: &Path) -> Result<Shape> {
+    let network: Sequential = Sequential::load(network)?;
     let shape: Shape = [1].into_iter().chain(network.input_shape().iter().copied()).collect();
     // Zeros and ones are valid numbers and valid ids.
     let example = Tensor::from_fn(shape, |index| (index % 2) as f32);
-    let path = arguments.to.unwrap_or_else(|| arguments.network.with_extension("onnx"));
-    Export::of(&network, &example)?.save(&path)?;
-    println!("saved {}: a batch of any size of {}", path.display(), network.input_shape());
-    Ok(())
+    Export::of(&network, &example)?.save(to)?;
+    Ok(network.input_shape().iter().copied().collect())
 }

@@ -2,11 +2,12 @@
 //! take the time.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use dendra::onnx::{Dimension, ElementType, Model, Type, Value};
+use dendra::onnx::{Dimension, ElementType, Model, Outputs, Type, Value};
 use dendra::prelude::*;
 
 mod numbers;
@@ -36,52 +37,74 @@ fn main() -> Result<()> {
         println!("input   {}: {}", input.name, described(input.kind.as_ref()));
         inputs.push((input.name.as_str(), random(input.kind.as_ref(), arguments.length)?));
     }
-    // The time of each node, in order, and the operator.
-    let mut nodes: Vec<(String, String, f64)> = Vec::new();
-    let (mut whole, mut outputs) = (f64::INFINITY, None);
-    for _ in 0..arguments.runs {
-        let (start, mut index) = (Instant::now(), 0);
-        let found = model.run_watched(inputs.clone(), &mut |operator, node, seconds| {
-            match nodes.get_mut(index) {
-                Some((_, _, least)) => *least = least.min(seconds),
-                None => nodes.push((operator.to_owned(), node.to_owned(), seconds)),
-            }
-            index += 1;
-        })?;
-        whole = whole.min(start.elapsed().as_secs_f64());
-        outputs = Some(found);
+    let times = Times::of(&model, &inputs, arguments.runs)?;
+    for (name, value) in times.outputs.iter() {
+        println!("output  {name}: {}", kind_of(value));
     }
-    for (name, value) in outputs.iter().flat_map(|outputs| outputs.iter()) {
-        match value {
-            Value::Tensor(tensor) => {
-                println!("output  {name}: {} {}", tensor.element().name(), tensor.shape());
-            }
-            other => println!("output  {name}: {}", kind_of(other)),
-        }
-    }
-    report(&nodes, whole);
+    print!("\n{times}");
     Ok(())
 }
 
-/// The slowest nodes, and the time of each operator.
-fn report(nodes: &[(String, String, f64)], whole: f64) {
-    let mut operators: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
-    for (operator, _, seconds) in nodes {
-        let (count, sum) = operators.entry(operator).or_default();
-        *count += 1;
-        *sum += seconds;
+/// What a model returned, and the fastest time of each node and of a run, in seconds.
+pub(crate) struct Times {
+    pub(crate) outputs: Outputs,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) whole: f64,
+}
+
+pub(crate) struct Node {
+    pub(crate) operator: String,
+    pub(crate) name: String,
+    pub(crate) seconds: f64,
+}
+
+impl Times {
+    pub(crate) fn of(model: &Model, inputs: &[(&str, Value)], runs: usize) -> Result<Self> {
+        let mut times: Option<Self> = None;
+        for _ in 0..runs.max(1) {
+            let (start, mut nodes) = (Instant::now(), Vec::new());
+            let watch = &mut |operator: &str, name: &str, seconds: f64| {
+                nodes.push(Node { operator: operator.to_owned(), name: name.to_owned(), seconds });
+            };
+            let outputs = model.run_watched(inputs.to_vec(), watch)?;
+            let whole = start.elapsed().as_secs_f64();
+            let now = Self { outputs, nodes, whole };
+            times = Some(times.map_or(now, |before| now.fastest(before)));
+        }
+        times.ok_or_else(|| Error::argument("onnx_run", "expected at least one run"))
     }
-    let mut operators: Vec<_> = operators.into_iter().collect();
-    operators.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
-    println!("\na run takes {}", time(whole));
-    for (operator, (count, seconds)) in operators {
-        println!("{:>10}  {count:>4} × {operator}", time(seconds));
+
+    fn fastest(mut self, before: Self) -> Self {
+        self.whole = self.whole.min(before.whole);
+        for (now, before) in self.nodes.iter_mut().zip(before.nodes) {
+            now.seconds = now.seconds.min(before.seconds);
+        }
+        self
     }
-    let mut slowest: Vec<_> = nodes.iter().collect();
-    slowest.sort_by(|(_, _, a), (_, _, b)| b.total_cmp(a));
-    println!("\nthe slowest nodes");
-    for (operator, node, seconds) in slowest.into_iter().take(5) {
-        println!("{:>10}  {operator} {node:?}", time(*seconds));
+}
+
+/// The time of each operator, and the slowest nodes.
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut operators: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+        for node in &self.nodes {
+            let (count, sum) = operators.entry(&node.operator).or_default();
+            *count += 1;
+            *sum += node.seconds;
+        }
+        let mut operators: Vec<_> = operators.into_iter().collect();
+        operators.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
+        writeln!(f, "a run takes {}", time(self.whole))?;
+        for (operator, (count, seconds)) in operators {
+            writeln!(f, "{:>10}  {count:>4} × {operator}", time(seconds))?;
+        }
+        let mut slowest: Vec<&Node> = self.nodes.iter().collect();
+        slowest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        writeln!(f, "\nthe slowest nodes")?;
+        for Node { operator, name, seconds } in slowest.into_iter().take(5) {
+            writeln!(f, "{:>10}  {operator} {name:?}", time(*seconds))?;
+        }
+        Ok(())
     }
 }
 
@@ -89,15 +112,15 @@ fn time(seconds: f64) -> String {
     format!("{:.3} ms", 1e3 * seconds)
 }
 
-fn kind_of(value: &Value) -> &'static str {
+fn kind_of(value: &Value) -> String {
     match value {
-        Value::Tensor(_) => "a tensor",
-        Value::Sequence(_) => "a sequence",
-        Value::Optional(_) => "an optional value",
+        Value::Tensor(tensor) => format!("{} {}", tensor.element().name(), tensor.shape()),
+        Value::Sequence(_) => "a sequence".to_owned(),
+        Value::Optional(_) => "an optional value".to_owned(),
     }
 }
 
-fn described(kind: Option<&Type>) -> String {
+pub(crate) fn described(kind: Option<&Type>) -> String {
     match kind {
         Some(Type::Tensor(element, Some(axes))) => {
             let axes = axes.iter().map(|axis| match axis {
@@ -114,7 +137,7 @@ fn described(kind: Option<&Type>) -> String {
 }
 
 /// A tensor of the shape that the model states: floats from 0 to 1, whole numbers 0.
-fn random(kind: Option<&Type>, length: usize) -> Result<Value> {
+pub(crate) fn random(kind: Option<&Type>, length: usize) -> Result<Value> {
     let Some(Type::Tensor(element, Some(axes))) = kind else {
         return Err(Error::argument("onnx_run", "only tensors of a known shape can be made up"));
     };

@@ -107,9 +107,9 @@ fn the_best_classes_of_a_picture_come_first() {
 fn a_trained_network_learns_new_classes_faster() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("five.safetensors").display().to_string();
-    fine_tune::train_on_five(&file, 2).unwrap();
+    fine_tune::train_on_five(&file, 600, 2).unwrap();
     let settings = fine_tune::small().num_classes(5);
-    let [trained, fresh] = fine_tune::compare(&settings, Path::new(&file), 15).unwrap();
+    let [trained, fresh] = fine_tune::compare(&settings, Path::new(&file), 150, 12).unwrap();
     assert!(trained > fresh + 0.05, "{trained} and {fresh}");
 }
 
