@@ -27,6 +27,11 @@ fn main() {
     code += &kinds_to_code(&rows(&kinds));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("sources.rs"), code).expect("the folder of the build is writable");
+    // The interpreter that loads the library has what it lacks.
+    if env::var_os("CARGO_CFG_TARGET_OS").is_some_and(|os| os == "macos") {
+        println!("cargo::rustc-cdylib-link-arg=-undefined");
+        println!("cargo::rustc-cdylib-link-arg=dynamic_lookup");
+    }
 }
 
 fn read(path: &Path) -> String {
@@ -104,7 +109,7 @@ impl Found {
             if let Some(item) = item.filter(|_| !line.starts_with(' ')) {
                 if public.starts_with("struct ") && trimmed.ends_with('{') {
                     open = Some(name.to_owned());
-                } else if let Some((_, target)) = item.split_once(" = ") {
+                } else if let Some((_, target)) = item.rsplit_once(" = ") {
                     self.aliases.insert(name.to_owned(), target.to_owned());
                 }
             }
@@ -169,7 +174,10 @@ fn plain(lines: &[String]) -> String {
             (None, None) => text.push(line.clone()),
         }
     }
-    without_links(&text.join("\n")).replace("\n\n\n", "\n\n").trim().to_owned()
+    let text = without_links(&text.join("\n")).replace("\n\n\n", "\n\n");
+    // An example that was announced is left out.
+    let text = text.trim();
+    text.strip_suffix(':').map_or(text.to_owned(), |text| format!("{text}."))
 }
 
 /// `[text](target)` and `[text]` around code become the text.

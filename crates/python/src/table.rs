@@ -30,7 +30,12 @@ fn layer(kind: &layers::Kind) -> Value {
     let empty = Map::new();
     let made = made.as_object().unwrap_or(&empty);
     let is_argument = |name: &str| kind.arguments.iter().any(|(argument, _)| *argument == name);
-    let of_fields = fields.iter().map(|field| (field.name, made.get(field.name).cloned()));
+    // The default of some is what an argument is.
+    let follows = |field: &Field| field.default.is_some_and(is_argument);
+    let of_fields = fields.iter().map(|field| {
+        let default = made.get(field.name).filter(|_| !follows(field));
+        (field.name, default.cloned())
+    });
     let in_file = made.iter().filter(|(name, _)| fields.iter().all(|field| field.name != *name));
     let settings: Vec<Value> = of_fields
         .chain(in_file.map(|(name, value)| (name.as_str(), Some(value.clone()))))

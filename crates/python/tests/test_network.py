@@ -34,7 +34,10 @@ def test_forward_is_what_numpy_computes(model):
     assert np.array_equal(model(x), model.predict(x, batch_size=7))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "uint8", ">f4", "bool"])
+NUMBERS = ["float32", "float64", "float16", "int32", "uint8", ">f4", "bool"]
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
 def test_inputs_of_any_number_type_and_layout(model, dtype):
     x = (np.arange(12).reshape(6, 2) % 3).astype(dtype)
     expected = model.predict(x.astype("float32"))
@@ -148,7 +151,8 @@ def test_every_layer_can_be_made_by_name():
         # The settings that the table shows are those of the layer.
         for setting in entry["settings"]:
             if setting.get("default") is not None:
-                again = Layer(entry["name"], {**layer.settings, setting["name"]: setting["default"]})
+                settings = {**layer.settings, setting["name"]: setting["default"]}
+                again = Layer(entry["name"], settings)
                 assert again.to_json() == layer.to_json(), (entry["name"], setting)
 
 

@@ -16,9 +16,8 @@ import dendra
 
 def test_training_learns_and_reports(model, spirals):
     x, y = spirals
-    history = model.fit(
-        x, y, epochs=40, metrics=["accuracy"], validation_split=0.2, **{**QUIET, "optimizer": dendra.Adam(0.01)}
-    )
+    settings = {**QUIET, "optimizer": dendra.Adam(0.01), "metrics": ["accuracy"]}
+    history = model.fit(x, y, epochs=40, validation_split=0.2, **settings)
     assert len(history) == 40 and history.stopped is None
     assert history["loss"][-1] < 0.3 < history["loss"][0]
     assert history["validation accuracy"][-1] > 0.9
@@ -70,7 +69,8 @@ def test_targets_of_other_types(spirals):
     x, y = spirals
     binary = dendra.Sequential([2], [dendra.Linear(1)])
     for targets in [y, y.astype("float64"), y.astype(bool), y.reshape(-1, 1)]:
-        binary.fit(x, targets, optimizer="sgd", loss="bce_with_logits", metrics=["accuracy"], verbose=0)
+        settings = {"optimizer": "sgd", "loss": "bce_with_logits", "metrics": ["accuracy"]}
+        binary.fit(x, targets, verbose=0, **settings)
         assert 0 <= binary.evaluate(x, targets)["accuracy"] <= 1
     shares = np.eye(2, dtype="float32")[y]
     history = classifier().fit(x, shares, metrics="accuracy", **QUIET)

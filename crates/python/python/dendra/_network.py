@@ -49,7 +49,7 @@ def find(group: str, name: str) -> str:
 
 
 def array(name: str, value: ArrayLike) -> NDArray[Any]:
-    """The value as an array that the native part reads: copied only where layout or type ask it."""
+    """The value as an array that the native part reads; a copy only where layout or type ask it."""
     given = np.asarray(value)
     dtype = given.dtype.newbyteorder("=")
     if dtype.kind not in "fiub":
@@ -75,7 +75,10 @@ class History:
     """The reason, when the training was ended early."""
 
     def __init__(
-        self, epochs: Iterable[Iterable[tuple[str, float]]], incidents: list[str], stopped: str | None
+        self,
+        epochs: Iterable[Iterable[tuple[str, float]]],
+        incidents: list[str],
+        stopped: str | None,
     ) -> None:
         self.epochs = [dict(figures) for figures in epochs]
         self.incidents = incidents

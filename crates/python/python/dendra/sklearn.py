@@ -24,7 +24,8 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError("dendra.sklearn needs scikit-learn 1.6: pip install dendra[sklearn]") from error
+    message = "dendra.sklearn needs scikit-learn from 1.6 on: pip install dendra[sklearn]"
+    raise ImportError(message) from error
 
 from ._network import Sequential, find
 from ._table import Layer, Loss, Optimizer
