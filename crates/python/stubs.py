@@ -10,7 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from dendra._table import GROUPS, spelled, table
+from dendra._table import GROUPS, spelled, table, unreserved
 
 FOLDER = Path(__file__).parent / "python" / "dendra"
 
@@ -56,7 +56,7 @@ def annotation(rust, default):
 
 
 def parameter(setting):
-    text = f"{setting['name']}: {annotation(setting['type'], setting.get('default'))}"
+    text = f"{unreserved(setting['name'])}: {annotation(setting['type'], setting.get('default'))}"
     return f"{text} = {setting['default']!r}" if "default" in setting else text
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import keyword
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -21,6 +22,11 @@ def table() -> dict[str, list[dict[str, Any]]]:
     """What can be named, by group; see ``_dendra.table``."""
     groups: dict[str, list[dict[str, Any]]] = json.loads(_dendra.table())
     return groups
+
+
+def unreserved(name: str) -> str:
+    """A name that Python reserves, without its last letter: PyTorch's `lambd`."""
+    return name[:-1] if keyword.iskeyword(name) else name
 
 
 def plain(value: Any) -> Any:
@@ -145,7 +151,7 @@ def dumps(value: Any) -> str:
 
 def bind(entry: Mapping[str, Any], args: Iterable[Any], settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with the positional arguments under their names."""
-    names = [argument["name"] for argument in entry["arguments"]]
+    names = [unreserved(argument["name"]) for argument in entry["arguments"]]
     args = list(args)
     if len(args) > len(names):
         expected = f"{len(names)} positional argument{'' if len(names) == 1 else 's'}"
@@ -154,14 +160,15 @@ def bind(entry: Mapping[str, Any], args: Iterable[Any], settings: dict[str, Any]
     twice = bound.keys() & settings.keys()
     if twice:
         raise TypeError(f"{entry['name']} got {', '.join(sorted(twice))} twice")
-    return {**bound, **settings}
+    reserved = {unreserved(argument["name"]): argument["name"] for argument in entry["arguments"]}
+    return {reserved.get(name, name): value for name, value in {**bound, **settings}.items()}
 
 
 def parameters(entry: Mapping[str, Any]) -> list[inspect.Parameter]:
     """The parameters of an entry's function; a default that is not known is an ellipsis."""
     found = [
         inspect.Parameter(
-            argument["name"],
+            unreserved(argument["name"]),
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
             default=argument.get("default", inspect.Parameter.empty),
         )
@@ -169,8 +176,8 @@ def parameters(entry: Mapping[str, Any]) -> list[inspect.Parameter]:
     ]
     for setting in entry["settings"]:
         default = setting.get("default", ...)
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        found.append(inspect.Parameter(setting["name"], keyword, default=default))
+        only = inspect.Parameter.KEYWORD_ONLY
+        found.append(inspect.Parameter(setting["name"], only, default=default))
     if "method" in entry:
         found.append(inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, default=None))
     return found

@@ -130,8 +130,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, x: ArrayLike) -> NDArray[np.float64]:
         check_is_fitted(self)
-        x = validate_data(self, x, dtype=[np.float64, np.float32], reset=False)
-        outputs = self.model_.predict(x.reshape(-1, *self.model_.input_shape))
+        rows = validate_data(self, x, dtype=[np.float64, np.float32], reset=False)
+        outputs = self.model_.predict(rows.reshape(-1, *self.model_.input_shape))
         return outputs.astype(np.float64)
 
 
@@ -144,10 +144,10 @@ class DendraClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> DendraClassifier:
         """Trains a new network on samples and their classes."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(column_or_1d(y, warn=True), return_inverse=True)
-        self._fit(X, labels.astype(np.int64), len(self.classes_), "cross_entropy")
+        rows, classes = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(classes)
+        self.classes_, labels = np.unique(column_or_1d(classes, warn=True), return_inverse=True)
+        self._fit(rows, labels.astype(np.int64), len(self.classes_), "cross_entropy")
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -173,13 +173,13 @@ class DendraRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> DendraRegressor:
         """Trains a new network on samples and their targets."""
-        X, y = validate_data(
+        rows, given = validate_data(
             self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
         )
-        targets = np.asarray(y, dtype=np.float64)
+        targets = np.asarray(given, dtype=np.float64)
         self.n_outputs_ = 1 if targets.ndim == 1 else targets.shape[1]
         self._flat = targets.ndim == 1
-        self._fit(X, targets.reshape(-1, self.n_outputs_), self.n_outputs_, "mse")
+        self._fit(rows, targets.reshape(-1, self.n_outputs_), self.n_outputs_, "mse")
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
