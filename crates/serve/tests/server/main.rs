@@ -6,6 +6,7 @@ mod elsewhere;
 mod faults;
 mod held;
 mod limits;
+mod load;
 mod protocol;
 mod raw_data;
 mod reloading;
