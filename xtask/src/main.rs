@@ -8,6 +8,7 @@
 //! - `clients` asks the server of models with clients that others have written, see [`clients`].
 //! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
 //! - `docs` writes the generated pages in `docs/`.
+//! - `embedded` compares a program that only predicts with its budget, see [`embedded`].
 //! - `python` builds the Python package and runs its tests, see [`mod@python`].
 //! - `stress` breaks training on purpose and counts what still holds, see [`mod@stress`].
 //! - `tidy` runs the rules that are specific to this project, see [`tidy`].
@@ -23,6 +24,7 @@ mod c;
 mod check;
 mod clients;
 mod conformance;
+mod embedded;
 mod metadata;
 mod process;
 mod python;
@@ -59,6 +61,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Write docs/ops.md from the table of operations.
     Docs,
+    /// Build a program that only predicts, and compare it with its budget.
+    Embedded(embedded::Arguments),
     /// Build the Python package and run its tests.
     Python(python::Arguments),
     /// Break training on purpose, many times, and count what still holds.
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Clients => clients::run(&root),
         Command::Conformance(arguments) => conformance::run(&root, &arguments),
         Command::Docs => write_docs(&root),
+        Command::Embedded(arguments) => embedded::run(&root, &arguments),
         Command::Python(arguments) => python::run(&root, &arguments),
         Command::Stress(arguments) => stress::run(&root, &arguments),
         Command::Tidy => tidy::run(&root),

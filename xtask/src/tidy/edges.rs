@@ -52,6 +52,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "dendra-deploy",
         &["dendra-tensor", "dendra-autograd", "dendra-nn", "dendra-datasets", "dendra-onnx"],
     ),
+    ("dendra-c", &["dendra-tensor", "dendra-deploy"]),
+    (
+        "dendra-wasm",
+        &["dendra-tensor", "dendra-autograd", "dendra-nn", "dendra-losses", "dendra-optim"],
+    ),
     ("dendra-serve", &["dendra-tensor", "dendra-datasets", "dendra-deploy"]),
     (
         "dendra",

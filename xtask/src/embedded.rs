@@ -1,0 +1,101 @@
+//! A program that only predicts: how many crates it compiles, how large it is, and what it needs.
+//!
+//! It is compiled with link-time optimisation, which takes minutes, so it is not part of `check`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::{Result, process};
+
+const CRATES: usize = 30;
+const PROGRAM: u64 = 2_000_000;
+const TIME: Duration = Duration::from_millis(10);
+/// Beside the weights, in bytes.
+const MEMORY: u64 = 5_000_000;
+
+/// Which network it holds.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The network, as the example mnist_cnn saves it.
+    #[arg(long, value_name = "FILE", default_value = "mnist_cnn.safetensors")]
+    model: PathBuf,
+}
+
+/// Builds the program, and compares it with the budget.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
+    let folder = root.join("examples/embedded");
+    let model = &arguments.model;
+    let weights = fs::metadata(model).map_err(|error| {
+        format!("{}: {error}: `cargo run --example mnist_cnn` writes it", model.display())
+    })?;
+    fs::copy(model, folder.join("mnist_cnn.safetensors"))
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
+
+    let tree = ["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let tree = process::output(process::cargo(root).current_dir(&folder).args(tree))?;
+    let crates: BTreeSet<_> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    // The program itself is one of them.
+    let crates = crates.len() - 1;
+
+    let mut build = process::cargo(root);
+    build.current_dir(&folder).args(["build", "--release"]);
+    process::run(build.env("CARGO_TARGET_DIR", folder.join("target")))?;
+    let program = folder.join("target/release/embedded");
+    let size = fs::metadata(&program).map_err(|error| format!("{}: {error}", program.display()))?;
+    let code = size.len() - weights.len();
+
+    let mut times = (0..21).map(|_| predict(&program)).collect::<Result<Vec<_>>>()?;
+    times.sort();
+    let time = times[times.len() / 2];
+    println!("{crates} crates, {:.2} MB without the weights", code as f64 / 1e6);
+    println!("{:.1} ms from start to end, the median of {}", 1e3 * time.as_secs_f64(), times.len());
+    if let Some(memory) = memory(&program)? {
+        let beside = memory.saturating_sub(weights.len());
+        println!("{:.1} MB of memory beside the weights", beside as f64 / 1e6);
+        if beside > MEMORY {
+            return Err(format!("{beside} bytes of memory beside the weights, at most {MEMORY}"));
+        }
+    }
+    if crates > CRATES || code > PROGRAM || time > TIME {
+        return Err(format!(
+            "more than {CRATES} crates, {} MB or {} ms",
+            PROGRAM / 1_000_000,
+            TIME.as_millis()
+        ));
+    }
+    Ok(())
+}
+
+/// The time from start to end for an empty picture.
+fn predict(program: &Path) -> Result<Duration> {
+    let failed = |error: std::io::Error| format!("{}: {error}", program.display());
+    let begin = Instant::now();
+    let mut command = Command::new(program);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
+    child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(&[0; 784])).map_err(failed)?;
+    let status = child.wait().map_err(failed)?;
+    let time = begin.elapsed();
+    if status.success() { Ok(time) } else { Err(format!("{} failed", program.display())) }
+}
+
+/// The largest resident memory in bytes, by GNU time; `None` where that is not installed.
+fn memory(program: &Path) -> Result<Option<u64>> {
+    let mut command = Command::new("time");
+    command.args(["-f", "%M"]).arg(program);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        println!("GNU time, which tells the memory, is not there");
+        return Ok(None);
+    };
+    let failed = |error: std::io::Error| format!("time: {error}");
+    child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(&[0; 784])).map_err(failed)?;
+    let output = child.wait_with_output().map_err(failed)?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    Ok(text.trim().parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes))
+}

@@ -1,0 +1,131 @@
+//! The modules for browsers: their sizes, a package for npm, a page, and tests in Node.js and
+//! Chromium.
+//!
+//! It needs a standard library for `wasm32-unknown-unknown`, wasm-bindgen, Node.js, and Python with
+//! Playwright, so it is not part of `check`. What is missing is named, and nothing is installed.
+//! `wasm-opt` is used if it is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Args;
+
+use crate::bench::python_for;
+use crate::c::needed;
+use crate::{Result, process};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Each module, its features, and the largest size of its compressed code, in bytes.
+const MODULES: [(&str, &[&str], u64); 2] =
+    [("predict", &[], 400_000), ("train", &["--features=train"], 900_000)];
+
+/// What to build and to test.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The network of digits for the page, as an example such as mnist_cnn saves it.
+    #[arg(long, value_name = "FILE", default_value = "mnist_cnn.safetensors")]
+    digits: PathBuf,
+}
+
+/// Builds everything, and runs the tests.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
+    let folder = root.join("crates/wasm");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let page = target.join("wasm-page");
+    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(&page).map_err(|error| failed(&page, error))?;
+
+    for (name, features, budget) in MODULES {
+        build(root, features)?;
+        let module = target.join(TARGET).join("small/dendra_wasm.wasm");
+        let out = page.join(name);
+        let mut bind = Command::new(needed("wasm-bindgen", "`cargo install wasm-bindgen-cli`")?);
+        bind.args(["--target", "web", "--out-name", "dendra", "--out-dir"]).arg(&out).arg(module);
+        process::run(&mut bind)?;
+        let code = out.join("dendra_bg.wasm");
+        optimise(&code)?;
+        let [plain, small] = [size(&code)?, compressed(&code)?];
+        println!("{name}: {} kB, {} kB with gzip -9", plain / 1000, small / 1000);
+        if small > budget {
+            return Err(format!("{name}: {small} bytes compressed, at most {budget}"));
+        }
+    }
+    for file in ["index.html", "page.js", "digit.js", "worker.js", "package.json"] {
+        let from = folder.join("page").join(file);
+        fs::copy(&from, page.join(file)).map_err(|error| failed(&from, error))?;
+    }
+    let mut pack = Command::new(needed("npm", "it comes with Node.js")?);
+    process::run(pack.args(["pack", "--silent", "--pack-destination"]).arg(&target).arg(&page))?;
+
+    // The baseline is what WebAssembly has: vectors of 16 bytes, no fused products.
+    let models = target.join("wasm-models");
+    fs::create_dir_all(&models).map_err(|error| failed(&models, error))?;
+    let mut write = process::cargo(root);
+    write.args(["test", "--quiet", "--package", "dendra-wasm", "--features", "train"]);
+    write.arg("models_for_node").env("DENDRA_WASM_MODELS", &models);
+    process::run(write.env("DENDRA_SIMD", "portable"))?;
+    let mut node = Command::new(needed("node", "Node.js 20 or later")?);
+    process::run(node.arg(folder.join("tests/bits.mjs")).args([&page, &models]))?;
+
+    let digits = &arguments.digits;
+    if !digits.is_file() {
+        let path = digits.display();
+        return Err(format!("{path} is needed: `cargo run --example mnist_cnn` writes it"));
+    }
+    fs::copy(digits, page.join("digits.safetensors")).map_err(|error| failed(digits, error))?;
+    let script = folder.join("tests/page.py");
+    let (python, version) = python_for(&script).ok_or(
+        "no Python with playwright found (`pip install playwright`); DENDRA_PEER_PYTHON may point \
+         to one",
+    )?;
+    println!("Playwright {version}");
+    process::run(Command::new(python).arg(script).arg(&page))?;
+    println!("the page is in {}", page.display());
+    Ok(())
+}
+
+/// Builds the module, with the standard library of the toolchain or, where that has none for the
+/// target, from its sources.
+fn build(root: &Path, features: &[&str]) -> Result {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let ask = |what: &[&str]| process::output(Command::new(&rustc).args(what));
+    let library = ask(&["--print", "target-libdir", "--target", TARGET])?;
+    let mut command = process::cargo(root);
+    command.args(["build", "--package", "dendra-wasm", "--profile", "small", "--target", TARGET]);
+    command.args(features).env("RUSTFLAGS", "-C target-feature=+simd128");
+    if !Path::new(library.trim()).is_dir() {
+        let root = ask(&["--print", "sysroot"])?;
+        if !Path::new(root.trim()).join("lib/rustlib/src/rust/library").is_dir() {
+            return Err(format!("`rustup target add {TARGET}` is needed"));
+        }
+        command.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
+    }
+    process::run(&mut command)
+}
+
+/// Makes a module smaller, if `wasm-opt` is there.
+fn optimise(module: &Path) -> Result {
+    if needed("wasm-opt", "").is_err() {
+        println!("wasm-opt, which makes modules smaller, is not there (`npm install binaryen`)");
+        return Ok(());
+    }
+    let mut command = Command::new("wasm-opt");
+    command.args(["-Os", "--all-features"]).arg(module).arg("-o").arg(module);
+    process::run(&mut command)
+}
+
+fn size(path: &Path) -> Result<u64> {
+    let about = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(about.len())
+}
+
+fn compressed(path: &Path) -> Result<u64> {
+    let zipped = path.with_extension("wasm.gz");
+    let mut gzip = Command::new(needed("gzip", "the program `gzip`")?);
+    process::run(gzip.args(["-9", "--keep", "--force"]).arg(path))?;
+    let bytes = size(&zipped)?;
+    fs::remove_file(&zipped).map_err(|error| format!("{}: {error}", zipped.display()))?;
+    Ok(bytes)
+}
