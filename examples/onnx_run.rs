@@ -69,7 +69,10 @@ impl Times {
             let outputs = model.run_watched(inputs.to_vec(), watch)?;
             let whole = start.elapsed().as_secs_f64();
             let now = Self { outputs, nodes, whole };
-            times = Some(times.map_or(now, |before| now.fastest(before)));
+            times = Some(match times {
+                None => now,
+                Some(before) => now.fastest(before),
+            });
         }
         times.ok_or_else(|| Error::argument("onnx_run", "expected at least one run"))
     }
