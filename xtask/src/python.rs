@@ -59,7 +59,10 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     }
     process::run(&mut stubs)?;
     process::run(&mut call("mypy", &["python/dendra"]))?;
-    process::run(&mut call("mypy.stubtest", &["dendra", "--concise"]))?;
+    process::run(&mut call(
+        "mypy.stubtest",
+        &["dendra", "--mypy-config-file", "pyproject.toml", "--allowlist", "tests/stubtest.txt"],
+    ))?;
     process::run(call("pytest", &["--quiet"]).args(&arguments.pytest))?;
     within_budget(&wheel)
 }

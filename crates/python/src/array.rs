@@ -63,8 +63,8 @@ macro_rules! elements {
                 let array = array.try_readonly()?;
                 let shape = Shape::from(array.shape());
                 let values = match array.as_slice() {
-                    Ok(values) => values.to_vec(),
-                    Err(_) => array.as_array().iter().copied().collect(),
+                    Ok(values) if array.is_c_contiguous() => values.to_vec(),
+                    _ => array.as_array().iter().copied().collect(),
                 };
                 let tensor = Tensor::from_vec(values, shape).map_err(crate::error::exception)?;
                 return Ok(tensor.into());

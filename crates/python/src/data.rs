@@ -13,6 +13,15 @@ pub(crate) enum Values {
     Integers(Tensor<i64>),
 }
 
+impl Values {
+    pub(crate) fn form(&self) -> Form {
+        match self {
+            Self::Floats(_) => Form::Floats,
+            Self::Integers(_) => Form::Integers,
+        }
+    }
+}
+
 /// Whether samples become floats or integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -38,6 +47,9 @@ macro_rules! arrays {
             /// in row-major order.
             pub(crate) fn of(array: &Bound<'py, PyAny>) -> PyResult<Self> {
                 $(if let Ok(array) = array.cast::<PyArrayDyn<$type>>() {
+                    if !array.is_c_contiguous() {
+                        return Err(PyTypeError::new_err("expected an array in row-major order"));
+                    }
                     return Ok(Self::$variant(array.try_readonly()?));
                 })*
                 let found = match array.getattr("dtype") {
@@ -134,10 +146,6 @@ impl<'a> Column<'a> {
         self.samples
     }
 
-    pub(crate) fn form(&self) -> Form {
-        self.form
-    }
-
     fn gather<S: Copy, T: Element>(
         &self,
         all: &[S],
@@ -179,6 +187,11 @@ impl<'a> Pairs<'a> {
             return Err(Error::shape("y", message));
         }
         Ok(Self { inputs, targets })
+    }
+
+    /// What the targets are.
+    pub(crate) fn targets(&self) -> Form {
+        self.targets.form
     }
 }
 

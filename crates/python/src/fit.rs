@@ -99,6 +99,7 @@ pub(crate) fn fit(
 ) -> Result<Figures> {
     let loss = settings.objective.loss()?;
     let metrics = settings.objective.metrics()?;
+    metrics.iter().try_for_each(|metric| metric.check(data.targets()))?;
     if let Some(optimizer) = &settings.optimizer {
         let given = Arguments::of_object("optimizer", optimizer.clone())?;
         live.optimizer = Some(named::optimizer(given)?);
@@ -156,7 +157,7 @@ pub(crate) fn fit(
 /// The state of a training, as a callback sees it.
 #[pyclass(module = "dendra._dendra")]
 pub(crate) struct Training {
-    /// The number of the epoch, counted from 1.
+    /// The number of the epoch, counted from 1; 0 before the first.
     #[pyo3(get)]
     epoch: u64,
     /// How many batches of the epoch have been processed.
@@ -184,8 +185,9 @@ impl Training {
     }
 
     /// Ends the training after this step; the history keeps the reason.
-    #[pyo3(signature = (reason="a callback ended the training".to_owned()))]
-    fn stop(&mut self, reason: String) {
+    #[pyo3(signature = (reason=None))]
+    fn stop(&mut self, reason: Option<String>) {
+        let reason = reason.unwrap_or_else(|| "a callback ended the training".to_owned());
         self.reason.get_or_insert(reason);
     }
 }

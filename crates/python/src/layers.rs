@@ -47,7 +47,7 @@ pub(crate) fn layer(kind: &str, mut arguments: Arguments) -> Result<Value, Refus
         let with = |value: Value| {
             let mut changed = layer.clone();
             changed[&name] = value;
-            LayerSettings::deserialize(&changed).map(|_| changed)
+            LayerSettings::deserialize(&changed).and_then(serde_json::to_value)
         };
         layer = match first_fitting(&value, with) {
             Ok(changed) => changed,

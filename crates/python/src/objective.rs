@@ -6,7 +6,7 @@ use dendra_tensor::{Error, Result, Tensor};
 use dendra_train::Metric;
 
 use crate::arguments::{Arguments, Refusal};
-use crate::data::Values;
+use crate::data::{Form, Values};
 
 type LabelLoss = Box<dyn Loss<Tensor<i64>>>;
 type FloatLoss = Box<dyn Loss<Tensor>>;
@@ -59,10 +59,10 @@ impl AnyLoss {
     }
 }
 
-fn other_targets(place: &str, target: &Values) -> Error {
-    let (expected, found) = match target {
-        Values::Floats(_) => ("class labels", "floats"),
-        Values::Integers(_) => ("floats", "class labels"),
+fn other_targets(place: &str, found: Form) -> Error {
+    let (expected, found) = match found {
+        Form::Floats => ("class labels", "floats"),
+        Form::Integers => ("floats", "class labels"),
     };
     Error::data(place, format!("expected targets that are {expected}, got {found}"))
 }
@@ -72,7 +72,7 @@ impl Loss<Values> for AnyLoss {
         match (target, &self.labels, &self.floats) {
             (Values::Integers(labels), Some(loss), _) => loss.forward(output, labels),
             (Values::Floats(floats), _, Some(loss)) => loss.forward(output, floats),
-            _ => Err(other_targets("loss", target)),
+            _ => Err(other_targets("loss", target.form())),
         }
     }
 
@@ -124,6 +124,15 @@ impl AnyMetric {
         let labels: LabelMetric = Box::new(metric.clone());
         Ok(Self { labels: Some(labels), floats: Some(Box::new(metric)), of_floats: false })
     }
+
+    /// Refuses targets that the metric does not take, before a step is done.
+    pub(crate) fn check(&self, targets: Form) -> Result<()> {
+        let takes = match targets {
+            Form::Integers => self.labels.is_some(),
+            Form::Floats => self.floats.is_some(),
+        };
+        if takes { Ok(()) } else { Err(other_targets(&Metric::name(self), targets)) }
+    }
 }
 
 impl Metric<Values, Tensor> for AnyMetric {
@@ -147,7 +156,7 @@ impl Metric<Values, Tensor> for AnyMetric {
                 self.of_floats = true;
                 metric.update(output, floats)
             }
-            _ => Err(other_targets(&Metric::name(self), target)),
+            _ => Err(other_targets(&Metric::name(self), target.form())),
         }
     }
 

@@ -123,7 +123,7 @@ def test_callbacks_see_and_change_the_training(model, spirals):
         **{**QUIET, "optimizer": dendra.SGD(0.4)},
     )
     assert seen == [
-        ("start", 1), ("batch", 2, True), ("epoch", 1, True), ("epoch", 2, True), ("end", 0.1)
+        ("start", 0), ("batch", 2, True), ("epoch", 1, True), ("epoch", 2, True), ("end", 0.1)
     ]
     assert history.stopped == "enough" and history["learning rate"] == [0.4, 0.2]
 

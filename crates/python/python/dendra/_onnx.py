@@ -24,7 +24,7 @@ class Port(NamedTuple):
     """The lengths of the axes: a number, a name, or None where any length will do."""
 
 
-def port(found: _dendra.Port) -> Port:
+def port(found: tuple[str, str | None, list[int | str | None] | None]) -> Port:
     name, dtype, shape = found
     return Port(name, dtype, None if shape is None else tuple(shape))
 

@@ -9,7 +9,6 @@ import inspect
 import json
 import keyword
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from . import _dendra
@@ -17,11 +16,12 @@ from . import _dendra
 __all__ = ["Layer", "Loss", "Metric", "Named", "Optimizer", "Schedule", "functions", "table"]
 
 
-@cache
+_groups: dict[str, list[dict[str, Any]]] = json.loads(_dendra.table())
+
+
 def table() -> dict[str, list[dict[str, Any]]]:
     """What can be named, by group; see ``_dendra.table``."""
-    groups: dict[str, list[dict[str, Any]]] = json.loads(_dendra.table())
-    return groups
+    return _groups
 
 
 def unreserved(name: str) -> str:

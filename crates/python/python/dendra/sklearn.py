@@ -23,9 +23,9 @@ try:
     from sklearn.utils import check_random_state, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError as error:
-    message = "dendra.sklearn needs scikit-learn from 1.6 on: pip install dendra[sklearn]"
-    raise ImportError(message) from error
+except ImportError as _error:
+    _message = "dendra.sklearn needs scikit-learn from 1.6 on: pip install dendra[sklearn]"
+    raise ImportError(_message) from _error
 
 from ._network import Sequential, find
 from ._table import Layer, Loss, Optimizer
