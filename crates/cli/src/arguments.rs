@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Summary(Summary),
     Convert(Convert),
     Bench(Bench),
+    Serve(Serve),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -202,6 +204,29 @@ pub(crate) struct Bench {
     /// Length of a free axis that is not the first, by its name
     #[arg(long, value_name = "NAME=N", value_parser = axis)]
     pub(crate) axis: Vec<(String, usize)>,
+}
+
+/// Serve models over HTTP, until Ctrl-C
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Models: .safetensors of Dendra, or .onnx; with a name of its own as
+    /// NAME=FILE
+    #[arg(required = true)]
+    pub(crate) models: Vec<String>,
+    /// Address to listen on; 0.0.0.0:8000 is open to other machines
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000")]
+    pub(crate) address: SocketAddr,
+    /// Token that requests must carry as `Authorization: Bearer TOKEN`
+    #[arg(long, env = "DENDRA_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Most samples that are computed together
+    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 16))]
+    pub(crate) batch: u64,
+    /// Threads that compute for each model
+    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) workers: u64,
 }
 
 #[derive(Args, Debug)]

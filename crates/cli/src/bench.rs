@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Bench, threads: Option<u64>, screen: Screen) -> Re
     let Bench { model, batch, on, seconds, axis } = arguments;
     let network = Network::load(model)?;
     for info in network.inputs() {
-        screen.inform(format_args!("input {info}"))?;
+        screen.inform(info)?;
     }
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let mut counts = match threads {

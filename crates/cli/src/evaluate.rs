@@ -86,8 +86,9 @@ fn reached(arguments: &Evaluate, screen: &Screen) -> Result<Reached, Failure> {
         let (all, _) = table::read(data, &arguments.table)?;
         let rows = rows_with(&all, target).map_err(|error| in_file(data, error))?;
         if rows.len() < all.len() {
-            let without = all.len() - rows.len();
-            screen.note(format_args!("{without} rows have no {target:?} and are left out"));
+            let (all, without) = (all.len(), all.len() - rows.len());
+            screen
+                .note(format_args!("{without} of {all} rows have no {target:?} and are left out"));
         }
         Ok((all.rows(&rows)?, target))
     };

@@ -32,6 +32,7 @@ mod info;
 mod model;
 mod predict;
 mod screen;
+mod serve;
 mod settings;
 mod train;
 
@@ -114,6 +115,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Summary(arguments) => info::summary(arguments, screen),
         Command::Convert(arguments) => convert::run(arguments, screen),
         Command::Bench(arguments) => bench::run(arguments, global.threads, screen),
+        Command::Serve(arguments) => serve::run(arguments, global.quiet, screen),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "dendra", &mut text);

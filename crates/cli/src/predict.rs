@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::arguments::{Predict, TableFormat};
 use crate::data::texts::Texts;
-use crate::data::{PICTURES, ending, table, walk};
+use crate::data::{PICTURES, ending, in_file, table, walk};
 use crate::model::{COLUMN, entry};
 use crate::screen::Screen;
 
@@ -75,7 +75,9 @@ impl Reader<'_> {
             return self.files(&files);
         }
         match ending(path).as_str() {
-            "json" => return self.json(&read(path)?),
+            "json" => {
+                return self.json(&read(path)?).map_err(|error| in_file(path, error));
+            }
             "txt" if self.takes_texts() => return self.files(&[path.to_owned()]),
             ending if PICTURES.contains(&ending) => return self.files(&[path.to_owned()]),
             _ => {}
@@ -100,9 +102,10 @@ impl Reader<'_> {
                 let answers = self.network.predict_images(&[bytes])?;
                 return Ok(numbered("standard input", answers));
             }
-            return self.table(table::parse_input(&bytes, self.format)?);
+            let table = table::parse_input(&bytes, self.format)?;
+            return self.table(table).map_err(|error| in_file("standard input".as_ref(), error));
         }
-        self.table(table::read(path, self.format)?.0)
+        self.table(table::read(path, self.format)?.0).map_err(|error| in_file(path, error))
     }
 
     fn takes_texts(&self) -> bool {

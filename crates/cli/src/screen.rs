@@ -52,11 +52,11 @@ impl Screen {
         }
     }
 
-    /// The progress of a training.
-    pub(crate) fn progress(&self, epochs: u64) -> Progress {
+    /// The progress of a training of so many epochs of so many batches.
+    pub(crate) fn progress(&self, epochs: u64, batches: usize) -> Progress {
         let term = Term::stderr();
         let bar = !self.quiet && term.is_term();
-        Progress { quiet: self.quiet, bar, epochs, term, drawn: None, printed: None }
+        Progress { quiet: self.quiet, bar, epochs, batches, term, drawn: None, printed: None }
     }
 }
 
@@ -82,6 +82,7 @@ pub(crate) struct Progress {
     quiet: bool,
     bar: bool,
     epochs: u64,
+    batches: usize,
     term: Term,
     drawn: Option<Instant>,
     printed: Option<(Instant, u64)>,
@@ -125,9 +126,10 @@ impl Callback for Progress {
         if self.bar && self.drawn.is_none_or(|drawn| drawn.elapsed() >= REFRESH) {
             self.clear();
             self.drawn = Some(Instant::now());
-            let (epoch, epochs) = (now.epoch, self.epochs);
+            let Self { epochs, batches, .. } = self;
+            let (epoch, done) = (now.epoch, now.batch);
             let text =
-                format!("epoch {epoch}/{epochs}, batch {}  loss {:.4}\r", now.batch, batch.loss);
+                format!("epoch {epoch}/{epochs}, batch {done}/{batches}  loss {:.4}\r", batch.loss);
             let _ = self.term.write_str(&text);
         }
         Ok(())

@@ -127,6 +127,9 @@ pub(crate) fn sha256(path: &Path) -> Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// The fewest samples.
+const FEWEST: usize = 5;
+
 /// The samples for training and those for validation: the same share of each
 /// class when there are labels.
 pub(crate) fn split(
@@ -136,20 +139,21 @@ pub(crate) fn split(
     rng: &mut Rng,
 ) -> Result<[Vec<usize>; 2]> {
     let zeros = Tensor::<f32>::zeros([samples, 1]);
-    let too_few = |error: Error| {
-        let message = format!("{samples} samples are too few to keep some for validation");
-        if samples < 5 { Error::data("the data", message) } else { error }
-    };
+    if samples < FEWEST {
+        let message =
+            format!("{samples} samples are too few: {FEWEST} are the least, some for validation");
+        return Err(Error::data("the data", message));
+    }
     let (train, rest) = match labels {
         Some((labels, classes)) => {
             let labels = Tensor::from_vec(labels.to_vec(), [samples])?;
             let all = TensorDataset::classification(zeros, labels, classes)?;
-            let (train, rest) = all.split_stratified(1.0 - validation, rng).map_err(too_few)?;
+            let (train, rest) = all.split_stratified(1.0 - validation, rng)?;
             (train.indices().to_vec(), rest.indices().to_vec())
         }
         None => {
             let all = TensorDataset::new(zeros.clone(), zeros)?;
-            let (train, rest) = all.split(1.0 - validation, rng).map_err(too_few)?;
+            let (train, rest) = all.split(1.0 - validation, rng)?;
             (train.indices().to_vec(), rest.indices().to_vec())
         }
     };
@@ -159,19 +163,20 @@ pub(crate) fn split(
 /// An error unless there are at least two classes.
 pub(crate) fn check_classes(place: &str, classes: &[String]) -> Result<()> {
     match classes {
-        [] => Err(Error::data(place, "there are no classes")),
-        [one] => {
-            Err(Error::data(place, format!("there is one class only, {one:?}: nothing to learn")))
-        }
+        [] => Err(Error::data(place, "has no classes")),
+        [one] => Err(Error::data(place, format!("has one class only, {one:?}: nothing to learn"))),
         _ => Ok(()),
     }
 }
 
-/// The error with the name of the file.
+/// The error with the name of the file in place of that of a function.
 pub(crate) fn in_file(path: &Path, error: Error) -> Error {
     match error {
         Error::Data { place, message } | Error::Argument { place, message } => {
-            let place = if place == "the table" { String::new() } else { format!("{place} ") };
+            let place = match place.starts_with("the column ") {
+                true => place + " ",
+                false => String::new(),
+            };
             Error::file(path, format!("{place}{message}"))
         }
         error => error,

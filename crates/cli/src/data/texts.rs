@@ -12,7 +12,7 @@ use super::{entries, walk};
 pub(crate) const MOST_WORDS: usize = 20_000;
 
 /// The range of the number of words of a text that are read.
-const LENGTHS: [usize; 2] = [4, 128];
+const LENGTHS: [usize; 2] = [4, 256];
 
 /// Texts with the names of their classes.
 pub(crate) struct Texts {
@@ -61,7 +61,7 @@ impl Texts {
     }
 }
 
-/// The number of words that is not exceeded by 90% of the texts, 4 to 128.
+/// The number of words that is not exceeded by 90% of the texts, 4 to 256.
 pub(crate) fn length(texts: &[String]) -> Result<usize> {
     let vocabulary = Vocabulary::words(texts, 0);
     let length = |text: &String| Ok(vocabulary.encode(text)?.len());

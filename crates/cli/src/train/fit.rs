@@ -92,7 +92,7 @@ impl Run<'_> {
 
     fn build(&self, takes: &Takes, outputs: usize) -> Result<Sequential> {
         let model = self.settings.training.network.build(takes, outputs, &mut self.rng(1))?;
-        self.screen.inform(format_args!("\n{}\n", model.summary()))?;
+        self.screen.inform(format_args!("\n{}", model.summary()))?;
         Ok(model)
     }
 
@@ -294,7 +294,7 @@ impl Run<'_> {
             .validate_on(rest)
             .callback(&mut stopping)
             .callback(Interruption(flag.clone()))
-            .callback(self.screen.progress(plan.epochs))
+            .callback(self.screen.progress(plan.epochs, train.len().div_ceil(plan.batch_size)))
             .quiet();
         let fit = if self.settings.balanced { fit.balanced() } else { fit };
         let history = trainer.fit(train, fit)?;

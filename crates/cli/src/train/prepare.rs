@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dendra_datasets::{ImageFolder, Table, classes};
+use dendra_datasets::{Column, ImageFolder, Table, classes};
 use dendra_tensor::{Error, Result};
 
 use crate::Failure;
@@ -100,6 +100,15 @@ impl Prepared {
         };
         let rows = with_target(&all, target, path, screen)?;
         let task = task(&rows, target, arguments.task).map_err(in_file)?;
+        if task == Task::Classification
+            && arguments.task.is_none()
+            && matches!(rows.column(target), Ok(Column::Numbers(_)))
+        {
+            screen.note(format_args!(
+                "the few whole numbers of {target:?} are taken as classes (--task regression \
+                 predicts a number)"
+            ));
+        }
         let trained_on = (rows.len() as f64 * (1.0 - validation)).round() as usize;
         let found = Use::of(&rows, target, &arguments.ignore).map_err(in_file)?;
         let column = match &arguments.text {
@@ -119,7 +128,8 @@ impl Prepared {
                 );
                 return Err(Error::file(path, message).into());
             }
-            let texts = of_rows(&rows, &column, target.as_deref().unwrap_or_default())?;
+            let texts = of_rows(&rows, &column, target.as_deref().unwrap_or_default());
+            let texts = texts.map_err(in_file)?;
             let length = length(&texts.texts)?;
             let inputs = Inputs::Texts {
                 column: Some(column),
@@ -178,7 +188,10 @@ fn with_target(all: &Table, target: &str, path: &Path, screen: &Screen) -> Resul
     let rows = rows_with(all, target).map_err(|error| in_file(path, error))?;
     let without = all.len() - rows.len();
     if without > 0 {
-        screen.note(format_args!("{without} rows have no {target:?} and are left out"));
+        screen.note(format_args!(
+            "{without} of {} rows have no {target:?} and are left out",
+            all.len()
+        ));
     }
     all.rows(&rows)
 }

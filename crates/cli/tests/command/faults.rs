@@ -12,7 +12,7 @@ fn faults_are_explained_and_leave_no_file() {
     place.write("one.csv", "a,b\n1,x\n2,x\n3,x\n4,x\n5,x\n6,x\n");
     place.write("four.csv", "a,b\n1,x\n2,y\n3,x\n4,y\n");
     place.write("names.csv", "a,b\n1,u\n2,v\n3,w\n4,x\n5,y\n");
-    place.write("constant.csv", "a,b\n1,7\n2,7\n3,7\n");
+    place.write("constant.csv", "a,b\n1,1.5\n2,1.5\n3,1.5\n");
     place.write("ragged.csv", "a,b\n1,2\n1,2,3\n");
     place.write("useless.csv", "a,b\n5,x\n5,y\n5,x\n5,y\n5,x\n5,y\n");
     place.write("table.xlsx", "PK");
@@ -43,18 +43,18 @@ fn faults_are_explained_and_leave_no_file() {
         ("train flowers.csv -t kind --delimiter ab", 2, "one ASCII character"),
         ("train empty.csv -t b", 1, "empty.csv: it is empty"),
         ("train head.csv -t b", 1, "head.csv: has no rows"),
-        ("train one.csv -t b", 1, "one class only, \"x\""),
+        ("train one.csv -t b", 1, "one.csv: the column \"b\" has one class only, \"x\""),
         ("train four.csv -t b", 1, "too few"),
         ("train names.csv -t b", 1, "5 different values in 5 rows"),
-        ("train constant.csv -t b", 1, "is 7 in all rows"),
+        ("train constant.csv -t b", 1, "constant.csv: the column \"b\" is 1.5 in all rows"),
         ("train ragged.csv -t b", 1, "ragged.csv: line 3: expected 2 fields, got 3"),
         ("train useless.csv -t b", 1, "no column to predict from: \"a\" has one value"),
         ("train table.xlsx -t b", 1, "table.xlsx: files with the extension .xlsx"),
-        ("train binary.csv -t b", 1, "binary.csv: "),
+        ("train binary.csv -t b", 1, "binary.csv: line 1: it is not"),
         ("train nothing", 1, "nothing: expected a folder for each class"),
         ("train flat", 1, "the 1 pictures in it are in no such folder"),
         ("train lone", 1, "lone"),
-        ("train lonely", 1, "one class only, \"only\""),
+        ("train lonely", 1, "lonely: has one class only, \"only\""),
         ("train lone -t kind", 2, "--target is for tables"),
         ("train --settings run.json", 1, "run.json: expected the settings of a run"),
         ("train --settings missing.json", 1, "missing.json: "),
@@ -68,6 +68,10 @@ fn faults_are_explained_and_leave_no_file() {
         ("convert model.pkl m.npz", 1, "model.pkl"),
         ("convert missing.pt m.npz", 1, "missing.pt: "),
         ("bench model.pkl", 1, "model.pkl: expected"),
+        ("serve", 2, "<MODELS>"),
+        ("serve model.pkl", 1, "model.pkl: expected"),
+        ("serve missing.onnx", 1, "missing.onnx: "),
+        ("serve model.pkl --address here", 2, "invalid value 'here'"),
         ("bench model.pkl --batch 0", 2, "0 is not in"),
     ] {
         let ran = place.run(&arguments.split(' ').collect::<Vec<_>>());
@@ -89,12 +93,12 @@ fn data_that_do_not_suit_a_model_are_refused() {
     place.write("bare.csv", "length,width,colour\n1,1,red\n");
     place.write("wrong.json", "{\"rows\": [{\"length\": 1}]}");
     for (arguments, code, expected) in [
-        ("predict m.safetensors other.csv", 1, "\"width\""),
+        ("predict m.safetensors other.csv", 1, "other.csv: there is no column \"width\""),
         ("predict m.safetensors texts.csv", 1, "\"long\""),
         ("predict m.safetensors wrong.json", 1, "\"width\""),
         ("predict m.safetensors missing.csv", 1, "missing.csv: "),
         ("predict m.safetensors flowers.png", 1, "flowers.png: "),
-        ("predict m.safetensors --text hello", 1, "takes no texts"),
+        ("predict m.safetensors --text hello", 1, "texts"),
         ("evaluate m.safetensors new.csv", 1, "\"orchid\""),
         ("evaluate m.safetensors bare.csv", 1, "there is no column \"kind\""),
         ("evaluate m.safetensors flowers.csv --require speed=1", 2, "only accuracy, loss"),

@@ -52,12 +52,59 @@ fn a_model_is_described_and_converted() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_table_becomes_a_model_behind_http() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+    use std::process::{Command, Stdio};
+
+    let place = Place::new();
+    place.write("flowers.csv", flowers(60));
+    place.ok(&["train", "flowers.csv", "--target", "kind", "-o", "model.safetensors"]);
+    let options = ["serve", "model.safetensors", "--address", "127.0.0.1:0", "--quiet", "--json"];
+    let mut server = place.command(&options).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.ends_with("}\n") {
+        assert!(out.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    let started: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let address = started["address"].as_str().unwrap().strip_prefix("http://").unwrap();
+
+    let body = r#"{"rows": [{"length": 4.5, "width": 0.5, "colour": "red"}]}"#;
+    let length = body.len();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST /predict HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("\"class\":\"tulip\""), "{answer}");
+
+    let killed = Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn the_command_explains_itself() {
     let place = Place::new();
-    for command in
-        ["train", "predict", "evaluate", "info", "summary", "convert", "bench", "completions"]
-    {
+    for command in [
+        "train",
+        "predict",
+        "evaluate",
+        "info",
+        "summary",
+        "convert",
+        "bench",
+        "serve",
+        "completions",
+    ] {
         let help = place.ok(&[command, "--help"]);
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{command}: {help}");
     }

@@ -35,7 +35,8 @@ fn write_all(place: &Place, sizes: &[[usize; 2]], colour: [u8; 3]) {
 fn folders_of_pictures_become_a_classifier() {
     let place = Place::new();
     write_all(&place, &[[12, 12], [24, 24], [12, 16]], [250, 250, 250]);
-    let out = place.ok(&["train", "squares", "-o", "m.safetensors", "--epochs", "12"]);
+    let options = ["train", "squares", "-o", "m.safetensors", "--epochs", "30"];
+    let out = place.ok(&[&options[..], &["--learning-rate", "0.005"]].concat());
     assert!(out.contains("48 pictures of 12×16 pixels, in grey"), "{out}");
     let out = place.ok(&["predict", "m.safetensors", "squares/low/3.png", "squares/high"]);
     assert_eq!(out.lines().count(), 25, "{out}");

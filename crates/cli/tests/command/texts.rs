@@ -29,11 +29,11 @@ fn texts_of_a_table_become_a_classifier() {
         "-t",
         "verdict",
         "--epochs",
-        "15",
+        "40",
         "-o",
         "r.safetensors",
     ]);
-    assert!(out.contains("80 texts, of which 8 words are read"), "{out}");
+    assert!(out.contains("80 texts, of which 9 words are read"), "{out}");
     let out = place.ok(&["predict", "r.safetensors", "--text", "A lovely film", "--text", "awful"]);
     assert!(out.starts_with("A lovely film: good (") && out.contains("awful: bad ("), "{out}");
     let out =
@@ -51,7 +51,7 @@ fn folders_of_texts_become_a_classifier() {
         place.write(&format!("mail/good/{index}.txt"), text(true, &mut dice));
         place.write(&format!("mail/bad/{index}.txt"), text(false, &mut dice));
     }
-    place.ok(&["train", "mail", "--epochs", "12", "-o", "m.safetensors"]);
+    place.ok(&["train", "mail", "--epochs", "40", "-o", "m.safetensors"]);
     let out = place.ok(&["predict", "m.safetensors", "mail/good/3.txt", "mail/bad"]);
     assert_eq!(out.lines().count(), 31, "{out}");
     assert!(out.starts_with("mail/good/3.txt: good ("), "{out}");
