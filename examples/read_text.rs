@@ -84,7 +84,7 @@ impl Reader {
     /// The lines of text in a picture, as one reads them.
     pub(crate) fn read(&self, picture: &Picture) -> Result<Vec<Line>> {
         let [height, width] = detector_size(picture.height, picture.width);
-        let input = picture.warp(&picture.corners(), [height, width], width);
+        let input = picture.input([height, width], width);
         let map = run(&self.detector, input)?;
         let found = boxes::boxes(&map.to_vec(), width);
         let scale = [picture.width as f32 / width as f32, picture.height as f32 / height as f32];
@@ -100,16 +100,16 @@ impl Reader {
 
     /// The text in a box, and the mean probability of its characters.
     fn read_line(&self, picture: &Picture, corners: &Corners) -> Result<(String, f32)> {
-        let [mut width, mut height] = boxes::size(corners);
         let mut corners = *corners;
+        let [width, height] = boxes::size(&corners);
         if height >= 1.5 * width {
             // A line that runs upwards.
             corners.rotate_left(1);
-            (width, height) = (height, width);
         }
+        let line = picture.cut(&corners);
         // 48 pixels high, and not narrower than 320 with what is right of the text.
-        let width = (48.0 * width / height).ceil().clamp(1.0, 6000.0) as usize;
-        let input = picture.warp(&corners, [48, width], width.max(320));
+        let width = (48 * line.width / line.height).clamp(1, 6000);
+        let input = line.input([48, width], width.max(320));
         let probabilities = run(&self.recogniser, input)?;
         Ok(decode(&probabilities.to_vec(), &self.characters))
     }

@@ -27,7 +27,11 @@ pub(crate) fn boxes(map: &[f32], width: usize) -> Vec<Corners> {
             continue;
         }
         let [long, wide] = rectangle.size;
-        let rectangle = rectangle.grown(UNCLIP * long * wide / (2.0 * (long + wide)));
+        let distance = UNCLIP * long * wide / (2.0 * (long + wide));
+        // As in RapidOCR, the corners of a core are whole numbers.
+        let corners = rectangle.corners().map(|corner| corner.map(f32::trunc));
+        let Some(rectangle) = Rectangle::around(&corners) else { continue };
+        let rectangle = rectangle.grown(distance);
         if rectangle.shorter() >= LEAST + 2.0 {
             boxes.push(rectangle.corners());
         }

@@ -2,7 +2,7 @@
 
 use dendra::prelude::*;
 
-use super::boxes::{Corners, Point};
+use super::boxes::{Corners, Point, size};
 
 /// A picture of three colours.
 pub(crate) struct Picture {
@@ -13,25 +13,62 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// The corners of the whole picture.
-    pub(crate) fn corners(&self) -> Corners {
-        let (width, height) = (self.width as f32, self.height as f32);
-        [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]
+    /// What lies between four corners, in the size that it has there.
+    pub(crate) fn cut(&self, corners: &Corners) -> Self {
+        let [width, height] = size(corners).map(|side| side.max(1.0) as usize);
+        let mut planes = vec![0; 3 * height * width];
+        for y in 0..height {
+            for x in 0..width {
+                let (along, down) = (x as f32 / width as f32, y as f32 / height as f32);
+                let from = mix(corners[0], corners[1], along);
+                let to = mix(corners[3], corners[2], along);
+                let colour = self.cubic(mix(from, to, down));
+                for (plane, value) in colour.into_iter().enumerate() {
+                    planes[(plane * height + y) * width + x] = value.round() as u8;
+                }
+            }
+        }
+        Self { planes, height, width }
     }
 
-    /// What lies between four corners, as an input `[1, 3, height, padded]` of PP-OCR:
-    /// blue, green and red from −1 to 1, and 0 to the right of `width`.
-    pub(crate) fn warp(&self, corners: &Corners, size: [usize; 2], padded: usize) -> Tensor {
-        let [height, width] = size;
+    /// The colour at a point, by cubic interpolation of the 16 pixels around it; a pixel
+    /// is at whole numbers.
+    fn cubic(&self, [x, y]: Point) -> [f32; 3] {
+        // Weights of the four pixels along an axis, with the slope −0.75 of OpenCV.
+        let weights = |part: f32| {
+            let near = |t: f32| (1.25 * t - 2.25) * t * t + 1.0;
+            let far = |t: f32| ((-0.75 * t + 3.75) * t - 6.0) * t + 3.0;
+            [far(1.0 + part), near(part), near(1.0 - part), far(2.0 - part)]
+        };
+        let place = |first: f32, offset: usize, length: usize| {
+            (first + offset as f32 - 1.0).clamp(0.0, (length - 1) as f32) as usize
+        };
+        let (left, top) = (x.floor(), y.floor());
+        let (across, down) = (weights(x - left), weights(y - top));
+        let area = self.height * self.width;
+        std::array::from_fn(|plane| {
+            let mut sum = 0.0;
+            for (row, down) in down.into_iter().enumerate() {
+                let start = plane * area + place(top, row, self.height) * self.width;
+                for (column, across) in across.into_iter().enumerate() {
+                    let pixel = self.planes[start + place(left, column, self.width)];
+                    sum += down * across * f32::from(pixel);
+                }
+            }
+            sum.clamp(0.0, 255.0)
+        })
+    }
+
+    /// The picture in another size, as an input `[1, 3, height, padded]` of PP-OCR: blue,
+    /// green and red from −1 to 1, and 0 to the right of `width`.
+    pub(crate) fn input(&self, [height, width]: [usize; 2], padded: usize) -> Tensor {
         let area = height * padded;
         let mut values = vec![0.0; 3 * area];
         for y in 0..height {
             for x in 0..width {
-                let along = (x as f32 + 0.5) / width as f32;
-                let down = (y as f32 + 0.5) / height as f32;
-                let from = mix(corners[0], corners[1], along);
-                let to = mix(corners[3], corners[2], along);
-                let [red, green, blue] = self.at(mix(from, to, down));
+                let along = (x as f32 + 0.5) / width as f32 * self.width as f32;
+                let down = (y as f32 + 0.5) / height as f32 * self.height as f32;
+                let [red, green, blue] = self.at([along, down]);
                 for (plane, value) in [blue, green, red].into_iter().enumerate() {
                     values[plane * area + y * padded + x] = value / 127.5 - 1.0;
                 }
