@@ -259,7 +259,7 @@ fn mistakes_with_layers_of_ones_own_are_told() {
     );
     assert_eq!(
         message(input().map("mean", |x| x.mean_axes(&[0], false))),
-        "layer 0 (mean): turns [2, 3] into [3]: the first axis must stay the batch"
+        "layer 0 (mean): maps [2, 3] to [3], but axis 0 must remain the batch axis"
     );
     let body = Sequential::input([4]).dense(2).build(&mut Rng::seed(0)).unwrap();
     assert_eq!(message(input().layer(body)), "layer 0 (Sequential): expected [4], got [3]");
