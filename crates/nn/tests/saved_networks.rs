@@ -239,7 +239,7 @@ fn a_state_without_architecture_loads_into_a_model_alone() {
     let model = network();
     save(&model, &path).unwrap();
     let error = Sequential::load(&path).unwrap_err().to_string();
-    assert!(error.contains("has no architecture"), "{error}");
+    assert!(error.contains("holds no architecture"), "{error}");
     let mut other = network();
     other.set_trainable(false);
     load(&mut other, &path).unwrap();

@@ -137,7 +137,7 @@ impl Sequential {
     fn from_file_as<T: Float>(file: StateFile, path: &Path) -> Result<Sequential<T>> {
         let wrong = |message: String| Error::file(path, message);
         let json = file.metadata.get(KEY).ok_or_else(|| {
-            wrong("has no architecture; build the model and load its state into it".to_owned())
+            wrong("holds no architecture; build the model and load its state into it".to_owned())
         })?;
         let parse_error = |error: serde_json::Error| wrong(format!("the architecture: {error}"));
         let Versioned { version } = serde_json::from_str(json).map_err(parse_error)?;
