@@ -46,7 +46,7 @@ pub(crate) struct Record<T: Float> {
     pub(crate) updates: Vec<Update<T>>,
     /// The number of random streams created so far.
     streams: u64,
-    /// The hooks and retained gradients of a backward pass, if there are any.
+    /// What a pass has to do besides computing gradients; `None` for nothing.
     pub(crate) watch: Option<Box<Watch<T>>>,
     /// Whether a pass that keeps the record is running.
     pub(crate) passing: bool,
@@ -64,7 +64,7 @@ pub(crate) enum Node<T: Float> {
     Alias(usize),
     /// An operation.
     Operation(Box<dyn Recorded<T>>),
-    /// Temporarily taken by a pass that is being recorded.
+    /// Taken by a pass that is being recorded.
     Lent,
     /// An operation that a later [`Node::Part`] recomputes; the nodes of its
     /// inputs.

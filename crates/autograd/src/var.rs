@@ -159,8 +159,8 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value is not a scalar, is on no tape, or depends
-    /// on nothing that needs a gradient, or if the tape was already used.
+    /// When the value is not a scalar, is on no tape, depends on nothing that
+    /// needs a gradient, or the tape was used already.
     pub fn backward(&self) -> Result<Gradients<T>> {
         let Some(on) = &self.on else {
             return Err(Error::tape(

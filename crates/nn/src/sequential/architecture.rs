@@ -61,7 +61,7 @@ impl<T: Float> Sequential<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if a layer cannot be saved.
+    /// When a layer is of a kind that files cannot hold.
     pub fn to_file(&self) -> Result<StateFile> {
         let metadata = BTreeMap::from([self.architecture()?]);
         Ok(StateFile { state: self.state_dict(), metadata })

@@ -190,7 +190,7 @@ impl<T: Float> Sequential<T> {
         parts.map(|(index, part)| (PartName(index, part.name.as_deref()), part))
     }
 
-    /// Returns the plans of the layers with their current settings.
+    /// The layers as they are planned, with the settings they have now.
     fn plan(&self) -> SequentialBuilder {
         let mut builder = SequentialBuilder::new(self.input.clone());
         builder.layers.extend(self.parts.iter().map(|part| PlannedLayer {
@@ -201,7 +201,7 @@ impl<T: Float> Sequential<T> {
         builder
     }
 
-    /// Applies the layers from `index` on.
+    /// The output of the layers from `index` on.
     fn forward_from(&self, mut index: usize, mut x: Var<T>) -> Result<Var<T>> {
         while let Some(part) = self.parts.get(index) {
             let name = PartName(index, part.name.as_deref());
