@@ -9,9 +9,9 @@ use crate::loss::{Loss, is_loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 
 /// The Kullback–Leibler divergence of an output of log-probabilities x from target
-/// probabilities y. The loss of an element is `y·(ln y − x)`, without the logarithm
-/// of y if y is 0. With `log_target`, the target contains log-probabilities y, and
-/// the loss is `exp(y)·(y − x)`.
+/// probabilities y. The loss of an element is `y·(ln y − x)`, or 0 if y is 0. With
+/// `log_target`, the target contains log-probabilities y, and the loss is
+/// `exp(y)·(y − x)`.
 ///
 /// The divergence of a distribution is the sum over its elements, so
 /// [`batch_mean`](Self::batch_mean) is its mean over a batch. The default is the
