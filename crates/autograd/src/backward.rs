@@ -1,7 +1,7 @@
 //! The backward passes over a tape.
 //!
-//! [`Tape::backward`] is the pass of a training step: it consumes the record
-//! while it goes through it. [`Shared::pull_back`] is the pass for everything
+//! [`Tape::backward`] is the pass of a training step: it traverses the record and
+//! consumes it. [`Shared::pull_back`] is the pass for everything
 //! else: it keeps the record, computes only the requested gradients, may record
 //! how they are computed, and calls hooks.
 
@@ -18,8 +18,8 @@ use crate::tape::{NODES, Node, Record, Shared, Tape};
 use crate::var::Var;
 
 /// The error of a second pass over a consumed tape.
-pub(crate) const USED: &str = "this tape was used already: backward consumes what it recorded; \
-                               start a new tape for every step";
+pub(crate) const USED: &str = "this tape was already used: backward consumes its record; create a \
+                               new tape for every step";
 
 impl<T: Float> Tape<T> {
     /// The gradients of the value of a node, which must have one element.
@@ -66,8 +66,8 @@ impl<T: Float> Tape<T> {
             (0..nodes.len()).map(|_| None).collect();
         cotangents[last] = Some(cotangent);
         let mut leaves = Vec::new();
-        // Nodes are in topological order, so one reverse loop is enough. Each
-        // node's memory goes back to the pool as soon as it was processed.
+        // Nodes are in topological order, so one reverse loop is sufficient. The
+        // memory of each node is released as soon as the node is processed.
         while let Some(node) = nodes.pop() {
             let Some(cotangent) = cotangents.pop().flatten() else {
                 if let Node::Part(part) = node
@@ -229,7 +229,7 @@ impl<T: Float> Drop for Passing<'_, T> {
 pub(crate) struct Pass<'a, T: Float> {
     /// Whether the gradients are recorded.
     pub(crate) again: bool,
-    /// The hooks to call, and the tape that they see.
+    /// The hooks to call, and the tape that is passed to them.
     pub(crate) watch: Option<(&'a Tape<T>, &'a Watch<T>)>,
 }
 
@@ -247,8 +247,8 @@ impl<T: Float> Record<T> {
         match (self.finished, self.passing) {
             (true, _) => Err(Error::tape(USED)),
             (_, true) => Err(Error::tape(
-                "a gradient was requested while another of the same tape is computed: from a hook \
-                 or from another thread",
+                "a gradient was requested from a hook or another thread while another gradient of \
+                 the same tape is computed",
             )),
             _ => Ok(()),
         }

@@ -1,8 +1,8 @@
 //! Parts of a forward pass that are recomputed in the backward pass.
 //!
 //! When a part ends, its calls are removed from the tape: each node keeps only
-//! the nodes of its inputs ([`Node::Dropped`]), and a node after the last one
-//! knows how to recompute the calls ([`Node::Part`]). A pass that reaches the
+//! the nodes of its inputs ([`Node::Dropped`]), and an additional node after the
+//! last one can recompute the calls ([`Node::Part`]). A pass that reaches the
 //! part puts the calls back at their nodes and continues, so gradients are
 //! summed in the same order as without checkpoints.
 
@@ -36,7 +36,7 @@ use crate::var::Var;
 ///
 /// # Errors
 ///
-/// The error that `part` returns.
+/// Returns the errors of `part`.
 ///
 /// ```
 /// use dendra_autograd::{Tape, checkpoint};

@@ -27,7 +27,7 @@ pub trait Function: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the inputs do not fit.
+    /// Returns an error if the inputs do not match.
     fn apply(&self, inputs: &[AnyTensor]) -> Result<AnyTensor>;
 
     /// The same function with another value of a setting that depends on the
@@ -80,8 +80,8 @@ pub enum Plain {
         /// The number.
         value: f64,
     },
-    /// The mask of padded sequences: for each of `[N]` lengths, which of the
-    /// positions are before it, `[N, places]`.
+    /// The mask of padded sequences, `[N, places]`, from lengths `[N]`: true at
+    /// positions before the length.
     LengthMask {
         /// The number of positions.
         places: usize,
@@ -162,7 +162,7 @@ impl Comparison {
 ///
 /// # Errors
 ///
-/// When a number is not whole.
+/// Returns an error if a number is not whole.
 pub fn integers<T: Float>(x: &Tensor<T>) -> Result<Tensor<i64>> {
     let is_whole = |x: &T| x.is_finite() && x.floor() == *x;
     match x.to_vec().into_iter().find(|value| !is_whole(value)) {

@@ -9,8 +9,8 @@ use crate::var::Var;
 ///
 /// # Errors
 ///
-/// The error that the function returns, and when its result is not a scalar or
-/// does not depend on `x`.
+/// Returns the errors of the function, and an error if its result is not a scalar
+/// or does not depend on `x`.
 ///
 /// ```
 /// use dendra_autograd::{Var, value_and_grad};
@@ -43,8 +43,8 @@ pub fn value_and_grad<T: Float>(
 ///
 /// # Errors
 ///
-/// The error that the function returns, and when the gradients differ by more
-/// than one part in a million (relative, or absolute near 0).
+/// Returns the errors of the function, and an error if the gradients differ by
+/// more than 1e-6 (relative, or absolute near 0).
 ///
 /// ```
 /// use dendra_autograd::check_gradient;

@@ -77,8 +77,9 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When this is not a scalar, a value is on another tape, on no tape or
-    /// needs no gradient, or [`backward`](Self::backward) consumed the record.
+    /// Returns an error if this is not a scalar, if a value is on another tape,
+    /// on no tape or needs no gradient, or if [`backward`](Self::backward)
+    /// consumed the record.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -102,8 +103,8 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// The errors of [`grad`](Self::grad), and when the cotangent does not have
-    /// the shape of this value.
+    /// Returns the errors of [`grad`](Self::grad), and an error if the cotangent
+    /// does not have the shape of this value.
     pub fn vjp<W: Wrt<T> + ?Sized>(
         &self,
         cotangent: &Tensor<T>,
@@ -119,8 +120,8 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// The errors of [`grad`](Self::grad), and when the gradient of an
-    /// operation in between cannot be differentiated again.
+    /// Returns the errors of [`grad`](Self::grad), and an error if the gradient
+    /// of an operation in between cannot be differentiated again.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -143,7 +144,7 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// The errors of both.
+    /// Returns the errors of both.
     pub fn vjp_recorded<W: Wrt<T> + ?Sized>(
         &self,
         cotangent: &Self,
@@ -162,8 +163,8 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When the vector does not fit the parameters, and the errors of
-    /// [`grad_recorded`](Self::grad_recorded).
+    /// Returns an error if the vector does not match the parameters, and the
+    /// errors of [`grad_recorded`](Self::grad_recorded).
     pub fn hvp<M: Parameters<T> + ?Sized>(
         &self,
         model: &M,

@@ -251,7 +251,8 @@ mod tests {
         assert_eq!(gradients.first_not_finite(), Some(unsound.id()));
     }
 
-    /// Also where one is read twice, another way, or is shared by the sum.
+    /// Overlapping and repeated pieces, a strided piece, and the whole tensor add up
+    /// to one gradient.
     #[test]
     fn pieces_of_a_tensor_add_to_one_gradient() {
         let tape = Tape::<f64>::training(0, 0);

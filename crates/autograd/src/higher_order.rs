@@ -10,8 +10,8 @@ use crate::var::Var;
 ///
 /// # Errors
 ///
-/// The error that the function returns, and when the cotangent does not have
-/// the shape of its result.
+/// Returns the errors of the function, and an error if the cotangent does not
+/// have the shape of its result.
 ///
 /// ```
 /// use dendra_autograd::vjp;
@@ -42,8 +42,8 @@ pub fn vjp<T: Float>(
 ///
 /// # Errors
 ///
-/// The error that the function returns, when the tangent does not have the
-/// shape of `x`, and when an operation's gradient cannot be differentiated
+/// Returns the errors of the function, and an error if the tangent does not have
+/// the shape of `x` or the gradient of an operation cannot be differentiated
 /// again.
 ///
 /// ```
@@ -76,8 +76,8 @@ pub fn jvp<T: Float>(
 ///
 /// # Errors
 ///
-/// The error that the function returns, and when there is not enough memory for
-/// the Jacobian.
+/// Returns the errors of the function, and an error if there is not enough memory
+/// for the Jacobian.
 ///
 /// ```
 /// use dendra_autograd::jacobian;
@@ -105,9 +105,9 @@ pub fn jacobian<T: Float>(
 ///
 /// # Errors
 ///
-/// The error that the function returns, when its result is not a scalar or the
-/// vector does not have the shape of `x`, and when an operation's gradient
-/// cannot be differentiated again.
+/// Returns the errors of the function, and an error if its result is not a
+/// scalar, the vector does not have the shape of `x`, or the gradient of an
+/// operation cannot be differentiated again.
 ///
 /// ```
 /// use dendra_autograd::hvp;
@@ -138,7 +138,8 @@ pub fn hvp<T: Float>(
 ///
 /// # Errors
 ///
-/// The errors of [`hvp`], and when there is not enough memory for the Hessian.
+/// Returns the errors of [`hvp`], and an error if there is not enough memory for
+/// the Hessian.
 ///
 /// ```
 /// use dendra_autograd::hessian;

@@ -18,10 +18,10 @@ type RuleHook<T> = Arc<dyn Fn(&RuleCall<'_, T>) -> Result<Option<RuleGradients<T
 /// The gradient of each input; `None` where none is needed.
 pub type RuleGradients<T> = Vec<Option<Var<T>>>;
 
-/// What a pass has to do besides computing gradients.
+/// The hooks and retained gradients of a backward pass.
 #[derive(Clone)]
 pub(crate) struct Watch<T: Float> {
-    /// Nodes that are not leaves, but whose gradients are kept.
+    /// Nodes that are not leaves but whose gradients are kept.
     pub(crate) retained: BTreeSet<usize>,
     values: BTreeMap<usize, Vec<ValueHook<T>>>,
     pub(crate) rules: Vec<RuleHook<T>>,
@@ -40,7 +40,8 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When the value needs no gradient, or its tape was used already.
+    /// Returns an error if the value needs no gradient, or its tape was already
+    /// used.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -66,9 +67,9 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When the value needs no gradient, or its tape was used already. A pass
-    /// fails with the error that the function returns, and when a new gradient
-    /// does not have the shape of the value.
+    /// Returns an error if the value needs no gradient, or its tape was already
+    /// used. A pass returns the errors of the function, and an error if a new
+    /// gradient does not have the shape of the value.
     ///
     /// ```
     /// use dendra_autograd::Tape;
@@ -121,7 +122,7 @@ impl<T: Float> Tape<T> {
     /// use dendra_tensor::{Ops, Tensor};
     ///
     /// let tape = Tape::evaluation();
-    /// // Guided backpropagation: a ReLU lets only what is positive through.
+    /// // Guided backpropagation: a ReLU passes back only positive gradients.
     /// tape.register_rule_hook(|call| match call.name() {
     ///     "relu" => call.gradients_for(&call.cotangent().relu()).map(Some),
     ///     _ => Ok(None),
@@ -132,13 +133,13 @@ impl<T: Float> Tape<T> {
     /// # Ok::<(), dendra_tensor::Error>(())
     /// ```
     ///
-    /// A hook that is registered before the forward pass sees each layer of a
-    /// `Sequential`; without one, some layers run together as one operation,
-    /// such as `conv2d_relu`.
+    /// Register the hook before the forward pass, so that it is called for each
+    /// layer of a `Sequential`. Without a hook, some layers are fused into one
+    /// operation, such as `conv2d_relu`.
     ///
-    /// A pass fails with the error that the function returns, and when a
-    /// gradient is missing or does not have the shape of its input. On a tape
-    /// that was used already, the function is never called.
+    /// A pass returns the errors of the function, and an error if a gradient is
+    /// missing or does not have the shape of its input. On a tape that was already
+    /// used, the function is never called.
     pub fn register_rule_hook(
         &self,
         hook: impl Fn(&RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> + Send + Sync + 'static,
@@ -147,10 +148,11 @@ impl<T: Float> Tape<T> {
     }
 }
 
-/// One call of an operation whose gradients are computed, as a hook sees it.
+/// One call of an operation whose gradients are computed; the argument of a rule
+/// hook.
 ///
-/// If the pass records gradients, the values are on the tape, so that what a
-/// hook computes from them has gradients too.
+/// If the pass records gradients, the values are on the tape, so that results that
+/// a hook computes from them have gradients too.
 pub struct RuleCall<'a, T: Float = f32> {
     tape: &'a Tape<T>,
     call: &'a dyn Recorded<T>,
@@ -186,7 +188,7 @@ impl<T: Float> RuleCall<'_, T> {
     ///
     /// # Errors
     ///
-    /// When the operation refuses the inputs.
+    /// Returns an error if the operation does not accept the inputs.
     pub fn apply(&self, inputs: &[&Var<T>]) -> Result<Var<T>> {
         Var::replay(self.call, &[], inputs)
     }
@@ -216,8 +218,8 @@ impl<T: Float> RuleCall<'_, T> {
     ///
     /// # Errors
     ///
-    /// When the pass records gradients and those of this operation cannot be
-    /// differentiated again.
+    /// Returns an error if the pass records gradients and those of this operation
+    /// cannot be differentiated again.
     pub fn gradients(&self) -> Result<RuleGradients<T>> {
         self.gradients_for(&self.cotangent)
     }
@@ -226,8 +228,8 @@ impl<T: Float> RuleCall<'_, T> {
     ///
     /// # Errors
     ///
-    /// The errors of [`gradients`](Self::gradients), and when the cotangent
-    /// does not have the shape of the output.
+    /// Returns the errors of [`gradients`](Self::gradients), and an error if the
+    /// cotangent does not have the shape of the output.
     pub fn gradients_for(&self, cotangent: &Var<T>) -> Result<RuleGradients<T>> {
         let output = self.call.output();
         if cotangent.shape() != output.shape() {
@@ -285,7 +287,7 @@ impl<T: Float> Watch<T> {
 
     /// The gradients of a call, by the first hook that returns some, or by the
     /// operation.
-    #[expect(clippy::too_many_arguments, reason = "what a rule sees")]
+    #[expect(clippy::too_many_arguments, reason = "all parts of a call")]
     pub(crate) fn ruled(
         &self,
         tape: &Tape<T>,

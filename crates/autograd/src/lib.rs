@@ -1,12 +1,11 @@
 //! Reverse-mode automatic differentiation.
 //!
-//! A [`Tape`] records the operations on the values that are put on it. [`Var`]
-//! is a value that may be on a tape. A parameter joins the tape of the value
-//! that it is combined with, so inference is simply calling a model with plain
-//! values: nothing is recorded, and there is no global switch.
-//! [`Var::backward`] goes through the tape once, in reverse, and returns
-//! [`Gradients`]. This crate names no operation: it calls whatever implements
-//! [`Op`](dendra_tensor::ops::Op).
+//! A [`Tape`] records operations on its values. A [`Var`] is a value that can be
+//! on a tape. A parameter joins the tape of the value with which it is combined.
+//! For inference, call a model with plain values: nothing is recorded, and there
+//! is no global mode. [`Var::backward`] traverses the tape once in reverse order
+//! and returns [`Gradients`]. This crate does not depend on specific operations:
+//! it works with any implementation of [`Op`](dendra_tensor::ops::Op).
 //!
 //! Without the feature `gradients` a tape records nothing but traces, and the
 //! rules of the operations are not compiled: for programs that only predict.

@@ -11,7 +11,7 @@ use crate::state::{StateDict, to_float};
 /// All differences between a state dict and a model, collected before anything
 /// is changed.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
-#[must_use = "they list what was not loaded"]
+#[must_use = "the differences list what was not loaded"]
 pub struct Differences {
     /// Names that the model has and the state dict does not.
     pub missing: Vec<String>,
@@ -54,7 +54,7 @@ impl Differences {
 
     /// # Errors
     ///
-    /// When there are differences; the error lists them all.
+    /// Returns an error that lists all differences, if there are any.
     pub fn into_result(self) -> Result<()> {
         let mut message = String::new();
         let kinds = [
@@ -147,7 +147,7 @@ pub(crate) fn load_state_dict<T: Float>(
     for name in &mut differences.unexpected {
         if let Some(twin) = state.get(name).and_then(|tensor| twin(state, &fit, tensor)) {
             *name += &format!(
-                " (with the values of {twin}; if it is the same weight, take it out with \
+                " (equal to {twin}; if it is a copy of a shared weight, remove it with \
                  StateDict::remove)"
             );
         }
@@ -167,7 +167,7 @@ pub(crate) fn load_matching<T: Float>(
     if fit.is_empty() && !state.is_empty() {
         return match differences.into_result() {
             Ok(()) => Ok(Differences::default()),
-            Err(error) => Err(error.within("nothing of the state dict fits the model")),
+            Err(error) => Err(error.within("nothing in the state dict matches the model")),
         };
     }
     take(model, state, &fit);
@@ -239,8 +239,8 @@ mod tests {
         let error = model().load_state_dict(&state).unwrap_err().to_string();
         assert_eq!(
             error,
-            "state dict does not match: unexpected: head, tied (with the values of 0; if it is \
-             the same weight, take it out with StateDict::remove)"
+            "state dict does not match: unexpected: head, tied (equal to 0; if it is a copy \
+             of a shared weight, remove it with StateDict::remove)"
         );
         assert!(state.remove("tied").is_some() && state.remove("head").is_some());
         model().load_state_dict(&state).unwrap();
@@ -262,7 +262,7 @@ mod tests {
         let mut other = StateDict::new();
         other.extend("module", &state);
         let error = fresh.load_matching(&other).unwrap_err().to_string();
-        assert!(error.contains("nothing of the state dict fits"), "{error}");
+        assert!(error.contains("nothing in the state dict matches"), "{error}");
         assert!(error.contains("missing: 0, 1; unexpected: module.0"), "{error}");
         assert_eq!(fresh.load_matching(&other.split_off("module")).unwrap(), skipped);
     }

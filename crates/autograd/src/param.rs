@@ -71,7 +71,7 @@ impl<T: Float> Param<T> {
     ///
     /// # Errors
     ///
-    /// When the shape differs.
+    /// Returns an error if the shape differs.
     pub fn set(&mut self, value: Tensor<T>) -> Result<()> {
         if value.shape() != self.value.shape() {
             let name = self.name().unwrap_or("parameter").to_owned();

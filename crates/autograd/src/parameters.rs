@@ -196,7 +196,7 @@ pub trait Parameters<T: Float = f32> {
     ///
     /// # Errors
     ///
-    /// When an update has another shape than its buffer.
+    /// Returns an error if an update has another shape than its buffer.
     fn apply_updates(&mut self, gradients: &Gradients<T>) -> Result<()> {
         gradients::apply_updates(&mut walk_mut(self), gradients)
     }
@@ -213,10 +213,10 @@ pub trait Parameters<T: Float = f32> {
     ///
     /// # Errors
     ///
-    /// When a name is missing or unexpected, or a tensor has another shape, an
-    /// element type that is not a float, or values out of range of the model's
-    /// number type. The error lists all differences, and the model is
-    /// unchanged.
+    /// Returns an error if a name is missing or unexpected, or a tensor has
+    /// another shape, an element type that is not a float, or values out of range
+    /// of the model's float type. The error lists all differences. The model is
+    /// then unchanged.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         loading::load_state_dict(&mut walk_mut(self), state)
     }
@@ -227,9 +227,9 @@ pub trait Parameters<T: Float = f32> {
     ///
     /// # Errors
     ///
-    /// When no entry matches. If the names have a prefix, remove it with
-    /// [`StateDict::split_off`]; if they differ otherwise, change them with
-    /// [`StateDict::renamed`].
+    /// Returns an error if no entry matches. If the names have a prefix, remove
+    /// it with [`StateDict::split_off`]; if they differ otherwise, change them
+    /// with [`StateDict::renamed`].
     fn load_matching(&mut self, state: &StateDict) -> Result<Differences> {
         loading::load_matching(&mut walk_mut(self), state)
     }

@@ -57,7 +57,7 @@ impl<T: Float> SampleGradients<T> {
     ///
     /// # Errors
     ///
-    /// When `max_norm` is not a positive number.
+    /// Returns an error if `max_norm` is not a positive number.
     pub fn clipped_sum(self, max_norm: f64) -> Result<Gradients<T>> {
         let weights = clip_weights(&self.norms(), max_norm)?.reshape([1, self.samples])?;
         let sum = |(id, each): (ParamId, Tensor<T>)| {
@@ -95,9 +95,10 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When the loss has another form, a parameter influences it other than
-    /// through the samples, an operation mixes samples (batch normalisation in
-    /// training), or hooks are registered; and the errors of `backward`.
+    /// Returns an error if the loss has another form, a parameter influences it
+    /// in another way than through the samples, an operation mixes samples (batch
+    /// normalisation in training mode), or hooks are registered. Also returns the
+    /// errors of `backward`.
     ///
     /// ```
     /// use dendra_autograd::{Param, Tape};
@@ -142,7 +143,7 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// The errors of [`backward_per_sample`](Self::backward_per_sample).
+    /// Returns the errors of [`backward_per_sample`](Self::backward_per_sample).
     pub fn per_sample_norms(&self) -> Result<Tensor<T>> {
         let tape = self.sampled_tape()?;
         let _passing = tape.begin_unwatched_pass()?;
@@ -160,8 +161,8 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// The errors of [`backward_per_sample`](Self::backward_per_sample), and
-    /// when `max_norm` is not a positive number.
+    /// Returns the errors of [`backward_per_sample`](Self::backward_per_sample),
+    /// and an error if `max_norm` is not a positive number.
     pub fn backward_clipped(&self, max_norm: f64) -> Result<Gradients<T>> {
         let tape = self.sampled_tape()?;
         let weights = clip_weights(&self.per_sample_norms()?, max_norm)?;

@@ -145,15 +145,15 @@ impl<T: Float> Tape<T> {
     }
 
     /// Records in a trace that `output` is the result of a function without a
-    /// gradient for these inputs: comparisons, argmax, masks and integers are
-    /// computed by methods of tensors, which no tape sees. Does nothing if the
-    /// tape does not trace.
+    /// gradient for these inputs. This is necessary for comparisons, argmax, masks
+    /// and integers, because they are computed by methods of tensors, which a tape
+    /// does not record. Does nothing if the tape does not trace.
     ///
     /// ```
     /// use dendra_autograd::{Comparison, Plain, Tape, Var};
     /// use dendra_tensor::{Ops, Result, Tensor};
     ///
-    /// /// Values of which those below 0 count twice.
+    /// /// Doubles all values below 0.
     /// fn doubled(x: &Var) -> Result<Var> {
     ///     let negative = x.value().lt_scalar(0.0);
     ///     x.note(Plain::CompareScalar(Comparison::Lt, 0.0), &[x.value()], &negative)?;
@@ -167,7 +167,8 @@ impl<T: Float> Tape<T> {
     ///
     /// # Errors
     ///
-    /// When the function returns another output in a trace.
+    /// Returns an error if the tape traces and the function returns another
+    /// output.
     pub fn note(
         &self,
         function: impl Function,
@@ -187,10 +188,9 @@ impl<T: Float> Tape<T> {
         Ok(())
     }
 
-    /// Calls a function without a gradient and records it in a trace. If its
-    /// output is put on the tape by [`input`](Self::input), a trace connects
-    /// the two. So a computation that depends on the data in other ways than
-    /// operations do can be one function of a trace.
+    /// Calls a function without a gradient and records it in a trace. If its output
+    /// is put on the tape by [`input`](Self::input), the trace connects the two. In
+    /// this way any computation on data can be part of a trace as one function.
     ///
     /// ```
     /// use dendra_autograd::{Plain, Tape};
@@ -204,7 +204,8 @@ impl<T: Float> Tape<T> {
     ///
     /// # Errors
     ///
-    /// When the inputs do not fit, or the output has another element type.
+    /// Returns an error if the inputs do not match, or the output has another
+    /// element type.
     pub fn call<E: Element>(
         &self,
         function: impl Function,
@@ -236,7 +237,7 @@ pub trait AsAny {
     ///
     /// # Errors
     ///
-    /// When its element type is not supported by traces.
+    /// Returns an error if traces do not support its element type.
     fn as_any(&self) -> Result<AnyTensor>;
 }
 

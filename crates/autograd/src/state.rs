@@ -88,7 +88,7 @@ impl StateDict {
     ///
     /// # Errors
     ///
-    /// When two entries get the same name.
+    /// Returns an error if two entries get the same name.
     pub fn renamed(self, rename: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut entries = BTreeMap::new();
         for (old, value) in self.entries {

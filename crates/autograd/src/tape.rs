@@ -17,13 +17,13 @@ use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::recording::Recording;
 use crate::var::Var;
 
-/// The initial capacity of a tape in nodes: enough for a small network, in less
-/// than a kilobyte. For a larger block, glibc's allocator would clear its lists
-/// of small blocks.
+/// The initial capacity of a tape in nodes. It is sufficient for a small network
+/// and takes less than a kilobyte. A larger allocation would make glibc's
+/// allocator consolidate its lists of small blocks, which is slow.
 pub(crate) const NODES: usize = 32;
 
-/// The record of one forward pass, with what else a forward pass needs:
-/// training or evaluation mode, and the random stream.
+/// The record of one forward pass. It also contains the mode (training or
+/// evaluation) and the random stream of the pass.
 ///
 /// A tape serves one step: [`Var::backward`] consumes the record. A clone is
 /// another handle of the same tape.
@@ -46,7 +46,7 @@ pub(crate) struct Record<T: Float> {
     pub(crate) nodes: Vec<Node<T>>,
     pub(crate) parameters: BTreeMap<ParamId, usize>,
     pub(crate) updates: Vec<Update<T>>,
-    /// The number of random streams handed out.
+    /// The number of random streams created so far.
     streams: u64,
     /// What a pass has to do besides computing gradients; `None` for nothing.
     #[cfg(feature = "gradients")]
@@ -105,7 +105,7 @@ impl<T: Float> Tape<T> {
     /// This tape in evaluation mode, for a part of a model; operations are
     /// recorded on this tape.
     pub(crate) fn in_evaluation(&self) -> Self {
-        // Never used, since the recorder's record is.
+        // This record is never used: the recorder's record is used instead.
         let record = Mutex::new(Record::with_room_for(0));
         let random = self.shared.random.clone();
         let recorder = Some(Arc::clone(self.recorder()));
@@ -252,7 +252,8 @@ impl<T: Float> Tape<T> {
         }
     }
 
-    // What follows is not generic over the operation, so that it is compiled once.
+    // The following functions are not generic over the operation, so that they are
+    // compiled only once.
 
     /// The nodes of the inputs of a call; `None` if the call is not recorded.
     #[inline(never)]
@@ -361,8 +362,8 @@ mod tests {
         assert!(error.contains("different tapes"), "{error}");
         let loss = x.square().sum();
         assert!(loss.backward().is_ok());
-        assert!(message(loss.backward()).contains("used already"));
-        assert!(message(x.sum().backward()).contains("used already"));
+        assert!(message(loss.backward()).contains("already used"));
+        assert!(message(x.sum().backward()).contains("already used"));
     }
 
     #[test]

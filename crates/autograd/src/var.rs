@@ -14,7 +14,7 @@ use crate::tape::Tape;
 
 /// A tensor that may be on a [`Tape`]. Cloning it is cheap.
 ///
-/// Its functions are the methods of [`Ops`], which tensors have too.
+/// Operations are the methods of [`Ops`], which tensors implement too.
 pub struct Var<T: Float = f32> {
     value: Tensor<T>,
     on: Option<OnTape<T>>,
@@ -50,7 +50,7 @@ impl<T: Float> Var<T> {
     /// The same value without a tape: no gradient flows through it.
     #[must_use]
     pub fn detach(&self) -> Self {
-        // A trace has no gradients, but must see how the value is used.
+        // A trace has no gradients, but must record the use of the value.
         match self.tape() {
             Some(tape) if tape.is_tracing() => self.clone(),
             _ => Self::new(self.value.clone()),
@@ -88,7 +88,7 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When `part` fails.
+    /// Returns the errors of `part`.
     pub fn in_evaluation(&self, part: &dyn Fn(&Self) -> Result<Self>) -> Result<Self> {
         let Some(OnTape { tape, node }) = self.on.as_ref().filter(|_| self.is_training()) else {
             return part(self);
@@ -105,8 +105,9 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// When there are not as many inputs as in the call, a setting is unknown, the
-    /// operation refuses the inputs, or the inputs are on different tapes.
+    /// Returns an error if the number of inputs differs from that of the call, a
+    /// setting is unknown, the operation does not accept the inputs, or the
+    /// inputs are on different tapes.
     pub fn replay(
         call: &dyn Recorded<T>,
         settings: &[(&'static str, Attribute)],
@@ -144,7 +145,7 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     ///
-    /// The errors of [`Tape::note`].
+    /// Returns the errors of [`Tape::note`].
     pub fn note(
         &self,
         function: impl Function,

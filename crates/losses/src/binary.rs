@@ -1,4 +1,4 @@
-//! Losses of outputs that say yes or no.
+//! Binary cross-entropies.
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;
@@ -9,11 +9,10 @@ use crate::loss::{Loss, is_loss, loss_functions, reduce};
 use crate::pointwise::{Curve, apply, ensure_same_shape};
 
 /// The binary cross-entropy of a probability x and a target y between 0 and 1:
-/// `−(y·ln x + (1 − y)·ln(1 − x))`. The logarithms are held at −100, so that a
-/// certain and wrong output costs 100 and not infinity.
+/// `−(y·ln x + (1 − y)·ln(1 − x))`. The logarithms are clamped to at least −100, so
+/// that the loss of a certain but wrong output is 100 instead of infinity.
 ///
-/// [`BCEWithLogitsLoss`] is more accurate where the probability comes from a
-/// sigmoid.
+/// If the probability comes from a sigmoid, [`BCEWithLogitsLoss`] is more accurate.
 ///
 /// ```
 /// use dendra_losses::binary_cross_entropy;
@@ -29,14 +28,14 @@ use crate::pointwise::{Curve, apply, ensure_same_shape};
 pub struct BCELoss {
     #[set(skip)]
     weight: Option<Tensor<f64>>,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The binary cross-entropy of the sigmoid of x and a target y between 0 and
-/// 1, accurate for any x: `−(p·y·ln σ(x) + (1 − y)·ln(1 − σ(x)))` with the
-/// weight p of positive examples, 1 unless set.
+/// The binary cross-entropy of a logit x and a target y between 0 and 1:
+/// `−(p·y·ln σ(x) + (1 − y)·ln(1 − σ(x)))`, where the weight p of positive examples
+/// is 1 by default. It is accurate for any x.
 ///
 /// ```
 /// use dendra_losses::binary_cross_entropy_with_logits;
@@ -53,17 +52,17 @@ pub struct BCEWithLogitsLoss {
     weight: Option<Tensor<f64>>,
     #[set(skip)]
     pos_weight: Option<Tensor<f64>>,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// Gives both losses the methods of the settings that they share.
+/// Implements the settings that both losses have in common.
 macro_rules! settings {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// A factor for the loss of each element, which broadcasts to the shape of
-            /// the output.
+            /// Sets a factor for the loss of each element, which broadcasts to the
+            /// shape of the output.
             #[must_use]
             pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
                 self.weight = Some(weight.cast());
@@ -75,18 +74,19 @@ macro_rules! settings {
 settings! { BCELoss BCEWithLogitsLoss }
 
 impl BCELoss {
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When output and target differ in shape or hold a number that is no
-    /// probability, or a weight does not broadcast to them.
+    /// Returns an error if the shapes of output and target differ, one of them
+    /// contains a number that is not a probability, or the weight does not broadcast
+    /// to them.
     pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
         let place = <Probabilities as Curve<1>>::NAME;
         ensure_same_shape(place, output.value().shape(), target.shape())?;
         ensure_probabilities(place, "target", target, false)?;
-        // A NaN passes: the loss is NaN then, and the search for its origin
-        // goes further back than here.
+        // Accepts NaN, so that the loss is NaN and the search for the first NaN can
+        // find its origin in the model.
         ensure_probabilities(place, "output", output.value(), true)?;
         let constants = [target.clone()];
         weighted(Probabilities, output, constants, self.weight.as_ref(), self.reduction)
@@ -94,20 +94,21 @@ impl BCELoss {
 }
 
 impl BCEWithLogitsLoss {
-    /// A factor for the losses of positive examples, which broadcasts to the
-    /// shape of the output: usually one number for each class.
+    /// Sets a factor for the losses of positive examples, which broadcasts to the
+    /// shape of the output. Usually it has one number for each class.
     #[must_use]
     pub fn pos_weight<T: Float>(mut self, pos_weight: &Tensor<T>) -> Self {
         self.pos_weight = Some(pos_weight.cast());
         self
     }
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When output and target differ in shape, the target holds a number that
-    /// is no probability, or a weight does not broadcast to them.
+    /// Returns an error if the shapes of output and target differ, the target
+    /// contains a number that is not a probability, or a weight does not broadcast
+    /// to them.
     pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
         let place = <Logits as Curve<2>>::NAME;
         ensure_same_shape(place, output.value().shape(), target.shape())?;
@@ -130,7 +131,7 @@ loss_functions! {
     binary_cross_entropy_with_logits(output, target: &Tensor<V::Element>) = BCEWithLogitsLoss;
 }
 
-/// The loss of a probability, of the target.
+/// The loss as a function of a probability; the constant is the target.
 #[derive(Clone, Copy)]
 struct Probabilities;
 
@@ -149,7 +150,7 @@ impl Curve<1> for Probabilities {
         -(y * yes + (T::ONE - y) * no)
     }
 
-    /// PyTorch's, which is large but finite where the output is certain.
+    /// PyTorch's derivative, which is large but finite for certain outputs.
     #[inline(always)]
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         (x - y) / (x * (T::ONE - x)).max_nan(T::from_f64(1e-12))
@@ -160,7 +161,8 @@ impl Curve<1> for Probabilities {
     }
 }
 
-/// The loss of a logit, of the weights of yes and no.
+/// The loss as a function of a logit; the constants are the weights of the two
+/// terms.
 #[derive(Clone, Copy)]
 struct Logits;
 
@@ -194,7 +196,7 @@ impl Curve<2> for Logits {
     }
 }
 
-/// The losses of all elements times their weights, reduced.
+/// Computes the reduced, weighted loss of all elements.
 fn weighted<V: Ops, C: Curve<N>, const N: usize>(
     curve: C,
     output: &V,
@@ -208,7 +210,7 @@ fn weighted<V: Ops, C: Curve<N>, const N: usize>(
     Ok(reduce(reduction, &losses.mul(&V::constant(weight))?))
 }
 
-/// A weight in the type and shape of the output.
+/// Converts a weight to the type and shape of the output.
 fn stretched<T: Float>(
     place: &str,
     name: &str,
@@ -232,7 +234,7 @@ pub(crate) fn ensure_probabilities<T: Float>(
     let found =
         values.contiguous().as_slice().unwrap_or_default().iter().copied().find(|&x| !valid(x));
     found.map_or(Ok(()), |x| {
-        Err(Error::data(place, format!("the {name} must lie between 0 and 1, got {x}")))
+        Err(Error::data(place, format!("the {name} must be between 0 and 1, got {x}")))
     })
 }
 
@@ -270,12 +272,12 @@ mod tests {
         let message = |result: Result<Tensor>| result.unwrap_err().to_string();
         for bad in [-0.1, 1.5, f32::NAN] {
             let bad = Tensor::from([0.5, bad]);
-            assert!(message(binary_cross_entropy(&half, &bad)).contains("the target must lie"));
+            assert!(message(binary_cross_entropy(&half, &bad)).contains("the target must be"));
             let with_logits = binary_cross_entropy_with_logits(&half, &bad);
-            assert!(message(with_logits).contains("the target must lie"));
+            assert!(message(with_logits).contains("the target must be"));
         }
         let error = message(binary_cross_entropy(&Tensor::from([0.5, 1.5]), &half));
-        assert_eq!(error, "binary_cross_entropy: the output must lie between 0 and 1, got 1.5");
+        assert_eq!(error, "binary_cross_entropy: the output must be between 0 and 1, got 1.5");
         let nan = binary_cross_entropy(&Tensor::from([0.5, f32::NAN]), &half).unwrap();
         assert!(nan.item().unwrap().is_nan());
     }

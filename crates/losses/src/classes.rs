@@ -1,17 +1,16 @@
-//! The settings that losses by labels share: the axis and the weights of the
-//! classes.
+//! Shared settings of losses with class labels: class axis and class weights.
 
 use dendra_tensor::ops::cross_entropy::check_labels;
 use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Shape, Tensor};
 
 use crate::loss::reduce;
 
-/// The settings of losses by labels.
+/// The settings of losses with class labels.
 #[derive(Clone, Debug)]
 pub(crate) struct LabelSettings {
     pub(crate) class_weights: Option<Vec<f64>>,
     pub(crate) ignore_index: i64,
-    /// The axis of the classes; the second axis unless set.
+    /// The class axis. The default is the second axis.
     pub(crate) class_axis: Option<isize>,
     pub(crate) reduction: Reduction,
 }
@@ -28,12 +27,12 @@ impl Default for LabelSettings {
 }
 
 impl LabelSettings {
-    /// The weights of the classes, of shape `[classes]`, where they are set.
+    /// Returns the class weights, of shape `[classes]`, if they are set.
     ///
     /// # Errors
     ///
-    /// When they are not as many as the classes, or one is not a finite number
-    /// or negative.
+    /// Returns an error if their number differs from the number of classes, or if a
+    /// weight is negative or not finite.
     pub(crate) fn weights<T: Float>(
         &self,
         place: &str,
@@ -44,8 +43,8 @@ impl LabelSettings {
         Ok(Some(Tensor::from_fn([classes], |class| T::from_f64(weights[class]))))
     }
 
-    /// The axis of the classes: the one that is set, or the second one of
-    /// `[n, classes, …]` and the only one of `[classes]`.
+    /// Returns the class axis: the setting, or else the second axis of
+    /// `[n, classes, …]` and the only axis of `[classes]`.
     pub(crate) fn class_axis(&self, place: &str, shape: &Shape) -> Result<usize> {
         match (self.class_axis, shape.len()) {
             (_, 0) => {
@@ -56,8 +55,8 @@ impl LabelSettings {
         }
     }
 
-    /// The axis of the classes, if the labels have the shape of the output
-    /// without it.
+    /// Returns the class axis. It is an error if the labels do not have the shape of
+    /// the output without this axis.
     pub(crate) fn one_label_each(
         &self,
         place: &str,
@@ -71,12 +70,13 @@ impl LabelSettings {
             return Ok(axis);
         }
         let found = labels.shape();
-        let message = format!("an output of {output} needs labels of {expected}, got {found}");
+        let message =
+            format!("an output of shape {output} needs labels of shape {expected}, got {found}");
         Err(Error::shape(place, message))
     }
 
-    /// The divisor of the mean over labels: the weights of those that count;
-    /// `None` when the loss is not a mean.
+    /// Returns the divisor of the mean over labels: the sum of the weights of all
+    /// labels that are not ignored. Returns `None` if the loss is not a mean.
     pub(crate) fn divisor(&self, labels: &Tensor<i64>) -> Option<f64> {
         if self.reduction != Reduction::Mean {
             return None;
@@ -92,8 +92,8 @@ impl LabelSettings {
     }
 }
 
-/// An error unless class weights, where they are set, are one for each class,
-/// finite and not negative.
+/// Returns an error unless there is one weight for each class, finite and not
+/// negative. `None` is valid.
 pub(crate) fn ensure_class_weights(
     place: &str,
     weights: Option<&[f64]>,
@@ -101,7 +101,8 @@ pub(crate) fn ensure_class_weights(
 ) -> Result<()> {
     let Some(weights) = weights else { return Ok(()) };
     if weights.len() != classes {
-        let message = format!("{} class weights for {classes} classes", weights.len());
+        let message =
+            format!("expected {classes} class weights, one for each class, got {}", weights.len());
         return Err(Error::argument(place, message));
     }
     if let Some(bad) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
@@ -111,21 +112,21 @@ pub(crate) fn ensure_class_weights(
     Ok(())
 }
 
-/// The output and the weight for each label.
+/// The output and the weight of each label.
 pub(crate) struct Picked<V: Ops> {
-    /// The output for each label; 0 where it is ignored.
+    /// The output at each label; 0 for ignored labels.
     pub(crate) output: V,
-    /// The weight of each label's class; 0 where it is ignored.
+    /// The class weight of each label; 0 for ignored labels.
     pub(crate) weight: Tensor<V::Element>,
 }
 
 impl<V: Ops> Picked<V> {
-    /// Picks the outputs of the labels.
+    /// Selects the outputs at the labels.
     ///
     /// # Errors
     ///
-    /// When output and labels do not fit in shape, a label names no class, or
-    /// the class weights do not fit.
+    /// Returns an error if the shapes of output and labels do not match, a label is
+    /// out of range, or the class weights are invalid.
     pub(crate) fn new(
         place: &str,
         settings: &LabelSettings,
@@ -147,19 +148,19 @@ impl<V: Ops> Picked<V> {
             None => Number::ONE,
         });
         let picked = output.gather(axis, &class.unsqueeze(axis)?)?.squeeze(axis)?;
-        // A weight of 0 is not enough, since an ignored logarithm may be −∞.
+        // The weight 0 alone is not sufficient, since an ignored logarithm can be −∞.
         let counted = labels.map(counts);
         let output = picked.where_mask(&counted, &V::constant(Tensor::scalar(Number::ZERO)))?;
         Ok(Self { output, weight })
     }
 
-    /// Reduces losses that already include the weights; their mean is over the
-    /// weights, and NaN when no label counts.
+    /// Reduces losses that already include the weights. The divisor of the mean is
+    /// the sum of the weights. The mean is NaN if all labels are ignored.
     pub(crate) fn reduce(&self, reduction: Reduction, losses: &V) -> Result<V> {
         match reduction {
             Reduction::Mean => {
                 let (sum, total) = (losses.sum(), self.weight.sum().item()?.to_f64());
-                // The gradient of nothing is 0.
+                // If all labels are ignored, the mean is NaN, but its gradient is 0.
                 Ok(if total == 0.0 {
                     sum.add_scalar(f64::NAN)
                 } else {
@@ -171,11 +172,11 @@ impl<V: Ops> Picked<V> {
     }
 }
 
-/// Writes the setters of losses by labels.
+/// Implements the setters of losses with class labels.
 macro_rules! label_settings {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// How the losses of the samples are reduced. The default is the
+            /// Sets the reduction of the losses of all samples. The default is the
             /// mean.
             #[must_use]
             pub fn reduction(mut self, reduction: dendra_tensor::Reduction) -> Self {
@@ -183,22 +184,23 @@ macro_rules! label_settings {
                 self
             }
 
-            /// A weight for every class.
+            /// Sets a weight for each class.
             #[must_use]
             pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
                 self.settings.class_weights = Some(weights.into());
                 self
             }
 
-            /// The label of samples that do not count. The default is −100.
+            /// Sets the label of samples to ignore. The default is −100.
             #[must_use]
             pub fn ignore_index(mut self, label: i64) -> Self {
                 self.settings.ignore_index = label;
                 self
             }
 
-            /// The axis of the classes: −1 for outputs `[n, length, classes]`.
-            /// The default is the second one, as in PyTorch.
+            /// Sets the class axis, for example −1 for outputs
+            /// `[n, length, classes]`. The default is the second axis, as in
+            /// PyTorch.
             #[must_use]
             pub fn class_axis(mut self, axis: isize) -> Self {
                 self.settings.class_axis = Some(axis);
@@ -209,7 +211,7 @@ macro_rules! label_settings {
 }
 pub(crate) use label_settings;
 
-/// Implements [`Loss`] for losses that take only labels.
+/// Implements [`Loss`] for losses whose only targets are labels.
 macro_rules! label_loss {
     ($loss:ident) => {
         impl<T: Float> Loss<Tensor<i64>, T> for $loss {
@@ -229,14 +231,14 @@ macro_rules! label_loss {
 }
 pub(crate) use label_loss;
 
-/// An error unless a target of probabilities has the shape of the output.
+/// Returns an error unless a target of probabilities has the shape of the output.
 pub(crate) fn ensure_probabilities_fit(place: &str, output: &Shape, target: &Shape) -> Result<()> {
     if output == target {
         return Ok(());
     }
     let message = format!(
-        "a target of floats holds a probability for every class, so it needs the output's shape \
-         {output}, got {target}; class labels are integers, `Tensor<i64>`"
+        "a target of floats contains a probability for each class, so its shape must be that of \
+         the output, {output}, got {target}; class labels are integers, `Tensor<i64>`"
     );
     Err(Error::shape(place, message))
 }

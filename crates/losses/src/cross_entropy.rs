@@ -11,19 +11,20 @@ const NAME: &str = "cross_entropy";
 
 /// The cross-entropy of logits of shape `[n, classes, …]` or `[classes]`.
 ///
-/// The target is either labels, of the logits' shape without the classes, or
-/// probabilities, of the logits' shape. With log-probabilities
-/// `l = log_softmax(logits)`, class weights w and label smoothing s, a sample
-/// with the label y loses
+/// The target is either labels, with the shape of the logits without the class
+/// axis, or probabilities, with the shape of the logits. With log-probabilities
+/// `l = log_softmax(logits)`, class weights w and label smoothing s, the loss of a
+/// sample with the label y is
 ///
 /// ```text
 /// −(1 − s)·w_y·l_y − s/classes · Σ_c w_c·l_c
 /// ```
 ///
-/// and one with probabilities p loses `−Σ_c w_c·((1 − s)·p_c + s/classes)·l_c`.
-/// The mean of samples with labels is over their weights w_y, that of samples
-/// with probabilities over their number. For logits `[n, length, classes]`, as
-/// sequence models give them, set [`class_axis(-1)`](Self::class_axis).
+/// and that of a sample with the probabilities p is
+/// `−Σ_c w_c·((1 − s)·p_c + s/classes)·l_c`. The divisor of the mean is the sum of
+/// the weights w_y for labels, and the number of samples for probabilities. For
+/// logits `[n, length, classes]` of sequence models, set
+/// [`class_axis(-1)`](Self::class_axis).
 ///
 /// Label smoothing: Szegedy et al., "Rethinking the inception architecture for
 /// computer vision", 2015.
@@ -43,25 +44,25 @@ const NAME: &str = "cross_entropy";
 pub struct CrossEntropy {
     #[set(skip, default = LabelSettings::default())]
     settings: LabelSettings,
-    /// The share of the target, from 0 to 1, that is spread evenly over all
+    /// The fraction of the target, from 0 to 1, that is distributed evenly over all
     /// classes.
     #[set(default = 0.0)]
     label_smoothing: f64,
 }
 
-/// The target of a cross-entropy for an output of `T`: labels
-/// (`Tensor<i64>`), or probabilities (`Tensor<T>`).
+/// A target of [`CrossEntropy`] for an output with elements of type `T`: labels
+/// (`Tensor<i64>`) or probabilities (`Tensor<T>`).
 pub trait ClassTarget<T: Float> {
-    /// The target as one of both.
+    /// Returns the target as labels or probabilities.
     fn classes(&self) -> Classes<'_, T>;
 }
 
-/// The target of a cross-entropy.
+/// The value of a [`ClassTarget`].
 #[derive(Clone, Copy, Debug)]
 pub enum Classes<'a, T: Float> {
     /// The class of each sample.
     Labels(&'a Tensor<i64>),
-    /// The probabilities of all classes for each sample.
+    /// The probability of each class for each sample.
     Probabilities(&'a Tensor<T>),
 }
 
@@ -85,18 +86,18 @@ probabilities! { f32 f64 }
 label_settings! { CrossEntropy }
 
 impl CrossEntropy {
-    /// The loss of values or variables. The mean is NaN when no sample counts.
+    /// Computes the loss of tensors or variables. The mean is NaN if all samples are
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// When target and logits do not fit in shape, a label names no class, the
-    /// class weights are not as many as the classes, the label smoothing does
-    /// not lie between 0 and 1, or an `ignore_index` that is a class meets
-    /// probabilities.
+    /// Returns an error if the shapes of target and logits do not match, a label is
+    /// out of range, the number of class weights differs from the number of
+    /// classes, the label smoothing is not between 0 and 1, or the target contains
+    /// probabilities and `ignore_index` is not negative.
     pub fn compute<V: Ops>(&self, logits: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
-            let message =
-                format!("label_smoothing must lie in 0..=1, got {}", self.label_smoothing);
+            let message = format!("label_smoothing must be in 0..=1, got {}", self.label_smoothing);
             return Err(Error::argument(NAME, message));
         }
         let shape = logits.value().shape();
@@ -124,7 +125,7 @@ impl CrossEntropy {
         if axis == 1 {
             return logits.cross_entropy(labels, options);
         }
-        // The operation has the classes in the second axis.
+        // The operation requires the class axis to be the second axis.
         self.settings.one_label_each(NAME, logits.value().shape(), labels)?;
         let classes = logits.value().shape()[axis];
         let rows = logits.movedim(axis as isize, -1)?.reshape([labels.len(), classes])?;
@@ -145,7 +146,7 @@ impl CrossEntropy {
         let shape = logits.value().shape();
         ensure_probabilities_fit(NAME, shape, probabilities.shape())?;
         if self.settings.ignore_index >= 0 {
-            let message = "ignore_index is for labels, and the target holds probabilities";
+            let message = "ignore_index requires labels, but the target contains probabilities";
             return Err(Error::argument(NAME, message));
         }
         let classes = shape[axis];

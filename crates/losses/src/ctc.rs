@@ -12,10 +12,11 @@ use crate::samples::Samples;
 
 const NAME: &str = "ctc_loss";
 
-/// Connectionist temporal classification: the negative log-probability of a
-/// sequence of labels, summed over all its alignments with the steps of an
-/// output. An alignment repeats labels and puts blanks between them: `a·bb·` is
-/// one of `ab`, and `aa` needs a blank between both.
+/// Connectionist temporal classification (CTC): the negative log-probability of a
+/// sequence of labels, summed over all alignments of the sequence with the steps
+/// of an output. An alignment repeats labels and inserts blanks between them. For
+/// example, `a·bb·` is an alignment of `ab`. The sequence `aa` requires a blank
+/// between the labels.
 ///
 /// | | shape |
 /// |---|---|
@@ -23,12 +24,12 @@ const NAME: &str = "ctc_loss";
 /// | target | [`CTCTarget`] |
 /// | loss, not reduced | `[n]`, or `[]` for one sequence |
 ///
-/// The mean is that of the losses divided by the lengths of their targets, as
-/// in PyTorch. The gradient is that of the log-probabilities themselves, where
-/// PyTorch's takes a softmax before them for granted; what arrives at the
-/// logits before [`log_softmax`](Ops::log_softmax) is the same.
+/// For the mean, each loss is first divided by the length of its target, as in
+/// PyTorch. The gradient is the exact gradient with respect to the
+/// log-probabilities. PyTorch's gradient assumes that they come from
+/// [`log_softmax`](Ops::log_softmax); the gradients of the logits are equal.
 ///
-/// Forward and backward probabilities are kept as logarithms in `f64`.
+/// The forward–backward algorithm computes with logarithms in `f64`.
 ///
 /// Source: Graves et al., "Connectionist temporal classification: labelling
 /// unsegmented sequence data with recurrent neural networks", 2006.
@@ -37,8 +38,8 @@ const NAME: &str = "ctc_loss";
 /// use dendra_losses::{CTCLoss, CTCTarget};
 /// use dendra_tensor::{Ops, Tensor};
 ///
-/// // Two steps, one sequence, a blank and two labels, all equally likely: of
-/// // nine alignments, `1·`, `·1` and `11` give the label 1.
+/// // Two steps, one sequence, and three equally likely classes: the blank and two
+/// // labels. Three of nine alignments match the label 1: `1·`, `·1` and `11`.
 /// let output = Tensor::<f64>::zeros([2, 1, 3]).log_softmax(-1)?;
 /// let target = CTCTarget::new(Tensor::from([[1]]), [2], [1]);
 /// let loss = CTCLoss::new().compute(&output, &target)?;
@@ -48,32 +49,32 @@ const NAME: &str = "ctc_loss";
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct CTCLoss {
-    /// The class that stands for no label.
+    /// The class of the blank.
     #[set(default = 0)]
     blank: usize,
-    /// Whether a loss that is infinite, because the output has too few steps
-    /// for the labels, counts as 0, gradient included.
+    /// Whether infinite losses and their gradients are replaced by 0. A loss is
+    /// infinite if the output has too few steps for the labels.
     #[set(default = false)]
     zero_infinity: bool,
-    /// How the losses of the sequences are reduced.
+    /// The reduction of the losses of all sequences.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The sequences of labels of a batch, and how long they and their outputs are.
+/// The label sequences of a batch, with the lengths of the sequences and outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CTCTarget {
-    /// The labels: `[n, longest]`, of which each row counts up to its length,
-    /// or all sequences one after the other as `[sum of the lengths]`.
+    /// The labels: rows of shape `[n, longest]`, padded beyond their lengths, or all
+    /// sequences concatenated, of shape `[sum of lengths]`.
     pub labels: Tensor<i64>,
-    /// The number of steps of the output that count for each sequence.
+    /// The number of valid steps in the output of each sequence.
     pub input_lengths: Vec<usize>,
     /// The number of labels of each sequence.
     pub target_lengths: Vec<usize>,
 }
 
 impl CTCTarget {
-    /// Labels with the lengths of outputs and sequences.
+    /// Creates a target from labels and the lengths of outputs and sequences.
     pub fn new(
         labels: Tensor<i64>,
         input_lengths: impl Into<Vec<usize>>,
@@ -82,14 +83,15 @@ impl CTCTarget {
         Self { labels, input_lengths: input_lengths.into(), target_lengths: target_lengths.into() }
     }
 
-    /// The sequences, checked against an output of so many steps, sequences
-    /// and classes.
+    /// Returns the sequences, after checking them against the size of the output:
+    /// steps, sequences and classes.
     fn sequences(&self, output: [usize; 3], blank: usize) -> Result<Vec<Vec<usize>>> {
         let [steps, count, classes] = output;
         let (inputs, lengths) = (&self.input_lengths, &self.target_lengths);
         for (name, given) in [("input", inputs.len()), ("target", lengths.len())] {
             if given != count {
-                let message = format!("{given} {name} lengths for {count} sequences");
+                let message =
+                    format!("expected {count} {name} lengths, one for each sequence, got {given}");
                 return Err(Error::argument(NAME, message));
             }
         }
@@ -111,8 +113,8 @@ impl CTCTarget {
             }
             _ => {
                 let message = format!(
-                    "{count} sequences of {lengths:?} labels need labels [{count}, longest] or \
-                     one after the other, got {shape}"
+                    "{count} sequences of lengths {lengths:?} need labels of shape [{count}, \
+                     longest] or [sum of lengths], got {shape}"
                 );
                 return Err(Error::shape(NAME, message));
             }
@@ -128,7 +130,7 @@ impl CTCTarget {
                 class.filter(|&class| class != blank).ok_or_else(|| {
                     let message = format!(
                         "sequence {sequence} has the label {label}, which is {}",
-                        if label == blank as i64 { "the blank" } else { "no class" }
+                        if label == blank as i64 { "the blank" } else { "not a class" }
                     );
                     Error::data(NAME, message)
                 })
@@ -140,12 +142,12 @@ impl CTCTarget {
 }
 
 impl CTCLoss {
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When output, labels and lengths do not fit each other, or a label is
-    /// the blank or no class.
+    /// Returns an error if the sizes of output, labels and lengths do not match, or
+    /// if a label is the blank or out of range.
     pub fn compute<V: Ops>(&self, log_probabilities: &V, target: &CTCTarget) -> Result<V> {
         let shape = log_probabilities.value().shape();
         let (output, is_single) = match shape[..] {
@@ -199,7 +201,7 @@ mod tests {
         check_twice::<Samples<Alignments>>().unwrap();
     }
 
-    /// What an alignment says: repetitions become one, and blanks go.
+    /// Returns the labels of an alignment: merges repetitions and removes blanks.
     fn collapsed(alignment: &[usize]) -> Vec<i64> {
         let mut said = alignment.to_vec();
         said.dedup();
@@ -263,8 +265,11 @@ mod tests {
             ctc_loss(&output, &target).unwrap_err().to_string()
         };
         let labels = || Tensor::from([[1, 2], [2, 1]]);
-        assert_eq!(message(labels(), &[4], &[2, 2]), "ctc_loss: 1 input lengths for 2 sequences");
-        assert!(message(labels(), &[4, 4], &[2]).contains("1 target lengths"));
+        assert_eq!(
+            message(labels(), &[4], &[2, 2]),
+            "ctc_loss: expected 2 input lengths, one for each sequence, got 1"
+        );
+        assert!(message(labels(), &[4, 4], &[2]).contains("expected 2 target lengths"));
         assert!(message(labels(), &[4, 5], &[2, 2]).contains("but there are 4 steps"));
         assert!(message(labels(), &[4, 4], &[2, 3]).contains("a target length is 3"));
         assert!(message(Tensor::from([1, 2, 1]), &[4, 4], &[2, 2]).contains("got [3]"));
@@ -273,7 +278,7 @@ mod tests {
         let zero = message(Tensor::from([[1, 0], [2, 1]]), &[4, 4], &[2, 2]);
         assert!(zero.contains("sequence 0 has the label 0, which is the blank"), "{zero}");
         let beyond = message(Tensor::from([[1, 2], [2, 3]]), &[4, 4], &[2, 2]);
-        assert!(beyond.contains("sequence 1 has the label 3, which is no class"), "{beyond}");
+        assert!(beyond.contains("sequence 1 has the label 3, which is not a class"), "{beyond}");
         let blank = CTCLoss::new().blank(3);
         let target = CTCTarget::new(labels(), [4, 4], [2, 2]);
         assert!(

@@ -12,9 +12,9 @@ use crate::pointwise::ensure_at_least;
 
 const NAME: &str = "dice_loss";
 
-/// The Dice loss: how little an output p and a target y overlap, for each
-/// sample and class `1 − (2·Σ p·y + s) / (Σ p + Σ y + s)`, with the sums over
-/// all places; or, squared, over `Σ p² + Σ y² + s`.
+/// The Dice loss, which measures the overlap of an output p and a target y. For
+/// each sample and class it is `1 − (2·Σ p·y + s) / (Σ p + Σ y + s)`, with sums over
+/// all positions. With `squared`, the denominator is `Σ p² + Σ y² + s`.
 ///
 /// | | shape |
 /// |---|---|
@@ -23,7 +23,8 @@ const NAME: &str = "dice_loss";
 /// | target: probabilities | `[n, classes, …]` |
 /// | loss, not reduced | `[n, classes]` |
 ///
-/// Names and the smoothing s = 1e-5 are MONAI's; PyTorch has no such loss.
+/// Names and the default smoothing s = 1e-5 are those of MONAI. PyTorch has no such
+/// loss.
 ///
 /// Source: Milletari et al., "V-Net: fully convolutional neural networks for
 /// volumetric medical image segmentation", 2016.
@@ -32,7 +33,7 @@ const NAME: &str = "dice_loss";
 /// use dendra_losses::DiceLoss;
 /// use dendra_tensor::Tensor;
 ///
-/// // One class, four pixels, of which two overlap.
+/// // One class and four pixels; two pixels overlap.
 /// let output = Tensor::from([[[1.0, 1.0, 1.0, 0.0_f64]]]);
 /// let target = Tensor::from([[[0.0, 1.0, 1.0, 0.0]]]);
 /// let loss = DiceLoss::new().smooth(0.0).compute(&output, &target)?;
@@ -44,14 +45,14 @@ const NAME: &str = "dice_loss";
 pub struct DiceLoss {
     #[set(skip, default = Activation::None)]
     activation: Activation,
-    /// Whether the denominator sums squares.
+    /// Whether the denominator contains sums of squares.
     #[set(default = false)]
     squared: bool,
-    /// The number added to numerator and denominator, so that the loss is 0
-    /// where neither output nor target has a class.
+    /// The number s added to the numerator and the denominator. With it, the loss is
+    /// 0 if a class is neither in the output nor in the target.
     #[set(default = 1e-5)]
     smooth: f64,
-    /// How the losses of samples and classes are reduced.
+    /// The reduction of the losses of all samples and classes.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -64,26 +65,26 @@ enum Activation {
 }
 
 impl DiceLoss {
-    /// Takes logits of classes that may overlap.
+    /// Takes logits and applies a sigmoid, for classes that can overlap.
     #[must_use]
     pub fn sigmoid(mut self) -> Self {
         self.activation = Activation::Sigmoid;
         self
     }
 
-    /// Takes logits of classes of which each place has one.
+    /// Takes logits and applies a softmax, for exactly one class per position.
     #[must_use]
     pub fn softmax(mut self) -> Self {
         self.activation = Activation::Softmax;
         self
     }
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When output and target do not fit in shape, a label names no class, or
-    /// the smoothing is negative.
+    /// Returns an error if the shapes of output and target do not match, a label is
+    /// out of range, or the smoothing is negative.
     pub fn compute<V: Ops>(&self, output: &V, target: &impl ClassTarget<V::Element>) -> Result<V> {
         ensure_at_least(NAME, "smooth", 0.0, self.smooth)?;
         let shape = output.value().shape();
@@ -132,11 +133,11 @@ loss_functions! {
     dice_loss(output, target: &impl ClassTarget<V::Element>) = DiceLoss;
 }
 
-/// Labels as probabilities of 0 and 1 of the shape `[n, classes, …]`.
+/// Converts labels to probabilities of 0 and 1 with the shape `[n, classes, …]`.
 fn one_hot<T: Float>(shape: &Shape, labels: &Tensor<i64>) -> Result<Tensor<T>> {
     let axis = LabelSettings::default().one_label_each(NAME, shape, labels)?;
     let classes = shape[axis];
-    // No label is ignored: 0 is a class.
+    // Ignores no label, since 0 is a valid class.
     check_labels(NAME, labels, classes, 0)?;
     let labels = labels.to_vec();
     let places: usize = shape[2..].iter().product();

@@ -8,13 +8,14 @@ use dendra_tensor::{Float, Ops, Reduction, Result, Shape, Tensor};
 use crate::loss::{Loss, is_loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 
-/// The Kullback–Leibler divergence of an output of log-probabilities x from
-/// target probabilities y: `y·(ln y − x)` for each element, 0 where y is 0;
-/// with `log_target`, of target log-probabilities y: `exp(y)·(y − x)`.
+/// The Kullback–Leibler divergence of an output of log-probabilities x from target
+/// probabilities y. The loss of an element is `y·(ln y − x)`, or 0 if y is 0. With
+/// `log_target`, the target contains log-probabilities y, and the loss is
+/// `exp(y)·(y − x)`.
 ///
-/// The divergence of a distribution is the sum over its elements, so its mean
-/// over a batch is [`batch_mean`](Self::batch_mean), and not the mean over
-/// elements that PyTorch has as its default.
+/// The divergence of a distribution is the sum over its elements, so
+/// [`batch_mean`](Self::batch_mean) is its mean over a batch. The default is the
+/// mean over all elements, as in PyTorch.
 ///
 /// Source: Kullback and Leibler, "On information and sufficiency", 1951.
 ///
@@ -31,7 +32,7 @@ use crate::pointwise::{Curve, apply, common_shape, in_one_shape};
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct KLDivLoss {
-    /// Whether the target holds log-probabilities.
+    /// Whether the target contains log-probabilities.
     #[set(default = false)]
     log_target: bool,
     #[set(skip, default = false)]
@@ -41,13 +42,13 @@ pub struct KLDivLoss {
 }
 
 impl KLDivLoss {
-    /// The sum over elements divided by the length of the output's first axis
-    /// (PyTorch's `reduction="batchmean"`).
+    /// Creates a loss that is the sum over all elements, divided by the length of
+    /// the first axis of the output (PyTorch's `reduction="batchmean"`).
     pub fn batch_mean() -> Self {
         Self { batch_mean: true, ..Self::default() }
     }
 
-    /// How the losses of the elements are reduced. The default is the mean.
+    /// Sets the reduction of the losses of all elements. The default is the mean.
     #[must_use]
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
@@ -55,11 +56,12 @@ impl KLDivLoss {
         self
     }
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When neither output nor target broadcasts to the other's shape.
+    /// Returns an error if neither output nor target broadcasts to the shape of the
+    /// other.
     pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
         let parts = self.parts(output.value().shape(), target.shape())?;
         let (output, target) = in_one_shape(Self::NAME, output, target)?;
@@ -70,7 +72,7 @@ impl KLDivLoss {
         Ok(sum.mul_scalar(1.0 / parts as f64))
     }
 
-    /// How many losses the mean is over.
+    /// Returns the divisor of the mean.
     fn parts(&self, output: &Shape, target: &Shape) -> Result<usize> {
         let all = common_shape(Self::NAME, output, target)?.elements();
         Ok(if self.batch_mean { output.first().copied().unwrap_or(1) } else { all })
@@ -98,7 +100,7 @@ impl Curve<1> for KLDivLoss {
         if self.log_target {
             y.exp() * (y - x)
         } else if y == T::ZERO {
-            // 0·ln 0 counts as 0, yet an infinite x stays visible.
+            // 0·ln 0 counts as 0, but 0·x is NaN if x is infinite.
             -(y * x)
         } else {
             y * (y.ln() - x)

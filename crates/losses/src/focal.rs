@@ -1,4 +1,4 @@
-//! Focal losses: cross-entropies that let easy samples count less.
+//! Focal losses: cross-entropies that reduce the weight of easy samples.
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;
@@ -10,12 +10,12 @@ use crate::classes::{LabelSettings, Picked, label_loss, label_settings};
 use crate::loss::{Loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least, in_one_shape};
 
-/// The focal loss of logits of shape `[n, classes, …]` or `[classes]` and one
-/// label each: with the probability p of the label y by the softmax,
-/// `−w_y·(1 − p)^γ·ln p`.
+/// The focal loss of logits of shape `[n, classes, …]` or `[classes]` and class
+/// labels: `−w_y·(1 − p)^γ·ln p`, where p is the softmax probability of the label
+/// y, and w are the class weights (α in the paper).
 ///
-/// With γ = 0 it is [`CrossEntropy`](crate::CrossEntropy), in the mean over
-/// the weights w_y too. The weights are the paper's α.
+/// With γ = 0 it equals [`CrossEntropy`](crate::CrossEntropy). The divisor of the
+/// mean is the sum of the weights w_y.
 ///
 /// Source: Lin et al., "Focal loss for dense object detection", 2017.
 ///
@@ -33,33 +33,32 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least,
 pub struct FocalLoss {
     #[set(skip, default = LabelSettings::default())]
     settings: LabelSettings,
-    /// The exponent γ: the larger it is, the less easy samples count. At 0 all
-    /// samples count alike.
+    /// The exponent γ. Larger values reduce the weight of easy samples further; with
+    /// 0 all samples have equal weight.
     #[set(default = 2.0)]
     gamma: f64,
 }
 
-/// The focal loss of logits x and targets y between 0 and 1, element by
-/// element: with p = σ(x), `q = p·y + (1 − p)·(1 − y)` and
-/// `a = α·y + (1 − α)·(1 − y)`, the binary cross-entropy times
-/// `a·(1 − q)^γ`.
+/// The element-wise focal loss of logits x and targets y between 0 and 1. It is
+/// the binary cross-entropy multiplied by `a·(1 − q)^γ`, with p = σ(x),
+/// `q = p·y + (1 − p)·(1 − y)` and `a = α·y + (1 − α)·(1 − y)`.
 ///
-/// It is torchvision's `sigmoid_focal_loss`, but for the reduction, which is
-/// the mean here and none there unless set.
+/// It equals torchvision's `sigmoid_focal_loss`, except for the default
+/// reduction: the mean here, none in torchvision.
 ///
 /// Source: Lin et al., "Focal loss for dense object detection", 2017.
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct SigmoidFocalLoss {
-    /// The weight of positive examples, from 0 to 1; negative examples have the
-    /// weight 1 − α. `None` for no weights.
+    /// The weight α of positive examples, from 0 to 1. Negative examples have the
+    /// weight 1 − α. `None` means no weights.
     #[set(optional, default = Some(0.25))]
     alpha: Option<f64>,
-    /// The exponent γ: the larger it is, the less easy samples count. At 0 all
-    /// samples count alike.
+    /// The exponent γ. Larger values reduce the weight of easy samples further; with
+    /// 0 all samples have equal weight.
     #[set(default = 2.0)]
     gamma: f64,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -70,12 +69,14 @@ elementwise! { SigmoidFocalLoss }
 impl FocalLoss {
     const NAME: &'static str = "focal_loss";
 
-    /// The loss of values or variables. The mean is NaN when no sample counts.
+    /// Computes the loss of tensors or variables. The mean is NaN if all samples are
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// When logits and labels do not fit in shape, a label names no class, the
-    /// class weights are not as many as the classes, or γ is negative.
+    /// Returns an error if the shapes of logits and labels do not match, a label is
+    /// out of range, the number of class weights differs from the number of
+    /// classes, or γ is negative.
     pub fn compute<V: Ops>(&self, logits: &V, labels: &Tensor<i64>) -> Result<V> {
         let curve = Focus { gamma: self.gamma };
         curve.check()?;
@@ -95,7 +96,7 @@ loss_functions! {
     sigmoid_focal_loss(logits, target: &Tensor<V::Element>) = SigmoidFocalLoss;
 }
 
-/// xʸ, which is 1 where y is 0.
+/// Returns xʸ; 1 if y is 0.
 #[inline(always)]
 fn power<T: Float>(x: T, y: f64) -> T {
     if y == 2.0 {
@@ -107,26 +108,29 @@ fn power<T: Float>(x: T, y: f64) -> T {
     }
 }
 
-/// y·x^(y − 1), or 0 where x is 0: there it meets a factor that is 0 faster.
+/// Returns y·x^(y − 1), or 0 if x is 0: in the derivative it is multiplied by a
+/// factor that approaches 0 faster.
 #[inline(always)]
 fn power_slope<T: Float>(x: T, y: f64) -> T {
     if y == 0.0 || x == T::ZERO { T::ZERO } else { T::from_f64(y) * power(x, y - 1.0) }
 }
 
-/// [`power`] and [`power_slope`] as terms, both 0 where x is 0 and y is not.
+/// Returns [`power`] and [`power_slope`] as terms. Both are 0 if x is 0 and y is
+/// not.
 fn powers<T: Float>(x: &Term<T>, y: f64) -> Result<(Term<T>, Term<T>)> {
     if y == 0.0 {
         let constant = |value| Term::constant(Tensor::scalar(value));
         return Ok((constant(T::ONE), constant(T::ZERO)));
     }
-    // 1 instead of 0, whose power may have no derivative.
+    // Replaces 0 by 1, because powers of 0 may have no finite derivative.
     let zero = x.value().eq_scalar(T::ZERO);
     let x = x.masked_fill(&zero, 1.0)?;
     let power = |y: f64| x.powf(y).masked_fill(&zero, 0.0);
     Ok((power(y)?, power(y - 1.0)? * y))
 }
 
-/// The loss of a log-probability, of its weight.
+/// The loss as a function of the log-probability of the label; the constant is its
+/// weight.
 #[derive(Clone, Copy)]
 struct Focus {
     gamma: f64,
@@ -180,7 +184,7 @@ impl Curve<1> for SigmoidFocalLoss {
 
     fn check(&self) -> Result<()> {
         if let Some(alpha) = self.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
-            let message = format!("alpha must lie in 0..=1, got {alpha}");
+            let message = format!("alpha must be in 0..=1, got {alpha}");
             return Err(Error::argument(Self::NAME, message));
         }
         ensure_at_least(Self::NAME, "gamma", 0.0, self.gamma)
@@ -234,9 +238,9 @@ impl SigmoidFocalLoss {
     }
 }
 
-/// The values that the loss and its derivative share.
+/// The values that the loss and its derivative have in common.
 struct At<T> {
-    /// 1 − q, the probability of being wrong.
+    /// The probability 1 − q of a wrong prediction.
     wrong: T,
     cross_entropy: T,
 }
@@ -302,8 +306,8 @@ mod tests {
         let negative = FocalLoss::new().gamma(-1.0);
         assert!(message(negative.compute(&x, &labels)).starts_with("focal_loss: gamma must be"));
         let heavy = SigmoidFocalLoss::new().alpha(1.5);
-        assert!(message(heavy.compute(&x, &x)).contains("alpha must lie in 0..=1"));
+        assert!(message(heavy.compute(&x, &x)).contains("alpha must be in 0..=1"));
         let beyond = sigmoid_focal_loss(&x, &Tensor::full([2, 2], 1.5));
-        assert!(message(beyond).contains("the target must lie between 0 and 1"));
+        assert!(message(beyond).contains("the target must be between 0 and 1"));
     }
 }

@@ -1,4 +1,5 @@
-//! Losses of outputs whose sign decides, for targets 1 and −1.
+//! Losses for binary classification by the sign of the output, with targets 1 and
+//! −1.
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;
@@ -13,10 +14,10 @@ use crate::pointwise::{
 /// The hinge loss of an output x and a target y of 1 or −1:
 /// `max(0, margin − y·x)`, or its square.
 ///
-/// PyTorch has no such loss; Keras calls it `Hinge` and `SquaredHinge`. A target
-/// that is neither 1 nor −1 is an error, since labels of 0 and 1 are a likely
-/// mistake; so it is for the other losses of signs, where PyTorch takes any
-/// number.
+/// PyTorch has no such loss; in Keras it is `Hinge` and `SquaredHinge`. A target
+/// other than 1 and −1 is an error, because labels of 0 and 1 are a likely
+/// mistake. This also holds for the other losses with such targets, for which
+/// PyTorch accepts any number.
 ///
 /// Source: Cortes and Vapnik, "Support-vector networks", 1995.
 ///
@@ -33,35 +34,35 @@ use crate::pointwise::{
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct HingeLoss {
-    /// The output, on the side of the target, from which the loss is 0.
+    /// The loss is 0 if `y·x` is at least this margin.
     #[set(default = 1.0)]
     margin: f64,
     /// Whether the loss is squared.
     #[set(default = false)]
     squared: bool,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The loss of a distance x between two things that are alike (y = 1) or not
-/// (y = −1): `x` or `max(0, margin − x)`.
+/// The loss of a distance x between two samples: `x` if they are similar (y = 1),
+/// `max(0, margin − x)` if they are not (y = −1).
 ///
 /// Source: Hadsell et al., "Dimensionality reduction by learning an invariant
-/// mapping", 2006, without the squares.
+/// mapping", 2006; the losses are not squared here.
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct HingeEmbeddingLoss {
-    /// The distance of unlike things from which the loss is 0.
+    /// The distance from which the loss of dissimilar samples is 0.
     #[set(default = 1.0)]
     margin: f64,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 /// The logistic loss of an output x and a target y of 1 or −1:
-/// `ln(1 + exp(−y·x))`, accurate for any x.
+/// `ln(1 + exp(−y·x))`. It is accurate for any x.
 ///
 /// ```
 /// use dendra_losses::soft_margin_loss;
@@ -74,7 +75,7 @@ pub struct HingeEmbeddingLoss {
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct SoftMarginLoss {
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -96,7 +97,7 @@ impl Curve<1> for HingeLoss {
     }
 
     fn check(&self) -> Result<()> {
-        // A negative margin is a meaning of its own, in a ranking.
+        // Any finite margin is valid: a negative one makes sense in a ranking.
         ensure_at_least(Self::NAME, "margin", f64::MIN, self.margin)
     }
 
@@ -114,7 +115,7 @@ impl Curve<1> for HingeLoss {
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         let missing = T::from_f64(self.margin) - y * x;
         let slope = if self.squared { -T::from_f64(2.0) * y * missing } else { -y };
-        // None at the corner itself, as where PyTorch holds values at 0.
+        // The derivative at the corner is 0, like that of PyTorch's clamp at 0.
         if missing > T::ZERO { slope } else { T::ZERO }
     }
 

@@ -2,18 +2,18 @@
 //!
 //! A loss is a struct with settings. Its method `compute` takes a
 //! [`Var`](dendra_autograd::Var) in training and a plain
-//! [`Tensor`](dendra_tensor::Tensor) elsewhere; functions such as
-//! [`cross_entropy`] are that method with PyTorch's defaults. A trainer calls
-//! it through [`Loss`], which also returns the divisor of a mean; functions of
-//! one or several outputs implement it as well. Names, defaults and formulas
-//! are PyTorch's.
+//! [`Tensor`](dendra_tensor::Tensor) elsewhere. Functions such as
+//! [`cross_entropy`] call it with the default settings. A trainer uses the trait
+//! [`Loss`], which also returns the divisor of a mean. Closures that take one or
+//! several outputs implement this trait too. Names, defaults and formulas are
+//! those of PyTorch.
 //!
-//! Where PyTorch's loss broadcasts, output or target may have the smaller shape
-//! of both (as in [`mse_loss`]). Shapes that both grow, such as `[n, 1]` and
-//! `[n]` to `[n, n]`, are an error here, since they are usually a mistake;
-//! PyTorch only warns. [`l1_penalty`] and [`l2_penalty`] measure a model's
-//! weights, to be added to a loss. Constructors and settings cannot fail: an
-//! invalid setting is an error of the first use.
+//! If a loss broadcasts in PyTorch, the output or the target can be broadcast to
+//! the shape of the other, as in [`mse_loss`]. It is an error if both would have
+//! to be broadcast, for example `[n, 1]` and `[n]` to `[n, n]`, because this is
+//! usually a mistake; PyTorch only warns. [`l1_penalty`] and [`l2_penalty`] are
+//! penalties on the weights of a model, to be added to a loss. Constructors and
+//! settings never fail: `compute` returns an error for an invalid setting.
 //!
 //! ```
 //! use dendra_autograd::Tape;

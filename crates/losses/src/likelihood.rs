@@ -1,4 +1,4 @@
-//! Negative log-likelihoods of quantities: counts and measurements.
+//! Negative log-likelihoods of counts and measurements.
 
 use std::f64::consts::TAU;
 
@@ -10,13 +10,12 @@ use dendra_tensor::{Error, Float, Number, Ops, Reduction, Result, Tensor};
 use crate::loss::{Loss, loss_functions, reduce};
 use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least, in_one_shape};
 
-/// The negative log-likelihood of a count y that is Poisson-distributed, for
-/// an output x that is the logarithm of the expected count: `exp(x) − y·x`;
-/// without `log_input`, of the expected count itself: `x − y·ln(x + ε)`.
+/// The negative log-likelihood of a Poisson-distributed count y. The output x is
+/// the logarithm of the expected count, and the loss is `exp(x) − y·x`. Without
+/// `log_input`, x is the expected count, and the loss is `x − y·ln(x + ε)`.
 ///
-/// The term ln y! is left out, since it does not depend on the output. `full`
-/// adds it in Stirling's approximation, `y·ln y − y + ln(2π·y)/2`, where
-/// y > 1.
+/// The term ln y! is omitted, since it does not depend on the output. `full` adds
+/// Stirling's approximation of it, `y·ln y − y + ln(2π·y)/2`, if y > 1.
 ///
 /// ```
 /// use dendra_losses::poisson_nll_loss;
@@ -32,37 +31,38 @@ pub struct PoissonNLLLoss {
     /// Whether the output is the logarithm of the expected count.
     #[set(default = true)]
     log_input: bool,
-    /// Whether Stirling's approximation of ln y! is added.
+    /// Whether to add Stirling's approximation of ln y!.
     #[set(default = false)]
     full: bool,
-    /// The number added to an expected count before its logarithm is taken.
+    /// The number ε, which is added to an expected count before its logarithm is
+    /// taken.
     #[set(default = 1e-8)]
     eps: f64,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The negative log-likelihood of a measurement y that is normally distributed
-/// around the output x with a variance v, which a model puts out too:
-/// `(ln v + (x − y)²/v) / 2`, with v held at ε. `full` adds the constant
+/// The negative log-likelihood of a normally distributed measurement y. The model
+/// has two outputs, the mean x and the variance v. The loss is
+/// `(ln v + (x − y)²/v) / 2`, with v clamped to at least ε. `full` adds the constant
 /// ln(2π)/2.
 ///
-/// The variance has the shape of the output, or its last axis has the extent 1
-/// or is missing, or is any shape that broadcasts to the output's. As in
-/// PyTorch, the gradient passes where v is held at ε.
+/// The shape of the variance broadcasts to that of the output, or is that of the
+/// output without the last axis. As in PyTorch, gradients also flow through
+/// clamped variances.
 ///
 /// Source: Nix and Weigend, "Estimating the mean and variance of the target
 /// probability distribution", 1994.
 ///
-/// It takes two outputs, so a closure makes it a [`Loss`]:
+/// The loss takes two outputs. To use it as a [`Loss`], write a closure:
 ///
 /// ```
 /// use dendra_autograd::Var;
 /// use dendra_losses::{GaussianNLLLoss, Loss};
 /// use dendra_tensor::{Ops, Tensor};
 ///
-/// // A model that puts out the mean and the logarithm of the variance.
+/// // The output of the model contains the mean and the logarithm of the variance.
 /// let loss = |output: &Var, target: &Tensor| {
 ///     let variance = output.narrow(1, 1, 1)?.exp();
 ///     GaussianNLLLoss::new().compute(&output.narrow(1, 0, 1)?, target, &variance)
@@ -74,13 +74,13 @@ pub struct PoissonNLLLoss {
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct GaussianNLLLoss {
-    /// Whether the constant ln(2π)/2 is added.
+    /// Whether to add the constant ln(2π)/2.
     #[set(default = false)]
     full: bool,
-    /// The least variance: smaller ones count as this number.
+    /// The minimum variance ε; smaller variances are replaced by it.
     #[set(default = 1e-6)]
     eps: f64,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -90,13 +90,13 @@ elementwise! { PoissonNLLLoss }
 impl GaussianNLLLoss {
     const NAME: &'static str = "gaussian_nll_loss";
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When neither output nor target broadcasts to the other's shape, the
-    /// variance does not broadcast to that shape or is negative, or ε is not
-    /// above 0.
+    /// Returns an error if neither output nor target broadcasts to the shape of the
+    /// other, the variance does not broadcast to that shape or is negative, or ε is
+    /// not above 0.
     pub fn compute<V: Ops>(
         &self,
         output: &V,

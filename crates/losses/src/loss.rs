@@ -1,12 +1,12 @@
-//! The interface of losses, and the loss of several batches.
+//! The trait of losses, and the mean loss of several batches.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 
-/// Measures how far the output `P` of a model is from a target of type `Y`.
+/// A loss, which compares the output `P` of a model with a target of type `Y`.
 ///
-/// `P` is one variable unless a model has several outputs. A function of
-/// output and target is a loss too:
+/// `P` is a variable, or a tuple of variables for a model with several outputs. A
+/// function of output and target is a loss too:
 ///
 /// ```
 /// use dendra_autograd::Var;
@@ -23,7 +23,7 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 ///     assert_eq!(value.value().item()?, 0.0);
 /// }
 ///
-/// // Two outputs, each with a loss, of which the second counts a tenth.
+/// // Two outputs with a loss each. The second has the weight 0.1.
 /// let both = |(logits, place): &(Var, Var), (label, target): &(Tensor<i64>, Tensor)| {
 ///     let of_class = CrossEntropy::new().compute(logits, label)?;
 ///     Ok(of_class + MSELoss::new().compute(place, target)? * 0.1)
@@ -35,38 +35,37 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a loss for targets of type `{Y}`",
-    label = "the data set's targets do not suit this loss",
-    note = "class labels are integers, `Tensor<i64>`; quantities and probabilities are floats, as \
-            the model's outputs are"
+    label = "this loss does not accept the targets of the data set",
+    note = "class labels are integers, `Tensor<i64>`; quantities and probabilities are floats of \
+            the same type as the outputs of the model"
 )]
 pub trait Loss<Y, T: Float = f32, P = Var<T>> {
-    /// The loss: a scalar, unless the reduction is [`Reduction::None`].
+    /// Computes the loss: a scalar, unless the reduction is [`Reduction::None`].
     ///
     /// # Errors
     ///
-    /// When the output and the target do not fit each other, the target is
-    /// invalid, or a setting is.
+    /// Returns an error if the shapes of output and target do not match, or if the
+    /// target or a setting is invalid.
     fn forward(&self, output: &P, target: &Y) -> Result<Var<T>>;
 
-    /// The number by which [`forward`](Self::forward) divided the sum for its
-    /// mean over a batch of this many samples: the number of samples or
-    /// elements that count, or the sum of their weights. [`RunningLoss`] uses
-    /// it to combine the losses of several batches. It is 0, and the mean NaN,
-    /// where none counts. `None` for a sum.
+    /// Returns the divisor of the mean that [`forward`](Self::forward) computes for
+    /// a batch of this many samples: the number of samples or elements that count,
+    /// or the sum of their weights. If none counts, the divisor is 0 and the mean
+    /// is NaN. Returns `None` if the loss is not a mean. [`RunningLoss`] combines
+    /// the losses of several batches with it.
     ///
-    /// By default the loss is a mean over the samples. Output and target are
-    /// those of a successful call of `forward`.
+    /// The default implementation is for a mean over the samples. Call this method
+    /// with the arguments of a successful call of `forward`.
     fn divisor(&self, output: &P, target: &Y, samples: usize) -> Option<f64> {
         let _ = (output, target);
         Some(samples as f64)
     }
 
-    /// The same loss with these weights of the classes; Keras calls them
-    /// `class_weight`.
+    /// Returns this loss with other class weights (`class_weight` in Keras).
     ///
     /// # Errors
     ///
-    /// When the loss has no classes, which is the default.
+    /// Returns an error if the loss has no classes, which is the default.
     fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Y, T, P>>> {
         let _ = weights;
         Err(Error::argument("class_weights", "this loss does not support class weights"))
@@ -82,9 +81,9 @@ where
     }
 }
 
-/// The loss of several batches, as if they were one batch: Σ dᵢ·lᵢ / Σ dᵢ for
-/// means lᵢ with the divisors dᵢ, and Σ lᵢ for sums. A batch in which nothing
-/// counts changes nothing.
+/// The loss of several batches, equal to that of one batch with all samples:
+/// Σ dᵢ·lᵢ / Σ dᵢ for means lᵢ with divisors dᵢ, and Σ lᵢ for sums. Batches with
+/// the divisor 0 are ignored.
 ///
 /// ```
 /// use dendra_autograd::Var;
@@ -107,15 +106,15 @@ where
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RunningLoss {
-    /// The sum of the losses, each times its divisor.
+    /// The sum of the losses, each multiplied by its divisor.
     pub sum: f64,
-    /// The divisor of the sum: the sum of the divisors, or 1 for losses that
-    /// are sums.
+    /// The divisor of the sum: the sum of all divisors, or 1 if the losses are
+    /// sums.
     pub divisor: f64,
 }
 
 impl RunningLoss {
-    /// Adds the loss of a batch with its divisor.
+    /// Adds the loss of a batch with its divisor; see [`Loss::divisor`].
     pub fn add(&mut self, loss: f64, divisor: Option<f64>) {
         match divisor {
             Some(0.0) => {}
@@ -130,13 +129,13 @@ impl RunningLoss {
         }
     }
 
-    /// The loss of all batches; NaN while nothing counts.
+    /// Returns the loss of all batches, or NaN if all divisors are 0.
     pub fn value(&self) -> f64 {
         self.sum / self.divisor
     }
 }
 
-/// Reduces the losses of single elements.
+/// Reduces the losses of elements or samples.
 pub(crate) fn reduce<V: Ops>(reduction: Reduction, losses: &V) -> V {
     match reduction {
         Reduction::Mean => losses.mean(),
@@ -145,7 +144,7 @@ pub(crate) fn reduce<V: Ops>(reduction: Reduction, losses: &V) -> V {
     }
 }
 
-/// Writes functions that compute a loss with its default settings:
+/// Defines functions that compute a loss with its default settings:
 ///
 /// ```text
 /// FUNCTION(OUTPUT, TARGET: TYPE; REQUIRED SETTING: TYPE) = LOSS;
@@ -159,7 +158,7 @@ macro_rules! loss_functions {
         ///
         /// # Errors
         ///
-        #[doc = concat!("As [`compute`](", stringify!($loss), "::compute).")]
+        #[doc = concat!("Returns the errors of [`compute`](", stringify!($loss), "::compute).")]
         pub fn $function<V: Ops>(
             $output: &V $(, $target: $type)+ $(, $setting: f64)?
         ) -> Result<V> {
@@ -170,7 +169,7 @@ macro_rules! loss_functions {
 pub(crate) use loss_functions;
 
 /// Implements [`Loss`] for a type with a setting `reduction` and a method
-/// `compute` that takes targets of one type. Its mean is over `$parts`.
+/// `compute` that takes targets of one type. `$parts` is the divisor of its mean.
 macro_rules! is_loss {
     ($loss:ident, $target:ty, |$this:ident, $output:ident, $y:ident| $parts:expr) => {
         impl<T: Float> Loss<$target, T> for $loss {
@@ -204,8 +203,9 @@ mod tests {
         x.narrow(0, start, length).unwrap()
     }
 
-    /// The loss of six samples is that of its batches of 1, 3 and 2, and its
-    /// gradient is theirs, weighed by what each was divided by.
+    /// Checks that the loss of six samples equals the loss of batches of 1, 3 and 2
+    /// samples, and the gradient equals the gradients of the batches, weighted by
+    /// their divisors.
     #[track_caller]
     fn assert_batches_add_up<Y>(
         loss: &impl Loss<Y, f64>,
@@ -246,7 +246,7 @@ mod tests {
         let mut rng = Rng::seed(5);
         let places = Tensor::<f64>::normal([6, 4, 3], 0.0, 1.0, &mut rng);
         let rows = Tensor::<f64>::normal([6, 4], 0.0, 1.0, &mut rng);
-        // Batches of which some labels, none and all are ignored.
+        // In the batches some labels, no labels and all labels are ignored.
         let of_places = Tensor::from_fn([6, 3], |i| if i > 11 { -100 } else { (i % 5) as i64 - 1 });
         let of_places = of_places.map(|label| if label < 0 { -100 } else { label });
         let of_rows = Tensor::from([-100, 1, 2, 0, -100, -100]);
@@ -295,7 +295,7 @@ mod tests {
         assert_batches_add_up(&KLDivLoss::batch_mean(), &rows, |a, n| part(&halves, a, n));
         let signs = halves.map(|x| if x > 0.5 { 1.0 } else { -1.0 });
         assert_batches_add_up(&HingeLoss::new(), &rows, |a, n| part(&signs, a, n));
-        // A function is a mean over samples.
+        // A closure is treated as a mean over samples.
         let squares = |x: &Output, y: &Tensor<f64>| {
             Ok(x.sub(&Var::new(y.clone()))?.square().sum_axes(&[1], false)?.mean())
         };
@@ -342,7 +342,7 @@ mod tests {
             let gradients = value.backward().unwrap();
             assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [0.0; 6]);
         }
-        // So it is for classes that weigh nothing.
+        // Class weights of 0 have the same effect.
         let of_none = CrossEntropy::new().class_weights([0.0, 1.0, 1.0]);
         let x = Tape::training(0, 0).leaf(Tensor::<f64>::ones([2, 3]));
         let value = of_none.forward(&x, &Tensor::from([0, 0])).unwrap();
@@ -367,7 +367,7 @@ mod tests {
             assert!(weighted.forward(&x, &labels).unwrap().value().item().unwrap() > 0.0);
             weighted.divisor(&x, &labels, 1)
         });
-        // That of margins is a mean over samples, weighed or not, as PyTorch's.
+        // `MultiMarginLoss` is a mean over samples even with weights, as in PyTorch.
         assert_eq!(divisors, [3.0, 3.0, 3.0, 1.0].map(Some));
         let other: Result<Box<dyn Loss<Tensor>>> = MSELoss::new().with_class_weights(&weights);
         let other = other.err().unwrap();

@@ -1,4 +1,4 @@
-//! Losses of class scores by margins, for one label or several a sample.
+//! Margin losses of class scores, for one or several labels per sample.
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;
@@ -34,24 +34,25 @@ pub struct MultiMarginLoss {
     /// The exponent, 1 or 2.
     #[set(default = 1)]
     p: u32,
-    /// The lead of the score of the label at which the loss becomes 0.
+    /// The loss is 0 if the score of the label exceeds all other scores by this
+    /// margin.
     #[set(default = 1.0)]
     margin: f64,
     /// A weight for each class.
     #[set(into)]
     class_weights: Option<Vec<f64>>,
-    /// How the losses of the samples are reduced.
+    /// The reduction of the losses of all samples.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
 /// The hinge loss of scores x for samples with several labels: the sum of
-/// `max(0, 1 − (x_y − x_c)) / classes` over every label y and every class c
-/// that is no label.
+/// `max(0, 1 − (x_y − x_c)) / classes` over all labels y and all classes c that are
+/// not labels.
 ///
-/// Scores have the shape `[n, classes]` or `[classes]`. The target has that
-/// shape too: the labels of a sample, in any order, and then −1; what follows
-/// the first −1 does not count.
+/// Scores have the shape `[n, classes]` or `[classes]`. The target has the same
+/// shape. It contains the labels of each sample in any order, followed by −1. All
+/// elements after the first −1 are ignored.
 ///
 /// ```
 /// use dendra_losses::multilabel_margin_loss;
@@ -65,7 +66,7 @@ pub struct MultiMarginLoss {
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct MultiLabelMarginLoss {
-    /// How the losses of the samples are reduced.
+    /// The reduction of the losses of all samples.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -73,14 +74,14 @@ pub struct MultiLabelMarginLoss {
 /// The binary cross-entropy of the logits of several labels, averaged over the
 /// classes: `−Σ_c w_c·(y_c·ln σ(x_c) + (1 − y_c)·ln(1 − σ(x_c))) / classes`.
 ///
-/// Logits and targets (0, 1 or between) have the shape `[…, classes]`; a loss
-/// is left for each of `[…]`.
+/// Logits and targets have the shape `[…, classes]`; targets are between 0 and 1.
+/// The losses before the reduction have the shape `[…]`.
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
 pub struct MultiLabelSoftMarginLoss {
     #[set(skip)]
     weight: Option<Tensor<f64>>,
-    /// How the losses of the samples are reduced.
+    /// The reduction of the losses of all samples.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -88,12 +89,12 @@ pub struct MultiLabelSoftMarginLoss {
 impl MultiMarginLoss {
     const NAME: &'static str = "multi_margin_loss";
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When scores and labels do not fit in shape, a label names no class, or
-    /// a setting is invalid.
+    /// Returns an error if the shapes of scores and labels do not match, a label is
+    /// out of range, or a setting is invalid.
     pub fn compute<V: Ops>(&self, scores: &V, labels: &Tensor<i64>) -> Result<V> {
         let (rows, classes) = rows_of(Self::NAME, scores)?;
         if self.p != 1 && self.p != 2 {
@@ -101,12 +102,12 @@ impl MultiMarginLoss {
         }
         ensure_at_least(Self::NAME, "margin", f64::MIN, self.margin)?;
         let shape = scores.value().shape();
-        // As in PyTorch, the label of a single sample may lie in a vector.
+        // As in PyTorch, the label of a single sample can be a vector of length 1.
         let is_one = shape.len() < 2 && labels.len() == 1 && labels.rank() < 2;
         if !is_one {
             LabelSettings::default().one_label_each(Self::NAME, shape, labels)?;
         }
-        // No label is ignored: 0 is a class.
+        // Ignores no label, since 0 is a valid class.
         check_labels(Self::NAME, labels, classes, 0)?;
         let weights = self.class_weights.clone();
         ensure_class_weights(Self::NAME, weights.as_deref(), classes)?;
@@ -119,18 +120,19 @@ impl MultiMarginLoss {
 impl MultiLabelMarginLoss {
     const NAME: &'static str = "multilabel_margin_loss";
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When scores and target differ in shape, or the target holds something
-    /// other than classes and −1.
+    /// Returns an error if the shapes of scores and target differ, or if the target
+    /// contains a number that is neither a class nor −1.
     pub fn compute<V: Ops>(&self, scores: &V, target: &Tensor<i64>) -> Result<V> {
         let (rows, classes) = rows_of(Self::NAME, scores)?;
         let shape = scores.value().shape();
         if target.shape() != shape {
             let found = target.shape();
-            let message = format!("scores of {shape} need a target of {shape}, got {found}");
+            let message =
+                format!("scores of shape {shape} need a target of the same shape, got {found}");
             return Err(Error::shape(Self::NAME, message));
         }
         check_labels(Self::NAME, target, classes, -1)?;
@@ -145,19 +147,20 @@ impl MultiLabelMarginLoss {
 }
 
 impl MultiLabelSoftMarginLoss {
-    /// A factor for each class, which broadcasts to the shape of the logits.
+    /// Sets a factor for each class, which broadcasts to the shape of the logits.
     #[must_use]
     pub fn weight<T: Float>(mut self, weight: &Tensor<T>) -> Self {
         self.weight = Some(weight.cast());
         self
     }
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When logits and target differ in shape, the target holds a number that
-    /// is no probability, or the weight does not broadcast to them.
+    /// Returns an error if the shapes of logits and target differ, the target
+    /// contains a number that is not a probability, or the weight does not broadcast
+    /// to them.
     pub fn compute<V: Ops>(&self, logits: &V, target: &Tensor<V::Element>) -> Result<V> {
         let place = "multilabel_soft_margin_loss";
         if logits.value().rank() == 0 {
@@ -189,7 +192,7 @@ impl<T: Float> Loss<Tensor<i64>, T> for MultiMarginLoss {
 is_loss! { MultiLabelMarginLoss, Tensor<i64>, |_loss, output, _target| samples(output.shape()) }
 is_loss! { MultiLabelSoftMarginLoss, Tensor<T>, |_loss, output, _target| samples(output.shape()) }
 
-/// The number of samples of scores `[…, classes]`.
+/// Returns the number of samples in scores `[…, classes]`.
 fn samples(scores: &Shape) -> usize {
     scores.split_last().map_or(1, |(_, samples)| samples.iter().product())
 }
@@ -200,8 +203,8 @@ loss_functions! {
     multilabel_soft_margin_loss(logits, target: &Tensor<V::Element>) = MultiLabelSoftMarginLoss;
 }
 
-/// The scores as `[n, classes]`, and the number of classes; a single score is
-/// that of one class.
+/// Returns the scores as `[n, classes]`, and the number of classes. A scalar is one
+/// sample with one class.
 fn rows_of<V: Ops>(place: &str, scores: &V) -> Result<(V, usize)> {
     match scores.value().shape()[..] {
         [] => Ok((scores.reshape([1, 1])?, 1)),
@@ -215,7 +218,8 @@ fn rows_of<V: Ops>(place: &str, scores: &V) -> Result<(V, usize)> {
     }
 }
 
-/// The losses of the rows, reduced; a single sample has no axis of samples.
+/// Computes the reduced losses of the rows. If the scores had no batch axis, the
+/// result is a scalar.
 fn of_samples<V: Ops>(
     loss: impl SampleLoss<V::Element>,
     rows: &V,
@@ -226,7 +230,7 @@ fn of_samples<V: Ops>(
     if rank < 2 { losses.reshape(Shape::scalar()) } else { Ok(losses) }
 }
 
-/// [`MultiMarginLoss`] of rows.
+/// [`MultiMarginLoss`] of the rows of a matrix.
 #[derive(Clone)]
 struct OneLabel {
     squared: bool,
@@ -315,7 +319,7 @@ impl<T: Float> SampleLoss<T> for OneLabel {
     }
 }
 
-/// [`MultiLabelMarginLoss`] of rows.
+/// [`MultiLabelMarginLoss`] of the rows of a matrix.
 #[derive(Clone)]
 struct ManyLabels {
     labels: Vec<Vec<usize>>,
@@ -393,7 +397,7 @@ mod tests {
         let message = |result: Result<Tensor>| result.unwrap_err().to_string();
         assert_eq!(
             message(multi_margin_loss(&scores, &Tensor::from([[0], [1]]))),
-            "multi_margin_loss: an output of [2, 3] needs labels of [2], got [2, 1]"
+            "multi_margin_loss: an output of shape [2, 3] needs labels of shape [2], got [2, 1]"
         );
         assert!(message(multi_margin_loss(&scores, &Tensor::from([0, -1]))).contains("at [1]"));
         let cubed = MultiMarginLoss::new().p(3);
@@ -401,11 +405,11 @@ mod tests {
         let weighted = MultiMarginLoss::new().class_weights([1.0]);
         assert_eq!(
             message(weighted.compute(&scores, &Tensor::from([0, 1]))),
-            "multi_margin_loss: 1 class weights for 3 classes"
+            "multi_margin_loss: expected 3 class weights, one for each class, got 1"
         );
         assert!(
             message(multilabel_margin_loss(&scores, &Tensor::from([0, 1])))
-                .contains("need a target of [2, 3]")
+                .contains("scores of shape [2, 3] need a target")
         );
         let beyond = Tensor::from([[0, 3, -1], [0, -1, -1]]);
         assert!(message(multilabel_margin_loss(&scores, &beyond)).contains("got 3 at [0, 1]"));

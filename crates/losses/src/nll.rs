@@ -9,12 +9,13 @@ use crate::loss::{Loss, loss_functions};
 
 const NAME: &str = "nll_loss";
 
-/// The negative log-likelihood of the labels, for an output of
-/// log-probabilities of shape `[n, classes, …]` or `[classes]` and labels of
-/// that shape without the classes.
+/// The negative log-likelihood of labels. The output contains log-probabilities
+/// of shape `[n, classes, …]` or `[classes]`; the labels have this shape without
+/// the class axis.
 ///
-/// With weights of the classes each sample counts as much as its class, in the
-/// mean as well. [`CrossEntropy`](crate::CrossEntropy) takes logits instead.
+/// With class weights, the mean is weighted: its divisor is the sum of the
+/// weights. [`CrossEntropy`](crate::CrossEntropy) takes logits instead of
+/// log-probabilities.
 ///
 /// ```
 /// use dendra_losses::nll_loss;
@@ -35,13 +36,14 @@ pub struct NLLLoss {
 label_settings! { NLLLoss }
 
 impl NLLLoss {
-    /// The loss of values or variables. The mean is NaN when no sample counts.
+    /// Computes the loss of tensors or variables. The mean is NaN if all samples are
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// When the labels do not have the shape of the output without the
-    /// classes, a label names no class, or the class weights are not as many
-    /// as the classes.
+    /// Returns an error if the labels do not have the shape of the output without
+    /// the class axis, a label is out of range, or the number of class weights
+    /// differs from the number of classes.
     pub fn compute<V: Ops>(&self, output: &V, labels: &Tensor<i64>) -> Result<V> {
         let picked = Picked::new(NAME, &self.settings, output, labels)?;
         let losses = picked.output.mul(&V::constant(-&picked.weight))?;

@@ -1,8 +1,8 @@
-//! Losses that compare the outputs for two or three inputs with each other.
+//! Losses that compare the outputs for two or three inputs.
 //!
-//! They take more than one output, so they do not implement
-//! [`Loss`](crate::Loss); a closure that splits the output of a model and calls
-//! one does.
+//! These losses take more than one output, so they do not implement
+//! [`Loss`](crate::Loss). To use one as a `Loss`, write a closure that splits the
+//! output of the model.
 
 use dendra_derive::Setters;
 use dendra_tensor::ops::Attributes;
@@ -12,10 +12,9 @@ use crate::hinge::HingeLoss;
 use crate::loss::loss_functions;
 use crate::pointwise::{Curve, apply, ensure_at_least, ensure_one_shape, ensure_signs};
 
-/// The loss of two scores a and b, of which a should be the higher one where
-/// the target y is 1 and the lower one where it is −1:
-/// `max(0, margin − y·(a − b))`. All three have one shape, where PyTorch's may
-/// broadcast.
+/// The ranking loss of two scores a and b: `max(0, margin − y·(a − b))`. The score
+/// a should be higher than b if the target y is 1, and lower if it is −1. All
+/// three must have the same shape; PyTorch broadcasts them.
 ///
 /// ```
 /// use dendra_losses::MarginRankingLoss;
@@ -29,16 +28,17 @@ use crate::pointwise::{Curve, apply, ensure_at_least, ensure_one_shape, ensure_s
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct MarginRankingLoss {
-    /// The margin of the formula.
+    /// The margin in the formula.
     #[set(default = 0.0)]
     margin: f64,
-    /// How the losses of the samples are reduced.
+    /// The reduction of the losses of all samples.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The loss of two embeddings that should point the same way where the target
-/// is 1, and not where it is −1: `1 − cos` or `max(0, cos − margin)`.
+/// The loss of the angle between two embeddings: `1 − cos` if the target is 1, so
+/// that they should have the same direction, and `max(0, cos − margin)` if it is
+/// −1.
 ///
 /// | | shape |
 /// |---|---|
@@ -49,23 +49,23 @@ pub struct MarginRankingLoss {
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct CosineEmbeddingLoss {
-    /// The margin of the formula.
+    /// The margin in the formula.
     #[set(default = 0.0)]
     margin: f64,
-    /// How the losses of the samples are reduced.
+    /// The reduction of the losses of all samples.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The loss of an embedding, the anchor, that should lie nearer to a positive
-/// than to a negative example: `max(0, d(a, p) − d(a, n) + margin)` with the
-/// distance `d(x, y) = ‖x − y + ε‖_p`.
+/// The triplet loss: `max(0, d(a, p) − d(a, n) + margin)` with the distance
+/// `d(x, y) = ‖x − y + ε‖_p`. The embedding a, the anchor, should be closer to the
+/// positive example p than to the negative example n.
 ///
-/// The three embeddings have the shape `[…, features]`; a loss is left for
-/// each of `[…]`.
+/// The three embeddings have the shape `[…, features]`. The losses before the
+/// reduction have the shape `[…]`.
 ///
 /// Source: Balntas et al., "Learning local feature descriptors with triplets
-/// and shallow convolutional neural networks", 2016, which `swap` is from.
+/// and shallow convolutional neural networks", 2016; it also defines `swap`.
 ///
 /// ```
 /// use dendra_losses::TripletMarginLoss;
@@ -80,22 +80,21 @@ pub struct CosineEmbeddingLoss {
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct TripletMarginLoss {
-    /// The margin of the formula.
+    /// The margin in the formula.
     #[set(default = 1.0)]
     margin: f64,
-    /// The p of the norm that measures distances: 1 for sums of absolute
-    /// values, 2 for Euclidean distances, infinity for the largest difference.
+    /// The order p of the norm: 1 for the sum of absolute differences, 2 for the
+    /// Euclidean distance, infinity for the largest absolute difference.
     #[set(default = 2.0)]
     p: f64,
-    /// The number added to each difference, which keeps the derivative of the
+    /// The number ε, which is added to each difference to keep the derivative of the
     /// norm finite.
     #[set(default = 1e-6)]
     eps: f64,
-    /// Whether the distance from the positive to the negative example counts
-    /// where it is less than that from the anchor.
+    /// Whether d(p, n) replaces d(a, n) if it is smaller.
     #[set(default = false)]
     swap: bool,
-    /// How the losses of the samples are reduced.
+    /// The reduction of the losses of all samples.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -103,11 +102,11 @@ pub struct TripletMarginLoss {
 impl MarginRankingLoss {
     const NAME: &'static str = "margin_ranking_loss";
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When the shapes differ or a target is neither 1 nor −1.
+    /// Returns an error if the shapes differ or a target is neither 1 nor −1.
     pub fn compute<V: Ops>(&self, first: &V, second: &V, target: &Tensor<V::Element>) -> Result<V> {
         let shape = first.value().shape();
         ensure_one_shape(Self::NAME, "both outputs", shape, second.value().shape())?;
@@ -121,18 +120,20 @@ impl MarginRankingLoss {
 impl CosineEmbeddingLoss {
     const NAME: &'static str = "cosine_embedding_loss";
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit each other, or a target is neither 1 nor −1.
+    /// Returns an error if the shapes do not match, or a target is neither 1 nor −1.
     pub fn compute<V: Ops>(&self, first: &V, second: &V, target: &Tensor<V::Element>) -> Result<V> {
         let shape = first.value().shape();
         ensure_one_shape(Self::NAME, "both embeddings", shape, second.value().shape())?;
         let expected = without_features(Self::NAME, shape)?;
         if *target.shape() != expected {
             let found = target.shape();
-            let message = format!("embeddings of {shape} need targets of {expected}, got {found}");
+            let message = format!(
+                "embeddings of shape {shape} need targets of shape {expected}, got {found}"
+            );
             return Err(Error::shape(Self::NAME, message));
         }
         ensure_signs(Self::NAME, target)?;
@@ -147,11 +148,11 @@ impl CosineEmbeddingLoss {
 impl TripletMarginLoss {
     const NAME: &'static str = "triplet_margin_loss";
 
-    /// The loss of values or variables.
+    /// Computes the loss of tensors or variables.
     ///
     /// # Errors
     ///
-    /// When the shapes differ or a setting is invalid.
+    /// Returns an error if the shapes differ or a setting is invalid.
     pub fn compute<V: Ops>(&self, anchor: &V, positive: &V, negative: &V) -> Result<V> {
         if self.p.is_nan() || self.p <= 0.0 {
             let message = format!("p must be above 0, got {}", self.p);
@@ -164,12 +165,12 @@ impl TripletMarginLoss {
         })
     }
 
-    /// The loss by another distance (PyTorch's
-    /// `TripletMarginWithDistanceLoss`), which gives one value for each pair.
+    /// Computes the loss with another distance (PyTorch's
+    /// `TripletMarginWithDistanceLoss`). `distance` returns one value for each pair.
     ///
     /// # Errors
     ///
-    /// When the shapes differ, or `distance` fails.
+    /// Returns an error if the shapes differ, and the errors of `distance`.
     pub fn compute_by<V: Ops>(
         &self,
         anchor: &V,
@@ -198,7 +199,7 @@ loss_functions! {
     triplet_margin_loss(anchor, positive: &V, negative: &V) = TripletMarginLoss;
 }
 
-/// The shape of one value for each embedding.
+/// Returns the shape of the embeddings without the axis of features.
 fn without_features(place: &str, shape: &Shape) -> Result<Shape> {
     match shape.split_last() {
         Some((_, samples)) => Ok(samples.into()),
@@ -206,7 +207,7 @@ fn without_features(place: &str, shape: &Shape) -> Result<Shape> {
     }
 }
 
-/// The loss of the cosine of two embeddings.
+/// The loss as a function of the cosine of two embeddings.
 #[derive(Clone, Copy)]
 struct Cosine {
     margin: f64,
@@ -290,7 +291,8 @@ mod tests {
         let one = Tensor::ones([2]);
         assert_eq!(
             message(cosine_embedding_loss(&a, &a, &Tensor::ones([2, 1]))),
-            "cosine_embedding_loss: embeddings of [2, 3] need targets of [2], got [2, 1]"
+            "cosine_embedding_loss: embeddings of shape [2, 3] need targets of shape [2], got \
+             [2, 1]"
         );
         assert!(message(cosine_embedding_loss(&a, &b, &one)).contains("both embeddings"));
         assert!(message(triplet_margin_loss(&a, &a, &b)).contains("anchor and negative"));

@@ -1,11 +1,10 @@
-//! Penalties on the size of a model's weights, to be added to a loss.
+//! Penalties on the weights of a model, to be added to a loss.
 
 use dendra_autograd::{Parameters, Var};
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
-/// Σ|w| over the trainable parameters whose names `belongs` accepts, a scalar
-/// on the tape of `loss`. Added to the loss it draws weights to 0 until only
-/// few are left.
+/// Returns Σ|w| over the trainable parameters whose names `belongs` accepts, a
+/// scalar on the tape of `loss`. Added to the loss, it leads to sparse weights.
 ///
 /// Source: Tibshirani, "Regression shrinkage and selection via the lasso",
 /// 1996.
@@ -26,7 +25,7 @@ use dendra_tensor::{Float, Ops, Result, Tensor};
 ///
 /// # Errors
 ///
-/// When a parameter does not fit the tape of `loss`.
+/// Returns the errors of the operations on the parameters.
 pub fn l1_penalty<T: Float>(
     model: &(impl Parameters<T> + ?Sized),
     loss: &Var<T>,
@@ -35,10 +34,12 @@ pub fn l1_penalty<T: Float>(
     sum(model, loss, belongs, Var::abs)
 }
 
-/// Σw² over the trainable parameters whose names `belongs` accepts, a scalar
-/// on the tape of `loss`. Half of it times λ has the gradient of an
-/// optimizer's `weight_decay` of λ, which costs less; AdamW decouples that
-/// from the gradient, and this does not.
+/// Returns Σw² over the trainable parameters whose names `belongs` accepts, a
+/// scalar on the tape of `loss`.
+///
+/// The gradient of `λ/2 · Σw²` equals an optimizer's `weight_decay` of λ, which is
+/// cheaper. In AdamW the weight decay is decoupled from the gradient, so there the
+/// two differ.
 ///
 /// Source: Hoerl and Kennard, "Ridge regression: biased estimation for
 /// nonorthogonal problems", 1970.
@@ -57,7 +58,7 @@ pub fn l1_penalty<T: Float>(
 ///
 /// # Errors
 ///
-/// When a parameter does not fit the tape of `loss`.
+/// Returns the errors of the operations on the parameters.
 pub fn l2_penalty<T: Float>(
     model: &(impl Parameters<T> + ?Sized),
     loss: &Var<T>,
@@ -66,7 +67,7 @@ pub fn l2_penalty<T: Float>(
     sum(model, loss, belongs, Var::square)
 }
 
-/// The sum of `size` over all elements of the parameters.
+/// Returns the sum of `size` over all elements of the parameters.
 fn sum<T: Float>(
     model: &(impl Parameters<T> + ?Sized),
     loss: &Var<T>,

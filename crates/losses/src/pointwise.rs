@@ -1,4 +1,4 @@
-//! Losses of single elements, as one operation with their reduction.
+//! Element-wise losses. The loss and its reduction are one operation.
 
 use dendra_tensor::kernels::parallel::{GRAIN, for_each_chunk};
 use dendra_tensor::kernels::simd;
@@ -9,19 +9,19 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result, Rng, Shape, Tensor};
 
 use crate::loss::reduce;
 
-/// The loss of one element: a function of the output `x` and of `N` constants
-/// computed from the target, and its derivative by the output.
+/// The loss of one element, a function of the output `x` and of `N` constants
+/// computed from the target, with its derivative with respect to the output.
 pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// The names of the constants.
     const CONSTANTS: [&'static str; N];
 
-    /// The range of outputs in which the derivative is checked.
+    /// The range of outputs in checks of the derivative.
     const OUTPUTS: [f64; 2] = [0.05, 0.95];
 
-    /// Settings under which the derivative is checked, for constants between 0
-    /// and 1.
+    /// Returns settings for checks of the derivative, with constants between 0 and
+    /// 1.
     fn examples() -> Vec<Self>;
 
     /// Checks the settings.
@@ -38,9 +38,9 @@ pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
 
     fn derivative<T: Float>(&self, x: T, constants: [T; N]) -> T;
 
-    /// The derivative as a term that has derivatives itself. Unless written it is
-    /// `derivative`, its values, which is right where it is constant between
-    /// kinks.
+    /// Returns the derivative as a term that can be differentiated again.
+    /// `derivative` is the value of the derivative. The default returns it as a
+    /// constant, which is correct for piecewise linear losses.
     fn slope<T: Float>(
         &self,
         x: &Term<T>,
@@ -51,13 +51,13 @@ pub(crate) trait Curve<const N: usize>: Copy + Send + Sync + 'static {
         Ok(derivative)
     }
 
-    /// The settings by name.
+    /// Returns the settings by name.
     fn attributes(&self) -> Attributes {
         Attributes::new()
     }
 }
 
-/// The losses of all elements, reduced.
+/// The operation that computes the reduced loss of all elements.
 #[derive(Clone)]
 pub(crate) struct Pointwise<C, T: Float, const N: usize> {
     pub(crate) curve: C,
@@ -66,7 +66,7 @@ pub(crate) struct Pointwise<C, T: Float, const N: usize> {
 }
 
 impl<C: Curve<N>, T: Float, const N: usize> Pointwise<C, T, N> {
-    /// `f` of every element and its constants.
+    /// Applies `f` to every element and its constants.
     fn map(&self, x: &Tensor<T>, f: impl Fn(T, [T; N]) -> T + Sync) -> Tensor<T> {
         let x = x.contiguous();
         let constants = self.constants.each_ref().map(Tensor::contiguous);
@@ -75,7 +75,7 @@ impl<C: Curve<N>, T: Float, const N: usize> Pointwise<C, T, N> {
         Tensor::build(self.constants[0].shape(), |out| {
             for_each_chunk(out, GRAIN / 2, 1, |index, out| {
                 let start = index * (GRAIN / 2);
-                // Slices of one length let the compiler drop the bounds checks.
+                // With slices of equal length the compiler removes bounds checks.
                 let part = start..start + out.len();
                 let (x, constants) = (&x[part.clone()], constants.map(|c| &c[part.clone()]));
                 simd::dispatch(
@@ -181,20 +181,20 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
     }
 }
 
-/// The shape of a loss that broadcasts: that of output or target, whichever
-/// the other broadcasts to.
+/// Returns the shape to which output and target are broadcast. It is the shape of
+/// one of them.
 pub(crate) fn common_shape(place: &str, output: &Shape, target: &Shape) -> Result<Shape> {
     let common = output.broadcast(target, place).ok();
     common.filter(|common| common == output || common == target).ok_or_else(|| {
         let message = format!(
-            "output and target must have one shape, or one of them broadcast to the shape of \
+            "output and target must have the same shape, or one must broadcast to the shape of \
              the other, got {output} and {target}"
         );
         Error::shape(place, message)
     })
 }
 
-/// Output and target in their [`common_shape`].
+/// Broadcasts output and target to their [`common_shape`].
 pub(crate) fn in_one_shape<V: Ops>(
     place: &str,
     output: &V,
@@ -210,20 +210,20 @@ pub(crate) fn in_one_shape<V: Ops>(
     Ok((output, target.broadcast_to(common)?))
 }
 
-/// An error unless output and target have one shape.
+/// Returns an error unless output and target have the same shape.
 pub(crate) fn ensure_same_shape(place: &str, output: &Shape, target: &Shape) -> Result<()> {
     ensure_one_shape(place, "output and target", output, target)
 }
 
-/// An error unless two things have one shape.
+/// Returns an error unless two shapes are equal.
 pub(crate) fn ensure_one_shape(place: &str, both: &str, a: &Shape, b: &Shape) -> Result<()> {
     if a == b {
         return Ok(());
     }
-    Err(Error::shape(place, format!("{both} must have one shape, got {a} and {b}")))
+    Err(Error::shape(place, format!("{both} must have the same shape, got {a} and {b}")))
 }
 
-/// An error unless every target is 1 or −1.
+/// Returns an error unless all targets are 1 or −1.
 pub(crate) fn ensure_signs<T: Float>(place: &str, target: &Tensor<T>) -> Result<()> {
     let is_sign = |y: T| y == T::ONE || y == -T::ONE;
     match target.contiguous().as_slice().unwrap_or_default().iter().copied().find(|&y| !is_sign(y))
@@ -233,7 +233,7 @@ pub(crate) fn ensure_signs<T: Float>(place: &str, target: &Tensor<T>) -> Result<
     }
 }
 
-/// An error unless a setting is a finite number and at least `least`.
+/// Returns an error unless a setting is finite and at least `least`.
 pub(crate) fn ensure_at_least(place: &str, setting: &str, least: f64, value: f64) -> Result<()> {
     if value.is_finite() && value >= least {
         return Ok(());
@@ -242,7 +242,7 @@ pub(crate) fn ensure_at_least(place: &str, setting: &str, least: f64, value: f64
     Err(Error::argument(place, message))
 }
 
-/// Applies a curve to the output of a model.
+/// Computes the reduced loss of an output.
 pub(crate) fn apply<V: Ops, C: Curve<N>, const N: usize>(
     curve: C,
     output: &V,
@@ -252,17 +252,17 @@ pub(crate) fn apply<V: Ops, C: Curve<N>, const N: usize>(
     V::try_apply(Pointwise { curve, constants, reduction }, &[output])
 }
 
-/// The method `compute` and [`Loss`] for losses that are one curve of the
-/// target.
+/// Implements the method `compute` and [`Loss`](crate::Loss) for losses that are a
+/// [`Curve`] with the target as its constant.
 macro_rules! elementwise {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// The loss of values or variables.
+            /// Computes the loss of tensors or variables.
             ///
             /// # Errors
             ///
-            /// When neither output nor target broadcasts to the other's shape,
-            /// or the target or a setting is invalid.
+            /// Returns an error if neither output nor target broadcasts to the shape
+            /// of the other, or if the target or a setting is invalid.
             pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
                 self.check_target(target)?;
                 let (output, target) = in_one_shape(Self::NAME, output, target)?;

@@ -1,4 +1,4 @@
-//! Losses of outputs that are quantities: squared, absolute, and between.
+//! Regression losses: squared error, absolute error, and combinations of both.
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;
@@ -8,7 +8,7 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result, Tensor};
 use crate::loss::{Loss, loss_functions};
 use crate::pointwise::{Curve, apply, common_shape, elementwise, in_one_shape};
 
-/// The squared error: (x − y)².
+/// The squared error (x − y)².
 ///
 /// ```
 /// use dendra_losses::{MSELoss, Reduction};
@@ -23,43 +23,43 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, in_one_shape};
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct MSELoss {
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The absolute error: |x − y|. Its derivative where both are equal, or one is
-/// NaN, is 0.
+/// The absolute error |x − y|. Its derivative is 0 if x and y are equal or one is
+/// NaN.
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(new)]
 pub struct L1Loss {
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// Huber's loss: squared for small errors, linear for large ones, so that
-/// outliers pull less.
+/// The Huber loss: quadratic for small errors and linear for large ones, which
+/// limits the influence of outliers.
 ///
-/// With d = |x − y|: `d²/2` where d ≤ δ, else `δ·(d − δ/2)`.
+/// With d = |x − y| it is `d²/2` if d ≤ δ, else `δ·(d − δ/2)`.
 ///
 /// Source: Huber, "Robust estimation of a location parameter", 1964.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct HuberLoss {
     delta: f64,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
 
-/// The smooth absolute error: Huber's loss divided by its threshold β, so that
-/// large errors have slope 1. β = 0 is the absolute error.
+/// The smooth absolute error: the Huber loss divided by its threshold β, so that
+/// the slope for large errors is 1. With β = 0 it is the absolute error.
 ///
 /// Source: Girshick, "Fast R-CNN", 2015.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct SmoothL1Loss {
     beta: f64,
-    /// How the losses of the elements are reduced.
+    /// The reduction of the losses of all elements.
     #[set(default = Reduction::Mean)]
     reduction: Reduction,
 }
@@ -67,7 +67,7 @@ pub struct SmoothL1Loss {
 elementwise! { MSELoss L1Loss HuberLoss SmoothL1Loss }
 
 impl HuberLoss {
-    /// The mean of Huber's loss with this threshold δ, above 0; PyTorch's
+    /// Creates the Huber loss with the threshold δ, which must be above 0. PyTorch's
     /// default is 1.
     pub fn new(delta: f64) -> Self {
         Self::with_defaults(delta)
@@ -75,8 +75,8 @@ impl HuberLoss {
 }
 
 impl SmoothL1Loss {
-    /// The mean of the smooth absolute error with this threshold β, not
-    /// negative; PyTorch's default is 1.
+    /// Creates the smooth absolute error with the threshold β, which must not be
+    /// negative. PyTorch's default is 1.
     pub fn new(beta: f64) -> Self {
         Self::with_defaults(beta)
     }
@@ -197,7 +197,7 @@ impl Curve<1> for SmoothL1Loss {
     #[inline(always)]
     fn derivative<T: Float>(&self, x: T, [y]: [T; 1]) -> T {
         let (difference, beta) = (x - y, T::from_f64(self.beta));
-        // A NaN stays one, but where β is 0, as in PyTorch.
+        // NaN remains NaN, except if β is 0, as in PyTorch.
         if self.beta == 0.0 || difference.abs() >= beta {
             sign(difference)
         } else {
@@ -224,7 +224,7 @@ impl Curve<1> for SmoothL1Loss {
     }
 }
 
-/// Huber's loss of a difference.
+/// Returns the Huber loss of a difference.
 #[inline(always)]
 fn huber<T: Float>(difference: T, delta: T) -> T {
     let (distance, half) = (difference.abs(), T::from_f64(0.5));
@@ -232,7 +232,7 @@ fn huber<T: Float>(difference: T, delta: T) -> T {
     near * (distance - half * near)
 }
 
-/// −1, 0 or 1.
+/// Returns −1, 0 or 1.
 #[inline(always)]
 fn sign<T: Float>(x: T) -> T {
     if x > T::ZERO {
@@ -266,7 +266,7 @@ mod tests {
         let error = mse_loss(&output, &target).unwrap_err().to_string();
         assert_eq!(
             error,
-            "mse_loss: output and target must have one shape, or one of them broadcast to the \
+            "mse_loss: output and target must have the same shape, or one must broadcast to the \
              shape of the other, got [4, 1] and [4]"
         );
         assert!(l1_loss(&output, &Tensor::zeros([3, 2])).is_err());

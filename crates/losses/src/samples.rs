@@ -1,39 +1,39 @@
-//! Losses of whole samples, as one operation.
+//! Operations for losses that depend on all outputs of a sample.
 
 use dendra_tensor::kernels::parallel;
 use dendra_tensor::ops::{Attributes, Call, Cotangents, Op, Term, TermCall, TermCotangents};
 use dendra_tensor::{Float, Ops, Result, Shape, Tensor};
 
-/// The loss of a sample: a function of all its outputs, and its gradient.
+/// The loss of a sample, a function of all its outputs, with its gradient.
 pub(crate) trait SampleLoss<T: Float>: Clone + Send + Sync + Sized + 'static {
     const NAME: &'static str;
 
-    /// The cost of an element of a sample, in elementary operations.
+    /// The cost per element of a sample, in elementary operations.
     const COST: usize;
 
     /// Checks the shape `[samples, …]` of the outputs, and the settings.
     fn check(&self, outputs: &Shape) -> Result<()>;
 
-    /// The loss of a sample of which all outputs are given in row-major order.
-    /// If a gradient is given, it is filled in.
+    /// Computes the loss of a sample from its outputs in row-major order. If
+    /// `gradient` is given, the gradient is written to it.
     fn loss(&self, sample: usize, outputs: &[T], gradient: Option<&mut [T]>) -> T;
 
-    /// The losses of all samples, composed of operations on terms, which have
-    /// the same gradient as [`loss`](Self::loss); the values may differ by constants.
+    /// Composes the losses of all samples from operations on terms. The gradient
+    /// equals that of [`loss`](Self::loss); the values can differ by constants.
     fn composed(&self, outputs: &Term<T>) -> Result<Term<T>>;
 
-    /// The settings by name.
+    /// Returns the settings by name.
     fn attributes(&self) -> Attributes;
 
-    /// Small outputs on which the gradient is checked.
+    /// Returns small examples for checks of the gradient.
     fn examples() -> Vec<(Self, Tensor<T>)>;
 }
 
-/// The losses of all samples, not reduced: `[samples, …] → [samples]`.
+/// The operation that computes the losses of all samples: `[samples, …] → [samples]`.
 #[derive(Clone)]
 pub(crate) struct Samples<L>(pub(crate) L);
 
-/// [`SampleLoss::composed`] of a loss that is linear between kinks.
+/// Implements [`SampleLoss::composed`] for a piecewise linear loss.
 pub(crate) fn piecewise_linear<T: Float, L: SampleLoss<T>>(
     loss: &L,
     outputs: &Term<T>,
@@ -43,7 +43,7 @@ pub(crate) fn piecewise_linear<T: Float, L: SampleLoss<T>>(
     (outputs * Term::constant(slopes)).reshape([samples, length])?.sum_axes(&[1], false)
 }
 
-/// Sequences of labels as rows of one length, filled up with −1.
+/// Returns sequences of labels as rows of equal length, padded with −1.
 pub(crate) fn padded(labels: &[Vec<usize>]) -> Tensor<i64> {
     let longest = labels.iter().map(Vec::len).max().unwrap_or(0);
     Tensor::from_fn([labels.len(), longest], |i| {
@@ -51,12 +51,13 @@ pub(crate) fn padded(labels: &[Vec<usize>]) -> Tensor<i64> {
     })
 }
 
-/// The number of samples, and of outputs of each.
+/// Returns the number of samples, and the number of outputs of each sample.
 fn rows(outputs: &Shape) -> [usize; 2] {
     [outputs[0], outputs[1..].iter().product()]
 }
 
-/// The gradient by the outputs of the sum of all losses, each times a factor.
+/// Returns the gradient of a weighted sum of the losses with respect to the
+/// outputs. `factor` returns the weight of a sample.
 fn gradient<T: Float, L: SampleLoss<T>>(
     loss: &L,
     outputs: &Tensor<T>,

@@ -1,5 +1,5 @@
-//! Losses by classes: what the kinds of targets have in common, and what is
-//! refused.
+//! Losses with class labels or probabilities: properties that both kinds of targets
+//! have in common, and invalid arguments.
 
 use dendra_autograd::Var;
 use dendra_losses::{CrossEntropy, Loss, NLLLoss, Reduction, cross_entropy, nll_loss};
@@ -82,7 +82,7 @@ fn labels_that_do_not_fit_are_named() {
     );
     assert_eq!(
         message(nll_loss(&logits, &wrong_shape)),
-        "nll_loss: an output of [2, 3] needs labels of [2], got [2, 1]"
+        "nll_loss: an output of shape [2, 3] needs labels of shape [2], got [2, 1]"
     );
     for bad in [3_i64, -1, i64::MIN] {
         let labels = Tensor::from([0, bad]);
@@ -92,8 +92,8 @@ fn labels_that_do_not_fit_are_named() {
     }
     assert_eq!(
         message(cross_entropy(&logits, &Tensor::<f64>::zeros([2, 1]))),
-        "cross_entropy: a target of floats holds a probability for every class, so it needs the \
-         output's shape [2, 3], got [2, 1]; class labels are integers, `Tensor<i64>`"
+        "cross_entropy: a target of floats contains a probability for each class, so its shape \
+         must be that of the output, [2, 3], got [2, 1]; class labels are integers, `Tensor<i64>`"
     );
     let scalar = message(nll_loss(&Tensor::scalar(1.0), &Tensor::scalar(0_i64)));
     assert!(scalar.contains("got a scalar"), "{scalar}");
@@ -104,13 +104,13 @@ fn settings_that_do_not_fit_are_named() {
     let (logits, labels) = (logits(&[2, 3]), Tensor::from([0, 1_i64]));
     let uniform = Tensor::<f64>::ones([2, 3]);
     let ignoring = CrossEntropy::new().ignore_index(1);
-    assert!(message(ignoring.compute(&logits, &uniform)).contains("ignore_index is for labels"));
+    assert!(message(ignoring.compute(&logits, &uniform)).contains("ignore_index requires labels"));
     let weighted = |weights: &[f64]| CrossEntropy::new().class_weights(weights);
     assert_eq!(
         message(weighted(&[1.0, 2.0]).compute(&logits, &labels)),
-        "cross_entropy: 2 class weights for 3 classes"
+        "cross_entropy: expected 3 class weights, one for each class, got 2"
     );
-    assert!(message(weighted(&[1.0; 4]).compute(&logits, &uniform)).contains("4 class weights"));
+    assert!(message(weighted(&[1.0; 4]).compute(&logits, &uniform)).ends_with("got 4"));
     let nll = NLLLoss::new().class_weights([1.0, -1.0, f64::NAN]);
     assert_eq!(
         message(nll.compute(&logits, &labels)),
@@ -143,6 +143,9 @@ fn the_classes_may_lie_in_any_axis() {
     }
     let wrong = CrossEntropy::new().class_axis(-1);
     let error = message(wrong.compute(&last, &Tensor::<i64>::zeros([2, 4])));
-    assert_eq!(error, "cross_entropy: an output of [2, 3, 4] needs labels of [2, 3], got [2, 4]");
+    assert_eq!(
+        error,
+        "cross_entropy: an output of shape [2, 3, 4] needs labels of shape [2, 3], got [2, 4]"
+    );
     assert!(message(wrong.class_axis(3).compute(&last, &labels)).contains("cross_entropy"));
 }

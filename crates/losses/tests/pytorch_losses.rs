@@ -1,5 +1,5 @@
-//! Every loss against PyTorch: its value on plain tensors and on variables, and
-//! the gradient of each output that it takes.
+//! Comparison of every loss with PyTorch: the values for plain tensors and for
+//! variables, and the gradients of all outputs.
 
 use dendra_autograd::{Tape, Var};
 use dendra_losses::{
@@ -32,8 +32,8 @@ fn losses_agree_with_pytorch_in_double_precision() {
     agree::<f64>(&Tolerance { forward: 1e-12, gradient: 1e-11 });
 }
 
-/// PyTorch's values and gradients of outputs that are NaN, infinite or at the kinks, for targets
-/// that are all one number.
+/// Compares values and gradients with PyTorch for outputs that are NaN, infinite or
+/// at kinks. All targets of a case are the same number.
 #[test]
 fn outputs_at_the_edges_agree_with_pytorch() {
     use std::f64::consts::{E, LN_2};
@@ -238,7 +238,7 @@ fn compare<T: Float + Stored>(
     Ok(())
 }
 
-/// The target of a case, of either kind.
+/// The target of a case: labels or probabilities.
 struct Target<T: Float> {
     labels: Option<Tensor<i64>>,
     probabilities: Option<Tensor<T>>,

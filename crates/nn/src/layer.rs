@@ -5,19 +5,19 @@ use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
 use crate::module::Module;
 
-/// The largest number of values of a sample with which a trial run determines
+/// The maximum number of values in one sample of a trial run, which determines
 /// the shape of an output.
 const MAX_TRIAL: usize = 1 << 26;
 
-/// The number of samples of a trial run: not 1, so that a layer that drops the
-/// batch axis is noticed.
+/// The number of samples in a trial run. It is not 1, so that a layer that drops
+/// the batch axis is detected.
 const TRIAL_BATCH: usize = 2;
 
-/// A custom module that can be a layer of a [`Sequential`](crate::Sequential)
-/// and keeps the parameters that it has.
+/// A custom module that can be a layer of a [`Sequential`](crate::Sequential).
+/// It keeps its parameters when it is added.
 ///
-/// Unless [`output_shape`](Self::output_shape) is implemented, a trial run on
-/// zeros determines the shape of its output.
+/// A trial run on zeros determines the shape of its output, unless the layer
+/// implements [`output_shape`](Self::output_shape).
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -48,39 +48,40 @@ const TRIAL_BATCH: usize = 2;
 /// # }
 /// ```
 ///
-/// A network with such a layer is saved with its architecture when the layer is
-/// a [`SavedLayer`](crate::SavedLayer) whose kind is registered.
+/// A network with such a layer can be saved with its architecture if the layer
+/// is a [`SavedLayer`](crate::SavedLayer) and its kind is registered.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a layer of numbers of type `{T}`",
+    message = "`{Self}` is not a layer for elements of type `{T}`",
     note = "a `Module` that is `Clone`, `Send` and `Sync` becomes one with \
             `impl Layer for {Self} {{}}`"
 )]
 pub trait Layer<T: Float = f32>: Module<T> + Clone + Send + Sync + 'static {
-    /// The shape of the output for an input of this shape, both without the
-    /// batch axis.
+    /// Returns the shape of the output for an input of this shape, both without
+    /// the batch axis.
     ///
     /// # Errors
     ///
-    /// When the layer does not take this input.
+    /// Returns an error if the layer does not accept this input.
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         trial(&|x| self.forward(x), input)
     }
 
-    /// The name in summaries, such as `Gate 8`. The default is the name of the
-    /// type.
+    /// Returns the name in summaries, such as `Gate 8`. The default is the name
+    /// of the type.
     fn description(&self) -> String {
         type_name::<Self>().to_owned()
     }
 }
 
-/// The name of a type without the path of its module and its parameters.
+/// Returns the name of a type without its module path and generic arguments.
 pub(crate) fn type_name<L>() -> &'static str {
     let name = std::any::type_name::<L>();
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// The shape of one output for an input of this shape, from a batch of zeros.
+/// Runs `forward` on a batch of zeros and returns the shape of one output, for
+/// an input of this shape.
 pub(crate) fn trial<T: Float>(
     forward: &dyn Fn(&Var<T>) -> Result<Var<T>>,
     input: &Shape,
@@ -98,7 +99,7 @@ pub(crate) fn trial<T: Float>(
         Some((&TRIAL_BATCH, sample)) => Ok(sample.into()),
         _ => {
             let message =
-                format!("turns {batch} into {}: the first axis must stay the batch", y.shape());
+                format!("maps {batch} to {}, but axis 0 must remain the batch axis", y.shape());
             Err(Error::shape("", message))
         }
     }

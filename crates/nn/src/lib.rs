@@ -1,10 +1,10 @@
 //! Layers, initialisers, [`Sequential`], and models on disk.
 //!
-//! - [`Module`] has a forward pass from one value to another, [`Model`] from any
-//!   input to any output. `#[derive(Parameters)]` finds the state of a struct of
-//!   layers.
-//! - [`layers`] holds the layers, one file each. A layer is data plus a
-//!   function: settings first, then `init` draws the weights.
+//! - [`Module`] is a forward pass from one value to another, [`Model`] one from
+//!   any input to any output. `#[derive(Parameters)]` collects the parameters
+//!   and buffers of a struct of layers.
+//! - [`layers`] contains the layers, one file each. The constructor of a layer
+//!   returns its settings; `init` creates the layer and draws its weights.
 //! - [`Init`] is the distribution of initial values; the defaults are PyTorch's.
 //!   [`initialise`] draws the parameters of a whole model again.
 //! - [`Sequential`] stacks layers, infers their shapes, and saves its
@@ -39,22 +39,23 @@
 //! let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
 //! assert_eq!(names, ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]);
 //!
-//! // Training: what comes from the tape is recorded.
+//! // Training: operations on a value of the tape are recorded.
 //! let x = Tape::training(0, 0).input(Tensor::zeros([32, 784]));
 //! let gradients = net.forward(&x)?.square().mean().backward()?;
 //! assert!(gradients.get(&net.fc1.weight).is_some());
 //!
-//! // Inference: a plain value.
+//! // Inference: a plain value has no tape, so nothing is recorded.
 //! let logits = net.forward(&Var::new(Tensor::zeros([1, 784])))?;
 //! assert_eq!(*logits.shape(), [1, 10]);
 //! # Ok(())
 //! # }
 //! ```
 
-// `Linear::new` gives the settings of a layer; `init` makes the layer of them.
+// `Linear::new` returns the settings of a layer; `init` creates the layer.
 #![allow(clippy::new_ret_no_self)]
 
-// The derive finds this crate where it finds it for users of the facade.
+// The derive generates paths that start with `::dendra`, the facade crate. This
+// alias makes them valid inside this crate.
 extern crate self as dendra;
 
 mod context;

@@ -1,25 +1,25 @@
-//! Layers and models: everything that has a forward pass.
+//! The traits of layers and models: `Module`, `Model` and `Output`.
 
 use dendra_autograd::{Parameters, Tape, Var};
 use dendra_tensor::{Float, Result, Tensor};
 
-/// A layer or a model: parameters, and a function of one value.
+/// A layer or a model: parameters, and a function from one value to another.
 ///
-/// `forward` is pure. Whether this is training, and random numbers, come from
-/// the tape of `x`. Changes of running statistics are recorded on that tape. A
-/// plain value has no tape, and nothing is recorded.
+/// `forward` is pure. The tape of `x` determines whether the model is in
+/// training mode and provides random numbers. Updates of running statistics are
+/// recorded on that tape. A plain value has no tape, so nothing is recorded.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` has no forward pass for numbers of type `{T}`",
+    message = "`{Self}` has no forward pass for elements of type `{T}`",
     label = "expected a layer, a `Sequential`, or a type with `impl Module for {Self}`",
     note = "the settings of a layer become one by `.init(&mut rng)?`, a network by \
             `.build(&mut rng)?`"
 )]
 pub trait Module<T: Float = f32>: Parameters<T> {
-    /// The output for an input `x`.
+    /// Computes the output for the input `x`.
     ///
     /// # Errors
     ///
-    /// When `x` has a shape that the model does not take.
+    /// Returns an error if the model does not accept the shape of `x`.
     fn forward(&self, x: &Var<T>) -> Result<Var<T>>;
 }
 
@@ -29,11 +29,11 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
     }
 }
 
-/// A model of any input and output, as a trainer takes it.
+/// A model with any type of input and output. A trainer takes a `Model`.
 ///
-/// Each [`Module`] is a model whose inputs are tensors of its floats. A model
-/// of token ids, of several inputs or of a custom struct implements this trait
-/// instead:
+/// Every [`Module`] is a model whose inputs are tensors of its float type. A
+/// model of token ids, of several inputs or of a custom struct implements this
+/// trait instead:
 ///
 /// ```
 /// use dendra_nn::autograd::{Tape, Var};
@@ -66,22 +66,22 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a model of inputs of type `{I}`",
-    label = "its `Module` or `Model` takes something else than the data set gives",
+    label = "its `Module` or `Model` takes other inputs than the data set returns",
     note = "a `Module` takes `Tensor`, a network of `Sequential::tokens` takes `Tensor<i64>`; for \
             other inputs write `impl Model<{I}> for {Self}`"
 )]
 pub trait Model<I, T: Float = f32>: Parameters<T> {
-    /// The output: a [`Var`], or a tuple of several.
+    /// The type of the output: a [`Var`], or a tuple of several.
     type Output: Output;
 
-    /// The output for a batch of inputs. The tape knows whether this is
-    /// training, holds the random stream, and records operations;
+    /// Computes the output for a batch of inputs. The tape determines the mode
+    /// (training or evaluation), provides random numbers, and records operations;
     /// [`Tape::input`] puts data on it. Like [`Module::forward`], this changes
-    /// nothing.
+    /// nothing in the model.
     ///
     /// # Errors
     ///
-    /// When the model does not take these inputs.
+    /// Returns an error if the model does not accept these inputs.
     fn run(&self, inputs: &I, tape: &Tape<T>) -> Result<Self::Output>;
 }
 
@@ -93,16 +93,17 @@ impl<T: Float, M: Module<T>> Model<Tensor<T>, T> for M {
     }
 }
 
-/// The output of a [`Model`]: variables, which losses take, and their values,
-/// which metrics and predictions take.
+/// The output of a [`Model`]: variables, which losses use, and their values,
+/// which metrics and predictions use.
 ///
-/// Tuples and vectors of outputs are outputs. A struct of variables implements
-/// this trait and names the type of its values.
+/// Tuples and vectors of outputs are outputs too. A struct of variables can
+/// implement this trait and specify the type of its values.
 pub trait Output {
-    /// The values: a tensor for a variable, a tuple of values for a tuple.
+    /// The type of the values: a tensor for a variable, a tuple of values for a
+    /// tuple.
     type Values;
 
-    /// The values alone, on no tape.
+    /// Returns the values without the tape.
     fn into_values(self) -> Self::Values;
 }
 
@@ -127,7 +128,7 @@ macro_rules! tuples {
         impl<$($name: Output),*> Output for ($($name,)*) {
             type Values = ($($name::Values,)*);
 
-            #[allow(non_snake_case, reason = "the types' names serve for the values")]
+            #[allow(non_snake_case, reason = "each value has the name of its type")]
             fn into_values(self) -> Self::Values {
                 let ($($name,)*) = self;
                 ($($name.into_values(),)*)

@@ -7,14 +7,14 @@ use dendra_tensor::{Error, Float, Result, Shape};
 use crate::init::Source;
 use crate::module::Module;
 
-/// The largest number of values of one sample between two layers. More means
-/// that a setting is wrong.
+/// The maximum number of values in one sample between two layers. A larger
+/// number means that a setting is wrong.
 pub(crate) const MAX_SAMPLE: usize = 1 << 31;
 
-/// The settings of a layer, from which a network is planned and which a file
-/// holds. A layer without parameters is its own settings.
+/// The settings of a layer. A network is planned from them, and a file stores
+/// them. A layer without parameters is its own settings.
 pub(crate) trait Settings {
-    /// The layer.
+    /// The type of the layer.
     type Layer<T: Float>: Module<T> + Clone + fmt::Debug + fmt::Display + Send + Sync + 'static;
 
     /// Fills in the sizes that depend on the input and returns the shape of the
@@ -22,34 +22,35 @@ pub(crate) trait Settings {
     ///
     /// # Errors
     ///
-    /// When the layer does not take this input, or a setting is wrong.
+    /// Returns an error if the layer does not accept this input, or a setting is
+    /// invalid.
     fn infer(&mut self, input: &Shape) -> Result<Shape>;
 
-    /// The layer, with new parameters.
+    /// Creates the layer with new parameters.
     ///
     /// # Errors
     ///
-    /// When a setting is invalid, or a size is not known.
+    /// Returns an error if a setting is invalid or a size is not known.
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<Self::Layer<T>>;
 }
 
-/// The error of a layer whose input size is not known.
+/// Returns the error of a layer whose input size is not known.
 pub(crate) fn open_input(kind: &str, setting: &str) -> Error {
     Error::argument(
         kind,
-        format!("{setting} is open: only Sequential infers it; pass it to {kind}::new"),
+        format!("{setting} is not set: only Sequential infers it; pass it to {kind}::new"),
     )
 }
 
-/// Writes the methods of settings that make the layer.
+/// Implements the methods of settings that create the layer.
 macro_rules! initialised_by {
     ($settings:ty => $single:ty, any T: $layer:ty $(; $($generics:tt)*)?) => {
         impl<$($($generics)*)?> $settings {
-            /// The layer, its parameters drawn from `rng`.
+            /// Creates the layer and draws its parameters from `rng`.
             ///
             /// # Errors
             ///
-            /// When a setting is invalid, or a size is not known.
+            /// Returns an error if a setting is invalid or a size is not known.
             pub fn init(&self, rng: &mut dendra_tensor::Rng) -> dendra_tensor::Result<$single> {
                 self.init_as(rng)
             }
@@ -58,7 +59,7 @@ macro_rules! initialised_by {
             ///
             /// # Errors
             ///
-            /// When a setting is invalid, or a size is not known.
+            /// Returns an error if a setting is invalid or a size is not known.
             pub fn init_as<T: dendra_tensor::Float>(
                 &self,
                 rng: &mut dendra_tensor::Rng,
@@ -66,12 +67,12 @@ macro_rules! initialised_by {
                 crate::settings::Settings::build(self, &mut crate::init::Source::Random(rng))
             }
 
-            /// Like [`init`](Self::init), its parameters from any
+            /// Like [`init`](Self::init), with parameters from any
             /// [`Source`](crate::Source).
             ///
             /// # Errors
             ///
-            /// When a setting is invalid, or a size is not known.
+            /// Returns an error if a setting is invalid or a size is not known.
             pub fn init_from(
                 &self,
                 source: &mut crate::init::Source<'_>,
@@ -83,7 +84,7 @@ macro_rules! initialised_by {
 }
 pub(crate) use initialised_by;
 
-/// A layer without state is its own settings.
+/// Implements [`Settings`] for a layer without state, which is its own settings.
 macro_rules! own_settings {
     ($layer:ty $({ $($generics:tt)* })?: |$this:ident, $input:ident| $output:expr) => {
         impl$(<$($generics)*>)? crate::settings::Settings for $layer {

@@ -1,4 +1,4 @@
-//! `#[derive(Parameters)]`: what a walk finds, and under which names.
+//! `#[derive(Parameters)]`: the visited parameters and buffers, and their names.
 
 #![allow(dead_code)]
 

@@ -1,11 +1,12 @@
-//! The gradients of whole networks in training mode, every parameter and the
-//! input, against central differences.
+//! Comparison of the gradients of whole networks in training mode with central
+//! differences, for every parameter and for the input.
 
 use dendra_nn::autograd::{EntryMut, Gradients, Path, Tape, Var};
 use dendra_nn::tensor::{Ops, Result, Rng, Tensor};
 use dendra_nn::{Conv2d, ELU, LeakyReLU, MaxPool2d, Module, Parameters, Sequential};
 
-/// A scalar of a network's output, with dropout drawn the same every time.
+/// Computes a scalar from the output of a network, with the same dropout masks in
+/// every call.
 fn run(model: &Sequential<f64>, x: &Tensor<f64>) -> Result<(Var<f64>, Var<f64>)> {
     let x = Tape::training(7, 3).leaf(x.clone());
     let y = model.forward(&x)?;
@@ -17,7 +18,7 @@ fn value(model: &Sequential<f64>, x: &Tensor<f64>) -> f64 {
     run(model, x).unwrap().0.value().item().unwrap()
 }
 
-/// The network with one parameter moved.
+/// Returns the network with one changed parameter.
 fn moved(model: &Sequential<f64>, name: &str, by: &Tensor<f64>) -> Sequential<f64> {
     let mut model = model.clone();
     model.visit_mut(&mut Path::default(), &mut |path, entry| {

@@ -1,6 +1,6 @@
-//! A state dict written by Dendra, loaded by the PyTorch of this machine: it
-//! has to fit strictly and to give the same logits. Runs where
-//! `DENDRA_PEER_PYTHON` names a Python with torch and safetensors.
+//! A state dict written by Dendra and loaded by the installed PyTorch: it must
+//! match strictly and produce the same logits. The test runs if
+//! `DENDRA_PEER_PYTHON` is the path of a Python with torch and safetensors.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use dendra_nn::autograd::{StateDict, Tape, Var};
 use dendra_nn::tensor::{Ops, Rng, Tensor};
 use dendra_nn::{Conv2d, Module, Parameters, Sequential, StateFile, save};
 
-/// What `tests/fixtures/interchange/network.py` is in PyTorch, after some
+/// The network of `tests/fixtures/interchange/network.py`, after a few training
 /// batches.
 fn network(seed: u64) -> Sequential {
     let rng = &mut Rng::seed(seed);
@@ -25,7 +25,8 @@ fn network(seed: u64) -> Sequential {
     network
 }
 
-/// An input of the network and its logits, where the check looks for them.
+/// Writes an input of the network and its logits to the file that the check
+/// reads.
 fn write_answer(network: &Sequential, path: &Path) {
     let input = Tensor::normal([5, 1, 8, 8], 0.0, 1.0, &mut Rng::seed(5));
     let mut state = StateDict::new();
@@ -44,7 +45,7 @@ fn pytorch_gives_the_same_logits() {
         .join("../../tests/fixtures/interchange/check_from_dendra.py");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("network.safetensors");
-    // -B: leave no compiled files beside the script.
+    // -B: do not write compiled files next to the script.
     let check = || Command::new(&python).arg("-B").arg(&script).arg(&path).output().unwrap();
 
     let model = network(1);
@@ -56,7 +57,7 @@ fn pytorch_gives_the_same_logits() {
     let output = check();
     assert!(output.status.success(), "state alone: {output:?}");
 
-    // The check itself can fail: another network's weights.
+    // The check fails for the weights of another network.
     save(&network(2), &path).unwrap();
     assert_eq!(check().status.code(), Some(1));
 }

@@ -1,8 +1,8 @@
-//! State dicts between PyTorch and Dendra, both ways: names, types and values,
-//! and the logits of one network on both sides.
+//! Exchange of state dicts between PyTorch and Dendra in both directions: names,
+//! types, values, and the logits of one network.
 //!
-//! `tests/fixtures/README.md` says how the files are made and how PyTorch
-//! checks those of Dendra.
+//! `tests/fixtures/README.md` describes how the files are created and how PyTorch
+//! checks the files of Dendra.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ mod fixtures;
 
 use fixtures::Comparison;
 
-/// What `tests/fixtures/interchange/network.py` is in PyTorch.
+/// The network of `tests/fixtures/interchange/network.py`.
 #[derive(Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Network {
@@ -48,7 +48,7 @@ impl Module for Network {
     }
 }
 
-/// The same network, layer by layer, under the same names.
+/// The same network as a `Sequential` with the same names.
 fn sequential(seed: u64) -> Result<Sequential> {
     let convolution = Conv2d::lazy(4, 3).padding(1);
     let builder = Sequential::input([1, 8, 8]).layer(convolution).named("conv1");
@@ -61,7 +61,7 @@ fn file(name: &str) -> PathBuf {
     fixtures::folder().join("interchange").join(name)
 }
 
-/// The input and the logits in `NAME_logits.safetensors`.
+/// Reads the input and the logits from `NAME_logits.safetensors`.
 fn answer(name: &str) -> (Tensor, Tensor) {
     let state = StateFile::read(file(&format!("{name}_logits.safetensors"))).unwrap().state;
     let typed = |name| state.typed::<f32>(name).unwrap().clone();
@@ -105,9 +105,9 @@ fn what_pytorch_wrote_is_written_as_it_came() {
     assert_eq!(StateFile::read(&path).unwrap().state, original.state);
 }
 
-/// PyTorch has accepted `dendra_cnn.safetensors`, and found the logits beside it
-/// right (`check_from_dendra.py`). This test says that Dendra still writes that
-/// very file and still gives those logits.
+/// PyTorch accepted `dendra_cnn.safetensors` and computed the same logits
+/// (`check_from_dendra.py`). This test checks that Dendra still writes the same
+/// file and computes the same logits.
 #[test]
 fn what_pytorch_has_accepted_is_still_what_is_written() {
     let path = file("dendra_cnn.safetensors");
@@ -129,8 +129,8 @@ fn what_pytorch_has_accepted_is_still_what_is_written() {
     );
 }
 
-/// Trains a network a little, so that weights, statistics and counter are all
-/// in use, and writes its state and an answer of it.
+/// Trains a network for a few steps, so that weights, statistics and counter
+/// change, and writes its state and an output.
 fn write_for_pytorch(path: &Path) {
     let rng = &mut Rng::seed(11);
     let mut network = Network::new(3).unwrap();

@@ -1,4 +1,4 @@
-//! `Sequential::save` and `load`: what comes back, and architectures that lie.
+//! `Sequential::save` and `load`: round trips and invalid architectures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ mod settings;
 
 const KEY: &str = "dendra.sequential";
 
-/// Every kind of layer, and settings that are not the default.
+/// Builds a network with many kinds of layers and non-default settings.
 fn network() -> Sequential {
     Sequential::input([2, 12, 10])
         .layer(Conv2d::lazy(4, [3, 2]).padding(1).stride((1, 2)).groups(2).bias(false))
@@ -55,7 +55,8 @@ fn network() -> Sequential {
         .unwrap()
 }
 
-/// The layers on sequences and volumes, and the other activations.
+/// Builds networks with layers for sequences and volumes, and with the other
+/// activations.
 fn other_networks() -> [(SequentialBuilder, &'static [usize]); 3] {
     let sequence = Sequential::input([4, 40])
         .layer(Conv1d::lazy(8, 4).padding(Padding::Same).dilation(3))
@@ -151,7 +152,7 @@ fn a_network_comes_back_with_its_weights_and_needs_no_code() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("network.safetensors");
     let mut model = network();
-    // Let the running statistics move.
+    // Training steps change the running statistics.
     let x = Tensor::normal([4, 2, 12, 10], 1.0, 2.0, &mut Rng::seed(4));
     let y = model.forward(&Tape::training(0, 0).input(x.clone())).unwrap();
     model.apply_updates(&y.sum().backward().unwrap()).unwrap();
@@ -164,13 +165,13 @@ fn a_network_comes_back_with_its_weights_and_needs_no_code() {
     let answer = |model: &Sequential| model.forward(&Var::new(x.clone())).unwrap().into_value();
     assert_eq!(answer(&again), answer(&model));
 
-    // It is trained further as any other.
+    // The loaded network can be trained further.
     let y = again.forward(&Tape::training(0, 1).input(x)).unwrap();
     let gradients = y.sum().backward().unwrap();
     assert!(again.named_parameters().iter().all(|(_, p)| gradients.get(p).is_some()));
 }
 
-/// The layers on sequences, with settings that are not the default.
+/// Builds networks with layers for sequences and non-default settings.
 #[test]
 fn a_network_on_sequences_comes_back() {
     let recurrent = LSTM::lazy(5).batch_first(true).bidirectional(true).num_layers(2);
@@ -225,7 +226,7 @@ fn other_number_types_travel_too() {
     model.save(&path).unwrap();
     let again = Sequential::load_as::<f64>(&path).unwrap();
     assert_eq!(again.state_dict(), model.state_dict());
-    // Into another float type values are rounded.
+    // Loading as another float type rounds the values.
     let single = Sequential::load(&path).unwrap().state_dict();
     let rounded = model.state_dict().typed::<f64>("0.weight").unwrap().cast::<f32>();
     assert_eq!(single.typed::<f32>("0.weight").unwrap(), &rounded);
@@ -316,7 +317,7 @@ fn architectures_that_lie_are_refused() {
         (layers(&[&linear("3", "18446744073709551615")]), "more than 2147483648 values"),
         (conv("1099511627776"), "layer 0 (Conv2d): a padded input of"),
         (conv("18446744073709551615"), "layer 0 (Conv2d)"),
-        // A small output of a huge padded image.
+        // A small output from a huge padded image.
         (
             conv("1099511627776").replace("\"stride\":[1,1]", "\"stride\":[1099511627776,1]"),
             "layer 0 (Conv2d): a padded input of",
@@ -327,7 +328,7 @@ fn architectures_that_lie_are_refused() {
             .replace("[3]", "[1,3,3]"),
             "layer 0 (AvgPool2d): a padded input of [65537, 65537]",
         ),
-        // Of the right sizes, but not the file's.
+        // Valid sizes that differ from those in the file.
         (layers(&[]), "unexpected: 0.bias, 0.weight"),
         (layers(&[&sound, &linear("2", "2")]), "missing: 1.weight, 1.bias"),
         (layers(&[&sound]).replace("{\"layer\"", "{\"name\":\"fc\",\"layer\""), "missing: fc."),
@@ -364,7 +365,7 @@ fn architectures_that_lie_are_refused() {
         assert!(error.contains(expected), "{error}\nfor {start}");
         assert!(error.contains(&path.display().to_string()), "{error}");
     }
-    // 4 TB: whether the system would give so much decides what is found first.
+    // 4 TB. Which of the errors comes first depends on the memory of the system.
     write(&path, &layers(&[&linear("3", "1073741824"), &linear("null", "1024")]));
     let error = Sequential::load(&path).unwrap_err().to_string();
     let refusals = ["mismatched: 0.weight", "do not fit into memory"];
@@ -378,7 +379,7 @@ fn a_failed_save_harms_nothing() {
     let model = network();
     model.save(&path).unwrap();
     let before = fs::read(&path).unwrap();
-    // What cannot be written: a tensor under the name of the metadata.
+    // A tensor cannot have the name of the metadata.
     let mut state = StateDict::new();
     state.insert("__metadata__", Tensor::from([1.0_f32]));
     let file = StateFile { state, metadata: BTreeMap::new() };

@@ -1,4 +1,4 @@
-//! Traces compute what the models compute, to the bit, for any batch.
+//! Traces compute the same bits as the models, for any batch size.
 
 #[path = "traces/networks.rs"]
 mod networks;
@@ -12,8 +12,7 @@ use dendra_nn::{LayerSettings, Model, Module, NodeKind, Residual, Sequential, Tr
 
 use networks::{networks, networks_of_ids};
 
-/// Traces a function of a model on some samples and replays it on other
-/// numbers of them.
+/// Traces a function of a model and replays it with other numbers of samples.
 #[track_caller]
 fn check_function<I: Tensors>(
     model: &dyn Parameters,
@@ -128,7 +127,7 @@ fn attention_with_masks_that_come_from_data() {
             };
             let attend = |(x, padding): &(Tensor, Tensor<bool>), tape: &Tape| {
                 let x = tape.input(x.clone());
-                // Padding in numbers that are added is not seen.
+                // Traces do not support padding together with an additive mask.
                 let is_added = matches!(mask, AttentionMask::Add(_));
                 let key_padding_mask = (!is_added).then_some(padding);
                 let mask = mask.clone();
@@ -220,19 +219,19 @@ fn what_no_trace_sees_is_refused_with_its_place() {
     });
     assert_eq!(
         hidden,
-        "Trace: the setting `mask` of `where_mask` depends on the inputs in a way that no \
-         trace sees; tell it with Tape::note"
+        "Trace: the setting `mask` of `where_mask` depends on the inputs through a computation \
+         that was not recorded; record it with Tape::note"
     );
     let scaled = refused(&|x| {
         let mean = x.value().mean();
         net.forward(&x.mul(&Var::new(mean))?)
     });
-    assert!(scaled.contains("a constant of shape [] that goes into `mul`"), "{scaled}");
+    assert!(scaled.contains("a constant of shape [] in `mul`"), "{scaled}");
     let branch = refused(&|x| {
         let y = net.forward(x)?;
         if x.shape()[0] > 2 { Ok(y.relu()) } else { Ok(y.tanh()) }
     });
-    assert!(branch.contains("the model does `tanh`"), "{branch}");
+    assert!(branch.contains("the number of samples: `tanh`"), "{branch}");
     let none = Trace::of(&net, &Tensor::<f32>::zeros([0, 3])).err().unwrap().to_string();
     assert_eq!(none, "Trace: expected inputs of at least one sample");
     let trace = Trace::of(&net, &x).unwrap();

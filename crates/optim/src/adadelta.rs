@@ -6,8 +6,8 @@ use dendra_tensor::{Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negative};
 
-/// Adadelta: steps whose size comes from the steps before, so that they have
-/// the unit of the weights.
+/// Adadelta, which derives the size of steps from the sizes of previous steps. Steps
+/// therefore have the unit of the weights.
 ///
 /// With the gradient g (plus `weight_decay · w`):
 ///
@@ -33,11 +33,11 @@ pub type Adadelta<T = f32> = Descent<AdadeltaRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct AdadeltaRule {
-    /// The share of the running means that a step keeps.
+    /// The decay rate ρ of the running means.
     #[set(default = 0.9)]
     rho: f64,
-    /// The number added to both means before their roots, which lets the first
-    /// steps begin.
+    /// The number ε, which is added to both means before the root. It determines the
+    /// size of the first steps.
     #[set(default = 1e-6)]
     eps: f64,
 }

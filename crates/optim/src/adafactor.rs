@@ -6,9 +6,8 @@ use dendra_tensor::{Float, Result, Shape};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, require, require_not_negative};
 
-/// Adafactor: steps by the gradient over its running root mean square, of which
-/// a matrix keeps only the means of its rows and of its columns: next to no
-/// memory for large weights.
+/// Adafactor, which divides the gradient by its running root mean square. For a
+/// matrix it stores only the means over rows and columns, so its state is small.
 ///
 /// In step t, for the weight w (a matrix along its last two axes) with the
 /// gradient g:
@@ -25,13 +24,13 @@ use crate::rule::{Now, Rule, require, require_not_negative};
 /// ```
 ///
 /// `rms` is the root of the mean square over the whole parameter. Steps are
-/// relative to the size of the weights, so that the learning rate is but their
-/// upper limit. As in PyTorch, where it differs from the paper (`ε₁`, the role
-/// of the learning rate).
+/// relative to the size of the weights; the learning rate is only their upper limit.
+/// `ε₁` and the role of the learning rate follow PyTorch, which differs from the
+/// paper there.
 ///
 /// The state of a matrix is `row_var`, `[.., rows, 1]`, and `col_var`,
-/// `[.., 1, columns]`, and that of other parameters `variance`; what a
-/// parameter does not need is empty, `[0]`.
+/// `[.., 1, columns]`. The state of other parameters is `variance`. Unused tensors
+/// have the shape `[0]`.
 ///
 /// PyTorch's default learning rate is 0.01.
 ///
@@ -49,25 +48,23 @@ pub type Adafactor<T = f32> = Descent<AdafactorRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct AdafactorRule {
-    /// The exponent of the number of steps in the share that new gradients have
-    /// in the running means, at most 0.
+    /// The exponent in the decay rate `β = 1 − t^beta2_decay` of the running means, at
+    /// most 0.
     #[set(default = -0.8)]
     beta2_decay: f64,
-    /// `None`: the precision of the number type.
+    /// `None` means the precision of the float type.
     #[set(skip)]
     eps1: Option<f64>,
     #[set(skip, default = 1e-3)]
     eps2: f64,
-    /// The root mean square to which a step is cut down before it is scaled
-    /// (`d` in PyTorch).
+    /// The maximum root mean square of a step before it is scaled (`d` in PyTorch).
     #[set(default = 1.0)]
     clipping_threshold: f64,
 }
 
 impl<T: Float> Adafactor<T> {
-    /// The least denominator, and the least size of a weight that steps are
-    /// relative to. The defaults are the precision of the number type and
-    /// 1e-3.
+    /// Sets ε₁, the minimum denominator, and ε₂, the minimum size of weights to which
+    /// steps are relative. The defaults are the precision of the float type and 1e-3.
     #[must_use]
     pub fn eps(mut self, eps1: f64, eps2: f64) -> Self {
         let rule = self.rule_mut();
@@ -79,7 +76,7 @@ impl<T: Float> Adafactor<T> {
 /// The values that depend on the number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct AtStep {
-    /// The share of the new gradient in the running means.
+    /// The weight 1 − β of the new gradient in the running means.
     share: f64,
     /// 1/√t.
     inverse_root: f64,
@@ -97,7 +94,7 @@ impl Rule for AdafactorRule {
 
     fn state_shape(&self, name: &str, parameter: &Shape) -> Shape {
         let rank = parameter.len();
-        // The axis whose mean is kept alone.
+        // The axis over which the mean is taken, counted from the end.
         let axis = match name {
             "row_var" => 1,
             "col_var" => 2,
@@ -144,7 +141,7 @@ impl Rule for AdafactorRule {
 }
 
 impl AdafactorRule {
-    /// Not inlined: what adapts to the instruction set would gain little here.
+    /// Not inlined, since specialisation for instruction sets gains little here.
     #[inline(never)]
     fn step<T: Float>(
         &self,
@@ -165,7 +162,7 @@ impl AdafactorRule {
         };
         let share = T::from_f64(share);
         let toward = |mean: &mut T, new: T| *mean = *mean + share * (new - *mean);
-        // Of a vector, the running means themselves are the estimate.
+        // For a vector, the running means themselves are the estimate.
         for (mean, &g) in variance.iter_mut().zip(gradient) {
             toward(mean, g * g);
         }
@@ -205,7 +202,7 @@ impl AdafactorRule {
     }
 }
 
-/// √(mean of the squares), in double precision.
+/// Returns the root of the mean square, computed in double precision.
 fn root_mean_square<T: Float>(values: &[T]) -> f64 {
     let squares = values.iter().map(|value| value.to_f64() * value.to_f64());
     (squares.sum::<f64>() / values.len() as f64).sqrt()

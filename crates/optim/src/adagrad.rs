@@ -6,7 +6,7 @@ use dendra_tensor::{Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_not_negative};
 
-/// Adagrad: steps that shrink with the gradients that a weight has seen.
+/// Adagrad, whose steps shrink with the accumulated squared gradients of a weight.
 ///
 /// In step t, with the gradient g (plus `weight_decay · w`):
 ///
@@ -31,13 +31,13 @@ pub type Adagrad<T = f32> = Descent<AdagradRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct AdagradRule {
-    /// How fast the learning rate falls with the steps.
+    /// The decay of the learning rate per step.
     #[set(default = 0.0)]
     lr_decay: f64,
-    /// The start of the sum of squares.
+    /// The initial value of the sum of squares.
     #[set(default = 0.0)]
     initial_accumulator_value: f64,
-    /// The number added to the denominator, which keeps it from 0.
+    /// The number ε, which is added to the denominator to avoid divisions by 0.
     #[set(default = 1e-10)]
     eps: f64,
 }

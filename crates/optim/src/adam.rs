@@ -6,7 +6,8 @@ use dendra_tensor::{Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 
-/// Adam: steps by running means of the gradient and of its square.
+/// Adam, which divides the running mean of the gradient by the root of the running
+/// mean of its square.
 ///
 /// In step t, with the gradient g (plus `weight_decay · w`):
 ///
@@ -28,9 +29,8 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 /// ```
 pub type Adam<T = f32> = Descent<AdamRule<false>, T>;
 
-/// Adam with decoupled weight decay, which shrinks the weights directly:
-/// `w = (1 − learning_rate · weight_decay) · w` before Adam's update by the
-/// plain gradient. The weight decay is 0.01 unless set.
+/// Adam with decoupled weight decay: `w = (1 − learning_rate · weight_decay) · w`
+/// before Adam's update with the plain gradient. The default weight decay is 0.01.
 ///
 /// Source: Loshchilov and Hutter, "Decoupled weight decay regularization",
 /// 2017.
@@ -40,20 +40,20 @@ pub type AdamW<T = f32> = Descent<AdamRule<true>, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct AdamRule<const DECOUPLED: bool> {
-    /// The shares of the running means of the gradient and of its square that a
-    /// step keeps.
+    /// The decay rates β₁ and β₂ of the running means of the gradient and of its
+    /// square.
     #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
-    /// The number added to the denominator, which keeps it from 0.
+    /// The number ε, which is added to the denominator to avoid divisions by 0.
     #[set(default = 1e-8)]
     eps: f64,
-    /// Whether the step divides by the largest running mean of the square so
-    /// far (AMSGrad).
+    /// Whether to use the maximum of all running means of the square so far
+    /// (AMSGrad).
     #[set(default = false)]
     amsgrad: bool,
 }
 
-/// The sums of the weights of both running means: 1 − β₁ᵗ and 1 − β₂ᵗ.
+/// The bias corrections of both running means: 1 − β₁ᵗ and 1 − β₂ᵗ.
 #[derive(Clone, Copy, Debug)]
 pub struct BiasCorrections([f64; 2]);
 

@@ -6,7 +6,7 @@ use dendra_tensor::{Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 
-/// Adamax: Adam with the largest gradient, which fades, in place of the root of
+/// Adamax: Adam with a decaying maximum of absolute gradients instead of the root of
 /// the mean square.
 ///
 /// In step t, with the gradient g (plus `weight_decay · w`):
@@ -33,10 +33,10 @@ pub type Adamax<T = f32> = Descent<AdamaxRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct AdamaxRule {
-    /// The shares of the running mean and of the maximum that a step keeps.
+    /// The decay rates β₁ of the running mean and β₂ of the maximum.
     #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
-    /// The number added to the denominator, which keeps it from 0.
+    /// The number ε, which keeps the denominator above 0.
     #[set(default = 1e-8)]
     eps: f64,
 }

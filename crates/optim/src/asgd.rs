@@ -6,8 +6,8 @@ use dendra_tensor::{Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_not_negative};
 
-/// Averaged stochastic gradient descent: steps that shrink slowly, and the mean
-/// of the weights from some step on.
+/// Averaged stochastic gradient descent: descent with slowly decreasing steps, and
+/// the mean of the weights from a given step on.
 ///
 /// In step t, with the gradient g (plus `weight_decay · w`):
 ///
@@ -17,10 +17,10 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// a = a + (w − a) / max(1, t − 1 − t₀)
 /// ```
 ///
-/// The mean a is the entry `ax` of the optimizer's state;
-/// [`WeightAverage`](crate::WeightAverage) averages the weights of any
-/// optimizer. PyTorch takes η from the learning rate of the step before, which
-/// differs under a schedule.
+/// The mean a is the entry `ax` of the optimizer's state.
+/// [`WeightAverage`](crate::WeightAverage) averages the weights for any optimizer.
+/// PyTorch computes η from the learning rate of the previous step, which differs if
+/// there is a schedule.
 ///
 /// PyTorch's default learning rate is 0.01.
 ///
@@ -38,18 +38,18 @@ pub type ASGD<T = f32> = Descent<ASGDRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct ASGDRule {
-    /// λ: how fast steps and weights shrink.
+    /// The decay λ of steps and weights.
     #[set(default = 1e-4)]
     lambd: f64,
-    /// α: the power by which steps shrink.
+    /// The exponent α in the decay of steps.
     #[set(default = 0.75)]
     alpha: f64,
-    /// The step from which weights are averaged.
+    /// The step t₀ at which averaging starts.
     #[set(default = 1e6)]
     t0: f64,
 }
 
-/// The number of steps before this one, and its weight in the mean.
+/// The number of previous steps, and the weight of this step in the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Averaging {
     before: f64,
@@ -92,7 +92,7 @@ impl Rule for ASGDRule {
         elementwise(weight, gradient, state, |w, g, [a]| {
             let g = g + weight_decay * w;
             let w = shrink * w - eta * g;
-            // At a share of 1 exactly w, which the sum might miss by a bit.
+            // With a weight of 1 the result is exactly w, without rounding errors.
             let a = if share == T::ONE { w } else { a + share * (w - a) };
             (w, [a])
         });

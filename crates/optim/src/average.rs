@@ -1,4 +1,4 @@
-//! Averages of a model's weights over its training.
+//! Averages of the weights of a model during training.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,16 @@ use dendra_tensor::{Float, Result, Shape, Tensor};
 use crate::rule::require;
 use crate::slots::count;
 
-/// The average of a model's weights, which often performs better than the last
-/// weights. [`ema`](Self::ema) reduces the share of old ones,
-/// [`swa`](Self::swa) gives all the same share.
+/// The average of the weights of a model during training. A model with averaged
+/// weights often generalises better than one with the last weights.
+/// [`ema`](Self::ema) is an exponential moving average, [`swa`](Self::swa) the mean
+/// over all updates.
 ///
 /// Call [`update`](Self::update) after each step or epoch. [`swap`](Self::swap)
-/// puts the average into the model, to evaluate or save it; the next call
-/// restores the weights. Buffers stay as they are: the running statistics of
-/// batch normalisation belong to the trained weights and should be computed
-/// again, by a pass in training mode.
+/// exchanges the weights of the model with the average, to evaluate or save the
+/// model; a second call restores the weights. Buffers are unchanged. The running
+/// statistics of batch normalisation belong to the trained weights; recompute them
+/// for the average with a pass in training mode.
 ///
 /// Names, formulas and state are those of PyTorch's `AveragedModel`.
 ///
@@ -42,10 +43,10 @@ use crate::slots::count;
 /// ```
 #[derive(Clone, Debug)]
 pub struct WeightAverage<T: Float = f32> {
-    /// The share of the average that an update keeps; `None` for the mean.
+    /// The decay rate of the moving average; `None` for the mean.
     decay: Option<f64>,
     n_averaged: u64,
-    /// The averages by name; none before the first update.
+    /// The averages by name; empty before the first update.
     averages: BTreeMap<String, Tensor<T>>,
 }
 
@@ -54,23 +55,23 @@ const N_AVERAGED: &str = "n_averaged";
 const MODULE: &str = "module";
 
 impl<T: Float> WeightAverage<T> {
-    /// The moving average: `a = decay · a + (1 − decay) · w`, from the first
-    /// weights on. PyTorch's default decay is 0.999.
+    /// Creates an exponential moving average: `a = decay · a + (1 − decay) · w`. It
+    /// starts with the weights of the first update. PyTorch's default decay is 0.999.
     pub fn ema(decay: f64) -> Self {
         Self { decay: Some(decay), n_averaged: 0, averages: BTreeMap::new() }
     }
 
-    /// The mean of the weights of all updates: stochastic weight averaging.
+    /// Creates the mean of the weights of all updates (stochastic weight averaging).
     pub fn swa() -> Self {
         Self { decay: None, n_averaged: 0, averages: BTreeMap::new() }
     }
 
-    /// The number of updates.
+    /// Returns the number of updates.
     pub fn n_averaged(&self) -> u64 {
         self.n_averaged
     }
 
-    /// The average of the parameter of this name.
+    /// Returns the average of the parameter with this name.
     pub fn get(&self, name: &str) -> Option<&Tensor<T>> {
         self.averages.get(name)
     }
@@ -79,8 +80,8 @@ impl<T: Float> WeightAverage<T> {
     ///
     /// # Errors
     ///
-    /// When the model's parameters are not those of the updates before, or the
-    /// decay does not lie between 0 and 1.
+    /// Returns an error if the parameters differ from those of previous updates in
+    /// name or shape, or if the decay is not between 0 and 1.
     pub fn update(&mut self, model: &dyn Parameters<T>) -> Result<()> {
         let parameters = model.named_parameters();
         if let Some(decay) = self.decay {
@@ -111,8 +112,8 @@ impl<T: Float> WeightAverage<T> {
     ///
     /// # Errors
     ///
-    /// When the model's parameters are not those of the updates; the model is
-    /// unchanged.
+    /// Returns an error if the parameters of the model differ from those of the
+    /// updates. The model is then unchanged.
     pub fn swap(&mut self, model: &mut dyn Parameters<T>) -> Result<()> {
         let parameters = model.named_parameters();
         self.ensure_same(parameters.iter().map(|(name, param)| (&**name, param.value().shape())))?;
@@ -126,7 +127,7 @@ impl<T: Float> WeightAverage<T> {
         Ok(())
     }
 
-    /// All differences between the parameters and those averaged.
+    /// Returns all differences between the parameters and the averages.
     fn ensure_same<'a>(
         &self,
         parameters: impl Iterator<Item = (&'a str, &'a Shape)> + Clone,
@@ -142,7 +143,8 @@ impl<T: Float> WeightAverage<T> {
         differences.into_result().map_err(|error| error.within(NAME))
     }
 
-    /// The state: `n_averaged`, and each average under `module.` and its name.
+    /// Returns the state: `n_averaged`, and each average by name with the prefix
+    /// `module.`.
     pub fn state_dict(&self) -> StateDict {
         let mut state = StateDict::new();
         state.insert(N_AVERAGED, Tensor::scalar(self.n_averaged as i64));
@@ -153,12 +155,12 @@ impl<T: Float> WeightAverage<T> {
         state
     }
 
-    /// Continues from a state.
+    /// Loads a state.
     ///
     /// # Errors
     ///
-    /// When it is not the state of an average of this float type; nothing
-    /// changes then.
+    /// Returns an error if it is not the state of a `WeightAverage` with this float
+    /// type. The average is then unchanged.
     pub fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let mut rest = state.clone();
         let averages = rest.split_off(MODULE);

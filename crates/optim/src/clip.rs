@@ -1,4 +1,4 @@
-//! Clipping gradients, by the norm of all together or element by element.
+//! Gradient clipping, by the global norm or element-wise.
 
 use dendra_autograd::{Gradients, Parameters};
 use dendra_tensor::kernels::parallel::{self, GRAIN};
@@ -7,7 +7,7 @@ use dendra_tensor::{Float, Result};
 
 use crate::rule::require_not_negative;
 
-/// The norm that measures all gradients together.
+/// The norm of all gradients together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norm {
     /// The sum of the absolute values.
@@ -18,10 +18,10 @@ pub enum Norm {
     Max,
 }
 
-/// The norm of the gradients of a model's parameters, all together.
+/// Returns the norm of all gradients of a model together.
 ///
-/// It is computed in `f64` and in a fixed order: the same gradients give the
-/// same bits for any number of threads.
+/// It is computed in `f64` and in a fixed order, so that the bits do not depend on
+/// the number of threads.
 pub fn gradient_norm<T: Float>(
     model: &dyn Parameters<T>,
     gradients: &Gradients<T>,
@@ -34,7 +34,7 @@ pub fn gradient_norm<T: Float>(
 }
 
 impl Norm {
-    /// The norm of all these values together.
+    /// Returns the norm of all values together.
     pub(crate) fn of<'a, T: Float>(self, values: impl Iterator<Item = &'a [T]>) -> f64 {
         match self {
             Norm::L1 => reduce(values, |sum, x| sum + x.abs(), |a, b| a + b),
@@ -45,13 +45,13 @@ impl Norm {
 }
 
 /// Folds the values with `step` into several accumulators that start at 0, and
-/// joins these with `join`, in an order that depends only on the lengths.
+/// combines these with `join`, in an order that depends only on the lengths.
 fn reduce<'a, T: Float>(
     values: impl Iterator<Item = &'a [T]>,
     step: impl Fn(f64, f64) -> f64 + Sync,
     join: impl Fn(f64, f64) -> f64 + Sync,
 ) -> f64 {
-    /// Enough independent sums to fill the widest registers several times.
+    /// The number of accumulators. They fill the widest registers several times.
     const LANES: usize = 32;
     const CHUNK: usize = GRAIN / 2;
 
@@ -83,7 +83,7 @@ fn reduce<'a, T: Float>(
     })
 }
 
-/// The clipping of gradients before a rule gets them.
+/// The settings of gradient clipping.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Clipping {
     pub(crate) norm: Option<(Norm, f64)>,
@@ -102,11 +102,11 @@ impl Clipping {
         Ok(())
     }
 
-    /// The change of each element of gradients of this norm; `None` when they
-    /// stay as they are.
+    /// Returns the change of each element of gradients with this norm; `None` if they
+    /// are unchanged.
     pub(crate) fn treatment<T: Float>(&self, norm: Option<f64>) -> Option<Treatment<T>> {
         let mut factor = match (self.norm, norm) {
-            // PyTorch's term against a norm of 0.
+            // PyTorch adds 1e-6 to avoid a division by 0.
             (Some((_, max_norm)), Some(norm)) => (max_norm / (norm + 1e-6)).min(1.0),
             _ => 1.0,
         };
@@ -119,7 +119,7 @@ impl Clipping {
     }
 }
 
-/// A factor, then a limit for the absolute value.
+/// A factor, followed by a limit for the absolute value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Treatment<T> {
     factor: T,

@@ -1,5 +1,4 @@
-//! The optimizer that all rules share: its settings, and saving and loading its
-//! state.
+//! The optimizer for all rules: its settings, and saving and loading its state.
 
 use std::fmt;
 
@@ -13,20 +12,20 @@ use crate::rule::{Rule, require_not_negative};
 use crate::schedule::{ReduceLROnPlateau, Schedule};
 use crate::slots::{self, Slots};
 
-/// Descent along the gradients by a [`Rule`].
+/// Gradient descent with a [`Rule`].
 ///
 /// [`SGD`](crate::SGD), [`Adam`](crate::Adam) and the others are this type with
-/// one rule each. Constructors and settings cannot fail: the first step, or
-/// [`check`](Optimizer::check), reports invalid settings.
+/// one rule each. Constructors and settings never fail: the first step, or
+/// [`check`](Optimizer::check), returns an error for invalid settings.
 ///
-/// Parameters are distinguished by their identity. Once there is state, a step
-/// with another model, or with a clone of the model, is an error, since the
-/// state does not belong to it. New parameters of the same model start without
-/// state.
+/// Parameters are identified by their [`ParamId`](dendra_autograd::ParamId). After
+/// the first step, a step with another model or a clone of the model is an error,
+/// since the state does not belong to it. New parameters of the same model start
+/// without state.
 pub struct Descent<R: Rule, T: Float = f32> {
     pub(crate) rule: R,
     learning_rate: f64,
-    /// The settings of parameters that are in no group.
+    /// The settings of parameters without a group.
     defaults: Group,
     exceptions: Vec<Exception>,
     schedule: Option<(Count, Box<dyn Schedule>)>,
@@ -36,7 +35,7 @@ pub struct Descent<R: Rule, T: Float = f32> {
     pub(crate) steps: u64,
     epochs: u64,
     pub(crate) slots: Slots<T>,
-    /// Whether the settings were checked and the groups assigned.
+    /// Whether the settings are checked and the groups are assigned.
     pub(crate) ready: bool,
 }
 
@@ -48,7 +47,7 @@ impl<R: Rule, T: Float> fmt::Debug for Descent<R, T> {
     }
 }
 
-// The entries of a state dict that belong to no parameter.
+// The entries of a state dict that do not belong to a parameter.
 const STEPS: &str = "steps";
 const EPOCHS: &str = "epochs";
 const LEARNING_RATE: &str = "learning_rate";
@@ -61,17 +60,17 @@ enum Count {
 }
 
 impl<R: Rule + Default, T: Float> Descent<R, T> {
-    /// The optimizer with this learning rate and the defaults of its other
-    /// settings, which their methods name. PyTorch's default learning rates are
-    /// in the documentation of the optimizers.
+    /// Creates the optimizer with this learning rate. The methods of the other
+    /// settings document their defaults. The documentation of each optimizer contains
+    /// PyTorch's default learning rate.
     pub fn new(learning_rate: f64) -> Self {
         Self::with_rule(R::default(), learning_rate)
     }
 }
 
-/// Settings that every rule has.
+/// Settings that all rules have in common.
 impl<R: Rule, T: Float> Descent<R, T> {
-    /// Descent by this rule.
+    /// Creates an optimizer with this rule.
     pub fn with_rule(rule: R, learning_rate: f64) -> Self {
         Self {
             rule,
@@ -89,14 +88,15 @@ impl<R: Rule, T: Float> Descent<R, T> {
         }
     }
 
-    /// The rule, whose settings are checked again before the next step.
+    /// Returns the rule for modification. Its settings are checked again before the
+    /// next step.
     pub(crate) fn rule_mut(&mut self) -> &mut R {
         self.ready = false;
         &mut self.rule
     }
 
-    /// The strength with which weights are pulled to 0; the formula is that of
-    /// the rule.
+    /// Sets the weight decay, which pulls weights towards 0. The formula depends on the
+    /// rule.
     #[must_use]
     pub fn weight_decay(mut self, weight_decay: f64) -> Self {
         self.defaults.weight_decay = weight_decay;
@@ -104,9 +104,9 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// Other settings for the parameters whose names `belongs` accepts. A
-    /// parameter in several groups takes all their changes, in the order in
-    /// which the groups were given.
+    /// Changes the settings of the parameters whose names `belongs` accepts. If a
+    /// parameter is in several groups, their changes are applied in the order of the
+    /// calls.
     ///
     /// ```
     /// use dendra_optim::AdamW;
@@ -127,7 +127,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// A learning rate that changes with the steps.
+    /// Sets a schedule that depends on the number of steps.
     #[must_use]
     pub fn schedule(mut self, schedule: impl Schedule + 'static) -> Self {
         self.schedule = Some((Count::Steps, Box::new(schedule)));
@@ -135,8 +135,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// A learning rate that changes with the epochs, as
-    /// [`end_epoch`](Optimizer::end_epoch) counts them.
+    /// Sets a schedule that depends on the number of epochs, counted by
+    /// [`end_epoch`](Optimizer::end_epoch).
     #[must_use]
     pub fn epoch_schedule(mut self, schedule: impl Schedule + 'static) -> Self {
         self.schedule = Some((Count::Epochs, Box::new(schedule)));
@@ -144,9 +144,9 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// A learning rate that falls when the figures passed to
-    /// [`observe`](Optimizer::observe) no longer improve. It is the base of the
-    /// schedule, if there is one.
+    /// Reduces the learning rate when the metrics passed to
+    /// [`observe`](Optimizer::observe) stop improving. With a schedule, this changes
+    /// the base learning rate of the schedule.
     #[must_use]
     pub fn reduce_on_plateau(mut self, plateau: ReduceLROnPlateau) -> Self {
         self.plateau = Some(plateau);
@@ -154,14 +154,14 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// Scales the gradients down so that the Euclidean norm of all together is
-    /// at most this.
+    /// Scales the gradients down so that their Euclidean norm, all together, is at
+    /// most this number.
     #[must_use]
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.clip_norm_of(Norm::L2, max_norm)
     }
 
-    /// As [`clip_norm`](Self::clip_norm), by another norm.
+    /// Like [`clip_norm`](Self::clip_norm), with another norm.
     #[must_use]
     pub fn clip_norm_of(mut self, norm: Norm, max_norm: f64) -> Self {
         self.clipping.norm = Some((norm, max_norm));
@@ -169,8 +169,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// Limits every element of the gradients to `-limit ..= limit`; after
-    /// clipping by norm, where both are set.
+    /// Clamps every element of the gradients to `-limit ..= limit`, after clipping by
+    /// norm if both are set.
     #[must_use]
     pub fn clip_value(mut self, limit: f64) -> Self {
         self.clipping.value = Some(limit);
@@ -185,15 +185,15 @@ impl<R: Rule, T: Float> Descent<R, T> {
         self
     }
 
-    /// Leaves trainable parameters on which the loss does not depend as they
-    /// are; by default they are an error.
+    /// Ignores trainable parameters on which the loss does not depend. By default they
+    /// are an error.
     #[must_use]
     pub fn allow_missing_gradients(mut self) -> Self {
         self.allow_missing_gradients = true;
         self
     }
 
-    /// The settings of the parameter of this name.
+    /// Returns the settings of the parameter with this name.
     pub(crate) fn group_of(&self, name: &str) -> Group {
         let groups = self.exceptions.iter().filter(|exception| (exception.belongs)(name));
         groups.fold(self.defaults, |settings, exception| (exception.change)(settings))
@@ -203,7 +203,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
 impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
         let (gradients_of, treatment) = self.plan(&*model, gradients)?;
-        // Everything that can fail comes before the parameters change.
+        // All checks come before the parameters change.
         model.apply_updates(gradients)?;
         self.update(model, &gradients_of, treatment, self.learning_rate())?;
         self.steps += 1;

@@ -1,4 +1,4 @@
-//! Parameter groups: the settings that may differ from parameter to parameter.
+//! Parameter groups: settings that can differ between parameters.
 
 use dendra_derive::Setters;
 use dendra_tensor::Result;
@@ -23,7 +23,7 @@ impl Group {
     }
 }
 
-/// A group of parameters, by name, and the change of their settings.
+/// A group of parameters, selected by name, and the change of their settings.
 pub(crate) struct Exception {
     pub(crate) belongs: Box<dyn Fn(&str) -> bool + Send + Sync>,
     pub(crate) change: Box<dyn Fn(Group) -> Group + Send + Sync>,

@@ -7,8 +7,8 @@ use crate::clip::Norm;
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 
-/// LAMB: Adam's steps, each parameter's in proportion to the norm of its
-/// weights, for very large batches.
+/// LAMB, for very large batches: Adam with steps proportional to the norm of the
+/// weights of each parameter.
 ///
 /// In step t, with the gradient g:
 ///
@@ -19,7 +19,7 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 /// w = w − learning_rate · ‖w‖ / ‖d‖ · d
 /// ```
 ///
-/// The quotient of the norms is 1 where one of them is 0.
+/// The quotient of the norms is 1 if one of them is 0.
 ///
 /// Source: You et al., "Large batch optimization for deep learning: training
 /// BERT in 76 minutes", 2019. PyTorch has no LAMB.
@@ -37,11 +37,11 @@ pub type Lamb<T = f32> = Descent<LambRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct LambRule {
-    /// The shares of the running means of the gradient and of its square that a
-    /// step keeps.
+    /// The decay rates β₁ and β₂ of the running means of the gradient and of its
+    /// square.
     #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
-    /// The number added to the denominator, which keeps it from 0.
+    /// The number ε, which is added to the denominator to avoid divisions by 0.
     #[set(default = 1e-6)]
     eps: f64,
 }

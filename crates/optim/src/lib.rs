@@ -1,13 +1,13 @@
 //! Optimizers, learning-rate schedules and gradient clipping.
 //!
-//! An [`Optimizer`] changes the parameters of a model along their gradients.
-//! Each algorithm is a [`Rule`]: the update of one parameter, which reads like
-//! its paper. [`Descent`] is the loop that all of them share: parameter groups,
-//! schedules, clipping, missing gradients, and state that is saved and
-//! restored. [`SGD`], [`Adam`], [`Muon`] and the others are `Descent` with one
-//! rule each; their settings have PyTorch's names, defaults and formulas.
-//! [`Split`] joins two of them for the parts of one model, [`LBFGS`] has a step
-//! of its own, and [`WeightAverage`] averages weights beside any of them.
+//! An [`Optimizer`] updates the parameters of a model from their gradients. Each
+//! algorithm is a [`Rule`], the update of one parameter, written like the formulas
+//! of its paper. [`Descent`] is the part that all algorithms have in common:
+//! parameter groups, schedules, clipping, missing gradients, and saving and
+//! restoring of state. [`SGD`], [`Adam`], [`Muon`] and the others are `Descent` with
+//! one rule each; names, defaults and formulas are those of PyTorch. [`Split`]
+//! combines two optimizers for different parts of a model. [`LBFGS`] has its own
+//! step function. [`WeightAverage`] averages weights and works with any optimizer.
 //!
 //! ```
 //! use dendra_autograd::{Param, Tape};
@@ -82,8 +82,8 @@ pub use schedule::*;
 pub use sgd::*;
 pub use split::*;
 
-/// Compiles the update of each rule for `f32` in this crate, instead of in each
-/// crate that uses it: `#[inline(never)]` functions are shared between crates.
+/// Compiles the update of each rule for `f32` once in this crate instead of in each
+/// crate that uses it: crates share generic functions with `#[inline(never)]`.
 #[doc(hidden)]
 pub fn compile_here() -> Vec<*const ()> {
     macro_rules! updates {

@@ -6,9 +6,9 @@ use dendra_tensor::{Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_betas, sign};
 
-/// Lion: steps by the sign of the momentum, with one state tensor where Adam
-/// has two. Its learning rate is a third to a tenth of Adam's, its weight decay
-/// as many times larger.
+/// Lion, which steps by the sign of the momentum. It has one state tensor; Adam has
+/// two. Compared to Adam, use a learning rate that is smaller by a factor of 3 to 10,
+/// and a weight decay that is larger by the same factor.
 ///
 /// With the gradient g:
 ///
@@ -34,8 +34,8 @@ pub type Lion<T = f32> = Descent<LionRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct LionRule {
-    /// The share of the momentum in the direction of a step, and the share of
-    /// it that a step keeps.
+    /// The weight β₁ of the momentum in the direction of a step, and the decay rate β₂
+    /// of the momentum.
     #[set(each(beta1, beta2), default = [0.9, 0.99])]
     betas: [f64; 2],
 }

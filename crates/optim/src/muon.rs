@@ -7,8 +7,8 @@ use crate::clip::Norm;
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negative};
 
-/// Muon: the momentum of a matrix, made orthogonal, so that a step changes all
-/// directions equally.
+/// Muon, which orthogonalises the momentum of a matrix, so that a step has the same
+/// size in all directions.
 ///
 /// With the gradient G of a weight W of `rows × columns`:
 ///
@@ -18,14 +18,14 @@ use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negativ
 /// W = (1 − learning_rate · weight_decay)·W − learning_rate · √max(1, rows/columns) · O
 /// ```
 ///
-/// `orthogonal` divides a matrix by its norm, and takes it five times through
-/// `X = a·X + b·(X·Xᵀ)·X + c·(X·Xᵀ)²·X` with (a, b, c) = (3.4445, −4.775,
-/// 2.0315), which brings its singular values close to 1 (to 0.7 … 1.2). PyTorch
-/// computes this in `bfloat16`, and so less exactly.
+/// `orthogonal` divides a matrix by its norm and iterates
+/// `X = a·X + b·(X·Xᵀ)·X + c·(X·Xᵀ)²·X` five times with (a, b, c) = (3.4445, −4.775,
+/// 2.0315). This moves the singular values close to 1 (to 0.7 … 1.2). PyTorch
+/// computes this in `bfloat16`, which is less accurate.
 ///
-/// It is meant for the matrices inside a network. Vectors, embeddings and the
-/// last layer belong to another optimizer, as a [`Split`](crate::Split) has it;
-/// a parameter that is no matrix is an error.
+/// Use Muon for the matrices inside a network, and another optimizer for vectors,
+/// embeddings and the last layer, with a [`Split`](crate::Split). A parameter that
+/// is not a matrix is an error.
 ///
 /// PyTorch's default learning rate is 0.001.
 ///
@@ -48,7 +48,7 @@ pub type Muon<T = f32> = Descent<MuonRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct MuonRule {
-    /// The share of the momentum that a step keeps.
+    /// The decay rate μ of the momentum.
     #[set(default = 0.95)]
     momentum: f64,
     /// Whether the step uses Nesterov's momentum.
@@ -57,21 +57,21 @@ pub struct MuonRule {
     /// The coefficients of the Newton–Schulz iteration.
     #[set(default = [3.4445, -4.775, 2.0315])]
     ns_coefficients: [f64; 3],
-    /// The least norm that a matrix is divided by.
+    /// The minimum norm by which a matrix is divided.
     #[set(default = 1e-7)]
     eps: f64,
     /// The number of iterations.
     #[set(default = 5)]
     ns_steps: usize,
-    /// Whether steps have the factor `0.2·√max(rows, columns)`, which makes
-    /// them as long as those of AdamW, so that its learning rate and weight
-    /// decay can be kept (PyTorch's `adjust_lr_fn`).
+    /// Whether steps have the factor `0.2·√max(rows, columns)`. They are then about as
+    /// large as those of AdamW, so that the same learning rate and weight decay can be
+    /// used (PyTorch's `adjust_lr_fn`).
     #[set(default = false)]
     match_rms_adamw: bool,
 }
 
 impl MuonRule {
-    /// A matrix with singular values close to 1 and the same singular vectors.
+    /// Returns a matrix with the same singular vectors and singular values close to 1.
     fn orthogonal<T: Float>(&self, matrix: Tensor<T>) -> Result<Tensor<T>> {
         let [rows, columns] = [0, 1].map(|axis: usize| matrix.shape()[axis]);
         let x = if rows > columns { matrix.transpose(0, 1)? } else { matrix };

@@ -18,8 +18,8 @@ use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 /// w = w − learning_rate · m̂ / (√(v / (1 − β₂ᵗ)) + ε)
 /// ```
 ///
-/// PyTorch keeps the product of all μ as `mu_product`; here it follows from the
-/// count of updates.
+/// PyTorch stores the product of all μ as `mu_product`. Here it is computed from the
+/// number of updates.
 ///
 /// PyTorch's default learning rate is 0.002.
 ///
@@ -36,17 +36,17 @@ pub type NAdam<T = f32> = Descent<NAdamRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct NAdamRule {
-    /// The shares of the running means of the gradient and of its square that a
-    /// step keeps.
+    /// The decay rates β₁ and β₂ of the running means of the gradient and of its
+    /// square.
     #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
-    /// The number added to the denominator, which keeps it from 0.
+    /// The number ε, which is added to the denominator to avoid divisions by 0.
     #[set(default = 1e-8)]
     eps: f64,
-    /// ψ: how fast the momentum reaches β₁.
+    /// The momentum decay ψ, which determines how fast the momentum approaches β₁.
     #[set(default = 4e-3)]
     momentum_decay: f64,
-    /// Whether weight decay shrinks the weights themselves, as in
+    /// Whether weight decay is decoupled from the gradient, as in
     /// [`AdamW`](crate::AdamW).
     #[set(default = false)]
     decoupled_weight_decay: bool,
@@ -61,7 +61,7 @@ pub struct NesterovFactors {
 }
 
 impl NAdamRule {
-    /// The momentum of a step.
+    /// Returns the momentum of a step.
     fn momentum(&self, step: u64) -> f64 {
         self.betas[0] * (1.0 - 0.5 * 0.96_f64.powf(step as f64 * self.momentum_decay))
     }
@@ -87,7 +87,7 @@ impl Rule for NAdamRule {
         for earlier in 1..=step {
             product *= self.momentum(earlier);
             if product < f64::EPSILON / 4.0 {
-                // 1 less all the rest is 1 from here on.
+                // From here on `1.0 - product` rounds to 1.
                 break;
             }
         }

@@ -1,49 +1,47 @@
-//! The interface of optimizers.
+//! The trait of optimizers.
 
 use dendra_autograd::{Gradients, Parameters, StateDict, Tape};
 use dendra_tensor::{Float, Result};
 
-/// Changes the parameters of a model along their gradients.
+/// An optimizer, which updates the parameters of a model from their gradients.
 ///
-/// Its settings are not part of its state: to resume a training, make the same
-/// optimizer again and load the state into it. The base learning rate is part
-/// of the state, since [`set_learning_rate`](Self::set_learning_rate) may have
-/// changed it.
+/// Settings are not part of the state. To resume a training run, create an optimizer
+/// with the same settings and load the state into it. The base learning rate is part
+/// of the state, since [`set_learning_rate`](Self::set_learning_rate) can change it.
 pub trait Optimizer<T: Float = f32> {
-    /// One step: updates the trainable parameters, and applies the updates of
-    /// buffers that the forward pass recorded. Frozen parameters stay.
+    /// Performs a step: updates the trainable parameters, and applies the updates of
+    /// buffers that the forward pass recorded. Frozen parameters are unchanged.
     ///
     /// # Errors
     ///
-    /// When a setting is invalid, a trainable parameter has no gradient or one
-    /// of another shape, or the optimizer's state belongs to another model. On
-    /// an error the parameters are unchanged.
+    /// Returns an error if a setting is invalid, a trainable parameter has no
+    /// gradient or one of another shape, or the state of the optimizer belongs to
+    /// another model. After an error the parameters are unchanged.
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()>;
 
-    /// Checks whether a step would succeed, and changes no parameter.
+    /// Checks whether a step would succeed, without changing any parameter.
     ///
     /// # Errors
     ///
-    /// As [`step`](Self::step).
+    /// Returns the errors of [`step`](Self::step).
     fn check_step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>)
     -> Result<()>;
 
-    /// Checks the settings, as `step` does.
+    /// Checks the settings. `step` does this too.
     ///
     /// # Errors
     ///
-    /// When one is invalid; the error names it.
+    /// Returns an error that contains the name of an invalid setting.
     fn check(&self) -> Result<()>;
 
-    /// The number of steps done.
+    /// Returns the number of completed steps.
     fn steps(&self) -> u64;
 
-    /// The tape of the next step, in training mode: its random numbers depend
-    /// on the seed and on the number of steps done.
+    /// Creates a tape for the next step, in training mode. Its random numbers depend
+    /// on the seed and on the number of completed steps.
     ///
-    /// A step over several batches needs a different tape for each, from
-    /// [`Tape::training`], since tapes with the same step draw the same
-    /// numbers.
+    /// If a step uses several batches, create a different tape for each batch with
+    /// [`Tape::training`]: tapes with equal seed and step draw equal random numbers.
     ///
     /// ```
     /// use dendra_autograd::{Param, Parameters};
@@ -64,11 +62,11 @@ pub trait Optimizer<T: Float = f32> {
         Tape::training(seed, self.steps())
     }
 
-    /// The learning rate that the next step will use, schedule included.
+    /// Returns the learning rate of the next step, including the schedule.
     fn learning_rate(&self) -> f64;
 
-    /// The learning rate that a schedule starts from; that of every step when
-    /// there is none.
+    /// Returns the base learning rate, from which a schedule starts. Without a
+    /// schedule it is the learning rate of every step.
     fn base_learning_rate(&self) -> f64;
 
     /// Changes the base learning rate.
@@ -77,26 +75,25 @@ pub trait Optimizer<T: Float = f32> {
     /// Marks the end of an epoch, for schedules that count epochs.
     fn end_epoch(&mut self);
 
-    /// Passes a figure, usually the loss on the validation data after an epoch,
-    /// to the [`ReduceLROnPlateau`](crate::ReduceLROnPlateau), if there is one.
+    /// Passes a metric, usually the validation loss after an epoch, to the
+    /// [`ReduceLROnPlateau`](crate::ReduceLROnPlateau), if there is one.
     fn observe(&mut self, figure: f64);
 
-    /// The state: `steps`, `epochs` and `learning_rate` of the optimizer, the
-    /// state of its [`ReduceLROnPlateau`](crate::ReduceLROnPlateau), and for
-    /// each parameter, under its name, the number of its updates and its
-    /// tensors, as `fc1.weight.step` and `fc1.weight.exp_avg`.
+    /// Returns the state: `steps`, `epochs` and `learning_rate` of the optimizer, the
+    /// state of its [`ReduceLROnPlateau`](crate::ReduceLROnPlateau), and for each
+    /// parameter the number of its updates and its state tensors, with names such as
+    /// `fc1.weight.step` and `fc1.weight.exp_avg`.
     fn state_dict(&self) -> StateDict;
 
-    /// Continues from a state: the next steps are the same, bit for bit, as
-    /// those of the optimizer that the state comes from. The next step finds
-    /// the parameters by their names and reports those that are missing,
-    /// unexpected or of another shape.
+    /// Loads a state. The next steps produce the same bits as those of the optimizer
+    /// from which the state was taken. The next step finds the parameters by name; it
+    /// returns an error if they are missing, unexpected or of another shape.
     ///
     /// # Errors
     ///
-    /// When the state is not from this kind of optimizer: the error lists all
-    /// entries that are missing, unexpected or of a wrong type, and the
-    /// optimizer is unchanged.
+    /// Returns an error if the state is not from this kind of optimizer. The error
+    /// lists all entries that are missing, unexpected or of a wrong type. The
+    /// optimizer is then unchanged.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()>;
 }
 

@@ -6,8 +6,8 @@ use dendra_tensor::{Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_betas, require_not_negative};
 
-/// RAdam: Adam that goes by the mean gradient alone until the estimate of its
-/// square is good enough, and so needs no warm-up.
+/// RAdam: Adam that uses only the mean gradient until the estimate of the mean
+/// square is accurate enough. It therefore needs no warm-up.
 ///
 /// In step t, with the gradient g (plus `weight_decay · w`):
 ///
@@ -36,14 +36,14 @@ pub type RAdam<T = f32> = Descent<RAdamRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct RAdamRule {
-    /// The shares of the running means of the gradient and of its square that a
-    /// step keeps.
+    /// The decay rates β₁ and β₂ of the running means of the gradient and of its
+    /// square.
     #[set(each(beta1, beta2), default = [0.9, 0.999])]
     betas: [f64; 2],
-    /// The number added to the denominator, which keeps it from 0.
+    /// The number ε, which is added to the denominator to avoid divisions by 0.
     #[set(default = 1e-8)]
     eps: f64,
-    /// Whether weight decay shrinks the weights themselves, as in
+    /// Whether weight decay is decoupled from the gradient, as in
     /// [`AdamW`](crate::AdamW).
     #[set(default = false)]
     decoupled_weight_decay: bool,

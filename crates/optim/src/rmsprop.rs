@@ -6,7 +6,7 @@ use dendra_tensor::{Float, Number, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_below_one, require_not_negative};
 
-/// RMSprop: steps by the gradient over the root of the running mean of its
+/// RMSprop, which divides the gradient by the root of the running mean of its
 /// square.
 ///
 /// With the gradient g (plus `weight_decay · w`) and momentum μ:
@@ -36,13 +36,13 @@ pub type RMSprop<T = f32> = Descent<RMSpropRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct RMSpropRule {
-    /// The share of the running means that a step keeps.
+    /// The decay rate α of the running means.
     #[set(default = 0.99)]
     alpha: f64,
-    /// The number added to the denominator, which keeps it from 0.
+    /// The number ε, which is added to the denominator to avoid divisions by 0.
     #[set(default = 1e-8)]
     eps: f64,
-    /// The share of the velocity that a step keeps.
+    /// The momentum μ, the decay rate of the velocity.
     #[set(default = 0.0)]
     momentum: f64,
     /// Whether the step divides by the estimated standard deviation of the
@@ -90,7 +90,7 @@ impl Rule for RMSpropRule {
         let decayed = |w, g| g + weight_decay * w;
         let square = |s: T, g: T| alpha * s + share * (g * g);
         let mean = |a: T, g: T| a + share * (g - a);
-        // Rounding may take the variance of a constant gradient below 0.
+        // Due to rounding, the variance of a constant gradient can be negative.
         let deviation = |s: T, a: T| (s - a * a).max_nan(Number::ZERO).sqrt();
         match (self.momentum != 0.0, self.centered) {
             (false, false) => elementwise(weight, gradient, state, |w, g, [s]| {

@@ -6,11 +6,12 @@ use dendra_tensor::{Error, Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, sign};
 
-/// Rprop: steps by the sign of the gradient alone, of a size of its own for
-/// each weight, which grows while the sign stays and shrinks when it turns. For
-/// gradients of the whole data set, since a batch turns signs by chance.
+/// Rprop, which uses only the sign of the gradient. Each weight has its own step
+/// size, which grows while the sign is constant and shrinks when it changes. Rprop is
+/// meant for gradients of the whole data set, because in batches signs change by
+/// chance.
 ///
-/// With the gradient g (plus `weight_decay · w`) and the one before, h:
+/// With the gradient g (plus `weight_decay · w`) and the previous gradient h:
 ///
 /// ```text
 /// s = min(s·η⁺, s_max)              where g·h > 0
@@ -19,7 +20,7 @@ use crate::rule::{Now, Rule, elementwise, sign};
 /// h = g
 /// ```
 ///
-/// s starts at the learning rate, which has no part in later steps.
+/// s starts at the learning rate, which has no effect on later steps.
 ///
 /// PyTorch's default learning rate is 0.01.
 ///
@@ -61,11 +62,12 @@ impl Rule for RpropRule {
     fn check(&self) -> Result<()> {
         let ([minus, plus], [least, largest]) = (self.etas, self.step_sizes);
         if !(0.0 < minus && minus < 1.0 && 1.0 < plus && plus.is_finite()) {
-            let message = format!("etas must lie on both sides of 1, got {minus} and {plus}");
+            let message = format!("etas must be below and above 1, got {minus} and {plus}");
             return Err(Error::argument(Self::NAME, message));
         }
         if !(0.0 <= least && least <= largest && largest.is_finite()) {
-            let message = format!("step_sizes must be in order, got {least} and {largest}");
+            let message =
+                format!("step_sizes must be in ascending order, got {least} and {largest}");
             return Err(Error::argument(Self::NAME, message));
         }
         Ok(())

@@ -1,40 +1,39 @@
-//! The rule of an algorithm: the update of one parameter.
+//! The trait of update rules: the update of one parameter by an algorithm.
 
 use dendra_tensor::{Error, Float, Result, Shape};
 
-/// The update of one parameter, and its settings.
+/// The update of one parameter, with its settings.
 ///
-/// The result for an element may depend only on the weight, the gradient and
-/// the state of that element, since a large parameter is updated in pieces on
-/// several threads. A rule that is [`WHOLE`](Self::WHOLE) gets the whole
-/// parameter at once.
+/// The result for an element must depend only on the weight, the gradient and the
+/// state of this element, since large parameters are updated in pieces on several
+/// threads. A rule with [`WHOLE`](Self::WHOLE) gets the whole parameter at once.
 pub trait Rule: Send + Sync + 'static {
-    /// The values that depend only on the number of updates, such as the bias
-    /// corrections of Adam. They are computed once for all parameters with the
-    /// same number.
+    /// The type of values that depend only on the number of updates, such as the bias
+    /// corrections of Adam. They are computed once for all parameters with the same
+    /// number of updates.
     type AtStep: Copy + Send + Sync;
 
     /// The name in errors.
     const NAME: &'static str;
 
-    /// Whether an update needs the whole parameter, for example for its norm.
+    /// Whether an update needs the whole parameter, for example to compute its norm.
     const WHOLE: bool = false;
 
-    /// The weight decay unless another one is set.
+    /// The default weight decay.
     const WEIGHT_DECAY: f64 = 0.0;
 
-    /// The names of the state tensors.
+    /// Returns the names of the state tensors.
     fn state(&self) -> &'static [&'static str];
 
-    /// The shape of the state tensor of this name for a parameter of this
-    /// shape. Only a rule that is [`WHOLE`](Self::WHOLE) may return another
-    /// shape than that of the parameter.
+    /// Returns the shape of a state tensor for a parameter of this shape. Only a rule
+    /// with [`WHOLE`](Self::WHOLE) can return a shape that differs from that of the
+    /// parameter.
     fn state_shape(&self, _name: &str, parameter: &Shape) -> Shape {
         parameter.clone()
     }
 
-    /// The initial value of the state tensor of this name; the first update has
-    /// this learning rate.
+    /// Returns the initial value of a state tensor. `learning_rate` is that of the
+    /// first update.
     fn initial_state(&self, _name: &str, _learning_rate: f64) -> f64 {
         0.0
     }
@@ -43,26 +42,27 @@ pub trait Rule: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When one is invalid; the error names it.
+    /// Returns an error that contains the name of an invalid setting.
     fn check(&self) -> Result<()>;
 
     /// Checks whether the rule can update a parameter of this shape.
     ///
     /// # Errors
     ///
-    /// When it cannot.
+    /// Returns an error if it cannot.
     fn check_shape(&self, _shape: &Shape) -> Result<()> {
         Ok(())
     }
 
-    /// The values that depend on the number of updates, which is 1 in the
-    /// first.
+    /// Returns the values that depend on the number of updates. The first update has
+    /// the number 1.
     fn at_step(&self, step: u64) -> Self::AtStep;
 
-    /// Updates weights and state, in the order of [`state`](Self::state); all
-    /// slices have the same length, unless [`state_shape`](Self::state_shape)
-    /// returns other shapes. Implementations are `#[inline(always)]`, so that
-    /// the shared loop compiles them for each instruction set.
+    /// Updates weights and state. State tensors are in the order of
+    /// [`state`](Self::state). All slices have the same length, unless
+    /// [`state_shape`](Self::state_shape) returns other shapes. Implementations are
+    /// `#[inline(always)]`, so that the shared loop is compiled for each instruction
+    /// set.
     fn update<T: Float>(
         &self,
         now: &Now<Self::AtStep>,
@@ -72,14 +72,14 @@ pub trait Rule: Send + Sync + 'static {
     );
 }
 
-/// The numbers that an update needs besides the tensors.
+/// The scalars that an update needs in addition to the tensors.
 #[derive(Clone, Copy, Debug)]
 pub struct Now<A> {
-    /// The learning rate: schedule and group included.
+    /// The learning rate, including schedule and group.
     pub learning_rate: f64,
     /// The weight decay of the parameter's group.
     pub weight_decay: f64,
-    /// The values that the rule computed from the number of updates.
+    /// The result of [`Rule::at_step`].
     pub at_step: A,
     /// The length of the parameter's first axis; 1 for a scalar.
     pub rows: usize,
@@ -88,9 +88,9 @@ pub struct Now<A> {
 }
 
 impl<A> Now<A> {
-    /// The share of the weight that is added to the gradient, and the factor of
-    /// the weight: `[weight_decay, 1]`, or `[0, 1 − learning_rate ·
-    /// weight_decay]` if the decay is decoupled from the gradient.
+    /// Returns the factor of the weight in the gradient, and the factor of the weight
+    /// itself: `[weight_decay, 1]`, or `[0, 1 − learning_rate · weight_decay]` for
+    /// decoupled weight decay.
     #[inline(always)]
     pub fn decay(&self, decoupled: bool) -> [f64; 2] {
         match decoupled {
@@ -100,16 +100,16 @@ impl<A> Now<A> {
     }
 }
 
-/// Replaces each weight and its state by the result of `f` for them and the
-/// gradient.
+/// Replaces each weight and its state by the result of `f` for the weight, the
+/// gradient and the state.
 ///
-/// State that is almost 0 becomes 0. The averages of a weight that no longer
-/// gets a gradient, such as one after a dead unit, would otherwise decay to
-/// subnormal numbers, which CPUs compute slowly.
+/// State close to 0 is set to 0. Otherwise the averages of a weight without further
+/// gradients, for example after a dead unit, would decay to subnormal numbers, which
+/// are slow on CPUs.
 ///
 /// # Panics
 ///
-/// When there are not `N` state tensors, or a slice is shorter than `weight`.
+/// Panics if there are not `N` state tensors, or a slice is shorter than `weight`.
 #[inline(always)]
 pub fn elementwise<T: Float, const N: usize>(
     weight: &mut [T],
@@ -118,7 +118,7 @@ pub fn elementwise<T: Float, const N: usize>(
     f: impl Fn(T, T, [T; N]) -> (T, [T; N]),
 ) {
     let length = weight.len();
-    // Slices of one length let the compiler drop the bounds checks.
+    // With slices of equal length the compiler removes bounds checks.
     let gradient = &gradient[..length];
     let state: &mut [&mut [T]; N] = state.try_into().expect("a rule names its state tensors");
     let mut state = state.each_mut().map(|state| &mut state[..length]);
@@ -133,7 +133,7 @@ pub fn elementwise<T: Float, const N: usize>(
     }
 }
 
-/// An error that names a setting, unless it is `valid`.
+/// Returns an error that contains the setting, unless it is `valid`.
 pub(crate) fn require(
     valid: bool,
     place: &str,
@@ -147,24 +147,24 @@ pub(crate) fn require(
     Err(Error::argument(place, format!("{setting} must be {expected}, got {value}")))
 }
 
-/// An error unless a setting is a finite number and not negative.
+/// Returns an error unless a setting is finite and not negative.
 pub(crate) fn require_not_negative(place: &str, setting: &str, value: f64) -> Result<()> {
     let valid = value.is_finite() && value >= 0.0;
     require(valid, place, setting, "a finite number and not negative", value)
 }
 
-/// An error unless a setting is at least 0 and less than 1.
+/// Returns an error unless a setting is at least 0 and less than 1.
 pub(crate) fn require_below_one(place: &str, setting: &str, value: f64) -> Result<()> {
     require((0.0..1.0).contains(&value), place, setting, "at least 0 and less than 1", value)
 }
 
-/// An error unless both shares that running means keep are below 1.
+/// Returns an error unless both decay rates are at least 0 and less than 1.
 pub(crate) fn require_betas(place: &str, betas: [f64; 2]) -> Result<()> {
     require_below_one(place, "the first of the betas", betas[0])?;
     require_below_one(place, "the second of the betas", betas[1])
 }
 
-/// The sign of a number, or 0.
+/// Returns the sign of a number, or 0 for 0.
 #[inline(always)]
 pub(crate) fn sign<T: Float>(x: T) -> T {
     if x > T::ZERO {
@@ -172,7 +172,7 @@ pub(crate) fn sign<T: Float>(x: T) -> T {
     } else if x < T::ZERO {
         -T::ONE
     } else {
-        // A NaN stays one.
+        // NaN remains NaN.
         x * T::ZERO
     }
 }

@@ -6,7 +6,7 @@ use dendra_tensor::{Error, Float, Result};
 use crate::descent::Descent;
 use crate::rule::{Now, Rule, elementwise, require_not_negative};
 
-/// Stochastic gradient descent, with momentum when asked for.
+/// Stochastic gradient descent, with optional momentum.
 ///
 /// With the gradient g (plus `weight_decay · w`), momentum μ and dampening τ:
 ///
@@ -20,8 +20,8 @@ use crate::rule::{Now, Rule, elementwise, require_not_negative};
 /// PyTorch's default learning rate is 0.001.
 ///
 /// Source: Sutskever et al., "On the importance of initialization and momentum
-/// in deep learning", 2013, in PyTorch's form, in which the learning rate
-/// multiplies the whole velocity.
+/// in deep learning", 2013. As in PyTorch, the learning rate multiplies the whole
+/// velocity.
 ///
 /// ```
 /// use dendra_optim::SGD;
@@ -34,20 +34,20 @@ pub type SGD<T = f32> = Descent<SGDRule, T>;
 #[derive(Clone, Copy, Debug, Setters)]
 #[set(through = Descent::rule_mut)]
 pub struct SGDRule {
-    /// The share of the velocity that a step keeps.
+    /// The momentum μ, the decay rate of the velocity.
     #[set(default = 0.0)]
     momentum: f64,
-    /// The share of the gradient that is left out of the velocity.
+    /// The dampening τ, which reduces the weight of the gradient in the velocity.
     #[set(default = 0.0)]
     dampening: f64,
-    /// Whether the step uses Nesterov's momentum, which needs a momentum and no
-    /// dampening.
+    /// Whether the step uses Nesterov's momentum. This requires a momentum above 0 and
+    /// no dampening.
     #[set(default = false)]
     nesterov: bool,
 }
 
 impl Rule for SGDRule {
-    /// The factor of the gradient in the velocity.
+    /// The weight of the gradient in the velocity.
     type AtStep = f64;
 
     const NAME: &'static str = "SGD";
@@ -72,7 +72,7 @@ impl Rule for SGDRule {
     }
 
     fn at_step(&self, step: u64) -> f64 {
-        // The velocity starts at 0, so the first step makes it the gradient.
+        // The velocity starts at 0, so in the first step it becomes the gradient.
         if step == 1 { 1.0 } else { 1.0 - self.dampening }
     }
 

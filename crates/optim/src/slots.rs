@@ -1,4 +1,4 @@
-//! The state of an optimizer, parameter by parameter.
+//! The state of an optimizer for each parameter.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,22 +11,22 @@ use crate::group::Group;
 /// The state of one parameter.
 #[derive(Clone)]
 pub(crate) struct Slot<T: Float> {
-    /// Its path in the model.
+    /// The path of the parameter in the model.
     pub(crate) name: String,
-    /// Its identity; `None` after loading, until the parameter is found by its
-    /// name.
+    /// The identity of the parameter; `None` after loading, until the parameter is
+    /// found by name.
     pub(crate) id: Option<ParamId>,
     pub(crate) group: Group,
-    /// The parameter's shape; that of a scalar until it is found.
+    /// The shape of the parameter; a scalar shape until it is found.
     shape: Shape,
-    /// The number of its updates.
+    /// The number of updates of the parameter.
     pub(crate) steps: u64,
-    /// The rule's state tensors; none before the first update.
+    /// The state tensors of the rule; empty before the first update.
     pub(crate) state: SmallVec<[Tensor<T>; 3]>,
 }
 
 impl<T: Float> Slot<T> {
-    /// Names in a state dict and their tensors.
+    /// Returns the entries for a state dict.
     fn entries(&self, names: &[&str]) -> Vec<(String, AnyTensor)> {
         let steps = (key(&self.name, STEP), Tensor::scalar(self.steps as i64).into());
         let tensors = names.iter().zip(&self.state).map(|(entry, tensor)| {
@@ -37,16 +37,16 @@ impl<T: Float> Slot<T> {
     }
 }
 
-/// The name of the number of updates of a parameter in a state dict.
+/// The name of the entry with the number of updates of a parameter.
 const STEP: &str = "step";
 
-/// The name of a parameter's entry in a state dict. A model that is a bare
-/// parameter has the empty path.
+/// Returns the name of an entry of a parameter in a state dict. If the model is a
+/// single parameter, its path is empty.
 fn key(name: &str, entry: &str) -> String {
     if name.is_empty() { entry.to_owned() } else { format!("{name}.{entry}") }
 }
 
-/// A slot for every parameter of a model, in the model's order.
+/// The slots of all parameters of a model, in the order of the model.
 pub(crate) struct Slots<T: Float>(Vec<Slot<T>>);
 
 impl<T: Float> Default for Slots<T> {
@@ -68,7 +68,7 @@ impl<T: Float> Slots<T> {
         self.0.iter_mut()
     }
 
-    /// Whether these are the slots of these parameters, in this order.
+    /// Returns whether these are the slots of the given parameters, in this order.
     pub(crate) fn fit(&self, parameters: &[&Param<T>]) -> bool {
         self.0.len() == parameters.len()
             && self.0.iter().zip(parameters).all(|(slot, param)| {
@@ -76,8 +76,8 @@ impl<T: Float> Slots<T> {
             })
     }
 
-    /// The slots of a model's parameters: known ones are found by identity, or
-    /// by name after loading, and others are new.
+    /// Returns the slots of the parameters of a model. Existing slots are found by
+    /// identity, or by name after loading; the others are new.
     pub(crate) fn bound_to(
         &self,
         model: &dyn Parameters<T>,
@@ -138,7 +138,7 @@ impl<T: Float> Slots<T> {
         differences.into_result()
     }
 
-    /// Checks that each state still has its parameter and its shape.
+    /// Checks that each slot with state belongs to a parameter of unchanged shape.
     fn ensure_same_model(
         &self,
         parameters: &[(String, &Param<T>)],
@@ -163,7 +163,7 @@ impl<T: Float> Slots<T> {
             if slot.state.len() != tensors {
                 return Err(Error::argument(
                     place,
-                    "a setting that changes the kind of state was changed after the first step",
+                    "a setting that determines the state tensors was changed after the first step",
                 ));
             }
         }
@@ -173,15 +173,15 @@ impl<T: Float> Slots<T> {
         Err(Error::argument(
             place,
             format!(
-                "the optimizer holds state of parameters that are not in this model: {}. Use an \
-                 optimizer of its own for every model; to go on with a copy of a model, load the \
-                 optimizer's state_dict into a new one",
+                "the optimizer has state of parameters that are not in this model: {}. Use a \
+                 separate optimizer for each model; for a copy of a model, load the state_dict of \
+                 its optimizer into a new one",
                 absent.join(", ")
             ),
         ))
     }
 
-    /// The state of all parameters under their names.
+    /// Returns the state of all parameters by name.
     pub(crate) fn state_dict(&self, state_names: &[&str]) -> StateDict {
         let mut state = StateDict::new();
         for (key, value) in self.0.iter().flat_map(|slot| slot.entries(state_names)) {
@@ -190,8 +190,8 @@ impl<T: Float> Slots<T> {
         state
     }
 
-    /// The slots that a state dict holds, not bound to parameters yet. Errors
-    /// are added to `differences`.
+    /// Returns the slots of a state dict, which are not yet bound to parameters.
+    /// Errors are added to `differences`.
     pub(crate) fn from_state<'a>(
         entries: impl Iterator<Item = (&'a str, &'a AnyTensor)>,
         state_names: &[&str],
@@ -207,7 +207,7 @@ impl<T: Float> Slots<T> {
             let mut state = SmallVec::new();
             for entry in state_names.iter().filter(|_| steps > 0) {
                 let found = entries.remove(entry);
-                // The shapes are compared when the parameters are known.
+                // Shapes are compared later, when the parameters are known.
                 let shape = found.map_or_else(Shape::scalar, |found| found.shape().clone());
                 differences.compare(&key(name, entry), found, T::NAME, &shape);
                 state.extend(found.and_then(|found| found.downcast::<T>()).cloned());
@@ -220,7 +220,7 @@ impl<T: Float> Slots<T> {
     }
 }
 
-/// The count under a name of a state dict.
+/// Returns the count with this name in a state dict.
 pub(crate) fn count(name: &str, value: Option<&AnyTensor>, differences: &mut Differences) -> u64 {
     differences.compare(name, value, i64::NAME, &Shape::scalar());
     let value = value.and_then(|value| value.downcast::<i64>()?.item().ok()).unwrap_or(0);

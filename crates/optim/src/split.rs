@@ -1,4 +1,4 @@
-//! Two optimizers for the parts of one model.
+//! Two optimizers for different parameters of one model.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,15 +11,15 @@ use dendra_tensor::{Float, Result, Shape};
 use crate::optimizer::Optimizer;
 use crate::step;
 
-/// Two optimizers, each for some of a model's parameters: one for those that a
-/// condition on name and shape accepts, the other for the rest. For more than
-/// two, split again.
+/// Two optimizers for different parameters of a model: the first one for parameters
+/// that a condition on name and shape accepts, the second one for all others. Nest
+/// splits for more than two optimizers.
 ///
-/// Each has its own settings, clipping and schedule included. Where only
-/// learning rate and weight decay differ, groups of one optimizer are enough.
-/// The learning rates of a split are those of the first optimizer; setting one
-/// changes that of the second in proportion. The state holds both states, as
-/// `first.…` and `second.…`.
+/// Each optimizer has its own settings, including clipping and schedule. If only
+/// learning rate and weight decay differ, groups of one optimizer are sufficient.
+/// The learning rate of a split is that of the first optimizer. Setting it changes
+/// the learning rate of the second one in proportion. The names in the state start
+/// with `first.` and `second.`.
 ///
 /// ```
 /// use dendra_optim::{AdamW, Muon, Optimizer, SGD, Split};
@@ -36,9 +36,9 @@ pub struct Split<A, B> {
     belongs: Box<Condition>,
     first: A,
     second: B,
-    /// All parameters of the model seen last.
+    /// All parameters of the model in the last call.
     seen: Vec<ParamId>,
-    /// Those of the first optimizer.
+    /// The parameters of the first optimizer.
     chosen: HashSet<ParamId>,
 }
 
@@ -49,12 +49,12 @@ impl<A: fmt::Debug, B: fmt::Debug> fmt::Debug for Split<A, B> {
     }
 }
 
-/// Whether a parameter of a name and a shape belongs to the first optimizer.
+/// The condition on name and shape for parameters of the first optimizer.
 type Condition = dyn Fn(&str, &Shape) -> bool + Send + Sync;
 
 impl<A, B> Split<A, B> {
-    /// The parameters that `belongs` accepts go to `first`, all others to
-    /// `second`.
+    /// Creates a split. `first` updates the parameters that `belongs` accepts,
+    /// `second` all others.
     pub fn new(
         belongs: impl Fn(&str, &Shape) -> bool + Send + Sync + 'static,
         first: A,
@@ -64,17 +64,18 @@ impl<A, B> Split<A, B> {
         Self { belongs, first, second, seen: Vec::new(), chosen: HashSet::new() }
     }
 
-    /// The optimizer of the parameters that were accepted.
+    /// Returns the optimizer of the accepted parameters.
     pub fn first(&self) -> &A {
         &self.first
     }
 
-    /// The optimizer of all others.
+    /// Returns the optimizer of all other parameters.
     pub fn second(&self) -> &B {
         &self.second
     }
 
-    /// Sorts the parameters of a model, unless they are those seen last.
+    /// Assigns the parameters of a model to the optimizers, unless they are the same
+    /// as in the last call.
     fn sort<T: Float>(&mut self, model: &dyn Parameters<T>) {
         let seen = step::parameters(model, self.seen.len());
         if seen.iter().map(|param| param.id()).eq(self.seen.iter().copied()) {
@@ -88,7 +89,7 @@ impl<A, B> Split<A, B> {
     }
 }
 
-/// The part of a model that one of the optimizers sees.
+/// The part of a model that one of the optimizers updates.
 struct Portion<'m, T: Float> {
     model: &'m mut dyn Parameters<T>,
     chosen: &'m HashSet<ParamId>,
@@ -101,7 +102,7 @@ impl<T: Float> Portion<'_, T> {
     }
 }
 
-/// The buffers are in the first part, so that they are updated once.
+/// Buffers belong to the first part, so that they are updated once.
 impl<T: Float> Parameters<T> for Portion<'_, T> {
     fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>)) {
         self.model.visit(path, &mut |path, entry| {
@@ -150,7 +151,7 @@ impl<A, B> Split<A, B> {
 
 impl<T: Float, A: Optimizer<T>, B: Optimizer<T>> Optimizer<T> for Split<A, B> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
-        // Neither changes anything unless both steps succeed.
+        // Both steps are checked before one of them changes anything.
         self.check_step(&mut *model, gradients)?;
         self.each(
             model,

@@ -1,5 +1,5 @@
-//! One step: the checks before it, and the loop over all parameters that every
-//! rule shares.
+//! The step of an optimizer: its checks, and the loop over all parameters that all
+//! rules have in common.
 
 use std::borrow::Cow;
 
@@ -15,21 +15,22 @@ use crate::optimizer::Optimizer;
 use crate::rule::{Now, Rule, require_not_negative};
 use crate::slots::Slots;
 
-/// The cost of the update of an element, in elementary operations.
+/// The cost of updating one element, in elementary operations.
 const COST: usize = 4;
 
-/// Elements that one thread updates at a time.
+/// The number of elements that one thread updates at a time.
 const PIECE: usize = GRAIN / COST;
 
-/// Elements whose gradients are treated at a time: few enough for the fastest
-/// cache.
+/// The number of elements whose gradients are clipped at a time. They fit into the
+/// L1 cache.
 const BLOCK: usize = 1024;
 
-/// The gradient of each parameter of the model, in its order; `None` where a
-/// parameter stays as it is.
+/// The gradient of each parameter, in the order of the model; `None` for parameters
+/// that are not updated.
 pub(crate) type Chosen<'a, T> = Vec<Option<Cow<'a, [T]>>>;
 
-/// The parameters of a model in its order; about `expected` of them.
+/// Returns the parameters in the order of the model. `expected` is an estimate of
+/// their number.
 pub(crate) fn parameters<T: Float>(model: &dyn Parameters<T>, expected: usize) -> Vec<&Param<T>> {
     let mut found = Vec::with_capacity(expected);
     model.visit(&mut Path::unwritten(), &mut |_, entry| {
@@ -41,9 +42,8 @@ pub(crate) fn parameters<T: Float>(model: &dyn Parameters<T>, expected: usize) -
 }
 
 impl<R: Rule, T: Float> Descent<R, T> {
-    /// Everything of a step that can fail before the model changes: checks the
-    /// settings, and returns the gradient of each parameter and how gradients are
-    /// clipped.
+    /// Performs all parts of a step that can fail, before the model changes: checks
+    /// the settings, and returns the gradient of each parameter and the clipping.
     pub(crate) fn plan<'a>(
         &mut self,
         model: &dyn Parameters<T>,
@@ -59,7 +59,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
         Ok((chosen, treatment))
     }
 
-    /// Checks the settings and gives every parameter of the model its slot.
+    /// Checks the settings and assigns a slot to every parameter of the model.
     fn prepare(&mut self, model: &dyn Parameters<T>) -> Result<()> {
         self.check()?;
         for (name, param) in model.named_parameters() {
@@ -76,7 +76,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
         Ok(())
     }
 
-    /// The gradients of the parameters that a step changes.
+    /// Returns the gradients of the parameters that a step updates.
     fn choose<'a>(
         &self,
         parameters: &[&Param<T>],
@@ -99,7 +99,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
             };
             let shape = param.value().shape();
             if gradient.shape() != shape {
-                let message = format!("its gradient has shape {}, not {shape}", gradient.shape());
+                let message =
+                    format!("its gradient has shape {}, expected {shape}", gradient.shape());
                 return Err(Error::shape(R::NAME, format!("{}: {message}", slot.name)));
             }
             chosen.push(Some(match gradient.as_slice() {
@@ -113,7 +114,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
         Ok(chosen)
     }
 
-    /// The clipping of the gradients before the rule gets them.
+    /// Returns the clipping of the gradients.
     fn treatment(&self, chosen: &Chosen<'_, T>) -> Result<Option<Treatment<T>>> {
         let Some((norm, _)) = self.clipping.norm else {
             return Ok(self.clipping.treatment(None));
@@ -136,8 +137,8 @@ impl<R: Rule, T: Float> Descent<R, T> {
     ///
     /// # Errors
     ///
-    /// When `visit_mut` of the model shows the parameters in another order than
-    /// `visit`; nothing has changed then.
+    /// Returns an error if `visit_mut` of the model visits the parameters in another
+    /// order than `visit`. The model is then unchanged.
     #[inline(never)]
     pub(crate) fn update(
         &mut self,
@@ -168,7 +169,7 @@ impl<R: Rule, T: Float> Descent<R, T> {
     }
 }
 
-/// All parameters that are to be updated, in pieces.
+/// Returns all parameters to update, in pieces.
 fn gather<'a, R: Rule, T: Float>(
     rule: &R,
     slots: &'a mut Slots<T>,
@@ -178,8 +179,8 @@ fn gather<'a, R: Rule, T: Float>(
 ) -> Result<Vec<Piece<'a, T, R::AtStep>>> {
     let mut pieces = Vec::with_capacity(chosen.len());
     let mut same_order = true;
-    // Most parameters have the same number of updates, so the values that
-    // depend on it are computed once.
+    // Most parameters have the same number of updates, so these values are recomputed
+    // only when the number changes.
     let mut latest = None;
     let mut slots = slots.iter_mut().zip(chosen);
     model.visit_mut(&mut Path::unwritten(), &mut |_, entry| {
@@ -223,11 +224,11 @@ fn gather<'a, R: Rule, T: Float>(
     }
     Err(Error::argument(
         R::NAME,
-        "visit and visit_mut of the model must show its parameters in the same order",
+        "visit and visit_mut of the model must visit its parameters in the same order",
     ))
 }
 
-/// Part of a parameter, with all that its update needs.
+/// A piece of a parameter, with the data for its update.
 struct Piece<'a, T, A> {
     weight: &'a mut [T],
     gradient: &'a [T],
@@ -236,7 +237,7 @@ struct Piece<'a, T, A> {
 }
 
 impl<'a, T: Float, A: Copy> Piece<'a, T, A> {
-    /// Cuts it into pieces for several threads.
+    /// Splits it into smaller pieces for several threads.
     fn split(self) -> impl Iterator<Item = Self> {
         let now = self.now;
         let mut states: SmallVec<[_; 3]> =

@@ -1,4 +1,5 @@
-//! Optimizers over 20 steps, schedules over 30 or 50, and the rest, against PyTorch.
+//! Comparison with PyTorch: optimizers over 20 steps, schedules over 30 or 50 steps,
+//! clipping and weight averages.
 
 use dendra_autograd::{Entry, EntryMut, Gradients, Param, Parameters, Path, StateDict, Tape};
 use dendra_optim::{
@@ -43,7 +44,7 @@ fn agree<T: Float + Stored>(tolerance: f64) {
         } else if case.find_setting("average").is_some() {
             compare_average::<T>(&case, tolerance, &mut comparison);
         } else if case.find_setting("lbfgs").is_some() {
-            // Its path multiplies what rounding does, a hundredfold at most here.
+            // The iterations amplify rounding errors, here by a factor of at most 100.
             compare_lbfgs::<T>(&case, 100.0 * tolerance, &mut comparison);
         } else {
             compare_clipping::<T>(&case, tolerance, &mut comparison);
@@ -79,7 +80,7 @@ fn model<T: Float + Stored>(case: &Case, prefix: &str) -> Model<T> {
     Model { weight: param("weight"), bias: param("bias") }
 }
 
-/// The gradients that are given: those of ⟨gradient, parameter⟩.
+/// Returns the given gradients, computed as those of ⟨gradient, parameter⟩.
 fn gradients<T: Float>(model: &Model<T>, weight: Tensor<T>, bias: Tensor<T>) -> Gradients<T> {
     let tape = Tape::training(0, 0);
     let (weight, bias) = (tape.input(weight), tape.input(bias));
@@ -87,10 +88,10 @@ fn gradients<T: Float>(model: &Model<T>, weight: Tensor<T>, bias: Tensor<T>) -> 
     loss.backward().unwrap()
 }
 
-/// What every optimizer starts from and sees.
+/// The initial parameters and the gradients of all cases.
 struct Run<T: Float> {
     initial: Model<T>,
-    /// One gradient for each step, along a first axis.
+    /// The gradients; axis 0 is the step.
     gradients: Model<T>,
     steps: usize,
 }
@@ -123,7 +124,7 @@ impl<T: Float + Stored> Run<T> {
     }
 }
 
-/// What PyTorch keeps, we keep under the same name.
+/// Checks that the state has the same names and values as PyTorch's.
 fn compare_state<T: Float + Stored>(
     case: &Case,
     state: &StateDict,
@@ -138,7 +139,7 @@ fn compare_state<T: Float + Stored>(
                 count.downcast::<i64>().map(|count| count.cast())
             }
             Some(tensor) => tensor.downcast::<T>().cloned(),
-            // A Split has Muon first.
+            // Muon is the first optimizer of a `Split`.
             None => state.typed::<T>(&format!("first.{name}")).cloned(),
         };
         match actual {
@@ -291,7 +292,7 @@ fn optimizer<T: Float + Stored>(case: &Case) -> Box<dyn Optimizer<T>> {
     }
 }
 
-/// Weight decay and the bias's group, which every optimizer may have.
+/// Sets the weight decay and the group of biases, which all optimizers support.
 fn finish<R: Rule, T: Float + Stored>(
     mut optimizer: Descent<R, T>,
     case: &Case,
@@ -326,7 +327,8 @@ fn compare_average<T: Float + Stored>(case: &Case, tolerance: f64, comparison: &
     comparison.close(case.key, average.get("").unwrap(), &case.tensor("average"), tolerance);
 }
 
-/// L-BFGS on Σ softplus(A·x) + |x|²/2 + Σ x⁴/4, and again from a saved state.
+/// Compares L-BFGS on Σ softplus(A·x) + |x|²/2 + Σ x⁴/4. The state is saved and loaded
+/// before each step.
 fn compare_lbfgs<T: Float + Stored>(case: &Case, tolerance: f64, comparison: &mut Comparison) {
     let arguments = Arguments(case.setting("arguments"));
     let number = |name: &str| arguments.0[name].as_u64().map(|count| count as usize);
@@ -369,7 +371,8 @@ fn compare_lbfgs<T: Float + Stored>(case: &Case, tolerance: f64, comparison: &mu
     }
 }
 
-/// A step of length 1 from 0 leads to the clipped gradient, negated.
+/// After a step with learning rate 1 from 0, the weights are the negative clipped
+/// gradient.
 fn compare_clipping<T: Float + Stored>(case: &Case, tolerance: f64, comparison: &mut Comparison) {
     let before = model::<T>(case, "before");
     let zero = |param: &Param<T>| Param::new(Tensor::zeros(param.value().shape()));

@@ -1,4 +1,4 @@
-//! The state of optimizers: going out and in, and staying with its parameters.
+//! The state of optimizers: saving, loading, and assignment to parameters.
 
 mod given;
 
@@ -63,7 +63,7 @@ fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
         train(&mut first, &mut first_model, 0..10);
         first.set_learning_rate(0.07);
         let (model_state, state) = (first_model.state_dict(), first.state_dict());
-        // The state is a copy: what comes after does not change it.
+        // The state is a copy, so later steps do not change it.
         train(&mut first, &mut first_model, 10..12);
 
         let (mut model, mut resumed) = (model::<f32>(&SHAPES, 2), make());
@@ -239,7 +239,7 @@ fn parameters_keep_their_state_when_the_model_grows_and_changes_order() {
     for (i, j) in [(0, 3), (1, 2), (2, 0)] {
         assert_eq!(plain[i].value(), changed[j].value());
     }
-    // Adam's first step has the size of the learning rate.
+    // The size of Adam's first step is the learning rate.
     assert!((changed[1].value().to_vec()[0] - 4.9).abs() < 1e-6);
     let count = |name| other.state_dict().typed::<i64>(name).unwrap().item().unwrap();
     assert_eq!([count("0.step"), count("1.step")], [3, 1]);
@@ -267,7 +267,7 @@ fn a_kind_of_state_cannot_be_changed_midway() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("after the first step"), "{error}");
-    // What changes no state can be.
+    // Settings that do not change the state tensors can be changed.
     let mut optimizer = optimizer.momentum(0.0).weight_decay(0.1);
     train(&mut optimizer, &mut model, 1..2);
 }

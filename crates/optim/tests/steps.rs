@@ -1,5 +1,5 @@
-//! What a step does, whatever the rule: which parameters it changes, how
-//! gradients are clipped, and what it refuses.
+//! The behaviour of steps for any rule: which parameters they update, how gradients
+//! are clipped, and which errors they return.
 
 mod given;
 
@@ -12,8 +12,7 @@ use dendra_optim::{
 use dendra_tensor::{Error, Tensor};
 use given::{gradients, model, random_gradients, take_step, values};
 
-/// Every rule that goes element by element, with every setting that adds state
-/// or a branch.
+/// All element-wise rules, with all settings that add state or a branch.
 fn every_rule() -> Vec<(&'static str, Box<dyn Optimizer>)> {
     vec![
         ("sgd", Box::new(SGD::new(0.1))),
@@ -37,7 +36,7 @@ fn every_rule() -> Vec<(&'static str, Box<dyn Optimizer>)> {
 
 #[test]
 fn a_parameter_is_updated_in_pieces_as_it_would_be_in_whole() {
-    // 40 rows of 1000 elements are more than a piece and more than a block.
+    // 40 rows of 1000 elements are larger than a piece and a block of a step.
     for (name, mut whole_optimizer) in every_rule() {
         let mut whole = model::<f32>(&[&[40, 1000]], 1);
         let row = |tensor: &Tensor, i| tensor.narrow(0, i, 1).unwrap().contiguous();
@@ -131,8 +130,8 @@ fn every_missing_gradient_is_named_and_nothing_changes() {
     let after = values(&model);
     assert_ne!(after[1], before[1]);
     assert!([0, 2, 3].into_iter().all(|i| after[i] == before[i]));
-    // Each parameter counts its own updates, so its first has the size of a
-    // first: Adam's is the learning rate.
+    // Each parameter counts its own updates. The size of Adam's first update is the
+    // learning rate.
     let all = [[1.0, -1.0].into(), [0.0, 0.0, 0.0].into(), [0.0].into(), [1.0, 1.0].into()];
     take_step(&mut optimizer, &mut model, |model| gradients(model, all.map(Some))).unwrap();
     assert!((values(&model)[0][0] - (before[0][0] - 0.1)).abs() < 1e-6);
@@ -168,7 +167,7 @@ fn a_gradient_of_another_shape_is_named() {
     let mut gradients = random_gradients(&model, 0);
     *gradients.values_mut().nth(1).unwrap() = Tensor::zeros([3, 2]);
     let error = Adam::new(0.1).step(&mut model, &gradients).unwrap_err().to_string();
-    assert_eq!(error, "Adam: 1: its gradient has shape [3, 2], not [2, 3]");
+    assert_eq!(error, "Adam: 1: its gradient has shape [3, 2], expected [2, 3]");
 }
 
 #[test]
@@ -254,7 +253,7 @@ fn invalid_settings_are_named_and_change_nothing() {
     );
     check(
         Box::new(Rprop::new(0.1).etas(1.1, 1.2)),
-        "Rprop: etas must lie on both sides of 1, got 1.1 and 1.2",
+        "Rprop: etas must be below and above 1, got 1.1 and 1.2",
     );
     check(
         Box::new(SGD::new(0.1).reduce_on_plateau(ReduceLROnPlateau::new().factor(2.0))),

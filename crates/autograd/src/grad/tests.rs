@@ -68,7 +68,7 @@ fn a_tape_gives_several_gradients_and_then_backward() {
     assert_eq!(x.sum().grad(&h).unwrap().to_vec(), [0.0, 0.0], "x does not depend on h");
     let gradients = y.sum().backward().unwrap();
     assert_eq!(gradients.wrt(&x).unwrap().to_vec(), [18.0, -1.0]);
-    assert!(y.sum().grad(&x).unwrap_err().to_string().contains("used already"));
+    assert!(y.sum().grad(&x).unwrap_err().to_string().contains("already used"));
 }
 
 #[test]

@@ -80,8 +80,8 @@ fn networks_agree_with_the_loop_over_samples() {
     });
     let sequence = params(&[&[4, 4], &[4], &[4], &[4, 2], &[7, 4]]);
     check("sequence", &sequence, &normal(&[3, 7, 4], 9), 3, |p, x, _| {
-        // A weight used twice, and one that meets the samples after a function
-        // of its own.
+        // One weight is used twice, and one is combined with the samples after an
+        // activation.
         let h = x.add(&p[4].on(x).tanh())?.linear(&p[0].on(x), None)?.relu();
         let h = h.linear(&p[0].on(x), None)?;
         let h = h.layer_norm([4], Some(&p[1].on(x)), Some(&p[2].on(x)), 1e-5)?;
@@ -110,7 +110,7 @@ fn tokens_and_rows_that_belong_together() {
     check("tokens", &model, &normal(&[3, 1], 3), 3, |p, x, n| {
         let ids = tokens.narrow(0, n.start, n.len())?;
         let h = p[0].on(x).embedding(&ids, None)?.add(&p[1].on(x))?;
-        // All tokens of all samples as rows.
+        // The rows are all tokens of all samples.
         let h = h.flatten(0, 1)?.linear(&p[2].on(x), None)?.relu();
         let h = h.reshape([n.len(), 8])?.mul(x)?;
         h.sum_axes(&[1], false)
@@ -123,11 +123,11 @@ fn operations_without_a_rule_are_cut_along_the_samples() {
     check("transposed", &model, &normal(&[5, 2, 3, 3], 9), 5, |p, x, n| {
         let h = x.conv_transpose2d(&p[0].on(x), None, Default::default())?;
         let h = h.mul(&p[1].on(x))?.prelu(&p[2].on(x))?;
-        // A shared value that was stretched to the batch, and a product with it.
+        // A shared value that is broadcast to the batch, and a product with it.
         let wide = p[1].on(x).unsqueeze(0)?.broadcast_to([n.len(), 3, 4, 4])?;
         h.matmul(&wide)?.sum_axes(&[1, 2, 3], false)
     });
-    // Samples that meet each other have gradients of their own all the same.
+    // Gradients are separate even if the losses of samples depend on each other.
     let weight = Param::new(normal(&[2], 1));
     let x = Tape::training(0, 0).input(normal(&[3, 2], 2));
     let h = x.mul(&weight.on(&x)).unwrap();

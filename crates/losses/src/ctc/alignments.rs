@@ -1,5 +1,5 @@
-//! All alignments of labels with the steps of an output, by the forward–backward
-//! algorithm.
+//! The forward–backward algorithm over all alignments of labels with the steps of
+//! an output.
 
 use dendra_tensor::ops::{Attribute, Attributes, Term};
 use dendra_tensor::{Float, Ops, Result, Rng, Shape, Tensor};
@@ -7,22 +7,22 @@ use dendra_tensor::{Float, Ops, Result, Rng, Shape, Tensor};
 use super::NAME;
 use crate::samples::{SampleLoss, padded};
 
-/// The logarithm of a probability of 0 in what gradients of gradients are made of:
-/// finite, since a difference of infinities is no number.
+/// The logarithm of probability 0 in second derivatives. It is finite, because the
+/// difference of two infinities is NaN.
 const NEVER: f64 = -1e30;
 
-/// The sequences of labels that outputs `[n, steps, classes]` are aligned with.
+/// The label sequences that are aligned with outputs `[n, steps, classes]`.
 #[derive(Clone)]
 pub(super) struct Alignments {
     pub(super) labels: Vec<Vec<usize>>,
-    /// How many steps of each output count.
+    /// The number of valid steps of each output.
     pub(super) steps: Vec<usize>,
     pub(super) blank: usize,
     pub(super) classes: usize,
     pub(super) zero_infinity: bool,
 }
 
-/// The logarithm of a sum of which the logarithms are given.
+/// Returns the logarithm of the sum of three numbers, given by their logarithms.
 fn log_sum(logarithms: [f64; 3]) -> f64 {
     let max = logarithms.into_iter().fold(f64::NEG_INFINITY, Float::max_nan);
     if max == f64::NEG_INFINITY {
@@ -34,8 +34,8 @@ fn log_sum(logarithms: [f64; 3]) -> f64 {
 /// The states of an alignment: every label with a blank before and after it.
 struct States {
     class: Vec<usize>,
-    /// Whether a state may follow the one two before it: a blank may be left
-    /// out, but not between equal labels.
+    /// Whether a state can follow the state two before it. A blank can be skipped,
+    /// except between equal labels.
     skips: Vec<bool>,
 }
 
@@ -51,8 +51,8 @@ impl States {
         self.class.len()
     }
 
-    /// Log-probabilities α of all beginnings of an alignment that end in each
-    /// state at each step, a row for each step.
+    /// Returns the log-probabilities α: for each step (row) and state, that of all
+    /// alignments up to this step that end in this state.
     fn forward(&self, steps: usize, emission: impl Fn(usize, usize) -> f64) -> Vec<f64> {
         let states = self.len();
         let mut alpha = vec![f64::NEG_INFINITY; steps * states];
@@ -73,15 +73,15 @@ impl States {
         alpha
     }
 
-    /// The log-probability of all alignments, from α of the last step.
+    /// Returns the log-probability of all alignments from α of the last step.
     fn total(&self, last: &[f64]) -> f64 {
         let states = self.len();
         let before = if states > 1 { last[states - 2] } else { f64::NEG_INFINITY };
         log_sum([last[states - 1], before, f64::NEG_INFINITY])
     }
 
-    /// Goes back through the steps with the log-probabilities β of all ends of
-    /// an alignment that come after each state.
+    /// Visits the steps in reverse order with the log-probabilities β: for each
+    /// state, that of all continuations of an alignment after it.
     fn backward(
         &self,
         steps: usize,
@@ -99,7 +99,8 @@ impl States {
             for (s, beta) in beta.iter_mut().enumerate() {
                 *beta += emission(step, self.class[s]);
             }
-            // Each state needs those after it as they were.
+            // In ascending order, since a state needs the old values of the states
+            // after it.
             for s in 0..states {
                 let to = |ahead: usize| match s + ahead {
                     t if t < states && (ahead < 2 || self.skips[t]) => beta[t],
@@ -137,7 +138,7 @@ impl<T: Float> SampleLoss<T> for Alignments {
                 return T::ZERO;
             }
             if let Some(gradient) = gradient {
-                // An infinite loss has no gradient.
+                // The gradient of an infinite loss is NaN.
                 gradient[..steps * classes].fill(T::NAN);
             }
             return T::HIGHEST;
@@ -165,7 +166,7 @@ impl<T: Float> SampleLoss<T> for Alignments {
         let states: Vec<States> =
             self.labels.iter().map(|labels| States::new(labels, self.blank)).collect();
         let width = states.iter().map(States::len).max().expect("a sample has steps");
-        // Of all samples at a time, with states behind the last that lead nowhere.
+        // All samples are computed together. States are padded with blanks.
         let class = |i: usize| states[i / width].class.get(i % width).unwrap_or(&self.blank);
         let classes = Tensor::from_fn([samples, width], |i| *class(i) as i64);
         let skips = Tensor::from_fn([samples, width], |i| {
@@ -189,7 +190,8 @@ impl<T: Float> SampleLoss<T> for Alignments {
             let goes_on = Tensor::from_fn([samples, 1], |sample| step < self.steps[sample]);
             alpha = next.where_mask(&goes_on, &alpha)?;
         }
-        // An alignment ends in the last state or, with labels, in the one before.
+        // An alignment ends in the last state or, if there are labels, in the state
+        // before it.
         let ends =
             Tensor::from_fn([samples, 2], |i| states[i / 2].len().saturating_sub(1 + i % 2) as i64);
         let alone = Tensor::from_fn([samples, 2], |i| i % 2 == 1 && states[i / 2].len() == 1);
@@ -201,7 +203,7 @@ impl<T: Float> SampleLoss<T> for Alignments {
         if self.zero_infinity || !impossible.contains(&true) {
             return Ok(losses);
         }
-        // An infinite loss has no gradient.
+        // The gradient of an infinite loss is NaN.
         let elements = outputs.shape()[1] * self.classes;
         let slopes = Tensor::from_fn(outputs.shape(), |i| {
             let (sample, step) = (i / elements, i % elements / self.classes);
@@ -236,7 +238,7 @@ impl<T: Float> SampleLoss<T> for Alignments {
         };
         vec![
             (of(labels.clone(), vec![5, 4, 3, 1, 5], false, 0), outputs(5, 5)),
-            // Too few steps for two of them.
+            // Some outputs have too few steps for their labels.
             (of(labels, vec![2, 2, 0, 3, 2], true, 0), outputs(5, 3)),
             (of(vec![vec![0, 1, 0]], vec![6], false, 3), outputs(1, 6)),
             (of(vec![], vec![], false, 0), outputs(0, 4)),

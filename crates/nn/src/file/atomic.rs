@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Atomic writes: after a failure the old file is unchanged.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -9,12 +9,12 @@ use std::time::Duration;
 use dendra_tensor::{Error, Result};
 
 /// Writes a file under a temporary name, syncs it to the disk and renames it to
-/// `path`. The file at `path` stays as it was until then, and for good when
-/// anything fails. A link is followed.
+/// `path`. If any of these steps before the rename fails, an existing file at
+/// `path` is unchanged. Symbolic links are followed.
 ///
 /// # Errors
 ///
-/// When the system or `contents` reports one; the error names the path.
+/// Returns the errors of the operating system and of `contents`, with the path.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -30,12 +30,13 @@ pub fn write_whole(
     write_on(&mut Disk, path.as_ref(), contents)
 }
 
-/// Refuses a file that [`write_whole`] could not write now, before hours of work
-/// are lost. Nothing is written, and folders are not made.
+/// Checks whether [`write_whole`] could write to `path`. Call it before a long
+/// computation, so that its result is not lost. It writes nothing and creates no
+/// folders.
 ///
 /// # Errors
 ///
-/// Those of [`write_whole`].
+/// Returns the errors of [`write_whole`].
 ///
 /// ```
 /// assert!(dendra_nn::check_writable("model.safetensors").is_ok());
@@ -50,12 +51,12 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
     Ok(())
 }
 
-/// Removes from a folder what writers that were killed have left there, and
-/// gives the number of files. Files of writers that still run stay.
+/// Removes the temporary files that killed processes left in a folder, and
+/// returns their number. Files of processes that still run are kept.
 ///
 /// # Errors
 ///
-/// When the folder cannot be read.
+/// Returns an error if the folder cannot be read.
 pub fn remove_unfinished(folder: impl AsRef<Path>) -> Result<usize> {
     let folder = folder.as_ref();
     let failed = |error| Error::io(folder, error);
@@ -73,8 +74,8 @@ pub fn remove_unfinished(folder: impl AsRef<Path>) -> Result<usize> {
     Ok(removed)
 }
 
-/// The calls of the system that write a file, one step at a time, so that tests
-/// can watch the order and let each step fail.
+/// The system calls that write a file. Tests implement this trait to check the
+/// order of the calls and to inject failures.
 trait System {
     type File: Write;
 
@@ -106,27 +107,28 @@ impl System for Disk {
         fs::rename(from, to)
     }
 
-    /// Makes the file's new name last.
+    /// Syncs the folder, so that the rename survives a crash.
     #[cfg(unix)]
     fn sync_folder(&mut self, target: &Path) -> io::Result<()> {
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 
-    /// Elsewhere folders cannot be opened, and renaming lasts by itself.
+    /// Does nothing: other systems cannot open folders as files.
     #[cfg(not(unix))]
     fn sync_folder(&mut self, _: &Path) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// The file that a path means, which may be a link, and what is there already.
+/// Returns the file that `path` refers to, after resolving links, and the
+/// metadata of the existing file.
 fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let present = fs::metadata(&target).ok();
     if let Some(present) = &present {
         if !present.is_file() {
-            return Err(Error::file(path, "there is something else than a file already"));
+            return Err(Error::file(path, "the path exists and is not a regular file"));
         }
         if present.permissions().readonly() {
             let error = io::Error::new(io::ErrorKind::PermissionDenied, "is read-only");
@@ -144,7 +146,7 @@ fn write_on<S: System>(
     let failed = |error| Error::io(path, error);
     let (target, present) = target_of(path)?;
     let (file, beside) = create_beside(system, &target).map_err(failed)?;
-    // Removed however this ends, unless it was moved into place.
+    // Removes the temporary file on errors and panics.
     let mut unfinished = Unfinished { path: &beside, moved: false };
     let finish = || -> io::Result<()> {
         let mut writer = BufWriter::with_capacity(1 << 20, file);
@@ -170,7 +172,7 @@ struct Unfinished<'a> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if !self.moved {
-            // Nothing more can be done about a file that will not go.
+            // There is no way to report an error here.
             let _ = fs::remove_file(self.path);
         }
     }
@@ -179,34 +181,34 @@ impl Drop for Unfinished<'_> {
 const PREFIX: &str = ".dendra-";
 const SUFFIX: &str = ".safetensors.tmp";
 
-/// A new file in the folder of `target`, under a name that no other writer has.
+/// Creates a temporary file in the folder of `target`, with a unique name.
 fn create_beside<S: System>(system: &mut S, target: &Path) -> io::Result<(S::File, PathBuf)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     if target.file_name().is_none() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"));
     }
     loop {
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let beside = target.with_file_name(format!("{PREFIX}{process}-{number}{SUFFIX}"));
         match system.create_new(&beside) {
             Ok(file) => return Ok((file, beside)),
-            // Left by a process of the same number that was killed.
+            // A killed process with the same id left this file.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The process that made an unfinished file of this name; `None` for any other
-/// file.
+/// Returns the id of the process that created a temporary file with this name;
+/// `None` for other files.
 fn writer_of(name: &str) -> Option<u32> {
     let (process, number) = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('-')?;
     number.parse::<u64>().ok()?;
     process.parse().ok()
 }
 
-/// Whether the writer of an unfinished file may still be at it. Where
-/// processes cannot be looked up, it may for an hour.
+/// Returns whether the process that writes a temporary file may still run. On
+/// systems without `/proc`, this is assumed for one hour.
 fn may_run(process: u32, path: &Path) -> bool {
     if process == std::process::id() {
         return true;

@@ -1,24 +1,24 @@
-//! The checksum of a file: CRC-32 as in PNG and gzip (ISO 3309), which finds
-//! every change of up to 32 bits in a row.
+//! The checksum of a file: CRC-32 as in PNG and gzip (ISO 3309). It detects every
+//! burst of errors of up to 32 bits.
 //!
-//! It is kept in the file's metadata, and covers the header, in which zeros
-//! stand for its own digits, and all values.
+//! The checksum is stored in the metadata of the file. It covers the header and
+//! all values; its own digits in the header count as zeros.
 //!
-//! It is computed here because a crate for it would be one more for every
-//! program that only predicts.
+//! This module implements CRC-32 itself, because a crate would be one more
+//! dependency of every program that only predicts.
 
 use std::io::{self, Write};
 
-/// The metadata's key.
+/// The metadata key of the checksum.
 pub(super) const KEY: &str = "dendra.checksum";
 
-/// What stands for the digits while the checksum is computed.
+/// The placeholder for the digits while the checksum is computed.
 pub(super) const BLANK: &str = "00000000";
 
-/// How many bytes one step of the computation takes in.
+/// The number of bytes that one iteration of [`Checksum::update`] processes.
 const STRIDE: usize = 8;
 
-/// `TABLES[n][byte]` is the remainder of a byte that `n` bytes of zeros follow
+/// `TABLES[n][byte]` is the remainder of a byte followed by `n` zero bytes
 /// (Kounavis and Berry, "A Systematic Approach to Building High Performance
 /// Software-Based CRC Generators", 2005).
 static TABLES: [[u32; 256]; STRIDE] = tables();
@@ -49,7 +49,7 @@ const fn tables() -> [[u32; 256]; STRIDE] {
     tables
 }
 
-/// The checksum of what was written to it.
+/// The checksum of all bytes passed to `update`.
 #[derive(Clone, Copy)]
 pub(super) struct Checksum(u32);
 
@@ -75,7 +75,7 @@ impl Checksum {
         self.0 = state;
     }
 
-    /// Eight hexadecimal digits.
+    /// Returns the checksum as eight hexadecimal digits.
     pub(super) fn digits(self) -> String {
         format!("{:08x}", !self.0)
     }
@@ -92,7 +92,7 @@ impl Write for Checksum {
     }
 }
 
-/// Where in a header's JSON the digits of its checksum are.
+/// Returns the range of the checksum's digits in the JSON of a header.
 pub(super) fn digits_in(json: &[u8], digits: &str) -> Option<std::ops::Range<usize>> {
     let entry = format!("\"{KEY}\":\"{digits}\"");
     let start = json.windows(entry.len()).position(|window| window == entry.as_bytes())?;
@@ -111,7 +111,7 @@ mod tests {
             checksum.update(bytes);
             checksum.digits()
         };
-        // Python's `zlib.crc32`.
+        // Expected values from Python's `zlib.crc32`.
         assert_eq!(of(b""), "00000000");
         assert_eq!(of(b"123456789"), "cbf43926");
         let bytes: Vec<u8> = (0..=255).collect();

@@ -1,6 +1,7 @@
 //! The header of a safetensors file: names, types, shapes and offsets.
 //!
-//! Nothing in it is believed before it was checked against the file's length.
+//! Header fields are untrusted: they are checked against the length of the file
+//! before use.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -17,24 +18,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::checksum::{self, Checksum};
 use super::values;
 
-/// The longest header that the format allows, in bytes.
+/// The maximum length of a header in the format, in bytes.
 const MAX_LENGTH: u64 = 100_000_000;
 
-/// How many bytes tell the header's length.
+/// The number of bytes that store the length of the header.
 pub(super) const LENGTH: usize = 8;
 
-/// The name under which the header holds texts.
+/// The name of the header entry that contains the metadata.
 const METADATA: &str = "__metadata__";
 
-/// The content of a file, tensors in the order of their values.
+/// The header of a file; the tensors are in the order of their values.
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) tensors: Vec<(String, TensorInfo)>,
 }
 
 impl Header {
-    /// The header of a state dict, and the tensors in the order in which their
-    /// values follow. Larger elements come first, so that all are aligned.
+    /// Returns the header of a state dict, and the tensors in the order of their
+    /// values. Larger elements come first, so that all are aligned.
     pub(super) fn of<'a>(
         state: &'a StateDict,
         metadata: &BTreeMap<String, String>,
@@ -54,7 +55,8 @@ impl Header {
         (header, entries.into_iter().map(|(_, tensor)| tensor).collect())
     }
 
-    /// The header with its length, as it begins a file, or what is wrong.
+    /// Returns the length and the header, which are the start of a file, or an
+    /// error message.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, String> {
         if self.tensors.iter().any(|(name, _)| name == METADATA) {
             return Err(format!("a tensor cannot be named {METADATA}"));
@@ -64,18 +66,18 @@ impl Header {
         json.resize(json.len().next_multiple_of(8), b' ');
         let length = json.len() as u64;
         if length > MAX_LENGTH {
-            return Err(format!("the names and shapes take {length} bytes, which is too many"));
+            return Err(format!("the header has {length} bytes, more than the format allows"));
         }
         Ok([&length.to_le_bytes()[..], &json].concat())
     }
 
-    /// Reads the header of a file of `length` bytes, and leaves `file` at the
-    /// first value. The checksum is that of the header so far.
+    /// Reads the header of a file of `length` bytes. `file` is then at the first
+    /// value, and the returned checksum covers the header.
     pub(super) fn read(file: &mut impl Read, length: u64, path: &Path) -> Result<(Self, Checksum)> {
         let failed = |error| Error::io(path, error);
         let wrong = |message: String| Error::file(path, message);
         let Some(rest) = length.checked_sub(LENGTH as u64) else {
-            return Err(wrong(format!("not a safetensors file: {length} bytes long")));
+            return Err(wrong(format!("not a safetensors file: {length} bytes are too few")));
         };
         let mut bytes = [0; LENGTH];
         file.read_exact(&mut bytes).map_err(failed)?;
@@ -83,12 +85,12 @@ impl Header {
         if header_length > rest.min(MAX_LENGTH) {
             return Err(wrong(match bytes {
                 [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
-                    "not a safetensors file, but one of `torch.save`: write it again in Python, \
-                     with `safetensors.torch.save_file(model.state_dict(), path)`"
+                    "not a safetensors file, but a file of `torch.save`: convert it in Python with \
+                     `safetensors.torch.save_file(model.state_dict(), path)`"
                         .to_owned()
                 }
                 _ => format!(
-                    "not a safetensors file, or cut off: it has {length} bytes and announces a \
+                    "not a safetensors file, or truncated: it has {length} bytes, but declares a \
                      header of {header_length}"
                 ),
             }));
@@ -96,11 +98,11 @@ impl Header {
         let mut json = vec![0; header_length as usize];
         file.read_exact(&mut json).map_err(failed)?;
         let header: Self = serde_json::from_slice(&json)
-            .map_err(|error| wrong(format!("not a sound safetensors header: {error}")))?;
+            .map_err(|error| wrong(format!("invalid safetensors header: {error}")))?;
         let values = header.check().map_err(wrong)?;
         if values != rest - header_length {
             return Err(wrong(format!(
-                "cut off or damaged: the header announces {values} bytes of values, {} follow",
+                "truncated or damaged: the header declares {values} bytes of values, got {}",
                 rest - header_length
             )));
         }
@@ -116,11 +118,12 @@ impl Header {
         Ok((header, checksum))
     }
 
-    /// The bytes of all values together, when they follow each other without
-    /// gaps or overlaps and shapes fit; or what is wrong.
+    /// Returns the total number of bytes of the values. Returns an error message
+    /// if there are gaps or overlaps between values, or a shape does not match
+    /// its number of bytes.
     fn check(&self) -> Result<u64, String> {
         for (name, info) in &self.tensors {
-            // An empty tensor takes no bytes, whatever its other extents are.
+            // The product of the other axes can overflow even if one axis has length 0.
             let extents = info.shape.iter().copied().filter(|&extent| extent != 0);
             let elements = extents.collect::<Shape>().checked_elements();
             if elements.is_none_or(|elements| elements > isize::MAX as usize / 8) {
@@ -128,7 +131,7 @@ impl Header {
             }
         }
         let metadata = Metadata::new(None, self.tensors.clone())
-            .map_err(|error| format!("not a sound safetensors header: {error}"))?;
+            .map_err(|error| format!("invalid safetensors header: {error}"))?;
         Ok(metadata.data_len() as u64)
     }
 }
@@ -159,14 +162,14 @@ impl<'de> Deserialize<'de> for Header {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
                 let mut header = Header { metadata: BTreeMap::new(), tensors: Vec::new() };
-                // JSON lets a name stand twice; which one would count?
+                // JSON allows duplicate names, so they are refused explicitly.
                 let mut names = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("{name:?} is there twice")));
+                        return Err(A::Error::custom(format_args!("duplicate name {name:?}")));
                     }
                     if name == METADATA {
-                        // Some writers have null where there is no metadata.
+                        // Some programs write null if there is no metadata.
                         let metadata: Option<BTreeMap<String, String>> = map.next_value()?;
                         header.metadata = metadata.unwrap_or_default();
                     } else {

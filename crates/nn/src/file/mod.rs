@@ -1,7 +1,7 @@
 //! Models on disk: state dicts as safetensors files, exchangeable with PyTorch.
 //!
-//! The format (<https://huggingface.co/docs/safetensors>) is the length of a
-//! JSON header, the header, and the values in little-endian order.
+//! The format (<https://huggingface.co/docs/safetensors>) consists of the length
+//! of a JSON header, the header, and the values in little-endian order.
 
 mod atomic;
 mod checksum;
@@ -23,14 +23,15 @@ use checksum::Checksum;
 use header::Header;
 pub use stored::{Dtype, Stored, StoredTensors, f16_from_bytes, tensor_from_bytes};
 
-/// Writes the state of a model, parameters and buffers under their names, to a
-/// safetensors file, which PyTorch's `safetensors.torch.load_file` reads.
+/// Writes the state of a model, its parameters and buffers by name, to a
+/// safetensors file. PyTorch's `safetensors.torch.load_file` can read the file.
 ///
 /// The file is written under a temporary name and renamed when it is complete.
 ///
 /// # Errors
 ///
-/// When the file cannot be written; what was there before stays.
+/// Returns an error if the file cannot be written. An existing file is then
+/// unchanged.
 ///
 /// ```
 /// use dendra_nn::tensor::Rng;
@@ -52,17 +53,20 @@ pub fn save<T: Float>(model: &(impl Parameters<T> + ?Sized), path: impl AsRef<Pa
     StateFile { state: model.state_dict(), metadata: BTreeMap::new() }.write(path)
 }
 
-/// Loads the state of a model from a safetensors file, as [`save`] or
-/// PyTorch's `safetensors.torch.save_file` writes it, or from a checkpoint of a
-/// training run. Floats of any precision,
-/// 8 bits included, become those of the model; a counter that is missing, such as
-/// `num_batches_tracked`, stays where it stands.
+/// Loads the state of a model from a safetensors file, written by [`save`] or by
+/// PyTorch's `safetensors.torch.save_file`, or from a checkpoint of a training
+/// run.
+///
+/// Floats of any precision, including 8 bits, are converted to the float type of
+/// the model. A counter that is missing in the file, such as
+/// `num_batches_tracked`, keeps its value.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is not a sound safetensors file, and when
-/// names, shapes or element types differ from the model's: the error lists all
-/// of them, and the model stays as it was. [`load_matching`] takes what fits.
+/// Returns an error if the file cannot be read or is not a valid safetensors
+/// file, or if names, shapes or element types differ from those of the model.
+/// The error lists all differences, and the model is unchanged.
+/// [`load_matching`] loads only the tensors that match.
 pub fn load<T: Float>(
     model: &mut (impl Parameters<T> + ?Sized),
     path: impl AsRef<Path>,
@@ -72,18 +76,20 @@ pub fn load<T: Float>(
     model.load_state_dict(&state).map_err(|error| error.within(path.display().to_string()))
 }
 
-/// As [`load`], of what model and file have in common: a tensor of the file
-/// whose name or shape the model does not have is skipped, and a parameter that
-/// is not in the file stays as it is. What was skipped is returned.
+/// Like [`load`], but loads only the tensors that the model and the file have in
+/// common. A tensor of the file is skipped if the model has no tensor with its
+/// name and shape. A parameter that is not in the file is unchanged. Returns
+/// what was skipped.
 ///
-/// For a file whose names differ, read it with [`StateFile::read`], give its
-/// state other names with [`StateDict::renamed`] or take a part of it out with
-/// [`StateDict::split_off`], and load it with [`Parameters::load_matching`].
+/// If the names in the file differ from those in the model, read the file with
+/// [`StateFile::read`], rename its state with [`StateDict::renamed`] or extract a
+/// part of it with [`StateDict::split_off`], and load the result with
+/// [`Parameters::load_matching`].
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is not a sound safetensors file, and when
-/// nothing in it matches the model.
+/// Returns an error if the file cannot be read or is not a valid safetensors
+/// file, or if nothing in it matches the model.
 ///
 /// ```
 /// use dendra_nn::tensor::Rng;
@@ -112,8 +118,8 @@ pub fn load_matching<T: Float>(
     model.load_matching(&state).map_err(|error| error.within(path.display().to_string()))
 }
 
-/// The key of the metadata that marks a file as a checkpoint of a training run,
-/// in which the model's tensors are named `model.…`.
+/// The metadata key that marks a file as a checkpoint of a training run. The
+/// names of the model's tensors in a checkpoint start with `model.`.
 pub const CHECKPOINT_KEY: &str = "dendra.checkpoint";
 
 /// The contents of a safetensors file.
@@ -121,22 +127,22 @@ pub const CHECKPOINT_KEY: &str = "dendra.checkpoint";
 pub struct StateFile {
     /// The tensors.
     pub state: StateDict,
-    /// The other metadata of the file, as text by key.
+    /// The other metadata of the file: texts by key.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl StateFile {
-    /// Reads a file. It takes about as much memory as the file has bytes,
-    /// whatever its header claims. Floats of 16 and 8 bits become `f32`.
+    /// Reads a file. The memory used is about the size of the file, whatever its
+    /// header claims. Floats of 16 and 8 bits are converted to `f32`.
     ///
-    /// A file that [`write`](Self::write) has written has a checksum, which is
-    /// compared; one of another program has none, and is taken as it is.
+    /// A file written by [`write`](Self::write) contains a checksum, which is
+    /// verified. Files of other programs have none and are not verified.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is not a sound safetensors file, holds
-    /// elements of a type that tensors do not have, or is not what its checksum
-    /// says.
+    /// Returns an error if the file cannot be read, is not a valid safetensors
+    /// file, contains elements of an unsupported type, or does not match its
+    /// checksum.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::read_path(path.as_ref())
     }
@@ -199,8 +205,8 @@ impl StateFile {
         }
         match expected {
             Some(expected) if expected != checksum.digits() => Err(wrong(format!(
-                "damaged: its checksum is {}, and it says {expected}. (A program that changes \
-                 such a file has to leave `{}` out of the metadata.)",
+                "damaged: its checksum is {}, expected {expected} (a program that changes such a \
+                 file must remove `{}` from the metadata)",
                 checksum.digits(),
                 checksum::KEY
             ))),
@@ -208,8 +214,9 @@ impl StateFile {
         }
     }
 
-    /// The state of the model in the file: all of it, or in a checkpoint of a
-    /// training run the part that is not the optimizer's or a callback's.
+    /// Returns the state of the model in the file: the whole state, or, for a
+    /// checkpoint of a training run, the part that does not belong to the
+    /// optimizer or a callback.
     pub fn into_model_state(mut self) -> StateDict {
         match self.metadata.contains_key(CHECKPOINT_KEY) {
             true => self.state.split_off("model"),
@@ -217,12 +224,13 @@ impl StateFile {
         }
     }
 
-    /// Writes the file with a checksum, under a temporary name, and renames it when it is
-    /// complete. The same contents give the same bytes.
+    /// Writes the file with a checksum, under a temporary name, and renames it
+    /// when it is complete. Equal contents produce equal bytes.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written; what was there before stays.
+    /// Returns an error if the file cannot be written. An existing file is then
+    /// unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let mut metadata = self.metadata.clone();
@@ -234,7 +242,7 @@ impl StateFile {
         let values = tensors.iter().try_for_each(|tensor| values::write(tensor, &mut checksum));
         values.map_err(|error| Error::io(path, error))?;
         let digits = checksum::digits_in(&header, checksum::BLANK)
-            .ok_or_else(|| Error::file(path, "the header lacks the checksum"))?;
+            .ok_or_else(|| Error::file(path, "the header has no checksum"))?;
         header[digits].copy_from_slice(checksum.digits().as_bytes());
         write_whole(path, |writer| {
             writer.write_all(&header)?;

@@ -1,5 +1,5 @@
-//! What a safetensors file holds, without its values: for readers that take one
-//! tensor at a time.
+//! The contents of a safetensors file without the values, for readers that read
+//! one tensor at a time.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use dendra_autograd::AnyTensor;
 use dendra_tensor::{Error, Result, Shape};
-/// An element type that files can hold.
+/// An element type of tensors in files.
 pub use safetensors::Dtype;
 
 use super::header::Header;
@@ -19,11 +19,11 @@ use super::{checksum, values};
 pub struct StoredTensors {
     /// The tensors.
     pub tensors: Vec<Stored>,
-    /// The other metadata of the file, as text by key.
+    /// The other metadata of the file: texts by key.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A tensor in a file.
+/// A tensor in a file, without its values.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// Its name.
@@ -32,18 +32,18 @@ pub struct Stored {
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Where its bytes are, counted from the start of the file.
+    /// The range of its bytes, as offsets from the start of the file.
     pub bytes: Range<u64>,
 }
 
 impl StoredTensors {
-    /// Reads the header of a file of `length` bytes. Its checksum, which covers
-    /// the values, is not compared. Errors name `path`.
+    /// Reads the header of a file of `length` bytes. The checksum is not
+    /// verified, since it covers the values. Errors contain `path`.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or the header is not sound or does not fit
-    /// the length.
+    /// Returns an error if the file cannot be read, or if the header is invalid
+    /// or does not match the length of the file.
     pub fn read(mut file: &mut dyn Read, length: u64, path: &Path) -> Result<Self> {
         let (header, _) = Header::read(&mut file, length, path)?;
         let Header { mut metadata, tensors } = header;
@@ -61,19 +61,19 @@ impl StoredTensors {
     }
 }
 
-/// A tensor of little-endian bytes in row-major order, as many as its shape
-/// needs. Floats of 16 and 8 bits become `f32`.
+/// Creates a tensor from little-endian bytes in row-major order. Floats of 16
+/// and 8 bits are converted to `f32`.
 ///
 /// # Errors
 ///
-/// When the number of bytes is not that of the shape, when tensors do not have
-/// such elements, and when a byte is no value of its type.
+/// Returns an error if the number of bytes does not match the shape, the element
+/// type is not supported, or a byte is not a valid value of the type.
 pub fn tensor_from_bytes(dtype: Dtype, shape: impl Into<Shape>, bytes: &[u8]) -> Result<AnyTensor> {
     values::from_bytes(dtype, shape.into(), bytes)
         .map_err(|message| Error::data("tensor_from_bytes", message))
 }
 
-/// The value of a half-precision float of these little-endian bytes.
+/// Converts a half-precision float from its little-endian bytes.
 pub fn f16_from_bytes(bytes: [u8; 2]) -> f32 {
     values::from_f16(bytes)
 }

@@ -1,4 +1,4 @@
-//! Tensors to and from little-endian bytes.
+//! Conversion of tensors to and from little-endian bytes.
 
 use std::io::{self, Write};
 
@@ -6,10 +6,11 @@ use dendra_autograd::AnyTensor;
 use dendra_tensor::{Element, Shape, Tensor};
 use safetensors::Dtype;
 
-/// The element types that files and tensors share, except `bool`.
+/// Implements the conversions for the element types that files and tensors have
+/// in common.
 macro_rules! stored {
     ($($variant:ident $dtype:ident $type:ty;)*) => {
-        /// The name of the element type in files.
+        /// Returns the element type of a tensor in files.
         pub(super) fn dtype(tensor: &AnyTensor) -> Dtype {
             match tensor {
                 $(AnyTensor::$variant(_) => Dtype::$dtype,)*
@@ -25,7 +26,8 @@ macro_rules! stored {
             }
         }
 
-        /// A tensor of as many bytes as its shape needs, or what is wrong.
+        /// Creates a tensor from bytes, or returns an error message if the number
+        /// of bytes, the type or a value is invalid.
         pub(super) fn from_bytes(
             dtype: Dtype,
             shape: Shape,
@@ -37,7 +39,7 @@ macro_rules! stored {
                 })*
                 Dtype::BOOL => {
                     if let Some(byte) = bytes.iter().find(|&&byte| byte > 1) {
-                        return Err(format!("{byte} is neither true nor false"));
+                        return Err(format!("expected 0 or 1 for a boolean, got {byte}"));
                     }
                     AnyTensor::Bool(read_as(shape, bytes, |[byte]| byte == 1)?)
                 }
@@ -47,8 +49,8 @@ macro_rules! stored {
                 Dtype::F8_E5M2 => AnyTensor::F32(read_as(shape, bytes, from_e5m2)?),
                 other => {
                     return Err(format!(
-                        "elements of type {other} are not supported: convert them to F32 before \
-                         they are saved"
+                        "elements of type {other} are not supported; convert them to F32 \
+                         before saving"
                     ));
                 }
             })
@@ -87,7 +89,8 @@ fn read_as<T: Element, const N: usize>(
     Tensor::from_vec(values, shape).map_err(|error| error.to_string())
 }
 
-/// IEEE 754 half precision: 1 bit sign, 5 bits exponent, 10 bits fraction.
+/// Converts IEEE 754 half precision: 1 sign bit, 5 exponent bits, 10 fraction
+/// bits.
 pub(super) fn from_f16(bytes: [u8; 2]) -> f32 {
     let bits = u16::from_le_bytes(bytes);
     let fraction = f32::from(bits & 0x3ff);
@@ -100,13 +103,13 @@ pub(super) fn from_f16(bytes: [u8; 2]) -> f32 {
     if bits >> 15 == 0 { magnitude } else { -magnitude }
 }
 
-/// The upper half of an `f32`.
+/// Converts `bfloat16`, the upper half of an `f32`.
 fn from_bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
-/// PyTorch's `float8_e4m3fn`: 1 bit sign, 4 bits exponent, 3 bits fraction, no
-/// infinity (Micikevicius et al., "FP8 formats for deep learning", 2022).
+/// Converts PyTorch's `float8_e4m3fn`: 1 sign bit, 4 exponent bits, 3 fraction
+/// bits, no infinity (Micikevicius et al., "FP8 formats for deep learning", 2022).
 fn from_e4m3([bits]: [u8; 1]) -> f32 {
     let fraction = f32::from(bits & 7);
     let magnitude = match i32::from(bits >> 3 & 0xf) {
@@ -117,7 +120,7 @@ fn from_e4m3([bits]: [u8; 1]) -> f32 {
     if bits >> 7 == 0 { magnitude } else { -magnitude }
 }
 
-/// PyTorch's `float8_e5m2`: the upper half of a half-precision float.
+/// Converts PyTorch's `float8_e5m2`, the upper half of a half-precision float.
 fn from_e5m2([bits]: [u8; 1]) -> f32 {
     from_f16([0, bits])
 }
@@ -157,7 +160,7 @@ mod tests {
         assert_eq!(bytes, [1, 4, 2, 5, 3, 6]);
     }
 
-    /// Values of IEEE 754-2019 and of bfloat16, by their bits.
+    /// Bit patterns and values of IEEE 754-2019 and of bfloat16.
     #[test]
     fn half_precision_is_read_exactly() {
         let cases: [(u16, f32); 9] = [
@@ -180,7 +183,8 @@ mod tests {
         assert_eq!(from_bf16(0xff80_u16.to_le_bytes()), f32::NEG_INFINITY);
     }
 
-    /// PyTorch 2.15: `torch.tensor([bits], dtype=torch.uint8).view(dtype).float()`.
+    /// Expected values from PyTorch 2.15:
+    /// `torch.tensor([bits], dtype=torch.uint8).view(dtype).float()`.
     #[test]
     fn eight_bits_are_read_exactly() {
         let cases: [(u8, f32, f32); 8] = [
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_no_value_is_refused() {
         let error = from_bytes(Dtype::BOOL, Shape::from([2]), &[1, 7]).unwrap_err();
-        assert_eq!(error, "7 is neither true nor false");
+        assert_eq!(error, "expected 0 or 1 for a boolean, got 7");
         let error = from_bytes(Dtype::F8_E8M0, Shape::from([1]), &[1]).unwrap_err();
         assert!(error.starts_with("elements of type F8_E8M0 are not supported"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! First values for the parameters of any model.
+//! Initialisation of the parameters of any model.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,15 @@ use dendra_tensor::{Float, Rng, Shape};
 
 use super::{Fans, Init};
 
-/// Draws the parameters of a model again. `choose` returns the distribution of
-/// a parameter from its name and shape; parameters for which it returns `None`
-/// stay.
+/// Draws the parameters of a model again. `choose` returns the distribution for
+/// the name and shape of a parameter. Parameters for which it returns `None` are
+/// unchanged.
 ///
-/// The fans of a bias, `fc1.bias`, are those of the weight beside it,
-/// `fc1.weight`. To tell layers apart by their kind, pass one layer at a time,
-/// as `&mut net.conv1`; in a [`Sequential`](crate::Sequential),
-/// [`layer_kind`](crate::Sequential::layer_kind) knows them.
+/// The fans of a bias such as `fc1.bias` are those of the weight of the same
+/// layer, `fc1.weight`. To choose by the kind of a layer, pass one layer at a
+/// time, for example `&mut net.conv1`, or call
+/// [`layer_kind`](crate::Sequential::layer_kind) of a
+/// [`Sequential`](crate::Sequential).
 ///
 /// ```
 /// use dendra_nn::tensor::Rng;
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(after.get("0.weight"), before.get("0.weight"));
         let values = |name| after.typed::<f32>(name).unwrap().to_vec();
         assert!(values("fc.weight").iter().all(|&x| x == 1.0));
-        // Bounded by 1/√32, the weight's fan, and not by 1/√100.
+        // The bound is 1/√32 from the fan of the weight, not 1/√100.
         let largest = values("fc.bias").iter().fold(0.0_f32, |max, x| max.max(x.abs()));
         assert!(largest > 0.15 && largest <= 0.177, "{largest}");
     }

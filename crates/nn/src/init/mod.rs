@@ -1,4 +1,4 @@
-//! The first values of parameters.
+//! Initial values of parameters.
 
 mod apply;
 mod special;
@@ -10,18 +10,19 @@ use std::fmt::Display;
 use dendra_autograd::{Buffer, Param};
 use dendra_tensor::{Error, Float, Result, Rng, Shape, Tensor};
 
-/// The number of inputs of each output, and of outputs of each input.
+/// The fans of a weight: the number of inputs that contribute to each output,
+/// and the number of outputs that each input contributes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fans {
-    /// Inputs of one output.
+    /// The number of inputs of one output.
     pub fan_in: usize,
-    /// Outputs of one input.
+    /// The number of outputs of one input.
     pub fan_out: usize,
 }
 
 impl Fans {
-    /// The fans of a weight of shape `[out, in, …]`, where what follows is a
-    /// kernel. A vector counts as its own fan in both directions.
+    /// Returns the fans of a weight of shape `[out, in, …kernel]`. Both fans of a
+    /// vector are its length.
     ///
     /// ```
     /// use dendra_nn::Fans;
@@ -45,91 +46,94 @@ impl Fans {
 
 /// The distribution of the initial values of a parameter.
 ///
-/// U(±b) is the uniform distribution from −b to b, N(σ²) the normal one around
-/// 0 with variance σ².
+/// U(±b) is the uniform distribution from −b to b, and N(σ²) the normal
+/// distribution with mean 0 and variance σ².
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// All 0.
+    /// All values are 0.
     Zeros,
-    /// All 1.
+    /// All values are 1.
     Ones,
-    /// All the same.
+    /// All values are this number.
     Constant(f64),
-    /// Uniform from `low` to `high`.
+    /// The uniform distribution from `low` to `high`.
     Uniform {
-        /// The lower end.
+        /// The lower bound.
         low: f64,
-        /// The upper end.
+        /// The upper bound.
         high: f64,
     },
-    /// Normal.
+    /// The normal distribution.
     Normal {
         /// The mean.
         mean: f64,
         /// The standard deviation.
         std: f64,
     },
-    /// Normal, but drawn again until between `low` and `high`.
+    /// The normal distribution, restricted to the range from `low` to `high`.
     TruncatedNormal {
-        /// The mean before that.
+        /// The mean of the normal distribution.
         mean: f64,
-        /// The standard deviation before that.
+        /// The standard deviation of the normal distribution.
         std: f64,
-        /// The lower end; PyTorch's default is −2.
+        /// The lower bound; PyTorch's default is −2.
         low: f64,
-        /// The upper end; PyTorch's default is 2.
+        /// The upper bound; PyTorch's default is 2.
         high: f64,
     },
-    /// U(±√(6 / ((1 + a²) · fan_in))): keeps the variance through layers that a
-    /// leaky ReLU of slope a follows (He et al., "Delving deep into rectifiers",
-    /// 2015). With a = √5, U(±1/√fan_in), PyTorch's default.
+    /// U(±√(6 / ((1 + a²) · fan_in))). It preserves the variance through layers
+    /// that are followed by a leaky ReLU with slope a (He et al., "Delving deep
+    /// into rectifiers", 2015). With a = √5 it is U(±1/√fan_in), PyTorch's
+    /// default.
     KaimingUniform {
-        /// a; 0 for ReLU.
+        /// The slope a; 0 for ReLU.
         negative_slope: f64,
     },
-    /// N(2 / ((1 + a²) · fan_in)), as [`KaimingUniform`](Self::KaimingUniform).
+    /// N(2 / ((1 + a²) · fan_in)), the normal counterpart of
+    /// [`KaimingUniform`](Self::KaimingUniform).
     KaimingNormal {
-        /// a; 0 for ReLU.
+        /// The slope a; 0 for ReLU.
         negative_slope: f64,
     },
-    /// U(±gain · √(6 / (fan_in + fan_out))): keeps the variance in both
-    /// directions (Glorot and Bengio, "Understanding the difficulty of training
-    /// deep feedforward neural networks", 2010).
+    /// U(±gain · √(6 / (fan_in + fan_out))). It preserves the variance in the
+    /// forward and in the backward pass (Glorot and Bengio, "Understanding the
+    /// difficulty of training deep feedforward neural networks", 2010).
     XavierUniform {
-        /// 1, or 5/3 before tanh.
+        /// The gain: 1, or 5/3 for a layer that is followed by tanh.
         gain: f64,
     },
-    /// N(gain² · 2 / (fan_in + fan_out)), as
+    /// N(gain² · 2 / (fan_in + fan_out)), the normal counterpart of
     /// [`XavierUniform`](Self::XavierUniform).
     XavierNormal {
-        /// 1, or 5/3 before tanh.
+        /// The gain: 1, or 5/3 for a layer that is followed by tanh.
         gain: f64,
     },
-    /// Mean 0 and the variance `scale / fan`: what the four above are special
-    /// cases of, for any fan and activation. [`kaiming`](Self::kaiming) and
-    /// [`lecun`](Self::lecun) make it.
+    /// Mean 0 and variance `scale / fan`. This is the general form of the four
+    /// distributions above, for any fan and activation.
+    /// [`kaiming`](Self::kaiming) and [`lecun`](Self::lecun) create it.
     VarianceScaling {
-        /// The factor of the variance, a gain squared.
+        /// The factor of the variance: the square of a gain.
         scale: f64,
-        /// The fan that divides it.
+        /// The fan that divides the variance.
         mode: FanMode,
-        /// Uniform or normal.
+        /// The distribution: uniform or normal.
         distribution: Distribution,
     },
-    /// A matrix `[out, in · …]` with orthogonal rows or columns, whichever are
-    /// fewer, of the length `gain`, uniformly distributed among these (Saxe et
-    /// al., "Exact solutions to the nonlinear dynamics of learning in deep
-    /// linear neural networks", 2013).
+    /// A random matrix `[out, in · …]` whose rows are orthogonal, or whose columns
+    /// are if there are fewer columns than rows. They have the norm `gain`. The
+    /// distribution is uniform over such matrices (Saxe et al., "Exact solutions
+    /// to the nonlinear dynamics of learning in deep linear neural networks",
+    /// 2013).
     Orthogonal {
-        /// The factor of all values.
+        /// The norm of the rows or columns.
         gain: f64,
     },
-    /// 1 where the index in `out` is the one in `in · …`, 0 elsewhere: the
-    /// identity, for a matrix.
+    /// The identity matrix of shape `[out, in · …]`: 1 where the row and column
+    /// index are equal, 0 elsewhere.
     Eye,
-    /// The convolution that passes as many channels on as it can: 1 in the
-    /// middle of the kernel from each input channel to the output channel of
-    /// its number, in each of the groups that the outputs are divided into.
+    /// The kernels of an identity convolution. In each group of output channels,
+    /// output channel i is a copy of input channel i: the middle of the kernel
+    /// from i to i is 1, all other values are 0.
     Dirac {
         /// The number of groups.
         groups: usize,
@@ -139,9 +143,10 @@ pub enum Init {
 /// The fan that divides the variance of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FanMode {
-    /// The inputs of an output: keeps the variance on the way forward.
+    /// The inputs of an output: preserves the variance in the forward pass.
     FanIn,
-    /// The outputs of an input: keeps that of the gradient on the way back.
+    /// The outputs of an input: preserves the variance of the gradients in the
+    /// backward pass.
     FanOut,
     /// The mean of both.
     FanAvg,
@@ -150,17 +155,16 @@ pub enum FanMode {
 /// The distribution of values with mean 0 and a given variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
-    /// Uniformly.
+    /// The uniform distribution.
     Uniform,
-    /// Normally.
+    /// The normal distribution.
     Normal,
 }
 
-/// The activation function after a layer, which determines the gain of its
-/// weights.
+/// The activation function after a layer. It determines the gain of the weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Nonlinearity {
-    /// Nothing, or a sigmoid.
+    /// No activation, or a sigmoid.
     Linear,
     /// The hyperbolic tangent.
     Tanh,
@@ -173,8 +177,8 @@ pub enum Nonlinearity {
 }
 
 impl Nonlinearity {
-    /// The factor of the standard deviation, as PyTorch's `calculate_gain` has
-    /// it.
+    /// Returns the factor of the standard deviation, like PyTorch's
+    /// `calculate_gain`.
     pub fn gain(self) -> f64 {
         match self {
             Self::Linear => 1.0,
@@ -187,13 +191,13 @@ impl Nonlinearity {
 }
 
 impl Init {
-    /// PyTorch's default for the weight and the bias of linear layers and
+    /// Returns PyTorch's default for the weight and the bias of linear layers and
     /// convolutions: U(±1/√fan_in).
     pub fn pytorch() -> Self {
         Self::KaimingUniform { negative_slope: 5.0_f64.sqrt() }
     }
 
-    /// He's initialisation for any activation and fan: the variance
+    /// Returns He initialisation for any activation and fan. The variance is
     /// `gain² / fan`.
     ///
     /// ```
@@ -205,13 +209,13 @@ impl Init {
         Self::VarianceScaling { scale: nonlinearity.gain().powi(2), mode, distribution }
     }
 
-    /// The variance `1 / fan_in`, for SELU networks above all (LeCun et al.,
-    /// "Efficient BackProp", 1998).
+    /// Returns LeCun initialisation with the variance `1 / fan_in`. It is mainly
+    /// used in SELU networks (LeCun et al., "Efficient BackProp", 1998).
     pub fn lecun(distribution: Distribution) -> Self {
         Self::VarianceScaling { scale: 1.0, mode: FanMode::FanIn, distribution }
     }
 
-    /// A tensor of first values for a weight of shape `[out, in, …]`.
+    /// Draws the initial values of a weight of shape `[out, in, …]`.
     ///
     /// ```
     /// use dendra_nn::Init;
@@ -227,8 +231,8 @@ impl Init {
         self.draw_with_fans(shape, fans, rng)
     }
 
-    /// As [`draw`](Self::draw) for a tensor whose shape does not tell its fans,
-    /// such as a bias, which takes those of its weight.
+    /// Like [`draw`](Self::draw), with the given fans. Use it if the shape does
+    /// not determine the fans: a bias has the fans of its weight.
     pub fn draw_with_fans<T: Float>(
         &self,
         shape: impl Into<Shape>,
@@ -277,38 +281,38 @@ impl Init {
             Self::Orthogonal { gain } => special::orthogonal(shape, gain, rng),
             Self::Eye => special::eye(shape),
             Self::Dirac { groups } => special::dirac(shape, groups),
-            // All others were made plain above.
+            // `Zeros`; all other variants were replaced above.
             _ => Tensor::zeros(shape),
         }
     }
 }
 
-/// The source of the first values of parameters, for networks that are built to
-/// be trained and to be loaded by the same code.
+/// The source of the initial values of parameters. With it, the same code builds
+/// networks for training and for loading.
 ///
 /// ```
 /// use dendra_nn::{Linear, Parameters, Source};
 ///
-/// // One number in memory, until a file is loaded.
+/// // The weight takes the memory of one number until a file is loaded.
 /// let layer = Linear::new(4096, 4096).init_from(&mut Source::Blank)?;
 /// assert_eq!(layer.parameter_count(), 4096 * 4097);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 #[derive(Debug)]
 pub enum Source<'a> {
-    /// They are drawn.
+    /// Values are drawn from this generator.
     Random(&'a mut Rng),
-    /// They will be loaded: until then every value is the same zero, so that
-    /// sizes read from a file cost no memory before they are compared.
+    /// Values will be loaded. Until then all elements share one zero in memory, so
+    /// that sizes from a file cost no memory before they are checked.
     Blank,
 }
 
 impl Source<'_> {
-    /// A parameter. `context` names the layer in errors.
+    /// Creates a parameter. `context` identifies the layer in errors.
     ///
     /// # Errors
     ///
-    /// When a tensor of this shape does not fit into memory.
+    /// Returns an error if a tensor of this shape does not fit into memory.
     pub fn param<T: Float>(
         &mut self,
         init: Init,
@@ -319,7 +323,7 @@ impl Source<'_> {
         Ok(Param::new(self.values(init, shape.into(), fans, context)?))
     }
 
-    /// A buffer.
+    /// Creates a buffer.
     pub(crate) fn buffer<T: Float>(
         &mut self,
         value: f64,
@@ -337,7 +341,7 @@ impl Source<'_> {
         fans: Fans,
         context: &impl Display,
     ) -> Result<Tensor<T>> {
-        // A view that holds one number, refused where there is no memory for all.
+        // A view of one number. It is an error if the full tensor is too large.
         let Ok(blank) = Tensor::scalar(T::ZERO).broadcast_to(shape.clone()) else {
             let message = format!("parameters of shape {shape} do not fit into memory");
             return Err(Error::argument(context.to_string(), message));
@@ -355,7 +359,7 @@ mod tests {
 
     use super::*;
 
-    /// Smallest and largest value, mean and standard deviation.
+    /// Returns the minimum, maximum, mean and standard deviation of drawn values.
     fn statistics(init: Init) -> [f64; 4] {
         let values: Tensor<f64> = init.draw([300, 40, 5, 2], &mut Rng::seed(5));
         let values = values.to_vec();

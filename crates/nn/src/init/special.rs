@@ -1,10 +1,10 @@
-//! First values that are not drawn one by one from a plain distribution. A
-//! weight of any rank counts as a matrix `[out, in · …]`, a vector as one
+//! Initial values that are not independent samples of a plain distribution. A
+//! weight of any rank is treated as a matrix `[out, in · …]`, a vector as one
 //! column.
 
 use dendra_tensor::{Float, Number, Rng, Shape, Tensor};
 
-/// Rows and columns of a shape seen as a matrix.
+/// Returns the numbers of rows and columns of a shape as a matrix.
 fn matrix(shape: &Shape) -> [usize; 2] {
     match shape.split_first() {
         Some((&rows, rest)) => [rows, rest.iter().product()],
@@ -12,7 +12,7 @@ fn matrix(shape: &Shape) -> [usize; 2] {
     }
 }
 
-/// Values of a normal distribution that lie between two ends.
+/// Draws values of a normal distribution restricted to a range.
 pub(super) fn truncated_normal<T: Float>(
     shape: Shape,
     mean: f64,
@@ -32,8 +32,8 @@ pub(super) fn truncated_normal<T: Float>(
                 }
             }
         } else {
-            // Drawing again would take too long, so the share below the value
-            // is drawn, and the value found by halving.
+            // Rejection sampling would take too long in the tails. Inverts the
+            // cumulative distribution function by bisection instead.
             let share = from + (to - from) * rng.uniform();
             let (mut left, mut right) = (low, high);
             for _ in 0..60 {
@@ -50,14 +50,15 @@ pub(super) fn truncated_normal<T: Float>(
     })
 }
 
-/// A random matrix with orthogonal columns, or rows where these are fewer.
+/// Draws a random matrix with orthogonal columns, or orthogonal rows if there
+/// are fewer rows than columns.
 pub(super) fn orthogonal<T: Float>(shape: Shape, gain: f64, rng: &mut Rng) -> Tensor<T> {
     let [rows, columns] = matrix(&shape);
     let (long, few) = (rows.max(columns), rows.min(columns));
     let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(few);
     while vectors.len() < few {
         let mut vector: Vec<f64> = (0..long).map(|_| rng.normal()).collect();
-        // Gram and Schmidt; the second time takes away what rounding left.
+        // Gram–Schmidt; the second pass removes the rounding errors of the first.
         for _ in 0..2 {
             for other in &vectors {
                 let share = dot(&vector, other);
@@ -75,7 +76,7 @@ pub(super) fn orthogonal<T: Float>(shape: Shape, gain: f64, rng: &mut Rng) -> Te
     })
 }
 
-/// The inner product, in several sums that the compiler vectorises.
+/// Returns the inner product. The compiler vectorises the eight partial sums.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
@@ -88,14 +89,13 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// 1 where row and column are the same.
+/// Returns the identity matrix.
 pub(super) fn eye<T: Float>(shape: Shape) -> Tensor<T> {
     let [_, columns] = matrix(&shape);
     Tensor::from_fn(shape, |i| one_where(i / columns == i % columns))
 }
 
-/// 1 in the middle of each kernel that leads from a channel to the same one of
-/// a group.
+/// Returns the kernels of an identity convolution; see [`Init::Dirac`](super::Init::Dirac).
 pub(super) fn dirac<T: Float>(shape: Shape, groups: usize) -> Tensor<T> {
     let [outputs, _] = matrix(&shape);
     let inputs = shape.get(1).copied().unwrap_or(1);
@@ -141,7 +141,7 @@ mod tests {
         let weight = dirac([4, 4, 3, 3].into(), 1);
         let options = dendra_tensor::Conv2dOptions { padding: [1, 1], ..Default::default() };
         assert_eq!(x.conv2d(&weight, None, options).unwrap(), x);
-        // Two groups of two outputs each, of two input channels.
+        // Two groups of two output channels, with two input channels each.
         let grouped: Tensor<f32> = dirac([4, 2, 1].into(), 2);
         assert_eq!(grouped.to_vec(), [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
         let wide: Tensor<f32> = dirac([3, 1, 3].into(), 1);
@@ -165,13 +165,14 @@ mod tests {
         assert!(inside.iter().all(|x| (-3.0..=5.0).contains(x)));
         assert!((mean(&inside) - 1.0).abs() < 0.05);
         let variance = inside.iter().map(|x| (x - 1.0).powi(2)).sum::<f64>() / 20_000.0;
-        // 1 − 2·2·φ(2) / (2·Φ(2) − 1) of the variance is left.
+        // The truncated variance is 1 − 2·2·φ(2) / (2·Φ(2) − 1) of the full one.
         assert!((variance / 4.0 - 0.7737).abs() < 0.02, "{variance}");
-        // Far out the density falls like an exponential of rate 4 per σ.
+        // In the tail at 4σ the density falls roughly exponentially, by a factor of
+        // e⁴ per σ.
         let tail = draw(9.0, 100.0);
         assert!(tail.iter().all(|x| (9.0..=100.0).contains(x)));
         assert!((mean(&tail) - 9.0 - 0.4516).abs() < 0.03, "{}", mean(&tail));
-        // What cannot be is no reason to go on forever.
+        // Invalid bounds do not cause an endless loop.
         assert!(draw(5.0, -5.0).len() == 20_000 && draw(f64::NAN, 1.0).len() == 20_000);
     }
 }

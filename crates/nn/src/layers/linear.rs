@@ -174,6 +174,6 @@ mod tests {
     #[test]
     fn an_open_input_size_is_told() {
         let error = Linear::lazy(3).init(&mut Rng::seed(0)).unwrap_err().to_string();
-        assert!(error.contains("in_features is open"), "{error}");
+        assert!(error.contains("in_features is not set"), "{error}");
     }
 }

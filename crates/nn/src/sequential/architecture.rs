@@ -1,5 +1,5 @@
-//! The architecture of a network in the metadata of its file: `save` and
-//! `load` need no code.
+//! The architecture of a network in the metadata of its file. With it, `load`
+//! rebuilds the network without any code that defines it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,10 @@ use super::{Input, Sequential};
 use crate::file::StateFile;
 use crate::init::Source;
 
-/// The metadata's key.
+/// The metadata key of the architecture.
 const KEY: &str = "dendra.sequential";
 
-/// The version of the format that is written, and the only one that is read.
+/// The format version that is written. It is also the only one that is read.
 const VERSION: u64 = 1;
 
 /// The content of the metadata, as JSON.
@@ -31,33 +31,33 @@ struct Architecture {
     layers: SequentialBuilder,
 }
 
-/// The part of the format that no version changes.
+/// The part of the format that is the same in all versions.
 #[derive(Deserialize)]
 struct Versioned {
     version: u64,
 }
 
 impl<T: Float> Sequential<T> {
-    /// Writes the network, architecture and state, to a safetensors file.
-    /// PyTorch reads the state from it under the same names.
+    /// Writes the architecture and the state of the network to a safetensors file.
+    /// PyTorch can read the state from it under the same names.
     ///
     /// The file is written under a temporary name and renamed when it is
     /// complete.
     ///
     /// # Errors
     ///
-    /// When a layer is of a kind that files cannot hold: a closure, or a
+    /// Returns an error if a layer cannot be saved, because it is a closure or a
     /// [`Layer`](crate::Layer) that is not registered as a
-    /// [`SavedLayer`](crate::SavedLayer). When the file cannot be written; what
-    /// was there before stays.
+    /// [`SavedLayer`](crate::SavedLayer), or if the file cannot be written. An
+    /// existing file is then unchanged.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let file = self.to_file().map_err(|error| error.within(path.display().to_string()))?;
         file.write(path)
     }
 
-    /// What [`save`](Self::save) writes, for a program that has more to tell in
-    /// the metadata.
+    /// Returns the contents of the file that [`save`](Self::save) writes, for
+    /// programs that add their own metadata.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl<T: Float> Sequential<T> {
         Ok(StateFile { state: self.state_dict(), metadata })
     }
 
-    /// The key and the text of the architecture in the metadata of a file.
+    /// Returns the metadata key and the text of the architecture.
     pub(super) fn architecture(&self) -> Result<(String, String)> {
         let layers = self.plan();
         for (index, layer) in layers.layers.iter().enumerate() {
@@ -87,15 +87,15 @@ impl<T: Float> Sequential<T> {
 }
 
 impl Sequential {
-    /// Builds the network that [`save`](Self::save) wrote, with its state, or the
-    /// network of a checkpoint of a training run. All parameters are trainable.
+    /// Loads a network with its state from a file of [`save`](Self::save) or from
+    /// a checkpoint of a training run. All its parameters are trainable.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is not a sound safetensors file, holds no
-    /// architecture or one of another version, or when architecture and state
-    /// do not fit; when a layer is of a kind that
-    /// [`register_layer`](crate::register_layer) has not told to this program.
+    /// Returns an error if the file cannot be read, is not a valid safetensors
+    /// file, has no architecture or one of another version, if the state does not
+    /// match the architecture, or if the kind of a layer is not registered; see
+    /// [`register_layer`](crate::register_layer).
     ///
     /// ```
     /// use dendra_nn::tensor::Rng;
@@ -116,11 +116,11 @@ impl Sequential {
         Self::load_as(path)
     }
 
-    /// As [`load`](Self::load), for any number type, which must be the file's.
+    /// Like [`load`](Self::load), for any float type.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load).
+    /// Returns the errors of [`load`](Self::load).
     pub fn load_as<T: Float>(path: impl AsRef<Path>) -> Result<Sequential<T>> {
         Self::load_path(path.as_ref())
     }
@@ -136,12 +136,12 @@ impl Sequential {
         Self::from_file(StateFile::from_bytes(bytes, path)?, path)
     }
 
-    /// As [`load`](Self::load), of a file that was read already; `path` is for
-    /// messages.
+    /// Like [`load`](Self::load), for a file that is already in memory. `path` is
+    /// used in error messages.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load).
+    /// Returns the errors of [`load`](Self::load).
     pub fn from_file(file: StateFile, path: impl AsRef<Path>) -> Result<Self> {
         Self::from_file_as(file, path.as_ref())
     }
@@ -170,8 +170,8 @@ impl Sequential {
         let Architecture { input, tokens, layers, .. } =
             serde_json::from_str(json).map_err(parse_error)?;
         let builder = layers.with_input(Input { shape: Shape::from(input), tokens });
-        // Blank parameters take no memory, so sizes may be compared with the
-        // tensors of the file before anything believes them.
+        // Blank parameters take no memory, so the sizes from the file are compared
+        // with its tensors before memory is allocated for them.
         let mut model: Sequential<T> = builder
             .build_from(&mut Source::Blank)
             .map_err(|error| wrong(format!("the architecture: {error}")))?;

@@ -1,5 +1,5 @@
-//! Layers made of layers: one after the other, added to their input, or side by
-//! side.
+//! Layers that contain layers: nested networks, residual blocks and parallel
+//! branches.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ use crate::init::Source;
 use crate::module::Module;
 use crate::settings::Settings;
 
-/// A module that adds its input to its output: x + f(x), through which
-/// gradients pass undiminished (He et al., "Deep residual learning for image
-/// recognition", 2016). f must keep the shape.
+/// A residual block, which adds the input of a module f to its output: x + f(x).
+/// Gradients pass through the addition unchanged (He et al., "Deep residual
+/// learning for image recognition", 2016). f must preserve the shape.
 ///
-/// The parameters are named as those of f. In a [`Sequential`] it holds a block
-/// of layers:
+/// The parameters have the same names as those of f. In a [`Sequential`], f is a
+/// block of layers:
 ///
 /// ```
 /// use dendra_nn::tensor::Rng;
@@ -37,12 +37,12 @@ use crate::settings::Settings;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Residual<M>(
-    /// f.
+    /// The module f.
     pub M,
 );
 
-/// Modules that see the same input side by side; their outputs are joined. A
-/// module's parameters are named by its index.
+/// Parallel branches: modules with the same input, whose outputs are joined. The
+/// name of a parameter starts with the index of its branch.
 ///
 /// ```
 /// use dendra_nn::tensor::Rng;
@@ -57,7 +57,7 @@ pub struct Residual<M>(
 /// ```
 #[derive(Clone, Debug)]
 pub struct Parallel<M> {
-    /// The modules.
+    /// The modules of the branches.
     pub branches: Vec<M>,
     /// The operation that joins their outputs.
     pub join: Join,
@@ -67,9 +67,10 @@ pub struct Parallel<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
-    /// Joined along an axis; the batch is axis 0, and −1 is the last one.
+    /// Concatenates the outputs along an axis. Axis 0 is the batch axis, −1 the
+    /// last axis.
     Concatenate(isize),
-    /// Added; all have the same shape.
+    /// Adds the outputs, which must have the same shape.
     Sum,
 }
 
@@ -88,7 +89,7 @@ fn check_kept(input: &Shape, output: &Shape) -> Result<()> {
     if input == output {
         return Ok(());
     }
-    let message = format!("the block makes {output} of {input}, and must keep the shape");
+    let message = format!("the block must preserve the shape, but maps {input} to {output}");
     Err(Error::shape("Residual", message))
 }
 
@@ -110,11 +111,11 @@ impl<T: Float, M: Module<T>> Module<T> for Parallel<M> {
 }
 
 fn no_branch() -> Error {
-    Error::argument("Parallel", "there is no branch")
+    Error::argument("Parallel", "expected at least one branch")
 }
 
 impl Join {
-    /// The shape of the joined output of batches.
+    /// Returns the shape of the joined output. The shapes include the batch axis.
     fn output<'a>(self, mut shapes: impl Iterator<Item = &'a Shape>) -> Result<Shape> {
         let first = shapes.next().ok_or_else(no_branch)?;
         let mut extents = first.to_vec();
@@ -125,7 +126,7 @@ impl Join {
         for shape in shapes {
             let fits = |(index, (a, b)): (usize, (&usize, &usize))| Some(index) == axis || a == b;
             if shape.len() != first.len() || !first.iter().zip(shape.iter()).enumerate().all(fits) {
-                let message = format!("branches give {first} and {shape}, which do not fit");
+                let message = format!("cannot join outputs of shapes {first} and {shape}");
                 return Err(Error::shape("Parallel", message));
             }
             if let Some(axis) = axis {
@@ -158,18 +159,18 @@ pub struct ParallelSettings {
     join: Join,
 }
 
-/// The layers that a closure adds to none.
+/// Returns the layers that a closure adds to an empty network.
 fn layers(add: impl FnOnce(SequentialBuilder) -> SequentialBuilder) -> SequentialBuilder {
     add(SequentialBuilder::new(Input::floats(Shape::scalar())))
 }
 
-/// What is wrong inside, as a message of its own.
+/// Converts an error of an inner layer to an error of the block.
 fn inside(kind: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| Error::argument(kind, error.to_string())
 }
 
 impl SequentialSettings {
-    /// Settings of the layers that `block` adds to none.
+    /// Creates the settings from the layers that `block` adds to an empty network.
     pub(super) fn new(block: impl FnOnce(SequentialBuilder) -> SequentialBuilder) -> Self {
         Self { layers: layers(block) }
     }
@@ -182,28 +183,29 @@ impl From<SequentialBuilder> for SequentialSettings {
 }
 
 impl Residual<Sequential> {
-    /// Settings of the layers that `block` adds to none.
+    /// Creates the settings of a residual block. `block` adds the layers of f to an
+    /// empty network.
     pub fn new(block: impl FnOnce(SequentialBuilder) -> SequentialBuilder) -> ResidualSettings {
         ResidualSettings { block: layers(block) }
     }
 }
 
 impl Parallel<Sequential> {
-    /// Settings whose branches are joined along an axis; images have their
-    /// channels along axis 1.
+    /// Creates settings without branches, whose outputs are concatenated along an
+    /// axis. The channels of images are axis 1.
     pub fn concatenate(axis: isize) -> ParallelSettings {
         ParallelSettings { branches: Vec::new(), join: Join::Concatenate(axis) }
     }
 
-    /// Settings whose branches are added.
+    /// Creates settings without branches, whose outputs are added.
     pub fn sum() -> ParallelSettings {
         ParallelSettings { branches: Vec::new(), join: Join::Sum }
     }
 }
 
 impl ParallelSettings {
-    /// Adds a branch of the layers that `branch` adds to none; a branch without
-    /// layers passes the input on.
+    /// Adds a branch. `branch` adds its layers to an empty network. A branch
+    /// without layers returns its input.
     #[must_use]
     pub fn branch(mut self, branch: impl FnOnce(SequentialBuilder) -> SequentialBuilder) -> Self {
         self.branches.push(layers(branch));
@@ -251,7 +253,7 @@ impl Settings for ParallelSettings {
         if let (Join::Concatenate(axis), Some(first)) = (self.join, outputs.first())
             && first.axis("Parallel", axis)? == 0
         {
-            return Err(Error::argument("Parallel", "the batch must stay an axis of its own"));
+            return Err(Error::argument("Parallel", "cannot concatenate along the batch axis"));
         }
         Ok(self.join.output(outputs.iter())?[1..].into())
     }
@@ -344,7 +346,7 @@ mod tests {
         assert_eq!(Parameters::<f32>::named_parameters(&wide)[3].0, "1.bias");
         let narrow = Residual(Linear::new(3, 1).init(&mut Rng::seed(0)).unwrap());
         let error = narrow.forward(&x).unwrap_err().to_string();
-        assert_eq!(error, "Residual: the block makes [2, 1] of [2, 3], and must keep the shape");
+        assert_eq!(error, "Residual: the block must preserve the shape, but maps [2, 3] to [2, 1]");
     }
 
     #[test]
@@ -369,18 +371,18 @@ mod tests {
         let input = || Sequential::input([4]);
         assert_eq!(
             message(input().layer(Residual::new(|b| b.dense(3)))),
-            "layer 0 (Residual): the block makes [3] of [4], and must keep the shape"
+            "layer 0 (Residual): the block must preserve the shape, but maps [4] to [3]"
         );
         assert_eq!(
             message(input().relu().layer(Residual::new(|b| b.conv2d(3, 1)))),
             "layer 1 (Residual): layer 0 (Conv2d): expected [C, H, W], got [4]"
         );
         assert!(message(input().layer(Residual::new(|b| b.named("x")))).contains("named(\"x\")"));
-        assert!(message(input().layer(Parallel::sum())).contains("there is no branch"));
+        assert!(message(input().layer(Parallel::sum())).contains("expected at least one branch"));
         let apart = Parallel::sum().branch(|b| b.dense(3)).branch(|b| b);
-        assert!(message(input().layer(apart)).contains("branches give [1, 3] and [1, 4]"));
+        assert!(message(input().layer(apart)).contains("outputs of shapes [1, 3] and [1, 4]"));
         let batch = Parallel::concatenate(0).branch(|b| b).branch(|b| b);
-        assert!(message(input().layer(batch)).contains("the batch must stay"));
+        assert!(message(input().layer(batch)).contains("along the batch axis"));
         let inner = Parallel::sum().branch(|b| b.dropout(2.0));
         assert!(message(input().layer(inner)).contains("branch 0: layer 0 (Dropout): expected a"));
     }

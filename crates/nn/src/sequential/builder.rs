@@ -1,5 +1,5 @@
-//! From a list of layers to a network: shapes are inferred, errors name the
-//! layer.
+//! The builder, which infers the shapes of a list of layers and creates the
+//! network. Errors contain the layer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,25 +16,23 @@ use crate::init::Source;
 use crate::module::Module;
 use crate::settings::MAX_SAMPLE;
 
-/// A network under construction; see [`Sequential`]. Each kind of layer has a
-/// method here.
+/// The builder of a [`Sequential`]. It has a method for each kind of layer.
 ///
-/// A file holds its layers.
+/// Its serialised form is the list of layers in a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-#[must_use = "a network is made by `build`"]
+#[must_use = "`build` creates the network"]
 pub struct SequentialBuilder {
     #[serde(skip)]
     pub(super) input: Input,
     pub(super) layers: Vec<PlannedLayer>,
-    /// A call that refers to the layer before it although there was none;
-    /// `build` refuses it.
+    /// A call that refers to the previous layer although there was none. `build`
+    /// returns an error for it.
     #[serde(skip)]
     stray: Option<String>,
 }
 
-/// A planned layer: its name, if it has one besides its index, its mode, and
-/// its settings.
+/// A planned layer: its optional name, its mode, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlannedLayer {
@@ -46,7 +44,7 @@ pub(super) struct PlannedLayer {
     pub(super) plan: LayerPlan,
 }
 
-/// The value that a file omits.
+/// Whether a flag has its default value, which is not written to files.
 pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
@@ -56,15 +54,16 @@ impl SequentialBuilder {
         Self { input, layers: Vec::new(), stray: None }
     }
 
-    /// The same layers for another input.
+    /// Replaces the input.
     pub(super) fn with_input(self, input: Input) -> Self {
         Self { input, ..self }
     }
 
-    /// Adds a layer: the settings of a layer of the library, such as
+    /// Adds a layer: the settings of a layer of this library, such as
     /// `.layer(Linear::lazy(64).bias(false))`, a custom
-    /// [`Layer`](crate::Layer), or a built [`Sequential`], whose parameters are
-    /// then named `0.0.weight`. The latter two keep the parameters they have.
+    /// [`Layer`](crate::Layer), or a built [`Sequential`], whose parameters then
+    /// have names such as `0.0.weight`. Custom layers and networks keep their
+    /// parameters.
     pub fn layer(self, layer: impl IntoLayer) -> Self {
         self.planned(layer.into_layer())
     }
@@ -75,16 +74,17 @@ impl SequentialBuilder {
         self.planned(LayerPlan::own(own::layer(layer)))
     }
 
-    /// Adds any module with the parameters it has: a layer after `init`, an
-    /// encoder of a transformer, a module of another crate. A trial run on
-    /// zeros determines the shape of its output.
+    /// Adds any module, which keeps its parameters: a layer after `init`, an
+    /// encoder of a transformer, a module of another crate. A trial run on zeros
+    /// determines the shape of its output.
     pub fn module(self, module: impl Module + Clone + Send + Sync + 'static) -> Self {
         self.planned(LayerPlan::own(own::module::<f32, _>(module)))
     }
 
-    /// Adds a function without parameters, which errors and summaries call
-    /// `name`: `.map("scale", |x| Ok(x * 0.5))`. A trial run on zeros
-    /// determines the shape of its output. A file cannot hold it.
+    /// Adds a function without parameters, for example
+    /// `.map("scale", |x| Ok(x * 0.5))`. `name` is used in errors and summaries. A
+    /// trial run on zeros determines the shape of the output. A network with such
+    /// a function cannot be saved.
     pub fn map(
         self,
         name: impl Into<String>,
@@ -107,34 +107,34 @@ impl SequentialBuilder {
         self
     }
 
-    /// Names the layer added last; its parameters are then `conv1.weight`
-    /// instead of `0.weight`.
+    /// Sets the name of the last added layer. Its parameters are then named
+    /// `conv1.weight` instead of `0.weight`.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         match self.layers.last_mut() {
             Some(layer) => layer.name = Some(name),
-            None => self.stray = Some(format!("named({name:?}) names")),
+            None => self.stray = Some(format!("named({name:?})")),
         }
         self
     }
 
-    /// Keeps the layer added last in evaluation mode while the others train; see
+    /// Keeps the last added layer in evaluation mode during training; see
     /// [`Sequential::set_evaluation`].
     pub fn in_evaluation(mut self) -> Self {
         match self.layers.last_mut() {
             Some(layer) => layer.evaluation = true,
-            None => self.stray = Some("in_evaluation() keeps".to_owned()),
+            None => self.stray = Some("in_evaluation()".to_owned()),
         }
         self
     }
 
-    /// The network, its parameters drawn from `rng`.
+    /// Builds the network and draws its parameters from `rng`.
     ///
     /// # Errors
     ///
-    /// When a layer does not accept the output of the layer before it, or has
-    /// an invalid setting; when a name is empty, contains a dot, is used twice,
-    /// or comes before the first layer.
+    /// Returns an error if a layer does not accept the output of the previous
+    /// layer or has an invalid setting, or if a name is empty, contains a dot, is
+    /// used twice, or precedes the first layer.
     pub fn build(self, rng: &mut Rng) -> Result<Sequential> {
         self.build_as(rng)
     }
@@ -143,7 +143,7 @@ impl SequentialBuilder {
     ///
     /// # Errors
     ///
-    /// As [`build`](Self::build).
+    /// Returns the errors of [`build`](Self::build).
     pub fn build_as<T: Float>(self, rng: &mut Rng) -> Result<Sequential<T>> {
         self.build_from(&mut Source::Random(rng))
     }
@@ -167,8 +167,8 @@ impl SequentialBuilder {
         Ok(model)
     }
 
-    /// Fills in the sizes that depend on the input and returns the shape of the
-    /// output of each layer.
+    /// Fills in the sizes that depend on the input and returns the output shape of
+    /// each layer.
     fn plan(&mut self) -> Result<Vec<Shape>> {
         self.check_names()?;
         check_sample(&self.input.shape)
@@ -184,8 +184,7 @@ impl SequentialBuilder {
         Ok(outputs)
     }
 
-    /// Plans the network for inputs of this shape and returns the shape of its
-    /// output.
+    /// Plans the network for inputs of this shape and returns its output shape.
     pub(super) fn infer(&mut self, input: &Shape) -> Result<Shape> {
         self.input = Input::floats(input.clone());
         Ok(self.plan()?.pop().unwrap_or_else(|| input.clone()))
@@ -193,7 +192,7 @@ impl SequentialBuilder {
 
     fn check_names(&self) -> Result<()> {
         if let Some(stray) = &self.stray {
-            let message = format!("{stray} the layer before it, and there is none");
+            let message = format!("{stray} refers to the previous layer, but there is none");
             return Err(Error::argument("Sequential", message));
         }
         let mut taken = HashMap::new();
@@ -205,7 +204,7 @@ impl SequentialBuilder {
                 return Err(Error::argument(context, message));
             }
             if let Some(other) = taken.insert(name.clone(), index) {
-                let message = format!("layer {other} is named {name:?} already");
+                let message = format!("layer {other} is already named {name:?}");
                 return Err(Error::argument(context, message));
             }
         }
@@ -214,16 +213,17 @@ impl SequentialBuilder {
 }
 
 impl PlannedLayer {
-    /// An error with the context of this layer.
+    /// Sets this layer as the context of an error.
     pub(super) fn explain(&self, index: usize, error: Error) -> Error {
         let context = PartName(index, self.name.as_deref()).context(self.plan.kind());
         context::at(error, context)
     }
 }
-/// Refuses samples that are empty or do not fit into memory.
+
+/// Returns an error for samples that are empty or do not fit into memory.
 fn check_sample(shape: &Shape) -> Result<()> {
     match shape.checked_elements() {
-        Some(0) => Err(Error::shape("", format!("a sample of shape {shape} holds no value"))),
+        Some(0) => Err(Error::shape("", format!("a sample of shape {shape} has no values"))),
         Some(count) if count <= MAX_SAMPLE => Ok(()),
         _ => {
             let message = format!("a sample of shape {shape} has more than {MAX_SAMPLE} values");
@@ -263,9 +263,9 @@ mod tests {
             ),
             (
                 input().flatten().dense(0).named("fc"),
-                "layer fc (Linear): a sample of shape [0] holds no value",
+                "layer fc (Linear): a sample of shape [0] has no values",
             ),
-            (Sequential::input([0]), "Sequential::input: a sample of shape [0] holds no value"),
+            (Sequential::input([0]), "Sequential::input: a sample of shape [0] has no values"),
             (
                 Sequential::input([1 << 31, 1 << 31, 4]),
                 "Sequential::input: a sample of shape [2147483648, 2147483648, 4] has more than \
@@ -287,14 +287,14 @@ mod tests {
         assert!(message(input().named("")).contains("a name must not be empty"));
         assert!(message(input().named("a.b")).contains("contain a dot, got \"a.b\""));
         let twice = input().named("fc").relu().dense(2).named("fc");
-        assert_eq!(message(twice), "layer 2 (Linear): layer 0 is named \"fc\" already");
+        assert_eq!(message(twice), "layer 2 (Linear): layer 0 is already named \"fc\"");
         let stray = Sequential::input([4]).named("fc").dense(3);
         assert_eq!(
             message(stray),
-            "Sequential: named(\"fc\") names the layer before it, and there is none"
+            "Sequential: named(\"fc\") refers to the previous layer, but there is none"
         );
         let clash = input().named("1").relu();
-        assert_eq!(message(clash), "layer 1 (ReLU): layer 0 is named \"1\" already");
+        assert_eq!(message(clash), "layer 1 (ReLU): layer 0 is already named \"1\"");
     }
 
     #[test]

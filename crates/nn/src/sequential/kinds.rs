@@ -1,5 +1,5 @@
-//! The table of the kinds of layers: one row gives a kind its name in files and
-//! its method of [`SequentialBuilder`].
+//! The table of layer kinds. Each row defines the name of a kind in files and its
+//! method of [`SequentialBuilder`].
 
 use dendra_tensor::{Float, Result, Shape};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::init::Source;
 use crate::layers::*;
 use crate::settings::Settings;
 
-/// Makes the enum of all settings and the methods that add a layer, from rows
+/// Generates the enum of all settings and the methods that add a layer. A row is
 ///
 /// ```text
 /// KIND: SETTINGS = METHOD(ARGUMENT: TYPE, …) => the settings that METHOD adds;
@@ -21,7 +21,7 @@ macro_rules! kinds {
         $(#[doc = $doc:literal])*
         $kind:ident: $settings:ty = $method:ident($($argument:ident: $type:ty),*) => $new:expr;
     )*) => {
-        /// The settings of a layer of the library.
+        /// The settings of a layer of this library.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
         #[non_exhaustive]
@@ -43,10 +43,10 @@ macro_rules! kinds {
         })*
 
         impl LayerSettings {
-            /// The names of all kinds.
+            /// The names of all layer kinds.
             pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
 
-            /// The layer's name, as `Conv2d`.
+            /// Returns the name of the layer kind, such as `Conv2d`.
             pub fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => stringify!($kind),)* }
             }
@@ -66,9 +66,9 @@ macro_rules! kinds {
             }
         }
 
-        /// A method for each kind of layer, with PyTorch's defaults; for other
-        /// settings add the layer itself: `.layer(Conv2d::lazy(64,
-        /// 3).padding(1))`. `build` reports errors.
+        /// A method for each kind of layer, with PyTorch's defaults. For other
+        /// settings use [`layer`](SequentialBuilder::layer), for example
+        /// `.layer(Conv2d::lazy(64, 3).padding(1))`. `build` reports all errors.
         impl SequentialBuilder {$(
             #[doc = concat!(
                 "Adds a layer of kind [`", stringify!($kind), "`](crate::", stringify!($kind),
@@ -189,13 +189,13 @@ kinds! {
         block: impl FnOnce(SequentialBuilder) -> SequentialBuilder
     ) => Residual::new(block);
     Parallel: ParallelSettings = parallel(branches: ParallelSettings) => branches;
-    /// A network of its own, whose parameters are named `0.0.weight`.
+    /// A nested network. The names of its parameters have the form `0.0.weight`.
     Sequential: SequentialSettings = sequential(
         block: impl FnOnce(SequentialBuilder) -> SequentialBuilder
     ) => SequentialSettings::new(block);
-    /// Over the last axis.
+    /// It normalises over the last axis.
     LayerNorm: LayerNormSettings = layer_norm() => LayerNorm::lazy();
-    /// Over the last axis.
+    /// It normalises over the last axis.
     RMSNorm: RMSNormSettings = rms_norm() => RMSNorm::lazy();
     GroupNorm: GroupNormSettings = group_norm(num_groups: usize) => GroupNorm::lazy(num_groups);
     InstanceNorm1d: InstanceNormSettings<1> = instance_norm1d() => InstanceNorm1d::lazy();
@@ -208,18 +208,21 @@ kinds! {
     EmbeddingBag: EmbeddingBagSettings = embedding_bag(num_embeddings: usize, embedding_dim: usize)
         => EmbeddingBag::new(num_embeddings, embedding_dim);
     SinusoidalPositions: SinusoidalPositions = sinusoidal_positions() => SinusoidalPositions;
-    /// The outputs of all steps; see [`last_step`](Self::last_step).
+    /// The output contains all steps; [`last_step`](Self::last_step) selects the
+    /// last one.
     LSTM: RecurrentSettings<4> = lstm(hidden_size: usize)
         => LSTM::lazy(hidden_size).batch_first(true);
-    /// The outputs of all steps; see [`last_step`](Self::last_step).
+    /// The output contains all steps; [`last_step`](Self::last_step) selects the
+    /// last one.
     GRU: RecurrentSettings<3> = gru(hidden_size: usize) => GRU::lazy(hidden_size).batch_first(true);
-    /// The outputs of all steps; see [`last_step`](Self::last_step).
+    /// The output contains all steps; [`last_step`](Self::last_step) selects the
+    /// last one.
     RNN: RecurrentSettings<1> = rnn(hidden_size: usize) => RNN::lazy(hidden_size).batch_first(true);
-    /// The last of the steps `[N, L, …]`, for use after a recurrent layer.
+    /// It selects the last of the steps `[N, L, …]` of a recurrent layer.
     LastStep: LastStep = last_step() => LastStep;
-    /// All axes but the batch.
+    /// It flattens all axes except the batch axis.
     Flatten: Flatten = flatten() => Flatten::new();
-    /// Splits the first axis after the batch.
+    /// It splits the first axis after the batch axis.
     Unflatten: Unflatten = unflatten(sizes: impl Into<Vec<usize>>) => Unflatten::new(1, sizes);
     Dropout: Dropout = dropout(p: f64) => Dropout::planned(p);
     Dropout1d: Dropout1d = dropout1d(p: f64) => Dropout1d::planned(p);
@@ -231,13 +234,13 @@ kinds! {
     ReLU: ReLU = relu() => ReLU;
     ReLU6: ReLU6 = relu6() => ReLU6;
     LeakyReLU: LeakyReLU = leaky_relu(negative_slope: f64) => LeakyReLU::new(negative_slope);
-    /// With one slope for all channels.
+    /// It has one slope for all channels.
     PReLU: PReLUSettings = prelu() => PReLU::new(1);
     RReLU: RReLU = rrelu() => RReLU::default();
     ELU: ELU = elu(alpha: f64) => ELU::new(alpha);
     CELU: CELU = celu(alpha: f64) => CELU::new(alpha);
     SELU: SELU = selu() => SELU;
-    /// The exact one.
+    /// It computes the exact GELU.
     GELU: GELU = gelu() => GELU::default();
     SiLU: SiLU = silu() => SiLU;
     Mish: Mish = mish() => Mish;
@@ -246,7 +249,7 @@ kinds! {
     Hardsigmoid: Hardsigmoid = hardsigmoid() => Hardsigmoid;
     Hardswish: Hardswish = hardswish() => Hardswish;
     Tanh: Tanh = tanh() => Tanh;
-    /// From −1 to 1.
+    /// It clamps to the range from −1 to 1.
     Hardtanh: Hardtanh = hardtanh() => Hardtanh::default();
     Tanhshrink: Tanhshrink = tanhshrink() => Tanhshrink;
     Softplus: Softplus = softplus() => Softplus::default();
@@ -255,12 +258,12 @@ kinds! {
     Softshrink: Softshrink = softshrink(lambda: f64) => Softshrink::new(lambda);
     Threshold: Threshold = threshold(threshold: f64, value: f64)
         => Threshold::new(threshold, value);
-    /// Along the last axis.
+    /// It works along the last axis.
     Softmax: Softmax = softmax() => Softmax::default();
     Softmax2d: Softmax2d = softmax2d() => Softmax2d;
-    /// Along the last axis.
+    /// It works along the last axis.
     LogSoftmax: LogSoftmax = log_softmax() => LogSoftmax::default();
-    /// Along the last axis.
+    /// It works along the last axis.
     Softmin: Softmin = softmin() => Softmin::default();
     GLU: GLU = glu(axis: isize) => GLU::new(axis);
     Identity: Identity = identity() => Identity;

@@ -1,4 +1,4 @@
-//! Layers one after the other.
+//! Networks of layers in sequence.
 
 mod architecture;
 mod blocks;
@@ -32,11 +32,11 @@ use crate::module::Module;
 use builder::PlannedLayer;
 use parts::{Part, PartName};
 
-/// A network of layers one after the other, as in Keras: shapes are inferred
-/// and checked when it is built.
+/// A network of layers in sequence, as in Keras. `build` infers and checks the
+/// shapes of all layers.
 ///
-/// The parameters of a layer have names by its index, such as `0.weight`, or by
-/// [`named`](SequentialBuilder::named).
+/// The name of a parameter starts with the index of its layer, as in `0.weight`,
+/// or with the name given by [`named`](SequentialBuilder::named).
 ///
 /// ```
 /// use dendra_nn::tensor::Rng;
@@ -54,7 +54,7 @@ use parts::{Part, PartName};
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
 ///
-/// A network of token ids begins with [`Sequential::tokens`].
+/// [`Sequential::tokens`] starts a network whose input is token ids.
 #[derive(Clone)]
 pub struct Sequential<T: Float = f32> {
     input: Input,
@@ -66,7 +66,7 @@ pub struct Sequential<T: Float = f32> {
 struct Input {
     /// The shape of one sample.
     shape: Shape,
-    /// Whether it takes token ids, and not floats.
+    /// Whether the input is token ids instead of floats.
     tokens: bool,
 }
 
@@ -75,19 +75,20 @@ impl Input {
         Self { shape, tokens: false }
     }
 
-    /// The function of [`Sequential`] that begins such a network.
+    /// Returns the name of the function of [`Sequential`] that starts a network
+    /// with this input.
     fn method(&self) -> &'static str {
         if self.tokens { "tokens" } else { "input" }
     }
 
-    /// Refuses a batch of another kind or shape.
+    /// Returns an error if the batch has another kind or shape.
     fn check(&self, tokens: bool, batch: &Shape) -> Result<()> {
         let kind = |tokens| if tokens { "token ids" } else { "floats" };
         let expected = batch_of(&self.shape);
         let message = if tokens != self.tokens {
             format!(
-                "expected {} of shape {expected}, got {} of shape {batch}: a network of ids begins \
-                 with Sequential::tokens, one of floats with Sequential::input",
+                "expected {} of shape {expected}, got {} of shape {batch}: Sequential::tokens \
+                 starts a network of token ids, Sequential::input one of floats",
                 kind(self.tokens),
                 kind(tokens)
             )
@@ -101,26 +102,26 @@ impl Input {
 }
 
 impl Sequential {
-    /// Begins a network for inputs of this shape, without the batch axis:
-    /// `[784]`, or `[1, 28, 28]` for images of one channel.
+    /// Starts a network for inputs of this shape without the batch axis: `[784]`,
+    /// or `[1, 28, 28]` for images with one channel.
     pub fn input(shape: impl Into<Shape>) -> SequentialBuilder {
         SequentialBuilder::new(Input::floats(shape.into()))
     }
 }
 
 impl<T: Float> Sequential<T> {
-    /// The shape of one input, without the batch axis.
+    /// Returns the shape of one input, without the batch axis.
     pub fn input_shape(&self) -> &Shape {
         &self.input.shape
     }
 
-    /// The shape of one output, without the batch axis.
+    /// Returns the shape of one output, without the batch axis.
     pub fn output_shape(&self) -> &Shape {
         self.parts.last().map_or(&self.input.shape, |part| &part.output)
     }
 
-    /// The kind of the layer that a parameter or buffer belongs to, as `Linear`
-    /// for `0.weight`.
+    /// Returns the kind of the layer that a parameter or buffer belongs to, for
+    /// example `Linear` for `0.weight`.
     pub fn layer_kind(&self, name: &str) -> Option<&str> {
         let layer = name.split('.').next()?;
         let mut parts = self.named_parts();
@@ -128,31 +129,29 @@ impl<T: Float> Sequential<T> {
         Some(part.plan.kind())
     }
 
-    /// A table of the layers, their output shapes and parameters. It prints
-    /// itself.
+    /// Returns a table of the layers with their output shapes and numbers of
+    /// parameters. Print it with `{}`.
     pub fn summary(&self) -> Summary {
         Summary::of(self)
     }
 
-    /// The number of its layers.
+    /// Returns the number of layers.
     pub fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// Whether it has no layer.
+    /// Returns whether the network has no layers.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Keeps a layer in evaluation mode while the others train, or no longer:
-    /// dropout passes values through, and batch normalisation uses its running
-    /// statistics, which stay as they are, as in a network that is fine-tuned.
-    /// Gradients flow through the layer as through any other, and its parameters
-    /// are trained unless
+    /// Sets whether a layer stays in evaluation mode during training, for example
+    /// in fine-tuning. In evaluation mode dropout passes values through, and batch
+    /// normalisation uses its running statistics without updating them. Gradients
+    /// still flow through the layer, and its parameters are trained unless
     /// [`set_trainable_where`](Parameters::set_trainable_where) freezes them.
     ///
-    /// [`save`](Self::save) writes this setting with the architecture, so that a
-    /// network that is loaded goes on as it was.
+    /// [`save`](Self::save) stores this setting with the architecture.
     ///
     /// ```
     /// use dendra_nn::autograd::Tape;
@@ -172,19 +171,20 @@ impl<T: Float> Sequential<T> {
     ///
     /// # Errors
     ///
-    /// When no layer has this name.
+    /// Returns an error if no layer has this name.
     pub fn set_evaluation(&mut self, layer: &str, evaluation: bool) -> Result<()> {
         let index = self.named_parts().position(|(name, _)| name.to_string() == layer);
         let Some(index) = index else {
             let names: Vec<String> = self.named_parts().map(|(name, _)| name.to_string()).collect();
-            let message = format!("no layer is named {layer:?}, among {}", names.join(", "));
+            let message =
+                format!("no layer is named {layer:?}; the layers are {}", names.join(", "));
             return Err(Error::argument("Sequential::set_evaluation", message));
         };
         self.parts[index].evaluation = evaluation;
         Ok(())
     }
 
-    /// Each layer and its part of a path.
+    /// Returns each layer with its component of parameter names.
     fn named_parts(&self) -> impl Iterator<Item = (PartName<'_>, &Part<T>)> {
         let parts = self.parts.iter().enumerate();
         parts.map(|(index, part)| (PartName(index, part.name.as_deref()), part))
@@ -215,8 +215,8 @@ impl<T: Float> Sequential<T> {
         Ok(x)
     }
 
-    /// An error with the layer as its context, unless the layer has named
-    /// itself.
+    /// Adds the layer to an error as context, unless the error already contains
+    /// the path of the layer.
     fn explain(&self, index: usize, error: Error) -> Error {
         let part = &self.parts[index];
         let text = error.to_string();
@@ -229,7 +229,7 @@ impl<T: Float> Sequential<T> {
     }
 }
 
-/// A shape with the batch axis, as `[N, 1, 28, 28]`.
+/// Formats a shape with the batch axis, as `[N, 1, 28, 28]`.
 fn batch_of(shape: &Shape) -> String {
     let extents: Vec<String> = shape.iter().map(|extent| format!(", {extent}")).collect();
     format!("[N{}]", extents.concat())

@@ -15,7 +15,7 @@ use super::{Sequential, registry};
 use crate::layer::{Layer, trial, type_name};
 use crate::module::Module;
 
-/// A layer to be that is `layer`.
+/// Wraps a custom layer for a plan.
 pub(super) fn layer<T: Float, L: Layer<T>>(layer: L) -> Arc<dyn OwnLayer> {
     Arc::new(Own::<T, L> {
         module: layer,
@@ -25,7 +25,7 @@ pub(super) fn layer<T: Float, L: Layer<T>>(layer: L) -> Arc<dyn OwnLayer> {
     })
 }
 
-/// A layer to be that is `module`, of which no more is known.
+/// Wraps a module that is not a [`Layer`] for a plan.
 pub(super) fn module<T: Float, M>(module: M) -> Arc<dyn OwnLayer>
 where
     M: Module<T> + Clone + Send + Sync + 'static,
@@ -38,12 +38,12 @@ where
     })
 }
 
-/// A layer to be that is the closure `f`.
+/// Wraps a closure for a plan.
 pub(super) fn map<T: Float>(name: String, f: Function<T>) -> LayerPlan {
     LayerPlan::own(Arc::new(Map { name, f }))
 }
 
-/// Gives a type with a field of state the parameters of that.
+/// Implements `Parameters` for a type by visiting one of its fields.
 macro_rules! state_of {
     ([$($generics:tt)*] $type:ty: $field:tt) => {
         impl<$($generics)*> dendra_autograd::Parameters<T> for $type {
@@ -67,7 +67,7 @@ macro_rules! state_of {
 }
 pub(super) use state_of;
 
-/// A module that has lost its type in a network of numbers of type T.
+/// A module with erased type, in a network with elements of type T.
 struct Own<T, M> {
     module: M,
     output_shape: fn(&M, &Shape) -> Result<Shape>,
@@ -127,12 +127,12 @@ where
     }
 }
 
-/// A copy of a layer as [`OwnLayer::layer`] gives it.
+/// Copies a layer; see [`OwnLayer::layer`].
 fn erased<T: Float>(layer: &dyn AnyLayer<T>) -> Box<dyn Any> {
     Box::new(layer.copy())
 }
 
-/// Replaces all values by zeros that take no memory.
+/// Replaces all values with zeros that take no memory.
 fn forget_values<T: Float>(model: &mut dyn Parameters<T>) {
     model.visit_mut(&mut Path::default(), &mut |_, entry| {
         let value = match entry {
@@ -146,7 +146,7 @@ fn forget_values<T: Float>(model: &mut dyn Parameters<T>) {
     });
 }
 
-/// A network inside a network.
+/// A network as a layer of another network.
 impl<T: Float> OwnLayer for Sequential<T> {
     fn kind(&self) -> &str {
         "Sequential"
@@ -185,7 +185,7 @@ impl<T: Float> IntoLayer for Sequential<T> {
     }
 }
 
-/// The function of a closure.
+/// The type of a closure that is a layer.
 pub(super) type Function<T> = Arc<dyn Fn(&Var<T>) -> Result<Var<T>> + Send + Sync>;
 
 /// A closure as a layer.
@@ -231,7 +231,7 @@ impl<T: Float> OwnLayer for Map<T> {
     }
 
     fn saved(&self) -> std::result::Result<Value, String> {
-        Err(format!("a file cannot hold a closure: {}", registry::STATE_ALONE))
+        Err(format!("a closure cannot be saved: {}", registry::STATE_ALONE))
     }
 
     fn blank(&self) -> Arc<dyn OwnLayer> {

@@ -1,4 +1,4 @@
-//! The layers of a network, one by one.
+//! The individual layers of a network.
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ use crate::module::Module;
 
 /// One layer of a network.
 pub(super) struct Part<T: Float> {
-    /// Its name, when that is not its index.
+    /// The name of the layer, if it is not its index.
     pub(super) name: Option<String>,
-    /// Whether it is in evaluation mode whatever the tape is in.
+    /// Whether the layer is in evaluation mode independently of the tape.
     pub(super) evaluation: bool,
     pub(super) plan: LayerPlan,
     pub(super) layer: Box<dyn AnyLayer<T>>,
-    /// The shape of its output, without the batch axis.
+    /// The shape of the output, without the batch axis.
     pub(super) output: Shape,
     /// The number of following layers that are computed in one pass with it.
     pub(super) joined: usize,
@@ -34,8 +34,8 @@ impl<T: Float> Clone for Part<T> {
 }
 
 impl<T: Float> Part<T> {
-    /// Finds the layers that are done in one pass with those that follow: a
-    /// convolution with ReLU, and with pooling of 2×2 windows after it.
+    /// Finds the layers that can be fused with the layers after them: a convolution
+    /// followed by a ReLU, and optionally by a max pooling of 2×2 windows.
     pub(super) fn join(parts: &mut [Self]) {
         for index in 0..parts.len() {
             let follows = |offset: usize| parts.get(index + offset).map(|p| (*p.layer).as_any());
@@ -48,10 +48,10 @@ impl<T: Float> Part<T> {
         }
     }
 
-    /// The output of the layer, or of the layer and some that follow it where
-    /// one pass does them together; and how many of those.
+    /// Computes the output of the layer, or of the layer and the following layers
+    /// that are fused with it. Also returns the number of those layers.
     pub(super) fn forward_joined(&self, x: &Var<T>) -> (Result<Var<T>>, usize) {
-        // Together they give the same bits.
+        // Fused and separate layers compute the same bits.
         let one_by_one = x.tape().is_some_and(Tape::distinguishes_operations);
         if self.joined > 0
             && !one_by_one
@@ -63,7 +63,7 @@ impl<T: Float> Part<T> {
         (self.forward(x), 0)
     }
 
-    /// The layer and its sizes.
+    /// Returns the layer and its sizes as text.
     pub(super) fn description(&self) -> String {
         let mode = if self.evaluation { ", in evaluation mode" } else { "" };
         format!("{}{mode}", self.layer)
@@ -81,11 +81,12 @@ impl<T: Float> Module<T> for Part<T> {
 
 state_of! { [T: Float] Part<T>: layer }
 
-/// A layer's part of a path: its name, or its index where it has none.
+/// The component of a layer in parameter names: its name, or its index if it has
+/// none.
 pub(super) struct PartName<'a>(pub(super) usize, pub(super) Option<&'a str>);
 
 impl PartName<'_> {
-    /// The name of the layer in errors.
+    /// Returns the description of the layer in errors.
     pub(super) fn context(&self, kind: &str) -> String {
         format!("layer {self} ({kind})")
     }
@@ -102,11 +103,11 @@ impl fmt::Display for PartName<'_> {
 
 /// A view of a layer of a [`Sequential`]; see [`Sequential::layers`].
 pub struct LayerOf<'a, T: Float = f32> {
-    /// Its part of a path: its name, or its index.
+    /// The name of the layer, or its index.
     pub name: String,
-    /// The layer and its sizes, as `Linear 784 → 64`.
+    /// The layer and its sizes, such as `Linear 784 → 64`.
     pub description: String,
-    /// The shape of its output, without the batch axis.
+    /// The shape of the output, without the batch axis.
     pub output: &'a Shape,
     /// The layer itself.
     pub module: &'a dyn Module<T>,
@@ -119,9 +120,8 @@ impl<T: Float> fmt::Debug for LayerOf<'_, T> {
 }
 
 impl<T: Float> Sequential<T> {
-    /// The layers in their order. Called one after the other they compute
-    /// what [`forward`](Module::forward) computes, which may do several of them in
-    /// one pass.
+    /// Returns the layers in order. Applied one after the other, they compute the
+    /// same values as [`forward`](Module::forward), which may fuse several layers.
     pub fn layers(&self) -> impl Iterator<Item = LayerOf<'_, T>> {
         self.named_parts().map(|(name, part)| LayerOf {
             name: name.to_string(),

@@ -1,4 +1,4 @@
-//! A layer to be, of whatever origin, and the layer that is made of it.
+//! The plan of a layer, and the built layer.
 
 use std::any::Any;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::init::Source;
 use crate::layer::Layer;
 use crate::module::Module;
 
-/// A layer of a network, of any type.
+/// A built layer of a network, with erased type.
 pub(super) trait AnyLayer<T: Float>: Module<T> + fmt::Display + Send + Sync {
     fn copy(&self) -> Box<dyn AnyLayer<T>>;
 
@@ -35,7 +35,7 @@ where
     }
 }
 
-/// What [`SequentialBuilder::layer`](super::SequentialBuilder::layer) takes:
+/// The argument of [`SequentialBuilder::layer`](super::SequentialBuilder::layer):
 /// the settings of a layer, a custom [`Layer`], or a
 /// [`Sequential`](super::Sequential).
 #[diagnostic::on_unimplemented(
@@ -48,39 +48,40 @@ where
             number type is added with `layer_as`"
 )]
 pub trait IntoLayer {
-    /// The layer to be.
+    /// Converts it to the plan of a layer.
     fn into_layer(self) -> LayerPlan;
 }
 
-/// A layer to be; see [`IntoLayer`].
+/// The plan of a layer, before `build`; see [`IntoLayer`].
 #[derive(Clone)]
 pub struct LayerPlan(Origin);
 
 /// The origin of a layer.
 #[derive(Clone)]
 enum Origin {
-    /// The table of kinds.
+    /// A kind of this library.
     Kind(Box<LayerSettings>),
-    /// Somebody's code.
+    /// Custom code.
     Own(Arc<dyn OwnLayer>),
 }
 
-/// A custom layer of any float type, which is not in the table of kinds.
+/// A layer that is not in the table of kinds, for any float type.
 pub(super) trait OwnLayer: Send + Sync {
     fn kind(&self) -> &str;
 
     fn output_shape(&self, input: &Shape) -> Result<Shape>;
 
-    /// A copy of it: a `Box<dyn AnyLayer<T>>`.
+    /// Copies the layer. The result is a `Box<dyn AnyLayer<T>>`.
     fn layer(&self) -> Box<dyn Any>;
 
-    /// The name of T.
+    /// Returns the name of the element type T.
     fn element(&self) -> &'static str;
 
-    /// The part of it that files hold, or the reason why they cannot.
+    /// Serialises the layer, or returns the reason why it cannot be saved.
     fn saved(&self) -> std::result::Result<Value, String>;
 
-    /// The same without the values of its parameters, which the network has.
+    /// Copies the layer without the values of its parameters. The built network
+    /// has those.
     fn blank(&self) -> Arc<dyn OwnLayer>;
 }
 
@@ -96,7 +97,7 @@ impl LayerPlan {
         }
     }
 
-    /// Fills in what the input decides, and gives the shape of the output.
+    /// Fills in the sizes that depend on the input and returns the output shape.
     pub(super) fn infer(&mut self, input: &Shape) -> Result<Shape> {
         match &mut self.0 {
             Origin::Kind(settings) => settings.infer(input),
@@ -111,7 +112,7 @@ impl LayerPlan {
                 Ok(layer) => Ok(*layer),
                 Err(_) => {
                     let message = format!(
-                        "it is a layer of {}, and the network is built of {}",
+                        "the layer has elements of type {}, the network of type {}",
                         own.element(),
                         T::NAME
                     );
@@ -121,7 +122,7 @@ impl LayerPlan {
         }
     }
 
-    /// The plan as the built network keeps it.
+    /// Returns the plan without parameter values, for the built network.
     pub(super) fn blank(self) -> Self {
         match self.0 {
             Origin::Own(own) => Self(Origin::Own(own.blank())),
@@ -181,7 +182,7 @@ impl<'de> Deserialize<'de> for LayerPlan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let kind = value.get("kind").and_then(Value::as_str);
-        let kind = kind.ok_or_else(|| D::Error::custom("a layer has no kind"))?;
+        let kind = kind.ok_or_else(|| D::Error::custom("expected a layer with a `kind`"))?;
         if LayerSettings::KINDS.contains(&kind) {
             let settings = LayerSettings::deserialize(value).map_err(D::Error::custom)?;
             return Ok(Self(Origin::Kind(Box::new(settings))));

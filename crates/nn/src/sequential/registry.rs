@@ -1,4 +1,4 @@
-//! Kinds of custom layers that files can hold.
+//! The registry of custom layer kinds that files can store.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,15 +12,15 @@ use super::kinds::LayerSettings;
 use super::plan::OwnLayer;
 use crate::layer::Layer;
 
-/// The advice for a network whose architecture no file can hold.
+/// The advice in errors for a network whose architecture cannot be saved.
 pub(super) const STATE_ALONE: &str =
-    "save the state alone with `save`, and `load` it into a model built in code";
+    "save only the state with `save`, and `load` it into a model built in code";
 
-/// A [`Layer`] that can be made of its settings, so that a file can hold it.
+/// A [`Layer`] that can be created from its settings, so that a file can store it.
 ///
-/// [`register_layer`] makes its kind known to this program; then
+/// After a call of [`register_layer`],
 /// [`Sequential::save`](crate::Sequential::save) and
-/// [`load`](crate::Sequential::load) know it.
+/// [`load`](crate::Sequential::load) support this kind of layer.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -73,31 +73,31 @@ pub(super) const STATE_ALONE: &str =
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "files cannot hold layers of type `{Self}`",
-    note = "implement `SavedLayer` for it: a name, its settings, and how it is made of them"
+    message = "layers of type `{Self}` cannot be saved in files",
+    note = "implement `SavedLayer` for it: a name, the settings, and their conversion to a layer"
 )]
 pub trait SavedLayer: Layer {
-    /// Its name in files.
+    /// The name of this layer kind in files.
     const KIND: &'static str;
 
-    /// The settings that a file holds besides the parameters: a number, a
-    /// tuple, or any other type that serde writes and reads.
+    /// The type of the settings, which a file stores in addition to the
+    /// parameters: a number, a tuple, or any other type that serde supports.
     type Settings: Serialize + DeserializeOwned;
 
-    /// The settings that make such a layer.
+    /// Returns the settings of this layer.
     fn settings(&self) -> Self::Settings;
 
-    /// A layer of these settings, whose parameters are about to be loaded.
+    /// Creates a layer with these settings. Its parameters are loaded afterwards.
     ///
     /// # Errors
     ///
-    /// When the settings are wrong: they come from a file, so sizes that no
-    /// memory holds are refused before they are asked for, as `init` of the
-    /// library's layers does.
+    /// Returns an error if the settings are invalid. They come from a file, so an
+    /// implementation must reject sizes that do not fit into memory before it
+    /// allocates. `init` of the layers of this library does this.
     fn from_settings(settings: Self::Settings) -> Result<Self>;
 }
 
-/// A registered kind.
+/// A registered layer kind.
 struct Registered {
     kind: &'static str,
     layer: TypeId,
@@ -105,21 +105,21 @@ struct Registered {
     read: fn(&Value) -> std::result::Result<Arc<dyn OwnLayer>, String>,
 }
 
-/// All kinds that this program has registered.
+/// All registered layer kinds of this program.
 static KINDS: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
 
 fn kinds() -> MutexGuard<'static, Vec<Registered>> {
-    // Nothing panics between two changes of the list.
+    // The list is valid even after a panic: each change is a single push.
     KINDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tells this program a kind of layer, so that networks with such layers are
-/// saved and loaded with their architecture; see [`SavedLayer`]. Call it at the
-/// start of the program; a second call changes nothing.
+/// Registers a kind of layer, so that networks with such layers can be saved and
+/// loaded with their architecture; see [`SavedLayer`]. Call it at the start of
+/// the program. Repeated calls have no effect.
 ///
 /// # Errors
 ///
-/// When the library, or another type, has a kind of this name.
+/// Returns an error if this library or another type has a kind of this name.
 pub fn register_layer<L: SavedLayer>() -> Result<()> {
     let new = Registered {
         kind: L::KIND,
@@ -144,20 +144,20 @@ fn add(new: Registered) -> Result<()> {
         return Ok(());
     }
     if taken.is_some() || LayerSettings::KINDS.contains(&new.kind) {
-        let message = format!("there is another kind of layer named {:?}", new.kind);
+        let message = format!("another kind of layer is already named {:?}", new.kind);
         return Err(Error::argument("register_layer", message));
     }
     kinds.push(new);
     Ok(())
 }
 
-/// The part of a layer of the type `name` that a file holds, or the reason why
-/// it cannot.
+/// Serialises the kind and the settings of a layer of type `name`, or returns the
+/// reason why it cannot be saved.
 pub(super) fn write(layer: &dyn Any, name: &str) -> std::result::Result<Value, String> {
     let kinds = kinds();
     let Some(found) = kinds.iter().find(|kind| kind.layer == layer.type_id()) else {
         return Err(format!(
-            "{name} is no registered kind of layer, so a file cannot hold it: implement \
+            "{name} is not a registered kind of layer, so it cannot be saved: implement \
              SavedLayer and call register_layer::<{name}>(), or {STATE_ALONE}"
         ));
     };
@@ -167,13 +167,13 @@ pub(super) fn write(layer: &dyn Any, name: &str) -> std::result::Result<Value, S
     Ok(json!({ "kind": kind, "settings": settings }))
 }
 
-/// The layer of a kind that a file holds.
+/// Creates a layer of the given kind from its value in a file.
 pub(super) fn read(kind: &str, value: &Value) -> std::result::Result<Arc<dyn OwnLayer>, String> {
     let read = kinds().iter().find(|known| known.kind == kind).map(|known| known.read);
     let read = read.ok_or_else(|| {
         format!(
-            "unknown kind of layer {kind:?}: it is of a newer version, or of a program that \
-             calls register_layer before it loads"
+            "unknown kind of layer {kind:?}: the file comes from a newer version, or the kind must \
+             be registered with register_layer before loading"
         )
     })?;
     let settings = value.get("settings").unwrap_or(&Value::Null);

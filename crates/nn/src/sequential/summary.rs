@@ -7,9 +7,9 @@ use dendra_tensor::Float;
 
 use super::{Sequential, batch_of};
 
-/// The layers of a network, their output shapes and their parameters; prints
-/// as a table. With a precision, as `{summary:.80}`, the table has at most so
-/// many columns, and what is longer is cut off.
+/// The layers of a network with their output shapes and numbers of parameters.
+/// `{}` formats it as a table. A precision, as in `{summary:.80}`, is the maximum
+/// width of the table in columns; longer cells are truncated.
 ///
 /// ```
 /// use dendra_nn::Sequential;
@@ -33,11 +33,11 @@ use super::{Sequential, batch_of};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The input, then one row a layer.
+    /// The row of the input, followed by one row per layer.
     pub rows: Vec<SummaryRow>,
-    /// The values that training changes.
+    /// The number of trainable values.
     pub trainable: usize,
-    /// The values of frozen parameters.
+    /// The number of values in frozen parameters.
     pub frozen: usize,
     /// The memory of parameters and buffers, in bytes.
     pub bytes: usize,
@@ -46,18 +46,17 @@ pub struct Summary {
 /// A row of a [`Summary`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SummaryRow {
-    /// The layer's part of a path; empty for the input.
+    /// The name or index of the layer; empty for the input.
     pub name: String,
     /// The layer and its sizes.
     pub layer: String,
-    /// The shape of its output, as `[N, 64]`.
+    /// The shape of the output, such as `[N, 64]`.
     pub output: String,
-    /// The number of its parameters' values, frozen ones included; `None` for
+    /// The number of values in its parameters, including frozen ones; `None` for
     /// the input.
     pub parameters: Option<usize>,
-    /// The products that it takes for each sample, each of which is added to a
-    /// sum; `None` where they were not counted, as in
-    /// [`Sequential::summary`](super::Sequential::summary).
+    /// The number of multiply–add operations per sample; `None` if they were not
+    /// counted, as in [`Sequential::summary`](super::Sequential::summary).
     pub multiply_adds: Option<u64>,
 }
 
@@ -92,7 +91,7 @@ impl Summary {
     }
 }
 
-/// A number with a comma after each group of three digits.
+/// Formats a number with commas between groups of three digits.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -105,7 +104,7 @@ fn grouped(number: usize) -> String {
     grouped
 }
 
-/// A size in the unit that gives it few digits.
+/// Formats a size in the largest unit that does not exceed it.
 fn memory(bytes: usize) -> String {
     let mut size = bytes as f64;
     for unit in ["bytes", "KiB", "MiB", "GiB"] {
@@ -118,7 +117,7 @@ fn memory(bytes: usize) -> String {
     format!("{size:.1} TiB")
 }
 
-/// A text in at most so many columns.
+/// Truncates a text to this number of columns.
 fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
         return text.to_owned();

@@ -11,12 +11,13 @@ use crate::layers::{Embedding, EmbeddingBag};
 use crate::module::Model;
 
 impl Sequential {
-    /// Begins a network of token ids, such as the numbers of words, of this
-    /// shape without the batch axis: `[200]` for texts of 200 words. Its first
-    /// layer is an [`Embedding`], an [`EmbeddingBag`], or a network of tokens.
+    /// Starts a network whose input is token ids, such as the indices of words in
+    /// a vocabulary. The shape is without the batch axis: `[200]` for texts of 200
+    /// words. The first layer must be an [`Embedding`], an [`EmbeddingBag`], or
+    /// another network of tokens.
     ///
-    /// Its input is a `Tensor<i64>`, which
-    /// [`forward_tokens`](Self::forward_tokens) takes.
+    /// Call the network with [`forward_tokens`](Self::forward_tokens), which takes
+    /// a `Tensor<i64>`.
     ///
     /// ```
     /// use dendra_nn::Sequential;
@@ -38,18 +39,19 @@ impl Sequential {
 }
 
 impl<T: Float> Sequential<T> {
-    /// Whether the network takes token ids, and not floats.
+    /// Returns whether the input of the network is token ids instead of floats.
     pub fn takes_tokens(&self) -> bool {
         self.input.tokens
     }
 
-    /// The output for token ids, of a network that [`tokens`](Sequential::tokens)
-    /// began; recorded on the tape when one is given.
+    /// Computes the output for token ids, in a network that was started by
+    /// [`tokens`](Sequential::tokens). If a tape is given, operations are recorded
+    /// on it.
     ///
     /// # Errors
     ///
-    /// When the network takes floats, the ids have another shape, or an id is
-    /// not in the table.
+    /// Returns an error if the input of the network is floats, the ids have
+    /// another shape, or an id is out of range.
     pub fn forward_tokens(&self, ids: &Tensor<i64>, tape: Option<&Tape<T>>) -> Result<Var<T>> {
         self.input.check(true, ids.shape())?;
         let part = self.parts.first().ok_or_else(no_layer)?;
@@ -63,10 +65,10 @@ impl<T: Float> Sequential<T> {
 }
 
 fn no_layer() -> Error {
-    Error::argument("Sequential::tokens", "there is no layer that takes token ids")
+    Error::argument("Sequential::tokens", "no layer takes token ids")
 }
 
-/// The output of a layer that takes token ids.
+/// Computes the output of a layer that takes token ids; `None` for other layers.
 fn lookup<T: Float>(
     part: &Part<T>,
     ids: &Tensor<i64>,
@@ -95,7 +97,8 @@ fn lookup_in<T: Float>(
     layer.downcast_ref::<Sequential<T>>().map(|model| model.forward_tokens(ids, tape))
 }
 
-/// Refuses a network of tokens whose first layer does not take them.
+/// Returns an error if the first layer of a network of tokens does not take
+/// tokens.
 pub(super) fn check<T: Float>(parts: &[Part<T>]) -> Result<()> {
     let first = parts.first().ok_or_else(no_layer)?;
     let layer = (*first.layer).as_any();
@@ -106,17 +109,18 @@ pub(super) fn check<T: Float>(parts: &[Part<T>]) -> Result<()> {
         return Ok(());
     }
     let context = PartName(0, first.name.as_deref()).context(first.plan.kind());
-    let message = "it takes floats: a network of token ids begins with an Embedding, an \
-                   EmbeddingBag or a network of tokens";
+    let message = "expected an Embedding, an EmbeddingBag or a network of tokens as the first \
+                   layer of a network of token ids";
     Err(context::at(Error::argument("", message), context))
 }
 
-/// A network of tokens is a model of ids. As a [`Module`](crate::Module) it is
-/// one of floats, too, and refuses them.
+/// Implements [`Model`] for inputs of token ids. Through [`Module`](crate::Module)
+/// every network is also a model of floats; a network of tokens returns an error
+/// for them.
 macro_rules! models_of_ids {
     ($($type:ty)*) => {$(
-        // For each type by itself: of all types, that of a `Module` of integers
-        // could be among them.
+        // A generic implementation for all `T: Float` would overlap with the
+        // implementation for modules if `i64` were a `Float`.
         impl Model<Tensor<i64>, $type> for Sequential<$type> {
             type Output = Var<$type>;
 

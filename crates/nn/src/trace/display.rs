@@ -1,4 +1,4 @@
-//! A trace as a table: one line an operation.
+//! A trace as a table with one line per operation.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use dendra_tensor::ops::Attribute;
 use super::{Node, NodeKind, Setting, Trace, size};
 
 impl<T: Float> Trace<T> {
-    /// The name of a value: `x` for the input, `fc1.weight`, `%3`, or the value
-    /// of a small constant.
+    /// Returns the name of a value: `x` for the input, `fc1.weight` for a parameter,
+    /// `%3` for a computed value, or the number of a constant.
     pub fn value_name(&self, index: usize) -> String {
         let node = &self.nodes[index];
         match &node.kind {
@@ -25,7 +25,7 @@ impl<T: Float> Trace<T> {
         }
     }
 
-    /// An operation as it would be written: `linear(x, fc1.weight, fc1.bias)`.
+    /// Formats an operation as an expression: `linear(x, fc1.weight, fc1.bias)`.
     pub fn expression(&self, index: usize) -> String {
         let node = &self.nodes[index];
         let mut arguments: Vec<String> =
@@ -47,7 +47,7 @@ impl<T: Float> Trace<T> {
     }
 }
 
-/// A number, or the shape of more.
+/// Formats a constant: its number, or its shape if it has several.
 fn constant<T: Float>(value: &AnyTensor, node: &Node<T>) -> String {
     match value {
         AnyTensor::F32(x) if x.len() == 1 => x.to_vec()[0].to_string(),
@@ -58,8 +58,8 @@ fn constant<T: Float>(value: &AnyTensor, node: &Node<T>) -> String {
 }
 
 impl<T: Float> Node<T> {
-    /// The shape, with the element type where that is not the model's: `[N, 10]`,
-    /// `i64 [N]`.
+    /// Formats the shape, with the element type if it differs from that of the
+    /// model: `[N, 10]`, `i64 [N]`.
     pub fn shape_text(&self) -> String {
         let shape = size::list(&self.shape);
         if self.element == T::NAME { shape } else { format!("{} {shape}", self.element) }

@@ -1,4 +1,4 @@
-//! One run of a model as a graph: values are known again by their memory.
+//! One run of a model as a graph. Values are identified by their memory.
 
 use std::collections::HashMap;
 
@@ -39,11 +39,11 @@ pub(super) enum RawKind<T: Float> {
 pub(super) struct State<T: Float> {
     pub(super) name: String,
     pub(super) value: Tensor<T>,
-    /// Of a parameter: its identity, and whether training changes it.
+    /// For a parameter: its identity, and whether it is trainable.
     pub(super) param: Option<(ParamId, bool)>,
 }
 
-/// The parameters and buffers of a model.
+/// Returns the parameters and buffers of a model.
 pub(super) fn state_of<T: Float>(model: &dyn Parameters<T>) -> Vec<State<T>> {
     let mut all = Vec::new();
     model.visit(&mut Path::default(), &mut |path, entry| {
@@ -60,7 +60,7 @@ pub(super) fn state_of<T: Float>(model: &dyn Parameters<T>) -> Vec<State<T>> {
 /// A function of tensors and a tape.
 pub(super) type Run<'a, T> = &'a dyn Fn(&[AnyTensor], &Tape<T>) -> Result<Vec<AnyTensor>>;
 
-/// Runs a model and gives what reaches its outputs.
+/// Runs a model and returns the graph of all values that its outputs depend on.
 pub(super) fn graph_of<T: Float>(
     state: &[State<T>],
     inputs: &[AnyTensor],
@@ -84,7 +84,7 @@ pub(super) fn graph_of<T: Float>(
         .enumerate()
         .filter_map(|(index, entry)| Some((entry.param?.0, index)))
         .collect();
-    // For each event its value.
+    // The node of each event.
     let mut values = Vec::with_capacity(events.len());
     for event in events {
         let node = match event {
@@ -134,7 +134,7 @@ impl<T: Float> Builder<T> {
         node
     }
 
-    /// The value with this memory, or a view of one.
+    /// Finds the node with this memory, or adds a view of a node that contains it.
     fn find(&mut self, value: &AnyTensor) -> Option<usize> {
         let memory = value.memory()?;
         if let Some(&node) = self.known.get(&memory) {
@@ -163,8 +163,8 @@ impl<T: Float> Builder<T> {
         Some(node)
     }
 
-    /// The parameter of this index in the state; by its memory where there is
-    /// none.
+    /// Returns the node of the parameter with this index in the state. Without an
+    /// index, the node is found by its memory.
     fn parameter(&mut self, index: Option<&usize>, value: &AnyTensor) -> usize {
         let Some(&index) = index else { return self.find_or_constant(value) };
         let is_it = |node: &RawNode<T>| matches!(node.kind, RawKind::State(of) if of == index);
@@ -184,7 +184,7 @@ impl<T: Float> Builder<T> {
         }
     }
 
-    /// The attributes that are values of the graph.
+    /// Returns the attributes that are values of the graph.
     fn links(&mut self, attributes: &Attributes) -> Vec<(&'static str, usize)> {
         let mut links = Vec::new();
         for (name, attribute) in attributes {
@@ -204,7 +204,7 @@ impl<T: Float> Builder<T> {
 }
 
 impl<T: Float> Graph<T> {
-    /// Without the values that reach no output; inputs stay.
+    /// Removes the values that no output depends on. Inputs are kept.
     fn without_dead(mut self, inputs: usize) -> Self {
         let mut alive = vec![false; self.nodes.len()];
         alive[..inputs].fill(true);

@@ -1,5 +1,5 @@
-//! Two runs of a model, on two samples and on three, as one trace for any
-//! number of samples.
+//! Combines two runs of a model, on two and on three samples, into one trace for
+//! any number of samples.
 
 use dendra_autograd::{AnyTensor, Parameters};
 use dendra_tensor::ops::Attribute;
@@ -10,7 +10,7 @@ use super::parts::parts_of;
 use super::summary::{Held, held_by};
 use super::{Node, NodeKind, Setting, Size, Trace, refuse};
 
-/// The numbers of samples that the model is run on.
+/// The numbers of samples in the two runs.
 const SAMPLES: [usize; 2] = [2, 3];
 
 pub(super) fn trace<T: Float>(
@@ -36,7 +36,7 @@ pub(super) fn trace<T: Float>(
         .collect()
     };
     let first = select(&[0, 1 % samples], false)?;
-    // Other samples, so that what depends on the data comes out otherwise.
+    // Different samples, so that values that depend on the data differ.
     let indices: Vec<usize> =
         (0..SAMPLES[1]).map(|i| (2 * samples - 1 - i % samples) % samples).collect();
     let second = select(&indices, false)?;
@@ -44,7 +44,7 @@ pub(super) fn trace<T: Float>(
     let b = match samples {
         1 => match graph_of(&state, &select(&indices, true)?, run) {
             Ok(b) => b,
-            // The model does not take the values in another order.
+            // The model does not accept the values in reverse order.
             Err(_) => graph_of(&state, &second, run)?,
         },
         _ => graph_of(&state, &second, run)?,
@@ -53,7 +53,7 @@ pub(super) fn trace<T: Float>(
     merge(a, b, &state, batch_axes, held)
 }
 
-/// The number of samples of a batch of inputs.
+/// Returns the number of samples in a batch of inputs.
 pub(super) fn samples_of(inputs: &[AnyTensor], batch_axes: &[Option<usize>]) -> Result<usize> {
     if inputs.len() != batch_axes.len() {
         let (found, expected) = (inputs.len(), batch_axes.len());
@@ -64,18 +64,18 @@ pub(super) fn samples_of(inputs: &[AnyTensor], batch_axes: &[Option<usize>]) -> 
         let Some(axis) = *axis else { continue };
         let shape = input.shape();
         let found = shape.get(axis).copied().ok_or_else(|| {
-            refuse(format!("input {index} of shape {shape} has no axis {axis} of samples"))
+            refuse(format!("input {index} of shape {shape} has no batch axis {axis}"))
         })?;
         let expected = *samples.get_or_insert(found);
         if found != expected {
-            let message = format!("input {index} has {found} samples, those before {expected}");
+            let message = format!("input {index} has {found} samples, previous inputs {expected}");
             return Err(refuse(message));
         }
     }
-    samples.ok_or_else(|| refuse("no input has an axis of samples"))
+    samples.ok_or_else(|| refuse("no input has a batch axis"))
 }
 
-/// The values along the last axis of a sample in reverse.
+/// Reverses the values along the last axis of the samples.
 fn other_way_round(x: &AnyTensor, batch_axis: usize) -> Result<AnyTensor> {
     let axis = (0..x.shape().len()).rev().find(|&axis| axis != batch_axis && x.shape()[axis] > 1);
     match axis {
@@ -87,7 +87,7 @@ fn other_way_round(x: &AnyTensor, batch_axis: usize) -> Result<AnyTensor> {
     }
 }
 
-/// The values that both runs have in common.
+/// The comparison of the values of two runs.
 struct Merging<'a, T: Float> {
     a: &'a Graph<T>,
     b: &'a Graph<T>,
@@ -108,7 +108,7 @@ fn merge<T: Float>(
         details.push(merging.details(node)?);
     }
     if a.nodes.len() != b.nodes.len() || a.outputs != b.outputs {
-        return Err(refuse("the model has other outputs for another number of samples"));
+        return Err(refuse("the outputs of the model depend on the number of samples"));
     }
     let mut nodes = Vec::with_capacity(a.nodes.len());
     for ((raw, details), part) in a.nodes.into_iter().zip(details).zip(paths) {
@@ -139,11 +139,12 @@ fn merge<T: Float>(
     Ok(Trace { nodes, outputs, batch_axes, parts, samples, held })
 }
 
-/// What two runs show about a value.
+/// The properties of a value, derived from two runs.
 struct Details {
     shape: Vec<Size>,
     settings: Vec<(&'static str, Setting)>,
-    /// Of a constant that grows with the batch: that of one sample and the axis.
+    /// For a constant that grows with the batch: its value for one sample, and the
+    /// batch axis.
     constant: Option<(AnyTensor, usize)>,
 }
 
@@ -210,14 +211,14 @@ impl<T: Float> Merging<'_, T> {
         };
         found.ok_or_else(|| {
             refuse(format!(
-                "the setting `{name}` of {} depends on the inputs in a way that no trace sees; \
-                 tell it with Tape::note",
+                "the setting `{name}` of {} depends on the inputs through a computation that was \
+                 not recorded; record it with Tape::note",
                 self.described(node)
             ))
         })
     }
 
-    /// The input of integers that has these values in the two runs.
+    /// Finds the integer input that has these values in the two runs.
     fn input_of(&self, values: [&Vec<i64>; 2]) -> Option<usize> {
         let has = |graph: &Graph<T>, node: usize, values: &Vec<i64>| {
             let raw = &graph.nodes[node];
@@ -229,7 +230,8 @@ impl<T: Float> Merging<'_, T> {
         nodes.find(|&node| has(self.b, node, values[1]))
     }
 
-    /// Of a constant that grows with the batch: that of one sample and the axis.
+    /// Returns the value for one sample and the batch axis, if a constant grows with
+    /// the batch.
     fn constant(
         &self,
         node: usize,
@@ -242,8 +244,8 @@ impl<T: Float> Merging<'_, T> {
         }
         let refused = || {
             refuse(format!(
-                "a constant of shape {} that goes into {} depends on the inputs in a way that no \
-                 trace sees; tell it with Tape::note",
+                "a constant of shape {} in {} depends on the inputs through a computation that \
+                 was not recorded; record it with Tape::note",
                 super::size::list(shape),
                 self.user_of(node)
             ))
@@ -265,7 +267,7 @@ impl<T: Float> Merging<'_, T> {
         described(name_of(&self.a.nodes[node]), &self.paths[node])
     }
 
-    /// The first operation that takes a value.
+    /// Returns a description of the first operation that uses a value.
     fn user_of(&self, node: usize) -> String {
         let uses = |raw: &RawNode<T>| {
             raw.parents.contains(&node) || raw.links.iter().any(|&(_, linked)| linked == node)
@@ -276,7 +278,8 @@ impl<T: Float> Merging<'_, T> {
 
     fn other_operations(&self, node: usize, other: &str) -> dendra_tensor::Error {
         refuse(format!(
-            "the model does {} for {} samples, and `{other}` or the same on other values for {}",
+            "the operations depend on the number of samples: {} for {} samples, `{other}` or the \
+             same operation on other values for {}",
             self.described(node),
             SAMPLES[0],
             SAMPLES[1]
@@ -284,7 +287,7 @@ impl<T: Float> Merging<'_, T> {
     }
 }
 
-/// An operation and its part, in words.
+/// Describes an operation and its part.
 pub(super) fn described(name: &str, part: &str) -> String {
     match part {
         "" => format!("`{name}`"),
@@ -312,7 +315,7 @@ fn is_same<T: Float>(a: &RawKind<T>, b: &RawKind<T>) -> bool {
     }
 }
 
-/// The values of one sample, repeated for several along an axis.
+/// Repeats the values of one sample along an axis.
 pub(super) fn repeat(one: &AnyTensor, axis: usize, samples: usize) -> Result<AnyTensor> {
     let length = one.shape().get(axis).copied().unwrap_or(0);
     let indices: Vec<usize> = (0..samples).flat_map(|_| 0..length).collect();

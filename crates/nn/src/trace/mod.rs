@@ -1,4 +1,4 @@
-//! A trace of a forward pass: all operations from inputs to outputs.
+//! Traces of forward passes: all operations from the inputs to the outputs.
 
 mod display;
 mod graph;
@@ -19,13 +19,14 @@ use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 use self::summary::Held;
 use crate::module::{Model, Output};
 
-/// A forward pass of a model in evaluation mode, from inputs to outputs: the
-/// operations with their settings, the parameters by name, constants, tensors of
-/// integers and booleans and the functions that make them, and the part of the
-/// model that each belongs to.
+/// A recorded forward pass of a model in evaluation mode. It contains the
+/// operations with their settings, the parameters by name, the constants, the
+/// tensors of integers and booleans with the functions that compute them, and the
+/// part of the model to which each of these belongs.
 ///
-/// It prints as a table, and [`replay`](Self::replay) computes what the model
-/// computes, to the bit, on other inputs and for any number of samples.
+/// `{}` formats a trace as a table. [`replay`](Self::replay) computes the outputs
+/// for other inputs and any number of samples; the bits are equal to those of the
+/// model.
 ///
 /// ```
 /// use dendra_nn::tensor::{Rng, Tensor};
@@ -53,29 +54,29 @@ use crate::module::{Model, Output};
 pub struct Trace<T: Float = f32> {
     nodes: Vec<Node<T>>,
     outputs: Vec<usize>,
-    /// The axis of the samples of each input.
+    /// The batch axis of each input.
     batch_axes: Vec<Option<usize>>,
     parts: Vec<Part>,
-    /// The samples that the operations were called on.
+    /// The number of samples in the recorded calls.
     samples: usize,
     held: Vec<Held>,
 }
 
-/// A value of a [`Trace`] and where it comes from.
+/// A value of a [`Trace`] and its origin.
 #[derive(Debug)]
 pub struct Node<T: Float = f32> {
     /// The kind of the value, or the operation that computes it.
     pub kind: NodeKind<T>,
-    /// The inputs, by index.
+    /// The indices of the input values.
     pub parents: Vec<usize>,
     /// The settings of an operation or function.
     pub settings: Vec<(&'static str, Setting)>,
-    /// The path of the part of the model that it belongs to, as `encoder.0`;
-    /// empty for the model as a whole.
+    /// The path of the part of the model to which the value belongs, such as
+    /// `encoder.0`; empty for the whole model.
     pub part: String,
-    /// The name of the element type, as `f32`.
+    /// The name of the element type, such as `f32`.
     pub element: &'static str,
-    /// The shape.
+    /// The shape of the value.
     pub shape: Vec<Size>,
 }
 
@@ -106,12 +107,12 @@ pub enum NodeKind<T: Float = f32> {
     },
     /// A constant.
     Constant {
-        /// Its value; where it grows with the batch, that of one sample.
+        /// Its value. If it grows with the batch, the value for one sample.
         value: AnyTensor,
         /// The axis along which it is repeated for each sample.
         repeated: Option<usize>,
     },
-    /// An operation, as it was called on two samples.
+    /// An operation, recorded on two samples.
     Operation(Box<dyn Recorded<T>>),
     /// A function without a gradient.
     Function(Box<dyn Function>),
@@ -121,39 +122,39 @@ pub enum NodeKind<T: Float = f32> {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Setting {
-    /// The same for any batch.
+    /// A value that is the same for any batch.
     Value(Attribute),
     /// A number that grows with the batch.
     Size(Size),
-    /// Numbers of which some grow with the batch, such as a shape.
+    /// Numbers of which some can grow with the batch, such as a shape.
     Sizes(Vec<Size>),
-    /// A value of the trace, by index: indices and masks that come from data.
+    /// The index of a value of the trace, for indices and masks computed from data.
     Node(usize),
 }
 
 /// A part of a model that was traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The path, as `encoder.0`.
+    /// The path, such as `encoder.0`.
     pub path: String,
-    /// Its description, such as `Linear 784 → 64`; empty where no container
-    /// gave one.
+    /// The description, such as `Linear 784 → 64`; empty if no container provided
+    /// one.
     pub description: String,
 }
 
 impl<T: Float> Trace<T> {
-    /// Traces a model on a batch of inputs, whose axis 0 is that of the samples.
+    /// Traces a model on a batch of inputs. Axis 0 of the inputs is the batch axis.
     ///
-    /// The model runs twice, on two samples and on three: what differs in
-    /// proportion grows with the batch, and what differs otherwise would be
-    /// wrong on other inputs and is refused. For this the inputs should be as
-    /// the model gets them, not all the same.
+    /// The model runs twice, on two and on three samples. Sizes that differ in
+    /// proportion to the number of samples grow with the batch. All other
+    /// differences are errors, because the trace would be wrong for other inputs.
+    /// To detect them, pass realistic inputs with samples that differ.
     ///
     /// # Errors
     ///
-    /// When the model does not take the inputs, or something in it depends on
-    /// the data and no trace sees how; the error names the operation and its
-    /// part. [`Tape::note`] lets traces see a function.
+    /// Returns an error if the model does not accept the inputs, or if it contains
+    /// a computation on data that the tape does not record. The error contains the
+    /// operation and its part. [`Tape::note`] records such a computation.
     pub fn of<I: Tensors, M: Model<I, T>>(model: &M, inputs: &I) -> Result<Self>
     where
         <M::Output as Output>::Values: Tensors,
@@ -161,7 +162,7 @@ impl<T: Float> Trace<T> {
         Self::of_function(model, inputs, |inputs, tape| Ok(model.run(inputs, tape)?.into_values()))
     }
 
-    /// Traces a function of a model that takes any tensors.
+    /// Traces a function that uses a model and takes any tensors.
     ///
     /// ```
     /// use dendra_nn::tensor::{Ops, Rng, Tensor};
@@ -178,7 +179,7 @@ impl<T: Float> Trace<T> {
     ///
     /// # Errors
     ///
-    /// As [`of`](Self::of).
+    /// Returns the errors of [`of`](Self::of).
     pub fn of_function<I: Tensors, O: Tensors>(
         model: &dyn Parameters<T>,
         inputs: &I,
@@ -189,12 +190,12 @@ impl<T: Float> Trace<T> {
         Self::along(&axes, model, inputs, function)
     }
 
-    /// As [`of_function`](Self::of_function), with the axis of the samples of
-    /// each input tensor; `None` for what all samples share.
+    /// Like [`of_function`](Self::of_function), with the batch axis of each input
+    /// tensor; `None` for a tensor that all samples share.
     ///
     /// # Errors
     ///
-    /// As [`of`](Self::of).
+    /// Returns the errors of [`of`](Self::of).
     pub fn along<I: Tensors, O: Tensors>(
         batch_axes: &[Option<usize>],
         model: &dyn Parameters<T>,
@@ -209,22 +210,22 @@ impl<T: Float> Trace<T> {
         matching::trace(model, &given, batch_axes, &run)
     }
 
-    /// The values in the order in which they are computed; parents come first.
+    /// Returns the values in the order of computation: parents come first.
     pub fn nodes(&self) -> &[Node<T>] {
         &self.nodes
     }
 
-    /// The outputs, by index.
+    /// Returns the indices of the outputs.
     pub fn outputs(&self) -> &[usize] {
         &self.outputs
     }
 
-    /// The index of the output of a part of the model: the last value that is
-    /// computed in it.
+    /// Returns the index of the output of a part of the model, which is the last
+    /// value computed in it.
     ///
     /// # Errors
     ///
-    /// When nothing is computed in a part of this path.
+    /// Returns an error if no value is computed in a part with this path.
     pub fn output_of(&self, part: &str) -> Result<usize> {
         let is_in = |node: &Node<T>| node.is_computed() && parts::is_within(&node.part, part);
         self.nodes.iter().rposition(is_in).ok_or_else(|| {
@@ -234,15 +235,15 @@ impl<T: Float> Trace<T> {
         })
     }
 
-    /// The parts of the model, in the order in which they are computed.
+    /// Returns the parts of the model in the order of computation.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 }
 
 impl<T: Float> Node<T> {
-    /// The name of the operation or function, as `log_softmax`; `input`,
-    /// `parameter`, `buffer` or `constant` of other values.
+    /// Returns the name of the operation or function, such as `log_softmax`, or
+    /// `input`, `parameter`, `buffer` or `constant` for other values.
     pub fn name(&self) -> &str {
         match &self.kind {
             NodeKind::Input { .. } => "input",
@@ -254,12 +255,13 @@ impl<T: Float> Node<T> {
         }
     }
 
-    /// Whether it is computed, by an operation or a function.
+    /// Returns whether the value is computed by an operation or a function.
     pub fn is_computed(&self) -> bool {
         matches!(self.kind, NodeKind::Operation(_) | NodeKind::Function(_))
     }
 
-    /// Whether it is another value seen through another shape, which costs nothing.
+    /// Returns whether the value is a view of another value, which costs no
+    /// computation.
     pub fn is_view(&self) -> bool {
         match &self.kind {
             NodeKind::Operation(call) => {
@@ -270,7 +272,8 @@ impl<T: Float> Node<T> {
         }
     }
 
-    /// All values that it is computed from, those of settings included.
+    /// Returns the indices of all values from which this value is computed,
+    /// including those in settings.
     pub fn sources(&self) -> impl Iterator<Item = usize> {
         let settings = self.settings.iter().filter_map(|(_, setting)| match setting {
             Setting::Node(node) => Some(*node),
@@ -280,7 +283,7 @@ impl<T: Float> Node<T> {
     }
 }
 
-/// An error of a trace.
+/// Creates an error of a trace.
 fn refuse(message: impl Into<String>) -> Error {
     Error::argument("Trace", message)
 }

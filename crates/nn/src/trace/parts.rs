@@ -1,4 +1,4 @@
-//! The part of a model that computes a value.
+//! Assignment of values to the parts of a model.
 
 use dendra_autograd::{ParamId, Scope};
 use dendra_tensor::Float;
@@ -6,12 +6,12 @@ use dendra_tensor::Float;
 use super::Part;
 use super::graph::{Graph, RawKind, RawNode, State};
 
-/// For each value the path of its part, and the parts.
+/// Returns the path of the part of each value, and the parts.
 ///
-/// A container entered with [`Tape::enter`](dendra_autograd::Tape::enter) is a
-/// part. Inside it, an operation belongs to the layer whose parameters it uses;
-/// one without parameters to what the layers before and after it have in
-/// common.
+/// Every layer entered with [`Tape::enter`](dendra_autograd::Tape::enter) is a
+/// part. Inside a part, an operation belongs to the layer whose parameters it
+/// uses. An operation without parameters belongs to the common path of the layers
+/// before and after it.
 pub(super) fn parts_of<T: Float>(graph: &Graph<T>, state: &[State<T>]) -> (Vec<String>, Vec<Part>) {
     let id_of = |id: ParamId| {
         let found = state.iter().find(|entry| entry.param.is_some_and(|(other, _)| other == id));
@@ -53,10 +53,10 @@ fn is_computed<T: Float>(raw: &RawNode<T>) -> bool {
     matches!(raw.kind, RawKind::Operation(_) | RawKind::Function(_))
 }
 
-/// For each operation the layer whose parameters it uses, as they are or after
-/// other operations on them alone.
+/// Returns, for each operation, the layer whose parameters it uses. Values
+/// computed only from parameters count as parameters.
 fn layers_used<T: Float>(graph: &Graph<T>, state: &[State<T>]) -> Vec<Option<String>> {
-    // The layers of parameters, and of what is made of parameters alone.
+    // The layers of parameters, and of values computed only from parameters.
     let mut made: Vec<Option<&str>> = Vec::with_capacity(graph.nodes.len());
     let mut used = Vec::with_capacity(graph.nodes.len());
     for raw in &graph.nodes {
@@ -72,7 +72,7 @@ fn layers_used<T: Float>(graph: &Graph<T>, state: &[State<T>]) -> Vec<Option<Str
     used
 }
 
-/// `encoder.fc1` for `encoder.fc1.weight`.
+/// Returns the path of the layer: `encoder.fc1` for `encoder.fc1.weight`.
 pub(super) fn layer_of(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(layer, _)| layer)
 }
@@ -82,7 +82,7 @@ fn path_of<'a>(
     outer: &[String],
     name_of: &dyn Fn(ParamId) -> Option<&'a str>,
 ) -> String {
-    // Where the container is in the model, by one of its parameters.
+    // Derives the path of the container in the model from one of its parameters.
     let container = scope.anchor.as_ref().and_then(|(id, path)| {
         let container = name_of(*id)?.strip_suffix(path.as_str())?;
         Some(container.strip_suffix('.').unwrap_or(container))
@@ -98,7 +98,7 @@ fn in_common(a: &str, b: &str) -> String {
     common.map(|(part, _)| part).collect::<Vec<_>>().join(".")
 }
 
-/// Whether a path is that of a part or of something in it.
+/// Returns whether a path is that of a part or of something inside it.
 pub(super) fn is_within(path: &str, part: &str) -> bool {
     part.is_empty()
         || path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

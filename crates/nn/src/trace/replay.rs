@@ -1,4 +1,4 @@
-//! Computing a trace on other inputs.
+//! Computation of a trace on other inputs.
 
 use std::time::Instant;
 
@@ -9,40 +9,42 @@ use dendra_tensor::{Error, Float, Result, Tensor, Tensors};
 use super::matching::{described, repeat, samples_of};
 use super::{Node, NodeKind, Setting, Trace, refuse, size};
 
-/// A value that a replay has computed; see [`Trace::replay_watched`].
+/// A value computed by a replay; see [`Trace::replay_watched`].
 #[derive(Debug)]
 pub struct Executed<'a, T: Float = f32> {
     /// The index of the value.
     pub index: usize,
     /// The value.
     pub value: &'a AnyTensor,
-    /// The call, of an operation.
+    /// The call, if the value was computed by an operation.
     pub call: Option<&'a dyn Recorded<T>>,
-    /// The time that it took, in seconds.
+    /// The computation time in seconds.
     pub seconds: f64,
 }
 
-/// A value, and the call of the operation that gave it.
+/// A value, and the call of the operation that computed it.
 type Computed<T> = (AnyTensor, Option<Box<dyn Recorded<T>>>);
 
 impl<T: Float> Trace<T> {
-    /// The outputs of the model on other inputs, of any number of samples, to
-    /// the bit; with the values that the parameters had when it was traced.
+    /// Computes the outputs of the model for other inputs and any number of
+    /// samples. The bits are equal to those of the model with the parameter values
+    /// at the time of tracing.
     ///
     /// # Errors
     ///
-    /// When the inputs have other element types or shapes than those traced, up
-    /// to the number of samples, or an operation refuses the data.
+    /// Returns an error if the element types or shapes of the inputs differ from
+    /// the traced ones in more than the number of samples, or if an operation does
+    /// not accept the data.
     pub fn replay(&self, inputs: &impl Tensors) -> Result<Vec<AnyTensor>> {
         self.replay_watched(inputs, &mut |_| Ok(()))
     }
 
-    /// As [`replay`](Self::replay), and calls `watch` for each value that an
-    /// operation or function has computed.
+    /// Like [`replay`](Self::replay), and calls `watch` for each value computed by
+    /// an operation or a function.
     ///
     /// # Errors
     ///
-    /// As [`replay`](Self::replay), and what `watch` returns.
+    /// Returns the errors of [`replay`](Self::replay) and of `watch`.
     pub fn replay_watched(
         &self,
         inputs: &impl Tensors,
@@ -51,20 +53,20 @@ impl<T: Float> Trace<T> {
         self.run(&inputs.tensors()?, watch)
     }
 
-    /// The number of samples of a batch of inputs.
+    /// Returns the number of samples in a batch of inputs.
     ///
     /// # Errors
     ///
-    /// When the inputs have different numbers of samples, or are not as many as
-    /// those traced.
+    /// Returns an error if the inputs have different numbers of samples, or the
+    /// number of inputs differs from the traced one.
     pub fn samples_of(&self, inputs: &impl Tensors) -> Result<usize> {
         samples_of(&inputs.tensors()?, &self.batch_axes)
     }
 
-    /// Computes values of the trace on a tape, so that they have gradients. The
-    /// parameters are constants there. `given` replaces values, by index: what
-    /// depends on one of them is computed from what was given, and what only
-    /// they depend on is not computed. Returns the values of `wanted`, by index.
+    /// Computes values of the trace on a tape, so that they have gradients.
+    /// Parameters are constants on this tape. `given` replaces the values with
+    /// these indices in all computations; values that are then not needed are not
+    /// computed. Returns the values with the indices in `wanted`.
     ///
     /// ```
     /// use dendra_nn::autograd::Tape;
@@ -84,7 +86,8 @@ impl<T: Float> Trace<T> {
     ///
     /// # Errors
     ///
-    /// As [`replay`](Self::replay), and when a wanted value is not one of floats.
+    /// Returns the errors of [`replay`](Self::replay), and an error if a wanted
+    /// value does not consist of floats.
     pub fn replay_on(
         &self,
         tape: &Tape<T>,
@@ -96,8 +99,9 @@ impl<T: Float> Trace<T> {
         let given_for = |index: usize| given.iter().find(|(node, _)| *node == index);
         let mut needed = vec![false; self.nodes.len()];
         for &index in wanted {
-            *needed.get_mut(index).ok_or_else(|| refuse("it has no value of a wanted index"))? =
-                true;
+            *needed
+                .get_mut(index)
+                .ok_or_else(|| refuse("the index of a wanted value is out of range"))? = true;
         }
         for index in (0..self.nodes.len()).rev().filter(|&index| given_for(index).is_none()) {
             if needed[index] {
@@ -185,7 +189,7 @@ impl<T: Float> Trace<T> {
                 let settings = settings_for(node, values, samples)?;
                 let parents = node.parents.iter().map(|&parent| {
                     let value = value_of(values, parent)?.downcast::<T>();
-                    value.ok_or_else(|| refuse("an operation takes a value of another type"))
+                    value.ok_or_else(|| refuse("an input of an operation has another element type"))
                 });
                 let parents = parents.collect::<Result<Vec<&Tensor<T>>>>()?;
                 let nodes: Parents = node.parents.iter().map(|&parent| Some(parent)).collect();
@@ -211,14 +215,14 @@ impl<T: Float> Trace<T> {
 }
 
 fn value_of(values: &[Option<AnyTensor>], node: usize) -> Result<&AnyTensor> {
-    values[node].as_ref().ok_or_else(|| refuse("a value is used after its last use"))
+    values[node].as_ref().ok_or_else(|| refuse("a value was released before its last use"))
 }
 
 fn var_of<T: Float>(vars: &[Option<Var<T>>], node: usize) -> Result<&Var<T>> {
-    vars[node].as_ref().ok_or_else(|| refuse("a value is not one of floats"))
+    vars[node].as_ref().ok_or_else(|| refuse("expected a value of floats"))
 }
 
-/// Refuses an input of another type or shape than the one traced.
+/// Returns an error if an input has another type or shape than the traced one.
 fn check<T: Float>(node: &Node<T>, index: usize, input: &AnyTensor, samples: usize) -> Result<()> {
     let fits = input.shape().len() == node.shape.len()
         && input.shape().iter().zip(&node.shape).all(|(&a, b)| a as i64 == b.of(samples));
@@ -237,7 +241,7 @@ fn check<T: Float>(node: &Node<T>, index: usize, input: &AnyTensor, samples: usi
     ))
 }
 
-/// The settings that are others for this batch.
+/// Returns the settings that depend on the batch, with their values for it.
 fn settings_for<T: Float>(
     node: &Node<T>,
     values: &[Option<AnyTensor>],
@@ -254,7 +258,7 @@ fn settings_for<T: Float>(
             Setting::Node(source) => match (value_of(values, *source)?, &node.kind) {
                 (AnyTensor::Bool(mask), _) => Attribute::Mask(mask.clone()),
                 (AnyTensor::I64(indices), NodeKind::Operation(call)) => {
-                    // A list of lengths is a setting of whole numbers.
+                    // A list of lengths is a setting of type `Ints`.
                     let is_list = call
                         .attributes()
                         .iter()
@@ -264,7 +268,11 @@ fn settings_for<T: Float>(
                         false => Attribute::Indices(indices.clone()),
                     }
                 }
-                _ => return Err(refuse(format!("the setting `{name}` takes no such value"))),
+                _ => {
+                    return Err(refuse(format!(
+                        "the setting `{name}` does not accept a value of this type"
+                    )));
+                }
             },
         };
         settings.push((*name, value));

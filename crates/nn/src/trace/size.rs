@@ -1,19 +1,19 @@
-//! Numbers that may grow with the batch.
+//! Numbers that can grow with the batch.
 
 use std::fmt;
 
-/// A number, or a multiple of the number of samples N.
+/// A fixed number, or a multiple of the number of samples N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// The same for any batch.
+    /// A number that is the same for any batch.
     Fixed(i64),
-    /// This number for each sample.
+    /// A number per sample.
     PerSample(i64),
 }
 
 impl Size {
-    /// The size that has these values for two batches; `None` where it neither
-    /// stays nor grows in proportion.
+    /// Returns the size that has these values for two batches. Returns `None` if it
+    /// is neither constant nor proportional to the number of samples.
     pub(super) fn between([a, b]: [i64; 2], [samples_a, samples_b]: [usize; 2]) -> Option<Self> {
         let [n, m] = [samples_a, samples_b].map(|samples| samples as i64);
         if a == b {
@@ -22,7 +22,7 @@ impl Size {
         (a % n == 0 && a / n * m == b).then(|| Self::PerSample(a / n))
     }
 
-    /// The number for this many samples.
+    /// Returns the number for this many samples.
     pub fn of(self, samples: usize) -> i64 {
         match self {
             Self::Fixed(number) => number,
@@ -31,7 +31,7 @@ impl Size {
     }
 }
 
-/// As `7`, `N`, `N·12`.
+/// Formats a size as `7`, `N` or `N·12`.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,7 +42,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A shape or other list of numbers, as `[N, 64]`.
+/// Formats a shape or another list of numbers, as `[N, 64]`.
 pub(super) fn list(sizes: &[Size]) -> String {
     let sizes: Vec<String> = sizes.iter().map(Size::to_string).collect();
     format!("[{}]", sizes.join(", "))
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(between(5, 5), Some(Size::Fixed(5)));
         assert_eq!(between(2, 3), Some(Size::PerSample(1)));
         assert_eq!(between(-8, -12), Some(Size::PerSample(-4)));
-        // N², N + 1 and 7 − N are neither.
+        // N², N + 1 and 7 − N are neither constant nor proportional.
         assert_eq!([between(4, 9), between(3, 4), between(5, 4)], [None; 3]);
         let sizes = [Size::PerSample(1), Size::PerSample(6), Size::Fixed(4)];
         assert_eq!(list(&sizes), "[N, N·6, 4]");

@@ -1,4 +1,5 @@
-//! A model part by part, with shapes, parameters and arithmetic.
+//! The summary of a traced model: its parts with shapes, parameters and
+//! multiply–add operations.
 
 use dendra_autograd::{Entry, Parameters, Path};
 use dendra_tensor::Float;
@@ -7,20 +8,20 @@ use super::parts::{is_within, layer_of};
 use super::{Node, NodeKind, Trace, size};
 use crate::sequential::{Summary, SummaryRow};
 
-/// The largest number of operations that a row names.
+/// The maximum number of operation names in a row.
 const NAMED: usize = 4;
 
-/// A parameter or buffer of the model that was traced.
+/// A parameter or buffer of the traced model.
 #[derive(Debug)]
 pub(super) struct Held {
     name: String,
     values: usize,
     bytes: usize,
-    /// Of a parameter, whether training changes it.
+    /// Whether a parameter is trainable; `None` for a buffer.
     trainable: Option<bool>,
 }
 
-/// The state of a model.
+/// Returns the parameters and buffers of a model.
 pub(super) fn held_by<T: Float>(model: &dyn Parameters<T>) -> Vec<Held> {
     let mut held = Vec::new();
     model.visit(&mut Path::default(), &mut |path, entry| {
@@ -38,8 +39,8 @@ pub(super) fn held_by<T: Float>(model: &dyn Parameters<T>) -> Vec<Held> {
 }
 
 impl<T: Float> Trace<T> {
-    /// The parts of the model, their output shapes, parameters and arithmetic for
-    /// each sample; prints as a table.
+    /// Returns the parts of the model with their output shapes, parameters and
+    /// multiply–add operations per sample. `{}` formats the result as a table.
     ///
     /// ```
     /// use dendra_nn::tensor::{Rng, Tensor};
@@ -122,7 +123,7 @@ impl<T: Float> Trace<T> {
         }
     }
 
-    /// The innermost part that a parameter belongs to.
+    /// Returns the innermost part to which a parameter belongs.
     fn part_of(&self, parameter: &str) -> Option<&str> {
         let layer = layer_of(parameter);
         let paths = self.parts.iter().map(|part| part.path.as_str());

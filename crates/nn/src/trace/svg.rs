@@ -1,6 +1,6 @@
-//! A trace as a picture: a box for each operation, one below the other in the
-//! order in which they are computed, frames around the parts of the model, and
-//! lines beside them for values that are used further below.
+//! A trace as a picture: a column of boxes, one per operation in the order of
+//! computation, with frames around the parts of the model. Lines beside the column
+//! connect values with operations further down.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,8 +11,8 @@ use dendra_tensor::{Float, Result};
 use super::{NodeKind, Setting, Trace, size};
 use crate::file::write_whole;
 
-// The colours are those of the plots of a report, which changes them where its
-// page is dark.
+// The colours are those of the plots in reports. The dark mode of a report
+// replaces them.
 const INK: &str = "#334155";
 const FRAME: &str = "#E2E8F0";
 const PAPER: &str = "#FFFFFE";
@@ -21,28 +21,28 @@ const BESIDE: &str = "#EA580C";
 
 /// The width of a letter of the fixed-width font, in pixels.
 const LETTER: f64 = 7.25;
-/// Letters of a line in a box.
+/// The maximum number of letters in a line of a box.
 const LETTERS: usize = 56;
 const MARGIN: f64 = 14.0;
 const BOX: f64 = 40.0;
-/// The height of a box of one line.
+/// The height of a box with one line.
 const LOW: f64 = 26.0;
 const GAP: f64 = 16.0;
 /// The height of a frame's title.
 const TITLE: f64 = 22.0;
-/// The margin of a frame, on each side and below.
+/// The margin inside a frame, on each side and at the bottom.
 const INSET: f64 = 10.0;
-/// The distance of the arrows from box to box to the right end, away from the
-/// titles of frames.
+/// The distance between the arrows from box to box and the right edge of the
+/// boxes. The arrows are on the right, so that they do not cross titles of frames.
 const ARROW: f64 = 24.0;
-/// The distance of lines beside the boxes.
+/// The distance between two lines beside the boxes.
 const LANE: f64 = 11.0;
 
 /// A box of the picture.
 struct Drawn {
-    /// The value; `None` of an output.
+    /// The index of the value; `None` for an output.
     node: Option<usize>,
-    /// The values that lines come from.
+    /// The values from which lines lead to this box.
     sources: Vec<usize>,
     part: Vec<String>,
     title: String,
@@ -50,7 +50,7 @@ struct Drawn {
     details: String,
     top: f64,
     height: f64,
-    /// Whether it is an input or an output, and no operation.
+    /// Whether the box is an input or an output instead of an operation.
     is_value: bool,
 }
 
@@ -72,8 +72,8 @@ struct Frame {
 }
 
 impl<T: Float> Trace<T> {
-    /// The source of a picture in SVG. Operations on parameters and constants
-    /// alone are left out.
+    /// Returns a picture of the trace as SVG. Operations whose inputs are all
+    /// parameters or constants are omitted.
     pub fn to_svg(&self) -> String {
         let mut boxes = self.boxes();
         let depth = boxes.iter().map(|drawn| drawn.part.len()).max().unwrap_or(0);
@@ -112,7 +112,7 @@ impl<T: Float> Trace<T> {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<()> {
         write_whole(path, |writer| writer.write_all(self.to_svg().as_bytes()))
     }
@@ -159,7 +159,7 @@ impl<T: Float> Trace<T> {
         boxes
     }
 
-    /// The parameters, constants and settings of an operation, in one line.
+    /// Returns the parameters, constants and settings of an operation in one line.
     fn details(&self, index: usize, flows: &[bool]) -> String {
         let node = &self.nodes[index];
         let mut details = Vec::new();
@@ -243,9 +243,9 @@ fn arrange(boxes: &mut [Drawn]) -> (Vec<Frame>, f64) {
     (frames, y + MARGIN)
 }
 
-/// Draws the lines between boxes and gives the number of lanes beside them.
+/// Draws the lines between boxes and returns the number of lanes beside them.
 fn lines(svg: &mut String, boxes: &[Drawn], down: f64, right: f64, beside: f64) -> usize {
-    // The lowest end in each lane.
+    // The bottom end of the last line in each lane.
     let mut lanes: Vec<f64> = Vec::new();
     for (index, to) in boxes.iter().enumerate() {
         let mut sources = to.sources.clone();
@@ -292,7 +292,7 @@ fn arrow(svg: &mut String, path: &str, color: &str) {
     put(svg, format_args!("<path d=\"{path}\" fill=\"none\" stroke=\"{color}\"/>\n"));
 }
 
-/// The head of an arrow that points down, or to the left.
+/// Draws the head of an arrow that points down or to the left.
 fn head(svg: &mut String, [x, y]: [f64; 2], to_the_left: bool, color: &str) {
     let [a, b] = match to_the_left {
         true => [[x + 7.0, y - 3.5], [x + 7.0, y + 3.5]],
@@ -339,12 +339,12 @@ fn one_box(svg: &mut String, drawn: &Drawn, left: f64, width: f64) {
     }
 }
 
-/// Appends to a picture. Writing to a string cannot fail.
+/// Appends text to a picture.
 fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
     svg.write_fmt(text).expect("writing to a string cannot fail");
 }
 
-/// A text of at most this many letters.
+/// Truncates a text to this number of letters.
 fn shortened(text: &str, letters: usize) -> String {
     match text.char_indices().nth(letters) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -372,10 +372,11 @@ mod tests {
         let trace = Trace::of(&model, &Tensor::<f32>::ones([1, 6])).unwrap();
         let svg = trace.to_svg();
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
-        // Input, five operations and the output; the block, its layers and a frame each.
+        // Boxes of the input, five operations and the output. Frames of the first
+        // layer, the block and its three layers.
         assert_eq!(svg.matches(&format!("fill=\"{PAPER}\" stroke=\"{INK}\"")).count(), 7);
         assert_eq!(svg.matches(&format!("stroke=\"{FRAME}\"")).count(), 5, "{svg}");
-        // The value before the block goes around it.
+        // One line leads from the input of the block around it.
         assert_eq!(svg.matches(&format!("stroke=\"{BESIDE}\"")).count(), 1);
         assert!(svg.contains("a&lt;b&amp;c  Linear 6 → 4") && svg.contains("weight [4, 6]"));
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Layers of one's own, networks and closures in a network: what they are
-//! called, what is told of them, and what a file holds.
+//! Custom layers, networks and closures inside a network: their names, their
+//! error messages, and their representation in files.
 
 use dendra_nn::autograd::{Tape, Var};
 use dendra_nn::tensor::{Error, Ops, Result, Rng, Shape, Tensor};
@@ -8,7 +8,7 @@ use dendra_nn::{
     register_layer, save,
 };
 
-/// Multiplies each channel of an image by a number that depends on all of them
+/// Multiplies each channel of an image by a number that depends on all channels
 /// (Hu et al., "Squeeze-and-excitation networks", 2018).
 #[derive(Clone, Parameters)]
 #[parameters(crate = dendra_nn)]
@@ -132,7 +132,7 @@ fn a_registered_kind_is_saved_and_loaded_with_the_architecture() {
     assert_eq!(again.forward(&x).unwrap().value(), model.forward(&x).unwrap().value());
 }
 
-/// A layer that no program registers.
+/// A layer kind that is never registered.
 #[derive(Clone, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Shift {
@@ -162,12 +162,12 @@ fn what_a_file_cannot_hold_is_told_when_it_is_saved() {
     let model = build(1);
     assert_eq!(*model.output_shape(), [2]);
     let error = model.save(&path).unwrap_err().to_string();
-    let expected = "layer shift (Shift): Shift is no registered kind of layer, so a file cannot \
-                    hold it: implement SavedLayer and call register_layer::<Shift>(), or save the \
-                    state alone with `save`, and `load` it into a model built in code";
+    let expected = "layer shift (Shift): Shift is not a registered kind of layer, so it cannot \
+                    be saved: implement SavedLayer and call register_layer::<Shift>(), or save \
+                    only the state with `save`, and `load` it into a model built in code";
     assert!(error.ends_with(expected), "{error}");
     assert!(error.contains("network.safetensors") && !path.exists(), "{error}");
-    // Which works:
+    // Saving only the state works.
     save(&model, &path).unwrap();
     let mut again = build(2);
     load(&mut again, &path).unwrap();
@@ -175,10 +175,10 @@ fn what_a_file_cannot_hold_is_told_when_it_is_saved() {
 
     let inner = Sequential::input([3]).residual(|block| block.layer(shift(3)).dense(3));
     let error = inner.build(&mut Rng::seed(1)).unwrap().save(&path).unwrap_err().to_string();
-    assert!(error.contains("layer 0 (Residual): Shift is no registered kind"), "{error}");
+    assert!(error.contains("layer 0 (Residual): Shift is not a registered kind"), "{error}");
     let closure = Sequential::input([3]).map("scale", |x| Ok(x * 0.5));
     let error = closure.build(&mut Rng::seed(1)).unwrap().save(&path).unwrap_err().to_string();
-    assert!(error.contains("layer 0 (scale): a file cannot hold a closure"), "{error}");
+    assert!(error.contains("layer 0 (scale): a closure cannot be saved"), "{error}");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_unknown_kind_and_a_taken_name_are_told() {
 
     register_layer::<SqueezeExcite>().unwrap();
     let message = register_layer::<Named<true>>().unwrap_err().to_string();
-    assert_eq!(message, "register_layer: there is another kind of layer named \"Linear\"");
+    assert_eq!(message, "register_layer: another kind of layer is already named \"Linear\"");
     assert!(register_layer::<Named<false>>().unwrap_err().to_string().contains("SqueezeExcite"));
 }
 
@@ -259,7 +259,7 @@ fn mistakes_with_layers_of_ones_own_are_told() {
     );
     assert_eq!(
         message(input().map("mean", |x| x.mean_axes(&[0], false))),
-        "layer 0 (mean): turns [2, 3] into [3]: the first axis must stay the batch"
+        "layer 0 (mean): maps [2, 3] to [3], but axis 0 must remain the batch axis"
     );
     let body = Sequential::input([4]).dense(2).build(&mut Rng::seed(0)).unwrap();
     assert_eq!(message(input().layer(body)), "layer 0 (Sequential): expected [4], got [3]");
@@ -270,13 +270,13 @@ fn mistakes_with_layers_of_ones_own_are_told() {
     let error = input().layer(shift(3)).build_as::<f64>(&mut Rng::seed(0)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "layer 0 (Shift): it is a layer of f32, and the network is built of f64"
+        "layer 0 (Shift): the layer has elements of type f32, the network of type f64"
     );
     let large = Sequential::input([1 << 30]).map("scale", |x| Ok(x * 0.5));
     assert!(message(large).contains("too large for a trial run of the layer"));
 }
 
-/// Where a layer fails is told by its path, or by its number in the network.
+/// Errors of a layer contain its path, or its index in the network.
 #[test]
 fn errors_of_the_forward_pass_name_the_layer() {
     #[derive(Clone, Parameters)]

@@ -1,5 +1,5 @@
-//! Settings of networks: parts in evaluation mode, token ids, the last step of
-//! a recurrent layer, and the methods of the kinds of layers.
+//! Settings of networks: layers in evaluation mode, token ids, the last step of a
+//! recurrent layer, and the builder methods of all layer kinds.
 
 use dendra_nn::autograd::{Tape, Var};
 use dendra_nn::tensor::{Ops, Rng, Tensor};
@@ -42,7 +42,7 @@ fn a_part_in_evaluation_mode_keeps_its_statistics_while_gradients_flow() {
     let mut training = network(false);
     assert_ne!(state_after_a_step(&mut training).1, before, "the statistics of others move");
 
-    // What follows the part is in training mode.
+    // The layers after it are in training mode.
     let builder = Sequential::input([3]).batch_norm1d().in_evaluation().dropout(0.5);
     let y = built(builder).forward(&Tape::training(0, 0).input(Tensor::ones([50, 3]))).unwrap();
     assert!(y.value().to_vec().contains(&0.0));
@@ -61,7 +61,10 @@ fn evaluation_mode_of_a_part_is_saved_and_can_be_changed() {
     again.set_evaluation("1", false).unwrap();
     assert_ne!(again.summary(), model.summary());
     let error = again.set_evaluation("norm", true).unwrap_err().to_string();
-    assert_eq!(error, "Sequential::set_evaluation: no layer is named \"norm\", among 0, 1, 2");
+    assert_eq!(
+        error,
+        "Sequential::set_evaluation: no layer is named \"norm\"; the layers are 0, 1, 2"
+    );
     let stray = Sequential::input([3]).in_evaluation().dense(1);
     assert!(message(stray).contains("in_evaluation() keeps the layer before it"));
 }
@@ -85,7 +88,7 @@ fn a_network_of_token_ids_trains_and_comes_back() {
     assert!(again.takes_tokens());
     assert_eq!(again.forward_tokens(&ids, None).unwrap().value(), y.value());
     assert_eq!(model.summary().rows[0].layer, "tokens");
-    // Inside another.
+    // A network of tokens inside another network.
     let outer = built(Sequential::tokens([4]).layer(model.clone()).in_evaluation().softmax());
     let inner = outer.forward_tokens(&ids, Some(&Tape::training(0, 0))).unwrap();
     assert_eq!(inner.value(), &y.value().softmax(-1).unwrap());
@@ -97,8 +100,8 @@ fn ids_and_floats_that_meet_the_wrong_network_are_told() {
     let model = classifier();
     assert_eq!(
         model.forward(&Var::new(Tensor::zeros([2, 4]))).unwrap_err().to_string(),
-        "Sequential: expected token ids of shape [N, 4], got floats of shape [2, 4]: a network of \
-         ids begins with Sequential::tokens, one of floats with Sequential::input"
+        "Sequential: expected token ids of shape [N, 4], got floats of shape [2, 4]: \
+         Sequential::tokens starts a network of token ids, Sequential::input one of floats"
     );
     let refuse = |ids: &Tensor<i64>| model.forward_tokens(ids, None).unwrap_err().to_string();
     assert_eq!(refuse(&Tensor::from([[1, 2]])), "Sequential: expected [N, 4], got [1, 2]");
@@ -112,10 +115,10 @@ fn ids_and_floats_that_meet_the_wrong_network_are_told() {
     assert!(error.to_string().contains("expected floats of shape [N, 4], got token ids"));
     assert_eq!(
         message(Sequential::tokens([4]).dense(2)),
-        "layer 0 (Linear): it takes floats: a network of token ids begins with an Embedding, an \
-         EmbeddingBag or a network of tokens"
+        "layer 0 (Linear): expected an Embedding, an EmbeddingBag or a network of tokens as the \
+         first layer of a network of token ids"
     );
-    assert!(message(Sequential::tokens([4])).contains("there is no layer that takes token ids"));
+    assert!(message(Sequential::tokens([4])).contains("no layer takes token ids"));
     assert!(message(Sequential::tokens([0]).embedding(2, 2)).starts_with("Sequential::tokens:"));
 }
 
@@ -133,7 +136,7 @@ fn recurrent_layers_give_the_last_step_or_the_last_state() {
     assert_eq!(run(input().gru(4).last_step()), step(&run(input().gru(4)), 4));
     let gru = |state| GRU::lazy(4).batch_first(true).last_state(state);
     assert_eq!(run(input().layer(gru(true))), step(&run(input().gru(4)), 4));
-    // Of both directions each has seen the whole sequence: the second one ends at the first step.
+    // The last state of the backward direction is that of the first step.
     let lstm = || LSTM::lazy(4).batch_first(true).bidirectional(true).num_layers(2);
     let outputs = run(input().layer(lstm()));
     let [forwards, backwards] =

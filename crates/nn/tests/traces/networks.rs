@@ -1,11 +1,10 @@
-//! Networks that have every kind of layer. The tests of exports use them too.
+//! Networks with every kind of layer. The tests of exports use them too.
 
 use dendra_nn::layers::*;
 use dendra_nn::tensor::{InterpolateMode, Rng};
 use dendra_nn::{Parallel, Residual, Sequential, SequentialBuilder};
 
-/// Every kind of layer of numbers, several in a network where one takes what
-/// the other gives.
+/// Returns networks that together contain every kind of layer with float inputs.
 pub(super) fn networks() -> Vec<SequentialBuilder> {
     let vectors = || Sequential::input([12]);
     let sequences = || Sequential::input([4, 6]);
@@ -68,7 +67,7 @@ pub(super) fn networks() -> Vec<SequentialBuilder> {
     ]
 }
 
-/// The layers of ids.
+/// Returns networks with the layers for token ids.
 pub(super) fn networks_of_ids() -> Vec<SequentialBuilder> {
     let network = || Sequential::input([5]);
     let bag = |mode| EmbeddingBag::new(7, 3).mode(mode).padding_idx(1);

@@ -1,4 +1,4 @@
-//! The models of the examples that are no `Sequential`, small.
+//! Small versions of the example models that are not `Sequential`.
 
 use dendra_nn::tensor::AttentionOptions;
 use dendra_nn::{Model, autograd::Plain};
@@ -9,7 +9,7 @@ fn characters(samples: usize, seed: u64, length: usize) -> Tensor<i64> {
     Tensor::from_fn([samples, length], |place| (place as i64 * 5 + seed as i64) % 7)
 }
 
-/// `char_rnn`.
+/// The model of the example `char_rnn`.
 #[derive(dendra_nn::Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Reader {
@@ -35,7 +35,7 @@ fn a_network_that_reads_characters() {
         rnn: LSTM::new(4, 5).num_layers(2).dropout(0.5).batch_first(true).init(rng).unwrap(),
         head: Linear::new(5, 7).init(rng).unwrap(),
     };
-    // Of one sample, as a user has one at hand.
+    // The model is traced on one sample.
     let trace = Trace::of(&model, &characters(1, 3, 6)).unwrap();
     for samples in [1, 4] {
         let x = characters(samples, 1, 6);
@@ -45,12 +45,13 @@ fn a_network_that_reads_characters() {
     let summary = trace.summary();
     assert_eq!(summary.trainable, model.parameter_count());
     let of = |name: &str| summary.rows.iter().find(|row| row.name == name).unwrap();
-    // Two layers of 6 steps with 4 gates of 5 from 4 or 5 and 5 values.
+    // Two layers with 6 steps and 4 gates of 5 units. Each gate has 4 or 5 inputs
+    // and 5 states.
     assert_eq!(of("rnn").multiply_adds, Some(6 * 20 * (4 + 5) + 6 * 20 * (5 + 5)));
     assert_eq!((of("embedding").parameters, of("head").parameters), (Some(28), Some(42)));
 }
 
-/// `sine_forecast`.
+/// The model of the example `sine_forecast`.
 #[test]
 fn a_network_that_forecasts() {
     let rng = &mut Rng::seed(1);
@@ -63,7 +64,7 @@ fn a_network_that_forecasts() {
     });
 }
 
-/// `translate_dates`.
+/// The model of the example `translate_dates`.
 #[derive(dendra_nn::Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Translator {
@@ -119,7 +120,8 @@ fn a_network_that_translates() {
     assert!(text.contains("lengths=x1, reverse=true"), "{text}");
 }
 
-/// `vanishing_gradients`: layers in a vector, with batch normalisation.
+/// The model of the example `vanishing_gradients`: a vector of layers with batch
+/// normalisation.
 #[test]
 fn a_deep_network() {
     #[derive(dendra_nn::Parameters)]

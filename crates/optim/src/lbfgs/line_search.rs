@@ -1,13 +1,14 @@
-//! A step length for which the strong Wolfe conditions hold: the loss falls
-//! enough, and its slope flattens enough.
+//! The line search for a step length that satisfies the strong Wolfe conditions: a
+//! sufficient decrease of the loss and of its slope.
 
 use dendra_tensor::{Float, Result};
 
 use super::{dot, largest};
 
-/// The share of the decrease predicted by the slope that the loss must reach.
+/// The minimum decrease of the loss, relative to the decrease predicted by the
+/// slope.
 const SUFFICIENT_FALL: f64 = 1e-4;
-/// The largest share of the slope that may remain.
+/// The maximum slope at the end, relative to that at the start.
 const CURVATURE: f64 = 0.9;
 const MAX_EVALUATIONS: usize = 25;
 
@@ -23,7 +24,7 @@ impl<T: Float> Point<T> {
         self.loss.is_finite() && self.gradient.iter().all(|g| g.is_finite())
     }
 
-    /// The largest absolute value of the gradient.
+    /// Returns the largest absolute value in the gradient.
     pub(super) fn largest(&self) -> f64 {
         largest(&self.gradient)
     }
@@ -36,7 +37,7 @@ pub(super) struct Found<T> {
     pub(super) evaluations: usize,
 }
 
-/// A step length that was tried.
+/// An evaluated step length.
 #[derive(Clone)]
 struct Trial<T> {
     length: f64,
@@ -45,8 +46,8 @@ struct Trial<T> {
     slope: f64,
 }
 
-/// The minimum of the cubic through two trials, held within bounds; their
-/// middle where there is none.
+/// Returns the minimum of the cubic through two trials, clamped to the bounds. If the
+/// cubic has no minimum, returns the middle of the bounds.
 fn interpolate<T>(a: &Trial<T>, b: &Trial<T>, [low, high]: [f64; 2]) -> f64 {
     let (left, right) = if a.length <= b.length { (a, b) } else { (b, a) };
     let chord = (left.point.loss - right.point.loss) / (left.length - right.length);
@@ -62,8 +63,8 @@ fn interpolate<T>(a: &Trial<T>, b: &Trial<T>, [low, high]: [f64; 2]) -> f64 {
     }
 }
 
-/// Searches from a first length on; algorithms 3.5 and 3.6 of Nocedal and
-/// Wright.
+/// Performs the search, starting with `length` (algorithms 3.5 and 3.6 of Nocedal and
+/// Wright).
 pub(super) fn strong_wolfe<T: Float>(
     at: &mut impl FnMut(f64) -> Result<Point<T>>,
     start: &Point<T>,
@@ -81,13 +82,13 @@ pub(super) fn strong_wolfe<T: Float>(
     let slope = dot(&start.gradient, direction);
     let origin = Trial { length: 0.0, point: start.clone(), slope };
     let falls_too_little = |trial: &Trial<T>| {
-        // A NaN or an infinity is too far.
+        // A step to NaN or infinity is too long.
         let line = start.loss + SUFFICIENT_FALL * trial.length * slope;
         trial.point.loss > line || !trial.point.is_finite()
     };
     let is_flat = |trial: &Trial<T>| trial.slope.abs() <= -CURVATURE * slope;
 
-    // Further and further, until a minimum lies between two trials.
+    // Increases the length until there is a minimum between two trials.
     let (mut before, mut trial) = (origin.clone(), attempt(length)?);
     let mut searches = 0;
     let mut bracket = loop {
@@ -110,7 +111,7 @@ pub(super) fn strong_wolfe<T: Float>(
         searches += 1;
     };
 
-    // Closer and closer around the minimum.
+    // Shrinks the interval around the minimum.
     let mut no_progress = false;
     let mut low = lower(&bracket);
     while searches < MAX_EVALUATIONS {
@@ -122,7 +123,8 @@ pub(super) fn strong_wolfe<T: Float>(
             break;
         }
         let mut length = interpolate(&bracket[0], &bracket[1], [from, to]);
-        // Twice next to an end is too slow: away from it.
+        // Two lengths in a row next to a bound would converge slowly, so the second is
+        // moved away from the bound.
         let margin = 0.1 * (to - from);
         if (to - length).min(length - from) < margin {
             if no_progress || length >= to || length <= from {
@@ -156,8 +158,8 @@ pub(super) fn strong_wolfe<T: Float>(
     Ok(Found { length: best.length, point: best.point, evaluations })
 }
 
-/// Which of two trials has the lower loss; the first where they are equal. One
-/// that is not finite is the higher.
+/// Returns the index of the trial with the lower loss, or 0 if they are equal. A loss
+/// that is not finite counts as the higher one.
 fn lower<T: Float>([a, b]: &[Trial<T>; 2]) -> usize {
     usize::from(!a.point.is_finite() || (b.point.is_finite() && b.point.loss < a.point.loss))
 }
@@ -166,7 +168,7 @@ fn lower<T: Float>([a, b]: &[Trial<T>; 2]) -> usize {
 mod tests {
     use super::*;
 
-    /// A search along one axis.
+    /// Performs a search along one axis.
     fn search(f: impl Fn(f64) -> (f64, f64), length: f64) -> Found<f64> {
         let point = |x: f64| {
             let (loss, slope) = f(x);
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_end_of_what_is_defined_is_stepped_back_from() {
-        // −ln(1 − x) − 4x, which ends at 1.
+        // −ln(1 − x) − 4x is defined only for x < 1.
         let found = search(|x| (-(1.0 - x).ln() - 4.0 * x, 1.0 / (1.0 - x) - 4.0), 8.0);
         assert!(found.length < 1.0);
     }

@@ -13,22 +13,23 @@ use line_search::{Point, strong_wolfe};
 
 const NAME: &str = "LBFGS";
 
-/// L-BFGS: steps along `−H·g`, where H approximates the inverse of the second
-/// derivatives from the last `history_size` changes of weights and gradient;
-/// with a line search for the strong Wolfe conditions when asked for.
+/// L-BFGS, which steps in the direction `−H·g`. H approximates the inverse of the
+/// Hessian from the last `history_size` changes of weights and gradient. A line
+/// search for the strong Wolfe conditions is optional.
 ///
-/// One [`step`](Self::step) evaluates the loss at several points, so it takes a
-/// function that computes loss and gradients. It does not implement
-/// [`Optimizer`](crate::Optimizer). It is meant for losses without noise: all
-/// data in one batch, no dropout.
+/// A [`step`](Self::step) evaluates the loss at several points, so it takes a
+/// function that computes loss and gradients, and `LBFGS` does not implement
+/// [`Optimizer`](crate::Optimizer). It is meant for losses without noise: all data in
+/// one batch, no dropout.
 ///
-/// Each step goes on for `max_iter` iterations, for `max_eval` evaluations, or
-/// until the largest gradient is at most `tolerance_grad` or the loss and the
-/// weights change by less than `tolerance_change`. The first iteration of all
-/// goes along the gradient, shortened to `learning_rate · min(1, 1/‖g‖₁)`.
+/// A step ends after `max_iter` iterations or `max_eval` evaluations, or when the
+/// largest gradient is at most `tolerance_grad`, or when the loss or the weights
+/// change by less than `tolerance_change`. The first iteration of the first step
+/// moves along the negative gradient, with the step length
+/// `learning_rate · min(1, 1/‖g‖₁)`.
 ///
-/// Names, defaults and decisions are PyTorch's; the state has the names of its
-/// state, with all parameters in one vector in the model's order.
+/// Names, defaults and behaviour are those of PyTorch. So are the names in the state,
+/// which contains all parameters as one vector in the order of the model.
 ///
 /// Source: Liu and Nocedal, "On the limited memory BFGS method for large scale
 /// optimization", 1989; Nocedal and Wright, "Numerical optimization", 2006,
@@ -54,39 +55,38 @@ const NAME: &str = "LBFGS";
 #[derive(Clone, Debug, Setters)]
 pub struct LBFGS<T: Float = f32> {
     learning_rate: f64,
-    /// The largest number of iterations of a step.
+    /// The maximum number of iterations in a step.
     #[set(default = 20)]
     max_iter: usize,
-    /// The largest number of evaluations of a step, which the last line search
-    /// may exceed. The default is 1.25 times the iterations.
+    /// The maximum number of evaluations in a step. The last line search can exceed it.
+    /// The default is 1.25 · `max_iter`.
     #[set]
     max_eval: Option<usize>,
-    /// The largest element of a gradient that counts as 0.
+    /// A step ends when no element of the gradient exceeds this number.
     #[set(default = 1e-7)]
     tolerance_grad: f64,
-    /// The change of loss and weights that counts as none.
+    /// A step ends when the loss or the weights change by less than this number.
     #[set(default = 1e-9)]
     tolerance_change: f64,
-    /// The number of changes that are remembered, two vectors each.
+    /// The number of stored changes; each takes two vectors.
     #[set(default = 100)]
     history_size: usize,
-    /// Whether each step length is searched for until the strong Wolfe
-    /// conditions hold, with the constants 1e-4 and 0.9 and at most 25
-    /// evaluations.
+    /// Whether to search for step lengths that satisfy the strong Wolfe conditions,
+    /// with the constants 1e-4 and 0.9 and at most 25 evaluations.
     #[set(default = false)]
     strong_wolfe: bool,
     #[set(skip, default = Memory::default())]
     memory: Memory<T>,
 }
 
-/// The state from the iterations before.
+/// The state from previous iterations.
 #[derive(Clone, Debug)]
 struct Memory<T: Float> {
     iterations: u64,
     evaluations: u64,
-    /// The gradient, the direction and the length of the last iteration.
+    /// The gradient, the direction and the step length of the last iteration.
     last: Option<(Vec<T>, Vec<T>, f64)>,
-    /// The factor of the identity that H starts from.
+    /// The factor of the identity matrix from which H starts.
     scale: f64,
     /// Changes of the weights and of the gradient, oldest first.
     changes: VecDeque<Change<T>>,
@@ -96,7 +96,7 @@ struct Memory<T: Float> {
 struct Change<T> {
     weights: Vec<T>,
     gradient: Vec<T>,
-    /// One over their inner product.
+    /// The reciprocal of their inner product.
     rho: f64,
 }
 
@@ -108,18 +108,18 @@ impl<T: Float> Default for Memory<T> {
 }
 
 impl<T: Float> LBFGS<T> {
-    /// L-BFGS with up to 20 iterations a step and a history of 100, without a
-    /// line search; PyTorch's learning rate is 1.
+    /// Creates L-BFGS with up to 20 iterations per step and a history of 100, without
+    /// line search. PyTorch's default learning rate is 1.
     pub fn new(learning_rate: f64) -> Self {
         Self::with_defaults(learning_rate)
     }
 
-    /// The number of iterations done in all steps.
+    /// Returns the number of iterations in all steps.
     pub fn iterations(&self) -> u64 {
         self.memory.iterations
     }
 
-    /// The number of times that loss and gradients were computed.
+    /// Returns the number of evaluations of loss and gradients in all steps.
     pub fn evaluations(&self) -> u64 {
         self.memory.evaluations
     }
@@ -128,7 +128,7 @@ impl<T: Float> LBFGS<T> {
     ///
     /// # Errors
     ///
-    /// When one is invalid; the error names it.
+    /// Returns an error that contains the name of an invalid setting.
     pub fn check(&self) -> Result<()> {
         require_not_negative(NAME, "the learning rate", self.learning_rate)?;
         require_not_negative(NAME, "tolerance_grad", self.tolerance_grad)?;
@@ -137,15 +137,15 @@ impl<T: Float> LBFGS<T> {
         require(history_size > 0, NAME, "history_size", "at least 1", history_size as f64)
     }
 
-    /// One step: several iterations. Gives the loss before it. `evaluate`
-    /// computes the loss of a model and its gradients; what its first call
-    /// recorded for buffers is applied.
+    /// Performs a step of several iterations and returns the loss before the step.
+    /// `evaluate` computes the loss and the gradients of a model. The updates of buffers
+    /// from its first call are applied.
     ///
     /// # Errors
     ///
-    /// When `evaluate` fails, the loss or a gradient at the start is not finite
-    /// or missing, a setting is invalid, or the state is of another model. The
-    /// parameters are as they were then.
+    /// Returns the errors of `evaluate`, and an error if the loss or a gradient at the
+    /// start is not finite, a gradient is missing, a setting is invalid, or the state
+    /// belongs to another model. The parameters are then unchanged.
     pub fn step<M: Parameters<T>>(
         &mut self,
         model: &mut M,
@@ -175,7 +175,7 @@ impl<T: Float> LBFGS<T> {
             return Err(Error::not_finite(NAME, message));
         }
         if self.memory.last.as_ref().is_some_and(|(gradient, ..)| gradient.len() != start.len()) {
-            let message = "the state is of a model with another number of weights";
+            let message = "the state belongs to a model with another number of weights";
             return Err(Error::argument(NAME, message));
         }
         let first_loss = now.loss;
@@ -227,7 +227,7 @@ impl<T: Float> LBFGS<T> {
 }
 
 impl<T: Float> Memory<T> {
-    /// −H·g, after taking in what the last iteration changed.
+    /// Adds the change of the last iteration to the history and returns −H·g.
     fn direction(&mut self, gradient: &[T], history_size: usize) -> Vec<T> {
         self.iterations += 1;
         if let Some((before, direction, length)) = &self.last {
@@ -235,7 +235,7 @@ impl<T: Float> Memory<T> {
             let length = T::from_f64(*length);
             let weights: Vec<T> = direction.iter().map(|&d| d * length).collect();
             let product = dot(&change, &weights);
-            // Only what is convex keeps H positive.
+            // Only a positive curvature keeps H positive definite.
             if product > 1e-10 {
                 if self.changes.len() == history_size {
                     self.changes.pop_front();
@@ -263,7 +263,7 @@ impl<T: Float> Memory<T> {
     }
 }
 
-// Vectors, in a fixed order and with sums in `f64`.
+// Operations on vectors, with sums in `f64` in a fixed order.
 
 fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum()
@@ -277,7 +277,7 @@ fn largest<T: Float>(x: &[T]) -> f64 {
     x.iter().fold(0.0, |largest, x| f64::max_nan(largest, x.to_f64().abs()))
 }
 
-/// `to = to + factor · x`
+/// Computes `to = to + factor · x`.
 fn add<T: Float>(to: &mut [T], x: &[T], factor: f64) {
     let factor = T::from_f64(factor);
     to.iter_mut().zip(x).for_each(|(to, &x)| *to += factor * x);
@@ -289,14 +289,14 @@ fn moved<T: Float>(from: &[T], direction: &[T], length: f64) -> Vec<T> {
     to
 }
 
-/// The trainable parameters of a model in one vector.
+/// Returns the trainable parameters of a model as one vector.
 fn flat<T: Float>(model: &impl Parameters<T>) -> Vec<T> {
     let parameters = model.named_parameters();
     let trainable = parameters.iter().filter(|(_, param)| param.is_trainable());
     trainable.flat_map(|(_, param)| param.value().to_vec()).collect()
 }
 
-/// Gives the trainable parameters the values of a vector.
+/// Sets the trainable parameters to the values of a vector.
 fn set<T: Float>(model: &mut impl Parameters<T>, mut values: &[T]) {
     model.visit_mut(&mut Path::unwritten(), &mut |_, entry| {
         let EntryMut::Param(param) = entry else { return };
@@ -308,7 +308,7 @@ fn set<T: Float>(model: &mut impl Parameters<T>, mut values: &[T]) {
     });
 }
 
-/// The loss and the gradients of all trainable parameters in one vector.
+/// Returns the loss, and the gradients of all trainable parameters as one vector.
 fn point<T: Float>(model: &impl Parameters<T>, gradients: &Gradients<T>) -> Result<Point<T>> {
     let (mut gradient, mut missing) = (Vec::new(), Vec::new());
     for (name, param) in model.named_parameters() {
@@ -335,9 +335,9 @@ const GRADIENT_CHANGES: &str = "old_dirs";
 const WEIGHT_CHANGES: &str = "old_stps";
 
 impl<T: Float> LBFGS<T> {
-    /// The state under PyTorch's names: the counts `n_iter` and `func_evals`,
-    /// and after the first step `d`, `t`, `prev_flat_grad` and `H_diag`, and
-    /// the changes as matrices `old_dirs` and `old_stps`.
+    /// Returns the state with PyTorch's names: the counts `n_iter` and `func_evals`,
+    /// and after the first step `d`, `t`, `prev_flat_grad`, `H_diag`, and the changes as
+    /// the matrices `old_dirs` and `old_stps`.
     pub fn state_dict(&self) -> StateDict {
         let memory = &self.memory;
         let mut state = StateDict::new();
@@ -363,12 +363,14 @@ impl<T: Float> LBFGS<T> {
         state
     }
 
-    /// Goes on from a state, bit for bit.
+    /// Loads a state. The next steps produce the same bits as those of the optimizer
+    /// from which the state was taken.
     ///
     /// # Errors
     ///
-    /// When it is not one of this optimizer: the error lists all that is
-    /// missing, unexpected or of a wrong type, and nothing changes.
+    /// Returns an error if the state is not from this kind of optimizer. The error lists
+    /// all entries that are missing, unexpected or of a wrong type. The optimizer is
+    /// then unchanged.
     pub fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let mut differences = Differences::default();
         let mut count = |name| crate::slots::count(name, state.get(name), &mut differences);

@@ -1,4 +1,4 @@
-//! Schedules along a cosine.
+//! Cosine schedules.
 
 use std::f64::consts::PI;
 
@@ -8,30 +8,30 @@ use dendra_tensor::Result;
 use super::{Schedule, require_count};
 use crate::rule::require_not_negative;
 
-/// From `high` down to `low` along half a cosine, at a share of the way.
+/// Returns the value at a fraction `share` of half a cosine from `high` to `low`.
 pub(super) fn half_cosine(high: f64, low: f64, share: f64) -> f64 {
     low + (high - low) * (1.0 + (PI * share).cos()) / 2.0
 }
 
-/// A cosine from the base down to `eta_min` in `t_max` counts:
+/// Cosine decay from the base to `eta_min` in `t_max` counts:
 /// `eta_min + (base − eta_min) · (1 + cos(π · count / t_max)) / 2`.
 ///
-/// As PyTorch's, it rises again when it goes on for more than `t_max` counts:
-/// back to the base in as many. To go on at `eta_min`, let
-/// `.then(t_max, |_: f64, _: u64| eta_min)` follow.
+/// As in PyTorch, the learning rate increases again after `t_max` counts, and reaches
+/// the base after `2 · t_max`. To keep `eta_min` instead, add
+/// `.then(t_max, |_: f64, _: u64| eta_min)`.
 ///
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
 /// restarts", 2016.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct CosineAnnealingLR {
     t_max: u64,
-    /// The rate at the end.
+    /// The learning rate at the end.
     #[set(default = 0.0)]
     eta_min: f64,
 }
 
 impl CosineAnnealingLR {
-    /// Down to 0 in `t_max` counts.
+    /// Creates a decay to 0 in `t_max` counts.
     pub fn new(t_max: u64) -> Self {
         Self::with_defaults(t_max)
     }
@@ -40,7 +40,7 @@ impl CosineAnnealingLR {
 impl Schedule for CosineAnnealingLR {
     fn learning_rate(&self, base: f64, count: u64) -> f64 {
         let t_max = self.t_max.max(1);
-        // Exact for large counts, too.
+        // The remainder keeps the result exact for large counts.
         let count = count % t_max.saturating_mul(2);
         half_cosine(base, self.eta_min, count as f64 / t_max as f64)
     }
@@ -51,24 +51,24 @@ impl Schedule for CosineAnnealingLR {
     }
 }
 
-/// Half a cosine from the base down to `eta_min`, again and again: the first
-/// takes `t_0` counts, each other `t_mult` times as many as the one before.
+/// Repeated cosine decay from the base to `eta_min`. The first decay takes `t_0`
+/// counts, each following one `t_mult` times as many as the previous one.
 ///
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
 /// restarts", 2016.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct CosineAnnealingWarmRestarts {
     t_0: u64,
-    /// How many times as long each cosine is as the one before.
+    /// The ratio of the lengths of a decay and the previous one.
     #[set(default = 1)]
     t_mult: u64,
-    /// The rate at the end of each cosine.
+    /// The learning rate at the end of each decay.
     #[set(default = 0.0)]
     eta_min: f64,
 }
 
 impl CosineAnnealingWarmRestarts {
-    /// Down to 0 every `t_0` counts.
+    /// Creates a schedule that decays to 0 every `t_0` counts.
     pub fn new(t_0: u64) -> Self {
         Self::with_defaults(t_0)
     }

@@ -1,4 +1,4 @@
-//! Schedules that rise and fall.
+//! Schedules with increasing and decreasing phases.
 
 use dendra_derive::Setters;
 use dendra_tensor::Result;
@@ -7,11 +7,12 @@ use super::cosine::half_cosine;
 use super::{Schedule, require_count};
 use crate::rule::{require, require_not_negative};
 
-/// One cycle over the whole training: from `base / div_factor` up to the base,
-/// then down to `base / (div_factor · final_div_factor)`, along cosines. The
-/// base is what PyTorch calls `max_lr`; the momentum stays as it is, where
-/// PyTorch's falls and rises the other way round. After its last count it stays
-/// where it is, where PyTorch's is an error.
+/// One cycle over the whole training: along cosines from `base / div_factor` up to the
+/// base, and down to `base / (div_factor · final_div_factor)`.
+///
+/// The base is `max_lr` in PyTorch. The momentum is constant; PyTorch also cycles the
+/// momentum. After the last count the learning rate is constant; in PyTorch this is
+/// an error.
 ///
 /// Source: Smith and Topin, "Super-convergence: very fast training of neural
 /// networks using large learning rates", 2017.
@@ -28,29 +29,29 @@ use crate::rule::{require, require_not_negative};
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct OneCycleLR {
     total_steps: u64,
-    /// The share of the counts, from 0 to 1, in which the rate rises.
+    /// The fraction of the counts, from 0 to 1, in which the learning rate increases.
     #[set(default = 0.3)]
     pct_start: f64,
-    /// The base divided by the first rate.
+    /// The ratio of the base to the first learning rate.
     #[set(default = 25.0)]
     div_factor: f64,
-    /// The first rate divided by the last one.
+    /// The ratio of the first to the last learning rate.
     #[set(default = 1e4)]
     final_div_factor: f64,
-    /// Whether the rate falls to the first rate in as many counts as it rose,
-    /// and to the last one in the rest. Where more than half of the counts
-    /// rise, the schedule ends before it is back at the first rate.
+    /// Whether the decrease has two phases: down to the first learning rate in as many
+    /// counts as the increase, then down to the last one. If the increase takes more
+    /// than half of the counts, the schedule ends during the first of these phases.
     #[set(default = false)]
     three_phase: bool,
-    /// Whether the rate follows straight lines instead of cosines (PyTorch's
+    /// Whether the learning rate changes linearly instead of along cosines (PyTorch's
     /// `anneal_strategy`).
     #[set(default = false)]
     linear: bool,
 }
 
 impl OneCycleLR {
-    /// A cycle over so many counts, of which 30 % go up, with the factors 25
-    /// and 10,000.
+    /// Creates a cycle over `total_steps` counts. The first 30 % of them increase the
+    /// learning rate; the ratios are 25 and 10,000.
     pub fn new(total_steps: u64) -> Self {
         Self::with_defaults(total_steps)
     }
@@ -62,7 +63,7 @@ impl Schedule for OneCycleLR {
         let last = first / self.final_div_factor;
         let steps = self.total_steps.max(1) as f64;
         let (up, end) = (self.pct_start * steps - 1.0, steps - 1.0);
-        // Where each phase ends, and from where to where it goes.
+        // The end of each phase, and its first and last learning rate.
         let phases = match self.three_phase {
             true => vec![(up, first, base), (2.0 * up, base, first), (end, first, last)],
             false => vec![(up, first, base), (end, base, last)],
@@ -96,38 +97,37 @@ impl Schedule for OneCycleLR {
     }
 }
 
-/// The change of the cycles of a [`CyclicLR`].
+/// The change of the amplitude of a [`CyclicLR`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CyclicMode {
-    /// They do not.
+    /// The amplitude is constant.
     Triangular,
-    /// Each is half as high as the one before.
+    /// Each cycle has half the amplitude of the previous one.
     Triangular2,
-    /// Their height is multiplied by this at every count.
+    /// The amplitude is multiplied by this number at every count.
     ExpRange(f64),
 }
 
-/// Up and down between the base and `max_lr` along straight lines, again and
-/// again.
+/// Repeated linear cycles between the base and `max_lr`.
 ///
 /// Source: Smith, "Cyclical learning rates for training neural networks", 2015.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct CyclicLR {
     max_lr: f64,
-    /// The number of counts in which the rate rises.
+    /// The number of counts in which the learning rate increases.
     #[set(default = 2000)]
     step_size_up: u64,
-    /// The number of counts in which the rate falls, 0 for none. The default is
-    /// that of the rise.
+    /// The number of counts in which the learning rate decreases; it can be 0. The
+    /// default is the number of counts in which it increases.
     #[set]
     step_size_down: Option<u64>,
-    /// How the cycles change.
+    /// The change of the amplitude.
     #[set(default = CyclicMode::Triangular)]
     mode: CyclicMode,
 }
 
 impl CyclicLR {
-    /// Up in 2000 counts and down in as many.
+    /// Creates cycles with 2000 increasing and 2000 decreasing counts.
     pub fn new(max_lr: f64) -> Self {
         Self::with_defaults(max_lr)
     }

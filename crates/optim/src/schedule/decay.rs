@@ -1,4 +1,4 @@
-//! Schedules that fall, in steps or smoothly, and the warm-ups before them.
+//! Schedules that decay in steps or smoothly, and warm-ups.
 
 use dendra_derive::Setters;
 use dendra_tensor::Result;
@@ -6,17 +6,17 @@ use dendra_tensor::Result;
 use super::{Schedule, require_count};
 use crate::rule::require_not_negative;
 
-/// `base · gamma^⌊count / step_size⌋`: steps down at regular distances.
+/// Step decay at regular intervals: `base · gamma^⌊count / step_size⌋`.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct StepLR {
     step_size: u64,
-    /// The factor of each step.
+    /// The factor of each decay.
     #[set(default = 0.1)]
     gamma: f64,
 }
 
 impl StepLR {
-    /// A tenth every `step_size` counts.
+    /// Creates a schedule with the factor 0.1 every `step_size` counts.
     pub fn new(step_size: u64) -> Self {
         Self::with_defaults(step_size)
     }
@@ -33,17 +33,17 @@ impl Schedule for StepLR {
     }
 }
 
-/// Steps down at the given counts: `base · gammaⁿ` after n of them.
+/// Step decay at given counts: `base · gammaⁿ` after n of them.
 #[derive(Clone, Debug, Setters)]
 pub struct MultiStepLR {
     milestones: Vec<u64>,
-    /// The factor of each step.
+    /// The factor of each decay.
     #[set(default = 0.1)]
     gamma: f64,
 }
 
 impl MultiStepLR {
-    /// A tenth at each of `milestones`.
+    /// Creates a schedule with the factor 0.1 at each of `milestones`.
     pub fn new(milestones: impl Into<Vec<u64>>) -> Self {
         Self::with_defaults(milestones.into())
     }
@@ -60,14 +60,14 @@ impl Schedule for MultiStepLR {
     }
 }
 
-/// `base · gamma^count`.
+/// Exponential decay: `base · gamma^count`.
 #[derive(Clone, Copy, Debug)]
 pub struct ExponentialLR {
     gamma: f64,
 }
 
 impl ExponentialLR {
-    /// Multiplies by `gamma` at every count.
+    /// Creates a schedule that multiplies the learning rate by `gamma` at every count.
     pub fn new(gamma: f64) -> Self {
         Self { gamma }
     }
@@ -83,10 +83,10 @@ impl Schedule for ExponentialLR {
     }
 }
 
-/// A straight line from `start_factor · base` to `end_factor · base`, where it
-/// stays: the usual warm-up.
+/// A linear change from `start_factor · base` to `end_factor · base`, which is then
+/// kept. This is the usual warm-up.
 ///
-/// Without counts it is at its end, where PyTorch's stays at its start.
+/// With `total_iters` 0 the factor is `end_factor`; in PyTorch it is `start_factor`.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct LinearLR {
     total_iters: u64,
@@ -99,7 +99,8 @@ pub struct LinearLR {
 }
 
 impl LinearLR {
-    /// From a third of the base up to the base in `total_iters` counts.
+    /// Creates a linear increase from a third of the base to the base in `total_iters`
+    /// counts.
     pub fn new(total_iters: u64) -> Self {
         Self::with_defaults(total_iters)
     }
@@ -120,9 +121,10 @@ impl Schedule for LinearLR {
     }
 }
 
-/// `factor · base` up to a count, and then the base.
+/// `factor · base` up to a count, and the base from there on.
 ///
-/// Without counts it is the base, where PyTorch's never gets there.
+/// With `total_iters` 0 it is always the base; in PyTorch it is always
+/// `factor · base`.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct ConstantLR {
     total_iters: u64,
@@ -132,7 +134,7 @@ pub struct ConstantLR {
 }
 
 impl ConstantLR {
-    /// A third of the base for `total_iters` counts.
+    /// Creates a schedule with a third of the base for `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
         Self::with_defaults(total_iters)
     }
@@ -148,18 +150,18 @@ impl Schedule for ConstantLR {
     }
 }
 
-/// `base · (1 − count / total_iters)^power` down to 0, where it stays; with a
-/// power of 0, the base.
+/// Polynomial decay to 0: `base · (1 − count / total_iters)^power`, and 0 from
+/// `total_iters` on. With a power of 0 it is the base.
 #[derive(Clone, Copy, Debug, Setters)]
 pub struct PolynomialLR {
     total_iters: u64,
-    /// The power.
+    /// The exponent.
     #[set(default = 1.0)]
     power: f64,
 }
 
 impl PolynomialLR {
-    /// A straight line down to 0 in `total_iters` counts.
+    /// Creates a linear decay to 0 in `total_iters` counts.
     pub fn new(total_iters: u64) -> Self {
         Self::with_defaults(total_iters)
     }
@@ -177,7 +179,7 @@ impl Schedule for PolynomialLR {
     }
 }
 
-/// Up along a straight line and then down with the inverse square root:
+/// A linear increase followed by an inverse square root decay:
 /// `base · d_model^(−1/2) · min(n^(−1/2), n · warmup_steps^(−3/2))` in step
 /// n = count + 1. The base is usually 1.
 ///
@@ -191,8 +193,8 @@ pub struct NoamLR {
 }
 
 impl NoamLR {
-    /// For a model of this width; it peaks after `warmup_steps` at
-    /// `base / √(d_model · warmup_steps)`.
+    /// Creates the schedule for a model of this width. Its maximum,
+    /// `base / √(d_model · warmup_steps)`, is after `warmup_steps`.
     pub fn new(d_model: u64, warmup_steps: u64) -> Self {
         Self { d_model, warmup_steps }
     }

@@ -1,5 +1,5 @@
-//! Learning-rate schedules: pure functions of a count, so that a resumed
-//! training continues exactly.
+//! Learning-rate schedules. They are pure functions of a count, so that a resumed
+//! training run continues exactly.
 
 mod cosine;
 mod cycle;
@@ -15,39 +15,39 @@ use dendra_tensor::Result;
 
 use crate::rule::require;
 
-/// A learning rate that depends on a count, of steps or of epochs.
+/// A learning rate that depends on the number of steps or epochs.
 ///
-/// A closure of the base learning rate and the count is a schedule too.
+/// A closure that takes the base learning rate and the count is a schedule too.
 ///
 /// ```
 /// use dendra_optim::{Adam, CosineAnnealingLR, LinearLR, Schedule, SGD, StepLR};
 ///
-/// // A tenth of the learning rate every 30 epochs.
+/// // Multiplies the learning rate by 0.1 every 30 epochs.
 /// let optimizer: SGD = SGD::new(0.1).epoch_schedule(StepLR::new(30));
-/// // 500 steps of warm-up, then down to 0 along a cosine.
+/// // 500 steps of warm-up, followed by a cosine to 0.
 /// let schedule = LinearLR::new(500).start_factor(0.01).then(500, CosineAnnealingLR::new(9_500));
 /// assert_eq!(schedule.learning_rate(1.0, 0), 0.01);
 /// assert_eq!(schedule.learning_rate(1.0, 500), 1.0);
 /// assert!(schedule.learning_rate(1.0, 9_999) < 1e-6);
 /// let optimizer: Adam = Adam::new(1e-3).schedule(schedule);
-/// // Any other as a closure, where PyTorch has `LambdaLR`.
+/// // A closure corresponds to PyTorch's `LambdaLR`.
 /// let optimizer: Adam = Adam::new(0.05).schedule(|base: f64, step: u64| base / (step + 1) as f64);
 /// ```
 pub trait Schedule: Send + Sync {
-    /// The learning rate at a count, which is 0 in the first step or epoch.
+    /// Returns the learning rate at a count, which is 0 in the first step or epoch.
     fn learning_rate(&self, base: f64, count: u64) -> f64;
 
     /// Checks the settings.
     ///
     /// # Errors
     ///
-    /// When one is invalid; the error names it.
+    /// Returns an error that contains the name of an invalid setting.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// This schedule up to a count, and from there on `next`, which counts
-    /// from 0 again (PyTorch's `SequentialLR`).
+    /// Follows this schedule up to a count and `next` from there on. `next` counts from
+    /// 0 again (PyTorch's `SequentialLR`).
     fn then<S: Schedule>(self, count: u64, next: S) -> Sequence<Self, S>
     where
         Self: Sized,
@@ -55,12 +55,13 @@ pub trait Schedule: Send + Sync {
         Sequence { first: self, count, next }
     }
 
-    /// Both at once: the learning rate that this schedule gives is the base of
+    /// Combines both schedules: the learning rate of this schedule is the base of
     /// `next`.
     ///
-    /// PyTorch's `ChainedScheduler`, for schedules that are factors of the
-    /// base. Those that are not (a cosine with an `eta_min`, or past its
-    /// `t_max`) depend there on the steps before, and give other rates.
+    /// For schedules that multiply the base by a factor, this equals PyTorch's
+    /// `ChainedScheduler`. For other schedules (a cosine with `eta_min`, or after
+    /// `t_max`) the learning rates differ, since in PyTorch they depend on the previous
+    /// steps.
     fn chain<S: Schedule>(self, next: S) -> Chain<Self, S>
     where
         Self: Sized,
@@ -75,7 +76,7 @@ impl<F: Fn(f64, u64) -> f64 + Send + Sync> Schedule for F {
     }
 }
 
-/// One schedule after another; see [`Schedule::then`].
+/// Two schedules in sequence; see [`Schedule::then`].
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<A, B> {
     first: A,
@@ -97,7 +98,7 @@ impl<A: Schedule, B: Schedule> Schedule for Sequence<A, B> {
     }
 }
 
-/// One schedule upon another; see [`Schedule::chain`].
+/// Two combined schedules; see [`Schedule::chain`].
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<A, B> {
     first: A,
@@ -115,7 +116,7 @@ impl<A: Schedule, B: Schedule> Schedule for Chain<A, B> {
     }
 }
 
-/// An error unless a count is at least 1.
+/// Returns an error unless a count is at least 1.
 fn require_count(place: &str, setting: &str, count: u64) -> Result<()> {
     require(count > 0, place, setting, "at least 1", count as f64)
 }
@@ -158,7 +159,7 @@ mod tests {
         assert!(message(&nested).contains("step_size"));
         assert!(message(&CosineAnnealingLR::new(0)).contains("t_max"));
         assert!(message(&LinearLR::new(1).start_factor(-1.0)).contains("start_factor"));
-        // What is invalid does not panic either.
+        // Invalid settings do not cause panics.
         assert!(StepLR::new(0).learning_rate(1.0, 3) >= 0.0);
     }
 }

@@ -1,4 +1,4 @@
-//! A learning rate that falls when training no longer improves.
+//! Reduction of the learning rate when training stops improving.
 
 use dendra_autograd::{AnyTensor, Differences};
 use dendra_derive::Setters;
@@ -6,14 +6,14 @@ use dendra_tensor::{Element, Result, Shape, Tensor};
 
 use crate::rule::{require, require_not_negative};
 
-/// Multiplies the learning rate by a factor when a figure, such as the loss on
-/// the validation data, has not become better for more than `patience` times.
+/// Multiplies the learning rate by a factor when a metric, such as the validation
+/// loss, has not improved for more than `patience` observations.
 ///
-/// It does not implement [`Schedule`](crate::Schedule), since it depends on the
-/// course of the training: an optimizer takes it by
-/// [`reduce_on_plateau`](crate::Descent::reduce_on_plateau) and gets the
-/// figures by [`observe`](crate::Optimizer::observe). Its state is part of the
-/// optimizer's state.
+/// It does not implement [`Schedule`](crate::Schedule), since it depends on the course
+/// of the training. Pass it to
+/// [`reduce_on_plateau`](crate::Descent::reduce_on_plateau) of an optimizer, and the
+/// metrics to [`observe`](crate::Optimizer::observe). Its state is part of the state of
+/// the optimizer.
 ///
 /// ```
 /// use dendra_optim::{Optimizer, ReduceLROnPlateau, SGD};
@@ -28,31 +28,30 @@ use crate::rule::{require, require_not_negative};
 #[derive(Clone, Debug, PartialEq, Setters)]
 #[set(new)]
 pub struct ReduceLROnPlateau {
-    /// The factor of a reduction.
+    /// The factor of each reduction.
     #[set(default = 0.1)]
     factor: f64,
-    /// The number of figures in a row that may be no better than the best one.
+    /// The number of consecutive observations without improvement that are allowed.
     #[set(default = 10)]
     patience: u64,
     #[set(skip, default = 1e-4)]
     threshold: f64,
     #[set(skip, default = false)]
     absolute: bool,
-    /// Whether larger figures are better, as for an accuracy (PyTorch's
+    /// Whether larger metrics are better, as for an accuracy (PyTorch's
     /// `mode="max"`).
     #[set(default = false)]
     maximize: bool,
-    /// The number of figures after a reduction that do not count.
+    /// The number of observations to ignore after a reduction.
     #[set(default = 0)]
     cooldown: u64,
-    /// The least learning rate.
+    /// The minimum learning rate.
     #[set(default = 0.0)]
     min_lr: f64,
-    /// The learning rate stays as it is where it would change by no more than
-    /// this.
+    /// Changes of the learning rate up to this size are skipped.
     #[set(default = 1e-8)]
     eps: f64,
-    /// `None` before the first figure.
+    /// `None` before the first observation.
     #[set(skip)]
     best: Option<f64>,
     #[set(skip, default = 0)]
@@ -62,16 +61,16 @@ pub struct ReduceLROnPlateau {
 }
 
 impl ReduceLROnPlateau {
-    /// The share of the best figure by which another must be better. The default
-    /// is 1e-4.
+    /// Sets the minimum improvement relative to the best metric. The default is
+    /// 1e-4.
     #[must_use]
     pub fn threshold(mut self, share: f64) -> Self {
         (self.threshold, self.absolute) = (share, false);
         self
     }
 
-    /// The difference by which a figure must be better than the best one, instead
-    /// of a share (PyTorch's `threshold_mode="abs"`).
+    /// Sets the minimum improvement as an absolute difference (PyTorch's
+    /// `threshold_mode="abs"`).
     #[must_use]
     pub fn absolute_threshold(mut self, difference: f64) -> Self {
         (self.threshold, self.absolute) = (difference, true);
@@ -82,7 +81,7 @@ impl ReduceLROnPlateau {
     ///
     /// # Errors
     ///
-    /// When one is invalid; the error names it.
+    /// Returns an error that contains the name of an invalid setting.
     pub fn check(&self) -> Result<()> {
         const NAME: &str = "ReduceLROnPlateau";
         let factor = self.factor;
@@ -92,12 +91,12 @@ impl ReduceLROnPlateau {
         require_not_negative(NAME, "eps", self.eps)
     }
 
-    /// Whether a figure is better than the best so far; a NaN never is, nor is
-    /// an infinity that is the worst figure there is.
+    /// Returns whether a metric is better than the best so far. NaN and the worst
+    /// possible infinity never are.
     fn is_better(&self, figure: f64) -> bool {
         let sign = if self.maximize { 1.0 } else { -1.0 };
         let best = self.best.unwrap_or(-sign * f64::INFINITY);
-        // Factors, since a difference from infinity is not a number.
+        // Uses factors, since the difference from infinity can be NaN.
         let least = match self.absolute {
             true => best + sign * self.threshold,
             false => best * (1.0 + sign * self.threshold),
@@ -105,7 +104,7 @@ impl ReduceLROnPlateau {
         if self.maximize { figure > least } else { figure < least }
     }
 
-    /// The learning rate after a figure.
+    /// Returns the learning rate after an observation.
     pub(crate) fn observe(&mut self, figure: f64, learning_rate: f64) -> f64 {
         if self.is_better(figure) {
             self.best = Some(figure);
@@ -126,15 +125,14 @@ impl ReduceLROnPlateau {
         if learning_rate - reduced > self.eps { reduced } else { learning_rate }
     }
 
-    /// Its state: the best figure (NaN for none), the number of figures since
-    /// that were not better, and the number of figures that will not count.
+    /// Returns the state: the best metric (NaN for none), the number of observations
+    /// since then without improvement, and the number of observations to ignore.
     pub(crate) fn state(&self) -> Tensor<f64> {
         let best = self.best.unwrap_or(f64::NAN);
         Tensor::from([best, self.num_bad_epochs as f64, self.cooldown_counter as f64])
     }
 
-    /// Takes in what [`state`](Self::state) gave; what is wrong with it goes to
-    /// `differences`.
+    /// Loads a state from [`state`](Self::state). Errors are added to `differences`.
     pub(crate) fn load(
         &mut self,
         name: &str,

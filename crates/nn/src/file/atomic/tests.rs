@@ -1,4 +1,4 @@
-//! Tests of writing files, with faults injected.
+//! Tests of atomic writes, with injected failures.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ fn a_failure_midway_leaves_the_old_file_and_nothing_else() {
     assert_eq!(error.unwrap_err().to_string(), format!("{}: broke off", path.display()));
     assert_eq!(fs::read(&path).unwrap(), b"old");
     assert_eq!(names(folder.path()), ["a"]);
-    // A panic of the caller's is no reason to leave a piece behind.
+    // A panic in the caller's closure removes the temporary file too.
     let panicking = std::panic::AssertUnwindSafe(|| write_whole(&path, |_| panic!("in between")));
     assert!(std::panic::catch_unwind(panicking).is_err());
     assert_eq!(names(folder.path()), ["a"]);
@@ -49,7 +49,7 @@ fn a_full_disk_is_told_and_harms_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     fs::write(&path, "old").unwrap();
-    // The device on which every write finds the disk full.
+    // Every write to this device fails, because the disk is full.
     let mut full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let error = write_whole(&path, |_| full.write_all(b"new")).unwrap_err();
     let Error::Io { source, .. } = &error else { panic!("{error}") };
@@ -90,7 +90,7 @@ fn devices_are_not_replaced_links_are_followed_and_permissions_stay() {
     use std::os::unix::fs::PermissionsExt;
 
     let error = write_whole(Path::new("/dev/null"), text("new")).unwrap_err().to_string();
-    assert!(error.contains("something else than a file"), "{error}");
+    assert!(error.contains("is not a regular file"), "{error}");
 
     let folder = tempfile::tempdir().unwrap();
     let (path, link) = (folder.path().join("a"), folder.path().join("link"));
@@ -119,7 +119,7 @@ fn writers_at_once_do_not_mix() {
     assert_eq!(names(folder.path()), ["a"]);
 }
 
-/// The disk, of which one call fails.
+/// A disk on which call number `fails` fails.
 struct Faulty {
     calls: Rc<RefCell<Vec<&'static str>>>,
     fails: usize,
@@ -156,7 +156,7 @@ struct FaultyFile {
 impl Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Faulty::call(&self.calls, self.fails, "write")?;
-        // A disk may take less than it is given.
+        // A write may accept fewer bytes than it gets.
         self.file.write(&bytes[..bytes.len().min(1 << 20)])
     }
 
@@ -232,7 +232,7 @@ fn each_call_may_fail_and_the_old_file_stays() {
         assert_eq!(error, format!("{}: injected", path.display()), "{call}");
         assert_eq!(names(folder.path()), ["a"], "{call}");
         if *call == "sync folder" {
-            // The new file is in place by then, and whole.
+            // The complete new file is already in place.
             assert_eq!(fs::read(&path).unwrap().len(), 3_500_000);
         } else {
             assert_eq!(fs::read(&path).unwrap(), b"old", "{call}");
@@ -245,7 +245,7 @@ fn each_call_may_fail_and_the_old_file_stays() {
 fn what_killed_writers_left_is_removed_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let own = format!(".dendra-{}-0.safetensors.tmp", std::process::id());
-    // No process has the largest number.
+    // No process has the largest possible id.
     let left = format!(".dendra-{}-7.safetensors.tmp", u32::MAX);
     let kept = ["a.safetensors", ".dendra-x-0.safetensors.tmp", ".dendra-1.tmp", &own];
     for name in kept.iter().chain([&&*left]) {

@@ -156,7 +156,7 @@ fn wrong_settings_are_told_when_the_layer_is_made() {
     assert!(message(new().eps(-1.0)).contains("eps must be"));
     assert!(message(new().eps(f64::NAN)).contains("eps must be"));
     assert!(message(new().momentum(1.5)).contains("momentum must be in 0 ..= 1, got 1.5"));
-    assert!(message(BatchNorm2d::lazy()).contains("num_features is open"));
+    assert!(message(BatchNorm2d::lazy()).contains("num_features is not set"));
 }
 
 #[test]

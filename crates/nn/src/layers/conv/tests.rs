@@ -46,7 +46,7 @@ fn wrong_settings_are_told_when_the_layer_is_made() {
     let message =
         |settings: ConvSettings<2>| settings.init(&mut Rng::seed(0)).unwrap_err().to_string();
     let cases = [
-        (Conv2d::lazy(4, 3), "in_channels is open"),
+        (Conv2d::lazy(4, 3), "in_channels is not set"),
         (Conv2d::new(4, 4, 0), "kernel_size must be at least 1, got 0×0"),
         (Conv2d::new(4, 4, 3).stride([1, 0]), "stride must be at least 1, got 1×0"),
         (Conv2d::new(4, 4, 3).dilation(0), "dilation must be at least 1"),
