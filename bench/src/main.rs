@@ -11,6 +11,8 @@ use std::time::Instant;
 use clap::Parser;
 use dendra::prelude::*;
 
+mod mnist;
+
 const EPOCHS: u64 = 3;
 const BATCH_SIZE: usize = 32;
 const LEARNING_RATE: f64 = 1e-3;
@@ -87,14 +89,7 @@ fn binary_classifier(_: Option<PathBuf>) -> Result<Vec<f64>> {
 }
 
 fn mnist_mlp(folder: Option<PathBuf>) -> Result<Vec<f64>> {
-    let model = Sequential::input([1, 28, 28])
-        .flatten()
-        .dense(64)
-        .relu()
-        .dense(64)
-        .relu()
-        .dense(10)
-        .build(&mut Rng::seed(SEED))?;
+    let model = mnist::perceptron([64, 64]).build(&mut Rng::seed(SEED))?;
     fit(model, CrossEntropy::new(), &digits(folder)?)
 }
 
@@ -109,15 +104,7 @@ fn mnist_conv(folder: Option<PathBuf>) -> Result<Vec<f64>> {
 }
 
 fn mnist_cnn(folder: Option<PathBuf>) -> Result<Vec<f64>> {
-    let model = Sequential::input([1, 28, 28])
-        .conv2d(32, 3)
-        .relu()
-        .max_pool2d(2)
-        .flatten()
-        .dense(128)
-        .relu()
-        .dense(10)
-        .build(&mut Rng::seed(SEED))?;
+    let model = mnist::convolutions().build(&mut Rng::seed(SEED))?;
     fit(model, CrossEntropy::new(), &digits(folder)?)
 }
 

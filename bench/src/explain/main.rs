@@ -13,23 +13,18 @@ use std::time::Instant;
 use dendra::explain::{IntegratedGradients, Method};
 use dendra::prelude::*;
 
+#[path = "../mnist.rs"]
+mod mnist;
+
 /// The images that are explained at once.
 const IMAGES: [usize; 2] = [1, 8];
 
 fn main() -> Result<()> {
     dendra::set_num_threads(1)?;
     let rng = &mut Rng::seed(0);
-    let perceptron =
-        Sequential::input([1, 28, 28]).flatten().dense(128).relu().dense(64).relu().dense(10);
-    let convolutions = Sequential::input([1, 28, 28])
-        .conv2d(32, 3)
-        .relu()
-        .max_pool2d(2)
-        .flatten()
-        .dense(128)
-        .relu()
-        .dense(10);
-    for (name, network) in [("mnist_mlp", perceptron), ("mnist_cnn", convolutions)] {
+    let networks =
+        [("mnist_mlp", mnist::perceptron([128, 64])), ("mnist_cnn", mnist::convolutions())];
+    for (name, network) in networks {
         let model = network.build(rng)?;
         for images in IMAGES {
             let x = Tensor::uniform([images, 1, 28, 28], 0.0, 1.0, rng);

@@ -81,7 +81,8 @@ impl LabelSettings {
         if self.reduction != Reduction::Mean {
             return None;
         }
-        let labels = labels.view();
+        let labels = labels.contiguous();
+        let labels = labels.as_slice().unwrap_or_default();
         let counted = labels.iter().filter(|&&label| label != self.ignore_index);
         Some(match &self.class_weights {
             Some(weights) => {
@@ -225,6 +226,10 @@ macro_rules! label_loss {
 
             fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Tensor<i64>, T>>> {
                 Ok(Box::new(self.clone().class_weights(weights)))
+            }
+
+            fn unreduced(&self) -> Result<Box<dyn Loss<Tensor<i64>, T>>> {
+                Ok(Box::new(self.clone().reduction(dendra_tensor::Reduction::None)))
             }
         }
     };

@@ -185,6 +185,10 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for CrossEntropy {
     fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Y, T>>> {
         Ok(Box::new(self.clone().class_weights(weights)))
     }
+
+    fn unreduced(&self) -> Result<Box<dyn Loss<Y, T>>> {
+        Ok(Box::new(self.clone().reduction(Reduction::None)))
+    }
 }
 
 loss_functions! {

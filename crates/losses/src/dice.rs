@@ -127,6 +127,10 @@ impl<T: Float, Y: ClassTarget<T>> Loss<Y, T> for DiceLoss {
         let pairs: usize = output.shape().iter().take(2).product();
         (self.reduction == Reduction::Mean).then_some(pairs as f64)
     }
+
+    fn unreduced(&self) -> Result<Box<dyn Loss<Y, T>>> {
+        Ok(Box::new(self.reduction(Reduction::None)))
+    }
 }
 
 loss_functions! {

@@ -70,6 +70,19 @@ pub trait Loss<Y, T: Float = f32, P = Var<T>> {
         let _ = weights;
         Err(Error::argument("class_weights", "this loss does not support class weights"))
     }
+
+    /// The same loss with [`Reduction::None`]: a value for each sample, or for
+    /// each of its elements. Private training clips the gradient of each sample
+    /// and needs it.
+    ///
+    /// # Errors
+    ///
+    /// When the loss has no setting for its reduction, which is the default.
+    fn unreduced(&self) -> Result<Box<dyn Loss<Y, T, P>>> {
+        let message = "this loss has no setting for its reduction, so it gives no value for each \
+                       sample";
+        Err(Error::argument("unreduced", message))
+    }
 }
 
 impl<F, Y, T: Float, P> Loss<Y, T, P> for F
@@ -183,6 +196,10 @@ macro_rules! is_loss {
                 }
                 let ($this, $output, $y) = (self, output.value(), target);
                 Some($parts as f64)
+            }
+
+            fn unreduced(&self) -> Result<Box<dyn Loss<$target, T>>> {
+                Ok(Box::new(self.to_owned().reduction(dendra_tensor::Reduction::None)))
             }
         }
     };

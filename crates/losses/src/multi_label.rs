@@ -187,6 +187,10 @@ impl<T: Float> Loss<Tensor<i64>, T> for MultiMarginLoss {
     fn with_class_weights(&self, weights: &[f64]) -> Result<Box<dyn Loss<Tensor<i64>, T>>> {
         Ok(Box::new(self.clone().class_weights(weights)))
     }
+
+    fn unreduced(&self) -> Result<Box<dyn Loss<Tensor<i64>, T>>> {
+        Ok(Box::new(self.clone().reduction(Reduction::None)))
+    }
 }
 
 is_loss! { MultiLabelMarginLoss, Tensor<i64>, |_loss, output, _target| samples(output.shape()) }

@@ -32,6 +32,8 @@
 
 mod accountant;
 mod adaptive;
+#[cfg(feature = "federated")]
+pub mod federated;
 mod gaussian;
 mod ledger;
 mod noise;
@@ -41,6 +43,8 @@ mod prv;
 mod reference;
 mod renyi;
 mod special;
+#[cfg(feature = "train")]
+mod trainer;
 
 pub use accountant::{Accountant, Budget};
 pub use adaptive::AdaptiveClipping;

@@ -23,6 +23,46 @@ pub struct Plan {
     pub max_norm: f64,
 }
 
+impl Plan {
+    /// The plan of a training of `epochs` over `samples`, in steps of
+    /// `batch_size` samples on average, with the noise that keeps it within a
+    /// budget. The norm is 1.
+    ///
+    /// ```
+    /// use dendra_privacy::{Accountant, Budget, Plan};
+    ///
+    /// let budget = Budget { epsilon: 3.0, delta: 1e-5 };
+    /// let plan = Plan::for_budget(60_000, 256, 20, Accountant::Renyi, budget)?;
+    /// assert!(plan.noise_multiplier > 0.7 && plan.noise_multiplier < 0.8);
+    /// let plan = Plan { max_norm: 0.5, ..plan };
+    /// # assert_eq!(plan.samples, 60_000);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When a number is 0, and those of [`Accountant::noise_multiplier`].
+    pub fn for_budget(
+        samples: usize,
+        batch_size: usize,
+        epochs: u64,
+        accountant: Accountant,
+        budget: Budget,
+    ) -> Result<Self> {
+        if samples == 0 || batch_size == 0 || epochs == 0 {
+            let message = format!(
+                "expected samples, batch_size and epochs above 0, got {samples}, {batch_size} and \
+                 {epochs}"
+            );
+            return Err(Error::argument("Plan::for_budget", message));
+        }
+        let sample_rate = (batch_size as f64 / samples as f64).min(1.0);
+        let steps = epochs.saturating_mul(samples.div_ceil(batch_size) as u64);
+        let noise_multiplier = accountant.noise_multiplier(budget, sample_rate, steps)?;
+        Ok(Self { samples, sample_rate, noise_multiplier, max_norm: 1.0 })
+    }
+}
+
 /// Differentially private gradient descent, for a training loop with any
 /// optimizer.
 ///
@@ -64,6 +104,9 @@ pub struct Privacy {
     budget: Option<(Accountant, Budget)>,
     /// How many steps the budget still allows, once it was computed.
     remaining: Option<u64>,
+    /// The samples whose gradients a trainer computes at a time.
+    #[cfg(feature = "train")]
+    part_size: usize,
     ledger: Ledger,
     noise: Noise,
 }
@@ -115,6 +158,8 @@ impl Privacy {
             adaptive: None,
             budget: None,
             remaining: None,
+            #[cfg(feature = "train")]
+            part_size: 64,
             ledger: Ledger::new(),
             noise,
         })
@@ -142,10 +187,35 @@ impl Privacy {
     ///
     /// When the norm is not a positive number.
     pub fn resume(mut self, ledger: Ledger, max_norm: f64) -> Result<Self> {
+        self.restore(ledger, max_norm)?;
+        Ok(self)
+    }
+
+    pub(crate) fn restore(&mut self, ledger: Ledger, max_norm: f64) -> Result<()> {
         check_norm("Privacy::resume", max_norm)?;
         ledger.distinct()?;
         (self.ledger, self.max_norm, self.remaining) = (ledger, max_norm, None);
-        Ok(self)
+        Ok(())
+    }
+
+    /// The number of samples whose gradients a `Trainer` computes at a time; 64
+    /// by default. It changes the memory that a step needs, not what it computes,
+    /// except for rounding and dropout.
+    #[cfg(feature = "train")]
+    #[must_use]
+    pub fn parts_of(mut self, samples: usize) -> Self {
+        self.part_size = samples;
+        self
+    }
+
+    #[cfg(feature = "train")]
+    pub(crate) fn part_size(&self) -> usize {
+        self.part_size
+    }
+
+    #[cfg(feature = "train")]
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// What was released so far, for a checkpoint.
@@ -187,6 +257,35 @@ impl Privacy {
         let found = accountant.remaining_steps(&self.ledger, mechanism(self.plan), budget)?;
         self.remaining = Some(found);
         Ok(found)
+    }
+
+    /// Chooses the clients of a round, as [`step`](Self::step) chooses samples.
+    #[cfg(feature = "federated")]
+    pub(crate) fn choose(&mut self, place: &str, clients: usize) -> Result<Vec<usize>> {
+        if clients != self.plan.samples {
+            let planned = self.plan.samples;
+            let message = format!("the plan is for {planned} clients, got {clients}");
+            return Err(Error::argument(place, message));
+        }
+        if self.adaptive.is_some() {
+            return Err(Error::argument(place, "the norm of clients cannot adapt"));
+        }
+        if self.remaining_steps()? == 0 {
+            return Err(Error::argument(place, "the privacy budget is spent"));
+        }
+        Ok(self.noise.draw(clients, self.plan.sample_rate))
+    }
+
+    /// Adds noise to the sum of the clients' changes, and records the round.
+    #[cfg(feature = "federated")]
+    pub(crate) fn add_noise(&mut self, sums: &mut [Vec<f64>]) -> Result<()> {
+        let deviation = self.plan.noise_multiplier * self.max_norm;
+        sums.iter_mut().flatten().for_each(|sum| *sum += deviation * self.noise.normal());
+        self.ledger.record(mechanism(self.plan))?;
+        if let Some(remaining) = &mut self.remaining {
+            *remaining -= 1;
+        }
+        Ok(())
     }
 
     /// Draws the samples of the next step. Their number is random and may be 0;

@@ -8,6 +8,7 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::callback::Callback;
 use crate::checkpoint::Checkpoints;
+use crate::gradient_rule::GradientRule;
 use crate::not_finite::NotFinite;
 use crate::progress::Verbose;
 use crate::stop::StopFlag;
@@ -105,6 +106,7 @@ pub(crate) struct Plan<'a, T: Float> {
     pub(crate) validation_split: Option<f64>,
     pub(crate) validate_every: u64,
     pub(crate) class_weights: Option<Vec<f64>>,
+    pub(crate) rule: Option<Box<dyn GradientRule<T> + 'a>>,
     pub(crate) not_finite: NotFinite,
     pub(crate) callbacks: Vec<Box<dyn Callback<T> + 'a>>,
     pub(crate) checkpoints: Option<Checkpoints>,
@@ -140,6 +142,7 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
             validation_split: None,
             validate_every: 1,
             class_weights: None,
+            rule: None,
             not_finite: NotFinite::Stop,
             callbacks: Vec::new(),
             checkpoints: None,
@@ -258,6 +261,16 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
         self
     }
 
+    /// Makes the gradients by a rule that chooses the samples of each step, such
+    /// as that of private training. An epoch has as many steps as the data has
+    /// batches. The loss must be able to give a value for each sample, see
+    /// [`Loss::unreduced`](dendra_losses::Loss::unreduced). Pass `&mut rule` to
+    /// use it after the training.
+    pub fn gradients(mut self, rule: impl GradientRule<T> + 'a) -> Self {
+        self.plan.rule = Some(Box::new(rule));
+        self
+    }
+
     /// What to do with a step whose loss or gradient is not finite; the
     /// training stops by default.
     pub fn not_finite(mut self, policy: NotFinite) -> Self {
@@ -367,6 +380,23 @@ impl<T: Float> Plan<'_, T> {
         {
             let message = format!("validation_split must lie between 0 and 1, got {share}");
             return Err(Error::argument("Fit", message));
+        }
+        if let Some(rule) = &self.rule {
+            let clash = match self.sampling {
+                Sampling::Balanced => Some("balanced"),
+                Sampling::Weighted(_) => Some("weighted"),
+                _ if self.accumulate > 1 => Some("accumulate"),
+                _ if self.not_finite != NotFinite::Stop => Some("not_finite"),
+                _ => None,
+            };
+            if let Some(setting) = clash {
+                let message = format!(
+                    "{setting} cannot be set together with the gradients of {}, which chooses the \
+                     samples of a step itself",
+                    rule.name()
+                );
+                return Err(Error::argument("Fit", message));
+            }
         }
         self.checkpoints.as_ref().map_or(Ok(()), Checkpoints::check)
     }

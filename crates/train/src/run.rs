@@ -10,6 +10,7 @@ use crate::batches::Gathering;
 use crate::callback::{BatchReport, Callback, Moment, guarded};
 use crate::checkpoint::{Checkpoint, Keeper, Position, RunSettings, file_of};
 use crate::fit::Plan;
+use crate::gradient_rule::GradientRule;
 use crate::history::{EpochReport, History};
 use crate::not_finite::Guard;
 use crate::progress::{Progress, Verbose};
@@ -57,11 +58,17 @@ impl<'a, T: Float> Run<'a, T> {
             accumulate: plan.accumulate,
             batches_per_epoch: plan.batches_per_epoch,
             seed: plan.seed,
-            sampling: plan.sampling.to_string(),
+            sampling: match &plan.rule {
+                Some(rule) => format!("chosen by {}", rule.name()),
+                None => plan.sampling.to_string(),
+            },
             drop_last: plan.drop_last,
             validation_split: plan.validation_split,
             class_weights: plan.class_weights.clone(),
         };
+        if let Some(rule) = &plan.rule {
+            rule.check(about.samples, plan.batch_size)?;
+        }
         let epochs = *stage.parts().epochs;
         let position = Position {
             first_epoch: epochs,
@@ -96,6 +103,7 @@ impl<'a, T: Float> Run<'a, T> {
         if let Some(checkpoint) = checkpoint {
             run.resume_callbacks(checkpoint)?;
         }
+        run.ask_rule()?;
         Ok(run)
     }
 
@@ -127,6 +135,10 @@ impl<'a, T: Float> Run<'a, T> {
     fn resume_callbacks(&mut self, checkpoint: Checkpoint) -> Result<()> {
         let mut callbacks: Vec<_> = self.plan.callbacks.iter_mut().collect();
         for (name, state) in checkpoint.callbacks {
+            if let Some(rule) = self.plan.rule.as_mut().filter(|rule| rule.name() == name) {
+                rule.load_state_dict(&state)?;
+                continue;
+            }
             let Some(index) = callbacks.iter().position(|callback| callback.name() == name) else {
                 let message = format!(
                     "the checkpoint has the state of a callback `{name}`, which was not given"
@@ -255,6 +267,20 @@ impl<'a, T: Float> Run<'a, T> {
         &self.position
     }
 
+    /// The rule that makes the gradients, if one does.
+    pub(crate) fn rule(&mut self) -> Option<&mut (dyn GradientRule<T> + 'a)> {
+        self.plan.rule.as_deref_mut()
+    }
+
+    /// Ends the training before the next step if the rule wants it.
+    fn ask_rule(&mut self) -> Result<()> {
+        let Some(rule) = &mut self.plan.rule else { return Ok(()) };
+        if self.history.stopped.is_none() {
+            self.history.stopped = rule.stop()?;
+        }
+        Ok(())
+    }
+
     /// The seed of everything random.
     pub(crate) fn seed(&self) -> u64 {
         self.plan.seed
@@ -306,6 +332,7 @@ impl<'a, T: Float> Run<'a, T> {
         }
         (self.position.loss, self.position.samples) = stage.gathered();
         steps.progress.update(self.position.samples, || stage.figures());
+        self.ask_rule()?;
         if self.position.batch < self.batches && !self.is_over() {
             if self.is_interrupted() {
                 steps.interrupted = true;
@@ -348,6 +375,7 @@ impl<'a, T: Float> Run<'a, T> {
 
     fn checkpoint(&mut self, stage: &mut dyn Stage<T>) -> Result<Checkpoint> {
         let mut callbacks = Vec::new();
+        callbacks.extend(self.plan.rule.as_ref().map(|rule| (rule.name(), rule.state_dict())));
         for callback in &mut self.plan.callbacks {
             let named =
                 |callback: &mut dyn Callback<T>| Ok((callback.name(), callback.state_dict()));

@@ -63,7 +63,9 @@ where
     trainer: &'r mut Trainer<M, O, L, Y, I, T>,
     /// The trainer's loss with the class weights of this run.
     weighted: Option<Box<dyn Loss<Y, T, M::Output>>>,
-    samples: usize,
+    /// That loss with a value for each sample, if a rule makes the gradients.
+    unreduced: Option<Box<dyn Loss<Y, T, M::Output>>>,
+    data: Data<'r, I, Y>,
     loader: DataLoader<'r, dyn Dataset<Input = I, Target = Y> + 'r>,
     validation: Option<Data<'r, I, Y>>,
     gathered: Gathered<Y, Values<M, I, T>>,
@@ -89,7 +91,29 @@ where
         let weights = plan.class_weights.as_deref();
         let weighted = weights.map(|weights| trainer.loss.with_class_weights(weights));
         let (weighted, gathered) = (weighted.transpose()?, Gathered::new(&trainer.metrics));
-        Ok(Self { trainer, weighted, samples: data.len(), loader, validation, gathered })
+        let unreduced = plan.rule.as_ref().map(|_| match &weighted {
+            Some(weighted) => weighted.unreduced(),
+            None => trainer.loss.unreduced(),
+        });
+        let unreduced = unreduced.transpose()?;
+        Ok(Self { trainer, weighted, unreduced, data, loader, validation, gathered })
+    }
+
+    /// Runs the steps that are left of an epoch, with gradients by a rule.
+    fn steps_by_rule(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()>
+    where
+        M: 'static,
+    {
+        while let Some((epoch, index, count)) = run.next_step(steps) {
+            run.before_step(self.parts(), steps);
+            let seed = run.seed();
+            let (Some(rule), Some(unreduced)) = (run.rule(), &self.unreduced) else { break };
+            let position = (seed, epoch, index);
+            let Self { trainer, data, gathered, .. } = self;
+            let result = trainer.step_by_rule(rule, *data, &**unreduced, position, gathered);
+            run.after_step(self, result, count, steps)?;
+        }
+        Ok(())
     }
 }
 
@@ -104,7 +128,7 @@ where
 {
     fn about(&self) -> About {
         let validates = self.validation.is_some();
-        About { samples: self.samples, batches: self.loader.len(), validates }
+        About { samples: self.data.len(), batches: self.loader.len(), validates }
     }
 
     fn parts(&mut self) -> Parts<'_, T> {
@@ -132,6 +156,9 @@ where
     }
 
     fn steps(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()> {
+        if self.unreduced.is_some() {
+            return self.steps_by_rule(run, steps);
+        }
         let loader = self.loader.clone();
         let (epoch, batch) = (run.position().epoch, run.position().batch);
         thread::scope(|scope| {

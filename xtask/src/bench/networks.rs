@@ -37,6 +37,10 @@ pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Row>> {
                     }
                 }
             }
+            for (name, theirs) in &theirs {
+                let ratio = theirs.seconds / figures.seconds;
+                eprintln!("  {} s, {name} {} s, ratio {ratio:.2}", figures.seconds, theirs.seconds);
+            }
             let ours = Measurement { case, figures, work: None };
             measured.extend(rows(Group::Networks, ours, &theirs));
         }
