@@ -115,9 +115,10 @@ fn format_of(start: &[u8]) -> Option<Format> {
         [.., 0, b'{'] if start.len() == START => Some(Format::Safetensors),
         // A message whose first field is one of a `ModelProto`: a number (the
         // version) or a text or message of lower number than 32.
-        [key, _, ..] if matches!((key >> 3, key & 7), (1 | 5, 0) | (2..=4 | 6..=8 | 14 | 20 | 25, 2)) => {
-            Some(Format::Onnx)
-        }
+        [key, _, ..] => match (key >> 3, key & 7) {
+            (1 | 5, 0) | (2..=4 | 6..=8 | 14 | 20 | 25, 2) => Some(Format::Onnx),
+            _ => None,
+        },
         _ => None,
     }
 }
