@@ -99,7 +99,10 @@ impl Found {
                 let skipped = attributes.contains("serde(skip,") || attributes.contains("set(skip");
                 if !skipped && name == word(name) {
                     let fields = self.fields.entry(owner.clone()).or_default();
-                    let (name, kind) = (name.to_owned(), kind.to_owned());
+                    // Files, and so Python, may have another name.
+                    let renamed = attributes.split_once("serde(rename = \"");
+                    let renamed = renamed.and_then(|(_, rest)| Some(rest.split_once('"')?.0));
+                    let (name, kind) = (renamed.unwrap_or(name).to_owned(), kind.to_owned());
                     let default = default_of(&attributes);
                     fields.push(Field { name, kind, default, doc: plain(&doc) });
                 }

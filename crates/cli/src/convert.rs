@@ -96,6 +96,12 @@ fn text((key, value): (&String, &Value)) -> Option<(String, String)> {
 /// Writes a network of Dendra as an ONNX file, and returns the shapes of its
 /// input and its output.
 fn export(input: &Path, output: &Path) -> Result<(String, String)> {
+    if let Ok(weights) = Weights::open(input)
+        && weights.format() != Format::Safetensors
+    {
+        let message = "has weights without a network: only a model of Dendra becomes ONNX";
+        return Err(Error::file(input, message));
+    }
     let file = StateFile::read(input)?;
     let classes = dendra_datasets::classes_from_metadata(&file.metadata)
         .map_err(|error| Error::file(input, error.to_string()))?;

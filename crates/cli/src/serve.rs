@@ -40,6 +40,5 @@ pub(crate) fn run(arguments: &Serve, quiet: bool, screen: Screen) -> Result<(), 
         screen.note("whoever reaches this address can use the models: --token restricts that");
     }
     screen.json(&json!({ "address": format!("http://{address}") }))?;
-    screen.inform(format_args!("serving on http://{address}, until Ctrl-C"))?;
     Ok(running.wait()?)
 }

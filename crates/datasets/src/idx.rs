@@ -260,7 +260,8 @@ fn read_numbers<T: IdxElement>(bytes: &mut dyn Read, most: u64) -> Result<Tensor
     const CHUNK: usize = 4096;
 
     let (kind, shape) = header(bytes, most)?;
-    let count = shape.iter().product();
+    // Lengths before one of 0 may have a product that is too large.
+    let count = shape.checked_elements().unwrap_or_default();
     // The vector grows with the contents of the file, not with the size in the
     // header.
     let mut numbers: Vec<T> = Vec::new();

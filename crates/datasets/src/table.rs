@@ -12,10 +12,12 @@ use crate::fault::Fault;
 use crate::text::decoded;
 
 mod category;
+mod columns;
 mod encoding;
 mod lines;
 
-pub use encoding::{EncodedColumn, Encoder, Missing, Scaling, TableEncoding, classes};
+pub use columns::EncodedColumn;
+pub use encoding::{Encoder, Missing, Scaling, TableEncoding, classes};
 
 use lines::Lines;
 

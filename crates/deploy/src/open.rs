@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use dendra_autograd::StateDict;
 use dendra_datasets::{AnyPreprocessing, classes_from_metadata};
-use dendra_nn::{Sequential, StateFile, StoredTensors, tensor_from_bytes};
+use dendra_nn::{Sequential, StateFile};
 use dendra_tensor::{Error, Result};
 
 use crate::ElementType;
@@ -48,15 +47,16 @@ impl Network {
 
     /// Opens a model in memory, which has no external data.
     ///
-    /// The checksum that [`load`](Self::load) compares is not compared here.
-    ///
     /// # Errors
     ///
     /// Those of [`load`](Self::load).
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let start = &bytes[..bytes.len().min(START)];
         match format_of(start) {
-            Some(Format::Safetensors) => Self::from_file(state_file(bytes)?, Path::new(IN_MEMORY)),
+            Some(Format::Safetensors) => {
+                let path = Path::new(IN_MEMORY);
+                Self::from_file(StateFile::from_bytes(bytes, path)?, path)
+            }
             Some(Format::Onnx) => Self::parse_onnx(bytes),
             None => Err(Error::file(IN_MEMORY, unknown(start))),
         }
@@ -115,9 +115,10 @@ fn format_of(start: &[u8]) -> Option<Format> {
         [.., 0, b'{'] if start.len() == START => Some(Format::Safetensors),
         // A message whose first field is one of a `ModelProto`: a number (the
         // version) or a text or message of lower number than 32.
-        [key, _, ..] if matches!((key >> 3, key & 7), (1 | 5, 0) | (2..=4 | 6..=8 | 14 | 20 | 25, 2)) => {
-            Some(Format::Onnx)
-        }
+        [key, _, ..] => match (key >> 3, key & 7) {
+            (1 | 5, 0) | (2..=4 | 6..=8 | 14 | 20 | 25, 2) => Some(Format::Onnx),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -134,23 +135,6 @@ fn unknown(start: &[u8]) -> String {
         start => format!("it begins with \"{}\"", start.escape_ascii()),
     };
     format!("expected a safetensors file or an ONNX model: {what}")
-}
-
-/// The contents of a safetensors file in memory.
-fn state_file(bytes: &[u8]) -> Result<StateFile> {
-    let path = Path::new(IN_MEMORY);
-    let header = StoredTensors::read(&mut &*bytes, bytes.len() as u64, path)?;
-    let mut state = StateDict::new();
-    for stored in header.tensors {
-        let range = stored.bytes.start as usize..stored.bytes.end as usize;
-        let values = bytes.get(range).ok_or_else(|| {
-            Error::file(path, format!("the values of {:?} are not in the file", stored.name))
-        })?;
-        let tensor = tensor_from_bytes(stored.dtype, stored.shape, values)
-            .map_err(|error| error.within(format!("tensor {:?}", stored.name)))?;
-        state.insert(stored.name, tensor);
-    }
-    Ok(StateFile { state, metadata: header.metadata })
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
 
 use dendra_autograd::Param;
 use dendra_tensor::{Error, Result};
 
 use crate::fold::fold;
 use crate::ops;
-use crate::plan::{Action, Plan, Setting, Step};
+use crate::plan::{Action, Graph, Node, Plan, Setting, Step};
 use crate::proto::{Attribute, FunctionProto, GraphProto, ModelProto, NodeProto};
 use crate::tensor::{Data, TypedTensor};
 use crate::value::Value;
@@ -49,7 +50,7 @@ pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Named)> {
         most_steps: MOST_STEPS + STEPS_PER_NODE * nodes,
     };
     let context = Context { opsets: &model.opsets, bindings: &BTreeMap::new() };
-    let plan = builder.graph(graph, &context, true)?;
+    let plan = builder.graph(graph, &context, true)?.plan;
     if !builder.missing.is_empty() {
         let count = builder.missing.len();
         let mut missing: Vec<_> = builder.missing.into_iter().take(MOST_NAMES).collect();
@@ -58,6 +59,7 @@ pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Named)> {
         }
         return malformed(format!("these operators are not supported: {}", missing.join(", ")));
     }
+    let plan = Arc::into_inner(plan).expect("nothing else holds the plan");
     Ok((plan, builder.parameters))
 }
 
@@ -125,7 +127,7 @@ impl Builder<'_> {
         )
     }
 
-    fn graph(&mut self, graph: &GraphProto, context: &Context<'_>, is_main: bool) -> Result<Plan> {
+    fn graph(&mut self, graph: &GraphProto, context: &Context<'_>, is_main: bool) -> Result<Graph> {
         self.scopes.push(Scope::default());
         let mut plan = Plan::default();
         for input in &graph.inputs {
@@ -156,7 +158,8 @@ impl Builder<'_> {
         for output in &graph.outputs {
             plan.outputs.push(self.known(&output.name, "the output of a graph")?);
         }
-        Ok(self.finish(plan))
+        let (plan, captures) = self.finish(plan);
+        Ok(Graph { plan: Arc::new(plan), captures })
     }
 
     fn function(
@@ -184,16 +187,17 @@ impl Builder<'_> {
             plan.outputs.push(self.known(output, "the output of a function")?);
         }
         self.calls -= 1;
-        Ok(self.finish(plan))
+        Ok(self.finish(plan).0)
     }
 
-    fn finish(&mut self, mut plan: Plan) -> Plan {
+    /// The plan, and the slots of the surrounding graph and of this one that are
+    /// the same value.
+    fn finish(&mut self, mut plan: Plan) -> (Plan, Vec<(usize, usize)>) {
         let scope = self.scopes.pop().expect("a graph is being built");
         plan.slots = scope.slots;
-        plan.captures = scope.captures;
         fold(&mut plan);
         plan.free_early();
-        plan
+        (plan, scope.captures)
     }
 
     fn steps_of(
@@ -213,10 +217,10 @@ impl Builder<'_> {
             if let Some(step) = self.step(node, context).map_err(within)? {
                 // A constant needs no step.
                 if let (Action::Operator(operator), Some(Some(output))) =
-                    (&step.action, step.outputs.first())
+                    (&step.node.action, step.outputs.first())
                     && operator.name == "Constant"
                 {
-                    let value = ops::constant(&step).map_err(within)?;
+                    let value = ops::constant(&step.node).map_err(within)?;
                     plan.constants.push((*output, value.into()));
                 } else {
                     plan.steps.push(step);
@@ -277,17 +281,14 @@ impl Builder<'_> {
             None => 1,
         };
         let first = node.outputs.first().cloned().unwrap_or_default();
-        Ok(Some(Step {
+        let node = Node {
             action,
             name: if node.name.is_empty() { first } else { node.name.clone() },
             operator: node.operator.clone(),
             version,
-            inputs,
-            outputs,
             attributes,
-            graphs,
-            last: Vec::new(),
-        }))
+        };
+        Ok(Some(Step { node: Arc::new(node), inputs, outputs, graphs, last: Vec::new() }))
     }
 }
 

@@ -6,7 +6,7 @@ use dendra_autograd::{Param, Var};
 use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
 
 use crate::ops::Run;
-use crate::plan::{Action, Plan, Setting, Step};
+use crate::plan::{Action, Graph, Node, Plan, Setting, Step};
 use crate::tensor::TypedTensor;
 use crate::value::Value;
 
@@ -28,62 +28,128 @@ impl Running<'_> {
     }
 }
 
+/// A value during a run.
+#[derive(Debug)]
+pub(crate) enum Held<'a> {
+    Owned(Value),
+    /// A constant of the plan.
+    Constant(&'a Value),
+}
+
+impl Held<'_> {
+    pub(crate) fn get(&self) -> &Value {
+        match self {
+            Self::Owned(value) => value,
+            Self::Constant(value) => value,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::Owned(value) => value,
+            Self::Constant(value) => value.clone(),
+        }
+    }
+}
+
+/// Gets each step with the seconds that it took.
+pub(crate) type Watch<'a> = &'a mut dyn FnMut(&Step, f64);
+
 /// The outputs of a plan.
 pub(crate) fn run(
     plan: &Plan,
     running: &Running<'_>,
     given: impl IntoIterator<Item = (usize, Value)>,
+    mut watch: Option<Watch<'_>>,
 ) -> Result<Vec<Value>> {
-    run_watched(plan, running, given, &mut |_, _| {})
-}
-
-/// As [`run`]; `watch` gets each step with the seconds that it took.
-pub(crate) fn run_watched(
-    plan: &Plan,
-    running: &Running<'_>,
-    given: impl IntoIterator<Item = (usize, Value)>,
-    watch: &mut dyn FnMut(&Step, f64),
-) -> Result<Vec<Value>> {
-    let mut values: Vec<Option<Value>> = vec![None; plan.slots];
-    for (slot, value) in &plan.constants {
-        values[*slot] = Some(value.clone());
-    }
-    for &(slot, index) in &plan.parameters {
-        values[slot] = Some(Value::Tensor(running.parameter(index).into()));
-    }
-    for (slot, value) in given {
-        values[slot] = Some(value);
-    }
+    let mut values = begin(plan, running, given);
     for step in &plan.steps {
-        let within = |error: Error| error.within(format!("{} {:?}", step.operator, step.name));
-        let inputs = step.inputs.iter().map(|slot| slot.and_then(|slot| values[slot].clone()));
-        let start = Instant::now();
-        let outputs = call(step, inputs.collect(), running, &values).map_err(within)?;
-        watch(step, start.elapsed().as_secs_f64());
-        for (slot, value) in step.outputs.iter().zip(outputs) {
-            if let Some(slot) = slot {
-                values[*slot] = Some(value);
-            }
+        let start = watch.is_some().then(Instant::now);
+        perform(step, running, &mut values)?;
+        if let (Some(watch), Some(start)) = (&mut watch, start) {
+            watch(step, start.elapsed().as_secs_f64());
         }
         for &slot in &step.last {
             values[slot] = None;
         }
     }
-    let outputs = plan.outputs.iter().map(|&slot| values[slot].clone());
-    let outputs = outputs.map(|value| {
-        value.ok_or_else(|| Error::argument("onnx", "an output of the graph has no value"))
-    });
-    outputs.collect()
+    outputs(plan, &values)
+}
+
+/// The values before the first step.
+pub(crate) fn begin<'a>(
+    plan: &'a Plan,
+    running: &Running<'_>,
+    given: impl IntoIterator<Item = (usize, Value)>,
+) -> Vec<Option<Held<'a>>> {
+    let mut values = Vec::with_capacity(plan.slots);
+    values.resize_with(plan.slots, || None);
+    for (slot, value) in &plan.constants {
+        values[*slot] = Some(Held::Constant(value));
+    }
+    for &(slot, index) in &plan.parameters {
+        values[slot] = Some(Held::Owned(Value::Tensor(running.parameter(index).into())));
+    }
+    for (slot, value) in given {
+        values[slot] = Some(Held::Owned(value));
+    }
+    values
+}
+
+pub(crate) fn outputs(plan: &Plan, values: &[Option<Held<'_>>]) -> Result<Vec<Value>> {
+    let output = |&slot: &usize| match &values[slot] {
+        Some(held) => Ok(held.get().clone()),
+        None => Err(Error::argument("onnx", "an output of the graph has no value")),
+    };
+    plan.outputs.iter().map(output).collect()
+}
+
+/// Computes the values that a step writes.
+pub(crate) fn perform(
+    step: &Step,
+    running: &Running<'_>,
+    values: &mut [Option<Held<'_>>],
+) -> Result<()> {
+    let within =
+        |error: Error| error.within(format!("{} {:?}", step.node.operator, step.node.name));
+    // What no later step reads may be overwritten.
+    let first = match (&step.node.action, step.inputs.first()) {
+        (Action::Fused(fused), Some(&Some(slot))) if fused.head.is_none() => {
+            let is_last = step.last.contains(&slot) && !step.inputs[1..].contains(&Some(slot));
+            let taken = if is_last { values[slot].take() } else { None };
+            let copied = || values[slot].as_ref().map(|held| held.get().clone());
+            taken.map(Held::into_value).or_else(copied)
+        }
+        _ => None,
+    };
+    let inputs = step.inputs.iter().map(|slot| Some(values[(*slot)?].as_ref()?.get()));
+    let outputs = match first {
+        Some(first) => fused_in_place(step, first, inputs.skip(1).collect()),
+        None => call(step, inputs.collect(), running, values),
+    };
+    for (slot, value) in step.outputs.iter().zip(outputs.map_err(within)?) {
+        if let Some(slot) = slot {
+            values[*slot] = Some(Held::Owned(value));
+        }
+    }
+    Ok(())
+}
+
+fn fused_in_place(step: &Step, first: Value, operands: Vec<Option<&Value>>) -> Result<Vec<Value>> {
+    let (Action::Fused(fused), Value::Tensor(first)) = (&step.node.action, first) else {
+        return wrong("expected a tensor".to_owned());
+    };
+    Ok(vec![fused.finish(first, &operands)?.into()])
 }
 
 /// The outputs of a step.
 pub(crate) fn call(
     step: &Step,
-    inputs: Vec<Option<Value>>,
+    inputs: Vec<Option<&Value>>,
     running: &Running<'_>,
-    scope: &[Option<Value>],
+    scope: &[Option<Held<'_>>],
 ) -> Result<Vec<Value>> {
-    let outputs = Call { step, inputs, running, scope }.perform()?;
+    let outputs = Call { node: &step.node, step, inputs, running, scope }.perform()?;
     if outputs.len() < step.outputs.len() {
         return wrong(format!("expected at most {} outputs", outputs.len()));
     }
@@ -93,32 +159,34 @@ pub(crate) fn call(
 /// One call of an operator.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
+    node: &'a Node,
     step: &'a Step,
-    pub(crate) inputs: Vec<Option<Value>>,
+    pub(crate) inputs: Vec<Option<&'a Value>>,
     running: &'a Running<'a>,
-    scope: &'a [Option<Value>],
+    scope: &'a [Option<Held<'a>>],
 }
 
 /// A graph that an operator runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subgraph<'a> {
-    plan: &'a Plan,
+    graph: &'a Graph,
     running: &'a Running<'a>,
-    scope: &'a [Option<Value>],
+    scope: &'a [Option<Held<'a>>],
 }
 
 impl Subgraph<'_> {
     pub(crate) fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
-        if inputs.len() != self.plan.inputs.len() {
-            let expected = self.plan.inputs.len();
+        let Graph { plan, captures } = self.graph;
+        if inputs.len() != plan.inputs.len() {
+            let expected = plan.inputs.len();
             let message = format!("the graph takes {expected} inputs, got {}", inputs.len());
             return Err(Error::argument("subgraph", message));
         }
-        let captures = self.plan.captures.iter();
-        let captured =
-            captures.filter_map(|&(outer, inner)| Some((inner, self.scope[outer].clone()?)));
-        let given = captured.chain(self.plan.inputs.iter().copied().zip(inputs));
-        run(self.plan, self.running, given)
+        let captured = captures
+            .iter()
+            .filter_map(|&(outer, inner)| Some((inner, self.scope[outer].as_ref()?.get().clone())));
+        let given = captured.chain(plan.inputs.iter().copied().zip(inputs));
+        run(plan, self.running, given, None)
     }
 }
 
@@ -128,22 +196,39 @@ fn wrong<X>(message: String) -> Result<X> {
 
 impl<'a> Call<'a> {
     fn perform(&self) -> Result<Vec<Value>> {
-        match &self.step.action {
+        match &self.node.action {
             Action::Operator(operator) => match operator.run {
                 Run::One(run) => Ok(vec![run(self)?.into()]),
                 Run::Many(run) => run(self),
             },
             Action::Function(plan) => {
                 let inputs = plan.inputs.iter().zip(&self.inputs);
-                let given = inputs.filter_map(|(&slot, value)| Some((slot, value.clone()?)));
-                run(plan, self.running, given)
+                let given = inputs.filter_map(|(&slot, value)| Some((slot, (*value)?.clone())));
+                run(plan, self.running, given, None)
             }
+            Action::Fused(fused) => {
+                let (inputs, operands) = self.inputs.split_at(fused.head_inputs);
+                let Some(node) = &fused.head else { return self.refuse("there is no first node") };
+                let head = Call { node, inputs: inputs.to_vec(), ..*self };
+                match head.perform()?.into_iter().next() {
+                    Some(Value::Tensor(x)) => Ok(vec![fused.finish(x, operands)?.into()]),
+                    _ => self.refuse("expected a tensor"),
+                }
+            }
+        }
+    }
+
+    /// The domain of the operator.
+    pub(crate) fn domain(&self) -> &'static str {
+        match &self.node.action {
+            Action::Operator(operator) => operator.domain,
+            _ => "",
         }
     }
 
     /// The version of the operator set.
     pub(crate) fn version(&self) -> i64 {
-        self.step.version
+        self.node.version
     }
 
     /// The number of outputs that the node names.
@@ -158,7 +243,7 @@ impl<'a> Call<'a> {
 
     /// An input that may be missing.
     pub(crate) fn value(&self, index: usize) -> Option<&Value> {
-        self.inputs.get(index)?.as_ref()
+        *self.inputs.get(index)?
     }
 
     pub(crate) fn optional(&self, index: usize) -> Result<Option<&TypedTensor>> {
@@ -211,7 +296,7 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) fn setting(&self, name: &str) -> Option<&Setting> {
-        self.step.attributes.get(name)
+        self.node.attributes.get(name)
     }
 
     pub(crate) fn optional_int(&self, name: &str) -> Option<i64> {
@@ -279,7 +364,7 @@ impl<'a> Call<'a> {
 
     pub(crate) fn graph(&self, name: &str) -> Result<Subgraph<'_>> {
         match self.step.graphs.get(name) {
-            Some(plan) => Ok(Subgraph { plan, running: self.running, scope: self.scope }),
+            Some(graph) => Ok(Subgraph { graph, running: self.running, scope: self.scope }),
             None => wrong(format!("the graph {name} is missing")),
         }
     }

@@ -24,12 +24,12 @@ pub(crate) fn fold(plan: &mut Plan) {
     let steps = std::mem::take(&mut plan.steps);
     for step in steps {
         let inputs = step.inputs.iter().map(|slot| match slot {
-            Some(slot) if is_fixed(slot, &plan.inputs) => constants.get(slot).cloned().map(Some),
+            Some(slot) if is_fixed(slot, &plan.inputs) => constants.get(slot).map(Some),
             Some(_) => None,
             None => Some(None),
         });
         let folded = inputs.collect::<Option<Vec<_>>>().and_then(|inputs| {
-            let sizes: Vec<usize> = inputs.iter().flatten().map(size).collect();
+            let sizes: Vec<usize> = inputs.iter().flatten().map(|&value| size(value)).collect();
             let cost: usize = sizes.iter().sum();
             if !may_fold(&step, &sizes) || cost > left {
                 return None;
@@ -47,9 +47,7 @@ pub(crate) fn fold(plan: &mut Plan) {
     }
     let mut is_read = vec![false; plan.slots];
     for step in &plan.steps {
-        let captures = step.graphs.values().flat_map(|plan| plan.captures.iter());
-        let read = step.inputs.iter().flatten().chain(captures.map(|(outer, _)| outer));
-        read.for_each(|&slot| is_read[slot] = true);
+        step.reads().for_each(|slot| is_read[slot] = true);
     }
     plan.outputs.iter().for_each(|&slot| is_read[slot] = true);
     plan.constants = constants.into_iter().filter(|(slot, _)| is_read[*slot]).collect();
@@ -63,7 +61,7 @@ fn size(value: &Value) -> usize {
 /// Whether a step computes the same for the same inputs, and its outputs are at
 /// most as large as its inputs, of these sizes.
 fn may_fold(step: &Step, sizes: &[usize]) -> bool {
-    let Action::Operator(operator) = &step.action else { return false };
+    let Action::Operator(operator) = &step.node.action else { return false };
     match operator.name {
         "Abs" | "Cast" | "Ceil" | "Concat" | "DequantizeLinear" | "Exp" | "Flatten" | "Floor"
         | "Identity" | "Log" | "Neg" | "Not" | "Reciprocal" | "ReduceProd" | "ReduceSum"

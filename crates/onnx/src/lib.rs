@@ -30,6 +30,7 @@ mod call;
 mod data;
 mod element;
 mod export;
+mod fast;
 mod fold;
 mod model;
 mod ops;

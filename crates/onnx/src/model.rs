@@ -11,8 +11,9 @@ use dendra_nn::Module;
 use dendra_tensor::{Error, Result, Tensor};
 
 use crate::build::build;
-use crate::call::{Running, run_watched};
+use crate::call::{Running, Watch, run};
 use crate::data::Source;
+use crate::fast::Fast;
 use crate::plan::{Plan, Step};
 use crate::proto::{self, Dimension, Type, ValueInfo};
 use crate::tensor::TypedTensor;
@@ -28,7 +29,9 @@ pub struct Model {
     output_names: Arc<[String]>,
     parameters: Vec<(String, Param<f32>)>,
     producer: String,
+    metadata: Vec<(String, String)>,
     head: Option<Box<Head>>,
+    fast: Fast,
 }
 
 /// A network that replaces the last layers.
@@ -127,7 +130,9 @@ impl Model {
             outputs: graph.outputs,
             parameters,
             producer: model.producer,
+            metadata: model.metadata,
             head: None,
+            fast: Fast::default(),
         };
         model.name_parameters();
         Ok(model)
@@ -148,10 +153,15 @@ impl Model {
         &self.producer
     }
 
+    /// An entry of the model's metadata, such as the names of the classes.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
     /// The operators of the model's graph, in order of execution, each with the
     /// name of its node or of its first output.
     pub fn operators(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.plan.steps.iter().map(|step| (step.operator.as_str(), step.name.as_str()))
+        self.plan.steps.iter().map(|step| (step.node.operator.as_str(), step.node.name.as_str()))
     }
 
     /// Replaces a node and all that depends on it by a network, whose input is
@@ -168,8 +178,8 @@ impl Model {
         head: impl Module + Send + Sync + 'static,
     ) -> Result<()> {
         let refuse = |message: String| Err(Error::argument("onnx::Model::replace_head", message));
-        let Some(step) = self.plan.steps.iter().find(|step| step.name == node) else {
-            let last = self.plan.steps.iter().rev().take(5).map(|step| step.name.as_str());
+        let Some(step) = self.plan.steps.iter().find(|step| step.node.name == node) else {
+            let last = self.plan.steps.iter().rev().take(5).map(|step| step.node.name.as_str());
             let last = last.collect::<Vec<_>>().join(", ");
             return refuse(format!("there is no node {node:?}; the last ones are {last}"));
         };
@@ -180,6 +190,7 @@ impl Model {
         let Some(slot) = step.inputs.first().copied().flatten().filter(computed) else {
             return refuse(format!("the first input of {node:?} is a constant"));
         };
+        self.fast.clear();
         let kept = self.plan.cut(slot);
         let mut parameters = std::mem::take(&mut self.parameters).into_iter().enumerate();
         self.parameters = parameters
@@ -206,7 +217,7 @@ impl Model {
         inputs: impl IntoIterator<Item = (&'a str, V)>,
     ) -> Result<Outputs> {
         let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
-        self.run_values(inputs, None, &mut |_, _| {})
+        self.run_values(inputs, None, None)
     }
 
     /// As [`run`](Self::run); `watch` gets each operator of the model's graph
@@ -221,9 +232,10 @@ impl Model {
         watch: &mut dyn FnMut(&str, &str, f64),
     ) -> Result<Outputs> {
         let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
-        self.run_values(inputs, None, &mut |step, seconds| {
-            watch(&step.operator, &step.name, seconds);
-        })
+        let watch = &mut |step: &Step, seconds| {
+            watch(&step.node.operator, &step.node.name, seconds);
+        };
+        self.run_values(inputs, None, Some(watch))
     }
 
     /// Runs the model on a tape, which records the operators that have a
@@ -240,7 +252,7 @@ impl Model {
     ) -> Result<Outputs> {
         let inputs = inputs.into_iter().map(|(name, value)| (name, value.into())).collect();
         let anchor = tape.input(Tensor::scalar(0.0));
-        self.run_values(inputs, Some(anchor), &mut |_, _| {})
+        self.run_values(inputs, Some(anchor), None)
     }
 
     /// Runs the model; parameters join the tape of the anchor.
@@ -248,7 +260,7 @@ impl Model {
         &self,
         given: Vec<(&str, Value)>,
         anchor: Option<Var<f32>>,
-        watch: &mut dyn FnMut(&Step, f64),
+        watch: Option<Watch<'_>>,
     ) -> Result<Outputs> {
         let mut slots = Vec::with_capacity(given.len());
         for (name, value) in given {
@@ -271,8 +283,13 @@ impl Model {
                 return Err(Error::argument("onnx::Model::run", message));
             }
         }
-        let running = Running { anchor, parameters: &self.parameters };
-        let mut values = run_watched(&self.plan, &running, slots, watch)?;
+        let is_recorded = anchor.as_ref().is_some_and(|anchor| anchor.tape().is_some());
+        let mut values = if is_recorded {
+            let running = Running { anchor, parameters: &self.parameters };
+            run(&self.plan, &running, slots, watch)?
+        } else {
+            self.fast.run(&self.plan, &self.parameters, slots, watch)?
+        };
         if let Some(head) = &self.head {
             values[0] = head.forward(values[0].tensor()?.f32()?)?.into();
         }
@@ -340,6 +357,7 @@ impl Parameters for Model {
         path: &mut Path,
         visitor: &mut dyn FnMut(&Path, EntryMut<'a, f32>),
     ) {
+        self.fast.clear();
         for (name, param) in &mut self.parameters {
             path.enter(name, |path| param.visit_mut(path, visitor));
         }
@@ -357,8 +375,7 @@ impl Module for Model {
             let message = format!("expected a model of one input, this one has {}", names.len());
             return Err(Error::argument("onnx::Model::forward", message));
         };
-        let outputs =
-            self.run_values(vec![(name, x.clone().into())], Some(x.clone()), &mut |_, _| {})?;
+        let outputs = self.run_values(vec![(name, x.clone().into())], Some(x.clone()), None)?;
         match outputs.values.into_iter().next() {
             Some(Value::Tensor(y)) => Ok(y.f32()?.clone()),
             _ => Err(Error::argument("onnx::Model::forward", "the first output is no tensor")),

@@ -1,7 +1,9 @@
 //! A graph as a list of steps over numbered slots.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::fast::Fused;
 use crate::ops::Operator;
 use crate::proto::Attribute;
 use crate::tensor::TypedTensor;
@@ -18,25 +20,37 @@ pub(crate) struct Plan {
     pub(crate) constants: Vec<(usize, Value)>,
     /// Slots and the indices of the model's parameters in them.
     pub(crate) parameters: Vec<(usize, usize)>,
-    /// Slots of the surrounding graph and of this one.
-    pub(crate) captures: Vec<(usize, usize)>,
 }
 
-/// One node.
-#[derive(Debug)]
+/// A node and the values that it reads and writes.
+#[derive(Clone, Debug)]
 pub(crate) struct Step {
+    pub(crate) node: Arc<Node>,
+    pub(crate) inputs: Vec<Option<usize>>,
+    pub(crate) outputs: Vec<Option<usize>>,
+    pub(crate) graphs: BTreeMap<String, Graph>,
+    /// The slots that no later step reads.
+    pub(crate) last: Vec<usize>,
+}
+
+/// What a node computes, without its place in a graph.
+#[derive(Debug)]
+pub(crate) struct Node {
     pub(crate) action: Action,
     /// The name of the node, or of its first output.
     pub(crate) name: String,
     pub(crate) operator: String,
     /// The version of the operator set.
     pub(crate) version: i64,
-    pub(crate) inputs: Vec<Option<usize>>,
-    pub(crate) outputs: Vec<Option<usize>>,
     pub(crate) attributes: BTreeMap<String, Setting>,
-    pub(crate) graphs: BTreeMap<String, Plan>,
-    /// The slots that no later step reads.
-    pub(crate) last: Vec<usize>,
+}
+
+/// A graph that a node runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Graph {
+    pub(crate) plan: Arc<Plan>,
+    /// Slots of the surrounding graph and of this one.
+    pub(crate) captures: Vec<(usize, usize)>,
 }
 
 /// What a step does.
@@ -45,6 +59,21 @@ pub(crate) enum Action {
     Operator(&'static Operator),
     /// A function of the model.
     Function(Box<Plan>),
+    /// Several nodes in one pass.
+    Fused(Fused),
+}
+
+impl Step {
+    /// The slots that the step reads, with those of its graphs.
+    pub(crate) fn reads(&self) -> impl Iterator<Item = usize> {
+        let captures = self.graphs.values().flat_map(|graph| &graph.captures);
+        self.inputs.iter().flatten().copied().chain(captures.map(|&(outer, _)| outer))
+    }
+
+    /// The slots that the step writes.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = usize> {
+        self.outputs.iter().flatten().copied()
+    }
 }
 
 /// The value of an attribute that is no graph.
@@ -83,12 +112,10 @@ impl Plan {
         is_needed[output] = true;
         let mut kept = Vec::new();
         while let Some(step) = self.steps.pop() {
-            if !step.outputs.iter().flatten().any(|&slot| is_needed[slot]) {
+            if !step.writes().any(|slot| is_needed[slot]) {
                 continue;
             }
-            let captures = step.graphs.values().flat_map(|plan| plan.captures.iter());
-            let read = step.inputs.iter().flatten().chain(captures.map(|(outer, _)| outer));
-            read.for_each(|&slot| is_needed[slot] = true);
+            step.reads().for_each(|slot| is_needed[slot] = true);
             kept.push(step);
         }
         kept.reverse();
@@ -111,11 +138,8 @@ impl Plan {
             is_read[slot] = true;
         }
         for step in self.steps.iter_mut().rev() {
-            let captures = step.graphs.values().flat_map(|plan| plan.captures.iter());
-            let read = step.inputs.iter().flatten().chain(captures.map(|(outer, _)| outer));
-            let read = read.chain(step.outputs.iter().flatten());
             let mut last = Vec::new();
-            for &slot in read {
+            for slot in step.reads().chain(step.writes()) {
                 if !std::mem::replace(&mut is_read[slot], true) {
                     last.push(slot);
                 }

@@ -16,6 +16,7 @@ const MOST_NESTED: usize = 32;
 pub(crate) struct ModelProto {
     pub(crate) ir_version: i64,
     pub(crate) producer: String,
+    pub(crate) metadata: Vec<(String, String)>,
     pub(crate) opsets: BTreeMap<String, i64>,
     pub(crate) graph: Option<GraphProto>,
     pub(crate) functions: Vec<FunctionProto>,
@@ -124,12 +125,27 @@ pub(crate) fn model(bytes: &[u8], source: &Source<'_>) -> Result<ModelProto> {
             2 => model.producer = field.text()?,
             7 => model.graph = Some(graph(field.bytes()?, source, 0)?),
             8 => opset(field.bytes()?, &mut model.opsets)?,
+            14 => model.metadata.push(entry(field.bytes()?)?),
             25 => model.functions.push(function(field.bytes()?, source)?),
             _ => {}
         }
         Ok(())
     })?;
     Ok(model)
+}
+
+/// A key and its value.
+fn entry(bytes: &[u8]) -> Result<(String, String)> {
+    let (mut key, mut value) = (String::new(), String::new());
+    message(bytes, |number, field| {
+        match number {
+            1 => key = field.text()?,
+            2 => value = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((key, value))
 }
 
 fn opset(bytes: &[u8], opsets: &mut BTreeMap<String, i64>) -> Result<()> {

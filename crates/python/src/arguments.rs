@@ -48,8 +48,9 @@ pub(crate) struct Arguments {
     given: Map<String, Value>,
     /// The names that were asked for.
     known: Vec<&'static str>,
-    /// Whether an argument that is missing has any value of its type.
-    sample: bool,
+    /// The number of which an argument that is missing is made, whatever its
+    /// type.
+    sample: Option<u8>,
 }
 
 impl Arguments {
@@ -66,18 +67,19 @@ impl Arguments {
     }
 
     pub(crate) fn new(place: String, given: Map<String, Value>) -> Self {
-        Self { place, given, known: Vec::new(), sample: false }
+        Self { place, given, known: Vec::new(), sample: None }
     }
 
-    /// Arguments with any values, to see what a constructor makes of them.
-    pub(crate) fn sample(place: &str) -> Self {
-        Self { sample: true, ..Self::new(place.to_owned(), Map::new()) }
+    /// Arguments made of a number, to see what a constructor makes of them.
+    pub(crate) fn sample(place: &str, number: u8) -> Self {
+        Self { sample: Some(number), ..Self::new(place.to_owned(), Map::new()) }
     }
 
     /// An argument that must be given.
     pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, Refusal> {
-        if self.sample {
-            let value = samples().into_iter().find_map(|value| serde_json::from_value(value).ok());
+        if let Some(number) = self.sample {
+            let value =
+                samples(number).into_iter().find_map(|value| serde_json::from_value(value).ok());
             return value.ok_or_else(|| Refusal::value(&self.place, name, "has no sample"));
         }
         match self.optional(name)? {
@@ -101,7 +103,7 @@ impl Arguments {
 
     /// All arguments as one value.
     pub(crate) fn whole<T: DeserializeOwned>(&mut self) -> Result<T, Refusal> {
-        let given = match self.sample {
+        let given = match self.sample.is_some() {
             true => json!({ "branches": [], "join": "sum" }),
             false => Value::Object(std::mem::take(&mut self.given)),
         };
@@ -128,16 +130,16 @@ impl Arguments {
 }
 
 /// Values of which one fits each type of argument.
-fn samples() -> [Value; 9] {
+fn samples(n: u8) -> [Value; 9] {
     [
-        json!(1),
+        json!(n),
         json!([]),
-        json!([1]),
-        json!([1, 1]),
-        json!([1, 1, 1]),
-        json!([[1, 1]]),
-        json!([[1, 1], [1, 1]]),
-        json!([[1, 1], [1, 1], [1, 1]]),
+        json!([n]),
+        json!([n, n]),
+        json!([n, n, n]),
+        json!([[n, n]]),
+        json!([[n, n], [n, n]]),
+        json!([[n, n], [n, n], [n, n]]),
         Value::Null,
     ]
 }

@@ -1,6 +1,6 @@
 //! Everything that Python can name, with the documentation.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::layers::{self, ALIASES, DOCS, FIELDS, Field, KINDS};
@@ -25,20 +25,20 @@ fn layer(kind: &layers::Kind) -> Value {
     let fields = fields(kind.settings);
     let argument = |(name, ty): &(&str, &str)| setting(name, ty, fields, None);
     let arguments: Vec<Value> = kind.arguments.iter().map(argument).collect();
-    // What the method makes of any arguments has the defaults of the settings.
-    let made = layers::layer(kind.name, Arguments::sample(kind.name)).unwrap_or_default();
-    let empty = Map::new();
-    let made = made.as_object().unwrap_or(&empty);
+    // What the method makes of any arguments has the defaults of the settings. A setting that
+    // depends on the arguments has no default of its own.
+    let sample = |number| {
+        let made = layers::layer(kind.name, Arguments::sample(kind.name, number));
+        made.ok().and_then(|made| made.as_object().cloned()).unwrap_or_default()
+    };
+    let (made, other) = (sample(1), sample(2));
+    let default = |name: &str| made.get(name).filter(|found| other.get(name) == Some(*found));
     let is_argument = |name: &str| kind.arguments.iter().any(|(argument, _)| *argument == name);
-    // The default of some is what an argument is.
-    let follows = |field: &Field| field.default.is_some_and(is_argument);
-    let of_fields = fields.iter().map(|field| {
-        let default = made.get(field.name).filter(|_| !follows(field));
-        (field.name, default.cloned())
-    });
+    let of_fields = fields.iter().map(|field| (field.name, default(field.name).cloned()));
     let in_file = made.iter().filter(|(name, _)| fields.iter().all(|field| field.name != *name));
+    let in_file = in_file.map(|(name, _)| (name.as_str(), default(name).cloned()));
     let settings: Vec<Value> = of_fields
-        .chain(in_file.map(|(name, value)| (name.as_str(), Some(value.clone()))))
+        .chain(in_file)
         .filter(|(name, _)| *name != "kind" && !is_argument(name))
         .map(|(name, default)| setting(name, "", fields, default))
         .collect();

@@ -147,7 +147,9 @@ def test_every_layer_can_be_made_by_name():
         given = [sizes.get(argument["type"], 2) for argument in entry["arguments"]]
         given = [[2] if a["type"].startswith("Vec") else g
                  for a, g in zip(entry["arguments"], given)]
-        layer = function(*given)
+        # The branches and how they are joined must be given.
+        needed = {"branches": [], "join": "sum"} if entry["name"] == "Parallel" else {}
+        layer = function(*given, **needed)
         # The settings that the table shows are those of the layer.
         for setting in entry["settings"]:
             if setting.get("default") is not None:

@@ -31,6 +31,7 @@ mod element;
 mod error;
 #[cfg(feature = "ndarray")]
 mod interop;
+mod joined;
 pub mod kernels;
 mod layout;
 mod memory;

@@ -54,6 +54,8 @@ fn idx_files() -> Vec<Hostile> {
     }
     files.refused("more than announced", idx(&[4], &[0; 5]));
     files.refused("more than announced, gzipped", gzip(&idx(&[4], &[0; 5])));
+    let huge = [u32::MAX, u32::MAX, u32::MAX, 0];
+    files.withstood("no elements, but lengths whose product is too large", idx(&huge, &[]));
     files.refused("something behind no elements", idx(&[0, 28, 28], &[7]));
     files.refused("a bomb", gzip(&idx(&[4], &vec![0; 20 << 20])));
     files.refused("a bomb in a bomb", gzip(&gzip(&idx(&[4], &vec![0; 20 << 20]))));

@@ -29,6 +29,9 @@ use crate::settings::{Inputs, Settings, Task};
 /// The figures of a run.
 type Figures = Vec<(String, Value)>;
 
+/// Names and values of the inputs of a sample, for the report.
+type Describe<'a> = &'a dyn Fn(&[f32]) -> Vec<(String, String)>;
+
 /// A trained model and what is known about it.
 pub(super) struct Outcome {
     pub(super) model: StateFile,
@@ -206,7 +209,7 @@ impl Run<'_> {
         rest: &impl Dataset<Input = Tensor<X>, Target = Tensor<i64>>,
         preprocessing: P,
         parts: Parts,
-        describe: Option<&dyn Fn(&[f32]) -> Vec<(String, String)>>,
+        describe: Option<Describe<'_>>,
     ) -> Result<Outcome>
     where
         X: Element,

@@ -158,7 +158,7 @@ fn finish(
     ))?;
     screen.inform(format_args!("      {report:width$}  a report to open in a browser"))?;
     screen.inform(format_args!(
-        "      {file:width$}  the settings; dendra train --settings {file} repeats it"
+        "      {file:width$}  the settings: dendra train --settings repeats the run"
     ))?;
     if outcome.interrupted {
         let message = format!("stopped by Ctrl-C; {model} has the best epoch so far");

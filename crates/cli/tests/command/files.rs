@@ -35,6 +35,8 @@ fn a_model_is_described_and_converted() {
     let ran = place.run(&["summary", "back.safetensors"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
 
+    let ran = place.run(&["convert", "m.npz", "m.onnx"]);
+    assert!(ran.code == Some(1) && ran.err.contains("weights without a network"), "{ran:?}");
     place.ok(&["convert", "m.safetensors", "m.onnx"]);
     let summary = place.ok(&["summary", "m.onnx"]);
     assert!(summary.contains("Gemm") && summary.contains("input  input: f32 [N, 4]"), "{summary}");

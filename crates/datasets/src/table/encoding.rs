@@ -229,7 +229,7 @@ fn numbers<'a>(name: &str, column: &'a Column) -> Result<&'a [f64]> {
 /// The statistics of a column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Rule {
+pub(super) enum Rule {
     Number { fill: Option<f64>, shift: f64, scale: f64 },
     Categories { values: Vec<Option<Category>>, one_hot: bool },
 }
@@ -241,46 +241,12 @@ enum Rule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Encoder {
-    missing: Missing,
+    pub(super) missing: Missing,
     allow_unknown: bool,
-    rules: Vec<(String, Rule)>,
-}
-
-/// A column that an [`Encoder`] takes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EncodedColumn<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Whether its values are numbers, and not texts.
-    pub numbers: bool,
-    /// The values that it has in the training part, as text, if it becomes
-    /// categories.
-    pub categories: Option<Vec<String>>,
-    /// Whether a value may be missing.
-    pub optional: bool,
+    pub(super) rules: Vec<(String, Rule)>,
 }
 
 impl Encoder {
-    /// The columns that a table must have. It may have others.
-    pub fn columns(&self) -> impl Iterator<Item = EncodedColumn<'_>> {
-        self.rules.iter().map(|(name, rule)| {
-            let numbers = match rule {
-                Rule::Number { .. } => true,
-                Rule::Categories { values, .. } => {
-                    !values.iter().any(|value| matches!(value, Some(Category::Text(_))))
-                }
-            };
-            let categories = match rule {
-                Rule::Number { .. } => None,
-                Rule::Categories { values, .. } => {
-                    Some(values.iter().flatten().map(Category::to_string).collect())
-                }
-            };
-            let optional = self.missing != Missing::Error;
-            EncodedColumn { name, numbers, categories, optional }
-        })
-    }
-
     /// The name of each input: the name of a column, with the category for
     /// one-hot inputs.
     pub fn input_names(&self) -> Vec<String> {

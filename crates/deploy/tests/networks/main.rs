@@ -241,6 +241,11 @@ fn damaged_bytes() {
     Sequential::input([2]).dense(2).build(&mut Rng::seed(1)).unwrap().save(&path).unwrap();
     let bytes = fs::read(&path).unwrap();
     assert!(Network::parse(&bytes).is_ok());
+    // A weight that is not what the checksum says.
+    let mut flipped = bytes.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let error = Network::parse(&flipped).unwrap_err().to_string();
+    assert!(error.contains("checksum"), "{error}");
     for length in 0..bytes.len() {
         assert!(Network::parse(&bytes[..length]).is_err(), "{length} bytes");
     }

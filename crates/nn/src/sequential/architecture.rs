@@ -146,8 +146,8 @@ impl Sequential {
         Self::from_file_as(file, path.as_ref())
     }
 
-    // What a user's crate calls is not inlined there, so that it is compiled for `f32` in this crate
-    // and not once more in that one.
+    // What a user's crate calls is not inlined there, so that it is compiled for `f32` in this
+    // crate and not once more in that one.
 
     #[inline(never)]
     fn load_path<T: Float>(path: &Path) -> Result<Sequential<T>> {

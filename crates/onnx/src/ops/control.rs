@@ -29,7 +29,8 @@ fn loop_(call: &Call<'_>) -> Result<Vec<Value>> {
     let body = call.graph("body")?;
     let most = call.value(0).map(|_| call.integer(0)).transpose()?;
     let mut goes_on = call.value(1).map_or(Ok(true), condition)?;
-    let mut state: Vec<Value> = call.inputs.iter().skip(2).flatten().cloned().collect();
+    let mut state: Vec<Value> =
+        call.inputs.iter().skip(2).flatten().map(|&value| value.clone()).collect();
     let carried = state.len();
     let scanned = call.outputs().saturating_sub(carried);
     let mut rows: Vec<Vec<Value>> = vec![Vec::new(); scanned];
@@ -76,8 +77,13 @@ fn scan(call: &Call<'_>) -> Result<Vec<Value>> {
     let body = call.graph("body")?;
     // Version 8 has a batch and the lengths of its samples.
     let is_batched = call.version() < 9;
-    let inputs: Vec<Value> =
-        call.inputs.iter().skip(usize::from(is_batched)).flatten().cloned().collect();
+    let inputs: Vec<Value> = call
+        .inputs
+        .iter()
+        .skip(usize::from(is_batched))
+        .flatten()
+        .map(|&value| value.clone())
+        .collect();
     let scanned = usize::try_from(call.int("num_scan_inputs", 1)).unwrap_or(usize::MAX);
     let Some(carried) = inputs.len().checked_sub(scanned) else {
         return call.refuse(format!("{} inputs are fewer than {scanned}", inputs.len()));
@@ -163,7 +169,7 @@ fn sequence_map(call: &Call<'_>) -> Result<Vec<Value>> {
     let length = first.sequence()?.len();
     let mut outputs: Vec<Vec<Value>> = vec![Vec::new(); call.outputs()];
     for index in 0..length {
-        let inputs = call.inputs.iter().flatten().map(|value| match value {
+        let inputs = call.inputs.iter().flatten().map(|&value| match value {
             Value::Sequence(values) => values.get(index).cloned().ok_or_else(|| {
                 Error::argument("SequenceMap", "the sequences have different lengths")
             }),

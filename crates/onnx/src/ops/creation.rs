@@ -6,7 +6,7 @@ use super::shape::check_size;
 use super::{Operator, one};
 use crate::call::{Call, shape_of};
 use crate::element::ElementType;
-use crate::plan::{Setting, Step};
+use crate::plan::{Node, Setting};
 use crate::tensor::TypedTensor;
 
 pub(super) const TABLE: &[Operator] = &[
@@ -23,8 +23,8 @@ pub(super) const TABLE: &[Operator] = &[
 ];
 
 /// The value of a `Constant`, which is known before the model runs.
-pub(super) fn constant(step: &Step) -> Option<TypedTensor> {
-    let (_, setting) = step.attributes.iter().next()?;
+pub(super) fn constant(node: &Node) -> Option<TypedTensor> {
+    let (_, setting) = node.attributes.iter().next()?;
     Some(match setting {
         Setting::Tensor(tensor) => tensor.clone(),
         Setting::Float(value) => Tensor::scalar(*value).into(),

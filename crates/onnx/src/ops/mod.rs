@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use dendra_tensor::{Error, Result};
 
 use crate::call::Call;
-use crate::plan::Step;
+use crate::plan::Node;
 use crate::tensor::TypedTensor;
 use crate::value::Value;
 
@@ -36,13 +36,22 @@ mod text;
 mod training;
 mod unary;
 
+pub(crate) use recurrent::{reordered_weights, with_reordered_weights};
+
 /// An operator.
 #[derive(Debug)]
 pub(crate) struct Operator {
     /// Empty for the standard operators.
-    domain: &'static str,
+    pub(crate) domain: &'static str,
     pub(crate) name: &'static str,
     pub(crate) run: Run,
+}
+
+impl Operator {
+    /// Whether the operator is one of the standard.
+    pub(crate) fn is_standard(&self) -> bool {
+        self.domain.is_empty()
+    }
 }
 
 /// The function of an operator.
@@ -119,7 +128,7 @@ pub(crate) fn is_setting(operator: &str, input: usize) -> bool {
 }
 
 /// The value of a `Constant`.
-pub(crate) fn constant(step: &Step) -> Result<TypedTensor> {
-    creation::constant(step)
+pub(crate) fn constant(node: &Node) -> Result<TypedTensor> {
+    creation::constant(node)
         .ok_or_else(|| Error::argument("Constant", "expected a value of a supported type"))
 }

@@ -3,12 +3,49 @@
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Tensor};
 
-use super::{Operator, many};
+use super::{Operator, many, of};
 use crate::call::Call;
+use crate::plan::{Action, Node, Setting};
 use crate::tensor::{Data, TypedTensor};
 use crate::value::Value;
 
 pub(super) const TABLE: &[Operator] = &[many("GRU", gru), many("LSTM", lstm), many("RNN", rnn)];
+
+/// The domain of the operators whose weights have their gates in the order of
+/// [`Ops`].
+const REORDERED: &str = "dendra.reordered";
+
+/// The layers with weights that [`reordered_weights`] gave.
+static PREPARED: [Operator; 2] =
+    [of(REORDERED, many("GRU", gru)), of(REORDERED, many("LSTM", lstm))];
+
+/// The operator that computes the same as a node with reordered weights, if the
+/// node has no setting that [`Ops`] has not.
+pub(crate) fn with_reordered_weights(node: &Node) -> Option<&'static Operator> {
+    let Action::Operator(operator) = &node.action else { return None };
+    let is_plain = ["activations", "clip", "input_forget"]
+        .iter()
+        .all(|setting| !node.attributes.contains_key(*setting));
+    let is_linear = matches!(node.attributes.get("linear_before_reset"), Some(Setting::Int(1)));
+    if !operator.is_standard() || !is_plain || (operator.name == "GRU" && !is_linear) {
+        return None;
+    }
+    PREPARED.iter().find(|prepared| prepared.name == operator.name)
+}
+
+/// Weights or biases of all directions with their gates in the order of [`Ops`].
+pub(crate) fn reordered_weights(node: &Node, x: &TypedTensor) -> Result<TypedTensor> {
+    let cell = if node.operator == "GRU" { Cell::Gru } else { Cell::Lstm };
+    let rows = x.shape().get(1).copied().unwrap_or(0);
+    // A bias has that of the input and that of the state.
+    let halves = if x.rank() == 2 { 2 } else { 1 };
+    let hidden = rows / (halves * cell.gates());
+    let part =
+        |half: usize, gate: usize| x.narrow_axis(1, (half * cell.gates() + gate) * hidden, hidden);
+    let parts = (0..halves).flat_map(|half| cell.order().iter().map(move |&gate| (half, gate)));
+    let parts = parts.map(|(half, gate)| part(half, gate)).collect::<Result<Vec<_>>>()?;
+    TypedTensor::cat(&parts.iter().collect::<Vec<_>>(), 1)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
@@ -107,6 +144,8 @@ struct Direction<'a, T: Float> {
     is_linear_before_reset: bool,
     /// Whether the forget gate of an LSTM is 1 − i.
     couples_input_forget: bool,
+    /// Whether the gates have the order of [`Ops`].
+    is_reordered: bool,
 }
 
 struct Activation {
@@ -208,6 +247,7 @@ fn layers<T: Float>(
             clip: call.optional_float("clip").filter(|&clip| clip > 0.0),
             is_linear_before_reset: call.flag("linear_before_reset"),
             couples_input_forget: call.flag("input_forget"),
+            is_reordered: call.domain() == REORDERED,
         };
         all.push(if one.is_plain() { one.fused(&x)? } else { one.stepwise(&x)? });
     }
@@ -256,6 +296,9 @@ impl<T: Float> Direction<'_, T> {
 
     /// The rows of a weight or a bias in the order of [`Ops`].
     fn ordered(&self, x: &Var<T>) -> Result<Var<T>> {
+        if self.is_reordered {
+            return Ok(x.clone());
+        }
         let hidden = x.shape()[0] / self.cell.gates();
         let gates = self.cell.order().iter().map(|&gate| x.narrow(0, gate * hidden, hidden));
         let gates = gates.collect::<Result<Vec<_>>>()?;

@@ -48,7 +48,7 @@ fn at(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 fn construct(call: &Call<'_>) -> Result<Vec<Value>> {
-    Ok(vec![Value::Sequence(call.inputs.iter().flatten().cloned().collect())])
+    Ok(vec![Value::Sequence(call.inputs.iter().flatten().map(|&value| value.clone()).collect())])
 }
 
 fn empty(_: &Call<'_>) -> Result<Vec<Value>> {

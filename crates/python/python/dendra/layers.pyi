@@ -115,12 +115,12 @@ def AvgPool3d(
     count_include_pad: bool = True, divisor_override: int | None = None, name: str | None = None,
 ) -> Layer: ...
 def FractionalMaxPool2d(
-    kernel_size: int | Sequence[int], output_size: int | Sequence[int], *,
-    output: Any = {'size': [1, 1]}, name: str | None = None,
+    kernel_size: int | Sequence[int], output_size: int | Sequence[int], *, output: Any = ...,
+    name: str | None = None,
 ) -> Layer: ...
 def FractionalMaxPool3d(
-    kernel_size: int | Sequence[int], output_size: int | Sequence[int], *,
-    output: Any = {'size': [1, 1, 1]}, name: str | None = None,
+    kernel_size: int | Sequence[int], output_size: int | Sequence[int], *, output: Any = ...,
+    name: str | None = None,
 ) -> Layer: ...
 def LPPool1d(
     norm_type: float, kernel_size: int | Sequence[int], *, stride: int | Sequence[int] = ...,
@@ -207,7 +207,7 @@ def CircularPad3d(
     padding: int | Sequence[int] | Sequence[Sequence[int]], *, name: str | None = None,
 ) -> Layer: ...
 def Upsample(
-    scale_factor: float, *, target: Any = {'scale_factor': 1.0}, mode: str = 'nearest',
+    scale_factor: float, *, target: Any = ..., mode: str = 'nearest',
     align_corners: bool = False, antialias: bool = False, recompute_scale_factor: bool = False,
     name: str | None = None,
 ) -> Layer: ...
@@ -436,11 +436,11 @@ class LayerMethods:
     ) -> Self: ...
     def fractional_max_pool2d(
         self, kernel_size: int | Sequence[int], output_size: int | Sequence[int], *,
-        output: Any = {'size': [1, 1]}, name: str | None = None,
+        output: Any = ..., name: str | None = None,
     ) -> Self: ...
     def fractional_max_pool3d(
         self, kernel_size: int | Sequence[int], output_size: int | Sequence[int], *,
-        output: Any = {'size': [1, 1, 1]}, name: str | None = None,
+        output: Any = ..., name: str | None = None,
     ) -> Self: ...
     def lp_pool1d(
         self, norm_type: float, kernel_size: int | Sequence[int], *,
@@ -527,8 +527,8 @@ class LayerMethods:
         self, padding: int | Sequence[int] | Sequence[Sequence[int]], *, name: str | None = None,
     ) -> Self: ...
     def upsample(
-        self, scale_factor: float, *, target: Any = {'scale_factor': 1.0},
-        mode: str = 'nearest', align_corners: bool = False, antialias: bool = False,
+        self, scale_factor: float, *, target: Any = ..., mode: str = 'nearest',
+        align_corners: bool = False, antialias: bool = False,
         recompute_scale_factor: bool = False, name: str | None = None,
     ) -> Self: ...
     def pixel_shuffle(self, factor: int, *, name: str | None = None) -> Self: ...

@@ -115,8 +115,12 @@ fn rubbish() {
         b"hello\r\n\r\n".to_vec(),
         b"GET / HTTP/9.9\r\n\r\n".to_vec(),
         b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n".to_vec(),
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".to_vec(),
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_vec(),
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\
+          Content-Length: 2\r\n\r\n"
+            .to_vec(),
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
+          \r\nzz\r\n"
+            .to_vec(),
         long.into_bytes(),
         many.into_bytes(),
         address.into_bytes(),

@@ -123,11 +123,11 @@ fn token_ids_classes_and_several_models() {
         .unwrap();
     let at = server.address();
     let ask = |outputs| {
-        post(at, "/v2/models/words/infer", &json!({
-            "inputs": [{ "name": "input", "shape": [1, 3], "datatype": "INT64", "data": [1, 2, 9] }],
-            "outputs": outputs,
-        }))
-        .json()
+        let ids = json!({
+            "name": "input", "shape": [1, 3], "datatype": "INT64", "data": [1, 2, 9],
+        });
+        let request = json!({ "inputs": [ids], "outputs": outputs });
+        post(at, "/v2/models/words/infer", &request).json()
     };
     let plain = ask(json!([{ "name": "output" }]));
     let numbers: Vec<f64> = serde_json::from_value(plain["outputs"][0]["data"].clone()).unwrap();

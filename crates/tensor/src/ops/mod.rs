@@ -265,6 +265,7 @@ mod products;
 #[cfg(feature = "linalg")]
 pub mod qr;
 pub mod quantile;
+mod recipe;
 mod recorded;
 pub mod recurrent;
 pub mod reduce;
@@ -292,7 +293,8 @@ mod uniques;
 
 pub use attributes::{Attribute, Attributes};
 pub use per_sample::{SampleCotangents, SampleGradient, squared_norms};
-pub use recorded::{Parents, Recipe, Recorded, Recorder, Term, TermCall, TermCotangents, record};
+pub use recipe::Recipe;
+pub use recorded::{Parents, Recorded, Recorder, Term, TermCall, TermCotangents, record};
 pub use table::Ops;
 #[doc(hidden)]
 pub use table::compile_here;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::recipe::{Alone, Recipe};
 use super::{Attribute, Attributes, Op, Ops};
 #[cfg(feature = "gradients")]
 use super::{Call, Cotangents, SampleCotangents};
@@ -116,24 +117,6 @@ pub trait Recorded<T: Float>: Send + Sync {
 impl<T: Float> fmt::Debug for dyn Recorded<T> + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// An operation with its types erased: a call without its values.
-pub trait Recipe<T: Float>: Send + Sync {
-    /// Applies the operation to inputs of the shapes that the call had.
-    fn apply(&self, inputs: &[&Tensor<T>], parents: Parents) -> Box<dyn Recorded<T>>;
-}
-
-/// An operation without the values of a call.
-struct Alone<O>(O);
-
-impl<T: Float, O> Recipe<T> for Alone<O>
-where
-    O: Op<T>,
-{
-    fn apply(&self, inputs: &[&Tensor<T>], parents: Parents) -> Box<dyn Recorded<T>> {
-        record(self.0.clone(), inputs, parents)
     }
 }
 

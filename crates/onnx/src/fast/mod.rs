@@ -1,0 +1,150 @@
+//! Running a model without gradients.
+//!
+//! A plan is an exact copy of the file's graph, so that any part of it can be
+//! trained. Without gradients a model runs another plan, made in two stages.
+//! [`lower`] makes constants of the parameters and folds what it can into the
+//! weights of convolutions. [`specialise`] runs that plan once for inputs of
+//! given shapes, and keeps what depends on more than these shapes. [`fuse`] then
+//! joins functions of one element with the operator before them.
+
+mod chain;
+mod fuse;
+mod lower;
+mod rewrite;
+mod shapes;
+mod specialise;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dendra_autograd::Param;
+use dendra_tensor::{Error, Result};
+
+use self::chain::{Link, Source, apply};
+use self::lower::lower;
+use self::specialise::Signature;
+use crate::call::{Running, Watch, run};
+use crate::plan::{Node, Plan};
+use crate::tensor::{Data, TypedTensor};
+use crate::value::Value;
+
+/// The most plans that are kept, each for inputs of other shapes.
+const MOST_PLANS: usize = 16;
+/// The most plans for inputs of the same shapes and other integers.
+const MOST_LIKE: usize = 4;
+
+/// An operator with the functions of one element that follow it.
+#[derive(Debug)]
+pub(crate) struct Fused {
+    /// The operator; without one, the functions apply to the first input.
+    pub(crate) head: Option<Arc<Node>>,
+    /// How many of the inputs are those of the operator.
+    pub(crate) head_inputs: usize,
+    pub(crate) links: Vec<Link>,
+}
+
+impl Fused {
+    /// The functions applied to the output of the operator, or to the first
+    /// input.
+    pub(crate) fn finish(
+        &self,
+        x: TypedTensor,
+        operands: &[Option<&Value>],
+    ) -> Result<TypedTensor> {
+        let operand = |value: &Option<&Value>| match value {
+            Some(value) => Ok(value.tensor()?.f32()?.value().clone()),
+            None => Err(Error::argument("onnx", "an operand has no value")),
+        };
+        let operands = operands.iter().map(operand).collect::<Result<Vec<_>>>()?;
+        let fits = |link: &Link| match link {
+            Link::Binary(_, Source::Operand { index, count, .. }) => {
+                operands.get(*index).is_some_and(|operand| operand.len() == *count)
+            }
+            _ => true,
+        };
+        if !self.links.iter().all(fits) {
+            return Err(Error::shape("onnx", "an operand has an unexpected shape"));
+        }
+        match x.data {
+            Data::F32(x) => Ok(apply(&self.links, x.into_value(), &operands).into()),
+            _ => Err(x.unexpected("floats")),
+        }
+    }
+}
+
+/// The plans of a model that runs without gradients. They hold the values of the
+/// parameters, so a change of one of these empties this.
+#[derive(Debug, Default)]
+pub(crate) struct Fast {
+    plans: Mutex<Plans>,
+}
+
+#[derive(Debug, Default)]
+struct Plans {
+    lowered: Option<Arc<Plan>>,
+    /// From the least recently used on.
+    special: VecDeque<(Signature, Arc<Plan>)>,
+    /// Whether plans are not specialised for the elements of inputs, since these
+    /// change.
+    ignores_elements: bool,
+}
+
+impl Fast {
+    /// Forgets the values of the parameters.
+    pub(crate) fn clear(&mut self) {
+        *self.plans.get_mut().unwrap_or_else(PoisonError::into_inner) = Plans::default();
+    }
+
+    /// The outputs of a plan, by the fastest plan that gives them.
+    pub(crate) fn run(
+        &self,
+        plan: &Plan,
+        parameters: &[(String, Param<f32>)],
+        given: Vec<(usize, Value)>,
+        watch: Option<Watch<'_>>,
+    ) -> Result<Vec<Value>> {
+        let (lowered, signature, special) = self.find(plan, parameters, &given);
+        let Some(special) = special else {
+            let (outputs, special) = specialise::run(&lowered, &signature, given, watch)?;
+            self.keep(signature, special);
+            return Ok(outputs);
+        };
+        let place = |slot| plan.inputs.iter().position(|&input| input == slot);
+        let given = given.into_iter();
+        let given = given.filter_map(|(slot, value)| Some((special.inputs[place(slot)?], value)));
+        run(&special, &Running { anchor: None, parameters: &[] }, given, watch)
+    }
+
+    fn keep(&self, signature: Signature, plan: Plan) {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let like = plans.special.iter().filter(|(found, _)| found.is_like(&signature)).count();
+        if like >= MOST_LIKE {
+            plans.ignores_elements = true;
+            plans.special.clear();
+            return;
+        }
+        plans.special.push_back((signature, Arc::new(plan)));
+        if plans.special.len() > MOST_PLANS {
+            plans.special.pop_front();
+        }
+    }
+
+    /// The lowered plan, what the inputs have in common with those of other runs,
+    /// and the plan for such inputs if there is one.
+    fn find(
+        &self,
+        plan: &Plan,
+        parameters: &[(String, Param<f32>)],
+        given: &[(usize, Value)],
+    ) -> (Arc<Plan>, Signature, Option<Arc<Plan>>) {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let signature = Signature::of(given, !plans.ignores_elements);
+        let lowered = plans.lowered.get_or_insert_with(|| Arc::new(lower(plan, parameters)));
+        let lowered = Arc::clone(lowered);
+        let index = plans.special.iter().position(|(found, _)| *found == signature);
+        let entry = index.and_then(|index| plans.special.remove(index));
+        let special = entry.as_ref().map(|(_, plan)| Arc::clone(plan));
+        plans.special.extend(entry);
+        (lowered, signature, special)
+    }
+}
