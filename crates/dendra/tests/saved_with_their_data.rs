@@ -13,15 +13,15 @@ use dendra::prelude::*;
 #[allow(dead_code, reason = "an example has a main function")]
 #[path = "../../../examples/flowers.rs"]
 mod flowers;
+#[cfg(feature = "onnx")]
+#[path = "saved_with_their_data/onnx_programs.rs"]
+mod onnx_programs;
 #[allow(dead_code, reason = "an example has a main function")]
 #[path = "../../../examples/reviews.rs"]
 mod reviews;
 #[allow(dead_code, reason = "an example has a main function")]
 #[path = "../../../examples/shapes.rs"]
 mod shapes;
-#[cfg(feature = "onnx")]
-#[path = "saved_with_their_data/onnx_programs.rs"]
-mod onnx_programs;
 #[cfg(all(feature = "onnx", feature = "tokenizers", feature = "weights"))]
 #[path = "saved_with_their_data/trained_elsewhere.rs"]
 mod trained_elsewhere;
