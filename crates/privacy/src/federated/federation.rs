@@ -198,9 +198,9 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
             return privacy.choose(NAME, clients);
         }
         if !(self.fraction > 0.0 && self.fraction <= 1.0) || clients == 0 {
+            let fraction = self.fraction;
             let message = format!(
-                "expected clients and a fraction of more than 0 and at most 1, got {clients} and {}",
-                self.fraction
+                "expected clients and a fraction from 0 to 1, above 0, got {clients} and {fraction}"
             );
             return Err(Error::argument(NAME, message));
         }

@@ -2,13 +2,10 @@
 //! and the methods that tensors and variables share.
 //!
 //! Each operation is defined in one place: documentation, settings, shape rule,
-//! forward pass, vector–Jacobian product and sample inputs. Element-wise
-//! operations share a few files; every other operation has its own. One row of
-//! the table in `table.rs` registers it and gives it a method of [`Ops`].
-//! [`Tensor`] and the variables of automatic differentiation both implement
-//! this trait, so metrics, preprocessing and models use the same functions.
-//! Functions without a gradient (comparisons, `argmax`) are plain methods of
-//! [`Tensor`].
+//! forward pass, vector–Jacobian product and sample inputs. A row of the table in
+//! `table.rs` registers it and gives it a method of [`Ops`]. [`Tensor`] and the
+//! variables of automatic differentiation both implement this trait. Functions
+//! without a gradient (comparisons, `argmax`) are plain methods of [`Tensor`].
 
 use smallvec::SmallVec;
 
