@@ -6,8 +6,7 @@
 //! ```
 //!
 //! `onnx MODEL FOLDER` runs a model on the inputs in `FOLDER/input_0.pb`, `input_1.pb`, … and
-//! prints
-//! a line of JSON with the milliseconds of a run: the median, and the processor time. With
+//! prints a line of JSON with the milliseconds of a run: the median, and the processor time. With
 //! `--operators` it prints the time of each kind of operator instead.
 
 use std::collections::BTreeMap;
