@@ -14,9 +14,9 @@ use clap::Args;
 use crate::{Result, process};
 
 const CRATES: usize = 30;
-const PROGRAM: u64 = 2_000_000;
+const PROGRAM: u64 = 3_000_000;
 const TIME: Duration = Duration::from_millis(10);
-/// Beside the weights, in bytes.
+/// Beside the weights, in bytes. They are there twice: in the program and as tensors.
 const MEMORY: u64 = 5_000_000;
 
 /// Which network it holds.
@@ -56,8 +56,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     println!("{crates} crates, {:.2} MB without the weights", code as f64 / 1e6);
     println!("{:.1} ms from start to end, the median of {}", 1e3 * time.as_secs_f64(), times.len());
     if let Some(memory) = memory(&program)? {
-        let beside = memory.saturating_sub(weights.len());
-        println!("{:.1} MB of memory beside the weights", beside as f64 / 1e6);
+        let beside = memory.saturating_sub(2 * weights.len());
+        println!("{:.1} MB of memory beside the weights and their copy", beside as f64 / 1e6);
         if beside > MEMORY {
             return Err(format!("{beside} bytes of memory beside the weights, at most {MEMORY}"));
         }
