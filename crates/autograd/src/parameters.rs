@@ -76,11 +76,13 @@ impl Path {
 pub(crate) type Walk<'m, T> = dyn FnMut(&mut dyn FnMut(&Path, Entry<'_, T>)) + 'm;
 
 /// As [`Walk`], for modification.
-pub(crate) type WalkMut<'m, T> = dyn FnMut(&mut dyn FnMut(&Path, EntryMut<'_, T>)) + 'm;
+pub(crate) type WalkMut<'m, T> = dyn FnMut(&mut VisitorMut<'_, T>) + 'm;
+
+type VisitorMut<'v, T> = dyn FnMut(&Path, EntryMut<'_, T>) + 'v;
 
 fn walk_mut<T: Float, M: Parameters<T> + ?Sized>(
     model: &mut M,
-) -> impl FnMut(&mut dyn FnMut(&Path, EntryMut<'_, T>)) {
+) -> impl FnMut(&mut VisitorMut<'_, T>) {
     |visitor| model.visit_mut(&mut Path::default(), &mut |path, entry| visitor(path, entry))
 }
 
