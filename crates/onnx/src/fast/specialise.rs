@@ -53,12 +53,11 @@ impl Signature {
 
     /// Whether the shapes are equal.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        let same = |(a, b): (&(usize, Option<Given>), &(usize, Option<Given>))| match (&a.1, &b.1) {
-            (Some(x), Some(y)) => a.0 == b.0 && x.shape == y.shape && x.element == y.element,
-            (None, None) => a.0 == b.0,
-            _ => false,
+        let form = |given: &Option<Given>| given.as_ref().map(|x| (x.element, x.shape.clone()));
+        let forms = |Self(inputs): &Self| -> Vec<_> {
+            inputs.iter().map(|(slot, given)| (*slot, form(given))).collect()
         };
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+        forms(self) == forms(other)
     }
 }
 
