@@ -3,7 +3,7 @@
 //!
 //! It needs a standard library for `wasm32-unknown-unknown`, wasm-bindgen, Node.js, and Python with
 //! Playwright, so it is not part of `check`. What is missing is named, and nothing is installed.
-//! `wasm-opt` is used if it is there.
+//! There is no pass of `wasm-opt`: the compressed module was larger after it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,6 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
         bind.args(["--target", "web", "--out-name", "dendra", "--out-dir"]).arg(&out).arg(module);
         process::run(&mut bind)?;
         let code = out.join("dendra_bg.wasm");
-        optimise(&code)?;
         let [plain, small] = [size(&code)?, compressed(&code)?];
         println!("{name}: {} kB, {} kB with gzip -9", plain / 1000, small / 1000);
         if small > budget {
@@ -102,17 +101,6 @@ fn build(root: &Path, features: &[&str]) -> Result {
         }
         command.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
     }
-    process::run(&mut command)
-}
-
-/// Makes a module smaller, if `wasm-opt` is there.
-fn optimise(module: &Path) -> Result {
-    if needed("wasm-opt", "").is_err() {
-        println!("wasm-opt, which makes modules smaller, is not there (`npm install binaryen`)");
-        return Ok(());
-    }
-    let mut command = Command::new("wasm-opt");
-    command.args(["-Os", "--all-features"]).arg(module).arg("-o").arg(module);
     process::run(&mut command)
 }
 
