@@ -156,13 +156,13 @@ fn a_run_refuses_what_lies() {
         (Input { name: ptr::null(), ..sound }, "null"),
         (Input { name: c"other".as_ptr(), ..sound }, "no input \"other\""),
         (Input { element: 99, ..sound }, "F32 or I64, got 99"),
-        (Input { element: ElementType::I64 as i32, ..sound }, "expected f32, got i64"),
+        (Input { element: ElementType::I64 as i32, ..sound }, "f32 [batch, 4], got i64"),
         (Input { data: ptr::null(), ..sound }, "null"),
         (Input { data: odd.cast(), ..sound }, "aligned"),
         (Input { length: 9, ..sound }, "as many elements as shape [2, 4] has, got 9"),
         (Input { shape: ptr::null(), ..sound }, "null"),
         (Input { shape: ENDLESS.as_ptr(), ..sound }, "as many elements"),
-        (Input { shape: TURNED.as_ptr(), ..sound }, "[N, 4]"),
+        (Input { shape: TURNED.as_ptr(), ..sound }, "got f32 [4, 2]"),
     ] {
         // The data of `i64` would be twice as long.
         let input = match input.element {
