@@ -103,7 +103,7 @@ impl LocalTraining {
         let parameters = model.named_parameters();
         let trained = parameters.into_iter().filter(|(_, param)| param.is_trainable());
         let values = trained.zip(start).map(|((_, param), (id, before))| {
-            Ok((*id, param.value().sub(before)?.mul_scalar(self.proximal as f32)))
+            Ok((*id, param.value().sub(before)?.mul_scalar(self.proximal)))
         });
         Ok(Gradients::from_values(0.0, values.collect::<Result<Vec<_>>>()?))
     }
