@@ -7,7 +7,7 @@
 //! - Every function returns a [`Status`] or cannot fail. The text of the last
 //!   error of a thread is [`dendra_last_error`].
 //! - No panic crosses it: each function catches what its body may throw
-//!   ([`border::guard`]).
+//!   (`border::guard`).
 //! - A pointer that is null, a buffer that is not aligned, and a length that is
 //!   not that of the shape are refused. That a pointer points to as many
 //!   elements as its length says, nothing can check: the caller promises it.

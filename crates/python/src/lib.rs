@@ -6,7 +6,7 @@
 //! Settings of layers, optimizers, losses and metrics come as JSON. Layers are
 //! made by name from the table of `dendra-nn`, which `build.rs` reads together
 //! with the documentation of all settings; optimizers, losses and metrics have
-//! a row each in `named.rs`. [`table`] gives all of it to Python, which makes
+//! a row each in `named.rs`. `table` gives all of it to Python, which makes
 //! functions and docstrings of it, and to the program that writes the stubs.
 //!
 //! Computing is done without the interpreter's lock. Errors, panics and Ctrl-C

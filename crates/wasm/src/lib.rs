@@ -1,8 +1,8 @@
 //! Networks in browsers and in Node.js.
 //!
 //! [`Network`] opens the bytes of a file that `Sequential::save` has written, and
-//! predicts. With the feature `train`, [`Builder`] makes a network and
-//! [`Trainer`] trains it, batch by batch, so that a page can show each step.
+//! predicts. With the feature `train`, `Builder` makes a network and
+//! `Trainer` trains it, batch by batch, so that a page can show each step.
 //! `cargo xtask wasm` builds the module and a page that uses it.
 //!
 //! One thread computes everything, without files and clocks: what
