@@ -81,7 +81,7 @@ fn wrong_folders_are_told() {
     assert!(refused("{\"n_embd\": 1e30}").contains("config.json"));
     assert!(refused("{\"n_embd\": 4611686018427387904}").contains("n_embd must be in"));
     assert!(refused("{\"n_layer\": 4000000000}").contains("n_layer must be in"));
-    assert!(refused("{\"n_layer\": 100000}").contains("n_layer must be in 1 ..= 4096"));
+    assert!(refused("{\"n_layer\": 100000}").contains("n_layer must be in 1 ..= 1024"));
     assert!(refused("{\"resid_pdrop\": 7}").contains("0 ..= 1"));
     assert!(refused("{\"activation_function\": \"sin\"}").contains("unknown variant"));
 

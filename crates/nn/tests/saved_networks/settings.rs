@@ -66,7 +66,7 @@ fn evaluation_mode_of_a_part_is_saved_and_can_be_changed() {
         "Sequential::set_evaluation: no layer is named \"norm\"; the layers are 0, 1, 2"
     );
     let stray = Sequential::input([3]).in_evaluation().dense(1);
-    assert!(message(stray).contains("in_evaluation() keeps the layer before it"));
+    assert!(message(stray).contains("in_evaluation() refers to the previous layer"));
 }
 
 fn classifier() -> Sequential {
