@@ -70,11 +70,11 @@ fn one_step_of_all_clients_is_a_step_on_all_data() {
 fn averaging_learns_by_any_optimizer_of_the_server() {
     let local = LocalTraining::new(0.3).epochs(5);
     let mut average = Federation::new(model(), SGD::new(1.0)).fraction(0.5);
-    assert!(train(&mut average, local, 12).iter().all(|round| round.clients.len() == 3));
+    assert!(train(&mut average, local, 40).iter().all(|round| round.clients.len() == 3));
     let mut adaptive = Federation::new(model(), Adam::new(0.03)).fraction(0.5);
-    train(&mut adaptive, local, 12);
+    train(&mut adaptive, local, 40);
     let mut proximal = Federation::new(model(), SGD::new(1.0)).fraction(0.5);
-    train(&mut proximal, local.proximal(0.1), 12);
+    train(&mut proximal, local.proximal(0.1), 40);
     let found = [&average, &proximal].map(|federation| accuracy(federation.model()));
     assert!(found.iter().all(|accuracy| *accuracy > 0.95), "{found:?}");
     assert!(accuracy(adaptive.model()) > 0.9, "{}", accuracy(adaptive.model()));
