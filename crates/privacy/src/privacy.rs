@@ -29,13 +29,16 @@ impl Plan {
     /// budget. The norm is 1.
     ///
     /// ```
-    /// use dendra_privacy::{Accountant, Budget, Plan};
+    /// use dendra_privacy::{Accountant, Budget, Ledger, Mechanism, Plan};
     ///
     /// let budget = Budget { epsilon: 3.0, delta: 1e-5 };
     /// let plan = Plan::for_budget(60_000, 256, 20, Accountant::Renyi, budget)?;
-    /// assert!(plan.noise_multiplier > 0.7 && plan.noise_multiplier < 0.8);
     /// let plan = Plan { max_norm: 0.5, ..plan };
-    /// # assert_eq!(plan.samples, 60_000);
+    ///
+    /// let Plan { noise_multiplier, sample_rate, .. } = plan;
+    /// let mut ledger = Ledger::new();
+    /// ledger.record(Mechanism { noise_multiplier, sample_rate, steps: 20 * 235 })?;
+    /// assert!(Accountant::Renyi.epsilon(&ledger, 1e-5)? <= 3.0);
     /// # Ok::<(), dendra_tensor::Error>(())
     /// ```
     ///
