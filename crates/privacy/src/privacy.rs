@@ -273,10 +273,7 @@ impl Privacy {
         if self.adaptive.is_some() {
             return Err(Error::argument(place, "the norm of clients cannot adapt"));
         }
-        if self.remaining_steps()? == 0 {
-            return Err(Error::argument(place, "the privacy budget is spent"));
-        }
-        Ok(self.noise.draw(clients, self.plan.sample_rate))
+        self.draw(place)
     }
 
     /// Adds noise to the sum of the clients' changes, and records the round.
@@ -284,6 +281,20 @@ impl Privacy {
     pub(crate) fn add_noise(&mut self, sums: &mut [Vec<f64>]) -> Result<()> {
         let deviation = self.plan.noise_multiplier * self.max_norm;
         sums.iter_mut().flatten().for_each(|sum| *sum += deviation * self.noise.normal());
+        self.record()
+    }
+
+    /// The samples of the next step, unless the budget is spent.
+    fn draw(&mut self, place: &str) -> Result<Vec<usize>> {
+        if self.remaining_steps()? == 0 {
+            let message = "the budget is spent; remaining_steps tells how many steps are left";
+            return Err(Error::argument(place, message));
+        }
+        Ok(self.noise.draw(self.plan.samples, self.plan.sample_rate))
+    }
+
+    /// Notes in the ledger that a step was released.
+    fn record(&mut self) -> Result<()> {
         self.ledger.record(mechanism(self.plan))?;
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
@@ -301,19 +312,13 @@ impl Privacy {
         &'a mut self,
         model: &'a dyn Parameters<T>,
     ) -> Result<PrivateStep<'a, T>> {
-        if self.remaining_steps()? == 0 {
-            return Err(Error::argument(
-                "Privacy::step",
-                "the budget is spent; remaining_steps tells how many steps are left",
-            ));
-        }
+        let indices = self.draw("Privacy::step")?;
         let noise_multiplier = match &self.adaptive {
             Some(clipping) => {
                 clipping.gradient_noise(self.plan.noise_multiplier, self.expected_batch_size())?
             }
             None => self.plan.noise_multiplier,
         };
-        let indices = self.noise.draw(self.plan.samples, self.plan.sample_rate);
         Ok(PrivateStep {
             privacy: self,
             model,
@@ -454,10 +459,7 @@ impl<T: Float> PrivateStep<'_, T> {
         let parameters = model.named_parameters();
         let trainable = parameters.iter().map(|(_, param)| *param).filter(|p| p.is_trainable());
         let values = trainable.map(&mut noisy).collect::<Result<Vec<_>>>()?;
-        privacy.ledger.record(mechanism(privacy.plan))?;
-        if let Some(remaining) = &mut privacy.remaining {
-            *remaining -= 1;
-        }
+        privacy.record()?;
         if let Some(clipping) = privacy.adaptive {
             let counts = (self.below, indices.len());
             let next = clipping.next(privacy.max_norm, counts, batch, &mut privacy.noise);

@@ -315,7 +315,6 @@ impl Sum {
     }
 }
 
-/// The state of a federation for a file: the model and the optimizer.
 impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
     /// The model, the optimizer and the number of rounds, for a file.
     pub fn state_dict(&self) -> StateDict {
