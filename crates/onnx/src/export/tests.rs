@@ -1,7 +1,7 @@
 //! Exports compute what the models compute. `check_exports.py` in the folder of
 //! tests repeats the comparison with ONNX Runtime.
 
-#[path = "../../../nn/tests/traces/networks.rs"]
+#[path = "../../../nn/tests/public/traces/networks.rs"]
 mod networks;
 mod operations;
 
