@@ -310,12 +310,14 @@ impl<T: Float> Argument<T> for Sizes {
 }
 
 impl Sizes {
-    fn filled(&self, place: &str, elements: usize) -> Result<Vec<usize>> {
+    fn filled(&self, context: &str, elements: usize) -> Result<Vec<usize>> {
         let known: usize =
             self.0.iter().filter(|&&size| size >= 0).map(|&size| size as usize).product();
         let sizes = self.0.iter().map(|&size| match size {
             -1 if known > 0 => Ok(elements / known),
-            _ => size.try_into().map_err(|_| dendra_tensor::Error::argument(place, "no such size")),
+            _ => {
+                size.try_into().map_err(|_| dendra_tensor::Error::argument(context, "no such size"))
+            }
         });
         sizes.collect()
     }

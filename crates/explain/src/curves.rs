@@ -65,7 +65,7 @@ pub fn insertion<T: Float>(
 }
 
 fn curves<T: Float>(
-    place: &str,
+    context: &str,
     model: &dyn Module<T>,
     (from, to): (&Tensor<T>, &Tensor<T>),
     attributions: &Tensor<T>,
@@ -76,14 +76,14 @@ fn curves<T: Float>(
     if attributions.shape() != from.shape() {
         let (expected, found) = (from.shape(), attributions.shape());
         let message = format!("expected attributions of shape {expected}, got {found}");
-        return Err(Error::shape(place, message));
+        return Err(Error::shape(context, message));
     }
     let classes = target.for_samples(samples)?;
     let [from, to, values] = [from, to, attributions].map(Rows::of);
     let width = attributions.shape()[1..].iter().product::<usize>();
     if steps == 0 || steps > width {
         let message = format!("expected 1 to {width} steps, one for each element, got {steps}");
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     let shape = &attributions.shape()[1..];
     let mut queue = Queue::new(model, shape);

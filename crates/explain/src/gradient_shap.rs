@@ -90,10 +90,10 @@ impl<T: Float> Method<T> for GradientShap<T> {
         x: &Tensor<T>,
         target: &Target,
     ) -> Result<Attribution<T>> {
-        let place = "GradientShap";
-        let count = check_baselines(place, &self.baselines, x)?;
-        check_count(place, "samples", self.samples)?;
-        check_noise(place, self.stdev)?;
+        let context = "GradientShap";
+        let count = check_baselines(context, &self.baselines, x)?;
+        check_count(context, "samples", self.samples)?;
+        check_noise(context, self.stdev)?;
         let shape = tiled(x, self.samples)?.shape().clone();
         let (rows, mut rng) = (shape[0], Rng::seed(self.seed));
         let chosen: Vec<usize> = (0..rows).map(|_| rng.below(count)).collect();

@@ -43,10 +43,10 @@ impl Perturbation {
     }
 
     /// The noise for `samples` copies of the batch, one after the other.
-    fn draw<T: Float>(&self, place: &str, x: &Tensor<T>) -> Result<Tensor<T>> {
+    fn draw<T: Float>(&self, context: &str, x: &Tensor<T>) -> Result<Tensor<T>> {
         let (Noise::Normal(size) | Noise::Uniform(size)) = self.noise;
-        check_count(place, "copies", self.samples)?;
-        check_noise(place, size)?;
+        check_count(context, "copies", self.samples)?;
+        check_noise(context, size)?;
         let shape = tiled(x, self.samples)?.shape().clone();
         let rng = &mut Rng::seed(self.seed);
         Ok(match self.noise {

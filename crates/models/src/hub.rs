@@ -123,7 +123,7 @@ impl Hub {
     /// network or one of its files, a file is not what its checksum says, or the cache
     /// cannot be written.
     pub fn fetch(&self, name: &str) -> Result<PathBuf> {
-        let place = || format!("Hub::fetch of {name:?}");
+        let context = || format!("Hub::fetch of {name:?}");
         let parts: Vec<&str> = name.split('/').collect();
         if parts.len() > 2 || !parts.iter().all(|part| is_plain(part)) {
             let message = format!("expected a name such as \"owner/network\", got {name:?}");
@@ -147,7 +147,7 @@ impl Hub {
                 match error {
                     // These name the file already.
                     Error::Io { .. } | Error::File { .. } => error,
-                    error => error.within(place()),
+                    error => error.within(context()),
                 }
             },
         )?;

@@ -27,12 +27,12 @@ pub struct Tokenizer {
 /// What the library returns, with its panics as errors: a file can describe what it
 /// does not expect.
 fn guarded<R>(
-    place: &str,
+    context: &str,
     call: impl FnOnce() -> std::result::Result<R, tokenizers::Error>,
 ) -> Result<R> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| Error::data(place, error.to_string())),
-        Err(payload) => Err(Error::panic(place, &*payload)),
+        Ok(result) => result.map_err(|error| Error::data(context, error.to_string())),
+        Err(payload) => Err(Error::panic(context, &*payload)),
     }
 }
 
@@ -57,8 +57,8 @@ impl Tokenizer {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-        let place = path.display().to_string();
-        let mut inner = guarded(&place, || tokenizers::Tokenizer::from_bytes(&text))?;
+        let context = path.display().to_string();
+        let mut inner = guarded(&context, || tokenizers::Tokenizer::from_bytes(&text))?;
         let said = inner.get_padding().map(|padding| padding.pad_id);
         let found = || PADDING.iter().find_map(|name| inner.token_to_id(name));
         let padding = said.or_else(found).unwrap_or(0).into();

@@ -21,8 +21,8 @@ impl Refusal {
         Self::Name(format!("there is no {what} {name:?}"))
     }
 
-    pub(crate) fn value(place: &str, name: &str, message: impl Display) -> Self {
-        Self::Value(format!("{place}: {name}: {message}"))
+    pub(crate) fn value(context: &str, name: &str, message: impl Display) -> Self {
+        Self::Value(format!("{context}: {name}: {message}"))
     }
 }
 
@@ -44,7 +44,7 @@ impl From<dendra_tensor::Error> for Refusal {
 /// Arguments by name, of which each is taken once.
 pub(crate) struct Arguments {
     /// What they belong to, for messages.
-    pub(crate) place: String,
+    pub(crate) context: String,
     given: Map<String, Value>,
     /// The names that were asked for.
     known: Vec<&'static str>,
@@ -61,18 +61,18 @@ impl Arguments {
             return Err(Refusal::Name(format!("expected a {what}, got {object}")));
         };
         match given.remove("name") {
-            Some(Value::String(place)) => Ok(Self::new(place, given)),
+            Some(Value::String(context)) => Ok(Self::new(context, given)),
             _ => Err(Refusal::Name(format!("expected a {what} with a name"))),
         }
     }
 
-    pub(crate) fn new(place: String, given: Map<String, Value>) -> Self {
-        Self { place, given, known: Vec::new(), sample: None }
+    pub(crate) fn new(context: String, given: Map<String, Value>) -> Self {
+        Self { context, given, known: Vec::new(), sample: None }
     }
 
     /// Arguments made of a number, to see what a constructor makes of them.
-    pub(crate) fn sample(place: &str, number: u8) -> Self {
-        Self { sample: Some(number), ..Self::new(place.to_owned(), Map::new()) }
+    pub(crate) fn sample(context: &str, number: u8) -> Self {
+        Self { sample: Some(number), ..Self::new(context.to_owned(), Map::new()) }
     }
 
     /// An argument that must be given.
@@ -80,11 +80,11 @@ impl Arguments {
         if let Some(number) = self.sample {
             let value =
                 samples(number).into_iter().find_map(|value| serde_json::from_value(value).ok());
-            return value.ok_or_else(|| Refusal::value(&self.place, name, "has no sample"));
+            return value.ok_or_else(|| Refusal::value(&self.context, name, "has no sample"));
         }
         match self.optional(name)? {
             Some(value) => Ok(value),
-            None => Err(Refusal::Name(format!("{}: `{name}` is missing", self.place))),
+            None => Err(Refusal::Name(format!("{}: `{name}` is missing", self.context))),
         }
     }
 
@@ -97,7 +97,7 @@ impl Arguments {
         let Some(value) = self.given.remove(name) else { return Ok(None) };
         match first_fitting(&value, |value| serde_json::from_value(value)) {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(Refusal::value(&self.place, name, error)),
+            Err(error) => Err(Refusal::value(&self.context, name, error)),
         }
     }
 
@@ -108,7 +108,7 @@ impl Arguments {
             false => Value::Object(std::mem::take(&mut self.given)),
         };
         serde_json::from_value(given)
-            .map_err(|error| Refusal::Name(format!("{}: {error}", self.place)))
+            .map_err(|error| Refusal::Name(format!("{}: {error}", self.context)))
     }
 
     /// The arguments that nothing has taken.
@@ -122,7 +122,7 @@ impl Arguments {
             None => Ok(()),
             Some(name) => {
                 let known = self.known.join("`, `");
-                let message = format!("{} has no setting `{name}`, only `{known}`", self.place);
+                let message = format!("{} has no setting `{name}`, only `{known}`", self.context);
                 Err(Refusal::Name(message))
             }
         }

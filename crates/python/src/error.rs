@@ -45,7 +45,7 @@ pub(crate) fn exception(error: Error) -> PyErr {
 /// `RuntimeError`; an exception that [`raise`] has kept is raised.
 pub(crate) fn compute<R: Send>(
     py: Python<'_>,
-    place: &str,
+    context: &str,
     work: impl FnOnce() -> Result<R> + Send,
 ) -> PyResult<R> {
     RAISED.take();
@@ -53,7 +53,7 @@ pub(crate) fn compute<R: Send>(
         // What a panic leaves half changed is dropped or, for a network in
         // training, has the weights of a step that was complete.
         catch_unwind(AssertUnwindSafe(work))
-            .unwrap_or_else(|payload| Err(Error::panic(place, &*payload)))
+            .unwrap_or_else(|payload| Err(Error::panic(context, &*payload)))
     });
     match RAISED.take() {
         Some(raised) if result.is_err() => Err(raised),

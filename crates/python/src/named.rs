@@ -35,7 +35,7 @@ macro_rules! set {
     ($value:ident, $given:ident, $setting:ident: $read:ident) => {
         if let Some(given) = $given.optional(stringify!($setting))? {
             let given = $read(given)
-                .map_err(|error| Refusal::value(&$given.place, stringify!($setting), error))?;
+                .map_err(|error| Refusal::value(&$given.context, stringify!($setting), error))?;
             $value = $value.$setting(given);
         }
     };
@@ -74,7 +74,7 @@ macro_rules! table {
 
         $(#[$doc])*
         pub(crate) fn $make(mut given: Arguments) -> Result<$result, Refusal> {
-            let made = match given.place.clone().as_str() {
+            let made = match given.context.clone().as_str() {
                 $(stringify!($row) => {
                     #[allow(unused_mut, reason = "some rows have no settings")]
                     let mut value = $new($(argument!(given, $argument $(= $default)?)),*);

@@ -59,12 +59,12 @@ impl AnyLoss {
     }
 }
 
-fn other_targets(place: &str, found: Form) -> Error {
+fn other_targets(context: &str, found: Form) -> Error {
     let (expected, found) = match found {
         Form::Floats => ("class labels", "floats"),
         Form::Integers => ("floats", "class labels"),
     };
-    Error::data(place, format!("expected targets that are {expected}, got {found}"))
+    Error::data(context, format!("expected targets that are {expected}, got {found}"))
 }
 
 impl Loss<Values> for AnyLoss {

@@ -68,7 +68,7 @@ impl AnyOptimizer {
             }
             Some(AnySchedule::Schedule(_)) => {
                 let message = "expected a ReduceLROnPlateau";
-                return Err(Refusal::value(&given.place, "reduce_on_plateau", message));
+                return Err(Refusal::value(&given.context, "reduce_on_plateau", message));
             }
         }
         optimizer.check()?;
@@ -86,7 +86,7 @@ impl AnyOptimizer {
             }
             Some(AnySchedule::Plateau(_)) => {
                 let message = "a ReduceLROnPlateau goes under reduce_on_plateau";
-                Err(Refusal::value(&given.place, name, message))
+                Err(Refusal::value(&given.context, name, message))
             }
         }
     }

@@ -17,21 +17,21 @@ pub enum Error {
     /// A shape, rank or axis that does not fit.
     Shape {
         /// The operation, layer path or function that refused.
-        place: String,
+        context: String,
         /// What was expected and what came.
         message: String,
     },
     /// Any other wrong argument or setting.
     Argument {
         /// The operation, layer path or function that refused.
-        place: String,
+        context: String,
         /// What was expected and what came.
         message: String,
     },
     /// Data whose contents are wrong, such as a label out of range.
     Data {
         /// The data set or function that found it.
-        place: String,
+        context: String,
         /// What was expected and what came.
         message: String,
     },
@@ -62,7 +62,7 @@ pub enum Error {
     /// A matrix for which the result does not exist, such as an inverse.
     Matrix {
         /// The function that refused the matrix.
-        place: String,
+        context: String,
         /// What is wrong with it.
         fault: MatrixFault,
         /// Its index in the batch; empty for a single matrix.
@@ -71,14 +71,14 @@ pub enum Error {
     /// A NaN or an infinity where training needs a finite number.
     NotFinite {
         /// The step and the layer.
-        place: String,
+        context: String,
         /// What was found.
         message: String,
     },
     /// A panic in code that the caller supplied, such as a callback.
     Panic {
         /// What was running.
-        place: String,
+        context: String,
         /// The message of the panic.
         message: String,
     },
@@ -125,10 +125,10 @@ pub(crate) fn at(batch: &[usize]) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Shape { place, message }
-            | Error::Argument { place, message }
-            | Error::Data { place, message }
-            | Error::NotFinite { place, message } => write!(f, "{place}: {message}"),
+            Error::Shape { context, message }
+            | Error::Argument { context, message }
+            | Error::Data { context, message }
+            | Error::NotFinite { context, message } => write!(f, "{context}: {message}"),
             Error::File { path, message } => write!(f, "{}: {message}", path.display()),
             Error::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Error::State { message } => write!(f, "state dict does not match: {message}"),
@@ -142,10 +142,10 @@ impl fmt::Display for Error {
                     names.join(", ")
                 )
             }
-            Error::Matrix { place, fault, batch } => {
-                write!(f, "{place}: the matrix{} {fault}", at(batch))
+            Error::Matrix { context, fault, batch } => {
+                write!(f, "{context}: the matrix{} {fault}", at(batch))
             }
-            Error::Panic { place, message } => write!(f, "{place}: panicked: {message}"),
+            Error::Panic { context, message } => write!(f, "{context}: panicked: {message}"),
             Error::Interrupted { message } | Error::Tape { message } => f.write_str(message),
         }
     }
@@ -168,18 +168,18 @@ impl fmt::Debug for Error {
 
 impl Error {
     /// A shape, rank or axis that does not fit.
-    pub fn shape(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::Shape { place: place.into(), message: message.into() }
+    pub fn shape(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Shape { context: context.into(), message: message.into() }
     }
 
     /// A wrong argument or setting.
-    pub fn argument(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::Argument { place: place.into(), message: message.into() }
+    pub fn argument(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Argument { context: context.into(), message: message.into() }
     }
 
     /// Data whose contents are wrong.
-    pub fn data(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::Data { place: place.into(), message: message.into() }
+    pub fn data(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Data { context: context.into(), message: message.into() }
     }
 
     /// A file whose contents are wrong.
@@ -198,17 +198,17 @@ impl Error {
     }
 
     /// A NaN or an infinity where training needs a finite number.
-    pub fn not_finite(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::NotFinite { place: place.into(), message: message.into() }
+    pub fn not_finite(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::NotFinite { context: context.into(), message: message.into() }
     }
 
     /// A panic in code that the caller supplied, with the payload that
     /// `catch_unwind` returned.
-    pub fn panic(place: impl Into<String>, payload: &(dyn std::any::Any + Send)) -> Self {
+    pub fn panic(context: impl Into<String>, payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         let message = text.unwrap_or_else(|| "without a message".to_owned());
-        Error::Panic { place: place.into(), message }
+        Error::Panic { context: context.into(), message }
     }
 
     /// Work that was stopped from outside before its end.
@@ -221,7 +221,7 @@ impl Error {
         Error::Tape { message: message.into() }
     }
 
-    /// The same error with `outer` in front of its place, so that nested layers
+    /// The same error with `outer` in front of its context, so that nested layers
     /// spell out a path.
     ///
     /// ```
@@ -234,12 +234,12 @@ impl Error {
     #[must_use]
     pub fn within(mut self, outer: impl AsRef<str>) -> Self {
         match &mut self {
-            Error::Shape { place, .. }
-            | Error::Argument { place, .. }
-            | Error::Data { place, .. }
-            | Error::Matrix { place, .. }
-            | Error::NotFinite { place, .. }
-            | Error::Panic { place, .. } => *place = format!("{}: {place}", outer.as_ref()),
+            Error::Shape { context, .. }
+            | Error::Argument { context, .. }
+            | Error::Data { context, .. }
+            | Error::Matrix { context, .. }
+            | Error::NotFinite { context, .. }
+            | Error::Panic { context, .. } => *context = format!("{}: {context}", outer.as_ref()),
             Error::State { message } | Error::Tape { message } | Error::Interrupted { message } => {
                 *message = format!("{}: {message}", outer.as_ref());
             }

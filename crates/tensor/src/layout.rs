@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::kernels::places::{Places, take_rows};
+use crate::kernels::offsets::{Offsets, take_rows};
 use crate::shape::Shape;
 use crate::tensor::{Strides, Tensor};
 
@@ -186,13 +186,13 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The index of a new axis in a shape with one more axis.
-    pub(crate) fn unsqueezed_axis(&self, place: &str, axis: isize) -> Result<usize> {
+    pub(crate) fn unsqueezed_axis(&self, context: &str, axis: isize) -> Result<usize> {
         let rank = self.rank() as isize + 1;
         let index = if axis < 0 { axis + rank } else { axis };
         if (0..rank).contains(&index) {
             return Ok(index as usize);
         }
-        Err(Error::shape(place, format!("new axis {axis} is out of range for {}", self.shape())))
+        Err(Error::shape(context, format!("new axis {axis} is out of range for {}", self.shape())))
     }
 
     /// The axes from `start` to `end` (inclusive) merged into one.
@@ -263,11 +263,11 @@ impl<T: Element> Tensor<T> {
         let mut strides = self.strides();
         let along = std::mem::take(&mut strides[axis]);
         let (values, start) = self.storage();
-        let places = Places::new(index.shape(), &strides, start);
+        let offsets = Offsets::new(index.shape(), &strides, start);
         Ok(index.with_slice(|indices| {
             Self::build(index.shape(), |out| {
-                for ((slot, place), &index) in out.iter_mut().zip(places).zip(indices) {
-                    *slot = values[(place as isize + index as isize * along) as usize];
+                for ((slot, offset), &index) in out.iter_mut().zip(offsets).zip(indices) {
+                    *slot = values[(offset as isize + index as isize * along) as usize];
                 }
             })
         }))
@@ -328,17 +328,17 @@ impl Shape {
     /// The index of the axis, if `index` can be gathered along it.
     pub(crate) fn check_gather(
         &self,
-        place: &str,
+        context: &str,
         axis: isize,
         index: &Tensor<i64>,
     ) -> Result<usize> {
-        let (along, size) = self.along(place, axis)?;
+        let (along, size) = self.along(context, axis)?;
         let [shape, other] = [self, index.shape()].map(Self::at_least_vector);
         let fits = shape.len() == other.len()
             && (0..shape.len()).all(|axis| axis == along || other[axis] <= shape[axis]);
         if !fits {
             return Err(Error::shape(
-                place,
+                context,
                 format!(
                     "an index of shape {} does not fit shape {self} along axis {axis}",
                     index.shape()
@@ -351,7 +351,7 @@ impl Shape {
         {
             None => Ok(along),
             Some(bad) => Err(Error::argument(
-                place,
+                context,
                 format!("index {bad} is out of range for axis {axis} of shape {self}"),
             )),
         }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::buffer::Buffer;
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::copy_in_order;
+use crate::kernels::offsets::copy_in_order;
 use crate::kernels::{parallel, simd};
 use crate::random::Rng;
 use crate::shape::Shape;

@@ -127,12 +127,12 @@ pub(crate) fn rows_with(table: &Table, target: &str) -> Result<Vec<usize>> {
 /// Whether the values of a target are classes or numbers. Rows without a value
 /// must have been removed.
 pub(crate) fn task(table: &Table, target: &str, wanted: Option<Task>) -> Result<Task> {
-    let place = format!("the column {target:?}");
+    let context = format!("the column {target:?}");
     let column = table.column(target)?;
     let task = match (column, wanted) {
         (Column::Texts(_), Some(Task::Regression)) => {
             let message = "has texts, and a regression predicts numbers";
-            return Err(Error::data(place, message));
+            return Err(Error::data(context, message));
         }
         (_, Some(task)) => task,
         (Column::Texts(_), None) => Task::Classification,
@@ -148,18 +148,21 @@ pub(crate) fn task(table: &Table, target: &str, wanted: Option<Task>) -> Result<
     match (task, column) {
         (Task::Classification, _) => {
             let classes = classes(table, target)?;
-            check_classes(&place, &classes)?;
+            check_classes(&context, &classes)?;
             if 2 * classes.len() > table.len() {
                 let message = format!(
                     "has {} different values in {} rows: it cannot be a class",
                     classes.len(),
                     table.len()
                 );
-                return Err(Error::data(place, message));
+                return Err(Error::data(context, message));
             }
         }
         (Task::Regression, Column::Numbers(all)) if all.iter().all(|&x| x == all[0]) => {
-            return Err(Error::data(place, format!("is {} in all rows: nothing to learn", all[0])));
+            return Err(Error::data(
+                context,
+                format!("is {} in all rows: nothing to learn", all[0]),
+            ));
         }
         (Task::Regression, _) => {}
     }

@@ -161,23 +161,25 @@ pub(crate) fn split(
 }
 
 /// An error unless there are at least two classes.
-pub(crate) fn check_classes(place: &str, classes: &[String]) -> Result<()> {
+pub(crate) fn check_classes(context: &str, classes: &[String]) -> Result<()> {
     match classes {
-        [] => Err(Error::data(place, "has no classes")),
-        [one] => Err(Error::data(place, format!("has one class only, {one:?}: nothing to learn"))),
+        [] => Err(Error::data(context, "has no classes")),
+        [one] => {
+            Err(Error::data(context, format!("has one class only, {one:?}: nothing to learn")))
+        }
         _ => Ok(()),
     }
 }
 
-/// The error with the name of the file in place of that of a function.
+/// The error with the path of the file as its context instead of a function.
 pub(crate) fn in_file(path: &Path, error: Error) -> Error {
     match error {
-        Error::Data { place, message } | Error::Argument { place, message } => {
-            let place = match place.starts_with("the column ") {
-                true => place + " ",
+        Error::Data { context, message } | Error::Argument { context, message } => {
+            let column = match context.starts_with("the column ") {
+                true => context + " ",
                 false => String::new(),
             };
-            Error::file(path, format!("{place}{message}"))
+            Error::file(path, format!("{column}{message}"))
         }
         error => error,
     }

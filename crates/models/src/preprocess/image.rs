@@ -115,19 +115,19 @@ impl ImagePreprocessing {
     /// When the picture has another shape, no pixels, or would be too large after
     /// resizing, or a setting is out of range.
     pub fn apply(&self, picture: &Tensor<u8>) -> Result<Tensor> {
-        let place = "ImagePreprocessing";
+        let context = "ImagePreprocessing";
         let &[3, height, width] = &picture.shape()[..] else {
             let message = format!("expected a picture [3, H, W], got {}", picture.shape());
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         };
         let (crop, shorter) = (self.crop_size, self.resize_size);
         if crop == 0 || crop > shorter {
             let message = format!("crop_size {crop} is not in 1 ..= resize_size {shorter}");
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         if self.std.iter().any(|&std| !(std > 0.0 && std.is_finite())) {
             let message = format!("expected deviations above 0, got {:?}", self.std);
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let least = height.min(width);
         let larger = |side: usize| {
@@ -138,7 +138,7 @@ impl ImagePreprocessing {
         if least == 0 || resized[0].checked_mul(resized[1]).is_none_or(|all| all > MAX_PIXELS) {
             let message =
                 format!("cannot resize a picture of {height}×{width} pixels to {resized:?}");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         // Half a pixel goes to the even side, as Python rounds.
         let start = resized.map(|side| ((side - crop) as f64 / 2.0).round_ties_even() as usize);

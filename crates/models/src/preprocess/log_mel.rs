@@ -46,17 +46,17 @@ impl LogMel {
     ///
     /// When there is no sample or one is not finite, or a setting is out of range.
     pub fn apply(&self, samples: &[f32]) -> Result<Tensor> {
-        let place = "LogMel";
+        let context = "LogMel";
         if !(1..=512).contains(&self.feature_size) || !(1..=3600).contains(&self.chunk_length) {
             let message = format!(
                 "expected a feature_size in 1 ..= 512 and a chunk_length in 1 ..= 3600, got {} \
                  and {}",
                 self.feature_size, self.chunk_length
             );
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         if samples.is_empty() || !samples.iter().all(|sample| sample.is_finite()) {
-            return Err(Error::data(place, "expected samples, all of them finite"));
+            return Err(Error::data(context, "expected samples, all of them finite"));
         }
         let length = self.chunk_length * SAMPLING_RATE;
         let sample = |index: usize| samples.get(index).copied().unwrap_or(0.0);

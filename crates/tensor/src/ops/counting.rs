@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use super::order::{compare, is_nan};
 use crate::element::{Element, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::Places;
+use crate::kernels::offsets::Offsets;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -197,7 +197,7 @@ impl<T: Element> Tensor<T> {
     /// The number of elements that are not 0 (or false).
     pub fn count_nonzero(&self) -> usize {
         let (values, _) = self.storage();
-        Places::of(self).filter(|&place| values[place] != T::default()).count()
+        Offsets::of(self).filter(|&offset| values[offset] != T::default()).count()
     }
 }
 
@@ -252,12 +252,12 @@ impl Tensor<i64> {
         Ok(counts)
     }
 
-    fn checked_labels(&self, place: &str, classes: usize) -> Result<Vec<usize>> {
+    fn checked_labels(&self, context: &str, classes: usize) -> Result<Vec<usize>> {
         let label = |label: i64| {
             let class = usize::try_from(label).ok().filter(|&class| class < classes);
             class.ok_or_else(|| {
                 let message = format!("expected numbers from 0 to below {classes}, got {label}");
-                Error::data(place, message)
+                Error::data(context, message)
             })
         };
         self.with_slice(|labels| labels.iter().map(|&x| label(x)).collect())

@@ -25,33 +25,33 @@ fn pick<const D: usize>(settings: [usize; D], plane: Plane, one: usize) -> [usiz
 }
 
 /// Checks that an operand has `D` axes after the first two.
-pub(super) fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<()> {
+pub(super) fn check_rank<const D: usize>(context: &str, what: &str, shape: &Shape) -> Result<()> {
     if !(1..=3).contains(&D) {
-        return Err(Error::argument(place, format!("expected 1, 2 or 3 axes, got {D}")));
+        return Err(Error::argument(context, format!("expected 1, 2 or 3 axes, got {D}")));
     }
     if shape.len() == D + 2 {
         return Ok(());
     }
     let message = format!("expected {what} with {D} axes after the first two, got {shape}");
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }
 
 /// The shape of a convolution along `D` axes, by the rule for images.
 fn convolved_shape<const D: usize>(
-    place: &str,
+    context: &str,
     [x, weight]: [&Shape; 2],
     rule: impl Fn([&Shape; 2], Plane) -> Result<Shape>,
 ) -> Result<Shape> {
-    check_rank::<D>(place, "an input", x)?;
-    check_rank::<D>(place, "a weight", weight)?;
+    check_rank::<D>(context, "an input", x)?;
+    check_rank::<D>(context, "a weight", weight)?;
     let output = |plane: Plane| {
         let of = |shape: &Shape| {
             let [rows, columns] = plane.map(|axis| axis.map_or(1, |axis| shape[2 + axis]));
             Shape::from([shape[0], shape[1], rows, columns])
         };
         rule([&of(x), &of(weight)], plane).map_err(|error| match error {
-            Error::Shape { message, .. } => Error::shape(place, message),
-            Error::Argument { message, .. } => Error::argument(place, message),
+            Error::Shape { message, .. } => Error::shape(context, message),
+            Error::Argument { message, .. } => Error::argument(context, message),
             other => other,
         })
     };
@@ -69,7 +69,7 @@ fn convolved_shape<const D: usize>(
     };
     match shape.checked_elements() {
         Some(_) => Ok(shape),
-        None => Err(Error::shape(place, format!("the output {shape} is too large"))),
+        None => Err(Error::shape(context, format!("the output {shape} is too large"))),
     }
 }
 
@@ -266,15 +266,15 @@ pub fn conv_transpose<X: Ops, const D: usize>(
 /// Calls `apply` with images along the axes of a plane, for sequences, images
 /// or volumes.
 fn pooled<X: Ops, const D: usize>(
-    place: &str,
+    context: &str,
     x: &X,
     apply: &dyn Fn(&X, Plane) -> Result<X>,
 ) -> Result<X> {
     if x.value().rank() == D + 1 {
-        return batched(x, D + 2, |x| pooled::<X, D>(place, x, apply));
+        return batched(x, D + 2, |x| pooled::<X, D>(context, x, apply));
     }
     let extents = x.value().shape();
-    check_rank::<D>(place, "an input", extents)?;
+    check_rank::<D>(context, "an input", extents)?;
     match D {
         1 => apply(&x.unsqueeze(2)?, [None, Some(0)])?.squeeze(2),
         2 => apply(x, [Some(0), Some(1)]),
@@ -294,11 +294,11 @@ fn pooled<X: Ops, const D: usize>(
 /// The shape from `rule` along the axes of a plane, for sequences, images or
 /// volumes.
 fn pooled_shape<const D: usize>(
-    place: &str,
+    context: &str,
     x: &Shape,
     rule: impl Fn(&Shape, Plane) -> Result<Shape>,
 ) -> Result<Shape> {
-    check_rank::<D>(place, "an input", x)?;
+    check_rank::<D>(context, "an input", x)?;
     let image = |rows: usize, columns: usize| Shape::from([x[0], x[1], rows, columns]);
     Ok(match D {
         1 => {
@@ -357,8 +357,8 @@ impl<const D: usize> PoolOptions<D> {
 ///
 /// When the windows do not fit the input.
 pub fn max_pool<X: Ops, const D: usize>(x: &X, options: PoolOptions<D>) -> Result<X> {
-    let place = format!("max_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| x.max_pool2d(options.along(plane)))
+    let context = format!("max_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| x.max_pool2d(options.along(plane)))
 }
 
 /// The mean of each window over sequences, images or volumes, or its sum
@@ -373,8 +373,8 @@ pub fn avg_pool<X: Ops, const D: usize>(
     count_include_pad: bool,
     divisor_override: Option<usize>,
 ) -> Result<X> {
-    let place = format!("avg_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| {
+    let context = format!("avg_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| {
         // The slices of a volume are already divided when its depth is pooled.
         let is_depth = plane == [Some(0), None];
         let divisor_override = divisor_override.map(|divisor| if is_depth { 1 } else { divisor });
@@ -410,8 +410,8 @@ pub fn adaptive_pool_shape<const D: usize>(x: &Shape, output_size: [usize; D]) -
 ///
 /// When the windows do not cover the input.
 pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
-    let place = format!("adaptive_avg_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| {
+    let context = format!("adaptive_avg_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| {
         let output_size = size_along(output_size, plane, x.value().shape());
         X::try_apply(AdaptiveAvgPool2d { output_size }, &[x])
     })
@@ -424,8 +424,8 @@ pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D])
 ///
 /// When the windows do not cover the input.
 pub fn adaptive_max_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
-    let place = format!("adaptive_max_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| {
+    let context = format!("adaptive_max_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| {
         let output_size = size_along(output_size, plane, x.value().shape());
         X::try_apply(AdaptiveMaxPool2d { output_size }, &[x])
     })

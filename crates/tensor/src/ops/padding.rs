@@ -6,7 +6,7 @@ use super::layout::sample;
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::{NOWHERE, add_rows, take_rows};
+use crate::kernels::offsets::{NOWHERE, add_rows, take_rows};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 

@@ -93,14 +93,14 @@ pub(crate) fn add_rows<T: Number>(
 
 /// The offsets in memory of the elements of a strided array, in row-major
 /// order.
-pub(crate) struct Places {
+pub(crate) struct Offsets {
     axes: SmallVec<[(usize, isize); 4]>,
     coordinates: SmallVec<[usize; 4]>,
     offset: isize,
     left: usize,
 }
 
-impl Places {
+impl Offsets {
     /// The offsets for a shape, with the first element at `start`.
     pub(crate) fn new(shape: &Shape, strides: &[isize], start: usize) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Places {
     }
 }
 
-impl Iterator for Places {
+impl Iterator for Offsets {
     type Item = usize;
 
     #[inline]
@@ -185,7 +185,7 @@ pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
     }
     let memory = x.storage().0;
     for step in [1, 0] {
-        let (runs, run) = Places::of_runs(x, step);
+        let (runs, run) = Offsets::of_runs(x, step);
         if run >= MIN_RUN {
             let together = rows_per_chunk(run);
             for_each_chunk(out, together * run, 1, |chunk, out| {
@@ -200,7 +200,7 @@ pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
         }
     }
     // Parts along the first axis with more than one index.
-    let all = Places::of(x).axes;
+    let all = Offsets::of(x).axes;
     let axis = all.iter().position(|&(extent, _)| extent > 1).unwrap_or(0);
     let length: usize = all.iter().skip(axis + 1).map(|&(extent, _)| extent).product();
     // In whole squares, if their rows are along this axis.
@@ -242,7 +242,7 @@ fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], ou
     let others = || (0..before.len()).filter(|&i| Some(i) != closest);
     let shape: Shape = others().map(|i| before[i].0).collect::<Vec<_>>().into();
     let offsets = |start: isize, stride: &dyn Fn(usize) -> isize| {
-        Places::new(&shape, &others().map(stride).collect::<SmallVec<[_; 4]>>(), start as usize)
+        Offsets::new(&shape, &others().map(stride).collect::<SmallVec<[_; 4]>>(), start as usize)
     };
     let (from, to) = (offsets(start, &|i| before[i].1), offsets(0, &|i| steps[i]));
     let to_row = closest.map_or(0, |i| steps[i] as usize);
@@ -281,7 +281,7 @@ pub(crate) fn add_to_view<T: Number>(
     values: &Tensor<T>,
     view: impl FnOnce(&Tensor<T>) -> Tensor<T>,
 ) {
-    let (offsets, run) = Places::of_runs(&view(sum), 1);
+    let (offsets, run) = Offsets::of_runs(&view(sum), 1);
     let first = sum.storage().1;
     values.with_slice(|values| {
         let sum = sum.make_mut();
@@ -307,12 +307,12 @@ mod tests {
         let x = Tensor::<i64>::arange(24).reshape([2, 3, 4]).unwrap();
         let y = x.permute(&[2, 0, 1]).unwrap().slice(0, 3, None, -2).unwrap();
         let (memory, _) = y.storage();
-        let found: Vec<i64> = Places::of(&y).map(|offset| memory[offset]).collect();
+        let found: Vec<i64> = Offsets::of(&y).map(|offset| memory[offset]).collect();
         assert_eq!(found, y.to_vec());
-        assert_eq!(Places::of(&Tensor::<f32>::zeros([3, 0])).count(), 0);
-        assert_eq!(Places::of(&Tensor::scalar(1.0)).collect::<Vec<_>>(), [0]);
+        assert_eq!(Offsets::of(&Tensor::<f32>::zeros([3, 0])).count(), 0);
+        assert_eq!(Offsets::of(&Tensor::scalar(1.0)).collect::<Vec<_>>(), [0]);
         for index in 0..y.len() {
-            assert!(Places::of(&y).skip(index).eq(Places::of(&y).from(index)), "from {index}");
+            assert!(Offsets::of(&y).skip(index).eq(Offsets::of(&y).from(index)), "from {index}");
         }
     }
 
@@ -327,7 +327,7 @@ mod tests {
                 x.slice(2, 40, Some(3), -3).unwrap().permute(&axes).unwrap(),
             ] {
                 let (memory, _) = view.storage();
-                let expected: Vec<i64> = Places::of(&view).map(|offset| memory[offset]).collect();
+                let expected: Vec<i64> = Offsets::of(&view).map(|offset| memory[offset]).collect();
                 let mut found = vec![0; expected.len()];
                 copy_in_order(&view, &mut found);
                 assert!(found == expected, "{axes:?} {:?}", view.shape());
