@@ -209,7 +209,8 @@ macro_rules! slicing_functions {
         ///
         /// When there are fewer than two axes.
         $($pub)? fn tril(&self, diagonal: isize) -> Result<Self> {
-            let mask = slicing::triangle("tril", self.value().shape(), |offset| offset <= diagonal)?;
+            let mask =
+                slicing::triangle("tril", self.value().shape(), |offset| offset <= diagonal)?;
             self.where_mask(&mask, &Self::constant(Tensor::scalar(Default::default())))
         }
 
@@ -220,7 +221,8 @@ macro_rules! slicing_functions {
         ///
         /// When there are fewer than two axes.
         $($pub)? fn triu(&self, diagonal: isize) -> Result<Self> {
-            let mask = slicing::triangle("triu", self.value().shape(), |offset| offset >= diagonal)?;
+            let mask =
+                slicing::triangle("triu", self.value().shape(), |offset| offset >= diagonal)?;
             self.where_mask(&mask, &Self::constant(Tensor::scalar(Default::default())))
         }
 
