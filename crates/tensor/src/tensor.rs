@@ -188,7 +188,7 @@ impl<T: Element> Tensor<T> {
     /// The number of elements.
     pub fn len(&self) -> usize {
         // The shape was checked for overflow when the tensor was made.
-        self.shape.iter().fold(1, |length, &extent| length.wrapping_mul(extent))
+        self.shape.iter().fold(1, |elements, &length| elements.wrapping_mul(length))
     }
 
     /// Whether there are no elements.
@@ -322,12 +322,12 @@ impl<T: Element> Tensor<T> {
         // the buffer; `unsafe` code relies on it.
         let (mut low, mut high) = (offset as isize, offset as isize);
         let (mut step, mut row_major) = (1, true);
-        for (&extent, &stride) in shape.iter().zip(&strides).rev() {
-            let reach = (extent as isize - 1) * stride;
+        for (&length, &stride) in shape.iter().zip(&strides).rev() {
+            let reach = (length as isize - 1) * stride;
             low += reach.min(0);
             high += reach.max(0);
-            row_major &= extent == 1 || stride == step as isize;
-            step *= extent;
+            row_major &= length == 1 || stride == step as isize;
+            step *= length;
         }
         assert!(
             low >= 0 && (high as usize) < self.buffer.as_slice().len(),

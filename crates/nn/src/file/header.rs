@@ -124,8 +124,8 @@ impl Header {
     fn check(&self) -> Result<u64, String> {
         for (name, info) in &self.tensors {
             // The product of the other axes can overflow even if one axis has length 0.
-            let extents = info.shape.iter().copied().filter(|&extent| extent != 0);
-            let elements = extents.collect::<Shape>().checked_elements();
+            let sizes = info.shape.iter().copied().filter(|&size| size != 0);
+            let elements = sizes.collect::<Shape>().checked_elements();
             if elements.is_none_or(|elements| elements > isize::MAX as usize / 8) {
                 return Err(format!("tensor {name:?}: shape {:?} is too large", info.shape));
             }

@@ -9,7 +9,7 @@ use dendra_tensor::ops::max_unpool::adaptive_max_pool_with_indices;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, check_sample, output_of};
+use super::image::{Sizes, check_sample, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -34,12 +34,12 @@ macro_rules! adaptive {
         #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name<const D: usize> {
-            output_size: Extents<D>,
+            output_size: Sizes<D>,
         }
 
         impl<const D: usize> $name<D> {
             /// Pooling to this size, a number or one for each axis.
-            pub fn new(output_size: impl Into<Extents<D>>) -> Self {
+            pub fn new(output_size: impl Into<Sizes<D>>) -> Self {
                 Self { output_size: output_size.into() }
             }
         }
@@ -47,7 +47,7 @@ macro_rules! adaptive {
         own_settings!($name<D> { const D: usize }: |this, input| {
             let kind = format!("{}{D}d", stringify!($name));
             let rule = |x: &_| lifted::adaptive_pool_shape(x, this.output_size.0);
-            output_of(&kind, input, Extents([0; D]), rule)
+            output_of(&kind, input, Sizes([0; D]), rule)
         });
 
         impl<T: Float, const D: usize> Module<T> for $name<D> {

@@ -8,7 +8,7 @@ use dendra_tensor::ops::lifted;
 use dendra_tensor::{Error, Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of};
+use super::image::{Sizes, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -47,13 +47,13 @@ pub type AvgPool3d = AvgPool<3>;
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct AvgPool<const D: usize> {
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     /// Elements from one window to the next.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides, at most half of the window.
     #[set(into, default = 0)]
-    padding: Extents<D>,
+    padding: Sizes<D>,
     /// Whether the number of windows is rounded up.
     #[set(default = false)]
     ceil_mode: bool,
@@ -69,7 +69,7 @@ pub struct AvgPool<const D: usize> {
 
 impl<const D: usize> AvgPool<D> {
     /// Windows of this size, a number or one for each axis, side by side.
-    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+    pub fn new(kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(kernel_size.into())
     }
 

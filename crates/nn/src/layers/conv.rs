@@ -9,7 +9,7 @@ use dendra_tensor::ops::{Op, lifted};
 use dendra_tensor::{ConvOptions, Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use super::image::{Sizes, axes, check_sample, has_channels, output_of};
 use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -92,7 +92,7 @@ pub enum Padding<const D: usize> {
     Valid,
     /// This many elements on both sides.
     #[serde(untagged)]
-    Zeros(Extents<D>),
+    Zeros(Sizes<D>),
 }
 
 /// The values of the padding of a convolution.
@@ -127,7 +127,7 @@ impl PaddingMode {
     }
 }
 
-impl<const D: usize, E: Into<Extents<D>>> From<E> for Padding<D> {
+impl<const D: usize, E: Into<Sizes<D>>> From<E> for Padding<D> {
     fn from(zeros: E) -> Self {
         Self::Zeros(zeros.into())
     }
@@ -154,14 +154,14 @@ impl<const D: usize> Conv<f32, D> {
     pub fn new(
         in_channels: usize,
         out_channels: usize,
-        kernel_size: impl Into<Extents<D>>,
+        kernel_size: impl Into<Sizes<D>>,
     ) -> ConvSettings<D> {
         ConvSettings::with_defaults(Some(in_channels), out_channels, kernel_size.into())
     }
 
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `in_channels`.
-    pub fn lazy(out_channels: usize, kernel_size: impl Into<Extents<D>>) -> ConvSettings<D> {
+    pub fn lazy(out_channels: usize, kernel_size: impl Into<Sizes<D>>) -> ConvSettings<D> {
         ConvSettings::with_defaults(None, out_channels, kernel_size.into())
     }
 }
@@ -172,10 +172,10 @@ impl<const D: usize> Conv<f32, D> {
 pub struct ConvSettings<const D: usize> {
     in_channels: Option<usize>,
     out_channels: usize,
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     /// Elements of the larger side from one position of the kernel to the next.
     #[set(into, default = 1)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides of the input, or
     /// [`Padding::Same`].
     #[set(into, default = 0)]
@@ -186,7 +186,7 @@ pub struct ConvSettings<const D: usize> {
     padding_mode: PaddingMode,
     /// Elements from one tap of the kernel to the next.
     #[set(into, default = 1)]
-    dilation: Extents<D>,
+    dilation: Sizes<D>,
     /// The number of groups that input and output channels are divided into. A
     /// group of output channels reads only its group of input channels.
     #[set(default = 1)]
@@ -287,7 +287,7 @@ impl<const D: usize> ConvSettings<D> {
     fn take_pad(&self, options: &mut ConvOptions<D>) -> Option<Pad> {
         let mode = self.padding_mode.filled()?;
         let padding = std::mem::replace(&mut options.padding, [0; D]);
-        let signed = |extent: usize| isize::try_from(extent).unwrap_or(isize::MAX);
+        let signed = |length: usize| isize::try_from(length).unwrap_or(isize::MAX);
         let sides = |axis: usize| {
             let start = match self.padding {
                 Padding::Same => {
@@ -318,7 +318,7 @@ impl<const D: usize> Settings for ConvSettings<D> {
         let in_channels = self.find_in_channels(input)?;
         let weight = self.weight_shape(in_channels)?;
         let mut options = self.options()?;
-        let padding = Extents(options.padding);
+        let padding = Sizes(options.padding);
         let pad = self.take_pad(&mut options);
         let output = output_of(&name::<D>(), input, padding, |x| match &pad {
             Some(pad) => options.output_shape(&Op::<f32>::output_shape(pad, &[x])?, &weight),
@@ -417,13 +417,13 @@ impl<T: Float, const D: usize> fmt::Display for Conv<T, D> {
         let Ok(kernel) = <[usize; D]>::try_from(kernel) else {
             return Ok(());
         };
-        write!(f, " {in_channels} → {out_channels}, {}", Extents(kernel))?;
-        Extents(self.options.stride).describe("stride", 1, f)?;
+        write!(f, " {in_channels} → {out_channels}, {}", Sizes(kernel))?;
+        Sizes(self.options.stride).describe("stride", 1, f)?;
         self.padding.describe(f)?;
         if let Some(mode) = self.padding_mode.filled() {
             write!(f, ", padding mode {mode:?}")?;
         }
-        Extents(self.options.dilation).describe("dilation", 1, f)?;
+        Sizes(self.options.dilation).describe("dilation", 1, f)?;
         match self.options.groups {
             1 => Ok(()),
             groups => write!(f, ", groups {groups}"),

@@ -9,7 +9,7 @@ use dendra_tensor::{ConvTransposeOptions, Error, Float, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::conv::kernel_settings;
-use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use super::image::{Sizes, axes, check_sample, has_channels, output_of};
 use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -80,7 +80,7 @@ impl<const D: usize> ConvTranspose<f32, D> {
     pub fn new(
         in_channels: usize,
         out_channels: usize,
-        kernel_size: impl Into<Extents<D>>,
+        kernel_size: impl Into<Sizes<D>>,
     ) -> ConvTransposeSettings<D> {
         let (in_channels, kernel_size) = (Some(in_channels), kernel_size.into());
         ConvTransposeSettings::with_defaults(in_channels, out_channels, kernel_size)
@@ -88,10 +88,7 @@ impl<const D: usize> ConvTranspose<f32, D> {
 
     /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `in_channels`.
-    pub fn lazy(
-        out_channels: usize,
-        kernel_size: impl Into<Extents<D>>,
-    ) -> ConvTransposeSettings<D> {
+    pub fn lazy(out_channels: usize, kernel_size: impl Into<Sizes<D>>) -> ConvTransposeSettings<D> {
         ConvTransposeSettings::with_defaults(None, out_channels, kernel_size.into())
     }
 }
@@ -103,20 +100,20 @@ impl<const D: usize> ConvTranspose<f32, D> {
 pub struct ConvTransposeSettings<const D: usize> {
     in_channels: Option<usize>,
     out_channels: usize,
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     /// Elements of the larger side from one position of the kernel to the next.
     #[set(into, default = 1)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements cut off on both sides of the output.
     #[set(into, default = 0)]
-    padding: Extents<D>,
+    padding: Sizes<D>,
     /// The number of elements added at the end of the output, less than the
     /// stride.
     #[set(into, default = 0)]
-    output_padding: Extents<D>,
+    output_padding: Sizes<D>,
     /// Elements from one tap of the kernel to the next.
     #[set(into, default = 1)]
-    dilation: Extents<D>,
+    dilation: Sizes<D>,
     /// The number of groups that input and output channels are divided into. A
     /// group of output channels reads only its group of input channels.
     #[set(default = 1)]
@@ -167,7 +164,7 @@ impl<const D: usize> Settings for ConvTransposeSettings<D> {
         let in_channels = self.find_in_channels(input)?;
         let weight = self.weight_shape(in_channels)?;
         let rule = |x: &Shape| self.options().output_shape(x, &weight);
-        output_of(&name::<D>(), input, Extents([0; D]), rule)
+        output_of(&name::<D>(), input, Sizes([0; D]), rule)
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<ConvTranspose<T, D>> {
@@ -206,11 +203,11 @@ impl<T: Float, const D: usize> fmt::Display for ConvTranspose<T, D> {
         };
         let ConvTransposeOptions { stride, padding, output_padding, dilation, groups } =
             self.options;
-        write!(f, " {in_channels} → {}, {}", outputs * groups, Extents(kernel))?;
-        Extents(stride).describe("stride", 1, f)?;
-        Extents(padding).describe("padding", 0, f)?;
-        Extents(output_padding).describe("output padding", 0, f)?;
-        Extents(dilation).describe("dilation", 1, f)?;
+        write!(f, " {in_channels} → {}, {}", outputs * groups, Sizes(kernel))?;
+        Sizes(stride).describe("stride", 1, f)?;
+        Sizes(padding).describe("padding", 0, f)?;
+        Sizes(output_padding).describe("output padding", 0, f)?;
+        Sizes(dilation).describe("dilation", 1, f)?;
         match groups {
             1 => Ok(()),
             groups => write!(f, ", groups {groups}"),

@@ -10,7 +10,7 @@ use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, axes, check_sample};
+use super::image::{Sizes, axes, check_sample};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -42,7 +42,7 @@ pub type FractionalMaxPool3d = FractionalMaxPool<3>;
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct FractionalMaxPool<const D: usize> {
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     output: Output<D>,
 }
 
@@ -50,7 +50,7 @@ pub struct FractionalMaxPool<const D: usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 enum Output<const D: usize> {
-    Size(Extents<D>),
+    Size(Sizes<D>),
     Ratio([f64; D]),
 }
 
@@ -88,22 +88,22 @@ impl<const D: usize> TryFrom<Stored> for Output<D> {
 impl<const D: usize> FractionalMaxPool<D> {
     /// Windows of `kernel_size`, as many as `output_size` says, each a number or
     /// one for each axis.
-    pub fn size(kernel_size: impl Into<Extents<D>>, output_size: impl Into<Extents<D>>) -> Self {
+    pub fn size(kernel_size: impl Into<Sizes<D>>, output_size: impl Into<Sizes<D>>) -> Self {
         Self { kernel_size: kernel_size.into(), output: Output::Size(output_size.into()) }
     }
 
     /// Windows of `kernel_size`, as many as the input is long times a ratio below
     /// 1 for each axis, rounded down.
-    pub fn ratio(kernel_size: impl Into<Extents<D>>, output_ratio: [f64; D]) -> Self {
+    pub fn ratio(kernel_size: impl Into<Sizes<D>>, output_ratio: [f64; D]) -> Self {
         Self { kernel_size: kernel_size.into(), output: Output::Ratio(output_ratio) }
     }
 
     /// The size of the output for an input with these axes after the channels.
-    fn output_size(&self, extents: &[usize]) -> Result<[usize; D]> {
+    fn output_size(&self, input: &[usize]) -> Result<[usize; D]> {
         match self.output {
             Output::Size(size) => Ok(size.0),
             Output::Ratio(ratio) if ratio.iter().all(|ratio| *ratio > 0.0 && *ratio < 1.0) => {
-                Ok(std::array::from_fn(|axis| (extents[axis] as f64 * ratio[axis]) as usize))
+                Ok(std::array::from_fn(|axis| (input[axis] as f64 * ratio[axis]) as usize))
             }
             Output::Ratio(ratio) => {
                 let message = format!("the output ratio must be between 0 and 1, got {ratio:?}");
@@ -146,8 +146,8 @@ own_settings!(FractionalMaxPool<D> { const D: usize }: |this, input| {
     check_sample::<D>(&name, input)?;
     let output = this.output_size(&input[1..])?;
     for axis in 0..D {
-        let (kernel, windows, extent) = (this.kernel_size.0[axis], output[axis], input[1 + axis]);
-        if kernel == 0 || windows == 0 || kernel > extent || windows - 1 > extent - kernel {
+        let (kernel, windows, length) = (this.kernel_size.0[axis], output[axis], input[1 + axis]);
+        if kernel == 0 || windows == 0 || kernel > length || windows - 1 > length - kernel {
             let message = format!("{windows} windows of {kernel} do not fit {input}");
             return Err(Error::argument(name, message));
         }

@@ -8,7 +8,7 @@ use dendra_tensor::ops::lifted;
 use dendra_tensor::{Error, Float, Ops, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of};
+use super::image::{Sizes, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -54,10 +54,10 @@ pub type LPPool3d = LPPool<3>;
 #[serde(deny_unknown_fields)]
 pub struct LPPool<const D: usize> {
     norm_type: f64,
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     /// Elements from one window to the next.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// Whether the number of windows is rounded up. The part of a window
     /// outside the input then counts as the mean of the part inside.
     #[set(default = false)]
@@ -67,7 +67,7 @@ pub struct LPPool<const D: usize> {
 impl<const D: usize> LPPool<D> {
     /// The norm of this type over windows of this size, a number or one for each
     /// axis, side by side.
-    pub fn new(norm_type: f64, kernel_size: impl Into<Extents<D>>) -> Self {
+    pub fn new(norm_type: f64, kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(norm_type, kernel_size.into())
     }
 
@@ -109,7 +109,7 @@ fn name<const D: usize>() -> String {
 
 own_settings!(LPPool<D> { const D: usize }: |this, input| {
     this.check()?;
-    output_of(&name::<D>(), input, Extents::<D>::from(0), |x| this.options().avg_pool_shape(x))
+    output_of(&name::<D>(), input, Sizes::<D>::from(0), |x| this.options().avg_pool_shape(x))
 });
 
 impl<T: Float, const D: usize> Module<T> for LPPool<D> {

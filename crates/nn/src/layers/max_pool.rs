@@ -9,7 +9,7 @@ use dendra_tensor::ops::max_unpool::max_pool_with_indices;
 use dendra_tensor::{Float, PoolOptions, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of};
+use super::image::{Sizes, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -50,16 +50,16 @@ pub type MaxPool3d = MaxPool<3>;
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct MaxPool<const D: usize> {
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     /// Elements from one window to the next.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides, at most half of the window.
     #[set(into, default = 0)]
-    padding: Extents<D>,
+    padding: Sizes<D>,
     /// Elements from one tap of a window to the next.
     #[set(into, default = 1)]
-    dilation: Extents<D>,
+    dilation: Sizes<D>,
     /// Whether the number of windows is rounded up.
     #[set(default = false)]
     ceil_mode: bool,
@@ -67,7 +67,7 @@ pub struct MaxPool<const D: usize> {
 
 impl<const D: usize> MaxPool<D> {
     /// Windows of this size, a number or one for each axis, side by side.
-    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+    pub fn new(kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(kernel_size.into())
     }
 

@@ -7,7 +7,7 @@ use dendra_derive::Setters;
 use dendra_tensor::ops::max_unpool::max_unpool;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
-use super::image::{Extents, axes};
+use super::image::{Sizes, axes};
 use crate::context;
 
 /// [`MaxUnpool`] over sequences `[N, C, L]`.
@@ -48,19 +48,19 @@ pub type MaxUnpool3d = MaxUnpool<3>;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Setters)]
 pub struct MaxUnpool<const D: usize> {
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     /// Elements from one window to the next.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides.
     #[set(into, default = 0)]
-    padding: Extents<D>,
+    padding: Sizes<D>,
 }
 
 impl<const D: usize> MaxUnpool<D> {
     /// For a pooling with windows of this size, a number or one for each axis,
     /// side by side.
-    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+    pub fn new(kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(kernel_size.into())
     }
 
@@ -90,10 +90,10 @@ impl<const D: usize> MaxUnpool<D> {
         let mut size = [0; D];
         for (axis, size) in size.iter_mut().enumerate() {
             let [kernel, stride, padding] =
-                [self.kernel_size, self.stride, self.padding].map(|Extents(all)| all[axis]);
-            let extent = x[x.len() - D + axis];
+                [self.kernel_size, self.stride, self.padding].map(|Sizes(all)| all[axis]);
+            let length = x[x.len() - D + axis];
             let formula = || {
-                let reach = extent.checked_sub(1)?.checked_mul(stride)?.checked_add(kernel)?;
+                let reach = length.checked_sub(1)?.checked_mul(stride)?.checked_add(kernel)?;
                 reach.checked_sub(padding.checked_mul(2)?)
             };
             let Some(formula) = formula() else {

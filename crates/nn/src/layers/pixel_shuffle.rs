@@ -86,7 +86,7 @@ shuffles! {
     /// The inverse of [`PixelShuffle`]: `[N, C, H·r, W·r]` becomes
     /// `[N, C·r², H, W]`.
     PixelUnshuffle, pixel_unshuffle: |factor, channels, height, width| {
-        let divides = |extent: usize| factor > 0 && extent.is_multiple_of(factor);
+        let divides = |size: usize| factor > 0 && size.is_multiple_of(factor);
         let parts = factor.checked_mul(factor).and_then(|square| channels.checked_mul(square));
         parts
             .filter(|_| divides(height) && divides(width))

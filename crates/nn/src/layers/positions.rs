@@ -45,8 +45,8 @@ impl SinusoidalPositions {
     }
 }
 
-/// The last two extents of a sequence.
-fn extents<T: Float>(kind: &str, x: &Var<T>) -> Result<[usize; 2]> {
+/// The last two sizes of a sequence.
+fn sizes<T: Float>(kind: &str, x: &Var<T>) -> Result<[usize; 2]> {
     match x.shape()[..] {
         [.., length, width] => Ok([length, width]),
         _ => Err(Error::shape(kind, format!("expected a sequence […, L, E], got {}", x.shape()))),
@@ -55,7 +55,7 @@ fn extents<T: Float>(kind: &str, x: &Var<T>) -> Result<[usize; 2]> {
 
 impl<T: Float> Module<T> for SinusoidalPositions {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        let [length, width] = extents("SinusoidalPositions", x)?;
+        let [length, width] = sizes("SinusoidalPositions", x)?;
         x.add(&Var::new(Self::table(0, length, width)))
     }
 }
@@ -122,7 +122,7 @@ impl<T: Float> LearnedPositions<T> {
     /// When the width differs or the sequence has more positions.
     pub fn add(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
         let added = || {
-            let [length, _] = extents("", x)?;
+            let [length, _] = sizes("", x)?;
             let most = self.weight.value().shape()[0];
             if length > most.saturating_sub(first) {
                 let message = format!("{length} positions from {first} on, and there are {most}");
@@ -190,7 +190,7 @@ impl RotaryEmbedding {
     ///
     /// When the width differs.
     pub fn turn<T: Float>(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
-        let [length, width] = extents("RotaryEmbedding", x)?;
+        let [length, width] = sizes("RotaryEmbedding", x)?;
         if width != self.width {
             let message = format!("expected […, L, {}], got {}", self.width, x.shape());
             return Err(Error::shape("RotaryEmbedding", message));

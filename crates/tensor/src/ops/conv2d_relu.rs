@@ -123,13 +123,13 @@ impl Conv2dRelu {
     /// The gradient of the convolution's output.
     fn before_relu<T: Float>(&self, call: &Call<'_, T, Tensor<u8>>) -> Tensor<T> {
         let shapes: Vec<&Shape> = call.inputs.iter().map(Tensor::shape).collect();
-        let (_, extents) = self.problem(&shapes);
+        let (_, sizes) = self.problem(&shapes);
         let channels = shapes[1][0];
         call.cotangent.with_slice(|g| {
             call.saved.with_slice(|maxima| {
-                let shape = [shapes[0][0], channels, extents[0], extents[1]];
+                let shape = [shapes[0][0], channels, sizes[0], sizes[1]];
                 Tensor::build(shape, |out| {
-                    self.unpool(extents, g, maxima, out, &mut vec![T::ZERO; channels]);
+                    self.unpool(sizes, g, maxima, out, &mut vec![T::ZERO; channels]);
                 })
             })
         })
@@ -168,7 +168,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Tensor<u8>) {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
         let shape = Op::<T>::output_shape(self, &shapes).expect("checked by the caller");
-        let (problem, extents) = self.problem(&shapes);
+        let (problem, sizes) = self.problem(&shapes);
         let inputs: Vec<Tensor<T>> = inputs.iter().map(|input| input.contiguous()).collect();
         let slices: Vec<&[T]> =
             inputs.iter().map(|input| input.as_slice().expect("made contiguous")).collect();
@@ -178,7 +178,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
         let images = problem.images_per_task();
         let task = images * shape[1] * shape[2] * shape[3];
         let image = shape[1] * shape[2] * shape[3];
-        let convolved = shape[1] * extents[0] * extents[1];
+        let convolved = shape[1] * sizes[0] * sizes[1];
         let (y, maxima) = Tensor::build_pair(&shape, &shape, |y, maxima| {
             let cost = 4 * problem.cost();
             for_each_chunk_pair((y, task), (maxima, task), cost, |index, y, maxima| {
@@ -189,7 +189,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
                 let mut x_conv = Buffer::new(y.len() / image * convolved);
                 let x_conv = x_conv.as_mut_slice();
                 problem.forward_task(x, &weight, bias, index * images, x_conv);
-                Self::pool(extents, x_conv, y, maxima);
+                Self::pool(sizes, x_conv, y, maxima);
             });
         });
         (y, maxima)
@@ -198,8 +198,8 @@ impl<T: Float> Op<T> for Conv2dRelu {
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Tensor<u8>>) -> Cotangents<T> {
         let shapes: Vec<&Shape> = call.inputs.iter().map(Tensor::shape).collect();
-        let (problem, extents) = self.problem(&shapes);
-        let (channels, positions) = (shapes[1][0], extents[0] * extents[1]);
+        let (problem, sizes) = self.problem(&shapes);
+        let (channels, positions) = (shapes[1][0], sizes[0] * sizes[1]);
         let image = channels * positions;
         let [x, weight, g] =
             [&call.inputs[0], &call.inputs[1], &call.cotangent].map(Tensor::contiguous);
@@ -230,7 +230,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
             let (g, maxima) = (&g[of_y.clone()], &maxima[of_y]);
             let mut cotangent = Buffer::new(range.len() * image);
             let cotangent = cotangent.as_mut_slice();
-            self.unpool(extents, g, maxima, cotangent, bias_sum);
+            self.unpool(sizes, g, maxima, cotangent, bias_sum);
             if call.needs[1] {
                 problem.weight_gradient_part(&x[of_x], cotangent, 0..range.len(), weight_sum);
             }

@@ -177,11 +177,11 @@ pub fn conv<X: Ops, const D: usize>(
         return x.conv2d(&weight, bias, options.along([None, Some(0)]))?.squeeze(2);
     }
     let (stride, padding) = (options.stride[0], options.padding[0]);
-    let (extents, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
+    let (lengths, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
     // Slices as images: [N, depth, C, H, W].
     let mut slices = x.permute(&[0, 2, 1, 3, 4])?;
     if padding > 0 {
-        let shape = [extents[0], padding, extents[1], extents[3], extents[4]];
+        let shape = [lengths[0], padding, lengths[1], lengths[3], lengths[4]];
         let zeros = X::constant(Tensor::scalar(Number::ZERO).broadcast_to(shape)?);
         slices = X::cat(&[&zeros, &slices, &zeros], 1)?;
     }
@@ -195,7 +195,7 @@ pub fn conv<X: Ops, const D: usize>(
     let seen: Vec<X> = (0..kernel[2]).map(seen).collect::<Result<_>>()?;
     let seen = X::stack(&seen.iter().collect::<Vec<_>>(), 3)?;
     let images =
-        seen.reshape([extents[0] * output[2], extents[1] * kernel[2], extents[3], extents[4]])?;
+        seen.reshape([lengths[0] * output[2], lengths[1] * kernel[2], lengths[3], lengths[4]])?;
     let weight = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
     let y = images.conv2d(&weight, bias, options.along([Some(1), Some(2)]))?;
     y.reshape([output[0], output[2], output[1], output[3], output[4]])?.permute(&[0, 2, 1, 3, 4])
@@ -231,10 +231,10 @@ pub fn conv_transpose<X: Ops, const D: usize>(
         let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
         return x.conv_transpose2d(&weight, bias, options.along([None, Some(0)]))?.squeeze(2);
     }
-    let (extents, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
-    let (images, depth, pixels) = (extents[0], extents[2], output[3] * output[4]);
+    let (lengths, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
+    let (images, depth, pixels) = (lengths[0], lengths[2], output[3] * output[4]);
     let slices = x.permute(&[0, 2, 1, 3, 4])?;
-    let slices = slices.reshape([images * depth, extents[1], extents[3], extents[4]])?;
+    let slices = slices.reshape([images * depth, lengths[1], lengths[3], lengths[4]])?;
     let taps = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
     let y = slices.conv_transpose2d(&taps, None, options.along([Some(1), Some(2)]))?;
     // The results of each tap for each slice are added at their position in the
@@ -273,14 +273,14 @@ fn pooled<X: Ops, const D: usize>(
     if x.value().rank() == D + 1 {
         return batched(x, D + 2, |x| pooled::<X, D>(context, x, apply));
     }
-    let extents = x.value().shape();
-    check_rank::<D>(context, "an input", extents)?;
+    let lengths = x.value().shape();
+    check_rank::<D>(context, "an input", lengths)?;
     match D {
         1 => apply(&x.unsqueeze(2)?, [None, Some(0)])?.squeeze(2),
         2 => apply(x, [Some(0), Some(1)]),
         _ => {
-            let (images, channels, depth) = (extents[0], extents[1], extents[2]);
-            let slices = x.reshape([images, channels * depth, extents[3], extents[4]])?;
+            let (images, channels, depth) = (lengths[0], lengths[1], lengths[2]);
+            let slices = x.reshape([images, channels * depth, lengths[3], lengths[4]])?;
             let slices = apply(&slices, [Some(1), Some(2)])?;
             let (rows, columns) = (slices.value().shape()[2], slices.value().shape()[3]);
             let slices = slices.reshape([images, channels, depth, rows * columns])?;

@@ -63,7 +63,7 @@ with_settings! {
 
     /// The first half of an axis times the logistic function of the second
     /// (Dauphin et al., "Language modeling with gated convolutional networks",
-    /// 2017); the axis must have an even extent. The default is the last axis.
+    /// 2017); the axis must have an even size. The default is the last axis.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -85,7 +85,7 @@ with_settings! {
             axis => (axis as usize).wrapping_sub(1),
         };
         match input.get(index) {
-            Some(extent) if extent.is_multiple_of(2) => {
+            Some(size) if size.is_multiple_of(2) => {
                 let mut output = input.to_vec();
                 output[index] /= 2;
                 Ok(output.into())
