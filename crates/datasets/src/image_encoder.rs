@@ -55,7 +55,7 @@ impl ImageEncoder {
         self.stacked(files.iter().map(|file| decoded(file.as_ref(), self.grey)))
     }
 
-    /// As [`inputs`](Self::inputs), of the contents of the files.
+    /// Like [`inputs`](Self::inputs), of the contents of the files.
     ///
     /// # Errors
     ///

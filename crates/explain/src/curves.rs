@@ -51,7 +51,7 @@ pub fn deletion<T: Float>(
 ///
 /// # Errors
 ///
-/// As [`deletion`].
+/// Like [`deletion`].
 pub fn insertion<T: Float>(
     model: &dyn Module<T>,
     x: &Tensor<T>,

@@ -68,7 +68,7 @@ impl<T: Float> Layer<T> {
     ///
     /// # Errors
     ///
-    /// As [`of`](Self::of).
+    /// Like [`of`](Self::of).
     pub fn of_model<I: Tensors, M: Model<I, T>>(model: &M, inputs: &I, part: &str) -> Result<Self>
     where
         <M::Output as Output>::Values: Tensors,

@@ -27,7 +27,7 @@ pub trait Method<T: Float = f32> {
     ///
     /// # Errors
     ///
-    /// As [`attribute`](Self::attribute).
+    /// Like [`attribute`](Self::attribute).
     fn of(
         &self,
         model: &dyn Module<T>,

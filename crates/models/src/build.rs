@@ -8,7 +8,7 @@ use dendra_tensor::{Error, Result};
 macro_rules! builds {
     ($settings:ty => $model:ty) => {
         impl $settings {
-            /// The network, its parameters drawn from `rng` as in the original.
+            /// Makes the network with parameters drawn from `rng` as in the original.
             ///
             /// # Errors
             ///

@@ -121,7 +121,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// As [`encode_batch`](Self::encode_batch).
+    /// Like [`encode_batch`](Self::encode_batch).
     pub fn encode_pairs(&self, pairs: &[(&str, &str)], side: PaddingSide) -> Result<TokenBatch> {
         self.batch(pairs.iter().map(|&pair| pair.into()), side)
     }
@@ -161,7 +161,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// As [`decode`](Self::decode), and when the shape is another.
+    /// Like [`decode`](Self::decode), and when the shape is another.
     pub fn decode_batch(&self, ids: &Tensor<i64>) -> Result<Vec<String>> {
         let &[_, length] = &ids.shape()[..] else {
             let message = format!("expected ids [N, L], got {}", ids.shape());

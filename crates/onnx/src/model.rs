@@ -111,7 +111,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load).
+    /// Like [`load`](Self::load).
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::read(bytes, &Source { folder: None })
     }
@@ -220,7 +220,7 @@ impl Model {
         self.run_values(inputs, None, None)
     }
 
-    /// As [`run`](Self::run); `watch` gets each operator of the model's graph
+    /// Like [`run`](Self::run); `watch` gets each operator of the model's graph
     /// with the name of its node and the seconds that it took.
     ///
     /// # Errors

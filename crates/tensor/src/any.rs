@@ -38,7 +38,7 @@ macro_rules! any_tensor {
                 match self { $(Self::$variant(tensor) => tensor.strides().to_vec(),)* }
             }
 
-            /// As [`Tensor::offset_in`]; `None` when the element types differ.
+            /// Like [`Tensor::offset_in`]; `None` when the element types differ.
             pub fn offset_in(&self, base: &Self) -> Option<usize> {
                 match (self, base) {
                     $((Self::$variant(view), Self::$variant(base)) => view.offset_in(base),)*

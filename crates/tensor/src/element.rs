@@ -180,7 +180,7 @@ pub trait Float: Number + Neg<Output = Self> {
         Panels::none()
     }
 
-    /// As [`gemm`](Self::gemm) with B in panels.
+    /// Like [`gemm`](Self::gemm) with B in panels.
     fn gemm_with_panels(problem: crate::kernels::gemm::Problem<'_, Self>, _: &Panels<Self>) {
         Self::gemm(problem);
     }

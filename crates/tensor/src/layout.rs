@@ -50,7 +50,7 @@ impl<T: Element> Tensor<T> {
         Ok(self.permuted(&order))
     }
 
-    /// As [`permute`](Self::permute), for an order that is a permutation.
+    /// Like [`permute`](Self::permute), for an order that is a permutation.
     pub(crate) fn permuted(&self, order: &[usize]) -> Self {
         let shape = order.iter().map(|&axis| self.shape()[axis]).collect();
         let strides = self.strides();
@@ -222,7 +222,7 @@ impl<T: Element> Tensor<T> {
         Ok(self.stretched(shape))
     }
 
-    /// As [`broadcast_to`](Self::broadcast_to), for a shape that fits.
+    /// Like [`broadcast_to`](Self::broadcast_to), for a shape that fits.
     pub(crate) fn stretched(&self, shape: Shape) -> Self {
         let mut strides = Strides::from_elem(0, shape.len());
         let new_axes = shape.len() - self.rank();

@@ -106,7 +106,7 @@ impl<T: Element> Tensor<T> {
         Self::build(shape, |out| out.fill(value))
     }
 
-    /// As [`full`](Self::full), for a shape that comes from data.
+    /// Like [`full`](Self::full), for a shape that comes from data.
     ///
     /// # Errors
     ///
@@ -292,7 +292,7 @@ impl<T: Element> Tensor<T> {
         )
     }
 
-    /// As [`map`](Self::map), each loop with a copy of `f`; see
+    /// Like [`map`](Self::map), each loop with a copy of `f`; see
     /// [`map_slice`](parallel::map_slice).
     pub(crate) fn map_copy<U: Element>(&self, f: impl Fn(T) -> U + Sync + Copy) -> Tensor<U> {
         self.with_slice(|values| {

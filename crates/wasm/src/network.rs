@@ -64,7 +64,7 @@ impl Network {
         Ok(self.run(input).map_err(thrown)?.to_vec())
     }
 
-    /// As [`predict`](Self::predict), with softmax over the last axis: the
+    /// Like [`predict`](Self::predict), with softmax over the last axis: the
     /// probabilities of the classes.
     ///
     /// # Errors

@@ -146,7 +146,7 @@ impl Trainer {
 }
 
 impl Trainer {
-    /// As [`step`](Self::step).
+    /// Like [`step`](Self::step).
     ///
     /// # Errors
     ///

@@ -60,7 +60,7 @@ impl Weights {
         Self::new(path, format, weights, metadata)
     }
 
-    /// As [`open`](Self::open), of a file whose bytes are in memory, such as
+    /// Like [`open`](Self::open), of a file whose bytes are in memory, such as
     /// those of `include_bytes!`.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ impl Generate {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// Like [`run`](Self::run).
     pub fn run_with(
         &self,
         model: &dyn Decoder,

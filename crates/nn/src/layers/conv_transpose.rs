@@ -25,7 +25,7 @@ pub type ConvTranspose2d<T = f32> = ConvTranspose<T, 2>;
 pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
 
 /// The transposed convolution (deconvolution) of sequences, images or volumes:
-/// every element of the input adds the kernel, multiplied by it, to the output.
+/// each element of the input, multiplied by the kernel, is added to the output.
 /// For images:
 ///
 /// ```text
@@ -33,9 +33,9 @@ pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
 ///     = b[o] + Σ W[c, o, u, v] · x[n, c, i, j]
 /// ```
 ///
-/// With a stride it enlarges, and undoes the change of size of the convolution
-/// with the same settings. Use it as [`ConvTranspose1d`], [`ConvTranspose2d`] or
-/// [`ConvTranspose3d`].
+/// With a stride it enlarges its input, and reverses the change of size of a
+/// convolution with the same settings. Use it as [`ConvTranspose1d`],
+/// [`ConvTranspose2d`] or [`ConvTranspose3d`].
 ///
 /// | | shape |
 /// |---|---|
@@ -45,9 +45,9 @@ pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
 /// | `bias` | `[out_channels]` |
 ///
 /// with H′ = (H − 1)·stride − 2·padding + dilation·(kernel_size − 1) +
-/// output_padding + 1, and one axis or three in the place of H and W. Both
-/// parameters start as U(±1/√fan_in), where fan_in counts the weights of one
-/// input channel, as in PyTorch.
+/// output_padding + 1. Sequences and volumes have one or three axes instead of
+/// H and W. Both parameters are initialised with U(±1/√fan_in), where fan_in
+/// counts the weights of one input channel, as in PyTorch.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -76,7 +76,7 @@ fn name<const D: usize>() -> String {
 
 impl<const D: usize> ConvTranspose<f32, D> {
     /// Settings of a transposed convolution from `in_channels` to
-    /// `out_channels`. The kernel's size is a number, or one for each axis.
+    /// `out_channels`. The kernel size is a number, or one for each axis.
     pub fn new(
         in_channels: usize,
         out_channels: usize,
@@ -86,7 +86,7 @@ impl<const D: usize> ConvTranspose<f32, D> {
         ConvTransposeSettings::with_defaults(in_channels, out_channels, kernel_size)
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `in_channels`.
     pub fn lazy(out_channels: usize, kernel_size: impl Into<Sizes<D>>) -> ConvTransposeSettings<D> {
         ConvTransposeSettings::with_defaults(None, out_channels, kernel_size.into())
@@ -101,7 +101,7 @@ pub struct ConvTransposeSettings<const D: usize> {
     in_channels: Option<usize>,
     out_channels: usize,
     kernel_size: Sizes<D>,
-    /// Elements of the larger side from one position of the kernel to the next.
+    /// The distance between two positions of the kernel.
     #[set(into, default = 1)]
     stride: Sizes<D>,
     /// The number of elements cut off on both sides of the output.
@@ -111,10 +111,10 @@ pub struct ConvTransposeSettings<const D: usize> {
     /// stride.
     #[set(into, default = 0)]
     output_padding: Sizes<D>,
-    /// Elements from one tap of the kernel to the next.
+    /// The distance between two taps of the kernel.
     #[set(into, default = 1)]
     dilation: Sizes<D>,
-    /// The number of groups that input and output channels are divided into. A
+    /// The number of groups into which input and output channels are divided. A
     /// group of output channels reads only its group of input channels.
     #[set(default = 1)]
     groups: usize,
@@ -125,7 +125,7 @@ pub struct ConvTransposeSettings<const D: usize> {
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
-    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// The distribution that the bias is drawn from. It uses the fans of the
     /// weight.
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]

@@ -1,4 +1,4 @@
-//! Maximum pooling with windows at random distances.
+//! Max pooling with random distances between windows.
 
 use std::fmt;
 
@@ -21,12 +21,13 @@ pub type FractionalMaxPool2d = FractionalMaxPool<2>;
 /// [`FractionalMaxPool`] over volumes `[N, C, D, H, W]`.
 pub type FractionalMaxPool3d = FractionalMaxPool<3>;
 
-/// The largest element of each window, with windows at random distances, so that
-/// an input can shrink by less than a half (Graham, "Fractional max-pooling",
-/// 2014). Use it as [`FractionalMaxPool2d`] or [`FractionalMaxPool3d`].
+/// The largest element of each window. The distances between the windows are
+/// random, so that an input can shrink by a factor below 2 (Graham, "Fractional
+/// max-pooling", 2014). Use it as [`FractionalMaxPool2d`] or
+/// [`FractionalMaxPool3d`].
 ///
-/// The distances are drawn in training, anew for each sample and channel;
-/// otherwise they are those of the sample ½, where PyTorch draws too.
+/// In training, the distances are drawn for each sample and channel. Otherwise
+/// they are those of the random number ½; PyTorch draws them in evaluation too.
 ///
 /// ```
 /// use dendra_nn::autograd::Tape;
@@ -54,7 +55,7 @@ enum Output<const D: usize> {
     Ratio([f64; D]),
 }
 
-/// An [`Output`] as files hold it.
+/// An [`Output`] as it is stored in files.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Stored {
@@ -86,19 +87,19 @@ impl<const D: usize> TryFrom<Stored> for Output<D> {
 }
 
 impl<const D: usize> FractionalMaxPool<D> {
-    /// Windows of `kernel_size`, as many as `output_size` says, each a number or
+    /// Windows of `kernel_size` with outputs of `output_size`, each a number or
     /// one for each axis.
     pub fn size(kernel_size: impl Into<Sizes<D>>, output_size: impl Into<Sizes<D>>) -> Self {
         Self { kernel_size: kernel_size.into(), output: Output::Size(output_size.into()) }
     }
 
-    /// Windows of `kernel_size`, as many as the input is long times a ratio below
-    /// 1 for each axis, rounded down.
+    /// Windows of `kernel_size` with outputs of the size of the input times a
+    /// ratio below 1 for each axis, rounded down.
     pub fn ratio(kernel_size: impl Into<Sizes<D>>, output_ratio: [f64; D]) -> Self {
         Self { kernel_size: kernel_size.into(), output: Output::Ratio(output_ratio) }
     }
 
-    /// The size of the output for an input with these axes after the channels.
+    /// The output size for an input with these axes after the channels.
     fn output_size(&self, input: &[usize]) -> Result<[usize; D]> {
         match self.output {
             Output::Size(size) => Ok(size.0),
@@ -112,13 +113,14 @@ impl<const D: usize> FractionalMaxPool<D> {
         }
     }
 
-    /// As [`Module::forward`] with the samples that decide where the windows
-    /// are, `[N, C, D]`, and also returns the indices of the values; see
-    /// [`fractional_max_pool_with_indices`].
+    /// Like [`Module::forward`], with the random numbers `[N, C, D]` that
+    /// determine the positions of the windows. Also returns the indices of the
+    /// values; see [`fractional_max_pool_with_indices`].
     ///
     /// # Errors
     ///
-    /// When the windows do not fit the input, or the samples have another shape.
+    /// When the windows do not fit the input, or the random numbers have
+    /// another shape.
     pub fn forward_with_samples<T: Float>(
         &self,
         x: &Var<T>,
@@ -155,8 +157,8 @@ own_settings!(FractionalMaxPool<D> { const D: usize }: |this, input| {
     Ok([input[0]].into_iter().chain(output).collect::<Shape>())
 });
 
-/// In evaluation the samples are all 0.5. Which elements are the largest depends
-/// on the data, and so a trace sees the layer as one function.
+/// In evaluation the random numbers are all 0.5. The indices of the maxima
+/// depend on the data, so a trace records the layer as one function.
 impl<const D: usize> Function for FractionalMaxPool<D> {
     fn name(&self) -> &'static str {
         match D {

@@ -10,13 +10,13 @@ use crate::settings::MAX_SAMPLE;
 /// A size along each of `D` axes: `[length]` of a sequence, `[height, width]`
 /// of an image, `[depth, height, width]` of a volume.
 ///
-/// A function that takes one also takes a number for all axes: `3` for `[3,
+/// A function that takes sizes also takes one number for all axes: `3` for `[3,
 /// 3]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
 pub struct Sizes<const D: usize>(pub [usize; D]);
 
-/// [`Sizes`] of an image, `[height, width]`.
+/// The [`Sizes`] of an image, `[height, width]`.
 pub type Pair = Sizes<2>;
 
 impl<const D: usize> From<usize> for Sizes<D> {
@@ -80,7 +80,7 @@ impl<const D: usize> Sizes<D> {
         }
     }
 
-    /// Refuses 0.
+    /// Returns an error if a size is 0.
     pub(super) fn at_least_one(self, kind: &str, name: &str) -> Result<()> {
         if self.0.contains(&0) {
             let message = format!("{name} must be at least 1, got {self}");
@@ -90,19 +90,20 @@ impl<const D: usize> Sizes<D> {
     }
 }
 
-/// The axes after the channels, as errors name them.
+/// The axes after the channels, as error messages name them.
 pub(super) fn axes<const D: usize>() -> &'static str {
     ["L", "H, W", "D, H, W"][D.clamp(1, 3) - 1]
 }
 
-/// Whether a shape is that of a batch `[N, C, …]` or of a sample `[C, …]` with
-/// this many channels and `D` axes behind them.
+/// Whether a shape is a batch `[N, C, …]` or a sample `[C, …]` with this many
+/// channels and `D` axes after them.
 pub(super) fn has_channels<const D: usize>(shape: &Shape, channels: usize) -> bool {
     let rank = shape.len();
     (rank == D + 1 || rank == D + 2) && shape[rank - D - 1] == channels
 }
 
-/// Refuses a sample that is not `[C, …]` with `D` axes after the channels.
+/// Returns an error unless a sample is `[C, …]` with `D` axes after the
+/// channels.
 pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<()> {
     if input.len() == D + 1 {
         return Ok(());
@@ -110,7 +111,7 @@ pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<
     Err(Error::shape(kind, format!("expected [C, {}], got {input}", axes::<D>())))
 }
 
-/// Refuses a padded input that does not fit into memory.
+/// Returns an error if a padded input would not fit into memory.
 pub(super) fn check_padded<const D: usize>(
     kind: &str,
     sizes: &[usize],
@@ -125,8 +126,8 @@ pub(super) fn check_padded<const D: usize>(
     Ok(())
 }
 
-/// The output shape of one sample, `[C, …]`, by a shape rule for batches. The
-/// rule includes the padding, which is checked here before.
+/// The output shape of one sample, `[C, …]`, from a shape rule for batches. The
+/// rule includes the padding, so the padded size is checked first.
 pub(super) fn output_of<const D: usize>(
     kind: &str,
     input: &Shape,

@@ -1,4 +1,4 @@
-//! The norm of windows.
+//! Pooling by the p-norm.
 
 use std::fmt;
 
@@ -27,18 +27,18 @@ pub type LPPool3d = LPPool<3>;
 ///
 /// y = (Σ xᵖ)^(1/p)
 ///
-/// With p = 1 it is the sum, and the larger p is, the closer it comes to the
-/// maximum. As in PyTorch it is xᵖ that is summed and not |x|ᵖ, so that the
-/// result is NaN where that sum is negative. Where the sum is 0, no gradient
-/// flows. Use it as [`LPPool1d`], [`LPPool2d`] or [`LPPool3d`].
+/// With p = 1 it is the sum; for large p it approaches the maximum. As in
+/// PyTorch, xᵖ is summed instead of |x|ᵖ, so the result is NaN where that sum
+/// is negative. Where the sum is 0, the gradient is 0. Use it as [`LPPool1d`],
+/// [`LPPool2d`] or [`LPPool3d`].
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H − kernel_size) / stride⌋ + 1, and one axis or three in the place
-/// of H and W.
+/// with H′ = ⌊(H − kernel_size) / stride⌋ + 1. Sequences and volumes have one
+/// or three axes instead of H and W.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -55,7 +55,7 @@ pub type LPPool3d = LPPool<3>;
 pub struct LPPool<const D: usize> {
     norm_type: f64,
     kernel_size: Sizes<D>,
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     #[set(into, default = kernel_size)]
     stride: Sizes<D>,
     /// Whether the number of windows is rounded up. The part of a window
@@ -65,8 +65,8 @@ pub struct LPPool<const D: usize> {
 }
 
 impl<const D: usize> LPPool<D> {
-    /// The norm of this type over windows of this size, a number or one for each
-    /// axis, side by side.
+    /// The p-norm over windows of this size, a number or one for each axis. The
+    /// stride is the window size unless it is set.
     pub fn new(norm_type: f64, kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(norm_type, kernel_size.into())
     }

@@ -143,7 +143,7 @@ impl Graph {
         self.op_with(operator, inputs, vec![])
     }
 
-    /// As [`op`](Self::op), with attributes.
+    /// Like [`op`](Self::op), with attributes.
     pub(super) fn op_with(
         &mut self,
         operator: &'static str,
@@ -154,7 +154,7 @@ impl Graph {
         output
     }
 
-    /// As [`op_with`](Self::op_with), with several outputs.
+    /// Like [`op_with`](Self::op_with), with several outputs.
     pub(super) fn ops_with<const N: usize>(
         &mut self,
         operator: &'static str,

@@ -76,7 +76,7 @@ impl Export {
     ///
     /// # Errors
     ///
-    /// As [`export`].
+    /// Like [`export`].
     pub fn of<I: Tensors, M: Model<I>>(model: &M, example: &I) -> Result<Self>
     where
         <M::Output as Output>::Values: Tensors,

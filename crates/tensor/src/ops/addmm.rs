@@ -55,7 +55,7 @@ macro_rules! addmm_functions {
             addmm::added("baddbmm", self, &a.bmm(b)?, beta, alpha)
         }
 
-        /// As [`baddbmm`](Ops::baddbmm), but with the sum of the products over
+        /// Like [`baddbmm`](Ops::baddbmm), but with the sum of the products over
         /// the batch.
         fn addbmm(&self, a: &Self, b: &Self, beta: f64, alpha: f64) -> Result<Self> {
             addmm::added("addbmm", self, &a.bmm(b)?.sum_axes(&[0], false)?, beta, alpha)

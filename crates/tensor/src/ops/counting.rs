@@ -33,7 +33,7 @@ impl<T: Number> Tensor<T> {
         (values, inverse.expect("an index for each element"), counts)
     }
 
-    /// As [`unique`](Self::unique), but merges only equal neighbours in
+    /// Like [`unique`](Self::unique), but merges only equal neighbours in
     /// row-major order, and keeps the order.
     pub fn unique_consecutive(&self) -> (Self, Tensor<i64>, Tensor<i64>) {
         let (mut values, mut counts) = (Vec::<T>::new(), Vec::<i64>::new());

@@ -145,7 +145,7 @@ macro_rules! indexing_functions {
 /// Functions for numbers, as items of the trait or, with `pub`, of a type.
 macro_rules! accumulating_functions {
     ($($pub:tt)?) => {
-        /// As [`index_put`](Self::index_put), but adds the values to the
+        /// Like [`index_put`](Self::index_put), but adds the values to the
         /// elements; several values for one position are all added (PyTorch's
         /// `accumulate=True`).
         ///
@@ -166,7 +166,7 @@ macro_rules! accumulating_functions {
             put.reshape(shape)?.permute(&named.back())
         }
 
-        /// As [`put`](Self::put), but adds to the elements; several values for
+        /// Like [`put`](Self::put), but adds to the elements; several values for
         /// one position are all added.
         ///
         /// # Errors

@@ -51,7 +51,7 @@ family! {
     }
 
     SolveTriangular:
-    /// As [`solve`](LinearAlgebra::solve), for a triangular A. The other
+    /// Like [`solve`](LinearAlgebra::solve), for a triangular A. The other
     /// triangle is not read. With `unitriangular` the diagonal counts as ones
     /// and is not read either.
     ///

@@ -39,7 +39,7 @@ pub fn max_pool_with_indices<X: Ops, const D: usize>(
     })
 }
 
-/// As [`max_pool_with_indices`], for `output_size` windows that cover the
+/// Like [`max_pool_with_indices`], for `output_size` windows that cover the
 /// input; see [`AdaptiveMaxPool2d`].
 ///
 /// # Errors

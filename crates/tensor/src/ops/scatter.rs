@@ -153,7 +153,7 @@ impl<T: Element> Tensor<T> {
 }
 
 impl<T: Number> Tensor<T> {
-    /// As [`scatter`](Self::scatter), but adds to the elements.
+    /// Like [`scatter`](Self::scatter), but adds to the elements.
     ///
     /// # Errors
     ///

@@ -31,7 +31,7 @@ impl<T: Number> Tensor<T> {
         self.different_slices("unique_axis", axis, true)
     }
 
-    /// As [`unique_axis`](Self::unique_axis), but merges only equal neighbours
+    /// Like [`unique_axis`](Self::unique_axis), but merges only equal neighbours
     /// and keeps the order.
     ///
     /// # Errors

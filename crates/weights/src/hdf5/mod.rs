@@ -115,7 +115,7 @@ impl File<'_> {
         }
     }
 
-    /// As [`block`](Self::block), of a block that may be read only once.
+    /// Like [`block`](Self::block), of a block that may be read only once.
     fn new_block(&mut self, address: u64, letters: &'static str, length: u64) -> Result<Vec<u8>> {
         if !self.visited.insert(address) {
             return Err(self.wrong(format!("two parts share the block at {address}")));
