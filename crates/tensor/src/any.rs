@@ -190,7 +190,7 @@ impl<E: Element> Tensors for Tensor<E> {
     }
 }
 
-/// Lengths, as a tensor of integers.
+/// Converts lengths to a tensor of integers.
 impl Tensors for Vec<usize> {
     fn tensors(&self) -> Result<Vec<AnyTensor>> {
         let lengths = self.iter().map(|&length| length as i64).collect();

@@ -29,9 +29,9 @@ const ALIGNMENT: usize = 64;
 /// quarter of the time of such a step.
 const POOL_CAPACITY: usize = 256 << 20;
 
-/// The bytes that a full pool refuses before it is emptied. By then it holds
-/// sizes that are no longer asked for, and the fresh memory has cost several
-/// times more than filling the pool again.
+/// The number of bytes that a full pool refuses before it is emptied. At that
+/// point it holds sizes that are no longer requested, and the fresh memory has
+/// cost several times more than filling the pool again.
 const REFUSALS: usize = 4 * POOL_CAPACITY;
 
 /// The most bytes of a block, so that its size class and header fit `isize`.
@@ -51,7 +51,8 @@ pub(crate) struct Buffer<T: Element> {
 #[repr(align(64))]
 struct Header {
     owners: AtomicUsize,
-    /// The `length` values: after the header, or those of a vector.
+    /// The `length` values, which follow the header or are in the memory of a
+    /// vector.
     values: NonNull<u8>,
     length: usize,
     /// The capacity of the vector whose memory is used, or 0.

@@ -1,5 +1,5 @@
-//! The one error type of all Dendra crates. An error names the function, what
-//! was expected and what came.
+//! The error type of all Dendra crates. An error names the function or layer,
+//! what was expected and what was given.
 
 use std::error;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A result whose error is an [`Error`] unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, and where.
+/// An error of a Dendra function.
 ///
 /// The `Debug` form is also the message, so that a `main` that returns an error
 /// prints readable text.
@@ -16,37 +16,37 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A shape, rank or axis that does not fit.
     Shape {
-        /// The operation, layer path or function that refused.
+        /// The operation, layer or function that failed.
         context: String,
-        /// What was expected and what came.
+        /// What was expected and what was given.
         message: String,
     },
     /// Any other wrong argument or setting.
     Argument {
-        /// The operation, layer path or function that refused.
+        /// The operation, layer or function that failed.
         context: String,
-        /// What was expected and what came.
+        /// What was expected and what was given.
         message: String,
     },
     /// Data whose contents are wrong, such as a label out of range.
     Data {
-        /// The data set or function that found it.
+        /// The data set or function that found the error.
         context: String,
-        /// What was expected and what came.
+        /// What was expected and what was given.
         message: String,
     },
     /// A file whose contents are wrong.
     File {
         /// The file.
         path: PathBuf,
-        /// What was expected and what came.
+        /// What was expected and what was found.
         message: String,
     },
-    /// A file that could not be read or written.
+    /// A file that cannot be read or written.
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A state dict that does not match the model; all differences at once.
@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// A matrix for which the result does not exist, such as an inverse.
     Matrix {
-        /// The function that refused the matrix.
+        /// The function that failed.
         context: String,
         /// What is wrong with it.
         fault: MatrixFault,
@@ -77,19 +77,19 @@ pub enum Error {
     },
     /// A panic in code that the caller supplied, such as a callback.
     Panic {
-        /// What was running.
+        /// The code that panicked.
         context: String,
         /// The message of the panic.
         message: String,
     },
-    /// Work that was stopped from outside before its end.
+    /// Work that was interrupted before its end.
     Interrupted {
-        /// Where it stopped, and how to continue.
+        /// Where it was interrupted, and how to continue.
         message: String,
     },
     /// A tape used in a way that gives no gradient.
     Tape {
-        /// What was expected and what came.
+        /// What was expected and what was given.
         message: String,
     },
 }
@@ -187,7 +187,7 @@ impl Error {
         Error::File { path: path.as_ref().into(), message: message.into() }
     }
 
-    /// A file that could not be read or written.
+    /// A file that cannot be read or written.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Error::Io { path: path.as_ref().into(), source }
     }
@@ -211,7 +211,7 @@ impl Error {
         Error::Panic { context: context.into(), message }
     }
 
-    /// Work that was stopped from outside before its end.
+    /// Work that was interrupted before its end.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Error::Interrupted { message: message.into() }
     }
@@ -221,8 +221,8 @@ impl Error {
         Error::Tape { message: message.into() }
     }
 
-    /// The same error with `outer` in front of its context, so that nested layers
-    /// spell out a path.
+    /// Prepends `outer` to the context of the error, so that nested layers
+    /// report their path.
     ///
     /// ```
     /// use dendra_tensor::Error;

@@ -1,7 +1,7 @@
 //! Functions that change the shape or select elements, for every element type:
 //! reshape, permute, slice, broadcast, join, index.
 //!
-//! What can be expressed by shape, strides and offset copies nothing. The
+//! Functions that only change shape, strides and offset copy nothing. The
 //! differentiable functions in [`Ops`](crate::ops::Ops) call these.
 
 use smallvec::SmallVec;
@@ -58,7 +58,7 @@ impl<T: Element> Tensor<T> {
         self.with_layout(shape, strides, self.storage().1)
     }
 
-    /// Two axes exchanged.
+    /// Exchanges two axes.
     ///
     /// # Errors
     ///

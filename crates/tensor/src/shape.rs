@@ -85,10 +85,11 @@ impl Shape {
         }
     }
 
-    /// The index and the length of an axis, for a function that works along it
-    /// and leaves the others alone. For such functions a scalar has one axis,
-    /// of length 1, as in PyTorch; use [`axis`](Self::axis) for functions that
-    /// divide an axis, which a scalar does not have.
+    /// The index and the length of an axis, for a function that works along
+    /// this axis and treats the others independently. For such functions a
+    /// scalar has one axis, of length 1, as in PyTorch. Use
+    /// [`axis`](Self::axis) for functions that split an axis, which is an error
+    /// for a scalar.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! The loops that do the work: SIMD dispatch, parallel splitting, matrix
 //! products, convolutions, recurrent cells, attention, and vectorisable
-//! polynomials for the functions of analysis.
+//! polynomials for elementary functions.
 
 pub(crate) mod attention;
 pub(crate) mod channels;

@@ -40,7 +40,7 @@ struct Cover {
 
 impl Cover {
     /// The windows over images of this shape and the shape of the output, or an
-    /// error that says what does not fit.
+    /// error if they do not fit.
     fn new(context: &str, output: [usize; 2], x: &Shape) -> Result<(Self, Shape)> {
         let &[images, channels, height, width] = &x[..] else {
             let message = format!("expected an input of shape [N, C, height, width], got {x}");

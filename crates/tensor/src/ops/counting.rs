@@ -179,7 +179,7 @@ impl<T: Element> Tensor<T> {
     pub fn nonzero(&self) -> Tensor<i64> {
         let found = self.with_slice(|values| {
             let found = values.iter().enumerate().filter(|(_, x)| **x != T::default());
-            found.map(|(place, _)| place).collect::<Vec<_>>()
+            found.map(|(index, _)| index).collect::<Vec<_>>()
         });
         Tensor::build([found.len(), self.rank()], |out| {
             if self.rank() == 0 {

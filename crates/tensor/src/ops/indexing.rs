@@ -134,10 +134,10 @@ macro_rules! indexing_functions {
             columns: isize,
         ) -> Result<Self> {
             let shape = self.value().shape();
-            let places = Tensor::<usize>::arange(shape.elements()).reshape(shape)?;
-            let places = places.diagonal(offset, rows, columns)?;
-            indexing::check_source("diagonal_scatter", places.shape(), source.value().shape())?;
-            self.put(&places.to_vec(), source)
+            let positions = Tensor::<usize>::arange(shape.elements()).reshape(shape)?;
+            let positions = positions.diagonal(offset, rows, columns)?;
+            indexing::check_source("diagonal_scatter", positions.shape(), source.value().shape())?;
+            self.put(&positions.to_vec(), source)
         }
     };
 }
@@ -251,8 +251,8 @@ impl Named {
     /// The inverse order.
     pub(super) fn back(&self) -> Vec<isize> {
         let mut back = vec![0; self.order.len()];
-        for (place, &axis) in (0..).zip(&self.order) {
-            back[axis as usize] = place;
+        for (position, &axis) in (0..).zip(&self.order) {
+            back[axis as usize] = position;
         }
         back
     }

@@ -70,7 +70,7 @@ impl<const D: usize> PoolOptions<D> {
 
 impl Pool2dOptions {
     /// The windows over images of this shape and the shape of the output, or an
-    /// error that says what does not fit.
+    /// error if they do not fit.
     pub(super) fn windows(&self, context: &str, x: &Shape) -> Result<(Windows, Shape)> {
         let Self { kernel_size, stride, padding, dilation, ceil_mode } = *self;
         let &[images, channels, height, width] = &x[..] else {

@@ -143,7 +143,7 @@ pub fn max_unpool<X: Ops, const D: usize>(
     let Some(size) = size.filter(|_| output.checked_elements().is_some()) else {
         return Err(Error::shape(context, format!("the output {output} is too large")));
     };
-    let outside = |&&place: &&i64| usize::try_from(place).map_or(true, |place| place >= size);
+    let outside = |&&index: &&i64| usize::try_from(index).map_or(true, |index| index >= size);
     if let Some(wrong) = indices.with_slice(|indices| indices.iter().find(outside).copied()) {
         let message = format!("index {wrong} is out of range for the {size} elements of {output}");
         return Err(Error::data(context, message));

@@ -1,7 +1,7 @@
 //! Differentiable functions: the trait of operations, the table of all of them,
 //! and the methods that tensors and variables share.
 //!
-//! Each operation is defined in one place: documentation, settings, shape rule,
+//! Each operation is defined in one file: documentation, settings, shape rule,
 //! forward pass, vector–Jacobian product and sample inputs. A row of the table in
 //! `table.rs` registers it and gives it a method of [`Ops`]. [`Tensor`] and the
 //! variables of automatic differentiation both implement this trait. Functions

@@ -1,5 +1,5 @@
-//! Functions of shape and position that are composed of others. They are
-//! written once, for the trait [`Ops`](crate::Ops) and for tensors of any
+//! Slicing and related functions that are composed of other operations. They
+//! are written once, for the trait [`Ops`](crate::Ops) and for tensors of any
 //! element type, and have no gradients of their own.
 
 use super::{indexing, slicing};
@@ -406,7 +406,7 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Functions of shape and position for every element type.
+/// Slicing and related functions for every element type.
 impl<T: Element> Tensor<T> {
     slicing_functions! { pub }
 }

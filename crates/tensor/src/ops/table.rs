@@ -91,7 +91,7 @@ operations! {
     fn sigmoid(&self) -> Self { Self::apply(activation::Sigmoid, &[self]) }
 
     activation::LogSigmoid:
-    /// The logarithm of the logistic function, accurate at both ends.
+    /// The logarithm of the logistic function, accurate for inputs of any size.
     fn log_sigmoid(&self) -> Self { Self::apply(activation::LogSigmoid, &[self]) }
 
     activation::SoftplusScaled:
