@@ -55,11 +55,11 @@ impl ImageEncoder {
         self.stacked(files.iter().map(|file| decoded(file.as_ref(), self.grey)))
     }
 
-    /// Like [`inputs`](Self::inputs), of the contents of the files.
+    /// Like [`inputs`](Self::inputs), for the contents of the files.
     ///
     /// # Errors
     ///
-    /// Those of [`decode_image`]; the error has the index of the file.
+    /// The errors of [`decode_image`], with the index of the file.
     pub fn decode<X: AsRef<[u8]>>(&self, files: &[X]) -> Result<Tensor> {
         let decoded = |(index, file): (usize, &X)| {
             decode_image(file.as_ref(), self.grey)

@@ -65,7 +65,7 @@ impl Shape {
         if self.checked_elements().is_some_and(Buffer::<T>::fits) {
             return Ok(());
         }
-        let message = format!("there is no memory for a tensor of shape {self}");
+        let message = format!("not enough memory for a tensor of shape {self}");
         Err(Error::shape(context, message))
     }
 

@@ -97,7 +97,7 @@ fn missing_files_are_all_named() {
     fs::remove_file(folder.path().join(DASHED[1])).unwrap();
     fs::remove_file(folder.path().join(DASHED[2])).unwrap();
     let message = Mnist::from_dir(folder.path()).unwrap_err().to_string();
-    assert!(message.contains("does not hold train-labels-idx1-ubyte, t10k-images-idx3-ubyte ("));
+    assert!(message.contains("does not contain train-labels-idx1-ubyte, t10k-images-idx3-ubyte ("));
     assert!(message.starts_with(&folder.path().display().to_string()), "{message}");
 }
 
@@ -309,7 +309,7 @@ mod downloads {
         let portal = Server::honest(b"<html>Please log in</html>");
         let options = options(cache.path()).offline(false).mirrors([&portal.url]);
         let error = options.load_in(no_environment).unwrap_err().to_string();
-        assert!(error.contains("it has 26 bytes, not 9912422"), "{error}");
+        assert!(error.contains("expected 9912422 bytes, got 26"), "{error}");
         assert!(error.contains("train-images-idx3-ubyte.gz"), "{error}");
     }
 

@@ -404,7 +404,7 @@ mod tests {
         assert!(error.starts_with("index: shapes [2] and [3] do not broadcast"), "{error}");
         let huge = Tensor::scalar(0).stretched([1 << 40, 1].into());
         let wide = Tensor::scalar(0).stretched([1, 1 << 20].into());
-        assert!(message(&[Some(&huge), Some(&wide)]).starts_with("index: there is no memory"));
+        assert!(message(&[Some(&huge), Some(&wide)]).starts_with("index: not enough memory"));
         let nothing = Tensor::<f32>::zeros([0, 1 << 40, 1 << 40]);
         let none = at([]);
         assert!(nothing.index(&[None, Some(&none), Some(&none)]).is_err());

@@ -15,8 +15,8 @@ impl Weights {
     /// `dense.weight`.
     ///
     /// - `Dense`: the kernel is transposed.
-    /// Convolutions, including transposed ones: the axes of the kernel change
-    /// from
+    /// - Convolutions, including transposed ones: the axes of the kernel change
+    ///   from `[…, inputs, outputs]` to `[outputs, inputs, …]`.
     /// - `DepthwiseConv1D`, `DepthwiseConv2D`: the kernel becomes `[channels ·
     ///   multiplier, 1, …]`. `SeparableConv1D` and `SeparableConv2D` become the
     ///   layers `NAME.depthwise` and `NAME.pointwise`.
@@ -24,9 +24,8 @@ impl Weights {
     /// - `LayerNormalization`, `GroupNormalization`, `RMSNormalization`:
     ///   `weight`, `bias`. `Embedding`, `PReLU`: `weight`.
     /// - `LSTM`, `GRU`, `SimpleRNN`, also in `Bidirectional`: `weight_ih_l0`,
-    /// `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`. The gates of a GRU change
-    /// from
-    /// z, r, h to r, z, n. Where Keras has one bias, the second is zero.
+    ///   `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`. The gates of a GRU change
+    ///   from z, r, h to r, z, n. Where Keras has one bias, the second is zero.
     ///
     /// A layer of another kind keeps its paths and layouts. The state of the
     /// optimizer and of random generators is left out. A linear layer after a
