@@ -219,7 +219,7 @@ fn all_element_types_are_read() {
 fn numbers_that_a_type_does_not_hold_are_named() {
     let refused = |bytes: &[u8]| parse_idx_as::<u8>(bytes).unwrap_err().to_string();
     let message = refused(&typed(0x0b, 2, &[0, 7, 1, 0]));
-    assert!(message.contains("element 1 is 256, which is no u8"), "{message}");
+    assert!(message.contains("element 1 is 256, which is not a u8"), "{message}");
     assert!(refused(&typed(9, 1, &[0xff])).contains("element 0 is -1"));
     assert!(refused(&typed(0x0d, 1, &0.5f32.to_be_bytes())).contains("element 0 is 0.5"));
     assert!(refused(&typed(0x0d, 1, &f32::NAN.to_be_bytes())).contains("element 0 is NaN"));

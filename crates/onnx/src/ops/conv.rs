@@ -44,7 +44,7 @@ pub(super) fn convolution<T: Float>(
     groups: usize,
 ) -> Result<Var<T>> {
     let symmetric = window.before == window.after;
-    // What differs on both sides is added before.
+    // Padding that differs on both sides is added separately.
     let padded;
     let x = if symmetric {
         x
@@ -86,7 +86,7 @@ fn conv_transpose(call: &Call<'_>) -> Result<TypedTensor> {
     let (stride, dilation) = (setting("strides", 1)?, setting("dilations", 1)?);
     let more = setting("output_padding", 0)?;
     let groups = usize::try_from(call.int("group", 1)).unwrap_or(0);
-    // The whole output, of which the padding is cut off.
+    // The full output, from which the padding is cut off.
     let full: Vec<usize> = (0..axes)
         .map(|i| {
             shape[i + 2].saturating_sub(1) * stride[i]
@@ -186,8 +186,8 @@ fn setting_of(call: &Call<'_>, name: &str, count: usize, default: usize) -> Resu
     Ok(values)
 }
 
-/// A causal depthwise convolution of `[N, C, length]` that continues after the
-/// last elements of an earlier call.
+/// A causal depthwise convolution of `[N, C, length]`, which continues after
+/// the last elements of an earlier call.
 fn causal_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     let (x, weight) = (call.tensor(0)?, call.tensor(1)?);
     let (&[batch, channels, length], &[_, _, kernel]) = (&x.shape()[..], &weight.shape()[..])
@@ -225,7 +225,8 @@ fn causal_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     Ok(vec![y.into(), state.into()])
 }
 
-/// Sums blocks into an image: the opposite of taking the windows of an image.
+/// Sums blocks into an image: the inverse of extracting the windows of an
+/// image.
 fn col2im(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let (image, block) = (shape_of(&call.integers(1)?)?, shape_of(&call.integers(2)?)?);
@@ -262,8 +263,8 @@ fn col2im(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::real(x.element(), Tensor::from_vec(sums, shape)?))
 }
 
-/// A convolution whose taps are moved by offsets and weighted by a mask (Dai et
-/// al., "Deformable convolutional networks", 2017).
+/// A convolution whose taps are shifted by offsets and weighted by a mask (Dai
+/// et al., "Deformable convolutional networks", 2017).
 fn deform_conv(call: &Call<'_>) -> Result<TypedTensor> {
     let (x, weight, offset) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2)?);
     let (&[n, c, h, w], &[out, per_group, kh, kw]) = (&x.shape()[..], &weight.shape()[..]) else {

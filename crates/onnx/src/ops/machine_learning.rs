@@ -33,7 +33,7 @@ fn binarizer(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::whole(x.element(), y))
 }
 
-/// The keys or values of an encoder, of whichever type they are.
+/// The keys or values of an encoder, of any type.
 fn list(call: &Call<'_>, prefix: &str) -> Option<TypedTensor> {
     if let Some(tensor) = call.tensor_setting(&format!("{prefix}_tensor")) {
         return Some(tensor.clone());
@@ -75,7 +75,7 @@ fn label_encoder(call: &Call<'_>) -> Result<TypedTensor> {
     if names.len() != values.len() || names.element() != x.element() {
         return call.refuse("keys, values and input do not fit each other");
     }
-    // The keys and the input have their order in common.
+    // Sorts the keys and the input together.
     let joined = TypedTensor::cat(&[&names.reshape([names.len()])?, &x.reshape([x.len()])?], 0)?;
     let codes = keys(&joined)?.to_vec();
     let (known, asked) = codes.split_at(names.len());

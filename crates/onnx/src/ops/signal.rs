@@ -19,7 +19,7 @@ pub(super) const TABLE: &[Operator] = &[
     one("STFT", stft),
 ];
 
-/// A window, of the fraction of the period at each element.
+/// A window as a function of the fraction of the period at each element.
 fn window(call: &Call<'_>, f: &dyn Fn(f64) -> f64) -> Result<TypedTensor> {
     let size = usize::try_from(call.integer(0)?).unwrap_or(0);
     check_size(&[size].into())?;
@@ -94,7 +94,7 @@ fn dft(call: &Call<'_>) -> Result<TypedTensor> {
         Some(_) => usize::try_from(call.integer(1)?).unwrap_or(0),
         None => default,
     };
-    // A transform without a fast method takes the square of its length.
+    // Without a fast method, the work is quadratic in the length.
     if length > 1 << 24 {
         return call.refuse(format!("a transform of length {length} is too long"));
     }
@@ -179,7 +179,7 @@ fn stft(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::real(x.element(), Tensor::from_vec(out, shape)?))
 }
 
-/// Triangles over the bins of a spectrum that are equally spaced on the mel
+/// Triangular filters over the bins of a spectrum, equally spaced on the mel
 /// scale.
 fn mel_weights(call: &Call<'_>) -> Result<TypedTensor> {
     let whole = |index: usize| Ok(usize::try_from(call.integer(index)?).unwrap_or(0));
@@ -200,7 +200,7 @@ fn mel_weights(call: &Call<'_>) -> Result<TypedTensor> {
     for bin in 0..bins {
         let (left, centre, right) = (edge(bin), edge(bin + 1), edge(bin + 2));
         if right > rows {
-            return call.refuse("the upper frequency is beyond the spectrum");
+            return call.refuse("the upper frequency is outside the spectrum");
         }
         let mut set = |row: usize, weight: f64| {
             if row < rows {
