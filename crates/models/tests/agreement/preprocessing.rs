@@ -70,7 +70,7 @@ fn wrong_pictures_and_sounds_are_told() {
         settings.apply(&Tensor::zeros(shape)).unwrap_err().to_string()
     };
     let some = || ImagePreprocessing::new(4).resize_size(8);
-    assert!(error(some(), &[1, 5, 5]).contains("expected a picture [3, H, W], got [1, 5, 5]"));
+    assert!(error(some(), &[1, 5, 5]).contains("expected an image [3, H, W], got [1, 5, 5]"));
     assert!(error(some(), &[3, 0, 5]).contains("0×5"));
     // A narrow picture would become huge.
     assert!(error(some().resize_size(1 << 20), &[3, 1, 4000]).contains("cannot resize"));
