@@ -171,7 +171,7 @@ fn an_index_stays_in_its_folder_and_is_complete() {
 fn a_folder_with_one_file_is_opened() {
     let folder = tempfile::tempdir().unwrap();
     let error = message(Weights::open(folder.path()));
-    assert!(error.contains("there is no file of weights"), "{error}");
+    assert!(error.contains("expected a weight file"), "{error}");
     std::fs::copy(fixture("matrix.npy"), folder.path().join("b.npy")).unwrap();
     assert_eq!(Weights::open(folder.path()).unwrap().len(), 1);
     std::fs::copy(fixture("matrix.npy"), folder.path().join("a.npy")).unwrap();
