@@ -25,9 +25,9 @@ impl Points<'_> {
         solve(matrix, right)
     }
 
-    /// The coefficients β that minimise Σ w·(value − intercept − row·β)² / 2Σw
-    /// + alpha·Σ|β|, by coordinate descent (Friedman et al., 2010), like
-    /// scikit-learn's `Lasso`.
+    /// The coefficients β that minimise
+    /// Σ w·(value − intercept − row·β)² / 2Σw + alpha·Σ|β|, by coordinate
+    /// descent (Friedman et al., 2010), like scikit-learn's `Lasso`.
     pub(crate) fn lasso(&self, alpha: f64) -> Vec<f64> {
         const ROUNDS: usize = 10_000;
         let width = self.rows.first().map_or(0, Vec::len);

@@ -190,7 +190,8 @@ impl<P: Preprocessing> Predictor<P> {
         let model = Sequential::from_file(file, path)?;
         let (made, taken) = (preprocessing.input_shape(), model.input_shape());
         if made != *taken {
-            let message = format!("the network takes {taken}, and the preprocessing makes {made}");
+            let message =
+                format!("expected a preprocessing for inputs of shape {taken}, got one for {made}");
             return Err(Error::file(path, message));
         }
         Ok(Self { model, preprocessing, classes })
