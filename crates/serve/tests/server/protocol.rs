@@ -195,7 +195,7 @@ fn wrong_requests_are_told() {
         ("9999", 16, "Inference-Header-Content-Length is 9999"),
         ("x", 16, "must be a number"),
         ("", 16, "must be a number"),
-        ("JSON", 15, "should have 16 bytes, and 15 are left"),
+        ("JSON", 15, "expected 16 bytes of data, got 15"),
         ("JSON", 17, "1 bytes follow"),
     ] {
         let length = if length == "JSON" { json.len().to_string() } else { length.to_owned() };

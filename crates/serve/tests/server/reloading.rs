@@ -79,7 +79,7 @@ fn a_damaged_file_leaves_the_model_as_it_was() {
     eventually("the failure is counted", || {
         metric(at, "dendra_failed_loads_total{model=\"net\"}") == 1.0
     });
-    assert!(lines.lock().unwrap().iter().any(|line| line.starts_with("net: could not be read")));
+    assert!(lines.lock().unwrap().iter().any(|line| line.starts_with("net: loading failed")));
     // It is tried once, not again and again; the old model answers.
     thread::sleep(Duration::from_millis(50));
     assert_eq!(metric(at, "dendra_failed_loads_total{model=\"net\"}"), 1.0);
