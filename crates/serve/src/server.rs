@@ -164,10 +164,10 @@ async fn listen(listener: StdListener, app: Arc<App>, mut stopped: watch::Receiv
     loop {
         let next = async {
             // Further connections wait until one closes.
-            let place = Arc::clone(&room).acquire_owned().await;
-            (place, listener.accept().await)
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             next = next => next,
             _ = stopped.wait_for(|stopped| *stopped) => break,
         };
@@ -176,7 +176,7 @@ async fn listen(listener: StdListener, app: Arc<App>, mut stopped: watch::Receiv
                 let served = connection(stream, &routes, &graceful, Arc::clone(&app));
                 tokio::spawn(async move {
                     served.await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             // For example too many open files, which may pass.

@@ -368,8 +368,8 @@ impl WindowAttention {
 fn relative_coordinates(window: usize) -> Tensor {
     let side = 2 * window - 1;
     Tensor::from_fn([side * side, 2], |index| {
-        let place = index / 2;
-        let along = if index % 2 == 0 { place / side } else { place % side };
+        let position = index / 2;
+        let along = if index % 2 == 0 { position / side } else { position % side };
         let distance = along as f32 - (window - 1) as f32;
         let scaled = distance / (window - 1).max(1) as f32 * 8.0;
         scaled.signum() * (scaled.abs() + 1.0).log2() / 3.0 * f32::from(scaled != 0.0)
@@ -379,9 +379,9 @@ fn relative_coordinates(window: usize) -> Tensor {
 /// −100 for positions of a window that were not neighbours before the shift,
 /// `[1, windows, 1, P, P]`.
 fn mask([height, width]: [usize; 2], window: usize, shift: [usize; 2]) -> Tensor {
-    let region = |place: usize, extent: usize, shift: usize| match place {
-        _ if place < extent - window => 0,
-        _ if place < extent - shift => 1,
+    let region = |position: usize, size: usize, shift: usize| match position {
+        _ if position < size - window => 0,
+        _ if position < size - shift => 1,
         _ => 2,
     };
     let (across, positions) = (width / window, window * window);
