@@ -145,14 +145,14 @@ impl Rectangle {
                 continue;
             }
             let direction = [(to[0] - from[0]) / length, (to[1] - from[1]) / length];
-            let extent = |direction: Point| {
+            let span = |direction: Point| {
                 let along = hull.iter().map(|point| dot(*point, direction));
                 along.fold([f32::INFINITY, f32::NEG_INFINITY], |[least, most], next| {
                     [least.min(next), most.max(next)]
                 })
             };
             let normal = [-direction[1], direction[0]];
-            let [along, across] = [extent(direction), extent(normal)];
+            let [along, across] = [span(direction), span(normal)];
             let size = [along[1] - along[0], across[1] - across[0]];
             let area = size[0] * size[1];
             if smallest.as_ref().is_none_or(|(least, _)| area < *least) {

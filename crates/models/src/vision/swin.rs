@@ -320,7 +320,7 @@ fn padded(x: &Var, [down, right]: [usize; 2]) -> Result<Var> {
 
 impl Module for PatchMerging {
     fn forward(&self, x: &Var) -> Result<Var> {
-        let x = padded(x, size(x)?.map(|extent| extent % 2))?;
+        let x = padded(x, size(x)?.map(|length| length % 2))?;
         let every_second = |row, column| x.slice(1, row, None, 2)?.slice(2, column, None, 2);
         let [a, b] = [every_second(0, 0)?, every_second(1, 0)?];
         let [c, d] = [every_second(0, 1)?, every_second(1, 1)?];
@@ -402,11 +402,11 @@ impl Module for WindowAttention {
         let (window, heads) = (self.window, self.num_heads);
         let [height, width] = size(input)?;
         let (samples, channels) = (input.shape()[0], input.shape()[3]);
-        let to_multiple = |extent: usize| (window - extent % window) % window;
+        let to_multiple = |length: usize| (window - length % window) % window;
         let mut x = padded(input, [to_multiple(height), to_multiple(width)])?;
         let full = size(&x)?;
         // A single window needs no shift.
-        let shift = full.map(|extent| match self.shifted && extent > window {
+        let shift = full.map(|length| match self.shifted && length > window {
             true => window / 2,
             false => 0,
         });
@@ -415,7 +415,7 @@ impl Module for WindowAttention {
             if shift[1] > 0 { x.roll(sign * shift[1] as isize, 2) } else { Ok(x) }
         };
         x = rolled(&x, -1)?;
-        let [down, across] = full.map(|extent| extent / window);
+        let [down, across] = full.map(|length| length / window);
         let (windows, positions) = (down * across, window * window);
         let x = x
             .reshape([samples, down, window, across, window, channels])?
