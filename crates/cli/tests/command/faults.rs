@@ -101,7 +101,7 @@ fn data_that_do_not_suit_a_model_are_refused() {
         ("predict m.safetensors --text hello", 1, "texts"),
         ("evaluate m.safetensors new.csv", 1, "\"orchid\""),
         ("evaluate m.safetensors bare.csv", 1, "there is no column \"kind\""),
-        ("evaluate m.safetensors flowers.csv --require speed=1", 2, "one of the metrics accuracy, loss"),
+        ("evaluate m.safetensors flowers.csv --require speed=1", 2, "the metrics accuracy, loss"),
         ("convert m.safetensors m.safetensors", 2, "both input and output"),
         ("bench m.safetensors --axis length", 2, "length=64"),
     ] {

@@ -94,8 +94,8 @@ fn load(what: &str, at: SocketAddr, clients: usize, seconds: u64, request: &[u8]
     let elapsed = started.elapsed().as_secs_f64();
     let seen = seen.into_inner().unwrap();
     println!(
-        "{what}: {clients} clients, {:.0} responses/s, p50 {:.2} ms, p99 {:.2} ms, slowest {:.0} ms; \
-         rejected {}, others {}; memory of server and clients in MB: {}",
+        "{what}: {clients} clients, {:.0} responses/s, p50 {:.2} ms, p99 {:.2} ms, \
+         slowest {:.0} ms; rejected {}, others {}; memory of server and clients in MB: {}",
         seen.answers() as f64 / elapsed,
         seen.quantile(0.5),
         seen.quantile(0.99),
