@@ -168,7 +168,7 @@ impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
 }
 
 impl<P: Preprocessing, M> Predictor<P, M> {
-    /// What the predictor adds to the metadata of a file.
+    /// The entries that the predictor adds to the metadata of a file.
     fn about(&self) -> Result<[(String, String); 2]> {
         data_to_metadata(&self.preprocessing, &self.classes)
     }

@@ -34,7 +34,7 @@ impl Prepared {
         screen: &Screen,
     ) -> Result<(Self, Settings), Failure> {
         let unsuited = |option: &str, what: &str| {
-            Err(Failure::Usage(format!("--{option} is for {what}, and {} is none", path.display())))
+            Err(Failure::Usage(format!("--{option} is for {what}, got {}", path.display())))
         };
         if kind != Kind::Table {
             for (given, option) in [

@@ -1,5 +1,5 @@
-//! What a stranger gets wrong: each fault has a message that says what to do,
-//! no panic, and leaves no file.
+//! User errors: each has a message that says what to do, causes no panic, and
+//! leaves no file.
 
 use crate::{Place, flowers};
 

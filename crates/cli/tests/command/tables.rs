@@ -1,4 +1,4 @@
-//! Tables: train, predict, evaluate, and the same run again.
+//! Tables: train, predict, evaluate, and repeat a run.
 
 use std::fs;
 
